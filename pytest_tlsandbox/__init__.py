@@ -1,0 +1,105 @@
+"""Wait for, assert on and gate CI on the processes of a Tensorlake sandbox, from pytest.
+
+The fixtures come with the plugin; what can be imported is listed in ``__all__``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AmbiguousProcess",
+    "AuthenticationFailed",
+    "ContractViolation",
+    "InvalidArgument",
+    "InvalidSetting",
+    "Judgement",
+    "LocalSandboxError",
+    "NotObserved",
+    "ProcessCrashed",
+    "ProcessInfo",
+    "ProcessLister",
+    "ProcessMismatch",
+    "ProcessNotFound",
+    "ProcessOOMKilled",
+    "ProcessRestarted",
+    "ProcessSnapshot",
+    "ProcessUnhealthy",
+    "RequestRefused",
+    "Sandbox",
+    "SandboxFault",
+    "SandboxNotFound",
+    "SandboxNotRunning",
+    "SandboxReplaced",
+    "SandboxUnreachable",
+    "Secret",
+    "TLSandboxError",
+    "UnknownEnd",
+    "WaitTimedOut",
+    "WrongEnd",
+    "__version__",
+    "by",
+]
+
+# The entry point has the package's own name and the hooks are in a submodule: the one layout that
+# loads once by every route (autoload, -p, PYTEST_PLUGINS, conftest).
+pytest_plugins = ["pytest_tlsandbox.plugin"]
+
+_MODULES = {
+    "ProcessInfo": "client.models",
+    "ProcessLister": "client.processes",
+    "ProcessSnapshot": "snapshot",
+    "Sandbox": "sandbox",
+    "Secret": "redact",
+    "by": "selector",
+}
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.processes import ProcessLister
+    from pytest_tlsandbox.errors import (
+        AmbiguousProcess,
+        AuthenticationFailed,
+        ContractViolation,
+        InvalidArgument,
+        InvalidSetting,
+        Judgement,
+        LocalSandboxError,
+        NotObserved,
+        ProcessCrashed,
+        ProcessMismatch,
+        ProcessNotFound,
+        ProcessOOMKilled,
+        ProcessRestarted,
+        ProcessUnhealthy,
+        RequestRefused,
+        SandboxFault,
+        SandboxNotFound,
+        SandboxNotRunning,
+        SandboxReplaced,
+        SandboxUnreachable,
+        TLSandboxError,
+        UnknownEnd,
+        WaitTimedOut,
+        WrongEnd,
+    )
+    from pytest_tlsandbox.redact import Secret
+    from pytest_tlsandbox.sandbox import Sandbox
+    from pytest_tlsandbox.selector import by
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is first asked for: a suite that uses no sandbox pays for none of it.
+
+    There is no ``__dir__`` beside it: pytest looks through that for fixtures, and would import all.
+    """
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    import importlib
+
+    module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}")
+    return getattr(module, name)

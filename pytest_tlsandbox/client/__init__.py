@@ -1,0 +1,1 @@
+"""The wire: what is asked of a sandbox, and what comes back."""

@@ -1,0 +1,124 @@
+"""Where a sandbox is: the four ways to address one, and the key that opens it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
+from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.settings import check_target, check_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PUBLIC_HOST = "sandbox.tensorlake.ai"
+# The spellings for which the official SDK changes the Host header (fact sheet 1.3).
+_HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the process API of one sandbox is served, and how a request gets there.
+
+    ``label`` is what messages call the sandbox. ``key`` is set where the address brings its own.
+    """
+
+    label: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    key: Secret | None = None
+
+    @property
+    def loopback(self) -> bool:
+        """The sandbox is on this machine."""
+        return is_loopback(self.url)
+
+    def __hash__(self) -> int:
+        return hash((self.url, *sorted(self.headers.items())))
+
+
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL leads to this machine without asking any name server."""
+    host = check_url(url, "URL")["host"].lower()
+    return host in ("localhost", "[::1]") or (
+        host.startswith("127.") and host.replace(".", "").isdigit()
+    )
+
+
+def locate(target: object, proxy_url: str | None = None) -> Address:
+    """Find a sandbox by id or name, by URL, or by an SDK object that is connected to it.
+
+    By id: ``https://<id>.sandbox.tensorlake.ai``, or through ``proxy_url`` the way the SDK does:
+    on loopback with ``Host: <id>.local``, elsewhere with ``X-Tensorlake-Sandbox-Id`` (fact sheet
+    1.2, 1.3). A URL is used as it is, which is how another ingress host is reached.
+
+    Raises:
+        InvalidSetting: the text is no sandbox.
+        InvalidArgument: the object is none.
+
+    """
+    if isinstance(target, Address):
+        return target
+    if not isinstance(target, str):
+        return _locate_sdk_object(target)
+    check_target(target, "sandbox")
+    if "://" in target:
+        return Address(label=target.rstrip("/"), url=target.rstrip("/"))
+    if proxy_url is None:
+        return Address(label=target, url=f"https://{target}.{PUBLIC_HOST}")
+    return Address(label=target, **_through_proxy(target, proxy_url))
+
+
+def _through_proxy(identifier: str, proxy_url: str) -> dict[str, Any]:
+    parts = check_url(proxy_url, "proxy URL")
+    # Any path is dropped, as the SDK drops it.
+    url = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}"
+    if parts["host"] in _HOST_HEADER_HOSTS:
+        return {"url": url, "headers": {"Host": f"{identifier}.local"}}
+    return {"url": url, "headers": {"X-Tensorlake-Sandbox-Id": identifier}}
+
+
+def _locate_sdk_object(sandbox: object) -> Address:
+    """Read a ``tensorlake.sandbox`` Sandbox or AsyncSandbox, wrapped in a trace or not.
+
+    The SDK has no public names for its routing; a test against the real one holds these.
+    """
+    proxy_url = getattr(sandbox, "_proxy_url", None)
+    identifier = getattr(sandbox, "_sandbox_id", None) or getattr(sandbox, "_identifier", None)
+    if not isinstance(proxy_url, str) or not isinstance(identifier, str):
+        raise InvalidArgument(
+            f"a {type(sandbox).__name__} is not a sandbox; give an id or name, a URL, or a "
+            "connected tensorlake.sandbox.Sandbox"
+        )
+    place = _through_proxy(identifier, proxy_url)
+    for attribute, header in (
+        ("_organization_id", "X-Forwarded-Organization-Id"),
+        ("_project_id", "X-Forwarded-Project-Id"),
+    ):
+        if value := getattr(sandbox, attribute, None):
+            place["headers"][header] = value
+    key = getattr(sandbox, "_api_key", None)
+    return Address(label=identifier, key=Secret(key) if key else None, **place)
+
+
+def usable_key(key: Secret, address: Address, source: str) -> Secret:
+    """Check that a key can be sent to an address at all.
+
+    Raises:
+        InvalidSetting: it has characters no header can carry, or would go over plain http to
+            another machine.
+
+    """
+    text = key.reveal().strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidSetting(
+            f"{source}: the API key has characters that no key has (spaces, line breaks, "
+            "non-ASCII) or is empty; copy it again"
+        )
+    if address.url.startswith("http://") and not address.loopback:
+        raise InvalidSetting(
+            f"{address.label}: an API key is not sent over plain http, except to this machine; "
+            "use https"
+        )
+    return Secret(text)

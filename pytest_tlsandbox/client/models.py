@@ -1,0 +1,291 @@
+"""The process list as the sandbox sends it: tolerant to what is new, exact about what is wrong.
+
+Fields and their meaning: the contract, and fact sheet sections 2 (processes) and 3 (managed ones).
+Absent and null mean the same everywhere. Unknown fields are passed over, unknown words for a
+status are kept. A row that cannot be read spoils only itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from pytest_tlsandbox.errors import ContractViolation
+from pytest_tlsandbox.identity import Identity
+from pytest_tlsandbox.redact import mask_args, mask_text
+from pytest_tlsandbox.status import STATUSES
+
+_ENDED = frozenset(STATUSES[1:])
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def _read_number(value: object) -> object:
+    """Read s, ms, us or ns since the epoch, told apart by size; leave ISO 8601 to pydantic.
+
+    The wire has integer milliseconds; other releases were seen with every other form (fact sheet
+    2.4), numeric text included.
+    """
+    if isinstance(value, str):
+        try:
+            value = float(value) if "." in value else int(value)
+        except ValueError:
+            return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    size = abs(value)
+    per_second = 10**9 if size > 1e17 else 10**6 if size > 1e14 else 10**3 if size > 1e11 else 1
+    try:
+        return _EPOCH + timedelta(microseconds=value * 10**6 // per_second)
+    except (OverflowError, ValueError):
+        message = "a time out of range"
+        raise ValueError(message) from None
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+Timestamp = Annotated[
+    datetime, Field(strict=False), BeforeValidator(_read_number), AfterValidator(_in_utc)
+]
+# Null is what absent is: the default.
+Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
+Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value), Field(ge=0)]
+Arguments = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]
+Word = Annotated[
+    str, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class RestartPolicy(_Model):
+    """When a supervisor starts a process again (fact sheet 3.1)."""
+
+    policy: Word
+    max_restarts: int | None = None
+
+
+class LastExit(_Model):
+    """The last end of a managed process; earlier ones are not kept (fact sheet 3.3)."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    oom_killed: Flag = False
+    ended_at: Timestamp | None = None
+
+
+class ManagedProcess(_Model):
+    """What the supervisor of a process says (fact sheet 3.2; not in the contract).
+
+    ``status`` is the supervisor's (starting, running, backing_off, stopped), not the process's.
+    """
+
+    id: str
+    name: str | None = None
+    status: Word
+    restart_count: Count = 0
+    restart: RestartPolicy | None = None
+    health_status: Word = "disabled"
+    consecutive_health_failures: Count = 0
+    last_exit: LastExit | None = None
+    last_error: str | None = None
+    next_restart_at: Timestamp | None = None
+
+
+class ProcessInfo(_Model):
+    """One row of the process list. Times are aware datetimes in UTC, by the sandbox's clock."""
+
+    handle: int | None = None
+    pid: int
+    status: Word
+    exit_code: int | None = None
+    signal: int | None = None
+    oom_killed: Flag = False
+    stdin_writable: Flag = False
+    command: str
+    args: Arguments = Field(default_factory=list)
+    started_at: Timestamp
+    ended_at: Timestamp | None = None
+    managed: ManagedProcess | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """This run, apart from all others."""
+        return Identity(self.handle, self.pid, self.started_at)
+
+    @property
+    def command_line(self) -> str:
+        """Command and arguments, joined by one space, unmasked: what a text is searched in."""
+        return " ".join((self.command, *self.args))
+
+    @property
+    def masked_command_line(self) -> str:
+        """Command and arguments as they may be shown."""
+        return " ".join((mask_text(self.command), *mask_args(self.args)))
+
+    @property
+    def ended(self) -> bool:
+        """Any evidence of an end is an end, whatever the status says (fact sheet 2.3)."""
+        return (
+            self.status in _ENDED
+            or self.oom_killed
+            or self.ended_at is not None
+            or self.exit_code is not None
+            or self.signal is not None
+        )
+
+    @property
+    def state(self) -> str:
+        """The status, put right where other fields contradict it.
+
+        ``oom_killed`` when the flag says so; ``exited`` or ``signaled`` for a row that says
+        running, or an unknown word, and shows an end; else the word as it came.
+        """
+        if self.oom_killed and self.status != "exited":
+            return "oom_killed"
+        if not self.ended or self.status in _ENDED:
+            return self.status
+        return "signaled" if self.signal is not None and self.exit_code is None else "exited"
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """From start to end by the sandbox's clock; None while it lives."""
+        return None if self.ended_at is None else self.ended_at - self.started_at
+
+    def __repr__(self) -> str:
+        name = f" {self.managed.name!r}" if self.managed and self.managed.name else ""
+        return f"<ProcessInfo pid {self.pid}{name} {self.state}: {self.masked_command_line}>"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True)
+class UnreadableRow:
+    """A row that is not what the contract promises, kept aside.
+
+    ``reason`` names fields and what is wrong with them, never their values.
+    """
+
+    position: int
+    reason: str
+    pid: int | None
+    fingerprint: str = field(repr=False)
+
+    def __str__(self) -> str:
+        pid = "" if self.pid is None else f" (pid {self.pid})"
+        return f"row {self.position}{pid}: {self.reason}"
+
+
+class _ProcessList(BaseModel):
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    processes: list[ProcessInfo]
+
+
+_PROCESS = TypeAdapter(ProcessInfo)
+_PROCESS_LIST = TypeAdapter(_ProcessList)
+
+
+def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
+    """Read the body of ``GET /api/v1/processes``: rows in the server's order, and unreadable ones.
+
+    Rows are read one by one only when the whole cannot be.
+
+    Raises:
+        ContractViolation: the body is not JSON, or has no list of processes.
+
+    """
+    try:
+        return tuple(_PROCESS_LIST.validate_json(body).processes), ()
+    except ValidationError:
+        pass
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ContractViolation(
+            f"Not a process list: {describe_body(body)}", label="not JSON"
+        ) from None
+    rows = document.get("processes") if isinstance(document, dict) else None
+    if not isinstance(rows, list):
+        raise ContractViolation(
+            "Not a process list: the answer has no list 'processes'", label="no list"
+        )
+    read, unreadable = [], []
+    for position, row in enumerate(rows):
+        result = _read_row(position, row)
+        if isinstance(result, ProcessInfo):
+            read.append(result)
+        else:
+            unreadable.append(result)
+    return tuple(read), tuple(unreadable)
+
+
+def _read_row(position: int, row: Any) -> ProcessInfo | UnreadableRow:
+    try:
+        # Through JSON again, so that a row is judged by the same rules as in a whole list.
+        return _PROCESS.validate_json(json.dumps(row))
+    except ValidationError as error:
+        reason = ", ".join(
+            f"{'.'.join(map(str, detail['loc'])) or 'row'}: {_in_words(detail['type'], detail['msg'])}"
+            for detail in error.errors(
+                include_url=False, include_input=False, include_context=False
+            )
+        )
+    except (ValueError, RecursionError):
+        reason = "row: cannot be read"
+    fields = row if isinstance(row, dict) else {}
+    pid = fields.get("pid")
+    marks = [fields.get(key) for key in ("handle", "pid", "started_at")] if fields else row
+    return UnreadableRow(
+        position, reason, pid if type(pid) is int else None, json.dumps(marks, sort_keys=True)
+    )
+
+
+def _in_words(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "missing"
+    return message.removeprefix("Value error, ").removeprefix("Input should be ")
+
+
+def parse_process(body: bytes) -> ProcessInfo:
+    """Read the body of one process (start, get, restart).
+
+    Raises:
+        ContractViolation: the body is not a process.
+
+    """
+    try:
+        return _PROCESS.validate_json(body)
+    except ValidationError:
+        raise ContractViolation(
+            f"Not a process: {describe_body(body)}", label="not a process"
+        ) from None
+
+
+def describe_body(body: bytes) -> str:
+    """Say in a few words what came in place of what was promised; nothing of it is quoted."""
+    start = body[:200].lstrip().lower()
+    if not start:
+        kind = "an empty answer"
+    elif start.startswith((b"<!doctype", b"<html")):
+        kind = "an HTML page"
+    elif start[:1] in b"{[":
+        kind = "JSON of another shape, or cut short"
+    else:
+        kind = "text that is not JSON"
+    return f"{kind} ({len(body)} bytes)"

@@ -1,0 +1,151 @@
+"""The calls of the process API (fact sheet section 4)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
+
+from pytest_tlsandbox.client.models import ProcessInfo, parse_list, parse_process
+from pytest_tlsandbox.client.retry import persist
+from pytest_tlsandbox.client.transport import LONGEST_CALL
+from pytest_tlsandbox.errors import ContractViolation, RequestRefused, SandboxUnreachable
+from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_tlsandbox.client.transport import Answer, Transport
+
+Stream = Literal["stdout", "stderr", "output"]
+
+
+class ProcessLister:
+    """Lists the processes of one sandbox, and nothing else."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.clock = transport.clock
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.label}>"
+
+    @property
+    def label(self) -> str:
+        """What messages call the sandbox."""
+        return self._transport.address.label
+
+    def list(self) -> ProcessSnapshot:
+        """List all processes, sorted by their start. Faults that may pass are ridden out for 30 s.
+
+        Raises:
+            SandboxFault: one of its subclasses, when there is no good answer.
+
+        """
+        return persist(self.look, self.clock)
+
+    def look(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
+        """List all processes in one try of at most ``limit`` seconds.
+
+        Raises:
+            SandboxFault: as for :meth:`list`, at the first fault.
+
+        """
+        begun = self.clock.monotonic()
+        answer = self._transport.request("GET", "/processes", limit=limit)
+        try:
+            processes, unreadable = parse_list(answer.body)
+        except ContractViolation:
+            if answer.announced:
+                raise
+            raise SandboxUnreachable(
+                f"{self.label}: the answer was cut short", label="cut short", transient=True
+            ) from None
+        return ProcessSnapshot(
+            processes,
+            unreadable,
+            sandbox=self.label,
+            begun=begun,
+            ended=self.clock.monotonic(),
+        )
+
+
+class SandboxClient(ProcessLister):
+    """Lists, starts, signals, kills and restarts processes, and reads their output."""
+
+    def start(self, body: Mapping[str, object]) -> ProcessInfo:
+        """Start a process. Never repeated when the first try may have started one.
+
+        Raises:
+            RequestRefused: the sandbox cannot start it.
+            SandboxUnreachable: no answer; it may have been started or not.
+
+        """
+        return parse_process(self._once("POST", "/processes", json=body).body)
+
+    def signal(self, process: ProcessInfo, number: int) -> None:
+        """Send a signal to the process group of a process.
+
+        Raises:
+            RequestRefused: the process has ended, or is not known.
+
+        """
+        self._once("POST", f"/processes/{_path(process)}/signal", json={"signal": number})
+
+    def kill(self, process: ProcessInfo) -> None:
+        """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
+        try:
+            persist(
+                lambda: self._transport.request("DELETE", f"/processes/{_path(process)}"),
+                self.clock,
+            )
+        except RequestRefused as refusal:
+            # Ended: 500 without a code; reaped: 404 NOT_FOUND (fact sheet 2.5, section 4).
+            if not refusal.label.startswith(("500", "404")):
+                raise
+
+    def restart(self, process: ProcessInfo) -> ProcessInfo:
+        """Restart a managed process; gives its new run.
+
+        Raises:
+            RequestRefused: it is not managed, or not known.
+
+        """
+        return parse_process(self._once("POST", f"/processes/{_path(process)}/restart").body)
+
+    def output(
+        self, pid: int, stream: Stream = "output", *, limit: float | None = None
+    ) -> list[str]:
+        """Read the lines a process has written so far; with ``limit`` (seconds), in one try.
+
+        The sandbox answers for a pid it does not know as for one that is silent: with no lines.
+        """
+        path = f"/processes/{pid}/{stream}"
+        if limit is not None:
+            answer = self._transport.request("GET", path, limit=limit)
+        else:
+            answer = persist(lambda: self._transport.request("GET", path), self.clock)
+        try:
+            lines = json.loads(answer.body)["lines"]
+        except (ValueError, KeyError, TypeError):
+            lines = None
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
+            raise ContractViolation(f"{self.label}: the output of pid {pid} has no lines")
+        return lines
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    def _once(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer:
+        return persist(
+            lambda: self._transport.request(method, path, json=json),
+            self.clock,
+            only_undelivered=True,
+        )
+
+
+def _path(process: ProcessInfo) -> str:
+    """Name of a managed process, since its pid changes at a restart; else the pid."""
+    name = process.managed.name if process.managed else None
+    return quote(name, safe="") if name else str(process.pid)

@@ -1,0 +1,65 @@
+"""How faults are ridden out: what may be tried again, how soon, and for how long."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, TypeVar
+
+import tenacity
+
+from pytest_tlsandbox.errors import SandboxFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.clock import Clock
+
+OUTAGE_BUDGET = 30.0
+"""Seconds a sandbox may give no good answer: a control-plane rollout lasts 7 to 30 (fact sheet 1.7)."""
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+T = TypeVar("T")
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell a fault that may pass. Named positively: everything else, a Ctrl-C too, is final."""
+    return isinstance(error, SandboxFault) and error.transient
+
+
+def pause_after(error: BaseException | None, tries: int) -> float:
+    """Seconds to wait after the n-th fault in a row: what the server asked for, or doubling."""
+    if isinstance(error, SandboxFault) and error.retry_after is not None:
+        return error.retry_after
+    doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
+    return min(_LONGEST_PAUSE, doubled) * random.uniform(0.9, 1.1)
+
+
+def persist(call: Callable[[], T], clock: Clock, *, only_undelivered: bool = False) -> T:
+    """Make a call until it succeeds, a fault is final, or the outage budget is spent.
+
+    ``only_undelivered``: repeat only what certainly did not reach the sandbox. Starting a process
+    twice is worse than not starting it.
+
+    Raises:
+        SandboxFault: the last one.
+
+    """
+    start = clock.monotonic()
+
+    def may_pass(error: BaseException) -> bool:
+        return is_transient(error) and not (
+            only_undelivered and isinstance(error, SandboxFault) and error.delivered
+        )
+
+    def fault(state: tenacity.RetryCallState) -> BaseException | None:
+        return state.outcome.exception() if state.outcome else None
+
+    return tenacity.Retrying(
+        sleep=clock.sleep,
+        retry=tenacity.retry_if_exception(may_pass),
+        wait=lambda state: pause_after(fault(state), state.attempt_number),
+        stop=lambda state: clock.monotonic() + state.upcoming_sleep > start + OUTAGE_BUDGET,
+        reraise=True,
+    )(call)

@@ -1,0 +1,223 @@
+"""One session with one sandbox: every answer is bytes, every failure is one of our errors."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import requests
+from requests import exceptions as http
+
+from pytest_tlsandbox.client.answers import fault_of
+from pytest_tlsandbox.client.watchdog import Watchdog, WatchedAdapter
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.errors import ContractViolation, SandboxFault, SandboxUnreachable
+from pytest_tlsandbox.redact import mask_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_tlsandbox.client.address import Address
+    from pytest_tlsandbox.redact import Secret
+
+LONGEST_CALL = 5.0
+"""Seconds after which a call that has not been answered is given up, and may be made again."""
+
+_LARGEST_BODY = 64 * 2**20
+_CHUNK = 64 * 1024
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Sends the key. As an auth object, since a header would lose against ``~/.netrc``."""
+
+    def __init__(self, key: Secret) -> None:
+        self._key = key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        return request
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer with a status below 300.
+
+    ``announced``: its length was, so that it is known to be whole. A body that ends when the
+    connection does may have been cut anywhere.
+    """
+
+    status: int
+    body: bytes
+    announced: bool
+
+
+class Transport:
+    """Sends requests to one sandbox; safe to use from several threads."""
+
+    def __init__(
+        self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
+    ) -> None:
+        self.address = address
+        self.clock = clock or Clock()
+        self._watchdog = Watchdog(self.clock)
+        self._session = requests.Session()
+        self._session.auth = _Bearer(key)
+        self._session.headers.update(
+            {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
+        )
+        # A proxy of the environment is for other machines: it cannot reach this one's loopback.
+        self._session.trust_env = not address.loopback
+        adapter = WatchedAdapter(self._watchdog)
+        self._session.mount("http://", adapter)
+        self._session.mount("https://", adapter)
+
+    def __repr__(self) -> str:
+        return f"<Transport to {self.address.label}>"
+
+    def close(self) -> None:
+        """Close every connection and end the watchdog."""
+        self._session.close()
+        self._watchdog.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: float = LONGEST_CALL,
+        json: Mapping[str, object] | None = None,
+    ) -> Answer:
+        """Make one call under ``/api/v1``; ``limit`` is in seconds, for the whole of it.
+
+        Raises:
+            SandboxFault: one of its subclasses, for every call without a good answer.
+
+        """
+        # The frames below hold the key in their locals, so no traceback of theirs gets out: not
+        # with an error of ours, nor with a Ctrl-C or a time-out of pytest-timeout.
+        try:
+            return self._call(method, path, limit, json)
+        except SandboxFault as fault:
+            raise fault.with_traceback(None) from None
+        except Exception as error:
+            raise _fault_of_exception(error, self.address) from None
+        except BaseException as interruption:
+            raise interruption.with_traceback(None) from None
+
+    def _call(
+        self, method: str, path: str, limit: float, json: Mapping[str, object] | None
+    ) -> Answer:
+        deadline = self.clock.monotonic() + limit
+        with self._watchdog.call(deadline) as call:
+            try:
+                response = self._session.request(
+                    method,
+                    f"{self.address.url}/api/v1{path}",
+                    json=json,
+                    timeout=limit,
+                    stream=True,
+                    allow_redirects=False,
+                )
+                with response:
+                    body = _read(response)
+            except Exception:
+                if call.overdue or self.clock.monotonic() >= deadline:
+                    raise _overdue(self.address, limit) from None
+                raise
+            if call.overdue:
+                # A body that ends with the connection looks whole when it has been cut.
+                raise _overdue(self.address, limit)
+        fault = fault_of(method, response.status_code, response.headers, body, self.address)
+        if fault is not None:
+            raise fault
+        announced = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        return Answer(response.status_code, body, announced)
+
+
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > _LARGEST_BODY:
+            raise ContractViolation(
+                f"Answer too large: more than {_LARGEST_BODY // 2**20} MiB for one call",
+                label="too large",
+            )
+    return bytes(body)
+
+
+def _overdue(address: Address, limit: float) -> SandboxUnreachable:
+    return SandboxUnreachable(
+        f"{address.label} did not answer within {limit:.3g} s", label="no answer", transient=True
+    )
+
+
+def _fault_of_exception(error: Exception, address: Address) -> SandboxFault:
+    """Map what requests, or anything below it, raises."""
+    label, reason, transient, delivered = _explain(error)
+    return SandboxUnreachable(
+        f"{address.label} cannot be reached: {reason}",
+        label=label,
+        transient=transient,
+        delivered=delivered,
+    )
+
+
+def _explain(error: Exception) -> tuple[str, str, bool, bool]:
+    """Give a label, a reason, whether it may pass, and whether the request may have arrived."""
+    text = _causes(error)
+    if isinstance(error, http.SSLError):
+        # A peer that hangs up during the handshake is a fault of the moment, a bad certificate is not.
+        moment = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
+        return "TLS", f"TLS failed ({_tls_reason(text)})", moment, False
+    if isinstance(error, http.ProxyError):
+        return "proxy", "the proxy of this environment (HTTPS_PROXY) does not answer", True, False
+    if isinstance(error, http.ConnectTimeout):
+        return "no connection", "no connection in time", True, False
+    if isinstance(error, http.Timeout):
+        return "no answer", "no answer in time", True, True
+    if isinstance(error, http.ContentDecodingError):
+        return "bad encoding", "the answer is compressed and cannot be read", False, True
+    if isinstance(error, (http.ConnectionError, http.ChunkedEncodingError)):
+        if "NameResolutionError" in text:
+            return "no such host", "its host name is not known", True, False
+        if "NewConnectionError" in text:
+            return "refused", "the connection was refused", True, False
+        if "IncompleteRead" in text:
+            return "cut short", "the answer was cut short", True, True
+        return "reset", "the connection was reset", True, True
+    if isinstance(error, http.RequestException):
+        return type(error).__name__, f"requests raised {type(error).__name__}", False, True
+    # pytest-socket's block, among others: asking again does not help.
+    return (
+        type(error).__name__,
+        f"{type(error).__name__}: {mask_text(str(error))}",
+        False,
+        False,
+    )
+
+
+def _causes(error: BaseException | None) -> str:
+    names: list[str] = []
+    while error is not None and len(names) < 10:
+        reason = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        names.append(f"{type(error).__name__}: {error}")
+        error = reason if isinstance(reason, BaseException) else error.__context__
+    return " < ".join(names)
+
+
+def _tls_reason(text: str) -> str:
+    for sign, reason in (
+        ("self-signed", "self-signed certificate"),
+        ("self signed", "self-signed certificate"),
+        ("expired", "the certificate has expired"),
+        ("doesn't match", "the certificate is for another host"),
+        ("mismatch", "the certificate is for another host"),
+        ("unable to get local issuer", "the certificate's issuer is not known here"),
+        ("EOF occurred", "the other side hung up"),
+        ("WRONG_VERSION_NUMBER", "the other side does not speak TLS"),
+    ):
+        if sign in text:
+            return reason
+    return "handshake failed"

@@ -1,0 +1,143 @@
+"""Ends a call at its deadline, whatever the server does.
+
+The time-out of requests bounds each read, not the whole: a server that sends one byte a second
+held a call with a time-out of 0.5 s for 7.8 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import urllib3
+from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from pytest_tlsandbox.clock import Clock
+
+
+# Seconds until an overdue call that has no socket yet is looked at again.
+_CONNECTING = 0.05
+
+
+class Watchdog:
+    """One thread for all calls of a session: it shuts the socket of each that is overdue."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._calls: dict[int, _Call] = {}
+        self._changed = threading.Condition()
+        self._wakes_at: float | None = None
+        self._closed = False
+        self._current = threading.local()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def call(self, deadline: float) -> Iterator[_Call]:
+        """Watch over what is done inside, until ``deadline`` on the clock."""
+        call = _Call(deadline)
+        self._current.call = call
+        with self._changed:
+            self._calls[id(call)] = call
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._watch, name="tlsandbox-watchdog", daemon=True
+                )
+                self._thread.start()
+            elif self._wakes_at is None or deadline < self._wakes_at:
+                self._changed.notify()
+        try:
+            yield call
+        finally:
+            self._current.call = None
+            with self._changed:
+                del self._calls[id(call)]
+
+    def uses(self, connection: urllib3.connection.HTTPConnection) -> None:
+        """Take note that the call of this thread goes over that connection."""
+        call = getattr(self._current, "call", None)
+        if call is not None:
+            call.connection = connection
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._closed:
+                now = self._clock.monotonic()
+                for call in self._calls.values():
+                    if call.deadline <= now and not call.cut():
+                        call.deadline = now + _CONNECTING
+                waiting = [call.deadline for call in self._calls.values() if call.deadline > now]
+                self._wakes_at = min(waiting, default=None)
+                self._changed.wait(None if self._wakes_at is None else self._wakes_at - now)
+
+
+class _Call:
+    """One request in flight."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.overdue = False
+        self.connection: urllib3.connection.HTTPConnection | None = None
+
+    def cut(self) -> bool:
+        """Shut the socket; False where there is none yet."""
+        self.overdue = True
+        sock = getattr(self.connection, "sock", None)
+        if sock is None:
+            return False
+        # Shut, not closed: the thread that reads owns the descriptor. The plain socket's method,
+        # since that of a TLS socket is not made for two threads.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        return True
+
+
+class WatchedAdapter(HTTPAdapter):
+    """Tells the watchdog which connection each request uses."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the manager of direct connections, with pools that are watched."""
+        super().init_poolmanager(*args, **kwargs)
+        self._watch(self.poolmanager)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the manager of connections through a proxy, with pools that are watched."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        self._watch(manager)
+        return manager
+
+    def _watch(self, manager: urllib3.PoolManager) -> None:
+        manager.pool_classes_by_scheme = {
+            "http": _watched(urllib3.HTTPConnectionPool, self._watchdog),
+            "https": _watched(urllib3.HTTPSConnectionPool, self._watchdog),
+        }
+
+
+def _watched(pool: type[Any], watchdog: Watchdog) -> type[Any]:
+    connection: type[Any] = pool.ConnectionCls
+
+    class WatchedConnection(connection):  # type: ignore[misc]
+        def connect(self) -> None:
+            watchdog.uses(self)
+            super().connect()
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            watchdog.uses(self)
+            super().request(*args, **kwargs)
+
+    return type(f"Watched{pool.__name__}", (pool,), {"ConnectionCls": WatchedConnection})

@@ -1,0 +1,200 @@
+"""Conditions that something is not so: nothing runs, nothing happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox import evidence
+from pytest_tlsandbox.conditions.verdicts import (
+    CORRECTION_TIME,
+    SETTLING_TIME,
+    Hopeless,
+    Satisfied,
+    Verdict,
+    not_found,
+    unreadable_rows,
+)
+from pytest_tlsandbox.errors import (
+    NotObserved,
+    ProcessCrashed,
+    ProcessMismatch,
+    ProcessOOMKilled,
+    ProcessRestarted,
+    ProcessUnhealthy,
+    TLSandboxError,
+)
+from pytest_tlsandbox.messages.failure import Finding, Listed
+from pytest_tlsandbox.messages.table import list_names
+from pytest_tlsandbox.messages.words import count, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.evidence import Incident, Ledger
+    from pytest_tlsandbox.selector import Selector
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+class NotRunning:
+    """Nothing that is meant is alive, or will be started again by a supervisor."""
+
+    def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
+        self._selector = selector
+        self._baseline = baseline
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        """Judge one look."""
+        living = self._selector.select(snapshot).living
+        if living:
+            many = f"{len(living)} processes: " if len(living) > 1 else ""
+            # A look right after a kill said "running" in 39 of 200 (fact sheet 2.3).
+            return Hopeless(
+                Finding(
+                    ProcessMismatch,
+                    f"Still running: {many}{list_names(living, 1)}",
+                    because="wanted nothing alive",
+                    process=living[-1] if len(living) == 1 else None,
+                    listed=tuple(Listed(row) for row in living) if many else (),
+                    listed_as="these",
+                    hint="wait_for_exit(process, exit_code=None), if it only needs more time",
+                ),
+                stands_for=SETTLING_TIME,
+                key=len(living),
+            )
+        return unreadable_rows(snapshot, self._baseline) or Satisfied(None)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One kind of incident: how it is found, what it is called, what to try against it.
+
+    ``one_end_shown``: of several restarts only the last end can be seen, so that an incident may
+    be hidden behind a later, harmless one.
+    """
+
+    find: Callable[[Iterable[ProcessInfo], ProcessSnapshot | None, Ledger], list[Incident]]
+    error: type[TLSandboxError]
+    verdict: str
+    hint: str
+    one_end_shown: bool = False
+
+
+OOM = Rule(
+    evidence.oom_kills,
+    ProcessOOMKilled,
+    "OOM-killed",
+    "more memory for the sandbox, or less for the process",
+    one_end_shown=True,
+)
+CRASH = Rule(
+    evidence.crashes,
+    ProcessCrashed,
+    "Crashed",
+    'output(process, "stderr") for what it said last',
+    one_end_shown=True,
+)
+RESTART = Rule(
+    evidence.restarts,
+    ProcessRestarted,
+    "Restarted",
+    "restart_process() for a restart that is meant: it is not counted",
+)
+UNHEALTHY = Rule(
+    evidence.failing_health,
+    ProcessUnhealthy,
+    "Unhealthy",
+    "wait_for_process(process, healthy=True), if it only needs more time",
+)
+
+
+class NoIncident:
+    """None of these happened since the baseline: to some processes, or to any."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        selectors: Sequence[Selector] | Callable[[ProcessSnapshot], Iterable[ProcessInfo]],
+        baseline: ProcessSnapshot | None,
+        ledger: Ledger,
+        *,
+        suspected: bool = False,
+    ) -> None:
+        self._rules = rules
+        self._selectors = selectors
+        self._baseline = baseline
+        self._ledger = ledger
+        self._suspected = suspected
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        """Judge one look."""
+        rows: list[ProcessInfo] = []
+        if callable(self._selectors):
+            rows = list(self._selectors(snapshot))
+        else:
+            for selector in self._selectors:
+                selection = selector.select(snapshot)
+                if not selection.matches:
+                    finding = not_found(selector, snapshot, selection)
+                    return Hopeless(finding, CORRECTION_TIME if selection.gone else 0.0)
+                rows += [row for row in selection.matches if row not in rows]
+        told: list[Incident] = []
+        for rule in self._rules:
+            incidents = rule.find(rows, self._baseline, self._ledger)
+            counted = [item for item in incidents if item.confirmed or self._suspected]
+            if counted:
+                return Hopeless(self._incident_finding(rule, counted, incidents, snapshot))
+            told += incidents
+        if any(rule.one_end_shown for rule in self._rules):
+            unseen = evidence.unseen_ends(rows, self._baseline, self._ledger)
+            if unseen:
+                return Hopeless(_unseen_finding(unseen))
+        spoilt = unreadable_rows(snapshot, self._baseline)
+        if spoilt:
+            return spoilt
+        alive = any(not row.ended for row in rows)
+        return Satisfied(told, stands_for=SETTLING_TIME if alive else 0.0)
+
+    def _incident_finding(
+        self,
+        rule: Rule,
+        counted: Sequence[Incident],
+        incidents: Sequence[Incident],
+        snapshot: ProcessSnapshot,
+    ) -> Finding:
+        first = counted[0]
+        verdict = rule.verdict if first.confirmed else f"Suspected {rule.verdict}"
+        more = f" and {len(counted) - 1} more" if len(counted) > 1 else ""
+        before = rule.find(self._baseline or (), None, self._ledger)
+        earlier = [item.row for item in before if item.confirmed]
+        remarks = []
+        if earlier:
+            remarks.append(("before", f"{list_names(earlier)}, before this test: not counted"))
+        untold = [item.row for item in incidents if item not in counted]
+        if untold:
+            remarks.append(("suspected", list_names(untold)))
+        remarks.append(("checked", count(len(snapshot), "process")))
+        return Finding(
+            rule.error,
+            f"{verdict}: {named(first.row)}{more}",
+            because=first.what if len(counted) == 1 else "",
+            process=first.row if len(counted) == 1 else None,
+            listed=tuple(Listed(item.row, item.what) for item in counted)
+            if len(counted) > 1
+            else (),
+            listed_as="these",
+            remarks=tuple(remarks),
+            hint=rule.hint,
+        )
+
+
+def _unseen_finding(unseen: Sequence[Incident]) -> Finding:
+    first = unseen[0]
+    return Finding(
+        NotObserved,
+        f"Not observed: ends of {named(first.row)}",
+        because=first.what,
+        process=first.row,
+        hint="assert_no_restart, or look in between",
+    )

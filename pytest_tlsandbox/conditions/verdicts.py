@@ -1,0 +1,118 @@
+"""The three answers a condition can give of one snapshot, and what they all can say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from pytest_tlsandbox.errors import NotObserved, ProcessNotFound, WaitTimedOut
+from pytest_tlsandbox.messages.failure import Finding, Listed
+from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.selector import near_misses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from pytest_tlsandbox.selector import Selection, Selector
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+SUCCESSOR_TIME = 2.0
+"""Seconds in which another process may still come to be meant by text, once all have ended."""
+CORRECTION_TIME = 1.0
+"""Seconds for which a doubtful end, a vanished row or an unreadable one is looked at again."""
+SETTLING_TIME = 0.2
+"""Seconds for which a negative assertion looks again while anything in question is alive."""
+
+
+@dataclass(frozen=True)
+class Satisfied:
+    """It is so. ``unsettled`` is what to say where it did not stand for long enough."""
+
+    value: Any
+    stands_for: float = 0.0
+    key: Hashable = None
+    unsettled: Finding | None = None
+
+
+@dataclass(frozen=True)
+class Pending:
+    """It may yet come. ``finding`` is what to say if the deadline comes first."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Hopeless:
+    """It cannot come any more."""
+
+    finding: Finding
+    stands_for: float = 0.0
+    key: Hashable = None
+
+
+Verdict: TypeAlias = Satisfied | Pending | Hopeless
+
+
+class Condition(Protocol):
+    """Judges one look."""
+
+    def judge(self, snapshot: ProcessSnapshot, /) -> Verdict:
+        """Give the verdict on a snapshot."""
+
+
+class Until:
+    """A function of the user's gives something truthy."""
+
+    def __init__(self, function: Callable[[ProcessSnapshot], Any]) -> None:
+        self._function = function
+        self._name = getattr(function, "__name__", type(function).__name__)
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        """Give the verdict on a snapshot. What the function raises is the user's own, and ends the wait."""
+        value = self._function(snapshot)
+        if value:
+            return Satisfied(value)
+        return Pending(
+            Finding(
+                WaitTimedOut,
+                f"Never true: {self._name}",
+                remarks=(("last", f"it gave {value!r}"),),
+                listed=tuple(Listed(row) for row in snapshot),
+                listed_as=f"of {count(len(snapshot), 'process')}",
+            )
+        )
+
+
+def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Finding:
+    """Say that no process is meant, and which were near."""
+    near = near_misses(selector.text, snapshot, selection.older)
+    others = count(len(snapshot), "process")
+    unreadable = tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3])
+    return Finding(
+        ProcessNotFound,
+        f"No process {selector.label} in {snapshot.sandbox}",
+        because=f"{others} listed" if len(snapshot) else "none is listed",
+        listed=tuple(Listed(row, why) for row, why in near)
+        or tuple(Listed(row) for row in snapshot.processes[::-1]),
+        listed_as="nearest" if near else "listed, newest first",
+        remarks=unreadable,
+        hint="a text is looked for in command and arguments, joined by one space",
+    )
+
+
+def unreadable_rows(snapshot: ProcessSnapshot, baseline: ProcessSnapshot | None) -> Hopeless | None:
+    """Refuse to say "nothing happened" over rows that cannot be read, but for those from before."""
+    known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
+    rows = [row for row in snapshot.unreadable if row.fingerprint not in known]
+    if not rows:
+        return None
+    return Hopeless(
+        Finding(
+            NotObserved,
+            f"Not observed: {count(len(rows), 'row')} of {snapshot.sandbox} cannot be read",
+            because="a process that cannot be read may be the one",
+            remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
+        ),
+        stands_for=CORRECTION_TIME,
+        key=len(rows),
+    )

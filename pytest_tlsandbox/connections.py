@@ -1,0 +1,125 @@
+"""The sandboxes a test session is connected to: each once, and the embedded one if it is used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox import __version__
+from pytest_tlsandbox.client.address import Address, locate, usable_key
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.evidence import Ledger
+from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.settings import Settings
+
+_UNDER_XDIST = "PYTEST_XDIST_WORKER"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client of one sandbox, and what was done through it."""
+
+    client: SandboxClient
+    ledger: Ledger
+    shared: bool
+
+
+class Connections:
+    """Connects to each sandbox once; closes all of them in the end.
+
+    ``ask_for_key`` gives the key from the hook, if any; ``test_deadline`` the moment on the clock
+    at which the running test would be killed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ask_for_key: Callable[[object], str | Secret | None],
+        test_deadline: Callable[[], float | None],
+        verbosity: int,
+    ) -> None:
+        self._settings = settings
+        self._ask_for_key = ask_for_key
+        self._test_deadline = test_deadline
+        self._verbosity = verbosity
+        self._connections: dict[Address, Connection] = {}
+        self._local: LocalSandbox | None = None
+
+    def sandbox(self, target: object) -> Sandbox:
+        """Give a sandbox without a baseline."""
+        connection = self.connect(target)
+        return Sandbox(
+            connection.client,
+            timeout=self._settings.timeout,
+            ledger=connection.ledger,
+            test_deadline=self._test_deadline,
+            verbosity=self._verbosity,
+            shared=connection.shared,
+        )
+
+    def connect(self, target: object) -> Connection:
+        """Give the connection to a sandbox; nothing is sent yet.
+
+        Raises:
+            InvalidSetting: the target means none, or there is no key for it.
+
+        """
+        address = self._address(target)
+        if address not in self._connections:
+            transport = Transport(
+                address, self._key(target, address), user_agent=f"pytest-tlsandbox/{__version__}"
+            )
+            own = target == LOCAL or (isinstance(target, str) and "{worker}" in target)
+            shared = _UNDER_XDIST in os.environ and not own
+            self._connections[address] = Connection(SandboxClient(transport), Ledger(), shared)
+        return self._connections[address]
+
+    def local(self) -> LocalSandbox:
+        """Give the embedded sandbox of this process; it starts when it is first asked for."""
+        if self._local is None:
+            from pytest_tlsandbox.local.server import start_local_sandbox
+
+            self._local = start_local_sandbox(memory_limit=self._settings.memory)
+        return self._local
+
+    def close(self) -> None:
+        """Close every connection, and end the embedded sandbox with all it started."""
+        for connection in self._connections.values():
+            connection.client.close()
+        if self._local is not None:
+            self._local.close()
+
+    def _address(self, target: object) -> Address:
+        if target == LOCAL:
+            local = self.local()
+            headers = {"Host": f"{local.identifier}.local"}
+            return Address(LOCAL, local.url, headers, local.api_key)
+        if isinstance(target, str):
+            target = fill_worker(target)
+        return locate(target, self._settings.proxy_url)
+
+    def _key(self, target: object, address: Address) -> Secret:
+        if address.key is not None:
+            return usable_key(address.key, address, address.label)
+        given = self._ask_for_key(target)
+        if given is not None:
+            key = given if isinstance(given, Secret) else Secret(given)
+            return usable_key(key, address, "hook pytest_tlsandbox_api_key")
+        found = os.environ.get(API_KEY_VARIABLE)
+        if not found:
+            raise InvalidSetting(
+                f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return one from the "
+                "hook pytest_tlsandbox_api_key(config, target)"
+            )
+        return usable_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")

@@ -1,0 +1,24 @@
+"""What tells one run of a process from every other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+# The SDK and the wire may differ below the millisecond.
+_SAME_MOMENT = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Handle, pid and start of a run: a pid alone is used again (fact sheet 2.2)."""
+
+    handle: int | None
+    pid: int
+    started_at: datetime
+
+    def same_run(self, other: Identity) -> bool:
+        """Compare what both sides have: older daemons send no handle."""
+        if self.handle is not None and other.handle is not None and self.handle != other.handle:
+            return False
+        return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT

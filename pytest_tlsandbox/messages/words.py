@@ -1,0 +1,70 @@
+"""How a thing is called in one word or two: a time, a process, a moment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.redact import mask_text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+
+_LONGEST_NAME = 24
+_INTERPRETERS = ("python", "node", "ruby", "perl", "bash", "sh", "dash", "zsh", "deno", "bun")
+
+
+def seconds(value: float) -> str:
+    """Give a time with the precision it is worth: "0.31 s", "8.2 s", "120 s"."""
+    digits = 2 if value < 1 else 1 if value < 100 else 0
+    text = f"{value:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if digits else text} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Give "1 look", "3 looks"."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def cut(text: str, width: int) -> str:
+    """Cut a text to a width, and show that it was; control characters are escaped."""
+    text = printable(text)
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def printable(text: str) -> str:
+    """Escape what would move a terminal's cursor or turn its writing direction."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+        )
+    )
+
+
+def short_name(row: ProcessInfo) -> str:
+    """Call a process by its managed name, the script it runs, or its program."""
+    if row.managed and row.managed.name:
+        return cut(row.managed.name, _LONGEST_NAME)
+    program = row.command.rpartition("/")[2]
+    if program.rstrip("0123456789.") in _INTERPRETERS and row.args:
+        first, *rest = row.args
+        if first == "-m" and rest:
+            return cut(mask_text(rest[0]), _LONGEST_NAME)
+        if not first.startswith("-"):
+            return cut(mask_text(first.rpartition("/")[2]), _LONGEST_NAME)
+        return cut(f"{program} {first}", _LONGEST_NAME)
+    return cut(mask_text(program or row.command), _LONGEST_NAME)
+
+
+def named(row: ProcessInfo) -> str:
+    """Give "train.py (pid 41)"."""
+    return f"{short_name(row)} (pid {row.pid})"
+
+
+def moment(time: datetime) -> str:
+    """Give the time of day, to the millisecond, in UTC."""
+    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"

@@ -1,0 +1,219 @@
+"""The door from pytest to the rest: hooks and fixtures, each a few lines.
+
+Nothing here imports requests, pydantic or tenacity before a fixture is asked for.
+"""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_tlsandbox import settings as setup
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.errors import InvalidSetting, TLSandboxError
+from pytest_tlsandbox.messages.table import list_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from pytest_tlsandbox.client.processes import ProcessLister
+    from pytest_tlsandbox.connections import Connections
+    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.sandbox import Sandbox
+
+__tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
+
+_SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
+_CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
+_TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the hooks a conftest can implement."""
+    from pytest_tlsandbox import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register each setting of the table as an option and as an ini key."""
+    group = parser.getgroup("tlsandbox", "processes of a Tensorlake sandbox")
+    for option in setup.OPTIONS:
+        group.addoption(
+            option.flag,
+            dest=option.ini,
+            metavar=option.metavar,
+            action="append" if option.repeatable else "store",
+            default=None,  # so that the ini file can speak
+            help=option.help
+            + (f" [environment: {option.environment}]" if option.environment else ""),
+        )
+        parser.addini(
+            option.ini,
+            help=option.help,
+            type="linelist" if option.repeatable else "string",
+            default=[] if option.repeatable else "",
+        )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check every setting before the first test."""
+    try:
+        config.stash[_SETTINGS] = setup.resolve(config)
+    except InvalidSetting as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Name the sandboxes under test, if any were given."""
+    targets = config.stash[_SETTINGS].targets
+    return f"tlsandbox: {', '.join(targets)}" if targets else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each of several sandboxes, unless the suite names its own."""
+    targets = metafunc.config.stash[_SETTINGS].targets
+    if len(targets) < 2 or "tlsandbox_target" not in metafunc.fixturenames:
+        return
+    definitions = metafunc._arg2fixturedefs.get("tlsandbox_target", ())  # noqa: SLF001
+    if definitions and definitions[-1].func.__module__ == __name__:
+        metafunc.parametrize("tlsandbox_target", targets, indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Set ``tlsandbox`` up first: what other fixtures of the test start belongs to the test."""
+    names = getattr(item, "fixturenames", [])
+    if "tlsandbox" in names:
+        names.remove("tlsandbox")
+        names.insert(0, "tlsandbox")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the verdict alone where one line is shown: short summary, JUnit, annotations."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if isinstance(error, TLSandboxError) and crash is not None:
+        crash.message = error.first_line
+    return report
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
+    """Learn when pytest-timeout would end the test, so that a wait can end before and tell."""
+    item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    """Forget it."""
+    item.config.stash[_TEST_DEADLINE] = None
+
+
+def _connections(config: pytest.Config) -> Connections:
+    if _CONNECTIONS not in config.stash:
+        from pytest_tlsandbox.connections import Connections
+
+        connections = Connections(
+            config.stash[_SETTINGS],
+            ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(
+                config=config, target=target
+            ),
+            test_deadline=lambda: config.stash.get(_TEST_DEADLINE, None),
+            verbosity=config.get_verbosity(),
+        )
+        config.stash[_CONNECTIONS] = connections
+        config.add_cleanup(connections.close)
+    return config.stash[_CONNECTIONS]
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_target(request: pytest.FixtureRequest) -> object:
+    """Return what to connect to: the value of --tlsandbox.
+
+    Override it in a conftest to return the id, the URL or the SDK object of a sandbox that the
+    suite made itself.
+    """
+    if hasattr(request, "param"):
+        return request.param
+    targets = request.config.stash[_SETTINGS].targets
+    if not targets:
+        raise InvalidSetting(
+            "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
+            "a real one, or set TLSANDBOX"
+        )
+    if len(targets) > 1:
+        raise InvalidSetting(
+            f"several sandboxes were given ({', '.join(targets)}), and a test that asks for "
+            "tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it as "
+            "an argument"
+        )
+    return targets[0]
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[object], Sandbox]]:
+    """Return a function that connects to one more sandbox, by id, URL or SDK object.
+
+    What is started through it is killed when the session ends.
+    """
+    made: list[Sandbox] = []
+
+    def connect(target: object) -> Sandbox:
+        sandbox = _connections(request.config).sandbox(target)
+        made.append(sandbox)
+        return sandbox
+
+    yield connect
+    for sandbox in made:
+        _kill_started(sandbox)
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_session(
+    tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
+) -> Sandbox:
+    """Return the sandbox under test for fixtures of wider scope: it judges all there is."""
+    return tlsandbox_connect(tlsandbox_target)
+
+
+@pytest.fixture
+def tlsandbox(tlsandbox_session: Sandbox) -> Iterator[Sandbox]:
+    """Return the sandbox under test; it knows what was there when the test began.
+
+    Processes started through it are killed when the test ends.
+    """
+    sandbox = tlsandbox_session.from_now()
+    yield sandbox
+    _kill_started(sandbox)
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
+    """Return the bare, authenticated lister of the sandbox under test."""
+    return _connections(request.config).connect(tlsandbox_target).client
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
+    """Return the embedded sandbox of this process: url, api_key, identifier, memory_limit.
+
+    It starts when it is first asked for, and ends with the session.
+    """
+    return _connections(request.config).local()
+
+
+def _kill_started(sandbox: Sandbox) -> None:
+    left = sandbox.kill_started()
+    if left:
+        warnings.warn(
+            pytest.PytestWarning(f"{sandbox!r}: could not be killed: {list_names(left)}"),
+            stacklevel=2,
+        )

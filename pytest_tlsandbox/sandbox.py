@@ -1,0 +1,419 @@
+"""What a test holds: a sandbox whose processes can be waited for, asserted on and started."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from pytest_tlsandbox.conditions.absence import (
+    CRASH,
+    OOM,
+    RESTART,
+    UNHEALTHY,
+    NoIncident,
+    NotRunning,
+    Rule,
+)
+from pytest_tlsandbox.conditions.process import HasExited, HasFields, HasStatus, Pick, Stays
+from pytest_tlsandbox.conditions.verdicts import Satisfied, Until
+from pytest_tlsandbox.errors import InvalidArgument, SandboxFault, TLSandboxError
+from pytest_tlsandbox.evidence import Ledger
+from pytest_tlsandbox.failing import failure_of
+from pytest_tlsandbox.selector import Process, Selector
+from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
+from pytest_tlsandbox.status import check_statuses
+from pytest_tlsandbox.waiting import Limit, logger, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.processes import SandboxClient, Stream
+    from pytest_tlsandbox.conditions.verdicts import Condition
+
+# pytest ends the traceback of our errors at the user's line; a bug of ours keeps its frames.
+__tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
+
+T = TypeVar("T")
+Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
+"""What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
+
+_TIMEOUT_MARGIN = 0.25
+"""Seconds before the test's own time-out at which a wait ends, to say what it saw."""
+_LONGEST_FAREWELL = 3.0
+"""Seconds for which a process that has to be killed at the end of a test is tried for."""
+
+
+class Sandbox:
+    """The processes of one sandbox.
+
+    Every ``wait_`` looks at once and again until the answer is certain or ``timeout`` (seconds)
+    has passed; every ``assert_`` judges now, which may take a few looks. Both ride out faults of
+    the sandbox for up to 30 s. A process is meant by text, by pid, by a compiled regex, by an
+    object that was listed or started, by ``by(...)``, or by a predicate.
+
+    All of them raise a ``Judgement`` (an AssertionError) where the processes are not as the test
+    says, a ``SandboxFault`` where nothing can be said, ``InvalidArgument`` for a call that means
+    nothing.
+    """
+
+    def __init__(
+        self,
+        client: SandboxClient,
+        *,
+        timeout: float = 30.0,
+        baseline: ProcessSnapshot | None = None,
+        ledger: Ledger | None = None,
+        test_deadline: Callable[[], float | None] = lambda: None,
+        verbosity: int = 0,
+        shared: bool = False,
+    ) -> None:
+        self.baseline = baseline
+        self._client = client
+        self._timeout = timeout
+        self._ledger = ledger or Ledger()
+        self._test_deadline = test_deadline
+        self._verbosity = verbosity
+        self._shared = shared
+        self._started: list[ProcessInfo] = []
+
+    def __repr__(self) -> str:
+        return f"<Sandbox {self._client.label}>"
+
+    def from_now(self) -> Sandbox:
+        """Give the same sandbox with a baseline of this moment: what was before does not count."""
+        return Sandbox(
+            self._client,
+            timeout=self._timeout,
+            baseline=self._client.list(),
+            ledger=self._ledger,
+            test_deadline=self._test_deadline,
+            verbosity=self._verbosity,
+            shared=self._shared,
+        )
+
+    def list_processes(self) -> ProcessSnapshot:
+        """Look once: every process the sandbox lists, sorted by start."""
+        return self._client.list()
+
+    # ------------------------------------------------------------------ waits
+
+    def wait_for_process(
+        self,
+        process: Process,
+        *,
+        status: str | Iterable[str] = "running",
+        healthy: bool = False,
+        stable_for: float = 0.0,
+        timeout: float | None = None,
+        pick: Pick | None = None,
+        since: Since = "test",
+    ) -> ProcessInfo:
+        """Wait until the process has that status (one or several); gives the process.
+
+        ``healthy``: and its health check passes. ``stable_for``: and has stayed so, without a
+        restart, for as many seconds. ``pick``: which one, where several fit.
+        """
+        condition = HasStatus(
+            Selector(process, self._since(since)),
+            self._ledger,
+            check_statuses(status),
+            healthy=healthy,
+            stable_for=_check_seconds("stable_for", stable_for),
+            pick=_check_pick(pick),
+        )
+        found: ProcessInfo = self._wait(condition, timeout)
+        return found
+
+    def wait_for_exit(
+        self,
+        process: Process,
+        *,
+        exit_code: int | Iterable[int] | None = 0,
+        timeout: float | None = None,
+        pick: Pick | None = None,
+        since: Since = "test",
+    ) -> ProcessInfo:
+        """Wait until the process has exited with that code (one, several, or None for any).
+
+        A code the sandbox does not know (-1, or none at all) is no code: ``UnknownEnd``.
+        """
+        condition = HasExited(
+            Selector(process, self._since(since)),
+            self._ledger,
+            _check_codes(exit_code),
+            _check_pick(pick),
+        )
+        found: ProcessInfo = self._wait(condition, timeout)
+        return found
+
+    def wait_until(
+        self, condition: Callable[[ProcessSnapshot], T], *, timeout: float | None = None
+    ) -> T:
+        """Wait until ``condition(snapshot)`` is truthy; gives what it returned."""
+        if not callable(condition):
+            raise InvalidArgument(
+                f"condition: a {type(condition).__name__} cannot be called with a snapshot"
+            )
+        value: T = self._wait(Until(condition), timeout)
+        return value
+
+    # ------------------------------------------------------------- assertions
+
+    def assert_process(
+        self, process: Process, *, pick: Pick | None = None, since: Since = "test", **expected: Any
+    ) -> ProcessInfo:
+        """Assert that every field is as given, now; gives the process."""
+        if not expected:
+            raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
+        check_fields(expected)
+        if "status" in expected:
+            check_statuses(expected["status"])
+        selector = Selector(process, self._since(since))
+        condition = HasFields(selector, self._ledger, expected, _check_pick(pick))
+        found: ProcessInfo = self._judge(condition)
+        return found
+
+    def assert_stays(
+        self,
+        process: Process,
+        *,
+        seconds: float,
+        status: str | Iterable[str] = "running",
+        pick: Pick | None = None,
+        since: Since = "test",
+    ) -> ProcessInfo:
+        """Assert that the same run keeps that status for so many seconds; gives the process.
+
+        Stops at the first breach. A gap between looks of more than 1 s, or a tenth of the time
+        where that is more, is ``NotObserved``.
+        """
+        duration = _check_seconds("seconds", seconds)
+        if duration == 0:
+            raise InvalidArgument("seconds: 0 is no time to stay in; give more")
+        selector = Selector(process, self._since(since))
+        condition = Stays(
+            selector, self._ledger, check_statuses(status), duration, _check_pick(pick)
+        )
+        found: ProcessInfo = self._judge(condition)
+        return found
+
+    def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
+        """Assert that nothing alive is meant, nor anything a supervisor will start again."""
+        baseline = self._since(since)
+        self._judge(NotRunning(Selector(process, baseline), baseline))
+
+    def assert_no_oom(
+        self,
+        *processes: Process,
+        suspected: bool = False,
+        everyone: bool = False,
+        since: Since = "test",
+    ) -> None:
+        """Assert that nothing was OOM-killed since the test began.
+
+        Sees kills behind a restart too. ``suspected``: a SIGKILL not sent from here, exit code
+        137 and a lost exit code fail as well. ``everyone``: on a sandbox shared by xdist workers,
+        judge all processes and not just this test's own.
+        """
+        self._assert_none((OOM,), processes, since, everyone=everyone, suspected=suspected)
+
+    def assert_no_crash(
+        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    ) -> None:
+        """Assert that nothing died of a crash signal (SEGV, ABRT ...), and no supervisor gave up."""
+        self._assert_none((CRASH,), processes, since, everyone=everyone)
+
+    def assert_no_restart(
+        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    ) -> None:
+        """Assert that no managed process was started again, but by this test."""
+        self._assert_none((RESTART,), processes, since, everyone=everyone)
+
+    def assert_healthy(
+        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    ) -> None:
+        """Assert no OOM kill, no crash, no restart, and no failing health check."""
+        self._assert_none((OOM, CRASH, RESTART, UNHEALTHY), processes, since, everyone=everyone)
+
+    # ---------------------------------------------------------------- arrange
+
+    def start_process(
+        self,
+        command: str,
+        args: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        working_dir: str | None = None,
+        user: str | Mapping[str, object] | None = None,
+        stdin_mode: Literal["closed", "pipe"] | None = None,
+        stdout_mode: Literal["capture", "discard"] | None = None,
+        stderr_mode: Literal["capture", "discard"] | None = None,
+        name: str | None = None,
+        restart: Mapping[str, object] | None = None,
+        health_check: Mapping[str, object] | None = None,
+    ) -> ProcessInfo:
+        """Start a program; it is killed when the test ends.
+
+        ``name``, ``restart`` or ``health_check`` make it a managed process, over which a
+        supervisor watches (fact sheet 3.1). Never repeated when the first try may have started it.
+        """
+        if isinstance(args, str):
+            raise InvalidArgument("args: give a list of texts, not one text")
+        options = {
+            "command": command,
+            "args": list(args),
+            "env": None if env is None else dict(env),
+            "working_dir": working_dir,
+            "user": user,
+            "stdin_mode": stdin_mode,
+            "stdout_mode": stdout_mode,
+            "stderr_mode": stderr_mode,
+            "name": name,
+            "restart": restart,
+            "health_check": health_check,
+        }
+        body = {key: value for key, value in options.items() if value is not None}
+        process = self._bare(lambda: self._client.start(body))
+        self._started.append(process)
+        return process
+
+    def send_signal(self, process: Process, signal: int) -> None:
+        """Send a signal, by number, to the process group of a process."""
+        row = self._now(process)
+        self._ledger.signal_sent(row, int(signal))
+        self._bare(lambda: self._client.signal(row, int(signal)))
+
+    def kill_process(self, process: Process) -> None:
+        """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
+        row = self._now(process)
+        self._ledger.signal_sent(row, 9)
+        self._bare(lambda: self._client.kill(row))
+
+    def restart_process(self, process: Process) -> ProcessInfo:
+        """Restart a managed process; gives its new run."""
+        row = self._now(process)
+        new = self._bare(lambda: self._client.restart(row))
+        self._ledger.restarted(row, new)
+        return new
+
+    def output(self, process: Process, stream: Stream = "output") -> list[str]:
+        """Read the lines a process has written so far: "stdout", "stderr", or both ("output")."""
+        row = self._now(process)
+        return self._bare(lambda: self._client.output(row.pid, stream))
+
+    def kill_started(self) -> list[ProcessInfo]:
+        """Kill what was started through this object and still runs; gives what could not be.
+
+        The ``tlsandbox`` fixture calls it when the test ends.
+        """
+        started, self._started = self._started, []
+        if not started:
+            return []
+        try:
+            snapshot = self._client.look(limit=_LONGEST_FAREWELL)
+        except SandboxFault:
+            return started
+        left = []
+        for process in started:
+            # By identity: its pid may be another's by now.
+            selection = Selector(process).select(snapshot)
+            for row in selection.living:
+                self._ledger.signal_sent(row, 9)
+                try:
+                    self._client.kill(row)
+                except SandboxFault:
+                    left.append(row)
+        return left
+
+    # ---------------------------------------------------------------- engine
+
+    def _since(self, since: Since) -> ProcessSnapshot | None:
+        if since == "test":
+            return self.baseline
+        if since is None or isinstance(since, ProcessSnapshot):
+            return since
+        raise InvalidArgument(f'since: {since!r} is no snapshot; give one, None for all, or "test"')
+
+    def _assert_none(
+        self,
+        rules: Sequence[Rule],
+        processes: Sequence[Process],
+        since: Since,
+        *,
+        everyone: bool,
+        suspected: bool = False,
+    ) -> None:
+        baseline = self._since(since)
+        if processes:
+            scope: Any = [Selector(process, baseline) for process in processes]
+        elif self._shared and not everyone:
+            scope = self._own
+        else:
+            scope = iter
+        self._judge(NoIncident(rules, scope, baseline, self._ledger, suspected=suspected))
+
+    def _own(self, snapshot: ProcessSnapshot) -> list[ProcessInfo]:
+        selections = [Selector(process).select(snapshot) for process in self._started]
+        return [row for selection in selections for row in selection.matches]
+
+    def _now(self, process: Process) -> ProcessInfo:
+        """Give the one process that is meant, at this moment; the newest that lives, if any does."""
+        condition = HasFields(Selector(process, self.baseline), self._ledger, {}, "newest")
+        found: ProcessInfo = self._judge(condition)
+        return found
+
+    def _wait(self, condition: Condition, timeout: float | None) -> Any:
+        seconds = self._timeout if timeout is None else _check_seconds("timeout", timeout)
+        return self._judge(condition, seconds)
+
+    def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
+        start = self._client.clock.monotonic()
+        at = None if timeout is None else start + timeout
+        limit = Limit(start, at)
+        hard = self._test_deadline()
+        if hard is not None and (at is None or hard - _TIMEOUT_MARGIN < at):
+            limit = Limit(start, max(start, hard - _TIMEOUT_MARGIN), hard)
+        outcome = watch(condition, self._client, limit, self.baseline)
+        if isinstance(outcome.verdict, Satisfied) and outcome.final:
+            logger.info("%s: yes after %d looks", self._client.label, outcome.timeline.looks)
+            return outcome.verdict.value
+        error = failure_of(outcome, self._client, timeout, limit, self._verbosity)
+        raise error.with_traceback(None) from None
+
+    def _bare(self, call: Callable[[], T]) -> T:
+        """Make a call, and let its error out without the frames it came through."""
+        try:
+            return call()
+        except TLSandboxError as error:
+            raise error.with_traceback(None) from None
+
+
+def _check_seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgument(f"{name}: {value!r} is no number of seconds")
+    if not 0 <= value < math.inf:
+        raise InvalidArgument(f"{name}: {value!r} is no time; give seconds from 0 up")
+    return float(value)
+
+
+def _check_codes(exit_code: int | Iterable[int] | None) -> tuple[int, ...] | None:
+    if exit_code is None:
+        return None
+    codes = (exit_code,) if isinstance(exit_code, int) else tuple(exit_code)
+    for code in codes:
+        if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= 255:
+            raise InvalidArgument(
+                f"exit_code: {code!r} is no exit code (0 to 255); an end by a signal is "
+                'wait_for_process(process, status="signaled")'
+            )
+    if not codes:
+        raise InvalidArgument("exit_code: give one, several, or None for any")
+    return codes
+
+
+def _check_pick(pick: Pick | None) -> Pick | None:
+    if pick not in (None, "newest", "oldest"):
+        raise InvalidArgument(f'pick: {pick!r} is neither "newest" nor "oldest"')
+    return pick

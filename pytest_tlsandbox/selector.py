@@ -1,0 +1,230 @@
+"""Which process is meant, and which came near."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.identity import Identity
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.snapshot import differences
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+@dataclass(frozen=True)
+class By:
+    """Exact values of fields; made by :func:`by`."""
+
+    fields: tuple[tuple[str, object], ...]
+
+    def __repr__(self) -> str:
+        return f"by({', '.join(f'{name}={mask_text(repr(value))}' for name, value in self.fields)})"
+
+
+def by(
+    *,
+    name: str | None = None,
+    command: str | None = None,
+    args: list[str] | tuple[str, ...] | None = None,
+    pid: int | None = None,
+    handle: int | None = None,
+) -> By:
+    """Mean a process by exact values: managed name, command, arguments, pid, handle.
+
+    Raises:
+        InvalidArgument: nothing is given.
+
+    """
+    given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
+    fields = tuple((field, value) for field, value in given.items() if value is not None)
+    if not fields:
+        raise InvalidArgument(f"by(): give at least one of {', '.join(given)}")
+    return By(fields)
+
+
+Process: TypeAlias = Any
+"""What a process can be meant by: text, a pid, a compiled regex, an object that was listed or
+started (ours or the SDK's), ``by(...)``, or a predicate."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a selector found in one snapshot.
+
+    Attributes:
+        matches: the rows that are meant, oldest first.
+        older: rows that fit and are left out, since they had ended before the baseline.
+        gone: the run that was meant has been listed and is no more; ``last_seen`` is its last row.
+        successors: another process may come to be meant, so that the end of all matches is not
+            the end of the matter.
+        each_run: the end of a run is the end, also where a supervisor starts it again.
+
+    """
+
+    matches: tuple[ProcessInfo, ...]
+    older: tuple[ProcessInfo, ...] = ()
+    gone: bool = False
+    last_seen: ProcessInfo | None = None
+    successors: bool = False
+    each_run: bool = False
+
+    def over(self, row: ProcessInfo) -> bool:
+        """Tell whether a process that is meant has come to its end."""
+        restarts = row.managed is not None and row.managed.status != "stopped"
+        return row.ended and (self.each_run or not restarts)
+
+    @property
+    def living(self) -> tuple[ProcessInfo, ...]:
+        """The matches that have not come to their end."""
+        return tuple(row for row in self.matches if not self.over(row))
+
+
+class Selector:
+    """Finds the process that is meant, look after look; made anew for each wait.
+
+    Text, regex, predicate and ``by`` see what was alive at the baseline or began after it. A pid
+    stands for its newest row when it is first seen, and for that run from then on. The name, or
+    an object, of a managed process stands for it over its restarts.
+
+    Raises:
+        InvalidArgument: nothing can be meant by it.
+
+    """
+
+    def __init__(self, process: Process, baseline: ProcessSnapshot | None = None) -> None:
+        self.label = label_of(process)
+        self.text = process if isinstance(process, str) else None
+        self._baseline = baseline
+        self._name: object = self.text
+        self._one_run = False
+        self._managed_id: str | None = None
+        self._run: Identity | None = None
+        self._last_seen: ProcessInfo | None = None
+        self._fits: Callable[[ProcessInfo], bool]
+        if isinstance(process, str):
+            self._fits = lambda row: process in row.command_line
+        elif isinstance(process, int):
+            self._fits = lambda row: row.pid == process
+            self._one_run = True
+        elif isinstance(process, re.Pattern):
+            self._fits = lambda row: process.search(row.command_line) is not None
+        elif isinstance(process, By):
+            fields = dict(process.fields)
+            self._fits = lambda row: not differences(row, fields)
+            self._name = fields.get("name")
+            self._one_run = bool({"pid", "handle"} & fields.keys())
+        elif _is_process_info(process):
+            managed = getattr(process, "managed", None)
+            self._managed_id = managed.id if managed is not None else None
+            self._one_run = managed is None
+            self._run = _identity_of(process)
+            self._fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
+        else:
+            self._fits = lambda row: bool(process(row))
+
+    def __repr__(self) -> str:
+        return f"<Selector {self.label}>"
+
+    def select(self, snapshot: ProcessSnapshot) -> Selection:
+        """Find what is meant in a snapshot."""
+        if self._one_run:
+            return self._select_run(snapshot)
+        fitting = [row for row in snapshot if self._fits(row)]
+        if self._managed_id is not None:
+            self._last_seen = fitting[-1] if fitting else self._last_seen
+            return Selection(tuple(fitting[-1:]), gone=not fitting, last_seen=self._last_seen)
+        named = [row for row in snapshot if row.managed and row.managed.name == self._name]
+        if self._name is not None and named:
+            return self._scoped(named[-1:], successors=False)
+        return self._scoped(fitting, successors=True)
+
+    def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
+        if self._run is None:
+            fitting = [row for row in snapshot if self._fits(row)]
+            if not fitting:  # a pid may be yet to come
+                return Selection((), each_run=True)
+            self._run = fitting[-1].identity
+        row = snapshot.find(self._run)
+        if row is None:
+            return Selection((), gone=True, last_seen=self._last_seen, each_run=True)
+        self._last_seen = row
+        return Selection((row,), each_run=True)
+
+    def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
+        new = tuple(row for row in rows if began_or_lived_since(row, self._baseline))
+        older = tuple(row for row in rows if row not in new)
+        return Selection(new, older, successors=successors)
+
+
+def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
+    """Tell whether a process was alive at the baseline, or began after it."""
+    before = baseline.find(row.identity) if baseline is not None else None
+    return before is None or not before.ended
+
+
+def label_of(process: Process) -> str:
+    """Say in a few words what process is meant, as it may be shown.
+
+    Raises:
+        InvalidArgument: nothing can be meant by it.
+
+    """
+    if isinstance(process, str):
+        if not process.strip():
+            raise InvalidArgument("process: an empty text fits every process; name one")
+        return f'"{mask_text(process)}"'
+    if isinstance(process, int) and not isinstance(process, bool):
+        if process < 0:
+            raise InvalidArgument(f"process: {process} is no pid")
+        return f"pid {process}"
+    if isinstance(process, re.Pattern) and isinstance(process.pattern, str):
+        return f"/{mask_text(process.pattern)}/"
+    if isinstance(process, By):
+        return repr(process)
+    if _is_process_info(process):
+        return f"pid {process.pid}"
+    if callable(process) and not isinstance(process, type):
+        return f"process where {getattr(process, '__name__', type(process).__name__)}"
+    raise InvalidArgument(
+        f"process: a {type(process).__name__} means none; give text of its command line, a pid, "
+        "a compiled regex, a process that was listed or started, by(...), or a predicate"
+    )
+
+
+def _is_process_info(process: Any) -> bool:
+    """Tell a process of ours, or of the SDK, wrapped in a trace or not."""
+    return hasattr(process, "pid") and hasattr(process, "started_at")
+
+
+def _identity_of(process: Any) -> Identity:
+    return Identity(getattr(process, "handle", None), process.pid, process.started_at)
+
+
+def near_misses(
+    text: str | None, snapshot: ProcessSnapshot, older: tuple[ProcessInfo, ...]
+) -> list[tuple[ProcessInfo, str]]:
+    """Give processes that may have been meant, the nearest first, each with why it is near."""
+    near = [(row, "ended before this test; since=None sees it") for row in older[-3:]]
+    if text is not None:
+        scored = sorted(
+            ((_likeness(text, row), row) for row in snapshot if row not in older),
+            key=lambda pair: pair[0],
+            reverse=True,
+        )
+        near += [(row, "spelt like it") for score, row in scored[:3] if score > 0.7]
+    return near
+
+
+def _likeness(text: str, row: ProcessInfo) -> float:
+    words = [word.rpartition("/")[2][:100] for word in (row.command, *row.args[:20])]
+    if row.managed and row.managed.name:
+        words.append(row.managed.name)
+    return max(difflib.SequenceMatcher(None, text[:100], word).ratio() for word in words)

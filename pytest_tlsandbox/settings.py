@@ -1,0 +1,192 @@
+"""What can be set, where it may come from, and what it may be.
+
+One table says for each setting its option, its ini key and its environment variable. The command
+line beats the ini file, which beats the environment. A bad value is an :class:`InvalidSetting`
+that names where it came from and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pytest
+
+API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
+LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting: where it may be given, and the help that option and ini key share."""
+
+    name: str
+    help: str
+    metavar: str
+    environment: str | None = None
+    repeatable: bool = False
+
+    @property
+    def ini(self) -> str:
+        """The key in the ini file, which is also the option's ``dest``."""
+        return f"tlsandbox_{self.name}" if self.name else "tlsandbox"
+
+    @property
+    def flag(self) -> str:
+        """The command-line option."""
+        return "--" + self.ini.replace("_", "-")
+
+
+TARGET = Option(
+    "",
+    "Sandbox to test: 'local' for the embedded one, the id or name of a sandbox, or its URL. "
+    "'{worker}' stands for the xdist worker. Given several times, each test runs on each.",
+    "TARGET",
+    environment="TLSANDBOX",
+    repeatable=True,
+)
+PROXY_URL = Option(
+    "proxy_url",
+    "URL of the proxy through which sandboxes are reached by id "
+    "(without it: https://<id>.sandbox.tensorlake.ai).",
+    "URL",
+    environment="TENSORLAKE_SANDBOX_PROXY_URL",
+)
+TIMEOUT = Option(
+    "timeout",
+    "How long a wait goes on when the test does not say: 30, '30s', '2m' (default: 30s).",
+    "TIME",
+)
+MEMORY = Option(
+    "memory",
+    "Memory limit of the embedded sandbox: '256M', '1G' (default: none).",
+    "SIZE",
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, checked. ``timeout`` is in seconds, ``memory`` in bytes."""
+
+    targets: tuple[str, ...]
+    proxy_url: str | None
+    timeout: float
+    memory: int | None
+
+
+def resolve(config: pytest.Config, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check every setting.
+
+    Raises:
+        InvalidSetting: a value means nothing; the message says where it came from.
+
+    """
+    targets, where = _read(config, TARGET, environment)
+    for target in targets:
+        check_target(target, where)
+    proxy_urls, where = _read(config, PROXY_URL, environment)
+    for url in proxy_urls:
+        check_url(url, where)
+    timeouts, timeout_source = _read(config, TIMEOUT, environment)
+    sizes, size_source = _read(config, MEMORY, environment)
+    return Settings(
+        targets=tuple(dict.fromkeys(targets)),
+        proxy_url=proxy_urls[0] if proxy_urls else None,
+        timeout=parse_time(timeouts[0], timeout_source) if timeouts else 30.0,
+        memory=parse_size(sizes[0], size_source) if sizes else None,
+    )
+
+
+def _read(
+    config: pytest.Config, option: Option, environment: Mapping[str, str]
+) -> tuple[Sequence[str], str]:
+    """Give the values from the first place that has any, and the name of that place."""
+    given = config.getoption(option.ini)
+    if given:
+        return (given if option.repeatable else [given]), option.flag
+    given = config.getini(option.ini)
+    if given:
+        file = config.inipath.name if config.inipath else "the ini file"
+        return (given if option.repeatable else [given]), f"{option.ini} in {file}"
+    given = environment.get(option.environment, "").strip() if option.environment else ""
+    if given:
+        values = given.split() if option.repeatable else [given]
+        return values, f"environment variable {option.environment}"
+    return [], ""
+
+
+_TIME = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h)?")
+_SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600}
+
+
+def parse_time(text: str, source: str) -> float:
+    """Read a time in seconds from ``30``, ``30s``, ``500ms``, ``2m`` or ``1h``."""
+    match = _TIME.fullmatch(text.strip())
+    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidSetting(
+            f"{source}: {text!r} is not a time above zero; give seconds (30) or a unit "
+            "(500ms, 30s, 2m, 1h)"
+        )
+    return seconds
+
+
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SMALLEST_MEMORY = 2**20
+
+
+def parse_size(text: str, source: str) -> int:
+    """Read a size in bytes from ``268435456``, ``256M``, ``1.5G``; K, M, G, T are powers of 1024."""
+    match = _SIZE.fullmatch(text.strip())
+    size = 0
+    if match:
+        size = int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
+    if size < _SMALLEST_MEMORY:
+        raise InvalidSetting(
+            f"{source}: {text!r} is not a memory size of 1M or more; give bytes or a unit "
+            "(256M, 1.5G)"
+        )
+    return size
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\{worker\})*|\{worker\}[A-Za-z0-9_-]*")
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/@:\s\[\]?#]+)(?P<port>:\d+)?(?P<path>/[^\s?#]*)?"
+)
+
+
+def check_target(target: str, source: str) -> None:
+    """Raise InvalidSetting unless the text is ``local``, an id or name, or a URL."""
+    if "://" in target:
+        check_url(target, source)
+    elif not _IDENTIFIER.fullmatch(target):
+        raise InvalidSetting(
+            f"{source}: {target!r} is not a sandbox; give 'local', the id or name of one "
+            "(letters, digits, - and _), or a URL"
+        )
+
+
+def check_url(url: str, source: str) -> re.Match[str]:
+    """Raise InvalidSetting unless the text is an http or https URL without credentials."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        # Not quoted: it may hold a password.
+        raise InvalidSetting(
+            f"{source}: not a URL of the form https://host[:port][/path], with no user, "
+            "password, query or fragment"
+        )
+    return match
+
+
+def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Put the name of the xdist worker ("gw0"; "master" without xdist) in place of ``{worker}``."""
+    return target.replace("{worker}", environment.get("PYTEST_XDIST_WORKER", "master"))

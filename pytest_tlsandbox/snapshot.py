@@ -1,0 +1,139 @@
+"""One look at the processes of a sandbox."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.messages.table import process_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_tlsandbox.client.models import ProcessInfo, UnreadableRow
+    from pytest_tlsandbox.identity import Identity
+
+
+class ProcessSnapshot:
+    """The processes of a sandbox as one answer listed them, sorted by their start.
+
+    Attributes:
+        processes: the rows, oldest first. The server's own order means nothing.
+        unreadable: rows that are not what the API promises, kept aside.
+        sandbox: the name of the sandbox.
+        begun, ended: when the look began and was answered, in seconds on the waits' own clock.
+
+    """
+
+    def __init__(
+        self,
+        processes: Iterable[ProcessInfo],
+        unreadable: Iterable[UnreadableRow] = (),
+        *,
+        sandbox: str = "sandbox",
+        begun: float = 0.0,
+        ended: float = 0.0,
+    ) -> None:
+        self.processes = tuple(
+            sorted(processes, key=lambda row: (row.started_at, row.handle or 0, row.pid))
+        )
+        self.unreadable = tuple(unreadable)
+        self.sandbox = sandbox
+        self.begun = begun
+        self.ended = ended
+
+    def __iter__(self) -> Iterator[ProcessInfo]:
+        return iter(self.processes)
+
+    def __len__(self) -> int:
+        return len(self.processes)
+
+    def __repr__(self) -> str:
+        odd = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
+        return f"<ProcessSnapshot of {self.sandbox}: {len(self)} processes{odd}>"
+
+    def __str__(self) -> str:
+        lines = process_table(self.processes)
+        return "\n".join([*lines, *(f"unreadable {row}" for row in self.unreadable)])
+
+    @cached_property
+    def alive(self) -> tuple[ProcessInfo, ...]:
+        """The processes that show no evidence of an end."""
+        return tuple(row for row in self.processes if not row.ended)
+
+    def find(self, identity: Identity) -> ProcessInfo | None:
+        """Give the row of one run, if it is listed."""
+        return next(
+            (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),
+            None,
+        )
+
+    def where(self, **fields: object) -> tuple[ProcessInfo, ...]:
+        """Give the processes whose fields have exactly these values.
+
+        Raises:
+            InvalidArgument: there is no such field.
+
+        """
+        check_fields(fields)
+        return tuple(row for row in self.processes if not differences(row, fields))
+
+    @cached_property
+    def _by_pid(self) -> dict[int, list[ProcessInfo]]:
+        rows: dict[int, list[ProcessInfo]] = {}
+        for row in self.processes:
+            rows.setdefault(row.pid, []).append(row)
+        return rows
+
+
+FIELDS = (
+    "args",
+    "command",
+    "ended_at",
+    "exit_code",
+    "handle",
+    "managed",
+    "name",
+    "oom_killed",
+    "pid",
+    "signal",
+    "started_at",
+    "status",
+    "stdin_writable",
+)
+"""What can be asked of a process. ``status`` is its state: the word, put right by the other
+fields. ``name`` is that of a managed process."""
+
+
+def check_fields(fields: Iterable[str]) -> None:
+    """Raise InvalidArgument, with a suggestion, for a name that is no field of a process."""
+    for name in fields:
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(FIELDS)}"
+            raise InvalidArgument(f"a process has no field {name!r}{hint}")
+
+
+def value_of(row: ProcessInfo, field: str) -> object:
+    """Give the value of one of :data:`FIELDS`."""
+    if field == "status":
+        return row.state
+    if field == "name":
+        return row.managed.name if row.managed else None
+    return getattr(row, field)
+
+
+def differences(row: ProcessInfo, wanted: dict[str, object]) -> dict[str, object]:
+    """Give the fields of a row that are not as wanted, with what they are."""
+    return {
+        field: value_of(row, field)
+        for field, value in wanted.items()
+        if not (value_of(row, field) == value or _same_items(value_of(row, field), value))
+    }
+
+
+def _same_items(value: object, wanted: object) -> bool:
+    # args=("-m", "http.server") is as good as a list.
+    return isinstance(value, list) and isinstance(wanted, tuple) and tuple(value) == wanted

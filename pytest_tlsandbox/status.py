@@ -1,0 +1,99 @@
+"""What the words and numbers of an end mean: statuses, signals, exit codes."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+
+STATUSES = ("running", "exited", "signaled", "oom_killed")
+"""The words the contract has for a status."""
+
+# Sandboxes run Linux, whatever runs the tests; these are its numbers (signal(7)).
+_SIGNALS = [
+    "HUP",
+    "INT",
+    "QUIT",
+    "ILL",
+    "TRAP",
+    "ABRT",
+    "BUS",
+    "FPE",
+    "KILL",
+    "USR1",
+    "SEGV",
+    "USR2",
+    "PIPE",
+    "ALRM",
+    "TERM",
+    "STKFLT",
+    "CHLD",
+    "CONT",
+    "STOP",
+    "TSTP",
+    "TTIN",
+    "TTOU",
+    "URG",
+    "XCPU",
+    "XFSZ",
+    "VTALRM",
+    "PROF",
+    "WINCH",
+    "IO",
+    "PWR",
+    "SYS",
+]
+SIGHUP, SIGKILL = 1, 9
+CRASH_SIGNALS = frozenset(
+    number
+    for number, name in enumerate(_SIGNALS, 1)
+    if name in {"ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"}
+)
+UNKNOWN_EXIT_CODE = -1
+"""What the daemon puts where it has lost the exit code (fact sheet 2.3)."""
+SIGKILL_EXIT_CODE = 128 + SIGKILL
+"""What a shell exits with when SIGKILL ended its child: a hint of an OOM kill, no proof."""
+
+
+def signal_name(number: int) -> str:
+    """Give "9 (SIGKILL)"."""
+    known = 1 <= number <= len(_SIGNALS)
+    return f"{number} (SIG{_SIGNALS[number - 1]})" if known else str(number)
+
+
+def describe_state(row: ProcessInfo) -> str:
+    """Say what state a process is in: "running", "exited 1", "signaled 15 (SIGTERM)"."""
+    state = row.state
+    if state == "exited":
+        code = "with no exit code" if row.exit_code is None else str(row.exit_code)
+        oom = ", a child was OOM-killed" if row.oom_killed else ""
+        return f"exited {code}{oom}"
+    if state == "signaled":
+        return f"signaled {signal_name(row.signal) if row.signal is not None else 'by an unknown'}"
+    if row.managed is not None and not row.ended and row.managed.restart_count:
+        return f"{state}, restarted {row.managed.restart_count}x"
+    return state
+
+
+def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
+    """Give one or several statuses as a tuple.
+
+    Raises:
+        InvalidArgument: a word is no status; the message suggests the nearest.
+
+    """
+    statuses = (status,) if isinstance(status, str) else tuple(status)
+    for word in statuses:
+        if word not in STATUSES:
+            near = difflib.get_close_matches(str(word), STATUSES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidArgument(f"status: {word!r} is none of {', '.join(STATUSES)}{hint}")
+    if not statuses:
+        raise InvalidArgument(f"status: give one or several of {', '.join(STATUSES)}")
+    return statuses

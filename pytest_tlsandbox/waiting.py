@@ -1,0 +1,219 @@
+"""The loop: look, judge, sleep; until the answer is certain, or the deadline has come.
+
+tenacity drives it. What tenacity does not have is here: a last look that starts at the deadline, a
+verdict that must stand for a while, an outage budget for each streak of faults.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+
+from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, is_transient, pause_after
+from pytest_tlsandbox.client.transport import LONGEST_CALL
+from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
+from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
+from pytest_tlsandbox.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from pytest_tlsandbox.client.processes import ProcessLister
+    from pytest_tlsandbox.conditions.verdicts import Condition
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+logger = logging.getLogger("pytest_tlsandbox")
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
+_LAST_LOOK = 0.5
+"""Seconds the look at the deadline may take."""
+_CUT_CALL = 0.1
+"""A look is not begun when less than this would be left of it: the next one is the last."""
+_SPARE = 0.15
+"""Seconds left to the test's own time-out after the last look, to tell what was seen."""
+_LONG_OUTAGE = 1.0
+"""Without an answer for so long, what was seen before it is no answer any more."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When a wait ends: ``at`` on the clock, or never.
+
+    ``hard`` is the moment the test itself would be killed, which is when the wait had to end
+    sooner than it was asked to.
+    """
+
+    start: float
+    at: float | None
+    hard: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a wait ended.
+
+    Attributes:
+        verdict: the last one; None if no look succeeded, or the sandbox could not be asked in the
+            end.
+        final: it was certain, and not cut off by the deadline.
+        fault: what ended the wait in place of a verdict.
+        seconds: how long it took.
+
+    """
+
+    verdict: Verdict | None
+    final: bool
+    fault: SandboxFault | None
+    timeline: Timeline
+    seconds: float
+
+
+def watch(
+    condition: Condition,
+    lister: ProcessLister,
+    limit: Limit,
+    baseline: ProcessSnapshot | None = None,
+) -> Outcome:
+    """Look until the condition's verdict is certain; never raises for what it sees."""
+    return _Watch(condition, lister, limit, baseline).run()
+
+
+class _Watch:
+    def __init__(
+        self,
+        condition: Condition,
+        lister: ProcessLister,
+        limit: Limit,
+        baseline: ProcessSnapshot | None,
+    ) -> None:
+        self._condition = condition
+        self._lister = lister
+        self._limit = limit
+        self._baseline = baseline
+        self._clock = lister.clock
+        self._timeline = Timeline(limit.start)
+        self._verdict: Verdict | None = None
+        self._stands_since = 0.0
+        self._final = False
+        self._last_begun = limit.start
+        self._faults_in_a_row = 0
+        self._last_fault: SandboxFault | None = None
+
+    def run(self) -> Outcome:
+        fault = None
+        try:
+            tenacity.Retrying(
+                sleep=self._clock.sleep,
+                retry=tenacity.retry_if_exception(is_transient)
+                | tenacity.retry_if_result(lambda final: not final),
+                wait=self._pause,
+                stop=self._is_over,
+                # Without it: RetryError, which names a Future and no cause.
+                retry_error_callback=lambda _state: None,
+            )(self._look)
+        except SandboxFault as error:
+            fault = error
+        outage = self._timeline.outage
+        if fault is None and outage is not None:
+            lasted = self._now() - self._limit.start - outage.start
+            if self._verdict is None or lasted >= _LONG_OUTAGE:
+                fault = self._last_fault
+        return Outcome(
+            None if fault else self._verdict,
+            self._final,
+            fault,
+            self._timeline,
+            self._now() - self._limit.start,
+        )
+
+    def _now(self) -> float:
+        return self._clock.monotonic()
+
+    def _look(self) -> bool:
+        """Look once and judge; tell whether the verdict is final."""
+        self._last_begun = begun = self._now()
+        try:
+            snapshot = self._lister.look(limit=self._time_for_a_look(begun))
+            if self._baseline is not None and replaced(self._baseline, snapshot):
+                raise SandboxReplaced(
+                    f"{snapshot.sandbox} was replaced: the processes that lived at the start of "
+                    "this test are gone, and its handles start again",
+                    label="replaced",
+                )
+        except SandboxFault as fault:
+            self._faults_in_a_row += 1
+            self._last_fault = fault
+            self._timeline.add_fault(fault, begun, self._now())
+            logger.debug("look at %s failed: %s", self._lister.label, fault.label)
+            raise
+        self._faults_in_a_row = 0
+        self._timeline.add(snapshot)
+        logger.debug("look at %s: %d processes", self._lister.label, len(snapshot))
+        self._settle(self._condition.judge(snapshot), snapshot.begun)
+        return self._final
+
+    def _settle(self, verdict: Verdict, begun: float) -> None:
+        """Tell whether a verdict has stood, unchanged, for as long as it must."""
+        if self._verdict is None or _key(verdict) != _key(self._verdict):
+            self._stands_since = begun
+        self._verdict = verdict
+        self._final = (
+            not isinstance(verdict, Pending) and begun - self._stands_since >= verdict.stands_for
+        )
+
+    def _time_for_a_look(self, begun: float) -> float:
+        at, hard = self._limit.at, self._limit.hard
+        if at is None or begun + LONGEST_CALL < at:
+            return LONGEST_CALL
+        if begun < at:
+            return at - begun
+        return _LAST_LOOK if hard is None else max(0.02, min(_LAST_LOOK, hard - _SPARE - begun))
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Seconds until the next look: 5 % of what has passed, cut to meet the deadline."""
+        now = self._now()
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None:
+            pause = pause_after(error, self._faults_in_a_row)
+            outage = self._timeline.outage
+            if outage is not None:
+                pause = min(pause, self._limit.start + outage.start + OUTAGE_BUDGET - now)
+        else:
+            share = (now - self._limit.start) * _PAUSE_SHARE * random.uniform(0.9, 1.1)
+            pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
+            if isinstance(self._verdict, (Satisfied, Hopeless)):
+                due = self._stands_since + self._verdict.stands_for
+                # A millisecond over, so that the look begins after the moment, not on it.
+                pause = min(pause, due - now + 0.001)
+        if self._limit.at is not None:
+            left = self._limit.at - now
+            pause = left if left < pause + _CUT_CALL else pause
+        return max(0.0, pause)
+
+    def _is_over(self, _state: tenacity.RetryCallState) -> bool:
+        if self._limit.at is not None and self._last_begun >= self._limit.at:
+            return True
+        outage = self._timeline.outage
+        return outage is not None and outage.end - outage.start >= OUTAGE_BUDGET
+
+
+def _key(verdict: Verdict) -> tuple[type[Any], Hashable]:
+    return type(verdict), None if isinstance(verdict, Pending) else verdict.key
+
+
+def replaced(baseline: ProcessSnapshot, snapshot: ProcessSnapshot) -> bool:
+    """Tell whether the sandbox, or its daemon, is another than at the baseline.
+
+    What lived then is listed no more, and a handle of then belongs to another process: handles
+    only start again with the daemon (fact sheet 2.2).
+    """
+    if not baseline.alive or any(snapshot.find(row.identity) for row in baseline.alive):
+        return False
+    taken = {row.handle for row in baseline if row.handle is not None}
+    return any(
+        row.handle in taken and baseline.find(row.identity) is None for row in snapshot.processes
+    )
