@@ -60,7 +60,10 @@ def _key(row: ProcessInfo) -> Identity | str:
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that happened to a process. ``confirmed`` is False for a mere suspicion."""
+    """Something that happened to a process, and how it shows.
+
+    ``confirmed`` is False for a mere suspicion.
+    """
 
     row: ProcessInfo
     what: str
@@ -80,9 +83,8 @@ def oom_kills(
         if _ended_since(row, baseline):
             if row.oom_killed or row.state == "oom_killed":
                 child = row.state == "exited"
-                incidents.append(
-                    Incident(row, "a child of it was OOM-killed" if child else "OOM-killed")
-                )
+                what = "a child of it was OOM-killed" if child else "the sandbox says so"
+                incidents.append(Incident(row, what))
                 continue
             if reason := _suspicion(row.exit_code, row.signal, row, ledger):
                 incidents.append(Incident(row, reason, confirmed=False))

@@ -48,17 +48,16 @@ def failure_of(
 ) -> TLSandboxError:
     """Make the error for a wait that did not end well; ``timeout`` is what was asked for."""
     took = seconds(outcome.seconds)
-    asked = "" if timeout is None else f" of {seconds(timeout)}"
     cut = ""
     if limit.hard is not None:
         cut = f" ({seconds(timeout)} cut by pytest-timeout)" if timeout else " (pytest-timeout)"
-    stopped = f"stopped after {took}{asked}{cut}"
+    stopped = _stopped(outcome, timeout) + cut
     if outcome.fault is not None:
         finding = _of_fault(outcome.fault, outcome.timeline, client.label, took)
     elif isinstance(outcome.verdict, Pending):
         finding = outcome.verdict.finding
         finding = replace(finding, headline=f"{finding.headline} after {took}{cut}")
-        stopped = "" if finding.because else f"the deadline came{cut}"
+        stopped = ""
     elif isinstance(outcome.verdict, Hopeless):
         finding = outcome.verdict.finding
         if not outcome.final:
@@ -82,6 +81,15 @@ def failure_of(
     error.snapshot = outcome.timeline.last
     error.timeline = outcome.timeline
     return error
+
+
+def _stopped(outcome: Outcome, timeout: float | None) -> str:
+    """Say how long it was tried for, where that says anything."""
+    if timeout is not None:
+        return f"stopped after {seconds(outcome.seconds)} of {seconds(timeout)}"
+    if outcome.timeline.looks == 1 and not outcome.timeline.outages:
+        return ""
+    return f"stopped after {seconds(outcome.seconds)}"
 
 
 def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) -> Finding:

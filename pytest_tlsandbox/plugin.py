@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -51,12 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             help=option.help
             + (f" [environment: {option.environment}]" if option.environment else ""),
         )
-        parser.addini(
-            option.ini,
-            help=option.help,
-            type="linelist" if option.repeatable else "string",
-            default=[] if option.repeatable else "",
-        )
+        kind: Literal["linelist", "string"] = "linelist" if option.repeatable else "string"
+        parser.addini(option.ini, option.help, kind, default=[] if option.repeatable else "")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from pytest_tlsandbox.arguments import check_codes, check_pick, check_seconds, check_statuses
 from pytest_tlsandbox.conditions.absence import (
     CRASH,
     OOM,
@@ -15,14 +15,20 @@ from pytest_tlsandbox.conditions.absence import (
     NotRunning,
     Rule,
 )
-from pytest_tlsandbox.conditions.process import HasExited, HasFields, HasStatus, Pick, Stays
+from pytest_tlsandbox.conditions.process import (
+    HasExited,
+    HasFields,
+    HasStatus,
+    IsListed,
+    Stays,
+)
 from pytest_tlsandbox.conditions.verdicts import Satisfied, Until
 from pytest_tlsandbox.errors import InvalidArgument, SandboxFault, TLSandboxError
 from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.failing import failure_of
 from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
-from pytest_tlsandbox.status import check_statuses
+from pytest_tlsandbox.status import SIGKILL
 from pytest_tlsandbox.waiting import Limit, logger, watch
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
+    from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
 
 # pytest ends the traceback of our errors at the user's line; a bug of ours keeps its frames.
@@ -42,7 +49,7 @@ Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 _TIMEOUT_MARGIN = 0.25
 """Seconds before the test's own time-out at which a wait ends, to say what it saw."""
 _LONGEST_FAREWELL = 3.0
-"""Seconds for which a process that has to be killed at the end of a test is tried for."""
+"""Seconds the killing of what a test has left running may take."""
 
 
 class Sandbox:
@@ -120,8 +127,8 @@ class Sandbox:
             self._ledger,
             check_statuses(status),
             healthy=healthy,
-            stable_for=_check_seconds("stable_for", stable_for),
-            pick=_check_pick(pick),
+            stable_for=check_seconds("stable_for", stable_for),
+            pick=check_pick(pick),
         )
         found: ProcessInfo = self._wait(condition, timeout)
         return found
@@ -142,8 +149,8 @@ class Sandbox:
         condition = HasExited(
             Selector(process, self._since(since)),
             self._ledger,
-            _check_codes(exit_code),
-            _check_pick(pick),
+            check_codes(exit_code),
+            check_pick(pick),
         )
         found: ProcessInfo = self._wait(condition, timeout)
         return found
@@ -171,7 +178,7 @@ class Sandbox:
         if "status" in expected:
             check_statuses(expected["status"])
         selector = Selector(process, self._since(since))
-        condition = HasFields(selector, self._ledger, expected, _check_pick(pick))
+        condition = HasFields(selector, self._ledger, expected, check_pick(pick))
         found: ProcessInfo = self._judge(condition)
         return found
 
@@ -189,12 +196,12 @@ class Sandbox:
         Stops at the first breach. A gap between looks of more than 1 s, or a tenth of the time
         where that is more, is ``NotObserved``.
         """
-        duration = _check_seconds("seconds", seconds)
+        duration = check_seconds("seconds", seconds)
         if duration == 0:
             raise InvalidArgument("seconds: 0 is no time to stay in; give more")
         selector = Selector(process, self._since(since))
         condition = Stays(
-            selector, self._ledger, check_statuses(status), duration, _check_pick(pick)
+            selector, self._ledger, check_statuses(status), duration, check_pick(pick)
         )
         found: ProcessInfo = self._judge(condition)
         return found
@@ -288,7 +295,7 @@ class Sandbox:
     def kill_process(self, process: Process) -> None:
         """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
         row = self._now(process)
-        self._ledger.signal_sent(row, 9)
+        self._ledger.signal_sent(row, SIGKILL)
         self._bare(lambda: self._client.kill(row))
 
     def restart_process(self, process: Process) -> ProcessInfo:
@@ -306,26 +313,27 @@ class Sandbox:
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what could not be.
 
-        The ``tlsandbox`` fixture calls it when the test ends.
+        The ``tlsandbox`` fixture calls it when the test ends. It waits, for a moment, until the
+        list shows the ends: the next test must not find them alive.
         """
         started, self._started = self._started, []
         if not started:
             return []
+        # By identity: a pid may be another's by now.
+        selectors = [Selector(process) for process in started]
         try:
             snapshot = self._client.look(limit=_LONGEST_FAREWELL)
+            living = _living(selectors, snapshot)
+            for row in living:
+                self._ledger.signal_sent(row, SIGKILL)
+                self._client.kill(row)
         except SandboxFault:
             return started
-        left = []
-        for process in started:
-            # By identity: its pid may be another's by now.
-            selection = Selector(process).select(snapshot)
-            for row in selection.living:
-                self._ledger.signal_sent(row, 9)
-                try:
-                    self._client.kill(row)
-                except SandboxFault:
-                    left.append(row)
-        return left
+        if living:
+            now = self._client.clock.monotonic()
+            ended = Until(lambda snapshot: not _living(selectors, snapshot))
+            watch(ended, self._client, Limit(now, now + _LONGEST_FAREWELL))
+        return []
 
     # ---------------------------------------------------------------- engine
 
@@ -359,13 +367,14 @@ class Sandbox:
         return [row for selection in selections for row in selection.matches]
 
     def _now(self, process: Process) -> ProcessInfo:
-        """Give the one process that is meant, at this moment; the newest that lives, if any does."""
-        condition = HasFields(Selector(process, self.baseline), self._ledger, {}, "newest")
-        found: ProcessInfo = self._judge(condition)
+        """Give the one process that is meant, at this moment: the living one, else the newest."""
+        found: ProcessInfo = self._judge(
+            IsListed(Selector(process, self.baseline), self._ledger, None)
+        )
         return found
 
     def _wait(self, condition: Condition, timeout: float | None) -> Any:
-        seconds = self._timeout if timeout is None else _check_seconds("timeout", timeout)
+        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
         return self._judge(condition, seconds)
 
     def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
@@ -390,30 +399,5 @@ class Sandbox:
             raise error.with_traceback(None) from None
 
 
-def _check_seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgument(f"{name}: {value!r} is no number of seconds")
-    if not 0 <= value < math.inf:
-        raise InvalidArgument(f"{name}: {value!r} is no time; give seconds from 0 up")
-    return float(value)
-
-
-def _check_codes(exit_code: int | Iterable[int] | None) -> tuple[int, ...] | None:
-    if exit_code is None:
-        return None
-    codes = (exit_code,) if isinstance(exit_code, int) else tuple(exit_code)
-    for code in codes:
-        if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= 255:
-            raise InvalidArgument(
-                f"exit_code: {code!r} is no exit code (0 to 255); an end by a signal is "
-                'wait_for_process(process, status="signaled")'
-            )
-    if not codes:
-        raise InvalidArgument("exit_code: give one, several, or None for any")
-    return codes
-
-
-def _check_pick(pick: Pick | None) -> Pick | None:
-    if pick not in (None, "newest", "oldest"):
-        raise InvalidArgument(f'pick: {pick!r} is neither "newest" nor "oldest"')
-    return pick
+def _living(selectors: Sequence[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
+    return [row for selector in selectors for row in selector.select(snapshot).living]

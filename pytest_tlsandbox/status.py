@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import InvalidArgument
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_tlsandbox.client.models import ProcessInfo
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
@@ -79,21 +74,3 @@ def describe_state(row: ProcessInfo) -> str:
     if row.managed is not None and not row.ended and row.managed.restart_count:
         return f"{state}, restarted {row.managed.restart_count}x"
     return state
-
-
-def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
-    """Give one or several statuses as a tuple.
-
-    Raises:
-        InvalidArgument: a word is no status; the message suggests the nearest.
-
-    """
-    statuses = (status,) if isinstance(status, str) else tuple(status)
-    for word in statuses:
-        if word not in STATUSES:
-            near = difflib.get_close_matches(str(word), STATUSES, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InvalidArgument(f"status: {word!r} is none of {', '.join(STATUSES)}{hint}")
-    if not statuses:
-        raise InvalidArgument(f"status: give one or several of {', '.join(STATUSES)}")
-    return statuses

@@ -133,15 +133,20 @@ def _facts(
     facts += [("looks", _looks(timeline))]
     facts += finding.remarks
     if output is not None:
-        shown = len(output.lines)
-        facts.append(
-            (output.stream, f"last {shown} of {count(output.total, 'line')}" if shown else "silent")
-        )
+        facts.append((output.stream, _extent(output)))
         facts += [("", "| " + cut(mask_text(line), _WIDTH)) for line in output.lines]
     facts.append(("sandbox", sandbox))
     if finding.hint:
         facts.append(("try", finding.hint))
     return [(label, text) for label, text in facts if text]
+
+
+def _extent(output: OutputTail) -> str:
+    if not output.total:
+        return "none on stderr or stdout"
+    total = count(output.total, "line")
+    shown = len(output.lines)
+    return total if shown == output.total else f"last {shown} of {total}"
 
 
 def _lived(row: ProcessInfo) -> str:

@@ -16,10 +16,11 @@ _INTERPRETERS = ("python", "node", "ruby", "perl", "bash", "sh", "dash", "zsh", 
 
 
 def seconds(value: float) -> str:
-    """Give a time with the precision it is worth: "0.31 s", "8.2 s", "120 s"."""
-    digits = 2 if value < 1 else 1 if value < 100 else 0
-    text = f"{value:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if digits else text} s"
+    """Give a time with the precision it is worth: "4 ms", "0.31 s", "8.2 s", "120 s"."""
+    if 0.0005 <= value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} s"
 
 
 def count(number: int, noun: str) -> str:
