@@ -35,6 +35,8 @@ _CUT_CALL = 0.1
 """A look is not begun when less than this would be left of it: the next one is the last."""
 _SPARE = 0.15
 """Seconds left to the test's own time-out after the last look, to tell what was seen."""
+_INSTANT = 1e-6
+"""Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 _LONG_OUTAGE = 1.0
 """Without an answer for so long, what was seen before it is no answer any more."""
 
@@ -169,7 +171,7 @@ class _Watch:
         at, hard = self._limit.at, self._limit.hard
         if at is None or begun + LONGEST_CALL < at:
             return LONGEST_CALL
-        if begun < at:
+        if begun < at - _INSTANT:
             return at - begun
         return _LAST_LOOK if hard is None else max(0.02, min(_LAST_LOOK, hard - _SPARE - begun))
 
@@ -195,10 +197,10 @@ class _Watch:
         return max(0.0, pause)
 
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
-        if self._limit.at is not None and self._last_begun >= self._limit.at:
+        if self._limit.at is not None and self._last_begun >= self._limit.at - _INSTANT:
             return True
         outage = self._timeline.outage
-        return outage is not None and outage.end - outage.start >= OUTAGE_BUDGET
+        return outage is not None and outage.end - outage.start >= OUTAGE_BUDGET - _INSTANT
 
 
 def _key(verdict: Verdict) -> tuple[type[Any], Hashable]:

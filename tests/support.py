@@ -108,7 +108,7 @@ class ScriptedLister:
         self._script = script
         self._latency = latency
 
-    def look(self, *, limit: float) -> ProcessSnapshot:
+    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
         begun = self.clock.monotonic()
         at = begun - self._start
         self.looks.append(round(at, 6))
@@ -126,7 +126,8 @@ class ScriptedLister:
             ended=self.clock.monotonic(),
         )
 
-    list = look
+    def list(self) -> ProcessSnapshot:
+        return self.look(limit=5.0)
 
     def output(self, pid: int, stream: str, *, limit: float | None = None) -> list[str]:
         return {"stderr": ["first", "second", "third", "Traceback: no memory"]}.get(stream, [])
