@@ -41,6 +41,7 @@ __all__ = [
     "WrongEnd",
     "__version__",
     "by",
+    "start_local_sandbox",
 ]
 
 # The entry point has the package's own name and the hooks are in a submodule: the one layout that
@@ -54,6 +55,7 @@ _MODULES = {
     "Sandbox": "sandbox",
     "Secret": "redact",
     "by": "selector",
+    "start_local_sandbox": "local.server",
 }
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
         WaitTimedOut,
         WrongEnd,
     )
+    from pytest_tlsandbox.local.server import start_local_sandbox
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.selector import by

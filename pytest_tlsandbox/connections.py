@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import __version__
-from pytest_tlsandbox.client.address import Address, locate, usable_key
+from pytest_tlsandbox.client.address import locate, usable_key
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
@@ -19,6 +19,7 @@ from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.settings import Settings
 
@@ -102,9 +103,7 @@ class Connections:
 
     def _address(self, target: object) -> Address:
         if target == LOCAL:
-            local = self.local()
-            headers = {"Host": f"{local.identifier}.local"}
-            return Address(LOCAL, local.url, headers, local.api_key)
+            return locate(self.local())
         if isinstance(target, str):
             target = fill_worker(target)
         return locate(target, self._settings.proxy_url)

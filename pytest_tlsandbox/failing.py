@@ -17,7 +17,7 @@ from pytest_tlsandbox.errors import (
     TLSandboxError,
 )
 from pytest_tlsandbox.messages.failure import Finding, OutputTail, render
-from pytest_tlsandbox.messages.words import seconds
+from pytest_tlsandbox.messages.words import count, seconds
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
@@ -98,7 +98,7 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
     remarks = [("faults", f"+{seconds(outage.start)} {outage}") for outage in timeline.outages]
     if timeline.last is not None:
         at = seconds(timeline.last.begun - timeline.start)
-        remarks.append(("last good", f"+{at}, {len(timeline.last)} processes listed"))
+        remarks.append(("last good", f"+{at}, {count(len(timeline.last), 'process')} listed"))
     hint = _HINTS.get(type(fault), "")
     if not fault.transient or first is None:
         return Finding(type(fault), str(fault), remarks=tuple(remarks), hint=hint)

@@ -14,15 +14,18 @@ MASK = "***"
 # Words that name a secret. Look-alikes that are everyday options stay readable: --max-tokens,
 # --author, --keyboard.
 _NAME = (
-    r"[\w.-]*(?:api[-_]?key|access[-_]?key|auth(?!or)|bearer|credential|key(?!board|word|s\b|stroke)"
-    r"|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz))[\w.-]*"
+    r"[\w.-]*(?:api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential"
+    r"|key(?!board|word|s\b|stroke)|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz))[\w.-]*"
 )
-# --token=x, API_KEY=x, password: x
-_ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}\s*[=:]\s*[\"']?)([^\s\"'&;,]+)", re.IGNORECASE)
+_VALUE = r"(?:\"[^\"]*\"|'[^']*'|(?:Bearer|Basic)\s+\S+|[^\s\"'&;,}]+)"
+# --token=x, API_KEY=x, password: x, {"token": "x"}
+_ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
+# The same as an argument of its own: all that follows is the value.
+_ARGUMENT = re.compile(rf"({_NAME}[=:]).+", re.IGNORECASE | re.DOTALL)
 # --token, with what it announces in the next argument
 _FLAG = re.compile(rf"--?{_NAME}", re.IGNORECASE)
-_SCHEME = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]+", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_SCHEME = re.compile(r"\bBearer\s+[\w.~+/=-]+", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 # The form of the platform's own keys (fact sheet 1.4).
 _OWN_KEY = re.compile(r"\btl_(?:apiKey|pat)_[\w-]+")
 
@@ -59,9 +62,9 @@ class Secret:
 def mask_text(text: str) -> str:
     """Replace what looks like a secret: ``token=…``, ``Bearer …``, ``://user:password@``."""
     text = _USERINFO.sub(MASK, text)
-    text = _SCHEME.sub(rf"\1 {MASK}", text)
-    text = _OWN_KEY.sub(MASK, text)
-    return _ASSIGNMENT.sub(rf"\1{MASK}", text)
+    text = _ASSIGNMENT.sub(_mask_value, text)
+    text = _SCHEME.sub(f"Bearer {MASK}", text)
+    return _OWN_KEY.sub(MASK, text)
 
 
 def mask_args(args: Sequence[str]) -> list[str]:
@@ -69,6 +72,15 @@ def mask_args(args: Sequence[str]) -> list[str]:
     masked = []
     announced = False
     for arg in args:
-        masked.append(MASK if announced and not arg.startswith("-") else mask_text(arg))
+        if announced and not arg.startswith("-"):
+            masked.append(MASK)
+        else:
+            assignment = _ARGUMENT.fullmatch(arg)
+            masked.append(f"{assignment[1]}{MASK}" if assignment else mask_text(arg))
         announced = _FLAG.fullmatch(arg) is not None
     return masked
+
+
+def _mask_value(match: re.Match[str]) -> str:
+    quote = match[2][0] if match[2][0] in "\"'" else ""
+    return f"{match[1]}{quote}{MASK}{quote}"

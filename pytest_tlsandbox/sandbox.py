@@ -23,7 +23,13 @@ from pytest_tlsandbox.conditions.process import (
     Stays,
 )
 from pytest_tlsandbox.conditions.verdicts import Satisfied, Until
-from pytest_tlsandbox.errors import InvalidArgument, SandboxFault, TLSandboxError
+from pytest_tlsandbox.errors import (
+    InvalidArgument,
+    SandboxFault,
+    SandboxNotFound,
+    SandboxNotRunning,
+    TLSandboxError,
+)
 from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.failing import failure_of
 from pytest_tlsandbox.selector import Process, Selector
@@ -327,8 +333,10 @@ class Sandbox:
             for row in living:
                 self._ledger.signal_sent(row, SIGKILL)
                 self._client.kill(row)
-        except SandboxFault:
-            return started
+        except SandboxFault as fault:
+            gone = isinstance(fault, (SandboxNotFound, SandboxNotRunning))
+            # Where nothing listens any more, nothing is left to kill either.
+            return [] if gone or fault.label == "refused" else started
         if living:
             now = self._client.clock.monotonic()
             ended = Until(lambda snapshot: not _living(selectors, snapshot))

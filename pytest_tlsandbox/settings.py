@@ -111,7 +111,7 @@ def _read(
 ) -> tuple[Sequence[str], str]:
     """Give the values from the first place that has any, and the name of that place."""
     given = config.getoption(option.ini)
-    if given:
+    if given is not None:
         return (given if option.repeatable else [given]), option.flag
     given = config.getini(option.ini)
     if given:
@@ -124,7 +124,8 @@ def _read(
     return [], ""
 
 
-_TIME = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h)?")
+_NUMBER = r"(?P<number>\d{1,15}(?:\.\d{1,9})?)"
+_TIME = re.compile(rf"{_NUMBER}\s*(?P<unit>ms|s|m|h)?")
 _SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600}
 
 
@@ -140,7 +141,7 @@ def parse_time(text: str, source: str) -> float:
     return seconds
 
 
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = re.compile(rf"{_NUMBER}\s*(?P<unit>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 _SMALLEST_MEMORY = 2**20
 
 

@@ -47,7 +47,7 @@ def is_loopback(url: str) -> bool:
 
 
 def locate(target: object, proxy_url: str | None = None) -> Address:
-    """Find a sandbox by id or name, by URL, or by an SDK object that is connected to it.
+    """Find a sandbox by id or name, by URL, or by an object: an embedded sandbox, or the SDK's.
 
     By id: ``https://<id>.sandbox.tensorlake.ai``, or through ``proxy_url`` the way the SDK does:
     on loopback with ``Host: <id>.local``, elsewhere with ``X-Tensorlake-Sandbox-Id`` (fact sheet
@@ -61,7 +61,7 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
     if isinstance(target, Address):
         return target
     if not isinstance(target, str):
-        return _locate_sdk_object(target)
+        return _locate_embedded(target) or _locate_sdk_object(target)
     check_target(target, "sandbox")
     if "://" in target:
         return Address(label=target.rstrip("/"), url=target.rstrip("/"))
@@ -77,6 +77,14 @@ def _through_proxy(identifier: str, proxy_url: str) -> dict[str, Any]:
     if parts["host"] in _HOST_HEADER_HOSTS:
         return {"url": url, "headers": {"Host": f"{identifier}.local"}}
     return {"url": url, "headers": {"X-Tensorlake-Sandbox-Id": identifier}}
+
+
+def _locate_embedded(sandbox: Any) -> Address | None:
+    key = getattr(sandbox, "api_key", None)
+    if not isinstance(key, Secret):
+        return None
+    headers = {"Host": f"{sandbox.identifier}.local"}
+    return Address(sandbox.identifier, sandbox.url, headers, key)
 
 
 def _locate_sdk_object(sandbox: object) -> Address:

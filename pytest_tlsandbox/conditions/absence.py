@@ -170,7 +170,7 @@ class NoIncident:
         earlier = [item.row for item in before if item.confirmed]
         remarks = []
         if earlier:
-            remarks.append(("before", f"{list_names(earlier)}, before this test: not counted"))
+            remarks.append(("earlier", f"{list_names(earlier)}: before this test, not counted"))
         untold = [item.row for item in incidents if item not in counted]
         if untold:
             remarks.append(("suspected", list_names(untold)))

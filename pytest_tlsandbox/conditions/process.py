@@ -17,7 +17,7 @@ from pytest_tlsandbox.conditions.verdicts import (
 from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding
-from pytest_tlsandbox.messages.words import named, seconds
+from pytest_tlsandbox.messages.words import named, seconds, shown
 from pytest_tlsandbox.snapshot import differences, value_of
 from pytest_tlsandbox.status import describe_state, signal_name
 
@@ -153,7 +153,7 @@ class HasFields(OneProcess):
     ) -> None:
         super().__init__(selector, ledger, pick)
         self._expected = expected
-        self.wanted = ", ".join(f"{name} {value}" for name, value in expected.items())
+        self.wanted = ", ".join(f"{name} {shown(value)}" for name, value in expected.items())
         self.wants_an_end = bool({"exit_code", "signal", "status"} & expected.keys())
 
     def fits(self, row: ProcessInfo) -> bool:
@@ -162,7 +162,7 @@ class HasFields(OneProcess):
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
         wrong = differences(row, self._expected)
         return tuple(
-            Field(name, str(value), str(value_of(row, name)), name in wrong)
+            Field(name, shown(value), shown(value_of(row, name)), name in wrong)
             for name, value in self._expected.items()
         )
 

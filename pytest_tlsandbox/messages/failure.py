@@ -171,17 +171,9 @@ def _changes(timeline: Timeline, row: ProcessInfo) -> str:
 
 
 def _looks(timeline: Timeline) -> str:
-    looks = count(timeline.looks, "look").partition(" ")[0] if timeline.looks else "none succeeded"
-    parts = [looks]
+    parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
     if timeline.faults:
-        parts.append(
-            ", ".join(f"{label} {_times(number)}" for label, number in timeline.faults.items())
-            + " ignored"
-        )
+        parts.append(f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})")
     if timeline.looks:
         parts.append(f"{timeline.seconds_a_look * 1000:.0f} ms each")
     return ", ".join(parts)
-
-
-def _times(number: int) -> str:
-    return {1: "once", 2: "twice"}.get(number, f"{number} times")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,6 +44,15 @@ def printable(text: str) -> str:
             char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
         )
     )
+
+
+def shown(value: object) -> str:
+    """Give the value of a field as it may be shown."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return str(mask_args([str(item) for item in value]))
+    return mask_text(str(value))
 
 
 def short_name(row: ProcessInfo) -> str:

@@ -1,0 +1,45 @@
+"""Jobs: one that ends well, one that fails, one that crashes, one that waits for another."""
+
+import pytest
+
+from pytest_tlsandbox import ProcessCrashed, WrongEnd
+
+
+def test_a_job_ends_well(tlsandbox):
+    job = tlsandbox.start_process("python", ["-c", "print('done')"])
+
+    tlsandbox.wait_for_exit(job, exit_code=0, timeout=30)
+
+    assert tlsandbox.output(job) == ["done"]
+    tlsandbox.assert_healthy()
+
+
+def test_a_job_that_fails_says_why(tlsandbox, capsys):
+    job = tlsandbox.start_process("python", ["-c", "import nosuchmodule"])
+
+    with pytest.raises(WrongEnd) as failure:
+        tlsandbox.wait_for_exit(job, exit_code=0, timeout=30)
+
+    with capsys.disabled():
+        print("\n\nThis is what a failure looks like (and the test that caught it passes):\n")
+        print(failure.value)
+        print()
+
+
+def test_a_crash_is_told_from_a_failure(tlsandbox):
+    job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+
+    tlsandbox.wait_for_process(job, status="signaled", timeout=10)
+
+    with pytest.raises(ProcessCrashed):
+        tlsandbox.assert_no_crash()
+
+
+def test_two_jobs_end_in_any_order(tlsandbox):
+    for number in (1, 2):
+        tlsandbox.start_process("sh", ["-c", f"sleep 0.{number} # shard {number}"])
+
+    tlsandbox.wait_until(
+        lambda processes: len(processes.where(command="sh", status="exited", exit_code=0)) >= 2,
+        timeout=10,
+    )

@@ -1,0 +1,187 @@
+"""What happened since a baseline, and what is no incident."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_tlsandbox import evidence
+from pytest_tlsandbox.evidence import Ledger
+from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+
+OOM = signaled(9, status="oom_killed", oom_killed=True)
+
+
+def last(code=None, signal=None, *, oom=False, at=9000):
+    return {"exit_code": code, "signal": signal, "oom_killed": oom, "ended_at": T0 + at}
+
+
+def told(rule, *rows, before=(), ledger=None):
+    seen = snapshot(*rows)
+    baseline = snapshot(*before)
+    return [(item.what, item.confirmed) for item in rule(seen, baseline, ledger or Ledger())]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (raw(**OOM), [("the sandbox says so", True)]),
+        (raw(**signaled(9, oom_killed=True)), [("the sandbox says so", True)]),
+        (raw(**ended(1, oom_killed=True)), [("a child of it was OOM-killed", True)]),
+        (raw(**signaled(9)), [("killed by a SIGKILL that was not sent here", False)]),
+        (raw(**ended(137)), [("exited 137, as a shell does whose child was SIGKILLed", False)]),
+        (raw(**ended(-1)), [("ended, and the sandbox lost its exit code", False)]),
+        (raw(**signaled(15)), []),
+        (raw(**signaled(1)), []),
+        (raw(**ended(0)), []),
+        (raw(), []),
+        (
+            raw(managed=managed(restart_count=1, last_exit=last(signal=9, oom=True))),
+            [("restarted after an OOM kill and is running again", True)],
+        ),
+        (
+            raw(managed=managed(restart_count=1, last_exit=last(signal=9))),
+            [("restarted after: killed by a SIGKILL that was not sent here", False)],
+        ),
+        (raw(managed=managed(restart_count=1, last_exit=last(code=1))), []),
+        (
+            raw(**OOM, managed=managed(status="backing_off", last_exit=last(signal=9, oom=True))),
+            [("the sandbox says so", True)],
+        ),
+    ],
+    ids=lambda value: None,
+)
+def test_an_oom_kill_is_found_wherever_it_hides(row, expected):
+    assert told(evidence.oom_kills, row) == expected
+
+
+def test_an_oom_kill_of_before_the_baseline_is_no_incident():
+    masked = raw(8, managed=managed(restart_count=1, last_exit=last(signal=9, oom=True)))
+
+    assert told(evidence.oom_kills, raw(7, **OOM), masked, before=(raw(7, **OOM), masked)) == []
+    assert told(evidence.oom_kills, raw(7, **OOM), before=(raw(7),)) == [
+        ("the sandbox says so", True)
+    ]
+
+
+def test_a_kill_through_the_plugin_is_no_suspicion():
+    ledger = Ledger()
+    ledger.signal_sent(process(41), 9)
+
+    assert told(evidence.oom_kills, raw(41, **signaled(9)), ledger=ledger) == []
+    assert told(evidence.oom_kills, raw(41, **ended(137)), ledger=ledger) == []
+    # ... and no excuse for what the sandbox itself calls an OOM kill.
+    assert told(evidence.oom_kills, raw(41, **OOM), ledger=ledger) == [
+        ("the sandbox says so", True)
+    ]
+
+
+@pytest.mark.parametrize("number", [4, 5, 6, 7, 8, 11, 31])
+def test_a_crash_signal_is_a_crash(number):
+    assert told(evidence.crashes, raw(**signaled(number)))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 9, 10, 13, 14, 15])
+def test_other_signals_are_none(number):
+    assert told(evidence.crashes, raw(**signaled(number))) == []
+
+
+def test_a_failing_exit_is_no_crash():
+    assert told(evidence.crashes, raw(**ended(1)), raw(42, **ended(139))) == []
+
+
+def test_a_crash_behind_a_restart_is_one():
+    row = raw(managed=managed(restart_count=1, last_exit=last(signal=11)))
+
+    assert told(evidence.crashes, row) == [("crashed with 11 (SIGSEGV) and is running again", True)]
+
+
+def test_a_signal_that_was_sent_through_the_plugin_is_no_crash():
+    ledger = Ledger()
+    ledger.signal_sent(process(41), 6)
+
+    assert told(evidence.crashes, raw(41, **signaled(6)), ledger=ledger) == []
+
+
+def test_a_supervisor_that_spent_its_restarts_gave_up():
+    gave_up = managed(status="stopped", restart_count=5, last_exit=last(code=1))
+
+    assert told(evidence.crashes, raw(**ended(1), managed=gave_up)) == [
+        ("gave up after 5 restarts", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        raw(**ended(0), managed=managed(status="stopped", restart_count=5)),
+        raw(**ended(1), managed=managed(status="stopped", restart_count=4)),
+        raw(**ended(1), managed=managed(status="stopped", restart={"policy": "never"})),
+        raw(**ended(1), managed=managed(status="backing_off", restart_count=5)),
+        raw(**signaled(15), managed=managed(status="stopped", restart_count=0)),
+    ],
+    ids=["exited well", "restarts left", "never restarted", "not yet", "stopped by someone"],
+)
+def test_a_supervisor_that_stopped_for_another_reason_did_not_give_up(row):
+    assert told(evidence.crashes, row) == []
+
+
+def test_restarts_are_counted_from_the_baseline():
+    now = raw(managed=managed(restart_count=3))
+
+    assert told(evidence.restarts, now) == [("restarted 3 times and is running again", True)]
+    assert told(evidence.restarts, now, before=(raw(managed=managed(restart_count=2)),)) == [
+        ("restarted 1 time and is running again", True)
+    ]
+    assert told(evidence.restarts, now, before=(now,)) == []
+
+
+def test_a_restart_through_the_plugin_is_no_incident_where_the_sandbox_counts_it():
+    before, after = process(7, managed=managed()), process(8, managed=managed(restart_count=1))
+    ledger = Ledger()
+    ledger.restarted(before, after)
+    row = raw(8, managed=managed(restart_count=1, last_exit=last(signal=15)))
+
+    assert told(evidence.restarts, row, ledger=ledger) == []
+
+    uncounted = Ledger()
+    uncounted.restarted(before, process(8, managed=managed()))
+    assert told(evidence.restarts, row, ledger=uncounted) != []
+
+
+def test_only_the_last_of_several_ends_can_be_seen():
+    row = raw(managed=managed(restart_count=2, last_exit=last(code=1)))
+
+    assert told(evidence.unseen_ends, row) != []
+    assert told(evidence.unseen_ends, row, before=(raw(managed=managed(restart_count=1)),)) == []
+
+
+def test_failing_health_is_that_of_now():
+    row = raw(managed=managed(health_status="unhealthy", consecutive_health_failures=4))
+
+    assert told(evidence.failing_health, row) == [("unhealthy, 4 checks failed in a row", True)]
+    for word in ("healthy", "starting", "disabled"):
+        assert told(evidence.failing_health, raw(managed=managed(health_status=word))) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (raw(**ended(-1)), True),
+        (raw(**ended(None)), True),
+        (raw(**signaled(1)), True),
+        (raw(**signaled(None)), True),
+        (raw(**ended(0)), False),
+        (raw(**signaled(15)), False),
+        (raw(**OOM), False),
+        (raw(), False),
+    ],
+)
+def test_some_ends_are_open_to_doubt(row, expected):
+    assert evidence.doubtful(snapshot(row).processes[0], Ledger()) is expected
+
+
+def test_a_sighup_that_was_sent_through_the_plugin_is_beyond_doubt():
+    ledger = Ledger()
+    ledger.signal_sent(process(41), 1)
+
+    assert not evidence.doubtful(process(41, **signaled(1)), ledger)

@@ -1,0 +1,255 @@
+"""The promises, on the embedded sandbox: real processes, real HTTP, real time, the kernel's OOM."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import threading
+import time
+
+import pytest
+from freezegun import freeze_time
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.connections import Connections
+from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def session_box():
+    connections = Connections(
+        Settings(targets=(), proxy_url=None, timeout=30.0, memory=256 * 2**20),
+        ask_for_key=lambda target: None,
+        test_deadline=lambda: None,
+        verbosity=0,
+    )
+    yield connections.sandbox("local")
+    connections.close()
+
+
+@pytest.fixture
+def box(session_box):
+    box = session_box.from_now()
+    yield box
+    assert box.kill_started() == []
+
+
+def timed(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def fail(call, error):
+    with pytest.raises(error) as caught:
+        call()
+    return caught.value
+
+
+DIES_AT_ONCE = ("sh", ["-c", "echo no such module: x >&2; exit 1"])
+EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
+
+
+# -------------------------------------------------------- stops when it is certain
+
+
+def test_a_wait_by_text_for_a_process_that_died_ends_in_less_than_3_s_and_says_why(box):
+    box.start_process(*DIES_AT_ONCE)
+
+    took = timed(lambda: fail(lambda: box.wait_for_exit("module: x"), errors.WrongEnd))
+
+    assert took < 3
+    failure = fail(lambda: box.wait_for_process("module: x", timeout=30), errors.WrongEnd)
+    assert "and exited 1, wanted running" in failure.first_line
+    assert "| no such module: x" in str(failure)
+
+
+def test_a_wait_by_object_for_a_process_that_died_ends_in_less_than_half_a_second(box):
+    process = box.start_process(*DIES_AT_ONCE)
+
+    took = timed(lambda: fail(lambda: box.wait_for_exit(process), errors.WrongEnd))
+
+    assert took < 0.5
+
+
+def test_a_job_that_is_started_again_1_s_after_it_failed_is_not_given_up_on(box):
+    box.start_process("sh", ["-c", "exit 1 # job"])
+    threading.Timer(1.0, lambda: box.start_process("sh", ["-c", "exit 0 # job"])).start()
+
+    assert box.wait_for_exit("# job", timeout=30).exit_code == 0
+
+
+def test_an_earlier_tests_finished_job_never_answers_for_this_tests(box):
+    box.start_process("sh", ["-c", "exit 0 # nightly"])
+    box.wait_for_exit("# nightly")
+
+    later = box.from_now()
+    fail(lambda: later.wait_for_exit("# nightly", timeout=0.3), errors.ProcessNotFound)
+    assert later.wait_for_exit("# nightly", since=None).exit_code == 0
+
+
+# ------------------------------------------------------------ a deadline is one
+
+
+def test_a_wait_of_5_s_returns_between_5_0_and_5_2_s_having_looked_at_the_deadline(box):
+    process = box.start_process("sleep", ["60"])
+    failures = []
+
+    took = timed(
+        lambda: failures.append(
+            fail(lambda: box.wait_for_exit(process, timeout=5), errors.WaitTimedOut)
+        )
+    )
+
+    assert 5.0 <= took <= 5.2
+    timeline = failures[0].timeline
+    assert timeline.last.begun - timeline.start == pytest.approx(5.0, abs=0.02)
+
+
+def test_a_deadline_comes_under_freezegun_too(box):
+    process = box.start_process("sleep", ["60"])
+
+    with freeze_time("2020-01-01"):
+        started = time.clock_gettime(time.CLOCK_MONOTONIC)
+        fail(lambda: box.wait_for_exit(process, timeout=5), errors.WaitTimedOut)
+        took = time.clock_gettime(time.CLOCK_MONOTONIC) - started
+
+    assert 5.0 <= took <= 5.2
+
+
+@pytest.fixture
+def dripping_server():
+    """A server that sends its answer a byte a second, beginning with the status line."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def drip(connection):
+        with connection:
+            connection.recv(65536)
+            for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b" " * 1000:
+                try:
+                    connection.send(bytes([byte]))
+                except OSError:
+                    return
+                if done.wait(1):
+                    return
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    done.set()
+    listener.close()
+
+
+def test_a_server_that_drips_its_answer_cannot_hold_a_wait_past_its_deadline(dripping_server):
+    transport = Transport(Address("dripping", dripping_server), Secret("k"), user_agent="tests")
+    client = SandboxClient(transport)
+
+    took = timed(
+        lambda: fail(
+            lambda: Sandbox(client).wait_for_exit("x", timeout=5), errors.SandboxUnreachable
+        )
+    )
+    client.close()
+
+    assert 5.0 <= took <= 5.6
+
+
+# ---------------------------------------------------------------------- memory
+
+
+def test_what_takes_too_much_memory_is_oom_killed_and_named(box):
+    job = box.start_process(*EATER)
+
+    killed = fail(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
+    found = fail(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
+
+    assert killed.first_line == f"OOM-killed: python -c (pid {job.pid}), wanted exit code 0"
+    assert found.first_line == f"OOM-killed: python -c (pid {job.pid})"
+    row = box.list_processes().find(job.identity)
+    assert (row.status, row.signal, row.oom_killed) == ("oom_killed", 9, True)
+
+
+def test_the_same_kill_in_an_earlier_test_does_not_fail_a_later_one(box):
+    job = box.start_process(*EATER)
+    fail(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
+
+    later = box.from_now()
+    later.assert_no_oom()
+
+    again = later.start_process(*EATER)
+    fail(lambda: later.wait_for_exit(again, timeout=30), errors.ProcessOOMKilled)
+    failure = fail(lambda: later.assert_no_oom(), errors.ProcessOOMKilled)
+    assert failure.first_line == f"OOM-killed: python -c (pid {again.pid})"
+    assert f"python -c (pid {job.pid}): before this test, not counted" in str(failure)
+
+
+def test_a_kill_of_ours_is_no_oom_and_a_foreign_one_is_a_suspicion(box):
+    ours = box.start_process("sleep", ["60"])
+    box.kill_process(ours)
+    box.wait_for_process(ours, status="signaled")
+    box.assert_no_oom(suspected=True)
+
+    theirs = box.start_process("sh", ["-c", "kill -KILL $$"])
+    box.wait_for_process(theirs, status="signaled")
+    box.assert_no_oom()
+    failure = fail(lambda: box.assert_no_oom(suspected=True), errors.ProcessOOMKilled)
+    assert failure.first_line == f"Suspected OOM-killed: sh -c (pid {theirs.pid})"
+
+
+# ----------------------------------------------------------------------- arrange
+
+
+def test_a_signal_is_sent_and_an_exit_code_is_told(box):
+    process = box.start_process(
+        "sh", ["-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
+    )
+    box.wait_until(lambda _: box.output(process) == ["ready"])
+
+    box.send_signal(process, 15)
+
+    assert box.wait_for_exit(process, exit_code=7, timeout=10).exit_code == 7
+
+
+def test_what_a_test_has_left_running_is_ended_and_its_pid_is_not_confused(box):
+    later = box.from_now()
+    process = later.start_process("sleep", ["60"])
+
+    assert later.kill_started() == []
+
+    assert later.list_processes().find(process.identity).ended
+    later.assert_no_oom(suspected=True)
+
+
+def test_a_program_that_cannot_be_started_is_refused(box):
+    failure = fail(lambda: box.start_process("/no/such/program"), errors.RequestRefused)
+
+    assert failure.first_line == "local answered 500: Failed to spawn process"
+
+
+def test_killing_what_has_ended_is_well(box):
+    process = box.start_process("true")
+    box.wait_for_exit(process)
+
+    box.kill_process(process)
+
+
+def test_a_list_call_over_a_kept_connection_is_quick(box):
+    for _ in range(10 - len(box.list_processes())):
+        box.start_process("true")
+    times = sorted(timed(box.list_processes) * 1000 for _ in range(300))
+
+    print(f"median {statistics.median(times):.2f} ms, p95 {times[284]:.2f} ms")
+    assert statistics.median(times) < 10

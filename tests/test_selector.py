@@ -1,0 +1,146 @@
+"""Which process is meant."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.selector import Selector, by, near_misses
+from tests.support import T0, ended, managed, process, raw, snapshot
+
+TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
+SERVE = raw(42, command="bash", args=("-lc", "./serve.sh"), started_at=T0 + 1000)
+WEB = raw(43, command="gunicorn", args=("app",), started_at=T0 + 2000, managed=managed("web"))
+ALL = snapshot(TRAIN, SERVE, WEB)
+
+
+def pids(meant, seen=ALL, baseline=None):
+    return [row.pid for row in Selector(meant, baseline).select(seen).matches]
+
+
+@pytest.mark.parametrize(
+    ("meant", "expected"),
+    [
+        ("train.py", [41]),
+        ("python train.py --lr 0.1", [41]),
+        ("trian.py", []),
+        ("web", [43]),
+        (41, [41]),
+        (99, []),
+        (re.compile(r"serve\.sh$"), [42]),
+        (by(command="bash"), [42]),
+        (by(command="bas"), []),
+        (by(args=["-lc", "./serve.sh"]), [42]),
+        (by(args=("-lc", "./serve.sh")), [42]),
+        (by(name="web"), [43]),
+        (by(handle=41), [41]),
+        (by(pid=42, command="bash"), [42]),
+        (lambda row: row.pid > 41, [42, 43]),
+        (process(42, started_at=T0 + 1000), [42]),
+        (process(42, started_at=T0), []),
+        (process(99, managed=managed("web")), [43]),
+    ],
+    ids=repr,
+)
+def test_a_process_is_meant_by(meant, expected):
+    assert pids(meant) == expected
+
+
+def test_a_text_that_equals_a_managed_name_means_that_process_and_no_other():
+    other = raw(50, command="curl", args=("web",))
+
+    assert pids("web", snapshot(WEB, other)) == [43]
+
+
+def test_a_managed_process_is_meant_over_its_restarts():
+    first = raw(7, **ended(1), managed=managed("web", restart_count=1))
+    second = raw(8, started_at=T0 + 9000, managed=managed("web", restart_count=1))
+    object_of_the_first = process(7, managed=managed("web"))
+
+    for meant in ("web", by(name="web"), object_of_the_first):
+        assert pids(meant, snapshot(first, second)) == [8]
+
+
+def test_a_pid_means_its_newest_row():
+    old = raw(42, handle=2, **ended(0))
+    new = raw(42, handle=90, started_at=T0 + 60_000)
+
+    (match,) = Selector(42).select(snapshot(old, new)).matches
+    assert match.handle == 90
+
+
+def test_text_does_not_see_what_had_ended_before_the_baseline():
+    old = raw(41, **ended(0))
+    alive = raw(42)
+    baseline = snapshot(old, alive)
+    later = snapshot(old, raw(42, **ended(0)), raw(43, started_at=T0 + 10_000))
+
+    selection = Selector("train.py", baseline).select(later)
+
+    assert [row.pid for row in selection.matches] == [42, 43]
+    assert [row.pid for row in selection.older] == [41]
+    assert pids("train.py", later) == [41, 42, 43]
+    assert pids(41, later, baseline) == [41]
+
+
+def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_clock():
+    old = raw(41, handle=None, **ended(0))
+    new = raw(41, handle=None, started_at=T0 - 3_600_000)
+
+    selection = Selector("train.py", snapshot(old)).select(snapshot(old, new))
+
+    assert [row.started_at for row in selection.matches] == [
+        process(41, started_at=T0 - 3_600_000).started_at
+    ]
+
+
+@pytest.mark.parametrize(
+    ("meant", "message"),
+    [
+        ("", "process: an empty text fits every process; name one"),
+        ("  ", "process: an empty text fits every process; name one"),
+        (-1, "process: -1 is no pid"),
+        (
+            None,
+            "process: a NoneType means none; give text of its command line, a pid, a compiled "
+            "regex, a process that was listed or started, by(...), or a predicate",
+        ),
+    ],
+)
+def test_what_can_mean_no_process_is_refused(meant, message):
+    with pytest.raises(InvalidArgument) as caught:
+        Selector(meant)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("meant", [True, 4.1, re.compile(b"x"), ["train.py"], str])
+def test_other_types_mean_none(meant):
+    with pytest.raises(InvalidArgument, match="means none; give text of its command line"):
+        Selector(meant)
+
+
+def test_by_without_a_field_is_refused():
+    with pytest.raises(InvalidArgument) as caught:
+        by()
+    assert str(caught.value) == "by(): give at least one of name, command, args, pid, handle"
+
+
+def test_a_label_masks_what_looks_like_a_secret():
+    assert Selector("train.py --token=abc").label == '"train.py --token=***"'
+    assert Selector(re.compile("API_KEY=abc")).label == "/API_KEY=***/"
+    assert Selector(by(command="run", args=["--token=abc"])).label == (
+        "by(command='run', args=['--token=***'])"
+    )
+
+
+def test_a_near_miss_is_one_that_is_spelt_like_it_or_had_ended_before():
+    near = near_misses("trian.py", ALL, ())
+    assert [(row.pid, why) for row, why in near] == [(41, "spelt like it")]
+
+    (old,) = snapshot(raw(9, **ended(0))).processes
+    near = near_misses("train.py", snapshot(raw(9, **ended(0))), (old,))
+    assert [(row.pid, why) for row, why in near] == [
+        (9, "ended before this test; since=None sees it")
+    ]

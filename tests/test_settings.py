@@ -1,0 +1,380 @@
+"""What can be set, and where it may come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.settings import (
+    OPTIONS,
+    Option,
+    Settings,
+    check_target,
+    check_url,
+    fill_worker,
+    parse_size,
+    parse_time,
+    resolve,
+)
+
+M, G = 2**20, 2**30
+
+
+class Config:
+    """What ``resolve`` asks of pytest's own: values by ``dest`` and by ini key."""
+
+    def __init__(
+        self,
+        options: dict[str, Any] | None = None,
+        ini: dict[str, Any] | None = None,
+        inipath: Path | None = Path("/suite/pyproject.toml"),
+    ) -> None:
+        self._options = options or {}
+        self._ini = ini or {}
+        self.inipath = inipath
+
+    def getoption(self, name: str) -> Any:
+        return self._options.get(name)
+
+    def getini(self, name: str) -> Any:
+        return self._ini.get(name, [] if name == "tlsandbox" else "")
+
+
+def resolved(
+    options: dict[str, Any] | None = None,
+    ini: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Settings:
+    return resolve(Config(options, ini), environment or {})  # type: ignore[arg-type]
+
+
+def message(call: Any, *args: Any) -> str:
+    with pytest.raises(InvalidSetting) as raised:
+        call(*args)
+    return str(raised.value)
+
+
+# Where it comes from
+
+
+def test_nothing_set_is_the_defaults() -> None:
+    assert resolved() == Settings(targets=(), proxy_url=None, timeout=30.0, memory=None)
+
+
+@pytest.mark.parametrize(
+    ("option", "ini", "environment", "targets"),
+    [
+        (["a"], ["b"], "c", ("a",)),
+        (None, ["b"], "c", ("b",)),
+        (["a"], [], "c", ("a",)),
+        (None, [], "c", ("c",)),
+        (["a", "b"], ["c"], "d", ("a", "b")),
+        (None, ["a", "b"], "c", ("a", "b")),
+        (None, [], "a b", ("a", "b")),
+        (["a", "b", "a"], [], "", ("a", "b")),
+        (None, [], "  ", ()),
+        (None, [], "", ()),
+    ],
+    ids=[
+        "option over ini and environment",
+        "ini over environment",
+        "option over environment",
+        "environment",
+        "several options",
+        "several in ini",
+        "several in environment",
+        "each once",
+        "blank environment",
+        "empty environment",
+    ],
+)
+def test_targets_come_from_the_first_place_that_has_any(
+    option: list[str] | None, ini: list[str], environment: str, targets: tuple[str, ...]
+) -> None:
+    settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
+
+    assert settings.targets == targets
+
+
+@pytest.mark.parametrize(
+    ("option", "ini", "environment", "url"),
+    [
+        ("http://a", "http://b", "http://c", "http://a"),
+        (None, "http://b", "http://c", "http://b"),
+        (None, "", "http://c", "http://c"),
+        (None, "", "", None),
+    ],
+    ids=["option", "ini", "environment", "none"],
+)
+def test_the_proxy_url_comes_from_the_first_place_that_has_one(
+    option: str | None, ini: str, environment: str, url: str | None
+) -> None:
+    settings = resolved(
+        {"tlsandbox_proxy_url": option},
+        {"tlsandbox_proxy_url": ini},
+        {"TENSORLAKE_SANDBOX_PROXY_URL": environment},
+    )
+
+    assert settings.proxy_url == url
+
+
+def test_time_and_memory_come_from_option_or_ini() -> None:
+    ini = {"tlsandbox_timeout": "2m", "tlsandbox_memory": "1G"}
+
+    assert resolved(ini=ini) == Settings((), None, 120.0, G)
+    assert resolved({"tlsandbox_timeout": "500ms", "tlsandbox_memory": "256M"}, ini) == Settings(
+        (), None, 0.5, 256 * M
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["TLSANDBOX_TIMEOUT", "TLSANDBOX_MEMORY", "TIMEOUT", "TENSORLAKE_API_KEY"]
+)
+def test_the_environment_sets_nothing_else(name: str) -> None:
+    assert resolved(environment={name: "nonsense"}) == resolved()
+
+
+TIME = "is not a time above zero; give seconds (30) or a unit (500ms, 30s, 2m, 1h)"
+SIZE = "is not a memory size of 1M or more; give bytes or a unit (256M, 1.5G)"
+TARGET = (
+    "is not a sandbox; give 'local', the id or name of one (letters, digits, - and _), or a URL"
+)
+URL = "not a URL of the form https://host[:port][/path], with no user, password, query or fragment"
+
+
+@pytest.mark.parametrize(
+    ("options", "ini", "environment", "text"),
+    [
+        ({"tlsandbox_timeout": "soon"}, {}, {}, f"--tlsandbox-timeout: 'soon' {TIME}"),
+        ({}, {"tlsandbox_timeout": "0"}, {}, f"tlsandbox_timeout in pyproject.toml: '0' {TIME}"),
+        ({"tlsandbox_memory": "much"}, {}, {}, f"--tlsandbox-memory: 'much' {SIZE}"),
+        ({}, {"tlsandbox_memory": "1"}, {}, f"tlsandbox_memory in pyproject.toml: '1' {SIZE}"),
+        ({"tlsandbox": ["ok", "a/b"]}, {}, {}, f"--tlsandbox: 'a/b' {TARGET}"),
+        ({"tlsandbox": [""]}, {}, {}, f"--tlsandbox: '' {TARGET}"),
+        ({}, {"tlsandbox": ["a b"]}, {}, f"tlsandbox in pyproject.toml: 'a b' {TARGET}"),
+        ({}, {}, {"TLSANDBOX": "ok a/b"}, f"environment variable TLSANDBOX: 'a/b' {TARGET}"),
+        ({"tlsandbox": ["https://me:pw@x"]}, {}, {}, f"--tlsandbox: {URL}"),
+        ({"tlsandbox_proxy_url": "x.example"}, {}, {}, f"--tlsandbox-proxy-url: {URL}"),
+        ({}, {"tlsandbox_proxy_url": "x"}, {}, f"tlsandbox_proxy_url in pyproject.toml: {URL}"),
+        (
+            {},
+            {},
+            {"TENSORLAKE_SANDBOX_PROXY_URL": "ftp://x"},
+            f"environment variable TENSORLAKE_SANDBOX_PROXY_URL: {URL}",
+        ),
+    ],
+    ids=[
+        "timeout option",
+        "timeout ini",
+        "memory option",
+        "memory ini",
+        "target option",
+        "empty target",
+        "target ini",
+        "target environment",
+        "target with a password",
+        "proxy option",
+        "proxy ini",
+        "proxy environment",
+    ],
+)
+def test_a_bad_value_says_where_it_came_from_and_what_is_allowed(
+    options: dict[str, Any], ini: dict[str, Any], environment: dict[str, str], text: str
+) -> None:
+    assert message(resolved, options, ini, environment) == text
+
+
+@pytest.mark.parametrize("name", ["tlsandbox_timeout", "tlsandbox_memory", "tlsandbox_proxy_url"])
+def test_an_empty_option_is_not_passed_over(name: str) -> None:
+    # As from --tlsandbox-timeout=$UNSET: the ini file must not speak in its place.
+    with pytest.raises(InvalidSetting):
+        resolved({name: ""})
+
+
+def test_a_bad_value_of_no_file_is_one_of_the_ini_file() -> None:
+    config = Config(ini={"tlsandbox_timeout": "x"}, inipath=None)
+
+    assert message(resolve, config, {}) == f"tlsandbox_timeout in the ini file: 'x' {TIME}"
+
+
+@pytest.mark.parametrize(
+    ("option", "ini", "flag"),
+    [
+        (option, ini, flag)
+        for option, (ini, flag) in zip(
+            OPTIONS,
+            [
+                ("tlsandbox", "--tlsandbox"),
+                ("tlsandbox_proxy_url", "--tlsandbox-proxy-url"),
+                ("tlsandbox_timeout", "--tlsandbox-timeout"),
+                ("tlsandbox_memory", "--tlsandbox-memory"),
+            ],
+            strict=False,
+        )
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_option_is_called(option: Option, ini: str, flag: str) -> None:
+    assert (option.ini, option.flag) == (ini, flag)
+
+
+def test_no_option_takes_the_api_key() -> None:
+    names = [f"{option.flag} {option.ini} {option.environment}" for option in OPTIONS]
+
+    assert [name for name in names if "key" in name.lower()] == []
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30", 30.0),
+        ("30s", 30.0),
+        ("30 s", 30.0),
+        (" 30 ", 30.0),
+        ("1.5", 1.5),
+        ("500ms", 0.5),
+        ("2m", 120.0),
+        ("1.5m", 90.0),
+        ("1h", 3600.0),
+        ("0.001", 0.001),
+    ],
+)
+def test_a_time_is_read(text: str, seconds: float) -> None:
+    assert parse_time(text, "here") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan", ".5", "5.",
+     "1,5", "30 30", "s", "9" * 400],
+)  # fmt: skip
+def test_what_is_no_time_is_refused(text: str) -> None:
+    assert message(parse_time, text, "here") == f"here: {text!r} {TIME}"
+
+
+# Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1048576", M),
+        ("268435456", 256 * M),
+        ("256M", 256 * M),
+        ("256m", 256 * M),
+        ("256MB", 256 * M),
+        ("256MiB", 256 * M),
+        ("256 M", 256 * M),
+        (" 256M ", 256 * M),
+        ("1024K", M),
+        ("1.5G", G + G // 2),
+        ("1T", 1024 * G),
+        ("1048576B", M),
+    ],
+)
+def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
+    assert parse_size(text, "here") == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9", "256 MM", "1,5G",
+     "nan", "9" * 400, "9" * 400 + "G"],
+    ids=lambda text: text[:6] or "empty",
+)  # fmt: skip
+def test_what_is_no_size_is_refused(text: str) -> None:
+    assert message(parse_size, text, "here") == f"here: {text!r} {SIZE}"
+
+
+# Targets and URLs
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "local",
+        "abc",
+        "ABC-1_x",
+        "7f3",
+        "ci-{worker}",
+        "{worker}",
+        "{worker}-ci",
+        "http://127.0.0.1:9443",
+        "https://x.example/base/",
+    ],
+)
+def test_a_target_is_accepted(target: str) -> None:
+    check_target(target, "here")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}", "a{", "x{worker"],
+)
+def test_what_is_no_target_is_refused(target: str) -> None:
+    assert message(check_target, target, "here") == f"here: {target!r} {TARGET}"
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("https://x.example", ("https", "x.example", None, None)),
+        ("http://localhost:9443", ("http", "localhost", ":9443", None)),
+        ("https://x.example/", ("https", "x.example", None, "/")),
+        ("https://x.example:1/a/b@c:d", ("https", "x.example", ":1", "/a/b@c:d")),
+        ("http://[::1]:9443/a", ("http", "[::1]", ":9443", "/a")),
+        ("http://10.0.0.1", ("http", "10.0.0.1", None, None)),
+    ],
+)
+def test_a_url_is_taken_apart(url: str, parts: tuple[str | None, ...]) -> None:
+    assert check_url(url, "here").group("scheme", "host", "port", "path") == parts
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x.example",
+        "ftp://x.example",
+        "//x.example",
+        "https://",
+        "https:///a",
+        "https://user@x.example",
+        "https://user:hunter2@x.example",
+        "https://x.example?token=hunter2",
+        "https://x.example/a?b",
+        "https://x.example#a",
+        "https://x.example:port",
+        "https://x.example:",
+        "https://a b",
+        "https://x.example/a b",
+        "https://[::1",
+        "https://x.example\n",
+        " https://x.example",
+    ],
+)
+def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
+    assert message(check_url, url, "here") == f"here: {URL}"
+
+
+# Workers
+
+
+@pytest.mark.parametrize(
+    ("target", "environment", "filled"),
+    [
+        ("ci-{worker}", {"PYTEST_XDIST_WORKER": "gw3"}, "ci-gw3"),
+        ("ci-{worker}", {}, "ci-master"),
+        ("{worker}-{worker}", {"PYTEST_XDIST_WORKER": "gw3"}, "gw3-gw3"),
+        ("https://{worker}.x.example", {"PYTEST_XDIST_WORKER": "gw3"}, "https://gw3.x.example"),
+        ("local", {"PYTEST_XDIST_WORKER": "gw3"}, "local"),
+    ],
+)
+def test_the_worker_is_filled_in(target: str, environment: dict[str, str], filled: str) -> None:
+    assert fill_worker(target, environment) == filled

@@ -1,0 +1,84 @@
+"""One look, as a thing to query and to print."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.timeline import Timeline
+from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+
+
+def test_the_servers_order_means_nothing():
+    seen = snapshot(
+        raw(3, started_at=T0 + 2000), raw(1, started_at=T0), raw(2, started_at=T0 + 1000)
+    )
+
+    assert [row.pid for row in seen] == [1, 2, 3]
+
+
+def test_it_is_queried_by_exact_fields():
+    seen = snapshot(raw(1), raw(2, **ended(1)), raw(3, managed=managed("web")))
+
+    assert [row.pid for row in seen.where(status="exited", exit_code=1)] == [2]
+    assert [row.pid for row in seen.where(name="web")] == [3]
+    assert [row.pid for row in seen.alive] == [1, 3]
+    assert len(seen) == 3
+
+
+def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot().where(exitcode=1)
+    assert str(caught.value) == "a process has no field 'exitcode'; did you mean 'exit_code'?"
+
+
+def test_it_prints_as_an_aligned_table_with_arguments_masked():
+    seen = snapshot(
+        raw(7, args=("train.py", "--token=abc")),
+        raw(1234, command="gunicorn", args=("app",), **signaled(15), managed=managed("web")),
+        {"pid": 9, "status": "running", "args": ["--token=abc"]},
+    )
+
+    assert str(seen) == (
+        "pid 7     running                     python train.py --token=***\n"
+        "pid 1234  signaled 15 (SIGTERM)  9 s  [web] gunicorn app\n"
+        "unreadable row 2 (pid 9): command: missing, started_at: missing"
+    )
+    assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "has_ended"),
+    [
+        ({}, "running", False),
+        ({"status": "Running"}, "running", False),
+        ({"status": "paused"}, "paused", False),
+        ({"status": "completed", "exit_code": 0}, "exited", True),
+        ({"status": "completed", "signal": 9}, "signaled", True),
+        ({"exit_code": 1}, "exited", True),
+        ({"ended_at": T0}, "exited", True),
+        ({"oom_killed": True}, "oom_killed", True),
+        (ended(1, oom_killed=True), "exited", True),
+        (signaled(9, oom_killed=True), "oom_killed", True),
+        (ended(None), "exited", True),
+    ],
+)
+def test_any_evidence_of_an_end_is_an_end(fields, state, has_ended):
+    row = process(41, **fields)
+
+    assert (row.state, row.ended) == (state, has_ended)
+
+
+def test_a_timeline_folds_looks_into_changes():
+    timeline = Timeline(0.0)
+    for at, row in ((0.0, raw()), (1.0, raw()), (2.0, raw(**ended(0))), (3.0, raw(**ended(0)))):
+        timeline.add(snapshot(row, at=at))
+    timeline.add(snapshot(at=4.0))
+
+    changes = timeline.changes(process(41))
+    assert [(change.at, change.state, change.look) for change in changes] == [
+        (0.0, "running", 0),
+        (2.0, "exited 0", 2),
+        (4.0, "not listed", 4),
+    ]
+    assert timeline.looks == 5
