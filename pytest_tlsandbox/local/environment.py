@@ -1,0 +1,45 @@
+"""The environment that programs in the sandbox find."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MARK = "TLSANDBOX_PROCESS"
+"""The variable that tells which process of which sandbox a program belongs to (see ``tree``)."""
+
+# A word in the name of a variable that tells that its value is a secret.
+_SECRET_NAME = re.compile(
+    r"(?:^|_)(?:API_?KEY|AUTH|AUTHORIZATION|CREDENTIALS?|KEY|PASSPHRASE|PASSWD|PASSWORD|PAT"
+    r"|SECRETS?|TOKENS?)(?:_|$)|^(?:TENSORLAKE|TLSANDBOX)_",
+    re.IGNORECASE,
+)
+_NO_SECRET = {"SSH_AUTH_SOCK"}
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Leave out every variable whose name tells of a secret, and all of Tensorlake's.
+
+    In a sandbox of the service, too, a program has nothing of the machine that runs the tests.
+    """
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _NO_SECRET or not _SECRET_NAME.search(name)
+    }
+
+
+def program_environment(requested: Mapping[str, str], mark: str) -> dict[str, str]:
+    """Give our own environment, with what a start asks for, and the mark.
+
+    The folder of the running interpreter stands first in PATH, so that ``python`` is the one that
+    runs the tests; a PATH that was asked for replaces all of it.
+    """
+    interpreter = os.path.dirname(sys.executable)
+    path = os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, **requested, MARK: mark}

@@ -1,0 +1,110 @@
+"""Which processes of the machine belong to the sandbox, and to which of its processes.
+
+A child stays findable in three ways: it descends from us; orphaned, it comes to us (Linux: the
+server is a subreaper); and it inherits a mark in its environment, which also holds where there is no
+subreaper (macOS), and tells whose an orphan was. The mark is no secret.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pytest_tlsandbox.local.environment import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HAS_SUBREAPER = sys.platform == "linux"
+
+
+def mark(token: str, handle: int) -> str:
+    """Give the mark of a process. The token is the sandbox's, and differs from any other's."""
+    return f"{token}:{handle}"
+
+
+def handle_of(process: psutil.Process, token: str) -> int | None:
+    """Tell to which process of the sandbox this one belongs, by its mark or that of an ancestor.
+
+    None for one whose whole line of living ancestors has cleared its environment.
+    """
+    candidate: psutil.Process | None = process
+    while candidate is not None:
+        owner, _, handle = _mark_of(candidate).partition(":")
+        if owner == token:
+            return int(handle)
+        try:
+            candidate = candidate.parent()
+        except psutil.Error:
+            return None  # it ended while we asked
+    return None
+
+
+def members(pid: int, token: str, handle: int) -> list[psutil.Process]:
+    """List what belongs to a process besides itself: descendants, and orphans that bear its mark."""
+    own_mark = mark(token, handle)
+    return [
+        *_descendants(pid),
+        *(orphan for orphan in _orphans() if orphan.pid != pid and _mark_of(orphan) == own_mark),
+    ]
+
+
+def everything(token: str) -> list[psutil.Process]:
+    """List every living process that was started by us or by one that was."""
+    found = _descendants(None)
+    if not _HAS_SUBREAPER:
+        found += [orphan for orphan in _orphans() if _mark_of(orphan).startswith(f"{token}:")]
+    return [process for process in found if is_alive(process)]
+
+
+def survivors(token: str) -> list[psutil.Process]:
+    """List every process of the machine that bears the mark of a sandbox whose server is gone."""
+    return [
+        process for process in psutil.process_iter() if _mark_of(process).startswith(f"{token}:")
+    ]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process is there and has not ended."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """Send SIGKILL to each; what has gone meanwhile is left out, also if its pid is used again."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def _descendants(pid: int | None) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _orphans() -> list[psutil.Process]:
+    """List what may have lost its parent: our own children, or those of pid 1."""
+    if _HAS_SUBREAPER:
+        return psutil.Process().children()
+    return [process for process in psutil.process_iter() if _parent_pid(process) == 1]
+
+
+def _parent_pid(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
+
+
+def _mark_of(process: psutil.Process) -> str:
+    try:
+        return process.environ().get(MARK, "")
+    except (psutil.Error, OSError):
+        return ""  # gone, ended, or another user's
