@@ -104,7 +104,8 @@ class Process:
             "status": self.status,
             "exit_code": self.exit_code,
             "signal": self.signal,
-            "oom_killed": self.oom_killed,
+            # To readers of the list, the official CLI among them, the flag is evidence of an end.
+            "oom_killed": self.oom_killed and not self.is_running,
             "stdin_writable": self.stdin is not None and self.stdin.writable,
             "command": self._command,
             "args": self._args,
