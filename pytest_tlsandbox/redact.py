@@ -17,7 +17,8 @@ _NAME = (
     r"[\w.-]*(?:api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential"
     r"|key(?!board|word|s\b|stroke)|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz))[\w.-]*"
 )
-_VALUE = r"(?:\"[^\"]*\"|'[^']*'|(?:Bearer|Basic)\s+\S+|[^\s\"'&;,}]+)"
+# A quote may be missing where a text was cut.
+_VALUE = r"(?:\"[^\"]*\"?|'[^']*'?|(?:Bearer|Basic)\s+\S+|[^\s\"'&;,}]+)"
 # --token=x, API_KEY=x, password: x, {"token": "x"}
 _ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
 # The same as an argument of its own: all that follows is the value.
@@ -30,6 +31,11 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _OWN_KEY = re.compile(r"\btl_(?:apiKey|pat)_[\w-]+")
 
 
+# Every secret there is: a server may repeat a key, a program may print it.
+_known: set[str] = set()
+_SHORTEST_KNOWN = 8
+
+
 class Secret:
     """A text that shows as ``***`` wherever it turns up; ``reveal()`` gives it."""
 
@@ -37,6 +43,8 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
+        if len(value) >= _SHORTEST_KNOWN:
+            _known.add(value)
 
     def reveal(self) -> str:
         """Give the text itself."""
@@ -60,11 +68,14 @@ class Secret:
 
 
 def mask_text(text: str) -> str:
-    """Replace what looks like a secret: ``token=…``, ``Bearer …``, ``://user:password@``."""
+    """Replace what looks like a secret (``token=…``, ``://user:password@``), and every known one."""
     text = _USERINFO.sub(MASK, text)
     text = _ASSIGNMENT.sub(_mask_value, text)
     text = _SCHEME.sub(f"Bearer {MASK}", text)
-    return _OWN_KEY.sub(MASK, text)
+    text = _OWN_KEY.sub(MASK, text)
+    for secret in tuple(_known):
+        text = text.replace(secret, MASK)
+    return text
 
 
 def mask_args(args: Sequence[str]) -> list[str]:

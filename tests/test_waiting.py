@@ -269,7 +269,7 @@ def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
 
 
 def test_a_good_look_between_two_outages_starts_the_budget_anew():
-    box, _, _ = box_of({0: unreachable(), 20: [RUNNING], 21: unreachable(), 45: [FAILED]})
+    box, _, _ = box_of({0: unreachable(), 20: [RUNNING], 23: unreachable(), 47: [FAILED]})
 
     with pytest.raises(errors.WrongEnd):
         box.wait_for_exit(41, timeout=120)

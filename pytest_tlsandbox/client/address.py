@@ -72,10 +72,10 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
 
 def _through_proxy(identifier: str, proxy_url: str) -> dict[str, Any]:
     parts = check_url(proxy_url, "proxy URL")
-    # Any path is dropped, as the SDK drops it.
+    if parts["host"].lower() in _HOST_HEADER_HOSTS:
+        return {"url": proxy_url.rstrip("/"), "headers": {"Host": f"{identifier}.local"}}
+    # Beyond loopback the SDK drops any path.
     url = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}"
-    if parts["host"] in _HOST_HEADER_HOSTS:
-        return {"url": url, "headers": {"Host": f"{identifier}.local"}}
     return {"url": url, "headers": {"X-Tensorlake-Sandbox-Id": identifier}}
 
 

@@ -51,6 +51,10 @@ def fault_of(
     """Say what is wrong with an answer, if anything is."""
     if status in (200, 201, 202, 204):
         return None
+    if status < 300:
+        return ContractViolation(
+            f"{address.label} answered {status}, which is no answer to this call", label=str(status)
+        )
     if status < 400:
         return ContractViolation(
             f"{address.label} answered {status}, a redirect to another place; redirects are not "
@@ -146,6 +150,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             then = email.utils.parsedate_to_datetime(text)
             seconds = (then - email.utils.parsedate_to_datetime(headers["Date"])).total_seconds()
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -67,6 +67,7 @@ Arguments = Annotated[list[str], BeforeValidator(lambda value: [] if value is No
 Word = Annotated[
     str, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 ]
+Health = Annotated[Word, BeforeValidator(lambda value: "disabled" if value is None else value)]
 
 
 class _Model(BaseModel):
@@ -100,7 +101,7 @@ class ManagedProcess(_Model):
     status: Word
     restart_count: Count = 0
     restart: RestartPolicy | None = None
-    health_status: Word = "disabled"
+    health_status: Health = "disabled"
     consecutive_health_failures: Count = 0
     last_exit: LastExit | None = None
     last_error: str | None = None
@@ -259,7 +260,9 @@ def _read_row(position: int, row: Any) -> ProcessInfo | UnreadableRow:
 def _in_words(kind: str, message: str) -> str:
     if kind == "missing":
         return "missing"
-    return message.removeprefix("Value error, ").removeprefix("Input should be ")
+    if message.startswith("Input should be "):
+        return "not " + message.removeprefix("Input should be ")
+    return message.removeprefix("Value error, ")
 
 
 def parse_process(body: bytes) -> ProcessInfo:

@@ -56,7 +56,7 @@ class ProcessLister:
         try:
             processes, unreadable = parse_list(answer.body)
         except ContractViolation:
-            if answer.announced:
+            if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
                 raise
             raise SandboxUnreachable(
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
@@ -127,7 +127,7 @@ class SandboxClient(ProcessLister):
             answer = persist(lambda: self._transport.request("GET", path), self.clock)
         try:
             lines = json.loads(answer.body)["lines"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(f"{self.label}: the output of pid {pid} has no lines")
@@ -146,6 +146,9 @@ class SandboxClient(ProcessLister):
 
 
 def _path(process: ProcessInfo) -> str:
-    """Name of a managed process, since its pid changes at a restart; else the pid."""
+    """Name of a managed process, since its pid changes at a restart; else the pid.
+
+    A name of dots alone would lead to another path, encoded or not.
+    """
     name = process.managed.name if process.managed else None
-    return quote(name, safe="") if name else str(process.pid)
+    return quote(name, safe="") if name and name.strip(".") else str(process.pid)

@@ -31,7 +31,7 @@ def is_transient(error: BaseException) -> bool:
 def pause_after(error: BaseException | None, tries: int) -> float:
     """Seconds to wait after the n-th fault in a row: what the server asked for, or doubling."""
     if isinstance(error, SandboxFault) and error.retry_after is not None:
-        return error.retry_after
+        return max(_FIRST_PAUSE, error.retry_after)
     doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
     return min(_LONGEST_PAUSE, doubled) * random.uniform(0.9, 1.1)
 

@@ -123,15 +123,19 @@ class Transport:
                     body = _read(response)
             except Exception:
                 if call.overdue or self.clock.monotonic() >= deadline:
-                    raise _overdue(self.address, limit) from None
+                    raise _overdue(self.address, limit, delivered=call.connected) from None
                 raise
             if call.overdue:
                 # A body that ends with the connection looks whole when it has been cut.
-                raise _overdue(self.address, limit)
+                raise _overdue(self.address, limit, delivered=True)
         fault = fault_of(method, response.status_code, response.headers, body, self.address)
         if fault is not None:
             raise fault
-        announced = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        announced = (
+            response.status_code == 204
+            or "Content-Length" in response.headers
+            or "Transfer-Encoding" in response.headers
+        )
         return Answer(response.status_code, body, announced)
 
 
@@ -147,9 +151,12 @@ def _read(response: requests.Response) -> bytes:
     return bytes(body)
 
 
-def _overdue(address: Address, limit: float) -> SandboxUnreachable:
+def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnreachable:
     return SandboxUnreachable(
-        f"{address.label} did not answer within {limit:.3g} s", label="no answer", transient=True
+        f"{address.label} did not answer within {limit:.3g} s",
+        label="no answer",
+        transient=True,
+        delivered=delivered,
     )
 
 
@@ -184,18 +191,16 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
             return "no such host", "its host name is not known", True, False
         if "NewConnectionError" in text:
             return "refused", "the connection was refused", True, False
-        if "IncompleteRead" in text:
+        if "IncompleteRead" in text or "ended prematurely" in text:
             return "cut short", "the answer was cut short", True, True
         return "reset", "the connection was reset", True, True
     if isinstance(error, http.RequestException):
         return type(error).__name__, f"requests raised {type(error).__name__}", False, True
+    if isinstance(error, ValueError):  # http.client quotes the header that it finds invalid
+        return "invalid request", "the request cannot be sent", False, False
     # pytest-socket's block, among others: asking again does not help.
-    return (
-        type(error).__name__,
-        f"{type(error).__name__}: {mask_text(str(error))}",
-        False,
-        False,
-    )
+    name = type(error).__name__
+    return name, f"{name}: {mask_text(str(error))}", False, False
 
 
 def _causes(error: BaseException | None) -> str:

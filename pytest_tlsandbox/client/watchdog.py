@@ -63,6 +63,8 @@ class Watchdog:
         call = getattr(self._current, "call", None)
         if call is not None:
             call.connection = connection
+            # Kept, since http.client lets go of it as soon as an answer says "Connection: close".
+            call.socket = connection.sock
 
     def close(self) -> None:
         """End the thread."""
@@ -89,11 +91,17 @@ class _Call:
         self.deadline = deadline
         self.overdue = False
         self.connection: urllib3.connection.HTTPConnection | None = None
+        self.socket: socket.socket | None = None
+
+    @property
+    def connected(self) -> bool:
+        """The request may have been sent."""
+        return self.socket is not None
 
     def cut(self) -> bool:
         """Shut the socket; False where there is none yet."""
         self.overdue = True
-        sock = getattr(self.connection, "sock", None)
+        sock = self.socket or getattr(self.connection, "sock", None)
         if sock is None:
             return False
         # Shut, not closed: the thread that reads owns the descriptor. The plain socket's method,
@@ -135,6 +143,7 @@ def _watched(pool: type[Any], watchdog: Watchdog) -> type[Any]:
         def connect(self) -> None:
             watchdog.uses(self)
             super().connect()
+            watchdog.uses(self)
 
         def request(self, *args: Any, **kwargs: Any) -> None:
             watchdog.uses(self)

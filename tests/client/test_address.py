@@ -1,0 +1,325 @@
+"""Where a sandbox is, and what that looks like on the wire."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tensorlake._tracing import Traced
+from tensorlake.sandbox import AsyncSandbox
+from tensorlake.sandbox import Sandbox as SDKSandbox
+
+from pytest_tlsandbox.client.address import Address, is_loopback, locate, usable_key
+from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
+from pytest_tlsandbox.redact import Secret
+from tests.client.conftest import KEY
+from tests.client.servers import reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.client.processes import SandboxClient
+    from pytest_tlsandbox.client.transport import Transport
+    from tests.client.servers import Server
+
+EMPTY = reply(200, {"processes": []})
+BAD_KEY = (
+    "the hook: the API key has characters that no key has (spaces, line breaks, non-ASCII) or is "
+    "empty; copy it again"
+)
+BAD_URL = (
+    "not a URL of the form https://host[:port][/path], with no user, password, query or fragment"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "proxy_url", "label", "url", "headers"),
+    [
+        pytest.param(
+            *("abc", None, "abc", "https://abc.sandbox.tensorlake.ai", {}),
+            id="an id has a host of its own",
+        ),
+        pytest.param(
+            *("abc", "http://localhost:9443", "abc", "http://localhost:9443"),
+            {"Host": "abc.local"},
+            id="localhost gets a Host",
+        ),
+        pytest.param(
+            *("abc", "http://127.0.0.1:9443", "abc", "http://127.0.0.1:9443"),
+            {"Host": "abc.local"},
+            id="127.0.0.1 gets a Host",
+        ),
+        pytest.param(
+            *("abc", "http://127.0.0.2:9443", "abc", "http://127.0.0.2:9443"),
+            {"X-Tensorlake-Sandbox-Id": "abc"},
+            id="127.0.0.2 gets the header",
+        ),
+        pytest.param(
+            *("abc", "https://sandbox.tensorlake.ai/", "abc", "https://sandbox.tensorlake.ai"),
+            {"X-Tensorlake-Sandbox-Id": "abc"},
+            id="a shared host gets the header",
+        ),
+        pytest.param(
+            *("abc", "https://proxy.example:8443/a/b", "abc", "https://proxy.example:8443"),
+            {"X-Tensorlake-Sandbox-Id": "abc"},
+            id="a path is dropped from a proxy URL",
+        ),
+        pytest.param(
+            *("https://x.example/base/", None, "https://x.example/base", "https://x.example/base"),
+            {},
+            id="a URL is used as it is",
+        ),
+        pytest.param(
+            *("https://x.example", "http://localhost:1", "https://x.example", "https://x.example"),
+            {},
+            id="a URL needs no proxy",
+        ),
+    ],
+)
+def test_a_text_is_located(
+    target: str, proxy_url: str | None, label: str, url: str, headers: dict[str, str]
+) -> None:
+    assert locate(target, proxy_url) == Address(label, url, headers)
+
+
+def test_what_is_located_stays_where_it_is() -> None:
+    address = locate("abc")
+
+    assert locate(address, "http://localhost:9443") is address
+
+
+@pytest.mark.parametrize("target", ["", "two words", "a/b", "-x", "abc.example", "é"])
+def test_a_text_that_is_no_sandbox_is_refused(target: str) -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        locate(target)
+
+    assert str(raised.value) == (
+        f"sandbox: {target!r} is not a sandbox; give 'local', the id or name of one (letters, "
+        "digits, - and _), or a URL"
+    )
+
+
+def test_a_proxy_url_with_a_password_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        locate("abc", "https://user:hunter2@proxy.example")
+
+    assert str(raised.value) == f"proxy URL: {BAD_URL}"
+
+
+# The wire
+
+
+def test_an_id_behind_a_loopback_proxy_goes_into_the_host_header(
+    serve: Callable[..., Server], client: Callable[..., SandboxClient]
+) -> None:
+    server = serve(EMPTY)
+
+    client(locate("abc", server.url)).list()
+
+    assert server.request.line == "GET /api/v1/processes HTTP/1.1"
+    assert server.request.headers["host"] == "abc.local"
+    assert "x-tensorlake-sandbox-id" not in server.request.headers
+
+
+def test_an_id_behind_another_proxy_goes_into_the_header(
+    serve: Callable[..., Server], client: Callable[..., SandboxClient]
+) -> None:
+    server = serve(EMPTY, host="127.0.0.2")
+
+    client(locate("abc", server.url)).list()
+
+    assert server.request.line == "GET /api/v1/processes HTTP/1.1"
+    assert server.request.headers["host"] == f"127.0.0.2:{server.port}"
+    assert server.request.headers["x-tensorlake-sandbox-id"] == "abc"
+
+
+def test_a_url_is_asked_as_it_is(
+    serve: Callable[..., Server], client: Callable[..., SandboxClient]
+) -> None:
+    server = serve(EMPTY)
+
+    client(locate(server.url + "/base/")).list()
+
+    assert server.request.line == "GET /base/api/v1/processes HTTP/1.1"
+    assert server.request.headers["host"] == f"127.0.0.1:{server.port}"
+    assert "x-tensorlake-sandbox-id" not in server.request.headers
+
+
+# Objects
+
+
+def test_an_embedded_sandbox_is_located_with_its_key() -> None:
+    embedded = SimpleNamespace(
+        identifier="local", url="http://127.0.0.1:9443", api_key=Secret(KEY), memory_limit=None
+    )
+
+    assert locate(embedded) == Address(
+        "local", "http://127.0.0.1:9443", {"Host": "local.local"}, Secret(KEY)
+    )
+
+
+def sdk_object(kind: str, proxy_url: str, **options: Any) -> Any:
+    make = AsyncSandbox if kind == "async" else SDKSandbox
+    sandbox = make(identifier="abc", proxy_url=proxy_url, api_key=KEY, **options)
+    return Traced("trace", sandbox) if kind == "traced" else sandbox
+
+
+@pytest.mark.parametrize("kind", ["plain", "traced", "async"])
+def test_a_sandbox_of_the_sdk_is_located_with_its_key(kind: str) -> None:
+    address = locate(sdk_object(kind, "http://127.0.0.1:9443"))
+
+    assert address == Address("abc", "http://127.0.0.1:9443", {"Host": "abc.local"}, Secret(KEY))
+
+
+def test_a_sandbox_of_the_sdk_without_a_key_brings_none() -> None:
+    sandbox = SDKSandbox(identifier="abc", proxy_url="http://127.0.0.1:9443", api_key=None)
+
+    assert locate(sandbox).key is None
+
+
+def test_organization_and_project_of_an_sdk_sandbox_are_forwarded() -> None:
+    sandbox = sdk_object(
+        "plain", "https://p.example", organization_id="org-1", project_id="project-1"
+    )
+
+    assert locate(sandbox).headers == {
+        "X-Tensorlake-Sandbox-Id": "abc",
+        "X-Forwarded-Organization-Id": "org-1",
+        "X-Forwarded-Project-Id": "project-1",
+    }
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST"])
+@pytest.mark.parametrize("path", ["", "/", "/some/path"])
+def test_we_address_a_sandbox_as_the_sdk_does(
+    serve: Callable[..., Server], client: Callable[..., SandboxClient], host: str, path: str
+) -> None:
+    server = serve(EMPTY, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
+    sandbox = sdk_object("plain", f"http://{host}:{server.port}{path}")
+
+    sandbox.list_processes()
+    client(locate(sandbox)).list()
+
+    theirs, ours = server.requests
+    assert ours.line == theirs.line
+    for header in ("host", "authorization", "x-tensorlake-sandbox-id"):
+        assert ours.headers.get(header) == theirs.headers.get(header)
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        None,
+        41,
+        object(),
+        SimpleNamespace(_proxy_url="http://localhost:1"),
+        SimpleNamespace(_proxy_url=object(), _identifier="abc"),
+    ],
+    ids=["None", "a number", "an object", "no identifier", "a URL that is no text"],
+)
+def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
+    with pytest.raises(InvalidArgument) as raised:
+        locate(thing)
+
+    assert str(raised.value) == (
+        f"a {type(thing).__name__} is not a sandbox; give an id or name, a URL, or a connected "
+        "tensorlake.sandbox.Sandbox"
+    )
+
+
+def test_an_address_shows_no_key() -> None:
+    address = locate(sdk_object("plain", "http://127.0.0.1:9443"))
+
+    assert KEY not in repr(address)
+
+
+def test_equal_addresses_are_one_key_of_a_dict() -> None:
+    first, second = (locate("abc", "http://localhost:9443") for _ in range(2))
+
+    assert {first: 1}[second] == 1
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://localhost", True),
+        ("http://LOCALHOST:80/x", True),
+        ("http://127.0.0.1:9443", True),
+        ("http://127.8.9.10", True),
+        ("http://[::1]:9443", True),
+        ("http://[::2]:9443", False),
+        ("http://127.0.0.1.example.com", False),
+        ("http://127.example.com", False),
+        ("http://localhost.example.com", False),
+        ("http://10.0.0.1", False),
+        ("http://128.0.0.1", False),
+        ("https://abc.sandbox.tensorlake.ai", False),
+    ],
+)
+def test_a_url_of_this_machine_is_known(url: str, here: bool) -> None:
+    assert is_loopback(url) is here
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "sentinel\nkey",
+        "sentinel\r\nX: key",
+        "sentinel key",
+        "sentinel\u2026key",
+        "sentinel\x00",
+        "",
+    ],
+    ids=["line break", "header", "space", "non-ASCII", "NUL", "empty"],
+)
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        usable_key(Secret(key), locate("abc"), "the hook")
+
+    assert str(raised.value) == BAD_KEY
+
+
+def test_white_space_around_a_key_is_dropped() -> None:
+    assert usable_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"],
+)
+def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
+    assert usable_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
+
+
+@pytest.mark.parametrize(
+    ("target", "proxy_url"),
+    [("http://x.example", None), ("abc", "http://x.example"), ("http://127.0.0.1.nip.io", None)],
+    ids=["url", "proxy url", "look-alike"],
+)
+def test_a_key_does_not_go_over_plain_http_to_another_machine(
+    target: str, proxy_url: str | None
+) -> None:
+    address = locate(target, proxy_url)
+
+    with pytest.raises(InvalidSetting) as raised:
+        usable_key(Secret(KEY), address, "the hook")
+
+    assert str(raised.value) == (
+        f"{target}: an API key is not sent over plain http, except to this machine; use https"
+    )
+
+
+def test_the_key_is_sent_as_a_bearer(
+    serve: Callable[..., Server], connect: Callable[..., Transport]
+) -> None:
+    server = serve(EMPTY)
+
+    connect(server).request("GET", "/processes")
+
+    assert server.request.headers["authorization"] == f"Bearer {KEY}"
+    assert server.request.headers["user-agent"] == "test/1"
+    assert server.request.headers["accept"] == "application/json"

@@ -1,0 +1,186 @@
+"""How faults are ridden out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, is_transient, pause_after, persist
+from pytest_tlsandbox.errors import AuthenticationFailed, SandboxFault, SandboxUnreachable
+from tests.support import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DOWN = SandboxUnreachable("down", transient=True)
+REFUSED = SandboxUnreachable("refused", transient=True, delivered=False)
+FINAL = AuthenticationFailed("no")
+
+
+class Script:
+    """Raises what is in the list, then gives "done"."""
+
+    def __init__(self, *faults: BaseException) -> None:
+        self.faults = list(faults)
+        self.calls = 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        return "done"
+
+
+def always(fault: BaseException) -> Callable[[], str]:
+    def call() -> str:
+        raise fault
+
+    return call
+
+
+def test_a_good_answer_is_given_at_once() -> None:
+    clock = FakeClock()
+
+    assert persist(lambda: 7, clock) == 7
+    assert clock.slept == []
+
+
+def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double() -> None:
+    clock = FakeClock()
+
+    assert persist(Script(*[DOWN] * 8), clock) == "done"
+
+    expected = [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+    assert clock.slept == pytest.approx(expected, rel=0.101)
+    assert clock.slept != pytest.approx(expected, rel=1e-6), "no jitter"
+
+
+def test_after_30_seconds_the_last_fault_is_raised() -> None:
+    clock = FakeClock()
+    start = clock.now
+
+    with pytest.raises(SandboxUnreachable) as raised:
+        persist(always(DOWN), clock)
+
+    assert raised.value is DOWN
+    assert OUTAGE_BUDGET == 30.0
+    # The pause that would end after the budget is not begun; none is longer than 2.2 s.
+    assert 27.8 < clock.now - start <= 30.0
+
+
+def test_the_time_of_the_calls_counts() -> None:
+    clock = FakeClock()
+    calls = 0
+
+    def slow() -> None:
+        nonlocal calls
+        calls += 1
+        clock.now += 14.95
+        raise DOWN
+
+    with pytest.raises(SandboxUnreachable):
+        persist(slow, clock)
+
+    assert calls == 2
+
+
+def test_a_final_fault_is_raised_at_once() -> None:
+    clock = FakeClock()
+    script = Script(FINAL)
+
+    with pytest.raises(AuthenticationFailed) as raised:
+        persist(script, clock)
+
+    assert raised.value is FINAL
+    assert (script.calls, clock.slept) == (1, [])
+
+
+def test_a_final_fault_ends_an_outage() -> None:
+    script = Script(DOWN, DOWN, FINAL)
+
+    with pytest.raises(AuthenticationFailed):
+        persist(script, FakeClock())
+
+    assert script.calls == 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2), ValueError("a bug")])
+def test_what_is_no_fault_comes_out_as_it_is(error: BaseException) -> None:
+    script = Script(error)
+
+    with pytest.raises(type(error)) as raised:
+        persist(script, FakeClock())
+
+    assert raised.value is error
+    assert script.calls == 1
+
+
+def test_the_server_says_when_to_ask_again() -> None:
+    clock = FakeClock()
+    busy = SandboxUnreachable("busy", transient=True, retry_after=7.0)
+
+    assert persist(Script(busy, DOWN, busy), clock) == "done"
+    assert clock.slept == [7.0, pytest.approx(0.2, rel=0.101), 7.0]
+
+
+def test_a_retry_after_beyond_the_budget_is_not_waited_for() -> None:
+    clock = FakeClock()
+    busy = SandboxUnreachable("busy", transient=True, retry_after=31.0)
+
+    with pytest.raises(SandboxUnreachable) as raised:
+        persist(always(busy), clock)
+
+    assert raised.value is busy
+    assert clock.slept == []
+
+
+def test_a_retry_after_of_nothing_does_not_ask_without_end() -> None:
+    clock = FakeClock()
+    at_once = SandboxUnreachable("busy", transient=True, retry_after=0.0)
+    calls = 0
+
+    def call() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 10_000:
+            return "done"
+        raise at_once
+
+    with pytest.raises(SandboxUnreachable):
+        persist(call, clock)
+
+
+@pytest.mark.parametrize(("fault", "again"), [(REFUSED, True), (DOWN, False), (FINAL, False)])
+def test_what_may_have_arrived_is_not_repeated_on_request(fault: SandboxFault, again: bool) -> None:
+    script = Script(fault)
+
+    if again:
+        assert persist(script, FakeClock(), only_undelivered=True) == "done"
+    else:
+        with pytest.raises(type(fault)):
+            persist(script, FakeClock(), only_undelivered=True)
+    assert script.calls == (2 if again else 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "may_pass"),
+    [(DOWN, True), (FINAL, False), (OSError(), False), (KeyboardInterrupt(), False)],
+    ids=["transient", "final", "not ours", "interrupt"],
+)
+def test_only_a_fault_that_says_so_may_pass(error: BaseException, may_pass: bool) -> None:
+    assert is_transient(error) is may_pass
+
+
+@pytest.mark.parametrize(
+    ("tries", "seconds"), [(1, 0.1), (2, 0.2), (5, 1.6), (6, 2.0), (100, 2.0), (100_000, 2.0)]
+)
+def test_a_pause_doubles_up_to_two_seconds(tries: int, seconds: float) -> None:
+    assert pause_after(DOWN, tries) == pytest.approx(seconds, rel=0.101)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 60.0])
+def test_a_pause_is_what_the_server_asked_for(seconds: float) -> None:
+    busy = SandboxUnreachable("busy", transient=True, retry_after=seconds)
+
+    assert pause_after(busy, 3) == seconds

@@ -1,0 +1,768 @@
+"""One call over a real socket: what comes back, how long it may take, what may be seen of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import signal
+import socket
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import freezegun
+import pytest
+import requests
+from requests import exceptions as http
+
+from pytest_tlsandbox.errors import (
+    ContractViolation,
+    SandboxFault,
+    SandboxUnreachable,
+)
+from tests.client.conftest import KEY
+from tests.client.servers import CLOSE, HANG, READ, RESET, drip, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_tlsandbox.client.transport import Transport
+    from tests.client.servers import Server
+
+    Serve = Callable[..., Server]
+    Connect = Callable[..., Transport]
+
+BODY = b'{"processes": []}'
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def fault_of(transport: Transport, **options: Any) -> SandboxFault:
+    with pytest.raises(SandboxFault) as raised:
+        transport.request("GET", "/processes", **options)
+    return raised.value
+
+
+# Good answers
+
+
+@pytest.mark.parametrize(
+    ("script", "body", "announced"),
+    [
+        pytest.param([reply(200, BODY)], BODY, True, id="length"),
+        pytest.param(
+            [CHUNKED, chunk(BODY[:4]), chunk(BODY[4:]), b"0\r\n\r\n"], BODY, True, id="chunked"
+        ),
+        pytest.param([OPEN_ENDED, BODY, CLOSE], BODY, False, id="open-ended"),
+        pytest.param(
+            [reply(200, gzip.compress(BODY), Content_Encoding="gzip")], BODY, True, id="gzip"
+        ),
+        pytest.param([reply(201, BODY)], BODY, True, id="201"),
+        pytest.param([reply(204, length=False)], b"", True, id="204"),
+    ],
+)
+def test_an_answer_is_bytes_and_whether_they_are_known_to_be_all(
+    serve: Serve, connect: Connect, script: list[Any], body: bytes, announced: bool
+) -> None:
+    answer = connect(serve(script)).request("GET", "/processes")
+
+    assert answer.body == body
+    assert answer.announced is announced
+
+
+def test_a_json_body_is_sent(serve: Serve, connect: Connect) -> None:
+    server = serve(reply(201, {}))
+
+    answer = connect(server).request("POST", "/processes", json={"command": "a", "args": []})
+
+    assert answer.status == 201
+    assert server.request.line == "POST /api/v1/processes HTTP/1.1"
+    assert server.request.headers["content-type"] == "application/json"
+    assert json.loads(server.request.body) == {"command": "a", "args": []}
+
+
+def test_a_call_without_a_body_says_so(serve: Serve, connect: Connect) -> None:
+    server = serve(reply(200, {}))
+
+    connect(server).request("POST", "/processes/web/restart")
+
+    assert server.request.headers["content-length"] == "0"
+
+
+def test_one_connection_serves_many_calls(serve: Serve, connect: Connect) -> None:
+    server = serve(reply(200, BODY))
+    transport = connect(server)
+
+    for _ in range(5):
+        transport.request("GET", "/processes")
+
+    assert (len(server.requests), server.connections) == (5, 1)
+
+
+def test_a_redirect_is_not_followed(serve: Serve, connect: Connect) -> None:
+    elsewhere = serve(reply(200, BODY))
+    server = serve(reply(301, Location=elsewhere.url + "/api/v1/processes"))
+
+    fault = fault_of(connect(server))
+
+    assert type(fault) is ContractViolation
+    assert fault.label == "301"
+    assert len(server.requests) == 1
+    assert elsewhere.requests == []
+
+
+def test_an_answer_with_an_error_status_is_its_fault(serve: Serve, connect: Connect) -> None:
+    later = reply(429, {"error": "slow down"}, Retry_After="7")
+
+    fault = fault_of(connect(serve(later)))
+
+    assert type(fault) is SandboxUnreachable
+    assert str(fault) == "my-sandbox answered 429: slow down"
+    assert (fault.transient, fault.delivered, fault.retry_after) == (True, False, 7.0)
+
+
+def test_a_date_to_retry_after_is_counted_from_the_date_of_the_server(
+    serve: Serve, connect: Connect
+) -> None:
+    later = reply(
+        503,
+        Retry_After="Sun, 06 Nov 1994 08:49:57 GMT",
+        Date="Sun, 06 Nov 1994 08:49:37 GMT",
+    )
+
+    assert fault_of(connect(serve(later))).retry_after == 20.0
+
+
+def test_an_answer_that_is_too_large_is_given_up(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_tlsandbox.client.transport._LARGEST_BODY", 2**20)
+
+    fault = fault_of(connect(serve(reply(200, b"x" * (2**20 + 1)))))
+
+    assert type(fault) is ContractViolation
+    assert str(fault) == "Answer too large: more than 1 MiB for one call"
+
+
+# Bad answers. The message follows "my-sandbox cannot be reached: "; then (transient, delivered).
+
+CUT = ("the answer was cut short", "cut short", (True, True))
+RESET_BY_PEER = ("the connection was reset", "reset", (True, True))
+UNREADABLE = ("the answer is compressed and cannot be read", "bad encoding", (False, True))
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "label", "fate"),
+    [
+        pytest.param([RESET], *RESET_BY_PEER, id="reset before headers"),
+        pytest.param([CLOSE], *RESET_BY_PEER, id="closed before headers"),
+        pytest.param([b"HTTP/1.1 200 OK\r\nContent-Le", RESET], *RESET_BY_PEER, id="in headers"),
+        pytest.param([reply(200, BODY)[:-4], RESET], *RESET_BY_PEER, id="reset in body"),
+        pytest.param([reply(200, BODY)[:-4], CLOSE], *CUT, id="cut in body"),
+        pytest.param([CHUNKED, chunk(BODY)[:-9], CLOSE], *CUT, id="cut in a chunk"),
+        pytest.param([CHUNKED, chunk(BODY), CLOSE], *CUT, id="cut between chunks"),
+        pytest.param(
+            [reply(200, BODY, Content_Encoding="gzip")], *UNREADABLE, id="not gzip at all"
+        ),
+        pytest.param(
+            [reply(200, gzip.compress(BODY)[:10] + b"\xff" * 20, Content_Encoding="gzip")],
+            *UNREADABLE,
+            id="broken gzip",
+        ),
+    ],
+)
+def test_an_answer_that_does_not_come_whole_is_told_apart(
+    serve: Serve,
+    connect: Connect,
+    script: list[Any],
+    reason: str,
+    label: str,
+    fate: tuple[bool, bool],
+) -> None:
+    fault = fault_of(connect(serve(script)))
+
+    assert type(fault) is SandboxUnreachable
+    assert str(fault) == f"my-sandbox cannot be reached: {reason}"
+    assert fault.label == label
+    assert (fault.transient, fault.delivered) == fate
+
+
+def test_a_service_that_does_not_speak_http_is_a_fault(serve: Serve, connect: Connect) -> None:
+    fault = fault_of(connect(serve([b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE])))
+
+    assert type(fault) is SandboxUnreachable
+
+
+def test_a_port_where_nobody_listens_refuses(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+
+    fault = fault_of(connect(f"http://127.0.0.1:{port}"))
+
+    assert type(fault) is SandboxUnreachable
+    assert str(fault) == "my-sandbox cannot be reached: the connection was refused"
+    assert fault.label == "refused"
+    assert (fault.transient, fault.delivered) == (True, False)
+
+
+def test_a_name_that_nobody_knows_is_a_fault_that_may_pass(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    fault = fault_of(connect("https://abc.sandbox.tensorlake.ai"))
+
+    assert str(fault) == "my-sandbox cannot be reached: its host name is not known"
+    assert fault.label == "no such host"
+    assert (fault.transient, fault.delivered) == (True, False)
+
+
+def test_a_blocked_socket_is_final(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SocketBlockedError(RuntimeError):
+        """What pytest-socket raises, in the way it does."""
+
+    class GuardedSocket(socket.socket):
+        def __new__(cls, *_: object, **__: object) -> Any:
+            raise SocketBlockedError("A test tried to use socket.socket.")
+
+    transport = connect(serve(reply()))
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", GuardedSocket)
+        fault = fault_of(transport)
+
+    assert type(fault) is SandboxUnreachable
+    assert str(fault) == (
+        "my-sandbox cannot be reached: SocketBlockedError: A test tried to use socket.socket."
+    )
+    assert (fault.transient, fault.delivered) == (False, False)
+
+
+def subclasses(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from subclasses(below)
+
+
+# Of every error of requests itself: may it pass, may the request have arrived?
+FATES = {
+    "ChunkedEncodingError": (True, True),
+    "ConnectTimeout": (True, False),
+    "ConnectionError": (True, True),
+    "ContentDecodingError": (False, True),
+    "InvalidHeader": (False, True),
+    "InvalidJSONError": (False, True),
+    "InvalidProxyURL": (False, True),
+    "InvalidSchema": (False, True),
+    "InvalidURL": (False, True),
+    "JSONDecodeError": (False, True),
+    "MissingSchema": (False, True),
+    "HTTPError": (False, True),
+    "ProxyError": (True, False),
+    "ReadTimeout": (True, True),
+    "RequestException": (False, True),
+    "RetryError": (False, True),
+    "SSLError": (False, False),
+    "StreamConsumedError": (False, True),
+    "Timeout": (True, True),
+    "TooManyRedirects": (False, True),
+    "URLRequired": (False, True),
+    "UnrewindableBodyError": (False, True),
+}
+OF_REQUESTS = {
+    kind
+    for kind in [http.RequestException, *subclasses(http.RequestException)]
+    if kind.__module__.startswith("requests")
+}
+
+
+def test_the_table_of_requests_errors_is_complete() -> None:
+    assert {kind.__name__ for kind in OF_REQUESTS} == set(FATES)
+
+
+@pytest.mark.parametrize("kind", sorted(OF_REQUESTS, key=lambda kind: kind.__name__))
+def test_every_error_of_requests_becomes_one_of_ours(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise kind("Bearer " + KEY, KEY, 0) if kind is http.JSONDecodeError else kind(KEY)
+
+    monkeypatch.setattr(requests.Session, "request", fail)
+
+    fault = fault_of(connect("http://127.0.0.1:1"))
+
+    assert type(fault) is SandboxUnreachable
+    assert str(fault).startswith("my-sandbox cannot be reached: ")
+    assert KEY not in f"{fault} {fault.label}"
+    assert (fault.transient, fault.delivered) == FATES[kind.__name__]
+
+
+# TLS
+
+
+def secure(serve: Serve, connect: Connect, certificate: Path, *scripts: Any) -> Transport:
+    """Connect in a way that trusts the server's own certificate."""
+    transport = connect(serve(*scripts, tls=certificate))
+    transport._session.verify = str(certificate)
+    return transport
+
+
+def test_a_certificate_that_is_trusted_is_accepted(
+    serve: Serve, connect: Connect, certificate: Path
+) -> None:
+    transport = secure(serve, connect, certificate, reply(200, BODY))
+
+    assert transport.request("GET", "/processes").body == BODY
+
+
+def assert_final_tls_fault(fault: SandboxFault, reason: str) -> None:
+    assert type(fault) is SandboxUnreachable
+    assert str(fault) == f"my-sandbox cannot be reached: TLS failed ({reason})"
+    assert fault.label == "TLS"
+    assert (fault.transient, fault.delivered) == (False, False)
+
+
+def test_a_self_signed_certificate_is_final(
+    serve: Serve, connect: Connect, certificate: Path
+) -> None:
+    server = serve(reply(), tls=certificate)
+
+    assert_final_tls_fault(fault_of(connect(server)), "self-signed certificate")
+    assert server.requests == []
+
+
+def test_a_certificate_of_another_host_is_final(
+    serve: Serve, connect: Connect, certificate_of_another: Path
+) -> None:
+    transport = secure(serve, connect, certificate_of_another, reply())
+
+    assert_final_tls_fault(fault_of(transport), "the certificate is for another host")
+
+
+def test_https_to_a_server_of_plain_http_is_final(serve: Serve, connect: Connect) -> None:
+    server = serve(greeting=[READ, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", CLOSE])
+
+    fault = fault_of(connect(server.url.replace("http:", "https:")))
+
+    assert_final_tls_fault(fault, "the other side does not speak TLS")
+
+
+def test_a_peer_that_hangs_up_in_the_handshake_may_come_back(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(greeting=[READ, CLOSE])
+
+    fault = fault_of(connect(server.url.replace("http:", "https:")))
+
+    assert str(fault) == "my-sandbox cannot be reached: TLS failed (the other side hung up)"
+    assert fault.label == "TLS"
+    assert (fault.transient, fault.delivered) == (True, False)
+
+
+# Time
+
+LATE = "my-sandbox did not answer within 0.5 s"
+
+
+def assert_ends_in_time(transport: Transport) -> SandboxFault:
+    start = time.monotonic()
+    fault = fault_of(transport, limit=0.5)
+    took = time.monotonic() - start
+    assert type(fault) is SandboxUnreachable
+    assert str(fault) == LATE
+    assert fault.label == "no answer"
+    assert fault.transient
+    assert 0.45 < took < 0.85
+    return fault
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param([HANG], id="no headers"),
+        pytest.param([reply(200, BODY)[:-4], HANG], id="half of a body"),
+        pytest.param([CHUNKED, chunk(BODY), HANG], id="no last chunk"),
+        pytest.param(drip(reply(200, BODY), 1), id="a byte a second"),
+        pytest.param(drip(reply(200, BODY), 0.1), id="dripping headers"),
+        pytest.param([reply(200, BODY * 9)[:-80], *drip(BODY * 9, 0.1)], id="dripping body"),
+        pytest.param([CHUNKED, *drip(chunk(b"x") * 99, 0.1)], id="dripping chunks"),
+        pytest.param([OPEN_ENDED, *drip(b" " * 20, 0.1)], id="dripping without an end"),
+        pytest.param(
+            [reply(200, b" " * 20, Connection="close")[:-20], *drip(b" " * 20, 0.1)],
+            id="dripping before it closes",
+        ),
+    ],
+)
+def test_a_call_ends_at_its_limit(serve: Serve, connect: Connect, script: list[Any]) -> None:
+    fault = assert_ends_in_time(connect(serve(script)))
+
+    assert fault.delivered
+
+
+def test_a_call_over_tls_ends_at_its_limit(
+    serve: Serve, connect: Connect, certificate: Path
+) -> None:
+    assert_ends_in_time(secure(serve, connect, certificate, drip(reply(200, BODY), 0.1)))
+
+
+def test_a_dripping_handshake_ends_at_the_limit(serve: Serve, connect: Connect) -> None:
+    server = serve(greeting=drip(b"\x16\x03\x03\x40\x00" + b"\x02\x00\x3f\xfc" + bytes(99), 0.1))
+
+    assert_ends_in_time(connect(server.url.replace("http:", "https:")))
+
+
+def test_a_call_through_a_proxy_ends_at_its_limit(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", serve(drip(reply(200, BODY), 0.1)).url)
+
+    assert_ends_in_time(connect("http://sandbox.example"))
+
+
+def test_a_call_ends_at_its_limit_where_time_stands_still(serve: Serve, connect: Connect) -> None:
+    transport = connect(serve(drip(reply(200, BODY), 0.1)))
+    start = time.monotonic()
+
+    with freezegun.freeze_time("2024-03-09"):
+        fault = fault_of(transport, limit=0.5)
+
+    assert str(fault) == LATE
+    assert 0.45 < time.monotonic() - start < 0.85
+
+
+def test_a_call_that_never_got_a_connection_was_not_delivered(connect: Connect) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        try:
+            for sock in waiting:
+                sock.setblocking(False)
+                sock.connect_ex(full.getsockname())
+
+            fault = fault_of(connect(f"http://127.0.0.1:{full.getsockname()[1]}"), limit=0.3)
+        finally:
+            for sock in waiting:
+                sock.close()
+
+    assert type(fault) is SandboxUnreachable
+    assert fault.transient
+    assert not fault.delivered
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0])
+def test_a_call_with_no_time_left_is_not_answered(
+    serve: Serve, connect: Connect, limit: float
+) -> None:
+    fault = fault_of(connect(serve(reply(200, BODY))), limit=limit)
+
+    assert type(fault) is SandboxUnreachable
+    assert fault.label == "no answer"
+    assert fault.transient
+
+
+def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve: Serve, connect: Connect) -> None:
+    server = serve([reply(200, BODY)[:-4], HANG], reply(200, b'{"second": 1}'))
+    transport = connect(server)
+
+    fault_of(transport, limit=0.1)
+
+    assert transport.request("GET", "/processes").body == b'{"second": 1}'
+    assert server.connections == 2
+
+
+def test_a_call_that_is_cut_does_not_touch_those_beside_it(serve: Serve, connect: Connect) -> None:
+    scripts = {"/api/v1/hangs": [HANG], "/api/v1/slow": [0.4, reply(200, b"slow")]}
+    server = serve(answer=lambda request: scripts[request.path])
+    transport = connect(server)
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(transport.request, "GET", "/slow")
+        hangs = pool.submit(transport.request, "GET", "/hangs", limit=0.1)
+
+    assert slow.result().body == b"slow"
+    assert str(hangs.exception()) == "my-sandbox did not answer within 0.1 s"
+
+
+def test_sixteen_threads_share_a_transport_and_each_gets_its_own_answer(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(answer=lambda request: [reply(200, request.path.encode())])
+    transport = connect(server)
+    together = threading.Barrier(16)
+
+    def ask(worker: int) -> list[bytes]:
+        together.wait(10)
+        return [transport.request("GET", f"/{worker}-{n}").body for n in range(10)]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(16)))
+
+    assert answers == [
+        [f"/api/v1/{worker}-{n}".encode() for n in range(10)] for worker in range(16)
+    ]
+
+
+def watchdogs() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "tlsandbox-watchdog"}
+
+
+def test_one_thread_watches_and_ends_when_the_transport_is_closed(
+    serve: Serve, connect: Connect
+) -> None:
+    before = watchdogs()
+    server = serve(reply(200, BODY))
+    transport = connect(server)
+    assert watchdogs() == before, "no thread before the first call"
+
+    for _ in range(3):
+        transport.request("GET", "/processes")
+    (thread,) = watchdogs() - before
+    assert thread.daemon
+    transport.close()
+    thread.join(5)
+
+    assert not thread.is_alive()
+
+
+def test_closing_twice_or_before_any_call_is_well(connect: Connect) -> None:
+    transport = connect("http://127.0.0.1:1")
+
+    transport.close()
+    transport.close()
+
+
+# Proxies and other settings of the environment
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "netrc"
+    hosts = ("127.0.0.1", "127.0.0.2", "sandbox.example")
+    path.write_text("".join(f"machine {host} login user password pw\n" for host in hosts))
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+
+
+@pytest.mark.usefixtures("netrc")
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_the_key_wins_over_netrc(serve: Serve, connect: Connect, host: str) -> None:
+    server = serve(reply(200, BODY), host=host)
+    assert requests.utils.get_netrc_auth(server.url) == ("user", "pw")
+
+    connect(server).request("GET", "/processes")
+
+    assert server.request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.usefixtures("netrc")
+def test_the_key_wins_over_netrc_on_another_machine(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(reply(200, BODY))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+
+    connect("http://sandbox.example").request("GET", "/processes")
+
+    assert proxy.request.line == "GET http://sandbox.example/api/v1/processes HTTP/1.1"
+    assert proxy.request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, variable: str, host: str
+) -> None:
+    server, proxy = serve(reply(200, BODY), host=host), serve(reply(502))
+    monkeypatch.setenv(variable, proxy.url)
+
+    assert connect(server).request("GET", "/processes").body == BODY
+    assert proxy.requests == []
+
+
+def test_a_proxy_that_refuses_may_come_back(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
+
+    fault = fault_of(connect("https://sandbox.example"))
+
+    assert str(fault) == (
+        "my-sandbox cannot be reached: the proxy of this environment (HTTPS_PROXY) does not answer"
+    )
+    assert fault.label == "proxy"
+    assert (fault.transient, fault.delivered) == (True, False)
+
+
+# What can be seen of the key
+
+
+def seen_in(error: BaseException) -> Iterator[str]:
+    """All that a report could show of an error: messages, and the locals of frames but ours."""
+    shown: BaseException | None = error
+    while shown is not None:
+        yield repr(shown)
+        yield repr(vars(shown))
+        for frame, _ in traceback.walk_tb(shown.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                for name, value in frame.f_locals.items():
+                    yield f"{frame.f_code.co_name}: {name} = {value!r}"
+        shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+
+
+def assert_key_is_not_seen(error: BaseException, key: str = KEY) -> None:
+    assert [text for text in seen_in(error) if key in text] == []
+
+
+def assert_no_frame_below_request(error: BaseException) -> None:
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+    assert names[1:] == ["request"]
+
+
+def test_the_check_of_frames_sees_a_key_in_the_frames_of_requests(serve: Serve) -> None:
+    server = serve([RESET])
+
+    with pytest.raises(requests.ConnectionError) as raised:
+        requests.get(server.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
+
+    with pytest.raises(AssertionError):
+        assert_key_is_not_seen(raised.value)
+
+
+FAILING = {
+    "401": [reply(401, {"message": "invalid credentials"})],
+    "404": [reply(404)],
+    "502": [reply(502)],
+    "redirect": [reply(302, Location="http://127.0.0.1:1/")],
+    "hangs": [HANG],
+    "drips": drip(reply(200, BODY), 0.05),
+    "reset": [RESET],
+    "cut": [reply(200, BODY)[:-4], CLOSE],
+    "chunk cut": [CHUNKED, chunk(BODY), CLOSE],
+    "gzip": [reply(200, BODY, Content_Encoding="gzip")],
+    "no http": [b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE],
+}
+
+
+@pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
+@pytest.mark.parametrize("body", [None, {"command": "a"}], ids=["GET", "POST"])
+def test_no_frame_of_a_failing_call_shows_the_key(
+    serve: Serve, connect: Connect, script: list[Any], body: dict[str, object] | None
+) -> None:
+    transport = connect(serve(script))
+
+    with pytest.raises(SandboxFault) as raised:
+        transport.request("POST" if body else "GET", "/processes", json=body, limit=0.2)
+
+    assert_key_is_not_seen(raised.value)
+    assert_no_frame_below_request(raised.value)
+
+
+def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(
+    serve: Serve, connect: Connect, certificate: Path
+) -> None:
+    for place in ("http://127.0.0.1:1", "https://127.0.0.1:1", serve(reply(), tls=certificate)):
+        with pytest.raises(SandboxFault) as raised:
+            connect(place).request("GET", "/processes")
+
+        assert_key_is_not_seen(raised.value)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sentinel\nsentinel", "sentinel\u2026sentinel", "sentinel sentinel"],
+    ids=["line break", "non-ASCII", "space"],
+)
+def test_a_key_that_cannot_be_sent_is_not_shown_either(
+    serve: Serve, connect: Connect, key: str
+) -> None:
+    server = serve(reply(401))
+
+    with pytest.raises(SandboxFault) as raised:
+        connect(server, key=key).request("GET", "/processes")
+
+    assert_key_is_not_seen(raised.value, "sentinel")
+
+
+@pytest.mark.parametrize("key", [KEY, "plain-sentinel"])
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+def test_a_key_that_the_server_repeats_is_not_shown(
+    serve: Serve, connect: Connect, status: int, key: str
+) -> None:
+    server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
+
+    with pytest.raises(SandboxFault) as raised:
+        connect(server, key=key).request("GET", "/processes")
+
+    assert_key_is_not_seen(raised.value, key)
+
+
+def test_the_log_does_not_show_the_key(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = connect(serve([RESET], reply(401), reply(200, BODY)))
+
+    fault_of(transport)
+    fault_of(transport)
+    transport.request("GET", "/processes")
+
+    assert "GET /api/v1/processes" in caplog.text
+    assert KEY not in caplog.text
+
+
+def test_a_transport_shows_its_sandbox_only(connect: Connect) -> None:
+    assert repr(connect("http://127.0.0.1:1")) == "<Transport to my-sandbox>"
+
+
+@pytest.mark.parametrize("script", [[HANG], [reply(200, BODY)[:-4], HANG]], ids=["headers", "body"])
+def test_a_ctrl_c_during_a_call_comes_out_and_shows_no_key(
+    serve: Serve, connect: Connect, script: list[Any]
+) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    assert threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def press(_: object) -> list[Any]:
+        threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+        return script
+
+    transport = connect(serve(answer=press))
+    try:
+        with pytest.raises(KeyboardInterrupt) as raised:
+            transport.request("GET", "/processes")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert_key_is_not_seen(raised.value)
+    assert_no_frame_below_request(raised.value)
+
+
+def test_a_time_out_of_pytest_comes_out_as_it_is(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest-timeout raises it from a signal handler, in the midst of whatever runs.
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("Timeout >1.0s")
+
+    monkeypatch.setattr(requests.Session, "request", fail)
+
+    with pytest.raises(pytest.fail.Exception, match=r"Timeout >1\.0s") as raised:
+        connect("http://127.0.0.1:1").request("GET", "/processes")
+
+    assert_no_frame_below_request(raised.value)
