@@ -64,7 +64,6 @@ class Connections:
             connection.client,
             timeout=self._settings.timeout,
             ledger=connection.ledger,
-            test_deadline=self._test_deadline,
             verbosity=self._verbosity,
             shared=connection.shared,
         )
@@ -83,7 +82,9 @@ class Connections:
             )
             own = target == LOCAL or (isinstance(target, str) and "{worker}" in target)
             shared = _UNDER_XDIST in os.environ and not own
-            self._connections[address] = Connection(SandboxClient(transport), Ledger(), shared)
+            self._connections[address] = Connection(
+                SandboxClient(transport, self._test_deadline), Ledger(), shared
+            )
         return self._connections[address]
 
     def local(self) -> LocalSandbox:

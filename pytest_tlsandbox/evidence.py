@@ -35,7 +35,9 @@ class Ledger:
         self._restarts: Counter[str] = Counter()
 
     def signal_sent(self, row: ProcessInfo, number: int) -> None:
-        """Take note of a signal; a kill is SIGKILL."""
+        """Take note of a signal to a living process; a kill is SIGKILL."""
+        if row.ended:
+            return
         self._signals.setdefault(_key(row), set()).add(number)
 
     def restarted(self, before: ProcessInfo, after: ProcessInfo) -> None:

@@ -5,7 +5,6 @@ Nothing here imports requests, pydantic or tenacity before a fixture is asked fo
 
 from __future__ import annotations
 
-import operator
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +14,7 @@ from pytest_tlsandbox import settings as setup
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import InvalidSetting, TLSandboxError
 from pytest_tlsandbox.messages.table import list_names
+from pytest_tlsandbox.tracebacks import without_our_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.sandbox import Sandbox
-
-__tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
@@ -71,12 +69,15 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test on each of several sandboxes, unless the suite names its own."""
+    name = "tlsandbox_target"
     targets = metafunc.config.stash[_SETTINGS].targets
-    if len(targets) < 2 or "tlsandbox_target" not in metafunc.fixturenames:
+    if len(targets) < 2 or name not in metafunc.fixturenames:
         return
-    definitions = metafunc._arg2fixturedefs.get("tlsandbox_target", ())  # noqa: SLF001
+    if any(name in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")):
+        return
+    definitions = metafunc._arg2fixturedefs.get(name, ())  # noqa: SLF001
     if definitions and definitions[-1].func.__module__ == __name__:
-        metafunc.parametrize("tlsandbox_target", targets, indirect=True, scope="session")
+        metafunc.parametrize(name, targets, indirect=True, scope="session")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -92,7 +93,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the verdict alone where one line is shown: short summary, JUnit, annotations."""
+    """End the traceback at the user's line, and show the verdict alone where one line is shown.
+
+    That is the short summary, the ``message`` of JUnit, and what annotates a change.
+    """
+    if call.excinfo is not None:
+        call.excinfo = pytest.ExceptionInfo.from_exception(without_our_frames(call.excinfo.value))
     report = yield
     error = call.excinfo.value if call.excinfo is not None else None
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -181,12 +187,13 @@ def tlsandbox_session(
 
 
 @pytest.fixture
-def tlsandbox(tlsandbox_session: Sandbox) -> Iterator[Sandbox]:
+def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
     """Return the sandbox under test; it knows what was there when the test began.
 
     Processes started through it are killed when the test ends.
     """
-    sandbox = tlsandbox_session.from_now()
+    # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
+    sandbox = _connections(request.config).sandbox(tlsandbox_target).from_now()
     yield sandbox
     _kill_started(sandbox)
 

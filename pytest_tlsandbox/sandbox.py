@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pytest_tlsandbox.arguments import check_codes, check_pick, check_seconds, check_statuses
+from pytest_tlsandbox.client.processes import TIMEOUT_MARGIN
 from pytest_tlsandbox.conditions.absence import (
     CRASH,
     OOM,
@@ -22,17 +22,16 @@ from pytest_tlsandbox.conditions.process import (
     IsListed,
     Stays,
 )
-from pytest_tlsandbox.conditions.verdicts import Satisfied, Until
+from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
 from pytest_tlsandbox.errors import (
     InvalidArgument,
     SandboxFault,
     SandboxNotFound,
     SandboxNotRunning,
-    TLSandboxError,
 )
 from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.failing import failure_of
-from pytest_tlsandbox.selector import Process, Selector
+from pytest_tlsandbox.selector import Process, Selector, living_of
 from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
 from pytest_tlsandbox.status import SIGKILL
 from pytest_tlsandbox.waiting import Limit, logger, watch
@@ -45,17 +44,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
 
-# pytest ends the traceback of our errors at the user's line; a bug of ours keeps its frames.
-__tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
-
 T = TypeVar("T")
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
 
-_TIMEOUT_MARGIN = 0.25
-"""Seconds before the test's own time-out at which a wait ends, to say what it saw."""
 _LONGEST_FAREWELL = 3.0
-"""Seconds the killing of what a test has left running may take."""
+"""Seconds for the look at what a test has left running, and again until its ends are listed."""
 
 
 class Sandbox:
@@ -78,7 +72,6 @@ class Sandbox:
         timeout: float = 30.0,
         baseline: ProcessSnapshot | None = None,
         ledger: Ledger | None = None,
-        test_deadline: Callable[[], float | None] = lambda: None,
         verbosity: int = 0,
         shared: bool = False,
     ) -> None:
@@ -86,7 +79,6 @@ class Sandbox:
         self._client = client
         self._timeout = timeout
         self._ledger = ledger or Ledger()
-        self._test_deadline = test_deadline
         self._verbosity = verbosity
         self._shared = shared
         self._started: list[ProcessInfo] = []
@@ -99,16 +91,16 @@ class Sandbox:
         return Sandbox(
             self._client,
             timeout=self._timeout,
-            baseline=self._client.list(),
+            baseline=self.list_processes(),
             ledger=self._ledger,
-            test_deadline=self._test_deadline,
             verbosity=self._verbosity,
             shared=self._shared,
         )
 
     def list_processes(self) -> ProcessSnapshot:
-        """Look once: every process the sandbox lists, sorted by start."""
-        return self._client.list()
+        """Look once, at all processes the sandbox lists; gives them sorted by start."""
+        seen: ProcessSnapshot = self._judge(Listing())
+        return seen
 
     # ------------------------------------------------------------------ waits
 
@@ -288,7 +280,7 @@ class Sandbox:
             "health_check": health_check,
         }
         body = {key: value for key, value in options.items() if value is not None}
-        process = self._bare(lambda: self._client.start(body))
+        process = self._client.start(body)
         self._started.append(process)
         return process
 
@@ -296,25 +288,25 @@ class Sandbox:
         """Send a signal, by number, to the process group of a process."""
         row = self._now(process)
         self._ledger.signal_sent(row, int(signal))
-        self._bare(lambda: self._client.signal(row, int(signal)))
+        self._client.signal(row, int(signal))
 
     def kill_process(self, process: Process) -> None:
         """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
         row = self._now(process)
         self._ledger.signal_sent(row, SIGKILL)
-        self._bare(lambda: self._client.kill(row))
+        self._client.kill(row)
 
     def restart_process(self, process: Process) -> ProcessInfo:
         """Restart a managed process; gives its new run."""
         row = self._now(process)
-        new = self._bare(lambda: self._client.restart(row))
+        new = self._client.restart(row)
         self._ledger.restarted(row, new)
         return new
 
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Read the lines a process has written so far: "stdout", "stderr", or both ("output")."""
         row = self._now(process)
-        return self._bare(lambda: self._client.output(row.pid, stream))
+        return self._client.output(row.pid, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what could not be.
@@ -329,7 +321,7 @@ class Sandbox:
         selectors = [Selector(process) for process in started]
         try:
             snapshot = self._client.look(limit=_LONGEST_FAREWELL)
-            living = _living(selectors, snapshot)
+            living = living_of(selectors, snapshot)
             for row in living:
                 self._ledger.signal_sent(row, SIGKILL)
                 self._client.kill(row)
@@ -339,7 +331,7 @@ class Sandbox:
             return [] if gone or fault.label == "refused" else started
         if living:
             now = self._client.clock.monotonic()
-            ended = Until(lambda snapshot: not _living(selectors, snapshot))
+            ended = Until(lambda snapshot: not living_of(selectors, snapshot))
             watch(ended, self._client, Limit(now, now + _LONGEST_FAREWELL))
         return []
 
@@ -389,23 +381,11 @@ class Sandbox:
         start = self._client.clock.monotonic()
         at = None if timeout is None else start + timeout
         limit = Limit(start, at)
-        hard = self._test_deadline()
-        if hard is not None and (at is None or hard - _TIMEOUT_MARGIN < at):
-            limit = Limit(start, max(start, hard - _TIMEOUT_MARGIN), hard)
+        hard = self._client.test_deadline()
+        if hard is not None and (at is None or hard - TIMEOUT_MARGIN < at):
+            limit = Limit(start, max(start, hard - TIMEOUT_MARGIN), hard)
         outcome = watch(condition, self._client, limit, self.baseline)
         if isinstance(outcome.verdict, Satisfied) and outcome.final:
             logger.info("%s: yes after %d looks", self._client.label, outcome.timeline.looks)
             return outcome.verdict.value
-        error = failure_of(outcome, self._client, timeout, limit, self._verbosity)
-        raise error.with_traceback(None) from None
-
-    def _bare(self, call: Callable[[], T]) -> T:
-        """Make a call, and let its error out without the frames it came through."""
-        try:
-            return call()
-        except TLSandboxError as error:
-            raise error.with_traceback(None) from None
-
-
-def _living(selectors: Sequence[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    return [row for selector in selectors for row in selector.select(snapshot).living]
+        raise failure_of(outcome, self._client, timeout, limit, self._verbosity)

@@ -13,7 +13,7 @@ from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.snapshot import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.snapshot import ProcessSnapshot
@@ -162,6 +162,11 @@ class Selector:
         new = tuple(row for row in rows if began_or_lived_since(row, self._baseline))
         older = tuple(row for row in rows if row not in new)
         return Selection(new, older, successors=successors)
+
+
+def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
+    """Give what is alive of what several selectors mean."""
+    return [row for selector in selectors for row in selector.select(snapshot).living]
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:

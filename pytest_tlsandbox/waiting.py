@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, is_transient, pause_after
-from pytest_tlsandbox.client.transport import LONGEST_CALL
+from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, is_transient, pause_after
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
 from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
 from pytest_tlsandbox.timeline import Timeline

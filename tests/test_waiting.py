@@ -77,7 +77,8 @@ def test_a_look_before_the_deadline_may_not_go_past_it_and_the_last_may_take_hal
 
 
 def test_a_wait_ends_250_ms_before_pytest_timeout_would_end_the_test_and_says_so():
-    box, lister, _ = box_of({0: [RUNNING]}, test_deadline=lambda: 1030.0)
+    box, lister, _ = box_of({0: [RUNNING]})
+    lister.test_deadline = lambda: 1030.0
 
     with pytest.raises(errors.WaitTimedOut) as caught:
         box.wait_for_exit("train.py", timeout=60)

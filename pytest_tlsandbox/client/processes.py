@@ -7,25 +7,34 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.models import ProcessInfo, parse_list, parse_process
-from pytest_tlsandbox.client.retry import persist
-from pytest_tlsandbox.client.transport import LONGEST_CALL
+from pytest_tlsandbox.client.retry import LONGEST_CALL, persist
 from pytest_tlsandbox.errors import ContractViolation, RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pytest_tlsandbox.client.transport import Answer, Transport
 
 Stream = Literal["stdout", "stderr", "output"]
 
+TIMEOUT_MARGIN = 0.25
+"""Seconds before the test's own time-out at which everything that waits ends, to tell what it saw."""
+
 
 class ProcessLister:
-    """Lists the processes of one sandbox, and nothing else."""
+    """Lists the processes of one sandbox, and nothing else.
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    ``test_deadline`` tells at which moment on the clock the running test would be killed, if any:
+    a call that is made again and again ends before, to tell what it met.
+    """
+
+    def __init__(
+        self, transport: Transport, test_deadline: Callable[[], float | None] = lambda: None
+    ) -> None:
         self.clock = transport.clock
+        self.test_deadline = test_deadline
+        self._transport = transport
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.label}>"
@@ -42,7 +51,7 @@ class ProcessLister:
             SandboxFault: one of its subclasses, when there is no good answer.
 
         """
-        return persist(self.look, self.clock)
+        return persist(lambda limit: self.look(limit=limit), self.clock, until=self._until())
 
     def look(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
         """List all processes in one try of at most ``limit`` seconds.
@@ -68,6 +77,10 @@ class ProcessLister:
             begun=begun,
             ended=self.clock.monotonic(),
         )
+
+    def _until(self) -> float | None:
+        deadline = self.test_deadline()
+        return None if deadline is None else deadline - TIMEOUT_MARGIN
 
 
 class SandboxClient(ProcessLister):
@@ -95,10 +108,7 @@ class SandboxClient(ProcessLister):
     def kill(self, process: ProcessInfo) -> None:
         """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
         try:
-            persist(
-                lambda: self._transport.request("DELETE", f"/processes/{_path(process)}"),
-                self.clock,
-            )
+            self._ask("DELETE", f"/processes/{_path(process)}")
         except RequestRefused as refusal:
             # Ended: 500 without a code; reaped: 404 NOT_FOUND (fact sheet 2.5, section 4).
             if not refusal.label.startswith(("500", "404")):
@@ -124,7 +134,7 @@ class SandboxClient(ProcessLister):
         if limit is not None:
             answer = self._transport.request("GET", path, limit=limit)
         else:
-            answer = persist(lambda: self._transport.request("GET", path), self.clock)
+            answer = self._ask("GET", path)
         try:
             lines = json.loads(answer.body)["lines"]
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -138,10 +148,21 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _once(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer:
+        return self._ask(method, path, json=json, only_undelivered=True)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, object] | None = None,
+        only_undelivered: bool = False,
+    ) -> Answer:
         return persist(
-            lambda: self._transport.request(method, path, json=json),
+            lambda limit: self._transport.request(method, path, limit=limit, json=json),
             self.clock,
-            only_undelivered=True,
+            until=self._until(),
+            only_undelivered=only_undelivered,
         )
 
 

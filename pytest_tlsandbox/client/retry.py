@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 OUTAGE_BUDGET = 30.0
 """Seconds a sandbox may give no good answer: a control-plane rollout lasts 7 to 30 (fact sheet 1.7)."""
 
+LONGEST_CALL = 5.0
+"""Seconds after which a call that has not been answered is given up, and may be made again."""
+
+_SHORTEST_CALL = 0.1
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
@@ -36,17 +40,29 @@ def pause_after(error: BaseException | None, tries: int) -> float:
     return min(_LONGEST_PAUSE, doubled) * random.uniform(0.9, 1.1)
 
 
-def persist(call: Callable[[], T], clock: Clock, *, only_undelivered: bool = False) -> T:
+def persist(
+    call: Callable[[float], T],
+    clock: Clock,
+    *,
+    until: float | None = None,
+    only_undelivered: bool = False,
+) -> T:
     """Make a call until it succeeds, a fault is final, or the outage budget is spent.
 
-    ``only_undelivered``: repeat only what certainly did not reach the sandbox. Starting a process
-    twice is worse than not starting it.
+    ``call`` is given the seconds it may take. ``until``: a moment on the clock at which to give up
+    before that. ``only_undelivered``: repeat only what certainly did not reach the sandbox, since
+    starting a process twice is worse than not starting it.
 
     Raises:
         SandboxFault: the last one.
 
     """
-    start = clock.monotonic()
+    end = clock.monotonic() + OUTAGE_BUDGET
+    if until is not None:
+        end = min(end, until)
+
+    def attempt() -> T:
+        return call(min(LONGEST_CALL, max(_SHORTEST_CALL, end - clock.monotonic())))
 
     def may_pass(error: BaseException) -> bool:
         return is_transient(error) and not (
@@ -60,6 +76,6 @@ def persist(call: Callable[[], T], clock: Clock, *, only_undelivered: bool = Fal
         sleep=clock.sleep,
         retry=tenacity.retry_if_exception(may_pass),
         wait=lambda state: pause_after(fault(state), state.attempt_number),
-        stop=lambda state: clock.monotonic() + state.upcoming_sleep > start + OUTAGE_BUDGET,
+        stop=lambda state: clock.monotonic() + state.upcoming_sleep > end,
         reraise=True,
-    )(call)
+    )(attempt)

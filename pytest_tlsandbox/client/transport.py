@@ -10,6 +10,7 @@ import requests
 from requests import exceptions as http
 
 from pytest_tlsandbox.client.answers import fault_of
+from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.client.watchdog import Watchdog, WatchedAdapter
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import ContractViolation, SandboxFault, SandboxUnreachable
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
-
-LONGEST_CALL = 5.0
-"""Seconds after which a call that has not been answered is given up, and may be made again."""
 
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 64 * 1024

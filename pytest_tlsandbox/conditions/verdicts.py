@@ -60,6 +60,14 @@ class Condition(Protocol):
         """Give the verdict on a snapshot."""
 
 
+class Listing:
+    """Anything that was listed will do."""
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        """Give the verdict on a snapshot."""
+        return Satisfied(snapshot)
+
+
 class Until:
     """A function of the user's gives something truthy."""
 

@@ -25,15 +25,15 @@ class Script:
         self.faults = list(faults)
         self.calls = 0
 
-    def __call__(self) -> str:
+    def __call__(self, limit: float) -> str:
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
         return "done"
 
 
-def always(fault: BaseException) -> Callable[[], str]:
-    def call() -> str:
+def always(fault: BaseException) -> Callable[[float], str]:
+    def call(limit: float) -> str:
         raise fault
 
     return call
@@ -42,7 +42,7 @@ def always(fault: BaseException) -> Callable[[], str]:
 def test_a_good_answer_is_given_at_once() -> None:
     clock = FakeClock()
 
-    assert persist(lambda: 7, clock) == 7
+    assert persist(lambda limit: 7, clock) == 7
     assert clock.slept == []
 
 
@@ -73,7 +73,7 @@ def test_the_time_of_the_calls_counts() -> None:
     clock = FakeClock()
     calls = 0
 
-    def slow() -> None:
+    def slow(limit: float) -> None:
         nonlocal calls
         calls += 1
         clock.now += 14.95
@@ -140,7 +140,7 @@ def test_a_retry_after_of_nothing_does_not_ask_without_end() -> None:
     at_once = SandboxUnreachable("busy", transient=True, retry_after=0.0)
     calls = 0
 
-    def call() -> str:
+    def call(limit: float) -> str:
         nonlocal calls
         calls += 1
         if calls == 10_000:
@@ -184,3 +184,19 @@ def test_a_pause_is_what_the_server_asked_for(seconds: float) -> None:
     busy = SandboxUnreachable("busy", transient=True, retry_after=seconds)
 
     assert pause_after(busy, 3) == seconds
+
+
+def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left() -> None:
+    clock = FakeClock()
+    limits = []
+
+    def slow(limit: float) -> None:
+        limits.append(limit)
+        clock.now += limit
+        raise DOWN
+
+    with pytest.raises(SandboxUnreachable):
+        persist(slow, clock, until=clock.now + 7.0)
+
+    assert limits == [5.0, pytest.approx(1.9, abs=0.02)]
+    assert clock.now - 1000 <= 7.0

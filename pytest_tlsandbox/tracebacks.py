@@ -1,0 +1,45 @@
+"""Which frames of a traceback are worth showing."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TypeVar
+
+from pytest_tlsandbox.errors import TLSandboxError
+
+# tenacity drives the loop, and hands its outcomes about in futures.
+_PACKAGE = frozenset({"pytest_tlsandbox"})
+_OURS = _PACKAGE | {"concurrent", "tenacity"}
+_PYTEST = frozenset({"_pytest", "pluggy"})
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_our_frames(error: E) -> E:
+    """Leave the frames of this package out of an error's traceback, for good.
+
+    What a helper raises is told by its message, and what came through it (a time-out, the user's
+    own condition) by the user's frames; besides, ours hold arguments that are not to be shown. A
+    bug of ours, an error of another kind that was raised in this package, keeps every frame.
+    """
+    entries: list[TracebackType] = []
+    entry = error.__traceback__
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    ours = [entry for entry in entries if _is_within(entry, _PACKAGE)]
+    if not ours or (not isinstance(error, TLSandboxError) and entries[-1] is ours[-1]):
+        return error
+    kept = [entry for entry in entries if not _is_within(entry, _OURS)]
+    if all(_is_within(entry, _PYTEST) for entry in kept):
+        # Raised by a fixture of ours, with no line of the user's to show: name the fixture.
+        kept.append(ours[0])
+    chain = None
+    for entry in reversed(kept):
+        chain = TracebackType(chain, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return error.with_traceback(chain)
+
+
+def _is_within(entry: TracebackType, packages: frozenset[str]) -> bool:
+    module = entry.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] in packages
