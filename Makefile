@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint readme clean
+.PHONY: demo test oldest lint readme clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -31,5 +31,14 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) install --quiet --group dev
 	touch $@
 
+oldest: $(VENV)-oldest/.done  ## run the test suite on the oldest releases that are promised
+	$(VENV)-oldest/bin/pytest
+
+$(VENV)-oldest/.done: pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[local]' --requirement tests/oldest.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) $(VENV)-oldest dist

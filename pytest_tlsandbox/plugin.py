@@ -5,6 +5,7 @@ Nothing here imports requests, pydantic or tenacity before a fixture is asked fo
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -73,8 +74,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     targets = metafunc.config.stash[_SETTINGS].targets
     if len(targets) < 2 or name not in metafunc.fixturenames:
         return
-    if any(name in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")):
-        return
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+        if name in (re.split(r"\s*,\s*", names.strip()) if isinstance(names, str) else names):
+            return
     definitions = metafunc._arg2fixturedefs.get(name, ())  # noqa: SLF001
     if definitions and definitions[-1].func.__module__ == __name__:
         metafunc.parametrize(name, targets, indirect=True, scope="session")
@@ -182,7 +185,10 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 def tlsandbox_session(
     tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Sandbox:
-    """Return the sandbox under test for fixtures of wider scope: it judges all there is."""
+    """Return the sandbox under test for fixtures of wider scope: it judges all there is.
+
+    One for the whole session: where folders override ``tlsandbox_target``, that of the first.
+    """
     return tlsandbox_connect(tlsandbox_target)
 
 

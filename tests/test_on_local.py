@@ -253,3 +253,17 @@ def test_a_list_call_over_a_kept_connection_is_quick(box):
 
     print(f"median {statistics.median(times):.2f} ms, p95 {times[284]:.2f} ms")
     assert statistics.median(times) < 10
+
+
+def test_what_the_sdk_started_is_meant_by_the_sdks_own_object(session_box, box):
+    from tensorlake.sandbox import Sandbox as SDKSandbox
+
+    address = session_box._client._transport.address
+    sdk = SDKSandbox(identifier="local", proxy_url=address.url, api_key=address.key.reveal())
+
+    job = sdk.start_process("sh", ["-c", "exit 3"])  # a process, wrapped in a trace
+
+    assert box.wait_for_exit(job, exit_code=3).pid == job.pid
+    assert box.wait_for_exit(job.value, exit_code=3).pid == job.pid
+    (listed,) = [process for process in sdk.list_processes() if process.pid == job.pid]
+    assert box.assert_process(listed, exit_code=3).handle == listed.handle

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
 
+_CUT_SHORT = ("IncompleteRead", "InvalidChunkLength", "ended prematurely")
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 64 * 1024
 
@@ -189,7 +190,7 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
             return "no such host", "its host name is not known", True, False
         if "NewConnectionError" in text:
             return "refused", "the connection was refused", True, False
-        if "IncompleteRead" in text or "ended prematurely" in text:
+        if any(sign in text for sign in _CUT_SHORT):
             return "cut short", "the answer was cut short", True, True
         return "reset", "the connection was reset", True, True
     if isinstance(error, http.RequestException):

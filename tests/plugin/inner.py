@@ -1,0 +1,121 @@
+"""What the tests of the wiring share: reading what an inner run told, and servers that misbehave."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+HEAVY = frozenset(
+    {"requests", "urllib3", "pydantic", "tenacity", "psutil", "starlette", "uvicorn", "tensorlake"}
+)
+"""What must not be imported by a suite that uses no sandbox."""
+
+
+def told(record: pytest.HookRecorder) -> dict[str, str]:
+    """Give for each inner test that failed, by name, the error as pytest shows it."""
+    return {
+        report.nodeid.partition("::")[2]: error_of(report.longreprtext)
+        for report in record.getreports("pytest_runtest_logreport")
+        if report.failed
+    }
+
+
+def error_of(text: str) -> str:
+    """Give the lines pytest marks with an E, without the mark."""
+    lines = [line[1:].strip() for line in text.splitlines() if re.match(r"E(\s|$)", line)]
+    return "\n".join(lines)
+
+
+def passed(record: pytest.HookRecorder) -> int:
+    """Check that nothing failed or was skipped; give how many tests passed."""
+    good, skipped, failed = record.listoutcomes()
+    assert not skipped
+    assert not failed, "\n".join(report.longreprtext for report in failed)
+    return len(good)
+
+
+def told_on_stderr(result: pytest.RunResult) -> str:
+    """Give the one line that pytest says of a usage error."""
+    [line] = [line for line in result.errlines if line.startswith("ERROR: ")]
+    return line.removeprefix("ERROR: ")
+
+
+def start_pytest(pytester: pytest.Pytester, *options: str) -> subprocess.Popen[bytes]:
+    """Start an inner run, in a process group and a session of its own."""
+    command = [sys.executable, "-m", "pytest", *options]
+    return pytester.popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """See to it that a process has ended, whatever fails."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def running(mark: str) -> list[psutil.Process]:
+    """List the living processes that have an argument with that mark."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and any(mark in argument for argument in process.cmdline()):
+                found.append(process)
+    return found
+
+
+@contextlib.contextmanager
+def server(answer: bytes | None, asked: threading.Event | None = None) -> Iterator[str]:
+    """Serve one answer, byte by byte as given, to every request; ``None`` is silence. Gives the URL.
+
+    ``{request}`` in the answer stands for the request as it came; ``asked`` is set when one has.
+    """
+    listening = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                connections.append(connection)
+                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+    def talk(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            request = connection.recv(65536)
+            if asked is not None:
+                asked.set()
+            if answer is not None:
+                connection.sendall(answer.replace(b"{request}", request.replace(b"\r\n", b" ")))
+                connection.shutdown(socket.SHUT_RDWR)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        for open_socket in (listening, *connections):
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+            open_socket.close()
+
+
+def unused_url() -> str:
+    """Give a URL of this machine at which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,0 +1,228 @@
+"""Each mistake is told in one sentence: where it came from, and what is allowed."""
+
+from __future__ import annotations
+
+import pytest
+
+from .inner import told, told_on_stderr
+
+NOT_A_SANDBOX = (
+    "is not a sandbox; give 'local', the id or name of one (letters, digits, - and _), or a URL"
+)
+NOT_A_URL = (
+    "not a URL of the form https://host[:port][/path], with no user, password, query or fragment"
+)
+NOT_A_TIME = "is not a time above zero; give seconds (30) or a unit (500ms, 30s, 2m, 1h)"
+NOT_A_SIZE = "is not a memory size of 1M or more; give bytes or a unit (256M, 1.5G)"
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--tlsandbox=no box", f"--tlsandbox: 'no box' {NOT_A_SANDBOX}"),
+        ("--tlsandbox=", f"--tlsandbox: '' {NOT_A_SANDBOX}"),
+        ("--tlsandbox=ftp://host", f"--tlsandbox: {NOT_A_URL}"),
+        ("--tlsandbox=https://me:secret@host", f"--tlsandbox: {NOT_A_URL}"),
+        ("--tlsandbox-proxy-url=host:80", f"--tlsandbox-proxy-url: {NOT_A_URL}"),
+        ("--tlsandbox-timeout=soon", f"--tlsandbox-timeout: 'soon' {NOT_A_TIME}"),
+        ("--tlsandbox-timeout=-3", f"--tlsandbox-timeout: '-3' {NOT_A_TIME}"),
+        ("--tlsandbox-timeout=0", f"--tlsandbox-timeout: '0' {NOT_A_TIME}"),
+        ("--tlsandbox-memory=lots", f"--tlsandbox-memory: 'lots' {NOT_A_SIZE}"),
+        ("--tlsandbox-memory=12", f"--tlsandbox-memory: '12' {NOT_A_SIZE}"),
+    ],
+)
+def test_a_bad_option_ends_the_run_before_the_first_test(
+    pytester: pytest.Pytester, option: str, sentence: str
+) -> None:
+    result = pytester.runpytest_inprocess(option)
+    assert told_on_stderr(result) == sentence
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("tlsandbox", "no/box", f"tlsandbox in tox.ini: 'no/box' {NOT_A_SANDBOX}"),
+        ("tlsandbox_timeout", "never", f"tlsandbox_timeout in tox.ini: 'never' {NOT_A_TIME}"),
+        ("tlsandbox_memory", "1 K", f"tlsandbox_memory in tox.ini: '1 K' {NOT_A_SIZE}"),
+        ("tlsandbox_proxy_url", "host", f"tlsandbox_proxy_url in tox.ini: {NOT_A_URL}"),
+    ],
+)
+def test_a_bad_ini_key_is_told_with_its_file(
+    pytester: pytest.Pytester, key: str, value: str, sentence: str
+) -> None:
+    pytester.makeini(f"[pytest]\n{key} = {value}")
+    result = pytester.runpytest_inprocess()
+    assert told_on_stderr(result) == sentence
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("TLSANDBOX", "a ?", f"environment variable TLSANDBOX: '?' {NOT_A_SANDBOX}"),
+        (
+            "TENSORLAKE_SANDBOX_PROXY_URL",
+            "https://host?key=secret",
+            f"environment variable TENSORLAKE_SANDBOX_PROXY_URL: {NOT_A_URL}",
+        ),
+    ],
+)
+def test_a_bad_environment_variable_is_told_by_its_name(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = pytester.runpytest_inprocess()
+    assert told_on_stderr(result) == sentence
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
+    assert told_on_stderr(result) == f"--tlsandbox: 'no box' {NOT_A_SANDBOX}"
+    assert result.ret == 4
+
+
+def test_no_target_is_an_error_of_each_test_that_needs_one(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox): pass
+        def test_session(tlsandbox_session): pass
+        def test_lister(tlsandbox_lister): pass
+        def test_that_needs_none(): pass
+        """
+    )
+    sentence = (
+        "pytest_tlsandbox.InvalidSetting: no sandbox to test: give --tlsandbox local for the "
+        "embedded one, --tlsandbox ID for a real one, or set TLSANDBOX"
+    )
+    record = pytester.inline_run()
+    assert told(record) == dict.fromkeys(("test_it", "test_session", "test_lister"), sentence)
+    assert record.ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "sentence"),
+    [
+        (
+            "my-sandbox",
+            "",
+            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return one from the hook "
+            "pytest_tlsandbox_api_key(config, target)",
+        ),
+        (
+            "my-sandbox",
+            "two words",
+            "environment variable TENSORLAKE_API_KEY: the API key has characters that no key has "
+            "(spaces, line breaks, non-ASCII) or is empty; copy it again",
+        ),
+        (
+            "http://example.org",
+            "any",
+            "http://example.org: an API key is not sent over plain http, except to this machine; "
+            "use https",
+        ),
+    ],
+)
+def test_no_usable_key_is_told_before_anything_is_sent(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    key: str,
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("TENSORLAKE_API_KEY", key)
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+    record = pytester.inline_run(f"--tlsandbox={target}")
+    assert told(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
+
+
+def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("def pytest_tlsandbox_api_key(config, target): return 'line\\nbreak'")
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+    assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
+        "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
+        "has characters that no key has (spaces, line breaks, non-ASCII) or is empty; copy it "
+        "again"
+    }
+
+
+CALLS = {
+    "wait_for_process('')": "process: an empty text fits every process; name one",
+    "wait_for_process(None)": "process: a NoneType means none; give text of its command line, a "
+    "pid, a compiled regex, a process that was listed or started, by(...), or a predicate",
+    "wait_for_process(-1)": "process: -1 is no pid",
+    "wait_for_exit(by())": "by(): give at least one of name, command, args, pid, handle",
+    "wait_for_process('x', status='runing')": "status: 'runing' is none of running, exited, "
+    "signaled, oom_killed; did you mean 'running'?",
+    "wait_for_process('x', status=())": "status: give one or several of running, exited, "
+    "signaled, oom_killed",
+    "wait_for_process('x', timeout=-1)": "timeout: -1 is no time; give seconds from 0 up",
+    "wait_for_process('x', timeout='30s')": "timeout: '30s' is no number of seconds",
+    "wait_for_process('x', stable_for=-0.5)": "stable_for: -0.5 is no time; give seconds from 0 up",
+    "wait_for_process('x', pick='last')": 'pick: \'last\' is neither "newest" nor "oldest"',
+    "wait_for_process('x', since=0)": 'since: 0 is no snapshot; give one, None for all, or "test"',
+    "wait_for_exit('x', exit_code=-1)": "exit_code: -1 is no exit code (0 to 255); an end by a "
+    'signal is wait_for_process(process, status="signaled")',
+    "wait_for_exit('x', exit_code=())": "exit_code: give one, several, or None for any",
+    "wait_until('running')": "condition: a str cannot be called with a snapshot",
+    "assert_process('x')": "assert_process: give at least one field, as in exit_code=0",
+    "assert_process('x', exitcode=0)": "a process has no field 'exitcode'; did you mean "
+    "'exit_code'?",
+    "assert_stays('x', seconds=0)": "seconds: 0 is no time to stay in; give more",
+    "start_process('echo', 'hello')": "args: give a list of texts, not one text",
+}
+"""Calls that mean nothing, with what is said of each."""
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_call_that_means_nothing_is_told_at_once(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "from pytest_tlsandbox import by\n"
+        + "\n".join(
+            f"def test_{number}(tlsandbox_session):\n    tlsandbox_session.{call}\n"
+            for number, call in enumerate(CALLS)
+        )
+    )
+    assert told(pytester.inline_run()) == {
+        f"test_{number}": f"pytest_tlsandbox.InvalidArgument: {sentence}"
+        for number, sentence in enumerate(CALLS.values())
+    }
+
+
+@pytest.mark.usefixtures("connected")
+def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_text(tlsandbox_connect):
+            tlsandbox_connect("")
+
+        def test_object(tlsandbox_connect):
+            tlsandbox_connect(object())
+        """
+    )
+    assert told(pytester.inline_run()) == {
+        "test_text": f"pytest_tlsandbox.InvalidSetting: sandbox: '' {NOT_A_SANDBOX}",
+        "test_object": "pytest_tlsandbox.InvalidArgument: a object is not a sandbox; give an id "
+        "or name, a URL, or a connected tensorlake.sandbox.Sandbox",
+    }
+
+
+@pytest.mark.parametrize("missing", [("starlette",), ("psutil", "uvicorn")])
+def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(
+    pytester: pytest.Pytester, missing: tuple[str, ...]
+) -> None:
+    pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+    result = pytester.runpytest_subprocess("--tlsandbox=local")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        [
+            f"E *pytest_tlsandbox.LocalSandboxError: The embedded sandbox needs "
+            f'{", ".join(missing)}: pip install "pytest-tlsandbox[[]local]"',
+        ]
+    )

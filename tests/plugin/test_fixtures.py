@@ -1,0 +1,331 @@
+"""What each fixture gives, and what belongs to a test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .inner import passed, told
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.server import LocalSandbox
+
+
+@pytest.mark.usefixtures("connected")
+def test_what_a_test_starts_is_killed_when_it_ends(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        started = []
+
+        def test_that_leaves_one_running(tlsandbox):
+            started.append(tlsandbox.start_process("sleep", ["60"]))
+            started.append(tlsandbox.start_process("sh", ["-c", "trap '' TERM; sleep 60; :"]))
+
+        def test_that_fails_with_one_running(tlsandbox):
+            started.append(tlsandbox.start_process("sleep", ["60"]))
+            raise ZeroDivisionError
+
+        def test_the_next_one(tlsandbox):
+            assert len(started) == 3
+            for process in started:
+                tlsandbox.assert_process(process, status="signaled", signal=9)
+        """
+    )
+    record = pytester.inline_run()
+    assert told(record) == {"test_that_fails_with_one_running": "ZeroDivisionError"}
+    assert [len(outcome) for outcome in record.listoutcomes()] == [2, 0, 1]
+
+
+@pytest.mark.usefixtures("connected")
+def test_an_earlier_job_never_answers_for_this_tests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        import pytest_tlsandbox
+
+        JOB = "sh", ["-c", "exit $0", "0", "earlier.py"]
+
+        def test_earlier(tlsandbox):
+            job = tlsandbox.start_process(*JOB)
+            tlsandbox.wait_for_exit(job)
+            tlsandbox.wait_for_exit("earlier.py")
+
+        def test_asks_for_what_it_did_not_start(tlsandbox):
+            with pytest.raises(pytest_tlsandbox.ProcessNotFound) as error:
+                tlsandbox.wait_for_exit("earlier.py", timeout=0.1)
+            assert error.value.first_line.startswith(
+                'No process "earlier.py" in my-sandbox after 0.1'
+            )
+            assert "ended before this test; since=None sees it" in str(error.value)
+
+        def test_sees_its_own_beside_it(tlsandbox):
+            job = tlsandbox.start_process(*JOB)
+            assert tlsandbox.wait_for_exit("earlier.py").pid == job.pid
+
+        def test_sees_all_if_it_asks_for_all(tlsandbox, tlsandbox_session):
+            tlsandbox.wait_for_exit("earlier.py", since=None, pick="oldest")
+            tlsandbox_session.wait_for_exit("earlier.py", pick="oldest")
+            assert tlsandbox_session.baseline is None
+        """
+    )
+    assert passed(pytester.inline_run()) == 4
+
+
+@pytest.mark.usefixtures("connected")
+def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester: pytest.Pytester) -> None:
+    """However the test orders its arguments: the baseline is taken before them all."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def automatic(tlsandbox_session):
+            job = tlsandbox_session.start_process("sh", ["-c", "exit 0", "automatic.py"])
+            tlsandbox_session.wait_for_exit(job)
+
+        @pytest.fixture(scope="module")
+        def wider(tlsandbox_session):
+            job = tlsandbox_session.start_process("sh", ["-c", "exit 0", "wider.py"])
+            tlsandbox_session.wait_for_exit(job)
+
+        @pytest.fixture
+        def own(tlsandbox):
+            return tlsandbox.start_process("sh", ["-c", "exit 0", "own.py"])
+
+        def test_first(wider, own, tlsandbox):
+            tlsandbox.wait_for_exit("automatic.py", timeout=1)
+            tlsandbox.wait_for_exit("wider.py", timeout=1)
+            assert tlsandbox.wait_for_exit("own.py", timeout=1).pid == own.pid
+        """
+    )
+    assert passed(pytester.inline_run()) == 1
+
+
+def check_override(target: str, label: str, imports: str = "") -> str:
+    """Give a module that names its sandbox, with a test that all fixtures are of that one."""
+    return f"""
+        import os
+        import pytest
+        {imports}
+
+        @pytest.fixture(scope="session")
+        def tlsandbox_target():
+            return {target}
+
+        def test_it(tlsandbox, tlsandbox_session, tlsandbox_lister):
+            assert tlsandbox_lister.label == {label}
+            assert repr(tlsandbox) == repr(tlsandbox_session) == "<Sandbox " + {label} + ">"
+            job = tlsandbox.start_process("true")
+            assert tlsandbox.wait_for_exit(job).pid == job.pid
+            assert job.pid in [row.pid for row in tlsandbox_lister.list()]
+    """
+
+
+BY_ID = check_override("'my-sandbox'", "'my-sandbox'")
+BY_URL = check_override("os.environ['PLAIN_URL']", "os.environ['PLAIN_URL']")
+# It brings its own key.
+BY_SDK_OBJECT = check_override(
+    "Sandbox(identifier='my-sandbox', proxy_url=os.environ['PLAIN_URL'],"
+    " api_key=os.environ.pop('TENSORLAKE_API_KEY'))",
+    "'my-sandbox'",
+    "from tensorlake.sandbox import Sandbox",
+)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(BY_ID, id="id"),
+        pytest.param(BY_URL, id="URL"),
+        pytest.param(BY_SDK_OBJECT, id="object of the SDK"),
+    ],
+)
+def test_a_suite_can_name_the_sandbox_it_made(
+    pytester: pytest.Pytester,
+    connected: LocalSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+) -> None:
+    monkeypatch.delenv("TLSANDBOX")
+    monkeypatch.setenv("PLAIN_URL", connected.url)
+    pytester.makepyfile(module)
+    # In a process of its own: the SDK is a native module.
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_two_modules_that_each_name_a_sandbox_run_on_their_own(
+    pytester: pytest.Pytester, connected: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
+    monkeypatch.delenv("TLSANDBOX")
+    monkeypatch.setenv("PLAIN_URL", connected.url)
+    module = """
+        import os
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def tlsandbox_target():
+            return {target}
+
+        def test_it(tlsandbox):
+            assert tlsandbox.list_processes().sandbox == {target}
+        """
+    pytester.makepyfile(
+        test_1=module.format(target="'my-sandbox'"),
+        test_2=module.format(target="os.environ['PLAIN_URL']"),
+    )
+    assert passed(pytester.inline_run()) == 2
+
+
+@pytest.mark.usefixtures("connected")
+def test_the_lister_lists_and_nothing_is_looked_at_unasked(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from pytest_tlsandbox import ProcessLister, ProcessSnapshot
+
+        def test_it(tlsandbox_lister):
+            assert isinstance(tlsandbox_lister, ProcessLister)
+            assert isinstance(tlsandbox_lister.list(), ProcessSnapshot)
+        """
+    )
+    assert passed(pytester.inline_run()) == 1
+
+
+def test_the_embedded_sandbox_needs_no_target(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from pytest_tlsandbox import Secret
+
+        def test_it(tlsandbox_local):
+            assert tlsandbox_local.url.startswith("http://127.0.0.1:")
+            assert tlsandbox_local.identifier == "local"
+            assert tlsandbox_local.memory_limit == 256 * 2**20
+            assert isinstance(tlsandbox_local.api_key, Secret)
+            assert len(tlsandbox_local.api_key.reveal()) > 30
+            assert repr(tlsandbox_local) == f"<LocalSandbox 'local' at {tlsandbox_local.url}>"
+
+        def test_it_is_what_the_target_local_means(tlsandbox_connect, tlsandbox_local):
+            sandbox = tlsandbox_connect("local")
+            assert repr(sandbox) == "<Sandbox local>"
+            job = sandbox.start_process("true")
+            sandbox.wait_for_exit(job)
+
+        def test_it_stays_the_same(tlsandbox_local, tlsandbox_connect):
+            assert len(tlsandbox_connect("local").list_processes()) == 1
+        """
+    )
+    assert passed(pytester.inline_run("--tlsandbox-memory=256M")) == 3
+
+
+def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(tlsandbox_local, tlsandbox, number, worker_id):
+            job = tlsandbox.start_process("true")
+            tlsandbox.assert_no_oom()
+            with open(worker_id, "a") as file:
+                file.write(tlsandbox_local.url)
+        """
+    )
+    # Each worker gets one of the two tests.
+    pytester.runpytest_subprocess("--tlsandbox=local", "-n2").assert_outcomes(passed=2)
+    urls = {pytester.path.joinpath(name).read_text() for name in ("gw0", "gw1")}
+    assert len(urls) == 2
+
+
+@pytest.mark.parametrize("wrapped", ["{}", "Secret({})"])
+def test_a_hook_gives_the_key_before_the_environment_does(
+    pytester: pytest.Pytester,
+    connected: LocalSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    wrapped: str,
+) -> None:
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
+    monkeypatch.setenv("VAULT", connected.api_key.reveal())
+    key = wrapped.format("os.environ['VAULT']")
+    pytester.makeconftest(
+        f"""
+        import os
+        from pytest_tlsandbox import Secret
+
+        def pytest_tlsandbox_api_key(config, target):
+            assert config.getoption("verbose") == 0
+            return {key} if target == "my-sandbox" else None
+        """
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+        import pytest_tlsandbox
+
+        def test_the_hook_answers(tlsandbox):
+            tlsandbox.list_processes()
+
+        def test_the_hook_leaves_it_to_the_environment(tlsandbox_connect):
+            other = tlsandbox_connect("other-sandbox")
+            with pytest.raises(pytest_tlsandbox.AuthenticationFailed):
+                other.list_processes()
+        """
+    )
+    assert passed(pytester.inline_run()) == 2
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_test_can_use_two_sandboxes(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        import pytest_tlsandbox
+
+        kept = []
+
+        def test_two(tlsandbox, tlsandbox_connect):
+            other = tlsandbox_connect("local")
+            assert (repr(tlsandbox), repr(other)) == ("<Sandbox my-sandbox>", "<Sandbox local>")
+            here = tlsandbox.start_process("sh", ["-c", "exit 3", "two.py"])
+            there = other.start_process("sleep", ["60"])
+            kept.append(there)
+            tlsandbox.wait_for_exit("two.py", exit_code=3)
+            assert other.list_processes().where(pid=here.pid) == ()
+            assert tlsandbox.list_processes().where(pid=there.pid) == ()
+
+        def test_what_was_started_by_connect_lives_on(tlsandbox_connect):
+            tlsandbox_connect("local").assert_process(kept[0], status="running")
+        """
+    )
+    assert passed(pytester.inline_run()) == 2
+
+
+@pytest.mark.usefixtures("connected")
+def test_what_was_started_by_connect_is_killed_when_the_session_ends(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        started = []
+
+        def test_it(tlsandbox_connect, tlsandbox_session):
+            started.append(tlsandbox_connect("my-sandbox").start_process("sleep", ["61"]))
+            started.append(tlsandbox_session.start_process("sleep", ["61"]))
+
+        def teardown_module():
+            from pathlib import Path
+            Path("pids").write_text(" ".join(str(process.pid) for process in started))
+        """
+    )
+    assert passed(pytester.inline_run()) == 1
+    ended = pytester.path.joinpath("pids").read_text().split()
+    pytester.makepyfile(
+        test_after=f"""
+        def test_it(tlsandbox):
+            for pid in {ended}:
+                tlsandbox.assert_process(int(pid), status="signaled", signal=9, since=None)
+        """
+    )
+    assert passed(pytester.inline_run("test_after.py")) == 1

@@ -1,0 +1,149 @@
+"""The plugin is there, once, by every way pytest has to load one; and it can be blocked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import pytest_tlsandbox
+
+from .inner import HEAVY
+
+IS_THERE_ONCE = """
+    def test_it(tlsandbox_lister, pytestconfig):
+        assert tlsandbox_lister.label == "my-sandbox"
+        plugins = pytestconfig.pluginmanager.get_plugins()
+        names = [getattr(plugin, "__name__", "") for plugin in plugins]
+        assert names.count("pytest_tlsandbox.plugin") == 1
+"""
+
+IS_ABSENT = """
+    import sys
+    import pytest
+
+    def test_it(pytestconfig, request):
+        assert not hasattr(pytestconfig.option, "tlsandbox")
+        with pytest.raises(pytest.FixtureLookupError):
+            request.getfixturevalue("tlsandbox")
+        assert "pytest_tlsandbox.plugin" not in sys.modules
+"""
+
+PACKAGE = ["-p", "pytest_tlsandbox"]
+PLUGIN = ["-p", "pytest_tlsandbox.plugin"]
+CONFTEST = "pytest_plugins = ['pytest_tlsandbox']"
+XDIST = ["-n", "2"]
+
+
+def run(pytester: pytest.Pytester, test: str, *options: str) -> None:
+    pytester.makepyfile(test)
+    result = pytester.runpytest_subprocess(*options)
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "plugins", "conftest"),
+    [
+        pytest.param([], "", "", id="entry point"),
+        pytest.param(XDIST, "", "", id="entry point, xdist"),
+        pytest.param(PACKAGE, "", "", id="-p package"),
+        pytest.param(PLUGIN, "", "", id="-p plugin"),
+        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
+        pytest.param([], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package"),
+        pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
+        pytest.param([], "", CONFTEST, id="conftest"),
+    ],
+)
+def test_the_plugin_is_there_once_beside_autoload(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    plugins: str,
+    conftest: str,
+) -> None:
+    monkeypatch.setenv("PYTEST_PLUGINS", plugins)
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+    pytester.makeconftest(conftest)
+    run(pytester, IS_THERE_ONCE, "--tlsandbox=my-sandbox", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "plugins", "conftest"),
+    [
+        pytest.param(PACKAGE, "", "", id="-p package"),
+        pytest.param(PLUGIN, "", "", id="-p plugin"),
+        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
+        pytest.param([], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package"),
+        pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
+        pytest.param([], "", CONFTEST, id="conftest"),
+        pytest.param(["-p", "xdist", *XDIST, *PACKAGE], "", "", id="-p package, xdist"),
+        pytest.param(["-p", "xdist", *XDIST], "", CONFTEST, id="conftest, xdist"),
+    ],
+)
+def test_the_plugin_is_there_once_with_autoload_off(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    plugins: str,
+    conftest: str,
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", plugins)
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+    pytester.makeconftest(conftest)
+    run(pytester, IS_THERE_ONCE, "--tlsandbox=my-sandbox", *options)
+
+
+@pytest.mark.parametrize("name", ["tlsandbox", "pytest_tlsandbox"])
+def test_the_plugin_can_be_blocked_by_either_name(pytester: pytest.Pytester, name: str) -> None:
+    run(pytester, IS_ABSENT, "-p", f"no:{name}")
+
+
+def test_without_autoload_and_unasked_the_plugin_is_absent(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    run(pytester, IS_ABSENT)
+
+
+def test_a_bare_worker_and_a_run_without_xdist_know_no_hook_of_others(
+    pytester: pytest.Pytester,
+) -> None:
+    """Hooks of pytest-timeout and xdist are optional: without those, pytest does not complain."""
+    run(pytester, "def test_it(): pass", "-p", "no:timeout", "-p", "no:xdist")
+
+
+def test_help_tells_each_option_and_ini_key(pytester: pytest.Pytester) -> None:
+    help_text = pytester.runpytest_subprocess("--help").stdout.str()
+    for option in ("--tlsandbox", "--tlsandbox-timeout", "--tlsandbox-memory"):
+        assert help_text.count(f"{option}=") == 1
+        assert help_text.count(f"  {option[2:].replace('-', '_')} (") == 1
+
+
+def test_what_is_public_is_sorted_and_can_be_imported() -> None:
+    assert pytest_tlsandbox.__all__ == sorted(pytest_tlsandbox.__all__)
+    namespace: dict[str, object] = {}
+    exec("from pytest_tlsandbox import *", namespace)
+    assert set(pytest_tlsandbox.__all__) <= namespace.keys()
+
+
+def test_what_is_not_public_is_no_attribute() -> None:
+    with pytest.raises(AttributeError) as error:
+        pytest_tlsandbox.Sandbx  # noqa: B018
+    assert str(error.value) == "module 'pytest_tlsandbox' has no attribute 'Sandbx'"
+
+
+def test_looking_through_the_package_imports_nothing() -> None:
+    """As pytest looks through the ``dir()`` of a plugin for fixtures; a ``__dir__`` would tell it more."""
+    assert "__dir__" not in vars(pytest_tlsandbox)
+    code = (
+        "import sys, pytest_tlsandbox as package\n"
+        "for name in dir(package): getattr(package, name)\n"
+        "print(*sorted(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = shown.stdout.split()
+    assert "pytest_tlsandbox" in modules
+    assert HEAVY.isdisjoint(modules)

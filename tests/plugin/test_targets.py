@@ -1,0 +1,234 @@
+"""One suite, several sandboxes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .inner import passed, told
+
+TWO = ("--tlsandbox=one", "--tlsandbox=two")
+SEVERAL = (
+    "pytest_tlsandbox.InvalidSetting: several sandboxes were given (one, two), and a test that "
+    "asks for tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it "
+    "as an argument"
+)
+
+
+def in_order_of_run(pytester: pytest.Pytester, *options: str) -> list[str]:
+    """Give the ids of the tests, without their files."""
+    result = pytester.runpytest_inprocess("--co", "-q", *options)
+    return re.findall(r"^[\w/]+\.py::(.+)$", result.stdout.str(), re.MULTILINE)
+
+
+SUITE = """
+    def test_a(tlsandbox): pass
+    def test_b(tlsandbox_session): pass
+    def test_c(tlsandbox_lister): pass
+    def test_d(): pass
+    def test_e(tlsandbox_connect): pass
+"""
+
+
+def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(SUITE)
+    assert in_order_of_run(pytester, *TWO) == [
+        *("test_a[one]", "test_b[one]", "test_c[one]"),
+        *("test_a[two]", "test_b[two]", "test_c[two]"),
+        *("test_d", "test_e"),
+    ]
+
+
+def test_with_one_sandbox_the_ids_stay_as_they_are(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(SUITE)
+    plain = ["test_a", "test_b", "test_c", "test_d", "test_e"]
+    assert in_order_of_run(pytester) == plain
+    assert in_order_of_run(pytester, "--tlsandbox=one") == plain
+    assert in_order_of_run(pytester, "--tlsandbox=one", "--tlsandbox=one") == plain
+
+
+@pytest.mark.parametrize("source", ["ini", "environment"])
+def test_several_can_be_given_in_the_ini_file_and_the_environment(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    pytester.makepyfile("def test_a(tlsandbox): pass")
+    if source == "ini":
+        pytester.makeini("[pytest]\ntlsandbox =\n  one\n  two")
+        monkeypatch.setenv("TLSANDBOX", "beaten")
+    else:
+        monkeypatch.setenv("TLSANDBOX", "one two")
+    assert in_order_of_run(pytester) == ["test_a[one]", "test_a[two]"]
+    assert in_order_of_run(pytester, "--tlsandbox=three") == ["test_a"]
+
+
+@pytest.mark.usefixtures("connected")
+def test_each_run_is_connected_to_its_sandbox(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_a(tlsandbox, tlsandbox_session, tlsandbox_lister, tlsandbox_target, request):
+            id = request.node.callspec.id
+            assert tlsandbox_target == tlsandbox_lister.label == id
+            assert repr(tlsandbox) == repr(tlsandbox_session) == f"<Sandbox {id}>"
+            tlsandbox.wait_for_exit(tlsandbox.start_process("true"))
+
+        class TestClass:
+            def test_b(self, tlsandbox, request):
+                assert repr(tlsandbox) == f"<Sandbox {request.node.callspec.id}>"
+        """
+    )
+    assert passed(pytester.inline_run("--tlsandbox=my-sandbox", "--tlsandbox=local")) == 4
+
+
+def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import unittest
+        import pytest
+
+        def test_by_name(request):
+            request.getfixturevalue("tlsandbox")
+
+        class TestOld(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def sandbox(self, tlsandbox_session):
+                pass
+
+            def test_method(self):
+                pass
+
+        @pytest.mark.usefixtures("tlsandbox_lister")
+        class TestOlder(unittest.TestCase):
+            def test_method(self):
+                pass
+        """
+    )
+    assert told(pytester.inline_run(*TWO)) == {
+        "test_by_name": SEVERAL,
+        "TestOld::test_method": SEVERAL,
+        "TestOlder::test_method": SEVERAL,
+    }
+
+
+@pytest.mark.usefixtures("connected")
+def test_with_one_sandbox_those_ways_are_fine(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import unittest
+        import pytest
+
+        def test_by_name(request):
+            request.getfixturevalue("tlsandbox").list_processes()
+
+        class TestOld(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def _sandbox(self, tlsandbox):
+                self.sandbox = tlsandbox
+
+            def test_method(self):
+                self.sandbox.list_processes()
+        """
+    )
+    assert passed(pytester.inline_run()) == 2
+
+
+def test_a_suite_that_names_its_own_sandbox_runs_on_that_alone(pytester: pytest.Pytester) -> None:
+    """In a conftest, a module or a class; also while several are given for the other tests."""
+    override = """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def tlsandbox_target():
+            return "own"
+    """
+    pytester.makepyfile(
+        **{
+            "folder/conftest": override,
+            "folder/test_1": "def test_a(tlsandbox): pass",
+            "test_2": f"""{override}
+        def test_b(tlsandbox): pass
+    """,
+            "test_3": """
+        import pytest
+
+        class TestClass:
+            @pytest.fixture(scope="session")
+            def tlsandbox_target(self):
+                return "own"
+
+            def test_c(self, tlsandbox): pass
+
+        def test_d(tlsandbox): pass
+    """,
+        }
+    )
+    ids = in_order_of_run(pytester, *TWO)
+    assert sorted(ids) == ["TestClass::test_c", "test_a", "test_b", "test_d[one]", "test_d[two]"]
+
+
+def test_a_test_that_names_its_sandboxes_itself_runs_on_those(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("tlsandbox_target", ["a", "b"], indirect=True)
+        def test_it(tlsandbox): pass
+        """
+    )
+    assert in_order_of_run(pytester, "--tlsandbox=one") == ["test_it[a]", "test_it[b]"]
+    assert in_order_of_run(pytester, *TWO) == ["test_it[a]", "test_it[b]"]
+
+
+def test_other_parameters_go_with_the_sandboxes(pytester: pytest.Pytester) -> None:
+    """However they are written."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("tlsandbox_target_size", [1])
+        def test_near(tlsandbox, tlsandbox_target_size): pass
+
+        @pytest.mark.parametrize(argnames=("size",), argvalues=[(1,)])
+        def test_keywords(tlsandbox, size): pass
+        """
+    )
+    assert sorted(in_order_of_run(pytester, *TWO)) == [
+        "test_keywords[one-1]",
+        "test_keywords[two-1]",
+        "test_near[one-1]",
+        "test_near[two-1]",
+    ]
+
+
+def test_the_worker_gives_its_name_to_a_sandbox_of_its_own(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(2))
+        def test_it(tlsandbox_lister, number):
+            with open("labels", "a") as labels:
+                labels.write(tlsandbox_lister.label + "\\n")
+        """
+    )
+    labels = pytester.path / "labels"
+    assert passed(pytester.inline_run("--tlsandbox=ci-{worker}")) == 2
+    assert labels.read_text().split() == ["ci-master", "ci-master"]
+    labels.unlink()
+    result = pytester.runpytest_subprocess("--tlsandbox=ci-{worker}", "-n2")
+    result.assert_outcomes(passed=2)
+    assert sorted(labels.read_text().split()) == ["ci-gw0", "ci-gw1"]
+
+
+def test_the_header_names_the_sandboxes_only_if_any_are_given(pytester: pytest.Pytester) -> None:
+    assert "tlsandbox: " not in pytester.runpytest_inprocess().stdout.str()
+    several = pytester.runpytest_inprocess(*TWO, "--tlsandbox=ci-{worker}").outlines
+    assert "tlsandbox: one, two, ci-{worker}" in several
+    assert "tlsandbox: one" in pytester.runpytest_inprocess("--tlsandbox=one").outlines
