@@ -13,6 +13,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     Satisfied,
     Verdict,
     not_found,
+    still,
     unreadable_rows,
 )
 from pytest_tlsandbox.errors import (
@@ -48,14 +49,14 @@ class NotRunning:
         """Judge one look."""
         living = self._selector.select(snapshot).living
         if living:
-            many = f"{len(living)} processes: " if len(living) > 1 else ""
+            many = len(living) > 1
             # A look right after a kill said "running" in 39 of 200 (fact sheet 2.3).
             return Hopeless(
                 Finding(
                     ProcessMismatch,
-                    f"Still running: {many}{list_names(living, 1)}",
+                    f"Still running: {list_names(living, 1)}" if many else still(living[0]),
                     because="wanted nothing alive",
-                    process=living[-1] if len(living) == 1 else None,
+                    process=None if many else living[0],
                     listed=tuple(Listed(row) for row in living) if many else (),
                     listed_as="these",
                     hint="wait_for_exit(process, exit_code=None), if it only needs more time",

@@ -14,6 +14,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     Satisfied,
     Verdict,
     not_found,
+    still,
 )
 from pytest_tlsandbox.errors import (
     AmbiguousProcess,
@@ -85,13 +86,10 @@ class OneProcess:
 
     def waiting(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         """Give the verdict for a living process that does not fit."""
-        headline = f"Still {describe_state(row)}: {named(row)}"
-        if row.managed and row.ended:
-            headline = f"Still {row.managed.status}: {named(row)}"
         return Pending(
             Finding(
                 WaitTimedOut,
-                headline,
+                still(row),
                 process=row,
                 fields=self.fields(row),
                 hint="a longer timeout=, if it only needs more time",

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import NotObserved, ProcessNotFound, WaitTimedOut
 from pytest_tlsandbox.messages.failure import Finding, Listed
-from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import near_misses
+from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.selector import Selection, Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
@@ -89,6 +91,12 @@ class Until:
                 listed_as=f"of {count(len(snapshot), 'process')}",
             )
         )
+
+
+def still(row: ProcessInfo) -> str:
+    """Say that a process, or its supervisor, goes on."""
+    state = row.managed.status if row.managed and row.ended else describe_state(row)
+    return f"Still {state}: {named(row)}"
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Finding:

@@ -159,7 +159,7 @@ def test_a_suite_can_name_the_sandbox_it_made(
 def test_two_modules_that_each_name_a_sandbox_run_on_their_own(
     pytester: pytest.Pytester, connected: LocalSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
+    """Pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
     module = """

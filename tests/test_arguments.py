@@ -1,0 +1,93 @@
+"""What a helper may be called with; each error is one sentence that says what is allowed."""
+
+from __future__ import annotations
+
+import math
+import signal
+
+import pytest
+
+from pytest_tlsandbox.arguments import check_codes, check_pick, check_seconds, check_statuses
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.sandbox import Sandbox
+from tests.support import FakeClock, ScriptedLister, process, raw
+
+CASES = [
+    (lambda box: box.wait_for_process("x", status="runing"),
+     "status: 'runing' is none of running, exited, signaled, oom_killed; did you mean 'running'?"),
+    (lambda box: box.wait_for_process("x", status=[]),
+     "status: give one or several of running, exited, signaled, oom_killed"),
+    (lambda box: box.assert_process("x", status="Running"),
+     "status: 'Running' is none of running, exited, signaled, oom_killed; did you mean 'running'?"),
+    (lambda box: box.wait_for_process("x", timeout=-1),
+     "timeout: -1 is no time; give seconds from 0 up"),
+    (lambda box: box.wait_for_process("x", timeout=math.inf),
+     "timeout: inf is no time; give seconds from 0 up"),
+    (lambda box: box.wait_for_process("x", timeout="5s"), "timeout: '5s' is no number of seconds"),
+    (lambda box: box.wait_for_process("x", stable_for=True), "stable_for: True is no number of seconds"),
+    (lambda box: box.assert_stays("x", seconds=0), "seconds: 0 is no time to stay in; give more"),
+    (lambda box: box.wait_for_exit("x", exit_code=-9),
+     "exit_code: -9 is no exit code (0 to 255); an end by a signal is "
+     'wait_for_process(process, status="signaled")'),
+    (lambda box: box.wait_for_exit("x", exit_code=()), "exit_code: give one, several, or None for any"),
+    (lambda box: box.wait_for_exit("x", pick="last"), "pick: 'last' is neither \"newest\" nor \"oldest\""),
+    (lambda box: box.wait_for_exit("x", since=0),
+     'since: 0 is no snapshot; give one, None for all, or "test"'),
+    (lambda box: box.assert_process("x"), "assert_process: give at least one field, as in exit_code=0"),
+    (lambda box: box.assert_process("x", exitcode=0),
+     "a process has no field 'exitcode'; did you mean 'exit_code'?"),
+    (lambda box: box.wait_until("x"), "condition: a str cannot be called with a snapshot"),
+    (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:40] for _, message in CASES])
+def test_a_call_that_means_nothing_is_refused_before_anything_is_asked(call, message):
+    lister = ScriptedLister(FakeClock(), {0: []})
+
+    with pytest.raises(InvalidArgument) as caught:
+        call(Sandbox(lister))
+
+    assert str(caught.value) == message
+    assert lister.looks == []
+
+
+def test_what_means_something_is_taken():
+    assert check_statuses("running") == ("running",)
+    assert check_statuses(["exited", "signaled"]) == ("exited", "signaled")
+    assert check_seconds("timeout", 5) == 5.0
+    assert check_codes(0) == (0,)
+    assert check_codes(range(3)) == (0, 1, 2)
+    assert check_codes(None) is None
+    assert check_pick("oldest") == "oldest"
+
+
+class StartingLister(ScriptedLister):
+    """Starts what it is told to have started."""
+
+    def start(self, body):
+        return process(41)
+
+    def signal(self, row, number):
+        self.sent = (row.pid, number)
+
+
+def test_a_signal_is_given_by_number_or_by_name():
+    lister = StartingLister(FakeClock(), {0: [raw(41)]})
+
+    Sandbox(lister).send_signal(41, signal.SIGTERM)
+
+    assert lister.sent == (41, 15)
+
+
+def test_on_a_sandbox_that_workers_share_only_the_tests_own_processes_are_judged():
+    oom = {"status": "oom_killed", "signal": 9, "ended_at": 1_710_000_009_000}
+    lister = StartingLister(FakeClock(), {0: [raw(41), raw(42, **oom)]})
+    box = Sandbox(lister, shared=True)
+    box.start_process("python", ["train.py"])
+
+    box.assert_no_oom()
+    with pytest.raises(AssertionError):
+        box.assert_no_oom(everyone=True)
+    with pytest.raises(AssertionError):
+        Sandbox(lister).assert_no_oom()
