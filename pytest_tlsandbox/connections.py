@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import __version__
 from pytest_tlsandbox.client.address import locate, usable_key
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.processes import ProcessLister, SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.evidence import Ledger
@@ -28,8 +28,9 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass(frozen=True)
 class Connection:
-    """A client of one sandbox, and what was done through it."""
+    """What talks to one sandbox, and what was done through it."""
 
+    lister: ProcessLister
     client: SandboxClient
     ledger: Ledger
     shared: bool
@@ -81,9 +82,11 @@ class Connections:
                 address, self._key(target, address), user_agent=f"pytest-tlsandbox/{__version__}"
             )
             own = target == LOCAL or (isinstance(target, str) and "{worker}" in target)
-            shared = _UNDER_XDIST in os.environ and not own
             self._connections[address] = Connection(
-                SandboxClient(transport, self._test_deadline), Ledger(), shared
+                lister=ProcessLister(transport, self._test_deadline),
+                client=SandboxClient(transport, self._test_deadline),
+                ledger=Ledger(),
+                shared=_UNDER_XDIST in os.environ and not own,
             )
         return self._connections[address]
 

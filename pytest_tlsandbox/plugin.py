@@ -5,6 +5,7 @@ Nothing here imports requests, pydantic or tenacity before a fixture is asked fo
 
 from __future__ import annotations
 
+import operator
 import re
 import warnings
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.sandbox import Sandbox
+
+# Where one of the fixtures below raises, the sentence says it all: its source is not shown.
+__tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
@@ -207,7 +211,7 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
     """Return the bare, authenticated lister of the sandbox under test."""
-    return _connections(request.config).connect(tlsandbox_target).client
+    return _connections(request.config).connect(tlsandbox_target).lister
 
 
 @pytest.fixture(scope="session")

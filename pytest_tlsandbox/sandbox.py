@@ -159,7 +159,7 @@ class Sandbox:
         """Wait until ``condition(snapshot)`` is truthy; gives what it returned."""
         if not callable(condition):
             raise InvalidArgument(
-                f"condition: a {type(condition).__name__} cannot be called with a snapshot"
+                f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
             )
         value: T = self._wait(Until(condition), timeout)
         return value

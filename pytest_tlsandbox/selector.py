@@ -199,7 +199,7 @@ def label_of(process: Process) -> str:
     if callable(process) and not isinstance(process, type):
         return f"process where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(
-        f"process: a {type(process).__name__} means none; give text of its command line, a pid, "
+        f"process: a value of type {type(process).__name__} means none; give text of its command line, a pid, "
         "a compiled regex, a process that was listed or started, by(...), or a predicate"
     )
 

@@ -36,7 +36,7 @@ CASES = [
     (lambda box: box.assert_process("x"), "assert_process: give at least one field, as in exit_code=0"),
     (lambda box: box.assert_process("x", exitcode=0),
      "a process has no field 'exitcode'; did you mean 'exit_code'?"),
-    (lambda box: box.wait_until("x"), "condition: a str cannot be called with a snapshot"),
+    (lambda box: box.wait_until("x"), "condition: a value of type str cannot be called with a snapshot"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
 ]  # fmt: skip
 

@@ -42,7 +42,7 @@ def pids(meant, seen=ALL, baseline=None):
         (process(42, started_at=T0), []),
         (process(99, managed=managed("web")), [43]),
     ],
-    ids=repr,
+    ids=lambda value: "predicate" if callable(value) else repr(value),
 )
 def test_a_process_is_meant_by(meant, expected):
     assert pids(meant) == expected
@@ -104,7 +104,7 @@ def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_cloc
         (-1, "process: -1 is no pid"),
         (
             None,
-            "process: a NoneType means none; give text of its command line, a pid, a compiled "
+            "process: a value of type NoneType means none; give text of its command line, a pid, a compiled "
             "regex, a process that was listed or started, by(...), or a predicate",
         ),
     ],

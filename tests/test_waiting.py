@@ -263,7 +263,7 @@ def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
 
     assert 35 <= clock.now - 1000 < 35.5
     assert caught.value.first_line.startswith(
-        "Not checked: no listing of my-sandbox has succeeded since +5."
+        "Not checked: no listing of my-sandbox has succeeded since +5"
     )
     assert caught.value.snapshot is not None
     assert caught.value.timeline.looks > 10

@@ -96,7 +96,7 @@ def _locate_sdk_object(sandbox: object) -> Address:
     identifier = getattr(sandbox, "_sandbox_id", None) or getattr(sandbox, "_identifier", None)
     if not isinstance(proxy_url, str) or not isinstance(identifier, str):
         raise InvalidArgument(
-            f"a {type(sandbox).__name__} is not a sandbox; give an id or name, a URL, or a "
+            f"a value of type {type(sandbox).__name__} is no sandbox; give an id or name, a URL, or a "
             "connected tensorlake.sandbox.Sandbox"
         )
     place = _through_proxy(identifier, proxy_url)

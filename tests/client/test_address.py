@@ -223,7 +223,7 @@ def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
         locate(thing)
 
     assert str(raised.value) == (
-        f"a {type(thing).__name__} is not a sandbox; give an id or name, a URL, or a connected "
+        f"a value of type {type(thing).__name__} is no sandbox; give an id or name, a URL, or a connected "
         "tensorlake.sandbox.Sandbox"
     )
 

@@ -26,6 +26,11 @@ def text(indented: str) -> str:
     return dedent(indented).strip()
 
 
+@pytest.fixture(autouse=True)
+def _no_jitter(monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda low, high: (low + high) / 2)
+
+
 def test_an_oom_kill_instead_of_an_exit():
     message = told(
         {0: [raw(41, **TRAIN)], 0.05: [raw(41, **TRAIN, **OOM)]},

@@ -153,7 +153,7 @@ def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester: pytest.Pyte
 
 CALLS = {
     "wait_for_process('')": "process: an empty text fits every process; name one",
-    "wait_for_process(None)": "process: a NoneType means none; give text of its command line, a "
+    "wait_for_process(None)": "process: a value of type NoneType means none; give text of its command line, a "
     "pid, a compiled regex, a process that was listed or started, by(...), or a predicate",
     "wait_for_process(-1)": "process: -1 is no pid",
     "wait_for_exit(by())": "by(): give at least one of name, command, args, pid, handle",
@@ -169,7 +169,7 @@ CALLS = {
     "wait_for_exit('x', exit_code=-1)": "exit_code: -1 is no exit code (0 to 255); an end by a "
     'signal is wait_for_process(process, status="signaled")',
     "wait_for_exit('x', exit_code=())": "exit_code: give one, several, or None for any",
-    "wait_until('running')": "condition: a str cannot be called with a snapshot",
+    "wait_until('running')": "condition: a value of type str cannot be called with a snapshot",
     "assert_process('x')": "assert_process: give at least one field, as in exit_code=0",
     "assert_process('x', exitcode=0)": "a process has no field 'exitcode'; did you mean "
     "'exit_code'?",
@@ -207,7 +207,7 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) ->
     )
     assert told(pytester.inline_run()) == {
         "test_text": f"pytest_tlsandbox.InvalidSetting: sandbox: '' {NOT_A_SANDBOX}",
-        "test_object": "pytest_tlsandbox.InvalidArgument: a object is not a sandbox; give an id "
+        "test_object": "pytest_tlsandbox.InvalidArgument: a value of type object is no sandbox; give an id "
         "or name, a URL, or a connected tensorlake.sandbox.Sandbox",
     }
 

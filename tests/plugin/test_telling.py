@@ -164,10 +164,9 @@ def test_no_traceback_shows_a_line_of_ours(
         for report in record.getreports("pytest_runtest_logreport")
         if report.failed
     }
-    # Where there is no line of the user's, the fixture that failed is shown.
-    baseline = re.findall(r"^\S+\.py:\d+: .*$", failed.pop("test_baseline"), re.MULTILINE)
-    assert len(baseline) == 1
-    assert re.search(r"/pytest_tlsandbox/plugin\.py:\d+: AuthenticationFailed$", baseline[0])
+    # Where there is no line of the user's, no code is shown: or, by older pytests, the fixture.
+    baseline = failed.pop("test_baseline")
+    assert not re.search(r"(client|tenacity|_pytest|pluggy)/", baseline)
     foreign = re.compile(r"(pytest_tlsandbox|tenacity|_pytest|pluggy)/")
     assert len(failed) == len(calls)
     showing = [calls[int(name[5:])] for name, text in failed.items() if foreign.search(text)]
