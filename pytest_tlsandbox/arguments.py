@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.status import STATUSES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+STREAMS = ("stdout", "stderr", "output")
 
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.processes import Stream
     from pytest_tlsandbox.conditions.one import Pick
 
 
@@ -22,10 +24,10 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
         InvalidArgument: a word is no status; the message suggests the nearest.
 
     """
-    statuses = (status,) if isinstance(status, str) else tuple(status)
+    statuses = (status,) if isinstance(status, str) else _several(status)
     for word in statuses:
         if word not in STATUSES:
-            near = difflib.get_close_matches(str(word), STATUSES, 1)
+            near = difflib.get_close_matches(str(word), STATUSES, 1, cutoff=0.76)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidArgument(f"status: {word!r} is none of {', '.join(STATUSES)}{hint}")
     if not statuses:
@@ -46,16 +48,45 @@ def check_codes(exit_code: int | Iterable[int] | None) -> tuple[int, ...] | None
     """Give one or several exit codes as a tuple; None stands for any."""
     if exit_code is None:
         return None
-    codes = (exit_code,) if isinstance(exit_code, int) else tuple(exit_code)
+    codes = _several(exit_code)
     for code in codes:
         if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= 255:
+            by_signal = isinstance(code, int) and code < 0
+            hint = '; an end by a signal is wait_for_process(process, status="signaled")'
             raise InvalidArgument(
-                f"exit_code: {code!r} is no exit code (0 to 255); an end by a signal is "
-                'wait_for_process(process, status="signaled")'
+                f"exit_code: {code!r} is no exit code (0 to 255){hint if by_signal else ''}"
             )
     if not codes:
         raise InvalidArgument("exit_code: give one, several, or None for any")
     return codes
+
+
+def check_signal(signal: int) -> int:
+    """Give a signal's number, from 1 up."""
+    if isinstance(signal, bool) or not isinstance(signal, int) or signal < 1:
+        raise InvalidArgument(f"signal: {signal!r} is no signal; give 15, or signal.SIGTERM")
+    return int(signal)
+
+
+def check_stream(stream: Stream) -> Stream:
+    """Give the name of an output stream."""
+    if stream not in STREAMS:
+        near = difflib.get_close_matches(str(stream), STREAMS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidArgument(f"stream: {stream!r} is none of {', '.join(STREAMS)}{hint}")
+    return stream
+
+
+def check_texts(name: str, texts: Iterable[object]) -> None:
+    """Raise InvalidArgument for what is not text in the arguments or environment of a program."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidArgument(f"{name}: {text!r} is no text; give {str(text)!r}")
+
+
+def _several(value: object) -> tuple[Any, ...]:
+    """Give one value or several as a tuple."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
 def check_pick(pick: Pick | None) -> Pick | None:

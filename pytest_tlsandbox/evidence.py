@@ -6,7 +6,7 @@ done through this plugin itself (the ledger) is no incident.
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,37 +27,55 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
+@dataclass(frozen=True)
+class _Restart:
+    """A restart that was asked for: when on the waits' clock, and the count it left."""
+
+    managed_id: str
+    at: float
+    count: int
+    counted: bool
+
+
 class Ledger:
     """What was done to the processes of a sandbox through this plugin."""
 
     def __init__(self) -> None:
-        self._signals: dict[Identity | str, set[int]] = {}
-        self._restarts: Counter[str] = Counter()
+        self._signals: dict[Identity, set[int]] = {}
+        self._restarts: list[_Restart] = []
 
     def signal_sent(self, row: ProcessInfo, number: int) -> None:
         """Take note of a signal to a living process; a kill is SIGKILL."""
-        if row.ended:
-            return
-        self._signals.setdefault(_key(row), set()).add(number)
+        if not row.ended:
+            self._signals.setdefault(row.identity, set()).add(number)
 
-    def restarted(self, before: ProcessInfo, after: ProcessInfo) -> None:
-        """Take note of a restart, if the sandbox counts it (fact sheet 3.4 leaves that open)."""
+    def restarted(self, before: ProcessInfo, after: ProcessInfo, at: float) -> None:
+        """Take note of a restart, and whether the sandbox counts it (fact sheet 3.4: open)."""
         if before.managed and after.managed:
-            self._signals.setdefault(_key(before), set()).update((SIGKILL, 15))
-            if after.managed.restart_count > before.managed.restart_count:
-                self._restarts[before.managed.id] += 1
+            count = after.managed.restart_count
+            counted = count > before.managed.restart_count
+            self._restarts.append(_Restart(after.managed.id, at, count, counted))
 
     def sent(self, row: ProcessInfo, number: int | None) -> bool:
-        """Tell whether a process was sent that signal through this plugin."""
-        return number in self._signals.get(_key(row), ())
+        """Tell whether this run was sent that signal through this plugin."""
+        return number in self._signals.get(row.identity, ())
 
-    def restarts(self, managed: ManagedProcess) -> int:
-        """Count the restarts that were asked for through this plugin."""
-        return self._restarts[managed.id]
+    def restarts(self, managed: ManagedProcess, since: float) -> int:
+        """Count the restarts asked for through this plugin that the sandbox counted as well."""
+        return sum(
+            restart.managed_id == managed.id
+            and restart.counted
+            and restart.at >= since
+            and restart.count <= managed.restart_count
+            for restart in self._restarts
+        )
 
-
-def _key(row: ProcessInfo) -> Identity | str:
-    return row.managed.id if row.managed else row.identity
+    def caused_last_exit(self, managed: ManagedProcess) -> bool:
+        """Tell whether the last end of a managed process is that of a restart from here."""
+        return any(
+            restart.managed_id == managed.id and restart.count == managed.restart_count
+            for restart in self._restarts
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,7 @@ def oom_kills(
     """
     incidents = []
     for row in rows:
-        if _ended_since(row, baseline):
+        if ended_since(row, baseline):
             if row.oom_killed or row.state == "oom_killed":
                 child = row.state == "exited"
                 what = "a child of it was OOM-killed" if child else "the sandbox says so"
@@ -95,7 +113,11 @@ def oom_kills(
         if last is None:
             continue
         if last.oom_killed:
-            incidents.append(Incident(row, f"restarted after an OOM kill and is {_now(row)}"))
+            incidents.append(
+                Incident(row, f"restarted after an OOM kill and is {_whereabouts(row)}")
+            )
+        elif row.managed and ledger.caused_last_exit(row.managed):
+            continue
         elif reason := _suspicion(last.exit_code, last.signal, row, ledger):
             incidents.append(Incident(row, f"restarted after: {reason}", confirmed=False))
     return incidents
@@ -108,12 +130,12 @@ def crashes(
     incidents = []
     for row in rows:
         last = _new_last_exit(row, baseline)
-        if _ended_since(row, baseline) and _crash_signal(row.signal, row, ledger):
+        if ended_since(row, baseline) and _crash_signal(row.signal, row, ledger):
             incidents.append(Incident(row, f"crashed with {signal_name(row.signal or 0)}"))
         elif last is not None and _crash_signal(last.signal, row, ledger):
-            what = f"crashed with {signal_name(last.signal or 0)} and is {_now(row)}"
+            what = f"crashed with {signal_name(last.signal or 0)} and is {_whereabouts(row)}"
             incidents.append(Incident(row, what))
-        elif gave_up(row) and _ended_since(row, baseline):
+        elif gave_up(row) and ended_since(row, baseline) and not ledger.sent(row, SIGKILL):
             count = row.managed.restart_count if row.managed else 0
             incidents.append(Incident(row, f"gave up after {count} restarts"))
     return incidents
@@ -124,7 +146,9 @@ def restarts(
 ) -> list[Incident]:
     """Find managed processes that were started again, and not through this plugin."""
     return [
-        Incident(row, f"restarted {count} time{'s' if count > 1 else ''} and is {_now(row)}")
+        Incident(
+            row, f"restarted {count} time{'s' if count > 1 else ''} and is {_whereabouts(row)}"
+        )
         for row in rows
         if (count := _restarts_since(row, baseline, ledger)) > 0
     ]
@@ -139,7 +163,7 @@ def failing_health(
             row, f"unhealthy, {row.managed.consecutive_health_failures} checks failed in a row"
         )
         for row in rows
-        if row.managed and row.managed.health_status == "unhealthy"
+        if row.managed and row.managed.health_status == "unhealthy" and not row.ended
     ]
 
 
@@ -147,11 +171,20 @@ def unseen_ends(
     rows: Iterable[ProcessInfo], baseline: ProcessSnapshot | None, ledger: Ledger
 ) -> list[Incident]:
     """Find managed processes that ended more often than can be seen: only the last end is kept."""
-    return [
-        Incident(row, f"restarted {count} times, and only its last end can be seen")
-        for row in rows
-        if (count := _restarts_since(row, baseline, ledger)) > 1
-    ]
+    incidents = []
+    for row in rows:
+        if row.managed is None:
+            continue
+        ends = _restarts_since(row, baseline, ledger)
+        killed_here = ledger.sent(row, SIGKILL)
+        if row.ended and row.managed.status == "stopped" and not killed_here:
+            ends += 1
+        last_is_ours = killed_here or ledger.caused_last_exit(row.managed)
+        unseen = ends if last_is_ours else ends - 1
+        if unseen > 0:
+            what = f"ended {ends} times not by this test, and only its last end can be seen"
+            incidents.append(Incident(row, what))
+    return incidents
 
 
 def gave_up(row: ProcessInfo) -> bool:
@@ -181,31 +214,45 @@ def doubtful(row: ProcessInfo, ledger: Ledger) -> bool:
     return row.signal is None or (row.signal == SIGHUP and not ledger.sent(row, SIGHUP))
 
 
-def _ended_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
+def ended_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
+    """Tell whether a run has ended, and had not at the baseline."""
     before = baseline.find(row.identity) if baseline is not None else None
     return row.ended and (before is None or not before.ended)
 
 
 def _before(row: ProcessInfo, baseline: ProcessSnapshot | None) -> ManagedProcess | None:
-    """Give what the supervisor of a process said at the baseline."""
+    """Give what the supervisor of a process said at the baseline.
+
+    One that had stopped by then is another one's, under the same name, unless the run is the same.
+    """
     if baseline is None or row.managed is None:
         return None
     rows = [old for old in baseline if old.managed and old.managed.id == row.managed.id]
-    return rows[-1].managed if rows else None
+    if not rows or rows[-1].managed is None:
+        return None
+    again = rows[-1].managed.status == "stopped" and not rows[-1].identity.same_run(row.identity)
+    return None if again else rows[-1].managed
 
 
 def _new_last_exit(row: ProcessInfo, baseline: ProcessSnapshot | None) -> LastExit | None:
-    last = row.managed.last_exit if row.managed else None
-    before = _before(row, baseline)
-    return None if before is not None and before.last_exit == last else last
+    if row.managed is None:
+        return None
+    before, last = _before(row, baseline), row.managed.last_exit
+    same = before is not None and (before.last_exit, before.restart_count) == (
+        last,
+        row.managed.restart_count,
+    )
+    return None if same else last
 
 
 def _restarts_since(row: ProcessInfo, baseline: ProcessSnapshot | None, ledger: Ledger) -> int:
+    """Count the restarts since the baseline that were not asked for through this plugin."""
     if row.managed is None:
         return 0
     before = _before(row, baseline)
     earlier = before.restart_count if before else 0
-    return row.managed.restart_count - earlier - ledger.restarts(row.managed)
+    since = baseline.begun if baseline is not None else -math.inf
+    return row.managed.restart_count - earlier - ledger.restarts(row.managed, since)
 
 
 def _suspicion(
@@ -226,7 +273,7 @@ def _crash_signal(signal: int | None, row: ProcessInfo, ledger: Ledger) -> bool:
     return signal in CRASH_SIGNALS and not ledger.sent(row, signal)
 
 
-def _now(row: ProcessInfo) -> str:
+def _whereabouts(row: ProcessInfo) -> str:
     """Say where a managed process is after its last end."""
     if not row.ended:
         return "running again"

@@ -41,15 +41,19 @@ _HINTS: dict[type[SandboxFault], str] = {
 
 def failure_of(
     outcome: Outcome,
+    wanted: str,
     client: SandboxClient,
     timeout: float | None,
     limit: Limit,
     verbosity: int,
 ) -> TLSandboxError:
-    """Make the error for a wait that did not end well; ``timeout`` is what was asked for."""
+    """Make the error for a wait that did not end well.
+
+    ``wanted`` and ``timeout`` are what was asked for.
+    """
     took = seconds(outcome.seconds)
     cut = ""
-    if limit.hard is not None:
+    if limit.hard is not None and not outcome.final:
         cut = f" ({seconds(timeout)} cut by pytest-timeout)" if timeout else " (pytest-timeout)"
     stopped = _stopped(outcome, timeout) + cut
     if outcome.fault is not None:
@@ -76,8 +80,10 @@ def failure_of(
         verbosity=verbosity,
     )
     error = finding.error(text)
-    if isinstance(error, SandboxFault) and outcome.fault is not None:
-        error.label, error.transient = outcome.fault.label, outcome.fault.transient
+    if isinstance(error, SandboxFault):
+        error.label = outcome.fault.label if outcome.fault else finding.headline
+        error.transient = outcome.fault is not None and outcome.fault.transient
+    error.wanted = wanted
     error.snapshot = outcome.timeline.last
     error.timeline = outcome.timeline
     return error

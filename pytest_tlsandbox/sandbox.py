@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from pytest_tlsandbox.arguments import check_codes, check_pick, check_seconds, check_statuses
+from pytest_tlsandbox.arguments import (
+    check_codes,
+    check_pick,
+    check_seconds,
+    check_signal,
+    check_statuses,
+    check_stream,
+)
+from pytest_tlsandbox.arranging import kill_all, start, start_body
 from pytest_tlsandbox.client.processes import TIMEOUT_MARGIN
 from pytest_tlsandbox.conditions.absence import (
     CRASH,
@@ -25,13 +33,11 @@ from pytest_tlsandbox.conditions.process import (
 from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
 from pytest_tlsandbox.errors import (
     InvalidArgument,
-    SandboxFault,
-    SandboxNotFound,
-    SandboxNotRunning,
 )
 from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.failing import failure_of
-from pytest_tlsandbox.selector import Process, Selector, living_of
+from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
 from pytest_tlsandbox.status import SIGKILL
 from pytest_tlsandbox.waiting import Limit, logger, watch
@@ -47,9 +53,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
-
-_LONGEST_FAREWELL = 3.0
-"""Seconds for the look at what a test has left running, and again until its ends are listed."""
 
 
 class Sandbox:
@@ -74,6 +77,7 @@ class Sandbox:
         ledger: Ledger | None = None,
         verbosity: int = 0,
         shared: bool = False,
+        started: list[ProcessInfo] | None = None,
     ) -> None:
         self.baseline = baseline
         self._client = client
@@ -81,13 +85,16 @@ class Sandbox:
         self._ledger = ledger or Ledger()
         self._verbosity = verbosity
         self._shared = shared
-        self._started: list[ProcessInfo] = []
+        self._started = [] if started is None else started
 
     def __repr__(self) -> str:
         return f"<Sandbox {self._client.label}>"
 
     def from_now(self) -> Sandbox:
-        """Give the same sandbox with a baseline of this moment: what was before does not count."""
+        """Give the same sandbox with a baseline of this moment: what was before does not count.
+
+        What is started through either is one test's: it ends with the test.
+        """
         return Sandbox(
             self._client,
             timeout=self._timeout,
@@ -95,6 +102,7 @@ class Sandbox:
             ledger=self._ledger,
             verbosity=self._verbosity,
             shared=self._shared,
+            started=self._started,
         )
 
     def list_processes(self) -> ProcessSnapshot:
@@ -156,7 +164,10 @@ class Sandbox:
     def wait_until(
         self, condition: Callable[[ProcessSnapshot], T], *, timeout: float | None = None
     ) -> T:
-        """Wait until ``condition(snapshot)`` is truthy; gives what it returned."""
+        """Wait until ``condition(snapshot)`` is truthy; gives what it returned.
+
+        What it raises ends the wait at once.
+        """
         if not callable(condition):
             raise InvalidArgument(
                 f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
@@ -169,7 +180,7 @@ class Sandbox:
     def assert_process(
         self, process: Process, *, pick: Pick | None = None, since: Since = "test", **expected: Any
     ) -> ProcessInfo:
-        """Assert that every field is as given, now; gives the process."""
+        """Assert that every field is as given (or one of several), now; gives the process."""
         if not expected:
             raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
         check_fields(expected)
@@ -264,76 +275,61 @@ class Sandbox:
         ``name``, ``restart`` or ``health_check`` make it a managed process, over which a
         supervisor watches (fact sheet 3.1). Never repeated when the first try may have started it.
         """
-        if isinstance(args, str):
-            raise InvalidArgument("args: give a list of texts, not one text")
-        options = {
-            "command": command,
-            "args": list(args),
-            "env": None if env is None else dict(env),
-            "working_dir": working_dir,
-            "user": user,
-            "stdin_mode": stdin_mode,
-            "stdout_mode": stdout_mode,
-            "stderr_mode": stderr_mode,
-            "name": name,
-            "restart": restart,
-            "health_check": health_check,
-        }
-        body = {key: value for key, value in options.items() if value is not None}
-        process = self._client.start(body)
+        body = start_body(
+            command,
+            args,
+            env=env,
+            working_dir=working_dir,
+            user=user,
+            stdin_mode=stdin_mode,
+            stdout_mode=stdout_mode,
+            stderr_mode=stderr_mode,
+            name=name,
+            restart=restart,
+            health_check=health_check,
+        )
+        process = start(self._client, body)
         self._started.append(process)
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:
         """Send a signal, by number, to the process group of a process."""
-        row = self._now(process)
-        self._ledger.signal_sent(row, int(signal))
-        self._client.signal(row, int(signal))
+        number = check_signal(signal)
+        row = self._row_meant(process)
+        self._ledger.signal_sent(row, number)
+        self._client.signal(row, number)
 
     def kill_process(self, process: Process) -> None:
         """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
-        row = self._now(process)
+        row = self._row_meant(process)
         self._ledger.signal_sent(row, SIGKILL)
         self._client.kill(row)
 
     def restart_process(self, process: Process) -> ProcessInfo:
         """Restart a managed process; gives its new run."""
-        row = self._now(process)
+        row = self._row_meant(process)
+        if row.managed is None:
+            raise InvalidArgument(
+                f"restart_process: {named(row)} is not managed; start it with name= or restart="
+            )
         new = self._client.restart(row)
-        self._ledger.restarted(row, new)
+        self._ledger.restarted(row, new, self._client.clock.monotonic())
         return new
 
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Read the lines a process has written so far: "stdout", "stderr", or both ("output")."""
-        row = self._now(process)
-        return self._client.output(row.pid, stream)
+        stream = check_stream(stream)
+        return self._client.output(self._row_meant(process).pid, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
-        """Kill what was started through this object and still runs; gives what could not be.
+        """Kill what was started through this object and still runs; gives what still runs after.
 
         The ``tlsandbox`` fixture calls it when the test ends. It waits, for a moment, until the
         list shows the ends: the next test must not find them alive.
         """
-        started, self._started = self._started, []
-        if not started:
-            return []
-        # By identity: a pid may be another's by now.
-        selectors = [Selector(process) for process in started]
-        try:
-            snapshot = self._client.look(limit=_LONGEST_FAREWELL)
-            living = living_of(selectors, snapshot)
-            for row in living:
-                self._ledger.signal_sent(row, SIGKILL)
-                self._client.kill(row)
-        except SandboxFault as fault:
-            gone = isinstance(fault, (SandboxNotFound, SandboxNotRunning))
-            # Where nothing listens any more, nothing is left to kill either.
-            return [] if gone or fault.label == "refused" else started
-        if living:
-            now = self._client.clock.monotonic()
-            ended = Until(lambda snapshot: not living_of(selectors, snapshot))
-            watch(ended, self._client, Limit(now, now + _LONGEST_FAREWELL))
-        return []
+        started = self._started.copy()
+        self._started.clear()
+        return kill_all(started, self._client, self._ledger) if started else []
 
     # ---------------------------------------------------------------- engine
 
@@ -354,19 +350,25 @@ class Sandbox:
         suspected: bool = False,
     ) -> None:
         baseline = self._since(since)
+        known: Sequence[ProcessInfo] = ()
         if processes:
             scope: Any = [Selector(process, baseline) for process in processes]
-        elif self._shared and not everyone:
-            scope = self._own
         else:
-            scope = iter
-        self._judge(NoIncident(rules, scope, baseline, self._ledger, suspected=suspected))
+            scope = self._own if self._shared and not everyone else iter
+            known = self._started
+        condition = NoIncident(
+            rules, scope, baseline, self._ledger, suspected=suspected, known=known
+        )
+        for incident in self._judge(condition):
+            logger.info(
+                "%s: suspected: %s: %s", self._client.label, named(incident.row), incident.what
+            )
 
     def _own(self, snapshot: ProcessSnapshot) -> list[ProcessInfo]:
         selections = [Selector(process).select(snapshot) for process in self._started]
         return [row for selection in selections for row in selection.matches]
 
-    def _now(self, process: Process) -> ProcessInfo:
+    def _row_meant(self, process: Process) -> ProcessInfo:
         """Give the one process that is meant, at this moment: the living one, else the newest."""
         found: ProcessInfo = self._judge(
             IsListed(Selector(process, self.baseline), self._ledger, None)
@@ -388,4 +390,4 @@ class Sandbox:
         if isinstance(outcome.verdict, Satisfied) and outcome.final:
             logger.info("%s: yes after %d looks", self._client.label, outcome.timeline.looks)
             return outcome.verdict.value
-        raise failure_of(outcome, self._client, timeout, limit, self._verbosity)
+        raise failure_of(outcome, condition.wanted, self._client, timeout, limit, self._verbosity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.errors import InvalidArgument
@@ -91,8 +92,8 @@ class Selector:
     """Finds the process that is meant, look after look; made anew for each wait.
 
     Text, regex, predicate and ``by`` see what was alive at the baseline or began after it. A pid
-    stands for its newest row when it is first seen, and for that run from then on. The name, or
-    an object, of a managed process stands for it over its restarts.
+    or handle (in ``by`` too) stands for its newest row when it is first seen, and for that run
+    from then on. The name, or an object, of a managed process stands for it over its restarts.
 
     Raises:
         InvalidArgument: nothing can be meant by it.
@@ -103,14 +104,16 @@ class Selector:
         self.label = label_of(process)
         self.text = process if isinstance(process, str) else None
         self._baseline = baseline
-        self._name: object = self.text
         self._one_run = False
         self._managed_id: str | None = None
         self._run: Identity | None = None
         self._last_seen: ProcessInfo | None = None
         self._fits: Callable[[ProcessInfo], bool]
         if isinstance(process, str):
-            self._fits = lambda row: process in row.command_line
+            self._fits = lambda row: (
+                process in row.command_line
+                or (row.managed is not None and row.managed.name == process)
+            )
         elif isinstance(process, int):
             self._fits = lambda row: row.pid == process
             self._one_run = True
@@ -119,7 +122,6 @@ class Selector:
         elif isinstance(process, By):
             fields = dict(process.fields)
             self._fits = lambda row: not differences(row, fields)
-            self._name = fields.get("name")
             self._one_run = bool({"pid", "handle"} & fields.keys())
         elif _is_process_info(process):
             managed = getattr(process, "managed", None)
@@ -133,17 +135,22 @@ class Selector:
     def __repr__(self) -> str:
         return f"<Selector {self.label}>"
 
+    @property
+    def pid(self) -> int | None:
+        """The pid of the one run that is meant, where it is one and is known."""
+        return self._run.pid if self._one_run and self._run is not None else None
+
     def select(self, snapshot: ProcessSnapshot) -> Selection:
         """Find what is meant in a snapshot."""
         if self._one_run:
             return self._select_run(snapshot)
-        fitting = [row for row in snapshot if self._fits(row)]
+        fitting = newest_runs(row for row in snapshot if self._fits(row))
         if self._managed_id is not None:
             self._last_seen = fitting[-1] if fitting else self._last_seen
-            return Selection(tuple(fitting[-1:]), gone=not fitting, last_seen=self._last_seen)
-        named = [row for row in snapshot if row.managed and row.managed.name == self._name]
-        if self._name is not None and named:
-            return self._scoped(named[-1:], successors=False)
+            return Selection(tuple(fitting), gone=not fitting, last_seen=self._last_seen)
+        named = [row for row in fitting if row.managed and row.managed.name == self.text]
+        if any(began_or_lived_since(row, self._baseline) for row in named):
+            return self._scoped(named, successors=False)
         return self._scoped(fitting, successors=True)
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
@@ -159,9 +166,11 @@ class Selector:
         return Selection((row,), each_run=True)
 
     def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
-        new = tuple(row for row in rows if began_or_lived_since(row, self._baseline))
-        older = tuple(row for row in rows if row not in new)
-        return Selection(new, older, successors=successors)
+        new: list[ProcessInfo] = []
+        older: list[ProcessInfo] = []
+        for row in rows:
+            (new if began_or_lived_since(row, self._baseline) else older).append(row)
+        return Selection(tuple(new), tuple(older), successors=successors)
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
@@ -170,9 +179,18 @@ def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Tell whether a process was alive at the baseline, or began after it."""
+    """Tell whether a process was alive at the baseline, or about to be, or began after it."""
     before = baseline.find(row.identity) if baseline is not None else None
-    return before is None or not before.ended
+    if before is None or not before.ended:
+        return True
+    return before.managed is not None and before.managed.status != "stopped"
+
+
+def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
+    """Leave out the earlier runs of managed processes, where a sandbox lists them (sheet 3.4)."""
+    rows = list(rows)
+    newest = {row.managed.id: row.identity for row in rows if row.managed}
+    return [row for row in rows if not row.managed or newest[row.managed.id] == row.identity]
 
 
 def label_of(process: Process) -> str:
@@ -197,7 +215,7 @@ def label_of(process: Process) -> str:
     if _is_process_info(process):
         return f"pid {process.pid}"
     if callable(process) and not isinstance(process, type):
-        return f"process where {getattr(process, '__name__', type(process).__name__)}"
+        return f"where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(
         f"process: a value of type {type(process).__name__} means none; give text of its command line, a pid, "
         "a compiled regex, a process that was listed or started, by(...), or a predicate"
@@ -210,7 +228,12 @@ def _is_process_info(process: Any) -> bool:
 
 
 def _identity_of(process: Any) -> Identity:
-    return Identity(getattr(process, "handle", None), process.pid, process.started_at)
+    started_at = process.started_at
+    if not isinstance(started_at, datetime):
+        raise InvalidArgument(f"process: started_at of pid {process.pid} is no datetime")
+    if started_at.tzinfo is None:
+        started_at = started_at.replace(tzinfo=timezone.utc)
+    return Identity(getattr(process, "handle", None), process.pid, started_at)
 
 
 def near_misses(
@@ -230,6 +253,7 @@ def near_misses(
 
 def _likeness(text: str, row: ProcessInfo) -> float:
     words = [word.rpartition("/")[2][:100] for word in (row.command, *row.args[:20])]
+    words.append(row.command_line[:100])
     if row.managed and row.managed.name:
         words.append(row.managed.name)
     return max(difflib.SequenceMatcher(None, text[:100], word).ratio() for word in words)

@@ -55,7 +55,7 @@ class ProcessSnapshot:
         return f"<ProcessSnapshot of {self.sandbox}: {len(self)} processes{odd}>"
 
     def __str__(self) -> str:
-        lines = process_table(self.processes)
+        lines = process_table(self.processes) or ["no processes"]
         return "\n".join([*lines, *(f"unreadable {row}" for row in self.unreadable)])
 
     @cached_property
@@ -71,7 +71,7 @@ class ProcessSnapshot:
         )
 
     def where(self, **fields: object) -> tuple[ProcessInfo, ...]:
-        """Give the processes whose fields have exactly these values.
+        """Give the processes whose fields have exactly these values, or one of several.
 
         Raises:
             InvalidArgument: there is no such field.
@@ -130,10 +130,12 @@ def differences(row: ProcessInfo, wanted: dict[str, object]) -> dict[str, object
     return {
         field: value_of(row, field)
         for field, value in wanted.items()
-        if not (value_of(row, field) == value or _same_items(value_of(row, field), value))
+        if not _as_wanted(value_of(row, field), value)
     }
 
 
-def _same_items(value: object, wanted: object) -> bool:
-    # args=("-m", "http.server") is as good as a list.
-    return isinstance(value, list) and isinstance(wanted, tuple) and tuple(value) == wanted
+def _as_wanted(value: object, wanted: object) -> bool:
+    if not isinstance(wanted, (list, tuple, set, frozenset, range)):
+        return value == wanted
+    # Arguments are compared as a whole, in a list or a tuple; of other fields, one of several.
+    return value == list(wanted) if isinstance(value, list) else value in wanted

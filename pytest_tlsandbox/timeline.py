@@ -45,7 +45,7 @@ class Timeline:
     Attributes:
         looks: how many looks succeeded.
         outages: the streaks of looks that did not.
-        first, last: the first and the last good snapshot.
+        last: the last good snapshot.
 
     """
 
@@ -53,7 +53,6 @@ class Timeline:
         self.start = start
         self.looks = 0
         self.outages: list[Outage] = []
-        self.first: ProcessSnapshot | None = None
         self.last: ProcessSnapshot | None = None
         self._time_in_looks = 0.0
         self._changes: dict[Identity, list[Change]] = {}
@@ -74,7 +73,6 @@ class Timeline:
             self._change(identity, at, NOT_LISTED)
         self._rows = listed
         self.looks += 1
-        self.first = self.first or snapshot
         self.last = snapshot
         self._time_in_looks += snapshot.ended - snapshot.begun
         self._in_outage = False

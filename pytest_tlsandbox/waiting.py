@@ -7,13 +7,18 @@ verdict that must stand for a while, an outage budget for each streak of faults.
 from __future__ import annotations
 
 import logging
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, is_transient, pause_after
+from pytest_tlsandbox.client.retry import (
+    LONGEST_CALL,
+    OUTAGE_BUDGET,
+    is_transient,
+    pause_after,
+    with_jitter,
+)
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
 from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
 from pytest_tlsandbox.timeline import Timeline
@@ -36,6 +41,8 @@ _SPARE = 0.15
 """Seconds left to the test's own time-out after the last look, to tell what was seen."""
 _INSTANT = 1e-6
 """Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
+_LONGEST_WAVERING = 5.0
+"""Seconds after which an assertion, which has no deadline, takes no more changes of its verdict."""
 _LONG_OUTAGE = 1.0
 """Without an answer for so long, what was seen before it is no answer any more."""
 
@@ -79,7 +86,10 @@ def watch(
     limit: Limit,
     baseline: ProcessSnapshot | None = None,
 ) -> Outcome:
-    """Look until the condition's verdict is certain; never raises for what it sees."""
+    """Look until the condition's verdict is certain.
+
+    What is seen is in the outcome, faults too; only what a function of the user's raises is raised.
+    """
     return _Watch(condition, lister, limit, baseline).run()
 
 
@@ -103,6 +113,8 @@ class _Watch:
         self._last_begun = limit.start
         self._faults_in_a_row = 0
         self._last_fault: SandboxFault | None = None
+        self._users_error: BaseException | None = None
+        self._first_good = self._last_good = limit.start
 
     def run(self) -> Outcome:
         fault = None
@@ -118,6 +130,8 @@ class _Watch:
             )(self._look)
         except SandboxFault as error:
             fault = error
+        if self._users_error is not None:
+            raise self._users_error
         outage = self._timeline.outage
         if fault is None and outage is not None:
             lasted = self._now() - self._limit.start - outage.start
@@ -154,13 +168,28 @@ class _Watch:
         self._faults_in_a_row = 0
         self._timeline.add(snapshot)
         logger.debug("look at %s: %d processes", self._lister.label, len(snapshot))
-        self._settle(self._condition.judge(snapshot), snapshot.begun)
+        try:
+            verdict = self._condition.judge(snapshot)
+        except Exception as error:
+            self._users_error = error
+            return True
+        self._settle(verdict, snapshot)
         return self._final
 
-    def _settle(self, verdict: Verdict, begun: float) -> None:
-        """Tell whether a verdict has stood, unchanged, for as long as it must."""
-        if self._verdict is None or _key(verdict) != _key(self._verdict):
+    def _settle(self, verdict: Verdict, snapshot: ProcessSnapshot) -> None:
+        """Tell whether a verdict has stood, unchanged, for as long as it must.
+
+        What is satisfied has to be seen to stay so: a long time without a look begins it anew.
+        """
+        begun = snapshot.begun
+        if self._verdict is None:
+            self._first_good = begun
+        unseen = isinstance(verdict, Satisfied) and begun - self._last_good > max(
+            1.0, verdict.stands_for / 10
+        )
+        if self._verdict is None or _key(verdict) != _key(self._verdict) or unseen:
             self._stands_since = begun
+        self._last_good = snapshot.ended
         self._verdict = verdict
         self._final = (
             not isinstance(verdict, Pending) and begun - self._stands_since >= verdict.stands_for
@@ -184,7 +213,7 @@ class _Watch:
             if outage is not None:
                 pause = min(pause, self._limit.start + outage.start + OUTAGE_BUDGET - now)
         else:
-            share = (now - self._limit.start) * _PAUSE_SHARE * random.uniform(0.9, 1.1)
+            share = with_jitter((now - self._limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
             if isinstance(self._verdict, (Satisfied, Hopeless)):
                 due = self._stands_since + self._verdict.stands_for
@@ -199,7 +228,10 @@ class _Watch:
         if self._limit.at is not None and self._last_begun >= self._limit.at - _INSTANT:
             return True
         outage = self._timeline.outage
-        return outage is not None and outage.end - outage.start >= OUTAGE_BUDGET - _INSTANT
+        if outage is not None:
+            return outage.end - outage.start >= OUTAGE_BUDGET - _INSTANT
+        patience = getattr(self._verdict, "stands_for", 0.0) + _LONGEST_WAVERING
+        return self._limit.at is None and self._last_begun - self._first_good > patience
 
 
 def _key(verdict: Verdict) -> tuple[type[Any], Hashable]:
@@ -215,6 +247,10 @@ def replaced(baseline: ProcessSnapshot, snapshot: ProcessSnapshot) -> bool:
     if not baseline.alive or any(snapshot.find(row.identity) for row in baseline.alive):
         return False
     taken = {row.handle for row in baseline if row.handle is not None}
+    supervised = {row.managed.id for row in baseline if row.managed}
     return any(
-        row.handle in taken and baseline.find(row.identity) is None for row in snapshot.processes
+        row.handle in taken
+        and baseline.find(row.identity) is None
+        and not (row.managed and row.managed.id in supervised)
+        for row in snapshot
     )

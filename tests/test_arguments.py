@@ -37,6 +37,16 @@ CASES = [
     (lambda box: box.assert_process("x", exitcode=0),
      "a process has no field 'exitcode'; did you mean 'exit_code'?"),
     (lambda box: box.wait_until("x"), "condition: a value of type str cannot be called with a snapshot"),
+    (lambda box: box.wait_for_exit("x", exit_code=1.0), "exit_code: 1.0 is no exit code (0 to 255)"),
+    (lambda box: box.wait_for_process("x", status=None),
+     "status: None is none of running, exited, signaled, oom_killed"),
+    (lambda box: box.wait_for_process("x", status="killed"),
+     "status: 'killed' is none of running, exited, signaled, oom_killed"),
+    (lambda box: box.send_signal(41, "TERM"), "signal: 'TERM' is no signal; give 15, or signal.SIGTERM"),
+    (lambda box: box.output(41, "stdrr"),
+     "stream: 'stdrr' is none of stdout, stderr, output; did you mean 'stderr'?"),
+    (lambda box: box.start_process("sleep", [60]), "args: 60 is no text; give '60'"),
+    (lambda box: box.start_process("env", env={"A": 1}), "env: 1 is no text; give '1'"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
 ]  # fmt: skip
 

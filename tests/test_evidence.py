@@ -138,14 +138,92 @@ def test_restarts_are_counted_from_the_baseline():
 def test_a_restart_through_the_plugin_is_no_incident_where_the_sandbox_counts_it():
     before, after = process(7, managed=managed()), process(8, managed=managed(restart_count=1))
     ledger = Ledger()
-    ledger.restarted(before, after)
-    row = raw(8, managed=managed(restart_count=1, last_exit=last(signal=15)))
+    ledger.restarted(before, after, at=5.0)
+    row = raw(8, managed=managed(restart_count=1, last_exit=last(signal=9)))
 
     assert told(evidence.restarts, row, ledger=ledger) == []
+    assert told(evidence.oom_kills, row, ledger=ledger) == []
+    assert told(evidence.unseen_ends, row, ledger=ledger) == []
 
     uncounted = Ledger()
-    uncounted.restarted(before, process(8, managed=managed()))
+    uncounted.restarted(before, process(8, managed=managed()), at=5.0)
     assert told(evidence.restarts, row, ledger=uncounted) != []
+
+
+def test_a_restart_of_an_earlier_test_excuses_none_of_this_one():
+    ledger = Ledger()
+    one = raw(8, managed=managed(restart_count=1))
+    ledger.restarted(
+        process(7, managed=managed()), process(8, managed=managed(restart_count=1)), at=5.0
+    )
+    crashed = raw(9, managed=managed(restart_count=2, last_exit=last(code=1)))
+
+    baseline = snapshot(one, at=10.0)
+    incidents = evidence.restarts(snapshot(crashed, at=11.0), baseline, ledger)
+    assert [item.what for item in incidents] == ["restarted 1 time and is running again"]
+
+
+def test_an_end_hides_behind_a_restart_that_was_asked_for():
+    ledger = Ledger()
+    ledger.restarted(
+        process(8, managed=managed(restart_count=1)),
+        process(9, managed=managed(restart_count=2)),
+        at=5.0,
+    )
+    row = raw(9, managed=managed(restart_count=2, last_exit=last(signal=15)))
+
+    assert told(evidence.unseen_ends, row, ledger=ledger) != []
+
+
+def test_an_end_hides_behind_a_kill():
+    row = raw(8, **signaled(15), managed=managed(status="stopped", restart_count=1))
+    ledger = Ledger()
+    ledger.signal_sent(process(8, managed=managed(restart_count=1)), 9)
+
+    assert told(evidence.unseen_ends, row, ledger=ledger) != []
+    never_restarted = raw(8, **signaled(15), managed=managed(status="stopped"))
+    assert told(evidence.unseen_ends, never_restarted, ledger=ledger) == []
+
+
+def test_a_name_that_is_used_again_begins_anew():
+    old = raw(7, **ended(1), managed=managed("web", status="stopped", restart_count=3))
+    new = raw(
+        9,
+        started_at=T0 + 60_000,
+        managed=managed("web", restart_count=2, last_exit=last(signal=11)),
+    )
+
+    assert told(evidence.restarts, new, before=(old,)) == [
+        ("restarted 2 times and is running again", True)
+    ]
+    assert told(evidence.crashes, new, before=(old,)) != []
+
+
+def test_a_last_exit_that_looks_the_same_is_new_when_there_was_a_restart():
+    oom = {"exit_code": None, "signal": 9, "oom_killed": True}
+    before = raw(7, managed=managed(restart_count=1, last_exit=oom))
+    after = raw(8, managed=managed(restart_count=2, last_exit=oom))
+
+    assert told(evidence.oom_kills, after, before=(before,)) != []
+
+
+def test_a_kill_of_what_had_spent_its_restarts_is_no_crash():
+    row = raw(
+        7,
+        **signaled(15),
+        managed=managed(status="stopped", restart={"policy": "always", "max_restarts": 0}),
+    )
+    ledger = Ledger()
+    ledger.signal_sent(process(7), 9)
+
+    assert told(evidence.crashes, row, ledger=ledger) == []
+
+
+def test_a_signal_to_what_has_ended_excuses_nothing():
+    ledger = Ledger()
+    ledger.signal_sent(process(41, **signaled(9)), 9)
+
+    assert told(evidence.oom_kills, raw(41, **signaled(9)), ledger=ledger) != []
 
 
 def test_only_the_last_of_several_ends_can_be_seen():
@@ -159,6 +237,8 @@ def test_failing_health_is_that_of_now():
     row = raw(managed=managed(health_status="unhealthy", consecutive_health_failures=4))
 
     assert told(evidence.failing_health, row) == [("unhealthy, 4 checks failed in a row", True)]
+    stopped = raw(**signaled(15), managed=managed(status="stopped", health_status="unhealthy"))
+    assert told(evidence.failing_health, stopped) == []
     for word in ("healthy", "starting", "disabled"):
         assert told(evidence.failing_health, raw(managed=managed(health_status=word))) == []
 

@@ -236,7 +236,9 @@ def test_what_a_test_has_left_running_is_ended_and_its_pid_is_not_confused(box):
 def test_a_program_that_cannot_be_started_is_refused(box):
     failure = fail(lambda: box.start_process("/no/such/program"), errors.RequestRefused)
 
-    assert failure.first_line == "local answered 500: Failed to spawn process"
+    assert failure.first_line == (
+        "Cannot start '/no/such/program': local answered 500: Failed to spawn process"
+    )
 
 
 def test_killing_what_has_ended_is_well(box):

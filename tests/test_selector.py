@@ -144,3 +144,48 @@ def test_a_near_miss_is_one_that_is_spelt_like_it_or_had_ended_before():
     assert [(row.pid, why) for row, why in near] == [
         (9, "ended before this test; since=None sees it")
     ]
+
+
+def test_the_dead_name_of_an_earlier_test_does_not_hide_what_is_meant_now():
+    dead = raw(7, **ended(0), managed=managed("web", status="stopped"))
+    new = raw(8, args=("web",), started_at=T0 + 60_000)
+
+    assert pids("web", snapshot(dead, new), snapshot(dead)) == [8]
+
+
+def test_by_means_all_of_its_fields():
+    assert pids(by(name="web", command="other")) == []
+    assert pids(by(name="web", command="gunicorn")) == [43]
+
+
+def test_what_was_backing_off_at_the_baseline_was_about_to_live():
+    row = raw(7, **ended(1), managed=managed("web", status="backing_off"))
+
+    assert pids("web", snapshot(row), snapshot(row)) == [7]
+
+
+def test_earlier_runs_of_a_managed_process_are_not_others():
+    first = raw(7, **ended(1), managed=managed("web", restart_count=1))
+    second = raw(8, started_at=T0 + 9000, managed=managed("web", restart_count=1))
+
+    assert pids("train.py", snapshot(first, second)) == [8]
+
+
+def test_selecting_among_two_thousand_finished_rows_is_quick():
+    import time
+
+    rows = snapshot(*(raw(number, **ended(0)) for number in range(1, 2001)))
+    start = time.perf_counter()
+    selection = Selector("train.py", rows).select(rows)
+
+    assert len(selection.older) == 2000
+    assert time.perf_counter() - start < 0.3
+
+
+def test_a_process_that_is_no_process_of_ours_needs_a_time():
+    class Process:
+        pid, handle, managed, started_at = 41, None, None, 1_710_000_000
+
+    with pytest.raises(InvalidArgument) as caught:
+        Selector(Process())
+    assert str(caught.value) == "process: started_at of pid 41 is no datetime"

@@ -350,3 +350,37 @@ def test_an_interruption_is_not_retried():
     with pytest.raises(KeyboardInterrupt):
         box.wait_for_exit("train.py")
     assert lister.looks == [0.0]
+
+
+def test_a_fault_that_a_condition_of_the_user_raises_is_not_taken_for_the_loops_own():
+    box, lister, _ = box_of({0: [RUNNING]})
+    fault = unreachable("their own")
+
+    def ask(_snapshot):
+        raise fault
+
+    with pytest.raises(errors.SandboxUnreachable) as caught:
+        box.wait_until(ask)
+    assert caught.value is fault
+    assert lister.looks == [0.0]
+
+
+def test_an_outage_is_no_time_in_which_a_process_was_seen_to_be_stable():
+    box, lister, _ = box_of({0: [RUNNING], 0.2: unreachable(), 20: [RUNNING]})
+
+    box.wait_for_process(41, stable_for=2, timeout=60)
+
+    assert lister.looks[-1] >= 22
+
+
+def test_looking_does_not_draw_from_the_tests_own_random_numbers():
+    import random
+
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    box, _, _ = box_of({0: [RUNNING], 5: [FAILED]})
+    with pytest.raises(errors.WrongEnd):
+        box.wait_for_exit(41)
+
+    assert random.random() == expected

@@ -39,6 +39,7 @@ _NEVER_FORWARDED = frozenset(
         "SANDBOX_UPSTREAM_ERROR",
     }
 )
+_LONGEST_REASON = 300
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _OVER = frozenset({"terminated", "failed"})
 _STATE = re.compile(r"\((?:status|state):\s*(\w+)\)", re.IGNORECASE)
@@ -65,6 +66,9 @@ def fault_of(
     code = str(fields.get("code") or "")
     text = str(fields.get("error") or fields.get("message") or "")
     label = f"{status} {code}".strip()
+    if not fields and headers.get("Content-Type", "").startswith("text/plain"):
+        # The words in which a daemon's framework rejects a body (fact sheet 1.6).
+        text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
     if status in (401, 403):
         meaning = "the API key was refused" if status == 401 else "the API key may not do this"

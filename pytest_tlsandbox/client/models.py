@@ -54,7 +54,13 @@ def _read_number(value: object) -> object:
 
 
 def _in_utc(moment: datetime) -> datetime:
-    return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError:
+        message = "a time out of range"
+        raise ValueError(message) from None
 
 
 Timestamp = Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.models import ProcessInfo, parse_list, parse_process
-from pytest_tlsandbox.client.retry import LONGEST_CALL, persist
+from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, persist
 from pytest_tlsandbox.errors import ContractViolation, RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 
@@ -44,14 +44,21 @@ class ProcessLister:
         """What messages call the sandbox."""
         return self._transport.address.label
 
-    def list(self) -> ProcessSnapshot:
-        """List all processes, sorted by their start. Faults that may pass are ridden out for 30 s.
+    def list(self, *, patience: float = OUTAGE_BUDGET) -> ProcessSnapshot:
+        """List all processes, sorted by their start.
+
+        Faults that may pass are ridden out for ``patience`` seconds.
 
         Raises:
             SandboxFault: one of its subclasses, when there is no good answer.
 
         """
-        return persist(lambda limit: self.look(limit=limit), self.clock, until=self._until())
+        return persist(
+            lambda limit: self.look(limit=limit),
+            self.clock,
+            patience=patience,
+            until=self._until(),
+        )
 
     def look(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
         """List all processes in one try of at most ``limit`` seconds.
@@ -111,7 +118,7 @@ class SandboxClient(ProcessLister):
             self._ask("DELETE", f"/processes/{_path(process)}")
         except RequestRefused as refusal:
             # Ended: 500 without a code; reaped: 404 NOT_FOUND (fact sheet 2.5, section 4).
-            if not refusal.label.startswith(("500", "404")):
+            if "not running" not in str(refusal) and not refusal.label.startswith("404"):
                 raise
 
     def restart(self, process: ProcessInfo) -> ProcessInfo:

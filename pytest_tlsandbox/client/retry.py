@@ -20,6 +20,8 @@ OUTAGE_BUDGET = 30.0
 LONGEST_CALL = 5.0
 """Seconds after which a call that has not been answered is given up, and may be made again."""
 
+_jitter = random.Random()  # its own: a seeded test must not change with the number of looks
+
 _SHORTEST_CALL = 0.1
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
@@ -37,17 +39,23 @@ def pause_after(error: BaseException | None, tries: int) -> float:
     if isinstance(error, SandboxFault) and error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
     doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
-    return min(_LONGEST_PAUSE, doubled) * random.uniform(0.9, 1.1)
+    return with_jitter(min(_LONGEST_PAUSE, doubled))
+
+
+def with_jitter(pause: float) -> float:
+    """Vary a pause by a tenth, so that many who wait do not ask in step."""
+    return pause * _jitter.uniform(0.9, 1.1)
 
 
 def persist(
     call: Callable[[float], T],
     clock: Clock,
     *,
+    patience: float = OUTAGE_BUDGET,
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Make a call until it succeeds, a fault is final, or the outage budget is spent.
+    """Make a call until it succeeds, a fault is final, or ``patience`` (seconds) is at its end.
 
     ``call`` is given the seconds it may take. ``until``: a moment on the clock at which to give up
     before that. ``only_undelivered``: repeat only what certainly did not reach the sandbox, since
@@ -57,7 +65,7 @@ def persist(
         SandboxFault: the last one.
 
     """
-    end = clock.monotonic() + OUTAGE_BUDGET
+    end = clock.monotonic() + patience
     if until is not None:
         end = min(end, until)
 

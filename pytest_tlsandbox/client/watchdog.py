@@ -71,6 +71,8 @@ class Watchdog:
         with self._changed:
             self._closed = True
             self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
 
     def _watch(self) -> None:
         with self._changed:

@@ -25,15 +25,19 @@ from pytest_tlsandbox.errors import (
     ProcessUnhealthy,
     TLSandboxError,
 )
+from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Finding, Listed
 from pytest_tlsandbox.messages.table import list_names
 from pytest_tlsandbox.messages.words import count, named
+from pytest_tlsandbox.selector import newest_runs
+from pytest_tlsandbox.status import SIGKILL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.evidence import Incident, Ledger
+    from pytest_tlsandbox.identity import Identity
     from pytest_tlsandbox.selector import Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
@@ -44,6 +48,7 @@ class NotRunning:
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
         self._baseline = baseline
+        self.wanted = f"nothing alive that is meant by {selector.label}"
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Judge one look."""
@@ -62,9 +67,9 @@ class NotRunning:
                     hint="wait_for_exit(process, exit_code=None), if it only needs more time",
                 ),
                 stands_for=SETTLING_TIME,
-                key=len(living),
             )
-        return unreadable_rows(snapshot, self._baseline) or Satisfied(None)
+        pids = None if self._selector.pid is None else {self._selector.pid}
+        return unreadable_rows(snapshot, self._baseline, pids) or Satisfied(None)
 
 
 @dataclass(frozen=True)
@@ -111,51 +116,100 @@ UNHEALTHY = Rule(
 
 
 class NoIncident:
-    """None of these happened since the baseline: to some processes, or to any."""
+    """None of these happened since the baseline: to some processes, or to any in a scope."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
-        selectors: Sequence[Selector] | Callable[[ProcessSnapshot], Iterable[ProcessInfo]],
+        scope: Sequence[Selector] | Callable[[ProcessSnapshot], Iterable[ProcessInfo]],
         baseline: ProcessSnapshot | None,
         ledger: Ledger,
         *,
         suspected: bool = False,
+        known: Sequence[ProcessInfo] = (),
     ) -> None:
+        """``known``: processes that must be listed, or their ends cannot be known."""
+        self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in rules)
         self._rules = rules
-        self._selectors = selectors
+        self._scope = scope
         self._baseline = baseline
         self._ledger = ledger
         self._suspected = suspected
+        self._known = known
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
-        """Judge one look."""
-        rows: list[ProcessInfo] = []
-        if callable(self._selectors):
-            rows = list(self._selectors(snapshot))
-        else:
-            for selector in self._selectors:
-                selection = selector.select(snapshot)
-                if not selection.matches:
-                    finding = not_found(selector, snapshot, selection)
-                    return Hopeless(finding, CORRECTION_TIME if selection.gone else 0.0)
-                rows += [row for row in selection.matches if row not in rows]
+        """Give the verdict on a snapshot; what is satisfied gives the mere suspicions."""
+        rows, pids, missing = self._rows(snapshot)
+        if missing is not None:
+            return missing
+        doubts = [
+            row
+            for row in rows
+            if doubtful(row, self._ledger) and evidence.ended_since(row, self._baseline)
+        ]
         told: list[Incident] = []
         for rule in self._rules:
             incidents = rule.find(rows, self._baseline, self._ledger)
             counted = [item for item in incidents if item.confirmed or self._suspected]
             if counted:
-                return Hopeless(self._incident_finding(rule, counted, incidents, snapshot))
+                finding = self._incident_finding(rule, counted, incidents, snapshot)
+                certain = any(item.confirmed or item.row not in doubts for item in counted)
+                return Hopeless(finding, 0.0 if certain else CORRECTION_TIME)
             told += incidents
         if any(rule.one_end_shown for rule in self._rules):
             unseen = evidence.unseen_ends(rows, self._baseline, self._ledger)
             if unseen:
                 return Hopeless(_unseen_finding(unseen))
-        spoilt = unreadable_rows(snapshot, self._baseline)
+        spoilt = unreadable_rows(snapshot, self._baseline, pids) or self._vanished(snapshot)
         if spoilt:
             return spoilt
         alive = any(not row.ended for row in rows)
-        return Satisfied(told, stands_for=SETTLING_TIME if alive else 0.0)
+        return Satisfied(told, CORRECTION_TIME if doubts else SETTLING_TIME if alive else 0.0)
+
+    def _rows(
+        self, snapshot: ProcessSnapshot
+    ) -> tuple[list[ProcessInfo], set[int | None] | None, Hopeless | None]:
+        """Give the rows in question, the pids if only those matter, and what is not there."""
+        if callable(self._scope):
+            return newest_runs(self._scope(snapshot)), None, None
+        rows: dict[Identity, ProcessInfo] = {}
+        for selector in self._scope:
+            selection = selector.select(snapshot)
+            if not selection.matches:
+                finding = not_found(selector, snapshot, selection)
+                return [], None, Hopeless(finding, CORRECTION_TIME if selection.gone else 0.0)
+            rows.update((row.identity, row) for row in selection.matches)
+        pids = {selector.pid for selector in self._scope}
+        return list(rows.values()), None if None in pids else pids, None
+
+    def _vanished(self, snapshot: ProcessSnapshot) -> Hopeless | None:
+        """Refuse to say "nothing happened" to a process whose end was never listed."""
+        lost = [
+            row
+            for row in self._known
+            if not self._ledger.sent(row, SIGKILL)
+            and snapshot.find(row.identity) is None
+            and not any(
+                new.managed and row.managed and new.managed.id == row.managed.id for new in snapshot
+            )
+        ]
+        baseline = self._baseline if callable(self._scope) else None
+        # One row may be removed by whoever killed it; all of them go with the daemon.
+        if baseline is not None and not any(snapshot.find(row.identity) for row in baseline):
+            lost += [row for row in baseline.alive if not self._ledger.sent(row, SIGKILL)]
+        if not lost:
+            return None
+        return Hopeless(
+            Finding(
+                NotObserved,
+                f"Not observed: the end of {list_names(lost, 1)}",
+                because="it lived, and is no longer listed",
+                listed=tuple(Listed(row) for row in lost),
+                listed_as="last seen",
+                hint="was the sandbox or its daemon restarted, or the process removed by a kill?",
+            ),
+            stands_for=CORRECTION_TIME,
+        )
 
     def _incident_finding(
         self,
@@ -168,7 +222,8 @@ class NoIncident:
         verdict = rule.verdict if first.confirmed else f"Suspected {rule.verdict}"
         more = f" and {len(counted) - 1} more" if len(counted) > 1 else ""
         before = rule.find(self._baseline or (), None, self._ledger)
-        earlier = [item.row for item in before if item.confirmed]
+        now = {item.row.identity for item in counted}
+        earlier = [item.row for item in before if item.confirmed and item.row.identity not in now]
         remarks = []
         if earlier:
             remarks.append(("earlier", f"{list_names(earlier)}: before this test, not counted"))

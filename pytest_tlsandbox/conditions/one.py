@@ -15,6 +15,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     Verdict,
     not_found,
     still,
+    unreadable_rows,
 )
 from pytest_tlsandbox.errors import (
     AmbiguousProcess,
@@ -26,7 +27,7 @@ from pytest_tlsandbox.errors import (
 )
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding, Listed
-from pytest_tlsandbox.messages.words import count, named, seconds
+from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
 from pytest_tlsandbox.status import describe_state, signal_name
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class OneProcess:
 
     wanted: str
     wants_an_end: bool
+    waits = True
+    """A process may be yet to come."""
+    pick_hint = ', or pick="newest"'
 
     def __init__(self, selector: Selector, ledger: Ledger, pick: Pick | None) -> None:
         self._selector = selector
@@ -61,14 +65,14 @@ class OneProcess:
                 return self._ambiguous(fitting)
             return self.satisfied(self._choose(fitting))
         if selection.gone:
-            return self._gone(selection.last_seen)
+            return self._unreadable(snapshot) or self._gone(selection.last_seen)
         if not selection.matches:
             return self._missing(snapshot, selection)
         if selection.living:
             if len(selection.living) > 1 and self._pick is None:
                 return self._ambiguous(selection.living)
             row = self._choose(selection.living)
-            return self.waiting(row, selection)
+            return self.waiting(row)
         return self._ended(self._choose(selection.matches, "newest"), selection)
 
     def fits(self, row: ProcessInfo) -> bool:
@@ -84,7 +88,7 @@ class OneProcess:
         stands_for = CORRECTION_TIME if self._open_to_doubt(row) else 0.0
         return Satisfied(row, stands_for, key=row.identity)
 
-    def waiting(self, row: ProcessInfo, _selection: Selection) -> Verdict:
+    def waiting(self, row: ProcessInfo) -> Verdict:
         """Give the verdict for a living process that does not fit."""
         return Pending(
             Finding(
@@ -107,13 +111,17 @@ class OneProcess:
             Finding(
                 AmbiguousProcess,
                 f"{len(rows)} processes are meant by {self._selector.label}",
-                because="one must be",
+                because="exactly one is needed, and these match",
                 listed=tuple(Listed(row) for row in rows),
-                listed_as="these",
-                hint='a longer text, a pid, by(...), or pick="newest"',
-            ),
-            key=len(rows),
+                hint="a longer text, a pid, by(...)" + self.pick_hint,
+            )
         )
+
+    def _unreadable(self, snapshot: ProcessSnapshot) -> Hopeless | None:
+        """Tell a row that cannot be read from one that is gone."""
+        if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
+            return None
+        return unreadable_rows(snapshot, None, {self._selector.pid})
 
     def _gone(self, row: ProcessInfo | None) -> Hopeless:
         name = self._selector.label if row is None else named(row)
@@ -129,7 +137,8 @@ class OneProcess:
         )
 
     def _missing(self, snapshot: ProcessSnapshot, selection: Selection) -> Verdict:
-        return Pending(not_found(self._selector, snapshot, selection))
+        finding = not_found(self._selector, snapshot, selection)
+        return Pending(finding) if self.waits else Hopeless(finding)
 
     def _ended(self, row: ProcessInfo, selection: Selection) -> Verdict:
         doubt = self._open_to_doubt(row)
@@ -140,7 +149,7 @@ class OneProcess:
                 finding, because=f"it has ended, and nothing followed within {SUCCESSOR_TIME:g} s"
             )
         if selection.older:
-            before = ("before", f"{count(len(selection.older), 'more')} ended before this test")
+            before = ("before", f"{count(len(selection.older), 'other')} ended before this test")
             finding = replace(finding, remarks=(*finding.remarks, before))
         return Hopeless(finding, stands_for, key=row.identity)
 
@@ -152,7 +161,7 @@ class OneProcess:
             process=row,
             fields=self.fields(row),
         )
-        if row.state == "oom_killed":
+        if row.oom_killed or row.state == "oom_killed":
             return replace(
                 finding,
                 error=ProcessOOMKilled,
@@ -175,7 +184,7 @@ class OneProcess:
     def _end_headline(self, row: ProcessInfo) -> str:
         state = describe_state(row)
         if self.wants_an_end or row.lifetime is None:
-            return f"{state[0].upper()}{state[1:]}: {named(row)}, wanted {self.wanted}"
+            return f"{capitalized(state)}: {named(row)}, wanted {self.wanted}"
         ran = f"ran {seconds(row.lifetime.total_seconds())} and {state}"
         return f"Ended already: {named(row)} {ran}, wanted {self.wanted}"
 

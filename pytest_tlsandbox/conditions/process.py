@@ -12,12 +12,12 @@ from pytest_tlsandbox.conditions.verdicts import (
     Pending,
     Satisfied,
     Verdict,
-    not_found,
 )
 from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding
-from pytest_tlsandbox.messages.words import named, seconds, shown
+from pytest_tlsandbox.messages.words import capitalized, named, seconds, shown
+from pytest_tlsandbox.selector import Selector
 from pytest_tlsandbox.snapshot import differences, value_of
 from pytest_tlsandbox.status import describe_state, signal_name
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.evidence import Ledger
-    from pytest_tlsandbox.selector import Selection, Selector
+    from pytest_tlsandbox.selector import Selection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
@@ -84,7 +84,7 @@ class HasStatus(OneProcess):
             ),
         )
 
-    def waiting(self, row: ProcessInfo, selection: Selection) -> Verdict:
+    def waiting(self, row: ProcessInfo) -> Verdict:
         if self._healthy and row.state in self._statuses:
             if _health(row) in ("disabled", "not managed"):
                 return Hopeless(
@@ -105,7 +105,7 @@ class HasStatus(OneProcess):
                     fields=self.fields(row),
                 )
             )
-        return super().waiting(row, selection)
+        return super().waiting(row)
 
 
 class HasExited(OneProcess):
@@ -123,7 +123,7 @@ class HasExited(OneProcess):
         super().__init__(selector, ledger, pick)
         self._codes = codes
         self._code_text = "any" if codes is None else " or ".join(map(str, codes))
-        self.wanted = f"{'any exit code' if codes is None else f'exit code {self._code_text}'}"
+        self.wanted = "any exit code" if codes is None else f"exit code {self._code_text}"
 
     def fits(self, row: ProcessInfo) -> bool:
         if row.state != "exited" or doubtful(row, self._ledger):
@@ -137,12 +137,15 @@ class HasExited(OneProcess):
             Field("exit code", self._code_text, code, not self.fits(row)),
         ]
         if row.signal is not None:
-            fields.append(Field("signal", "", signal_name(row.signal), wrong=False))
+            ours = ", sent by this test" if self._ledger.sent(row, row.signal) else ""
+            fields.append(Field("signal", "", signal_name(row.signal) + ours, wrong=False))
         return tuple(fields)
 
 
 class HasFields(OneProcess):
     """Every field is as given, now."""
+
+    waits = False
 
     def __init__(
         self,
@@ -154,7 +157,8 @@ class HasFields(OneProcess):
         super().__init__(selector, ledger, pick)
         self._expected = expected
         self.wanted = ", ".join(f"{name} {shown(value)}" for name, value in expected.items())
-        self.wants_an_end = bool({"exit_code", "signal", "status"} & expected.keys())
+        asks_for_an_end = expected.get("status", "running") != "running"
+        self.wants_an_end = asks_for_an_end or bool({"exit_code", "signal"} & expected.keys())
 
     def fits(self, row: ProcessInfo) -> bool:
         return not differences(row, self._expected)
@@ -166,16 +170,13 @@ class HasFields(OneProcess):
             for name, value in self._expected.items()
         )
 
-    def waiting(self, row: ProcessInfo, _selection: Selection) -> Verdict:
+    def waiting(self, row: ProcessInfo) -> Verdict:
         return self._mismatch(row)
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         if self._open_to_doubt(row):
             return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
         return self._mismatch(row)
-
-    def _missing(self, snapshot: ProcessSnapshot, selection: Selection) -> Verdict:
-        return Hopeless(not_found(self._selector, snapshot, selection))
 
     def _mismatch(self, row: ProcessInfo) -> Hopeless:
         wrong = differences(row, self._expected)
@@ -185,7 +186,9 @@ class HasFields(OneProcess):
                 f"{named(row)} differs in {', '.join(wrong)}",
                 process=row,
                 fields=self.fields(row),
-                hint="wait_for_process or wait_for_exit, if it only needs more time",
+                hint=""
+                if row.ended
+                else "wait_for_process or wait_for_exit, if it only needs more time",
             )
         )
 
@@ -195,6 +198,8 @@ class IsListed(OneProcess):
 
     wanted = "a process"
     wants_an_end = False
+    waits = False
+    pick_hint = ""
 
     def fits(self, row: ProcessInfo) -> bool:
         return not row.ended
@@ -205,15 +210,14 @@ class IsListed(OneProcess):
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         return Satisfied(row)
 
-    def _missing(self, snapshot: ProcessSnapshot, selection: Selection) -> Verdict:
-        return Hopeless(not_found(self._selector, snapshot, selection))
-
-    def waiting(self, row: ProcessInfo, _selection: Selection) -> Verdict:
+    def waiting(self, row: ProcessInfo) -> Verdict:
         return Satisfied(row)
 
 
 class Stays(OneProcess):
     """The same run has that status, look after look, for some seconds; stops at the first breach."""
+
+    waits = False
 
     def __init__(
         self,
@@ -253,15 +257,18 @@ class Stays(OneProcess):
         return (Field("status", " or ".join(self._statuses), describe_state(row), wrong),)
 
     def satisfied(self, row: ProcessInfo) -> Verdict:
-        self._run = run_of(row)
+        if self._run is None:
+            # From here on it is this one, whatever else the selector would fit.
+            self._run = run_of(row)
+            self._selector = Selector(row)
         return Satisfied(row, self._duration, key=self._run)
 
-    def waiting(self, row: ProcessInfo, _selection: Selection) -> Verdict:
+    def waiting(self, row: ProcessInfo) -> Verdict:
         restarted = row.state in self._statuses
         return Hopeless(
             Finding(
                 ProcessMismatch,
-                f"{'Restarted' if restarted else describe_state(row).capitalize()}: {named(row)}, "
+                f"{'Restarted' if restarted else capitalized(describe_state(row))}: {named(row)}, "
                 f"wanted {self.wanted}",
                 process=row,
                 fields=self.fields(row),
@@ -270,9 +277,6 @@ class Stays(OneProcess):
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         return Hopeless(self._end_finding(row, doubt=False))
-
-    def _missing(self, snapshot: ProcessSnapshot, selection: Selection) -> Verdict:
-        return Hopeless(not_found(self._selector, snapshot, selection))
 
 
 def run_of(row: ProcessInfo) -> tuple[Hashable, int]:

@@ -12,7 +12,7 @@ from pytest_tlsandbox.selector import near_misses
 from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Container, Hashable
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.selector import Selection, Selector
@@ -58,12 +58,17 @@ Verdict: TypeAlias = Satisfied | Pending | Hopeless
 class Condition(Protocol):
     """Judges one look."""
 
+    wanted: str
+    """What is asked for, in words."""
+
     def judge(self, snapshot: ProcessSnapshot, /) -> Verdict:
         """Give the verdict on a snapshot."""
 
 
 class Listing:
     """Anything that was listed will do."""
+
+    wanted = "a list of processes"
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Give the verdict on a snapshot."""
@@ -76,6 +81,7 @@ class Until:
     def __init__(self, function: Callable[[ProcessSnapshot], Any]) -> None:
         self._function = function
         self._name = getattr(function, "__name__", type(function).__name__)
+        self.wanted = f"{self._name} to be true"
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Give the verdict on a snapshot. What the function raises is the user's own, and ends the wait."""
@@ -87,7 +93,7 @@ class Until:
                 WaitTimedOut,
                 f"Never true: {self._name}",
                 remarks=(("last", f"it gave {value!r}"),),
-                listed=tuple(Listed(row) for row in snapshot),
+                listed=tuple(Listed(row) for row in living_first(snapshot)),
                 listed_as=f"of {count(len(snapshot), 'process')}",
             )
         )
@@ -109,17 +115,36 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         f"No process {selector.label} in {snapshot.sandbox}",
         because=f"{others} listed" if len(snapshot) else "none is listed",
         listed=tuple(Listed(row, why) for row, why in near)
-        or tuple(Listed(row) for row in snapshot.processes[::-1]),
-        listed_as="nearest" if near else "listed, newest first",
+        or tuple(Listed(row) for row in living_first(snapshot)),
+        listed_as="nearest" if near else "these",
         remarks=unreadable,
-        hint="a text is looked for in command and arguments, joined by one space",
+        hint="a text is looked for in command and arguments, joined by one space"
+        if selector.text is not None
+        else "",
     )
 
 
-def unreadable_rows(snapshot: ProcessSnapshot, baseline: ProcessSnapshot | None) -> Hopeless | None:
-    """Refuse to say "nothing happened" over rows that cannot be read, but for those from before."""
+def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
+    """Order processes for one who looks for his own: the living first, the newest first."""
+    newest_first = snapshot.processes[::-1]
+    return sorted(newest_first, key=lambda row: row.ended)
+
+
+def unreadable_rows(
+    snapshot: ProcessSnapshot,
+    baseline: ProcessSnapshot | None,
+    pids: Container[int | None] | None = None,
+) -> Hopeless | None:
+    """Refuse to say "nothing happened" over rows that cannot be read, but for those from before.
+
+    ``pids``: only a row with one of these, or with a pid that cannot be read, is of interest.
+    """
     known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
-    rows = [row for row in snapshot.unreadable if row.fingerprint not in known]
+    rows = [
+        row
+        for row in snapshot.unreadable
+        if row.fingerprint not in known and (pids is None or row.pid is None or row.pid in pids)
+    ]
     if not rows:
         return None
     return Hopeless(
@@ -130,5 +155,4 @@ def unreadable_rows(snapshot: ProcessSnapshot, baseline: ProcessSnapshot | None)
             remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
         ),
         stands_for=CORRECTION_TIME,
-        key=len(rows),
     )

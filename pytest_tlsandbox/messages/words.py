@@ -23,6 +23,11 @@ def seconds(value: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} s"
 
 
+def capitalized(text: str) -> str:
+    """Begin with a capital, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def count(number: int, noun: str) -> str:
     """Give "1 look", "3 looks"."""
     plural = noun + ("es" if noun.endswith("s") else "s")
@@ -50,6 +55,8 @@ def shown(value: object) -> str:
     """Give the value of a field as it may be shown."""
     if value is None:
         return "none"
+    if isinstance(value, (set, frozenset, range)):
+        return " or ".join(map(str, value))
     if isinstance(value, (list, tuple)):
         return str(mask_args([str(item) for item in value]))
     return mask_text(str(value))
@@ -59,15 +66,16 @@ def short_name(row: ProcessInfo) -> str:
     """Call a process by its managed name, the script it runs, or its program."""
     if row.managed and row.managed.name:
         return cut(row.managed.name, _LONGEST_NAME)
-    program = row.command.rpartition("/")[2]
-    if program.rstrip("0123456789.") in _INTERPRETERS and row.args:
-        first, *rest = row.args
+    command, args = mask_text(row.command), mask_args(row.args)
+    program = command.rpartition("/")[2] or command
+    if program.rstrip("0123456789.") in _INTERPRETERS and args:
+        first, *rest = args
         if first == "-m" and rest:
-            return cut(mask_text(rest[0]), _LONGEST_NAME)
+            return cut(rest[0], _LONGEST_NAME)
         if not first.startswith("-"):
-            return cut(mask_text(first.rpartition("/")[2]), _LONGEST_NAME)
+            return cut(first.rpartition("/")[2], _LONGEST_NAME)
         return cut(f"{program} {first}", _LONGEST_NAME)
-    return cut(mask_text(program or row.command), _LONGEST_NAME)
+    return cut(program, _LONGEST_NAME)
 
 
 def named(row: ProcessInfo) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from pytest_tlsandbox import errors
@@ -151,3 +153,123 @@ def test_rows_that_were_odd_before_the_test_do_not_spoil_a_negative_assertion():
         "NotObserved",
         "Not observed: 1 row of my-sandbox cannot be read",
     )
+
+
+def test_a_row_that_cannot_be_read_any_more_is_not_gone():
+    unreadable = {**raw(1), "args": 5}
+
+    for meant in (1, box_of(raw(1)).list_processes().processes[0]):
+        box = box_of(raw(1), t1=[unreadable])
+        assert verdict(lambda box=box, meant=meant: box.wait_for_exit(meant)) == (
+            "NotObserved",
+            "Not observed: 1 row of my-sandbox cannot be read",
+        )
+
+
+def test_a_row_that_cannot_be_read_spoils_nothing_that_is_said_of_another_run():
+    box = box_of(raw(41), {**raw(42), "args": 5})
+
+    box.assert_no_oom(41)
+    assert verdict(lambda: box.assert_no_oom())[0] == "NotObserved"
+    assert verdict(lambda: box.assert_not_running("nothing"))[0] == "NotObserved"
+
+
+def test_an_exit_in_which_a_child_was_oom_killed_is_told_as_that():
+    row = raw(1, command="sh", args=("-c", "train"), **ended(137, oom_killed=True))
+
+    assert verdict(lambda: box_of(row).wait_for_exit(1)) == (
+        "ProcessOOMKilled",
+        "OOM-killed: sh -c (pid 1), wanted exit code 0",
+    )
+    assert box_of(row).wait_for_exit(1, exit_code=137).pid == 1
+
+
+def test_a_doubtful_end_is_looked_at_again_before_it_is_called_harmless():
+    oom = signaled(9, status="oom_killed", oom_killed=True)
+    box = box_of(raw(1, **ended(None)), **{"t0.5": [raw(1, **oom)]})
+    assert verdict(lambda: box.assert_no_oom(1))[0] == "ProcessOOMKilled"
+
+    box = box_of(raw(1, **signaled(1)), **{"t0.5": [raw(1, **signaled(11))]})
+    assert verdict(lambda: box.assert_no_crash())[0] == "ProcessCrashed"
+
+
+def test_a_doubtful_end_is_looked_at_again_before_it_is_called_suspicious():
+    box = box_of(raw(1, **ended(-1)), **{"t0.5": [raw(1, **ended(0))]})
+
+    box.assert_no_oom(suspected=True)
+
+
+def test_what_lived_and_is_listed_no_more_may_have_been_killed():
+    box = box_of(raw(41), t1=[]).from_now()
+    box._client.clock.sleep(1)
+
+    assert verdict(lambda: box.assert_no_oom()) == (
+        "NotObserved",
+        "Not observed: the end of train.py (pid 41)",
+    )
+
+
+def test_one_row_that_someone_removed_is_no_alarm():
+    box = box_of(raw(41), raw(42), t1=[raw(42)]).from_now()
+    box._client.clock.sleep(1)
+
+    box.assert_no_oom()
+
+
+def test_an_assertion_does_not_waver_for_ever():
+    script = {number / 10: [raw(1), raw(2)][: 1 + number % 2] for number in range(3000)}
+    flapping = {number / 10: [raw(1), {"pid": 5}][: 1 + number % 2] for number in range(3000)}
+    for rows, ask in (
+        (script, lambda box: box.assert_not_running("train.py")),
+        (flapping, lambda box: box.assert_no_oom()),
+    ):
+        clock = FakeClock()
+        box = Sandbox(ScriptedLister(clock, rows))
+        with contextlib.suppress(errors.TLSandboxError):
+            ask(box)
+        assert clock.now - 1000 < 8
+
+
+def test_several_values_of_a_field_are_one_of_several():
+    box = box_of(raw(1, **ended(1)))
+
+    assert box.assert_process(1, status=["running", "exited"], exit_code=(0, 1)).pid == 1
+    assert verdict(lambda: box.assert_process(1, exit_code=[0, 2]))[0] == "ProcessMismatch"
+
+
+def test_a_status_of_running_is_not_open_to_doubt():
+    box = box_of(raw(1, **ended(-1)))
+
+    assert verdict(lambda: box.assert_process(1, status="running"))[0] == "ProcessMismatch"
+
+
+def test_what_stays_is_judged_alone_once_it_was_found():
+    rows = [raw(1), raw(2, command="other", args=("train.py",), **ended(0))]
+    later = [raw(1, **ended(1)), raw(3, started_at=T0 + 5000), raw(4, started_at=T0 + 5000)]
+    box = box_of(*rows, t1=later)
+
+    error, first_line = verdict(lambda: box.assert_stays("train.py", seconds=5))
+    assert (error, first_line.partition(",")[0]) == (
+        "WrongEnd",
+        "Ended already: train.py (pid 1) ran 9 s and exited 1",
+    )
+
+
+def test_an_error_says_what_was_wanted():
+    with pytest.raises(errors.WaitTimedOut) as caught:
+        box_of(raw(1)).wait_for_exit(1, exit_code=(0, 3), timeout=0)
+
+    assert caught.value.wanted == "exit code 0 or 3"
+
+
+def test_a_signal_of_this_tests_own_is_named_as_that():
+    class Killing(ScriptedLister):
+        def kill(self, row):
+            pass
+
+    box = Sandbox(Killing(FakeClock(), {0: [raw(1)], 1: [raw(1, **signaled(9))]}))
+    box.kill_process(1)
+
+    with pytest.raises(errors.WrongEnd) as caught:
+        box.wait_for_exit(1)
+    assert "signal             9 (SIGKILL), sent by this test" in str(caught.value)

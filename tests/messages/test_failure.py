@@ -28,7 +28,7 @@ def text(indented: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_jitter(monkeypatch):
-    monkeypatch.setattr("random.uniform", lambda low, high: (low + high) / 2)
+    monkeypatch.setattr("pytest_tlsandbox.client.retry.with_jitter", lambda pause: pause)
 
 
 def test_an_oom_kill_instead_of_an_exit():

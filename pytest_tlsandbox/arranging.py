@@ -1,0 +1,89 @@
+"""Starting what a test needs, and ending what it has left."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.arguments import check_texts
+from pytest_tlsandbox.conditions.verdicts import Until
+from pytest_tlsandbox.errors import (
+    InvalidArgument,
+    RequestRefused,
+    SandboxFault,
+    SandboxNotFound,
+    SandboxNotRunning,
+)
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.selector import Selector, living_of
+from pytest_tlsandbox.status import SIGKILL
+from pytest_tlsandbox.waiting import Limit, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.processes import SandboxClient
+    from pytest_tlsandbox.evidence import Ledger
+
+_LONGEST_FAREWELL = 3.0
+"""Seconds for the look at what a test has left running, and again until its ends are listed."""
+
+
+def start_body(
+    command: str, args: Sequence[str], *, env: Mapping[str, str] | None, **options: object
+) -> dict[str, Any]:
+    """Make the body of a start request, of what was given only.
+
+    Raises:
+        InvalidArgument: what must be text is none.
+
+    """
+    if isinstance(args, str):
+        raise InvalidArgument("args: give a list of texts, not one text")
+    check_texts("command", [command])
+    check_texts("args", args)
+    check_texts("env", [*(env or {}), *(env or {}).values()])
+    given = {"env": None if env is None else dict(env), **options}
+    return {
+        "command": command,
+        "args": list(args),
+        **{key: value for key, value in given.items() if value is not None},
+    }
+
+
+def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
+    """Start a process; a refusal names the program."""
+    try:
+        return client.start(body)
+    except RequestRefused as refusal:
+        program = mask_text(body["command"])
+        hint = "; arguments go in args=[...]" if " " in program and not body["args"] else ""
+        raise RequestRefused(
+            f"Cannot start {program!r}: {refusal}{hint}", label=refusal.label
+        ) from None
+
+
+def kill_all(
+    started: Sequence[ProcessInfo], client: SandboxClient, ledger: Ledger
+) -> list[ProcessInfo]:
+    """Kill what still runs, wait until the list shows the ends; give what still runs after."""
+    # By identity: a pid may be another's by now.
+    selectors = [Selector(process) for process in started]
+    try:
+        living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
+    except SandboxFault as fault:
+        gone = isinstance(fault, (SandboxNotFound, SandboxNotRunning))
+        # Where nothing listens any more, nothing is left to kill either.
+        return [] if gone or fault.label == "refused" else list(started)
+    for row in living:
+        ledger.signal_sent(row, SIGKILL)
+        with contextlib.suppress(SandboxFault):  # what is left is told below
+            client.kill(row)
+    if not living:
+        return []
+    now = client.clock.monotonic()
+    ended = Until(lambda snapshot: not living_of(selectors, snapshot))
+    last = watch(ended, client, Limit(now, now + _LONGEST_FAREWELL)).timeline.last
+    return living if last is None else living_of(selectors, last)
