@@ -89,11 +89,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set ``tlsandbox`` up first: what other fixtures of the test start belongs to the test."""
+    """Set ``tlsandbox`` up first: what the fixtures of a test start belongs to the test.
+
+    Only what a suite sets up for every test by itself (autouse, of wider scope) comes before: it
+    may bring the key, or the sandbox.
+    """
     names = getattr(item, "fixturenames", [])
-    if "tlsandbox" in names:
-        names.remove("tlsandbox")
-        names.insert(0, "tlsandbox")
+    if "tlsandbox" not in names:
+        return
+    info = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
+    by_itself = set(info.initialnames) - set(info.argnames)
+    first = [
+        name
+        for name in names
+        if name in by_itself and info.name2fixturedefs[name][-1].scope != "function"
+    ]
+    rest = [name for name in names if name not in first and name != "tlsandbox"]
+    names[:] = [*first, "tlsandbox", *rest]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,6 +15,7 @@ import tenacity
 from pytest_tlsandbox.client.retry import (
     LONGEST_CALL,
     OUTAGE_BUDGET,
+    PATIENCE_AFTER_AN_OUTAGE,
     is_transient,
     pause_after,
     with_jitter,
@@ -166,6 +167,7 @@ class _Watch:
             logger.debug("look at %s failed: %s", self._lister.label, fault.label)
             raise
         self._faults_in_a_row = 0
+        self._lister.patience = OUTAGE_BUDGET
         self._timeline.add(snapshot)
         logger.debug("look at %s: %d processes", self._lister.label, len(snapshot))
         try:
@@ -211,7 +213,7 @@ class _Watch:
             pause = pause_after(error, self._faults_in_a_row)
             outage = self._timeline.outage
             if outage is not None:
-                pause = min(pause, self._limit.start + outage.start + OUTAGE_BUDGET - now)
+                pause = min(pause, self._limit.start + outage.start + self._lister.patience - now)
         else:
             share = with_jitter((now - self._limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
@@ -229,7 +231,10 @@ class _Watch:
             return True
         outage = self._timeline.outage
         if outage is not None:
-            return outage.end - outage.start >= OUTAGE_BUDGET - _INSTANT
+            if outage.end - outage.start < self._lister.patience - _INSTANT:
+                return False
+            self._lister.patience = PATIENCE_AFTER_AN_OUTAGE
+            return True
         patience = getattr(self._verdict, "stands_for", 0.0) + _LONGEST_WAVERING
         return self._limit.at is None and self._last_begun - self._first_good > patience
 

@@ -95,6 +95,7 @@ class ScriptedLister:
 
     label = "my-sandbox"
     test_deadline = staticmethod(lambda: None)
+    patience = 30.0
 
     def __init__(
         self,

@@ -384,3 +384,19 @@ def test_looking_does_not_draw_from_the_tests_own_random_numbers():
         box.wait_for_exit(41)
 
     assert random.random() == expected
+
+
+def test_a_sandbox_that_was_given_up_costs_the_next_tests_a_second_each():
+    clock = FakeClock()
+    lister = ScriptedLister(clock, {0: unreachable(), 40: [RUNNING]})
+    took = []
+    for _ in range(3):
+        before = clock.now
+        with pytest.raises(errors.SandboxUnreachable):
+            Sandbox(lister).list_processes()
+        took.append(clock.now - before)
+    assert [round(seconds) for seconds in took] == [30, 1, 1]
+
+    clock.sleep(10)
+    Sandbox(lister).list_processes()
+    assert lister.patience == 30.0

@@ -39,6 +39,7 @@ _NEVER_FORWARDED = frozenset(
         "SANDBOX_UPSTREAM_ERROR",
     }
 )
+LIST_CALL = "GET /processes"
 _LONGEST_REASON = 300
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _OVER = frozenset({"terminated", "failed"})
@@ -47,9 +48,9 @@ _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 
 
 def fault_of(
-    method: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
+    call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
 ) -> SandboxFault | None:
-    """Say what is wrong with an answer, if anything is."""
+    """Say what is wrong with an answer, if anything is; ``call`` is "GET /processes", say."""
     if status in (200, 201, 202, 204):
         return None
     if status < 300:
@@ -73,12 +74,14 @@ def fault_of(
     if status in (401, 403):
         meaning = "the API key was refused" if status == 401 else "the API key may not do this"
         return AuthenticationFailed(f"{address.label}: {meaning} ({label}){said}", label=label)
+    if status in (404, 405) and not body and call != LIST_CALL:
+        return RequestRefused(f"{address.label} has no {call} ({status})", label=label)
     fault = _lifecycle(status, fields, code, text, label, address)
     if fault is not None:
         fault.retry_after = _retry_after(headers)
         return fault
     # The daemon says no to a call with a 500 that has a reason and no code (fact sheet 1.7).
-    refusal = status == 500 and method != "GET" and "error" in fields and not code
+    refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
     if status in _TRANSIENT_STATUSES and not refusal:
         return SandboxUnreachable(
             f"{address.label} answered {label}{said or ' with ' + describe_body(body)}",

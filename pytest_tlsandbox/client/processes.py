@@ -26,7 +26,8 @@ class ProcessLister:
     """Lists the processes of one sandbox, and nothing else.
 
     ``test_deadline`` tells at which moment on the clock the running test would be killed, if any:
-    a call that is made again and again ends before, to tell what it met.
+    a call that is made again and again ends before, to tell what it met. ``patience``: for how
+    many seconds a wait rides out an outage; less, once a whole budget was spent in vain.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ProcessLister:
     ) -> None:
         self.clock = transport.clock
         self.test_deadline = test_deadline
+        self.patience = OUTAGE_BUDGET
         self._transport = transport
 
     def __repr__(self) -> str:
@@ -118,7 +120,7 @@ class SandboxClient(ProcessLister):
             self._ask("DELETE", f"/processes/{_path(process)}")
         except RequestRefused as refusal:
             # Ended: 500 without a code; reaped: 404 NOT_FOUND (fact sheet 2.5, section 4).
-            if "not running" not in str(refusal) and not refusal.label.startswith("404"):
+            if "not running" not in str(refusal) and refusal.label != "404 NOT_FOUND":
                 raise
 
     def restart(self, process: ProcessInfo) -> ProcessInfo:

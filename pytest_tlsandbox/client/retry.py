@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 OUTAGE_BUDGET = 30.0
 """Seconds a sandbox may give no good answer: a control-plane rollout lasts 7 to 30 (fact sheet 1.7)."""
 
+PATIENCE_AFTER_AN_OUTAGE = 1.0
+"""The same once a whole budget has been spent in vain: a suite must not spend one in every test."""
+
 LONGEST_CALL = 5.0
 """Seconds after which a call that has not been answered is given up, and may be made again."""
 

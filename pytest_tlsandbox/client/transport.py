@@ -127,7 +127,9 @@ class Transport:
             if call.overdue:
                 # A body that ends with the connection looks whole when it has been cut.
                 raise _overdue(self.address, limit, delivered=True)
-        fault = fault_of(method, response.status_code, response.headers, body, self.address)
+        fault = fault_of(
+            f"{method} {path}", response.status_code, response.headers, body, self.address
+        )
         if fault is not None:
             raise fault
         announced = (

@@ -63,7 +63,6 @@ class NotRunning:
                     because="wanted nothing alive",
                     process=None if many else living[0],
                     listed=tuple(Listed(row) for row in living) if many else (),
-                    listed_as="these",
                     hint="wait_for_exit(process, exit_code=None), if it only needs more time",
                 ),
                 stands_for=SETTLING_TIME,
@@ -239,7 +238,6 @@ class NoIncident:
             listed=tuple(Listed(item.row, item.what) for item in counted)
             if len(counted) > 1
             else (),
-            listed_as="these",
             remarks=tuple(remarks),
             hint=rule.hint,
         )

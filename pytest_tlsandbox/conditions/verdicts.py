@@ -116,7 +116,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         because=f"{others} listed" if len(snapshot) else "none is listed",
         listed=tuple(Listed(row, why) for row, why in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
-        listed_as="nearest" if near else "these",
+        listed_as="nearest" if near else "",
         remarks=unreadable,
         hint="a text is looked for in command and arguments, joined by one space"
         if selector.text is not None

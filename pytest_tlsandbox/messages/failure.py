@@ -20,6 +20,7 @@ _WIDTH = 100
 _INDENT = "  "
 _MOST_ROWS = 10
 _MOST_CHANGES = 8
+_ABOUT_THE_LOOKS = frozenset({"lived", "looks", "process", "sandbox", "timeline"})
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,16 @@ def render(
     output: OutputTail | None = None,
     verbosity: int = 0,
 ) -> str:
-    """Tell a failure. The first line is the verdict; ``-q`` leaves only what was wanted and was."""
+    """Tell a failure. The first line is the verdict; ``-q`` leaves out how it was looked at."""
     lines = [finding.headline, ""]
     if why := ": ".join(part for part in (stopped, finding.because) if part):
         lines.append(_INDENT + why)
     lines += _fields(finding.fields)
-    if verbosity >= 0:
-        lines += _listed(finding)
-        facts = _facts(finding, timeline, output, sandbox)
-        lines += [_INDENT + line for line in align(facts)]
+    lines += _listed(finding)
+    facts = _facts(finding, timeline, output, sandbox)
+    if verbosity < 0:
+        facts = [fact for fact in facts if fact[0] not in _ABOUT_THE_LOOKS]
+    lines += [_INDENT + line for line in align(facts)] if facts else []
     if verbosity >= 2 and timeline.last is not None:
         lines += [f"{_INDENT}all {count(len(timeline.last), 'process')}"]
         lines += [_INDENT * 2 + line for line in str(timeline.last).splitlines()]
@@ -117,7 +119,8 @@ def _listed(finding: Finding) -> list[str]:
     rows = [item.row for item in finding.listed]
     remarks = [item.remark for item in finding.listed]
     table = process_table(rows, remarks, most=_MOST_ROWS)
-    return [_INDENT + finding.listed_as] + [_INDENT * 2 + cut(line, _WIDTH) for line in table]
+    title = [_INDENT + finding.listed_as] if finding.listed_as else []
+    return title + [_INDENT * 2 + cut(line, _WIDTH) for line in table]
 
 
 def _facts(

@@ -34,7 +34,7 @@ class Answer:
     @property
     def fault(self) -> SandboxFault | None:
         body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        return fault_of(self.method, self.status, dict(self.headers), body, ADDRESS)
+        return fault_of(f"{self.method} /processes", self.status, dict(self.headers), body, ADDRESS)
 
 
 def fault(answer: Answer) -> SandboxFault:
@@ -395,3 +395,21 @@ def test_a_date_to_retry_after_means_nothing_without_the_date_of_the_server() ->
 
 def test_a_fault_that_says_no_retry_after_has_none() -> None:
     assert fault(Answer(503)).retry_after is None
+
+
+def test_a_call_that_a_sandbox_does_not_have_is_named() -> None:
+    fault = fault_of("POST /processes/41/restart", 404, {}, b"", ADDRESS)
+
+    assert type(fault) is RequestRefused
+    assert str(fault) == "my-sandbox has no POST /processes/41/restart (404)"
+
+
+def test_the_words_of_a_rejection_are_shown() -> None:
+    body = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
+    fault = fault_of(
+        "POST /processes", 422, {"Content-Type": "text/plain; charset=utf-8"}, body, ADDRESS
+    )
+
+    assert str(fault) == (
+        "my-sandbox answered 422: Failed to deserialize the JSON body: args: --token=***"
+    )

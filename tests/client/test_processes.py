@@ -435,7 +435,7 @@ def test_a_kill_is_repeated_until_it_is_answered(serve: Serve, patient: MakeClie
     ("answer", "kind"),
     [
         (reply(404, {"error": "Sandbox 'abc' not found"}), SandboxNotFound),
-        (reply(404), SandboxNotFound),
+        (reply(404), RequestRefused),
         (reply(401), AuthenticationFailed),
         (reply(405), RequestRefused),
     ],

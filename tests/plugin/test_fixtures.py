@@ -104,6 +104,27 @@ def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester: pytest.Pyt
     assert passed(pytester.inline_run()) == 1
 
 
+def test_what_a_suite_sets_up_by_itself_may_bring_the_key(
+    pytester: pytest.Pytester, connected: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TENSORLAKE_API_KEY")
+    monkeypatch.setenv("THE_KEY", connected.api_key.reveal())
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def key():
+            os.environ["TENSORLAKE_API_KEY"] = os.environ["THE_KEY"]
+
+        def test_it(tlsandbox):
+            tlsandbox.list_processes()
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def check_override(target: str, label: str, imports: str = "") -> str:
     """Give a module that names its sandbox, with a test that all fixtures are of that one."""
     return f"""

@@ -91,7 +91,7 @@ def test_junit_has_the_verdict_as_message_and_all_in_the_body(pytester: pytest.P
 
 
 @pytest.mark.usefixtures("connected")
-def test_quiet_leaves_what_was_wanted_and_was(pytester: pytest.Pytester) -> None:
+def test_quiet_leaves_out_how_it_was_looked_at(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(WRONG_END)
     [message] = told(pytester.inline_run("-q")).values()
     assert re.fullmatch(
@@ -100,7 +100,9 @@ def test_quiet_leaves_what_was_wanted_and_was(pytester: pytest.Pytester) -> None
 stopped after [\d.]+ m?s of 30 s: it has ended
 wanted  was
 status     exited  exited
-exit code  0       3       <""",
+exit code  0       3       <
+stderr  1 line
+\| so it is""",
         message,
     )
 
