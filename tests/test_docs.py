@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,3 +28,38 @@ def test_the_readme_names_every_option_and_fixture():
 
     for name in [*fixtures, *(option.flag for option in settings.OPTIONS)]:
         assert f"`{name}" in text, name
+
+
+def block(language: str, having: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (found,) = [text for text in blocks if having in text]
+    return found
+
+
+def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_the_server_of_the_readme_is_up_for_its_test(tmp_path):
+    (tmp_path / "test_server.py").write_text(block("python", "http.server"))
+
+    run = run_pytest(tmp_path, "--tlsandbox=local")
+
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+def test_the_settings_of_the_readme_are_taken(tmp_path, table):
+    if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
+        pytest.skip("this table is read from pytest 9 on")
+    text = block("toml", "tlsandbox_memory").replace("tool.pytest.ini_options", table)
+    (tmp_path / "pyproject.toml").write_text(text)
+    (tmp_path / "test_it.py").write_text(
+        "def test_it(tlsandbox_local): assert tlsandbox_local.memory_limit == 512 * 2**20"
+    )
+
+    run = run_pytest(tmp_path)
+
+    assert run.returncode == 0, run.stdout
+    assert "\ntlsandbox: local\n" in run.stdout
