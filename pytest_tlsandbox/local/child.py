@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from pytest_tlsandbox.redact import Secret
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_CHECK_SECONDS = 0.5
+_OPEN_FILES = 10_000
 # No client is to find its kept-alive connection closed under it.
 _KEEP_ALIVE_SECONDS = 24 * 3600
 
@@ -36,6 +38,7 @@ def main(settings: dict[str, Any]) -> None:
     """
     _forget_inherited_signals()
     _become_subreaper()
+    _allow_many_files()
     asyncio.run(_serve(settings))
     # Whatever may still hold on to a thread must not hold up the end.
     os._exit(0)
@@ -104,6 +107,17 @@ def _forget_inherited_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _allow_many_files() -> None:
+    """Raise the limit on open files: each process has up to three, and a thousand may be alive.
+
+    Programs inherit it. Some close everything up to the limit when they start, so it stays modest.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _become_subreaper() -> None:
