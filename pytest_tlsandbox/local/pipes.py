@@ -21,6 +21,30 @@ _CHUNK = 64 * 1024
 _LEFT_BEHIND = 1024 * 1024
 
 
+class News:
+    """Wakes all who wait for something new, and tells of output that came or went.
+
+    Beside the process and not of it: a pipe that held on to its process would keep what the table
+    has let go of, until a garbage collector comes by.
+    """
+
+    def __init__(self, output_changed: Callable[[int], None]) -> None:
+        """``output_changed`` is told by how many bytes more is kept."""
+        self._output_changed = output_changed
+        self._next = asyncio.Event()
+
+    @property
+    def next(self) -> asyncio.Event:
+        """An event that is set when something new comes; another one each time."""
+        return self._next
+
+    def tell(self, more_output: int) -> None:
+        """Tell that something is new."""
+        self._output_changed(more_output)
+        self._next.set()
+        self._next = asyncio.Event()
+
+
 class OutputPipe:
     """The captured standard output or standard error of a process.
 
@@ -32,15 +56,12 @@ class OutputPipe:
 
     """
 
-    def __init__(self, fd: int | None, changed: Callable[[int], None]) -> None:
-        """Own the reading end of a pipe; None for a stream that is discarded.
-
-        ``changed`` is told of whatever comes, and of its end: by how many bytes more is kept.
-        """
+    def __init__(self, fd: int | None, news: News) -> None:
+        """Own the reading end of a pipe; None for a stream that is discarded."""
         self.first = 0
         self._kept = bytearray()
         self._limit = OUTPUT_LIMIT
-        self._changed = changed
+        self._news = news
         self._fd = fd
         self._at_end = fd is None
         if fd is not None:
@@ -121,7 +142,7 @@ class OutputPipe:
             self._drop_all_but(self._limit)
         else:
             self.close()
-        self._changed(len(self._kept) - before)
+        self._news.tell(len(self._kept) - before)
         return len(chunk)
 
     def _drop_all_but(self, size: int) -> None:

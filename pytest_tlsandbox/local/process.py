@@ -9,7 +9,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pytest_tlsandbox.local.pipes import InputPipe, OutputPipe
+from pytest_tlsandbox.local.pipes import InputPipe, News, OutputPipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +40,7 @@ class Process:
         started_at: in milliseconds since the epoch.
         ended_at: the same; None while it runs.
         ended: set when it has ended.
+        news: of more output, and of its end.
         killed_here: SIGKILL was sent to it through this API.
         timed_out: SIGKILL was sent because its time was up.
         row_at_start: its row when it had just been started; it may have ended since.
@@ -69,11 +70,10 @@ class Process:
         self.killed_here = False
         self.timed_out = False
         self.ended = asyncio.Event()
-        self._news = asyncio.Event()
-        self._output_changed = output_changed
+        self.news = News(output_changed)
         self.stdin = None if pipes.stdin is None else InputPipe(pipes.stdin)
-        self.stdout = OutputPipe(pipes.stdout, self._take_note)
-        self.stderr = OutputPipe(pipes.stderr, self._take_note)
+        self.stdout = OutputPipe(pipes.stdout, self.news)
+        self.stderr = OutputPipe(pipes.stderr, self.news)
         self._command = request.command
         self._args = request.args
         self.started_at = started_at
@@ -93,10 +93,6 @@ class Process:
         except asyncio.TimeoutError:
             return False
         return True
-
-    def next_news(self) -> asyncio.Event:
-        """Give an event that is set when more output comes, or the end; a new one each time."""
-        return self._news
 
     def end(self, wait_status: int, oom_kills: int) -> None:
         """Record the end, from what ``waitpid`` gave and the OOM kills counted by then.
@@ -121,7 +117,7 @@ class Process:
             was_victim = just_counted and self.signal == signal.SIGKILL and not self.killed_here
             self.status = "oom_killed" if was_victim else "signaled"
         self.ended.set()
-        self._take_note(0)
+        self.news.tell(0)
 
     def note_oom_kills(self, count: int) -> None:
         """Take note of OOM kills among it and its children."""
@@ -164,11 +160,6 @@ class Process:
         row = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
         self._cached = state, row
         return row
-
-    def _take_note(self, more_output: int) -> None:
-        self._output_changed(more_output)
-        self._news.set()
-        self._news = asyncio.Event()
 
 
 def now_ms() -> int:

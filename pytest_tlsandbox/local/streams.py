@@ -64,7 +64,7 @@ async def _lines_until_the_end(
     positions = dict.fromkeys(names, 0)
     is_due = True
     while True:
-        news = process.next_news()
+        news = process.news.next
         has_ended = not process.is_running
         found = []
         for name in names:
