@@ -46,6 +46,7 @@ def main(settings: dict[str, Any]) -> None:
 
 async def _serve(settings: dict[str, Any]) -> None:
     try:
+        listening = _listen(settings["port"])
         memory = limit_memory(settings["memory_limit"], settings["token"], settings["mechanism"])
     except OSError as error:
         _announce({"error": str(error)})
@@ -68,7 +69,7 @@ async def _serve(settings: dict[str, Any]) -> None:
     )
     ended = asyncio.Event()
     watching = asyncio.create_task(_watch_parent(ended))
-    with _listen() as listening:
+    with listening:
         serving = asyncio.create_task(server.serve([listening]))
         _announce({"port": listening.getsockname()[1]})
         await ended.wait()
@@ -77,10 +78,12 @@ async def _serve(settings: dict[str, Any]) -> None:
         watching.cancel()
 
 
-def _listen() -> socket.socket:
+def _listen(port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only where the protocol is named: 44 ms a request.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
+    # The port of a server that has just ended is free at once.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     listening.listen(1024)
     return listening
 
