@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.process import Process
     from pytest_tlsandbox.local.supervisor import Supervisor
 
+SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
+
 # What is to follow on the end of a run: what the policy says, a run that somebody has asked for, or
 # nothing.
 _Next = Literal["policy", "restart", "nothing"]
@@ -227,7 +229,7 @@ class ManagedProcess:
         self._backing_off = None
         self._next_restart_at = None
 
-    def _status(self, run: Process) -> str:
+    def _status(self, run: Process) -> SupervisorStatus:
         if run.is_running:
             return "running"
         if self._next == "nothing":
