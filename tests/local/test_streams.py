@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tlsandbox.local import streams
+from pytest_tlsandbox.local.bodies import StartRequest
+from pytest_tlsandbox.local.process import Pipes, Process, now_ms
 from pytest_tlsandbox.local.server import start_local_sandbox
 
 from .conftest import HOG, Api, is_gone, until
@@ -292,3 +296,20 @@ def test_a_reader_that_does_not_read_does_not_stop_the_program(api: Api) -> None
                 if row["args"] == ["1000000"] and row["exit_code"] == 0
             ]
         )
+
+
+def test_a_quiet_stream_is_kept_alive_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_KEEP_ALIVE_SECONDS", 0.01)
+
+    async def follow_a_quiet_one() -> list[bytes]:
+        pipes = Pipes(None, None, None)
+        request = StartRequest("sleep")
+        process = Process(1, 2, request, now_ms(), pipes, output_changed=lambda more: None)
+        sent = []
+        async for event in streams.follow(process, "output"):
+            sent.append(event)
+            if len(sent) == 3:
+                process.end(wait_status=0, oom_kills=0)
+        return sent
+
+    assert asyncio.run(follow_a_quiet_one()) == [b":\n\n"] * 3 + [b"event: eof\ndata: {}\n\n"]
