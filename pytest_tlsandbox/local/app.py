@@ -9,17 +9,29 @@ from __future__ import annotations
 import hmac
 import json
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from starlette.applications import Starlette
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from pytest_tlsandbox.local.bodies import Rejection, read_pid, read_signal, read_start
-from pytest_tlsandbox.local.supervisor import SpawnFailed
+from pytest_tlsandbox.local.bodies import (
+    Refusal,
+    StartRequest,
+    read_process,
+    read_run,
+    read_signal,
+    read_start,
+)
+from pytest_tlsandbox.local.fields import Rejection
+from pytest_tlsandbox.local.managed import start_managed
+from pytest_tlsandbox.local.spawn import SpawnFailed
+from pytest_tlsandbox.local.streams import END_OF_STREAM, follow, run_frames
+from pytest_tlsandbox.local.user import UserNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
@@ -48,33 +60,29 @@ class Identity(NamedTuple):
 def build_app(supervisor: Supervisor, identity: Identity) -> ASGIApp:
     """Build the application that serves the processes of ``supervisor``."""
     routes = _Routes(supervisor, identity.version)
-    handlers: dict[Any, Any] = {404: _empty, 405: _empty, Rejection: _reject, _Refused: _refuse}
+    handlers: dict[Any, Any] = {404: _empty, 405: _empty, Rejection: _reject, Refusal: _refuse}
     app = Starlette(
         routes=[
             _route("/health", GET=routes.health),
             _route("/info", GET=routes.info),
             _route("/processes", GET=routes.list_processes, POST=routes.start),
+            _route("/processes/run", POST=routes.run),
             _route("/processes/{p}", GET=routes.get, DELETE=routes.kill),
             _route("/processes/{p}/signal", POST=routes.send_signal),
+            _route("/processes/{p}/restart", POST=routes.restart),
             _route("/processes/{p}/stdin", POST=routes.write_stdin),
             _route("/processes/{p}/stdin/close", POST=routes.close_stdin),
             _route("/processes/{p}/stdout", GET=routes.output),
             _route("/processes/{p}/stderr", GET=routes.output),
             _route("/processes/{p}/output", GET=routes.output),
+            _route("/processes/{p}/stdout/follow", GET=routes.follow),
+            _route("/processes/{p}/stderr/follow", GET=routes.follow),
+            _route("/processes/{p}/output/follow", GET=routes.follow),
         ],
         exception_handlers=handlers,
     )
     app.router.redirect_slashes = False
     return _Gate(app, identity)
-
-
-class _Refused(Exception):
-    """A request that is understood, and answered with an error: ``{"error": ..., "code": ...}``."""
-
-    def __init__(self, status: int, error: str, code: str | None = None) -> None:
-        super().__init__(error)
-        self.status = status
-        self.body = {"error": error} if code is None else {"error": error, "code": code}
 
 
 class _Gate:
@@ -86,8 +94,9 @@ class _Gate:
         self._authorization = f"Bearer {identity.api_key.reveal()}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 404, or hand on."""
+        """Answer 401 or 404, or hand on, with the path as it came: a name may hold a ``%2F``."""
         answer = self._turn_away(dict(scope["headers"]))
+        scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
         await (answer or self._app)(scope, receive, send)
 
     def _turn_away(self, headers: dict[bytes, bytes]) -> Response | None:
@@ -118,31 +127,41 @@ class _Routes:
                 "version": self._version,
                 "uptime_secs": int(time.monotonic() - self._started),
                 "running_processes": self._supervisor.running,
-                "total_processes": self._supervisor.total,
+                "total_processes": self._supervisor.table.total,
                 "memory": {"mechanism": memory.mechanism, "limit_bytes": memory.limit_bytes},
             }
         )
 
     async def list_processes(self, _request: Request) -> Response:
-        rows = b",".join(process.row() for process in self._supervisor.processes())
+        self._supervisor.note_oom_kills()
+        rows = b",".join(process.row() for process in self._supervisor.table.rows())
         return _json_bytes(b'{"processes":[' + rows + b"]}")
 
     async def start(self, request: Request) -> Response:
         wanted = read_start(await _read_body(request), request.headers.get("content-type", ""))
-        try:
-            process = await self._supervisor.start(wanted)
-        except SpawnFailed:
-            raise _Refused(500, "Failed to spawn process") from None
+        process = await self._start(wanted)
         return _json_bytes(process.row_at_start, status=201)
+
+    async def run(self, request: Request) -> Response:
+        wanted = read_run(await _read_body(request), request.headers.get("content-type", ""))
+        process = await self._start(wanted.start)
+        if wanted.timeout is not None:
+            # Beside the answer: it holds also if the client hangs up.
+            limit = self._supervisor.limit_time(process, wanted.timeout)
+            self._supervisor.run_in_background(limit)
+        return _events(run_frames(process))
 
     async def get(self, request: Request) -> Response:
         return _json_bytes(self._find(request).row())
 
     async def kill(self, request: Request) -> Response:
         process = self._find(request)
-        if not process.is_running:
-            raise _Refused(500, f"Process {process.pid} is not running")
-        await self._supervisor.kill(process)
+        if process.managed is not None and not process.managed.has_ended:
+            await process.managed.stop()
+        elif process.is_running:
+            await self._supervisor.kill(process)
+        else:
+            raise Refusal(500, f"Process {process.pid} is not running")
         return Response(status_code=204)
 
     async def send_signal(self, request: Request) -> Response:
@@ -150,27 +169,35 @@ class _Routes:
         number = read_signal(body, request.headers.get("content-type", ""))
         process = self._find(request)
         if not process.is_running:
-            raise _Refused(400, f"Process {process.pid} is not running")
+            raise Refusal(400, f"Process {process.pid} is not running")
         if number not in _SIGNALS:
-            raise _Refused(400, "Invalid signal number")
-        self._supervisor.send_signal(process, number)
+            raise Refusal(400, "Invalid signal number")
+        await self._supervisor.send_signal(process, number)
         return _json({"success": True})
+
+    async def restart(self, request: Request) -> Response:
+        process = self._find(request)
+        if process.managed is None:
+            raise Refusal(400, f"Process {process.pid} is not managed", "NOT_MANAGED")
+        with _told_to_client():
+            run = await process.managed.restart()
+        return _json_bytes(run.row_at_start)
 
     async def write_stdin(self, request: Request) -> Response:
         process = self._find(request)
         data = await _read_body(request)
         if process.stdin is None:
-            raise _Refused(400, "Process stdin is not writable", "STDIN_NOT_WRITABLE")
+            raise Refusal(400, "Process stdin is not writable", "STDIN_NOT_WRITABLE")
         try:
             await process.stdin.write(data)
         except BrokenPipeError:
-            raise _Refused(400, "Process stdin is closed", "STDIN_NOT_WRITABLE") from None
+            raise Refusal(400, "Process stdin is closed", "STDIN_NOT_WRITABLE") from None
         return Response(status_code=204)
 
     async def close_stdin(self, request: Request) -> Response:
         process = self._find(request)
         if process.stdin is None:
-            raise _Refused(400, "Process stdin is not writable")
+            raise Refusal(400, "Process stdin is not writable")
         process.stdin.close()
         return Response(status_code=204)
 
@@ -179,22 +206,62 @@ class _Routes:
 
         For an unknown pid that is no line, and not 404.
         """
-        pid = read_pid(request.path_params["p"])
         which = request.url.path.rpartition("/")[2]
-        process = self._supervisor.find(pid)
+        process = self._find_for_output(request)
+        if isinstance(process, int):
+            return _json({"pid": process, "lines": [], "line_count": 0})
         lines: list[str] = []
-        if process is not None and which != "stderr":
+        if which != "stderr":
             lines += process.stdout.lines()
-        if process is not None and which != "stdout":
+        if which != "stdout":
             lines += process.stderr.lines()
-        return _json({"pid": pid, "lines": lines, "line_count": len(lines)})
+        return _json({"pid": process.pid, "lines": lines, "line_count": len(lines)})
+
+    async def follow(self, request: Request) -> Response:
+        """Send the lines as they come; for an unknown pid there are none, and that is not 404."""
+        which = request.url.path.split("/")[-2]
+        process = self._find_for_output(request)
+        return _events(_nothing() if isinstance(process, int) else follow(process, which))
+
+    async def _start(self, wanted: StartRequest) -> Process:
+        with _told_to_client():
+            if wanted.management is None:
+                return await self._supervisor.start(wanted)
+            return await start_managed(self._supervisor, wanted, wanted.management)
 
     def _find(self, request: Request) -> Process:
-        pid = read_pid(request.path_params["p"])
-        process = self._supervisor.find(pid)
+        meant, process = self._look_up(request)
         if process is None:
-            raise _Refused(404, f"Process {pid} not found", "NOT_FOUND")
+            raise Refusal(404, f"Process {meant} not found", "NOT_FOUND")
         return process
+
+    def _find_for_output(self, request: Request) -> Process | int:
+        """Give the process; or the pid, if there is none with that pid."""
+        meant, process = self._look_up(request)
+        if process is None and isinstance(meant, int):
+            return meant
+        return process or self._find(request)
+
+    def _look_up(self, request: Request) -> tuple[int | str, Process | None]:
+        meant = read_process(request.path_params["p"].encode("latin-1"))
+        self._supervisor.note_oom_kills()
+        table = self._supervisor.table
+        return meant, table.find(meant) if isinstance(meant, int) else table.find_named(meant)
+
+
+@contextmanager
+def _told_to_client() -> Iterator[None]:
+    """Turn a start that failed into its answer (daemon-captures.md; fact sheet 1.7)."""
+    try:
+        yield
+    except SpawnFailed:
+        raise Refusal(500, "Failed to spawn process") from None
+    except UserNotFound as error:
+        raise Refusal(500, f"user not found: {error}") from None
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    yield END_OF_STREAM
 
 
 def _route(path: str, **endpoints: Endpoint) -> Route:
@@ -247,6 +314,11 @@ def _json_bytes(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
 
 
+def _events(content: AsyncIterator[bytes]) -> Response:
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+    return StreamingResponse(content, headers=headers)
+
+
 async def _empty(_request: Request, error: HTTPException) -> Response:
     return Response(status_code=error.status_code, headers=error.headers)
 
@@ -255,5 +327,5 @@ async def _reject(_request: Request, error: Rejection) -> Response:
     return Response(error.text, error.status, media_type="text/plain")
 
 
-async def _refuse(_request: Request, error: _Refused) -> Response:
+async def _refuse(_request: Request, error: Refusal) -> Response:
     return _json(error.body, error.status)

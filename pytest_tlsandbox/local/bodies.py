@@ -1,30 +1,64 @@
-"""What requests say: bodies read, and turned down, as the daemon does.
-
-Its framework answers 400, 415 and 422 in plain text of its own (daemon-captures.md); the wording
-here follows the captures. Only the column of some type errors is our own reading.
-"""
+"""What requests say: their bodies, and the process that a path means."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+from urllib.parse import unquote_to_bytes
+
+from pytest_tlsandbox.local.fields import Fields, Rejection, read_object
+from pytest_tlsandbox.local.user import UserSpec, parse_user
 
 StdinMode = Literal["closed", "pipe"]
 OutputMode = Literal["capture", "discard"]
+RestartPolicy = Literal["on_failure", "never", "always"]
+HealthCheckType = Literal["http", "tcp"]
 
 _INT32 = range(-(2**31), 2**31)
-_DECODER = json.JSONDecoder()
-_SPACE = " \t\r\n"
+_UINT16 = range(2**16)
+_UINT32 = range(2**32)
 
 
-class Rejection(Exception):
-    """A request that cannot be acted upon: the HTTP status and the plain text to answer with."""
+class Refusal(Exception):
+    """A request that is understood, and answered with an error: ``{"error": ..., "code": ...}``."""
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, status: int, error: str, code: str | None = None) -> None:
+        super().__init__(error)
         self.status = status
-        self.text = text
+        self.body = {"error": error} if code is None else {"error": error, "code": code}
+
+
+@dataclass(frozen=True)
+class Restart:
+    """When a managed process is started again (fact sheet 3.1)."""
+
+    policy: RestartPolicy = "on_failure"
+    max_restarts: int | None = None
+    initial_backoff_ms: int = 500
+    max_backoff_ms: int = 30_000
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """How a managed process is asked for its health (fact sheet 3.1)."""
+
+    type: HealthCheckType
+    port: int
+    path: str | None = None
+    initial_delay_ms: int = 5000
+    interval_ms: int = 1000
+    timeout_ms: int = 500
+    failure_threshold: int = 3
+
+
+@dataclass(frozen=True)
+class Management:
+    """What makes a process a managed one: a name, a restart policy or a health check."""
+
+    name: str | None = None
+    restart: Restart = field(default_factory=Restart)
+    health_check: HealthCheck | None = None
+    stop_grace_ms: int = 10_000
 
 
 @dataclass(frozen=True)
@@ -35,196 +69,120 @@ class StartRequest:
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     working_dir: str | None = None
+    user: UserSpec | None = None
     stdin_mode: StdinMode = "closed"
     stdout_mode: OutputMode = "capture"
     stderr_mode: OutputMode = "capture"
+    management: Management | None = None
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The body of ``POST /processes/run``: what to start, and how many seconds it may take."""
+
+    start: StartRequest
+    timeout: float | None = None
 
 
 def read_start(body: bytes, content_type: str) -> StartRequest:
-    """Read the body of a start. Raises Rejection (400, 415, 422)."""
-    fields = _read_object(body, content_type)
+    """Read the body of a start. Raises Rejection (400, 415, 422) and Refusal (400)."""
+    fields = read_object(body, content_type)
     return StartRequest(
         command=fields.text("command"),
         args=fields.texts("args"),
         env=fields.text_map("env"),
         working_dir=fields.optional_text("working_dir"),
-        stdin_mode=fields.choice("stdin_mode", get_args(StdinMode)),
-        stdout_mode=fields.choice("stdout_mode", get_args(OutputMode)),
-        stderr_mode=fields.choice("stderr_mode", get_args(OutputMode)),
+        user=_read_user(fields),
+        stdin_mode=fields.choice("stdin_mode", get_args(StdinMode), default="closed"),
+        stdout_mode=fields.choice("stdout_mode", get_args(OutputMode), default="capture"),
+        stderr_mode=fields.choice("stderr_mode", get_args(OutputMode), default="capture"),
+        management=_read_management(fields),
     )
+
+
+def read_run(body: bytes, content_type: str) -> RunRequest:
+    """Read the body of a run. Raises Rejection (400, 415, 422)."""
+    fields = read_object(body, content_type)
+    start = StartRequest(
+        command=fields.text("command"),
+        args=fields.texts("args"),
+        env=fields.text_map("env"),
+        working_dir=fields.optional_text("working_dir"),
+        user=_read_user(fields),
+    )
+    return RunRequest(start, fields.optional_seconds("timeout"))
 
 
 def read_signal(body: bytes, content_type: str) -> int:
     """Read the body of a signal: its number. Raises Rejection (400, 415, 422)."""
-    return _read_object(body, content_type).int32("signal")
+    return read_object(body, content_type).integer("signal", _INT32)
 
 
-def read_pid(segment: str) -> int:
-    """Read the pid in a path, an unsigned 32-bit number. Raises Rejection (400)."""
-    if segment.isascii() and segment.isdigit() and len(segment) < 20 and int(segment) < 2**32:
-        return int(segment)
-    raise Rejection(400, f'Invalid URL: Cannot parse `"{segment}"` to a `u32`')
+def read_process(segment: bytes) -> int | str:
+    """Read which process a path means, from its segment as it came: a pid, or a name.
 
-
-class _Fields:
-    """The fields of a JSON object, each with the place where its value ends."""
-
-    def __init__(self, values: dict[str, Any], ends: dict[str, int], source: str) -> None:
-        self._values = values
-        self._ends = ends
-        self._source = source
-
-    def text(self, name: str) -> str:
-        if name not in self._values:
-            raise self._missing(name)
-        return self._checked_text(name, name, self._values[name])
-
-    def optional_text(self, name: str) -> str | None:
-        return None if self._values.get(name) is None else self.text(name)
-
-    def texts(self, name: str) -> list[str]:
-        values = self._values.get(name, [])
-        if not isinstance(values, list):
-            raise self._wrong_type(name, name, values, "a sequence")
-        return [self._checked_text(name, f"{name}[{i}]", value) for i, value in enumerate(values)]
-
-    def text_map(self, name: str) -> dict[str, str]:
-        values = self._values.get(name)
-        if values is None:
-            return {}
-        if not isinstance(values, dict):
-            raise self._wrong_type(name, name, values, "a map")
-        return {
-            key: self._checked_text(name, f"{name}.{key}", value) for key, value in values.items()
-        }
-
-    def choice(self, name: str, choices: tuple[Any, ...]) -> Any:
-        """Give the value, which is one of two; absent, the first."""
-        if name not in self._values:
-            return choices[0]
-        value = self.text(name)
-        if value not in choices:
-            expected = " or ".join(f"`{choice}`" for choice in choices)
-            problem = f"unknown variant `{value}`, expected {expected}"
-            raise self._unfit(name, problem, self._ends[name])
-        return value
-
-    def int32(self, name: str) -> int:
-        if name not in self._values:
-            raise self._missing(name)
-        value = self._values[name]
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self._wrong_type(name, name, value, "i32")
-        if value not in _INT32:
-            problem = f"invalid value: integer `{value}`, expected i32"
-            raise self._unfit(name, problem, self._ends[name])
-        return value
-
-    def _checked_text(self, name: str, path: str, value: object) -> str:
-        if not isinstance(value, str):
-            raise self._wrong_type(name, path, value, "a string")
-        return value
-
-    def _missing(self, name: str) -> Rejection:
-        return self._unfit(".", f"missing field `{name}`", len(self._source))
-
-    def _wrong_type(self, name: str, path: str, value: object, expected: str) -> Rejection:
-        problem = f"invalid type: {_describe(value)}, expected {expected}"
-        return self._unfit(path, problem, self._ends[name])
-
-    def _unfit(self, path: str, problem: str, end: int) -> Rejection:
-        return _unfit(path, problem, self._source, end)
-
-
-def _read_object(body: bytes, content_type: str) -> _Fields:
-    media_type = content_type.partition(";")[0].strip().lower()
-    if not media_type.startswith("application/") or not media_type.endswith(("/json", "+json")):
-        raise Rejection(415, "Expected request with `Content-Type: application/json`")
+    All digits are a pid, an unsigned 32-bit number. Raises Rejection (400).
+    """
     try:
-        source = body.decode("utf-8").strip(_SPACE)
+        text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
-        raise Rejection(400, _not_json(".", "invalid unicode code point", "", 0)) from None
-    if source.startswith("{"):
-        return _read_members(source)
-    value = _read_value(source, 0, ".")[0]
-    problem = f"invalid type: {_describe(value)}, expected a map"
-    raise _unfit(".", problem, source, len(source))
+        raise Rejection(400, "Invalid URL: Invalid UTF-8 in `process`") from None
+    if not _is_number(text):
+        return text
+    if len(text) < 20 and int(text) < 2**32:
+        return int(text)
+    raise Rejection(400, f'Invalid URL: Cannot parse `"{text}"` to a `u32`')
 
 
-def _read_members(source: str) -> _Fields:
-    """Read an object member by member, for the standard decoder does not tell where each one ends."""
-    values: dict[str, Any] = {}
-    ends: dict[str, int] = {}
-    at = _skip_space(source, 1)
-    while source[at : at + 1] != "}":
-        if values:
-            at = _expect(",", source, at, ".")
-        if source[at : at + 1] not in ('"', ""):
-            raise Rejection(400, _not_json(".", "key must be a string", source, at + 1))
-        key, at = _read_value(source, at, ".")
-        at = _expect(":", source, at, key)
-        values[key], at = _read_value(source, at, key)
-        ends[key] = at
-        at = _skip_space(source, at)
-    if at + 1 != len(source):
-        raise Rejection(400, _not_json(".", "trailing characters", source, at + 2))
-    return _Fields(values, ends, source)
+def _read_user(fields: Fields) -> UserSpec | None:
+    if isinstance(fields.value("user"), str):
+        return parse_user(fields.text("user"))
+    spec = fields.section("user")
+    if spec is None:
+        return None
+    name, uid = spec.optional_text("name"), spec.optional_integer("uid", _UINT32)
+    if (name is None) == (uid is None):
+        raise Refusal(400, "user must have either a name or a uid", "INVALID_USER")
+    return UserSpec(name, uid, spec.optional_integer("gid", _UINT32))
 
 
-def _read_value(source: str, at: int, path: str) -> tuple[Any, int]:
-    try:
-        value, end = _DECODER.raw_decode(source, at)
-        # Half a surrogate pair is no text, and could not be handed to a program.
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except json.JSONDecodeError as error:
-        cut_short = error.pos >= len(source)
-        problem = "EOF while parsing a value" if cut_short else "expected value"
-        place = error.pos if cut_short else error.pos + 1
-        raise Rejection(400, _not_json(path, problem, source, place)) from None
-    except (RecursionError, ValueError):
-        raise Rejection(400, _not_json(path, "expected value", source, at + 1)) from None
-    return value, end
+def _read_management(fields: Fields) -> Management | None:
+    name = fields.optional_text("name")
+    restart, check = fields.section("restart"), fields.section("health_check")
+    grace = fields.integer("stop_grace_ms", _UINT32, default=10_000)
+    if name is None and restart is None and check is None:
+        return None
+    if name is not None and (not name or "/" in name or _is_number(name)):
+        error = f"Invalid process name '{name}': not empty, no '/', and not digits only"
+        raise Refusal(400, error, "INVALID_PROCESS_NAME")
+    return Management(
+        name=name,
+        restart=Restart() if restart is None else _read_restart(restart),
+        health_check=None if check is None else _read_health_check(check),
+        stop_grace_ms=grace,
+    )
 
 
-def _expect(character: str, source: str, at: int, path: str) -> int:
-    at = _skip_space(source, at)
-    if source[at : at + 1] == character:
-        return _skip_space(source, at + 1)
-    cut_short = at >= len(source)
-    problem = "EOF while parsing an object" if cut_short else f"expected `{character}`"
-    raise Rejection(400, _not_json(path, problem, source, at if cut_short else at + 1))
+def _read_restart(fields: Fields) -> Restart:
+    return Restart(
+        policy=fields.choice("policy", get_args(RestartPolicy), default="on_failure"),
+        max_restarts=fields.optional_integer("max_restarts", _UINT32),
+        initial_backoff_ms=fields.integer("initial_backoff_ms", _UINT32, default=500),
+        max_backoff_ms=fields.integer("max_backoff_ms", _UINT32, default=30_000),
+    )
 
 
-def _skip_space(source: str, at: int) -> int:
-    while at < len(source) and source[at] in _SPACE:
-        at += 1
-    return at
+def _read_health_check(fields: Fields) -> HealthCheck:
+    return HealthCheck(
+        type=fields.choice("type", get_args(HealthCheckType)),
+        port=fields.integer("port", _UINT16),
+        path=fields.optional_text("path"),
+        initial_delay_ms=fields.integer("initial_delay_ms", _UINT32, default=5000),
+        interval_ms=fields.integer("interval_ms", _UINT32, default=1000),
+        timeout_ms=fields.integer("timeout_ms", _UINT32, default=500),
+        failure_threshold=fields.integer("failure_threshold", _UINT32, default=3),
+    )
 
 
-def _not_json(path: str, problem: str, source: str, end: int) -> str:
-    return f"Failed to parse the request body as JSON: {path}: {problem} {_place(source, end)}"
-
-
-def _unfit(path: str, problem: str, source: str, end: int) -> Rejection:
-    prefix = "Failed to deserialize the JSON body into the target type"
-    return Rejection(422, f"{prefix}: {path}: {problem} {_place(source, end)}")
-
-
-def _place(source: str, end: int) -> str:
-    line = source.count("\n", 0, end) + 1
-    column = end - (source.rfind("\n", 0, end) + 1)
-    return f"at line {line} column {column}"
-
-
-def _describe(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return f"boolean `{str(value).lower()}`"
-    if isinstance(value, int):
-        return f"integer `{value}`"
-    if isinstance(value, float):
-        return f"floating point `{value}`"
-    if isinstance(value, str):
-        return f"string {json.dumps(value, ensure_ascii=False)}"
-    return "sequence" if isinstance(value, list) else "map"
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

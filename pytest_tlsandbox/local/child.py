@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,6 +25,7 @@ from pytest_tlsandbox.redact import Secret
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_CHECK_SECONDS = 0.5
+_OPEN_FILES = 10_000
 # No client is to find its kept-alive connection closed under it.
 _KEEP_ALIVE_SECONDS = 24 * 3600
 
@@ -36,6 +38,7 @@ def main(settings: dict[str, Any]) -> None:
     """
     _forget_inherited_signals()
     _become_subreaper()
+    _allow_many_files()
     asyncio.run(_serve(settings))
     # Whatever may still hold on to a thread must not hold up the end.
     os._exit(0)
@@ -43,6 +46,7 @@ def main(settings: dict[str, Any]) -> None:
 
 async def _serve(settings: dict[str, Any]) -> None:
     try:
+        listening = _listen(settings["port"])
         memory = limit_memory(settings["memory_limit"], settings["token"], settings["mechanism"])
     except OSError as error:
         _announce({"error": str(error)})
@@ -65,7 +69,7 @@ async def _serve(settings: dict[str, Any]) -> None:
     )
     ended = asyncio.Event()
     watching = asyncio.create_task(_watch_parent(ended))
-    with _listen() as listening:
+    with listening:
         serving = asyncio.create_task(server.serve([listening]))
         _announce({"port": listening.getsockname()[1]})
         await ended.wait()
@@ -74,10 +78,12 @@ async def _serve(settings: dict[str, Any]) -> None:
         watching.cancel()
 
 
-def _listen() -> socket.socket:
+def _listen(port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only where the protocol is named: 44 ms a request.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
+    # The port of a server that has just ended is free at once.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     listening.listen(1024)
     return listening
 
@@ -104,6 +110,17 @@ def _forget_inherited_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _allow_many_files() -> None:
+    """Raise the limit on open files: each process has up to three, and a thousand may be alive.
+
+    Programs inherit it. Some close everything up to the limit when they start, so it stays modest.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _become_subreaper() -> None:

@@ -20,17 +20,19 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _NO_SECRET = {"SSH_AUTH_SOCK"}
+# The name of the running test: it may be longer than what a program can be started with.
+_LEFT_OUT = {"PYTEST_CURRENT_TEST"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out every variable whose name tells of a secret, and all of Tensorlake's.
+    """Leave out every variable whose name tells of a secret, all of Tensorlake's, the test's name.
 
     In a sandbox of the service, too, a program has nothing of the machine that runs the tests.
     """
     return {
         name: value
         for name, value in environment.items()
-        if name in _NO_SECRET or not _SECRET_NAME.search(name)
+        if name in _NO_SECRET or not (name in _LEFT_OUT or _SECRET_NAME.search(name))
     }
 
 

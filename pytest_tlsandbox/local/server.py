@@ -69,6 +69,7 @@ class LocalSandbox:
         self.identifier: str = settings["identifier"]
         self.memory_limit: int | None = settings["memory_limit"]
         self.pid = server.pid
+        self._server = server
         # Also when it is forgotten, and when the interpreter ends; and once only.
         self._finalizer = weakref.finalize(self, _end, server, settings["token"], os.getpid())
 
@@ -78,6 +79,11 @@ class LocalSandbox:
         Does nothing the second time, nor in a fork of the process that started it.
         """
         self._finalizer()
+
+    def wait(self) -> None:
+        """Wait until the server has ended by itself."""
+        assert self._server.stdout is not None
+        _is_readable(self._server.stdout, None)
 
     def __enter__(self) -> LocalSandbox:
         return self
@@ -99,8 +105,9 @@ def start_local_sandbox(
     memory_limit: int | None = None,
     identifier: str = "local",
     mechanism: Mechanism | None = None,
+    port: int = 0,
 ) -> LocalSandbox:
-    """Start an embedded sandbox in a child process, on a free port of 127.0.0.1.
+    """Start an embedded sandbox in a child process, on a port of 127.0.0.1; 0 is a free one.
 
     ``memory_limit`` is in bytes, over all its processes together. ``mechanism`` insists on a way
     to hold it; without it, the best that works on this machine is taken (see ``memory``).
@@ -117,6 +124,7 @@ def start_local_sandbox(
         "identifier": identifier,
         "memory_limit": memory_limit,
         "mechanism": mechanism,
+        "port": port,
         "token": secrets.token_hex(8),
         "version": _version(),
         "sys_path": _search_path(),
@@ -207,7 +215,7 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
         cgroups.remove_group_of(server.pid)
 
 
-def _is_readable(stream: IO[bytes], seconds: float) -> bool:
+def _is_readable(stream: IO[bytes], seconds: float | None) -> bool:
     poll = select.poll()
     poll.register(stream, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+    return bool(poll.poll(None if seconds is None else seconds * 1000))

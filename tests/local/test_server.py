@@ -297,3 +297,10 @@ def test_no_open_file_of_the_sandbox_stays_with_the_tests() -> None:
     before = psutil.Process().num_fds()
     start_local_sandbox().close()
     assert psutil.Process().num_fds() == before
+
+
+def test_a_test_with_a_very_long_name_can_start_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_CURRENT_TEST", "x" * 200_000)
+
+    with start_local_sandbox() as sandbox:
+        assert sandbox.url

@@ -1,0 +1,71 @@
+"""Health checks of a managed process: whether it answers on its port of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.bodies import HealthCheck
+    from pytest_tlsandbox.local.process import Process
+
+HealthStatus = Literal["disabled", "starting", "healthy", "unhealthy"]
+
+# An interval of 0 must not keep the server busy.
+_SHORTEST_INTERVAL = 0.01
+_WELL = re.compile(rb"HTTP/1\.[01] [23]\d\d\b")
+
+
+class Health:
+    """The health of one run of a process: starting, until it has answered or failed often enough."""
+
+    def __init__(self, check: HealthCheck | None) -> None:
+        self.status: HealthStatus = "disabled" if check is None else "starting"
+        self.failures = 0
+        self._check = check
+
+    async def watch(self, process: Process) -> None:
+        """Ask again and again, until the process has ended."""
+        check = self._check
+        if check is None or await process.ends_within(check.initial_delay_ms / 1000):
+            return
+        while True:
+            answered = await _answers(check)
+            if not process.is_running:
+                return
+            self._note(check, answered=answered)
+            interval = max(check.interval_ms / 1000, _SHORTEST_INTERVAL)
+            if await process.ends_within(interval):
+                return
+
+    def _note(self, check: HealthCheck, *, answered: bool) -> None:
+        if answered:
+            self.status, self.failures = "healthy", 0
+            return
+        self.failures += 1
+        if self.failures >= check.failure_threshold:
+            self.status = "unhealthy"
+
+
+async def _answers(check: HealthCheck) -> bool:
+    try:
+        return await asyncio.wait_for(_ask(check), check.timeout_ms / 1000)
+    except (OSError, ValueError, asyncio.TimeoutError):
+        return False
+
+
+async def _ask(check: HealthCheck) -> bool:
+    """Connect, and over HTTP want a status of 200 to 399. Raises OSError, ValueError."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", check.port)
+    with closing(writer):
+        if check.type == "tcp":
+            return True
+        path = (check.path or "/").encode("utf-8")
+        if not re.fullmatch(rb"[!-~]*", path):
+            return False  # no request can be made of it
+        host = f"127.0.0.1:{check.port}".encode()
+        target = path if path.startswith(b"/") else b"/" + path
+        writer.write(b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (target, host))
+        return _WELL.match(await reader.readline()) is not None

@@ -1,0 +1,139 @@
+"""``python -m pytest_tlsandbox.local``: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .conftest import is_gone, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMMAND = [sys.executable, "-m", "pytest_tlsandbox.local"]
+
+
+class Running:
+    """The command as a terminal runs it: in the foreground group."""
+
+    def __init__(self, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        lines = [self.process.stdout.readline().rstrip("\n") for _ in range(4)]
+        self.printed = dict(line.split(maxsplit=1) for line in lines)
+
+    def sandbox(self) -> Any:
+        """Follow the line for the SDK to the letter."""
+        from tensorlake.sandbox import Sandbox
+
+        return eval(self.printed["SDK"], {"Sandbox": Sandbox})
+
+    def end(self, number: signal.Signals) -> int:
+        if self.process.returncode is None:
+            os.killpg(self.process.pid, number)
+        self.process.communicate(timeout=10)
+        return self.process.returncode
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    running = Running(*getattr(request, "param", ()))
+    yield running
+    running.end(signal.SIGKILL)
+
+
+def test_the_printed_lines_are_all_that_is_needed(running: Running) -> None:
+    url, key = running.printed["URL"], running.printed["key"]
+    assert running.printed == {
+        "URL": url,
+        "key": key,
+        "SDK": f'Sandbox(identifier="local", proxy_url="{url}", api_key="{key}")',
+        "curl": f'curl -H "Authorization: Bearer {key}" {url}/api/v1/processes',
+    }
+    sdk = running.sandbox()
+    assert list(sdk.list_processes()) == []
+    sdk.close()
+    command = shlex.split(running.printed["curl"])
+    told = subprocess.run([*command, "--silent"], capture_output=True, check=True)
+    assert told.stdout == b'{"processes":[]}'
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, -15), (signal.SIGKILL, -9), (signal.SIGHUP, -1)],
+)
+def test_ctrl_c_and_every_other_end_leave_nothing_behind(
+    running: Running, number: signal.Signals, code: int
+) -> None:
+    sdk = running.sandbox()
+    process = sdk.start_process("sh", ["-c", "setsid sleep 600 & echo $!; exec sleep 600"])
+    (child,) = until(lambda: sdk.get_stdout(process.pid).lines)
+    sdk.close()
+    assert running.end(number) == code
+    until(lambda: is_gone(process.pid) and is_gone(int(child)), seconds=5)
+
+
+@pytest.mark.parametrize("running", [["--memory", "64M", "--id", "mine"]], indirect=True)
+def test_its_memory_and_its_id_are_those_asked_for(running: Running) -> None:
+    assert 'identifier="mine"' in running.printed["SDK"]
+    sdk = running.sandbox()
+    assert sdk.run("python", ["-c", "b = bytearray(2**30)"]).reason == "oom_killed"
+    sdk.close()
+
+
+def test_a_port_can_be_chosen_and_again_right_after() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for _ in range(2):
+        running = Running("--port", port)
+        assert running.printed["URL"] == f"http://127.0.0.1:{port}"
+        sdk = running.sandbox()
+        assert sdk.health().healthy
+        sdk.close()
+        assert running.end(signal.SIGINT) == 0
+
+
+def test_a_port_in_use_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        told = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == (
+        "The embedded sandbox did not start: [Errno 98] Address already in use\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--port", "65536"], "argument --port: '65536' is not a port"),
+        (["--memory", "much"], "argument --memory: 'much' is not a memory size"),
+    ],
+)
+def test_an_option_that_is_wrong_is_told(options: list[str], problem: str) -> None:
+    told = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
+    assert told.returncode == 2
+    assert problem in told.stderr
+
+
+def test_it_ends_when_its_server_does(running: Running) -> None:
+    import psutil
+
+    (server,) = psutil.Process(running.process.pid).children()
+    server.kill()
+    _, told = running.process.communicate(timeout=10)
+    assert (running.process.returncode, told) == (1, "The server has ended by itself\n")

@@ -1,0 +1,32 @@
+"""``docs/local.md`` shows what works, and names every route."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_tlsandbox.local.openapi import document
+from pytest_tlsandbox.local.table import KEPT_OUTPUT, KEPT_ROWS
+
+DOCS = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
+
+
+def test_the_test_that_is_shown_passes(pytester: pytest.Pytester) -> None:
+    (test,) = re.findall(r"<!-- run as a test -->\n```python\n(.*?)```", DOCS, re.DOTALL)
+    pytester.makepyfile(test)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_every_route_is_named() -> None:
+    section = DOCS.partition("## Routes")[2].partition("## Memory")[0]
+    routes = section.replace("…", "/processes/{p}")
+    for path in document("0")["paths"]:
+        short = path.removeprefix("/api/v1").replace("{process}", "{p}")
+        assert re.search(rf"[ `]{re.escape(short)}`", routes), short
+
+
+def test_the_numbers_are_those_of_the_code() -> None:
+    assert f"the newest {KEPT_ROWS:,} stay" in DOCS
+    assert f"{KEPT_OUTPUT >> 20} MiB in all" in DOCS

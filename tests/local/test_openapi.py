@@ -1,0 +1,143 @@
+"""schemathesis finds no answer outside the document, whatever it sends.
+
+A few hundred cases by default; ``make schemathesis`` runs 2,000.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+from schemathesis.generation import GenerationMode
+
+from pytest_tlsandbox.local.openapi import document
+from pytest_tlsandbox.local.server import start_local_sandbox
+
+from .conftest import Api
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CASES = int(os.environ.get("SCHEMATHESIS_CASES", "300"))
+CHECKS: Any = [
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+]
+OPERATIONS = [
+    (path, method)
+    for path, item in document("0")["paths"].items()
+    for method in item
+    if method != "parameters"
+]
+# What may be started, whatever its arguments are: it prints at most, and ends.
+HARMLESS = ["true", "false", "echo", "/no/such/program"]
+SENT: list[int] = []
+UNKNOWN = ["0", "999999", "4294967296", "nobody", "a%2Fb", "%FF", "100%25"]
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Api]:
+    """Give a sandbox of its own, in which there is something to find."""
+    with start_local_sandbox(memory_limit=256 << 20) as sandbox:
+        api = Api(sandbox)
+        yield api
+        api.close()
+    print(f"\n{sum(SENT)} cases sent")
+
+
+def pool(api: Api) -> tuple[list[str], list[str]]:
+    """Start what paths can mean: living ones and ended ones."""
+    living = [api.start("cat", stdin_mode="pipe"), api.start("sleep", "600")]
+    api.call("POST", "/processes", json={"command": "cat", "stdin_mode": "pipe", "name": "web"})
+    ended = [api.start("sh", "-c", "echo out; echo err >&2; exit 3"), api.start("true", restart={})]
+    for pid in ended:
+        api.ended(pid)
+    return [*map(str, living), "web"], [str(pid) for pid in ended]
+
+
+def made_harmless(api: Api, path: str) -> Any:
+    """Narrow the document down to what leads somewhere, and does no harm to this machine."""
+    narrowed = json.loads(json.dumps(document("0")))
+    living, ended = pool(api)
+    # A stream of a living process would not end.
+    meant = [*ended, *UNKNOWN] if path.endswith("/follow") else [*living, *ended, *UNKNOWN]
+    for item in narrowed["paths"].values():
+        for parameter in item.get("parameters", ()):
+            parameter["schema"] = {"enum": meant}
+    schemas = narrowed["components"]["schemas"]
+    for body in (schemas["Start"], schemas["Run"]):
+        body["properties"]["command"] = {"enum": HARMLESS}
+    start = schemas["Start"]["properties"]
+    restart, check = start["restart"]["anyOf"][0], start["health_check"]["anyOf"][0]
+    # Not a fork a millisecond, nor a knock on every port.
+    for name in ("initial_backoff_ms", "max_backoff_ms"):
+        restart["properties"][name]["minimum"] = 600_000
+        restart["required"].append(name)
+    check["properties"]["port"] = {"enum": [1]}
+    return narrowed
+
+
+def is_harmless(body: Any) -> bool:
+    """Tell whether a body, which may be outside the document, starts nothing that does harm."""
+    if not isinstance(body, dict):
+        return True
+    restart = body.get("restart")
+    quick = isinstance(restart, dict) and {"initial_backoff_ms", "max_backoff_ms"} - {*restart}
+    return body.get("command") in HARMLESS and not quick
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_no_answer_is_outside_the_document(
+    busy: Api, path: str, method: str, mode: GenerationMode
+) -> None:
+    schema = schemathesis.openapi.from_dict(made_harmless(busy, path))
+    operation = schema[path][method]
+    headers = {"Authorization": f"Bearer {busy.sandbox.api_key.reveal()}"}
+    sent = 0
+
+    @settings(
+        max_examples=CASES // len(OPERATIONS) // 2 + 2,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: schemathesis.Case) -> None:
+        nonlocal sent
+        if "command" in json.dumps(str(case.body)) and not is_harmless(case.body):
+            return
+        sent += 1
+        case.call_and_validate(
+            base_url=busy.sandbox.url, headers=headers, checks=CHECKS, timeout=10
+        )
+
+    send()
+    assert sent
+    SENT.append(sent)
+
+
+def test_the_server_has_come_through_it(busy: Api) -> None:
+    assert busy.call("GET", "/health").json() == {"healthy": True}
+    server = psutil.Process(busy.sandbox.pid)
+    assert not [child for child in server.children() if child.status() == psutil.STATUS_ZOMBIE]
