@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint readme schemathesis clean
+.PHONY: demo test lint readme clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -17,6 +17,7 @@ lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+.PHONY: schemathesis
 schemathesis: $(VENV)/.dev  ## send 2,000 cases to the embedded sandbox
 	SCHEMATHESIS_CASES=2000 $(VENV)/bin/pytest tests/local/test_openapi.py -q -s
 
