@@ -1,4 +1,5 @@
 import os
+import signal
 
 pytest_plugins = ["pytester"]
 
@@ -9,3 +10,7 @@ for name in [*os.environ]:
         ("GITHUB_", "TENSORLAKE_", "TLSANDBOX_")
     ):
         del os.environ[name]
+
+# A shell that runs this in the background has Ctrl-C ignored, and what is started here inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
