@@ -11,6 +11,8 @@ for name in [*os.environ]:
     ):
         del os.environ[name]
 
-# A shell that runs this in the background has Ctrl-C ignored, and what is started here inherits that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell's background job has Ctrl-C ignored, one under nohup the hang-up too, and what is started
+# inherits that. What is handled here, if by doing nothing, is back to its default there.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
