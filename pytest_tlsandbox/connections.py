@@ -81,9 +81,7 @@ class Connections:
             transport = Transport(
                 address, self._key(target, address), user_agent=f"pytest-tlsandbox/{__version__}"
             )
-            embedded = address.key is not None and isinstance(
-                getattr(target, "api_key", None), Secret
-            )
+            embedded = isinstance(getattr(target, "api_key", None), Secret)
             own = target == LOCAL or embedded or (isinstance(target, str) and "{worker}" in target)
             self._connections[address] = Connection(
                 lister=ProcessLister(transport, self._test_deadline),

@@ -13,7 +13,6 @@ from pytest_tlsandbox.arguments import (
     check_stream,
 )
 from pytest_tlsandbox.arranging import kill_all, start, start_body
-from pytest_tlsandbox.client.processes import TIMEOUT_MARGIN
 from pytest_tlsandbox.conditions.absence import (
     CRASH,
     OOM,
@@ -383,9 +382,9 @@ class Sandbox:
         start = self._client.clock.monotonic()
         at = None if timeout is None else start + timeout
         limit = Limit(start, at)
-        hard = self._client.test_deadline()
-        if hard is not None and (at is None or hard - TIMEOUT_MARGIN < at):
-            limit = Limit(start, max(start, hard - TIMEOUT_MARGIN), hard)
+        sooner = self._client.give_up_at()
+        if sooner is not None and (at is None or sooner < at):
+            limit = Limit(start, max(start, sooner), self._client.test_deadline())
         outcome = watch(condition, self._client, limit, self.baseline)
         if isinstance(outcome.verdict, Satisfied) and outcome.final:
             logger.info("%s: yes after %d looks", self._client.label, outcome.timeline.looks)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from pytest_tlsandbox.client.models import ProcessInfo, parse_list
+from pytest_tlsandbox.client.processes import ProcessLister
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import SandboxFault
 from pytest_tlsandbox.snapshot import ProcessSnapshot
@@ -96,6 +97,7 @@ class ScriptedLister:
     label = "my-sandbox"
     test_deadline = staticmethod(lambda: None)
     patience = 30.0
+    give_up_at = ProcessLister.give_up_at
 
     def __init__(
         self,

@@ -59,7 +59,7 @@ class ProcessLister:
             lambda limit: self.look(limit=limit),
             self.clock,
             patience=patience,
-            until=self._until(),
+            until=self.give_up_at(),
         )
 
     def look(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
@@ -87,7 +87,8 @@ class ProcessLister:
             ended=self.clock.monotonic(),
         )
 
-    def _until(self) -> float | None:
+    def give_up_at(self) -> float | None:
+        """Give the moment on the clock at which to end, for there to be time to tell what was met."""
         deadline = self.test_deadline()
         return None if deadline is None else deadline - TIMEOUT_MARGIN
 
@@ -170,7 +171,7 @@ class SandboxClient(ProcessLister):
         return persist(
             lambda limit: self._transport.request(method, path, limit=limit, json=json),
             self.clock,
-            until=self._until(),
+            until=self.give_up_at(),
             only_undelivered=only_undelivered,
         )
 

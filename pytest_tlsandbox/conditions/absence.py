@@ -29,7 +29,7 @@ from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Finding, Listed
 from pytest_tlsandbox.messages.table import list_names
 from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.selector import newest_runs
+from pytest_tlsandbox.selector import Selector, newest_runs
 from pytest_tlsandbox.status import SIGKILL
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.evidence import Incident, Ledger
     from pytest_tlsandbox.identity import Identity
-    from pytest_tlsandbox.selector import Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
@@ -186,11 +185,7 @@ class NoIncident:
         lost = [
             row
             for row in self._known
-            if not self._ledger.sent(row, SIGKILL)
-            and snapshot.find(row.identity) is None
-            and not any(
-                new.managed and row.managed and new.managed.id == row.managed.id for new in snapshot
-            )
+            if not self._ledger.sent(row, SIGKILL) and Selector(row).select(snapshot).gone
         ]
         baseline = self._baseline if callable(self._scope) else None
         # One row may be removed by whoever killed it; all of them go with the daemon.
