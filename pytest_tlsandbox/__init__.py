@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AmbiguousProcess",
     "AuthenticationFailed",
+    "ChecksFailed",
     "ContractViolation",
     "InvalidArgument",
     "InvalidSetting",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.errors import (
         AmbiguousProcess,
         AuthenticationFailed,
+        ChecksFailed,
         ContractViolation,
         InvalidArgument,
         InvalidSetting,

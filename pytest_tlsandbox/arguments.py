@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import STATUSES
 
 STREAMS = ("stdout", "stderr", "output")
@@ -75,6 +77,18 @@ def check_stream(stream: Stream) -> Stream:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InvalidArgument(f"stream: {stream!r} is none of {', '.join(STREAMS)}{hint}")
     return stream
+
+
+def check_pattern(pattern: object) -> str | re.Pattern[str]:
+    """Give a text, or a regex that was compiled, to look for in lines of output."""
+    if isinstance(pattern, str) and pattern:
+        return pattern
+    if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
+        return pattern
+    raise InvalidArgument(
+        "pattern: give the text of a line, or a part of it, or a compiled regex: "
+        f"{mask_text(repr(pattern))} is neither"
+    )
 
 
 def check_texts(name: str, texts: Iterable[object]) -> None:

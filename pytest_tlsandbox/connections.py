@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.client.address import Address
+    from pytest_tlsandbox.failing import Screen
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.settings import Settings
 
@@ -49,12 +50,12 @@ class Connections:
         *,
         ask_for_key: Callable[[object], str | Secret | None],
         test_deadline: Callable[[], float | None],
-        verbosity: int,
+        screen: Screen,
     ) -> None:
         self._settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
-        self._verbosity = verbosity
+        self._screen = screen
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
 
@@ -65,8 +66,8 @@ class Connections:
             connection.client,
             timeout=self._settings.timeout,
             ledger=connection.ledger,
-            verbosity=self._verbosity,
             shared=connection.shared,
+            screen=self._screen,
         )
 
     def connect(self, target: object) -> Connection:

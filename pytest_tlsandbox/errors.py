@@ -12,7 +12,8 @@
     │   ├── ProcessCrashed              a crash signal, or its supervisor gave up
     │   ├── ProcessRestarted            its supervisor started it again
     │   ├── ProcessUnhealthy            its health check fails
-    │   └── ProcessMismatch             a field is not as given, or it still runs
+    │   ├── ProcessMismatch             a field is not as given, or it still runs
+    │   └── ChecksFailed                some of several checks, told together
     ├── SandboxFault                    nothing can be said of the processes
     │   ├── SandboxUnreachable          no answer, or none that is one
     │   ├── AuthenticationFailed        401, 403
@@ -105,6 +106,17 @@ class ProcessUnhealthy(Judgement):
 
 class ProcessMismatch(Judgement):
     """A process is not as it was asserted to be."""
+
+
+class ChecksFailed(Judgement):
+    """Some of the checks in a block of ``soft()`` failed.
+
+    Attributes:
+        failures: the error that each would have raised alone.
+
+    """
+
+    failures: tuple[TLSandboxError, ...] = ()
 
 
 class SandboxFault(TLSandboxError):

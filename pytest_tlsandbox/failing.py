@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied
+from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
+    ChecksFailed,
+    ContractViolation,
+    Judgement,
     NotObserved,
     SandboxFault,
     SandboxNotFound,
@@ -16,27 +19,47 @@ from pytest_tlsandbox.errors import (
     SandboxUnreachable,
     TLSandboxError,
 )
-from pytest_tlsandbox.messages.failure import Finding, OutputTail, render
+from pytest_tlsandbox.messages.failure import (
+    LONGEST_LINE,
+    MOST_OUTPUT,
+    Finding,
+    OutputTail,
+    render,
+    render_several,
+)
 from pytest_tlsandbox.messages.words import count, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.timeline import Timeline
     from pytest_tlsandbox.waiting import Limit, Outcome
 
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
-_TAIL_LINES = 3
+_TAIL_SIZE = 64 * 1024
 _TAIL_TIME = 1.0
 _TAIL_MARGIN = 0.15
 
 _HINTS: dict[type[SandboxFault], str] = {
     AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
     SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox is gone too",
-    SandboxNotRunning: "resume the sandbox, or start a new one",
+    ContractViolation: "is it the URL of a sandbox, and not of a console or a page to log in?",
+    SandboxNotRunning: "a suspended sandbox wakes on traffic, which takes seconds: ask again, or "
+    "resume it before the tests; instead of a terminated one, start a new one",
     SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
     SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
 }
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Where it is told: pytest's verbosity, the columns a message has, and a way to speak meanwhile."""
+
+    verbosity: int = 0
+    columns: int = 100
+    say: Callable[[str], None] | None = None
 
 
 def failure_of(
@@ -45,7 +68,7 @@ def failure_of(
     client: SandboxClient,
     timeout: float | None,
     limit: Limit,
-    verbosity: int,
+    screen: Screen,
 ) -> TLSandboxError:
     """Make the error for a wait that did not end well.
 
@@ -59,15 +82,11 @@ def failure_of(
     if outcome.fault is not None:
         finding = _of_fault(outcome.fault, outcome.timeline, client.label, took)
     elif isinstance(outcome.verdict, Pending):
-        finding = outcome.verdict.finding
+        finding = finding_of(outcome.verdict)
         finding = replace(finding, headline=f"{finding.headline} after {took}{cut}")
         stopped = ""
-    elif isinstance(outcome.verdict, Hopeless):
-        finding = outcome.verdict.finding
-        if not outcome.final:
-            finding = replace(finding, because="the deadline came before it could change")
     else:
-        finding = _unsettled(outcome, took)
+        finding = _finding(outcome.verdict, took, final=outcome.final)
     output = None
     if outcome.fault is None and finding.process is not None:
         output = _tail(finding.process, client, outcome.timeline, limit)
@@ -77,16 +96,85 @@ def failure_of(
         timeline=outcome.timeline,
         sandbox=client.label,
         output=output,
-        verbosity=verbosity,
+        verbosity=screen.verbosity,
+        columns=screen.columns,
     )
     error = finding.error(text)
-    if isinstance(error, SandboxFault):
-        error.label = outcome.fault.label if outcome.fault else finding.headline
-        error.transient = outcome.fault is not None and outcome.fault.transient
-    error.wanted = wanted
+    if isinstance(error, SandboxFault) and outcome.fault is not None:
+        error.label, error.transient = outcome.fault.label, outcome.fault.transient
+    return _with_data(error, finding, wanted, outcome.timeline)
+
+
+def failure_of_several(
+    checks: Sequence[tuple[str, Verdict]], outcome: Outcome, label: str, screen: Screen
+) -> TLSandboxError:
+    """Make the error for checks that were judged together, each told with its number.
+
+    A :class:`ChecksFailed`, or the fault where nothing failed that could be judged.
+    """
+    took = seconds(outcome.seconds)
+    findings = [
+        (
+            name,
+            None
+            if isinstance(verdict, Satisfied) and outcome.final
+            else _finding(verdict, took, final=outcome.final),
+        )
+        for name, verdict in checks
+    ]
+    failures = tuple(
+        _with_data(finding.error(finding.headline), finding, name, outcome.timeline)
+        for name, finding in findings
+        if finding is not None
+    )
+    text = render_several(
+        findings,
+        stopped="" if outcome.timeline.looks == 1 else f"judged on the last, after {took}",
+        timeline=outcome.timeline,
+        sandbox=label,
+        verbosity=screen.verbosity,
+        columns=screen.columns,
+    )
+    judged = any(isinstance(failure, Judgement) for failure in failures)
+    error = ChecksFailed(text) if judged else type(failures[0])(text)
+    if isinstance(error, ChecksFailed):
+        error.failures = failures
+    elif isinstance(error, SandboxFault):
+        error.label = failures[0].first_line
+    error.wanted = " and ".join(name for name, _ in checks)
     error.snapshot = outcome.timeline.last
     error.timeline = outcome.timeline
     return error
+
+
+def _with_data(
+    error: TLSandboxError, finding: Finding, wanted: str, timeline: Timeline
+) -> TLSandboxError:
+    if isinstance(error, SandboxFault) and error.label == str(error):
+        error.label = finding.headline  # a label has one line
+    error.wanted = wanted
+    error.snapshot = timeline.last
+    error.timeline = timeline
+    return error
+
+
+def _finding(verdict: Verdict | None, took: str, *, final: bool) -> Finding:
+    """Give what a verdict has to say that is not as wanted, or was not for long enough."""
+    if isinstance(verdict, Pending):
+        return finding_of(verdict)
+    if isinstance(verdict, Hopeless):
+        finding = verdict.finding
+        if final:
+            return finding
+        return replace(finding, because="the deadline came before it could change")
+    if verdict is not None and verdict.unsettled is not None:
+        finding = verdict.unsettled
+        return replace(finding, headline=f"{finding.headline}, stopped after {took}")
+    return Finding(
+        NotObserved,
+        f"Not observed: the time ended after {took}, too soon to be sure",
+        hint="more time for the test",
+    )
 
 
 def _stopped(outcome: Outcome, timeout: float | None) -> str:
@@ -101,7 +189,7 @@ def _stopped(outcome: Outcome, timeout: float | None) -> str:
 def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) -> Finding:
     """Tell a fault: what was asked in vain, or what the sandbox said."""
     first = timeline.outages[0] if timeline.outages else None
-    remarks = [("faults", f"+{seconds(outage.start)} {outage}") for outage in timeline.outages]
+    remarks = []
     if timeline.last is not None:
         at = seconds(timeline.last.begun - timeline.start)
         remarks.append(("last good", f"+{at}, {count(len(timeline.last), 'process')} listed"))
@@ -118,15 +206,6 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
         remarks=tuple(remarks),
         hint=hint,
     )
-
-
-def _unsettled(outcome: Outcome, took: str) -> Finding:
-    """Tell that what was wanted was there, and the time was too short to rely on it."""
-    verdict = outcome.verdict
-    if isinstance(verdict, Satisfied) and verdict.unsettled is not None:
-        finding = verdict.unsettled
-        return replace(finding, headline=f"{finding.headline}, stopped after {took}")
-    return Finding(NotObserved, f"Not observed: the time ended after {took}, too soon to be sure")
 
 
 def _tail(
@@ -148,7 +227,18 @@ def _tail(
                 return None
             lines = client.output(process.pid, stream, limit=left)
             if lines:
-                return OutputTail(stream, tuple(lines[-_TAIL_LINES:]), len(lines))
+                return OutputTail(stream, _last(lines), len(lines))
     except SandboxFault:
         return None
     return OutputTail("output", (), 0)
+
+
+def _last(lines: list[str]) -> tuple[str, ...]:
+    """Give the last lines, as many as a message may have room for."""
+    last = lines[-MOST_OUTPUT:]
+    size = 0
+    for kept, line in enumerate(reversed(last)):
+        size += min(len(line), LONGEST_LINE)
+        if size > _TAIL_SIZE:
+            return tuple(last[-kept:])
+    return tuple(last)

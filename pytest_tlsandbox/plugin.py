@@ -5,8 +5,10 @@ Nothing here imports requests, pydantic or tenacity before a fixture is asked fo
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import re
+import shutil
 import warnings
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.processes import ProcessLister
     from pytest_tlsandbox.connections import Connections
+    from pytest_tlsandbox.failing import Screen
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.sandbox import Sandbox
 
@@ -31,6 +34,8 @@ __tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
+# pytest writes "E" and the indent of the line that raised before each line of a message.
+_MARGIN, _NARROWEST = 8, 60
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -126,6 +131,17 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_assertrepr_compare(
+    config: pytest.Config, op: str, left: object, right: object
+) -> list[str] | None:
+    """Tell the fields that differ between two processes, or two snapshots, that should be equal."""
+    if op != "==" or not type(left).__module__.startswith(__package__ or ""):
+        return None
+    from pytest_tlsandbox.comparing import compare
+
+    return compare(left, right, _columns(config))
+
+
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
     """Learn when pytest-timeout would end the test, so that a wait can end before and tell."""
@@ -148,11 +164,37 @@ def _connections(config: pytest.Config) -> Connections:
                 config=config, target=target
             ),
             test_deadline=lambda: config.stash.get(_TEST_DEADLINE, None),
-            verbosity=config.get_verbosity(),
+            screen=_screen(config),
         )
         config.stash[_CONNECTIONS] = connections
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]
+
+
+def _screen(config: pytest.Config) -> Screen:
+    from pytest_tlsandbox.failing import Screen
+
+    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def say(text: str) -> None:
+        """Write a line amid pytest's dots, past its capture."""
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.write_line(f"tlsandbox: {text}")
+
+    # A worker of xdist has no terminal.
+    talks = reporter is not None and config.get_verbosity() >= 0
+    return Screen(config.get_verbosity(), _columns(config), say if talks else None)
+
+
+def _columns(config: pytest.Config) -> int:
+    """Count the columns a message has: pytest marks and indents each line of an error."""
+    has_terminal = config.pluginmanager.has_plugin("terminalreporter")
+    writer = config.get_terminal_writer() if has_terminal else None
+    wide = writer.fullwidth if writer else shutil.get_terminal_size().columns
+    return max(wide - _MARGIN, _NARROWEST)
 
 
 @pytest.fixture(scope="session")

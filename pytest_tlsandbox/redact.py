@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 MASK = "***"
 
 # Words that name a secret. Look-alikes that are everyday options stay readable: --max-tokens,
-# --author, --keyboard.
+# --author, --keyboard. Of bounded length: a long run of such words took minutes.
 _NAME = (
-    r"[\w.-]*(?:api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential"
-    r"|key(?!board|word|s\b|stroke)|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz))[\w.-]*"
+    r"[\w.-]{0,100}(?:api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential"
+    r"|key(?!board|word|s\b|stroke)|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz))[\w.-]{0,100}"
 )
 # A quote may be missing where a text was cut.
 _VALUE = r"(?:\"[^\"]*\"?|'[^']*'?|(?:Bearer|Basic)\s+\S+|[^\s\"'&;,}]+)"

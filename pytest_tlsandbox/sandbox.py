@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_tlsandbox.arguments import (
     check_codes,
+    check_pattern,
     check_pick,
     check_seconds,
     check_signal,
@@ -13,48 +14,35 @@ from pytest_tlsandbox.arguments import (
     check_stream,
 )
 from pytest_tlsandbox.arranging import kill_all, start, start_body
-from pytest_tlsandbox.conditions.absence import (
-    CRASH,
-    OOM,
-    RESTART,
-    UNHEALTHY,
-    NoIncident,
-    NotRunning,
-    Rule,
-)
-from pytest_tlsandbox.conditions.process import (
-    HasExited,
-    HasFields,
-    HasStatus,
-    IsListed,
-    Stays,
-)
+from pytest_tlsandbox.assertions import Assertions
+from pytest_tlsandbox.client.retry import LONGEST_CALL
+from pytest_tlsandbox.conditions.output import HasWritten
+from pytest_tlsandbox.conditions.process import HasExited, HasStatus, IsListed, Stays
 from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
-from pytest_tlsandbox.errors import (
-    InvalidArgument,
-)
+from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.evidence import Ledger
-from pytest_tlsandbox.failing import failure_of
-from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
+from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import Process, Selector
-from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
+from pytest_tlsandbox.soft import Soft, Together
 from pytest_tlsandbox.status import SIGKILL
-from pytest_tlsandbox.waiting import Limit, logger, watch
+from pytest_tlsandbox.waiting import Limit, Outcome, logger, watch
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 T = TypeVar("T")
-Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
-"""What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
 
 
-class Sandbox:
+class Sandbox(Assertions):
     """The processes of one sandbox.
 
     Every ``wait_`` looks at once and again until the answer is certain or ``timeout`` (seconds)
@@ -74,17 +62,19 @@ class Sandbox:
         timeout: float = 30.0,
         baseline: ProcessSnapshot | None = None,
         ledger: Ledger | None = None,
-        verbosity: int = 0,
         shared: bool = False,
         started: list[ProcessInfo] | None = None,
+        screen: Screen | None = None,
     ) -> None:
-        self.baseline = baseline
+        super().__init__(
+            baseline=baseline,
+            ledger=ledger or Ledger(),
+            shared=shared,
+            started=[] if started is None else started,
+        )
         self._client = client
         self._timeout = timeout
-        self._ledger = ledger or Ledger()
-        self._verbosity = verbosity
-        self._shared = shared
-        self._started = [] if started is None else started
+        self._screen = screen or Screen()
 
     def __repr__(self) -> str:
         return f"<Sandbox {self._client.label}>"
@@ -99,9 +89,9 @@ class Sandbox:
             timeout=self._timeout,
             baseline=self.list_processes(),
             ledger=self._ledger,
-            verbosity=self._verbosity,
             shared=self._shared,
             started=self._started,
+            screen=self._screen,
         )
 
     def list_processes(self) -> ProcessSnapshot:
@@ -160,6 +150,37 @@ class Sandbox:
         found: ProcessInfo = self._wait(condition, timeout)
         return found
 
+    def wait_for_output(
+        self,
+        process: Process,
+        pattern: str | re.Pattern[str],
+        *,
+        timeout: float | None = None,
+        pick: Pick | None = None,
+        since: Since = "test",
+    ) -> str:
+        """Wait until a line of its output has that text, or fits the compiled regex; gives the line.
+
+        Both streams are read whole, each time it looks. The end of the process is the end of it.
+        """
+        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
+        clock = self._client.clock
+        end = clock.monotonic() + seconds
+
+        def read(row: ProcessInfo) -> list[str]:
+            left = end - clock.monotonic()
+            return self._client.output(row.pid, limit=min(max(left, 0.5), LONGEST_CALL))
+
+        condition = HasWritten(
+            Selector(process, self._since(since)),
+            self._ledger,
+            check_pattern(pattern),
+            read,
+            check_pick(pick),
+        )
+        line: str = self._wait(condition, seconds)
+        return line
+
     def wait_until(
         self, condition: Callable[[ProcessSnapshot], T], *, timeout: float | None = None
     ) -> T:
@@ -180,13 +201,7 @@ class Sandbox:
         self, process: Process, *, pick: Pick | None = None, since: Since = "test", **expected: Any
     ) -> ProcessInfo:
         """Assert that every field is as given (or one of several), now; gives the process."""
-        if not expected:
-            raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
-        check_fields(expected)
-        if "status" in expected:
-            check_statuses(expected["status"])
-        selector = Selector(process, self._since(since))
-        condition = HasFields(selector, self._ledger, expected, check_pick(pick))
+        condition = self._has_fields(process, expected, pick, since)
         found: ProcessInfo = self._judge(condition)
         return found
 
@@ -214,43 +229,20 @@ class Sandbox:
         found: ProcessInfo = self._judge(condition)
         return found
 
-    def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
-        """Assert that nothing alive is meant, nor anything a supervisor will start again."""
-        baseline = self._since(since)
-        self._judge(NotRunning(Selector(process, baseline), baseline))
+    def soft(self) -> Soft:
+        """Check several things on one look, and be told of all that fail: a context manager.
 
-    def assert_no_oom(
-        self,
-        *processes: Process,
-        suspected: bool = False,
-        everyone: bool = False,
-        since: Since = "test",
-    ) -> None:
-        """Assert that nothing was OOM-killed since the test began.
-
-        Sees kills behind a restart too. ``suspected``: a SIGKILL not sent from here, exit code
-        137 and a lost exit code fail as well. ``everyone``: on a sandbox shared by xdist workers,
-        judge all processes and not just this test's own.
+        ``with tlsandbox.soft() as check:`` takes ``check.assert_process(...)`` and the other
+        assertions, but for ``assert_stays``. They are judged when the block ends, together, and
+        raise one ``ChecksFailed``.
         """
-        self._assert_none((OOM,), processes, since, everyone=everyone, suspected=suspected)
-
-    def assert_no_crash(
-        self, *processes: Process, everyone: bool = False, since: Since = "test"
-    ) -> None:
-        """Assert that nothing died of a crash signal (SEGV, ABRT ...), and no supervisor gave up."""
-        self._assert_none((CRASH,), processes, since, everyone=everyone)
-
-    def assert_no_restart(
-        self, *processes: Process, everyone: bool = False, since: Since = "test"
-    ) -> None:
-        """Assert that no managed process was started again, but by this test."""
-        self._assert_none((RESTART,), processes, since, everyone=everyone)
-
-    def assert_healthy(
-        self, *processes: Process, everyone: bool = False, since: Since = "test"
-    ) -> None:
-        """Assert no OOM kill, no crash, no restart, and no failing health check."""
-        self._assert_none((OOM, CRASH, RESTART, UNHEALTHY), processes, since, everyone=everyone)
+        return Soft(
+            self._judge_together,
+            baseline=self.baseline,
+            ledger=self._ledger,
+            shared=self._shared,
+            started=self._started,
+        )
 
     # ---------------------------------------------------------------- arrange
 
@@ -332,41 +324,6 @@ class Sandbox:
 
     # ---------------------------------------------------------------- engine
 
-    def _since(self, since: Since) -> ProcessSnapshot | None:
-        if since == "test":
-            return self.baseline
-        if since is None or isinstance(since, ProcessSnapshot):
-            return since
-        raise InvalidArgument(f'since: {since!r} is no snapshot; give one, None for all, or "test"')
-
-    def _assert_none(
-        self,
-        rules: Sequence[Rule],
-        processes: Sequence[Process],
-        since: Since,
-        *,
-        everyone: bool,
-        suspected: bool = False,
-    ) -> None:
-        baseline = self._since(since)
-        known: Sequence[ProcessInfo] = ()
-        if processes:
-            scope: Any = [Selector(process, baseline) for process in processes]
-        else:
-            scope = self._own if self._shared and not everyone else iter
-            known = self._started
-        condition = NoIncident(
-            rules, scope, baseline, self._ledger, suspected=suspected, known=known
-        )
-        for incident in self._judge(condition):
-            logger.info(
-                "%s: suspected: %s: %s", self._client.label, named(incident.row), incident.what
-            )
-
-    def _own(self, snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-        selections = [Selector(process).select(snapshot) for process in self._started]
-        return [row for selection in selections for row in selection.matches]
-
     def _row_meant(self, process: Process) -> ProcessInfo:
         """Give the one process that is meant, at this moment: the living one, else the newest."""
         found: ProcessInfo = self._judge(
@@ -379,14 +336,41 @@ class Sandbox:
         return self._judge(condition, seconds)
 
     def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
+        limit = self._limit(timeout)
+        outcome = self._watch(condition, limit)
+        if isinstance(outcome.verdict, Satisfied) and outcome.final:
+            return outcome.verdict.value
+        raise failure_of(outcome, condition.wanted, self._client, timeout, limit, self._screen)
+
+    def _judge_together(self, checks: Together) -> None:
+        limit = self._limit(None)
+        outcome = self._watch(checks, limit)
+        if isinstance(outcome.verdict, Satisfied) and outcome.final:
+            return
+        if outcome.verdict is None:
+            raise failure_of(outcome, checks.wanted, self._client, None, limit, self._screen)
+        told = [
+            (name, verdict)
+            for (name, _), verdict in zip(checks.checks, checks.verdicts, strict=True)
+        ]
+        raise failure_of_several(told, outcome, self._client.label, self._screen)
+
+    def _limit(self, timeout: float | None) -> Limit:
         start = self._client.clock.monotonic()
         at = None if timeout is None else start + timeout
-        limit = Limit(start, at)
         sooner = self._client.give_up_at()
         if sooner is not None and (at is None or sooner < at):
-            limit = Limit(start, max(start, sooner), self._client.test_deadline())
-        outcome = watch(condition, self._client, limit, self.baseline)
-        if isinstance(outcome.verdict, Satisfied) and outcome.final:
-            logger.info("%s: yes after %d looks", self._client.label, outcome.timeline.looks)
-            return outcome.verdict.value
-        raise failure_of(outcome, condition.wanted, self._client, timeout, limit, self._verbosity)
+            return Limit(start, max(start, sooner), self._client.test_deadline())
+        return Limit(start, at)
+
+    def _watch(self, condition: Condition, limit: Limit) -> Outcome:
+        outcome = watch(condition, self._client, limit, self.baseline, self._screen.say)
+        if isinstance(outcome.verdict, Satisfied) and outcome.final and outcome.timeline.last:
+            logger.info(
+                "%s: %s: yes, after %s at %s",
+                self._client.label,
+                condition.wanted,
+                count(outcome.timeline.looks, "look"),
+                count(len(outcome.timeline.last), "process"),
+            )
+        return outcome

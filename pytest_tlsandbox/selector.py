@@ -1,8 +1,7 @@
-"""Which process is meant, and which came near."""
+"""Which process is meant."""
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.identity import Identity
+from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.snapshot import differences
 
@@ -27,7 +27,7 @@ class By:
     fields: tuple[tuple[str, object], ...]
 
     def __repr__(self) -> str:
-        return f"by({', '.join(f'{name}={mask_text(repr(value))}' for name, value in self.fields)})"
+        return f"by({', '.join(f'{name}={_brief(repr(value))}' for name, value in self.fields)})"
 
 
 def by(
@@ -101,6 +101,7 @@ class Selector:
     """
 
     def __init__(self, process: Process, baseline: ProcessSnapshot | None = None) -> None:
+        self.process = process
         self.label = label_of(process)
         self.text = process if isinstance(process, str) else None
         self._baseline = baseline
@@ -203,13 +204,13 @@ def label_of(process: Process) -> str:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument("process: an empty text fits every process; name one")
-        return f'"{mask_text(process)}"'
+        return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):
         if process < 0:
             raise InvalidArgument(f"process: {process} is no pid")
         return f"pid {process}"
     if isinstance(process, re.Pattern) and isinstance(process.pattern, str):
-        return f"/{mask_text(process.pattern)}/"
+        return f"/{_brief(process.pattern)}/"
     if isinstance(process, By):
         return repr(process)
     if _is_process_info(process):
@@ -220,6 +221,10 @@ def label_of(process: Process) -> str:
         f"process: a value of type {type(process).__name__} means none; give text of its command line, a pid, "
         "a compiled regex, a process that was listed or started, by(...), or a predicate"
     )
+
+
+def _brief(text: str) -> str:
+    return shorten(mask_text(text[:1000]), 60)
 
 
 def _is_process_info(process: Any) -> bool:
@@ -234,26 +239,3 @@ def _identity_of(process: Any) -> Identity:
     if started_at.tzinfo is None:
         started_at = started_at.replace(tzinfo=timezone.utc)
     return Identity(getattr(process, "handle", None), process.pid, started_at)
-
-
-def near_misses(
-    text: str | None, snapshot: ProcessSnapshot, older: tuple[ProcessInfo, ...]
-) -> list[tuple[ProcessInfo, str]]:
-    """Give processes that may have been meant, the nearest first, each with why it is near."""
-    near = [(row, "ended before this test; since=None sees it") for row in older[-3:]]
-    if text is not None:
-        scored = sorted(
-            ((_likeness(text, row), row) for row in snapshot if row not in older),
-            key=lambda pair: pair[0],
-            reverse=True,
-        )
-        near += [(row, "spelt like it") for score, row in scored[:3] if score > 0.7]
-    return near
-
-
-def _likeness(text: str, row: ProcessInfo) -> float:
-    words = [word.rpartition("/")[2][:100] for word in (row.command, *row.args[:20])]
-    words.append(row.command_line[:100])
-    if row.managed and row.managed.name:
-        words.append(row.managed.name)
-    return max(difflib.SequenceMatcher(None, text[:100], word).ratio() for word in words)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.messages.table import process_table
+from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,6 +51,16 @@ class ProcessSnapshot:
     def __len__(self) -> int:
         return len(self.processes)
 
+    def __getitem__(self, position: int) -> ProcessInfo:
+        return self.processes[position]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ProcessSnapshot):
+            return NotImplemented
+        return (self.processes, self.unreadable) == (other.processes, other.unreadable)
+
+    __hash__ = None  # type: ignore[assignment] # as of a list
+
     def __repr__(self) -> str:
         odd = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
         return f"<ProcessSnapshot of {self.sandbox}: {len(self)} processes{odd}>"
@@ -62,6 +73,15 @@ class ProcessSnapshot:
     def alive(self) -> tuple[ProcessInfo, ...]:
         """The processes that show no evidence of an end."""
         return tuple(row for row in self.processes if not row.ended)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The processes as plain data, oldest first: for JSON, or a table of one's own.
+
+        As they may be shown: arguments are masked, and ``status`` is put right by the other
+        fields. Times are ISO 8601 text.
+        """
+        return [_plain(row) for row in self.processes]
 
     def find(self, identity: Identity) -> ProcessInfo | None:
         """Give the row of one run, if it is listed."""
@@ -86,6 +106,18 @@ class ProcessSnapshot:
         for row in self.processes:
             rows.setdefault(row.pid, []).append(row)
         return rows
+
+
+def _plain(row: ProcessInfo) -> dict[str, Any]:
+    fields = row.model_dump(mode="json")
+    fields.update(
+        status=row.state, command=mask_text(row.command), args=mask_args(row.args), managed=None
+    )
+    if row.managed is not None:
+        error = row.managed.last_error
+        masked = row.managed.model_copy(update={"last_error": error and mask_text(error)})
+        fields["managed"] = masked.model_dump(mode="json")
+    return fields
 
 
 FIELDS = (

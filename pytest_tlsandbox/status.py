@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.models import LastExit, ProcessInfo
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
 """The words the contract has for a status."""
@@ -74,3 +74,12 @@ def describe_state(row: ProcessInfo) -> str:
     if row.managed is not None and not row.ended and row.managed.restart_count:
         return f"{state}, restarted {row.managed.restart_count}x"
     return state
+
+
+def describe_end(last: LastExit) -> str:
+    """Say how a managed process ended last: "exited 1", "signaled 9 (SIGKILL)", "OOM-killed"."""
+    if last.oom_killed:
+        return "OOM-killed"
+    if last.signal is not None:
+        return f"signaled {signal_name(last.signal)}"
+    return "unknown" if last.exit_code is None else f"exited {last.exit_code}"

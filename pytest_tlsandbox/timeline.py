@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from datetime import datetime
+
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.errors import SandboxFault
-    from pytest_tlsandbox.identity import Identity
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 NOT_LISTED = "not listed"
@@ -19,11 +21,15 @@ NOT_LISTED = "not listed"
 
 @dataclass(frozen=True)
 class Change:
-    """From here on a process was in this state: ``at`` seconds after the first look began."""
+    """From here on a process was in this state: ``at`` seconds after the first look began.
+
+    ``moment`` is when it began by the sandbox's clock, where the sandbox tells.
+    """
 
     at: float
     state: str
     look: int
+    moment: datetime | None = None
 
 
 @dataclass
@@ -55,27 +61,31 @@ class Timeline:
         self.outages: list[Outage] = []
         self.last: ProcessSnapshot | None = None
         self._time_in_looks = 0.0
-        self._changes: dict[Identity, list[Change]] = {}
-        self._rows: dict[Identity, ProcessInfo] = {}
+        self._changes: dict[Hashable, list[Change]] = {}
+        self._rows: dict[Hashable, ProcessInfo] = {}
         self._in_outage = False
 
     def __repr__(self) -> str:
         return f"<Timeline: {self.looks} looks at {len(self._changes)} processes>"
 
-    def add(self, snapshot: ProcessSnapshot) -> None:
-        """Take in a good look."""
+    def add(self, snapshot: ProcessSnapshot) -> list[tuple[ProcessInfo, Change]]:
+        """Take in a good look; give what has changed since the one before."""
         at = snapshot.begun - self.start
-        listed: dict[Identity, ProcessInfo] = {row.identity: row for row in snapshot}
-        for identity, row in listed.items():
-            if row != self._rows.get(identity):
-                self._change(identity, at, describe_state(row))
-        for identity in self._rows.keys() - listed.keys():
-            self._change(identity, at, NOT_LISTED)
+        listed: dict[Hashable, ProcessInfo] = {_followed(row): row for row in snapshot}
+        changed = []
+        for key, row in listed.items():
+            if row != self._rows.get(key):
+                moment = row.ended_at if row.ended else row.started_at
+                changed.append((row, self._change(key, at, describe_state(row), moment)))
+        for key in self._rows.keys() - listed.keys():
+            changed.append((self._rows[key], self._change(key, at, NOT_LISTED)))  # noqa: PERF401
+        first = self.looks == 0
         self._rows = listed
         self.looks += 1
         self.last = snapshot
         self._time_in_looks += snapshot.ended - snapshot.begun
         self._in_outage = False
+        return [] if first else [(row, change) for row, change in changed if change is not None]
 
     def add_fault(self, fault: SandboxFault, begun: float, ended: float) -> None:
         """Take in a look that failed."""
@@ -110,10 +120,19 @@ class Timeline:
         return self._time_in_looks / self.looks if self.looks else 0.0
 
     def changes(self, process: ProcessInfo) -> list[Change]:
-        """Give the states a process was seen in, oldest first."""
-        return self._changes.get(process.identity, [])
+        """Give the states a process was seen in, oldest first; a managed one over its restarts."""
+        return self._changes.get(_followed(process), [])
 
-    def _change(self, identity: Identity, at: float, state: str) -> None:
-        changes = self._changes.setdefault(identity, [])
-        if not changes or changes[-1].state != state:
-            changes.append(Change(at, state, self.looks))
+    def _change(
+        self, key: Hashable, at: float, state: str, moment: datetime | None = None
+    ) -> Change | None:
+        changes = self._changes.setdefault(key, [])
+        if changes and changes[-1].state == state:
+            return None
+        changes.append(Change(at, state, self.looks, moment))
+        return changes[-1]
+
+
+def _followed(row: ProcessInfo) -> Hashable:
+    """Give what stays the same over the restarts of a managed process, and for others the run."""
+    return row.managed.id if row.managed else row.identity

@@ -22,10 +22,11 @@ from pytest_tlsandbox.client.retry import (
 )
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
 from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
+from pytest_tlsandbox.messages.words import named, seconds
 from pytest_tlsandbox.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from pytest_tlsandbox.client.processes import ProcessLister
     from pytest_tlsandbox.conditions.verdicts import Condition
@@ -44,6 +45,8 @@ _INSTANT = 1e-6
 """Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 _LONGEST_WAVERING = 5.0
 """Seconds after which an assertion, which has no deadline, takes no more changes of its verdict."""
+_SAYING_INTERVAL = 15.0
+"""Seconds after which a wait that goes on says so, and again."""
 _LONG_OUTAGE = 1.0
 """Without an answer for so long, what was seen before it is no answer any more."""
 
@@ -86,12 +89,13 @@ def watch(
     lister: ProcessLister,
     limit: Limit,
     baseline: ProcessSnapshot | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Look until the condition's verdict is certain.
+    """Look until the condition's verdict is certain; a long wait says so every 15 s.
 
     What is seen is in the outcome, faults too; only what a function of the user's raises is raised.
     """
-    return _Watch(condition, lister, limit, baseline).run()
+    return _Watch(condition, lister, limit, baseline, say).run()
 
 
 class _Watch:
@@ -101,11 +105,14 @@ class _Watch:
         lister: ProcessLister,
         limit: Limit,
         baseline: ProcessSnapshot | None,
+        say: Callable[[str], None] | None,
     ) -> None:
         self._condition = condition
         self._lister = lister
         self._limit = limit
         self._baseline = baseline
+        self._say = say
+        self._said = limit.start
         self._clock = lister.clock
         self._timeline = Timeline(limit.start)
         self._verdict: Verdict | None = None
@@ -165,18 +172,44 @@ class _Watch:
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
             logger.debug("look at %s failed: %s", self._lister.label, fault.label)
+            self._say_how_it_goes()
             raise
         self._faults_in_a_row = 0
         self._lister.patience = OUTAGE_BUDGET
-        self._timeline.add(snapshot)
+        changed = self._timeline.add(snapshot)
         logger.debug("look at %s: %d processes", self._lister.label, len(snapshot))
+        for row, change in changed:
+            at = seconds(change.at)
+            logger.info("%s: %s: %s at +%s", self._lister.label, named(row), change.state, at)
         try:
             verdict = self._condition.judge(snapshot)
         except Exception as error:
             self._users_error = error
             return True
         self._settle(verdict, snapshot)
+        if not self._final:
+            self._say_how_it_goes()
         return self._final
+
+    def _say_how_it_goes(self) -> None:
+        now = self._now()
+        if now - self._said < _SAYING_INTERVAL:
+            return
+        self._said = now
+        outage = self._timeline.outage
+        if outage is not None:
+            state = f"no answer since +{seconds(outage.start)} ({outage})"
+        elif isinstance(self._verdict, Pending):
+            state = self._verdict.tell().headline
+        else:
+            state = "so far as it should be" if self._verdict else "no look yet"
+        until = (
+            "" if self._limit.at is None else f" of {seconds(self._limit.at - self._limit.start)}"
+        )
+        text = f"waiting {now - self._limit.start:.0f}{until}: {state}, wanted {self._condition.wanted}"
+        logger.info("%s: %s", self._lister.label, text)
+        if self._say is not None:
+            self._say(text)
 
     def _settle(self, verdict: Verdict, snapshot: ProcessSnapshot) -> None:
         """Tell whether a verdict has stood, unchanged, for as long as it must.

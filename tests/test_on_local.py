@@ -15,6 +15,7 @@ from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connections
+from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
@@ -26,7 +27,7 @@ def session_box():
         Settings(targets=(), proxy_url=None, timeout=30.0, memory=256 * 2**20),
         ask_for_key=lambda target: None,
         test_deadline=lambda: None,
-        verbosity=0,
+        screen=Screen(),
     )
     yield connections.sandbox("local")
     connections.close()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.selector import Selector, by, near_misses
+from pytest_tlsandbox.selector import Selector, by
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
@@ -133,17 +133,6 @@ def test_a_label_masks_what_looks_like_a_secret():
     assert Selector(by(command="run", args=["--token=abc"])).label == (
         "by(command='run', args=['--token=***'])"
     )
-
-
-def test_a_near_miss_is_one_that_is_spelt_like_it_or_had_ended_before():
-    near = near_misses("trian.py", ALL, ())
-    assert [(row.pid, why) for row, why in near] == [(41, "spelt like it")]
-
-    (old,) = snapshot(raw(9, **ended(0))).processes
-    near = near_misses("train.py", snapshot(raw(9, **ended(0))), (old,))
-    assert [(row.pid, why) for row, why in near] == [
-        (9, "ended before this test; since=None sees it")
-    ]
 
 
 def test_the_dead_name_of_an_earlier_test_does_not_hide_what_is_meant_now():

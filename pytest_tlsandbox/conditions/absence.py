@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox import evidence
 from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
+    MORE_MEMORY,
     SETTLING_TIME,
     Hopeless,
     Satisfied,
@@ -89,14 +90,14 @@ OOM = Rule(
     evidence.oom_kills,
     ProcessOOMKilled,
     "OOM-killed",
-    "more memory for the sandbox, or less for the process",
+    MORE_MEMORY,
     one_end_shown=True,
 )
 CRASH = Rule(
     evidence.crashes,
     ProcessCrashed,
     "Crashed",
-    'output(process, "stderr") for what it said last',
+    "python -X faulthandler, or the program's own way to say where it crashed",
     one_end_shown=True,
 )
 RESTART = Rule(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_tlsandbox import evidence
 from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
+    MORE_MEMORY,
     SUCCESSOR_TIME,
     Hopeless,
     Pending,
@@ -28,7 +29,7 @@ from pytest_tlsandbox.errors import (
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding, Listed
 from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
-from pytest_tlsandbox.status import describe_state, signal_name
+from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state, signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
 
 Pick = Literal["newest", "oldest"]
 """Which process is meant where several fit."""
+
+_SAID_BY_SHELLS = {
+    126: "a shell exits 126 where it may not run a program: is it executable?",
+    127: "a shell exits 127 where it finds no such program: is it installed, and on PATH?",
+    137: "a shell exits 137 where its child was SIGKILLed, as by an OOM kill: "
+    "assert_no_oom(suspected=True)",
+}
 
 
 class OneProcess:
@@ -91,7 +99,7 @@ class OneProcess:
     def waiting(self, row: ProcessInfo) -> Verdict:
         """Give the verdict for a living process that does not fit."""
         return Pending(
-            Finding(
+            lambda: Finding(
                 WaitTimedOut,
                 still(row),
                 process=row,
@@ -137,8 +145,9 @@ class OneProcess:
         )
 
     def _missing(self, snapshot: ProcessSnapshot, selection: Selection) -> Verdict:
-        finding = not_found(self._selector, snapshot, selection)
-        return Pending(finding) if self.waits else Hopeless(finding)
+        if self.waits:
+            return Pending(lambda: not_found(self._selector, snapshot, selection))
+        return Hopeless(not_found(self._selector, snapshot, selection))
 
     def _ended(self, row: ProcessInfo, selection: Selection) -> Verdict:
         doubt = self._open_to_doubt(row)
@@ -160,13 +169,14 @@ class OneProcess:
             because="it has ended",
             process=row,
             fields=self.fields(row),
+            hint=self._hint_after(row),
         )
         if row.oom_killed or row.state == "oom_killed":
             return replace(
                 finding,
                 error=ProcessOOMKilled,
                 headline=f"OOM-killed: {named(row)}, wanted {self.wanted}",
-                hint="more memory for the sandbox, or less for the process",
+                hint=MORE_MEMORY,
             )
         if doubt:
             return replace(
@@ -187,6 +197,20 @@ class OneProcess:
             return f"{capitalized(state)}: {named(row)}, wanted {self.wanted}"
         ran = f"ran {seconds(row.lifetime.total_seconds())} and {state}"
         return f"Ended already: {named(row)} {ran}, wanted {self.wanted}"
+
+    def _hint_after(self, row: ProcessInfo) -> str:
+        """Say what to try after an end that was not wanted."""
+        if row.exit_code in _SAID_BY_SHELLS:
+            return _SAID_BY_SHELLS[row.exit_code]
+        if row.signal is not None and self._ledger.sent(row, row.signal):
+            return 'status="signaled", if that is the end that was meant: this test sent the signal'
+        if row.signal in CRASH_SIGNALS:
+            return "python -X faulthandler, or the program's own way to say where it crashed"
+        if row.signal is not None:
+            return "who sent the signal? this test did not"
+        if not self.wants_an_end:
+            return "wait_for_exit(process), if it is to end"
+        return f"exit_code={row.exit_code}, if it is to end so" if row.exit_code else ""
 
 
 def _unknown_in_words(row: ProcessInfo) -> str:

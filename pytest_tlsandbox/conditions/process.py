@@ -98,11 +98,12 @@ class HasStatus(OneProcess):
                     )
                 )
             return Pending(
-                Finding(
+                lambda: Finding(
                     WaitTimedOut,
                     f"Not healthy: {named(row)} is {_health(row)}",
                     process=row,
                     fields=self.fields(row),
+                    hint="a longer timeout=, if it only needs more time",
                 )
             )
         return super().waiting(row)
@@ -272,6 +273,7 @@ class Stays(OneProcess):
                 f"wanted {self.wanted}",
                 process=row,
                 fields=self.fields(row),
+                hint="wait_for_process(process, stable_for=...), if it only needs time to settle",
             )
         )
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import NotObserved, ProcessNotFound, WaitTimedOut
 from pytest_tlsandbox.messages.failure import Finding, Listed
+from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.selector import near_misses
+from pytest_tlsandbox.nearest import near_misses
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ CORRECTION_TIME = 1.0
 """Seconds for which a doubtful end, a vanished row or an unreadable one is looked at again."""
 SETTLING_TIME = 0.2
 """Seconds for which a negative assertion looks again while anything in question is alive."""
+MORE_MEMORY = (
+    "more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process"
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,9 @@ class Satisfied:
 
 @dataclass(frozen=True)
 class Pending:
-    """It may yet come. ``finding`` is what to say if the deadline comes first."""
+    """It may yet come. ``tell`` gives what to say if the deadline comes first."""
 
-    finding: Finding
+    tell: Callable[[], Finding]
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,11 @@ class Hopeless:
 
 
 Verdict: TypeAlias = Satisfied | Pending | Hopeless
+
+
+def finding_of(verdict: Pending | Hopeless) -> Finding:
+    """Give what a verdict has to say."""
+    return verdict.tell() if isinstance(verdict, Pending) else verdict.finding
 
 
 class Condition(Protocol):
@@ -86,16 +96,16 @@ class Until:
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Give the verdict on a snapshot. What the function raises is the user's own, and ends the wait."""
         value = self._function(snapshot)
-        if value:
-            return Satisfied(value)
-        return Pending(
-            Finding(
-                WaitTimedOut,
-                f"Never true: {self._name}",
-                remarks=(("last", f"it gave {value!r}"),),
-                listed=tuple(Listed(row) for row in living_first(snapshot)),
-                listed_as=f"of {count(len(snapshot), 'process')}",
-            )
+        return Satisfied(value) if value else Pending(lambda: self._never(value, snapshot))
+
+    def _never(self, value: object, snapshot: ProcessSnapshot) -> Finding:
+        return Finding(
+            WaitTimedOut,
+            f"Never true: {self._name}",
+            remarks=(("last", f"it gave {value!r}"),),
+            listed=tuple(Listed(row) for row in living_first(snapshot)),
+            listed_as=f"of {count(len(snapshot), 'process')}",
+            hint="a longer timeout=, if it only needs more time",
         )
 
 
@@ -107,21 +117,25 @@ def still(row: ProcessInfo) -> str:
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Finding:
     """Say that no process is meant, and which were near."""
-    near = near_misses(selector.text, snapshot, selection.older)
-    others = count(len(snapshot), "process")
+    near = near_misses(selector.process, snapshot, selection.older)
     unreadable = tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3])
     return Finding(
         ProcessNotFound,
         f"No process {selector.label} in {snapshot.sandbox}",
-        because=f"{others} listed" if len(snapshot) else "none is listed",
-        listed=tuple(Listed(row, why) for row, why in near)
+        because=f"{count(len(snapshot), 'process')} listed" if len(snapshot) else "none is listed",
+        listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=unreadable,
-        hint="a text is looked for in command and arguments, joined by one space"
-        if selector.text is not None
-        else "",
+        hint=_where_it_is_looked_for(selector, next((miss.word for miss in near), "")),
     )
+
+
+def _where_it_is_looked_for(selector: Selector, word: str) -> str:
+    if selector.text is None:
+        return ""
+    meant = f'"{shorten(mask_text(word), 60)}", if that was meant; ' if word else ""
+    return f"{meant}a text is looked for in command and arguments, joined by one space"
 
 
 def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
@@ -153,6 +167,7 @@ def unreadable_rows(
             f"Not observed: {count(len(rows), 'row')} of {snapshot.sandbox} cannot be read",
             because="a process that cannot be read may be the one",
             remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
+            hint="a newer plugin, if the sandbox is newer; GET /api/v1/processes shows the row",
         ),
         stands_for=CORRECTION_TIME,
     )

@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tlsandbox.messages.table import align, process_table
-from pytest_tlsandbox.messages.words import count, cut, moment, printable, seconds
+from pytest_tlsandbox.messages.history import changes, gaps, looks
+from pytest_tlsandbox.messages.table import process_table
+from pytest_tlsandbox.messages.text import align, cut, fold, printable, wrap
+from pytest_tlsandbox.messages.words import command_line, count, moment, seconds
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.status import describe_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
     from pytest_tlsandbox.errors import TLSandboxError
     from pytest_tlsandbox.timeline import Timeline
 
-_WIDTH = 100
 _INDENT = "  "
-_MOST_ROWS = 10
-_MOST_CHANGES = 8
-_ABOUT_THE_LOOKS = frozenset({"lived", "looks", "process", "sandbox", "timeline"})
+LONGEST_LINE = 4096
+"""Characters of a line of output that are read: more has no room in a message."""
+
+
+class _Size(NamedTuple):
+    """How much is told: lines of output, changes of state, rows, lines of the command line."""
+
+    output: int
+    changes: int
+    rows: int
+    command: int
+
+
+_SIZES = {-1: _Size(3, 4, 5, 1), 0: _Size(10, 8, 10, 2), 1: _Size(40, 40, 40, 5)}
+_SIZES[2] = _Size(200, 400, 1000, 20)
+MOST_OUTPUT = _SIZES[2].output
+"""Lines of output that the most verbose message has room for."""
+_ABOUT_THE_LOOKS = frozenset(
+    {"lived", "looks", "process", "sandbox", "timeline", "managed", "gaps"}
+)
 
 
 @dataclass(frozen=True)
@@ -85,70 +104,148 @@ def render(
     sandbox: str,
     output: OutputTail | None = None,
     verbosity: int = 0,
+    columns: int = 100,
 ) -> str:
-    """Tell a failure. The first line is the verdict; ``-q`` leaves out how it was looked at."""
-    lines = [finding.headline, ""]
-    if why := ": ".join(part for part in (stopped, finding.because) if part):
-        lines.append(_INDENT + why)
-    lines += _fields(finding.fields)
-    lines += _listed(finding)
-    facts = _facts(finding, timeline, output, sandbox)
+    """Tell a failure. The first line is the verdict, the others are at most so many columns wide.
+
+    ``verbosity`` is pytest's: ``-q`` leaves out how it was looked at, ``-v`` tells more of all
+    that may be long, ``-vv`` adds every process there is.
+    """
+    size = _size(verbosity)
+    lines = [printable(finding.headline), ""]
+    why = ": ".join(part for part in (stopped, finding.because) if part)
+    lines += [_INDENT + line for line in wrap(why, columns - 2)] if why else []
+    lines += _evidence(finding, size, columns)
+    facts = _facts(finding, timeline, output, size, columns)
+    facts.append(("sandbox", [sandbox]))
+    facts += _hint(finding, columns)
     if verbosity < 0:
         facts = [fact for fact in facts if fact[0] not in _ABOUT_THE_LOOKS]
-    lines += [_INDENT + line for line in align(facts)] if facts else []
+    lines += _labelled(facts)
     if verbosity >= 2 and timeline.last is not None:
-        lines += [f"{_INDENT}all {count(len(timeline.last), 'process')}"]
-        lines += [_INDENT * 2 + line for line in str(timeline.last).splitlines()]
+        lines.append(f"{_INDENT}all {count(len(timeline.last), 'process')}")
+        rows = timeline.last.processes
+        table = process_table(rows, most=size.rows, columns=max(columns - 4, 200))
+        lines += [_INDENT * 2 + line for line in table]
+        lines += [f"{_INDENT * 2}unreadable {row}" for row in timeline.last.unreadable]
     return "\n".join(line.rstrip() for line in lines).rstrip()
 
 
-def _fields(fields: Sequence[Field]) -> list[str]:
-    if not fields:
-        return []
-    rows = [("", "wanted", "was", "")]
-    rows += [
-        (field.name, cut(field.wanted, 40), cut(field.was, 40), "<" if field.wrong else "")
-        for field in fields
-    ]
-    return [_INDENT * 2 + line for line in align(rows)]
+def render_several(
+    findings: Sequence[tuple[str, Finding | None]],
+    *,
+    stopped: str,
+    timeline: Timeline,
+    sandbox: str,
+    verbosity: int = 0,
+    columns: int = 100,
+) -> str:
+    """Tell the checks that failed of several that were judged together, each by its number.
+
+    ``findings``: for each check what it is called, and what it found (None: it passed).
+    """
+    size = _size(verbosity)
+    failed = [finding for _, finding in findings if finding is not None]
+    first = f": {failed[0].headline}" + (" ..." if len(failed) > 1 else "")
+    lines = [f"{len(failed)} of {count(len(findings), 'check')} failed{printable(first)}", ""]
+    passed = []
+    for number, (name, finding) in enumerate(findings, 1):
+        if finding is None:
+            passed.append(f"{number} {name}")
+            continue
+        lines.append(f"{_INDENT}{number}  {name}: {printable(finding.headline)}")
+        inner = columns - 5
+        body = [_INDENT + line for line in wrap(finding.because, inner)] if finding.because else []
+        body += _evidence(finding, size, inner)
+        facts = _facts(finding, timeline, None, size, inner) if verbosity >= 0 else []
+        facts = [fact for fact in facts if fact[0] not in ("looks", "gaps")]
+        body += _labelled(facts + _hint(finding, inner))
+        lines += [f"   {line}" for line in body]
+    facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
+    facts += [("looks", [", ".join(part for part in (looks(timeline), stopped) if part)])]
+    facts += [("gaps", gaps(timeline, size.changes))] if timeline.outages else []
+    facts += [("sandbox", [sandbox])]
+    lines += _labelled(facts if verbosity >= 0 else [])
+    return "\n".join(line.rstrip() for line in lines).rstrip()
 
 
-def _listed(finding: Finding) -> list[str]:
-    if not finding.listed:
-        return []
-    rows = [item.row for item in finding.listed]
-    remarks = [item.remark for item in finding.listed]
-    table = process_table(rows, remarks, most=_MOST_ROWS)
-    title = [_INDENT + finding.listed_as] if finding.listed_as else []
-    return title + [_INDENT * 2 + cut(line, _WIDTH) for line in table]
+_Fact = tuple[str, "list[str]"]
+
+
+def _size(verbosity: int) -> _Size:
+    return _SIZES[min(max(verbosity, -1), 2)]
+
+
+def _evidence(finding: Finding, size: _Size, columns: int) -> list[str]:
+    lines = []
+    if finding.fields:
+        names = max(len(field.name) for field in finding.fields)
+        room = max((columns - names - 11) // 2, 20)
+        rows = [("", "wanted", "was", "")]
+        rows += [
+            (field.name, cut(field.wanted, room), cut(field.was, room), "<" if field.wrong else "")
+            for field in finding.fields
+        ]
+        lines += [_INDENT * 2 + line for line in align(rows)]
+    if finding.listed:
+        rows_listed = [item.row for item in finding.listed]
+        remarks = [item.remark for item in finding.listed]
+        table = process_table(rows_listed, remarks, most=size.rows, columns=columns - 4)
+        lines += [_INDENT + finding.listed_as] if finding.listed_as else []
+        lines += [_INDENT * 2 + line for line in table]
+    return lines
 
 
 def _facts(
-    finding: Finding, timeline: Timeline, output: OutputTail | None, sandbox: str
-) -> list[tuple[str, str]]:
-    facts: list[tuple[str, str]] = []
+    finding: Finding, timeline: Timeline, output: OutputTail | None, size: _Size, columns: int
+) -> list[_Fact]:
+    room = columns - 12
+    facts: list[_Fact] = []
     row = finding.process
     if row is not None:
-        handle = "" if row.handle is None else f"handle {row.handle}, "
-        line = f"{handle}pid {row.pid}   {row.masked_command_line}"
-        facts += [("process", cut(line, _WIDTH)), ("lived", _lived(row))]
-        facts += [("timeline", _changes(timeline, row))]
-    facts += [("looks", _looks(timeline))]
-    facts += finding.remarks
+        line, beyond = command_line(row)
+        facts.append(("process", fold(line, room, size.command, beyond=beyond)))
+        facts.append(("lived", [_lived(row)]))
+        if row.managed is not None:
+            facts.append(("managed", wrap(_supervised(row.managed), room)))
+        facts.append(("timeline", changes(timeline, row, room, size.changes)))
+    elif timeline.outages:
+        facts.append(("gaps", gaps(timeline, size.changes)))
+    facts.append(("looks", [looks(timeline)]))
+    facts += [(label, wrap(text, room)) for label, text in finding.remarks]
     if output is not None:
-        facts.append((output.stream, _extent(output)))
-        facts += [("", "| " + cut(mask_text(line), _WIDTH)) for line in output.lines]
-    facts.append(("sandbox", sandbox))
-    if finding.hint:
-        facts.append(("try", finding.hint))
-    return [(label, text) for label, text in facts if text]
+        shown = output.lines[-size.output :]
+        tail = [_extent(output, len(shown))]
+        tail += [
+            "| " + cut(mask_text(line[:LONGEST_LINE]), room - 2, beyond=_over(line))
+            for line in shown
+        ]
+        facts.append((output.stream, tail))
+    return facts
 
 
-def _extent(output: OutputTail) -> str:
+def _hint(finding: Finding, columns: int) -> list[_Fact]:
+    return [("try", wrap(finding.hint, columns - 12))] if finding.hint else []
+
+
+def _labelled(facts: Sequence[_Fact]) -> list[str]:
+    cells = [
+        ("" if index else label, line)
+        for label, lines in facts
+        for index, line in enumerate(lines)
+        if line
+    ]
+    return [_INDENT + line for line in align(cells)] if cells else []
+
+
+def _over(line: str) -> int:
+    return max(len(line) - LONGEST_LINE, 0)
+
+
+def _extent(output: OutputTail, shown: int) -> str:
     if not output.total:
         return "none on stderr or stdout"
     total = count(output.total, "line")
-    shown = len(output.lines)
     return total if shown == output.total else f"last {shown} of {total}"
 
 
@@ -160,23 +257,21 @@ def _lived(row: ProcessInfo) -> str:
     return f"{since} (sandbox clock, UTC)"
 
 
-def _changes(timeline: Timeline, row: ProcessInfo) -> str:
-    changes = timeline.changes(row)
-    parts = []
-    for index, change in enumerate(changes):
-        following = changes[index + 1].look if index + 1 < len(changes) else timeline.looks
-        looks = following - change.look
-        parts.append(f"+{seconds(change.at)} {change.state}, {count(looks, 'look')}")
-    if len(parts) > _MOST_CHANGES:
-        hidden = len(parts) - _MOST_CHANGES
-        parts = [*parts[:2], f"... {count(hidden, 'change')} ...", *parts[hidden + 2 :]]
-    return printable(" | ".join(parts))
-
-
-def _looks(timeline: Timeline) -> str:
-    parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
-    if timeline.faults:
-        parts.append(f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})")
-    if timeline.looks:
-        parts.append(f"{timeline.seconds_a_look * 1000:.0f} ms each")
+def _supervised(managed: ManagedProcess) -> str:
+    """Say what the supervisor of a process says of it."""
+    parts = [managed.status]
+    if managed.restart is not None:
+        most = managed.restart.max_restarts
+        limit = "" if most is None else f", at most {most}"
+        parts.append(f"restarts {managed.restart.policy}{limit}")
+    if managed.restart_count:
+        parts.append(count(managed.restart_count, "restart") + " so far")
+    last = managed.last_exit
+    if last is not None:
+        at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""
+        parts.append(f"last end: {describe_end(last)}{at}")
+    if managed.health_status != "disabled":
+        parts.append(f"health: {managed.health_status}")
+    if managed.last_error:
+        parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
     return ", ".join(parts)

@@ -4,52 +4,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.messages.words import named, printable, seconds
+from pytest_tlsandbox.messages.text import align, cut, pad, printable, width, wrap
+from pytest_tlsandbox.messages.words import command_line, named, seconds
 from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
 
+_GAP = "    "
+_NARROWEST = 24
+"""Columns that a command line is given even where there is no room for it."""
+
 
 def process_table(
-    rows: Sequence[ProcessInfo], remarks: Sequence[str] = (), *, most: int | None = None
+    rows: Sequence[ProcessInfo],
+    remarks: Sequence[str] = (),
+    *,
+    most: int | None = None,
+    columns: int = 240,
 ) -> list[str]:
     """Give a line a process: pid, state, how long it lived, command line masked, a remark.
 
-    ``most`` cuts the table, and says by how much.
+    ``most`` cuts the table, ``columns`` the command lines; both say by how much.
     """
     shown = rows if most is None else rows[:most]
-    cells = [
+    heads = align(
         (
             f"pid {row.pid}",
-            describe_state(row),
+            printable(describe_state(row)),
             "" if row.lifetime is None else seconds(row.lifetime.total_seconds()),
-            printable(
-                (f"[{row.managed.name}] " if row.managed and row.managed.name else "")
-                + row.masked_command_line
-            ),
         )
         for row in shown
-    ]
-    lines = align(cells)
-    for index, remark in enumerate(remarks[: len(lines)]):
-        if remark:
-            lines[index] += f"    {remark}"
+    )
+    taken = max(map(width, heads), default=0) + 2
+    lines = []
+    for index, row in enumerate(shown):
+        name = f"[{row.managed.name}] " if row.managed and row.managed.name else ""
+        line, beyond = command_line(row)
+        remark = remarks[index] if index < len(remarks) else ""
+        room = columns - taken - (width(_GAP + remark) if remark else 0)
+        beside = room >= min(width(printable(name + line)), _NARROWEST)
+        room = max(room if beside else columns - taken, _NARROWEST)
+        whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
+        lines.append(whole + _GAP + remark if remark and beside else whole)
+        if remark and not beside:
+            lines += [_GAP + part for part in wrap(remark, columns - len(_GAP))]
     if len(shown) < len(rows):
         lines.append(f"... and {len(rows) - len(shown)} more")
     return lines
-
-
-def align(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Pad every column but the last to its widest cell."""
-    rows = list(rows)
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:

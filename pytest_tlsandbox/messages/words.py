@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
 
 _LONGEST_NAME = 24
+_LONGEST_COMMAND_LINE = 4096
 _INTERPRETERS = ("python", "node", "ruby", "perl", "bash", "sh", "dash", "zsh", "deno", "bun")
 
 
@@ -34,23 +36,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
-def cut(text: str, width: int) -> str:
-    """Cut a text to a width, and show that it was; control characters are escaped."""
-    text = printable(text)
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
-
-
-def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor or turn its writing direction."""
-    return (
-        text
-        if text.isprintable()
-        else "".join(
-            char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-        )
-    )
-
-
 def shown(value: object) -> str:
     """Give the value of a field as it may be shown."""
     if value is None:
@@ -62,20 +47,36 @@ def shown(value: object) -> str:
     return mask_text(str(value))
 
 
+def command_line(row: ProcessInfo) -> tuple[str, int]:
+    """Give command and arguments as they may be shown, and how many characters were left out.
+
+    What no line has room for is not masked either: arguments may have megabytes.
+    """
+    room = _LONGEST_COMMAND_LINE
+    parts = []
+    for part in (row.command, *row.args):
+        parts.append(part[:room])
+        room -= len(parts[-1]) + 1
+        if room <= 0:
+            break
+    beyond = len(row.command_line) - len(" ".join(parts))
+    return " ".join((mask_text(parts[0]), *mask_args(parts[1:]))), beyond
+
+
 def short_name(row: ProcessInfo) -> str:
     """Call a process by its managed name, the script it runs, or its program."""
     if row.managed and row.managed.name:
-        return cut(row.managed.name, _LONGEST_NAME)
-    command, args = mask_text(row.command), mask_args(row.args)
+        return shorten(row.managed.name, _LONGEST_NAME)
+    command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:2]])
     program = command.rpartition("/")[2] or command
     if program.rstrip("0123456789.") in _INTERPRETERS and args:
         first, *rest = args
         if first == "-m" and rest:
-            return cut(rest[0], _LONGEST_NAME)
+            return shorten(rest[0], _LONGEST_NAME)
         if not first.startswith("-"):
-            return cut(first.rpartition("/")[2], _LONGEST_NAME)
-        return cut(f"{program} {first}", _LONGEST_NAME)
-    return cut(program, _LONGEST_NAME)
+            return shorten(first.rpartition("/")[2], _LONGEST_NAME)
+        return shorten(f"{program} {first}", _LONGEST_NAME)
+    return shorten(program, _LONGEST_NAME)
 
 
 def named(row: ProcessInfo) -> str:

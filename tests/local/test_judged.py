@@ -8,6 +8,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.connections import Connections
+from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
 
@@ -24,7 +25,7 @@ def connections() -> Iterator[Connections]:
         Settings(targets=(), proxy_url=None, timeout=30.0, memory=256 * 2**20),
         ask_for_key=lambda target: None,
         test_deadline=lambda: None,
-        verbosity=0,
+        screen=Screen(),
     )
     yield connections
     connections.close()

@@ -7,7 +7,8 @@ from textwrap import dedent
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.messages.words import cut, named, seconds, short_name
+from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.messages.words import named, seconds, short_name
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, process, raw, signaled
 
@@ -15,8 +16,9 @@ TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}
 OOM = signaled(9, status="oom_killed", oom_killed=True)
 
 
-def told(script, ask, **options) -> str:
-    box = Sandbox(ScriptedLister(FakeClock(), script, latency=0.06), **options)
+def told(script, ask, verbosity=0, columns=100, **options) -> str:
+    lister = ScriptedLister(FakeClock(), script, latency=0.06)
+    box = Sandbox(lister, screen=Screen(verbosity, columns), **options)
     with pytest.raises(errors.TLSandboxError) as caught:
         ask(box)
     return str(caught.value)
@@ -45,16 +47,18 @@ def test_an_oom_kill_instead_of_an_exit():
             status     exited  oom_killed   <
             exit code  0       none         <
             signal             9 (SIGKILL)
-          process   handle 41, pid 41   python train.py --lr 0.1 --token=***
+          process   python train.py --lr 0.1 --token=***
           lived     9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
           timeline  +0 s running, 1 look | +0.11 s oom_killed, 1 look
           looks     2, 60 ms each
-          stderr    last 3 of 4 lines
+          stderr    4 lines
+                    | first
                     | second
                     | third
                     | Traceback: no memory
           sandbox   my-sandbox
-          try       more memory for the sandbox, or less for the process
+          try       more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the
+                    process
     """)
 
 
@@ -77,7 +81,8 @@ def test_quiet_leaves_out_how_it_was_looked_at():
                   | second
                   | third
                   | Traceback: no memory
-          try     more memory for the sandbox, or less for the process
+          try     more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the
+                  process
     """)
 
 
@@ -106,10 +111,11 @@ def test_not_found_names_what_is_near():
 
           2 processes listed
           nearest
-            pid 41  exited 0  9 s  python train.py --lr 0.1 --token=***    spelt like it
+            pid 41  exited 0  9 s  python train.py --lr 0.1 --token=***    two letters swapped?
           looks    1, 60 ms each
           sandbox  my-sandbox
-          try      a text is looked for in command and arguments, joined by one space
+          try      "train.py", if that was meant; a text is looked for in command and arguments, joined by
+                   one space
     """)
 
 
@@ -130,6 +136,7 @@ def test_ended_already():
                   | second
                   | third
                   | Traceback: no memory
+          try     wait_for_exit(process), if it is to end
     """)
 
 
@@ -161,8 +168,8 @@ def test_not_checked():
         Not checked: no listing of my-sandbox succeeded in 0.56 s (502 x2, then reset)
 
           stopped after 0.56 s of 0.5 s: my-sandbox: reset
+          gaps     +0 s to +0.56 s no answer (502 x2, then reset)
           looks    none good, 3 failed (502, reset)
-          faults   +0 s 502 x2, then reset
           sandbox  my-sandbox
           try      is the sandbox up? much memory in use can take its daemon down as well
     """)
@@ -178,11 +185,13 @@ def test_several_oom_kills_one_of_them_behind_a_restart():
         OOM-killed: train.py (pid 41) and 1 more
 
             pid 41   oom_killed             9 s  python train.py    the sandbox says so
-            pid 120  running, restarted 1x       [web] web    restarted after an OOM kill and is running again
+            pid 120  running, restarted 1x       [web] web
+                restarted after an OOM kill and is running again
           looks    1, 60 ms each
           checked  2 processes
           sandbox  my-sandbox
-          try      more memory for the sandbox, or less for the process
+          try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the
+                   process
     """)
 
 
@@ -242,7 +251,3 @@ def test_a_process_is_called_by_what_it_runs(command, args, expected):
 
 def test_a_managed_process_is_called_by_its_name():
     assert named(process(7, managed=managed("web"))) == "web (pid 7)"
-
-
-def test_a_cut_shows():
-    assert cut("abcdef", 4) == "abc…"

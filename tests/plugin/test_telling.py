@@ -25,13 +25,14 @@ WHOLE = rf"""{VERDICT}
                wanted  was
     status     exited  exited
     exit code  0       3       <
-  process   handle \d+, pid \d+   sh -c echo so it is >&2; exit 3 job\.py
+  process   sh -c echo so it is >&2; exit 3 job\.py
   lived     [\d.]+ m?s, [\d:.]+ to [\d:.]+ \(sandbox clock, UTC\)
   timeline  .+
   looks     .+
   stderr    1 line
             \| so it is
-  sandbox   my-sandbox"""
+  sandbox   my-sandbox
+  try       exit_code=3, if it is to end so"""
 
 
 @pytest.mark.usefixtures("connected")
@@ -102,7 +103,8 @@ wanted  was
 status     exited  exited
 exit code  0       3       <
 stderr  1 line
-\| so it is""",
+\| so it is
+try     exit_code=3, if it is to end so""",
         message,
     )
 
@@ -330,6 +332,6 @@ def test_a_wait_on_an_unreachable_sandbox_is_told_before_it_too(
     assert re.match(
         rf"pytest_tlsandbox\.SandboxUnreachable: Not checked: no listing of {url} succeeded in "
         r"0\.\d+ s \(refused x\d\)\n\nstopped after 0\.\d+ s of 20 s \(20 s cut by pytest-timeout\)"
-        rf": {url} cannot be reached: the connection was refused\n",
+        rf":\n{url} cannot be reached: the connection was refused\n",
         message,
     )

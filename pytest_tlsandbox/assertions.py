@@ -1,0 +1,136 @@
+"""The assertions that something is not so, for a sandbox and for a block of soft checks alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pytest_tlsandbox.arguments import check_pick, check_statuses
+from pytest_tlsandbox.conditions.absence import (
+    CRASH,
+    OOM,
+    RESTART,
+    UNHEALTHY,
+    NoIncident,
+    NotRunning,
+    Rule,
+)
+from pytest_tlsandbox.conditions.process import HasFields
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.selector import Process, Selector
+from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
+from pytest_tlsandbox.waiting import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.conditions.one import Pick
+    from pytest_tlsandbox.conditions.verdicts import Condition
+    from pytest_tlsandbox.evidence import Ledger
+
+Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
+"""What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
+
+
+class Assertions:
+    """What can be asserted of the processes of a sandbox; how it is judged is for the subclass."""
+
+    def __init__(
+        self,
+        *,
+        baseline: ProcessSnapshot | None,
+        ledger: Ledger,
+        shared: bool,
+        started: list[ProcessInfo],
+    ) -> None:
+        self.baseline = baseline
+        self._ledger = ledger
+        self._shared = shared
+        self._started = started
+
+    def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
+        """Assert that nothing alive is meant, nor anything a supervisor will start again."""
+        baseline = self._since(since)
+        self._judge(NotRunning(Selector(process, baseline), baseline))
+
+    def assert_no_oom(
+        self,
+        *processes: Process,
+        suspected: bool = False,
+        everyone: bool = False,
+        since: Since = "test",
+    ) -> None:
+        """Assert that nothing was OOM-killed since the test began.
+
+        Sees kills behind a restart too. ``suspected``: a SIGKILL not sent from here, exit code
+        137 and a lost exit code fail as well. ``everyone``: on a sandbox shared by xdist workers,
+        judge all processes and not just this test's own.
+        """
+        self._assert_none((OOM,), processes, since, everyone=everyone, suspected=suspected)
+
+    def assert_no_crash(
+        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    ) -> None:
+        """Assert that nothing died of a crash signal (SEGV, ABRT ...), and no supervisor gave up."""
+        self._assert_none((CRASH,), processes, since, everyone=everyone)
+
+    def assert_no_restart(
+        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    ) -> None:
+        """Assert that no managed process was started again, but by this test."""
+        self._assert_none((RESTART,), processes, since, everyone=everyone)
+
+    def assert_healthy(
+        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    ) -> None:
+        """Assert no OOM kill, no crash, no restart, and no failing health check."""
+        self._assert_none((OOM, CRASH, RESTART, UNHEALTHY), processes, since, everyone=everyone)
+
+    def _judge(self, condition: Condition) -> Any:
+        """Give what a condition is satisfied with, or raise; None if it is judged later."""
+        raise NotImplementedError
+
+    def _has_fields(
+        self, process: Process, expected: dict[str, Any], pick: Pick | None, since: Since
+    ) -> HasFields:
+        if not expected:
+            raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
+        check_fields(expected)
+        if "status" in expected:
+            check_statuses(expected["status"])
+        selector = Selector(process, self._since(since))
+        return HasFields(selector, self._ledger, expected, check_pick(pick))
+
+    def _since(self, since: Since) -> ProcessSnapshot | None:
+        if isinstance(since, str) and since == "test":
+            return self.baseline
+        if since is None or isinstance(since, ProcessSnapshot):
+            return since
+        raise InvalidArgument(f'since: {since!r} is no snapshot; give one, None for all, or "test"')
+
+    def _assert_none(
+        self,
+        rules: Sequence[Rule],
+        processes: Sequence[Process],
+        since: Since,
+        *,
+        everyone: bool,
+        suspected: bool = False,
+    ) -> None:
+        baseline = self._since(since)
+        known: Sequence[ProcessInfo] = ()
+        if processes:
+            scope: Any = [Selector(process, baseline) for process in processes]
+        else:
+            scope = self._own if self._shared and not everyone else iter
+            known = self._started
+        condition = NoIncident(
+            rules, scope, baseline, self._ledger, suspected=suspected, known=known
+        )
+        for incident in self._judge(condition) or ():
+            logger.info("suspected: %s: %s", named(incident.row), incident.what)
+
+    def _own(self, snapshot: ProcessSnapshot) -> list[ProcessInfo]:
+        selections = [Selector(process).select(snapshot) for process in self._started]
+        return [row for selection in selections for row in selection.matches]

@@ -1,0 +1,100 @@
+"""The condition on what a process writes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.conditions.one import OneProcess, Pick
+from pytest_tlsandbox.conditions.verdicts import (
+    CORRECTION_TIME,
+    SUCCESSOR_TIME,
+    Hopeless,
+    Pending,
+    Satisfied,
+    Verdict,
+)
+from pytest_tlsandbox.errors import SandboxFault, WaitTimedOut, WrongEnd
+from pytest_tlsandbox.messages.failure import Field, Finding
+from pytest_tlsandbox.messages.words import count, named
+from pytest_tlsandbox.selector import Selector, label_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.evidence import Ledger
+    from pytest_tlsandbox.selector import Selection
+
+
+class HasWritten(OneProcess):
+    """A line of its output has a text, or fits a regex; gives the line.
+
+    ``read`` gives all lines that a process has written so far. The sandbox lists a process as
+    ended, as a rule, when all it wrote can be read; a line that comes later has a second.
+    """
+
+    wants_an_end = False
+
+    def __init__(
+        self,
+        selector: Selector,
+        ledger: Ledger,
+        pattern: str | re.Pattern[str],
+        read: Callable[[ProcessInfo], list[str]],
+        pick: Pick | None = None,
+    ) -> None:
+        super().__init__(selector, ledger, pick)
+        self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
+        self._label = label_of(pattern)
+        self._read = read
+        self._lines = 0
+        self.wanted = f"a line with {self._label}"
+
+    def fits(self, row: ProcessInfo) -> bool:  # noqa: ARG002 - its output tells, not the row
+        return False
+
+    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:  # noqa: ARG002 - none was asked for
+        return ()
+
+    def waiting(self, row: ProcessInfo) -> Verdict:
+        return self._search_output(row) or Pending(lambda: self._not_written(row))
+
+    def _ended(self, row: ProcessInfo, selection: Selection) -> Verdict:
+        stands_for = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
+        finding = replace(
+            self._end_finding(row, doubt=False),
+            because=f"it has ended, and wrote no such line in {count(self._lines, 'line')}",
+        )
+        if finding.error is WrongEnd:
+            finding = replace(finding, hint="the rest of its output: output(process)")
+        return self._search_output(row) or Hopeless(finding, stands_for, row.identity)
+
+    def _search_output(self, row: ProcessInfo) -> Verdict | None:
+        """Look through all lines; a fault that may pass is no end of the wait."""
+        try:
+            # All, not what is new: stdout comes first, and grows before what stderr has.
+            lines = self._read(row)
+        except SandboxFault as fault:
+            finding = Finding(
+                type(fault),
+                f"Not read: the output of {named(row)}",
+                because=str(fault),
+                process=row,
+            )
+            return Pending(lambda: finding) if fault.transient else Hopeless(finding)
+        self._lines = len(lines)
+        line = next((line for line in lines if self._search.search(line)), None)
+        return None if line is None else Satisfied(line)
+
+    def _not_written(self, row: ProcessInfo) -> Finding:
+        buffered = "is its output buffered? python -u and PYTHONUNBUFFERED=1 write at once; "
+        return Finding(
+            WaitTimedOut,
+            f"Not written: {self._label} by {named(row)}",
+            because=f"{count(self._lines, 'line')} so far, and none has it",
+            process=row,
+            hint=(buffered if not self._lines else "")
+            + "a longer timeout=, if it only needs more time",
+        )

@@ -1,0 +1,65 @@
+"""How a process went: changes of state, not looks, and the gaps in what was seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.messages.text import align, printable, width
+from pytest_tlsandbox.messages.words import count, moment, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.timeline import Timeline
+
+
+def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
+    """Give the states a process was in, with both clocks, and the gaps between the looks.
+
+    In one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1, 1 look". The first and the
+    last are kept where there are more than ``most``: a first error is not hidden by later ones.
+    """
+    events = [
+        (outage.start, f"to +{seconds(outage.end)} no answer ({outage})", "")
+        for outage in timeline.outages
+    ]
+    states = timeline.changes(row)
+    for index, change in enumerate(states):
+        following = states[index + 1].look if index + 1 < len(states) else timeline.looks
+        state = f"{change.state}, {count(following - change.look, 'look')}"
+        at = f"at {moment(change.moment)}" if change.moment is not None else ""
+        events.append((change.at, state, at))
+    events.sort(key=lambda event: event[0])
+    cells = [(f"+{seconds(at)}", printable(text), clock) for at, text, clock in events]
+    line = " | ".join(f"{at} {text}" for at, text, _ in cells)
+    if len(cells) <= 2 and width(line) <= columns:
+        return [line]
+    return _middle_out(align(cells), most)
+
+
+def gaps(timeline: Timeline, most: int) -> list[str]:
+    """Give the stretches of time without an answer: "+1.2 s to +4.1 s no answer (502 x9)"."""
+    lines = [
+        f"+{seconds(outage.start)} to +{seconds(outage.end)} no answer ({outage})"
+        for outage in timeline.outages
+    ]
+    return _middle_out([printable(line) for line in lines], most)
+
+
+def looks(timeline: Timeline) -> str:
+    """Say how often it was looked: "22, 61 ms each", "12 good, 9 failed (502, reset), 61 ms each"."""
+    parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
+    if timeline.faults:
+        parts.append(f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})")
+    if timeline.looks:
+        parts.append(f"{timeline.seconds_a_look * 1000:.0f} ms each")
+    return ", ".join(parts)
+
+
+def _middle_out(lines: Sequence[str], most: int) -> list[str]:
+    if len(lines) <= most:
+        return [*lines]
+    hidden = len(lines) - most + 1
+    first = most // 2
+    return [*lines[:first], f"... {hidden} more ...", *lines[first + hidden :]]

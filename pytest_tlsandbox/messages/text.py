@@ -1,0 +1,122 @@
+"""Text as a terminal shows it: what is escaped, how wide it is, where it is cut."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_LEFT_TO_RIGHT_MARK = "\u200e"
+
+
+def printable(text: str) -> str:
+    """Escape what would move a terminal's cursor, colour it or turn its writing direction.
+
+    Letters that are written from right to left stay; a mark after them keeps what follows, on the
+    same line, in its place.
+    """
+    return _steady(_escape(text))
+
+
+def width(text: str) -> int:
+    """Count the columns that a printable text takes: East Asian letters take two, accents none."""
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns, text))
+
+
+def pad(text: str, columns: int) -> str:
+    """Fill up with spaces on the right."""
+    return text + " " * (columns - width(text))
+
+
+def align(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Pad every column but the last to its widest cell."""
+    rows = list(rows)
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(pad(cell, columns) for cell, columns in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def cut(text: str, columns: int, *, beyond: int = 0) -> str:
+    """Escape, cut to a width, and say how many characters were left out: "python -c aaa… +99871".
+
+    ``beyond``: so many more were left out before.
+    """
+    text = _escape(text)
+    if width(text) <= columns and not beyond:
+        return _steady(text)
+    mark = f"… +{len(text) + beyond}"  # as wide as the true one, or a column wider
+    head = _head(text, max(columns - len(mark), 1))
+    return _steady(head) + f"… +{len(text) - len(head) + beyond}"
+
+
+def shorten(text: str, columns: int) -> str:
+    """Escape and cut a name, where a count would be longer than what it counts."""
+    text = _escape(text)
+    return _steady(text if width(text) <= columns else _head(text, columns - 1) + "…")
+
+
+def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
+    """Escape and break a text into lines of a width, ``most`` of them at most: the last is cut.
+
+    Between words, unless that would leave more than half a line empty.
+    """
+    rest = _escape(text)
+    lines: list[str] = []
+    while width(rest) > columns and len(lines) < most - 1:
+        head = _head(rest, columns)
+        head = head[: space + 1] if (space := head.rfind(" ")) > len(head) // 2 else head
+        lines.append(_steady(head))
+        rest = rest[len(head) :]
+    return [*lines, cut(rest, columns, beyond=beyond)]
+
+
+def wrap(text: str, columns: int, most: int = 8) -> list[str]:
+    """Escape prose and break it between words; a word that is wider than a line stays whole.
+
+    What is more than ``most`` lines is cut.
+    """
+    lines: list[str] = []
+    for word in cut(text, columns * most).split(" "):
+        if lines and width(lines[-1]) + 1 + width(word) <= columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _escape(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _steady(text: str) -> str:
+    turns = not text.isascii() and any(
+        unicodedata.bidirectional(char) in ("R", "AL") for char in text
+    )
+    return text + _LEFT_TO_RIGHT_MARK if turns else text
+
+
+def _head(text: str, columns: int) -> str:
+    if text.isascii():
+        return text[:columns]
+    taken = 0
+    for index, char in enumerate(text):
+        taken += _columns(char)
+        if taken > columns:
+            return text[:index]
+    return text
+
+
+def _columns(char: str) -> int:
+    if unicodedata.combining(char) or unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("F", "W") else 1

@@ -1,0 +1,95 @@
+"""Checks that are judged together: all on one look, and told in one message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.assertions import Assertions
+from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
+from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
+from pytest_tlsandbox.selector import Process, Selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from pytest_tlsandbox.assertions import Since
+    from pytest_tlsandbox.conditions.one import Pick
+    from pytest_tlsandbox.conditions.verdicts import Condition
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+class Together:
+    """All of several conditions, each judged on the same look."""
+
+    def __init__(self, checks: list[tuple[str, Condition]]) -> None:
+        self.checks = checks
+        self.verdicts: list[Verdict] = []
+        self.wanted = " and ".join(condition.wanted for _, condition in checks)
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        """Judge one look. The verdict stands when each has stood for as long as it must."""
+        self.verdicts = [condition.judge(snapshot) for _, condition in self.checks]
+        settled = [verdict for verdict in self.verdicts if not isinstance(verdict, Pending)]
+        stands_for = max((verdict.stands_for for verdict in settled), default=0.0)
+        key = tuple((type(verdict), verdict.key) for verdict in settled)
+        for verdict in self.verdicts:
+            if not isinstance(verdict, Satisfied):
+                return Hopeless(finding_of(verdict), stands_for, key)
+        return Satisfied(None, stands_for, key)
+
+
+class Soft(Assertions):
+    """The assertions of a sandbox, kept until the block ends and judged on one look.
+
+    Made by ``Sandbox.soft()``. Where the block raises, that is what is raised; what the checks
+    made before it have found is added to it as a note.
+    """
+
+    def __init__(self, judge_all: Callable[[Together], None], **state: Any) -> None:
+        super().__init__(**state)
+        self._judge_all = judge_all
+        self._checks: list[tuple[str, Condition]] = []
+        self._open = False
+
+    def __enter__(self) -> Self:
+        self._open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open = False
+        if error is None and not self._checks:
+            raise InvalidArgument(
+                "soft(): nothing was checked; write `with tlsandbox.soft() as check:`, and "
+                "check.assert_process(...) in it"
+            )
+        if error is None:
+            self._judge_all(Together(self._checks))
+        elif self._checks and isinstance(error, Exception):
+            try:
+                self._judge_all(Together(self._checks))
+            except TLSandboxError as failed:
+                notes = [*getattr(error, "__notes__", ()), f"besides, {failed}"]
+                error.__notes__ = notes  # type: ignore[attr-defined,unused-ignore] # Python 3.10
+
+    def assert_process(
+        self, process: Process, *, pick: Pick | None = None, since: Since = "test", **expected: Any
+    ) -> None:
+        """Check that every field is as given (or one of several)."""
+        condition = self._has_fields(process, expected, pick, since)
+        self._keep(f"{Selector(process).label}: {condition.wanted}", condition)
+
+    def _judge(self, condition: Condition) -> None:
+        self._keep(condition.wanted, condition)
+
+    def _keep(self, name: str, condition: Condition) -> None:
+        if not self._open:
+            raise InvalidArgument("soft(): the block has ended; its checks were judged at its end")
+        self._checks.append((name, condition))
