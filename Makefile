@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test oldest lint readme schemathesis clean
+.PHONY: demo test oldest lint readme gallery schemathesis clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -22,6 +22,9 @@ schemathesis: $(VENV)-schemathesis/.done  ## send 2,000 cases to the embedded sa
 
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
+
+gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
+	$(VENV)/bin/python tools/gallery.py
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -46,8 +46,7 @@ _HINTS: dict[type[SandboxFault], str] = {
     AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
     SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox is gone too",
     ContractViolation: "is it the URL of a sandbox, and not of a console or a page to log in?",
-    SandboxNotRunning: "a suspended sandbox wakes on traffic, which takes seconds: ask again, or "
-    "resume it before the tests; instead of a terminated one, start a new one",
+    SandboxNotRunning: "start a new one: its time-out may have ended it",
     SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
     SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
 }
@@ -106,7 +105,7 @@ def failure_of(
 
 
 def failure_of_several(
-    checks: Sequence[tuple[str, Verdict]], outcome: Outcome, label: str, screen: Screen
+    checks: Sequence[tuple[str, int, Verdict]], outcome: Outcome, label: str, screen: Screen
 ) -> TLSandboxError:
     """Make the error for checks that were judged together, each told with its number.
 
@@ -116,15 +115,16 @@ def failure_of_several(
     findings = [
         (
             name,
+            line,
             None
             if isinstance(verdict, Satisfied) and outcome.final
             else _finding(verdict, took, final=outcome.final),
         )
-        for name, verdict in checks
+        for name, line, verdict in checks
     ]
     failures = tuple(
         _with_data(finding.error(finding.headline), finding, name, outcome.timeline)
-        for name, finding in findings
+        for name, _, finding in findings
         if finding is not None
     )
     text = render_several(
@@ -141,7 +141,7 @@ def failure_of_several(
         error.failures = failures
     elif isinstance(error, SandboxFault):
         error.label = failures[0].first_line
-    error.wanted = " and ".join(name for name, _ in checks)
+    error.wanted = " and ".join(name for name, _, _ in checks)
     error.snapshot = outcome.timeline.last
     error.timeline = outcome.timeline
     return error
@@ -181,7 +181,7 @@ def _stopped(outcome: Outcome, timeout: float | None) -> str:
     """Say how long it was tried for, where that says anything."""
     if timeout is not None:
         return f"stopped after {seconds(outcome.seconds)} of {seconds(timeout)}"
-    if outcome.timeline.looks == 1 and not outcome.timeline.outages:
+    if outcome.timeline.looks + outcome.timeline.faults.total() == 1:
         return ""
     return f"stopped after {seconds(outcome.seconds)}"
 
@@ -194,6 +194,11 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
         at = seconds(timeline.last.begun - timeline.start)
         remarks.append(("last good", f"+{at}, {count(len(timeline.last), 'process')} listed"))
     hint = _HINTS.get(type(fault), "")
+    if isinstance(fault, SandboxNotRunning) and fault.transient:
+        hint = (
+            "traffic wakes a suspended sandbox, which takes seconds: wait longer, or resume it "
+            "before the tests"
+        )
     if not fault.transient or first is None:
         return Finding(type(fault), str(fault), remarks=tuple(remarks), hint=hint)
     succeeded = "has succeeded since" if timeline.looks else "succeeded in"
@@ -224,13 +229,13 @@ def _tail(
         for stream in _STREAMS:
             left = end - clock.monotonic()
             if left <= 0:
-                return None
+                return OutputTail(stream, unread="no time was left")
             lines = client.output(process.pid, stream, limit=left)
             if lines:
                 return OutputTail(stream, _last(lines), len(lines))
-    except SandboxFault:
-        return None
-    return OutputTail("output", (), 0)
+    except SandboxFault as fault:
+        return OutputTail("output", unread=fault.label)
+    return OutputTail("output")
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:

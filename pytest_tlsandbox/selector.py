@@ -129,6 +129,7 @@ class Selector:
             self._managed_id = managed.id if managed is not None else None
             self._one_run = managed is None
             self._run = _identity_of(process)
+            self._last_seen = process if hasattr(process, "identity") else None  # not the SDK's
             self._fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
         else:
             self._fits = lambda row: bool(process(row))

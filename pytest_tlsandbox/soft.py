@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
@@ -21,17 +22,25 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
+class Check(NamedTuple):
+    """One check in a block: what is asked for, and on which line of the test."""
+
+    name: str
+    line: int
+    condition: Condition
+
+
 class Together:
     """All of several conditions, each judged on the same look."""
 
-    def __init__(self, checks: list[tuple[str, Condition]]) -> None:
+    def __init__(self, checks: list[Check]) -> None:
         self.checks = checks
         self.verdicts: list[Verdict] = []
-        self.wanted = " and ".join(condition.wanted for _, condition in checks)
+        self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Judge one look. The verdict stands when each has stood for as long as it must."""
-        self.verdicts = [condition.judge(snapshot) for _, condition in self.checks]
+        self.verdicts = [check.condition.judge(snapshot) for check in self.checks]
         settled = [verdict for verdict in self.verdicts if not isinstance(verdict, Pending)]
         stands_for = max((verdict.stands_for for verdict in settled), default=0.0)
         key = tuple((type(verdict), verdict.key) for verdict in settled)
@@ -51,7 +60,7 @@ class Soft(Assertions):
     def __init__(self, judge_all: Callable[[Together], None], **state: Any) -> None:
         super().__init__(**state)
         self._judge_all = judge_all
-        self._checks: list[tuple[str, Condition]] = []
+        self._checks: list[Check] = []
         self._open = False
 
     def __enter__(self) -> Self:
@@ -92,4 +101,11 @@ class Soft(Assertions):
     def _keep(self, name: str, condition: Condition) -> None:
         if not self._open:
             raise InvalidArgument("soft(): the block has ended; its checks were judged at its end")
-        self._checks.append((name, condition))
+        self._checks.append(Check(name, _line_of_the_test(), condition))
+
+
+def _line_of_the_test() -> int:
+    frame = inspect.currentframe()
+    while frame and frame.f_back and frame.f_globals["__name__"].startswith(__package__ or ""):
+        frame = frame.f_back
+    return frame.f_lineno if frame else 0

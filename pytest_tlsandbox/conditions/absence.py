@@ -114,6 +114,9 @@ UNHEALTHY = Rule(
 )
 
 
+_MEANT = "kill_process() or send_signal() for a kill that is meant; else "
+
+
 class NoIncident:
     """None of these happened since the baseline: to some processes, or to any in a scope."""
 
@@ -214,8 +217,10 @@ class NoIncident:
         snapshot: ProcessSnapshot,
     ) -> Finding:
         first = counted[0]
-        verdict = rule.verdict if first.confirmed else f"Suspected {rule.verdict}"
+        verdict = rule.verdict if first.confirmed else f"Suspected to be {rule.verdict}"
         more = f" and {len(counted) - 1} more" if len(counted) > 1 else ""
+        if not more and rule.one_end_shown and not first.row.ended:
+            more = ", and runs again"
         before = rule.find(self._baseline or (), None, self._ledger)
         now = {item.row.identity for item in counted}
         earlier = [item.row for item in before if item.confirmed and item.row.identity not in now]
@@ -235,7 +240,7 @@ class NoIncident:
             if len(counted) > 1
             else (),
             remarks=tuple(remarks),
-            hint=rule.hint,
+            hint=rule.hint if first.confirmed else f"{_MEANT}{rule.hint}",
         )
 
 

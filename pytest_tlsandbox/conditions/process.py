@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.conditions.one import OneProcess, Pick
@@ -17,6 +18,7 @@ from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding
 from pytest_tlsandbox.messages.words import capitalized, named, seconds, shown
+from pytest_tlsandbox.redact import mask_args
 from pytest_tlsandbox.selector import Selector
 from pytest_tlsandbox.snapshot import differences, value_of
 from pytest_tlsandbox.status import describe_state, signal_name
@@ -166,10 +168,13 @@ class HasFields(OneProcess):
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
         wrong = differences(row, self._expected)
-        return tuple(
-            Field(name, shown(value), shown(value_of(row, name)), name in wrong)
-            for name, value in self._expected.items()
-        )
+        fields: list[Field] = []
+        for name, value in self._expected.items():
+            if name == "args" and name in wrong and isinstance(value, (list, tuple)):
+                fields += _arguments(mask_args([*map(str, value)]), mask_args(row.args))
+            else:
+                fields.append(Field(name, shown(value), shown(value_of(row, name)), name in wrong))
+        return tuple(fields)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         return self._mismatch(row)
@@ -279,6 +284,15 @@ class Stays(OneProcess):
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         return Hopeless(self._end_finding(row, doubt=False))
+
+
+def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
+    """Set the arguments that differ beside each other, each by its position."""
+    pairs = zip_longest(wanted, was, fillvalue="none")
+    differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
+    if not differing:
+        return [Field("args", "other values", "masked")]
+    return [Field(f"args[{at}]", one, other) for at, one, other in differing]
 
 
 def run_of(row: ProcessInfo) -> tuple[Hashable, int]:

@@ -89,11 +89,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class OutputTail:
-    """The last lines of what a process wrote, and how many there were."""
+    """The last lines of what a process wrote, and how many there were; or why it was not read."""
 
     stream: str
-    lines: tuple[str, ...]
-    total: int
+    lines: tuple[str, ...] = ()
+    total: int = 0
+    unread: str = ""
 
 
 def render(
@@ -132,7 +133,7 @@ def render(
 
 
 def render_several(
-    findings: Sequence[tuple[str, Finding | None]],
+    findings: Sequence[tuple[str, int, Finding | None]],
     *,
     stopped: str,
     timeline: Timeline,
@@ -142,18 +143,19 @@ def render_several(
 ) -> str:
     """Tell the checks that failed of several that were judged together, each by its number.
 
-    ``findings``: for each check what it is called, and what it found (None: it passed).
+    ``findings``: for each check what it is called, its line in the test, and what it found (None:
+    it passed).
     """
     size = _size(verbosity)
-    failed = [finding for _, finding in findings if finding is not None]
+    failed = [finding for _, _, finding in findings if finding is not None]
     first = f": {failed[0].headline}" + (" ..." if len(failed) > 1 else "")
     lines = [f"{len(failed)} of {count(len(findings), 'check')} failed{printable(first)}", ""]
     passed = []
-    for number, (name, finding) in enumerate(findings, 1):
+    for number, (name, line, finding) in enumerate(findings, 1):
         if finding is None:
             passed.append(f"{number} {name}")
             continue
-        lines.append(f"{_INDENT}{number}  {name}: {printable(finding.headline)}")
+        lines.append(f"{_INDENT}{number}  line {line}: {printable(finding.headline)}")
         inner = columns - 5
         body = [_INDENT + line for line in wrap(finding.because, inner)] if finding.because else []
         body += _evidence(finding, size, inner)
@@ -163,7 +165,7 @@ def render_several(
         lines += [f"   {line}" for line in body]
     facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
     facts += [("looks", [", ".join(part for part in (looks(timeline), stopped) if part)])]
-    facts += [("gaps", gaps(timeline, size.changes))] if timeline.outages else []
+    facts += [("gaps", gaps(timeline, columns - 12, size.changes))] if timeline.outages else []
     facts += [("sandbox", [sandbox])]
     lines += _labelled(facts if verbosity >= 0 else [])
     return "\n".join(line.rstrip() for line in lines).rstrip()
@@ -190,8 +192,11 @@ def _evidence(finding: Finding, size: _Size, columns: int) -> list[str]:
     if finding.listed:
         rows_listed = [item.row for item in finding.listed]
         remarks = [item.remark for item in finding.listed]
+        title = finding.listed_as
+        if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
+            title, remarks = f"{title}: {remarks[0]}", []
         table = process_table(rows_listed, remarks, most=size.rows, columns=columns - 4)
-        lines += [_INDENT + finding.listed_as] if finding.listed_as else []
+        lines += [_INDENT + title] if title else []
         lines += [_INDENT * 2 + line for line in table]
     return lines
 
@@ -199,7 +204,8 @@ def _evidence(finding: Finding, size: _Size, columns: int) -> list[str]:
 def _facts(
     finding: Finding, timeline: Timeline, output: OutputTail | None, size: _Size, columns: int
 ) -> list[_Fact]:
-    room = columns - 12
+    room = columns - 4 - max(len(label) for label in ("timeline", *dict(finding.remarks)))
+    tries = timeline.looks + timeline.faults.total()
     facts: list[_Fact] = []
     row = finding.process
     if row is not None:
@@ -209,17 +215,18 @@ def _facts(
         if row.managed is not None:
             facts.append(("managed", wrap(_supervised(row.managed), room)))
         facts.append(("timeline", changes(timeline, row, room, size.changes)))
-    elif timeline.outages:
-        facts.append(("gaps", gaps(timeline, size.changes)))
-    facts.append(("looks", [looks(timeline)]))
+    elif timeline.outages and tries > 1:
+        facts.append(("gaps", gaps(timeline, room, size.changes)))
+    if tries > 1 or timeline.looks:
+        facts.append(("looks", wrap(looks(timeline), room)))
     facts += [(label, wrap(text, room)) for label, text in finding.remarks]
     if output is not None:
         shown = output.lines[-size.output :]
         tail = [_extent(output, len(shown))]
-        tail += [
-            "| " + cut(mask_text(line[:LONGEST_LINE]), room - 2, beyond=_over(line))
-            for line in shown
-        ]
+        for line in shown:
+            masked = mask_text(line[:LONGEST_LINE])
+            folded = fold(masked, room - 2, size.command, beyond=_over(line))
+            tail += [f"{'|' if index == 0 else ' '} {part}" for index, part in enumerate(folded)]
         facts.append((output.stream, tail))
     return facts
 
@@ -243,6 +250,8 @@ def _over(line: str) -> int:
 
 
 def _extent(output: OutputTail, shown: int) -> str:
+    if output.unread:
+        return f"not read: {output.unread}"
     if not output.total:
         return "none on stderr or stdout"
     total = count(output.total, "line")
@@ -259,13 +268,12 @@ def _lived(row: ProcessInfo) -> str:
 
 def _supervised(managed: ManagedProcess) -> str:
     """Say what the supervisor of a process says of it."""
-    parts = [managed.status]
+    restarts = count(managed.restart_count, "restart")
+    if managed.restart is not None and managed.restart.max_restarts is not None:
+        restarts += f" of at most {managed.restart.max_restarts}"
+    parts = [managed.status, restarts]
     if managed.restart is not None:
-        most = managed.restart.max_restarts
-        limit = "" if most is None else f", at most {most}"
-        parts.append(f"restarts {managed.restart.policy}{limit}")
-    if managed.restart_count:
-        parts.append(count(managed.restart_count, "restart") + " so far")
+        parts.append(f"policy: {managed.restart.policy}")
     last = managed.last_exit
     if last is not None:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""

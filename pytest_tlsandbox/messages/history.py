@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.messages.text import align, printable, width
+from pytest_tlsandbox.messages.text import align, cut, printable, width
 from pytest_tlsandbox.messages.words import count, moment, seconds
 
 if TYPE_CHECKING:
@@ -17,34 +17,37 @@ if TYPE_CHECKING:
 def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
     """Give the states a process was in, with both clocks, and the gaps between the looks.
 
-    In one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1, 1 look". The first and the
-    last are kept where there are more than ``most``: a first error is not hidden by later ones.
+    None where nothing changed. In one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1,
+    1 look". The first and the last are kept where there are more than ``most``: a first error is
+    not hidden by later ones.
     """
     events = [
-        (outage.start, f"to +{seconds(outage.end)} no answer ({outage})", "")
+        (outage.start, "", f"to +{seconds(outage.end)} no listing ({outage})")
         for outage in timeline.outages
     ]
     states = timeline.changes(row)
     for index, change in enumerate(states):
         following = states[index + 1].look if index + 1 < len(states) else timeline.looks
         state = f"{change.state}, {count(following - change.look, 'look')}"
-        at = f"at {moment(change.moment)}" if change.moment is not None else ""
-        events.append((change.at, state, at))
+        clock = moment(change.moment) if change.moment is not None else ""
+        events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
-    cells = [(f"+{seconds(at)}", printable(text), clock) for at, text, clock in events]
-    line = " | ".join(f"{at} {text}" for at, text, _ in cells)
+    cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
+    if len(cells) == 1:
+        return []  # it was so from the first look on
+    line = " | ".join(f"{at} {text}" for at, _, text in cells)
     if len(cells) <= 2 and width(line) <= columns:
         return [line]
-    return _middle_out(align(cells), most)
+    return _middle_out([cut(line, columns) for line in align(cells)], most)
 
 
-def gaps(timeline: Timeline, most: int) -> list[str]:
-    """Give the stretches of time without an answer: "+1.2 s to +4.1 s no answer (502 x9)"."""
+def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
+    """Give the stretches of time without an answer: "+1.2 s to +4.1 s no listing (502 x9)"."""
     lines = [
-        f"+{seconds(outage.start)} to +{seconds(outage.end)} no answer ({outage})"
+        f"+{seconds(outage.start)} to +{seconds(outage.end)} no listing ({outage})"
         for outage in timeline.outages
     ]
-    return _middle_out([printable(line) for line in lines], most)
+    return _middle_out([cut(line, columns) for line in lines], most)
 
 
 def looks(timeline: Timeline) -> str:

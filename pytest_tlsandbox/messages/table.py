@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.messages.text import align, cut, pad, printable, width, wrap
+from pytest_tlsandbox.messages.text import align, cut, pad, printable, shorten, width, wrap
 from pytest_tlsandbox.messages.words import command_line, named, seconds
 from pytest_tlsandbox.status import describe_state
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
 
 _GAP = "    "
-_NARROWEST = 24
-"""Columns that a command line is given even where there is no room for it."""
+_LONGEST_STATE = 32
+_NARROWEST, _ENOUGH = 18, 40
+"""Columns that a command line is given even where there is no room for it, or beside a remark."""
 
 
 def process_table(
@@ -33,7 +34,7 @@ def process_table(
     heads = align(
         (
             f"pid {row.pid}",
-            printable(describe_state(row)),
+            shorten(describe_state(row), _LONGEST_STATE),
             "" if row.lifetime is None else seconds(row.lifetime.total_seconds()),
         )
         for row in shown
@@ -45,7 +46,7 @@ def process_table(
         line, beyond = command_line(row)
         remark = remarks[index] if index < len(remarks) else ""
         room = columns - taken - (width(_GAP + remark) if remark else 0)
-        beside = room >= min(width(printable(name + line)), _NARROWEST)
+        beside = room >= min(width(printable(name + line)), _ENOUGH)
         room = max(room if beside else columns - taken, _NARROWEST)
         whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
         lines.append(whole + _GAP + remark if remark and beside else whole)

@@ -130,7 +130,7 @@ def test_an_object_that_was_never_listed_here_is_gone():
 
     assert verdict(lambda: box_of(raw(1)).wait_for_exit(process)) == (
         "ProcessNotFound",
-        "Gone: pid 5 is no longer listed",
+        "Gone: train.py (pid 5) is no longer listed",
     )
 
 

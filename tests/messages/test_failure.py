@@ -168,7 +168,7 @@ def test_not_checked():
         Not checked: no listing of my-sandbox succeeded in 0.56 s (502 x2, then reset)
 
           stopped after 0.56 s of 0.5 s: my-sandbox: reset
-          gaps     +0 s to +0.56 s no answer (502 x2, then reset)
+          gaps     +0 s to +0.56 s no listing (502 x2, then reset)
           looks    none good, 3 failed (502, reset)
           sandbox  my-sandbox
           try      is the sandbox up? much memory in use can take its daemon down as well

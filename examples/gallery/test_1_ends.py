@@ -1,0 +1,88 @@
+"""A process ends, and not as it should."""
+
+import os
+import signal
+
+
+def test_wrong_exit_code(tlsandbox):
+    """The job ends with another exit code. The tail of what it wrote says why."""
+    job = tlsandbox.start_process("python", ["train.py", "--corrupt", "--token=tl_secret"])
+    tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
+
+
+def test_oom_kill(tlsandbox):
+    """The kernel kills the job for want of memory. The wait stops at once, and says so."""
+    job = tlsandbox.start_process("python", ["train.py", "--too-big"])
+    tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
+
+
+def test_crash(tlsandbox):
+    """The job dies of a crash signal."""
+    job = tlsandbox.start_process("python", ["train.py", "--crash"])
+    tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
+
+
+def test_killed_by_another(tlsandbox):
+    """Something else kills the job."""
+    job = tlsandbox.start_process("python", ["train.py", "--endless"])
+    tlsandbox.wait_for_output(job, "shard 6/8")
+    os.kill(job.pid, signal.SIGTERM)
+    tlsandbox.wait_for_process(job, status="signaled")
+    tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
+
+
+def test_program_not_found_by_a_shell(tlsandbox):
+    """A shell does not find the program."""
+    job = tlsandbox.start_process("sh", ["-c", "trian --shards 8"])
+    tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
+
+
+def test_ended_already(tlsandbox):
+    """The server should be up, and has ended before the first look."""
+    server = tlsandbox.start_process("python", ["train.py", "--done"])
+    tlsandbox.wait_for_exit(server)
+    tlsandbox.wait_for_process(server, timeout=60)
+
+
+def test_ended_and_nothing_followed(tlsandbox):
+    """Meant by text, so that another could follow: the wait gives it 2 s and no more."""
+    tlsandbox.start_process("python", ["train.py", "--corrupt"])
+    tlsandbox.wait_for_exit("train.py --corrupt", exit_code=0, timeout=60)
+
+
+def test_gave_up(tlsandbox):
+    """A supervisor starts a process again and again, and gives up."""
+    web = tlsandbox.start_process(
+        "python",
+        ["train.py", "--corrupt"],
+        name="web",
+        restart={"policy": "on_failure", "max_restarts": 1},
+    )
+    tlsandbox.wait_for_exit(web, exit_code=0, timeout=60)
+
+
+def test_unknown_end(front, far):
+    """The sandbox has lost how the process ended: no verdict, and no pass."""
+    job = far.start_process("python", ["train.py", "--done"])
+
+    def lose_exit_codes(status, body):
+        for row in body.get("processes", []):
+            row["exit_code"] = -1 if row["status"] == "exited" else None
+        return status, body
+
+    front.spoil = lose_exit_codes
+    far.wait_for_exit(job, timeout=60)
+
+
+def test_gone(front, far):
+    """A process that was there is listed no more."""
+    job = far.start_process("python", ["train.py", "--endless"])
+    far.wait_for_process(job)
+
+    def forget(status, body):
+        if "processes" in body:
+            body["processes"] = [row for row in body["processes"] if row["pid"] != job.pid]
+        return status, body
+
+    front.spoil = forget
+    far.wait_for_exit(job, timeout=60)

@@ -1,0 +1,98 @@
+"""Nothing can be said of the processes, or the test is written wrong."""
+
+import pytest
+
+LIFECYCLE = {"code": "SANDBOX_NOT_RUNNING", "error": "sandbox is not running (status: {})"}
+
+
+def test_not_checked(front, far):
+    """The sandbox answers 502 for as long as it is asked."""
+    job = far.start_process("python", ["train.py", "--endless"])
+    front.answer(502, {"code": "SANDBOX_UPSTREAM_ERROR", "error": "reset"})
+    far.wait_for_exit(job, timeout=1)
+
+
+def test_a_gap_in_what_was_seen(front, far):
+    """An outage in the middle is ridden out; the timeline shows it as a gap."""
+    job = far.start_process("sh", ["-c", "sleep 1; exit 3"])
+    looks = iter(range(10**6))
+
+    def fail_now_and_then(status, body):
+        return (503, {"error": "busy"}) if 2 <= next(looks) <= 4 else (status, body)
+
+    front.spoil = fail_now_and_then
+    far.wait_for_exit(job, timeout=10)
+
+
+def test_suspended(front, far):
+    """The sandbox sleeps, and does not wake up in time."""
+    asleep = {key: text.format("suspended") for key, text in LIFECYCLE.items()}
+    front.answer(409, asleep)
+    far.wait_for_process("train.py", timeout=1)
+
+
+def test_terminated(front, far):
+    """The sandbox has been terminated: no use in waiting."""
+    over = {key: text.format("terminated") for key, text in LIFECYCLE.items()}
+    front.answer(409, over)
+    far.wait_for_process("train.py", timeout=60)
+
+
+def test_replaced(front, far):
+    """Another sandbox answers under the same name."""
+    far.start_process("python", ["train.py", "--endless"])
+    later = far.from_now()
+
+    def start_anew(status, body):
+        rows = body["processes"][:1]
+        return status, {
+            "processes": [{**row, "pid": 7, "started_at": row["started_at"] + 9000} for row in rows]
+        }
+
+    front.spoil = start_anew
+    later.assert_no_oom()
+
+
+def test_key_refused(front, tlsandbox_connect):
+    """The key is not valid."""
+    front.answer(401, {"code": "UNAUTHORIZED", "message": "invalid credentials"})
+    tlsandbox_connect(front).list_processes()
+
+
+def test_no_such_sandbox(front, tlsandbox_connect):
+    """There is no sandbox of that name."""
+    front.answer(404, {"code": "SANDBOX_NOT_FOUND", "error": "not found"})
+    tlsandbox_connect(front).list_processes()
+
+
+def test_not_the_api(front, tlsandbox_connect):
+    """Something answers that is no sandbox."""
+    front.answer(200, b"<!doctype html><title>Log in</title>")
+    tlsandbox_connect(front).list_processes()
+
+
+def test_row_that_cannot_be_read(front, far):
+    """A row is not what the API promises: what cannot be read may be the one that was killed."""
+
+    def garble(status, body):
+        body["processes"].append({"pid": 77, "status": 3, "command": "train.py"})
+        return status, body
+
+    front.spoil = garble
+    far.assert_no_oom()
+
+
+def test_cannot_start(tlsandbox):
+    """The program does not exist."""
+    tlsandbox.start_process("trian --shards 8")
+
+
+def test_wrong_word(tlsandbox):
+    """A status that does not exist is no wait that never ends."""
+    tlsandbox.wait_for_process("train.py", status="runing")
+
+
+@pytest.mark.usefixtures("tlsandbox_target")
+def test_no_target():
+    """Without --tlsandbox, the fixture says what to set (run without pytest.ini)."""
+    pytest.skip("the tool runs this one by itself")

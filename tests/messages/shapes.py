@@ -1,0 +1,497 @@
+"""Every kind of failure, each as a script of what the sandbox listed and what was asked of it.
+
+``shapes/`` beside this file keeps what each says, whole, for two widths of a terminal and four
+verbosities. Where a message was changed on purpose, write them anew and read them::
+
+    python -m tests.messages.shapes
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from pytest_tlsandbox import by, errors
+from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.sandbox import Sandbox
+from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER = Path(__file__).with_suffix("")
+WIDTHS = (80, 120)
+VERBOSITIES = {-1: "-q", 0: "default", 1: "-v", 2: "-vv"}
+MARGIN = 8
+"""Columns that pytest takes before each line of a message."""
+
+TRACEBACK = (
+    "loading shard 7 of 8",
+    "Traceback (most recent call last):",
+    '  File "train.py", line 12, in <module>',
+    "    main()",
+    '  File "train.py", line 7, in main',
+    "    raise RuntimeError(f'no shard {number} in {folder}')",
+    "RuntimeError: no shard 7 in /data",
+)
+LONG_LOG = tuple(f"step {number} loss {1 / number:.4f}" for number in range(1, 46))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One kind of failure.
+
+    Attributes:
+        script: what the sandbox lists, by the seconds since the first look; or the fault it has.
+        ask: the call that fails.
+        stderr, stdout: what each process has written.
+        test_ends: seconds after which pytest-timeout would end the test.
+
+    """
+
+    script: dict[float, Any]
+    ask: Callable[[Sandbox], object]
+    stderr: tuple[str, ...] = ()
+    stdout: tuple[str, ...] = ()
+    test_ends: float | None = field(default=None, kw_only=True)
+
+
+class _Lister(ScriptedLister):
+    def __init__(self, shape: Shape) -> None:
+        clock = FakeClock()
+        super().__init__(clock, shape.script, latency=0.06)
+        self._shape = shape
+        if shape.test_ends is not None:
+            deadline = clock.now + shape.test_ends
+            self.test_deadline = lambda: deadline
+
+    def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
+        streams = {"stderr": self._shape.stderr, "stdout": self._shape.stdout}
+        return [*streams.get(stream, (*self._shape.stdout, *self._shape.stderr))]
+
+
+def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError:
+    """Give the error that a shape ends with, told for a terminal of so many columns."""
+    screen = Screen(verbosity, columns - MARGIN)
+    # A pause that varies by chance makes for other times, and now and then for one more look.
+    with mock.patch("pytest_tlsandbox.client.retry._jitter") as jitter:
+        jitter.uniform.return_value = 1.0
+        try:
+            shape.ask(Sandbox(_Lister(shape), screen=screen))
+        except errors.TLSandboxError as error:
+            return error
+    message = "this shape does not fail"
+    raise ValueError(message)
+
+
+def matrix(shape: Shape) -> str:
+    """Give what a shape says for each width and verbosity, each under a line that names them."""
+    return "\n".join(
+        f"=== {columns} columns, {flag}\n{failure(shape, columns, verbosity)}\n"
+        for columns in WIDTHS
+        for verbosity, flag in VERBOSITIES.items()
+    )
+
+
+def unreachable(label: str, text: str) -> errors.SandboxUnreachable:
+    return errors.SandboxUnreachable(f"my-sandbox {text}", label=label, transient=True)
+
+
+def suspended() -> errors.SandboxNotRunning:
+    return errors.SandboxNotRunning(
+        "Sandbox my-sandbox is suspended (409 SANDBOX_NOT_RUNNING)",
+        label="409 SANDBOX_NOT_RUNNING suspended",
+        transient=True,
+    )
+
+
+def soft(*asks: Callable[[Any], object]) -> Callable[[Sandbox], None]:
+    def ask(box: Sandbox) -> None:
+        with box.soft() as check:
+            for each in asks:
+                each(check)
+
+    return ask
+
+
+BAD_GATEWAY = unreachable("502", "answered 502 with an HTML page (154 bytes)")
+RESET = unreachable("reset", "cannot be reached: the connection was reset")
+
+TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}
+JOB = raw(41, **TRAIN)
+SERVE = raw(40, command="bash", args=("-lc", "./serve.sh"), started_at=T0 - 22_000)
+WORKER = raw(
+    38, args=("worker.py", "--queue", "low"), **signaled(9, status="oom_killed", oom_killed=True)
+)
+OOM = signaled(9, status="oom_killed", oom_killed=True)
+WEB = {"command": "gunicorn", "args": ("app:web", "--bind", "0.0.0.0:8080")}
+
+
+def web(pid: int = 120, *, gone: dict[str, Any] | None = None, **supervised: Any) -> dict[str, Any]:
+    """A managed process; a run with another pid was started 5 s after the first."""
+    started_at = T0 + (5000 if pid > 120 else 0)
+    return raw(
+        pid, **WEB, started_at=started_at, **(gone or {}), managed=managed("web", **supervised)
+    )
+
+
+def last_end(**fields: Any) -> dict[str, Any]:
+    return {"exit_code": None, "signal": None, "oom_killed": False, "ended_at": T0 + 4000, **fields}
+
+
+def restarting(times: int) -> dict[float, Any]:
+    """A managed process that fails again and again, until its supervisor gives up."""
+    script: dict[float, Any] = {}
+    for run in range(times):
+        started = {"started_at": T0 + run * 3000}
+        end = {"status": "exited", "exit_code": 1, "ended_at": T0 + run * 3000 + 1500}
+        policy = {"restart_count": run, "restart": {"policy": "always", "max_restarts": times - 1}}
+        over = "stopped" if run == times - 1 else "backing_off"
+        last = last_end(exit_code=1, ended_at=T0 + run * 3000 + 1500)
+        before = last_end(exit_code=1, ended_at=T0 + run * 3000 - 1500) if run else None
+        script[run * 3.0] = [
+            raw(120 + run, **WEB, **started, managed=managed("web", last_exit=before, **policy))
+        ]
+        script[run * 3.0 + 1.5] = [
+            raw(
+                120 + run,
+                **WEB,
+                **started,
+                **end,
+                managed=managed("web", over, last_exit=last, last_error="exit status 1", **policy),
+            )
+        ]
+    return script
+
+
+HOSTILE = raw(
+    66,
+    command="/srv/\x1b[31mbin\x1b[0m/训练脚本.py",
+    args=(
+        "--title=two\nlines\tand a tab",
+        "שלום עולם",
+        "--name=\u202egnp.exe",
+        "数据集" * 12,
+        "e\u0301" * 20,
+        "x" * 100_000,
+    ),
+)
+
+SHAPES: dict[str, Shape] = {
+    # ------------------------------------------------------------------ a wrong end
+    "wrong_exit_code": Shape(
+        {0: [SERVE, JOB], 8.1: [SERVE, raw(41, **TRAIN, **ended(3))]},
+        lambda box: box.wait_for_exit(41, timeout=120),
+        TRACEBACK,
+    ),
+    "wrong_exit_code_of_a_shell": Shape(
+        {0: [raw(41, command="sh", args=("-c", "trian --lr 0.1"), **ended(127))]},
+        lambda box: box.wait_for_exit(41),
+        ("sh: 1: trian: not found",),
+    ),
+    "crash_signal": Shape(
+        {0: [JOB], 2: [raw(41, **TRAIN, **signaled(11))]},
+        lambda box: box.wait_for_exit(41, timeout=60),
+        (),
+        LONG_LOG,
+    ),
+    "ended_by_a_foreign_signal": Shape(
+        {0: [raw(41, **TRAIN, **signaled(15))]}, lambda box: box.wait_for_exit("train.py")
+    ),
+    "ended_already": Shape(
+        {0: [raw(77, args=("server.py",), **ended(0))]},
+        lambda box: box.wait_for_process("server.py"),
+        (),
+        ("listening on 8080", "bye"),
+    ),
+    "unknown_end": Shape(
+        {0: [JOB], 1: [raw(41, **TRAIN, **ended(-1))]},
+        lambda box: box.wait_for_exit(41, timeout=60),
+    ),
+    "unknown_end_with_neither_code_nor_signal": Shape(
+        {0: [raw(41, **TRAIN, **ended(None))]},
+        lambda box: box.wait_for_exit(41, exit_code=None),
+    ),
+    # -------------------------------------------------------------------- out of memory
+    "oom_confirmed": Shape(
+        {0: [SERVE, JOB], 8.1: [SERVE, raw(41, **TRAIN, **OOM)]},
+        lambda box: box.wait_for_exit(41, timeout=120),
+        LONG_LOG,
+    ),
+    "oom_told_apart_from_an_earlier_one": Shape(
+        {0: [WORKER, JOB], 0.05: [WORKER, raw(41, **TRAIN, **OOM)]},
+        lambda box: box.from_now().assert_no_oom(),
+        LONG_LOG[:3],
+    ),
+    "oom_suspected": Shape(
+        {0: [SERVE, raw(41, **TRAIN, **signaled(9))]},
+        lambda box: box.assert_no_oom(suspected=True),
+    ),
+    "oom_masked_by_a_restart": Shape(
+        {
+            0: [SERVE, web()],
+            0.05: [
+                SERVE,
+                web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True)),
+            ],
+        },
+        lambda box: box.from_now().assert_no_oom(),
+        ("[131] booting worker",),
+    ),
+    "oom_several": Shape(
+        {
+            0: [
+                WORKER,
+                raw(41, **TRAIN, **OOM),
+                raw(
+                    52,
+                    command="sh",
+                    args=("-c", "python eat.py; true"),
+                    **ended(0, oom_killed=True),
+                ),
+                web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True)),
+            ]
+        },
+        lambda box: box.assert_no_oom(),
+    ),
+    # ------------------------------------------------------------------------ too late
+    "timed_out_still_running": Shape(
+        {0: [SERVE, JOB]},
+        lambda box: box.wait_for_exit("train.py", timeout=10),
+        (),
+        LONG_LOG,
+    ),
+    "timed_out_before_pytest_timeout": Shape(
+        {0: [JOB]}, lambda box: box.wait_for_exit(41, timeout=60), test_ends=30.0
+    ),
+    "timed_out_unstable": Shape(
+        {0: [web()], 1.5: [web(131, restart_count=1, last_exit=last_end(exit_code=1))]},
+        lambda box: box.wait_for_process("web", stable_for=3, timeout=4),
+    ),
+    "timed_out_unhealthy": Shape(
+        {
+            0: [web(health_status="starting")],
+            1: [web(health_status="unhealthy", consecutive_health_failures=4)],
+        },
+        lambda box: box.wait_for_process("web", healthy=True, timeout=5),
+        ("GET /health 503",) * 4,
+    ),
+    "timed_out_condition": Shape(
+        {0: [SERVE, JOB, raw(39, args=("prepare.py",), **ended(0))]},
+        lambda box: box.wait_until(three_running, timeout=5),
+    ),
+    "never_healthy": Shape(
+        {0: [raw(77, args=("server.py",))]},
+        lambda box: box.wait_for_process(77, healthy=True),
+    ),
+    "output_not_written": Shape(
+        {0: [raw(77, args=("server.py",))]},
+        lambda box: box.wait_for_output("server.py", "ready", timeout=5),
+    ),
+    "output_not_written_by_one_that_ended": Shape(
+        {0: [raw(77, args=("server.py",))], 2: [raw(77, args=("server.py",), **ended(1))]},
+        lambda box: box.wait_for_output(77, "listening", timeout=30),
+        ("OSError: [Errno 98] Address already in use",),
+        ("binding port 8080",),
+    ),
+    # --------------------------------------------------------------------------- which one
+    "not_found_letters_swapped": Shape(
+        {0: [SERVE, raw(41, **TRAIN, **ended(0))]},
+        lambda box: box.wait_for_process("trian.py", timeout=10),
+    ),
+    "not_found_other_port": Shape(
+        {0: [SERVE, raw(77, args=("-m", "http.server", "8081"))]},
+        lambda box: box.wait_for_process("http.server 8080", timeout=10),
+    ),
+    "not_found_ended_before_this_test": Shape(
+        {0: [SERVE, raw(41, **TRAIN, **ended(0))]},
+        lambda box: box.from_now().wait_for_exit("train.py", timeout=10),
+    ),
+    "not_found_by_fields": Shape(
+        {0: [SERVE, raw(77, command="/usr/local/bin/python", args=("server.py",))]},
+        lambda box: box.assert_process(by(command="/usr/bin/python"), status="running"),
+    ),
+    "not_found_nothing_near": Shape(
+        {0: [raw(number, args=(f"worker.py --number {number}",)) for number in range(30, 50)]},
+        lambda box: box.wait_for_process("postgres", timeout=10),
+    ),
+    "not_found_nothing_listed": Shape(
+        {0: []}, lambda box: box.wait_for_process("postgres", timeout=10)
+    ),
+    "gone": Shape({0: [SERVE, JOB], 2: [SERVE]}, lambda box: box.wait_for_exit(41, timeout=30)),
+    "ambiguous": Shape(
+        {
+            0: [
+                raw(41, **TRAIN),
+                raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000),
+            ]
+        },
+        lambda box: box.wait_for_exit("train.py"),
+    ),
+    # ----------------------------------------------------------------- nothing can be said
+    "not_checked": Shape(
+        {0: BAD_GATEWAY, 13: RESET}, lambda box: box.wait_for_exit(41, timeout=60)
+    ),
+    "not_checked_after_a_good_look": Shape(
+        {0: [SERVE, JOB], 4: BAD_GATEWAY}, lambda box: box.wait_for_exit(41, timeout=20)
+    ),
+    "outage_in_the_middle": Shape(
+        {0: [JOB], 2: BAD_GATEWAY, 5: RESET, 7: [JOB], 9: [raw(41, **TRAIN, **ended(1))]},
+        lambda box: box.wait_for_exit(41, timeout=60),
+        TRACEBACK,
+    ),
+    "suspended": Shape({0: suspended()}, lambda box: box.wait_for_exit(41, timeout=10)),
+    "suspended_in_the_middle": Shape(
+        {0: [JOB], 3: suspended(), 12: [JOB]}, lambda box: box.wait_for_exit(41, timeout=20)
+    ),
+    "terminated": Shape(
+        {
+            0: [JOB],
+            3: errors.SandboxNotRunning(
+                "Sandbox my-sandbox is terminated (409 SANDBOX_NOT_RUNNING)",
+                label="409 SANDBOX_NOT_RUNNING terminated",
+            ),
+        },
+        lambda box: box.wait_for_exit(41, timeout=60),
+    ),
+    "key_refused": Shape(
+        {
+            0: errors.AuthenticationFailed(
+                "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid token",
+                label="401 UNAUTHORIZED",
+            )
+        },
+        lambda box: box.list_processes(),
+    ),
+    "replaced": Shape(
+        {0: [raw(41, handle=1)], 0.05: [raw(12, handle=1, started_at=T0 + 5000)]},
+        lambda box: box.from_now().assert_no_oom(),
+    ),
+    "not_observed_a_row_that_cannot_be_read": Shape(
+        {0: [JOB, {"pid": 9, "status": "running", "args": ["--token=abc"]}]},
+        lambda box: box.assert_no_oom(),
+    ),
+    "not_observed_ends_behind_restarts": Shape(
+        {0: [web()], 0.05: [web(133, restart_count=3, last_exit=last_end(exit_code=1))]},
+        lambda box: box.from_now().assert_no_oom(),
+    ),
+    "not_observed_in_a_gap": Shape(
+        {0: [JOB], 1: BAD_GATEWAY, 3: [JOB]}, lambda box: box.assert_stays("train.py", seconds=5)
+    ),
+    # -------------------------------------------------------------------- many at once
+    "many_restarts": Shape(
+        restarting(8),
+        lambda box: box.wait_for_process("web", stable_for=2, timeout=60),
+        ("ImportError: No module named app",),
+    ),
+    "stays_breached": Shape(
+        {0: [JOB], 3: [raw(41, **TRAIN, **ended(1))]},
+        lambda box: box.assert_stays("train.py", seconds=10),
+        TRACEBACK,
+    ),
+    "stays_restarted": Shape(
+        {0: [web()], 1: [web(131, restart_count=1, last_exit=last_end(exit_code=1))]},
+        lambda box: box.assert_stays("web", seconds=5),
+    ),
+    "crashed": Shape(
+        {
+            0: [
+                raw(41, **TRAIN, **signaled(11)),
+                raw(52, command="./solver", args=(), **signaled(6)),
+            ]
+        },
+        lambda box: box.assert_no_crash(),
+    ),
+    "gave_up": Shape(
+        {
+            0: [web()],
+            0.05: [
+                web(
+                    gone=ended(1),
+                    status="stopped",
+                    restart_count=1,
+                    restart={"policy": "always", "max_restarts": 1},
+                )
+            ],
+        },
+        lambda box: box.from_now().assert_no_crash(),
+        TRACEBACK,
+    ),
+    "restarted": Shape(
+        {0: [web()], 0.05: [web(131, restart_count=2, last_exit=last_end(exit_code=1))]},
+        lambda box: box.from_now().assert_no_restart(),
+    ),
+    "unhealthy": Shape(
+        {0: [web(health_status="unhealthy", consecutive_health_failures=3)]},
+        lambda box: box.assert_healthy(),
+        ("GET /health 503",) * 3,
+    ),
+    "mismatch_of_fields": Shape(
+        {0: [SERVE, web(restart_count=1)]},
+        lambda box: box.assert_process(
+            "web", status="exited", exit_code=(0, 3), args=["app:web", "--token", "abc"]
+        ),
+    ),
+    "still_running": Shape({0: [SERVE, JOB]}, lambda box: box.assert_not_running("train.py")),
+    "still_running_several": Shape(
+        {0: [JOB, raw(43, **TRAIN, started_at=T0 + 1000)]},
+        lambda box: box.assert_not_running("train.py"),
+    ),
+    "several_at_once": Shape(
+        {
+            0: [SERVE, raw(41, **TRAIN, **OOM), web(health_status="unhealthy")],
+        },
+        soft(
+            lambda check: check.assert_process(40, status="running"),
+            lambda check: check.assert_process("train.py", status="exited", exit_code=0),
+            lambda check: check.assert_no_oom(),
+            lambda check: check.assert_no_restart(),
+            lambda check: check.assert_process("trian.py", status="running"),
+            lambda check: check.assert_not_running("serve.sh"),
+            lambda check: check.assert_healthy("web"),
+        ),
+    ),
+    "several_at_once_one_fails": Shape(
+        {0: BAD_GATEWAY, 0.5: [SERVE, raw(41, **TRAIN, **ended(3))]},
+        soft(
+            lambda check: check.assert_process(41, exit_code=0),
+            lambda check: check.assert_no_crash(),
+        ),
+    ),
+    "hostile_command_line": Shape(
+        {0: [HOSTILE, raw(67, command="שרת", args=("--פורט", "8080"))]},
+        lambda box: box.wait_for_exit(66, timeout=1),
+        ("\x1b[31mred\x1b[0m\rover it", "שגיאה: 12", "\u202etxet", "数据" * 40, "y" * 5000),
+    ),
+    "hostile_command_line_not_found": Shape(
+        {0: [HOSTILE, raw(67, command="שרת", args=("--פורט", "8080"))]},
+        lambda box: box.wait_for_process("训练脚木.py", timeout=1),
+    ),
+}
+
+
+def three_running(snapshot: Any) -> bool:
+    return len(snapshot.alive) == 3
+
+
+def write() -> None:
+    """Write what every shape says, and remove what no shape says any more."""
+    FOLDER.mkdir(exist_ok=True)
+    for left in FOLDER.glob("*.txt"):
+        if left.stem not in SHAPES:
+            left.unlink()
+    for name, shape in SHAPES.items():
+        path = FOLDER / f"{name}.txt"
+        before = path.read_text("utf-8") if path.exists() else ""
+        after = matrix(shape)
+        if after != before:
+            path.write_text(after, "utf-8")
+            print(f"written: {path.relative_to(FOLDER.parent)}")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        write()

@@ -1,0 +1,185 @@
+"""How a process went, and what could not be seen of it."""
+
+from __future__ import annotations
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.messages.history import changes, gaps, looks
+from pytest_tlsandbox.timeline import Timeline
+from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+
+WIDE, MANY = 100, 100
+EMPTY = Timeline(100.0)
+JOB = process(41)
+
+
+def timeline(*events, took=0.0) -> Timeline:
+    """A timeline that starts at 100 s; each event is a time since then, and rows or a fault."""
+    seen = Timeline(100.0)
+    for at, what in events:
+        if isinstance(what, str):
+            fault = errors.SandboxUnreachable(f"my-sandbox: {what}", label=what, transient=True)
+            seen.add_fault(fault, 100.0 + at, 100.0 + at + took)
+        else:
+            look = snapshot(*what, at=100.0 + at)
+            look.ended += took
+            seen.add(look)
+    return seen
+
+
+def web(pid, **more):
+    supervised = {key: more.pop(key) for key in ("restart_count",) if key in more}
+    return raw(pid, command="web", args=(), managed=managed("web", **supervised), **more)
+
+
+# --------------------------------------------------------------------- changes
+
+
+def test_a_process_that_was_never_seen_has_no_changes():
+    assert changes(EMPTY, JOB, WIDE, MANY) == []
+
+
+def test_what_was_so_from_the_first_look_on_is_no_change():
+    seen = timeline((0, [raw(41)]), (1, [raw(41)]), (2, [raw(41)]))
+
+    assert changes(seen, JOB, WIDE, MANY) == []
+
+
+def test_two_states_stand_in_one_line_each_with_its_looks():
+    seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))]))
+
+    assert changes(seen, JOB, WIDE, MANY) == ["+0 s running, 2 looks | +1.2 s exited 3, 1 look"]
+
+
+def test_where_one_line_is_too_narrow_each_state_has_its_own_with_both_clocks():
+    seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **signaled(9))]))
+
+    assert changes(seen, JOB, 40, MANY) == [
+        "+0 s    running, 2 looks              at 16:00:00.000",
+        "+1.2 s  signaled 9 (SIGKILL), 1 look  at 16:00:09.000",
+    ]
+
+
+def test_a_run_that_vanishes_and_comes_back_is_told_as_that():
+    seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
+
+    assert changes(seen, JOB, WIDE, MANY) == [
+        "+0 s  running, 1 look      at 16:00:00.000",
+        "+1 s  not listed, 2 looks",
+        "+3 s  running, 1 look      at 16:00:00.000",
+    ]
+
+
+def test_a_managed_process_is_followed_over_its_restarts():
+    seen = timeline(
+        (0, [web(7)]),
+        (1, [web(7, **ended(1))]),
+        (2, [web(9, started_at=T0 + 12_000, restart_count=1)]),
+        (3, [web(9, started_at=T0 + 12_000, restart_count=1)]),
+    )
+
+    assert changes(seen, process(9, managed=managed("web")), WIDE, MANY) == [
+        "+0 s  running, 1 look                 at 16:00:00.000",
+        "+1 s  exited 1, 1 look                at 16:00:09.000",
+        "+2 s  running, restarted 1x, 2 looks  at 16:00:12.000",
+    ]
+
+
+def test_many_changes_are_folded_and_the_first_and_the_last_are_kept():
+    states = [raw(41), *(raw(41, **ended(code)) for code in range(1, 10))]
+    seen = timeline(*((float(at), [state]) for at, state in enumerate(states)))
+
+    assert changes(seen, JOB, WIDE, 5) == [
+        "+0 s  running, 1 look   at 16:00:00.000",
+        "+1 s  exited 1, 1 look  at 16:00:09.000",
+        "... 6 more ...",
+        "+8 s  exited 8, 1 look  at 16:00:09.000",
+        "+9 s  exited 9, 1 look  at 16:00:09.000",
+    ]
+    assert len(changes(seen, JOB, WIDE, 10)) == 10
+    assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
+
+
+def test_an_outage_is_a_gap_between_the_states():
+    seen = timeline(
+        (0, [raw(41)]), (1, "502"), (2, "502"), (3, "reset"), (4, [raw(41)]), (5, [raw(41)])
+    )
+
+    assert changes(seen, JOB, WIDE, MANY) == [
+        "+0 s running, 3 looks | +1 s to +3 s no listing (502 x2, then reset)"
+    ]
+
+
+def test_the_first_fault_is_not_hidden_by_later_ones():
+    seen = timeline(
+        (0, "403"), (1, "502"), (2, "502"), (3, "403"), (4, [raw(41)]), (5, "reset"), (6, [raw(41)])
+    )
+
+    assert changes(seen, JOB, WIDE, MANY) == [
+        "+0 s  to +3 s no listing (403, then 502 x2, then 403)",
+        "+4 s  running, 2 looks                                 at 16:00:00.000",
+        "+5 s  to +5 s no listing (reset)",
+    ]
+
+
+def test_what_a_sandbox_calls_a_state_cannot_move_the_cursor():
+    seen = timeline((0, [raw(41)]), (1, [raw(41, status="\x1b[31mpaused\n")]))
+
+    assert changes(seen, JOB, WIDE, MANY) == [
+        r"+0 s running, 1 look | +1 s \x1b[31mpaused\n, 1 look"
+    ]
+
+
+def test_no_line_of_changes_is_wider_than_it_may_be():
+    label = "409 SANDBOX_NOT_RUNNING suspended"
+    seen = timeline((0, [raw(41)]), (1, label), (2, label), (3, [raw(41, **ended(0))]))
+
+    assert max(map(len, changes(seen, JOB, 60, MANY))) <= 60
+
+
+# ------------------------------------------------------------------------ gaps
+
+
+def test_no_outage_is_no_gap():
+    assert gaps(timeline((0, [raw(41)])), MANY) == []
+
+
+def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_end_of_its_last():
+    seen = timeline(
+        (0, "502"), (1.2, "502"), (2, [raw(41)]), (3, "no answer"), (8, [raw(41)]), took=0.06
+    )
+
+    assert gaps(seen, MANY) == [
+        "+0 s to +1.3 s no listing (502 x2)",
+        "+3 s to +3.1 s no listing (no answer)",
+    ]
+
+
+def test_many_gaps_are_folded_and_the_first_and_the_last_are_kept():
+    events = []
+    for second in range(10):
+        events += [(second, f"5{second:02}"), (second + 0.5, [raw(41)])]
+
+    assert gaps(timeline(*events), 4) == [
+        "+0 s to +0 s no listing (500)",
+        "+1 s to +1 s no listing (501)",
+        "... 7 more ...",
+        "+9 s to +9 s no listing (509)",
+    ]
+
+
+# ----------------------------------------------------------------------- looks
+
+
+def test_looks_are_counted_and_timed():
+    assert looks(timeline((0, [raw(41)]), (1, [raw(41)]), took=0.0614)) == "2, 61 ms each"
+
+
+def test_looks_that_failed_are_counted_apart_each_kind_named_once():
+    seen = timeline((0, "502"), (1, "reset"), (2, "502"), (3, [raw(41)]), took=0.002)
+
+    assert looks(seen) == "1 good, 3 failed (502, reset), 2 ms each"
+
+
+def test_where_no_look_was_good_there_is_no_time_to_tell():
+    assert looks(timeline((0, "502"), (1, "502"))) == "none good, 2 failed (502)"
+    assert looks(EMPTY) == "0"

@@ -1,0 +1,218 @@
+"""A block of soft checks in a test, as pytest shows it; beside pytest-check; under xdist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .inner import told
+
+CHECKS = """
+    import pytest
+
+    @pytest.fixture
+    def job(tlsandbox):
+        job = tlsandbox.start_process("sh", ["-c", "exit 3", "job.py"])
+        tlsandbox.wait_for_exit(job, exit_code=3)
+        return job
+
+    def test_it(tlsandbox, job):
+        with tlsandbox.soft() as check:
+            check.assert_process(job, exit_code=0)
+            check.assert_process(job, status="exited")
+            check.assert_no_oom()
+            check.assert_not_running("no such program")
+            check.assert_process("no such program", status="running")
+"""
+WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: sh -c \(pid \d+\) differs in exit_code \.\.\.
+
+  1  line 11: sh -c \(pid \d+\) differs in exit_code
+                  wanted  was
+       exit_code  0       3    <
+     process  sh -c exit 3 job\.py
+     lived    [\d.]+ m?s, [\d:.]+ to [\d:.]+ \(sandbox clock, UTC\)
+  5  line 15: No process "no such program" in my-sandbox
+     \d+ process(es)? listed
+(       (pid \d+ |\.\.\. and \d+ more).*\n)+     try  a text is looked for in command and arguments, joined\s+by\s+one\s+space
+  passed   2 pid \d+: status exited, 3 nothing oom-killed, 4 nothing\s+alive\s+that is meant by "no such program"
+  looks    \d+, [\d.]+ ms each(, judged on the last, after [\d.]+ m?s)?
+  sandbox  my-sandbox"""
+
+
+def errors_of(result: pytest.RunResult) -> str:
+    """Give what pytest marks with an E, indented as it is shown."""
+    lines = [line for line in result.outlines if re.match(r"E(\s|$)", line)]
+    return "\n".join(line[8:] for line in lines)
+
+
+@pytest.mark.usefixtures("connected")
+def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_a=CHECKS)
+    result = pytester.runpytest_inprocess()
+
+    assert re.fullmatch(WHOLE, errors_of(result)), errors_of(result)
+    [place] = [line for line in result.outlines if re.match(r"test_a\.py:\d+: ", line)]
+    assert place == "test_a.py:10: ChecksFailed"
+    [summary] = [line for line in result.outlines if line.startswith("FAILED")]
+    assert re.fullmatch(
+        r"FAILED test_a\.py::test_it - 2 of 5 checks failed: sh -c \(pid \d+\) di[a-z ]*\.\.\.",
+        summary,
+    )
+
+
+@pytest.mark.usefixtures("connected")
+def test_xdist_tells_the_same(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("xdist")
+    pytester.makepyfile(test_a=CHECKS)
+    result = pytester.runpytest_inprocess("-n1")
+
+    assert re.fullmatch(WHOLE, errors_of(result)), errors_of(result)
+
+
+@pytest.mark.usefixtures("connected")
+def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox):
+            with tlsandbox.soft() as check:
+                check.assert_process("no such program", status="running")
+                assert 1 == 2
+        """
+    )
+    message = errors_of(pytester.runpytest_inprocess())
+
+    assert message.startswith(
+        'assert 1 == 2\nbesides, 1 of 1 check failed: No process "no such program" in my-sandbox\n'
+    ), message
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_skip_inside_a_block_is_a_skip(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def test_it(tlsandbox):
+            with tlsandbox.soft() as check:
+                check.assert_process("no such program", status="running")
+                pytest.skip("not here")
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(skipped=1)
+
+
+@pytest.mark.usefixtures("connected")
+def test_junit_and_an_expected_failure_take_it_for_any_other(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        import pytest_tlsandbox
+
+        @pytest.mark.xfail(raises=pytest_tlsandbox.ChecksFailed, strict=True)
+        def test_it(tlsandbox):
+            with tlsandbox.soft() as check:
+                check.assert_process("no such program", status="running")
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(xfailed=1)
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes_on(
+    pytester: pytest.Pytester,
+) -> None:
+    pytest.importorskip("pytest_check")
+    pytester.makepyfile(
+        """
+        from pytest_check import check
+
+        def test_it(tlsandbox):
+            with check:
+                with tlsandbox.soft() as soft:
+                    soft.assert_process("no such program", status="running")
+                    soft.assert_process("no other", status="running")
+            check.equal(1, 2)
+            print("went on")
+        """
+    )
+    result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(failed=1)
+    output = result.stdout.str()
+    assert "2 of 2 checks failed: No process" in output
+    assert 'line 7: No process "no other" in my-sandbox' in output
+    assert "check 1 == 2" in output
+    assert "Failed Checks: 2" in output
+    assert "went on" in output
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_judged(
+    pytester: pytest.Pytester,
+) -> None:
+    pytest.importorskip("pytest_check")
+    pytester.makepyfile(
+        """
+        from pytest_check import check
+
+        def test_it(tlsandbox):
+            with tlsandbox.soft() as soft:
+                check.equal(1, 2)
+                soft.assert_process("no such program", status="running")
+                with check:
+                    assert 3 == 4
+        """
+    )
+    result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(failed=1)
+    output = result.stdout.str()
+    assert '1 of 1 check failed: No process "no such program" in my-sandbox' in output
+    assert "check 1 == 2" in output
+    assert "assert 3 == 4" in output
+
+
+@pytest.mark.usefixtures("connected")
+def test_blocks_of_several_threads_are_judged_each_for_itself(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        def test_it(tlsandbox):
+            def one(number):
+                with tlsandbox.soft() as check:
+                    check.assert_process(f"no such {number}", status="running")
+
+            with ThreadPoolExecutor(4) as pool:
+                found = [pool.submit(one, number).exception() for number in range(4)]
+            assert [error.first_line for error in found] == [
+                f'1 of 1 check failed: No process "no such {number}" in my-sandbox'
+                for number in range(4)
+            ]
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+
+
+@pytest.mark.usefixtures("connected")
+def test_an_empty_block_fails_the_test_and_says_how_one_is_written(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox):
+            with tlsandbox.soft():
+                tlsandbox.assert_no_oom()
+        """
+    )
+    [message] = told(pytester.inline_run()).values()
+
+    assert message == (
+        "pytest_tlsandbox.InvalidArgument: soft(): nothing was checked; write `with "
+        "tlsandbox.soft() as check:`, and check.assert_process(...) in it"
+    )

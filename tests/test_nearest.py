@@ -1,0 +1,190 @@
+"""Which processes came near, why, and in which order."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from pytest_tlsandbox import by
+from pytest_tlsandbox.nearest import near_misses
+from tests.support import T0, ended, managed, process, raw, snapshot
+
+
+def near(meant, *rows, older=()) -> list[tuple[int, str]]:
+    return [(miss.row.pid, miss.why) for miss in near_misses(meant, snapshot(*rows), older)]
+
+
+def why(meant, command="python", args=(), **fields) -> str | None:
+    """Why the only process there is comes near; None if it does not."""
+    found = near(meant, raw(1, command=command, args=args, **fields))
+    return found[0][1] if found else None
+
+
+# ------------------------------------------------------------------------ by text
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "args", "reason"),
+    [
+        ("Train.py", "python", ("train.py",), "other upper and lower case"),
+        ("TRAIN.PY", "python", ("train.py",), "other upper and lower case"),
+        ("train.py  --lr", "python", ("train.py", "--lr"), "the same but for spaces or quotes"),
+        ("sh -c 'exit 1'", "sh", ("-c", "exit 1"), "the same but for spaces or quotes"),
+        ("http.server 8080", "python", ("-m", "http.server", "8081"), "same command, other port"),
+        ("--port=80801", "web", ("--port=8080",), "same command, other port"),
+        ("worker.py 3", "python", ("worker.py", "12"), "same command, other number"),
+        ("worker-3.log", "tail", ("-f", "worker-4.log"), "same command, other number"),
+        ("trian.py", "python", ("train.py",), "two letters swapped?"),
+        ("trin.py", "python", ("train.py",), "one letter missing?"),
+        ("traain.py", "python", ("train.py",), "one letter too many?"),
+        ("traim.py", "python", ("train.py",), "one letter differs?"),
+        ("tranin.pyx", "python", ("train.py",), "two letters differ?"),
+        ("checkpointer", "checkpoinXYZ", (), "three letters differ?"),
+        ("serve.hs", "bash", ("./serve.sh",), "two letters swapped?"),
+        ("ngnix", "/usr/sbin/nginx", ("-g", "daemon off;"), "two letters swapped?"),
+        ("http.sever 80", "python", ("-m", "http.server", "80"), "one letter missing?"),
+        ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "has all of these words"),
+    ],
+)
+def test_a_text_is_near_what_it_may_have_meant(text, command, args, reason):
+    assert (why(text, command, args) or "none").startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "args"),
+    [
+        ("postgres", "python", ("train.py",)),
+        ("sh", "ls", ()),
+        ("ab", "ba", ()),
+        ("train.py", "python", ()),
+        ("one two", "one", ("three",)),
+        ("x" * 101, "x" * 100 + "y", ()),
+        ("a" * 8, "b" * 8, ()),
+    ],
+)
+def test_a_text_is_not_near_what_only_looks_a_little_like_it(text, command, args):
+    assert why(text, command, args) is None
+
+
+def test_a_number_alone_is_not_near_every_command_that_has_one():
+    assert why("8080", "python3", ("train.py",)) is None
+
+
+def test_the_word_that_was_misspelt_is_given_as_it_is_spelt():
+    [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
+    assert miss.word == "http.server 80"
+
+    [miss] = near_misses("serve.hs", snapshot(raw(1, command="bash", args=("./serve.sh",))), ())
+    assert miss.word == "serve.sh"
+
+    [miss] = near_misses("Train.py", snapshot(raw(1)), ())
+    assert miss.word == ""
+
+
+def test_a_managed_name_is_near_too():
+    assert why("wbe-server", "gunicorn", managed=managed("web-server")) == "two letters swapped?"
+
+
+def test_what_stands_far_along_a_command_line_is_not_searched_for_misspelling():
+    assert why("trian.py", "python", ("x",) * 50 + ("train.py",)) == "two letters swapped?"
+    assert why("trian.py", "python", ("x",) * 100 + ("train.py",)) is None
+
+
+# -------------------------------------------------------------- by what is not text
+
+
+def test_a_number_that_is_no_pid_may_be_a_handle():
+    assert why(7, handle=7) == "handle 7; by(handle=7) finds it"
+    assert why(8, handle=7) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        (re.compile(r"server (v1)"), "has it as plain text; re.escape(...) takes it so"),
+        (re.compile(r"SERVER \(V\d"), "other upper and lower case"),
+        (re.compile(r"^server"), None),
+    ],
+)
+def test_a_pattern_is_near_what_it_would_fit_with_another_flag_or_escaped(pattern, reason):
+    assert why(pattern, "./server", ("(v1)",)) == reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"command": "/usr/bin/python"}, "same command, other path"),
+        ({"command": "/usr/local/bin/pyhton"}, "command: two letters swapped?"),
+        ({"name": "wbe"}, "name: two letters swapped?"),
+        ({"name": "web", "pid": 9}, "same but for pid"),
+        ({"name": "web", "pid": 9, "handle": 9}, "same but for pid and handle"),
+        ({"name": "web", "args": ["x"]}, "same but for args"),
+        ({"pid": 9}, None),
+        ({"args": ["x"]}, None),
+        ({"name": "db"}, None),
+    ],
+)
+def test_by_is_near_where_a_field_is_nearly_right_or_another_is(fields, reason):
+    row = {"command": "/usr/local/bin/python", "args": ("serve.py",), "managed": managed("web")}
+
+    assert why(by(**fields), **row) == reason
+
+
+def test_a_predicate_is_near_nothing():
+    assert why(lambda row: False) is None
+
+
+# ---------------------------------------------------------------------- in which order
+
+
+def test_the_nearest_come_first_and_three_at_most():
+    rows = [
+        raw(1, command="tranin.pyx", args=()),
+        raw(2, command="Train.py", args=()),
+        raw(3, command="trani.py", args=()),
+        raw(4, command="tranie.pyxx", args=()),
+        raw(5, command="something else", args=()),
+    ]
+
+    assert near("train.py", *rows) == [
+        (2, "other upper and lower case"),
+        (3, "two letters swapped?"),
+        (1, "two letters differ?"),
+    ]
+
+
+def test_of_what_is_equally_near_the_newest_comes_first():
+    rows = [raw(pid, command="trian.py", args=(), started_at=T0 + pid) for pid in range(1, 6)]
+
+    assert [pid for pid, _ in near("train.py", *rows)] == [5, 4, 3]
+
+
+def test_what_ended_before_this_test_is_told_first_the_last_three_of_it():
+    older = [process(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
+    rows = [raw(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
+    why = "ended before this test; since=None sees it"
+
+    assert near("train.py", *rows, raw(9, command="trian.py", args=()), older=older) == [
+        (3, why),
+        (4, why),
+        (5, why),
+        (9, "two letters swapped?"),
+    ]
+
+
+def test_nothing_is_near_where_nothing_is_listed():
+    assert near("train.py") == []
+
+
+def test_ten_thousand_processes_are_compared_within_two_seconds():
+    many = snapshot(
+        *(raw(pid, args=(f"worker-{pid}.py", "--queue", "low")) for pid in range(1, 10_001))
+    )
+    for meant in ("trian.py --queue", "w" * 100, re.compile("TRAIN"), by(command="/bin/pyhton")):
+        start = time.perf_counter()
+        near_misses(meant, many, ())
+        took = time.perf_counter() - start
+
+        assert took < 2, meant
