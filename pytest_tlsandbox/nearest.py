@@ -70,14 +70,15 @@ def _compare_text(text: str, row: ProcessInfo) -> tuple[int, Near | None]:
         return 0, Near(row, "other upper and lower case")
     if (bare := _BLANKS_AND_QUOTES.sub("", text)) and bare in _BLANKS_AND_QUOTES.sub("", line):
         return 0, Near(row, "the same but for spaces or quotes")
-    if _NUMBER.search(text) and _NUMBER.sub("0", text) in _NUMBER.sub("0", line):
+    words = _NUMBER.sub("", text).strip()
+    if words and words != text and _NUMBER.sub("0", text) in _NUMBER.sub("0", line):
         port = re.search(r"(?<![\d.])\d{4,5}(?![\d.])", text)
         return 1, Near(row, f"same command, other {'port' if port else 'number'}")
     distance, word = min(_distances(text, row), default=(_allowed(text) + 1, ""))
     if distance <= _allowed(text):
         return 1 + distance, Near(row, _how(text, word, distance), word)
-    words = text.split()
-    if len(words) > 1 and all(word in line for word in words):
+    parts = text.split()
+    if len(parts) > 1 and all(part in line for part in parts):
         return 5, Near(row, "has all of these words, not side by side")
     return 0, None
 

@@ -192,7 +192,7 @@ class HasFields(OneProcess):
                 f"{named(row)} differs in {', '.join(wrong)}",
                 process=row,
                 fields=self.fields(row),
-                hint=""
+                hint=self._hint_after(row)
                 if row.ended
                 else "wait_for_process or wait_for_exit, if it only needs more time",
             )
@@ -251,6 +251,7 @@ class Stays(OneProcess):
                     NotObserved,
                     f"Not observed: {seconds(gap)} between looks at {self._selector.label}",
                     because=f"wanted no gap above {seconds(self._longest_gap)}",
+                    hint="a longer seconds= allows for longer gaps: a tenth of it",
                 )
             )
         return super().judge(snapshot)

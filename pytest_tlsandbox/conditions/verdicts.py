@@ -132,8 +132,10 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
 
 def _where_it_is_looked_for(selector: Selector, word: str) -> str:
+    if isinstance(selector.process, int):
+        return "a restarted process has another pid: mean it by text, or by its managed name"
     if selector.text is None:
-        return ""
+        return "list_processes() prints all there is; a text finds a part of a command line"
     meant = f'"{shorten(mask_text(word), 60)}", if that was meant; ' if word else ""
     return f"{meant}a text is looked for in command and arguments, joined by one space"
 

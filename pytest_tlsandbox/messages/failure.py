@@ -126,7 +126,7 @@ def render(
     if verbosity >= 2 and timeline.last is not None:
         lines.append(f"{_INDENT}all {count(len(timeline.last), 'process')}")
         rows = timeline.last.processes
-        table = process_table(rows, most=size.rows, columns=max(columns - 4, 200))
+        table = process_table(rows, most=size.rows, columns=columns - 4)
         lines += [_INDENT * 2 + line for line in table]
         lines += [f"{_INDENT * 2}unreadable {row}" for row in timeline.last.unreadable]
     return "\n".join(line.rstrip() for line in lines).rstrip()
@@ -164,7 +164,8 @@ def render_several(
         body += _labelled(facts + _hint(finding, inner))
         lines += [f"   {line}" for line in body]
     facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
-    facts += [("looks", [", ".join(part for part in (looks(timeline), stopped) if part)])]
+    seen = ", ".join(part for part in (looks(timeline), stopped) if part)
+    facts += [("looks", wrap(seen, columns - 12))]
     facts += [("gaps", gaps(timeline, columns - 12, size.changes))] if timeline.outages else []
     facts += [("sandbox", [sandbox])]
     lines += _labelled(facts if verbosity >= 0 else [])

@@ -33,7 +33,7 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
         events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
-    if len(cells) == 1:
+    if len(cells) <= 1:
         return []  # it was so from the first look on
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
     if len(cells) <= 2 and width(line) <= columns:

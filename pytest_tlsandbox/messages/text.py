@@ -83,11 +83,11 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
     """
     lines: list[str] = []
     for word in cut(text, columns * most).split(" "):
-        if lines and width(lines[-1]) + 1 + width(word) <= columns:
+        if lines and (len(lines) == most or width(lines[-1]) + 1 + width(word) <= columns):
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return lines
+    return lines if len(lines) < most else [*lines[:-1], cut(lines[-1], columns)]
 
 
 def _escape(text: str) -> str:
