@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.client.models import ProcessInfo
+from pytest_tlsandbox.client.models import (
+    LastExit,
+    ManagedProcess,
+    ProcessInfo,
+    RestartPolicy,
+)
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.messages.text import align, cut
 from pytest_tlsandbox.messages.words import count, named, shown
 from pytest_tlsandbox.snapshot import FIELDS, ProcessSnapshot, value_of
+from pytest_tlsandbox.status import describe_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +36,12 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
     lines = [f"{sides} of {left.sandbox}"]
     lines += _one_sided("left", [row for row in left if right.find(row.identity) is None], columns)
     lines += _one_sided("right", [row for row in right if left.find(row.identity) is None], columns)
-    for row in left:
-        other = right.find(row.identity)
-        if other is not None and other != row:
-            lines += [f"changed: {named(row)}", *_fields(row, other, columns)]
+    pairs = [(row, right.find(row.identity)) for row in left]
+    changed = [(row, other) for row, other in pairs if other is not None and other != row]
+    for row, other in changed[:_MOST_ROWS]:
+        lines += [f"changed: {named(row)}", *_fields(row, other, columns)]
+    if len(changed) > _MOST_ROWS:
+        lines.append(f"... and {len(changed) - _MOST_ROWS} more changed")
     if left.unreadable != right.unreadable:
         lines.append("unreadable rows differ:")
         lines += [f"  {row}" for row in (*left.unreadable, *right.unreadable)]
@@ -48,19 +56,36 @@ def _one_sided(side: str, rows: Sequence[ProcessInfo], columns: int) -> list[str
 
 
 def _fields(left: ProcessInfo, right: ProcessInfo, columns: int) -> list[str]:
-    room = max((columns - 20) // 2, 20)
+    room = max((columns - 30) // 2, 20)
     rows = [("", "left", "right")]
     for field in FIELDS:
         one, other = value_of(left, field), value_of(right, field)
         if field == "managed" and left.managed and right.managed:
             inside = [name for name in type(left.managed).model_fields if name != "id"]
             rows += [
-                (f"managed.{name}", cut(shown(a), room), cut(shown(b), room))
+                (f"managed.{name}", *_sides(a, b, room))
                 for name in inside
                 if (a := getattr(left.managed, name)) != (b := getattr(right.managed, name))
             ]
         elif one != other:
-            rows.append((field, cut(shown(one), room), cut(shown(other), room)))
+            rows.append((field, *_sides(one, other, room)))
     if len(rows) == 1:
         return ["  no field differs"]
     return [f"  {line}" for line in align(rows)]
+
+
+def _sides(one: object, other: object, room: int) -> tuple[str, str]:
+    left, right = _brief(one), _brief(other)
+    if left == right:
+        return cut(left, room), "another, masked"
+    return cut(left, room), cut(right, room)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, LastExit):
+        return describe_end(value)
+    if isinstance(value, RestartPolicy):
+        return value.policy
+    if isinstance(value, ManagedProcess):
+        return f"{value.status}, {count(value.restart_count, 'restart')}"
+    return shown(value)

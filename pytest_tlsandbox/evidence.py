@@ -103,7 +103,11 @@ def oom_kills(
         if ended_since(row, baseline):
             if row.oom_killed or row.state == "oom_killed":
                 child = row.state == "exited"
-                what = "a child of it was OOM-killed" if child else "the sandbox says so"
+                what = (
+                    "a child of it was OOM-killed"
+                    if child
+                    else "the sandbox lists it as OOM-killed"
+                )
                 incidents.append(Incident(row, what))
                 continue
             if reason := _suspicion(row.exit_code, row.signal, row, ledger):
@@ -137,7 +141,8 @@ def crashes(
             incidents.append(Incident(row, what))
         elif gave_up(row) and ended_since(row, baseline) and not ledger.sent(row, SIGKILL):
             count = row.managed.restart_count if row.managed else 0
-            incidents.append(Incident(row, f"gave up after {count} restarts"))
+            plural = "s" if count != 1 else ""
+            incidents.append(Incident(row, f"gave up after {count} restart{plural}"))
     return incidents
 
 
@@ -159,9 +164,7 @@ def failing_health(
 ) -> list[Incident]:
     """Find managed processes whose health check fails now."""
     return [
-        Incident(
-            row, f"unhealthy, {row.managed.consecutive_health_failures} checks failed in a row"
-        )
+        Incident(row, f"{row.managed.consecutive_health_failures or 'its'} checks failed in a row")
         for row in rows
         if row.managed and row.managed.health_status == "unhealthy" and not row.ended
     ]
@@ -182,7 +185,7 @@ def unseen_ends(
         last_is_ours = killed_here or ledger.caused_last_exit(row.managed)
         unseen = ends if last_is_ours else ends - 1
         if unseen > 0:
-            what = f"ended {ends} times not by this test, and only its last end can be seen"
+            what = f"ended {ends} times, not by this test, and only the last end can be seen"
             incidents.append(Incident(row, what))
     return incidents
 

@@ -83,9 +83,11 @@ def failure_of(
     elif isinstance(outcome.verdict, Pending):
         finding = finding_of(outcome.verdict)
         finding = replace(finding, headline=f"{finding.headline} after {took}{cut}")
+        if cut:
+            finding = replace(finding, hint="more time for the test: pytest-timeout ended the wait")
         stopped = ""
     else:
-        finding = _finding(outcome.verdict, took, final=outcome.final)
+        finding = _finding(outcome)
     output = None
     if outcome.fault is None and finding.process is not None:
         output = _tail(finding.process, client, outcome.timeline, limit)
@@ -105,7 +107,7 @@ def failure_of(
 
 
 def failure_of_several(
-    checks: Sequence[tuple[str, int, Verdict]], outcome: Outcome, label: str, screen: Screen
+    checks: Sequence[tuple[str, str, Verdict]], outcome: Outcome, label: str, screen: Screen
 ) -> TLSandboxError:
     """Make the error for checks that were judged together, each told with its number.
 
@@ -115,12 +117,12 @@ def failure_of_several(
     findings = [
         (
             name,
-            line,
+            place,
             None
-            if isinstance(verdict, Satisfied) and outcome.final
-            else _finding(verdict, took, final=outcome.final),
+            if isinstance(verdict, Satisfied) and (outcome.final or not verdict.stands_for)
+            else _finding(replace(outcome, verdict=verdict)),
         )
-        for name, line, verdict in checks
+        for name, place, verdict in checks
     ]
     failures = tuple(
         _with_data(finding.error(finding.headline), finding, name, outcome.timeline)
@@ -158,18 +160,20 @@ def _with_data(
     return error
 
 
-def _finding(verdict: Verdict | None, took: str, *, final: bool) -> Finding:
+def _finding(outcome: Outcome) -> Finding:
     """Give what a verdict has to say that is not as wanted, or was not for long enough."""
+    verdict = outcome.verdict
     if isinstance(verdict, Pending):
         return finding_of(verdict)
     if isinstance(verdict, Hopeless):
-        finding = verdict.finding
-        if final:
-            return finding
-        return replace(finding, because="the deadline came before it could change")
+        if outcome.final:
+            return verdict.finding
+        return replace(verdict.finding, because="the deadline came before it could change")
     if verdict is not None and verdict.unsettled is not None:
         finding = verdict.unsettled
-        return replace(finding, headline=f"{finding.headline}, stopped after {took}")
+        stood = f"{finding.headline}, was so for {seconds(outcome.stood_for)}"
+        return replace(finding, headline=stood)
+    took = seconds(outcome.seconds)
     return Finding(
         NotObserved,
         f"Not observed: the time ended after {took}, too soon to be sure",
@@ -200,7 +204,8 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
             "before the tests"
         )
     if not fault.transient or first is None:
-        return Finding(type(fault), str(fault), remarks=tuple(remarks), hint=hint)
+        headline, _, because = str(fault).partition("\n")
+        return Finding(type(fault), headline, because, remarks=tuple(remarks), hint=hint)
     succeeded = "has succeeded since" if timeline.looks else "succeeded in"
     time = seconds(timeline.outages[-1].start) if timeline.looks else took
     return Finding(

@@ -34,8 +34,9 @@ __tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-# pytest writes "E" and the indent of the line that raised before each line of a message.
-_MARGIN, _NARROWEST = 8, 60
+# pytest writes "E" and the indent of the line that raised before each line of a message: of one in
+# a class, say, or in a block.
+_MARGIN, _NARROWEST = 12, 60
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 

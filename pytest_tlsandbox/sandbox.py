@@ -350,7 +350,7 @@ class Sandbox(Assertions):
         if outcome.verdict is None:
             raise failure_of(outcome, checks.wanted, self._client, None, limit, self._screen)
         told = [
-            (check.name, check.line, verdict)
+            (check.name, check.place, verdict)
             for check, verdict in zip(checks.checks, checks.verdicts, strict=True)
         ]
         raise failure_of_several(told, outcome, self._client.label, self._screen)

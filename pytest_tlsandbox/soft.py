@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.assertions import Assertions
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """One check in a block: what is asked for, and on which line of the test."""
+    """One check in a block: what is asked for, and where in the test ("test_jobs.py:12")."""
 
     name: str
-    line: int
+    place: str
     condition: Condition
 
 
@@ -65,6 +66,7 @@ class Soft(Assertions):
 
     def __enter__(self) -> Self:
         self._open = True
+        self._checks = []
         return self
 
     def __exit__(
@@ -100,12 +102,15 @@ class Soft(Assertions):
 
     def _keep(self, name: str, condition: Condition) -> None:
         if not self._open:
-            raise InvalidArgument("soft(): the block has ended; its checks were judged at its end")
-        self._checks.append(Check(name, _line_of_the_test(), condition))
+            raise InvalidArgument(
+                "soft(): its checks are made in its block, `with tlsandbox.soft() as check:`, and "
+                "judged when that ends"
+            )
+        self._checks.append(Check(name, _place_in_the_test(), condition))
 
 
-def _line_of_the_test() -> int:
+def _place_in_the_test() -> str:
     frame = inspect.currentframe()
-    while frame and frame.f_back and frame.f_globals["__name__"].startswith(__package__ or ""):
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         frame = frame.f_back
-    return frame.f_lineno if frame else 0
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}" if frame else "?"

@@ -84,6 +84,8 @@ class Timeline:
         self.looks += 1
         self.last = snapshot
         self._time_in_looks += snapshot.ended - snapshot.begun
+        if self._in_outage:
+            self.outages[-1].end = at  # nothing was seen until this look
         self._in_outage = False
         return [] if first else [(row, change) for row, change in changed if change is not None]
 

@@ -22,7 +22,8 @@ from pytest_tlsandbox.client.retry import (
 )
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
 from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
-from pytest_tlsandbox.messages.words import named, seconds
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.messages.words import count, named, seconds
 from pytest_tlsandbox.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Outcome:
         final: it was certain, and not cut off by the deadline.
         fault: what ended the wait in place of a verdict.
         seconds: how long it took.
+        stood_for: seconds for which the verdict had been the same.
 
     """
 
@@ -82,6 +84,7 @@ class Outcome:
     fault: SandboxFault | None
     timeline: Timeline
     seconds: float
+    stood_for: float
 
 
 def watch(
@@ -151,6 +154,7 @@ class _Watch:
             fault,
             self._timeline,
             self._now() - self._limit.start,
+            self._last_good - self._stands_since,
         )
 
     def _now(self) -> float:
@@ -163,8 +167,9 @@ class _Watch:
             snapshot = self._lister.look(limit=self._time_for_a_look(begun))
             if self._baseline is not None and replaced(self._baseline, snapshot):
                 raise SandboxReplaced(
-                    f"{snapshot.sandbox} was replaced: the processes that lived at the start of "
-                    "this test are gone, and its handles start again",
+                    f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
+                    "the processes that lived at the start of this test are gone, and handles "
+                    "start again",
                     label="replaced",
                 )
         except SandboxFault as fault:
@@ -177,10 +182,11 @@ class _Watch:
         self._faults_in_a_row = 0
         self._lister.patience = OUTAGE_BUDGET
         changed = self._timeline.add(snapshot)
-        logger.debug("look at %s: %d processes", self._lister.label, len(snapshot))
+        logger.debug("look at %s: %s", self._lister.label, count(len(snapshot), "process"))
         for row, change in changed:
             at = seconds(change.at)
-            logger.info("%s: %s: %s at +%s", self._lister.label, named(row), change.state, at)
+            state = printable(change.state)
+            logger.info("%s: %s: %s at +%s", self._lister.label, named(row), state, at)
         try:
             verdict = self._condition.judge(snapshot)
         except Exception as error:
@@ -204,9 +210,10 @@ class _Watch:
         else:
             state = "so far as it should be" if self._verdict else "no look yet"
         until = (
-            "" if self._limit.at is None else f" of {seconds(self._limit.at - self._limit.start)}"
+            " s" if self._limit.at is None else f" of {seconds(self._limit.at - self._limit.start)}"
         )
         text = f"waiting {now - self._limit.start:.0f}{until}: {state}, wanted {self._condition.wanted}"
+        text = printable(text)
         logger.info("%s: %s", self._lister.label, text)
         if self._say is not None:
             self._say(text)

@@ -98,7 +98,7 @@ def test_long_and_hostile_values_are_cut_and_escaped_to_the_columns_there_are():
         assert max(wcswidth(line.replace("\u200e", "")) for line in lines[1:]) <= columns
         assert all(char.isprintable() or char == "\u200e" for line in lines for char in line)
         assert lines[2].startswith(r"  args     ['xxx")
-        assert lines[3].startswith(r"  command  \x1b[31m训练\x")
+        assert lines[3].startswith(r"  command  \x1b[31m训练")
 
 
 # ------------------------------------------------------------------ two snapshots

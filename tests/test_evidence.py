@@ -24,8 +24,8 @@ def told(rule, *rows, before=(), ledger=None):
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (raw(**OOM), [("the sandbox says so", True)]),
-        (raw(**signaled(9, oom_killed=True)), [("the sandbox says so", True)]),
+        (raw(**OOM), [("the sandbox lists it as OOM-killed", True)]),
+        (raw(**signaled(9, oom_killed=True)), [("the sandbox lists it as OOM-killed", True)]),
         (raw(**ended(1, oom_killed=True)), [("a child of it was OOM-killed", True)]),
         (raw(**signaled(9)), [("killed by a SIGKILL that was not sent here", False)]),
         (raw(**ended(137)), [("exited 137, as a shell does whose child was SIGKILLed", False)]),
@@ -45,7 +45,7 @@ def told(rule, *rows, before=(), ledger=None):
         (raw(managed=managed(restart_count=1, last_exit=last(code=1))), []),
         (
             raw(**OOM, managed=managed(status="backing_off", last_exit=last(signal=9, oom=True))),
-            [("the sandbox says so", True)],
+            [("the sandbox lists it as OOM-killed", True)],
         ),
     ],
     ids=lambda value: None,
@@ -59,7 +59,7 @@ def test_an_oom_kill_of_before_the_baseline_is_no_incident():
 
     assert told(evidence.oom_kills, raw(7, **OOM), masked, before=(raw(7, **OOM), masked)) == []
     assert told(evidence.oom_kills, raw(7, **OOM), before=(raw(7),)) == [
-        ("the sandbox says so", True)
+        ("the sandbox lists it as OOM-killed", True)
     ]
 
 
@@ -71,7 +71,7 @@ def test_a_kill_through_the_plugin_is_no_suspicion():
     assert told(evidence.oom_kills, raw(41, **ended(137)), ledger=ledger) == []
     # ... and no excuse for what the sandbox itself calls an OOM kill.
     assert told(evidence.oom_kills, raw(41, **OOM), ledger=ledger) == [
-        ("the sandbox says so", True)
+        ("the sandbox lists it as OOM-killed", True)
     ]
 
 
@@ -236,7 +236,7 @@ def test_only_the_last_of_several_ends_can_be_seen():
 def test_failing_health_is_that_of_now():
     row = raw(managed=managed(health_status="unhealthy", consecutive_health_failures=4))
 
-    assert told(evidence.failing_health, row) == [("unhealthy, 4 checks failed in a row", True)]
+    assert told(evidence.failing_health, row) == [("4 checks failed in a row", True)]
     stopped = raw(**signaled(15), managed=managed(status="stopped", health_status="unhealthy"))
     assert told(evidence.failing_health, stopped) == []
     for word in ("healthy", "starting", "disabled"):

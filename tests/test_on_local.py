@@ -207,7 +207,7 @@ def test_a_kill_of_ours_is_no_oom_and_a_foreign_one_is_a_suspicion(box):
     box.wait_for_process(theirs, status="signaled")
     box.assert_no_oom()
     failure = fail(lambda: box.assert_no_oom(suspected=True), errors.ProcessOOMKilled)
-    assert failure.first_line == f"Suspected OOM-killed: sh -c (pid {theirs.pid})"
+    assert failure.first_line == f"Suspected to be OOM-killed: sh -c (pid {theirs.pid})"
 
 
 # ----------------------------------------------------------------------- arrange

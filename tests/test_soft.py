@@ -78,19 +78,20 @@ def test_one_that_fails_does_not_keep_the_others_from_being_told():
     assert str(caught.value) == text(f"""
         2 of 4 checks failed: train.py (pid 43) differs in exit_code ...
 
-          1  line {line + 1}: train.py (pid 43) differs in exit_code
+          1  test_soft.py:{line + 1}: train.py (pid 43) differs in exit_code
                           wanted  was
                exit_code  0       3    <
              process  python train.py --token=***
              lived    9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
-          3  line {line + 3}: OOM-killed: worker.py (pid 44)
-             the sandbox says so
+             try      exit_code=3, if it is to end so
+          3  test_soft.py:{line + 3}: OOM-killed: worker.py (pid 44)
+             the sandbox lists it as OOM-killed
              process  python worker.py
              lived    9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
              checked  3 processes
              try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for
                       the process
-          passed   2 pid 42: exit_code 0, 4 nothing crashed
+          passed   2 pid 42: exit_code 0 | 4 nothing crashed
           looks    1, 60 ms each
           sandbox  my-sandbox
     """)
@@ -138,7 +139,7 @@ def test_what_passes_is_told_when_something_else_fails():
 
     [passed] = [line for line in str(caught.value).splitlines() if "  passed " in line]
     assert passed.split("passed   ")[1] == (
-        '1 nothing oom-killed, 3 "prepare.py": status exited, exit_code 0 or 1'
+        '1 nothing oom-killed | 3 "prepare.py": status exited, exit_code 0 or 1'
     )
 
 
@@ -258,11 +259,12 @@ def test_what_the_block_raises_is_raised_and_what_the_checks_found_is_its_note()
     assert note == text(f"""
         besides, 1 of 1 check failed: train.py (pid 43) differs in exit_code
 
-          1  line {line + 1}: train.py (pid 43) differs in exit_code
+          1  test_soft.py:{line + 1}: train.py (pid 43) differs in exit_code
                           wanted  was
                exit_code  0       3    <
              process  python train.py --token=***
              lived    9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
+             try      exit_code=3, if it is to end so
           looks    1, 60 ms each
           sandbox  my-sandbox
     """)
@@ -355,7 +357,10 @@ def test_a_check_after_the_block_is_an_error_and_not_forgotten():
     with pytest.raises(errors.InvalidArgument) as caught:
         check.assert_no_oom()
 
-    assert str(caught.value) == ("soft(): the block has ended; its checks were judged at its end")
+    assert str(caught.value) == (
+        "soft(): its checks are made in its block, `with tlsandbox.soft() as check:`, and judged "
+        "when that ends"
+    )
 
 
 def test_a_check_without_a_block_is_an_error_that_says_so():
@@ -419,3 +424,10 @@ def test_a_managed_process_is_checked_by_its_name():
         check.assert_process("web", status="running")
 
     assert caught.value.first_line == "1 of 2 checks failed: Restarted: web (pid 7)"
+
+
+def test_a_check_in_code_that_belongs_to_no_module_is_kept_as_any_other():
+    box, _ = box_of(FAILED)
+
+    with pytest.raises(errors.ChecksFailed), box.soft() as check:
+        exec("check.assert_process(43, exit_code=0)", {"check": check})

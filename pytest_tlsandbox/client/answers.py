@@ -128,7 +128,7 @@ def _lifecycle(
         state = match[1].lower() if match else None
         return SandboxNotRunning(
             f"Sandbox {address.label} is {state or 'not running'} ({label})",
-            label=f"{label} {state or ''}".strip(),
+            label=f"{status} {state or code}",
             transient=state not in _OVER,
             delivered=False,
         )

@@ -97,7 +97,7 @@ CRASH = Rule(
     evidence.crashes,
     ProcessCrashed,
     "Crashed",
-    "python -X faulthandler, or the program's own way to say where it crashed",
+    "what it wrote last; python -X faulthandler says where a crash was",
     one_end_shown=True,
 )
 RESTART = Rule(
@@ -132,6 +132,8 @@ class NoIncident:
     ) -> None:
         """``known``: processes that must be listed, or their ends cannot be known."""
         self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in rules)
+        if not callable(scope):
+            self.wanted += f" of {', '.join(selector.label for selector in scope)}"
         self._rules = rules
         self._scope = scope
         self._baseline = baseline

@@ -29,7 +29,7 @@ from pytest_tlsandbox.errors import (
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding, Listed
 from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
-from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state, signal_name
+from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,19 +176,22 @@ class OneProcess:
                 finding,
                 error=ProcessOOMKilled,
                 headline=f"OOM-killed: {named(row)}, wanted {self.wanted}",
-                hint=MORE_MEMORY,
             )
         if doubt:
             return replace(
                 finding,
                 error=UnknownEnd,
-                headline=f"Unknown end: {named(row)} {_unknown_in_words(row)}",
-                because=f"it did not change within {CORRECTION_TIME:g} s",
+                headline=f"Unknown end: {named(row)} {describe_state(row)}",
+                because=f"{_unknown_in_words(row)}, and did not within {CORRECTION_TIME:g} s",
                 hint="run it again: the sandbox loses the end of a few processes in a thousand",
             )
         if evidence.gave_up(row) and row.managed:
             restarts = count(row.managed.restart_count, "restart")
-            return replace(finding, because=f"its supervisor gave up after {restarts}")
+            return replace(
+                finding,
+                because=f"its supervisor gave up after {restarts}",
+                hint="what it wrote last says why it ends",
+            )
         return finding
 
     def _end_headline(self, row: ProcessInfo) -> str:
@@ -200,6 +203,8 @@ class OneProcess:
 
     def _hint_after(self, row: ProcessInfo) -> str:
         """Say what to try after an end that was not wanted."""
+        if row.oom_killed or row.state == "oom_killed":
+            return MORE_MEMORY
         if row.exit_code in _SAID_BY_SHELLS:
             return _SAID_BY_SHELLS[row.exit_code]
         if row.signal is not None and self._ledger.sent(row, row.signal):
@@ -215,9 +220,7 @@ class OneProcess:
 
 def _unknown_in_words(row: ProcessInfo) -> str:
     if row.state == "exited":
-        if row.exit_code is None:
-            return "exited with no exit code and no signal"
-        return f"exited with code {row.exit_code}; the daemon lost the real one"
+        return "the sandbox does not say how it really ended"
     if row.signal is None:
-        return "was ended by a signal that is not named"
-    return f"shows {signal_name(row.signal)}, which the sandbox also gives to good ends"
+        return "the sandbox does not name the signal"
+    return "the sandbox gives this signal to good ends as well, and may put it right"

@@ -93,7 +93,9 @@ class HasWritten(OneProcess):
         return Finding(
             WaitTimedOut,
             f"Not written: {self._label} by {named(row)}",
-            because=f"{count(self._lines, 'line')} so far, and none has it",
+            because=f"{count(self._lines, 'line')} so far, and none has it"
+            if self._lines
+            else "it has written nothing",
             process=row,
             hint=(buffered if not self._lines else "")
             + "a longer timeout=, if it only needs more time",

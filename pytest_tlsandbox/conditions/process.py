@@ -17,7 +17,7 @@ from pytest_tlsandbox.conditions.verdicts import (
 from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding
-from pytest_tlsandbox.messages.words import capitalized, named, seconds, shown
+from pytest_tlsandbox.messages.words import capitalized, named, seconds, shown, shown_wanted
 from pytest_tlsandbox.redact import mask_args
 from pytest_tlsandbox.selector import Selector
 from pytest_tlsandbox.snapshot import differences, value_of
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.evidence import Ledger
     from pytest_tlsandbox.selector import Selection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+_CHANGING = frozenset(
+    {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
+)
+"""Fields of a living process that may yet become what is wanted."""
 
 
 class HasStatus(OneProcess):
@@ -82,7 +88,7 @@ class HasStatus(OneProcess):
                 f"Not stable: {named(row)}, wanted {seconds(self._stable_for)}",
                 process=row,
                 fields=self.fields(row),
-                hint="a timeout= above stable_for=",
+                hint="a timeout= well above stable_for=; the timeline shows what interrupts it",
             ),
         )
 
@@ -159,7 +165,9 @@ class HasFields(OneProcess):
     ) -> None:
         super().__init__(selector, ledger, pick)
         self._expected = expected
-        self.wanted = ", ".join(f"{name} {shown(value)}" for name, value in expected.items())
+        self.wanted = ", ".join(
+            f"{name} {shown_wanted(value, name)}" for name, value in expected.items()
+        )
         asks_for_an_end = expected.get("status", "running") != "running"
         self.wants_an_end = asks_for_an_end or bool({"exit_code", "signal"} & expected.keys())
 
@@ -173,7 +181,8 @@ class HasFields(OneProcess):
             if name == "args" and name in wrong and isinstance(value, (list, tuple)):
                 fields += _arguments(mask_args([*map(str, value)]), mask_args(row.args))
             else:
-                fields.append(Field(name, shown(value), shown(value_of(row, name)), name in wrong))
+                was = shown(value_of(row, name))
+                fields.append(Field(name, shown_wanted(value, name), was, name in wrong))
         return tuple(fields)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
@@ -186,15 +195,19 @@ class HasFields(OneProcess):
 
     def _mismatch(self, row: ProcessInfo) -> Hopeless:
         wrong = differences(row, self._expected)
+        if row.ended:
+            hint = self._hint_after(row)
+        elif wrong.keys() & _CHANGING:
+            hint = "wait_for_process or wait_for_exit, if it only needs more time"
+        else:
+            hint = "by(...) or a longer text, if another process was meant"
         return Hopeless(
             Finding(
                 ProcessMismatch,
                 f"{named(row)} differs in {', '.join(wrong)}",
                 process=row,
                 fields=self.fields(row),
-                hint=self._hint_after(row)
-                if row.ended
-                else "wait_for_process or wait_for_exit, if it only needs more time",
+                hint=hint,
             )
         )
 
@@ -239,6 +252,7 @@ class Stays(OneProcess):
         self._longest_gap = max(1.0, duration / 10)
         self._run: Hashable = None
         self._last_look: float | None = None
+        self._label = selector.label
         self.wanted = f"{' or '.join(statuses)} for {seconds(duration)}"
         self.wants_an_end = False
 
@@ -249,7 +263,7 @@ class Stays(OneProcess):
             return Hopeless(
                 Finding(
                     NotObserved,
-                    f"Not observed: {seconds(gap)} between looks at {self._selector.label}",
+                    f"Not observed: {seconds(gap)} between looks at {self._label}",
                     because=f"wanted no gap above {seconds(self._longest_gap)}",
                     hint="a longer seconds= allows for longer gaps: a tenth of it",
                 )
@@ -272,13 +286,14 @@ class Stays(OneProcess):
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         restarted = row.state in self._statuses
+        run = (Field("run", "the same", "another: it was restarted"),) if restarted else ()
         return Hopeless(
             Finding(
                 ProcessMismatch,
                 f"{'Restarted' if restarted else capitalized(describe_state(row))}: {named(row)}, "
                 f"wanted {self.wanted}",
                 process=row,
-                fields=self.fields(row),
+                fields=self.fields(row) + run,
                 hint="wait_for_process(process, stable_for=...), if it only needs time to settle",
             )
         )

@@ -127,7 +127,9 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=unreadable,
-        hint=_where_it_is_looked_for(selector, next((miss.word for miss in near), "")),
+        hint="since=None, if what ended before this test is meant"
+        if selection.older
+        else _where_it_is_looked_for(selector, next((miss.word for miss in near), "")),
     )
 
 

@@ -123,7 +123,7 @@ def render(
     if verbosity < 0:
         facts = [fact for fact in facts if fact[0] not in _ABOUT_THE_LOOKS]
     lines += _labelled(facts)
-    if verbosity >= 2 and timeline.last is not None:
+    if verbosity >= 2 and timeline.last:
         lines.append(f"{_INDENT}all {count(len(timeline.last), 'process')}")
         rows = timeline.last.processes
         table = process_table(rows, most=size.rows, columns=columns - 4)
@@ -133,7 +133,7 @@ def render(
 
 
 def render_several(
-    findings: Sequence[tuple[str, int, Finding | None]],
+    findings: Sequence[tuple[str, str, Finding | None]],
     *,
     stopped: str,
     timeline: Timeline,
@@ -143,7 +143,7 @@ def render_several(
 ) -> str:
     """Tell the checks that failed of several that were judged together, each by its number.
 
-    ``findings``: for each check what it is called, its line in the test, and what it found (None:
+    ``findings``: for each check what it is called, its place in the test, and what it found (None:
     it passed).
     """
     size = _size(verbosity)
@@ -151,11 +151,15 @@ def render_several(
     first = f": {failed[0].headline}" + (" ..." if len(failed) > 1 else "")
     lines = [f"{len(failed)} of {count(len(findings), 'check')} failed{printable(first)}", ""]
     passed = []
-    for number, (name, line, finding) in enumerate(findings, 1):
+    told = 0
+    for number, (name, place, finding) in enumerate(findings, 1):
         if finding is None:
             passed.append(f"{number} {name}")
             continue
-        lines.append(f"{_INDENT}{number}  line {line}: {printable(finding.headline)}")
+        told += 1
+        if told > size.rows:
+            continue
+        lines.append(f"{_INDENT}{number}  {place}: {printable(finding.headline)}")
         inner = columns - 5
         body = [_INDENT + line for line in wrap(finding.because, inner)] if finding.because else []
         body += _evidence(finding, size, inner)
@@ -163,7 +167,9 @@ def render_several(
         facts = [fact for fact in facts if fact[0] not in ("looks", "gaps")]
         body += _labelled(facts + _hint(finding, inner))
         lines += [f"   {line}" for line in body]
-    facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
+    if told > size.rows:
+        lines.append(f"{_INDENT}... and {told - size.rows} more failed")
+    facts = [("passed", wrap(" | ".join(passed), columns - 11))] if passed else []
     seen = ", ".join(part for part in (looks(timeline), stopped) if part)
     facts += [("looks", wrap(seen, columns - 12))]
     facts += [("gaps", gaps(timeline, columns - 12, size.changes))] if timeline.outages else []

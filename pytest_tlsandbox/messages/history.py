@@ -22,7 +22,7 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
     not hidden by later ones.
     """
     events = [
-        (outage.start, "", f"to +{seconds(outage.end)} no listing ({outage})")
+        (outage.start, f"to +{seconds(outage.end)}", f"no listing ({outage})")
         for outage in timeline.outages
     ]
     states = timeline.changes(row)
@@ -36,7 +36,7 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
     if len(cells) <= 1:
         return []  # it was so from the first look on
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
-    if len(cells) <= 2 and width(line) <= columns:
+    if len(states) == len(cells) == 2 and width(line) <= columns:
         return [line]
     return _middle_out([cut(line, columns) for line in align(cells)], most)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _LEFT_TO_RIGHT_MARK = "\u200e"
+# A number stays with its unit.
+_BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 
 
 def printable(text: str) -> str:
@@ -47,18 +50,18 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
 
     ``beyond``: so many more were left out before.
     """
-    text = _escape(text)
-    if width(text) <= columns and not beyond:
-        return _steady(text)
+    whole = _escape(text)
+    if width(whole) <= columns and not beyond:
+        return _steady(whole)
     mark = f"… +{len(text) + beyond}"  # as wide as the true one, or a column wider
     head = _head(text, max(columns - len(mark), 1))
-    return _steady(head) + f"… +{len(text) - len(head) + beyond}"
+    return _steady(_escape(head)) + f"… +{len(text) - len(head) + beyond}"
 
 
 def shorten(text: str, columns: int) -> str:
     """Escape and cut a name, where a count would be longer than what it counts."""
-    text = _escape(text)
-    return _steady(text if width(text) <= columns else _head(text, columns - 1) + "…")
+    whole = _escape(text)
+    return _steady(whole if width(whole) <= columns else _escape(_head(text, columns - 1)) + "…")
 
 
 def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
@@ -66,14 +69,12 @@ def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
 
     Between words, unless that would leave more than half a line empty.
     """
-    rest = _escape(text)
     lines: list[str] = []
-    while width(rest) > columns and len(lines) < most - 1:
-        head = _head(rest, columns)
+    while len(lines) < most - 1 and len(head := _head(text, columns)) < len(text):
         head = head[: space + 1] if (space := head.rfind(" ")) > len(head) // 2 else head
-        lines.append(_steady(head))
-        rest = rest[len(head) :]
-    return [*lines, cut(rest, columns, beyond=beyond)]
+        lines.append(_steady(_escape(head)))
+        text = text[len(head) :]
+    return [*lines, cut(text, columns, beyond=beyond)]
 
 
 def wrap(text: str, columns: int, most: int = 8) -> list[str]:
@@ -82,7 +83,7 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
     What is more than ``most`` lines is cut.
     """
     lines: list[str] = []
-    for word in cut(text, columns * most).split(" "):
+    for word in re.split(_BETWEEN_WORDS, cut(text, columns * most)):
         if lines and (len(lines) == most or width(lines[-1]) + 1 + width(word) <= columns):
             lines[-1] += f" {word}"
         else:
@@ -106,13 +107,14 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    if text.isascii():
+    """Give as much of a text as fits, escaped, in a width: one character at least."""
+    if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0
     for index, char in enumerate(text):
-        taken += _columns(char)
+        taken += width(_escape(char))
         if taken > columns:
-            return text[:index]
+            return text[: max(index, 1)]
     return text
 
 

@@ -36,12 +36,17 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun if number == 1 else plural}"
 
 
+def shown_wanted(value: object, field: str) -> str:
+    """Give what is wanted of a field: one value or, but for arguments, one of several."""
+    if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
+        return " or ".join(map(shown, value))
+    return shown(value)
+
+
 def shown(value: object) -> str:
     """Give the value of a field as it may be shown."""
     if value is None:
         return "none"
-    if isinstance(value, (set, frozenset, range)):
-        return " or ".join(map(str, value))
     if isinstance(value, (list, tuple)):
         return str(mask_args([str(item) for item in value]))
     return mask_text(str(value))

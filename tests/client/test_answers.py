@@ -173,7 +173,7 @@ MEANINGS = {
         ),
         SandboxNotRunning,
         "Sandbox my-sandbox is suspending (400 SANDBOX_NOT_RUNNING)",
-        "400 SANDBOX_NOT_RUNNING suspending",
+        "400 suspending",
         NOT_SENT,
     ),
     "503 suspended": (
@@ -182,14 +182,14 @@ MEANINGS = {
         ),
         SandboxNotRunning,
         "Sandbox my-sandbox is suspended (503 SANDBOX_NOT_RUNNING)",
-        "503 SANDBOX_NOT_RUNNING suspended",
+        "503 suspended",
         NOT_SENT,
     ),
     "400 terminated": (
         Answer(400, {"error": "no (status: terminated)", "code": "SANDBOX_NOT_RUNNING"}),
         SandboxNotRunning,
         "Sandbox my-sandbox is terminated (400 SANDBOX_NOT_RUNNING)",
-        "400 SANDBOX_NOT_RUNNING terminated",
+        "400 terminated",
         FINAL_NOT_SENT,
     ),
     "503 in a state that is not said": (

@@ -78,7 +78,7 @@ def test_healthy_is_waited_for():
 def test_what_was_not_stable_for_long_enough_is_told_as_that():
     assert verdict(lambda: box_of(raw(1)).wait_for_process(1, stable_for=5, timeout=1)) == (
         "WaitTimedOut",
-        "Not stable: train.py (pid 1), wanted 5 s, stopped after 1 s",
+        "Not stable: train.py (pid 1), wanted 5 s, was so for 1 s",
     )
 
 

@@ -144,9 +144,9 @@ def test_an_unknown_end():
     message = told({0: [raw(41, **ended(-1))]}, lambda box: box.wait_for_exit(41), verbosity=-1)
 
     assert message == text("""
-        Unknown end: train.py (pid 41) exited with code -1; the daemon lost the real one
+        Unknown end: train.py (pid 41) exited -1
 
-          stopped after 1.1 s of 30 s: it did not change within 1 s
+          stopped after 1.1 s of 30 s: the sandbox does not say how it really ended, and did not within 1 s
                        wanted  was
             status     exited  exited
             exit code  0       -1      <
@@ -184,7 +184,7 @@ def test_several_oom_kills_one_of_them_behind_a_restart():
     assert message == text("""
         OOM-killed: train.py (pid 41) and 1 more
 
-            pid 41   oom_killed             9 s  python train.py    the sandbox says so
+            pid 41   oom_killed             9 s  python train.py    the sandbox lists it as OOM-killed
             pid 120  running, restarted 1x       [web] web
                 restarted after an OOM kill and is running again
           looks    1, 60 ms each

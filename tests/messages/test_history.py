@@ -53,9 +53,9 @@ def test_two_states_stand_in_one_line_each_with_its_looks():
 def test_where_one_line_is_too_narrow_each_state_has_its_own_with_both_clocks():
     seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **signaled(9))]))
 
-    assert changes(seen, JOB, 40, MANY) == [
-        "+0 s    running, 2 looks              at 16:00:00.000",
-        "+1.2 s  signaled 9 (SIGKILL), 1 look  at 16:00:09.000",
+    assert changes(seen, JOB, 55, MANY) == [
+        "+0 s    16:00:00.000  running, 2 looks",
+        "+1.2 s  16:00:09.000  signaled 9 (SIGKILL), 1 look",
     ]
 
 
@@ -63,9 +63,9 @@ def test_a_run_that_vanishes_and_comes_back_is_told_as_that():
     seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
 
     assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s  running, 1 look      at 16:00:00.000",
-        "+1 s  not listed, 2 looks",
-        "+3 s  running, 1 look      at 16:00:00.000",
+        "+0 s  16:00:00.000  running, 1 look",
+        "+1 s                not listed, 2 looks",
+        "+3 s  16:00:00.000  running, 1 look",
     ]
 
 
@@ -78,9 +78,9 @@ def test_a_managed_process_is_followed_over_its_restarts():
     )
 
     assert changes(seen, process(9, managed=managed("web")), WIDE, MANY) == [
-        "+0 s  running, 1 look                 at 16:00:00.000",
-        "+1 s  exited 1, 1 look                at 16:00:09.000",
-        "+2 s  running, restarted 1x, 2 looks  at 16:00:12.000",
+        "+0 s  16:00:00.000  running, 1 look",
+        "+1 s  16:00:09.000  exited 1, 1 look",
+        "+2 s  16:00:12.000  running, restarted 1x, 2 looks",
     ]
 
 
@@ -89,11 +89,11 @@ def test_many_changes_are_folded_and_the_first_and_the_last_are_kept():
     seen = timeline(*((float(at), [state]) for at, state in enumerate(states)))
 
     assert changes(seen, JOB, WIDE, 5) == [
-        "+0 s  running, 1 look   at 16:00:00.000",
-        "+1 s  exited 1, 1 look  at 16:00:09.000",
+        "+0 s  16:00:00.000  running, 1 look",
+        "+1 s  16:00:09.000  exited 1, 1 look",
         "... 6 more ...",
-        "+8 s  exited 8, 1 look  at 16:00:09.000",
-        "+9 s  exited 9, 1 look  at 16:00:09.000",
+        "+8 s  16:00:09.000  exited 8, 1 look",
+        "+9 s  16:00:09.000  exited 9, 1 look",
     ]
     assert len(changes(seen, JOB, WIDE, 10)) == 10
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
@@ -105,7 +105,8 @@ def test_an_outage_is_a_gap_between_the_states():
     )
 
     assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s running, 3 looks | +1 s to +3 s no listing (502 x2, then reset)"
+        "+0 s  16:00:00.000  running, 3 looks",
+        "+1 s  to +4 s       no listing (502 x2, then reset)",
     ]
 
 
@@ -115,9 +116,9 @@ def test_the_first_fault_is_not_hidden_by_later_ones():
     )
 
     assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s  to +3 s no listing (403, then 502 x2, then 403)",
-        "+4 s  running, 2 looks                                 at 16:00:00.000",
-        "+5 s  to +5 s no listing (reset)",
+        "+0 s  to +4 s       no listing (403, then 502 x2, then 403)",
+        "+4 s  16:00:00.000  running, 2 looks",
+        "+5 s  to +6 s       no listing (reset)",
     ]
 
 
@@ -140,18 +141,24 @@ def test_no_line_of_changes_is_wider_than_it_may_be():
 
 
 def test_no_outage_is_no_gap():
-    assert gaps(timeline((0, [raw(41)])), MANY) == []
+    assert gaps(timeline((0, [raw(41)])), WIDE, MANY) == []
 
 
-def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_end_of_its_last():
+def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_next_good_one():
     seen = timeline(
         (0, "502"), (1.2, "502"), (2, [raw(41)]), (3, "no answer"), (8, [raw(41)]), took=0.06
     )
 
-    assert gaps(seen, MANY) == [
-        "+0 s to +1.3 s no listing (502 x2)",
-        "+3 s to +3.1 s no listing (no answer)",
+    assert gaps(seen, WIDE, MANY) == [
+        "+0 s to +2 s no listing (502 x2)",
+        "+3 s to +8 s no listing (no answer)",
     ]
+
+
+def test_no_gap_is_wider_than_it_may_be_and_says_how_much_was_cut():
+    seen = timeline((0, "409 SANDBOX_NOT_RUNNING suspended"), (1, [raw(41)]))
+
+    assert gaps(seen, 40, MANY) == ["+0 s to +1 s no listing (409 SANDBO… +24"]
 
 
 def test_many_gaps_are_folded_and_the_first_and_the_last_are_kept():
@@ -159,11 +166,11 @@ def test_many_gaps_are_folded_and_the_first_and_the_last_are_kept():
     for second in range(10):
         events += [(second, f"5{second:02}"), (second + 0.5, [raw(41)])]
 
-    assert gaps(timeline(*events), 4) == [
-        "+0 s to +0 s no listing (500)",
-        "+1 s to +1 s no listing (501)",
+    assert gaps(timeline(*events), WIDE, 4) == [
+        "+0 s to +0.5 s no listing (500)",
+        "+1 s to +1.5 s no listing (501)",
         "... 7 more ...",
-        "+9 s to +9 s no listing (509)",
+        "+9 s to +9.5 s no listing (509)",
     ]
 
 

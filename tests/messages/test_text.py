@@ -106,9 +106,9 @@ def test_nothing_to_align_is_nothing():
         (E_ACUTE * 10, 10, E_ACUTE * 10),
         (E_ACUTE * 11, 10, E_ACUTE * 5 + "… +12"),
         ("\x1b[31m" * 2, 18, r"\x1b[31m\x1b[31m"),
-        ("\x1b[31m" * 3, 20, r"\x1b[31m\x1b[31" + "… +9"),
+        ("\x1b[31m" * 3, 20, r"\x1b[31m\x1b[31" + "… +6"),
         ("שלום" * 3, 10, "שלוםש" + MARK + "… +7"),
-        ("\udcff" * 3, 12, r"\udcff\… +11"),
+        ("\udcff" * 3, 12, r"\udcff… +2"),
     ],
 )
 def test_cut_says_how_many_characters_were_left_out(text, columns, expected):
@@ -236,7 +236,8 @@ def test_no_text_is_wider_than_it_was_to_be_and_nothing_is_lost_unsaid():
         head, _, left_out = cut(text, columns).replace(MARK, "").partition("… +")
         assert wcswidth(cut(text, columns).replace(MARK, "")) <= columns
         assert whole.startswith(head)
-        assert len(whole) == len(head) + int(left_out or 0)
+        rest = text[len(text) - int(left_out or 0) :]
+        assert head + printable(rest).replace(MARK, "") == whole
 
         lines = [line.replace(MARK, "") for line in fold(text, columns, 1000)]
         assert "".join(lines) == whole

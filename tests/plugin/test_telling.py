@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WRONG_END = """
     def test_it(tlsandbox):
-        job = tlsandbox.start_process("sh", ["-c", "echo so it is >&2; exit 3", "job.py"])
+        job = tlsandbox.start_process("sh", ["-c", "echo so it is >&2; sleep 0.2; exit 3"])
         tlsandbox.wait_for_exit(job)
 """
 VERDICT = r"Exited 3: sh -c \(pid \d+\), wanted exit code 0"
@@ -25,7 +25,7 @@ WHOLE = rf"""{VERDICT}
                wanted  was
     status     exited  exited
     exit code  0       3       <
-  process   sh -c echo so it is >&2; exit 3 job\.py
+  process   sh -c echo so it is >&2; sleep 0\.2; exit 3
   lived     [\d.]+ m?s, [\d:.]+ to [\d:.]+ \(sandbox clock, UTC\)
   timeline  .+
   looks     .+
@@ -332,6 +332,6 @@ def test_a_wait_on_an_unreachable_sandbox_is_told_before_it_too(
     assert re.match(
         rf"pytest_tlsandbox\.SandboxUnreachable: Not checked: no listing of {url} succeeded in "
         r"0\.\d+ s \(refused x\d\)\n\nstopped after 0\.\d+ s of 20 s \(20 s cut by pytest-timeout\)"
-        rf":\n{url} cannot be reached: the connection was refused\n",
+        rf":\n{url} cannot be reached: the connection was\nrefused\n",
         message,
     )

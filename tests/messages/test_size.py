@@ -1,0 +1,143 @@
+"""However much there is to tell, a message has a size, and is made in no time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.conditions.process import HasExited, HasStatus
+from pytest_tlsandbox.evidence import Ledger
+from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.selector import Selector
+from pytest_tlsandbox.waiting import Limit, Outcome, watch
+from tests.support import FakeClock, ScriptedLister, ended, raw
+
+LINE = "step {} of 100000: loss 0.1234 accuracy 0.9876 token=abc lr 0.1" + " padding" * 5
+# 10 MB in about 100,000 lines, and in one.
+MANY_LINES = [LINE.format(number) for number in range(100_000)]
+ONE_LINE = ["x" * 10_000_000]
+MANY_ROWS = [
+    raw(pid, args=(f"worker-{pid}.py", "--queue", "low", "--token=abc")) for pid in range(1, 200)
+]
+
+
+class Writer(ScriptedLister):
+    """A client to whom one process has written all that."""
+
+    def __init__(self, rows, lines):
+        super().__init__(FakeClock(), {0: rows})
+        self._lines = lines
+
+    def output(self, pid, stream, *, limit=None):
+        return self._lines if stream == "stderr" else []
+
+
+def watched(condition, client) -> tuple[Outcome, Limit]:
+    start = client.clock.monotonic()
+    limit = Limit(start, start)
+    return watch(condition, client, limit), limit
+
+
+def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
+    """The message, and how many milliseconds it took, by the median of five."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        error = failure_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, columns))
+        times.append((time.perf_counter() - start) * 1000)
+    return str(error), statistics.median(times)
+
+
+@pytest.mark.parametrize("lines", [MANY_LINES, ONE_LINE], ids=["many lines", "one line"])
+@pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
+def test_200_processes_and_10_mb_of_output_are_told_in_50_ms(lines, verbosity):
+    client = Writer([*MANY_ROWS, raw(999, args=("train.py",), **ended(3))], lines)
+    outcome, limit = watched(HasExited(Selector(999), Ledger(), (0,)), client)
+
+    message, took = made(outcome, limit, client, verbosity)
+
+    assert took < 50
+    assert len(message.splitlines()) < {-1: 30, 0: 120, 1: 250, 2: 1000}[verbosity]
+    assert "abc" not in message
+    assert max(map(len, message.splitlines())) < 210
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0, 1])
+def test_200_processes_none_of_which_is_meant_are_told_in_50_ms(verbosity):
+    client = Writer([*MANY_ROWS, raw(999)], [])
+    outcome, limit = watched(HasStatus(Selector("trian.pyx"), Ledger(), ("running",)), client)
+
+    message, took = made(outcome, limit, client, verbosity)
+
+    assert took < 50
+    assert len(message.splitlines()) < 120
+
+
+def test_200_processes_all_of_which_are_meant_are_told_in_50_ms():
+    client = Writer(MANY_ROWS, [])
+    outcome, limit = watched(HasStatus(Selector("worker"), Ledger(), ("running",)), client)
+
+    message, took = made(outcome, limit, client)
+
+    assert took < 50
+    assert message.startswith('199 processes are meant by "worker"\n')
+    assert "... and 189 more" in message
+    assert len(message.splitlines()) < 120
+
+
+def test_a_command_line_of_100_kb_is_told_in_50_ms():
+    row = raw(41, args=("train.py", *["--option=" + "v" * 90] * 1000))
+    client = Writer([row], MANY_LINES)
+    outcome, limit = watched(HasExited(Selector(41), Ledger(), (0,)), client)
+
+    for verbosity in (-1, 0, 1, 2):
+        message, took = made(outcome, limit, client, verbosity)
+
+        assert took < 50
+        assert len(message) < 30_000
+        assert message.startswith("Still running: train.py (pid 41) after 0 s\n")
+
+
+def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
+    client = Writer(MANY_ROWS, [])
+    conditions = [
+        (f"check {number}", HasExited(Selector(number), Ledger(), (0,))) for number in range(1, 200)
+    ]
+    outcome, _ = watched(conditions[0][1], client)
+    told = [(name, 1, condition.judge(outcome.timeline.last)) for name, condition in conditions]
+
+    start = time.perf_counter()
+    error = failure_of_several(told, outcome, "my-sandbox", Screen(0, 72))
+    took = (time.perf_counter() - start) * 1000
+
+    assert isinstance(error, errors.ChecksFailed)
+    assert len(error.failures) == 199
+    assert took < 50
+    assert len(str(error).splitlines()) < 120
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token" * 20_000,
+        "token=" * 20_000,
+        "a" * 100_000,
+        "://" * 30_000,
+        "://x@" * 20_000,
+        "key-" * 25_000,
+        '"' * 100_000,
+        "token='" * 15_000,
+        "Bearer " * 15_000,
+        "password: " * 10_000,
+        "tl_apiKey_" * 10_000,
+    ],
+    ids=lambda text: text[:10],
+)
+def test_masking_takes_no_half_second_whatever_the_text(text):
+    start = time.perf_counter()
+    mask_text(text)
+    assert time.perf_counter() - start < 0.5

@@ -1,0 +1,202 @@
+"""One failure in every size: two widths, four verbosities, with colour and without, anywhere.
+
+What a message says in all its kinds is held by ``tests/messages/shapes``; here it is that pytest
+shows it, all of it and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.server import LocalSandbox
+
+JOB = """
+    SHARDS = [f"--shard=/data/{number:02}.parquet" for number in range(16)]
+
+    def test_it(tlsandbox):
+        job = tlsandbox.start_process(
+            "sh", ["-c", "sleep 0.2; seq 60 >&2; exit 3", "job.py", *SHARDS]
+        )
+        tlsandbox.wait_for_exit(job)
+"""
+VERDICT = "Exited 3: sh -c (pid N), wanted exit code 0"
+FIELDS = """\
+
+  stopped after T of 30 s: it has ended
+               wanted  was
+    status     exited  exited
+    exit code  0       3       <
+"""
+LIVED = """\
+  lived     T, M to M (sandbox clock, UTC)
+  timeline  +0 s running, N looks | +T exited 3, 1 look
+  looks     N, T each
+"""
+COMMAND = {
+    (80, 0): """\
+  process   sh -c sleep 0.2; seq 60 >&2; exit 3 job.py
+            --shard=/data/00.parquet --shard=/data/01.parquet … +349
+""",
+    (80, 1): """\
+  process   sh -c sleep 0.2; seq 60 >&2; exit 3 job.py
+            --shard=/data/00.parquet --shard=/data/01.parquet
+            --shard=/data/02.parquet --shard=/data/03.parquet
+            --shard=/data/04.parquet --shard=/data/05.parquet
+            --shard=/data/06.parquet --shard=/data/07.parquet … +199
+""",
+    (80, 2): """\
+  process   sh -c sleep 0.2; seq 60 >&2; exit 3 job.py
+            --shard=/data/00.parquet --shard=/data/01.parquet
+            --shard=/data/02.parquet --shard=/data/03.parquet
+            --shard=/data/04.parquet --shard=/data/05.parquet
+            --shard=/data/06.parquet --shard=/data/07.parquet
+            --shard=/data/08.parquet --shard=/data/09.parquet
+            --shard=/data/10.parquet --shard=/data/11.parquet
+            --shard=/data/12.parquet --shard=/data/13.parquet
+            --shard=/data/14.parquet --shard=/data/15.parquet
+""",
+    (120, 0): """\
+  process   sh -c sleep 0.2; seq 60 >&2; exit 3 job.py --shard=/data/00.parquet --shard=/data/01.parquet
+            --shard=/data/02.parquet --shard=/data/03.parquet --shard=/data/04.parquet --shard=/data/0… +259
+""",
+    (120, 1): """\
+  process   sh -c sleep 0.2; seq 60 >&2; exit 3 job.py --shard=/data/00.parquet --shard=/data/01.parquet
+            --shard=/data/02.parquet --shard=/data/03.parquet --shard=/data/04.parquet
+            --shard=/data/05.parquet --shard=/data/06.parquet --shard=/data/07.parquet
+            --shard=/data/08.parquet --shard=/data/09.parquet --shard=/data/10.parquet
+            --shard=/data/11.parquet --shard=/data/12.parquet --shard=/data/13.parquet --shard=/data/1… +34
+""",
+    (120, 2): """\
+  process   sh -c sleep 0.2; seq 60 >&2; exit 3 job.py --shard=/data/00.parquet --shard=/data/01.parquet
+            --shard=/data/02.parquet --shard=/data/03.parquet --shard=/data/04.parquet
+            --shard=/data/05.parquet --shard=/data/06.parquet --shard=/data/07.parquet
+            --shard=/data/08.parquet --shard=/data/09.parquet --shard=/data/10.parquet
+            --shard=/data/11.parquet --shard=/data/12.parquet --shard=/data/13.parquet
+            --shard=/data/14.parquet --shard=/data/15.parquet
+""",
+}
+FLAGS = {-1: ("-q",), 0: (), 1: ("-v",), 2: ("-vv",)}
+SIZES = [(columns, verbosity) for columns in (80, 120) for verbosity in FLAGS]
+
+
+def expected(columns: int, verbosity: int) -> str:
+    if verbosity < 0:
+        tail = [*range(58, 61)]
+        stderr = ["  stderr  last 3 of 60 lines", *(f"          | {number}" for number in tail)]
+        return "\n".join(
+            [VERDICT, FIELDS[:-1], *stderr, "  try     exit_code=3, if it is to end so"]
+        )
+    shown = {0: 10, 1: 40, 2: 60}[verbosity]
+    extent = "60 lines" if shown == 60 else f"last {shown} of 60 lines"
+    lines = [f"            | {number}" for number in range(61 - shown, 61)]
+    text = [VERDICT, FIELDS + COMMAND[columns, verbosity] + LIVED + f"  stderr    {extent}", *lines]
+    text += ["  sandbox   my-sandbox", "  try       exit_code=3, if it is to end so"]
+    return "\n".join(text + (["  all N processes", "    ROWS"] if verbosity == 2 else []))
+
+
+def normal(text: str) -> str:
+    """Put a word for all that is another each time: pids, times, counts of looks."""
+    text = re.sub(r"\(pid \d+\)", "(pid N)", text)
+    text = re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "M", text)
+    text = re.sub(r"(after |\+|lived     |, )(?!0 s)\d[\d.]* m?s\b", r"\1T", text)
+    text = re.sub(r"running, \d+ looks?", "running, N looks", text)
+    text = re.sub(r"looks     \d+,", "looks     N,", text)
+    # Other tests have run programs in that sandbox before.
+    text = re.sub(r"all \d+ process(es)?", "all N processes", text)
+    return re.sub(r"(    pid \d+ .*(\n|$))+", "    ROWS", text)
+
+
+def marked(lines: list[str]) -> str:
+    """Give what pytest marks with an E, indented as it is shown, but for what varies."""
+    text = "\n".join(line[8:] for line in lines if re.match(r"E(\s|$)", line))
+    name = "pytest_tlsandbox.WrongEnd: "
+    assert text.startswith(name)
+    return normal(text.removeprefix(name))
+
+
+@pytest.fixture(autouse=True)
+def _suite(pytester: pytest.Pytester, connected: LocalSandbox) -> None:
+    pytester.makepyfile(test_a=JOB)
+
+
+@pytest.mark.parametrize(("columns", "verbosity"), SIZES)
+def test_the_whole_message_is_shown_in_every_size(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int, verbosity: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = pytester.runpytest_inprocess(*FLAGS[verbosity])
+
+    assert marked(result.outlines) == expected(columns, verbosity)
+    # "E", and the indent of the line that raised; the verdict alone may be wider.
+    told = [line for line in result.outlines if re.match(r"E(\s|$)", line)][1:]
+    table = next((index for index, line in enumerate(told) if "  all " in line), len(told))
+    assert max(map(len, told[:table])) <= columns
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_colour_is_pytests_own_and_none_is_within_our_text(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = pytester.runpytest_inprocess("--color=yes").outlines
+
+    red = re.compile(r"\x1b\[1m\x1b\[31m(E.*)\x1b\[0m")
+    matches = [match[1] for line in lines if (match := red.fullmatch(line))]
+    assert not [line for line in matches if "\x1b" in line]
+    assert marked(matches) == expected(columns, 0)
+    [summary] = [line for line in lines if "FAILED" in line]
+    assert re.fullmatch(
+        r"\x1b\[31mFAILED\x1b\[0m test_a\.py::\x1b\[1mtest_it\x1b\[0m - "
+        r"Exited 3: sh -c \(pid \d+\), wanted exit code 0",
+        summary,
+    ), summary
+
+
+def test_without_colour_there_is_not_one_escape_code(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--color=no", "-vv")
+
+    assert marked(result.outlines) == expected(80, 2)
+    assert "\x1b" not in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(("columns", "verbosity"), [(80, 0), (120, 1)])
+def test_xdist_shows_the_same(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int, verbosity: int
+) -> None:
+    pytest.importorskip("xdist")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = pytester.runpytest_inprocess("-n1", *FLAGS[verbosity])
+
+    assert marked(result.outlines) == expected(columns, verbosity)
+
+
+@pytest.mark.parametrize(("columns", "verbosity"), [(80, 0), (120, -1)])
+def test_junit_has_the_verdict_as_message_and_all_of_it_as_body(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int, verbosity: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    pytester.runpytest_inprocess("--junitxml=junit.xml", *FLAGS[verbosity])
+
+    [failure] = ET.parse(pytester.path / "junit.xml").iter("failure")
+    assert normal(failure.attrib["message"]) == VERDICT
+    assert marked((failure.text or "").splitlines()) == expected(columns, verbosity)
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("-vv",), ("-n1",)], ids=" ".join)
+def test_where_ci_is_set_the_short_summary_still_has_the_verdict_alone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Where CI is set, or -vv is given, pytest would show the whole message there."""
+    monkeypatch.setenv("CI", "true")
+    lines = pytester.runpytest_inprocess("-rA", *options).outlines
+
+    start = next(index for index, line in enumerate(lines) if "short test summary" in line)
+    end = next(index for index, line in enumerate(lines) if re.search(r"\b1 failed\b", line))
+    assert [normal(line) for line in lines[start + 1 : end]] == [
+        f"FAILED test_a.py::test_it - {VERDICT}"
+    ]
