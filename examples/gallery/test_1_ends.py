@@ -33,7 +33,7 @@ def test_killed_by_another(tlsandbox):
 
 def test_program_not_found_by_a_shell(tlsandbox):
     """A shell does not find the program."""
-    job = tlsandbox.start_process("sh", ["-c", "trian --shards 8"])
+    job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; trian --shards 8"])
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
 
 

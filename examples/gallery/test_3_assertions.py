@@ -109,6 +109,6 @@ def test_two_looks_compared(tlsandbox):
 def test_hostile_command_line(tlsandbox):
     """A command line with colours, line breaks, letters from right to left, and 100,000 more."""
     job = tlsandbox.start_process(
-        "sh", ["-c", "exit 3", "\x1b[31mred\n", "שלום", "漢字", "x" * 100_000]
+        "sh", ["-c", "sleep 0.2; exit 3", "\x1b[31mred\n", "שלום", "漢字", "x" * 100_000]
     )
     tlsandbox.wait_for_exit(job)
