@@ -9,7 +9,7 @@ demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
 
 test: $(VENV)/.dev  ## run the test suite
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest -n 2
 
 lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
