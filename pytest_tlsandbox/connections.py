@@ -23,18 +23,23 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.failing import Screen
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.settings import Settings
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Connection:
-    """What talks to one sandbox, and what was done through it."""
+    """What talks to one sandbox, and what was done through it.
+
+    ``baseline``: the look at the start of the running test, where the guard has taken it.
+    """
 
     lister: ProcessLister
     client: SandboxClient
     ledger: Ledger
     shared: bool
+    baseline: ProcessSnapshot | None = None
 
 
 class Connections:
@@ -58,6 +63,8 @@ class Connections:
         self._screen = screen
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
+        self.on_connect: Callable[[Connection], None] | None = None
+        """Is told of every new connection."""
 
     def sandbox(self, target: object) -> Sandbox:
         """Give a sandbox without a baseline."""
@@ -69,6 +76,10 @@ class Connections:
             shared=connection.shared,
             screen=self._screen,
         )
+
+    def sandbox_from_now(self, target: object) -> Sandbox:
+        """Give a sandbox for one test: its baseline is the guard's, or that of this moment."""
+        return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
         """Give the connection to a sandbox; nothing is sent yet.
@@ -90,6 +101,8 @@ class Connections:
                 ledger=Ledger(),
                 shared=_UNDER_XDIST in os.environ and not own,
             )
+            if self.on_connect is not None:
+                self.on_connect(self._connections[address])
         return self._connections[address]
 
     def local(self) -> LocalSandbox:

@@ -13,7 +13,8 @@
     │   ├── ProcessRestarted            its supervisor started it again
     │   ├── ProcessUnhealthy            its health check fails
     │   ├── ProcessMismatch             a field is not as given, or it still runs
-    │   └── ChecksFailed                some of several checks, told together
+    │   ├── ChecksFailed                some of several checks, told together
+    │   └── GuardFailure                the guard found what the test did not look for
     ├── SandboxFault                    nothing can be said of the processes
     │   ├── SandboxUnreachable          no answer, or none that is one
     │   ├── AuthenticationFailed        401, 403
@@ -117,6 +118,10 @@ class ChecksFailed(Judgement):
     """
 
     failures: tuple[TLSandboxError, ...] = ()
+
+
+class GuardFailure(Judgement):
+    """The guard found that something happened to a process behind the test's back."""
 
 
 class SandboxFault(TLSandboxError):

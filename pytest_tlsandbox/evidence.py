@@ -43,6 +43,8 @@ class Ledger:
     def __init__(self) -> None:
         self._signals: dict[Identity, set[int]] = {}
         self._restarts: list[_Restart] = []
+        self.started: list[ProcessInfo] = []
+        """What was started through this plugin, in that order."""
 
     def signal_sent(self, row: ProcessInfo, number: int) -> None:
         """Take note of a signal to a living process; a kill is SIGKILL."""

@@ -10,7 +10,8 @@ import operator
 import re
 import shutil
 import warnings
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -22,10 +23,12 @@ from pytest_tlsandbox.tracebacks import without_our_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_tlsandbox.client.processes import ProcessLister
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.failing import Screen
+    from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.sandbox import Sandbox
 
@@ -37,6 +40,7 @@ _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
 # pytest writes "E" and the indent of the line that raised before each line of a message: of one in
 # a class, say, or in a block.
 _MARGIN, _NARROWEST = 12, 60
+_WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -54,28 +58,88 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(
             option.flag,
             dest=option.ini,
-            metavar=option.metavar,
-            action="append" if option.repeatable else "store",
-            default=None,  # so that the ini file can speak
             help=option.help
             + (f" [environment: {option.environment}]" if option.environment else ""),
+            **_action(option),
         )
-        kind: Literal["linelist", "string"] = "linelist" if option.repeatable else "string"
-        parser.addini(option.ini, option.help, kind, default=[] if option.repeatable else "")
+        kind: Literal["bool", "linelist", "string"] = "string"
+        default: object = ""
+        if option.metavar is None:
+            kind, default = "bool", False
+        elif option.repeatable:
+            kind, default = "linelist", []
+        parser.addini(option.ini, option.help, kind, default=default)
+
+
+def _action(option: setup.Option) -> dict[str, Any]:
+    # The default is None always, so that the ini file can speak.
+    if option.metavar is None:
+        return {"action": "store_true", "default": None}
+    action = "append" if option.repeatable else "store"
+    return {"action": action, "default": None, "metavar": option.metavar}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test."""
+    """Check every setting before the first test; bring the guard in, if it is asked for."""
     try:
-        config.stash[_SETTINGS] = setup.resolve(config)
+        settings = config.stash[_SETTINGS] = setup.resolve(config)
     except InvalidSetting as error:
         raise pytest.UsageError(str(error)) from None
+    for marker in setup.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if settings.guard or settings.report:
+        _bring_in_guard(config)
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Name the sandboxes under test, if any were given."""
-    targets = config.stash[_SETTINGS].targets
-    return f"tlsandbox: {', '.join(targets)}" if targets else None
+def _bring_in_guard(config: pytest.Config) -> None:
+    if _WATCHER in config.stash:
+        return
+    from pytest_tlsandbox.guard.hooks import Watcher
+    from pytest_tlsandbox.guard.summary import Teller
+
+    settings = config.stash[_SETTINGS]
+    connections = partial(_connections, config)
+    watcher = config.stash[_WATCHER] = Watcher(config, settings, connections)
+    config.pluginmanager.register(watcher, "tlsandbox-watcher")
+    if watcher.worker is None:
+        config.pluginmanager.register(Teller(config, settings, watcher), "tlsandbox-teller")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Check the markers of all tests before the first one, and whether there is what to guard."""
+    config, settings = session.config, session.config.stash[_SETTINGS]
+    marks = (item.get_closest_marker(name) for item in session.items for name in setup.MARKER_NAMES)
+    if not settings.guard and not any(marks):
+        return
+    from pytest_tlsandbox.guard.marks import check_marks
+
+    try:
+        if check_marks(session, settings):
+            _bring_in_guard(config)
+    except InvalidSetting as error:
+        if not hasattr(config, "workerinput"):
+            raise pytest.UsageError(str(error)) from None
+        # xdist takes an error of a worker for a crash: this ends the session with the sentence.
+        session.items.clear()
+        session.shouldstop = str(error)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
+    """Bring the guard in on a controller that learns from a worker's report that tests ask for it."""
+    if setup.FACTS in data:
+        _bring_in_guard(config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the sandboxes under test, if any were given, and the rules of the guard."""
+    settings = config.stash[_SETTINGS]
+    lines = [f"tlsandbox: {', '.join(settings.targets)}"] if settings.targets else []
+    if settings.guard:
+        only = ", report only" if settings.guard_report_only else ""
+        lines.append(f"tlsandbox guard: {', '.join(settings.guard)}{only}")
+    return lines
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -258,7 +322,7 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
     Processes started through it are killed when the test ends.
     """
     # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
-    sandbox = _connections(request.config).sandbox(tlsandbox_target).from_now()
+    sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
     _kill_started(sandbox)
 
@@ -276,6 +340,21 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
     It starts when it is first asked for, and ends with the session.
     """
     return _connections(request.config).local()
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_allow(
+    request: pytest.FixtureRequest,
+) -> Callable[..., AbstractContextManager[None]]:
+    """Return a context manager: what the guard would find meanwhile is meant.
+
+    ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
+    does it for a whole test. Without a guard it does nothing.
+    """
+    from pytest_tlsandbox.guard.marks import allowing
+
+    watcher = request.config.stash.get(_WATCHER, None)
+    return partial(allowing, watcher.guard if watcher is not None else None)
 
 
 def _kill_started(sandbox: Sandbox) -> None:

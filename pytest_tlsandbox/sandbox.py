@@ -79,15 +79,15 @@ class Sandbox(Assertions):
     def __repr__(self) -> str:
         return f"<Sandbox {self._client.label}>"
 
-    def from_now(self) -> Sandbox:
+    def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
         """Give the same sandbox with a baseline of this moment: what was before does not count.
 
-        What is started through either is one test's: it ends with the test.
+        ``baseline``: a look that was taken already, as the guard does. What is started through either is one test's: it ends with the test.
         """
         return Sandbox(
             self._client,
             timeout=self._timeout,
-            baseline=self.list_processes(),
+            baseline=self.list_processes() if baseline is None else baseline,
             ledger=self._ledger,
             shared=self._shared,
             started=self._started,
@@ -281,6 +281,7 @@ class Sandbox(Assertions):
         )
         process = start(self._client, body)
         self._started.append(process)
+        self._ledger.started.append(process)
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:

@@ -11,26 +11,34 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InvalidSetting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pytest
 
 API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
 LOCAL = "local"
+RULES = ("oom", "crash", "restart", "unhealthy", "leak")
+"""What the guard can watch for."""
+FACTS = "tlsandbox_facts"
+"""The attribute of a report, and the key of an xdist worker's output, that carries what was seen."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One setting: where it may be given, and the help that option and ini key share."""
+    """One setting: where it may be given, and the help that option and ini key share.
+
+    Without a ``metavar`` it is a switch.
+    """
 
     name: str
     help: str
-    metavar: str
+    metavar: str | None
     environment: str | None = None
     repeatable: bool = False
 
@@ -70,17 +78,46 @@ MEMORY = Option(
     "Memory limit of the embedded sandbox: '256M', '1G' (default: none).",
     "SIZE",
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY)
+GUARD = Option(
+    "guard",
+    "Fail the test in which one of these happens in the sandbox, whether or not it looks: "
+    f"{', '.join(RULES)}; several with commas.",
+    "RULES",
+)
+GUARD_REPORT_ONLY = Option(
+    "guard_report_only", "Have the guard tell what it finds, and fail nothing.", None
+)
+REPORT = Option(
+    "report",
+    "Write what was seen of the processes to this file, as JSON.",
+    "PATH",
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
+
+
+GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
+MARKERS = (
+    f"{GUARD_MARKER}(*rules): have the guard judge this test by these rules ({', '.join(RULES)}), "
+    "whatever --tlsandbox-guard says; by none, if none is given.",
+    f"{ALLOW_MARKER}(*rules, reason): what the guard would find in this test by these rules is "
+    "meant, as the reason says; the reason is compulsory, and shown.",
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, checked. ``timeout`` is in seconds, ``memory`` in bytes."""
+    """All settings, checked. ``timeout`` is in seconds, ``memory`` in bytes.
+
+    ``guard``: the rules of the guard, none if it is off. ``report``: an absolute path.
+    """
 
     targets: tuple[str, ...]
     proxy_url: str | None
     timeout: float
     memory: int | None
+    guard: tuple[str, ...] = ()
+    guard_report_only: bool = False
+    report: Path | None = None
 
 
 def resolve(config: pytest.Config, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -98,11 +135,17 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] = os.environ) 
         check_url(url, where)
     timeouts, timeout_source = _read(config, TIMEOUT, environment)
     sizes, size_source = _read(config, MEMORY, environment)
+    rules, rules_source = _read(config, GUARD, environment)
+    switches, _ = _read(config, GUARD_REPORT_ONLY, environment)
+    reports, report_source = _read(config, REPORT, environment)
     return Settings(
         targets=tuple(dict.fromkeys(targets)),
         proxy_url=proxy_urls[0] if proxy_urls else None,
         timeout=parse_time(timeouts[0], timeout_source) if timeouts else 30.0,
         memory=parse_size(sizes[0], size_source) if sizes else None,
+        guard=parse_rules(rules, rules_source) if rules else (),
+        guard_report_only=bool(switches),
+        report=check_report(reports[0], report_source, config) if reports else None,
     )
 
 
@@ -157,6 +200,51 @@ def parse_size(text: str, source: str) -> int:
             "(256M, 1.5G)"
         )
     return size
+
+
+def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
+    """Read rules of the guard, ``oom,crash``, in the order of the table.
+
+    Raises:
+        InvalidSetting: there is no such rule, or none is given.
+
+    """
+    given = [word for text in texts for word in re.split(r"[,\s]+", str(text)) if word]
+    for word in given:
+        if word not in RULES:
+            import difflib
+
+            near = difflib.get_close_matches(word, RULES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidSetting(
+                f"{source}: {word!r} is no rule of the guard; there are {', '.join(RULES)}{hint}"
+            )
+    if not given:
+        raise InvalidSetting(f"{source}: give one or several of {', '.join(RULES)}")
+    return tuple(rule for rule in RULES if rule in given)
+
+
+def check_report(text: str, source: str, config: pytest.Config) -> Path:
+    """Give the absolute path of a report that can be written; missing folders are made later.
+
+    Raises:
+        InvalidSetting: it cannot.
+
+    """
+    start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
+    path = Path(start, Path(text).expanduser())
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not text.strip() or text.endswith(("/", os.sep)) or path.is_dir():
+        reason = "it is a folder; name a file"
+    elif not folder.is_dir():
+        reason = f"{folder} is no folder"
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        reason = f"nothing can be written in {folder}"
+    else:
+        return path
+    raise InvalidSetting(f"{source}: {text!r} cannot be written: {reason}")
 
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\{worker\})*|\{worker\}[A-Za-z0-9_-]*")

@@ -36,6 +36,8 @@ class ProcessLister:
         self.clock = transport.clock
         self.test_deadline = test_deadline
         self.patience = OUTAGE_BUDGET
+        self.on_look: Callable[[ProcessSnapshot], None] | None = None
+        """Is told of every good look, whoever asked for it."""
         self._transport = transport
 
     def __repr__(self) -> str:
@@ -79,13 +81,16 @@ class ProcessLister:
             raise SandboxUnreachable(
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
             ) from None
-        return ProcessSnapshot(
+        snapshot = ProcessSnapshot(
             processes,
             unreadable,
             sandbox=self.label,
             begun=begun,
             ended=self.clock.monotonic(),
         )
+        if self.on_look is not None:
+            self.on_look(snapshot)
+        return snapshot
 
     def give_up_at(self) -> float | None:
         """Give the moment on the clock at which to end, for there to be time to tell what was met."""

@@ -1,0 +1,88 @@
+"""What the guard costs a suite: 300 trivial tests on ``local``, with it and without.
+
+Ten processes are listed. Each figure is the median of pairs of runs, one right after the other, so
+that what else this machine does meets both. Run it with ``python benchmarks/guard.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TESTS, ROWS, PAIRS = 300, 10, 7
+ALLOWED = 2.0
+"""Milliseconds that the guard may cost a test."""
+RULES = "oom,crash,restart,unhealthy,leak"
+SUITE = f"""
+import time
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rows(tlsandbox_session):
+    for _ in range({ROWS}):
+        tlsandbox_session.start_process("sleep", ["1000"])
+    assert len(tlsandbox_session.list_processes()) == {ROWS}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stopwatch():
+    yield
+    print("seconds", time.perf_counter() - begun)
+
+
+begun = 0.0
+
+
+@pytest.mark.parametrize("number", range({TESTS + 1}))
+def test_trivial(number):
+    global begun
+    if number == 0:  # what comes before is the start of the sandbox
+        begun = time.perf_counter()
+"""
+
+
+def run(folder: Path, *options: str) -> float:
+    """Run the suite; give the milliseconds a test took, from the second on."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--tlsandbox=local", *options, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"seconds ([\d.]+)", done.stdout)
+    if done.returncode != 0 or found is None:
+        raise SystemExit(done.stdout + done.stderr)
+    return float(found[1]) / TESTS * 1000
+
+
+def main() -> int:
+    """Measure, print, and fail if the guard costs too much."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "test_trivial.py").write_text(SUITE)
+        report = f"--tlsandbox-report={folder / 'out.json'}"
+        ways = {
+            "guard, oom": ["--tlsandbox-guard=oom"],
+            "guard, five rules": [f"--tlsandbox-guard={RULES}"],
+            "guard, five rules, report": [f"--tlsandbox-guard={RULES}", report],
+        }
+        worst = 0.0
+        print(f"{TESTS} trivial tests, {ROWS} rows, median of {PAIRS} pairs, ms a test")
+        for label, options in ways.items():
+            pairs = [(run(folder), run(folder, *options)) for _ in range(PAIRS)]
+            without, with_it = (statistics.median(side) for side in zip(*pairs, strict=True))
+            more = statistics.median(after - before for before, after in pairs)
+            worst = max(worst, more)
+            print(f"{label:<28} {without:6.3f} without {with_it:6.3f} with {more:6.3f} more")
+    print(f"allowed: {ALLOWED} more")
+    return 0 if worst <= ALLOWED else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

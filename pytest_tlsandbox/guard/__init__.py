@@ -1,0 +1,1 @@
+"""The gate: what happens to the processes behind a test's back turns that test red."""

@@ -1,0 +1,411 @@
+"""The guard of one process that runs tests: when it looks, and whose a finding is."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.guard.facts import Facts, Finding, HostTime, Recorder, gap_fact
+from pytest_tlsandbox.guard.rules import (
+    LEAK,
+    Incident,
+    has_doubts,
+    identity_text,
+    incidents_between,
+    is_another,
+    is_living,
+    left_running,
+    process_of,
+    verdict_of,
+    without_doubtful,
+)
+from pytest_tlsandbox.guard.watching import Gap, Watched
+from pytest_tlsandbox.messages.words import named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_tlsandbox.clock import Clock
+    from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+LONGEST_SETTLING = 0.5
+"""Seconds for which something undecided is looked at again."""
+LEFTOVER_SETTLING = 0.2
+"""The same for what a test has begun and not ended: it may just be ending."""
+_PAUSE = 0.02
+
+
+@dataclass
+class Run:
+    """One attempt at one test."""
+
+    nodeid: str
+    attempt: int = 1
+    rules: tuple[str, ...] = ()
+    allowed: Mapping[str, str] = field(default_factory=dict)
+    phase: str = "setup"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A finding that fails the test it is of."""
+
+    incident: Incident
+    sandbox: str
+    phase: str
+
+
+class Guard:
+    """Looks at every watched sandbox when it is told that a phase of a test has ended.
+
+    ``rules``: those of the session, which hold outside of tests. What is found is in the facts;
+    what fails the running test is returned.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[str],
+        clock: Clock,
+        *,
+        worker: str | None = None,
+        report_only: bool = False,
+        recording: bool = False,
+    ) -> None:
+        self.watched: list[Watched] = []
+        self._rules = tuple(rules)
+        self._clock = clock
+        self._worker = worker
+        self._report_only = report_only
+        self._recorder = Recorder(HostTime(clock)) if recording else None
+        self._host = HostTime(clock)
+        self._run: Run | None = None
+        self._fresh = True
+        self._findings: list[Finding] = []
+        self._gaps: dict[str, dict[str, object]] = {}
+        self._new: dict[str, dict[str, object]] = {}
+        self._looks = 0
+        self._number = 0
+
+    def watch(self, connection: Connection, *, patient: bool = True) -> None:
+        """Watch one more sandbox from now on: what was before does not count."""
+        label = connection.lister.label
+        worker = None if connection.shared or self._worker in (None, *label.split("-")) else self._worker
+        watched = Watched(connection, f"{label}@{worker}" if worker else label)
+        self.watched.append(watched)
+        self._new[watched.name] = {"label": label, "shared": connection.shared}
+
+        def heard(snapshot: ProcessSnapshot) -> None:
+            self._looks += 1
+            if self._recorder is not None:
+                self._recorder.observe(watched.name, snapshot)
+
+        connection.lister.on_look = connection.client.on_look = heard
+        if self._is_watching:
+            self._begin(watched, patient=patient)
+
+    def watch_in_vain(self, label: str, why: str) -> None:
+        """Take note of a sandbox that cannot even be connected to."""
+        gap = self._new_gap(why)
+        gap.tests = 1
+        self._gaps[label] = gap_fact(label, label, gap, self._worker)
+
+    def begin_test(self, run: Run) -> None:
+        """Take the baseline of a test: the last look of the test before, where there was one."""
+        self._place(run)
+        for watched in self.watched:
+            watched.begin_test()
+            watched.connection.baseline = None
+            if not self._is_watching:
+                continue
+            if self._fresh and watched.baseline is not None:
+                watched.connection.baseline = watched.before_call = watched.baseline
+            else:
+                if not self._fresh:
+                    watched.reference = None
+                self._begin(watched)
+        self._fresh = self._is_watching
+
+    def begin_call(self, *, fixtures: bool) -> None:
+        """Look before the call, where fixtures may have begun what is to outlive the test."""
+        self._phase("call")
+        if fixtures and self._is_watching:
+            for watched in self.watched:
+                watched.before_call = self._look(watched)
+
+    @contextlib.contextmanager
+    def exempting(self) -> Iterator[None]:
+        """Let what begins meanwhile outlive the test: a fixture of wider scope, within a call."""
+        if not (self._watches_leaks and self._run and self._run.phase == "call"):
+            yield
+            return
+        before = [(watched, self._look(watched)) for watched in self.watched]
+        yield
+        for watched, earlier in before:
+            later = self._look(watched)
+            if earlier is not None and later is not None:
+                known = {process_of(row) for row in earlier}
+                watched.exempt |= {process_of(row) for row in later} - known
+
+    def end_phase(self, phase: str) -> list[Pinned]:
+        """Look after the call, or the teardown; give what fails the test."""
+        if self._run is None or not self._is_watching:
+            return []
+        pinned: list[Pinned] = []
+        if phase == "teardown":
+            self._phase(phase)
+        for watched in self.watched:
+            snapshot = self._observe(watched, pinned)
+            if phase != "teardown":
+                watched.after_call = snapshot
+            elif snapshot is not None and self._watches_leaks:
+                for incident in self._left(watched, snapshot):
+                    self._tell(watched, incident, self._run, pinned, snapshot)
+            watched.baseline = snapshot
+        return pinned
+
+    def end_test(self) -> None:
+        """Leave the test."""
+        for watched in self.watched:
+            watched.connection.baseline = None
+            if watched.gap is not None and watched.gap.open:
+                watched.gap.tests += 1
+                self._tell_gap(watched)
+        self._place(None)
+
+    def end_session(self) -> None:
+        """Look for what happened outside of every test, or in one that was broken off."""
+        if self._is_watching and self._fresh:
+            for watched in self.watched:
+                self._observe(watched, None)
+        self._place(None)
+
+    @contextlib.contextmanager
+    def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
+        """Allow what happens meanwhile, by these rules."""
+        before = [(watched, self._look(watched)) for watched in self.watched if self._is_watching]
+        try:
+            yield
+        finally:
+            for watched, earlier in before:
+                if earlier is not None:
+                    self._allow(watched, earlier, rules, reason)
+
+    def take_facts(self) -> Facts:
+        """Give what is to be told since the last time; empty if there is nothing."""
+        facts: Facts = {}
+        if self._recorder is not None:
+            facts = self._recorder.take()
+        if self._findings:
+            facts["findings"], self._findings = self._findings, []
+        if self._gaps:
+            facts["gaps"], self._gaps = [*self._gaps.values()], {}
+        if self._new and (facts or self._recorder is not None):
+            facts["sandboxes"], self._new = self._new, {}
+        return facts
+
+    def take_looks(self) -> int:
+        """Give how many good looks there were since the last time."""
+        looks, self._looks = self._looks, 0
+        return looks
+
+    # ------------------------------------------------------------------ looks
+
+    @property
+    def _is_watching(self) -> bool:
+        rules = self._rules if self._run is None else self._run.rules
+        return bool(rules) or self._recorder is not None
+
+    @property
+    def _watches_leaks(self) -> bool:
+        return self._run is not None and LEAK in self._run.rules
+
+    def _begin(self, watched: Watched, *, patient: bool = True) -> None:
+        if watched.reference is None:
+            snapshot = self._look(watched, patient=patient)
+            watched.reference = snapshot
+        else:
+            snapshot = self._observe(watched, None)
+        watched.connection.baseline = watched.before_call = watched.baseline = snapshot
+
+    def _look(self, watched: Watched, *, patient: bool = True) -> ProcessSnapshot | None:
+        snapshot = watched.look(patient=patient)
+        if snapshot is None:
+            if watched.gap is None or not watched.gap.open:
+                fault = watched.fault
+                watched.gap = self._new_gap(fault.first_line if fault else "no answer")
+                self._tell_gap(watched)
+        elif watched.gap is not None and watched.gap.open and watched.reference is None:
+            self._close_gap(watched)
+        return snapshot
+
+    def _observe(
+        self, watched: Watched, pinned: list[Pinned] | None
+    ) -> ProcessSnapshot | None:
+        """Look and judge; what is found is added to ``pinned`` where it is the running test's own.
+
+        Without ``pinned``, it is told at the end of the session.
+        """
+        snapshot = self._look(watched)
+        if snapshot is None:
+            return None
+        if pinned is not None:
+            snapshot = self._settled(watched, snapshot, self._undecided)
+        before, ledger = watched.reference, watched.connection.ledger
+        in_gap = watched.gap is not None and watched.gap.open
+        if before is not None and is_another(before, snapshot, ledger):
+            self._close_gap(watched)
+            watched.gap = self._new_gap(
+                "it was replaced: what was listed before is listed no more, and its end is not known"
+            )
+            self._close_gap(watched)
+        elif before is not None:
+            run = None if in_gap else self._run
+            rules = self._rules if run is None else run.rules
+            for incident in incidents_between(rules, before, snapshot, ledger):
+                self._tell(watched, incident, run, None if in_gap else pinned, snapshot)
+            self._close_gap(watched)
+        else:
+            self._close_gap(watched)
+        watched.reference = without_doubtful(snapshot, ledger)
+        return snapshot
+
+    def _settled(
+        self,
+        watched: Watched,
+        snapshot: ProcessSnapshot,
+        undecided: Callable[[Watched, ProcessSnapshot], float],
+    ) -> ProcessSnapshot:
+        """Look again, while something is undecided and for no longer than that is worth."""
+        start = self._clock.monotonic()
+        while self._clock.monotonic() - start < undecided(watched, snapshot):
+            self._clock.sleep(_PAUSE)
+            again = watched.look()
+            if again is None:
+                break
+            snapshot = again
+        return snapshot
+
+    def _undecided(self, watched: Watched, now: ProcessSnapshot) -> float:
+        """Give the seconds for which to look again."""
+        run, before = self._run, watched.reference
+        if run is None or before is None or not run.rules:
+            return 0.0
+        own = [row for row in now if watched.belongs_to_the_test(row)]
+        if has_doubts(before, own, watched.connection.ledger):
+            return LONGEST_SETTLING
+        if run.phase != "teardown":
+            return 0.0
+        if LEAK in run.rules and self._left(watched, now):
+            return LONGEST_SETTLING
+        earlier = watched.before_call
+        begun = earlier is not None and any(
+            is_living(row) and earlier.find(row.identity) is None for row in own
+        )
+        return LEFTOVER_SETTLING if begun else 0.0
+
+    # ------------------------------------------------------------ what is told
+
+    def _left(self, watched: Watched, now: ProcessSnapshot) -> list[Incident]:
+        before, after = watched.before_call, watched.after_call
+        if before is None or after is None:
+            return []
+        return [
+            incident
+            for incident in left_running(before, after, now, watched.exempt)
+            if watched.belongs_to_the_test(incident.row)
+        ]
+
+    def _tell(
+        self,
+        watched: Watched,
+        incident: Incident,
+        run: Run | None,
+        pinned: list[Pinned] | None,
+        snapshot: ProcessSnapshot,
+    ) -> None:
+        """Take note of a finding, and pin it on the running test where it is its own."""
+        own = run is not None and watched.belongs_to_the_test(incident.row)
+        allowed = None
+        if run is not None:
+            key = _allowance(incident)
+            allowed = watched.allowed.get(key) or run.allowed.get(incident.rule)
+        if not own:
+            run = None
+        self._findings.append(
+            {
+                "key": f"{watched.name} {incident.key}",
+                "rule": incident.rule,
+                "verdict": verdict_of(incident),
+                "observed": incident.observed,
+                "sandbox": watched.name,
+                "process": identity_text(incident.row),
+                "name": named(incident.row),
+                "what": incident.what,
+                "test": run.nodeid if run else None,
+                "attempt": run.attempt if run else None,
+                "phase": run.phase if run else None,
+                "worker": self._worker,
+                "told": "test" if own and pinned is not None else "session",
+                "allowed": allowed,
+                "at": self._host.at(snapshot.begun),
+            }
+        )
+        if pinned is not None and run and allowed is None and not self._report_only:
+            pinned.append(Pinned(incident, watched.label, run.phase))
+
+    def _allow(
+        self, watched: Watched, before: ProcessSnapshot, rules: Sequence[str], reason: str
+    ) -> None:
+        ledger = watched.connection.ledger
+        now = self._look(watched)
+        if now is None:
+            return
+        now = self._settled(
+            watched,
+            now,
+            lambda _, rows: LONGEST_SETTLING if has_doubts(before, rows, ledger) else 0.0,
+        )
+        for incident in incidents_between(rules, before, now, ledger):
+            watched.allowed[_allowance(incident)] = reason
+        if LEAK in rules:
+            known = {process_of(row) for row in before}
+            for process in {process_of(row) for row in now} - known:
+                watched.allowed[f"{LEAK} {process}"] = reason
+
+    def _new_gap(self, why: str) -> Gap:
+        self._number += 1
+        rules = self._rules if self._run is None else self._run.rules
+        since = self._run.nodeid if self._run else None
+        return Gap(self._number, why, since, guarded=bool(rules))
+
+    def _close_gap(self, watched: Watched) -> None:
+        gap = watched.gap
+        if gap is not None and gap.open:
+            gap.open = False
+            gap.tests += 1
+            gap.until = self._run.nodeid if self._run else None
+            self._tell_gap(watched)
+
+    def _tell_gap(self, watched: Watched) -> None:
+        if watched.gap is not None:
+            fact = gap_fact(watched.name, watched.label, watched.gap, self._worker)
+            self._gaps[str(fact["id"])] = fact
+
+    def _place(self, run: Run | None) -> None:
+        self._run = run
+        if self._recorder is not None:
+            self._recorder.place = (run.nodeid, run.attempt, run.phase) if run else (None,) * 3
+
+    def _phase(self, phase: str) -> None:
+        if self._run is not None:
+            self._run.phase = phase
+            self._place(self._run)
+
+
+def _allowance(incident: Incident) -> str:
+    """Name what is allowed of an incident: a leak is one over restarts, the rest is of one run."""
+    if incident.rule == LEAK:
+        return f"{LEAK} {process_of(incident.row)}"
+    return incident.key

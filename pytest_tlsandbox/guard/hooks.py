@@ -1,0 +1,252 @@
+"""The guard as a pytest plugin, registered only where a guard or a report was asked for.
+
+It runs where tests do: in the one process there is, or in each xdist worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
+from pytest_tlsandbox.guard import marks
+from pytest_tlsandbox.guard.engine import Guard, Run
+from pytest_tlsandbox.guard.telling import describe, failure_of
+from pytest_tlsandbox.settings import FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from pytest_tlsandbox.connections import Connections
+    from pytest_tlsandbox.errors import Judgement
+    from pytest_tlsandbox.guard.engine import Pinned
+    from pytest_tlsandbox.settings import Settings
+
+_TARGET = "tlsandbox_target"
+_OUR_PLUGIN = "pytest_tlsandbox.plugin"
+_INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)
+_EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
+_NO_FAILURES = (*_INTERRUPTIONS, *_EXCUSES)
+
+
+class Watcher:
+    """Looks after each phase of each test, and fails the phase in which something was found."""
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._connections = connections
+        self.worker: str | None = getattr(config, "workerinput", {}).get("workerid")
+        self.guard = Guard(
+            settings.guard,
+            Clock(),
+            worker=self.worker,
+            report_only=settings.guard_report_only,
+            recording=settings.report is not None,
+        )
+        self._watching: set[str] = set()
+        self._attempts: dict[str, int] = {}
+        self._concluded: dict[str, list[Pinned]] = {}
+        self._raised: Judgement | None = None
+        self._properties: list[tuple[str, str]] = []
+        self._fixtures_ran = False
+
+    # ----------------------------------------------------------------- phases
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Take the baseline before anything of the test runs."""
+        attempt = self._attempts[item.nodeid] = self._attempts.get(item.nodeid, 0) + 1
+        self._concluded.clear()
+        self._properties.clear()
+        self._raised = None
+        self._fixtures_ran = False
+        rules = marks.rules_of(item, self._settings.guard)
+        self.guard.begin_test(Run(item.nodeid, attempt, rules, marks.allowances_of(item)))
+        self._connections().on_connect = self.guard.watch
+        self._watch_targets(item, rules)
+        try:
+            result = yield
+        except _NO_FAILURES:
+            raise
+        except BaseException:
+            self._concluded["setup"] = self.guard.end_phase("setup")
+            raise
+        self._concluded["setup"] = []
+        self.guard.begin_call(fixtures=self._fixtures_ran)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Look after the call; a finding fails it, in place of a pass or a skip."""
+        return (yield from self._judged("call", item))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Look after the teardown; a finding is an error of it."""
+        try:
+            return (yield from self._judged("teardown", item))
+        finally:
+            self.guard.end_test()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """Learn what the suite tests, and what fixtures of wider scope begin within a call."""
+        self._fixtures_ran |= not _starts_nothing(fixturedef)
+        if fixturedef.scope == "function":
+            result = yield
+        else:
+            with self.guard.exempting():
+                result = yield
+        if fixturedef.argname == _TARGET:
+            self._watch(result)
+        return result
+
+    def _judged(self, phase: str, item: pytest.Item) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except _INTERRUPTIONS:
+            raise
+        except BaseException as error:
+            self._conclude(phase, item)
+            if self._raised is not None and isinstance(error, _EXCUSES):
+                raise self._raised from None
+            raise  # its own failure comes first, the finding is shown beside it
+        self._conclude(phase, item)
+        if self._raised is not None:
+            raise self._raised
+        return result
+
+    def _conclude(self, phase: str, item: pytest.Item) -> None:
+        self._raised = None
+        pinned = self._concluded[phase] = self.guard.end_phase(phase)
+        if pinned:
+            self._raised = failure_of(pinned)
+            plugins = item.config.pluginmanager
+            if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):
+                # Neither this attempt nor its own failure is tried again: a regex of its own
+                # would see whichever exception came first.
+                item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
+
+    # ---------------------------------------------------------------- reports
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put what was found on the report, last of all: no xfail excuses it."""
+        report = yield
+        pinned = self._concluded.pop(call.when, None)
+        if pinned is None:
+            return report  # of a subtest, while the test itself goes on
+        if pinned:
+            self._put(item, call, report, pinned)
+        facts = self.guard.take_facts()
+        error = call.excinfo.value if call.excinfo is not None else None
+        if report.failed and (
+            any(found.incident.rule == "oom" for found in pinned)
+            or isinstance(error, ProcessOOMKilled)
+        ):
+            facts["oom"] = True
+        for finding in facts.get("findings", ()):
+            if finding["told"] == "test":
+                told = f"{finding['verdict']}: {finding['name']}: {finding['what']}"
+                excuse = "" if finding["allowed"] is None else f" (allowed: {finding['allowed']})"
+                self._properties.append((f"tlsandbox_{finding['rule']}", told + excuse))
+        if call.when == "teardown":
+            report.user_properties += self._properties
+        if facts:
+            facts["worker"] = self.worker
+            facts["attempt"] = self._attempts[item.nodeid]
+            setattr(report, FACTS, facts)
+        return report
+
+    def _put(
+        self,
+        item: pytest.Item,
+        call: pytest.CallInfo[None],
+        report: pytest.TestReport,
+        pinned: list[Pinned],
+    ) -> None:
+        error = call.excinfo.value if call.excinfo is not None else None
+        excused = hasattr(report, "wasxfail") or not report.failed
+        if error is None or error is not self._raised:
+            if not excused:
+                report.sections.append(("tlsandbox guard", describe(pinned)))
+                return
+            report.sections.append(("failure of the test itself, excused", report.longreprtext))
+        report.outcome = "failed"
+        if hasattr(report, "wasxfail"):
+            del report.wasxfail
+        report.longrepr = _shown(self._raised or failure_of(pinned), item)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Look once more, in a worker: its facts of no test travel with its output."""
+        if self.worker is not None:
+            self._config.workeroutput[FACTS] = self.end()  # type: ignore[attr-defined]
+
+    def end(self) -> dict[str, Any]:
+        """Look for what happened outside of every test; give it, and how often it was looked."""
+        self.guard.end_session()
+        return {**self.guard.take_facts(), "worker": self.worker, "looks": self.guard.take_looks()}
+
+    # ---------------------------------------------------------------- targets
+
+    def _watch_targets(self, item: pytest.Item, rules: tuple[str, ...]) -> None:
+        """Watch what --tlsandbox names, where the suite does not name its own."""
+        targets = self._settings.targets
+        if self._watching.issuperset(targets) or not (rules or self._settings.report):
+            return
+        if not marks.overrides_target(item):
+            for target in targets:
+                self._watch(target)
+
+    def watch_from_afar(self, target: str) -> None:
+        """Watch what others test: look at once, and wait for nothing."""
+        self.guard.watch(self._connections().connect(target), patient=False)
+
+    def _watch(self, target: object) -> None:
+        if isinstance(target, str):
+            if target in self._watching:
+                return
+            self._watching.add(target)
+        try:
+            self._connections().connect(target)
+        except TLSandboxError as error:
+            # A test that needs it fails by itself; one that does not is not watched.
+            self.guard.watch_in_vain(str(target), error.first_line)
+
+
+def _starts_nothing(fixturedef: pytest.FixtureDef[Any]) -> bool:
+    """Tell a fixture that starts nothing: one of pytest's or ours, and no set-up of a class."""
+    module = getattr(fixturedef.func, "__module__", None) or ""
+    return module.startswith(("_pytest.", _OUR_PLUGIN)) and not fixturedef.argname.startswith(
+        ("_xunit_", "_unittest_")
+    )
+
+
+def _shown(failure: Judgement, item: pytest.Item) -> Any:
+    """Show a finding as what it says, with no code: none of the test's is at fault."""
+    excinfo = pytest.ExceptionInfo.from_exception(_with_traceback(failure))
+    shown = excinfo.getrepr(style="value")
+    crash = getattr(shown, "reprcrash", None)
+    if crash is not None:
+        path, line, _ = item.location
+        crash.path, crash.lineno, crash.message = path, (line or 0) + 1, failure.first_line
+    return shown
+
+
+def _with_traceback(failure: Judgement) -> Judgement:
+    """Raise it, if it never was: pytest shows no place for what has no traceback."""
+    if failure.__traceback__ is None:
+        with contextlib.suppress(TLSandboxError):
+            raise failure
+    return failure

@@ -1,0 +1,128 @@
+"""One sandbox that is watched: a look when one is due, and what an outage may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, PATIENCE_AFTER_AN_OUTAGE
+from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+FIRST_PATIENCE = 22.0
+"""Seconds for which the first outage is ridden out; later ones get one try a test."""
+ONE_TRY = 1.0
+"""Seconds such a try may take, while any of the budget is left."""
+
+
+@dataclass
+class Gap:
+    """A time in which a sandbox was not watched.
+
+    Attributes:
+        number: counts the gaps of this process.
+        why: what was in the way, in one line.
+        since: the test in which it began; None outside of all.
+        until: the test in which it ended, if it has.
+        tests: how many tests were not watched, or not to their end.
+        guarded: it was to be watched by a rule, and not for a report only.
+
+    """
+
+    number: int
+    why: str
+    since: str | None
+    until: str | None = None
+    tests: int = 0
+    open: bool = True
+    guarded: bool = True
+
+
+class Watched:
+    """A sandbox, and the looks that are compared.
+
+    Attributes:
+        name: what tells it from every other sandbox of the session.
+        baseline: the look at the start of the test; None while there is none.
+        reference: the look that the next one is compared with.
+        before_call, after_call: looks at the start and the end of the call phase, as far as taken.
+        allowed: incidents, by key, that the test allows, with the reason.
+        exempt: processes, as the rules name them, that may outlive the test.
+
+    """
+
+    def __init__(self, connection: Connection, name: str, *, budget: float = OUTAGE_BUDGET) -> None:
+        self.connection = connection
+        self.name = name
+        self.reference: ProcessSnapshot | None = None
+        self.before_call: ProcessSnapshot | None = None
+        self.after_call: ProcessSnapshot | None = None
+        self.allowed: dict[str, str] = {}
+        self.exempt: set[str] = set()
+        self.gap: Gap | None = None
+        self.fault: TLSandboxError | None = None
+        self._budget = budget
+        self._started = 0
+        self._tried_in_vain = False
+
+    @property
+    def label(self) -> str:
+        """What messages call the sandbox."""
+        return self.connection.lister.label
+
+    def begin_test(self) -> None:
+        """Forget what is of the test before."""
+        self.before_call = self.after_call = None
+        self.allowed.clear()
+        self.exempt.clear()
+        self._tried_in_vain = False
+        self._started = len(self.connection.ledger.started)
+
+    def belongs_to_the_test(self, row: ProcessInfo) -> bool:
+        """Tell whether what happens to a process is of the running test.
+
+        All of it is, but in a sandbox that others use too: there, only what was started through
+        this plugin in the test.
+        """
+        if not self.connection.shared:
+            return True
+        for started in self.connection.ledger.started[self._started :]:
+            if row.identity.same_run(started.identity):
+                return True
+            if row.managed and started.managed and row.managed.id == started.managed.id:
+                return True
+        return False
+
+    def look(self, *, patient: bool = True) -> ProcessSnapshot | None:
+        """Look; None, and the reason in ``fault``, where there is no good answer.
+
+        An outage is ridden out once. From then on it is one try each, and only as long as the
+        session has spent no more on outages than one budget.
+        """
+        lister, clock = self.connection.lister, self.connection.lister.clock
+        in_outage = self.gap is not None and self.gap.open
+        if self._budget <= 0 or (in_outage and self._tried_in_vain):
+            return None
+        once = in_outage or not patient
+        begun = clock.monotonic()
+        try:
+            try:
+                snapshot = lister.look(limit=min(ONE_TRY if once else LONGEST_CALL, self._budget))
+            except SandboxFault as fault:
+                if once or not fault.transient:
+                    raise
+                patience = min(FIRST_PATIENCE, self._budget) - (clock.monotonic() - begun)
+                snapshot = lister.list(patience=max(0.0, patience))
+        except SandboxFault as fault:
+            self.fault = fault
+            self._tried_in_vain = True
+            self._budget -= clock.monotonic() - begun
+            # The helpers of a test need not find out once more.
+            lister.patience = self.connection.client.patience = PATIENCE_AFTER_AN_OUTAGE
+            return None
+        self.fault = None
+        return snapshot
