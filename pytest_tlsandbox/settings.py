@@ -97,10 +97,14 @@ OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
 MARKERS = (
-    f"{GUARD_MARKER}(*rules): have the guard judge this test by these rules ({', '.join(RULES)}), "
-    "whatever --tlsandbox-guard says; by none, if none is given.",
-    f"{ALLOW_MARKER}(*rules, reason): what the guard would find in this test by these rules is "
-    "meant, as the reason says; the reason is compulsory, and shown.",
+    (
+        f"{GUARD_MARKER}(*rules): judge this test by these rules of the guard and by no others "
+        f"({', '.join(RULES)}); without any, by none"
+    ),
+    (
+        f"{ALLOW_MARKER}(*rules, reason): what the guard would find in this test by these rules is "
+        "meant; the reason is compulsory, and shown"
+    ),
 )
 
 

@@ -91,7 +91,9 @@ class Guard:
     def watch(self, connection: Connection, *, patient: bool = True) -> None:
         """Watch one more sandbox from now on: what was before does not count."""
         label = connection.lister.label
-        worker = None if connection.shared or self._worker in (None, *label.split("-")) else self._worker
+        worker = (
+            None if connection.shared or self._worker in (None, *label.split("-")) else self._worker
+        )
         watched = Watched(connection, f"{label}@{worker}" if worker else label)
         self.watched.append(watched)
         self._new[watched.name] = {"label": label, "shared": connection.shared}
@@ -240,9 +242,7 @@ class Guard:
             self._close_gap(watched)
         return snapshot
 
-    def _observe(
-        self, watched: Watched, pinned: list[Pinned] | None
-    ) -> ProcessSnapshot | None:
+    def _observe(self, watched: Watched, pinned: list[Pinned] | None) -> ProcessSnapshot | None:
         """Look and judge; what is found is added to ``pinned`` where it is the running test's own.
 
         Without ``pinned``, it is told at the end of the session.
@@ -254,7 +254,9 @@ class Guard:
             snapshot = self._settled(watched, snapshot, self._undecided)
         before, ledger = watched.reference, watched.connection.ledger
         in_gap = watched.gap is not None and watched.gap.open
-        if before is not None and is_another(before, snapshot, ledger):
+        if before is not None and before.processes == snapshot.processes:
+            self._close_gap(watched)  # as nearly always: nothing has changed
+        elif before is not None and is_another(before, snapshot, ledger):
             self._close_gap(watched)
             watched.gap = self._new_gap(
                 "it was replaced: what was listed before is listed no more, and its end is not known"

@@ -99,9 +99,7 @@ def _has_its_own(item: pytest.Item) -> bool:
     return bool(names) or _TARGET in parameters or overrides_target(item)
 
 
-def _checked(
-    rules: Iterable[object], reason: object, where: str
-) -> tuple[tuple[str, ...], str]:
+def _checked(rules: Iterable[object], reason: object, where: str) -> tuple[tuple[str, ...], str]:
     parsed = parse_rules(rules, where)
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidSetting(

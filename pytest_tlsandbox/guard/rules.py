@@ -136,9 +136,7 @@ def is_living(row: ProcessInfo) -> bool:
 
 def has_doubts(before: ProcessSnapshot, now: Iterable[ProcessInfo], ledger: Ledger) -> bool:
     """Tell whether an end is new of which the sandbox may yet come to know the truth."""
-    return any(
-        evidence.doubtful(row, ledger) and evidence.ended_since(row, before) for row in now
-    )
+    return any(evidence.doubtful(row, ledger) and evidence.ended_since(row, before) for row in now)
 
 
 def without_doubtful(snapshot: ProcessSnapshot, ledger: Ledger) -> ProcessSnapshot:

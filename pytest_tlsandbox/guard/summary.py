@@ -31,9 +31,7 @@ _MOST_ROWS = 50
 class Teller:
     """Folds what the reports carry; writes the summary and the report; sets the exit status."""
 
-    def __init__(
-        self, config: pytest.Config, settings: Settings, watcher: Watcher
-    ) -> None:
+    def __init__(self, config: pytest.Config, settings: Settings, watcher: Watcher) -> None:
         self._config = config
         self._settings = settings
         self._watcher = watcher
@@ -48,7 +46,7 @@ class Teller:
 
     @property
     def _has_workers(self) -> bool:
-        return self._config.getoption("dist", "no") != "no"
+        return bool(self._config.getoption("dist", "no") != "no")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -112,7 +110,7 @@ class Teller:
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
         step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
         if step_summary:
-            with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:  # noqa: PTH123
+            with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:
                 file.write(self._markdown())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

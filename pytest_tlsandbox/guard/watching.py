@@ -47,7 +47,7 @@ class Watched:
 
     Attributes:
         name: what tells it from every other sandbox of the session.
-        baseline: the look at the start of the test; None while there is none.
+        baseline: the last look, which is the next test's start; None if it was in vain.
         reference: the look that the next one is compared with.
         before_call, after_call: looks at the start and the end of the call phase, as far as taken.
         allowed: incidents, by key, that the test allows, with the reason.
@@ -58,6 +58,7 @@ class Watched:
     def __init__(self, connection: Connection, name: str, *, budget: float = OUTAGE_BUDGET) -> None:
         self.connection = connection
         self.name = name
+        self.baseline: ProcessSnapshot | None = None
         self.reference: ProcessSnapshot | None = None
         self.before_call: ProcessSnapshot | None = None
         self.after_call: ProcessSnapshot | None = None

@@ -5,6 +5,7 @@ The document is described by ``report-1.schema.json`` beside this module.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from datetime import datetime, timezone
 from importlib import metadata
@@ -173,9 +174,7 @@ class Record:
     def _add_process(self, process: dict[str, Any]) -> None:
         """Take in a process: what one worker found there another may have seen begin."""
         known = self.processes.setdefault((process["sandbox"], process["id"]), process)
-        known["before_the_session"] = (
-            known["before_the_session"] and process["before_the_session"]
-        )
+        known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
         if known["test"] is None:
             known["test"] = process["test"]
 
@@ -203,10 +202,8 @@ def _worst(so_far: str, phase: str, outcome: str) -> str:
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "pytest_tlsandbox": __version__}
     for name in ("pytest", "pytest-xdist", "pytest-rerunfailures", "pytest-timeout", "tensorlake"):
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name.replace("-", "_")] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

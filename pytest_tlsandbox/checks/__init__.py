@@ -1,0 +1,1 @@
+"""Ready-made tests of a deployment: ``pytest --pyargs pytest_tlsandbox.checks --tlsandbox ID``."""

@@ -1,0 +1,145 @@
+"""What the ready-made tests judge by, and how they ask many sandboxes at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.conditions import absence
+from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
+from pytest_tlsandbox.evidence import Incident, Ledger
+from pytest_tlsandbox.messages.table import align, list_names, process_table
+from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.selector import newest_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import pytest
+
+    from pytest_tlsandbox.conditions.absence import Rule
+    from pytest_tlsandbox.sandbox import Sandbox
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+AT_ONCE = 50
+"""How many sandboxes are asked at the same time."""
+_MOST_ROWS = 10
+_TARGET = "tlsandbox_target"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found of one sandbox."""
+
+    error: type[TLSandboxError]
+    verdict: str
+    sandbox: str
+    incidents: tuple[Incident, ...]
+
+    def check(self) -> None:
+        """Raise the error, if anything was found."""
+        if self.incidents:
+            rows = [incident.row for incident in self.incidents]
+            remarks = [incident.what for incident in self.incidents]
+            table = process_table(rows, remarks, most=_MOST_ROWS)
+            lines = [f"{self.verdict}: {list_names(rows, 1)}", ""]
+            lines += [f"    {line}" for line in table]
+            raise self.error("\n".join([*lines, f"  sandbox  {self.sandbox}"]))
+
+
+def oom_killed(listed: ProcessSnapshot) -> Finding:
+    """Find what was OOM-killed, behind a restart too."""
+    return _found(absence.OOM, listed)
+
+
+def crashed(listed: ProcessSnapshot) -> Finding:
+    """Find what died of a crash signal, and supervisors that gave up."""
+    return _found(absence.CRASH, listed)
+
+
+def unhealthy(listed: ProcessSnapshot) -> Finding:
+    """Find managed processes whose health check fails."""
+    return _found(absence.UNHEALTHY, listed)
+
+
+def looping(listed: ProcessSnapshot) -> Finding:
+    """Find managed processes that have ended again, and wait to be started again.
+
+    One that was restarted and runs is none: the list does not say how long ago that was.
+    """
+    incidents = tuple(
+        Incident(row, f"restarted {row.managed.restart_count} times and is backing off")
+        for row in newest_runs(listed)
+        if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
+    )
+    return Finding(ProcessRestarted, "Restart loop", listed.sandbox, incidents)
+
+
+def _found(rule: Rule, listed: ProcessSnapshot) -> Finding:
+    incidents = rule.find(newest_runs(listed), None, Ledger())
+    confirmed = tuple(incident for incident in incidents if incident.confirmed)
+    return Finding(rule.error, rule.verdict, listed.sandbox, confirmed)
+
+
+class Listings:
+    """What the sandboxes under test list: each asked once, all of them side by side.
+
+    It is a plugin as well: in the end it prints a row for each, where there are several.
+    """
+
+    def __init__(self, items: Sequence[pytest.Item], connect: Callable[[object], Sandbox]) -> None:
+        self._connect = connect
+        params = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
+        self._targets = [given[_TARGET] for given in params if _TARGET in given]
+        self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
+
+    def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
+        """Give what a sandbox lists, or why that is not known."""
+        if target not in self._answers:
+            from concurrent.futures import ThreadPoolExecutor
+
+            # Connected one by one, since that may ask a conftest for the key.
+            made = {one: self._made(one) for one in dict.fromkeys([target, *self._targets])}
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                self._answers.update(zip(made, pool.map(_ask, made.values()), strict=True))
+        return self._answers[target]
+
+    def _made(self, target: object) -> Sandbox | TLSandboxError:
+        try:
+            return self._connect(target)
+        except TLSandboxError as error:
+            return error
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print a row for each sandbox, where there are several."""
+        if len(self._answers) > 1:
+            terminalreporter.section("sandboxes")
+            for line in align(_row(str(target), said) for target, said in self._answers.items()):
+                terminalreporter.line(line)
+
+
+def _ask(made: Sandbox | TLSandboxError) -> ProcessSnapshot | TLSandboxError:
+    if isinstance(made, TLSandboxError):
+        return made
+    try:
+        return made.list_processes()
+    except TLSandboxError as error:
+        return error
+
+
+def _row(target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, str, str]:
+    if isinstance(answer, TLSandboxError):
+        return target, "not checked", answer.first_line
+    found = [check(answer) for check in (oom_killed, crashed, looping, unhealthy)]
+    told = [
+        f"{finding.verdict}: {list_names([incident.row for incident in finding.incidents], 1)}"
+        for finding in found
+        if finding.incidents
+    ]
+    if answer.unreadable:
+        told.append(f"{count(len(answer.unreadable), 'row')} not readable")
+    return target, "not well" if told else "well", "; ".join(told) or _extent(answer)
+
+
+def _extent(answer: ProcessSnapshot) -> str:
+    return f"{count(len(answer), 'process')}, {len(answer.alive)} alive"
