@@ -35,6 +35,7 @@ LONGEST_SETTLING = 0.5
 LEFTOVER_SETTLING = 0.2
 """The same for what a test has begun and not ended: it may just be ending."""
 _PAUSE = 0.02
+_INSTANT = 1e-6
 
 
 @dataclass
@@ -258,6 +259,7 @@ class Guard:
             self._close_gap(watched)  # as nearly always: nothing has changed
         elif before is not None and is_another(before, snapshot, ledger):
             self._close_gap(watched)
+            watched.before_call = None
             watched.gap = self._new_gap(
                 "it was replaced: what was listed before is listed no more, and its end is not known"
             )
@@ -281,8 +283,8 @@ class Guard:
     ) -> ProcessSnapshot:
         """Look again, while something is undecided and for no longer than that is worth."""
         start = self._clock.monotonic()
-        while self._clock.monotonic() - start < undecided(watched, snapshot):
-            self._clock.sleep(_PAUSE)
+        while (left := start + undecided(watched, snapshot) - self._clock.monotonic()) > _INSTANT:
+            self._clock.sleep(min(_PAUSE, left))
             again = watched.look()
             if again is None:
                 break

@@ -163,7 +163,10 @@ def is_another(before: ProcessSnapshot, now: ProcessSnapshot, ledger: Ledger) ->
     if replaced(before, now):
         return True
     lost = [row for row in before.alive if not ledger.sent(row, SIGKILL)]
-    return bool(lost) and not any(now.find(row.identity) for row in before)
+    listed = {process_of(row) for row in now}
+    return bool(lost) and not any(
+        process_of(row) in listed or now.find(row.identity) for row in before
+    )
 
 
 def _was_unhealthy(row: ProcessInfo, before: ProcessSnapshot) -> bool:

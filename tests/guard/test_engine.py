@@ -1,0 +1,406 @@
+"""When the guard looks, and whose a finding is."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_tlsandbox.errors import AuthenticationFailed
+from pytest_tlsandbox.guard import engine
+
+from ..support import ended, managed, raw, signaled, snapshot
+from .boxes import ALL, REFUSED, Watch, oom
+
+
+def test_a_test_is_looked_at_twice_and_the_last_look_is_the_next_baseline():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    assert watch.box.looks == 1  # there was no test before it
+    baseline = watch.connection.baseline
+    assert baseline is not None
+    assert [row.pid for row in baseline] == [1]
+    assert watch.call() == []
+    assert watch.end("teardown") == []
+    watch.guard.end_test()
+    assert watch.connection.baseline is None
+    assert watch.box.looks == 3
+    for name in "bcd":
+        assert watch.test(name) == []
+    assert watch.box.looks == 9
+    assert watch.guard.take_facts() == {}
+
+
+def test_what_happens_in_the_call_fails_the_call_and_is_told_once():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    assert watch.call(oom(1)) == ["oom 1"]
+    assert watch.end("teardown") == []
+    assert watch.test("b") == []
+    assert watch.told() == ["a, call: oom of train.py (pid 1), told at the test"]
+
+
+def test_what_happens_in_a_teardown_is_of_that_test_and_not_of_the_next():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    assert watch.call() == []
+    assert watch.end("teardown", oom(1)) == ["oom 1"]
+    assert watch.test("b") == []
+    assert watch.told() == ["a, teardown: oom of train.py (pid 1), told at the test"]
+
+
+def test_what_happens_in_a_set_up_is_of_the_test_whose_set_up_ran():
+    watch = Watch(raw(1))
+    assert watch.test("a") == []
+    watch.begin("b")
+    watch.box.rows = [oom(1)]
+    assert watch.call(fixtures=True) == ["oom 1"]
+
+
+def test_a_set_up_that_fails_is_looked_at_as_well():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    assert watch.end("setup", oom(1)) == ["oom 1"]
+    assert watch.told() == ["a, setup: oom of train.py (pid 1), told at the test"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        oom(1),
+        raw(1, **signaled(11)),
+        raw(1, managed=managed(restart_count=3)),
+        raw(1, managed=managed(health_status="unhealthy")),
+        raw(1),
+    ],
+    ids=ALL,
+)
+def test_what_was_there_before_is_no_finding(row):
+    watch = Watch(row)
+    assert watch.test("a") == []
+    assert watch.test("b") == []
+    assert watch.told() == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "row"),
+    [
+        ("oom", oom(1)),
+        ("crash", raw(1, **signaled(11))),
+        ("restart", raw(1, managed=managed(restart_count=1))),
+        ("unhealthy", raw(1, managed=managed(health_status="unhealthy"))),
+    ],
+)
+def test_each_rule_finds_its_own_and_is_silent_where_it_is_not_on(rule, row):
+    before = raw(1, managed=managed()) if "managed" in row else raw(1)
+    assert Watch(before).test("a", row) == [f"{rule} 1"]
+    others = tuple(name for name in ("oom", "crash", "restart", "unhealthy") if name != rule)
+    assert Watch(before, rules=others).test("a", row) == []
+
+
+def test_several_findings_of_one_test_are_told_together():
+    watch = Watch(raw(1), raw(2))
+    assert watch.test("a", oom(1), raw(2, **signaled(6))) == ["oom 1", "crash 2"]
+
+
+def test_ends_that_only_a_suspicion_speaks_of_fail_nothing():
+    watch = Watch(raw(1), raw(2), raw(3))
+    after = raw(1, **signaled(9)), raw(2, **ended(137)), raw(3, **signaled(15))
+    assert watch.test("a", *after) == []
+
+
+def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
+    watch = Watch(raw(1, managed=managed()), rules=("oom", "crash"))
+    last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": 1_710_000_005_000}
+    row = raw(2, managed=managed(restart_count=3, last_exit=last))
+    assert watch.test("a", row) == ["oom 2"]
+    [finding] = watch.guard.take_facts()["findings"]
+    assert finding["verdict"] == "Not observed"
+    assert finding["what"] == ("ended 3 times not by this test, and only its last end can be seen")
+
+
+# Leaks
+
+
+def test_what_begins_in_a_call_and_outlives_the_teardown_is_a_leak():
+    watch = Watch()
+    assert watch.test("a", raw(7)) == ["leak 7"]
+    assert watch.clock.slept  # it was given the time to end
+    assert sum(watch.clock.slept) == pytest.approx(0.5)
+    assert watch.test("b") == []
+    assert watch.told() == ["a, teardown: leak of train.py (pid 7), told at the test"]
+
+
+def test_what_a_teardown_ends_is_no_leak():
+    watch = Watch()
+    watch.begin("a")
+    assert watch.call(raw(7)) == []
+    assert watch.end("teardown", raw(7, **signaled(9))) == []
+    assert watch.clock.slept == []
+
+
+def test_what_is_listed_as_running_for_a_moment_after_its_kill_is_no_leak():
+    watch = Watch()
+    watch.begin("a")
+    watch.call(raw(7))
+    watch.box.later = {watch.box.looks + 5: [raw(7, **signaled(9))]}
+    assert watch.end("teardown") == []
+    assert 0.07 < sum(watch.clock.slept) < 0.1
+
+
+def test_what_a_fixture_begins_may_outlive_the_test():
+    watch = Watch()
+    watch.begin("a")
+    watch.box.rows = [raw(7)]
+    assert watch.call(fixtures=True) == []
+    assert watch.end("teardown") == []
+    assert watch.clock.slept == []
+
+
+def test_what_a_fixture_of_wider_scope_begins_within_a_call_may_outlive_it_too():
+    watch = Watch()
+    watch.begin("a")
+    watch.guard.begin_call(fixtures=False)
+    with watch.guard.exempting():
+        watch.box.rows = [raw(7)]
+    assert watch.end("call", raw(7), raw(8)) == []
+    assert watch.end("teardown") == ["leak 8"]
+
+
+def test_what_begins_in_a_teardown_is_no_leak():
+    watch = Watch()
+    watch.begin("a")
+    watch.call()
+    assert watch.end("teardown", raw(7)) == []
+
+
+def test_a_managed_process_that_waits_for_its_restart_is_a_leak():
+    watch = Watch()
+    assert watch.test("a", raw(7, **ended(1), managed=managed(status="backing_off"))) == ["leak 7"]
+
+
+# Settling
+
+
+def test_an_end_in_doubt_is_looked_at_until_it_is_known():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    watch.box.later = {5: [oom(1)]}
+    assert watch.call(raw(1, **ended(-1))) == ["oom 1"]
+    assert 0 < sum(watch.clock.slept) < 0.1
+
+
+def test_an_end_that_stays_in_doubt_costs_half_a_second_and_is_found_once_it_is_known():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    assert watch.call(raw(1, **ended(-1))) == []
+    assert sum(watch.clock.slept) == pytest.approx(0.5)
+    assert watch.end("teardown", oom(1)) == ["oom 1"]
+
+
+def test_nothing_is_settled_where_nothing_is_undecided():
+    watch = Watch(raw(1), raw(2))
+    assert watch.test("a", raw(1), raw(2, **ended(0)), raw(3, **ended(1))) == []
+    assert watch.clock.slept == []
+
+
+# Allowances
+
+
+def test_what_a_marker_allows_is_told_with_its_reason_and_fails_nothing():
+    watch = Watch(raw(1), raw(2))
+    watch.begin("a", oom="the limit is under test")
+    assert watch.call(oom(1), raw(2, **signaled(11))) == ["crash 2"]
+    assert watch.told() == [
+        "a, call: oom of train.py (pid 1), told at the test, allowed: the limit is under test",
+        "a, call: crash of train.py (pid 2), told at the test",
+    ]
+
+
+def test_a_block_allows_what_happens_within_it_and_no_more():
+    watch = Watch(raw(1), raw(2))
+    watch.begin("a")
+    watch.guard.begin_call(fixtures=False)
+    with watch.guard.allowing(("oom", "leak"), "meant"):
+        watch.box.rows = [oom(1), raw(2), raw(3)]
+    assert watch.end("call", oom(1), oom(2), raw(3), raw(4)) == ["oom 2"]
+    assert watch.end("teardown") == ["leak 4"]
+    assert watch.told() == [
+        "a, call: oom of train.py (pid 1), told at the test, allowed: meant",
+        "a, call: oom of train.py (pid 2), told at the test",
+        "a, teardown: leak of train.py (pid 3), told at the test, allowed: meant",
+        "a, teardown: leak of train.py (pid 4), told at the test",
+    ]
+
+
+def test_a_block_allows_what_happened_in_it_also_where_it_is_left_by_an_error():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    watch.guard.begin_call(fixtures=False)
+    with pytest.raises(ZeroDivisionError), watch.guard.allowing(("oom",), "meant"):
+        watch.box.rows = [oom(1)]
+        1 / 0
+    assert watch.end("call") == []
+
+
+def test_report_only_tells_and_fails_nothing():
+    watch = Watch(raw(1), report_only=True)
+    assert watch.test("a", oom(1)) == []
+    assert watch.told() == ["a, call: oom of train.py (pid 1), told at the test"]
+
+
+# Rules of one test
+
+
+def test_a_test_without_rules_is_not_looked_at_and_its_end_is_no_ones():
+    watch = Watch(raw(1), raw(2))
+    assert watch.test("a") == []
+    looks = watch.box.looks
+    watch.begin("b", rules=())
+    assert watch.call(oom(1), raw(2)) + watch.end("teardown") == []
+    watch.guard.end_test()
+    assert watch.box.looks == looks
+    assert watch.test("c") == []
+    assert watch.test("d", oom(1), oom(2)) == ["oom 2"]
+
+
+def test_without_rules_and_report_nothing_is_looked_at_at_all():
+    watch = Watch(raw(1), rules=())
+    assert watch.test("a", oom(1)) == []
+    watch.guard.end_session()
+    assert watch.box.looks == 0
+
+
+# Outside of tests
+
+
+def test_what_happens_after_the_last_test_is_told_at_the_end():
+    watch = Watch(raw(1))
+    watch.test("a")
+    watch.box.rows = [oom(1)]
+    watch.guard.end_session()
+    assert watch.told() == ["no test, None: oom of train.py (pid 1), told at the session"]
+
+
+def test_what_happens_in_a_test_that_is_broken_off_names_it():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    watch.guard.begin_call(fixtures=False)
+    watch.box.rows = [oom(1)]
+    watch.guard.end_session()
+    assert watch.told() == ["a, call: oom of train.py (pid 1), told at the session"]
+
+
+# A shared sandbox
+
+
+def test_in_a_shared_sandbox_only_what_the_test_started_is_pinned_on_it():
+    watch = Watch(raw(1), shared=True)
+    watch.begin("a")
+    watch.ledger.started += snapshot(raw(2)).processes
+    assert watch.call(oom(1), oom(2)) == ["oom 2"]
+    assert watch.told() == [
+        "no test, None: oom of train.py (pid 1), told at the session",
+        "a, call: oom of train.py (pid 2), told at the test",
+    ]
+
+
+def test_in_a_shared_sandbox_a_process_of_an_earlier_test_is_not_this_ones():
+    watch = Watch(shared=True)
+    watch.begin("a")
+    watch.ledger.started += snapshot(raw(2)).processes
+    watch.call(raw(2))
+    watch.end("teardown")
+    assert watch.test("b", oom(2)) == []
+    assert watch.told()[-1] == "no test, None: oom of train.py (pid 2), told at the session"
+
+
+def test_in_a_shared_sandbox_what_others_do_is_no_leak_and_settles_nothing():
+    watch = Watch(shared=True)
+    assert watch.test("a", raw(7), raw(8, **ended(-1))) == []
+    assert watch.clock.slept == []
+
+
+# Outages
+
+
+@pytest.mark.parametrize("latency", [0.001, 60], ids=["refusing", "silent"])
+@pytest.mark.parametrize("before", [0, 3], ids=["from the start", "after a while"])
+def test_an_unreachable_sandbox_costs_a_suite_one_outage_budget(latency, before):
+    watch = Watch(raw(1))
+    for number in range(before):
+        assert watch.test(f"good {number}") == []
+    watch.box.fault, watch.box.latency = REFUSED, latency
+    start = watch.clock.now
+    for number in range(300):
+        assert watch.test(f"test {number}") == []
+    watch.guard.end_session()
+    assert watch.clock.now - start <= 30.5
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert gap["why"] == "my-sandbox cannot be reached: the connection was refused"
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("test 0", None, 300)
+
+
+def test_an_unreachable_sandbox_is_tried_once_a_test():
+    watch = Watch(raw(1))
+    watch.box.fault = REFUSED
+    watch.test("a")
+    looks = watch.box.looks
+    for name in "bcd":
+        watch.test(name)
+    assert watch.box.looks == looks + 3
+    assert watch.box.patience == 1.0  # the helpers of a test do not find out anew
+
+
+def test_a_fault_that_does_not_pass_is_not_waited_for():
+    watch = Watch(raw(1))
+    watch.box.fault = AuthenticationFailed("my-sandbox: 403")
+    watch.test("a")
+    assert watch.clock.slept == []
+    assert [gap["why"] for gap in watch.guard.take_facts()["gaps"]] == ["my-sandbox: 403"]
+
+
+def test_what_happened_while_no_one_looked_is_pinned_on_no_test():
+    watch = Watch(raw(1), raw(2))
+    watch.test("a")
+    watch.box.fault = REFUSED
+    watch.test("b")
+    watch.box.fault = None
+    watch.box.rows = [oom(1), raw(2)]
+    assert watch.test("c") == []
+    assert watch.test("d", oom(1), oom(2)) == ["oom 2"]
+    facts = watch.guard.take_facts()
+    assert [(found["test"], found["told"]) for found in facts["findings"]] == [
+        (None, "session"),
+        ("d", "test"),
+    ]
+    [gap] = facts["gaps"]
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "c", 2)
+
+
+def test_a_sandbox_that_was_replaced_is_told_and_not_compared():
+    watch = Watch(raw(41), raw(42))
+    assert watch.test("a", raw(1, handle=1), oom(2, handle=2)) == []
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert gap["why"].startswith("it was replaced: ")
+    assert (gap["from_test"], gap["to_test"]) == ("a", "a")
+    assert watch.test("b", oom(1, handle=1), oom(2, handle=2)) == ["oom 1"]
+
+
+def test_what_cannot_be_connected_to_is_told_once():
+    watch = Watch()
+    watch.begin("a")
+    watch.guard.watch_in_vain("other", "no API key for other")
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert (gap["sandbox"], gap["why"], gap["from_test"]) == ("other", "no API key for other", "a")
+
+
+def test_a_sandbox_of_one_worker_is_told_from_that_of_another():
+    watch = Watch(raw(1), worker="gw1", recording=True)
+    watch.begin("a")
+    assert [*watch.guard.take_facts()["sandboxes"]] == ["my-sandbox@gw1"]
+    shared = Watch(raw(1), worker="gw1", recording=True, shared=True)
+    shared.begin("a")
+    assert [*shared.guard.take_facts()["sandboxes"]] == ["my-sandbox"]
+
+
+def test_the_longest_that_anything_is_settled_for_is_what_the_issue_allows():
+    assert engine.LONGEST_SETTLING == 0.5
