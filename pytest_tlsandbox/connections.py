@@ -60,7 +60,7 @@ class Connections:
         self._settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
-        self._screen = screen
+        self.screen = screen
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
@@ -74,7 +74,7 @@ class Connections:
             timeout=self._settings.timeout,
             ledger=connection.ledger,
             shared=connection.shared,
-            screen=self._screen,
+            screen=self.screen,
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:

@@ -90,7 +90,7 @@ def failure_of(
         finding = _finding(outcome)
     output = None
     if outcome.fault is None and finding.process is not None:
-        output = _tail(finding.process, client, outcome.timeline, limit)
+        output = tail_of(finding.process, client, outcome.timeline, limit)
     text = render(
         finding,
         stopped=stopped,
@@ -218,7 +218,7 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
     )
 
 
-def _tail(
+def tail_of(
     process: ProcessInfo, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> OutputTail | None:
     """Read the end of what a process wrote; a tail that cannot be had hides nothing else."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.conditions import absence
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
 from pytest_tlsandbox.evidence import Incident, Ledger
-from pytest_tlsandbox.messages.table import align, list_names, process_table
+from pytest_tlsandbox.messages.table import list_names, process_table
+from pytest_tlsandbox.messages.text import align
 from pytest_tlsandbox.messages.words import count
 from pytest_tlsandbox.selector import newest_runs
 

@@ -20,6 +20,7 @@ from pytest_tlsandbox.guard.rules import (
     verdict_of,
     without_doubtful,
 )
+from pytest_tlsandbox.guard.telling import Pinned
 from pytest_tlsandbox.guard.watching import Gap, Watched
 from pytest_tlsandbox.messages.words import named
 
@@ -47,15 +48,6 @@ class Run:
     rules: tuple[str, ...] = ()
     allowed: Mapping[str, str] = field(default_factory=dict)
     phase: str = "setup"
-
-
-@dataclass(frozen=True)
-class Pinned:
-    """A finding that fails the test it is of."""
-
-    incident: Incident
-    sandbox: str
-    phase: str
 
 
 class Guard:
@@ -357,7 +349,11 @@ class Guard:
             }
         )
         if pinned is not None and run and allowed is None and not self._report_only:
-            pinned.append(Pinned(incident, watched.label, run.phase))
+            before = (
+                watched.before_call if incident.rule == LEAK else watched.reference
+            ) or snapshot
+            client = watched.connection.client
+            pinned.append(Pinned(incident, run.phase, before, snapshot, client))
 
     def _allow(
         self, watched: Watched, before: ProcessSnapshot, rules: Sequence[str], reason: str

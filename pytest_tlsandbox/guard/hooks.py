@@ -14,7 +14,7 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
 from pytest_tlsandbox.guard import marks
 from pytest_tlsandbox.guard.engine import Guard, Run
-from pytest_tlsandbox.guard.telling import describe, failure_of
+from pytest_tlsandbox.guard.telling import failure_of
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.errors import Judgement
-    from pytest_tlsandbox.guard.engine import Pinned
+    from pytest_tlsandbox.guard.telling import Pinned
     from pytest_tlsandbox.settings import Settings
 
 _TARGET = "tlsandbox_target"
@@ -128,7 +128,7 @@ class Watcher:
         self._raised = None
         pinned = self._concluded[phase] = self.guard.end_phase(phase)
         if pinned:
-            self._raised = failure_of(pinned)
+            self._raised = failure_of(pinned, self._connections().screen)
             plugins = item.config.pluginmanager
             if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):
                 # Neither this attempt nor its own failure is tried again: a regex of its own
@@ -175,17 +175,16 @@ class Watcher:
         report: pytest.TestReport,
         pinned: list[Pinned],
     ) -> None:
-        error = call.excinfo.value if call.excinfo is not None else None
-        excused = hasattr(report, "wasxfail") or not report.failed
-        if error is None or error is not self._raised:
-            if not excused:
-                report.sections.append(("tlsandbox guard", describe(pinned)))
+        failure = self._raised or failure_of(pinned, self._connections().screen)
+        if call.excinfo is None or call.excinfo.value is not failure:
+            if report.failed:
+                report.sections.append(("tlsandbox guard", str(failure)))
                 return
             report.sections.append(("failure of the test itself, excused", report.longreprtext))
         report.outcome = "failed"
         if hasattr(report, "wasxfail"):
             del report.wasxfail
-        report.longrepr = _shown(self._raised or failure_of(pinned), item)
+        report.longrepr = _shown(failure, item)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:

@@ -79,7 +79,7 @@ def verdict_of(incident: Incident) -> str:
 def hint_of(rule: str) -> str:
     """Say what to try against it."""
     hint = _LEAK_HINT if rule == LEAK else _RULES[rule].hint
-    return f'{hint}; or tlsandbox_allow("{rule}", reason=...), if it is meant'
+    return f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is meant'
 
 
 def incidents_between(

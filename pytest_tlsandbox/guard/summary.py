@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.errors import TLSandboxError
-from pytest_tlsandbox.messages.words import count, printable
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.messages.words import count
 from pytest_tlsandbox.report.record import Record
 from pytest_tlsandbox.report.write import write_json
 from pytest_tlsandbox.settings import FACTS, LOCAL

@@ -1,48 +1,84 @@
-"""A finding as the failure of a test."""
+"""Findings as the failure of a test."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
+from pytest_tlsandbox.errors import GuardFailure, Judgement, ProcessOOMKilled
+from pytest_tlsandbox.failing import tail_of
 from pytest_tlsandbox.guard.rules import LEAK, hint_of, verdict_of
-from pytest_tlsandbox.messages.table import align
-from pytest_tlsandbox.messages.words import count, cut, moment, named, seconds
+from pytest_tlsandbox.messages.failure import Finding, Listed, render
+from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.timeline import Timeline
+from pytest_tlsandbox.waiting import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.errors import Judgement
-    from pytest_tlsandbox.guard.engine import Pinned
+    from pytest_tlsandbox.client.processes import SandboxClient
+    from pytest_tlsandbox.failing import Screen
+    from pytest_tlsandbox.guard.rules import Incident
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
 
-_WIDTH = 100
-_MOST = 10
 _SEEN = {
-    "setup": "by the guard, after the set-up of this test failed",
-    "call": "by the guard, after the call of this test",
-    "teardown": "by the guard, after the teardown of this test",
+    "setup": "by the guard, after the set-up failed",
+    "call": "by the guard, after the call",
+    "teardown": "by the guard, after the teardown",
 }
 
 
-def failure_of(pinned: Sequence[Pinned]) -> Judgement:
-    """Make the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``."""
+@dataclass(frozen=True)
+class Pinned:
+    """A finding that fails the test it is of: between which two looks, after which phase."""
+
+    incident: Incident
+    phase: str
+    before: ProcessSnapshot
+    now: ProcessSnapshot
+    client: SandboxClient
+
+
+def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
+    """Make the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``.
+
+    It carries what :class:`TLSandboxError` says, of the sandbox of the first finding.
+    """
     ordered = sorted(pinned, key=lambda item: item.incident.rule != "oom")
-    ooms = [item for item in ordered if item.incident.rule == "oom" and item.incident.observed]
-    error = ProcessOOMKilled if ooms else GuardFailure
-    return error(describe(ordered))
-
-
-def describe(pinned: Sequence[Pinned]) -> str:
-    """Tell findings: the first line is the verdict, the rest is what shows it."""
-    first = pinned[0]
-    more = f" and {len(pinned) - 1} more" if len(pinned) > 1 else ""
-    lines = [f"{verdict_of(first.incident)} {_when(first)}: {named(first.incident.row)}{more}"]
-    for item in pinned[:_MOST]:
-        lines += ["", *("  " + line for line in align(_facts(item, alone=len(pinned) == 1)))]
-    if len(pinned) > _MOST:
-        lines += ["", f"  ... and {count(len(pinned) - _MOST, 'finding')} more"]
-    return "\n".join(line.rstrip() for line in lines)
+    first, rules = ordered[0], {item.incident.rule: None for item in ordered}
+    was_killed = first.incident.rule == "oom" and first.incident.observed
+    error: type[Judgement] = ProcessOOMKilled if was_killed else GuardFailure
+    timeline = Timeline(first.before.begun)
+    timeline.add(first.before)
+    timeline.add(first.now)
+    alone = len(ordered) == 1
+    more = "" if alone else f" and {len(ordered) - 1} more"
+    finding = Finding(
+        error,
+        f"{verdict_of(first.incident)} {_when(first)}: {named(first.incident.row)}{more}",
+        because=first.incident.what if alone else "",
+        process=first.incident.row if alone else None,
+        listed=() if alone else tuple(Listed(item.incident.row, _remark(item)) for item in ordered),
+        remarks=(("seen", _SEEN[first.phase]),),
+        hint="; ".join(map(hint_of, rules)),
+    )
+    clock = first.client.clock
+    limit = Limit(clock.monotonic(), None, first.client.test_deadline())
+    output = tail_of(first.incident.row, first.client, timeline, limit) if alone else None
+    failure = error(
+        render(
+            finding,
+            stopped="",
+            timeline=timeline,
+            sandbox=", ".join(dict.fromkeys(item.client.label for item in ordered)),
+            output=output,
+            verbosity=screen.verbosity,
+            columns=screen.columns,
+        )
+    )
+    failure.wanted = f"no {' and no '.join(rules)}"
+    failure.snapshot, failure.timeline = first.now, timeline
+    return failure
 
 
 def _when(item: Pinned) -> str:
@@ -51,22 +87,6 @@ def _when(item: Pinned) -> str:
     return "in the teardown of this test" if item.phase == "teardown" else "in this test"
 
 
-def _facts(item: Pinned, *, alone: bool) -> list[tuple[str, str]]:
-    row, rule = item.incident.row, item.incident.rule
-    handle = "" if row.handle is None else f"handle {row.handle}, "
-    return [
-        ("found" if alone else verdict_of(item.incident).lower(), item.incident.what),
-        ("process", cut(f"{handle}pid {row.pid}   {row.masked_command_line}", _WIDTH)),
-        ("lived", _lived(row)),
-        ("seen", _SEEN[item.phase]),
-        ("sandbox", item.sandbox),
-        ("try", hint_of(rule)),
-    ]
-
-
-def _lived(row: ProcessInfo) -> str:
-    since = f"since {moment(row.started_at)}"
-    if row.lifetime is not None and row.ended_at is not None:
-        lifetime = seconds(row.lifetime.total_seconds())
-        since = f"{lifetime}, {moment(row.started_at)} to {moment(row.ended_at)}"
-    return f"{since} (sandbox clock, UTC)"
+def _remark(item: Pinned) -> str:
+    verdict, what = verdict_of(item.incident), item.incident.what
+    return what if verdict.lower() in what else f"{verdict}: {what}"

@@ -9,7 +9,8 @@ from pytest_tlsandbox.client.retry import persist
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import SandboxFault, SandboxUnreachable
 from pytest_tlsandbox.evidence import Ledger
-from pytest_tlsandbox.guard.engine import Guard, Pinned, Run
+from pytest_tlsandbox.guard.engine import Guard, Run
+from pytest_tlsandbox.guard.telling import Pinned
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 from ..support import FakeClock, raw, snapshot
