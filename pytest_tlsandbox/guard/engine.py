@@ -196,7 +196,7 @@ class Guard:
             facts["findings"], self._findings = self._findings, []
         if self._gaps:
             facts["gaps"], self._gaps = [*self._gaps.values()], {}
-        if self._new and (facts or self._recorder is not None):
+        if self._new:
             facts["sandboxes"], self._new = self._new, {}
         return facts
 
@@ -285,7 +285,7 @@ class Guard:
 
     def _undecided(self, watched: Watched, now: ProcessSnapshot) -> float:
         """Give the seconds for which to look again."""
-        run, before = self._run, watched.reference
+        run, before = self._run, watched.baseline
         if run is None or before is None or not run.rules:
             return 0.0
         own = [row for row in now if watched.belongs_to_the_test(row)]
@@ -323,6 +323,11 @@ class Guard:
     ) -> None:
         """Take note of a finding, and pin it on the running test where it is its own."""
         own = run is not None and watched.belongs_to_the_test(incident.row)
+        at_start = watched.connection.baseline and watched.connection.baseline.find(
+            incident.row.identity
+        )
+        if at_start and at_start.ended and not incident.row.managed:
+            own = False  # it ended before this test, and was in doubt until now
         allowed = None
         if run is not None:
             key = _allowance(incident)

@@ -40,6 +40,8 @@ class Record:
 
     def add_report(self, report: pytest.TestReport) -> None:
         """Take in the report of one phase of a test."""
+        if hasattr(report, "context"):
+            return  # of a subtest: that of its test comes as well
         worker = getattr(report, "worker_id", None)
         if worker is not None:
             self.workers.setdefault(worker, {"id": worker, "lost": False})
@@ -49,8 +51,6 @@ class Record:
         test = self._running.get((worker, report.nodeid))
         if report.when == "setup" or test is None:
             test = self._begin(worker, report.nodeid)
-        if report.when == "call" and any(phase["name"] == "call" for phase in test["phases"]):
-            return  # of a subtest, or of the test around it
         outcome = _outcome_of(report)
         test["phases"].append(
             {

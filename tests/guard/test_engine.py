@@ -26,6 +26,7 @@ def test_a_test_is_looked_at_twice_and_the_last_look_is_the_next_baseline():
     for name in "bcd":
         assert watch.test(name) == []
     assert watch.box.looks == 9
+    assert [*watch.guard.take_facts()] == ["sandboxes"]
     assert watch.guard.take_facts() == {}
 
 
@@ -194,6 +195,16 @@ def test_an_end_that_stays_in_doubt_costs_half_a_second_and_is_found_once_it_is_
     assert watch.call(raw(1, **ended(-1))) == []
     assert sum(watch.clock.slept) == pytest.approx(0.5)
     assert watch.end("teardown", oom(1)) == ["oom 1"]
+
+
+def test_an_end_that_stays_in_doubt_costs_the_next_tests_nothing_and_is_not_theirs():
+    watch = Watch(raw(1))
+    assert watch.test("a", raw(1, **ended(-1))) == []
+    slept = len(watch.clock.slept)
+    assert watch.test("b") == []
+    assert len(watch.clock.slept) == slept
+    assert watch.test("c", oom(1)) == []
+    assert watch.told() == ["no test, None: oom of train.py (pid 1), told at the session"]
 
 
 def test_nothing_is_settled_where_nothing_is_undecided():

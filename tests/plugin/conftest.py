@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# An inner run in this process forgets what it imported; pydantic's core is not made to be imported
-# anew.
-import pytest_tlsandbox.connections  # noqa: F401
+# Connections too for another reason: an inner run in this process forgets what it imported, and
+# pydantic's core is not made to be imported anew.
+from pytest_tlsandbox.connections import Connections
+from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_tlsandbox.sandbox import Sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +30,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pyteste
         }:
             monkeypatch.delenv(name)
     # After pytester, which clears it.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider -p no:rerunfailures")
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +38,35 @@ def box() -> Iterator[LocalSandbox]:
     """Return an embedded sandbox that all inner runs can use: to them it is a real one."""
     with start_local_sandbox(identifier="my-sandbox") as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def small_box() -> Iterator[LocalSandbox]:
+    """Return one with so little memory that a process is soon killed for want of it."""
+    with start_local_sandbox(identifier="small", memory_limit=96 * 2**20) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def limited(small_box: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> LocalSandbox:
+    """Have inner runs reach ``small_box`` by its id, with the right key."""
+    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", small_box.url)
+    monkeypatch.setenv("TENSORLAKE_API_KEY", small_box.api_key.reveal())
+    monkeypatch.setenv("TLSANDBOX", "small")
+    return small_box
+
+
+@pytest.fixture
+def elsewhere(limited: LocalSandbox) -> Iterator[Sandbox]:
+    """Give the sandbox of the inner runs, to do in it what none of them does."""
+    settings = Settings(targets=(), proxy_url=None, timeout=10.0, memory=None)
+    connections = Connections(
+        settings, ask_for_key=lambda _: None, test_deadline=lambda: None, screen=Screen()
+    )
+    sandbox = connections.sandbox(limited)
+    yield sandbox
+    assert sandbox.kill_started() == []
+    connections.close()
 
 
 @pytest.fixture

@@ -119,3 +119,57 @@ def unused_url() -> str:
     """Give a URL of this machine at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+PROGRAMS = """
+        HOG = "python", ["-c", "taken = [bytearray(8 << 20) for _ in range(100)]"]
+        AGAIN = {"policy": "on_failure", "max_restarts": 5, "initial_backoff_ms": 1}
+
+        def at_first(folder, program):
+            return "sh", ["-c", f"cd {folder}; [ -e ran ] && exec sleep 60; touch ran; {program}"]
+
+        CHECK = {"type": "tcp", "initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2}
+        SICK = {"port": 1, **CHECK}
+
+        def unhealthy(seen):
+            return any(row.managed and row.managed.health_status == "unhealthy" for row in seen)
+"""
+"""What inner tests start: a program that needs more memory than there is, how it is managed."""
+
+
+def failures(result: pytest.RunResult) -> dict[str, str]:
+    """Give for each inner test that failed the line of the short summary, with no numbers of pids."""
+    found = {}
+    for line in result.outlines:
+        match = re.match(r"(?:FAILED|ERROR|OOM) \S+?::(\S+)(?: - (.*))?$", line)
+        if match is not None and not line.rstrip().endswith("%]"):
+            found[match[1]] = re.sub(r"pid \d+", "pid #", match[2] or "")
+    return found
+
+
+def outcomes(result: pytest.RunResult) -> dict[str, list[str]]:
+    """Give for each inner test the words that -v shows, one for each phase that has one."""
+    words: dict[str, list[str]] = {}
+    for line in result.outlines:
+        if match := re.match(r"\S+::(\S+) ([A-Z]+)(?: \(.*\))? +\[", line):
+            words.setdefault(match[1], []).append(match[2])
+    return words
+
+
+def summary(result: pytest.RunResult) -> list[str]:
+    """Give the lines of the guard's section, with no numbers of pids and no names of files."""
+    lines = result.outlines
+    titles = [
+        number for number, line in enumerate(lines) if re.match("=+ tlsandbox guard =+", line)
+    ]
+    if not titles:
+        return []
+    found = []
+    for line in lines[titles[0] + 1 :]:
+        if line.startswith("="):
+            break
+        if not line:
+            continue
+        line = re.sub(r"\S+\.py::", "", line)
+        found.append(re.sub(r"pid \d+", "pid #", re.sub(r"\d+ checks", "# checks", line)))
+    return found

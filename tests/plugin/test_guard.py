@@ -1,0 +1,493 @@
+"""What happens behind a test's back turns that test red: real processes, the kernel's OOM."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .inner import PROGRAMS, failures, outcomes, summary
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.sandbox import Sandbox
+
+ALL = "--tlsandbox-guard=oom,crash,restart,unhealthy,leak"
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> None:
+    """So that no line of the short summary is cut."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.mark.usefixtures("limited")
+def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
+    pytester: pytest.Pytester,
+) -> None:
+    """True positives, each followed by a test that is clean though the list still shows it."""
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+
+        def test_oom(tlsandbox):
+            job = tlsandbox.start_process(*HOG)
+            tlsandbox.wait_for_process(job, status="oom_killed")
+
+        def test_after_oom(): pass
+
+        def test_oom_behind_a_restart(tlsandbox, tmp_path):
+            program = f"exec python -c '{HOG[1][1]}'"
+            tlsandbox.start_process(*at_first(tmp_path, program), name="hog", restart=AGAIN)
+            tlsandbox.wait_until(lambda seen: seen.where(name="hog")[-1].managed.restart_count)
+
+        def test_after_oom_behind_a_restart(): pass
+
+        def test_crash(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            tlsandbox.wait_for_process(job, status="signaled")
+
+        def test_after_crash(): pass
+
+        def test_restart(tlsandbox, tmp_path):
+            tlsandbox.start_process(*at_first(tmp_path, "exit 1"), name="web", restart=AGAIN)
+            tlsandbox.wait_until(lambda seen: seen.where(name="web")[-1].managed.restart_count)
+
+        def test_after_restart(): pass
+
+        def test_unhealthy(tlsandbox):
+            job = tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK)
+            tlsandbox.wait_until(unhealthy)
+
+        def test_after_unhealthy(): pass
+
+        def test_leak(tlsandbox_session):
+            tlsandbox_session.start_process("sleep", ["60"])
+
+        def test_after_leak(): pass
+        """
+    )
+    result = pytester.runpytest_inprocess(ALL, "-v")
+    assert failures(result) == {
+        "test_oom": "OOM-killed in this test: python -c (pid #)",
+        "test_oom_behind_a_restart": "OOM-killed in this test: hog (pid #) and 1 more",
+        "test_crash": "Crashed in this test: sh -c (pid #)",
+        "test_restart": "Restarted in this test: web (pid #)",
+        "test_unhealthy": "Unhealthy in this test: sick (pid #)",
+        "test_leak": "Left running after this test: sleep (pid #)",
+    }
+    assert outcomes(result)["test_oom"] == ["OOM"]
+    assert outcomes(result)["test_crash"] == ["FAILED"]
+    assert outcomes(result)["test_leak"] == ["PASSED", "ERROR"]
+    clean = [words for name, words in outcomes(result).items() if name.startswith("test_after")]
+    assert clean == [["PASSED"]] * 6
+    assert summary(result) == [
+        "OOM-killed    test_oom (call): python -c (pid #): the sandbox says so",
+        "OOM-killed    test_oom_behind_a_restart (call): hog (pid #): restarted after an OOM kill "
+        "and is running again",
+        "Restarted     test_oom_behind_a_restart (call): hog (pid #): restarted 1 time and is "
+        "running again",
+        "Crashed       test_crash (call): sh -c (pid #): crashed with 11 (SIGSEGV)",
+        "Restarted     test_restart (call): web (pid #): restarted 1 time and is running again",
+        "Unhealthy     test_unhealthy (call): sick (pid #): unhealthy, # checks failed in a row",
+        "Left running  test_leak (teardown): sleep (pid #): it began in the test, and runs after "
+        "its teardown",
+    ]
+    assert result.ret == 1
+
+
+def test_what_was_there_before_the_session_is_no_finding(
+    pytester: pytest.Pytester, elsewhere: Sandbox
+) -> None:
+    programs: dict[str, object] = {}
+    exec(re.sub("^        ", "", PROGRAMS, flags=re.MULTILINE), programs)
+    killed = elsewhere.start_process(*programs["HOG"])  # type: ignore[misc]
+    elsewhere.wait_for_process(killed, status="oom_killed")
+    crashed = elsewhere.start_process("sh", ["-c", "kill -SEGV $$"])
+    elsewhere.wait_for_process(crashed, status="signaled")
+    again = programs["AGAIN"]
+    elsewhere.start_process("sh", ["-c", "sleep 0.1; kill -ABRT $$"], name="loops", restart=again)  # type: ignore[arg-type]
+    elsewhere.wait_until(lambda seen: seen.where(name="loops")[-1].managed.restart_count)  # type: ignore[union-attr]
+    sick = programs["SICK"]
+    elsewhere.start_process("sleep", ["60"], name="ill", health_check=sick)  # type: ignore[arg-type]
+    elsewhere.wait_until(programs["unhealthy"])  # type: ignore[arg-type]
+    elsewhere.kill_process("loops")
+    pytester.makepyfile(
+        """
+        def test_with(tlsandbox): pass
+        def test_without(): pass
+        """
+    )
+    result = pytester.runpytest_inprocess(ALL)
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+
+
+@pytest.mark.usefixtures("limited")
+def test_an_ordinary_suite_is_green(pytester: pytest.Pytester) -> None:
+    """Misses of grep, kills, time-outs, jobs that fail, servers that fixtures end: no findings."""
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import socket
+        import pytest
+        import pytest_tlsandbox
+
+        @pytest.mark.parametrize("number", range(10))
+        def test_grep(tlsandbox, number):
+            job = tlsandbox.start_process("grep", ["-q", "x", "/dev/null"])
+            tlsandbox.wait_for_exit(job, exit_code=1)
+
+        @pytest.mark.parametrize("signal", [1, 2, 9, 15, 11])
+        def test_kill(tlsandbox, signal):
+            job = tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.send_signal(job, signal)
+            tlsandbox.wait_for_process(job, status="signaled")
+
+        def test_kill_from_within(tlsandbox):
+            for signal in ("TERM", "INT", "KILL", "HUP", "USR1"):
+                job = tlsandbox.start_process("sh", ["-c", f"kill -{signal} $$"])
+                tlsandbox.wait_for_process(job, status="signaled")
+
+        def test_time_out(tlsandbox):
+            job = tlsandbox.start_process("timeout", ["0.05", "sleep", "60"])
+            tlsandbox.wait_for_exit(job, exit_code=124)
+            with pytest.raises(pytest_tlsandbox.WaitTimedOut):
+                tlsandbox.wait_for_exit(tlsandbox.start_process("sleep", ["60"]), timeout=0.1)
+
+        def test_restart_on_demand(tlsandbox):
+            job = tlsandbox.start_process("sleep", ["60"], name="again")
+            tlsandbox.restart_process(job)
+
+        def test_healthy(tlsandbox):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                check = {**CHECK, "port": server.getsockname()[1], "failure_threshold": 50}
+                tlsandbox.start_process("sleep", ["60"], name="fine", health_check=check)
+                tlsandbox.wait_for_process("fine", healthy=True)
+
+        @pytest.fixture
+        def server(tlsandbox_session):
+            server = tlsandbox_session.start_process("sleep", ["60"])
+            yield server
+            tlsandbox_session.kill_process(server)
+
+        def test_server(server): pass
+
+        @pytest.fixture(scope="session")
+        def for_all(tlsandbox_session):
+            return tlsandbox_session.start_process("sleep", ["60"])
+
+        def test_for_all(for_all): pass
+        def test_for_all_in_the_call(request): request.getfixturevalue("late")
+        def test_the_last(): pass
+
+        @pytest.fixture(scope="session")
+        def late(tlsandbox_session):
+            return tlsandbox_session.start_process("sleep", ["60"])
+        """
+    )
+    result = pytester.runpytest_inprocess(ALL)
+    result.assert_outcomes(passed=23)
+    assert summary(result) == []
+    assert result.ret == 0
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+
+        def kill(sandbox):
+            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
+
+        @pytest.fixture(scope="session")
+        def of_the_session(tlsandbox_session):
+            kill(tlsandbox_session)
+
+        def test_first(): pass
+        def test_sets_up(of_the_session): pass
+        def test_uses(of_the_session): pass
+
+        @pytest.fixture
+        def in_teardown(tlsandbox_session):
+            yield
+            kill(tlsandbox_session)
+
+        def test_a(in_teardown): pass
+        def test_b(): pass
+
+        @pytest.fixture
+        def broken(tlsandbox_session):
+            kill(tlsandbox_session)
+            raise ZeroDivisionError
+
+        def test_broken(broken): pass
+
+        def test_fails_itself(tlsandbox):
+            kill(tlsandbox)
+            raise ZeroDivisionError
+
+        def test_skips(tlsandbox):
+            kill(tlsandbox)
+            pytest.skip("no need")
+
+        def test_fails_by_name(tlsandbox):
+            kill(tlsandbox)
+            pytest.fail("by name")
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+    killed = "OOM-killed in this test: python -c (pid #)"
+    assert failures(result) == {
+        "test_sets_up": killed,
+        "test_a": "OOM-killed in the teardown of this test: python -c (pid #)",
+        "test_broken": "ZeroDivisionError",
+        "test_fails_itself": "ZeroDivisionError",
+        "test_skips": killed,
+        "test_fails_by_name": "Failed: by name",
+    }
+    assert outcomes(result)["test_a"] == ["PASSED", "OOM"]
+    assert outcomes(result)["test_broken"] == ["OOM"]
+    # Beside a failure of the test's own, in a section.
+    result.stdout.fnmatch_lines(["*--- tlsandbox guard ---*"])
+    assert result.stdout.str().count("\nOOM-killed in this test: python -c (pid") == 5
+
+
+@pytest.mark.usefixtures("limited")
+def test_the_whole_message_is_told_once_with_no_code(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        def test_it(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "echo so it is >&2; kill -SEGV $$", "job.py"])
+            tlsandbox.wait_for_process(job, status="signaled")
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=crash", "--junitxml=junit.xml")
+    shown = result.stdout.str().partition("____\n")[2].partition("\n---")[0]
+    assert re.fullmatch(
+        r"""Crashed in this test: sh -c \(pid \d+\)
+
+  crashed with 11 \(SIGSEGV\)
+  process  sh -c echo so it is >&2; kill -SEGV \$\$ job\.py
+  lived    .+ \(sandbox clock, UTC\)
+  looks    2, .+ each
+  seen     by the guard, after the call
+  stderr   1 line
+           \| so it is
+  sandbox  small
+  try      python -X faulthandler, or the program's own way to say where it crashed; """
+        r"""tlsandbox_allow\("crash", reason=\.\.\.\), if it is meant""",
+        shown,
+    )
+    [failure] = ET.parse(pytester.path / "junit.xml").iter("failure")
+    assert re.fullmatch(r"Crashed in this test: sh -c \(pid \d+\)", failure.attrib["message"])
+
+
+@pytest.mark.usefixtures("limited")
+def test_junit_has_findings_as_texts_and_only_where_there_are_any(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+
+        def test_clean(): pass
+
+        @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
+        def test_two(tlsandbox, tlsandbox_session):
+            tlsandbox_session.start_process("sleep", ["60"])
+            tlsandbox.wait_for_process(tlsandbox.start_process(*HOG), status="oom_killed")
+
+        def test_last(): pass
+        """
+    )
+    pytester.runpytest_inprocess(ALL, "--junitxml=junit.xml")
+    cases = {
+        case.attrib["name"]: {
+            entry.attrib["name"]: re.sub(r"pid \d+", "pid #", entry.attrib["value"])
+            for entry in case.iter("property")
+        }
+        for case in ET.parse(pytester.path / "junit.xml").iter("testcase")
+    }
+    assert cases == {
+        "test_clean": {},
+        "test_two": {
+            "tlsandbox_oom": "OOM-killed: python -c (pid #): the sandbox says so (allowed: it is "
+            "meant)",
+            "tlsandbox_leak": "Left running: sleep (pid #): it began in the test, and runs after "
+            "its teardown",
+        },
+        "test_last": {},
+    }
+
+
+@pytest.mark.usefixtures("limited")
+def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+        import pytest_tlsandbox
+
+        def kill(sandbox):
+            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
+
+        pytestmark = pytest.mark.tlsandbox_allow("oom", reason="all of this file")
+
+        def test_marked(tlsandbox):
+            kill(tlsandbox)
+
+        @pytest.mark.tlsandbox_guard("crash", "leak")
+        def test_block(tlsandbox, tlsandbox_session, tlsandbox_allow):
+            with tlsandbox_allow("crash", reason="in the block"):
+                job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+                tlsandbox.wait_for_process(job, status="signaled")
+            job = tlsandbox.start_process("sh", ["-c", "kill -ABRT $$", "not meant"])
+            tlsandbox.wait_for_process(job, status="signaled")
+
+        @pytest.mark.tlsandbox_guard()
+        def test_off(tlsandbox):
+            kill(tlsandbox)
+
+        def test_mistakes(tlsandbox_allow):
+            with pytest.raises(pytest_tlsandbox.InvalidArgument) as error:
+                tlsandbox_allow("oom").__enter__()
+            assert str(error.value) == (
+                'tlsandbox_allow needs a reason, as in tlsandbox_allow("oom", reason="...")'
+            )
+            with pytest.raises(pytest_tlsandbox.InvalidArgument, match="did you mean 'leak'"):
+                tlsandbox_allow("leek", reason="no").__enter__()
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+    assert failures(result) == {"test_block": "Crashed in this test: sh -c (pid #)"}
+    assert summary(result) == [
+        "allowed  test_marked (call): python -c (pid #): OOM-killed, allowed: all of this file",
+        "allowed  test_block (call): sh -c (pid #): Crashed, allowed: in the block",
+        "Crashed  test_block (call): sh -c (pid #): crashed with 6 (SIGABRT)",
+    ]
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+
+        def kill(sandbox):
+            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
+
+        def test_before(tlsandbox):
+            kill(tlsandbox)
+
+        @pytest.mark.tlsandbox_guard("oom")
+        def test_guarded(tlsandbox_session):
+            kill(tlsandbox_session)
+
+        def test_after(tlsandbox, tlsandbox_allow):
+            with tlsandbox_allow("oom", reason="there is no guard to allow it"):
+                kill(tlsandbox)
+        """
+    )
+    result = pytester.runpytest_inprocess("-v")
+    assert failures(result) == {"test_guarded": "OOM-killed in this test: python -c (pid #)"}
+
+
+@pytest.mark.usefixtures("limited")
+def test_report_only_tells_and_fails_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ntlsandbox_guard = oom, leak\ntlsandbox_guard_report_only = true\n")
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        def test_it(tlsandbox, tlsandbox_session):
+            tlsandbox_session.start_process("sleep", ["60"])
+            tlsandbox.wait_for_process(tlsandbox.start_process(*HOG), status="oom_killed")
+
+        def test_last(): pass
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["tlsandbox guard: oom, leak, report only"])
+    assert summary(result) == [
+        "OOM-killed    test_it (call): python -c (pid #): the sandbox says so",
+        "Left running  test_it (teardown): sleep (pid #): it began in the test, and runs after its "
+        "teardown",
+    ]
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_guard_with_nothing_to_say_says_so_only_when_asked(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass\ndef test_too(): pass")
+    assert summary(pytester.runpytest_inprocess("--tlsandbox-guard=oom")) == []
+    assert summary(pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")) == [
+        "nothing found: oom; 2 tests, 6 looks at small"
+    ]
+
+
+@pytest.mark.usefixtures("limited")
+def test_the_guard_and_the_fixture_share_one_baseline(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        def test_one(tlsandbox):
+            assert tlsandbox.baseline is not None
+
+        def test_two(tlsandbox): pass
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+    # One before all, two a test, one in the end: the fixture takes none of its own.
+    assert summary(result) == ["nothing found: oom; 2 tests, 6 looks at small"]
+
+
+@pytest.mark.usefixtures("limited")
+def test_the_guard_watches_a_sandbox_that_the_suite_names_itself(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --tlsandbox: by tlsandbox_target, by tlsandbox_connect, by the embedded one."""
+    monkeypatch.delenv("TLSANDBOX")
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def tlsandbox_target():
+            return "small"
+        """
+    )
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+
+        def kill(sandbox):
+            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
+
+        def test_target(tlsandbox): kill(tlsandbox)
+        def test_connect(tlsandbox_connect): kill(tlsandbox_connect("small"))
+        def test_connect_local(tlsandbox_connect, tlsandbox_local):
+            sandbox = tlsandbox_connect(tlsandbox_local)
+            job = sandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            sandbox.wait_for_process(job, status="signaled")
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom,crash", "-v")
+    assert failures(result) == {
+        "test_target": "OOM-killed in this test: python -c (pid #)",
+        "test_connect": "OOM-killed in this test: python -c (pid #)",
+        "test_connect_local": "Crashed in this test: sh -c (pid #)",
+    }

@@ -1,0 +1,460 @@
+"""The guard in every kind of run: workers, re-runs, expected failures, and runs that are cut short."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..report.reading import read
+from .inner import ending, failures, outcomes, start_pytest, summary
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.sandbox import Sandbox
+
+CRASH = "--tlsandbox-guard=crash"
+REPORT = "--tlsandbox-report=out.json"
+CRASHES = """
+        import os
+        import pytest
+
+        def crash(sandbox, mark="here"):
+            job = sandbox.start_process("sh", ["-c", "kill -SEGV $$", mark])
+            sandbox.wait_for_process(job, status="signaled")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
+    """Give for each finding of the report: test, attempt, phase, where it is told."""
+    return [
+        (found["test"] and found["test"].partition("::")[2], found["attempt"], found["phase"])
+        for found in read(pytester.path / "out.json")["findings"]
+    ]
+
+
+def test_xdist_with_a_dead_worker_tells_each_finding_once_and_at_its_test(
+    pytester: pytest.Pytester, elsewhere: Sandbox
+) -> None:
+    """Of a shared sandbox: what no worker started is told once, at the end."""
+    go = pytester.path / "go"
+    waits = f"until [ -e {go} ]; do sleep 0.02; done; kill -SEGV $$"
+    other = elsewhere.start_process("sh", ["-c", waits, "other"])
+    pytester.makepyfile(
+        test_it=CRASHES
+        + f"""
+        @pytest.mark.parametrize("number", range(40))
+        def test_it(tlsandbox, number):
+            if number == 5:
+                open({str(go)!r}, "w").close()
+            if number % 10 == 3:
+                crash(tlsandbox)
+            if number == 22:
+                os.kill(os.getpid(), 9)
+        """,
+    )
+    result = pytester.runpytest_subprocess("-n4", "--dist=load", CRASH, REPORT)
+    crashed = [f"test_it[{number}]" for number in (3, 13, 23, 33)]
+    told = failures(result)
+    assert "crashed while running" in told.pop("test_it[22]")
+    assert told == dict.fromkeys(crashed, "Crashed in this test: sh -c (pid #)")
+    lines = summary(result)
+    assert sorted(lines) == sorted(
+        [f"Crashed  {name} (call): sh -c (pid #): crashed with 11 (SIGSEGV)" for name in crashed]
+        + [
+            "Crashed  small, in no test: sh -c (pid #): crashed with 11 (SIGSEGV)",
+            f"tlsandbox report: {pytester.path / 'out.json'}",
+            "tlsandbox guard: this session fails for 1 finding of no test",
+        ]
+    )
+    assert result.ret == 1
+    report = read(pytester.path / "out.json")
+    assert sorted(findings(pytester), key=str) == sorted(
+        [(None, None, None), *((name, 1, "call") for name in crashed)], key=str
+    )
+    assert report["exit_status"] == 1
+    assert not report["complete"]
+    assert [worker["lost"] for worker in report["workers"]].count(True) == 1
+    ends = {test["id"].partition("::")[2]: test["outcome"] for test in report["tests"]}
+    assert len(ends) == 40
+    assert ends.pop("test_it[22]") == "crashed"
+    assert {name for name, end in ends.items() if end != "passed"} == set(crashed)
+    [sandbox] = report["sandboxes"]
+    assert sandbox == {"name": "small", "label": "small", "shared": True}
+    rows = {process["pid"]: process for process in report["processes"]}
+    assert rows[other.pid]["before_the_session"]
+    assert [change["state"] for change in rows[other.pid]["changes"]] == ["running", "signaled"]
+    # Workers print nothing, and each thing is told by one process only.
+    assert result.stdout.str().count("tlsandbox guard ===") == 1
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "xdist"])
+def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    pytester.makeconftest(
+        CRASHES
+        + """
+        held = []
+
+        @pytest.fixture(autouse=True)
+        def keep(tlsandbox_session):
+            held.append(tlsandbox_session)
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_logfinish():
+            if held:
+                crash(held.pop())
+        """
+    )
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_subprocess(CRASH, *options)
+    result.assert_outcomes(passed=1)
+    assert result.ret == 1
+    assert summary(result) == [
+        "Crashed  small, in no test: sh -c (pid #): crashed with 11 (SIGSEGV)",
+        "tlsandbox guard: this session fails for 1 finding of no test",
+    ]
+
+
+def test_each_worker_has_an_embedded_sandbox_of_its_own(pytester: pytest.Pytester) -> None:
+    """It is not shared: what happens in it is the test's that runs, whoever started it."""
+    pytester.makepyfile(
+        CRASHES
+        + """
+        @pytest.mark.parametrize("number", range(4))
+        def test_it(tlsandbox_session, number):
+            crash(tlsandbox_session)
+        """
+    )
+    result = pytester.runpytest_subprocess("-n2", "--dist=each", "--tlsandbox=local", CRASH, REPORT)
+    assert result.ret == 1
+    result.assert_outcomes(failed=8)
+    report = read(pytester.path / "out.json")
+    names = {sandbox["name"] for sandbox in report["sandboxes"]}
+    assert names == {"local@gw0", "local@gw1"}
+    assert len(report["findings"]) == 8
+    assert {found["worker"] for found in report["findings"]} == {"gw0", "gw1"}
+    assert report["complete"]
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_marker_alone_is_heard_by_the_controller(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        @pytest.mark.tlsandbox_guard("crash")
+        def test_it(tlsandbox):
+            crash(tlsandbox)
+        """
+    )
+    result = pytester.runpytest_subprocess("-n1")
+    assert failures(result) == {"test_it": "Crashed in this test: sh -c (pid #)"}
+    assert summary(result) == ["Crashed  test_it (call): sh -c (pid #): crashed with 11 (SIGSEGV)"]
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_a_finding_is_not_tried_again_whoever_raised_the_exception(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        tries = []
+
+        def test_finding(tlsandbox):
+            crash(tlsandbox)
+
+        def test_beside_a_failure(tlsandbox):
+            crash(tlsandbox)
+            assert False
+
+        def test_the_assertion(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            tlsandbox.wait_for_exit(job)
+
+        def test_in_teardown(tlsandbox, request):
+            request.addfinalizer(lambda: crash(tlsandbox))
+
+        def test_flaky():
+            tries.append(1)
+            assert len(tries) == 2
+
+        def test_later_attempt(tlsandbox):
+            tries.append(1)
+            if len(tries) == 4:
+                crash(tlsandbox)
+            assert False
+        """
+    )
+    again = ("-p", "rerunfailures", "--reruns=3")
+    result = pytester.runpytest_subprocess(*again, CRASH, REPORT, "-v", *options)
+    assert result.ret == 1
+    report = read(pytester.path / "out.json")
+    tries: dict[str, list[str]] = {}
+    for test in report["tests"]:
+        tries.setdefault(test["id"].partition("::")[2], []).append(test["outcome"])
+    assert tries == {
+        "test_finding": ["failed"],
+        "test_beside_a_failure": ["failed"],
+        "test_the_assertion": ["failed"],
+        "test_in_teardown": ["error"],
+        "test_flaky": ["rerun", "passed"],
+        "test_later_attempt": ["rerun", "failed"],
+    }
+    assert sorted(findings(pytester)) == [
+        ("test_beside_a_failure", 1, "call"),
+        ("test_finding", 1, "call"),
+        ("test_in_teardown", 1, "teardown"),
+        ("test_later_attempt", 2, "call"),
+        ("test_the_assertion", 1, "call"),
+    ]
+    assert [test["attempt"] for test in report["tests"]][-2:] == [1, 2]
+
+
+@pytest.mark.usefixtures("limited")
+def test_no_expectation_of_a_failure_excuses_a_finding(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        import pytest_tlsandbox
+
+        lax = pytest.mark.xfail(reason="lax", strict=False)
+        strict = pytest.mark.xfail(reason="strict", strict=True)
+
+        @lax
+        def test_lax_passes(tlsandbox): crash(tlsandbox)
+
+        @lax
+        def test_lax_fails(tlsandbox):
+            crash(tlsandbox)
+            assert False
+
+        @strict
+        def test_strict_passes(tlsandbox): crash(tlsandbox)
+
+        @strict
+        def test_strict_fails(tlsandbox):
+            crash(tlsandbox)
+            assert False
+
+        @pytest.mark.xfail(raises=pytest_tlsandbox.GuardFailure, strict=True)
+        def test_by_name(tlsandbox): crash(tlsandbox)
+
+        def test_in_words(tlsandbox):
+            crash(tlsandbox)
+            pytest.xfail("in words")
+
+        @strict
+        def test_in_teardown(tlsandbox, request):
+            request.addfinalizer(lambda: crash(tlsandbox))
+            assert False
+
+        @lax
+        def test_clean_lax(tlsandbox): assert False
+
+        @strict
+        def test_clean_strict(tlsandbox): assert False
+
+        @lax
+        def test_clean_xpass(tlsandbox): pass
+        """
+    )
+    result = pytester.runpytest_inprocess(CRASH, "-v")
+    told = "Crashed in this test: sh -c (pid #)"
+    assert failures(result) == {
+        "test_lax_passes": told,
+        "test_lax_fails": told,
+        "test_strict_passes": told,
+        "test_strict_fails": told,
+        "test_by_name": told,
+        "test_in_words": told,
+        "test_in_teardown": "Crashed in the teardown of this test: sh -c (pid #)",
+    }
+    assert outcomes(result)["test_in_teardown"] == ["XFAIL", "ERROR"]
+    assert outcomes(result)["test_clean_lax"] == ["XFAIL"]
+    assert outcomes(result)["test_clean_strict"] == ["XFAIL"]
+    assert outcomes(result)["test_clean_xpass"] == ["XPASS"]
+    # Its own failure is not lost.
+    assert result.stdout.str().count("- failure of the test itself, excused -") == 2
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="subtests came with pytest 9")
+def test_subtests_are_one_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        def test_it(tlsandbox, subtests):
+            for number in range(3):
+                with subtests.test(number=number):
+                    if number == 1:
+                        crash(tlsandbox)
+
+        def test_one_fails(tlsandbox, subtests):
+            with subtests.test("fails"):
+                assert False
+            crash(tlsandbox)
+
+        def test_clean(tlsandbox, subtests):
+            with subtests.test("passes"):
+                pass
+        """
+    )
+    result = pytester.runpytest_inprocess(CRASH, REPORT, "--junitxml=junit.xml")
+    assert result.ret == 1
+    assert summary(result)[:2] == [
+        "Crashed  test_it (call): sh -c (pid #): crashed with 11 (SIGSEGV)",
+        "Crashed  test_one_fails (call): sh -c (pid #): crashed with 11 (SIGSEGV)",
+    ]
+    ends = [test["outcome"] for test in read(pytester.path / "out.json")["tests"]]
+    assert ends == ["failed", "failed", "passed"]
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
+def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(
+    pytester: pytest.Pytester, option: str
+) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        def test_first(tlsandbox): crash(tlsandbox)
+        def test_second(): pass
+        """
+    )
+    result = pytester.runpytest_inprocess(option, CRASH, REPORT)
+    result.assert_outcomes(failed=1)
+    assert result.ret == 1
+    assert findings(pytester) == [("test_first", 1, "call")]
+    assert len(read(pytester.path / "out.json")["tests"]) == 1
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("options", [[], ["-n1"]], ids=["alone", "xdist"])
+def test_a_run_that_is_interrupted_tells_what_it_has_seen(
+    pytester: pytest.Pytester, options: list[str]
+) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        import time
+
+        def test_first(tlsandbox): crash(tlsandbox)
+
+        def test_interrupted(tlsandbox):
+            crash(tlsandbox)
+            open("begun", "w").close()
+            time.sleep(60)
+        """
+    )
+    inner = start_pytest(pytester, CRASH, REPORT, *options)
+    with ending(inner):
+        while not (pytester.path / "begun").exists():
+            assert inner.poll() is None, inner.communicate()
+            time.sleep(0.02)
+        os.killpg(inner.pid, signal.SIGINT)
+        inner.communicate()
+    assert inner.returncode == 2
+    report = read(pytester.path / "out.json")
+    assert report["exit_status"] == 2
+    assert not report["complete"]
+    assert findings(pytester)[0] == ("test_first", 1, "call")
+    if not options:
+        assert findings(pytester)[1:] == [("test_interrupted", 1, "call")]
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_the_exit_status_is_pytests_where_nothing_is_found(
+    pytester: pytest.Pytester, options: tuple[str, ...]
+) -> None:
+    result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
+    assert result.ret == 5
+    assert read(pytester.path / "out.json")["exit_status"] == 5
+    pytester.makepyfile(test_broken="syntax error", test_good="def test_good(): pass")
+    result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
+    report = read(pytester.path / "out.json")
+    assert result.ret == report["exit_status"] == (1 if options else 2)
+    assert report["collection_errors"] == ["test_broken.py"]
+    assert summary(result)[:-1] == []
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_python_test_case_is_watched_as_well(pytester: pytest.Pytester) -> None:
+    """What its class sets up is no leak, what its method starts is one."""
+    pytester.makepyfile(
+        CRASHES
+        + """
+        import unittest
+
+        @pytest.fixture(scope="class")
+        def for_class(request, tlsandbox_session):
+            request.cls.sandbox = tlsandbox_session
+
+        @pytest.mark.usefixtures("for_class")
+        class TestIt(unittest.TestCase):
+            def test_a(self):
+                crash(self.sandbox)
+
+            def test_b(self):
+                self.sandbox.start_process("sleep", ["60"])
+
+            def test_c(self):
+                with self.subTest(number=1):
+                    pass
+
+        class TestClass:
+            @classmethod
+            def setup_class(cls):
+                from test_a_python_test_case_is_watched_as_well import TestIt
+                cls.job = TestIt.sandbox.start_process("sleep", ["60"])
+
+            def test_d(self): pass
+            def test_e(self): pass
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=crash,leak", "-v")
+    assert failures(result) == {
+        "TestIt::test_a": "Crashed in this test: sh -c (pid #)",
+        "TestIt::test_b": "Left running after this test: sleep (pid #)",
+    }
+
+
+def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(
+    pytester: pytest.Pytester, limited: LocalSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from .inner import unused_url
+
+    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
+    pytester.makeconftest(
+        "from pytest_tlsandbox.guard import watching\nwatching.FIRST_PATIENCE = 0.3\n"
+    )
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(300))
+        def test_it(number): pass
+        """
+    )
+    start = time.monotonic()
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
+    assert time.monotonic() - start < 10
+    result.assert_outcomes(passed=300)
+    assert result.ret == 1
+    assert summary(result) == [
+        "Not watched  small, from test_it[0] to the end, 300 tests: small cannot be reached: the "
+        "connection was refused",
+        "tlsandbox guard: this session fails for 1 time in which a sandbox was not watched",
+    ]
