@@ -218,7 +218,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
         if word not in RULES:
             import difflib
 
-            near = difflib.get_close_matches(word, RULES, 1)
+            near = difflib.get_close_matches(word.lower(), RULES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidSetting(
                 f"{source}: {word!r} is no rule of the guard; there are {', '.join(RULES)}{hint}"
@@ -244,11 +244,22 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
         reason = "it is a folder; name a file"
     elif not folder.is_dir():
         reason = f"{folder} is no folder"
-    elif not os.access(folder, os.W_OK | os.X_OK):
+    elif not _is_writable(folder):
         reason = f"nothing can be written in {folder}"
     else:
         return path
     raise InvalidSetting(f"{source}: {text!r} cannot be written: {reason}")
+
+
+def _is_writable(folder: Path) -> bool:
+    """Try it: root may write by the mode bits where nothing can be written."""
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\{worker\})*|\{worker\}[A-Za-z0-9_-]*")

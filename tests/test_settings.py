@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pytest_tlsandbox.settings import (
     check_target,
     check_url,
     fill_worker,
+    parse_rules,
     parse_size,
     parse_time,
     resolve,
@@ -35,6 +37,8 @@ class Config:
         self._options = options or {}
         self._ini = ini or {}
         self.inipath = inipath
+        self.rootpath = Path("/")
+        self.invocation_params = SimpleNamespace(dir=Path("/tmp"))
 
     def getoption(self, name: str) -> Any:
         return self._options.get(name)
@@ -119,6 +123,36 @@ def test_the_proxy_url_comes_from_the_first_place_that_has_one(
     )
 
     assert settings.proxy_url == url
+
+
+def test_rules_of_the_guard_come_from_option_or_ini_in_the_order_of_the_table() -> None:
+    ini = {"tlsandbox_guard": "leak oom", "tlsandbox_guard_report_only": True}
+
+    assert resolved().guard == ()
+    assert resolved(ini=ini).guard == ("oom", "leak")
+    assert resolved(ini=ini).guard_report_only
+    settings = resolved({"tlsandbox_guard": "crash, oom,crash"}, ini)
+    assert settings.guard == ("oom", "crash")
+    assert not resolved({"tlsandbox_guard": "oom"}).guard_report_only
+    assert resolved({"tlsandbox_guard_report_only": True}).guard_report_only
+
+
+def test_a_report_is_named_from_where_it_was_said() -> None:
+    """On the command line from where pytest was started, in the ini file from the root folder."""
+    assert resolved().report is None
+    assert resolved({"tlsandbox_report": "new/out.json"}).report == Path("/tmp/new/out.json")
+    assert resolved(ini={"tlsandbox_report": "tmp/out.json"}).report == Path("/tmp/out.json")
+    assert resolved({"tlsandbox_report": "/tmp/a.json"}).report == Path("/tmp/a.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("ooms", "; did you mean 'oom'?"), ("everything", ""), ("OOM", "; did you mean 'oom'?")],
+)
+def test_what_is_no_rule_is_told_with_the_rules_there_are(text: str, end: str) -> None:
+    assert message(parse_rules, [text], "here") == (
+        f"here: {text!r} is no rule of the guard; there are oom, crash, restart, unhealthy, leak{end}"
+    )
 
 
 def test_time_and_memory_come_from_option_or_ini() -> None:

@@ -158,6 +158,7 @@ class Guard:
                 for incident in self._left(watched, snapshot):
                     self._tell(watched, incident, self._run, pinned, snapshot)
             watched.baseline = snapshot
+        self._phase("teardown")
         return pinned
 
     def end_test(self) -> None:

@@ -14,6 +14,7 @@ NOT_A_URL = (
 )
 NOT_A_TIME = "is not a time above zero; give seconds (30) or a unit (500ms, 30s, 2m, 1h)"
 NOT_A_SIZE = "is not a memory size of 1M or more; give bytes or a unit (256M, 1.5G)"
+NO_RULE = "is no rule of the guard; there are oom, crash, restart, unhealthy, leak"
 
 
 @pytest.mark.parametrize(
@@ -29,13 +30,35 @@ NOT_A_SIZE = "is not a memory size of 1M or more; give bytes or a unit (256M, 1.
         ("--tlsandbox-timeout=0", f"--tlsandbox-timeout: '0' {NOT_A_TIME}"),
         ("--tlsandbox-memory=lots", f"--tlsandbox-memory: 'lots' {NOT_A_SIZE}"),
         ("--tlsandbox-memory=12", f"--tlsandbox-memory: '12' {NOT_A_SIZE}"),
+        (
+            "--tlsandbox-guard=oom,crush",
+            f"--tlsandbox-guard: 'crush' {NO_RULE}; did you mean 'crash'?",
+        ),
+        ("--tlsandbox-guard=all", f"--tlsandbox-guard: 'all' {NO_RULE}"),
+        (
+            "--tlsandbox-guard=",
+            "--tlsandbox-guard: give one or several of oom, crash, restart, unhealthy, leak",
+        ),
+        (
+            "--tlsandbox-report=tox.ini/out.json",
+            "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is no folder",
+        ),
+        (
+            "--tlsandbox-report=.",
+            "--tlsandbox-report: '.' cannot be written: it is a folder; name a file",
+        ),
+        (
+            "--tlsandbox-report=/proc/out.json",
+            "--tlsandbox-report: '/proc/out.json' cannot be written: nothing can be written in /proc",
+        ),
     ],
 )
 def test_a_bad_option_ends_the_run_before_the_first_test(
     pytester: pytest.Pytester, option: str, sentence: str
 ) -> None:
+    pytester.makeini("[pytest]")
     result = pytester.runpytest_inprocess(option)
-    assert told_on_stderr(result) == sentence
+    assert told_on_stderr(result) == sentence.replace("{path}", str(pytester.path))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
@@ -46,6 +69,16 @@ def test_a_bad_option_ends_the_run_before_the_first_test(
         ("tlsandbox_timeout", "never", f"tlsandbox_timeout in tox.ini: 'never' {NOT_A_TIME}"),
         ("tlsandbox_memory", "1 K", f"tlsandbox_memory in tox.ini: '1 K' {NOT_A_SIZE}"),
         ("tlsandbox_proxy_url", "host", f"tlsandbox_proxy_url in tox.ini: {NOT_A_URL}"),
+        (
+            "tlsandbox_guard",
+            "leeks",
+            f"tlsandbox_guard in tox.ini: 'leeks' {NO_RULE}; did you mean 'leak'?",
+        ),
+        (
+            "tlsandbox_report",
+            "out/",
+            "tlsandbox_report in tox.ini: 'out/' cannot be written: it is a folder; name a file",
+        ),
     ],
 )
 def test_a_bad_ini_key_is_told_with_its_file(
@@ -225,4 +258,73 @@ def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(
             f"E *pytest_tlsandbox.LocalSandboxError: The embedded sandbox needs "
             f'{", ".join(missing)}: pip install "pytest-tlsandbox[[]local]"',
         ]
+    )
+
+
+NO_SANDBOX = (
+    "no sandbox to guard: give --tlsandbox local for the embedded one, --tlsandbox ID for a real "
+    "one, or set TLSANDBOX"
+)
+MARKERS = {
+    "tlsandbox_guard('omm')": f"tlsandbox_guard: 'omm' {NO_RULE}; did you mean 'oom'?",
+    "tlsandbox_guard(rules='oom')": "tlsandbox_guard takes rules only, as in tlsandbox_guard('oom')",
+    "tlsandbox_allow('oom')": 'tlsandbox_allow needs a reason, as in tlsandbox_allow("oom", '
+    'reason="...")',
+    "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow needs a reason, as in "
+    'tlsandbox_allow("leak", reason="...")',
+    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: give one or several of oom, crash, "
+    "restart, unhealthy, leak",
+    "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow takes rules and a reason, and no "
+    "'raison'",
+    "tlsandbox_guard('oom')": None,
+}
+"""Markers that mean nothing, with what is said of each; the last one only lacks a sandbox."""
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(
+    pytester: pytest.Pytester, marker: str
+) -> None:
+    pytester.makepyfile(
+        test_a="def test_before(): open('ran', 'w')",
+        test_b=f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass",
+    )
+    result = pytester.runpytest_inprocess()
+    sentence = MARKERS[marker]
+    expected = NO_SANDBOX if sentence is None else f"test_b.py::test_it: {sentence}"
+    assert told_on_stderr(result) == expected
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert not (pytester.path / "ran").exists()
+
+
+def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile("def test_it(): open('ran', 'w')")
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
+    assert told_on_stderr(result) == NO_SANDBOX
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    # Under xdist it is a worker that sees it, and the session ends in the same words.
+    result = pytester.runpytest_subprocess("-n1", "--tlsandbox-guard=oom")
+    assert [line.strip("! ") for line in result.outlines if line.startswith("!")] == [
+        f"xdist.dsession.Interrupted: {NO_SANDBOX}"
+    ]
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert not (pytester.path / "ran").exists()
+
+
+def test_markers_that_are_right_need_no_guard(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.tlsandbox_allow("oom", "leak", reason="it is meant")
+        @pytest.mark.tlsandbox_guard()
+        def test_it(): pass
+        """
+    )
+    pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=1)
+    result = pytester.runpytest_inprocess("--markers")
+    result.stdout.fnmatch_lines(
+        ["@pytest.mark.tlsandbox_guard(*rules): judge *", "@pytest.mark.tlsandbox_allow(*rules, *"]
     )

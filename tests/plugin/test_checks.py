@@ -1,0 +1,145 @@
+"""``pytest --pyargs pytest_tlsandbox.checks``: is a deployment well? No test code is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..guard.boxes import oom
+from ..support import ended, managed, raw
+from .inner import failures, outcomes, unused_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Found by its package, and not by this checkout, whose conftest is not a user's.
+CHECKS = ("--pyargs", "pytest_tlsandbox.checks", "--noconftest", "-v")
+
+
+@contextlib.contextmanager
+def sandboxes(rows: dict[str, list[dict[str, Any]]], delay: float = 0.0) -> Iterator[str]:
+    """Serve the lists of many sandboxes on one host, told apart by the header; gives the URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            time.sleep(delay)
+            name = self.headers["Host"].partition(".")[0]
+            body = json.dumps({"processes": rows.get(name, [])}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 256
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+
+
+ROWS = {
+    "well": [raw(1), raw(2, **ended(1)), raw(3, managed=managed(restart_count=2))],
+    "killed": [raw(1), oom(2)],
+    "crashed": [raw(1, status="signaled", signal=6, ended_at=1_710_000_009_000)],
+    "loops": [raw(1, **ended(1), managed=managed(status="backing_off", restart_count=4))],
+    "ill": [raw(1, managed=managed(health_status="unhealthy", consecutive_health_failures=3))],
+    "odd": [raw(1), {"pid": "text"}],
+}
+
+
+def test_each_check_fails_for_what_it_is_named_after_and_each_sandbox_has_its_row(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sandboxes(ROWS) as url:
+        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+        result = pytester.runpytest_subprocess(*CHECKS, *(f"--tlsandbox={name}" for name in ROWS))
+    assert failures(result) == {
+        "test_no_oom[killed]": "OOM-killed: train.py (pid #)",
+        "test_no_crash[crashed]": "Crashed: train.py (pid #)",
+        "test_no_restart_loop[loops]": "Restart loop: web (pid #)",
+        "test_healthy[ill]": "Unhealthy: web (pid #)",
+        "test_everything_readable[odd]": "Not readable: 1 of the rows",
+    }
+    result.assert_outcomes(passed=31, failed=5)
+    assert result.ret == 1
+    lines = result.outlines
+    section = next(i for i, line in enumerate(lines) if re.match("=+ sandboxes =+", line))
+    assert lines[section + 1 : section + 7] == [
+        "well     well      3 processes, 2 alive",
+        "killed   not well  OOM-killed: train.py (pid 2)",
+        "crashed  not well  Crashed: train.py (pid 1)",
+        "loops    not well  Restart loop: web (pid 1)",
+        "ill      not well  Unhealthy: web (pid 1)",
+        "odd      not well  1 row not readable",
+    ]
+
+
+def test_a_failure_names_the_processes_and_the_sandbox(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sandboxes({"killed": [oom(1), oom(2)]}) as url:
+        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=killed")
+    told = [line[8:] for line in result.outlines if line.startswith("E  ")]
+    assert told == [
+        "pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid 1) and 1 more",
+        "",
+        "    pid 1  oom_killed  9 s  python train.py    the sandbox says so",
+        "    pid 2  oom_killed  9 s  python train.py    the sandbox says so",
+        "  sandbox  killed",
+    ]
+    result.assert_outcomes(passed=5, failed=1)
+
+
+def test_a_sandbox_that_is_not_reached_fails_one_check_and_passes_none(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TENSORLAKE_API_KEY")
+    result = pytester.runpytest_subprocess(*CHECKS, f"--tlsandbox={unused_url()}")
+    result.assert_outcomes(failed=1, skipped=5)
+    assert outcomes(result)["test_reachable"] == ["FAILED"]
+    assert result.ret == 1
+
+
+def test_the_embedded_sandbox_is_well(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess(*CHECKS, "-n1", "--tlsandbox=local")
+    result.assert_outcomes(passed=6)
+    assert result.ret == 0
+
+
+def test_two_hundred_sandboxes_far_away_are_asked_side_by_side(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 ms away, one after the other would take 10 s; the whole run has 3 s, on a busy machine 6."""
+    names = [f"box-{number}" for number in range(200)]
+    monkeypatch.setenv("TLSANDBOX", " ".join(names))
+    with sandboxes({name: [raw(1)] for name in names}, delay=0.05) as url:
+        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+        result = pytester.runpytest_subprocess("-q", *CHECKS[:-1])
+    result.assert_outcomes(passed=1200)
+    assert result.duration < 6

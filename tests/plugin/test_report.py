@@ -1,0 +1,189 @@
+"""The report: every process seen, every change of its state, the test each belongs to."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..report.reading import read
+from .inner import PROGRAMS, summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_tlsandbox.sandbox import Sandbox
+
+SUITE = (
+    PROGRAMS
+    + """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def server(tlsandbox_session):
+            return tlsandbox_session.start_process("sleep", ["60"], name="server")
+
+        def test_uses_a_server(server): pass
+
+        def test_starts_a_job(tlsandbox):
+            args = ["-c", "exit 3", "job.py", "--token=tl_secret"]
+            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", args), exit_code=3)
+
+        def test_is_killed(tlsandbox):
+            job = tlsandbox.start_process(*HOG)
+            tlsandbox.wait_for_process(job, status="oom_killed")
+
+        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        def test_crashes(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            tlsandbox.wait_for_process(job, status="signaled")
+
+        @pytest.mark.skip
+        def test_skipped(): pass
+
+        @pytest.mark.xfail
+        def test_xfails(): assert False
+        """
+)
+
+
+def by(rows: list[Any], key: str) -> dict[str, Any]:
+    return {row[key]: row for row in rows}
+
+
+def test_a_report_holds_every_process_every_change_and_the_test_of_each(
+    pytester: pytest.Pytester, elsewhere: Sandbox
+) -> None:
+    old = elsewhere.start_process("sh", ["-c", "exit 1", "older"])
+    elsewhere.wait_for_exit(old, exit_code=1)
+    pytester.makepyfile(test_it=SUITE)
+    result = pytester.runpytest_inprocess(
+        "--tlsandbox-guard=oom,crash", "--tlsandbox-report=a/b.json"
+    )
+    assert result.ret == 1
+    path = pytester.path / "a" / "b.json"
+    report = read(path)
+    assert summary(result)[-1] == f"tlsandbox report: {path}"
+    assert [(test["id"], test["outcome"]) for test in report["tests"]] == [
+        ("test_it.py::test_uses_a_server", "passed"),
+        ("test_it.py::test_starts_a_job", "passed"),
+        ("test_it.py::test_is_killed", "failed"),
+        ("test_it.py::test_crashes", "passed"),
+        ("test_it.py::test_skipped", "skipped"),
+        ("test_it.py::test_xfails", "xfailed"),
+    ]
+    begun = report["started_at"]
+    for test in report["tests"]:
+        assert begun <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
+        names = [phase["name"] for phase in test["phases"]]
+        assert names in (["setup", "call", "teardown"], ["setup", "teardown"])
+    assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
+    assert report["sandboxes"] == [{"name": "small", "label": "small", "shared": False}]
+    assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
+    assert report["versions"]["pytest"] == pytest.__version__
+
+    rows = by(report["processes"], "pid")
+    assert rows[old.pid]["before_the_session"]
+    assert rows[old.pid]["test"] is None
+    [server] = [row for row in rows.values() if row["name"] == "server" and row["test"]]
+    assert server["managed"] == {"id": "server", "name": "server"}
+    assert server["test"] == "test_it.py::test_uses_a_server"
+    # It ended in the tear-down of the last test, with its session.
+    assert [change["state"] for change in server["changes"]] == ["running", "signaled"]
+    assert server["changes"][-1]["test"] == "test_it.py::test_xfails"
+    assert server["changes"][-1]["phase"] == "teardown"
+    [job] = [row for row in rows.values() if "job.py" in row["command_line"]]
+    assert job["command_line"] == "sh -c exit 3 job.py --token=***"
+    assert "tl_secret" not in path.read_text()
+    end = job["changes"][-1]
+    assert (end["text"], end["exit_code"], end["test"], end["phase"]) == (
+        "exited 3",
+        3,
+        "test_it.py::test_starts_a_job",
+        "call",
+    )
+    # By the clock of the sandbox, and by that of the machine that looked.
+    assert job["started_at"] <= end["at"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
+    assert [
+        (found["rule"], found["test"], found["phase"], found["allowed"])
+        for found in report["findings"]
+    ] == [
+        ("oom", "test_it.py::test_is_killed", "call", None),
+        ("crash", "test_it.py::test_crashes", "call", "it is meant"),
+    ]
+    for found in report["findings"]:
+        assert by(report["processes"], "id")[found["process"]]["sandbox"] == found["sandbox"]
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_report_needs_no_guard_and_judges_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\ntlsandbox_report = out.json")
+    pytester.makepyfile(test_it=SUITE)
+    result = pytester.runpytest_inprocess()
+    assert result.ret == 0
+    report = read(pytester.path / "out.json")
+    assert report["findings"] == []
+    assert report["guard"] == {"rules": [], "report_only": False}
+    assert len(report["processes"]) >= 4
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_report_that_cannot_be_written_in_the_end_fails_a_session_that_was_well(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import pathlib
+
+        def test_it(request):
+            path = request.config.rootpath / "out.json"
+            path.mkdir()
+            (path / "in the way").write_text("")
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*/out.json could not be written: Is a directory"])
+    assert sorted(path.name for path in pytester.path.iterdir() if "out" in path.name) == [
+        "out.json"
+    ]
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(
+    pytester: pytest.Pytester,
+) -> None:
+    (pytester.path / "out.json").write_text("{}")
+    pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
+    assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
+    assert not (pytester.path / "out.json").exists()
+
+
+@pytest.mark.usefixtures("limited")
+def test_github_gets_a_short_table_after_what_others_wrote(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = tmp_path / "summary.md"
+    page.write_text("of another step\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
+    pytester.makepyfile(test_it=SUITE)
+    pytester.runpytest_inprocess("--tlsandbox-guard=oom,crash")
+    pytester.makepyfile(test_it="def test_it(): pass")
+    pytester.runpytest_inprocess("--tlsandbox-guard=oom")
+    assert re.sub(r"pid \d+", "pid #", page.read_text()) == (
+        r"""of another step
+### tlsandbox
+
+| | where | process | what |
+|---|---|---|---|
+| OOM-killed | test\_it.py::test\_is\_killed (call) | python -c (pid #) | the sandbox says so |
+| allowed | test\_it.py::test\_crashes (call) | sh -c (pid #) | Crashed, allowed: it is meant |
+
+### tlsandbox
+
+Nothing found: oom; 1 test, 4 looks at small.
+
+"""
+    )

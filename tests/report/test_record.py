@@ -1,0 +1,100 @@
+"""A session as data: what several workers saw, told once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from pytest_tlsandbox.report.record import Record
+
+
+def found(key: str, *, told: str = "session", allowed: str | None = None, **more: Any) -> Any:
+    return {"key": key, "told": told, "allowed": allowed, **more}
+
+
+def report(when: str, outcome: str = "passed", worker: str | None = None, **more: Any) -> Any:
+    return SimpleNamespace(
+        nodeid="test_a",
+        when=when,
+        outcome=outcome,
+        passed=outcome == "passed",
+        failed=outcome == "failed",
+        start=0.0,
+        stop=1.0,
+        worker_id=worker,
+        **more,
+    )
+
+
+def outcome(*reports: Any) -> list[tuple[int, str]]:
+    record = Record()
+    for one in reports:
+        record.add_report(one)
+    return [(test["attempt"], test["outcome"]) for test in record.tests]
+
+
+def test_a_finding_that_several_workers_saw_is_told_once():
+    record = Record()
+    for _ in range(3):
+        record.add_facts({"findings": [found("oom 1"), found("oom 2")]})
+    assert [finding["key"] for finding in record.findings] == ["oom 1", "oom 2"]
+
+
+def test_a_finding_that_is_pinned_on_a_test_or_allowed_by_one_is_not_told_again():
+    record = Record()
+    record.add_facts({"findings": [found("a"), found("b"), found("c")]})
+    record.add_facts({"findings": [found("a", told="test"), found("b", allowed="meant")]})
+    assert [(finding["key"], finding["told"]) for finding in record.findings] == [
+        ("c", "session"),
+        ("a", "test"),
+        ("b", "session"),
+    ]
+
+
+def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
+    gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a"}
+    record = Record()
+    record.add_facts({"gaps": [{**gap, "id": "gw0/1", "tests": 1, "open": True, "to_test": None}]})
+    record.add_facts({"gaps": [{**gap, "id": "gw0/1", "tests": 3, "open": False, "to_test": "d"}]})
+    record.add_facts({"gaps": [{**gap, "id": "gw1/1", "tests": 2, "open": True, "to_test": None}]})
+    [merged] = record.gaps
+    assert (merged["tests"], merged["open"], merged["to_test"]) == (5, True, None)
+
+
+def test_the_outcome_of_a_test_is_that_of_its_phases():
+    good = report("setup"), report("call"), report("teardown")
+    assert outcome(*good) == [(1, "passed")]
+    assert outcome(report("setup", "failed"), report("teardown")) == [(1, "error")]
+    assert outcome(report("setup"), report("call", "failed"), report("teardown")) == [(1, "failed")]
+    assert outcome(*good[:2], report("teardown", "failed")) == [(1, "error")]
+    assert outcome(report("setup", "skipped"), report("teardown")) == [(1, "skipped")]
+    both = report("setup"), report("call", "failed"), report("teardown", "failed")
+    assert outcome(*both) == [(1, "failed")]
+    assert outcome(report("setup"), report("call", wasxfail="x"), report("teardown")) == [
+        (1, "xpassed")
+    ]
+    assert outcome(report("setup"), report("call", "skipped", wasxfail="x")) == [(1, "xfailed")]
+    assert outcome(report("setup"), report("call", "rerun"), report("teardown"), *good) == [
+        (1, "rerun"),
+        (2, "passed"),
+    ]
+
+
+def test_a_test_in_which_its_worker_died_has_crashed_and_keeps_its_place():
+    node = SimpleNamespace(gateway=SimpleNamespace(id="gw1"))
+    crash = report("???", "failed", node=node)
+    assert outcome(report("setup", worker="gw1"), crash) == [(1, "crashed")]
+    assert outcome(crash) == [(1, "crashed")]
+
+
+def test_the_same_change_seen_by_two_workers_is_one():
+    change = {"sandbox": "box", "process": "1", "state": "running", "at": None, "test": None}
+    record = Record()
+    process = {"id": "1", "sandbox": "box", "before_the_session": True, "test": None}
+    record.add_facts({"processes": [process], "changes": [{**change, "seen_at": "2"}]})
+    mine = {**process, "before_the_session": False, "test": "test_a"}
+    record.add_facts({"processes": [mine], "changes": [{**change, "seen_at": "1"}]})
+    document = record.document(exit_status=0, rules=(), report_only=False)
+    [told] = document["processes"]
+    assert (told["before_the_session"], told["test"]) == (False, "test_a")
+    assert [one["seen_at"] for one in told["changes"]] == ["1"]

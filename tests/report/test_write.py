@@ -1,0 +1,42 @@
+"""A report is whole, or not there."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+import jsonschema
+import pytest
+
+from pytest_tlsandbox.report.write import write_json
+
+from .reading import schema
+
+
+def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):
+    path = tmp_path / "a" / "b" / "out.json"
+    write_json({"version": 1, "name": "ä"}, path)
+    assert json.loads(path.read_text(encoding="utf-8")) == {"version": 1, "name": "ä"}
+    (tmp_path / "other").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
+
+
+def test_what_cannot_be_written_leaves_what_was_there_and_nothing_else(tmp_path):
+    path = tmp_path / "out.json"
+    write_json({"version": 1}, path)
+    with pytest.raises(TypeError):
+        write_json({"version": object()}, path)
+    assert json.loads(path.read_text()) == {"version": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
+
+
+def test_the_schema_is_one_and_describes_every_field_it_names():
+    document = schema()
+    jsonschema.Draft202012Validator.check_schema(document)
+    assert document["properties"]["version"]["const"] == 1
+    assert document["description"]
+
+
+def test_the_schema_refuses_what_is_no_report():
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"version": 2}, schema())
