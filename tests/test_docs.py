@@ -41,6 +41,18 @@ def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
+def test_what_the_guards_page_allows_is_allowed(tmp_path):
+    text = (ROOT / "docs" / "guard.md").read_text()
+    [code] = re.findall(r"<!-- run: guard.md -->\n```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "test_it.py").write_text(code + "\n\ndef test_last(): pass\n")
+
+    run = run_pytest(tmp_path, "--tlsandbox=local", "--tlsandbox-guard=crash,leak")
+
+    assert run.returncode == 0, run.stdout
+    assert "allowed: the daemon is to outlive its parent" in run.stdout
+    assert "allowed: the handler is under test" in run.stdout
+
+
 def test_the_server_of_the_readme_is_up_for_its_test(tmp_path):
     (tmp_path / "test_server.py").write_text(block("python", "http.server"))
 

@@ -27,7 +27,7 @@ def pinned(rule: str, row: dict[str, Any], what: str, phase: str = "call", **mor
 
 
 def test_one_finding_is_told_as_a_failure_of_the_assertion_would_be():
-    failure = failure_of([pinned("oom", oom(41), "the sandbox says so")], Screen())
+    failure = failure_of([pinned("oom", oom(41), "the sandbox says so")], Screen(columns=300))
     assert type(failure) is ProcessOOMKilled
     assert (
         str(failure)
@@ -44,8 +44,7 @@ OOM-killed in this test: train.py (pid 41)
             | shard 1/8 loaded
             | shard 2/8 loaded
   sandbox   my-sandbox
-  try       more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for
-            the process; tlsandbox_allow("oom", reason=...), if it is meant"""
+  try       more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is meant"""
     )
     assert failure.wanted == "no oom"
     assert failure.snapshot is not None
@@ -60,7 +59,7 @@ def test_several_findings_are_listed_and_an_oom_comes_first():
             pinned("crash", raw(7, **signaled(11)), "crashed with 11 (SIGSEGV)", "teardown"),
             pinned("oom", oom(41), "the sandbox says so", "teardown"),
         ],
-        Screen(),
+        Screen(columns=300),
     )
     assert type(failure) is ProcessOOMKilled
     assert (
@@ -73,17 +72,14 @@ OOM-killed in the teardown of this test: train.py (pid 41) and 1 more
   looks    2, 0 ms each
   seen     by the guard, after the teardown
   sandbox  my-sandbox
-  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for
-           the process; tlsandbox_allow("oom", reason=...), if it is meant; python -X
-           faulthandler, or the program's own way to say where it crashed;
-           tlsandbox_allow("crash", reason=...), if it is meant"""
+  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is meant; python -X faulthandler, or the program's own way to say where it crashed; tlsandbox_allow("crash", reason=...), if it is meant"""
     )
 
 
 def test_each_rule_has_its_verdict():
     web = raw(1, managed=managed(restart_count=1))
     told = {
-        rule: failure_of([pinned(rule, row, "so it is", **more)], Screen())
+        rule: failure_of([pinned(rule, row, "so it is", **more)], Screen(columns=300))
         for rule, row, more in (
             ("crash", raw(1, **signaled(6)), {}),
             ("restart", web, {}),
@@ -104,4 +100,4 @@ def test_each_rule_has_its_verdict():
 
 def test_no_secret_of_a_command_line_is_told():
     row = raw(1, args=("train.py", "--token=tl_secret"), **signaled(6))
-    assert "tl_secret" not in str(failure_of([pinned("crash", row, "so it is")], Screen(2)))
+    assert "tl_secret" not in str(failure_of([pinned("crash", row, "so it is")], Screen(2, 300)))

@@ -27,7 +27,7 @@ SUITE = (
         def test_uses_a_server(server): pass
 
         def test_starts_a_job(tlsandbox):
-            args = ["-c", "exit 3", "job.py", "--token=tl_secret"]
+            args = ["-c", "exit 3", "reported.py", "--token=tl_secret"]
             tlsandbox.wait_for_exit(tlsandbox.start_process("sh", args), exit_code=3)
 
         def test_is_killed(tlsandbox):
@@ -93,8 +93,8 @@ def test_a_report_holds_every_process_every_change_and_the_test_of_each(
     assert [change["state"] for change in server["changes"]] == ["running", "signaled"]
     assert server["changes"][-1]["test"] == "test_it.py::test_xfails"
     assert server["changes"][-1]["phase"] == "teardown"
-    [job] = [row for row in rows.values() if "job.py" in row["command_line"]]
-    assert job["command_line"] == "sh -c exit 3 job.py --token=***"
+    [job] = [row for row in rows.values() if "reported.py" in row["command_line"]]
+    assert job["command_line"] == "sh -c exit 3 reported.py --token=***"
     assert "tl_secret" not in path.read_text()
     end = job["changes"][-1]
     assert (end["text"], end["exit_code"], end["test"], end["phase"]) == (
