@@ -6,23 +6,22 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.guard.facts import Facts, Finding, HostTime, Recorder, gap_fact
+from pytest_tlsandbox.evidence import Ledger
+from pytest_tlsandbox.guard.facts import Facts, Finding, HostTime, Recorder, finding_of
+from pytest_tlsandbox.guard.gaps import Gap, Gaps
 from pytest_tlsandbox.guard.rules import (
     LEAK,
     Incident,
     has_doubts,
-    identity_text,
     incidents_between,
     is_another,
     is_living,
     left_running,
     process_of,
-    verdict_of,
     without_doubtful,
 )
 from pytest_tlsandbox.guard.telling import Pinned
-from pytest_tlsandbox.guard.watching import Gap, Watched
-from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.guard.watching import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ LEFTOVER_SETTLING = 0.2
 """The same for what a test has begun and not ended: it may just be ending."""
 _PAUSE = 0.02
 _INSTANT = 1e-6
+_REPLACED = "it was replaced: what was listed before is listed no more, and its end is not known"
 
 
 @dataclass
@@ -76,10 +76,11 @@ class Guard:
         self._run: Run | None = None
         self._fresh = True
         self._findings: list[Finding] = []
-        self._gaps: dict[str, dict[str, object]] = {}
+        self._meant: list[str] = []
+        self._gaps = Gaps(worker)
         self._new: dict[str, dict[str, object]] = {}
+        self._vain: list[Gap] = []
         self._looks = 0
-        self._number = 0
 
     def watch(self, connection: Connection, *, patient: bool = True) -> None:
         """Watch one more sandbox from now on: what was before does not count."""
@@ -102,9 +103,7 @@ class Guard:
 
     def watch_in_vain(self, label: str, why: str) -> None:
         """Take note of a sandbox that cannot even be connected to."""
-        gap = self._new_gap(why)
-        gap.tests = 1
-        self._gaps[label] = gap_fact(label, label, gap, self._worker)
+        self._vain.append(self._new_gap(label, label, why))
 
     def begin_test(self, run: Run) -> None:
         """Take the baseline of a test: the last look of the test before, where there was one."""
@@ -165,9 +164,8 @@ class Guard:
         """Leave the test."""
         for watched in self.watched:
             watched.connection.baseline = None
-            if watched.gap is not None and watched.gap.open:
-                watched.gap.tests += 1
-                self._tell_gap(watched)
+        for gap in [*self._vain, *(watched.gap for watched in self.watched)]:
+            self._gaps.miss(gap)
         self._place(None)
 
     def end_session(self) -> None:
@@ -195,8 +193,10 @@ class Guard:
             facts = self._recorder.take()
         if self._findings:
             facts["findings"], self._findings = self._findings, []
-        if self._gaps:
-            facts["gaps"], self._gaps = [*self._gaps.values()], {}
+        if self._meant:
+            facts["meant"], self._meant = self._meant, []
+        if gaps := self._gaps.take():
+            facts["gaps"] = gaps
         if self._new:
             facts["sandboxes"], self._new = self._new, {}
         return facts
@@ -229,9 +229,8 @@ class Guard:
         snapshot = watched.look(patient=patient)
         if snapshot is None:
             if watched.gap is None or not watched.gap.open:
-                fault = watched.fault
-                watched.gap = self._new_gap(fault.first_line if fault else "no answer")
-                self._tell_gap(watched)
+                why = watched.fault.first_line if watched.fault else "no answer"
+                watched.gap = self._new_gap(watched.name, watched.label, why)
         elif watched.gap is not None and watched.gap.open and watched.reference is None:
             self._close_gap(watched)
         return snapshot
@@ -253,15 +252,19 @@ class Guard:
         elif before is not None and is_another(before, snapshot, ledger):
             self._close_gap(watched)
             watched.before_call = None
-            watched.gap = self._new_gap(
-                "it was replaced: what was listed before is listed no more, and its end is not known"
-            )
+            watched.gap = self._new_gap(watched.name, watched.label, _REPLACED)
             self._close_gap(watched)
         elif before is not None:
             run = None if in_gap else self._run
             rules = self._rules if run is None else run.rules
-            for incident in incidents_between(rules, before, snapshot, ledger):
+            found = incidents_between(rules, before, snapshot, ledger)
+            for incident in found:
                 self._tell(watched, incident, run, None if in_gap else pinned, snapshot)
+            if watched.connection.shared:
+                # What this worker did itself looks to the others like what happened by itself.
+                seen = incidents_between(rules, before, snapshot, Ledger())
+                meant = {incident.key for incident in seen} - {incident.key for incident in found}
+                self._meant += [f"{watched.name} {key}" for key in meant]
             self._close_gap(watched)
         else:
             self._close_gap(watched)
@@ -323,43 +326,29 @@ class Guard:
         snapshot: ProcessSnapshot,
     ) -> None:
         """Take note of a finding, and pin it on the running test where it is its own."""
-        own = run is not None and watched.belongs_to_the_test(incident.row)
-        at_start = watched.connection.baseline and watched.connection.baseline.find(
-            incident.row.identity
-        )
-        if at_start and at_start.ended and not incident.row.managed:
-            own = False  # it ended before this test, and was in doubt until now
         allowed = None
         if run is not None:
-            key = _allowance(incident)
-            allowed = watched.allowed.get(key) or run.allowed.get(incident.rule)
-        if not own:
-            run = None
+            allowed = watched.allowed.get(incident.allowance) or run.allowed.get(incident.rule)
+        start = watched.connection.baseline
+        before = start.find(incident.row.identity) if start is not None else None
+        late = before is not None and before.ended and not incident.row.managed
+        if late or not watched.belongs_to_the_test(incident.row):
+            run = None  # another's, or it ended before the test and was in doubt until now
         self._findings.append(
-            {
-                "key": f"{watched.name} {incident.key}",
-                "rule": incident.rule,
-                "verdict": verdict_of(incident),
-                "observed": incident.observed,
-                "sandbox": watched.name,
-                "process": identity_text(incident.row),
-                "name": named(incident.row),
-                "what": incident.what,
-                "test": run.nodeid if run else None,
-                "attempt": run.attempt if run else None,
-                "phase": run.phase if run else None,
-                "worker": self._worker,
-                "told": "test" if own and pinned is not None else "session",
-                "allowed": allowed,
-                "at": self._host.at(snapshot.begun),
-            }
+            finding_of(
+                incident,
+                watched.name,
+                (run.nodeid, run.attempt, run.phase) if run else (None, None, None),
+                told="test" if run and pinned is not None else "session",
+                allowed=allowed,
+                worker=self._worker,
+                at=self._host.at(snapshot.begun),
+            )
         )
         if pinned is not None and run and allowed is None and not self._report_only:
-            before = (
-                watched.before_call if incident.rule == LEAK else watched.reference
-            ) or snapshot
+            reference = watched.before_call if incident.rule == LEAK else watched.reference
             client = watched.connection.client
-            pinned.append(Pinned(incident, run.phase, before, snapshot, client))
+            pinned.append(Pinned(incident, run.phase, reference or snapshot, snapshot, client))
 
     def _allow(
         self, watched: Watched, before: ProcessSnapshot, rules: Sequence[str], reason: str
@@ -374,30 +363,19 @@ class Guard:
             lambda _, rows: LONGEST_SETTLING if has_doubts(before, rows, ledger) else 0.0,
         )
         for incident in incidents_between(rules, before, now, ledger):
-            watched.allowed[_allowance(incident)] = reason
+            watched.allowed[incident.allowance] = reason
         if LEAK in rules:
             known = {process_of(row) for row in before}
             for process in {process_of(row) for row in now} - known:
                 watched.allowed[f"{LEAK} {process}"] = reason
 
-    def _new_gap(self, why: str) -> Gap:
-        self._number += 1
+    def _new_gap(self, sandbox: str, label: str, why: str) -> Gap:
         rules = self._rules if self._run is None else self._run.rules
         since = self._run.nodeid if self._run else None
-        return Gap(self._number, why, since, guarded=bool(rules))
+        return self._gaps.begin(sandbox, label, why, since, guarded=bool(rules))
 
     def _close_gap(self, watched: Watched) -> None:
-        gap = watched.gap
-        if gap is not None and gap.open:
-            gap.open = False
-            gap.tests += 1
-            gap.until = self._run.nodeid if self._run else None
-            self._tell_gap(watched)
-
-    def _tell_gap(self, watched: Watched) -> None:
-        if watched.gap is not None:
-            fact = gap_fact(watched.name, watched.label, watched.gap, self._worker)
-            self._gaps[str(fact["id"])] = fact
+        self._gaps.end(watched.gap, self._run.nodeid if self._run else None)
 
     def _place(self, run: Run | None) -> None:
         self._run = run
@@ -408,10 +386,3 @@ class Guard:
         if self._run is not None:
             self._run.phase = phase
             self._place(self._run)
-
-
-def _allowance(incident: Incident) -> str:
-    """Name what is allowed of an incident: a leak is one over restarts, the rest is of one run."""
-    if incident.rule == LEAK:
-        return f"{LEAK} {process_of(incident.row)}"
-    return incident.key

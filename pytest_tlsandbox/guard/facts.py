@@ -6,8 +6,8 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pytest_tlsandbox.guard.rules import identity_text
-from pytest_tlsandbox.messages.words import short_name
+from pytest_tlsandbox.guard.rules import identity_text, verdict_of
+from pytest_tlsandbox.messages.words import named, short_name
 from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.clock import Clock
-    from pytest_tlsandbox.guard.watching import Gap
+    from pytest_tlsandbox.guard.rules import Incident
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
@@ -47,11 +47,44 @@ class Facts(TypedDict, total=False):
     attempt: int
     oom: bool
     findings: list[Finding]
+    meant: list[str]
+    """Keys of what looks like a finding to others, and was done through this plugin."""
     gaps: list[dict[str, Any]]
     sandboxes: dict[str, dict[str, Any]]
     processes: list[dict[str, Any]]
     changes: list[dict[str, Any]]
     looks: int
+
+
+def finding_of(
+    incident: Incident,
+    sandbox: str,
+    place: tuple[str | None, int | None, str | None],
+    *,
+    told: str,
+    allowed: str | None,
+    worker: str | None,
+    at: str,
+) -> Finding:
+    """Give an incident as data; ``place`` is its test, the attempt at it, and the phase."""
+    test, attempt, phase = place
+    return {
+        "key": f"{sandbox} {incident.key}",
+        "rule": incident.rule,
+        "verdict": verdict_of(incident),
+        "observed": incident.observed,
+        "sandbox": sandbox,
+        "process": identity_text(incident.row),
+        "name": named(incident.row),
+        "what": incident.what,
+        "test": test,
+        "attempt": attempt,
+        "phase": phase,
+        "worker": worker,
+        "told": told,
+        "allowed": allowed,
+        "at": at,
+    }
 
 
 class HostTime:
@@ -146,22 +179,6 @@ class Recorder:
                 "phase": phase,
             }
         )
-
-
-def gap_fact(sandbox: str, label: str, gap: Gap, worker: str | None) -> dict[str, Any]:
-    """Give a gap as data."""
-    return {
-        "id": f"{worker or 'main'}/{sandbox}/{gap.number}",
-        "sandbox": sandbox,
-        "label": label,
-        "worker": worker,
-        "why": gap.why,
-        "from_test": gap.since,
-        "to_test": gap.until,
-        "tests": gap.tests,
-        "open": gap.open,
-        "guarded": gap.guarded,
-    }
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:

@@ -221,7 +221,8 @@ class Watcher:
             self._connections().connect(target)
         except TLSandboxError as error:
             # A test that needs it fails by itself; one that does not is not watched.
-            self.guard.watch_in_vain(str(target), error.first_line)
+            name = target if isinstance(target, str) else type(target).__name__
+            self.guard.watch_in_vain(name, error.first_line)
 
 
 def _starts_nothing(fixturedef: pytest.FixtureDef[Any]) -> bool:

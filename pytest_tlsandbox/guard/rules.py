@@ -48,6 +48,11 @@ class Incident:
         """What tells it from every other incident of its sandbox, whoever sees it."""
         return f"{self.rule} {run_of(self.row)}"
 
+    @property
+    def allowance(self) -> str:
+        """What a block allows: a leak over restarts, anything else of one run."""
+        return f"{LEAK} {process_of(self.row)}" if self.rule == LEAK else self.key
+
 
 def run_of(row: ProcessInfo) -> str:
     """Name a run: a managed process by its id and restarts, any other by what tells runs apart."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, PATIENCE_AFTER_AN_OUTAGE
@@ -11,6 +10,7 @@ from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.guard.gaps import Gap
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 FIRST_PATIENCE = 22.0
@@ -19,27 +19,7 @@ ONE_TRY = 1.0
 """Seconds such a try may take, while any of the budget is left."""
 
 
-@dataclass
-class Gap:
-    """A time in which a sandbox was not watched.
-
-    Attributes:
-        number: counts the gaps of this process.
-        why: what was in the way, in one line.
-        since: the test in which it began; None outside of all.
-        until: the test in which it ended, if it has.
-        tests: how many tests were not watched, or not to their end.
-        guarded: it was to be watched by a rule, and not for a report only.
-
-    """
-
-    number: int
-    why: str
-    since: str | None
-    until: str | None = None
-    tests: int = 0
-    open: bool = True
-    guarded: bool = True
+_SHORTEST_TRY = 0.05
 
 
 class Watched:
@@ -112,7 +92,11 @@ class Watched:
         begun = clock.monotonic()
         try:
             try:
-                snapshot = lister.look(limit=min(ONE_TRY if once else LONGEST_CALL, self._budget))
+                limit = min(ONE_TRY if once else LONGEST_CALL, self._budget)
+                end = lister.give_up_at()  # before the test itself would be killed
+                if end is not None:
+                    limit = min(limit, max(_SHORTEST_TRY, end - begun))
+                snapshot = lister.look(limit=limit)
             except SandboxFault as fault:
                 if once or not fault.transient:
                     raise

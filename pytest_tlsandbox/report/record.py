@@ -35,6 +35,7 @@ class Record:
         self.collection_errors: list[str] = []
         self.looks = 0
         self._found: list[dict[str, Any]] = []
+        self._meant: set[str] = set()
         self._gaps: dict[str, dict[str, Any]] = {}
         self._running: dict[tuple[str | None, str], dict[str, Any]] = {}
 
@@ -73,6 +74,7 @@ class Record:
             self._add_process(process)
         self.changes += facts.get("changes", ())
         self._found += facts.get("findings", ())
+        self._meant.update(facts.get("meant", ()))
         for gap in facts.get("gaps", ()):
             self._gaps[gap["id"]] = gap
 
@@ -82,8 +84,8 @@ class Record:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Findings, each once: what is pinned on a test, or allowed by one, is not told again."""
-        known = {
+        """Findings, each once: what a test is told of, allows, or did itself is not told again."""
+        known = self._meant | {
             finding["key"]
             for finding in self._found
             if finding["told"] == "test" or finding["allowed"] is not None

@@ -400,8 +400,11 @@ def test_what_cannot_be_connected_to_is_told_once():
     watch = Watch()
     watch.begin("a")
     watch.guard.watch_in_vain("other", "no API key for other")
+    watch.guard.end_test()
+    watch.test("b")
     [gap] = watch.guard.take_facts()["gaps"]
-    assert (gap["sandbox"], gap["why"], gap["from_test"]) == ("other", "no API key for other", "a")
+    assert (gap["sandbox"], gap["why"]) == ("other", "no API key for other")
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("a", None, 2)
 
 
 def test_a_sandbox_of_one_worker_is_told_from_that_of_another():

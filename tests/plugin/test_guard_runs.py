@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..report.reading import read
-from .inner import ending, failures, outcomes, start_pytest, summary
+from .inner import ending, failures, outcomes, server, start_pytest, summary, unused_url
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.local.server import LocalSandbox
@@ -124,6 +125,33 @@ def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(
     assert summary(result) == [
         "Crashed  small, in no test: sh -c (pid #): crashed with 11 (SIGSEGV)",
         "tlsandbox guard: this session fails for 1 finding of no test",
+    ]
+
+
+@pytest.mark.usefixtures("limited")
+def test_what_a_test_does_itself_in_a_shared_sandbox_is_no_finding_of_the_others(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        CRASHES
+        + """
+        @pytest.mark.parametrize("number", range(8))
+        def test_it(tlsandbox, number):
+            job = tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.send_signal(job, 11)
+            tlsandbox.wait_for_process(job, status="signaled")
+            job = tlsandbox.start_process("sleep", ["60"], name=f"again-{number}")
+            tlsandbox.restart_process(job)
+
+        @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
+        def test_allowed(tlsandbox):
+            crash(tlsandbox)
+        """
+    )
+    result = pytester.runpytest_subprocess("-n2", "--tlsandbox-guard=crash,restart,leak")
+    assert result.ret == 0, result.stdout.str()
+    assert summary(result) == [
+        "allowed  test_allowed (call): sh -c (pid #): Crashed, allowed: it is meant"
     ]
 
 
@@ -435,11 +463,40 @@ def test_a_python_test_case_is_watched_as_well(pytester: pytest.Pytester) -> Non
     }
 
 
+def test_a_silent_sandbox_is_told_before_pytest_timeout_would_kill_the_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+    with server(None) as url:
+        result = pytester.runpytest_inprocess(
+            "--tlsandbox-guard=oom", f"--tlsandbox={url}", "--timeout=1"
+        )
+    result.assert_outcomes(passed=1)
+    assert re.fullmatch(
+        rf"Not watched  {url}, from test_it to the end, 1 test: {url} did not answer within "
+        r"0\.\d+ s",
+        summary(result)[0],
+    )
+
+
+def test_a_sandbox_without_a_key_is_told_once_and_fails_the_session(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile("def test_it(): pass\ndef test_too(): pass")
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "--tlsandbox=my-sandbox")
+    result.assert_outcomes(passed=2)
+    assert result.ret == 1
+    assert summary(result) == [
+        "Not watched  my-sandbox, from test_it to the end, 2 tests: no API key for my-sandbox: set "
+        "TENSORLAKE_API_KEY, or return one from the hook pytest_tlsandbox_api_key(config, target)",
+        "tlsandbox guard: this session fails for 1 time in which a sandbox was not watched",
+    ]
+
+
 def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(
     pytester: pytest.Pytester, limited: LocalSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from .inner import unused_url
-
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
     pytester.makeconftest(
         "from pytest_tlsandbox.guard import watching\nwatching.FIRST_PATIENCE = 0.3\n"

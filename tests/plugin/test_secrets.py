@@ -300,3 +300,46 @@ def test_a_masked_argument_is_nowhere_either(pytester: pytest.Pytester, how: str
     result = pytester.runpytest_subprocess("--junitxml=junit.xml", *HOW_TO_SHOW[how])
     result.assert_outcomes(failed=9)
     assert leaks(result, (pytester.path / "junit.xml").read_text()) == []
+
+
+@pytest.mark.parametrize("how", ["default", "all frames"])
+def test_nor_is_either_in_what_the_guard_says_and_writes(
+    pytester: pytest.Pytester, faulty: list[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What it finds, what it could not watch; in the summary, in JUnit, in the report, for GitHub."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
+    pytester.makepyfile(
+        """
+        import os
+        import pytest
+        import pytest_tlsandbox
+
+        URLS = dict(pair.split("=", 1) for pair in os.environ["FAULTS"].split())
+
+        @pytest.mark.parametrize("fault", ["headers_shown", "bad_body", "wrong_key"])
+        def test_fault(tlsandbox_connect, fault):
+            tlsandbox_connect(URLS[fault])
+
+        def test_crash(tlsandbox):
+            args = ["-c", "kill -SEGV $$", "job", "--token=" + os.environ["TENSORLAKE_API_KEY"]]
+            job = tlsandbox.start_process("sh", args, env={"API_KEY": args[-1]})
+            del args
+            tlsandbox.wait_for_process(job, status="signaled")
+        """
+    )
+    result = pytester.runpytest_subprocess(
+        "--tlsandbox=local",
+        "--tlsandbox-guard=crash",
+        "--tlsandbox-report=out.json",
+        "--junitxml=junit.xml",
+        "-o",
+        "junit_logging=all",
+        *HOW_TO_SHOW[how],
+    )
+    result.assert_outcomes(passed=3, failed=1)
+    written = [
+        (pytester.path / name).read_text() for name in ("junit.xml", "out.json", "summary.md")
+    ]
+    assert all("SIGSEGV" in text for text in written)
+    assert result.stdout.str().count("\nNot watched") == 3
+    assert leaks(result, "\n".join(written)) == []
