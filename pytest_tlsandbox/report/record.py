@@ -85,17 +85,16 @@ class Record:
     @property
     def findings(self) -> list[dict[str, Any]]:
         """Findings, each once: what a test is told of, allows, or did itself is not told again."""
-        known = self._meant | {
-            finding["key"]
-            for finding in self._found
-            if finding["told"] == "test" or finding["allowed"] is not None
-        }
+        settled = {finding["key"] for finding in self._found if finding["told"] == "test"}
+        settled |= self._meant
+        allowed = {finding["key"] for finding in self._found if finding["allowed"] is not None}
         kept = []
         for finding in self._found:
-            if finding["told"] == "session" and finding["allowed"] is None:
-                if finding["key"] in known:
+            if finding["told"] == "session":
+                key = finding["key"]
+                if key in settled or (finding["allowed"] is None and key in allowed):
                     continue
-                known.add(finding["key"])
+                settled.add(key)
             kept.append(finding)
         return kept
 

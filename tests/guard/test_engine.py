@@ -115,7 +115,7 @@ def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
     assert watch.test("a", row) == ["oom 2"]
     [finding] = watch.guard.take_facts()["findings"]
     assert finding["verdict"] == "Not observed"
-    assert finding["what"] == ("ended 3 times not by this test, and only its last end can be seen")
+    assert finding["what"] == ("ended 3 times, not by this test, and only the last end can be seen")
 
 
 # Leaks

@@ -72,7 +72,7 @@ OOM-killed in the teardown of this test: train.py (pid 41) and 1 more
   looks    2, 0 ms each
   seen     by the guard, after the teardown
   sandbox  my-sandbox
-  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is meant; python -X faulthandler, or the program's own way to say where it crashed; tlsandbox_allow("crash", reason=...), if it is meant"""
+  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is meant; what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is meant"""
     )
 
 

@@ -48,9 +48,10 @@ def test_every_text_that_is_kept_is_that_of_a_shape():
 
 
 def test_there_is_a_shape_for_every_error_that_a_check_can_end_with():
-    # These come of a call that arranges, of a wrong URL, or before anything is asked for.
+    # These come of a call that arranges, of a wrong URL, before anything is asked for, or of the guard.
     others = {
         errors.ContractViolation,
+        errors.GuardFailure,
         errors.RequestRefused,
         errors.SandboxNotFound,
         errors.InvalidArgument,

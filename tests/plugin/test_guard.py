@@ -84,14 +84,14 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
     clean = [words for name, words in outcomes(result).items() if name.startswith("test_after")]
     assert clean == [["PASSED"]] * 6
     assert summary(result) == [
-        "OOM-killed    test_oom (call): python -c (pid #): the sandbox says so",
+        "OOM-killed    test_oom (call): python -c (pid #): the sandbox lists it as OOM-killed",
         "OOM-killed    test_oom_behind_a_restart (call): hog (pid #): restarted after an OOM kill "
         "and is running again",
         "Restarted     test_oom_behind_a_restart (call): hog (pid #): restarted 1 time and is "
         "running again",
         "Crashed       test_crash (call): sh -c (pid #): crashed with 11 (SIGSEGV)",
         "Restarted     test_restart (call): web (pid #): restarted 1 time and is running again",
-        "Unhealthy     test_unhealthy (call): sick (pid #): unhealthy, # checks failed in a row",
+        "Unhealthy     test_unhealthy (call): sick (pid #): # checks failed in a row",
         "Left running  test_leak (teardown): sleep (pid #): it began in the test, and runs after "
         "its teardown",
     ]
@@ -282,7 +282,7 @@ def test_the_whole_message_is_told_once_with_no_code(pytester: pytest.Pytester) 
   stderr   1 line
            \| so it is
   sandbox  small
-  try      python -X faulthandler, or the program's own way to say where it crashed; """
+  try      what it wrote last; python -X faulthandler says where a crash was; """
         r"""tlsandbox_allow\("crash", reason=\.\.\.\), if it is meant""",
         shown,
     )
@@ -320,7 +320,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(
     assert cases == {
         "test_clean": {},
         "test_two": {
-            "tlsandbox_oom": "OOM-killed: python -c (pid #): the sandbox says so (allowed: it is "
+            "tlsandbox_oom": "OOM-killed: python -c (pid #): the sandbox lists it as OOM-killed (allowed: it is "
             "meant)",
             "tlsandbox_leak": "Left running: sleep (pid #): it began in the test, and runs after "
             "its teardown",
@@ -424,7 +424,7 @@ def test_report_only_tells_and_fails_nothing(pytester: pytest.Pytester) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tlsandbox guard: oom, leak, report only"])
     assert summary(result) == [
-        "OOM-killed    test_it (call): python -c (pid #): the sandbox says so",
+        "OOM-killed    test_it (call): python -c (pid #): the sandbox lists it as OOM-killed",
         "Left running  test_it (teardown): sleep (pid #): it began in the test, and runs after its "
         "teardown",
     ]

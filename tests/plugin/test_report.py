@@ -178,7 +178,7 @@ def test_github_gets_a_short_table_after_what_others_wrote(
 
 | | where | process | what |
 |---|---|---|---|
-| OOM-killed | test\_it.py::test\_is\_killed (call) | python -c (pid #) | the sandbox says so |
+| OOM-killed | test\_it.py::test\_is\_killed (call) | python -c (pid #) | the sandbox lists it as OOM-killed |
 | allowed | test\_it.py::test\_crashes (call) | sh -c (pid #) | Crashed, allowed: it is meant |
 
 ### tlsandbox
