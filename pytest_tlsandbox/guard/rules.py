@@ -163,15 +163,16 @@ def without_doubtful(snapshot: ProcessSnapshot, ledger: Ledger) -> ProcessSnapsh
 def is_another(before: ProcessSnapshot, now: ProcessSnapshot, ledger: Ledger) -> bool:
     """Tell whether the sandbox, or its daemon, is not the one it was.
 
-    Also where nothing of what it listed is listed any more, and it was not killed from here.
+    Also where nothing of what it listed is listed any more. That says so only if some of it had
+    ended by then: a kill may take the row of what it kills with it (fact sheet, section 2).
     """
     if replaced(before, now):
         return True
-    lost = [row for row in before.alive if not ledger.sent(row, SIGKILL)]
+    lived = any(not ledger.sent(row, SIGKILL) for row in before.alive)
+    if not lived or len(before.alive) == len(before):
+        return False
     listed = {process_of(row) for row in now}
-    return bool(lost) and not any(
-        process_of(row) in listed or now.find(row.identity) for row in before
-    )
+    return not any(process_of(row) in listed or now.find(row.identity) for row in before)
 
 
 def _was_unhealthy(row: ProcessInfo, before: ProcessSnapshot) -> bool:

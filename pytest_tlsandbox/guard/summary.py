@@ -40,10 +40,7 @@ class Teller:
         self._tests = 0
         self._why: str | None = None
         self._report_error: str | None = None
-        if settings.report is not None:
-            # What an earlier run has left is no report of this one, however this one ends.
-            with contextlib.suppress(OSError):
-                settings.report.unlink()
+        self._report = None if config.getoption("collectonly") else settings.report
 
     @property
     def _has_workers(self) -> bool:
@@ -52,6 +49,10 @@ class Teller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Look at what xdist's workers will share: the controller sees what a dead one cannot tell."""
+        if self._report is not None:
+            # What an earlier run has left is no report of this one, however this one ends.
+            with contextlib.suppress(OSError):
+                self._report.unlink()
         if not self._has_workers:
             return
         for target in self._settings.targets:
@@ -97,14 +98,14 @@ class Teller:
         self._why = self._reason()
         if self._why is not None and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if self._settings.report is not None:
+        if self._report is not None:
             document = self._record.document(
                 exit_status=int(session.exitstatus),
                 rules=self._settings.guard,
                 report_only=self._settings.guard_report_only,
             )
             try:
-                write_json(document, self._settings.report)
+                write_json(document, self._report)
             except OSError as error:
                 self._report_error = error.strerror or type(error).__name__
                 if session.exitstatus == pytest.ExitCode.OK:
@@ -117,7 +118,7 @@ class Teller:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was found, allowed, or not watched; nothing where there is nothing to say."""
         lines = self._lines()
-        report = self._settings.report
+        report = self._report
         told = self._config.get_verbosity() > 0 and (self._settings.guard or report)
         if lines or told or self._report_error:
             terminalreporter.section("tlsandbox guard")

@@ -389,11 +389,28 @@ def test_what_happened_while_no_one_looked_is_pinned_on_no_test():
 
 def test_a_sandbox_that_was_replaced_is_told_and_not_compared():
     watch = Watch(raw(41), raw(42))
-    assert watch.test("a", raw(1, handle=1), oom(2, handle=2)) == []
+    assert watch.test("a", raw(1, handle=41), oom(2, handle=42)) == []
     [gap] = watch.guard.take_facts()["gaps"]
     assert gap["why"].startswith("it was replaced: ")
     assert (gap["from_test"], gap["to_test"]) == ("a", "a")
-    assert watch.test("b", oom(1, handle=1), oom(2, handle=2)) == ["oom 1"]
+    assert watch.test("b", oom(1, handle=41), oom(2, handle=42)) == ["oom 1"]
+
+
+def test_a_sandbox_that_lists_nothing_more_of_what_had_ended_is_another_as_well():
+    watch = Watch(raw(41), raw(42, **ended(0)))
+    assert watch.test("a", raw(1)) == []
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert gap["why"].startswith("it was replaced: ")
+
+
+def test_a_kill_that_takes_the_row_with_it_is_no_finding_and_no_gap():
+    watch = Watch(raw(41))
+    watch.begin("a")
+    watch.call()
+    watch.box.rows = []
+    assert watch.end("teardown") == []
+    watch.guard.end_test()
+    assert [*watch.guard.take_facts()] == ["sandboxes"]
 
 
 def test_what_cannot_be_connected_to_is_told_once():

@@ -157,6 +157,8 @@ def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(
 ) -> None:
     (pytester.path / "out.json").write_text("{}")
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
+    pytester.runpytest_inprocess("--tlsandbox-report=out.json", "--collect-only")
+    assert (pytester.path / "out.json").read_text() == "{}"
     assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
     assert not (pytester.path / "out.json").exists()
 

@@ -51,6 +51,13 @@ def test_a_finding_that_is_pinned_on_a_test_or_allowed_by_one_is_not_told_again(
     ]
 
 
+def test_what_a_worker_did_itself_or_a_test_allows_is_not_told_by_another():
+    record = Record()
+    record.add_facts({"findings": [found("a"), found("b"), found("c", allowed="meant")]})
+    record.add_facts({"findings": [found("b", allowed="meant")], "meant": ["a", "c"]})
+    assert [(finding["key"], finding["allowed"]) for finding in record.findings] == [("b", "meant")]
+
+
 def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a"}
     record = Record()
