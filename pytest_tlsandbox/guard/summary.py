@@ -61,13 +61,11 @@ class Teller:
                     self._watcher.watch_from_afar(target)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(
-        self, report: pytest.TestReport
-    ) -> tuple[str, str, tuple[str, Mapping[str, bool]]] | None:
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Give a test that was failed by an OOM kill an outcome of its own."""
         if not report.failed or not getattr(report, FACTS, {}).get("oom"):
             return None
-        return "failed" if report.when == "call" else "error", "O", ("OOM", {"red": True})
+        return "failed" if report.when == "call" else "error", "O", "OOM"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take note of what could not be collected."""
