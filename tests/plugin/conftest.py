@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-# Connections too for another reason: an inner run in this process forgets what it imported, and
-# pydantic's core is not made to be imported anew.
+# Imported here for the inner runs too: one in this process forgets what it imported, and pydantic's
+# core is not made to be imported anew.
 from pytest_tlsandbox.connections import Connections
 from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox

@@ -195,6 +195,63 @@ def test_an_ordinary_suite_is_green(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.usefixtures("limited")
+def test_a_suite_that_knows_the_sdk_only_is_guarded_as_well(pytester: pytest.Pytester) -> None:
+    """It calls no helper and looks at no end; what it kills itself is no finding."""
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import os
+        import pytest
+        from tensorlake.sandbox import Sandbox
+
+        @pytest.fixture(scope="session")
+        def sdk():
+            sdk = Sandbox(
+                identifier="small",
+                proxy_url=os.environ["TENSORLAKE_SANDBOX_PROXY_URL"],
+                api_key=os.environ["TENSORLAKE_API_KEY"],
+            )
+            yield sdk
+            sdk.close()
+
+        @pytest.fixture
+        def server(sdk):
+            pid = sdk.start_process("sleep", ["60"]).pid
+            yield pid
+            sdk.kill_process(pid)
+
+        def test_misses(sdk):
+            assert sdk.run("grep", ["-q", "x", "/dev/null"]).exit_code == 1
+
+        def test_is_killed(sdk):
+            sdk.run(*HOG)
+
+        def test_serves(server): pass
+
+        def test_crashes(sdk):
+            sdk.run("sh", ["-c", "kill -SEGV $$"])
+
+        def test_leaves(sdk):
+            pid = sdk.start_process("sleep", ["60"]).pid
+            sdk.kill_process(pid)
+            sdk.start_process("sleep", ["61"])
+
+        def test_ends(sdk):
+            for row in sdk.list_processes():
+                if row.args == ["61"]:
+                    sdk.kill_process(row.pid)
+        """
+    )
+    # The SDK is not made to be imported anew.
+    result = pytester.runpytest_subprocess(ALL)
+    assert failures(result) == {
+        "test_is_killed": "OOM-killed in this test: python -c (pid #)",
+        "test_crashes": "Crashed in this test: sh -c (pid #)",
+        "test_leaves": "Left running after this test: sleep (pid #)",
+    }
+
+
+@pytest.mark.usefixtures("limited")
 def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(
     pytester: pytest.Pytester,
 ) -> None:
