@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..report.reading import read
-from .inner import PROGRAMS, summary
+from .inner import PROGRAMS, summary, unused_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,31 @@ def test_a_report_needs_no_guard_and_judges_nothing(pytester: pytest.Pytester) -
     assert report["findings"] == []
     assert report["guard"] == {"rules": [], "report_only": False}
     assert len(report["processes"]) >= 4
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
+    pytester.makeconftest(
+        "from pytest_tlsandbox.guard import watching\nwatching.FIRST_PATIENCE = 0.1\n"
+    )
+    pytester.makepyfile(test_it="def test_a(): pass\ndef test_b(): pass")
+    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
+    assert result.ret == 0
+    assert read(pytester.path / "out.json")["gaps"] == [
+        {
+            "sandbox": "small",
+            "worker": None,
+            "why": "small cannot be reached: the connection was refused",
+            "from_test": "test_it.py::test_a",
+            "to_test": None,
+            "tests": 2,
+            "open": True,
+            "guarded": False,
+        }
+    ]
 
 
 @pytest.mark.usefixtures("limited")
