@@ -224,7 +224,7 @@ def test_a_loop_of_oom_kills_shows_running_between_them_and_the_count_rises() ->
         api = Api(sandbox)
         body = {
             "command": "python",
-            "args": ["-c", f"import time; time.sleep(0.1)\n{HOG}"],
+            "args": ["-c", f"import time; time.sleep(0.4)\n{HOG}"],
             "name": "leaky",
             "restart": QUICK,
         }
