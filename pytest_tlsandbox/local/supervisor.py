@@ -107,7 +107,7 @@ class Supervisor:
             while self._reap_next():
                 pass
         killed: set[psutil.Process] = set()
-        for _ in range(_KILL_ROUNDS):
+        for kill_round in range(_KILL_ROUNDS):
             # Who belongs to it is asked first: once it is dead, its children are no longer its own.
             pid = process.pid if process.is_running else None
             mark = tree.mark(self._token, process.handle)
@@ -116,7 +116,8 @@ class Supervisor:
                 process.killed_here = True
                 _signal_group(process, signal.SIGKILL)
             tree.kill(found)
-            if killed.issuperset(found):
+            # Not after the first: one that changed its parent just then was seen under neither.
+            if kill_round and killed.issuperset(found):
                 return
             killed.update(found)
 
