@@ -92,6 +92,14 @@ class ProcessSnapshot:
             None,
         )
 
+    def holds(self, row: ProcessInfo) -> bool:
+        """Tell whether this very object is one of the rows.
+
+        Between looks of one lister, that is so for most rows that did not change; never for one
+        that did.
+        """
+        return id(row) in self._ids
+
     def where(self, **fields: object) -> tuple[ProcessInfo, ...]:
         """Give the processes whose fields have exactly these values, or one of several.
 
@@ -101,6 +109,10 @@ class ProcessSnapshot:
         """
         check_fields(fields)
         return tuple(row for row in self.processes if not differences(row, fields))
+
+    @cached_property
+    def _ids(self) -> frozenset[int]:
+        return frozenset(map(id, self.processes))
 
     @cached_property
     def _by_pid(self) -> dict[int, list[ProcessInfo]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOT_LISTED = "not listed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """From here on a process was in this state: ``at`` seconds after the first look began.
 
@@ -71,16 +71,9 @@ class Timeline:
     def add(self, snapshot: ProcessSnapshot) -> list[tuple[ProcessInfo, Change]]:
         """Take in a good look; give what has changed since the one before."""
         at = snapshot.begun - self.start
-        listed: dict[Hashable, ProcessInfo] = {_followed(row): row for row in snapshot}
-        changed = []
-        for key, row in listed.items():
-            if row != self._rows.get(key):
-                moment = row.ended_at if row.ended else row.started_at
-                changed.append((row, self._change(key, at, describe_state(row), moment)))
-        for key in self._rows.keys() - listed.keys():
-            changed.append((self._rows[key], self._change(key, at, NOT_LISTED)))  # noqa: PERF401
+        same = self.last is not None and snapshot.processes is self.last.processes
+        changed = [] if same else self._take_in(snapshot, at)
         first = self.looks == 0
-        self._rows = listed
         self.looks += 1
         self.last = snapshot
         self._time_in_looks += snapshot.ended - snapshot.begun
@@ -124,6 +117,21 @@ class Timeline:
     def changes(self, process: ProcessInfo) -> list[Change]:
         """Give the states a process was seen in, oldest first; a managed one over its restarts."""
         return self._changes.get(_followed(process), [])
+
+    def _take_in(
+        self, snapshot: ProcessSnapshot, at: float
+    ) -> list[tuple[ProcessInfo, Change | None]]:
+        changed = []
+        listed: dict[Hashable, ProcessInfo] = {_followed(row): row for row in snapshot}
+        for key, row in listed.items():
+            before = self._rows.get(key)
+            if row is not before and row != before:
+                moment = row.ended_at if row.ended else row.started_at
+                changed.append((row, self._change(key, at, describe_state(row), moment)))
+        for key in self._rows.keys() - listed.keys():
+            changed.append((self._rows[key], self._change(key, at, NOT_LISTED)))  # noqa: PERF401
+        self._rows = listed
+        return changed
 
     def _change(
         self, key: Hashable, at: float, state: str, moment: datetime | None = None
