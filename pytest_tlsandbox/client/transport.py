@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CUT_SHORT = ("IncompleteRead", "InvalidChunkLength", "ended prematurely")
 _LARGEST_BODY = 64 * 2**20
-_CHUNK = 64 * 1024
+_CHUNK = 256 * 1024
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -156,15 +156,16 @@ class Transport:
 
 
 def _read(response: requests.Response) -> bytes:
-    body = bytearray()
+    chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
-        body += chunk
-        if len(body) > _LARGEST_BODY:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _LARGEST_BODY:
             raise ContractViolation(
                 f"Answer too large: more than {_LARGEST_BODY // 2**20} MiB for one call",
                 label="too large",
             )
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnreachable:
