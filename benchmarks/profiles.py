@@ -1,4 +1,6 @@
-"""Where the time of a look, and of a test, goes: ``python -m benchmarks.profiles``.
+"""Where the time of a look, and of a test, goes: ``python -m benchmarks.profiles [guard]``.
+
+With ``guard``, the tests are guarded by every rule.
 
 The figures in ``README.md`` are from here. A profiler slows calls of Python down and leaves the
 rest as it is, so that only shares are worth comparing.
@@ -7,6 +9,7 @@ rest as it is, so that only shares are worth comparing.
 from __future__ import annotations
 
 import cProfile
+import os
 import pstats
 import sys
 import tempfile
@@ -52,6 +55,7 @@ def main() -> None:
             f"import pytest\n\n@pytest.mark.parametrize('n', range({TESTS}))\n"
             "def test_it(n, tlsandbox):\n    assert len(tlsandbox.list_processes()) == 10\n"
         )
+        os.environ["TENSORLAKE_API_KEY"] = "profile-key"
         options = ["-q", "-p", "no:cacheprovider", "--tlsandbox", served.url, folder]
         if "guard" in sys.argv:
             options.append(GUARD)
