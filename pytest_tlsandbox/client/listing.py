@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, NamedTuple
 
-from pydantic import ValidationError
-
-from pytest_tlsandbox.client.models import parse_list, parse_row
+from pytest_tlsandbox.client.models import UnreadableRow, parse_list, parse_row
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 if TYPE_CHECKING:
@@ -20,10 +18,13 @@ _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body; its rows in its own order, if they were read one by one; what all of it gave."""
+    """A body; its rows in its own order, if they were read one by one; what all of it gave.
+
+    A row that cannot be read is None.
+    """
 
     body: bytes
-    rows: tuple[ProcessInfo, ...]
+    rows: list[ProcessInfo | None]
     snapshot: ProcessSnapshot
 
 
@@ -49,9 +50,12 @@ class ListReader:
         if last is not None and body == last.body:
             return copy.copy(last.snapshot)  # with all that has been found out about its rows
         known = dict(zip(_split(last.body), last.rows, strict=True)) if last and last.rows else {}
-        rows = _read_rows(body, known)
-        read, unreadable = (rows, ()) if rows else parse_list(body)
-        snapshot = ProcessSnapshot(read, unreadable, sandbox=self._sandbox)
+        rows, unreadable = _read_rows(body, known)
+        if rows:
+            readable = [row for row in rows if row is not None]
+            snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
+        else:
+            snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
         self._last = _Read(body, rows, snapshot)
         return snapshot
 
@@ -63,17 +67,26 @@ def _split(body: bytes) -> list[bytes]:
     return body[len(_START) : -len(_END)].split(_BETWEEN)
 
 
-def _read_rows(body: bytes, known: Mapping[bytes, ProcessInfo]) -> tuple[ProcessInfo, ...]:
+def _read_rows(
+    body: bytes, known: Mapping[bytes, ProcessInfo | None]
+) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
     """Read a body row by row; nothing if it has to be read as a whole.
 
     What stands between two rows may also stand inside one, in a text say. No harm is done: if each
     piece is a JSON object by itself, then the body is the list of just these.
     """
-    rows = []
+    rows: list[ProcessInfo | None] = []
+    unreadable = []
     try:
-        for piece in _split(body):
+        for position, piece in enumerate(_split(body)):
             row = known.get(piece)
-            rows.append(parse_row(b"{%b}" % piece) if row is None else row)
-    except ValidationError:
-        return ()
-    return tuple(rows)
+            if row is None:
+                read = parse_row(position, b"{%b}" % piece)
+                if isinstance(read, UnreadableRow):
+                    unreadable.append(read)
+                else:
+                    row = read
+            rows.append(row)
+    except (ValueError, RecursionError):
+        return [], []
+    return rows, unreadable

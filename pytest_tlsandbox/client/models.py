@@ -281,14 +281,17 @@ def _in_words(kind: str, message: str) -> str:
     return message.removeprefix("Value error, ")
 
 
-def parse_row(text: bytes) -> ProcessInfo:
-    """Read one row of a list.
+def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
+    """Read the text of one row, which stands at that position of a list.
 
     Raises:
-        pydantic.ValidationError: it cannot be read.
+        ValueError, RecursionError: it is not JSON.
 
     """
-    return _PROCESS.validate_json(text)
+    try:
+        return _PROCESS.validate_json(text)
+    except ValidationError:
+        return _read_row(position, json.loads(text.decode()))
 
 
 def parse_process(body: bytes) -> ProcessInfo:

@@ -96,7 +96,18 @@ def test_a_row_that_cannot_be_read_spoils_only_itself_look_after_look():
 
     assert [len(first), len(second), len(third)] == [1, 2, 3]
     assert [row.position for row in second.unreadable] == [1]
+    assert second[0] is first[0]
     assert third.unreadable == ()
+
+
+def test_a_row_that_cannot_be_read_is_told_where_it_stands_now():
+    _, second = read(
+        listing(raw(2, started_at="never"), raw(1)), listing(raw(1), raw(2, started_at=None))
+    )
+
+    assert [(row.position, row.reason) for row in second.unreadable] == [
+        (1, "started_at: not a valid datetime")
+    ]
 
 
 @pytest.mark.parametrize(
