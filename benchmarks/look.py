@@ -18,8 +18,8 @@ from pytest_tlsandbox.redact import Secret
 SIZES = {
     10: (2000, 600, 1.5, 2.0),
     1_000: (150, 50, 0.15, 0.4),
-    10_000: (25, 7, 0.05, 0.4),
-    100_000: (7, 0, 0.03, 0.4),
+    10_000: (20, 7, 0.05, 0.4),
+    100_000: (5, 0, 0.03, 0.4),
 }
 
 
@@ -58,7 +58,9 @@ def _measure(
             ("first", lambda: ProcessLister(transport).look(), lambda: None, None),
         ):
             times = side_by_side(
-                {**ways, "plugin": ours}, rounds if most else min(rounds, 50), before
+                {**ways, "plugin": ours},
+                rounds if most else min(50, 2 + rounds // 5),
+                before,
             )
             ratio = median_ratio(times["plugin"], times["SDK"])
             medians = (in_ms(statistics.median(times[way])) for way in ways)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)
-TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 500}
+TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
 OURS = "this plugin"
 # Seconds between the end of one call and the next.
 SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {

@@ -19,7 +19,7 @@ from benchmarks.serving import serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 80, 30, 24
+ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 60, 30, 16
 PLUGIN = "pytest_tlsandbox"
 # Both sides look for plugins among what is installed, as pytest does; none but ours may be found.
 ALONE = [f"-pno:{entry.name}" for entry in entry_points(group="pytest11") if entry.name != PLUGIN]
