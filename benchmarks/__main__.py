@@ -81,7 +81,7 @@ def _heading() -> str:
         "# What was measured\n\n"
         "Written by `make bench`; [README.md](README.md) says what stands behind it. Compare within "
         "a table only: each was taken side by side, on a machine that did other things as well.\n\n"
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} at the end, "
         f"Python {platform.python_version()}, {versions}.\n"
     )
 
