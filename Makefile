@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test oldest lint readme gallery schemathesis clean
+.PHONY: demo test bench oldest lint readme gallery schemathesis clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -19,6 +19,9 @@ lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 
 schemathesis: $(VENV)-schemathesis/.done  ## send 2,000 cases to the embedded sandbox
 	$(VENV)-schemathesis/bin/pytest -q -s tests/local/routes_by_schemathesis.py
+
+bench: $(VENV)/.dev  ## measure all that is promised about speed and memory, and write benchmarks/results.md
+	$(VENV)/bin/python -m benchmarks
 
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py

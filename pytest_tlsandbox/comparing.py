@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.models import (
@@ -61,7 +62,7 @@ def _fields(left: ProcessInfo, right: ProcessInfo, columns: int) -> list[str]:
     for field in FIELDS:
         one, other = value_of(left, field), value_of(right, field)
         if field == "managed" and left.managed and right.managed:
-            inside = [name for name in type(left.managed).model_fields if name != "id"]
+            inside = [part.name for part in fields(left.managed) if part.name != "id"]
             rows += [
                 (f"managed.{name}", *_sides(a, b, room))
                 for name in inside

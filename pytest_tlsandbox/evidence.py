@@ -92,6 +92,16 @@ class Incident:
     confirmed: bool = True
 
 
+def news_since(rows: Iterable[ProcessInfo], baseline: ProcessSnapshot | None) -> list[ProcessInfo]:
+    """Leave out the rows in which nothing can have happened: those that are as at the baseline.
+
+    But for managed ones: of those, some things are told that were so at the baseline too.
+    """
+    if baseline is None:
+        return list(rows)
+    return [row for row in rows if row.managed is not None or not baseline.holds(row)]
+
+
 def oom_kills(
     rows: Iterable[ProcessInfo], baseline: ProcessSnapshot | None, ledger: Ledger
 ) -> list[Incident]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 # The SDK and the wire may differ below the millisecond.
 _SAME_MOMENT = timedelta(milliseconds=1)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Handle, pid and start of a run: a pid alone is used again (fact sheet 2.2)."""
 
     handle: int | None

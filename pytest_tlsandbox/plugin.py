@@ -18,7 +18,6 @@ import pytest
 from pytest_tlsandbox import settings as setup
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import InvalidSetting, TLSandboxError
-from pytest_tlsandbox.messages.table import list_names
 from pytest_tlsandbox.tracebacks import without_our_frames
 
 if TYPE_CHECKING:
@@ -360,6 +359,8 @@ def tlsandbox_allow(
 def _kill_started(sandbox: Sandbox) -> None:
     left = sandbox.kill_started()
     if left:
+        from pytest_tlsandbox.messages.table import list_names
+
         warnings.warn(
             pytest.PytestWarning(f"{sandbox!r}: could not be killed: {list_names(left)}"),
             stacklevel=2,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import asdict
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,14 @@ class ProcessSnapshot:
             None,
         )
 
+    def holds(self, row: ProcessInfo) -> bool:
+        """Tell whether this very object is one of the rows.
+
+        Between looks of one lister, that is so for most rows that did not change; never for one
+        that did.
+        """
+        return id(row) in self._ids
+
     def where(self, **fields: object) -> tuple[ProcessInfo, ...]:
         """Give the processes whose fields have exactly these values, or one of several.
 
@@ -101,6 +111,10 @@ class ProcessSnapshot:
         return tuple(row for row in self.processes if not differences(row, fields))
 
     @cached_property
+    def _ids(self) -> frozenset[int]:
+        return frozenset(map(id, self.processes))
+
+    @cached_property
     def _by_pid(self) -> dict[int, list[ProcessInfo]]:
         rows: dict[int, list[ProcessInfo]] = {}
         for row in self.processes:
@@ -109,15 +123,23 @@ class ProcessSnapshot:
 
 
 def _plain(row: ProcessInfo) -> dict[str, Any]:
-    fields = row.model_dump(mode="json")
-    fields.update(
-        status=row.state, command=mask_text(row.command), args=mask_args(row.args), managed=None
-    )
-    if row.managed is not None:
-        error = row.managed.last_error
-        masked = row.managed.model_copy(update={"last_error": error and mask_text(error)})
-        fields["managed"] = masked.model_dump(mode="json")
+    fields = _as_json(asdict(row))
+    fields.update(status=row.state, command=mask_text(row.command), args=mask_args(row.args))
+    if row.managed is not None and row.managed.last_error:
+        fields["managed"]["last_error"] = mask_text(row.managed.last_error)
     return fields
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """Put times, which are in UTC, as ISO 8601 text."""
+    return {
+        name: _as_json(value)
+        if isinstance(value, dict)
+        else value.isoformat().replace("+00:00", "Z")
+        if isinstance(value, datetime)
+        else value
+        for name, value in fields.items()
+    }
 
 
 FIELDS = (

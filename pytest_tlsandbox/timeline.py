@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOT_LISTED = "not listed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """From here on a process was in this state: ``at`` seconds after the first look began.
 
@@ -64,30 +64,28 @@ class Timeline:
         self._changes: dict[Hashable, list[Change]] = {}
         self._rows: dict[Hashable, ProcessInfo] = {}
         self._in_outage = False
+        self._first: ProcessSnapshot | None = None
 
     def __repr__(self) -> str:
+        self._fold_first()
         return f"<Timeline: {self.looks} looks at {len(self._changes)} processes>"
 
     def add(self, snapshot: ProcessSnapshot) -> list[tuple[ProcessInfo, Change]]:
         """Take in a good look; give what has changed since the one before."""
         at = snapshot.begun - self.start
-        listed: dict[Hashable, ProcessInfo] = {_followed(row): row for row in snapshot}
-        changed = []
-        for key, row in listed.items():
-            if row != self._rows.get(key):
-                moment = row.ended_at if row.ended else row.started_at
-                changed.append((row, self._change(key, at, describe_state(row), moment)))
-        for key in self._rows.keys() - listed.keys():
-            changed.append((self._rows[key], self._change(key, at, NOT_LISTED)))  # noqa: PERF401
-        first = self.looks == 0
-        self._rows = listed
+        changed: list[tuple[ProcessInfo, Change]] = []
+        if self.last is None:
+            self._first = snapshot
+        elif snapshot.processes is not self.last.processes:
+            self._fold_first()
+            changed = self._take_in(snapshot, self.looks)
         self.looks += 1
         self.last = snapshot
         self._time_in_looks += snapshot.ended - snapshot.begun
         if self._in_outage:
             self.outages[-1].end = at  # nothing was seen until this look
         self._in_outage = False
-        return [] if first else [(row, change) for row, change in changed if change is not None]
+        return changed
 
     def add_fault(self, fault: SandboxFault, begun: float, ended: float) -> None:
         """Take in a look that failed."""
@@ -123,16 +121,39 @@ class Timeline:
 
     def changes(self, process: ProcessInfo) -> list[Change]:
         """Give the states a process was seen in, oldest first; a managed one over its restarts."""
+        self._fold_first()
         return self._changes.get(_followed(process), [])
 
-    def _change(
-        self, key: Hashable, at: float, state: str, moment: datetime | None = None
-    ) -> Change | None:
+    def _fold_first(self) -> None:
+        """Take in the first look, put off until it matters: most judgements need no second one."""
+        if self._first is not None:
+            self._take_in(self._first, 0)
+            self._first = None
+
+    def _take_in(self, snapshot: ProcessSnapshot, look: int) -> list[tuple[ProcessInfo, Change]]:
+        at = snapshot.begun - self.start
+        changed = []
+        listed: dict[Hashable, ProcessInfo] = {_followed(row): row for row in snapshot}
+        for key, row in listed.items():
+            before = self._rows.get(key)
+            if row is not before and row != before:
+                moment = row.ended_at if row.ended else row.started_at
+                change = Change(at, describe_state(row), look, moment)
+                changed += self._note(key, row, change)
+        for key in self._rows.keys() - listed.keys():
+            changed += self._note(key, self._rows[key], Change(at, NOT_LISTED, look))
+        self._rows = listed
+        return changed
+
+    def _note(
+        self, key: Hashable, row: ProcessInfo, change: Change
+    ) -> list[tuple[ProcessInfo, Change]]:
+        """Keep a change, if it is one; gives it again then."""
         changes = self._changes.setdefault(key, [])
-        if changes and changes[-1].state == state:
-            return None
-        changes.append(Change(at, state, self.looks, moment))
-        return changes[-1]
+        if changes and changes[-1].state == change.state:
+            return []
+        changes.append(change)
+        return [(row, change)]
 
 
 def _followed(row: ProcessInfo) -> Hashable:

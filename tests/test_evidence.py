@@ -265,3 +265,50 @@ def test_a_sighup_that_was_sent_through_the_plugin_is_beyond_doubt():
     ledger.signal_sent(process(41), 1)
 
     assert not evidence.doubtful(process(41, **signaled(1)), ledger)
+
+
+RULES = (
+    evidence.oom_kills,
+    evidence.crashes,
+    evidence.restarts,
+    evidence.failing_health,
+    evidence.unseen_ends,
+)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        ended(0),
+        ended(1),
+        ended(137),
+        ended(-1),
+        ended(None),
+        signaled(9),
+        signaled(11),
+        signaled(1),
+        ended(0, oom_killed=True),
+        {"status": "oom_killed"},
+        {"managed": managed(health_status="unhealthy")},
+        ended(1, managed=managed(status="stopped", restart_count=5)),
+        {"managed": managed(restart_count=2, last_exit=last(signal=9, oom=True))},
+    ],
+)
+def test_what_is_as_it_was_at_the_baseline_is_told_as_if_all_rows_were_judged(fields):
+    before = snapshot(raw(41, **fields))
+    later = snapshot(raw(41, **fields), raw(42, **signaled(11)))
+    rows = [before[0], later[1]]  # as one lister gives them: what did not change is the same object
+
+    for rule in RULES:
+        news = evidence.news_since(rows, before)
+        assert later[1] in news
+        assert rule(news, before, Ledger()) == rule(rows, before, Ledger())
+
+
+def test_what_cannot_have_changed_since_the_baseline_is_not_judged():
+    before = snapshot(raw(41), raw(42, **ended()))
+
+    assert evidence.news_since(before, before) == []
+    assert evidence.news_since(before, None) == list(before)
+    assert evidence.news_since(snapshot(raw(41)), before) == list(snapshot(raw(41)))

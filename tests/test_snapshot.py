@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
@@ -82,3 +84,23 @@ def test_a_timeline_folds_looks_into_changes():
         (4.0, "not listed", 4),
     ]
     assert timeline.looks == 5
+
+
+def test_a_timeline_takes_no_look_at_rows_that_it_has_seen():
+    first = snapshot(raw(1), raw(2), at=0.0)
+    again = copy.copy(first)
+    again.begun = again.ended = 1.0
+    timeline = Timeline(0.0)
+    timeline.add(first)
+
+    assert timeline.add(again) == []
+    assert (timeline.looks, timeline.last) == (2, again)
+    (row, change), *others = timeline.add(snapshot(raw(1), raw(2, **ended()), at=2.0))
+    assert (row.pid, change.state, change.look, others) == (2, "exited 0", 2, [])
+
+
+def test_it_holds_the_very_rows_it_lists():
+    seen = snapshot(raw(1))
+
+    assert seen.holds(seen[0])
+    assert not seen.holds(process(1))

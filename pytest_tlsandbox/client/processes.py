@@ -6,15 +6,16 @@ import json
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from pytest_tlsandbox.client.models import ProcessInfo, parse_list, parse_process
+from pytest_tlsandbox.client.listing import ListReader
+from pytest_tlsandbox.client.models import ProcessInfo, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, persist
 from pytest_tlsandbox.errors import ContractViolation, RequestRefused, SandboxUnreachable
-from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_tlsandbox.client.transport import Answer, Transport
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 Stream = Literal["stdout", "stderr", "output"]
 
@@ -39,6 +40,7 @@ class ProcessLister:
         self.on_look: Callable[[ProcessSnapshot], None] | None = None
         """Is told of every good look, whoever asked for it."""
         self._transport = transport
+        self._reader = ListReader(self.label)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.label}>"
@@ -74,20 +76,14 @@ class ProcessLister:
         begun = self.clock.monotonic()
         answer = self._transport.request("GET", "/processes", limit=limit)
         try:
-            processes, unreadable = parse_list(answer.body)
+            snapshot = self._reader.read(answer.body)
         except ContractViolation:
             if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
                 raise
             raise SandboxUnreachable(
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
             ) from None
-        snapshot = ProcessSnapshot(
-            processes,
-            unreadable,
-            sandbox=self.label,
-            begun=begun,
-            ended=self.clock.monotonic(),
-        )
+        snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
         if self.on_look is not None:
             self.on_look(snapshot)
         return snapshot

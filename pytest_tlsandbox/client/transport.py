@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests import exceptions as http
 
-from pytest_tlsandbox.client.answers import fault_of
+from pytest_tlsandbox.client.answers import LIST_CALL, fault_of
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.client.watchdog import Watchdog, WatchedAdapter
 from pytest_tlsandbox.clock import Clock
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _CUT_SHORT = ("IncompleteRead", "InvalidChunkLength", "ended prematurely")
 _LARGEST_BODY = 64 * 2**20
-_CHUNK = 64 * 1024
+_CHUNK = 256 * 1024
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -36,19 +37,6 @@ class _Bearer(requests.auth.AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
         return request
-
-
-class _Session(requests.Session):
-    """Prepares a request that is the last one anew only once: that is a fifth of a look's time."""
-
-    _last: tuple[str, requests.PreparedRequest] | None = None
-
-    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
-        if request.method != "GET" or self.cookies:
-            return super().prepare_request(request)
-        if self._last is None or self._last[0] != request.url:
-            self._last = request.url, super().prepare_request(request)
-        return self._last[1]
 
 
 @dataclass(frozen=True)
@@ -73,23 +61,21 @@ class Transport:
         self.address = address
         self.clock = clock or Clock()
         self._watchdog = Watchdog(self.clock)
-        self._session = _Session()
+        self._session = requests.Session()
         self._session.auth = _Bearer(key)
         self._session.headers.update(
             {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
         )
         # A proxy of the environment is for other machines: it cannot reach this one's loopback.
         self._session.trust_env = not address.loopback
-        adapter = WatchedAdapter(self._watchdog)
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
+        self._adapter = WatchedAdapter(self._watchdog)
 
     def __repr__(self) -> str:
         return f"<Transport to {self.address.label}>"
 
     def close(self) -> None:
         """Close every connection and end the watchdog."""
-        self._session.close()
+        self._adapter.close()
         self._watchdog.close()
 
     def request(
@@ -117,20 +103,38 @@ class Transport:
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
 
+    def _prepare(
+        self, method: str, path: str, json: Mapping[str, object] | None = None
+    ) -> requests.PreparedRequest:
+        url = f"{self.address.url}/api/v1{path}"
+        return self._session.prepare_request(requests.Request(method, url, json=json))
+
+    @cached_property
+    def _list_request(self) -> requests.PreparedRequest:
+        """The request that is sent most often by far, made once."""
+        method, path = LIST_CALL.split()
+        return self._prepare(method, path)
+
+    @cached_property
+    def _environment(self) -> dict[str, Any]:
+        """What the environment says of proxies and certificates, when it is first needed."""
+        found = self._session.merge_environment_settings(
+            self.address.url, proxies={}, stream=True, verify=None, cert=None
+        )
+        return dict(found)
+
     def _call(
         self, method: str, path: str, limit: float, json: Mapping[str, object] | None
     ) -> Answer:
         deadline = self.clock.monotonic() + limit
+        name = f"{method} {path}"
         with self._watchdog.call(deadline) as call:
             try:
-                response = self._session.request(
-                    method,
-                    f"{self.address.url}/api/v1{path}",
-                    json=json,
-                    timeout=limit,
-                    stream=True,
-                    allow_redirects=False,
+                prepared = (
+                    self._list_request if name == LIST_CALL else self._prepare(method, path, json)
                 )
+                # Not by the session, which looks for proxies, cookies and redirects at each call.
+                response = self._adapter.send(prepared, timeout=limit, **self._environment)
                 with response:
                     body = _read(response)
             except Exception:
@@ -140,9 +144,7 @@ class Transport:
             if call.overdue:
                 # A body that ends with the connection looks whole when it has been cut.
                 raise _overdue(self.address, limit, delivered=True)
-        fault = fault_of(
-            f"{method} {path}", response.status_code, response.headers, body, self.address
-        )
+        fault = fault_of(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
             raise fault
         announced = (
@@ -154,15 +156,16 @@ class Transport:
 
 
 def _read(response: requests.Response) -> bytes:
-    body = bytearray()
+    chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
-        body += chunk
-        if len(body) > _LARGEST_BODY:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _LARGEST_BODY:
             raise ContractViolation(
                 f"Answer too large: more than {_LARGEST_BODY // 2**20} MiB for one call",
                 label="too large",
             )
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnreachable:

@@ -146,6 +146,8 @@ class NoIncident:
         rows, pids, missing = self._rows(snapshot)
         if missing is not None:
             return missing
+        alive = any(not row.ended for row in rows)
+        rows = evidence.news_since(rows, self._baseline)
         doubts = [
             row
             for row in rows
@@ -167,7 +169,6 @@ class NoIncident:
         spoilt = unreadable_rows(snapshot, self._baseline, pids) or self._vanished(snapshot)
         if spoilt:
             return spoilt
-        alive = any(not row.ended for row in rows)
         return Satisfied(told, CORRECTION_TIME if doubts else SETTLING_TIME if alive else 0.0)
 
     def _rows(

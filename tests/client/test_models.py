@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError, asdict
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_a_minimal_row_is_enough() -> None:
     (row,), unreadable = parse_list(body)
 
     assert unreadable == ()
-    assert row.model_dump() == {
+    assert asdict(row) == {
         "handle": None,
         "pid": 42,
         "status": "running",
@@ -190,7 +191,7 @@ def test_every_field_is_read() -> None:
         ),
     )
 
-    assert row.model_dump() == {
+    assert asdict(row) == {
         "handle": 2**40,
         "pid": 77,
         "status": "oom_killed",
@@ -431,12 +432,12 @@ def test_a_process_shows_its_command_masked() -> None:
 
 
 def test_a_process_cannot_be_changed() -> None:
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         process().pid = 1  # type: ignore[misc]
 
 
 def test_an_error_of_a_model_does_not_quote_its_input() -> None:
     with pytest.raises(ValueError, match="started_at") as raised:
-        ProcessInfo.model_validate({"pid": 1, "status": "running", "command": "hunter2"})
+        ProcessInfo(pid=1, status="running", command="hunter2")
 
     assert "hunter2" not in str(raised.value)

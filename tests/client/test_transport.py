@@ -299,7 +299,7 @@ def test_every_error_of_requests_becomes_one_of_ours(
     def fail(*_: object, **__: object) -> None:
         raise kind("Bearer " + KEY, KEY, 0) if kind is http.JSONDecodeError else kind(KEY)
 
-    monkeypatch.setattr(requests.Session, "request", fail)
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fail)
 
     fault = fault_of(connect("http://127.0.0.1:1"))
 
@@ -593,6 +593,43 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     assert proxy.requests == []
 
 
+def test_a_proxy_is_not_asked_for_a_host_that_is_excepted(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(reply(200, BODY))
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", "sandbox.invalid")
+
+    assert fault_of(connect("http://sandbox.invalid")).label == "no such host"
+    assert proxy.requests == []
+
+
+def test_the_environment_is_read_once_for_each_connection(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test may set a proxy for the program it tests: that is none of the plugin's business."""
+    first, second = serve(reply(200, BODY)), serve(reply(200, BODY))
+    monkeypatch.setenv("HTTP_PROXY", first.url)
+    transport = connect("http://sandbox.example")
+    transport.request("GET", "/processes")
+    monkeypatch.setenv("HTTP_PROXY", second.url)
+
+    transport.request("GET", "/processes")
+    transport.request("GET", "/processes/41/output")
+
+    assert (len(first.requests), second.requests) == (3, [])
+
+
+def test_no_cookie_is_kept_as_the_official_sdk_keeps_none(serve: Serve, connect: Connect) -> None:
+    server = serve(reply(200, BODY, Set_Cookie="seen=1; Path=/"))
+    transport = connect(server)
+
+    for path in ("/processes", "/processes", "/processes/41/output"):
+        transport.request("GET", path)
+
+    assert [request.headers.get("cookie") for request in server.requests] == [None] * 3
+
+
 def test_a_proxy_that_refuses_may_come_back(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -761,7 +798,7 @@ def test_a_time_out_of_pytest_comes_out_as_it_is(
     def fail(*_: object, **__: object) -> None:
         pytest.fail("Timeout >1.0s")
 
-    monkeypatch.setattr(requests.Session, "request", fail)
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fail)
 
     with pytest.raises(pytest.fail.Exception, match=r"Timeout >1\.0s") as raised:
         connect("http://127.0.0.1:1").request("GET", "/processes")

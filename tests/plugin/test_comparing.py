@@ -12,8 +12,8 @@ ROW = """
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
     def row(pid, **fields):
-        return ProcessInfo.model_validate(
-            {"pid": pid, "handle": pid, "command": "python", "args": ["train.py", "--token=abc"],
+        return ProcessInfo(
+            **{"pid": pid, "handle": pid, "command": "python", "args": ["train.py", "--token=abc"],
              "status": "running", "started_at": "2024-03-09T16:00:00Z", **fields}
         )
 """

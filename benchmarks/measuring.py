@@ -1,0 +1,100 @@
+"""What every benchmark gives, and how times are taken side by side."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+RATIO = "x"
+ALLOWANCE = 1.25
+"""How much over its target a ratio may be where it only has to show that nothing broke."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and the most it may be; ``unit`` is "x" for a ratio."""
+
+    what: str
+    figure: float
+    at_most: float
+    unit: str = RATIO
+    allowance: float = ALLOWANCE
+
+    @property
+    def met(self) -> bool:
+        """The figure is within the target."""
+        return self.figure <= self.at_most
+
+    @property
+    def broken(self) -> bool:
+        """It is a ratio, and so far off that the noise of a shared machine does not explain it."""
+        return self.unit == RATIO and self.figure > self.at_most * self.allowance
+
+
+@dataclass
+class Result:
+    """One table of figures, and the targets that are among them."""
+
+    title: str
+    about: str
+    head: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+
+    def markdown(self) -> str:
+        """Give the table and the targets as a section of a page."""
+        lines = [f"## {self.title}", "", self.about, ""]
+        lines += [_row(self.head), _row("---" for _ in self.head), *map(_row, self.rows)]
+        if self.targets:
+            lines += ["", _row(("target", "measured", "at most", "")), _row(["---"] * 4)]
+        lines += [
+            _row(
+                (
+                    target.what,
+                    f"{target.figure:.3g} {target.unit}",
+                    f"{target.at_most:g} {target.unit}",
+                    "met" if target.met else "**missed**",
+                )
+            )
+            for target in self.targets
+        ]
+        return "\n".join([*lines, ""])
+
+
+def _row(cells: Sequence[str] | object) -> str:
+    return f"| {' | '.join(cells)} |"  # type: ignore[arg-type]
+
+
+def side_by_side(
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    before_each_round: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Time each way once a round, one after the other; gives seconds by way, round by round.
+
+    So that what else this machine does meets all of them.
+    """
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        before_each_round()
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Give the median of the ratios of what was taken side by side."""
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
+
+
+def in_ms(seconds: float) -> str:
+    """Give milliseconds with three digits."""
+    ms = seconds * 1000
+    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"

@@ -1,0 +1,168 @@
+"""How soon the end of a process is noticed, and with how many calls.
+
+Time is simulated, and so is the network; the engine that waits is the real one. A call takes the
+time of the network, and sees what is so halfway through it. Each life is begun at another phase.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import statistics
+import time
+from typing import TYPE_CHECKING, cast
+
+from benchmarks.measuring import Result, Target
+from pytest_tlsandbox import Sandbox, start_local_sandbox
+from pytest_tlsandbox.client.address import locate
+from pytest_tlsandbox.client.models import parse_list
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LIVES = (0.2, 2.0, 10.0, 60.0)
+NETWORKS = (0.0, 0.02, 0.06)
+TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
+OURS = "this plugin"
+# Seconds between the end of one call and the next.
+SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
+    "loop, 1 s": lambda: itertools.repeat(1.0),
+    "loop, 100 ms": lambda: itertools.repeat(0.1),
+    "Gomega, 10 ms": lambda: itertools.repeat(0.01),
+    "Playwright, 100 to 1000 ms": lambda: itertools.chain((0.1, 0.25, 0.5), itertools.repeat(1.0)),
+}
+
+
+def measure(*, short: bool = False) -> list[Result]:
+    """Simulate every life over every network, by every schedule; then some lives in real time."""
+    simulated = Result(
+        "Notice",
+        "Mean time from the end of a process to the return of the helper, and mean number of calls; "
+        "simulated, with the real engine.",
+        ("network", "schedule", *(f"lives {life:g} s" for life in LIVES)),
+    )
+    cells: dict[tuple[str, float, float], tuple[float, float]] = {}
+    for network in NETWORKS:
+        for name in (OURS, *SCHEDULES):
+            row = [f"{network * 1000:.0f} ms", name]
+            for life in LIVES:
+                trials = TRIALS[life] // (10 if short else 1)
+                latency, calls = cells[name, network, life] = _mean(name, life, network, trials)
+                row.append(f"{latency * 1000:.0f} ms, {calls:.0f}")
+            simulated.rows.append(row)
+    latency, calls = cells[OURS, 0.06, 60.0]
+    slow, quick = cells["loop, 1 s", 0.06, 60.0], cells["loop, 100 ms", 0.06, 60.0]
+    simulated.targets += [
+        Target("60 ms, 60 s: mean latency", latency * 1000, 190, "ms"),
+        Target("60 ms, 60 s: calls", calls, 210, "calls"),
+        Target("60 ms, 60 s: latency of a 1 s loop", latency / slow[0], 0.4),
+        Target("60 ms, 60 s: calls of a 100 ms loop", calls / quick[1], 0.6),
+    ]
+    return [simulated] if short else [simulated, _in_real_time()]
+
+
+def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, float]:
+    phases = random.Random(f"{name} {life} {network}")
+    taken = [_trial(name, life * phases.uniform(0.75, 1.25), network) for _ in range(trials)]
+    latencies, calls = zip(*taken, strict=True)
+    return statistics.fmean(latencies), statistics.fmean(calls)
+
+
+def _trial(name: str, life: float, network: float) -> tuple[float, int]:
+    """Wait once for the end of a process; gives the latency in seconds, and the calls."""
+    clock = SimulatedClock()
+    lister = SimulatedLister(clock, life, network)
+    if name == OURS:
+        client = cast("SandboxClient", lister)
+        Sandbox(client, timeout=600).wait_for_exit(PID)
+    else:
+        pauses = SCHEDULES[name]()
+        while not lister.look()[0].ended:
+            clock.sleep(next(pauses))
+    return clock.now - life, lister.calls
+
+
+class SimulatedClock(Clock):
+    """A clock on which a sleep takes no time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        """Give the simulated moment."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:  # type: ignore[override]
+        """Let simulated time pass."""
+        self.now += seconds
+
+
+PID = 41
+_ROW = (
+    b'{"processes":[{"handle":1,"pid":41,"status":"%b","exit_code":%b,"signal":null,'
+    b'"stdin_writable":false,"command":"job","args":[],"started_at":1710000000000,"ended_at":%b}]}'
+)
+_RUNNING = ProcessSnapshot(parse_list(_ROW % (b"running", b"null", b"null"))[0])
+_ENDED = ProcessSnapshot(parse_list(_ROW % (b"exited", b"0", b"1710000000001"))[0])
+
+
+class SimulatedLister:
+    """Lists one process, which ends after ``life`` seconds, over a network."""
+
+    label = "simulated"
+    patience = 30.0
+
+    def __init__(self, clock: SimulatedClock, life: float, network: float) -> None:
+        self.clock = clock
+        self.calls = 0
+        self._life = life
+        self._network = network
+
+    def give_up_at(self) -> float | None:
+        """No test would be killed."""
+        return None
+
+    test_deadline = give_up_at
+
+    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
+        """List what is so halfway through the call."""
+        assert limit > self._network
+        self.calls += 1
+        begun = self.clock.now
+        seen = _ENDED if begun + self._network / 2 >= self._life else _RUNNING
+        self.clock.now += self._network
+        snapshot = ProcessSnapshot(seen.processes)
+        snapshot.begun, snapshot.ended = begun, self.clock.now
+        return snapshot
+
+
+def _in_real_time() -> Result:
+    """Check short lives against real processes: their ends by the sandbox's clock, which is ours."""
+    result = Result(
+        "Notice, in real time",
+        "The same with real processes on the embedded sandbox: median and longest time from an end, "
+        "by the kernel's account of it, to the return of `wait_for_exit`.",
+        ("lives", "processes", "median", "longest", "simulated mean"),
+    )
+    with start_local_sandbox() as local:
+        transport = Transport(locate(local), local.api_key, user_agent="pytest-tlsandbox")
+        sandbox = Sandbox(SandboxClient(transport))
+        for life, count in ((0.2, 40), (2.0, 10)):
+            late = sorted(_wait_in_real_time(sandbox, life) for _ in range(count))
+            simulated, _ = _mean(OURS, life, 0.0, 500)
+            median, longest = statistics.median(late), late[-1]
+            figures = (f"{seconds * 1000:.0f} ms" for seconds in (median, longest, simulated))
+            result.rows.append((f"{life:g} s", str(count), *figures))
+        transport.close()
+    return result
+
+
+def _wait_in_real_time(sandbox: Sandbox, life: float) -> float:
+    job = sandbox.start_process("sleep", [str(life * random.uniform(0.75, 1.25))])
+    ended = sandbox.wait_for_exit(job)
+    assert ended.ended_at is not None
+    return time.time() - ended.ended_at.timestamp()

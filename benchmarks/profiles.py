@@ -1,0 +1,76 @@
+"""Where the time of a look, and of a test, goes: ``python -m benchmarks.profiles [guard]``.
+
+With ``guard``, the tests are guarded by every rule.
+
+The figures in ``README.md`` are from here. A profiler slows calls of Python down and leaves the
+rest as it is, so that only shares are worth comparing.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import os
+import pstats
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from benchmarks.serving import serve
+from pytest_tlsandbox.client.address import locate
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.redact import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LINES = 25
+TESTS = 300
+GUARD = "--tlsandbox-guard=oom,crash,restart,unhealthy,leak"
+
+
+def main() -> None:
+    """Print the profiles."""
+    for rows, looks in ((10, 2000), (10_000, 50)):
+        with serve(rows) as served:
+            transport = Transport(locate("local", served.url), Secret("test"), user_agent="profile")
+            client = SandboxClient(transport)
+            client.look()
+            _profile(f"a look at {rows:,} processes, unchanged", client.look, looks)
+            served.change()
+
+            def changed(
+                client: SandboxClient = client, change: Callable[[], None] = served.change
+            ) -> None:
+                change()
+                client.look()
+
+            _profile(f"a look at {rows:,} processes, 1 % changed", changed, looks)
+            client.close()
+    with tempfile.TemporaryDirectory() as folder, serve(10) as served:
+        Path(folder, "test_it.py").write_text(
+            f"import pytest\n\n@pytest.mark.parametrize('n', range({TESTS}))\n"
+            "def test_it(n, tlsandbox):\n    assert len(tlsandbox.list_processes()) == 10\n"
+        )
+        os.environ["TENSORLAKE_API_KEY"] = "profile-key"
+        options = ["-q", "-p", "no:cacheprovider", "--tlsandbox", served.url, folder]
+        if "guard" in sys.argv:
+            options.append(GUARD)
+        _profile(f"{TESTS} tests that list the processes", lambda: pytest.main(options), 1)
+
+
+def _profile(title: str, function: Callable[[], object], times: int) -> None:
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(times):
+        function()
+    profile.disable()
+    print(f"== {title}, {times} times")
+    pstats.Stats(profile).sort_stats("tottime").print_stats(LINES)
+
+
+if __name__ == "__main__":
+    main()

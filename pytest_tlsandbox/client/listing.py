@@ -1,0 +1,92 @@
+"""Reads one process list after another, and of each only what the last one did not have."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_tlsandbox.client.models import UnreadableRow, parse_list, parse_row
+from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+
+# A list as the sandbox writes it, without white space. One that is written otherwise is read whole.
+_START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
+
+
+class _Read(NamedTuple):
+    """A body; its rows in its own order, if they were read one by one; what all of it gave.
+
+    A row that cannot be read is None.
+    """
+
+    body: bytes
+    rows: list[ProcessInfo | None]
+    snapshot: ProcessSnapshot
+
+
+class ListReader:
+    """Reads the process lists of one sandbox; safe to use from several threads.
+
+    Of a list that is the last one again, byte for byte, nothing is read. Of another, a row whose
+    bytes stood in the last one is the same object again.
+    """
+
+    def __init__(self, sandbox: str) -> None:
+        self._sandbox = sandbox
+        self._last: _Read | None = None
+
+    def read(self, body: bytes) -> ProcessSnapshot:
+        """Read a body; the caller sets when the look began and ended.
+
+        Raises:
+            ContractViolation: the body is not JSON, or has no list of processes.
+
+        """
+        last = self._last
+        if last is not None and body == last.body:
+            return copy.copy(last.snapshot)  # with all that has been found out about its rows
+        known = dict(zip(_split(last.body), last.rows, strict=True)) if last and last.rows else {}
+        rows, unreadable = _read_rows(body, known)
+        if rows:
+            readable = [row for row in rows if row is not None]
+            snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
+        else:
+            snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
+        self._last = _Read(body, rows, snapshot)
+        return snapshot
+
+
+def _split(body: bytes) -> list[bytes]:
+    """Cut a body at what stands between two rows, braces off; nothing if it is written otherwise."""
+    if not (body.startswith(_START) and body.endswith(_END)):
+        return []
+    return body[len(_START) : -len(_END)].split(_BETWEEN)
+
+
+def _read_rows(
+    body: bytes, known: Mapping[bytes, ProcessInfo | None]
+) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
+    """Read a body row by row; nothing if it has to be read as a whole.
+
+    What stands between two rows may also stand inside one, in a text say. No harm is done: if each
+    piece is a JSON object by itself, then the body is the list of just these.
+    """
+    rows: list[ProcessInfo | None] = []
+    unreadable = []
+    try:
+        for position, piece in enumerate(_split(body)):
+            row = known.get(piece)
+            if row is None:
+                read = parse_row(position, b"{%b}" % piece)
+                if isinstance(read, UnreadableRow):
+                    unreadable.append(read)
+                else:
+                    row = read
+            rows.append(row)
+    except (ValueError, RecursionError):
+        return [], []
+    return rows, unreadable
