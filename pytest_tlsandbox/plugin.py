@@ -19,6 +19,7 @@ from pytest_tlsandbox import settings as setup
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import InvalidSetting, TLSandboxError
 from pytest_tlsandbox.messages.table import list_names
+from pytest_tlsandbox.redact import also_mask
 from pytest_tlsandbox.tracebacks import without_our_frames
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         elif option.repeatable:
             kind, default = "linelist", []
         parser.addini(option.ini, option.help, kind, default=default)
+    parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])
 
 
 def _action(option: setup.Option) -> dict[str, Any]:
@@ -85,6 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = config.stash[_SETTINGS] = setup.resolve(config)
     except InvalidSetting as error:
         raise pytest.UsageError(str(error)) from None
+    also_mask(settings.masks)
+    config.add_cleanup(lambda: also_mask(()))
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.guard or settings.report:
