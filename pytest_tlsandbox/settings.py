@@ -155,7 +155,9 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] = os.environ) 
         guard=parse_rules(rules, rules_source) if rules else (),
         guard_report_only=bool(switches),
         report=check_report(reports[0], report_source, config) if reports else None,
-        masks=tuple(map(_parse_mask, config.getini(MASK_INI), repeat(_ini_source(config, MASK_INI)))),
+        masks=tuple(
+            map(_parse_mask, config.getini(MASK_INI), repeat(_ini_source(config, MASK_INI)))
+        ),
     )
 
 
