@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery schemathesis clean
+.PHONY: demo test bench oldest lint readme gallery faults faults-slow nightly mutants schemathesis clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -28,6 +28,20 @@ readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 
 gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
 	$(VENV)/bin/python tools/gallery.py
+
+faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.md
+	$(VENV)/bin/python tools/faults.py
+
+faults-slow: $(VENV)/.dev  ## ride out a rollout of 30 seconds
+	$(VENV)/bin/pytest -m slow tests/faults
+
+HISTORIES ?= 100000
+nightly: $(VENV)/.dev  ## judge 100,000 random histories by every helper
+	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest -n 2 tests/model
+
+mutants: $(VENV)-mutants/.done  ## change the judging code in every way, and see that a test fails
+	$(VENV)-mutants/bin/mutmut run
+	$(VENV)-mutants/bin/python tools/mutants.py
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -55,5 +69,11 @@ $(VENV)-schemathesis/.done: pyproject.toml
 		--editable '.[local]' 'schemathesis>=4.32'
 	touch $@
 
+$(VENV)-mutants/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-mutants
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check \
+		'mutmut>=3.8' 'pytest>=8.2' 'pydantic>=2.7' 'requests>=2.31' 'tenacity>=9'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-schemathesis dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-mutants mutants $(VENV)-schemathesis dist
