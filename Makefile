@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery schemathesis clean
+.PHONY: demo test bench oldest lint readme gallery companions schemathesis clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -22,6 +22,10 @@ schemathesis: $(VENV)-schemathesis/.done  ## send 2,000 cases to the embedded sa
 
 bench: $(VENV)/.dev  ## measure all that is promised about speed and memory, and write benchmarks/results.md
 	$(VENV)/bin/python -m benchmarks
+
+companions: $(VENV)-companions/.done  ## run beside the plugins that suites have, each for real
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 2 \
+		-p xdist.plugin -p pytest_tlsandbox tests/companions/with_*.py
 
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
@@ -49,6 +53,13 @@ $(VENV)-oldest/.done: pyproject.toml tests/oldest.txt
 		--editable '.[local]' --requirement tests/oldest.txt
 	touch $@
 
+# Not in the venv of the tests: each pytest plugin there slows every inner run.
+$(VENV)-companions/.done: pyproject.toml tests/companions/requirements.txt
+	$(PYTHON) -m venv $(VENV)-companions
+	$(VENV)-companions/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[local]' --requirement tests/companions/requirements.txt
+	touch $@
+
 $(VENV)-schemathesis/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-schemathesis
 	$(VENV)-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -56,4 +67,4 @@ $(VENV)-schemathesis/.done: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-schemathesis dist
+	rm -rf $(VENV) $(VENV)-companions $(VENV)-oldest $(VENV)-schemathesis dist
