@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery companions schemathesis clean
+.PHONY: demo test bench oldest lint readme gallery companions schemathesis dist clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -26,6 +26,13 @@ bench: $(VENV)/.dev  ## measure all that is promised about speed and memory, and
 companions: $(VENV)-companions/.done  ## run beside the plugins that suites have, each for real
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 2 \
 		-p xdist.plugin -p pytest_tlsandbox tests/companions/with_*.py
+
+dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both and the workflows
+	rm -rf dist
+	$(VENV)-release/bin/python -m build . >/dev/null
+	$(VENV)-release/bin/python tools/check_dist.py
+	$(VENV)-release/bin/twine check --strict dist/*
+	$(VENV)-release/bin/zizmor --offline --quiet .github/workflows/*.yml examples/ci/*.yml
 
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
@@ -60,6 +67,12 @@ $(VENV)-companions/.done: pyproject.toml tests/companions/requirements.txt
 		--editable '.[local]' --requirement tests/companions/requirements.txt
 	touch $@
 
+$(VENV)-release/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --group release
+	touch $@
+
 $(VENV)-schemathesis/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-schemathesis
 	$(VENV)-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -67,4 +80,4 @@ $(VENV)-schemathesis/.done: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-companions $(VENV)-oldest $(VENV)-schemathesis dist
+	rm -rf $(VENV) $(VENV)-companions $(VENV)-oldest $(VENV)-release $(VENV)-schemathesis .nox dist
