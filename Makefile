@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery companions schemathesis dist clean
+.PHONY: demo test bench oldest lint readme reference gallery companions schemathesis dist clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -36,6 +36,9 @@ dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both an
 
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
+
+reference: $(VENV)/.dev  ## write docs/reference.md from the code
+	$(VENV)/bin/python tools/reference.py
 
 gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
 	$(VENV)/bin/python tools/gallery.py
