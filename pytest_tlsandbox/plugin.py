@@ -52,7 +52,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register each setting of the table as an option and as an ini key."""
-    group = parser.getgroup("tlsandbox", "processes of a Tensorlake sandbox")
+    about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
+    group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         group.addoption(
             option.flag,
