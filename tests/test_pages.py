@@ -133,14 +133,6 @@ def test_the_settings_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
             assert "\ntlsandbox: local\n" in done.stdout
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    checked = subprocess.run(
-        [sys.executable, "tools/reference.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
-
-    assert checked.returncode == 0, checked.stderr
-
-
 def anchors(page: Path) -> set[str]:
     """Give the anchors of a page, as GitHub makes them of its headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -47,15 +50,24 @@ def test_a_test_goes_on_after_a_failure_inside_a_block_of_pytest_check(
     assert "Failed Checks: 2" in text
 
 
-def test_pytest_html_shows_the_whole_message_and_no_secret(
-    run: Run, pytester: pytest.Pytester, box: LocalSandbox
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
+def test_pytest_html_shows_the_message_and_all_processes_and_no_secret(
+    run: Run, pytester: pytest.Pytester, box: LocalSandbox, workers: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(FAILS)
-    result = run("pytest_metadata.plugin pytest_html.plugin", "--html=report.html", "-l")
+    plugins = "pytest_metadata.plugin pytest_html.plugin"
+    result = run(plugins, "--html=report.html", "--self-contained-html", "-l", *workers)
     result.assert_outcomes(failed=1)
     page = (pytester.path / "report.html").read_text()
-    assert "WrongEnd: Exited 3: sh -c (pid " in page
-    assert "try " in page
+    blob = re.search(r'data-jsonblob="(.*?)">', page)
+    assert blob is not None
+    [test] = json.loads(html.unescape(blob[1]))["tests"].values()
+    assert "WrongEnd: Exited 3: sh -c (pid " in test[0]["log"]
+    [extra] = test[0]["extras"]
+    assert extra["name"] == "processes in my-sandbox"
+    table = base64.b64decode(extra["content"].partition("base64,")[2]).decode()
+    assert re.search(r"^pid \d+ +exited 3 .* sh -c exit 3 --token=\*\*\*$", table, re.MULTILINE)
+    assert "tl_secret" not in table
     assert "tl_secret" not in page
     assert box.api_key.reveal() not in page
 
