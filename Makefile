@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery faults faults-slow nightly mutants schemathesis clean
+.PHONY: demo test bench oldest lint readme reference gallery faults faults-slow nightly mutants
+.PHONY: companions schemathesis dist clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -23,8 +24,22 @@ schemathesis: $(VENV)-schemathesis/.done  ## send 2,000 cases to the embedded sa
 bench: $(VENV)/.dev  ## measure all that is promised about speed and memory, and write benchmarks/results.md
 	$(VENV)/bin/python -m benchmarks
 
+companions: $(VENV)-companions/.done  ## run beside the plugins that suites have, each for real
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 2 \
+		-p xdist.plugin -p pytest_tlsandbox tests/companions/with_*.py
+
+dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both and the workflows
+	rm -rf dist
+	$(VENV)-release/bin/python -m build . >/dev/null
+	$(VENV)-release/bin/python tools/check_dist.py
+	$(VENV)-release/bin/twine check --strict dist/*
+	$(VENV)-release/bin/zizmor --offline --quiet .github/workflows/*.yml examples/ci/*.yml
+
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
+
+reference: $(VENV)/.dev  ## write docs/reference.md from the code
+	$(VENV)/bin/python tools/reference.py
 
 gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
 	$(VENV)/bin/python tools/gallery.py
@@ -63,6 +78,19 @@ $(VENV)-oldest/.done: pyproject.toml tests/oldest.txt
 		--editable '.[local]' --requirement tests/oldest.txt
 	touch $@
 
+# Not in the venv of the tests: each pytest plugin there slows every inner run.
+$(VENV)-companions/.done: pyproject.toml tests/companions/requirements.txt
+	$(PYTHON) -m venv $(VENV)-companions
+	$(VENV)-companions/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[local]' --requirement tests/companions/requirements.txt
+	touch $@
+
+$(VENV)-release/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-release
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --group release
+	touch $@
+
 $(VENV)-schemathesis/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-schemathesis
 	$(VENV)-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -76,4 +104,5 @@ $(VENV)-mutants/.done: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-mutants mutants $(VENV)-schemathesis dist
+	rm -rf $(VENV) $(VENV)-companions $(VENV)-mutants $(VENV)-oldest $(VENV)-release
+	rm -rf $(VENV)-schemathesis .nox dist mutants

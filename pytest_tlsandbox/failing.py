@@ -50,6 +50,7 @@ _HINTS: dict[type[SandboxFault], str] = {
     SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
     SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
 }
+_BLOCKED_HINT = "pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts"
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,9 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
             "traffic wakes a suspended sandbox, which takes seconds: wait longer, or resume it "
             "before the tests"
         )
+    if isinstance(fault, SandboxUnreachable) and not fault.transient:
+        # It has not got as far as the sandbox: TLS, a header, a block.
+        hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
         headline, _, because = str(fault).partition("\n")
         return Finding(type(fault), headline, because, remarks=tuple(remarks), hint=hint)

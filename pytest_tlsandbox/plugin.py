@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.sandbox import Sandbox
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 # Where one of the fixtures below raises, the sentence says it all: its source is not shown.
 __tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
@@ -52,7 +53,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register each setting of the table as an option and as an ini key."""
-    group = parser.getgroup("tlsandbox", "processes of a Tensorlake sandbox")
+    about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
+    group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         group.addoption(
             option.flag,
@@ -185,7 +187,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    call: pytest.CallInfo[None],
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """End the traceback at the user's line, and show the verdict alone where one line is shown.
 
@@ -198,7 +200,21 @@ def pytest_runtest_makereport(
     crash = getattr(report.longrepr, "reprcrash", None)
     if isinstance(error, TLSandboxError) and crash is not None:
         crash.message = error.first_line
+    if isinstance(error, TLSandboxError) and error.snapshot is not None:
+        _add_to_html(item.config, report, error.snapshot)
     return report
+
+
+def _add_to_html(config: pytest.Config, report: pytest.TestReport, seen: ProcessSnapshot) -> None:
+    """Have the report of pytest-html, where one is written, show all processes of the last look."""
+    if not config.getoption("htmlpath", None):
+        return
+    from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    report.extras = [  # type: ignore[attr-defined]
+        *getattr(report, "extras", ()),
+        extras.text(str(seen), name=f"processes in {seen.sandbox}"),
+    ]
 
 
 def pytest_assertrepr_compare(

@@ -158,6 +158,27 @@ def test_an_unknown_end():
     """)
 
 
+def test_a_block_on_this_side_is_not_held_against_the_sandbox():
+    fault = errors.SandboxUnreachable(
+        "my-sandbox cannot be reached: SocketBlockedError: no socket", label="SocketBlockedError"
+    )
+
+    message = told({0: fault}, lambda box: box.list_processes())
+
+    assert message == text("""
+        my-sandbox cannot be reached: SocketBlockedError: no socket
+
+          sandbox  my-sandbox
+          try      pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts
+    """)
+
+
+def test_no_advice_is_better_than_a_wrong_one():
+    fault = errors.SandboxUnreachable("my-sandbox cannot be reached: TLS failed", label="TLS")
+
+    assert "try" not in told({0: fault}, lambda box: box.list_processes())
+
+
 def test_not_checked():
     fault = errors.SandboxUnreachable("my-sandbox answered 502", label="502", transient=True)
     reset = errors.SandboxUnreachable("my-sandbox: reset", label="reset", transient=True)

@@ -1,0 +1,113 @@
+"""Plugins that put something else in the place of sockets, of the clock, of a test's arguments."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., pytest.RunResult]
+
+LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--disable-socket", "SocketBlockedError"),
+        ("--allow-hosts=192.0.2.1", "SocketConnectBlockedError"),
+    ],
+)
+def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(
+    run: Run, pytester: pytest.Pytester, option: str, name: str
+) -> None:
+    pytester.makepyfile(LISTS)
+    start = time.monotonic()
+    result = run("pytest_socket", option, "-W", "default::UserWarning")
+    assert time.monotonic() - start < 10  # a fault that may pass is ridden out for 30 s
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"E *SandboxUnreachable: my-sandbox cannot be reached: {name}: *"])
+    result.stdout.fnmatch_lines(["* try *pytest-socket blocks it: allow the host of the sandbox*"])
+    result.stdout.no_fnmatch_line("*is the sandbox up?*")
+
+
+@pytest.mark.parametrize("target", ["my-sandbox", "local"])
+def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(
+    run: Run, pytester: pytest.Pytester, target: str
+) -> None:
+    pytester.makepyfile(LISTS)
+    result = run("pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
+    result.assert_outcomes(passed=1)
+
+
+TIMES = """
+            job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
+            with pytest.raises(WrongEnd):
+                tlsandbox.wait_for_exit(job, timeout=10)
+            tlsandbox.start_process("sleep", ["60"])
+            with pytest.raises(WaitTimedOut):
+                tlsandbox.wait_for_exit("sleep 60", timeout=0.3)
+            tlsandbox.assert_stays("sleep 60", seconds=0.2)
+"""
+
+
+def test_a_wait_has_its_deadline_under_freezegun(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from freezegun import freeze_time
+        from pytest_tlsandbox import WaitTimedOut, WrongEnd
+
+        @freeze_time("2020-01-01")
+        def test_it(tlsandbox):
+        """
+        + TIMES
+    )
+    run("", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("tick", [True, False])
+def test_a_wait_has_its_deadline_under_time_machine(
+    run: Run, pytester: pytest.Pytester, tick: bool
+) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+        import time_machine
+        from pytest_tlsandbox import WaitTimedOut, WrongEnd
+
+        @time_machine.travel("2020-01-01", tick={tick})
+        def test_it(tlsandbox):
+        """
+        + TIMES
+    )
+    run("time_machine", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
+
+
+def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        from hypothesis import given, settings, strategies
+
+        @settings(max_examples=20, deadline=None, database=None, derandomize=True)
+        @given(code=strategies.integers(0, 255))
+        def test_any_code(tlsandbox_session, code):
+            job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
+            tlsandbox_session.wait_for_exit(job, exit_code=code, timeout=10)
+
+        @settings(max_examples=20, deadline=None, database=None, derandomize=True)
+        @given(code=strategies.integers(0, 255))
+        def test_small_codes_only(tlsandbox_session, code):
+            job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
+            tlsandbox_session.wait_for_exit(job, exit_code=range(9), timeout=10)
+        """
+    )
+    result = run("_hypothesis_pytestplugin")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["E *WrongEnd: Exited 9: sh -c (pid *", "E *code=9,"])

@@ -1,0 +1,132 @@
+"""Plugins that change how tests are run: on several workers, again, shuffled, against the clock."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., pytest.RunResult]
+
+EATER = "taken = [bytearray(10_000_000) for _ in range(300)]"
+
+
+@pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
+def test_each_way_of_xdist_to_hand_out_tests_tells_a_failure_once_and_at_its_test(
+    run: Run, pytester: pytest.Pytester, dist: str
+) -> None:
+    for module in ("one", "two"):
+        pytester.makepyfile(
+            **{
+                f"test_{module}": f"""
+                import pytest
+
+                @pytest.fixture(scope="module")
+                def server(tlsandbox_session):
+                    server = tlsandbox_session.start_process("sleep", ["60"])
+                    return tlsandbox_session.wait_for_process(server)
+
+                @pytest.mark.parametrize("number", range(3))
+                def test_job(server, tlsandbox, number):
+                    program = {EATER!r} if number == 2 else "raise SystemExit(0)"
+                    job = tlsandbox.start_process("python", ["-c", program])
+                    tlsandbox.wait_for_exit(job, timeout=20)
+                    tlsandbox.assert_no_oom()
+                    tlsandbox.assert_process(server, status="running")
+                """
+            }
+        )
+    result = run(
+        "xdist.plugin xdist.looponfail", "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak"
+    )
+    assert result.ret == 1
+    result.assert_outcomes(passed=4, failed=2)
+    told = [
+        re.sub(r"pid \d+", "pid #", line) for line in result.outlines if line.startswith("OOM ")
+    ]
+    assert sorted(told) == [
+        f"OOM test_{module}.py::test_job[2] - OOM-killed: python -c (pid #), wanted exit code 0"
+        for module in ("one", "two")
+    ]
+
+
+@pytest.mark.parametrize("method", ["signal", "thread"])
+def test_a_wait_ends_and_tells_before_pytest_timeout_strikes(
+    run: Run, pytester: pytest.Pytester, method: str
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox):
+            tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.wait_for_exit("sleep 60", timeout=30)
+        """
+    )
+    result = run("pytest_timeout", "--timeout=4", f"--timeout-method={method}")
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines([r"E +.*WaitTimedOut: Still running: sleep \(pid \d+\) after "])
+    result.stdout.fnmatch_lines(["*(30 s cut by pytest-timeout)*"])
+    result.stdout.no_fnmatch_line("*Timeout (>*")
+
+
+def test_each_attempt_of_rerunfailures_begins_anew(run: Run, pytester: pytest.Pytester) -> None:
+    """What the first attempt started has been killed, and does not answer for the second's."""
+    pytester.makepyfile(
+        """
+        attempts = []
+
+        def test_it(tlsandbox):
+            attempts.append(1)
+            tlsandbox.assert_not_running("sleep 61")
+            tlsandbox.start_process("sleep", ["61"])
+            tlsandbox.wait_for_process("sleep 61", timeout=5)
+            tlsandbox.assert_process("sleep 61", command="sleep" if len(attempts) == 2 else "nap")
+        """
+    )
+    result = run("pytest_rerunfailures", "--reruns=2", "--only-rerun=ProcessMismatch")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
+
+
+def test_rerunfailures_can_be_told_verdicts_from_faults(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_verdict(tlsandbox):
+            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 3"]), timeout=5)
+
+        def test_fault(tlsandbox_connect):
+            tlsandbox_connect("no-such").list_processes()
+        """
+    )
+    result = run(
+        "pytest_rerunfailures", "--reruns=1", "--only-rerun=SandboxNotFound|Unreachable|Failed"
+    )
+    result.assert_outcomes(failed=2)
+    assert [line.split()[0] for line in result.outlines if "RERUN" in line] == []
+    result.stdout.fnmatch_lines(["*2 failed, 1 rerun*"])
+
+
+def test_randomly_draws_the_same_however_often_a_wait_looks(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        import random
+
+        import pytest
+
+        @pytest.mark.parametrize("number", range(6))
+        def test_it(tlsandbox, number):
+            state = random.getstate()
+            job = tlsandbox.start_process("sleep", ["0.2"])
+            tlsandbox.wait_for_exit(job, timeout=5)
+            assert random.getstate() == state
+        """
+    )
+    result = run("pytest_randomly")
+    result.assert_outcomes(passed=6)

@@ -1,0 +1,162 @@
+"""What the pages of ``docs`` show is run as it stands, and what they link to is there."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["cost.md", "guard.md", "guide.md", "local.md", "recipes.md", "sdk.md", "security.md"]
+"""Those whose code is run here, whole; the others have tests of their own, or no code."""
+BLOCK = re.compile(
+    r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL
+)
+SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
+TEST = "def test_it(tlsandbox): tlsandbox.assert_healthy()"
+MADE_UP_SERVICE = """
+from pytest_tlsandbox import start_local_sandbox
+from tensorlake.sandbox import Sandbox
+
+def pytest_configure(config):
+    local = start_local_sandbox(identifier="my-sandbox")
+    config.add_cleanup(local.close)
+    Sandbox.create = lambda **_: Sandbox(
+        identifier="my-sandbox", proxy_url=local.url, api_key=local.api_key.reveal()
+    )
+"""
+
+
+class Block(NamedTuple):
+    mark: str | None
+    language: str
+    text: str
+
+
+def blocks(page: str) -> list[Block]:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return [Block(*match.group("mark", "language", "text")) for match in BLOCK.finditer(text)]
+
+
+def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return subprocess.run(
+        [sys.executable, "-m", *command, "-p", "no:cacheprovider"],
+        cwd=folder,
+        env={**kept, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def stable(line: str) -> str:
+    """Leave out what differs from run to run: numbers, and the space that fills a column."""
+    return " ".join(re.sub(r"\d+(\.\d+)?( ms| s)?", "N", line.removeprefix("E ")).split())
+
+
+@pytest.fixture(scope="module")
+def my_sandbox() -> Iterator[LocalSandbox]:
+    with start_local_sandbox(identifier="my-sandbox") as sandbox:
+        yield sandbox
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
+    (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
+    for number, block in enumerate(blocks(page)):
+        if block.language == "python" and block.mark != "fails":
+            name = (block.mark or "").removeprefix("file: ")
+            (tmp_path / (name if name.endswith(".py") else f"test_{number}.py")).write_text(
+                block.text
+            )
+
+    guarded = ["--tlsandbox-guard=crash,leak"] if page == "guard.md" else []
+    service = ["-p", "made_up_service"] if page == "sdk.md" else []
+    done = run(tmp_path, "pytest", *guarded, *service)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_shows_of_a_failure_is_what_is_printed(page: str, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
+    shown = blocks(page)
+    for block, output in itertools.pairwise(shown):
+        if block.mark != "fails":
+            continue
+        (tmp_path / "test_it.py").write_text(block.text)
+        done = run(tmp_path, "pytest")
+        assert done.returncode == 1
+        assert output.language == "text"
+        told = stable("\n".join(line.removeprefix("E  ") for line in done.stdout.splitlines()))
+        assert stable(output.text) in told, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run(page: str, tmp_path: Path, my_sandbox: LocalSandbox) -> None:
+    (tmp_path / "test_it.py").write_text(TEST)
+    for block in blocks(page):
+        for line in block.text.splitlines() if block.language == "console" else ():
+            command = shlex.split(line.removeprefix("$ "), comments=True)
+            if line.startswith("$ pytest "):
+                done = run(
+                    tmp_path,
+                    *command,
+                    TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
+                    TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
+                )
+                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_settings_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TEST)
+    for block in blocks(page):
+        if block.language == "toml":
+            (tmp_path / "pyproject.toml").write_text(block.text)
+            done = run(tmp_path, "pytest")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "\ntlsandbox: local\n" in done.stdout
+
+
+def anchors(page: Path) -> set[str]:
+    """Give the anchors of a page, as GitHub makes them of its headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))],
+)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        assert target.exists(), link
+        assert ROOT.resolve() in target.resolve().parents, link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_each_page_is_linked_from_another() -> None:
+    pages = [*(ROOT / "docs").glob("*.md")]
+    text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *pages])
+    for page in pages:
+        assert f"{page.name})" in text or f"{page.name}#" in text, page.name

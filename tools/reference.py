@@ -1,0 +1,201 @@
+"""Write docs/reference.md from the code; with ``--check``, only tell whether it is stale."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import textwrap
+from functools import cached_property
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+import pytest_tlsandbox
+from pytest_tlsandbox import errors, hookspecs, plugin, settings
+from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
+from pytest_tlsandbox.client.processes import ProcessLister
+from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.selector import by
+from pytest_tlsandbox.snapshot import ProcessSnapshot
+from pytest_tlsandbox.soft import Soft
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
+WIDTH = 88
+HEAD = """\
+# Reference
+
+Every name, as the code documents it: `make reference` writes this page, and CI holds it. The
+[guide](guide.md) tells in which order to read.
+
+How a **process** is meant, what a **status** is and what **fields** there are: the [README](../README.md).
+`since` is `"test"` (since the test began), a snapshot, or `None` (all there is). Times are in seconds.
+"""
+
+
+def told(documented: Any) -> str:
+    """Give a docstring, for Markdown."""
+    text = inspect.getdoc(documented) or ""
+    text = re.sub(
+        r" \(fact sheet [^)]*\)", "", text
+    )  # where a fact is from is for those who work on it
+    text = re.sub(r"``(.+?)``", r"`\1`", text)
+    text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text)
+    text = re.sub(r"^    ([\w, ]+):", r"- `\1`:", text, flags=re.MULTILINE)
+    return re.sub(r"^(\w[\w ]*):$", r"**\1**\n", text, flags=re.MULTILINE)
+
+
+class _Bare(str):
+    """An annotation that shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def call(function: Callable[..., Any], name: str) -> str:
+    """Give how a function is called, one argument a line where it is long."""
+    signature = inspect.signature(function)
+    given = [
+        value.replace(annotation=_Bare(value.annotation))
+        for value in signature.parameters.values()
+        if value.name != "self"
+    ]
+    returns = signature.return_annotation
+    arrow = "" if returns in (inspect.Signature.empty, "None", None) else f" -> {returns}"
+    short = f"{name}{signature.replace(parameters=given, return_annotation=inspect.Signature.empty)}{arrow}"
+    if len(short) <= WIDTH:
+        return short
+    lines, keyword_only = [], False
+    for value in given:
+        if value.kind is value.KEYWORD_ONLY and not keyword_only:
+            keyword_only = True
+            if not any(other.kind is other.VAR_POSITIONAL for other in given):
+                lines.append("*,")
+        lines.append(f"{value},")
+    return "\n".join([f"{name}(", *(f"    {line}" for line in lines), f"){arrow}"])
+
+
+def methods(kind: type, *only: str) -> Iterator[str]:
+    """Tell each public method of a class, or some, in the order of the source, its bases' too."""
+    seen: set[str] = set()
+    for each in kind.__mro__[:-1]:
+        for name, member in vars(each).items():
+            if name.startswith("_") or name in seen or (only and name not in only):
+                continue
+            if not each.__module__.startswith("pytest_tls"):
+                continue
+            seen.add(name)
+            if isinstance(member, (property, cached_property)):
+                yield f"#### `{name}`\n\n{told(member)}\n"
+            elif inspect.isfunction(member):
+                yield f"#### `{name}`\n\n```python\n{call(member, name)}\n```\n\n{told(member)}\n"
+
+
+def fields(model: type) -> str:
+    """List the fields of a model, with their types."""
+    hints = get_type_hints(model)
+    names = [
+        name for name in inspect.get_annotations(model) if not name.startswith(("_", "model_"))
+    ]
+    listed = "\n".join(f"{name}: {_type(hints[name])}" for name in names)
+    return f"```python\n{listed}\n```\n"
+
+
+def _type(hint: Any) -> str:
+    parts = [_type(part) for part in get_args(hint)]
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(parts)
+    name = "None" if hint is type(None) else hint.__name__
+    return f"{name}[{', '.join(parts)}]" if parts else str(name)
+
+
+def fixtures() -> Iterator[str]:
+    """Tell each fixture, with its scope."""
+    for name, fixture in vars(plugin).items():
+        if name.startswith("tlsandbox"):
+            scope = fixture._fixture_function_marker.scope  # noqa: SLF001
+            yield f"#### `{name}`\n\nScope: {'test' if scope == 'function' else scope}. {told(fixture)}\n"
+
+
+def options() -> Iterator[str]:
+    """Tell each option, with its key and its variable."""
+    yield "| option | ini key | environment | |\n|---|---|---|---|"
+    for option in settings.OPTIONS:
+        flag = f"{option.flag} {option.metavar or ''}".strip()
+        variable = f"`{option.environment}`" if option.environment else ""
+        text = option.help.replace("<", "&lt;")
+        yield f"| `{flag}` | `{option.ini}` | {variable} | {text} |"
+    yield f"| | | `{settings.API_KEY_VARIABLE}` | The key of a real sandbox; or the hook below. |"
+
+
+def page() -> str:
+    """Write the page."""
+    tree = (errors.__doc__ or "").partition("::\n")[2].partition("\n\nA test that fails")[0]
+    parts = [
+        HEAD,
+        "## Fixtures\n",
+        *fixtures(),
+        "## Sandbox\n",
+        told(Sandbox) + "\n",
+        *methods(Sandbox),
+        "## Soft\n",
+        told(Soft) + "\n",
+        "## ProcessSnapshot\n",
+        told(ProcessSnapshot) + "\n",
+        *methods(ProcessSnapshot),
+        "## ProcessInfo\n",
+        told(ProcessInfo) + "\n",
+        fields(ProcessInfo),
+        *methods(ProcessInfo),
+        "## ManagedProcess\n",
+        told(ManagedProcess) + "\n",
+        fields(ManagedProcess),
+        "## ProcessLister\n",
+        told(ProcessLister) + "\n",
+        *methods(ProcessLister, "list", "label"),
+        "## Functions\n",
+        f"#### `by`\n\n```python\n{call(by, 'by')}\n```\n\n{told(by)}\n",
+        f"#### `start_local_sandbox`\n\n```python\n{call(start_local_sandbox, 'start_local_sandbox')}\n```\n",
+        told(start_local_sandbox) + "\n",
+        "## LocalSandbox\n",
+        told(LocalSandbox) + "\n",
+        "## Secret\n",
+        told(pytest_tlsandbox.Secret) + "\n",
+        "## Errors\n",
+        f"```text\n{textwrap.dedent(tree).strip()}\n```\n",
+        told(errors.TLSandboxError) + "\n",
+        *(f"**`{name}`**: {told(getattr(errors, name))}\n" for name in with_data()),
+        "## Options\n",
+        "\n".join(options()) + "\n",
+        "## Markers\n",
+        "\n".join(f"- `{text.replace('): ', ')`: ', 1)}" for text in settings.MARKERS) + "\n",
+        "## Hook\n",
+        "#### `pytest_tlsandbox_api_key(config, target)`\n",
+        told(hookspecs.pytest_tlsandbox_api_key),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def with_data() -> list[str]:
+    """Name the errors that carry more than the rest."""
+    return ["ChecksFailed", "SandboxFault"]
+
+
+def main() -> None:
+    """Write, or check."""
+    text = page()
+    if "--check" in sys.argv[1:]:
+        if PAGE.read_text(encoding="utf-8") != text:
+            sys.exit("docs/reference.md is stale: run `make reference`")
+        return
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
