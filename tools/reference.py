@@ -131,6 +131,7 @@ def options() -> Iterator[str]:
         variable = f"`{option.environment}`" if option.environment else ""
         text = option.help.replace("<", "&lt;")
         yield f"| `{flag}` | `{option.ini}` | {variable} | {text} |"
+    yield f"| | `{settings.MASK_INI}` | | {settings.MASK_HELP} |"
     yield f"| | | `{settings.API_KEY_VARIABLE}` | The key of a real sandbox; or the hook below. |"
 
 
