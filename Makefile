@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery schemathesis clean
+.PHONY: demo test bench oldest lint readme gallery faults faults-slow schemathesis clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -28,6 +28,12 @@ readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 
 gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
 	$(VENV)/bin/python tools/gallery.py
+
+faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.md
+	$(VENV)/bin/python tools/faults.py
+
+faults-slow: $(VENV)/.dev  ## ride out a rollout of 30 seconds
+	$(VENV)/bin/pytest -m slow tests/faults
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -56,4 +62,4 @@ $(VENV)-schemathesis/.done: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-schemathesis dist
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-mutants mutants $(VENV)-schemathesis dist

@@ -74,7 +74,9 @@ def kill_all(
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
     except SandboxFault as fault:
-        gone = isinstance(fault, (SandboxNotFound, SandboxNotRunning))
+        # One that sleeps keeps its processes (fact sheet 1.8).
+        over = isinstance(fault, SandboxNotRunning) and not fault.transient
+        gone = over or isinstance(fault, SandboxNotFound)
         # Where nothing listens any more, nothing is left to kill either.
         return [] if gone or fault.label == "refused" else list(started)
     for row in living:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.listing import ListReader
-from pytest_tlsandbox.client.models import ProcessInfo, parse_process
+from pytest_tlsandbox.client.models import ProcessInfo, describe_body, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, persist
 from pytest_tlsandbox.errors import ContractViolation, RequestRefused, SandboxUnreachable
 
@@ -28,7 +28,7 @@ class ProcessLister:
 
     ``test_deadline`` tells at which moment on the clock the running test would be killed, if any:
     a call that is made again and again ends before, to tell what it met. ``patience``: for how
-    many seconds a wait rides out an outage; less, once a whole budget was spent in vain.
+    many seconds a wait, or a call, rides out an outage; less, once a whole budget was spent in vain.
     """
 
     def __init__(
@@ -112,14 +112,16 @@ class SandboxClient(ProcessLister):
 
         Raises:
             RequestRefused: the process has ended, or is not known.
+            ContractViolation: the answer is not the sandbox's.
 
         """
-        self._once("POST", f"/processes/{_path(process)}/signal", json={"signal": number})
+        path = f"/processes/{_path(process)}/signal"
+        self._check_done(self._once("POST", path, json={"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> None:
         """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
         try:
-            self._ask("DELETE", f"/processes/{_path(process)}")
+            self._check_done(self._ask("DELETE", f"/processes/{_path(process)}"), "kill")
         except RequestRefused as refusal:
             # Ended: 500 without a code; reaped: 404 NOT_FOUND (fact sheet 2.5, section 4).
             if "not running" not in str(refusal) and refusal.label != "404 NOT_FOUND":
@@ -158,6 +160,17 @@ class SandboxClient(ProcessLister):
         """Close the connection."""
         self._transport.close()
 
+    def _check_done(self, answer: Answer, what: str) -> None:
+        """Refuse to take a page to log in for "done": a good answer is empty, or JSON."""
+        try:
+            if answer.body:
+                json.loads(answer.body)
+        except (ValueError, RecursionError):
+            raise ContractViolation(
+                f"{self.label}: the answer to a {what} is {describe_body(answer.body)}",
+                label="not JSON",
+            ) from None
+
     def _once(self, method: str, path: str, json: Mapping[str, object] | None = None) -> Answer:
         return self._ask(method, path, json=json, only_undelivered=True)
 
@@ -172,6 +185,7 @@ class SandboxClient(ProcessLister):
         return persist(
             lambda limit: self._transport.request(method, path, limit=limit, json=json),
             self.clock,
+            patience=self.patience,
             until=self.give_up_at(),
             only_undelivered=only_undelivered,
         )

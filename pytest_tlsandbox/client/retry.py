@@ -28,6 +28,8 @@ _jitter = random.Random()  # its own: a seeded test must not change with the num
 _SHORTEST_CALL = 0.1
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_INSTANT = 1e-6
+"""Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 
 T = TypeVar("T")
 
@@ -83,10 +85,23 @@ def persist(
     def fault(state: tenacity.RetryCallState) -> BaseException | None:
         return state.outcome.exception() if state.outcome else None
 
+    def asked(state: tenacity.RetryCallState) -> bool:
+        error = fault(state)
+        return isinstance(error, SandboxFault) and error.retry_after is not None
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        seconds = pause_after(fault(state), state.attempt_number)
+        # Cut, so that the last try is made at the end: an outage as long as the budget is ridden out.
+        return seconds if asked(state) else max(0.0, min(seconds, end - clock.monotonic()))
+
+    def is_over(state: tenacity.RetryCallState) -> bool:
+        now = clock.monotonic()
+        return now >= end - _INSTANT or (asked(state) and now + state.upcoming_sleep > end)
+
     return tenacity.Retrying(
         sleep=clock.sleep,
         retry=tenacity.retry_if_exception(may_pass),
-        wait=lambda state: pause_after(fault(state), state.attempt_number),
-        stop=lambda state: clock.monotonic() + state.upcoming_sleep > end,
+        wait=pause,
+        stop=is_over,
         reraise=True,
     )(attempt)

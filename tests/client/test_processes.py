@@ -107,7 +107,7 @@ def test_a_list_gives_up_after_30_seconds(
         patient(serve(NOT_READY)).list()
 
     assert str(raised.value) == ("my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready")
-    assert 27.8 < clock.now - start <= 30.0
+    assert clock.now - start == pytest.approx(30.0)
 
 
 @pytest.mark.parametrize(
@@ -446,6 +446,31 @@ def test_a_kill_that_was_turned_down_for_another_reason_is_told(
 ) -> None:
     with pytest.raises(kind):
         patient(serve(answer)).kill(process())
+
+
+@pytest.mark.parametrize("call", ["signal", "kill"])
+def test_a_page_to_log_in_is_no_sign_that_it_was_done(
+    serve: Serve, patient: MakeClient, call: str
+) -> None:
+    client = patient(serve(reply(200, b"<!doctype html><title>Log in</title>")))
+
+    with pytest.raises(ContractViolation) as raised:
+        client.signal(process(41), 15) if call == "signal" else client.kill(process(41))
+
+    assert str(raised.value) == (f"my-sandbox: the answer to a {call} is an HTML page (36 bytes)")
+
+
+def test_a_call_is_given_up_soon_where_an_outage_was_ridden_out_in_vain(
+    serve: Serve, patient: MakeClient, clock: FakeClock
+) -> None:
+    start = clock.now
+    client = patient(serve(NOT_READY))
+    client.patience = 1.0
+
+    with pytest.raises(SandboxUnreachable):
+        client.output(41)
+
+    assert clock.now - start == pytest.approx(1.0)
 
 
 def test_a_restart_gives_the_new_run(serve: Serve, patient: MakeClient) -> None:

@@ -65,8 +65,8 @@ def test_after_30_seconds_the_last_fault_is_raised() -> None:
 
     assert raised.value is DOWN
     assert OUTAGE_BUDGET == 30.0
-    # The pause that would end after the budget is not begun; none is longer than 2.2 s.
-    assert 27.8 < clock.now - start <= 30.0
+    # The last pause is cut, so that an outage as long as the budget is ridden out.
+    assert clock.now - start == pytest.approx(30.0)
 
 
 def test_the_time_of_the_calls_counts() -> None:
@@ -76,7 +76,7 @@ def test_the_time_of_the_calls_counts() -> None:
     def slow(limit: float) -> None:
         nonlocal calls
         calls += 1
-        clock.now += 14.95
+        clock.now += 15.0
         raise DOWN
 
     with pytest.raises(SandboxUnreachable):

@@ -1,0 +1,66 @@
+"""Certificates that a client must not accept, made with the ``openssl`` program."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+Flaw = Literal["self-signed", "expired", "for another host"]
+
+_CONFIG = """
+[ca]
+default_ca = authority
+[authority]
+new_certs_dir = .
+database = index
+rand_serial = yes
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+[req]
+distinguished_name = name
+[name]
+[extensions]
+subjectAltName = {host}
+"""
+_VALID = {"expired": ("20200101000000Z", "20200102000000Z")}
+_ALWAYS = ("20200101000000Z", "20991231000000Z")
+
+
+def make_certificate(path: str | Path, flaw: Flaw = "self-signed") -> ssl.SSLContext:
+    """Write a certificate of 127.0.0.1 with that flaw to a file; give what a ``FaultProxy`` needs.
+
+    A client that trusts the file sees the flaw by itself: "self-signed" is then none.
+
+    Raises:
+        FileNotFoundError: there is no ``openssl`` on PATH.
+        subprocess.CalledProcessError: it failed.
+
+    """
+    host = "DNS:other.example" if flaw == "for another host" else "IP:127.0.0.1"
+    start, end = _VALID.get(flaw, _ALWAYS)
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        (at / "config").write_text(_CONFIG.format(host=host), encoding="utf-8")
+        (at / "index").touch()
+
+        def openssl(*arguments: str) -> None:
+            subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+        openssl(
+            *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-config", "config", "-subj", "/CN=test", "-keyout", "key", "-out", "request"),
+        )
+        openssl(
+            *("ca", "-batch", "-selfsign", "-notext", "-config", "config", "-keyfile", "key"),
+            *("-extensions", "extensions", "-startdate", start, "-enddate", end),
+            *("-in", "request", "-out", "certificate"),
+        )
+        Path(path).write_bytes((at / "certificate").read_bytes())
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(at / "certificate", at / "key")
+    return context

@@ -1,0 +1,203 @@
+"""Every helper, called through a proxy that fails, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.arranging import kill_all
+from pytest_tlsandbox.client.address import Address, locate
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.testing import FaultProxy, make_certificate
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.testing.certificates import Flaw
+
+PASS = "pass"
+LEFT = "sleep (pid N) is left running"
+"""What the end of a test gives where it cannot kill what the test has started: a warning."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The embedded sandbox with what runs in it: a server, a job that ended well, a managed web.
+
+    ``other`` is another sandbox, in which something was started too. ``certificates``: by their
+    flaw, a file and what makes a server show it.
+    """
+
+    local: LocalSandbox
+    direct: Sandbox
+    other: LocalSandbox
+    server: ProcessInfo
+    job: ProcessInfo
+    web: ProcessInfo
+    certificates: Mapping[Flaw, tuple[str, ssl.SSLContext]]
+
+
+@dataclass(frozen=True)
+class Helper:
+    """One helper, how it is called, and which of its requests are to fail ("": all)."""
+
+    name: str
+    call: Callable[[Sandbox, World, float], object]
+    only: str = ""
+    kind: str = "look"
+    """How it tells a fault: "look", "read" (within a wait), "once" (is not repeated when it may
+    have arrived), "again" (is)."""
+    waits: bool = False
+    """It has a deadline of its own."""
+
+
+def _soft(box: Sandbox, world: World, _timeout: float) -> None:
+    with box.soft() as check:
+        check.assert_process(world.server, status="running")
+        check.assert_no_oom()
+
+
+def _kill(box: Sandbox, world: World, _timeout: float) -> None:
+    box.kill_process(world.direct.start_process("sleep", ["600"]))
+
+
+def _restart(box: Sandbox, world: World, _timeout: float) -> None:
+    box.restart_process(world.direct.start_process("sleep", ["600"], restart={"policy": "always"}))
+
+
+def _kill_started(box: Sandbox, world: World, _timeout: float) -> object:
+    box._started.append(world.direct.start_process("sleep", ["600"]))
+    left = box.kill_started()
+    return f"{named(left[0])} is left running" if left else None
+
+
+# fmt: off
+HELPERS = [
+    Helper("list_processes", lambda box, _world, _t: box.list_processes()),
+    Helper("wait_for_process", lambda box, world, t: box.wait_for_process(world.server, timeout=t)),
+    Helper("wait_for_exit", lambda box, world, t: box.wait_for_exit(world.job, timeout=t)),
+    Helper("wait_for_output", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t)),
+    Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output", kind="read"),
+    Helper("wait_until", lambda box, _world, t: box.wait_until(bool, timeout=t)),
+    Helper("assert_process", lambda box, world, _t: box.assert_process(world.server, status="running")),
+    Helper("assert_stays", lambda box, world, _t: box.assert_stays(world.server, seconds=0.3)),
+    Helper("assert_not_running", lambda box, world, _t: box.assert_not_running(world.job)),
+    Helper("assert_no_oom", lambda box, _world, _t: box.assert_no_oom()),
+    Helper("assert_no_crash", lambda box, _world, _t: box.assert_no_crash()),
+    Helper("assert_no_restart", lambda box, world, _t: box.assert_no_restart(world.web)),
+    Helper("assert_healthy", lambda box, world, _t: box.assert_healthy(world.server)),
+    Helper("soft", _soft),
+    Helper("start_process", lambda box, _world, _t: box.start_process("true"), only="POST", kind="once"),
+    Helper("send_signal", lambda box, world, _t: box.send_signal(world.server, 18), only="/signal", kind="once"),
+    Helper("restart_process", _restart, only="/restart", kind="once"),
+    Helper("kill_process", _kill, only="DELETE", kind="again"),
+    Helper("end of the test", _kill_started, kind="teardown"),
+    Helper("output", lambda box, world, _t: box.output(world.job), only="/output", kind="again"),
+]
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a helper gave: "pass", or the error with its first line; and the seconds it took."""
+
+    text: str
+    seconds: float
+
+
+@contextlib.contextmanager
+def world() -> Iterator[World]:
+    """Start an embedded sandbox with something in it."""
+    flaws: tuple[Flaw, ...] = ("self-signed", "expired", "for another host")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_local_sandbox() as local,
+        start_local_sandbox() as other,
+        connected(locate(local)) as direct,
+        connected(locate(other)) as elsewhere,
+    ):
+        elsewhere.start_process("sleep", ["600"])
+        files = {flaw: f"{folder}/{flaw}.pem" for flaw in flaws}
+        certificates = {flaw: (file, make_certificate(file, flaw)) for flaw, file in files.items()}
+        server = direct.start_process("sleep", ["600"])
+        job = direct.start_process("sh", ["-c", "echo ready"])
+        web = direct.start_process("sleep", ["600"], name="web")
+        yield World(local, direct, other, server, direct.wait_for_exit(job), web, certificates)
+
+
+@contextlib.contextmanager
+def connected(address: Address, *, verify: str = "", patience: float = 0) -> Iterator[Sandbox]:
+    """Connect; ``verify`` is a certificate to trust, ``patience`` how long an outage is ridden out."""
+    assert address.key is not None
+    transport = Transport(address, address.key, user_agent="faults/1")
+    if verify:
+        transport._session.verify = verify
+    client = SandboxClient(transport)
+    client.patience = patience or client.patience
+    try:
+        yield Sandbox(client)
+    finally:
+        transport.close()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What goes wrong: set up on a proxy in front of the world, before a helper is called.
+
+    ``address`` gives what to ask, the proxy or another. ``flaw``: of the certificate it shows.
+    """
+
+    begin: Callable[[FaultProxy, Helper, World], object]
+    address: Callable[[FaultProxy], Address] = locate
+    flaw: Flaw | None = None
+
+
+def play(scene: Scene, here: World, helper: Helper, *, timeout: float, patience: float) -> Outcome:
+    """Call one helper through a proxy of its own, while the scene is played on it."""
+    certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
+    with FaultProxy(here.local, tls=context) as proxy:
+        # Trusted, so that its flaw is the only one; what is self-signed has no other.
+        trusted = "" if scene.flaw == "self-signed" else certificate
+        with connected(scene.address(proxy), verify=trusted, patience=patience) as box:
+            box.baseline = here.direct.list_processes()
+            scene.begin(proxy, helper, here)
+            begun = time.monotonic()
+            try:
+                given = helper.call(box, here, timeout)
+                text = given if helper.kind == "teardown" and given else PASS
+            except TLSandboxError as error:
+                text = f"{type(error).__name__}: {error.first_line}"
+            return Outcome(without_numbers(str(text)), time.monotonic() - begun)
+
+
+def play_all(scene: Scene, here: World, *, timeout: float, patience: float) -> dict[str, Outcome]:
+    """Call every helper at the same time: most of it is waiting."""
+    with ThreadPoolExecutor(len(HELPERS)) as pool:
+        outcomes = pool.map(
+            lambda helper: play(scene, here, helper, timeout=timeout, patience=patience), HELPERS
+        )
+        given = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
+    # Not before all are done: a kill is an incident to those who did not send it.
+    kill_all(here.direct._started[3:], here.direct._client, here.direct._ledger)
+    del here.direct._started[3:]
+    return given
+
+
+def without_numbers(text: str) -> str:
+    """Leave out what differs from run to run: times, counts, ports, pids."""
+    text = re.sub(r"\d+(\.\d+)?( ms| s)\b", "N s", text)
+    text = re.sub(r" x\d+", "", text)
+    text = re.sub(r"\d+ bytes", "N bytes", text)
+    return re.sub(r"(pid |127\.0\.0\.1:)\d+", r"\1N", text)

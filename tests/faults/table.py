@@ -1,0 +1,282 @@
+"""The table: what each helper gives for each fault. Times, counts, ports and pids are written N.
+
+A fault that may pass has two rows. Met once, it is ridden out; where a request may have arrived
+and must not be made twice, it is told instead. Where it stays, patience ends, and is told.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox import arranging, sandbox, waiting
+from pytest_tlsandbox.client import retry
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.testing import Fault, faults
+
+from .helpers import LEFT, PASS, Helper, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pytest
+
+    from pytest_tlsandbox.testing import FaultProxy
+    from pytest_tlsandbox.testing.certificates import Flaw
+
+TIMEOUT, PATIENCE, CALL = 0.8, 0.6, 0.4
+"""Seconds a wait has, an outage is ridden out for, and a call may take: scaled down from 30 and 5."""
+SPARE = 2.5
+"""Seconds above what is promised that a machine with other work to do may take."""
+
+
+def scaled_down(patch: pytest.MonkeyPatch, patience: float = PATIENCE) -> None:
+    """Scale the times down, and make a name that nobody knows."""
+    for module in (waiting, retry, sandbox):
+        patch.setattr(module, "LONGEST_CALL", CALL)
+    patch.setattr(waiting, "OUTAGE_BUDGET", patience)
+    patch.setattr(arranging, "_LONGEST_FAREWELL", patience)
+    look_up = socket.getaddrinfo
+
+    def fail_for_invalid(host: Any, *args: Any, **options: Any) -> Any:
+        if str(host).endswith(".invalid"):  # asking a real name server may take its time
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *args, **options)
+
+    patch.setattr(socket, "getaddrinfo", fail_for_invalid)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One fault: what is played, and what each kind of helper gives.
+
+    ``seconds``: what it may take, but for :data:`SPARE`. ``but``: helpers that give something else.
+    """
+
+    name: str
+    scene: Scene
+    by_kind: Mapping[str, str]
+    seconds: float
+    but: Mapping[str, str] = field(default_factory=dict)
+    patience: float = PATIENCE
+
+    def expected(self, helper: Helper) -> str:
+        """Give what this helper is to give."""
+        return self.but.get(helper.name, self.by_kind[helper.kind])
+
+
+def _kinds(look: str, **others: str) -> dict[str, str]:
+    """Give the same to every kind of helper, but for some."""
+    return {**dict.fromkeys(("look", "read", "once", "again", "teardown"), look), **others}
+
+
+def _once(fault: Fault) -> Scene:
+    if fault.refuses:  # there are no requests to count
+        return Scene(lambda proxy, *_: proxy.fail(fault, seconds=0.2))
+    return Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
+
+
+def _always(fault: Fault) -> Scene:
+    return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
+
+
+def passes(
+    fault: Fault,
+    label: str,
+    words: str,
+    *,
+    arrives: bool,
+    error: str = "SandboxUnreachable",
+    without_a_body: tuple[str, ...] = (),
+    asked: float = 0.0,
+    refusal: bool = False,
+) -> list[Row]:
+    """Give both rows of a fault that may pass.
+
+    ``label`` is how a timeline shows it, ``words`` how a call tells it, ``arrives`` whether the
+    request may have been acted upon; ``without_a_body``: calls whose good answer has none to spoil;
+    ``asked``: seconds the server asks to wait; ``refusal``: to calls that change something it is a
+    refusal, and final.
+    """
+    look = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
+    told = f"{error}: {words}"
+    but = dict.fromkeys(without_a_body, PASS)
+    if refusal:
+        told_as_refusal = dict.fromkeys(
+            ("send_signal", "restart_process", "kill_process"), f"RequestRefused: {words}"
+        )
+        but = {"start_process": f"RequestRefused: Cannot start 'true': {words}", **told_as_refusal}
+    once = _kinds(PASS, once=told if arrives else PASS)
+    read = f"{error}: Not read: the output of sh -c (pid N) after N s"
+    stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT)
+    if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
+        stays = _kinds(look, teardown=PASS)
+        but = {"start_process": told}
+    return [
+        Row(
+            f"{fault.name}, once",
+            _once(fault),
+            once,
+            TIMEOUT + asked,
+            {} if fault.refuses else but,
+            PATIENCE + asked,
+        ),
+        Row(f"{fault.name}, and stays", _always(fault), stays, TIMEOUT + 0.5, but),
+    ]
+
+
+def coded(fault: Fault, label: str, *, arrives: bool) -> list[Row]:
+    """Give both rows of an error that the sandbox's proxy gives with a code."""
+    return passes(fault, label, _answered(label), arrives=arrives)
+
+
+def final(
+    fault: Fault, error: str, words: str, *, but: Mapping[str, str] | None = None
+) -> list[Row]:
+    """Give the row of a fault that asking again does not mend: it ends everything at once."""
+    told = f"{error}: {words}"
+    read = f"{error}: Not read: the output of sh -c (pid N)"
+    teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
+    return [
+        Row(fault.name, _always(fault), _kinds(told, read=read, teardown=teardown), 0.0, but or {})
+    ]
+
+
+def tls(flaw: Flaw, reason: str) -> list[Row]:
+    """Give the row of a certificate that is not to be accepted."""
+    told = f"SandboxUnreachable: {_REACHED}TLS failed ({reason})"
+    scene = Scene(lambda *_: None, flaw=flaw)
+    return [Row(f"TLS, certificate {flaw}", scene, _kinds(told, teardown=LEFT), 0.0)]
+
+
+def no_body_of_ours(fault: Fault, kind: str, *, done: tuple[str, ...] = ()) -> list[Row]:
+    """Give the row of a body that is complete, and not what was promised.
+
+    ``done``: the calls to which this, too, may be the answer.
+    """
+    told = f"ContractViolation: local: the answer to a {{}} is {kind}"
+    return final(
+        fault,
+        "ContractViolation",
+        f"Not a process list: {kind}",
+        but={
+            "start_process": f"ContractViolation: Not a process: {kind}",
+            "restart_process": f"ContractViolation: Not a process: {kind}",
+            "output": "ContractViolation: local: the output of pid N has no lines",
+            "send_signal": PASS if "send_signal" in done else told.format("signal"),
+            "kill_process": PASS if "kill_process" in done else told.format("kill"),
+        },
+    )
+
+
+def _elsewhere(proxy: FaultProxy) -> Address:
+    return Address("local", "https://local.sandbox.invalid", key=proxy.api_key)
+
+
+def _gone(name: str) -> str:
+    return f"ProcessNotFound: Gone: {name} (pid N) is no longer listed"
+
+
+def _answered(label: str) -> str:
+    return f"local answered {label}: the proxy could not serve this"
+
+
+_REACHED = "local cannot be reached: "
+_CUT = "JSON of another shape, or cut short (N bytes)"
+_LATE = ("no answer", "local did not answer within N s")
+_GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
+_PATH_404 = (
+    "No sandbox is served at http://127.0.0.1:N (404 LIFECYCLE_PATH_NOT_FOUND): the request reached a "
+    "shared host without the name of a sandbox; give its id and set the proxy URL, not a bare URL"
+)
+_PAGE = "an HTML page (N bytes)"
+_NO_BODY = ("kill_process",)
+_NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
+_END_NOT_OBSERVED = "NotObserved: Not observed: the end of sleep (pid N) and 1 more"
+_REPLACED = (
+    "SandboxReplaced: local was replaced: the processes that lived at the start of this test are "
+    "gone, and its handles start again"
+)
+
+# fmt: off
+TABLE: list[Row] = [
+    # The way to the sandbox.
+    *passes(faults.REFUSED, "refused", f"{_REACHED}the connection was refused", arrives=False),
+    *passes(faults.RESET_BEFORE_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True),
+    *passes(faults.RESET_AFTER_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True),
+    *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT), TIMEOUT, {"start_process": f"SandboxUnreachable: {_REACHED}its host name is not known"}),
+
+    *tls("self-signed", "self-signed certificate"),
+    *tls("expired", "the certificate has expired"),
+    *tls("for another host", "the certificate is for another host"),
+
+    # The body.
+    *passes(faults.LENGTH_TOO_LARGE, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.CHUNKED_AND_CUT, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *no_body_of_ours(faults.CUT_JSON, _CUT, done=_NO_BODY),
+    *no_body_of_ours(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
+    *no_body_of_ours(faults.HTML, _PAGE),
+    *no_body_of_ours(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *no_body_of_ours(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", but={"kill_process": PASS}),
+
+    # Who asks, and for what.
+    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect to another place; redirects are not followed, for the key would go with them"),
+    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
+    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key may not do this (403 TL_FORBIDDEN): forbidden"),
+    *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
+    *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
+    *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),
+    *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS, "start_process": f"RequestRefused: Cannot start 'true': {_NO_PROCESS}"}),
+    *final(faults.TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (Timeout)"),
+    *final(faults.NOT_RUNNING_TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (503 SANDBOX_NOT_RUNNING)"),
+    *passes(faults.SUSPENDED, "409", "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.SUSPENDING, "400 SANDBOX_NOT_RUNNING suspending", "Sandbox local is suspending (400 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.NOT_RUNNING_SUSPENDED, "503 SANDBOX_NOT_RUNNING suspended", "Sandbox local is suspended (503 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
+
+    # Too much, or too early.
+    *passes(faults.TOO_MANY_SECONDS, "429", "local answered 429: slow down", arrives=False, asked=1.0),
+    *passes(faults.TOO_MANY_DATE, "429", "local answered 429: slow down", arrives=False, asked=1.0),
+    *passes(faults.TOO_MANY_NONSENSE, "429", "local answered 429: slow down", arrives=False),
+    *passes(faults.INTERNAL_ERROR, "500", "local answered 500: broken", arrives=True, refusal=True),
+    *passes(faults.BAD_GATEWAY_HTML, "502", "local answered 502 with an HTML page (N bytes)", arrives=True),
+    *coded(faults.CONNECTION_REFUSED, "502 CONNECTION_REFUSED", arrives=True),
+    *coded(faults.CONNECTION_CLOSED, "502 CONNECTION_CLOSED", arrives=True),
+    *coded(faults.PROXY_ERROR, "502 PROXY_ERROR", arrives=True),
+    *coded(faults.SANDBOX_NOT_READY, "503 SANDBOX_NOT_READY", arrives=False),
+    *coded(faults.SANDBOX_UNREACHABLE, "503 SANDBOX_UNREACHABLE", arrives=False),
+    *coded(faults.SANDBOX_UPSTREAM_ERROR, "503 SANDBOX_UPSTREAM_ERROR", arrives=False),
+    *coded(faults.AUTH_SERVICE_UNAVAILABLE, "503 AUTH_SERVICE_UNAVAILABLE", arrives=False),
+    *coded(faults.CONNECTION_TIMEOUT, "504 CONNECTION_TIMEOUT", arrives=True),
+    *coded(faults.READ_TIMEOUT, "504 READ_TIMEOUT", arrives=True),
+    *coded(faults.WRITE_TIMEOUT, "504 WRITE_TIMEOUT", arrives=True),
+    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered("404 SANDBOX_UPSTREAM_ERROR"), but={"start_process": f"RequestRefused: Cannot start 'true': {_answered('404 SANDBOX_UPSTREAM_ERROR')}"}),
+
+    # What lasts for a while, and is over.
+    Row("slow start", Scene(lambda proxy, *_: proxy.fail(faults.REFUSED, seconds=0.2).then(faults.SANDBOX_NOT_READY, seconds=0.2)), _kinds(PASS), TIMEOUT),
+    Row("rollout", Scene(lambda proxy, *_: proxy.fail(faults.SANDBOX_NOT_READY, seconds=0.25).then(faults.AUTH_SERVICE_UNAVAILABLE, seconds=0.2)), _kinds(PASS), TIMEOUT),
+    Row("suspended, and resumed", Scene(lambda proxy, *_: proxy.fail(faults.SUSPENDING, seconds=0.2).then(faults.SUSPENDED, seconds=0.2)), _kinds(PASS), TIMEOUT),
+
+    # Another sandbox.
+    Row("sandbox replaced under the same name", Scene(lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)), _kinds(_REPLACED, teardown=PASS), 0.0, {"start_process": PASS}),
+    Row("daemon restarted", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)), _kinds(_REPLACED, teardown=PASS), 0.0, {"start_process": PASS}),
+    Row("daemon restarted, nothing runs", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)), _kinds(_gone("sleep"), read=_gone("sh -c"), teardown=PASS), TIMEOUT, {
+        "list_processes": PASS,
+        "wait_for_exit": _gone("sh -c"),
+        "wait_for_output": _gone("sh -c"),
+        "wait_until": "WaitTimedOut: Never true: bool after N s",
+        "assert_not_running": PASS,
+        "assert_no_oom": _END_NOT_OBSERVED,
+        "assert_no_crash": _END_NOT_OBSERVED,
+        "assert_no_restart": "ProcessNotFound: No process pid N in local",
+        "assert_healthy": "ProcessNotFound: No process pid N in local",
+        "soft": "ChecksFailed: 2 of 2 checks failed: Gone: sleep (pid N) is no longer listed ...",
+        "start_process": PASS,
+        "output": _gone("sh -c"),
+    }),
+]
+# fmt: on

@@ -1,0 +1,135 @@
+"""The fault proxy that users can import."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.client.address import locate
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.testing import FaultProxy, faults, make_certificate
+from tests.support import raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+READY = faults.SANDBOX_NOT_READY
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Sandbox]]:
+    transports: list[Transport] = []
+
+    def make(proxy: FaultProxy, verify: str = "") -> Sandbox:
+        address = locate(proxy)
+        transports.append(Transport(address, address.key, user_agent="test/1"))
+        if verify:
+            transports[-1]._session.verify = verify
+        return Sandbox(SandboxClient(transports[-1]))
+
+    yield make
+    for transport in transports:
+        transport.close()
+
+
+def get(proxy: FaultProxy, path: str = "/api/v1/processes") -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(proxy.url + path, timeout=5)
+
+
+def test_alone_it_lists_the_rows_it_was_given(connect):
+    with FaultProxy(processes=[raw(41)]) as proxy:
+        assert [row.pid for row in connect(proxy).list_processes()] == [41]
+        proxy.processes = [raw(42)]
+        assert [row.pid for row in connect(proxy).list_processes()] == [42]
+        assert get(proxy, "/api/v1/info").status_code == 404
+
+
+def test_a_fault_lasts_for_as_many_requests_as_it_was_asked_for():
+    with FaultProxy() as proxy:
+        proxy.fail(READY, times=2)
+        assert [get(proxy).status_code for _ in range(3)] == [503, 503, 200]
+
+
+def test_a_fault_lasts_for_as_many_seconds_as_it_was_asked_for():
+    with FaultProxy() as proxy:
+        begun = time.monotonic()
+        proxy.fail(READY, seconds=0.3)
+        while get(proxy).status_code == 503:
+            pass
+        assert 0.29 < time.monotonic() - begun < 2
+
+
+def test_one_fault_follows_another_and_recover_ends_all():
+    with FaultProxy() as proxy:
+        proxy.fail(READY, times=1).then(faults.KEY_REFUSED, times=1).then(faults.PROXY_ERROR)
+        assert [get(proxy).status_code for _ in range(4)] == [503, 401, 502, 502]
+        proxy.recover()
+        assert get(proxy).status_code == 200
+
+
+def test_only_the_requests_that_are_meant_fail():
+    with FaultProxy() as proxy:
+        proxy.fail(READY, only="/info")
+        assert get(proxy).status_code == 200
+        assert get(proxy, "/api/v1/info").status_code == 503
+        assert proxy.requests == ["GET /api/v1/processes", "GET /api/v1/info"]
+
+
+def test_while_it_refuses_nothing_listens_and_nobody_else_can_take_the_port():
+    with FaultProxy() as proxy:
+        port = int(proxy.url.rpartition(":")[2])
+        proxy.fail(faults.REFUSED)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        with pytest.raises(OSError, match="in use"), socket.socket() as other:
+            other.bind(("127.0.0.1", port))
+        proxy.recover()
+        assert get(proxy).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("flaw", "reason"),
+    [
+        ("self-signed", None),
+        ("expired", "the certificate has expired"),
+        ("for another host", "the certificate is for another host"),
+    ],
+)
+def test_a_certificate_has_the_flaw_that_was_asked_for(
+    connect, tmp_path: Path, flaw: str, reason: str | None
+):
+    path = tmp_path / "certificate.pem"
+    with FaultProxy(tls=make_certificate(path, flaw)) as proxy:
+        trusting = connect(proxy, verify=str(path))
+        if reason is None:
+            assert len(trusting.list_processes()) == 0
+        else:
+            with pytest.raises(errors.SandboxUnreachable) as caught:
+                trusting.list_processes()
+            assert caught.value.first_line == (
+                f"fault-proxy cannot be reached: TLS failed ({reason})"
+            )
+        # Nobody trusts it who was not told to.
+        with pytest.raises(errors.SandboxUnreachable, match="TLS failed"):
+            connect(proxy).list_processes()
+
+
+def test_it_shows_no_key():
+    with FaultProxy() as proxy:
+        assert repr(proxy) == f"<FaultProxy at {proxy.url}>"
+        assert proxy.api_key.reveal() not in f"{vars(proxy)}"
+
+
+def test_a_context_for_tls_is_one_of_the_standard_library(tmp_path: Path):
+    assert isinstance(make_certificate(tmp_path / "certificate.pem"), ssl.SSLContext)

@@ -1,0 +1,135 @@
+"""Play every fault on every helper and write docs/faults.md; with ``--check``, only tell if it is stale.
+
+Stale is what is not as the table of the tests says; the times are those of the last run.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import pytest  # noqa: E402
+
+from tests.faults import table  # noqa: E402
+from tests.faults.helpers import HELPERS, PASS, Outcome, play_all, world  # noqa: E402
+
+PAGE = ROOT / "docs" / "faults.md"
+HEAD = f"""\
+# What each helper does when the sandbox does not answer as it should
+
+Every fault on every helper, from a real run: `make faults` plays the
+[table of the tests](../tests/faults/table.py) once more and writes this page. A proxy of real sockets,
+[`pytest_tlsandbox.testing.FaultProxy`](../pytest_tlsandbox/testing/proxy.py), stands before an embedded
+sandbox in which real processes run, and does to each request what the fault says.
+
+A fault has one of three ends. It **passes**: the helper asks again until it has an answer, and the test
+never knows. It **stays**: the helper rides it out for as long as its patience lasts, 30 seconds or its
+`timeout=`, and tells what it met. It is **final**: asking again would not help, and the helper says so
+at once. A call that changes something (start, signal, restart) is not made twice when the first may
+have arrived.
+
+Here patience is {table.PATIENCE:g} s, a `timeout=` {table.TIMEOUT:g} s, and a call may take
+{table.CALL:g} s, for the page to be made in a minute; rollouts of 7 and of 30 seconds are ridden out by
+every helper with nothing scaled down (`make faults-slow`). N stands for times, counts, pids and ports.
+The helpers: {{helpers}}; of these {{looking}}
+look at the list and at nothing else.
+
+To try your own suite, put the proxy before `local`:
+
+```python
+from pytest_tlsandbox.testing import FaultProxy, faults
+
+
+def test_a_rollout_does_not_fail_the_job(tlsandbox_local, tlsandbox_connect):
+    with FaultProxy(tlsandbox_local) as proxy:
+        sandbox = tlsandbox_connect(proxy)
+        job = sandbox.start_process("sh", ["-c", "sleep 3; exit 0"])
+        proxy.fail(faults.SANDBOX_NOT_READY, seconds=2)
+        sandbox.wait_for_exit(job, timeout=30)
+```
+"""
+
+
+def part(name: str, outcomes: dict[str, Outcome]) -> str:
+    """Tell of one fault: each outcome once, with the helpers that gave it and the time they took."""
+    by_text: dict[str, list[str]] = {}
+    slowest: dict[str, float] = {}
+    for helper, outcome in outcomes.items():
+        by_text.setdefault(outcome.text, []).append(helper)
+        slowest[outcome.text] = max(slowest.get(outcome.text, 0.0), outcome.seconds)
+    rows = [
+        f"| {'**pass**' if text == PASS else f'`{text}`'} | {_listed(helpers)} | {slowest[text]:.2f} s |"
+        for text, helpers in by_text.items()
+    ]
+    return "\n".join(
+        [f"\n## {name}\n", "| outcome | helpers | at most |", "|---|---|---|", *rows, ""]
+    )
+
+
+_LOOKING = [helper.name for helper in HELPERS if helper.kind == "look"]
+
+
+def _listed(helpers: list[str]) -> str:
+    missing = [helper.name for helper in HELPERS if helper.name not in helpers]
+    if not missing:
+        return "all"
+    if len(missing) <= 4:
+        return f"all but {', '.join(f'`{name}`' for name in missing)}"
+    if set(_LOOKING) <= {*helpers}:
+        others = [f"`{name}`" for name in helpers if name not in _LOOKING]
+        return ", ".join(["all that look", *others])
+    return ", ".join(f"`{name}`" for name in helpers)
+
+
+def play() -> dict[str, dict[str, Outcome]]:
+    """Play all; give what came of it, by fault."""
+    played = {}
+    with world() as here:
+        for row in table.TABLE:
+            with pytest.MonkeyPatch.context() as patch:
+                table.scaled_down(patch, row.patience)
+                played[row.name] = play_all(
+                    row.scene, here, timeout=table.TIMEOUT, patience=row.patience
+                )
+    return played
+
+
+def expected() -> dict[str, dict[str, Outcome]]:
+    """Give what the table says, which the tests hold to be what comes of it."""
+    return {
+        row.name: {helper.name: Outcome(row.expected(helper), 0.0) for helper in HELPERS}
+        for row in table.TABLE
+    }
+
+
+def page(played: dict[str, dict[str, Outcome]]) -> str:
+    """Write what came of it."""
+    names = [f"`{helper.name}`" for helper in HELPERS]
+    head = HEAD.format(
+        helpers=", ".join(names), looking=", ".join(f"`{name}`" for name in _LOOKING)
+    )
+    cells = sum(len(outcomes) for outcomes in played.values())
+    size = f"\n{len(played)} faults x {len(names)} helpers = {cells} outcomes.\n"
+    return head + size + "".join(part(name, outcomes) for name, outcomes in played.items())
+
+
+def stable(text: str) -> str:
+    """Leave out what differs from run to run."""
+    return re.sub(r"\d+(\.\d+)? s\b", "N s", text)
+
+
+def main() -> None:
+    """Write, or check."""
+    if "--check" in sys.argv[1:]:
+        if stable(page(expected())) != stable(PAGE.read_text(encoding="utf-8")):
+            sys.exit("docs/faults.md is stale: run `make faults`")
+        return
+    PAGE.write_text(page(play()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
