@@ -208,7 +208,8 @@ def gave_up(row: ProcessInfo) -> bool:
     if managed is None or managed.status != "stopped" or managed.restart is None:
         return False
     limit = managed.restart.max_restarts
-    failed = row.signal is not None or row.exit_code not in (0, None)
+    # What the sandbox does not know how it ended is no failure.
+    failed = row.signal is not None or row.exit_code not in (0, None, UNKNOWN_EXIT_CODE)
     return (
         managed.restart.policy != "never"
         and limit is not None

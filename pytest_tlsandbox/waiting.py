@@ -126,6 +126,7 @@ class _Watch:
         self._last_fault: SandboxFault | None = None
         self._users_error: BaseException | None = None
         self._first_good = self._last_good = limit.start
+        self._unseen = 0.0
 
     def run(self) -> Outcome:
         fault = None
@@ -224,11 +225,12 @@ class _Watch:
         What is satisfied has to be seen to stay so: a long time without a look begins it anew.
         """
         begun = snapshot.begun
+        gap = 0.0 if self._verdict is None else begun - self._last_good
         if self._verdict is None:
             self._first_good = begun
-        unseen = isinstance(verdict, Satisfied) and begun - self._last_good > max(
-            1.0, verdict.stands_for / 10
-        )
+        if gap > _LONG_OUTAGE:
+            self._unseen += gap
+        unseen = isinstance(verdict, Satisfied) and gap > max(1.0, verdict.stands_for / 10)
         if self._verdict is None or _key(verdict) != _key(self._verdict) or unseen:
             self._stands_since = begun
         self._last_good = snapshot.ended
@@ -275,7 +277,9 @@ class _Watch:
                 return False
             self._lister.patience = PATIENCE_AFTER_AN_OUTAGE
             return True
+        # What an outage took is not time in which a verdict wavered.
         patience = getattr(self._verdict, "stands_for", 0.0) + _LONGEST_WAVERING
+        patience += min(self._unseen, OUTAGE_BUDGET)
         return self._limit.at is None and self._last_begun - self._first_good > patience
 
 

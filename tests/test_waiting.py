@@ -400,3 +400,22 @@ def test_a_sandbox_that_was_given_up_costs_the_next_tests_a_second_each():
     clock.sleep(10)
     Sandbox(lister).list_processes()
     assert lister.patience == 30.0
+
+
+def test_an_outage_while_an_assertion_makes_sure_is_ridden_out_and_then_it_makes_sure():
+    """A rollout of 7 s, right after the first look, was told as "too soon to be sure"."""
+    box, lister, _ = box_of({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]})
+
+    box.assert_no_oom()
+
+    assert 7.2 <= lister.looks[-1] < 9.5
+
+
+def test_outages_without_end_do_not_make_an_assertion_go_on_without_end():
+    script = {at: [RUNNING] if at % 11 == 0 else unreachable() for at in range(400)}
+    box, lister, _ = box_of(script, latency=0.9)
+
+    with pytest.raises(errors.SandboxFault):
+        box.assert_stays("train.py", seconds=300)
+
+    assert lister.looks[-1] < 80

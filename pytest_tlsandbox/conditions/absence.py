@@ -159,7 +159,7 @@ class NoIncident:
             counted = [item for item in incidents if item.confirmed or self._suspected]
             if counted:
                 finding = self._incident_finding(rule, counted, incidents, snapshot)
-                certain = any(item.confirmed or item.row not in doubts for item in counted)
+                certain = any(item.row.oom_killed or item.row not in doubts for item in counted)
                 return Hopeless(finding, 0.0 if certain else CORRECTION_TIME)
             told += incidents
         if any(rule.one_end_shown for rule in self._rules):

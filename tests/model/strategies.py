@@ -1,0 +1,109 @@
+"""Random worlds, and what is asked of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from hypothesis import strategies as st
+
+from .world import End, Life, Run, World
+
+# In tenths of a second, so that moments meet: a look at the very moment of an end, say.
+TENTH = 0.1
+PIDS = (41, 42, 43)
+COMMANDS = ("python train.py", "python train.py --lr 1", "web")
+
+ends = st.one_of(
+    st.builds(End, code=st.sampled_from([0, 0, 0, 1, 3, 137])),
+    st.builds(End, signal=st.sampled_from([15, 9, 1, 11, 6])),
+    st.builds(End, signal=st.just(9), oom=st.sampled_from(["status", "flag", "child"])),
+    st.builds(
+        End, code=st.sampled_from([0, 1, 137]), lost_for=st.sampled_from([0.3, 0.9, 3.0, math.inf])
+    ),
+    st.just(End()),
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of which life: how it is meant, when, with what time-out."""
+
+    life: int
+    meant_by: str
+    at: float
+    timeout: float
+    code: int | None
+    seconds: float
+    suspected: bool
+
+
+@st.composite
+def lives(draw: st.DrawFn, number: int) -> Life:
+    """A life: it began before the test or begins within it; a managed one has several runs."""
+    managed = draw(st.booleans())
+    t = draw(st.integers(-30, 40))
+    runs = []
+    for turn in range(draw(st.integers(1, 4)) if managed else 1):
+        length = draw(st.none() | st.integers(1, 60))
+        how = draw(ends)
+        if runs and runs[-1].how.lost_for:  # what was lost is not found once it runs again
+            runs[-1] = replace(runs[-1], how=End(code=runs[-1].how.code))
+        end = None if length is None else (t + length) * TENTH
+        handle = 100 * (number + 1) + turn
+        runs.append(Run(draw(st.sampled_from(PIDS)), handle, t * TENTH, end, how))
+        if length is None:
+            break
+        t += length + draw(st.integers(1, 20))
+    last = runs[-1].end
+    reaped = None
+    if last is not None and draw(st.integers(0, 3)) == 0:
+        reaped = last + draw(st.integers(0, 40)) * TENTH
+    command = "web" if managed else draw(st.sampled_from(COMMANDS))
+    most = draw(st.none() | st.just(len(runs) - 1)) if managed else None
+    return Life(number, command, tuple(runs), managed, reaped, most)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """One to three lives that share three pids, never two alive at once under one."""
+    made: list[Life] = []
+    for number in range(draw(st.integers(1, 3))):
+        life = draw(lives(number))
+        if not any(_clash(run, other) for run in life.runs for one in made for other in one.runs):
+            made.append(life)
+    outages = []
+    t = 0
+    for _ in range(draw(st.integers(0, 2))):
+        start = t + draw(st.integers(0, 50))
+        t = start + draw(st.one_of(st.integers(1, 15), st.integers(20, 400)))
+        outages.append((start * TENTH, t * TENTH))
+    return World(
+        tuple(made),
+        tuple(outages),
+        refused=draw(st.one_of(*[st.just(math.inf)] * 7, st.integers(0, 80).map(lambda t: t * TENTH))),
+        offset=draw(st.sampled_from([0.0, -7.0, 13.0])),
+        latency=draw(st.sampled_from([0.0, 0.01, 0.2])),
+        handles=draw(st.booleans()),
+    )
+
+
+def _clash(one: Run, other: Run) -> bool:
+    """The kernel gives a pid to one process at a time."""
+    if one.pid != other.pid:
+        return False
+    return one.start <= (other.end if other.end is not None else math.inf) and other.start <= (
+        one.end if one.end is not None else math.inf
+    )
+
+
+asked = st.builds(
+    Asked,
+    life=st.integers(0, 2),
+    meant_by=st.sampled_from(["object", "pid", "text", "name"]),
+    at=st.integers(0, 30).map(lambda tenths: tenths * TENTH),
+    timeout=st.sampled_from([0.0, 0.5, 2.0, 6.0, 12.0]),
+    code=st.sampled_from([0, 0, 1, None]),
+    seconds=st.sampled_from([0.5, 1.5, 4.0]),
+    suspected=st.booleans(),
+)
