@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme gallery faults faults-slow schemathesis clean
+.PHONY: demo test bench oldest lint readme gallery faults faults-slow nightly mutants schemathesis clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -35,6 +35,14 @@ faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.
 faults-slow: $(VENV)/.dev  ## ride out a rollout of 30 seconds
 	$(VENV)/bin/pytest -m slow tests/faults
 
+HISTORIES ?= 100000
+nightly: $(VENV)/.dev  ## judge 100,000 random histories by every helper
+	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest -n 2 tests/model
+
+mutants: $(VENV)-mutants/.done  ## change the judging code in every way, and see that a test fails
+	$(VENV)-mutants/bin/mutmut run
+	$(VENV)-mutants/bin/python tools/mutants.py
+
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --editable '.[local]'
@@ -59,6 +67,12 @@ $(VENV)-schemathesis/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-schemathesis
 	$(VENV)-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check \
 		--editable '.[local]' 'schemathesis>=4.32'
+	touch $@
+
+$(VENV)-mutants/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-mutants
+	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check \
+		'mutmut>=3.8' 'pytest>=8.2' 'pydantic>=2.7' 'requests>=2.31' 'tenacity>=9'
 	touch $@
 
 clean:

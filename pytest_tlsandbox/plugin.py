@@ -68,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         elif option.repeatable:
             kind, default = "linelist", []
         parser.addini(option.ini, option.help, kind, default=default)
+    parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])
 
 
 def _action(option: setup.Option) -> dict[str, Any]:
@@ -84,6 +85,11 @@ def pytest_configure(config: pytest.Config) -> None:
         settings = config.stash[_SETTINGS] = setup.resolve(config)
     except InvalidSetting as error:
         raise pytest.UsageError(str(error)) from None
+    if settings.masks:
+        from pytest_tlsandbox.redact import also_mask
+
+        also_mask(settings.masks)
+        config.add_cleanup(lambda: also_mask(()))
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.guard or settings.report:

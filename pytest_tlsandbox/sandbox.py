@@ -16,7 +16,7 @@ from pytest_tlsandbox.arguments import (
 from pytest_tlsandbox.arranging import kill_all, start, start_body
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.conditions.output import HasWritten
+from pytest_tlsandbox.conditions.output import HasOutput, HasWritten
 from pytest_tlsandbox.conditions.process import HasExited, HasStatus, IsListed, Stays
 from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
 from pytest_tlsandbox.errors import InvalidArgument
@@ -311,7 +311,9 @@ class Sandbox(Assertions):
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Read the lines a process has written so far: "stdout", "stderr", or both ("output")."""
         stream = check_stream(stream)
-        return self._client.output(self._row_meant(process).pid, stream)
+        condition = HasOutput(Selector(process, self.baseline), self._ledger, None)
+        row: ProcessInfo = self._judge(condition)
+        return self._client.output(row.pid, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what still runs after.

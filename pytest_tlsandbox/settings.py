@@ -105,6 +105,9 @@ MARKERS = (
         "meant; the reason is compulsory, and shown"
     ),
 )
+MASK_INI = "tlsandbox_mask"
+"""Ini key only: what is secret is a matter of the project."""
+MASK_HELP = "Regular expressions, one a line: what fits one is shown as ***, as a secret is."
 
 
 class Settings(NamedTuple):
@@ -120,6 +123,7 @@ class Settings(NamedTuple):
     guard: tuple[str, ...] = ()
     guard_report_only: bool = False
     report: Path | None = None
+    masks: tuple[re.Pattern[str], ...] = ()
 
 
 def resolve(config: pytest.Config, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -148,6 +152,9 @@ def resolve(config: pytest.Config, environment: Mapping[str, str] = os.environ) 
         guard=parse_rules(rules, rules_source) if rules else (),
         guard_report_only=bool(switches),
         report=check_report(reports[0], report_source, config) if reports else None,
+        masks=tuple(
+            _parse_mask(text, _ini_source(config, MASK_INI)) for text in config.getini(MASK_INI)
+        ),
     )
 
 
@@ -160,13 +167,26 @@ def _read(
         return (given if option.repeatable else [given]), option.flag
     given = config.getini(option.ini)
     if given:
-        file = config.inipath.name if config.inipath else "the ini file"
-        return (given if option.repeatable else [given]), f"{option.ini} in {file}"
+        return (given if option.repeatable else [given]), _ini_source(config, option.ini)
     given = environment.get(option.environment, "").strip() if option.environment else ""
     if given:
         values = given.split() if option.repeatable else [given]
         return values, f"environment variable {option.environment}"
     return [], ""
+
+
+def _ini_source(config: pytest.Config, key: str) -> str:
+    return f"{key} in {config.inipath.name if config.inipath else 'the ini file'}"
+
+
+def _parse_mask(text: str, source: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InvalidSetting(f"{source}: {text!r} is no regular expression ({error})") from None
+    if pattern.search(""):
+        raise InvalidSetting(f"{source}: {text!r} fits an empty text, and so every place")
+    return pattern
 
 
 # The expressions are compiled when they are first used: a suite without a sandbox uses none.

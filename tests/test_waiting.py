@@ -419,3 +419,21 @@ def test_outages_without_end_do_not_make_an_assertion_go_on_without_end():
         box.assert_stays("train.py", seconds=300)
 
     assert lister.looks[-1] < 80
+
+
+@pytest.mark.parametrize(
+    "read", [lambda box: box.wait_for_output(SETUP, "first"), lambda box: box.output(SETUP)]
+)
+def test_the_output_of_another_process_with_the_same_pid_is_not_taken_for_its_own(read):
+    """Output is asked for by pid, and the kernel uses a pid again."""
+    web = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
+    box, _, _ = box_of({0: [FAILED, web]})
+
+    with pytest.raises(errors.NotObserved) as caught:
+        read(box)
+
+    assert caught.value.first_line == "Not read: the output of train.py (pid 41)"
+    assert "pid 41 is another process's by now, and output is asked for by pid" in str(caught.value)
+
+
+SETUP = raw_object()

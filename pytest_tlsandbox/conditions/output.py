@@ -1,4 +1,4 @@
-"""The condition on what a process writes."""
+"""The conditions on what a process writes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.conditions.one import OneProcess, Pick
+from pytest_tlsandbox.conditions.process import IsListed
 from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
     SUCCESSOR_TIME,
@@ -15,7 +16,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     Satisfied,
     Verdict,
 )
-from pytest_tlsandbox.errors import SandboxFault, WaitTimedOut, WrongEnd
+from pytest_tlsandbox.errors import NotObserved, SandboxFault, WaitTimedOut, WrongEnd
 from pytest_tlsandbox.messages.failure import Field, Finding
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import Selector, label_of
@@ -26,6 +27,30 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.evidence import Ledger
     from pytest_tlsandbox.selector import Selection
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+def output_lost(row: ProcessInfo, snapshot: ProcessSnapshot) -> Finding | None:
+    """Say that the output of a run cannot be read any more: it is told by pid, which is another's."""
+    newest = [other for other in snapshot if other.pid == row.pid][-1]
+    if newest.identity.same_run(row.identity):
+        return None
+    return Finding(
+        NotObserved,
+        f"Not read: the output of {named(row)}",
+        because=f"pid {row.pid} is another process's by now, and output is asked for by pid",
+        process=row,
+        hint="read it before the process has ended, or give it a name",
+    )
+
+
+class HasOutput(IsListed):
+    """It is listed, and what it has written can be read."""
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        verdict = super().judge(snapshot)
+        lost = output_lost(verdict.value, snapshot) if isinstance(verdict, Satisfied) else None
+        return verdict if lost is None else Hopeless(lost)
 
 
 class HasWritten(OneProcess):
@@ -49,6 +74,7 @@ class HasWritten(OneProcess):
         self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
         self._label = label_of(pattern)
         self._read = read
+        self._snapshot: ProcessSnapshot
         self._lines = 0
         self.wanted = f"a line with {self._label}"
 
@@ -57,6 +83,10 @@ class HasWritten(OneProcess):
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:  # noqa: ARG002 - none was asked for
         return ()
+
+    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+        self._snapshot = snapshot
+        return super().judge(snapshot)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         return self._search_output(row) or Pending(lambda: self._not_written(row))
@@ -73,6 +103,9 @@ class HasWritten(OneProcess):
 
     def _search_output(self, row: ProcessInfo) -> Verdict | None:
         """Look through all lines; a fault that may pass is no end of the wait."""
+        lost = output_lost(row, self._snapshot)
+        if lost is not None:
+            return Hopeless(lost)
         try:
             # All, not what is new: stdout comes first, and grows before what stderr has.
             lines = self._read(row)

@@ -283,11 +283,13 @@ def judge_stays(told: Told) -> None:
     living = [(life, run) for life, run in seen if run.end is None or last < run.end]
     if told.verdict == "AmbiguousProcess":
         assert len(living) > 1
-    elif told.verdict == "ProcessNotFound":
-        assert not seen
+        return
+    # From the first look on it is about the run that was seen then.
+    first = {(life.number, run.handle) for life, run in target.candidates(told.good[0])}
+    if told.verdict == "ProcessNotFound":
+        assert not first & {(life.number, run.handle) for life, run in seen}, "it is listed"
     else:
         assert told.verdict in ("WrongEnd", "ProcessOOMKilled", "ProcessMismatch"), "another error"
-        first = {(life.number, run.handle) for life, run in target.candidates(told.good[0])}
         still = {(life.number, run.handle) for life, run in living}
         assert len(first) != 1 or not first & still, "failed, and it stayed"
 
@@ -345,7 +347,11 @@ def judge_output(told: Told) -> None:
         assert any(run.wrote(told.ended) for _, run in seen), "passed, and it has not written"
         return
     wrote = [run for _, run in seen if run.wrote(told.last)]
-    if told.verdict in ("AmbiguousProcess", "NotObserved"):
+    if told.verdict == "AmbiguousProcess":
+        assert len(seen) > 1, "only one is meant"
+        return
+    if told.verdict == "NotObserved":
+        assert any(_pid_is_anothers(run, told) for _, run in seen), "it could be read"
         return
     assert len(seen) != 1 or not wrote, "failed, and it has written"
     if told.verdict in ("WaitTimedOut", "ProcessNotFound"):
@@ -354,6 +360,11 @@ def judge_output(told: Told) -> None:
     else:
         assert told.verdict in ("WrongEnd", "ProcessOOMKilled"), "another error"
         assert all(told.target.over(life, run, told.last) for life, run in seen)
+
+
+def _pid_is_anothers(run: Run, told: Told) -> bool:
+    listed = [life.run_at(told.last) for life in told.world.lives]
+    return any(other and other.pid == run.pid and other.start > run.start for other in listed)
 
 
 def judge_until(told: Told, pids: int) -> None:

@@ -1,0 +1,243 @@
+"""Any body gives rows, unreadable rows, or ContractViolation: never another error, nor without bound."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_tlsandbox.client.models import ProcessInfo, UnreadableRow, parse_list, parse_process
+from pytest_tlsandbox.errors import ContractViolation, SandboxFault
+from pytest_tlsandbox.snapshot import ProcessSnapshot
+from tests.support import raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.client.servers import Server
+
+# `make nightly` asks for many times as many bodies, and for others.
+TIMES = max(int(os.environ.get("HISTORIES", "0")) // 2000, 1)
+
+
+def fuzz(bodies: int) -> settings:
+    return settings(
+        max_examples=bodies * TIMES,
+        deadline=None,
+        derandomize=TIMES == 1,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+def read(body: bytes) -> ProcessSnapshot | None:
+    """Read a body as a look does, and show what came of it; None for a ContractViolation."""
+    try:
+        rows, unreadable = parse_list(body)
+    except ContractViolation as violation:
+        assert "\n" not in str(violation)
+        return None
+    assert all(type(row) is ProcessInfo for row in rows)
+    assert all(type(row) is UnreadableRow for row in unreadable)
+    seen = ProcessSnapshot(rows, unreadable)
+    assert str(seen)
+    assert json.dumps(seen.rows)
+    assert [repr(row) + row.state for row in seen] is not None
+    assert seen == ProcessSnapshot(rows, unreadable)
+    return seen
+
+
+# ------------------------------------------------------------- from the contract
+
+integers = st.integers(-(2**63), 2**63 - 1)
+words = st.text(max_size=20)
+statuses = st.sampled_from(["running", "exited", "signaled", "oom_killed"])
+contract = st.fixed_dictionaries(
+    {
+        "handle": integers,
+        "pid": st.integers(-(2**31), 2**31 - 1),
+        "status": statuses,
+        "stdin_writable": st.booleans(),
+        "command": words,
+        "args": st.lists(words, max_size=4),
+        # int64 on paper; what is no moment at all, such as the year 300,000, cannot be read.
+        "started_at": st.integers(0, 253_402_300_799_000),
+    },
+    optional={
+        "exit_code": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "signal": st.none() | st.integers(-(2**31), 2**31 - 1),
+        "ended_at": st.none() | st.integers(0, 253_402_300_799_000),
+    },
+)
+
+
+@fuzz(400)
+@given(st.lists(contract, max_size=5))
+def test_every_list_of_the_contract_is_read_whole(rows: list[dict[str, Any]]) -> None:
+    seen = read(json.dumps({"processes": rows}).encode())
+
+    assert seen is not None
+    assert (len(seen), seen.unreadable) == (len(rows), ())
+    assert sorted(row.pid for row in seen) == sorted(row["pid"] for row in rows)
+
+
+# ------------------------------------------------------------ not quite the contract
+
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=10)
+    | st.sampled_from(["9" * 400, "1e999", "nan", "2024-13-01", "\ud800", "\x00", "-0", "1_000"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = [*raw(), "oom_killed", "managed"]
+MANAGED = [
+    *("id", "name", "status", "restart_count", "restart", "health_status", "last_exit"),
+    *("consecutive_health_failures", "last_error", "next_restart_at"),
+]
+bent = st.builds(
+    lambda row, changes, managed: {
+        **row,
+        **changes,
+        **({"managed": {"id": "web", "status": "running", **managed}} if managed else {}),
+    },
+    contract,
+    st.dictionaries(st.sampled_from(FIELDS), anything, max_size=3),
+    st.dictionaries(st.sampled_from(MANAGED), anything, max_size=3),
+)
+
+
+@fuzz(700)
+@given(st.lists(bent | anything, max_size=4))
+def test_a_row_that_is_bent_spoils_itself_only(rows: list[Any]) -> None:
+    whole = {**raw(7, handle=777), "command": "whole"}
+
+    seen = read(json.dumps({"processes": [*rows, whole]}).encode())
+
+    assert seen is not None
+    assert len(seen) + len(seen.unreadable) == len(rows) + 1
+    assert [row.pid for row in seen if row.command == "whole" and row.handle == 777] == [7]
+
+
+@fuzz(600)
+@given(anything)
+def test_any_document_is_a_list_or_a_violation(document: Any) -> None:
+    read(json.dumps(document).encode())
+    read(json.dumps({"processes": document}).encode())
+
+
+# ------------------------------------------------------------------- plain bytes
+
+
+@fuzz(1000)
+@given(st.binary(max_size=200))
+def test_random_bytes_are_a_list_or_a_violation(body: bytes) -> None:
+    read(body)
+    with pytest.raises(ContractViolation):
+        parse_process(body)
+
+
+@fuzz(1000)
+@given(st.data())
+def test_a_list_with_some_bytes_changed_is_a_list_or_a_violation(data: st.DataObject) -> None:
+    body = bytearray(json.dumps({"processes": [raw(), raw(42)]}).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        if data.draw(st.booleans()):
+            body[at] = data.draw(st.integers(0, 255))
+        else:
+            del body[at : at + data.draw(st.integers(1, 20))]
+    read(bytes(body))
+
+
+# ------------------------------------------------------------------------ bounds
+
+
+@pytest.mark.parametrize("depth", [100, 1_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["lists", "objects"])
+def test_deep_nesting_is_a_violation_or_an_unreadable_row(opening: bytes, depth: int) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    nested = opening * depth + b"1" + closing * depth
+
+    assert read(nested) is None
+    seen = read(b'{"processes":[' + nested + b"]}")
+    assert seen is None or len(seen.unreadable) == 1
+    assert read(opening * depth) is None
+
+
+@pytest.fixture
+def swollen(serve: Callable[..., Server], connect: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(head: bytes, parts: Iterable[bytes]) -> SandboxFault:
+        with pytest.raises(SandboxFault) as raised:
+            connect(serve([head, *parts])).request("GET", "/processes", limit=20)
+        return raised.value
+
+    return ask
+
+
+def grown(before: int) -> float:
+    """Give the MiB by which the most that this process ever took has grown."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
+
+
+def zeros() -> Iterator[bytes]:
+    part = b" " * 2**20
+    return (part for _ in range(300))
+
+
+TOO_LARGE = "Answer too large: more than 64 MiB for one call"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 314572800\r\n\r\n", id="announced"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", id="without an end"),
+    ],
+)
+def test_a_body_beyond_the_limit_is_given_up_before_it_has_been_read(
+    swollen: Callable[..., Any], head: bytes
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    fault = swollen(head, zeros())
+
+    assert type(fault) is ContractViolation
+    assert str(fault) == TOO_LARGE
+    assert grown(before) < 200
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["gzip", "gzip of gzip"])
+def test_a_small_body_that_swells_is_given_up_too(swollen: Callable[..., Any], times: int) -> None:
+    body = b" " * (300 * 2**20)
+    encoding = ", ".join(["gzip"] * times)
+    for _ in range(times):
+        body = gzip.compress(body, 9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+
+    fault = swollen(head.encode(), [body])
+
+    assert type(fault) is ContractViolation
+    assert str(fault) == TOO_LARGE
+    assert grown(before) < 400
+
+
+def test_a_list_of_fifty_thousand_rows_is_within_the_limit() -> None:
+    body = json.dumps({"processes": [raw(pid) for pid in range(50_000)]}).encode()
+
+    assert len(body) < 64 * 2**20
+    assert len(parse_list(body)[0]) == 50_000
+
+
