@@ -20,8 +20,21 @@ def without_our_frames(error: E) -> E:
 
     What a helper raises is told by its message, and what came through it (a time-out, the user's
     own condition) by the user's frames; besides, ours hold arguments that are not to be shown. A
-    bug of ours, an error of another kind that was raised in this package, keeps every frame.
+    bug of ours, an error of another kind that was raised in this package, keeps every frame. So it
+    is with what the error was raised from, and with what it was raised amid: pytest shows those too.
     """
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error.__cause__, error.__context__]
+    while left:
+        other = left.pop()
+        if other is not None and id(other) not in seen:
+            seen.add(id(other))
+            _trim(other)
+            left += [other.__cause__, other.__context__]
+    return _trim(error)
+
+
+def _trim(error: E) -> E:
     entries: list[TracebackType] = []
     entry = error.__traceback__
     while entry is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
 
 import pytest
 
-from pytest_tlsandbox.redact import Secret, mask_args, mask_text
+from pytest_tlsandbox.redact import Secret, also_mask, mask_args, mask_text
 
 VALUE = "hunter2"
 
@@ -221,3 +222,13 @@ def test_arguments_themselves_are_left_alone() -> None:
     mask_args(args)
 
     assert args == ["--token", "hunter2"]
+
+
+def test_what_fits_a_pattern_of_ones_own_is_masked_until_it_is_taken_back():
+    also_mask([re.compile("acme-[0-9]+")])
+    try:
+        assert mask_text("job acme-42 of acme-x") == "job *** of acme-x"
+        assert mask_args(["acme-1", "--id", "xacme-2"]) == ["***", "--id", "x***"]
+    finally:
+        also_mask([])
+    assert mask_text("acme-42") == "acme-42"

@@ -412,3 +412,25 @@ def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
 )
 def test_the_worker_is_filled_in(target: str, environment: dict[str, str], filled: str) -> None:
     assert fill_worker(target, environment) == filled
+
+
+# Own patterns
+
+
+def test_patterns_of_what_is_secret_come_from_the_ini_file() -> None:
+    given = resolved(ini={"tlsandbox_mask": ["acme-[0-9]+", "x.y"]})
+
+    assert [mask.pattern for mask in given.masks] == ["acme-[0-9]+", "x.y"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sentence"),
+    [
+        ("[a", "'[a' is no regular expression (unterminated character set at position 0)"),
+        ("a*", "'a*' fits an empty text, and so every place"),
+    ],
+)
+def test_a_pattern_that_means_nothing_is_told(pattern: str, sentence: str) -> None:
+    config = Config(ini={"tlsandbox_mask": [pattern]})
+
+    assert message(resolve, config, {}) == f"tlsandbox_mask in pyproject.toml: {sentence}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, event, given, note, settings
 
+from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.sandbox import Sandbox
 
@@ -62,6 +63,7 @@ def ask_helper(
     world: World, ask: Asked, process: Any, target: Target, call: Callable[[Sandbox], Any]
 ) -> Told:
     """Call a helper at the moment that was asked for; give what it said."""
+    retry._jitter.seed(0)  # so that a history has one course
     lister = ModelLister(world, ask.at)
     box = Sandbox(lister, baseline=baseline_of(world))  # type: ignore[arg-type]
     value, error = None, None

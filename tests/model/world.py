@@ -237,8 +237,8 @@ class ModelLister:
         if stream != "output":
             return []
         at = self.now
-        runs = [run for life in self.world.lives for run in life.runs if run.start <= at]
-        written = [run.wrote(at) for run in sorted(runs, key=lambda run: run.start) if run.pid == pid]
+        listed = [run for life in self.world.lives if (run := life.run_at(at)) is not None]
+        written = [run.wrote(at) for run in sorted(listed, key=lambda run: run.start) if run.pid == pid]
         return ["ready"] if written and written[-1] else []
 
 

@@ -1,0 +1,186 @@
+"""Faults x ways pytest prints x places of a secret: the key, arguments, URLs. Zero hits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .inner import unused_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Each has none of the signs of a secret in itself, and is put together nowhere in the inner tests.
+SENTINELS = {
+    "KEY": "Sentinel-key-5b6a7c",
+    "FLAG": "Sentinel-flag-1f2e3d",
+    "URL": "Sentinel-url-9d8c7b",
+    "OWN": "acme-Sentinel-own-4e5f6a",
+    "PROXY": "Sentinel-proxy-0a1b2c",
+}
+
+WAYS = {
+    "as it is": (),
+    "-l -vv": ("-l", "-vv"),
+    "--tb=long": ("-l", "--tb=long"),
+    "--tb=short": ("-l", "--tb=short", "--showlocals"),
+    "--tb=line": ("--tb=line",),
+    "--tb=native": ("-l", "--tb=native"),
+    "--full-trace": ("-l", "-vv", "--full-trace"),
+    "xdist": ("-l", "-vv", "-n1"),
+    "live log": ("-o", "log_cli=true", "--log-cli-level=DEBUG"),
+}
+
+SUITE = '''
+    import logging
+    import os
+    import warnings
+
+    import pytest
+
+    from pytest_tlsandbox import Secret, by
+    from pytest_tlsandbox.testing import FaultProxy, faults
+
+    def rows():
+        """A server that runs and a job that failed, each with secrets on its command line."""
+        secret = os.environ.__getitem__
+        common = {"stdin_writable": False, "started_at": 1_710_000_000_000}
+        return [
+            {**common, "handle": 1, "pid": 41, "status": "running", "command": "server", "args": [
+                "--token=" + secret("FLAG"), "--password", secret("FLAG"), secret("OWN"),
+                "https://me:" + secret("URL") + "@host/path"]},
+            {**common, "handle": 2, "pid": 42, "status": "exited", "exit_code": 3, "command": "job",
+                "args": ["API_KEY=" + secret("FLAG"), "x" + secret("OWN")],
+                "ended_at": 1_710_000_009_000},
+        ]
+
+    def told_back(status):
+        """What a server may tell that was asked with a wrong key."""
+        return faults.answer(status, {"error": "unknown key " + os.environ["KEY"]}, name=f"{status} tells the key")
+
+    # One of each kind that is ridden out, for it takes time, and all that are final.
+    FAULTS = [None, faults.REFUSED, faults.RESET_BEFORE_HEADERS, faults.LENGTH_TOO_LARGE, faults.CUT_JSON,
+              faults.LENGTH_TOO_SMALL, faults.BROKEN_GZIP, faults.HTML, faults.NO_CONTENT, faults.EMPTY,
+              faults.redirected("http://127.0.0.1:9/"), faults.KEY_REFUSED, faults.KEY_NOT_ALLOWED,
+              faults.SANDBOX_NOT_FOUND, faults.LIFECYCLE_PATH_NOT_FOUND, faults.PROCESS_NOT_FOUND,
+              faults.TERMINATED, faults.TOO_MANY_NONSENSE, faults.INTERNAL_ERROR, faults.SANDBOX_NOT_READY,
+              faults.DAEMON_RESTARTED, *map(told_back, (400, 401, 403, 500, 503))]
+
+    @pytest.fixture
+    def proxy():
+        with FaultProxy(processes=rows()) as proxy:
+            proxy.api_key = Secret(os.environ["KEY"])
+            yield proxy
+
+    @pytest.fixture(params=FAULTS, ids=lambda fault: str(fault))
+    def box(request, proxy, tlsandbox_connect, caplog):
+        caplog.set_level(logging.DEBUG)
+        box = tlsandbox_connect(proxy)
+        box._client.patience = 0.01
+        if request.param is not None:
+            proxy.fail(request.param)
+        return box
+
+    def test_wait(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        box.wait_for_exit("job", timeout=0)
+
+    def test_not_found(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        box.wait_for_process(by(command="no such"), timeout=0.05)
+
+    def test_start(box):
+        box.start_process("no-such-program", ["--token=" + os.environ["FLAG"]], env={"TOKEN": os.environ["FLAG"]})
+        pytest.fail("it was started")
+
+    def test_own_error(box):
+        try:
+            box.wait_for_process("--token=" + os.environ["FLAG"] + "!", timeout=0)
+        except Exception as error:
+            warnings.warn(str(error))
+            logging.getLogger("suite").error("failed", exc_info=True)
+            print(error)
+            raise RuntimeError(str(error)) from error
+
+    def test_snapshot(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        snapshot = box.list_processes()
+        server, job = snapshot
+        assert [str(snapshot), server, snapshot.rows] == job
+
+    def test_what_cannot_be_killed_is_warned_of(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        server, _ = box.list_processes()
+        box._started.append(server)
+        box._client.patience = 0.01
+        proxy.fail(faults.INTERNAL_ERROR, only="DELETE")
+        warnings.warn(f"left: {box.kill_started()}")
+        pytest.fail(f"left: {server}")
+
+    def test_through_a_proxy_of_the_environment(tlsandbox_connect):
+        box = tlsandbox_connect("https://my-sandbox.invalid")
+        box.wait_for_process("x", timeout=0)
+'''
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_secret_is_in_what_pytest_shows_and_writes(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    for name, value in SENTINELS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TENSORLAKE_API_KEY", SENTINELS["KEY"])
+    proxy = unused_url().replace("http://", f"http://me:{SENTINELS['PROXY']}@")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
+    pytester.makeini(
+        """
+        [pytest]
+        tlsandbox_mask = acme-[\\w-]+
+        junit_logging = all
+        log_level = DEBUG
+        """
+    )
+    pytester.makepyfile(SUITE)
+
+    result = pytester.runpytest_subprocess(
+        "-W", "default", "--junitxml=junit.xml", "--log-file=log.txt", "--log-file-level=DEBUG", *WAYS[way]
+    )
+
+    outcomes = result.parseoutcomes()
+    assert outcomes["failed"] > 50, result.stdout.str()[-3000:]
+    assert "passed" not in outcomes
+    shown = {"stdout": result.stdout.str(), "stderr": result.stderr.str()}
+    shown |= {name: (pytester.path / name).read_text() for name in ("junit.xml", "log.txt")}
+    assert "urllib3" in shown["log.txt"]
+    assert "***" in shown["junit.xml"]
+    assert hits(shown) == []
+
+
+def hits(shown: dict[str, str]) -> list[str]:
+    """Give the lines that tell a secret, each with where it is."""
+    return [
+        f"{name}: {place}: {line}"
+        for place, text in shown.items()
+        for line in text.splitlines()
+        for name, secret in SENTINELS.items()
+        if secret.removeprefix("acme-") in line
+    ]
+
+
+def test_the_search_finds_a_secret_that_is_told() -> None:
+    assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == ["KEY: log.txt: key=Sentinel-key-5b6a7c"]
+
+
+def test_a_pattern_of_ones_own_is_checked_when_pytest_starts(pytester: pytest.Pytester) -> None:
+    path: Path = pytester.makeini("[pytest]\ntlsandbox_mask = acme-(\n")
+
+    result = pytester.runpytest_inprocess()
+
+    assert path.name == "tox.ini"
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.errlines[0] == (
+        "ERROR: tlsandbox_mask in tox.ini: 'acme-(' is no regular expression "
+        "(missing ), unterminated subpattern at position 5)"
+    )
