@@ -46,6 +46,8 @@ _INSTANT = 1e-6
 """Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 _LONGEST_WAVERING = 5.0
 """Seconds after which an assertion, which has no deadline, takes no more changes of its verdict."""
+_LONGEST_UNSEEN = 60.0
+"""Seconds that all its outages together may add to that: two of the longest that are ridden out."""
 _SAYING_INTERVAL = 15.0
 """Seconds after which a wait that goes on says so, and again."""
 _LONG_OUTAGE = 1.0
@@ -279,7 +281,7 @@ class _Watch:
             return True
         # What an outage took is not time in which a verdict wavered.
         patience = getattr(self._verdict, "stands_for", 0.0) + _LONGEST_WAVERING
-        patience += min(self._unseen, OUTAGE_BUDGET)
+        patience += min(self._unseen, _LONGEST_UNSEEN)
         return self._limit.at is None and self._last_begun - self._first_good > patience
 
 
