@@ -1,0 +1,118 @@
+"""Many threads share one sandbox: each gets its own answer, and nothing grows."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.client.address import locate
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.testing import FaultProxy, faults
+from tests.support import ended, raw
+
+THREADS = 64
+
+
+@pytest.fixture
+def proxy():
+    rows = [raw(pid, args=(f"job-{pid}.py",), **ended(pid % 200)) for pid in range(1, THREADS + 1)]
+    with FaultProxy(processes=[*rows, raw(999, args=("server.py",))]) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def box(proxy):
+    address = locate(proxy)
+    transport = Transport(address, address.key, user_agent="threads/1")
+    yield Sandbox(SandboxClient(transport))
+    transport.close()
+
+
+def asked_by_all(box: Sandbox, times: int = 1) -> list[tuple[int, int | None]]:
+    """Have each thread ask for its own job, all at the same moment."""
+    together = threading.Barrier(THREADS)
+
+    def ask(pid: int) -> tuple[int, int | None]:
+        together.wait(30)
+        for _ in range(times):
+            job = box.wait_for_exit(f"job-{pid}.py", exit_code=pid % 200, timeout=20)
+            box.assert_not_running(pid)
+        with pytest.raises(errors.WrongEnd):
+            box.wait_for_exit(pid, exit_code=pid % 200 + 1, timeout=20)
+        return job.pid, job.exit_code
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(ask, range(1, THREADS + 1)))
+
+
+RIGHT = [(pid, pid % 200) for pid in range(1, THREADS + 1)]
+
+
+def test_each_of_64_threads_gets_its_own_answer(box):
+    assert asked_by_all(box) == RIGHT
+
+
+def test_each_of_64_threads_rides_out_an_outage_by_itself(box, proxy):
+    proxy.fail(faults.RESET_BEFORE_HEADERS, seconds=0.3).then(faults.SANDBOX_NOT_READY, seconds=0.3)
+
+    assert asked_by_all(box) == RIGHT
+
+
+def test_nothing_grows_with_what_was_asked(box):
+    asked_by_all(box)
+    gc.collect()
+    me = psutil.Process()
+    before = threading.active_count(), me.num_fds(), len(gc.get_objects())
+
+    asked_by_all(box, times=3)
+
+    gc.collect()
+    threads, descriptors, objects = threading.active_count(), me.num_fds(), len(gc.get_objects())
+    # The proxy has a thread and two sockets for each connection that is kept; ours keeps ten.
+    assert threads <= before[0] + 10
+    assert descriptors <= before[1] + 30
+    assert objects <= before[2] + 3000
+
+
+def test_development_mode_and_warnings_as_errors_find_nothing_left_open(tmp_path: Path):
+    (tmp_path / "test_it.py").write_text(
+        """
+import threading
+
+def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
+    job = tlsandbox.start_process("sh", ["-c", "echo ready; sleep 0.2"])
+    tlsandbox.wait_for_output(job, "ready")
+    threads = [threading.Thread(target=tlsandbox.wait_for_exit, args=(job,)) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    tlsandbox_connect(tlsandbox_local).assert_no_oom()
+    from pytest_tlsandbox.testing import FaultProxy, faults
+    with FaultProxy(tlsandbox_local) as proxy:
+        for fault in (faults.RESET_AFTER_HEADERS, faults.CHUNKED_AND_CUT, faults.HANG_BEFORE_HEADERS):
+            proxy.fail(fault, times=1)
+            tlsandbox_connect(proxy).wait_until(bool, timeout=0.5)
+""",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        + ["--tlsandbox=local", "-W", "error", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "ResourceWarning" not in done.stdout + done.stderr
+    assert "Exception ignored" not in done.stderr
