@@ -254,9 +254,14 @@ def _new_last_exit(row: ProcessInfo, baseline: ProcessSnapshot | None) -> LastEx
     if row.managed is None:
         return None
     before, last = _before(row, baseline), row.managed.last_exit
-    same = before is not None and (before.last_exit, before.restart_count) == (
-        last,
-        row.managed.restart_count,
+    if before is None or before.restart_count != row.managed.restart_count:
+        return last
+    # An end may be corrected later on (fact sheet 2.3), and is the same one then.
+    same = before.last_exit == last or (
+        before.last_exit is not None
+        and last is not None
+        and last.ended_at is not None
+        and before.last_exit.ended_at == last.ended_at
     )
     return None if same else last
 

@@ -312,3 +312,23 @@ def test_what_cannot_have_changed_since_the_baseline_is_not_judged():
     assert evidence.news_since(before, before) == []
     assert evidence.news_since(before, None) == list(before)
     assert evidence.news_since(snapshot(raw(41)), before) == list(snapshot(raw(41)))
+
+
+def test_an_end_of_before_that_is_corrected_later_is_still_one_of_before():
+    def row(code):
+        gone = managed(status="stopped", last_exit=last(code=code))
+        return raw(7, **ended(code), managed=gone)
+
+    assert told(evidence.oom_kills, row(137), before=(row(-1),)) == []
+    assert told(evidence.oom_kills, row(137)) == [
+        ("exited 137, as a shell does whose child was SIGKILLed", False)
+    ]
+
+
+def test_what_the_sandbox_does_not_know_how_it_ended_has_not_given_up():
+    gave_up = managed(status="stopped", restart_count=5, last_exit=last(code=-1))
+
+    assert told(evidence.crashes, raw(**ended(-1), managed=gave_up)) == []
+    assert told(evidence.crashes, raw(**ended(2), managed=gave_up)) == [
+        ("gave up after 5 restarts", True)
+    ]

@@ -105,8 +105,10 @@ def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
         encoding="utf-8",
     )
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        + ["--tlsandbox=local", "-W", "error", str(tmp_path)],
+        [
+            *(sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q"),
+            *("-p", "no:cacheprovider", "--tlsandbox=local", "-W", "error", str(tmp_path)),
+        ],
         capture_output=True,
         text=True,
         timeout=60,

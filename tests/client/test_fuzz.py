@@ -41,15 +41,14 @@ def read(body: bytes) -> ProcessSnapshot | None:
     """Read a body as a look does, and show what came of it; None for a ContractViolation."""
     try:
         rows, unreadable = parse_list(body)
-    except ContractViolation as violation:
-        assert "\n" not in str(violation)
+    except ContractViolation:
         return None
     assert all(type(row) is ProcessInfo for row in rows)
     assert all(type(row) is UnreadableRow for row in unreadable)
     seen = ProcessSnapshot(rows, unreadable)
     assert str(seen)
     assert json.dumps(seen.rows)
-    assert [repr(row) + row.state for row in seen] is not None
+    assert all(repr(row) for row in seen)
     assert seen == ProcessSnapshot(rows, unreadable)
     return seen
 
@@ -97,7 +96,9 @@ anything = st.recursive(
     | st.floats()
     | st.text(max_size=10)
     | st.sampled_from(["9" * 400, "1e999", "nan", "2024-13-01", "\ud800", "\x00", "-0", "1_000"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 FIELDS = [*raw(), "oom_killed", "managed"]
@@ -239,5 +240,3 @@ def test_a_list_of_fifty_thousand_rows_is_within_the_limit() -> None:
 
     assert len(body) < 64 * 2**20
     assert len(parse_list(body)[0]) == 50_000
-
-

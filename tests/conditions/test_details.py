@@ -294,7 +294,10 @@ def test_what_is_wanted_is_carried_by_the_error_in_words():
             "running or exited and healthy",
         ),
         (lambda: box.assert_stays(41, seconds=2), "running for 2 s"),
-        (lambda: box.assert_process(41, status="exited", exit_code=0), "status exited, exit_code 0"),
+        (
+            lambda: box.assert_process(41, status="exited", exit_code=0),
+            "status exited, exit_code 0",
+        ),
     ]
     for call, wanted in wants:
         assert fails(call).wanted == wanted
@@ -306,7 +309,9 @@ def test_what_is_not_to_happen_is_carried_in_words_too():
         "nothing oom-killed and nothing crashed and nothing restarted and nothing unhealthy"
     )
     box, _ = box_of([RUNNING])
-    assert fails(lambda: box.assert_not_running(41)).wanted == "nothing alive that is meant by pid 41"
+    assert (
+        fails(lambda: box.assert_not_running(41)).wanted == "nothing alive that is meant by pid 41"
+    )
 
 
 def test_a_callable_without_a_name_is_told_by_its_type():
@@ -427,6 +432,8 @@ def test_a_body_that_is_no_process_has_a_label_of_one_phrase():
 
 def test_a_process_shows_its_name_where_it_has_one():
     assert repr(process(41)) == "<ProcessInfo pid 41 running: python train.py>"
-    assert repr(process(7, "web", (), managed=managed())) == "<ProcessInfo pid 7 'web' running: web>"
+    assert (
+        repr(process(7, "web", (), managed=managed())) == "<ProcessInfo pid 7 'web' running: web>"
+    )
     unnamed = process(7, "web", (), managed=managed(None))
     assert repr(unnamed) == "<ProcessInfo pid 7 running: web>"

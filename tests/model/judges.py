@@ -7,7 +7,8 @@ and what the world was like at each of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.errors import TLSandboxError
 
@@ -54,7 +55,9 @@ class Told:
 
     def __str__(self) -> str:
         text = f"{self.verdict}: {self.error.first_line}" if self.error else f"pass: {self.value!r}"
-        return f"{text}; looked {self.looks[0].at:.3f} to {self.looks[-1].at:.3f}, {len(self.looks)}x"
+        return (
+            f"{text}; looked {self.looks[0].at:.3f} to {self.looks[-1].at:.3f}, {len(self.looks)}x"
+        )
 
 
 class Target:
@@ -118,7 +121,7 @@ def doubtful(run: Run, t: float) -> bool:
     return run.how.signal == 1 or (run.how.signal is None and known_code(run, t) is None)
 
 
-Fits = "Callable[[Life, Run, float], bool]"
+Fits: TypeAlias = "Callable[[Life, Run, float], bool]"
 
 
 def judge_wait(
@@ -135,16 +138,20 @@ def judge_wait(
     living = [(life, run) for life, run in seen if not target.over(life, run, last)]
     at_the_deadline = told.looks[-1].at >= deadline - EPSILON
     if told.verdict == "pass":
-        assert any(_is(told.value, run, told.world) for _, run in fitting), "passed, and it is not so"
+        assert any(_is(told.value, run, told.world) for _, run in fitting), (
+            "passed, and it is not so"
+        )
         if stable_for:
             _stayed(told, stable_for)
         return
     if stable_for and told.verdict == "WaitTimedOut" and "Not stable" in told.error.first_line:
         assert at_the_deadline, "gave up before the deadline"
         return
-    assert len(fitting) != 1 or told.verdict == "UnknownEnd" or (wants_an_end and doubtful(fitting[0][1], last)), (
-        "failed, and it was so at the last look"
-    )
+    assert (
+        len(fitting) != 1
+        or told.verdict == "UnknownEnd"
+        or (wants_an_end and doubtful(fitting[0][1], last))
+    ), "failed, and it was so at the last look"
     if told.verdict == "AmbiguousProcess":
         assert len(fitting) > 1 or (not fitting and len(living) > 1), "only one is meant"
     elif told.verdict == "WaitTimedOut":
@@ -191,7 +198,8 @@ def _saw_enough(told: Told, deadline: float | None) -> bool:
     if told.verdict != "SandboxUnreachable":
         assert told.good, "judged, and saw nothing"
         return True
-    assert failed and not told.looks[-1].good, "the last look succeeded"
+    assert failed, "no look failed"
+    assert not told.looks[-1].good, "the last look succeeded"
     streak = failed[-1].at - next(
         look.at
         for position, look in enumerate(told.looks)
@@ -227,8 +235,7 @@ def judge_incidents(told: Told, *kinds: str) -> None:
         hidden = any(life.managed and len(life.ends(0.0, last)) > 1 for life in listed)
         was = [life for life in world.lives if life.run_at(0.0) is not None and life.alive(0.0)]
         vanished = bool(was) and not any(
-            life.run_at(last) is not None
-            and life.run_at(last) is life.run_at(0.0)
+            life.run_at(last) is not None and life.run_at(last) is life.run_at(0.0)
             for life in world.lives
         )
         assert hidden or vanished, "all could be seen"
@@ -300,15 +307,12 @@ def _stayed(told: Told, seconds: float) -> None:
     looks = [t for t in told.good if t >= last - seconds - EPSILON]
     assert last - told.good[0] >= seconds - EPSILON, "not for so long"
     run = next(
-        run
-        for life in told.world.lives
-        for run in life.runs
-        if _is(told.value, run, told.world)
+        run for life in told.world.lives for run in life.runs if _is(told.value, run, told.world)
     )
     assert run.start <= looks[0] + EPSILON, "passed, and it had not begun"
     assert run.end is None or run.end > last, "passed, and it did not stay"
     # The window's first look may be the end of a gap that began before it.
-    gaps = [after - before for before, after in zip(looks, looks[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(looks)]
     assert max(gaps, default=0.0) <= max(1.0, seconds / 10) + told.world.latency + EPSILON, "a gap"
 
 
@@ -320,7 +324,9 @@ def judge_now(told: Told, fits: Fits, *, wants_an_end: bool = False) -> None:
     seen = target.candidates(last)
     fitting = [(life, run) for life, run in seen if fits(life, run, last)]
     if told.verdict == "pass":
-        assert any(_is(told.value, run, told.world) for _, run in fitting), "passed, and it is not so"
+        assert any(_is(told.value, run, told.world) for _, run in fitting), (
+            "passed, and it is not so"
+        )
         return
     assert len(fitting) != 1, "failed, and it was so"
     if told.verdict == "ProcessNotFound":

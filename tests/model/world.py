@@ -238,7 +238,9 @@ class ModelLister:
             return []
         at = self.now
         listed = [run for life in self.world.lives if (run := life.run_at(at)) is not None]
-        written = [run.wrote(at) for run in sorted(listed, key=lambda run: run.start) if run.pid == pid]
+        written = [
+            run.wrote(at) for run in sorted(listed, key=lambda run: run.start) if run.pid == pid
+        ]
         return ["ready"] if written and written[-1] else []
 
 
@@ -248,5 +250,3 @@ def baseline_of(world: World) -> ProcessSnapshot:
     return ProcessSnapshot(
         world.rows(0.0), sandbox="my-sandbox", begun=lister.clock.now, ended=lister.clock.now
     )
-
-

@@ -145,7 +145,12 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
     pytester.makepyfile(SUITE)
 
     result = pytester.runpytest_subprocess(
-        "-W", "default", "--junitxml=junit.xml", "--log-file=log.txt", "--log-file-level=DEBUG", *WAYS[way]
+        "-W",
+        "default",
+        "--junitxml=junit.xml",
+        "--log-file=log.txt",
+        "--log-file-level=DEBUG",
+        *WAYS[way],
     )
 
     outcomes = result.parseoutcomes()
@@ -170,7 +175,9 @@ def hits(shown: dict[str, str]) -> list[str]:
 
 
 def test_the_search_finds_a_secret_that_is_told() -> None:
-    assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == ["KEY: log.txt: key=Sentinel-key-5b6a7c"]
+    assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == [
+        "KEY: log.txt: key=Sentinel-key-5b6a7c"
+    ]
 
 
 def test_a_pattern_of_ones_own_is_checked_when_pytest_starts(pytester: pytest.Pytester) -> None:
