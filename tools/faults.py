@@ -113,7 +113,10 @@ def page(played: dict[str, dict[str, Outcome]]) -> str:
         helpers=", ".join(names), looking=", ".join(f"`{name}`" for name in _LOOKING)
     )
     cells = sum(len(outcomes) for outcomes in played.values())
-    size = f"\n{len(played)} faults x {len(names)} helpers = {cells} outcomes.\n"
+    faults = {re.sub(", (once|and stays)$", "", name) for name in played}
+    size = (
+        f"\n{len(faults)} faults in {len(played)} scenes x {len(names)} helpers = {cells:,} outcomes.\n"
+    )
     return head + size + "".join(part(name, outcomes) for name, outcomes in played.items())
 
 

@@ -32,6 +32,8 @@ WAYS = {
     "live log": ("-o", "log_cli=true", "--log-cli-level=DEBUG"),
 }
 
+WRITTEN = ("junit.xml", "log.txt", "report.json")
+
 SUITE = '''
     import logging
     import os
@@ -147,6 +149,7 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
     result = pytester.runpytest_subprocess(
         "-W",
         "default",
+        "--tlsandbox-report=report.json",
         "--junitxml=junit.xml",
         "--log-file=log.txt",
         "--log-file-level=DEBUG",
@@ -157,7 +160,7 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
     assert outcomes["failed"] > 50, result.stdout.str()[-3000:]
     assert "passed" not in outcomes
     shown = {"stdout": result.stdout.str(), "stderr": result.stderr.str()}
-    shown |= {name: (pytester.path / name).read_text() for name in ("junit.xml", "log.txt")}
+    shown |= {name: (pytester.path / name).read_text() for name in WRITTEN}
     assert "urllib3" in shown["log.txt"]
     assert "***" in shown["junit.xml"]
     assert hits(shown) == []
