@@ -114,9 +114,7 @@ def page(played: dict[str, dict[str, Outcome]]) -> str:
     )
     cells = sum(len(outcomes) for outcomes in played.values())
     faults = {re.sub(", (once|and stays)$", "", name) for name in played}
-    size = (
-        f"\n{len(faults)} faults in {len(played)} scenes x {len(names)} helpers = {cells:,} outcomes.\n"
-    )
+    size = f"\n{len(faults)} faults in {len(played)} scenes x {len(names)} helpers = {cells:,} outcomes.\n"
     return head + size + "".join(part(name, outcomes) for name, outcomes in played.items())
 
 

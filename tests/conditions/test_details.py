@@ -437,3 +437,103 @@ def test_a_process_shows_its_name_where_it_has_one():
     )
     unnamed = process(7, "web", (), managed=managed(None))
     assert repr(unnamed) == "<ProcessInfo pid 7 running: web>"
+
+
+# ------------------------------------------------------- what the mutants showed
+
+
+def test_a_row_that_cannot_be_read_is_known_again_by_its_handle_pid_and_start():
+    def mark(row):
+        (odd,) = snapshot(row).unreadable
+        return odd.fingerprint
+
+    odd = {"handle": 3, "pid": 77, "started_at": T0, "status": 3, "command": "x"}
+    for field in ("handle", "pid", "started_at"):
+        assert mark(odd) != mark({**odd, field: 4}), field
+    assert mark(odd) == mark({**odd, "status": None})
+    assert mark([{"b": 1, "a": 2}]) == mark([{"a": 2, "b": 1}])
+
+
+def test_a_row_that_is_no_text_at_all_says_so():
+    (odd,) = snapshot(raw(41, command="\ud800")).unreadable
+
+    assert odd.reason == "row: Invalid JSON: unexpected end of hex escape at line 1 column 126"
+
+
+@pytest.mark.parametrize("fields", [{"status": "signaled"}, {"signal": 9}, {"exit_code": 0}])
+def test_an_assertion_on_an_end_looks_again_at_one_that_may_be_corrected(fields):
+    box, lister = box_of([raw(41, **ended(-1))])
+    error = fails(lambda: box.assert_process(41, **fields), errors.UnknownEnd)
+    assert error.first_line == "Unknown end: train.py (pid 41) exited -1"
+    assert 1.0 <= lister.looks[-1] <= 1.1
+
+    box, lister = box_of([raw(41, **ended(-1))])
+    fails(lambda: box.assert_process(41, status="running"), errors.ProcessMismatch)
+    assert lister.looks == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (ended(None), "Unknown end: train.py (pid 41) exited with no exit code"),
+        (signaled(None), "the sandbox does not name the signal"),
+        (signaled(1), "the sandbox gives this signal to good ends as well, and may put it right"),
+    ],
+)
+def test_an_end_that_is_not_known_is_told_in_words(end, words):
+    box, _ = box_of([raw(41, **end)])
+
+    assert words in " ".join(str(fails(lambda: box.wait_for_exit(41), errors.UnknownEnd)).split())
+
+
+def test_what_does_not_stay_is_told_by_its_state_and_what_was_wanted():
+    box, _ = box_of([raw(41, status="paused")])
+
+    error = fails(
+        lambda: box.assert_stays(41, seconds=1, status=["running", "exited"]),
+        errors.ProcessMismatch,
+    )
+
+    assert error.first_line == "Paused: train.py (pid 41), wanted running or exited for 1 s"
+    assert re.search(r"^ +status +running or exited +paused +<$", str(error), re.MULTILINE)
+    assert "another: it was restarted" not in str(error)
+
+
+def test_a_field_that_does_not_change_is_of_another_process():
+    box, _ = box_of([RUNNING])
+
+    text = " ".join(str(fails(lambda: box.assert_process(41, command="node"))).split())
+    assert "by(...) or a longer text, if another process was meant" in text
+    text = " ".join(str(fails(lambda: box.assert_process(41, status="exited"))).split())
+    assert "by(...)" not in text
+
+
+def test_output_is_read_of_what_is_listed_and_of_nothing_else():
+    box, _ = output_box(["one"])
+
+    assert box.output(41) == ["one"]
+    fails(lambda: box.output("none"), errors.ProcessNotFound)
+    fails(lambda: box.output(by(pid=7)), errors.ProcessNotFound)
+
+
+def test_output_that_is_lost_to_another_process_is_told_with_what_to_do():
+    web = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
+    box, _ = output_box(["one"], rows=(raw(41, **ended(1)), web))
+
+    text = str(fails(lambda: box.output(process(41)), errors.NotObserved))
+
+    assert "\n  process  python train.py\n" in text
+    assert "read it before the process has ended, or give it a name" in " ".join(text.split())
+
+
+def test_processes_that_are_named_are_judged_whatever_else_vanished():
+    """Named, they are looked for by themselves; without names, all that lived must be there."""
+    job = raw(41, **ended(0))
+    before = snapshot(raw(40))
+    box, _ = box_of([job], baseline=before)
+
+    box.assert_no_oom(41)
+    fails(box.assert_no_oom, errors.NotObserved)
+    box, _ = box_of([raw(43)], baseline=snapshot(raw(41), raw(42)))
+    box._ledger.signal_sent(process(41), 9)
+    assert fails(box.assert_no_oom).first_line == "Not observed: the end of train.py (pid 42)"
