@@ -32,8 +32,8 @@ never knows. It **stays**: the helper rides it out for as long as its patience l
 at once. A call that changes something (start, signal, restart) is not made twice when the first may
 have arrived.
 
-Here patience is {table.PATIENCE:g} s, a `timeout=` {table.TIMEOUT:g} s, and a call may take
-{table.CALL:g} s, for the page to be made in a minute; rollouts of 7 and of 30 seconds are ridden out by
+Where a fault stays, patience is {table.SHORT.patience:g} s here and a `timeout=` {table.SHORT.timeout:g} s, for the page to be made in a
+minute; rollouts of 7 and of 30 seconds are ridden out by
 every helper with nothing scaled down (`make faults-slow`). N stands for times, counts, pids and ports.
 The helpers: {{helpers}}; of these {{looking}}
 look at the list and at nothing else.
@@ -91,9 +91,9 @@ def play() -> dict[str, dict[str, Outcome]]:
     with world() as here:
         for row in table.TABLE:
             with pytest.MonkeyPatch.context() as patch:
-                table.scaled_down(patch, row.patience)
+                table.scaled_down(patch, row.pace)
                 played[row.name] = play_all(
-                    row.scene, here, timeout=table.TIMEOUT, patience=row.patience
+                    row.scene, here, timeout=row.pace.timeout, patience=row.pace.patience
                 )
     return played
 

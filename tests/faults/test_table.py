@@ -10,7 +10,7 @@ from pytest_tlsandbox import arranging
 from pytest_tlsandbox.testing import Fault, faults
 
 from .helpers import HELPERS, Scene, play_all
-from .table import SPARE, TABLE, TIMEOUT, Row, scaled_down
+from .table import SPARE, TABLE, Row, scaled_down
 
 if TYPE_CHECKING:
     from .helpers import World
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def test_each_helper_gives_what_the_table_says_in_time(
     here: World, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scaled_down(monkeypatch, row.patience)
+    scaled_down(monkeypatch, row.pace)
 
-    outcomes = play_all(row.scene, here, timeout=TIMEOUT, patience=row.patience)
+    outcomes = play_all(row.scene, here, timeout=row.pace.timeout, patience=row.pace.patience)
 
     assert {name: outcome.text for name, outcome in outcomes.items()} == {
         helper.name: row.expected(helper) for helper in HELPERS

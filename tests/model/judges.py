@@ -356,7 +356,13 @@ def judge_output(told: Told) -> None:
         ]
         assert any(run.wrote(told.ended) for run in readable), "passed, and it has not written"
         return
-    wrote = [run for _, run in seen if run.wrote(told.last) and not _next_with_its_pid(run, told)]
+    wrote = [
+        run
+        for life, run in seen
+        if run.wrote(told.last)
+        and life.run_at(told.ended) is run
+        and not _next_with_its_pid(run, told)
+    ]
     if told.verdict == "AmbiguousProcess":
         assert len(seen) > 1, "only one is meant"
         return
