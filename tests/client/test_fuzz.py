@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_tlsandbox.client.listing import ListReader
 from pytest_tlsandbox.client.models import ProcessInfo, UnreadableRow, parse_list, parse_process
 from pytest_tlsandbox.errors import ContractViolation, SandboxFault
 from pytest_tlsandbox.snapshot import ProcessSnapshot
@@ -159,6 +160,46 @@ def test_a_list_with_some_bytes_changed_is_a_list_or_a_violation(data: st.DataOb
         else:
             del body[at : at + data.draw(st.integers(1, 20))]
     read(bytes(body))
+
+
+# ---------------------------------------------------------- one list after another
+
+
+def whole(body: bytes) -> object:
+    try:
+        return ProcessSnapshot(*parse_list(body))
+    except ContractViolation as violation:
+        return str(violation)
+
+
+def after_others(reader: ListReader, body: bytes) -> object:
+    try:
+        return reader.read(body)
+    except ContractViolation as violation:
+        return str(violation)
+
+
+def compact(rows: list[Any]) -> bytes:
+    """Write a list as the sandbox does, so that its rows are read one by one."""
+    return json.dumps({"processes": rows}, separators=(",", ":")).encode()
+
+
+@fuzz(200)
+@given(st.lists(contract | bent, min_size=1, max_size=4), st.data())
+def test_a_list_that_is_read_after_others_gives_what_it_gives_alone(
+    rows: list[Any], data: st.DataObject
+) -> None:
+    reader = ListReader("sandbox")
+    for _ in range(4):
+        body = bytearray(compact(rows))
+        if data.draw(st.integers(0, 3)) == 0:
+            at = data.draw(st.integers(0, len(body) - 1))
+            body[at : at + data.draw(st.integers(0, 3))] = data.draw(
+                st.sampled_from([b"", b"},{", b"}]}", b"\\", b'"', b" ", b"\xff"])
+            )
+        assert after_others(reader, bytes(body)) == whole(bytes(body))
+        at = data.draw(st.integers(0, len(rows) - 1))
+        rows = [*rows[:at], data.draw(contract | bent), *rows[at + data.draw(st.integers(0, 1)) :]]
 
 
 # ------------------------------------------------------------------------ bounds
