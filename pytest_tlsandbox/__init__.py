@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AmbiguousProcess",
+    "AsyncSandbox",
     "AuthenticationFailed",
     "ChecksFailed",
     "ContractViolation",
@@ -51,6 +52,7 @@ __all__ = [
 pytest_plugins = ["pytest_tlsandbox.plugin"]
 
 _MODULES = {
+    "AsyncSandbox": "async_sandbox",
     "ProcessInfo": "client.models",
     "ProcessLister": "client.processes",
     "ProcessSnapshot": "snapshot",
@@ -61,6 +63,7 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:
+    from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import ProcessLister
     from pytest_tlsandbox.errors import (

@@ -1,8 +1,91 @@
-"""The clock that every wait is measured by."""
+"""The clock that every wait is measured by, and how one is called off."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_CALLED_OFF_BY: ContextVar[Cancellation | None] = ContextVar("tlsandbox", default=None)
+_time_sleep = time.sleep
+
+
+class Cancelled(BaseException):
+    """Nobody waits for the answer any more; ends the thread that looked for it."""
+
+
+class Cancellation:
+    """Calls off, from any thread, what another one does under it: its sleep, and its look."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._changing = threading.Lock()
+        self._cuts: set[Callable[[], None]] = set()
+
+    def __enter__(self) -> None:
+        self._token = _CALLED_OFF_BY.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _CALLED_OFF_BY.reset(self._token)
+
+    def cancel(self) -> None:
+        """Call it off. Does not wait for its end."""
+        self._event.set()
+        with self._changing:
+            for cut in self._cuts:
+                cut()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless it is called off.
+
+        Raises:
+            Cancelled: it was, before or meanwhile.
+
+        """
+        if self._event.wait(seconds):
+            raise Cancelled
+
+    @contextlib.contextmanager
+    def cutting(self, cut: Callable[[], None]) -> Iterator[None]:
+        """Have ``cut`` called if it is called off meanwhile, or has been."""
+        with self._changing:
+            self._cuts.add(cut)
+            if self._event.is_set():
+                cut()
+        try:
+            yield
+        finally:
+            with self._changing:
+                self._cuts.discard(cut)
+
+
+def cutting(cut: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    """Have ``cut`` called if what is done inside is called off; it must not wait."""
+    cancellation = _CALLED_OFF_BY.get()
+    return contextlib.nullcontext() if cancellation is None else cancellation.cutting(cut)
+
+
+@contextlib.contextmanager
+def uncut() -> Iterator[None]:
+    """Do what is done inside to its end, also when it is called off."""
+    token = _CALLED_OFF_BY.set(None)
+    try:
+        yield
+    finally:
+        _CALLED_OFF_BY.reset(token)
+
+
+def _sleep(seconds: float) -> None:
+    cancellation = _CALLED_OFF_BY.get()
+    if cancellation is None:
+        _time_sleep(seconds)
+    else:
+        cancellation.sleep(seconds)
 
 
 class Clock:
@@ -13,4 +96,4 @@ class Clock:
     """
 
     monotonic = staticmethod(time.monotonic)
-    sleep = staticmethod(time.sleep)
+    sleep = staticmethod(_sleep)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
+    from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.processes import ProcessLister
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.failing import Screen
@@ -346,6 +347,14 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
     sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
     _kill_started(sandbox)
+
+
+@pytest.fixture
+def tlsandbox_async(tlsandbox: Sandbox) -> AsyncSandbox:
+    """Return ``tlsandbox`` with every call awaitable: for asyncio and trio."""
+    from pytest_tlsandbox.async_sandbox import AsyncSandbox
+
+    return AsyncSandbox(tlsandbox)
 
 
 @pytest.fixture(scope="session")

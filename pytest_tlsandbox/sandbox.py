@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_tlsandbox.arguments import (
@@ -192,13 +193,23 @@ class Sandbox(Assertions):
             raise InvalidArgument(
                 f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
             )
+        if inspect.iscoroutinefunction(condition):
+            raise InvalidArgument(
+                "condition: a coroutine is always true; give a plain function of the snapshot"
+            )
         value: T = self._wait(Until(condition), timeout)
         return value
 
     # ------------------------------------------------------------- assertions
 
     def assert_process(
-        self, process: Process, *, pick: Pick | None = None, since: Since = "test", **expected: Any
+        self,
+        /,
+        process: Process,
+        *,
+        pick: Pick | None = None,
+        since: Since = "test",
+        **expected: Any,
     ) -> ProcessInfo:
         """Assert that every field is as given (or one of several), now; gives the process."""
         condition = self._has_fields(process, expected, pick, since)

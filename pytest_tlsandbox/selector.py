@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -216,6 +217,8 @@ def label_of(process: Process) -> str:
         return repr(process)
     if _is_process_info(process):
         return f"pid {process.pid}"
+    if inspect.iscoroutinefunction(process):
+        raise InvalidArgument("process: a coroutine is always true; give a plain predicate")
     if callable(process) and not isinstance(process, type):
         return f"where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(

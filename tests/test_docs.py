@@ -61,6 +61,16 @@ def test_the_server_of_the_readme_is_up_for_its_test(tmp_path):
     assert run.returncode == 0, run.stdout
 
 
+def test_the_coroutine_of_the_readme_waits_for_its_jobs(tmp_path):
+    (tmp_path / "test_jobs.py").write_text(block("python", "tlsandbox_async"))
+
+    # With no setting of its own: pytest-asyncio warns of that.
+    run = run_pytest(tmp_path, "--tlsandbox=local", "-W", "error:coroutine")
+
+    assert run.returncode == 0, run.stdout
+    assert "1 passed" in run.stdout
+
+
 @pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
 def test_the_settings_of_the_readme_are_taken(tmp_path, table):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:

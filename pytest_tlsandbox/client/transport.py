@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from requests import exceptions as http
 from pytest_tlsandbox.client.answers import LIST_CALL, fault_of
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.client.watchdog import Watchdog, WatchedAdapter
-from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.clock import Clock, uncut
 from pytest_tlsandbox.errors import ContractViolation, SandboxFault, SandboxUnreachable
 from pytest_tlsandbox.redact import mask_text
 
@@ -95,7 +96,9 @@ class Transport:
         # The frames below hold the key in their locals, so no traceback of theirs gets out: not
         # with an error of ours, nor with a Ctrl-C or a time-out of pytest-timeout.
         try:
-            return self._call(method, path, limit, json)
+            # What changes the sandbox is not cut off amid: a process that was started is to be known.
+            with contextlib.nullcontext() if method == "GET" else uncut():
+                return self._call(method, path, limit, json)
         except SandboxFault as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:

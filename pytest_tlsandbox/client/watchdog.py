@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import urllib3
 from requests.adapters import HTTPAdapter
+
+from pytest_tlsandbox.clock import cutting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +42,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[_Call]:
-        """Watch over what is done inside, until ``deadline`` on the clock."""
+        """Watch over what is done inside, until ``deadline`` on the clock or its cancellation."""
         call = _Call(deadline)
         self._current.call = call
         with self._changed:
@@ -52,7 +55,8 @@ class Watchdog:
             elif self._wakes_at is None or deadline < self._wakes_at:
                 self._changed.notify()
         try:
-            yield call
+            with cutting(partial(self._end, call)):
+                yield call
         finally:
             self._current.call = None
             with self._changed:
@@ -65,6 +69,11 @@ class Watchdog:
             call.connection = connection
             # Kept, since http.client lets go of it as soon as an answer says "Connection: close".
             call.socket = connection.sock
+
+    def _end(self, call: _Call) -> None:
+        with self._changed:
+            call.deadline = self._clock.monotonic()
+            self._changed.notify()
 
     def close(self) -> None:
         """End the thread."""

@@ -30,7 +30,10 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pyteste
         }:
             monkeypatch.delenv(name)
     # After pytester, which clears it.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider -p no:rerunfailures")
+    # pytest-asyncio wants a setting, or warns.
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS", "-W error -p no:asyncio -p no:cacheprovider -p no:rerunfailures"
+    )
 
 
 @pytest.fixture(scope="session")

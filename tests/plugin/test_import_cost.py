@@ -14,8 +14,9 @@ _IMPORTED = re.compile(r"import time:\s+\d+ \|\s+\d+ \|\s*([\w.]+)")
 
 def imported(pytester: pytest.Pytester, *options: str, status: int) -> set[str]:
     """Run pytest; give the modules that were imported for it."""
-    # The SDK brings anyio, whose plugin has asyncio and more imported for itself.
-    command = [sys.executable, "-X", "importtime", "-m", "pytest", "-p", "no:anyio"]
+    # These have asyncio and more imported for themselves; anyio comes with the SDK.
+    others = ("-p", "no:anyio", "-p", "no:asyncio")
+    command = [sys.executable, "-X", "importtime", "-m", "pytest", *others]
     result = pytester.run(*command, *options)
     assert result.ret == status, result.stdout.str()
     return set(_IMPORTED.findall(result.stderr.str()))

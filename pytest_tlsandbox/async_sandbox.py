@@ -1,0 +1,187 @@
+"""The sandbox for coroutines: the same calls, awaitable, on the same engine.
+
+Each call of :class:`AsyncSandbox` runs that of :class:`Sandbox` in a thread of its own. There is
+no pool: with one, a few waits could keep the very call waiting that is to satisfy them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import sys
+import threading
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from pytest_tlsandbox.clock import Cancellation, Clock
+from pytest_tlsandbox.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from types import TracebackType
+
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.soft import Soft
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FAREWELL = 5.0
+"""Seconds for a call that was cancelled to end: a look ends at once, a start is made to its end."""
+
+
+def _awaitable(
+    method: Callable[Concatenate[Sandbox, P], T],
+) -> Callable[Concatenate[AsyncSandbox, P], Coroutine[Any, Any, T]]:
+    """Make the coroutine of a method, with its signature, for type checkers and editors too."""
+
+    @functools.wraps(method)
+    async def call(self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await _in_thread(partial(method, self._sandbox, *args, **kwargs))
+
+    call.__qualname__ = f"AsyncSandbox.{method.__name__}"  # what "was never awaited" names
+    return call
+
+
+class AsyncSandbox:
+    """The processes of one sandbox, for coroutines: each call is that of ``Sandbox``, awaited.
+
+    The fixture ``tlsandbox_async`` is ``AsyncSandbox(tlsandbox)``; any other sandbox is made
+    awaitable in the same way. The event loop, of asyncio or trio, goes on meanwhile. Cancellation
+    ends a wait and the look that is in flight; a start, a signal, a kill or a restart that has been
+    sent is made to its end. What a call raises is what ``Sandbox`` raises. Functions that are given
+    to a call (a predicate, a condition) are plain ones, and run in its thread.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._sandbox)[1:]}"
+
+    @property
+    def baseline(self) -> ProcessSnapshot | None:
+        """The look at the start of the test: what ``since="test"`` means."""
+        return self._sandbox.baseline
+
+    async def from_now(self, baseline: ProcessSnapshot | None = None) -> AsyncSandbox:
+        """Give the same sandbox with a baseline of this moment: what was before does not count."""
+        return AsyncSandbox(await _in_thread(partial(self._sandbox.from_now, baseline)))
+
+    def soft(self) -> AsyncSoft:
+        """Check several things on one look, and be told of all that fail.
+
+        ``async with tlsandbox_async.soft() as check:`` takes ``check.assert_process(...)`` and the
+        others, which are not awaited: nothing is asked before the block ends.
+        """
+        return AsyncSoft(self._sandbox.soft())
+
+    list_processes = _awaitable(Sandbox.list_processes)
+    wait_for_process = _awaitable(Sandbox.wait_for_process)
+    wait_for_exit = _awaitable(Sandbox.wait_for_exit)
+    wait_for_output = _awaitable(Sandbox.wait_for_output)
+    wait_until = _awaitable(Sandbox.wait_until)
+    assert_process = _awaitable(Sandbox.assert_process)
+    assert_stays = _awaitable(Sandbox.assert_stays)
+    assert_not_running = _awaitable(Sandbox.assert_not_running)
+    assert_no_oom = _awaitable(Sandbox.assert_no_oom)
+    assert_no_crash = _awaitable(Sandbox.assert_no_crash)
+    assert_no_restart = _awaitable(Sandbox.assert_no_restart)
+    assert_healthy = _awaitable(Sandbox.assert_healthy)
+    start_process = _awaitable(Sandbox.start_process)
+    send_signal = _awaitable(Sandbox.send_signal)
+    kill_process = _awaitable(Sandbox.kill_process)
+    restart_process = _awaitable(Sandbox.restart_process)
+    output = _awaitable(Sandbox.output)
+    kill_started = _awaitable(Sandbox.kill_started)
+
+
+class AsyncSoft:
+    """``Soft`` for ``async with``: its checks are made in the block and judged when that ends."""
+
+    def __init__(self, soft: Soft) -> None:
+        self._soft = soft
+
+    async def __aenter__(self) -> Soft:
+        return self._soft.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await _in_thread(partial(self._soft.__exit__, kind, error, traceback))
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do some work in a thread of its own; end it, and await its end, when this is cancelled."""
+    wait, tell, see_it_end = _trio() if _trio_runs() else _asyncio()
+    cancellation = Cancellation()
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        with cancellation:
+            try:
+                outcome.set_result(work())
+            except BaseException as error:
+                outcome.set_exception(error)
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
+            tell()
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), name="tlsandbox-call", daemon=True)
+    thread.start()
+    try:
+        await wait()
+    except GeneratorExit:  # thrown away by a loop that is closed: nothing can be awaited
+        cancellation.cancel()
+        raise
+    except BaseException:
+        cancellation.cancel()
+        await see_it_end()
+        raise
+    return outcome.result()
+
+
+def _trio_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return "trio" in sys.modules
+    return False
+
+
+def _asyncio() -> tuple[
+    Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
+]:
+    """Give how to await a thread's end, how the thread tells it, and how to await that unmoved."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    async def see_it_end() -> None:
+        end = Clock.monotonic() + _FAREWELL
+        while not done.is_set() and Clock.monotonic() < end:
+            # anyio cancels again and again what does not end at once.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.002)
+
+    return done.wait, partial(loop.call_soon_threadsafe, done.set), see_it_end
+
+
+def _trio() -> tuple[
+    Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
+]:
+    """Give the same for trio, which is imported where it runs."""
+    trio: Any = sys.modules["trio"]
+    token = trio.lowlevel.current_trio_token()
+    done = trio.Event()
+
+    async def see_it_end() -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
+            await done.wait()
+
+    return done.wait, partial(token.run_sync_soon, done.set), see_it_end

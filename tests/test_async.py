@@ -1,0 +1,299 @@
+"""The awaitable sandbox: one engine, a loop that goes on turning, and an end when it is called off."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import trio
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.async_sandbox import AsyncSandbox
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.local.server import start_local_sandbox
+from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.sandbox import Sandbox
+from tests.support import FakeClock, ScriptedLister, ended, raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+BACKENDS = ("asyncio", "anyio on asyncio", "trio")
+
+
+@pytest.fixture(params=BACKENDS)
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Run a coroutine function, by each kind of event loop there is."""
+    if request.param == "asyncio":
+        return lambda function: asyncio.run(function())
+    if request.param == "trio":
+        return trio.run
+    return anyio.run
+
+
+def connect(url: str, key: Secret, identifier: str = "my-sandbox") -> Sandbox:
+    address = Address(identifier, url, {"Host": f"{identifier}.local"})
+    return Sandbox(SandboxClient(Transport(address, key, user_agent="test")))
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Sandbox]:
+    with start_local_sandbox() as served:
+        sandbox = connect(served.url, served.api_key, served.identifier)
+        yield sandbox
+        sandbox._client.close()
+
+
+@pytest.fixture
+def box(local: Sandbox) -> Iterator[AsyncSandbox]:
+    box = local.from_now()
+    yield AsyncSandbox(box)
+    assert box.kill_started() == []
+
+
+@pytest.fixture
+def silent() -> Iterator[tuple[AsyncSandbox, threading.Event]]:
+    """Give a sandbox that takes requests and never answers; the event is set when one has come."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                asked.set()
+                connection.recv(65536)  # until the client hangs up
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        sandbox = connect(f"http://127.0.0.1:{server.getsockname()[1]}", Secret("k"))
+        yield AsyncSandbox(sandbox), asked
+        sandbox._client.close()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def scripted(script: dict[float, Any]) -> AsyncSandbox:
+    return AsyncSandbox(Sandbox(ScriptedLister(FakeClock(), script)))
+
+
+def calls() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "tlsandbox-call"]
+
+
+def no_call_goes_on() -> bool:
+    """Tell whether each thread has ended, but for the moment between its last word and its end."""
+    for thread in calls():
+        thread.join(0.1)
+    return calls() == []
+
+
+# ------------------------------------------------------------------- one engine
+
+
+def public(kind: type) -> dict[str, Any]:
+    return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
+
+
+def test_every_call_of_the_sandbox_is_there_with_the_same_arguments_and_words():
+    sandbox, awaitable = public(Sandbox), public(AsyncSandbox)
+
+    assert awaitable.keys() - {"baseline"} == sandbox.keys()
+    for name in sandbox.keys() - {"soft", "from_now"}:
+        assert inspect.iscoroutinefunction(awaitable[name]), name
+        assert inspect.signature(awaitable[name]) == inspect.signature(sandbox[name])
+        assert awaitable[name].__doc__ == sandbox[name].__doc__
+
+
+def test_a_wait_gives_what_it_waited_for(run, box):
+    async def test() -> None:
+        job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
+        assert await box.wait_for_output(job, "ready") == "ready"
+        assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
+        await box.assert_no_oom()
+
+    run(test)
+
+
+def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
+    box = scripted({0: [raw(41, **ended(1))]})
+
+    async def test() -> None:
+        with pytest.raises(errors.WrongEnd, match=r"^Exited 1: train\.py \(pid 41\)"):
+            await box.wait_for_exit(41)
+        with pytest.raises(errors.InvalidArgument):
+            await box.wait_for_exit(41, timeout=-1)
+        with pytest.raises(ZeroDivisionError):
+            await box.wait_until(lambda seen: 1 / 0)
+        with pytest.raises(pytest.skip.Exception):
+            await box.wait_until(lambda seen: pytest.skip("so be it"))
+
+    run(test)
+
+
+def test_soft_checks_are_made_in_the_block_and_judged_when_it_ends(run):
+    box = scripted({0: [raw(41, **ended(1))]})
+
+    async def test() -> None:
+        async with box.soft() as check:
+            check.assert_process(41, exit_code=1)
+            check.assert_no_oom()
+        with pytest.raises(errors.ChecksFailed) as failure:
+            async with box.soft() as check:
+                check.assert_process(41, exit_code=0)
+                check.assert_process(41, status="running")
+        assert failure.value.first_line.startswith("2 of 2 checks failed: train.py (pid 41)")
+        assert "test_async.py:" in str(failure.value)
+
+    run(test)
+
+
+def test_a_baseline_of_this_moment_is_taken_on_request(run, box):
+    async def test() -> None:
+        first = await box.start_process("true", [])
+        await box.wait_for_exit(first)
+        later = await box.from_now()
+        assert later.baseline.find(first.identity)
+        assert repr(later) == "<AsyncSandbox local>"
+
+    run(test)
+
+
+def test_a_condition_that_is_a_coroutine_function_is_refused_since_it_is_always_truthy():
+    async def condition(seen: object) -> bool:
+        return False
+
+    box = scripted({0: [raw(41)]})
+
+    for call in (box.wait_until(condition), box.wait_for_process(condition)):
+        with pytest.raises(errors.InvalidArgument, match="coroutine is always true"):
+            asyncio.run(call)
+
+
+# ----------------------------------------------------------- the loop goes on turning
+
+
+async def ticks(seconds: float, every: float = 0.1) -> float:
+    """Tick; give by how much the latest tick was late."""
+    late, due = 0.0, time.perf_counter()
+    for _ in range(round(seconds / every)):
+        due += every
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        late = max(late, time.perf_counter() - due)
+        due = time.perf_counter()
+    return late
+
+
+def test_ticks_of_100_ms_lose_at_most_20_ms_during_a_wait(box):
+    async def test() -> float:
+        job = await box.start_process("sleep", ["1.2"])
+        late, _ = await asyncio.gather(ticks(1.2), box.wait_for_exit(job))
+        return late
+
+    # What else this machine does makes ticks late as well: the best of some counts.
+    assert min(asyncio.run(test()) for _ in range(3)) <= 0.02
+
+
+def test_waits_do_not_queue_for_threads(box):
+    """As many as there are: else the call that is to satisfy them would wait for their end."""
+
+    async def test() -> None:
+        waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
+        *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
+        assert (await box.assert_process(started, status="running")).pid == started.pid
+
+    asyncio.run(test())
+
+
+# ------------------------------------------------------------------- calling off
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_cancellation_ends_a_wait_that_sleeps(box, backend):
+    async def test() -> None:
+        begun = time.perf_counter()
+        with anyio.move_on_after(0.3) as scope:
+            await box.wait_for_process("no such process", timeout=60)
+        assert scope.cancelled_caught
+        assert time.perf_counter() - begun < 1
+        assert no_call_goes_on()
+
+    anyio.run(test, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_cancellation_ends_the_look_that_is_in_flight(silent, backend):
+    box, asked = silent
+
+    async def test() -> None:
+        begun = time.perf_counter()
+        async with anyio.create_task_group() as group:
+            group.start_soon(box.list_processes)
+            await anyio.to_thread.run_sync(asked.wait)
+            group.cancel_scope.cancel()
+        assert time.perf_counter() - begun < 1  # a look may take 5 s, and is tried for 30
+        assert no_call_goes_on()
+
+    anyio.run(test, backend=backend)
+
+
+def test_cancellation_is_that_of_asyncio_too(silent):
+    box, asked = silent
+
+    async def test() -> None:
+        task = asyncio.create_task(box.wait_for_exit("job"))
+        await asyncio.to_thread(asked.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert no_call_goes_on()
+
+    asyncio.run(test())
+
+
+def test_a_time_out_of_asyncio_ends_a_wait(box):
+    async def test() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)
+        assert no_call_goes_on()
+
+    asyncio.run(test())
+
+
+def test_a_start_that_is_called_off_is_made_to_its_end_and_its_process_is_known(box):
+    """Else nobody would kill what it has started."""
+
+    async def test() -> None:
+        task = asyncio.create_task(box.start_process("sleep", ["61"]))
+        while not calls():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        seen = await box.list_processes()
+        assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started]
+
+    asyncio.run(test())
+
+
+def test_a_call_that_is_thrown_away_ends_its_thread(silent):
+    box, asked = silent
+    call: Coroutine[Any, Any, Any] = box.list_processes()
+
+    async def test() -> None:
+        call.send(None)
+        await asyncio.to_thread(asked.wait)
+        call.close()
+        [thread] = calls()
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
+
+    asyncio.run(test())
