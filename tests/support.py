@@ -6,48 +6,12 @@ import json
 from typing import Any
 
 from pytest_tlsandbox.client.models import ProcessInfo, parse_list
-from pytest_tlsandbox.client.processes import ProcessLister
-from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import SandboxFault
 from pytest_tlsandbox.snapshot import ProcessSnapshot
-
-T0 = 1_710_000_000_000
-"""2024-03-09 16:00:00 UTC, in the wire's milliseconds."""
-
-
-class FakeClock(Clock):
-    """A clock on which a sleep takes no time at all."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:  # type: ignore[override]
-        return self.now
-
-    def sleep(self, seconds: float) -> None:  # type: ignore[override]
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-def raw(
-    pid: int = 41, command: str = "python", args: Any = ("train.py",), **fields: Any
-) -> dict[str, Any]:
-    """A row as it comes over the wire; running, unless fields say otherwise."""
-    row = {
-        "handle": pid,
-        "pid": pid,
-        "status": "running",
-        "exit_code": None,
-        "signal": None,
-        "stdin_writable": False,
-        "command": command,
-        "args": list(args) if isinstance(args, tuple) else args,
-        "started_at": T0,
-        "ended_at": None,
-    }
-    row.update(fields)
-    return row
+from pytest_tlsandbox.testing import listings
+from pytest_tlsandbox.testing.clock import FakeClock
+from pytest_tlsandbox.testing.listings import STARTED_AT as T0
+from pytest_tlsandbox.testing.listings import row as raw
 
 
 def ended(code: int | None = 0, **fields: Any) -> dict[str, Any]:
@@ -87,17 +51,8 @@ def snapshot(*rows: dict[str, Any], at: float = 0.0) -> ProcessSnapshot:
     return ProcessSnapshot(read, unreadable, sandbox="my-sandbox", begun=at, ended=at)
 
 
-class ScriptedLister:
-    """Lists what a script says, by the seconds that have passed since the first look.
-
-    ``script`` maps a time to rows, or to a fault, that hold from then on. ``latency`` is what a
-    look takes.
-    """
-
-    label = "my-sandbox"
-    test_deadline = staticmethod(lambda: None)
-    patience = 30.0
-    give_up_at = ProcessLister.give_up_at
+class ScriptedLister(listings.ScriptedLister):
+    """The public one, with a clock that is always given, and something on every stderr."""
 
     def __init__(
         self,
@@ -105,33 +60,7 @@ class ScriptedLister:
         script: dict[float, list[dict[str, Any]] | SandboxFault],
         latency: float = 0.0,
     ) -> None:
-        self.clock = clock
-        self.looks: list[float] = []
-        self.limits: list[float] = []
-        self._start = clock.monotonic()
-        self._script = script
-        self._latency = latency
+        super().__init__(script, clock=clock, latency=latency)
 
-    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
-        begun = self.clock.monotonic()
-        at = begun - self._start
-        self.looks.append(round(at, 6))
-        self.limits.append(limit)
-        answer = self._script[max(time for time in self._script if time <= at + 1e-9)]
-        self.clock.now += min(self._latency, limit)
-        if isinstance(answer, SandboxFault):
-            raise answer
-        seen = snapshot(*answer)
-        return ProcessSnapshot(
-            seen.processes,
-            seen.unreadable,
-            sandbox=self.label,
-            begun=begun,
-            ended=self.clock.monotonic(),
-        )
-
-    def list(self) -> ProcessSnapshot:
-        return self.look(limit=5.0)
-
-    def output(self, pid: int, stream: str, *, limit: float | None = None) -> list[str]:
+    def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
         return {"stderr": ["first", "second", "third", "Traceback: no memory"]}.get(stream, [])

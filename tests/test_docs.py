@@ -71,6 +71,14 @@ def test_the_coroutine_of_the_readme_waits_for_its_jobs(tmp_path):
     assert "1 passed" in run.stdout
 
 
+def test_the_helper_of_the_readme_is_tested_without_a_sandbox(tmp_path):
+    (tmp_path / "test_helper.py").write_text(block("python", "ScriptedLister"))
+
+    run = run_pytest(tmp_path)
+
+    assert run.returncode == 0, run.stdout
+
+
 @pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
 def test_the_settings_of_the_readme_are_taken(tmp_path, table):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
