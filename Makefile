@@ -16,6 +16,7 @@ lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/basedpyright
 	$(VENV)/bin/lint-imports
 
 schemathesis: $(VENV)-schemathesis/.done  ## send 2,000 cases to the embedded sandbox

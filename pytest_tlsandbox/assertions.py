@@ -18,7 +18,7 @@ from pytest_tlsandbox.conditions.process import HasFields
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.messages.words import named
 from pytest_tlsandbox.selector import Process, Selector
-from pytest_tlsandbox.snapshot import ProcessSnapshot, check_fields
+from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.waiting import logger
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Assertions:
         raise NotImplementedError
 
     def _has_fields(
-        self, process: Process, expected: dict[str, Any], pick: Pick | None, since: Since
+        self, process: Process, expected: Fields, pick: Pick | None, since: Since
     ) -> HasFields:
         if not expected:
             raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
@@ -100,7 +100,7 @@ class Assertions:
         if "status" in expected:
             check_statuses(expected["status"])
         selector = Selector(process, self._since(since))
-        return HasFields(selector, self._ledger, expected, check_pick(pick))
+        return HasFields(selector, self._ledger, dict(expected), check_pick(pick))
 
     def _since(self, since: Since) -> ProcessSnapshot | None:
         if isinstance(since, str) and since == "test":

@@ -35,8 +35,9 @@ _FAREWELL = 5.0
 
 def _awaitable(
     method: Callable[Concatenate[Sandbox, P], T],
-) -> Callable[Concatenate[AsyncSandbox, P], Coroutine[Any, Any, T]]:
+) -> Callable[Concatenate[AsyncSandbox, P], Coroutine[object, object, T]]:
     """Make the coroutine of a method, with its signature, for type checkers and editors too."""
+    # Not Coroutine[Any, Any, T]: what is gathered of several would be Any to mypy.
 
     @functools.wraps(method)
     async def call(self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from typing_extensions import Unpack
+
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot
 
 T = TypeVar("T")
 
@@ -183,7 +185,7 @@ class Sandbox(Assertions):
         return line
 
     def wait_until(
-        self, condition: Callable[[ProcessSnapshot], T], *, timeout: float | None = None
+        self, condition: Callable[[ProcessSnapshot], T | None], *, timeout: float | None = None
     ) -> T:
         """Wait until ``condition(snapshot)`` is truthy; gives what it returned.
 
@@ -209,7 +211,7 @@ class Sandbox(Assertions):
         *,
         pick: Pick | None = None,
         since: Since = "test",
-        **expected: Any,
+        **expected: Unpack[Fields],
     ) -> ProcessInfo:
         """Assert that every field is as given (or one of several), now; gives the process."""
         condition = self._has_fields(process, expected, pick, since)

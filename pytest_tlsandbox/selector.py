@@ -6,7 +6,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.identity import Identity
@@ -52,7 +52,30 @@ def by(
     return By(fields)
 
 
-Process: TypeAlias = Any
+class ListedProcess(Protocol):
+    """A process that was listed or started: ours, or the SDK's."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def started_at(self) -> datetime:
+        """When it began."""
+
+
+class TracedProcess(Protocol):
+    """The same as calls of the SDK give it, wrapped with the id of a trace."""
+
+    trace_id: str
+
+    @property
+    def value(self) -> ListedProcess:
+        """The process."""
+
+
+# In one piece: pyright reads no text that is put together.
+Process: TypeAlias = "str | int | re.Pattern[str] | By | ListedProcess | TracedProcess | Callable[[ProcessInfo], object]"
 """What a process can be meant by: text, a pid, a compiled regex, an object that was listed or
 started (ours or the SDK's), ``by(...)``, or a predicate."""
 
@@ -102,7 +125,7 @@ class Selector:
     """
 
     def __init__(self, process: Process, baseline: ProcessSnapshot | None = None) -> None:
-        self.process = process
+        self.process = meant = cast("Any", process)
         self.label = label_of(process)
         self.text = process if isinstance(process, str) else None
         self._baseline = baseline
@@ -130,10 +153,10 @@ class Selector:
             self._managed_id = managed.id if managed is not None else None
             self._one_run = managed is None
             self._run = _identity_of(process)
-            self._last_seen = process if hasattr(process, "identity") else None  # not the SDK's
+            self._last_seen = meant if hasattr(process, "identity") else None  # not the SDK's
             self._fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
         else:
-            self._fits = lambda row: bool(process(row))
+            self._fits = lambda row: bool(meant(row))
 
     def __repr__(self) -> str:
         return f"<Selector {self.label}>"
@@ -196,7 +219,7 @@ def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
     return [row for row in rows if not row.managed or newest[row.managed.id] == row.identity]
 
 
-def label_of(process: Process) -> str:
+def label_of(process: Any) -> str:
     """Say in a few words what process is meant, as it may be shown.
 
     Raises:

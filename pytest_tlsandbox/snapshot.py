@@ -6,16 +6,18 @@ import difflib
 from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo, UnreadableRow
+    from typing_extensions import Unpack
+
+    from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo, UnreadableRow
     from pytest_tlsandbox.identity import Identity
 
 
@@ -100,7 +102,7 @@ class ProcessSnapshot:
         """
         return id(row) in self._ids
 
-    def where(self, **fields: object) -> tuple[ProcessInfo, ...]:
+    def where(self, **fields: Unpack[Fields]) -> tuple[ProcessInfo, ...]:
         """Give the processes whose fields have exactly these values, or one of several.
 
         Raises:
@@ -161,6 +163,27 @@ FIELDS = (
 fields. ``name`` is that of a managed process."""
 
 
+class Fields(TypedDict, total=False):
+    """The same for type checkers and editors: the values that each can be asked for.
+
+    Of most fields one value, or several of which one will do.
+    """
+
+    args: Sequence[str]
+    command: str | Collection[str]
+    ended_at: datetime | Collection[datetime] | None
+    exit_code: int | Collection[int | None] | None
+    handle: int | Collection[int | None] | None
+    managed: ManagedProcess | None
+    name: str | Collection[str | None] | None
+    oom_killed: bool
+    pid: int | Collection[int]
+    signal: int | Collection[int | None] | None
+    started_at: datetime | Collection[datetime]
+    status: str | Collection[str]
+    stdin_writable: bool
+
+
 def check_fields(fields: Iterable[str]) -> None:
     """Raise InvalidArgument, with a suggestion, for a name that is no field of a process."""
     for name in fields:
@@ -179,7 +202,7 @@ def value_of(row: ProcessInfo, field: str) -> object:
     return getattr(row, field)
 
 
-def differences(row: ProcessInfo, wanted: dict[str, object]) -> dict[str, object]:
+def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, object]:
     """Give the fields of a row that are not as wanted, with what they are."""
     return {
         field: value_of(row, field)

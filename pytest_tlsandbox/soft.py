@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot
 
 
 class Check(NamedTuple):
@@ -91,7 +91,13 @@ class Soft(Assertions):
                 error.__notes__ = notes  # type: ignore[attr-defined,unused-ignore] # Python 3.10
 
     def assert_process(
-        self, process: Process, *, pick: Pick | None = None, since: Since = "test", **expected: Any
+        self,
+        /,
+        process: Process,
+        *,
+        pick: Pick | None = None,
+        since: Since = "test",
+        **expected: Unpack[Fields],
     ) -> None:
         """Check that every field is as given (or one of several)."""
         condition = self._has_fields(process, expected, pick, since)

@@ -270,3 +270,38 @@ def test_what_the_sdk_started_is_meant_by_the_sdks_own_object(session_box, box):
     assert box.wait_for_exit(job.value, exit_code=3).pid == job.pid
     (listed,) = [process for process in sdk.list_processes() if process.pid == job.pid]
     assert box.assert_process(listed, exit_code=3).handle == listed.handle
+
+
+@pytest.mark.parametrize("wrapped", [True, False], ids=["in a trace", "bare"])
+def test_an_object_of_the_sdk_is_accepted_wherever_ours_is(session_box, box, wrapped):
+    from tensorlake.sandbox import Sandbox as SDKSandbox
+
+    address = session_box._client._transport.address
+    sdk = SDKSandbox(identifier="local", proxy_url=address.url, api_key=address.key.reveal())
+    name = f"web-{wrapped}"
+    web = sdk.start_process(
+        "sh", ["-c", "echo ready; exec sleep 60"], name=name, restart={"policy": "always"}
+    )
+    job = sdk.start_process("sleep", ["60"])
+    if not wrapped:
+        web, job = web.value, job.value
+
+    assert box.wait_for_process(web, stable_for=0.1).pid == web.pid
+    assert box.wait_for_output(web, "ready") == "ready"
+    assert box.output(web) == ["ready"]
+    assert box.assert_process(job, status="running").pid == job.pid
+    assert box.assert_stays(job, seconds=0.2).pid == job.pid
+    box.assert_no_oom(web, job)
+    box.assert_no_crash(web, job)
+    box.assert_no_restart(web, job)
+    box.assert_healthy(web, job)
+    with box.soft() as check:
+        check.assert_process(web, name=name)
+        check.assert_no_oom(job)
+    assert box.restart_process(web).pid != web.pid
+    box.kill_process(web)
+    box.send_signal(job, 15)
+    assert box.wait_for_process(job, status="signaled").signal == 15
+    box.assert_not_running(job)
+    box.assert_not_running(web)
+    sdk.close()

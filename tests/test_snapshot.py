@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.snapshot import FIELDS, Fields
 from pytest_tlsandbox.timeline import Timeline
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
@@ -26,6 +27,10 @@ def test_it_is_queried_by_exact_fields():
     assert [row.pid for row in seen.where(name="web")] == [3]
     assert [row.pid for row in seen.alive] == [1, 3]
     assert len(seen) == 3
+
+
+def test_type_checkers_know_the_fields_there_are():
+    assert sorted(Fields.__annotations__) == sorted(FIELDS)
 
 
 def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():

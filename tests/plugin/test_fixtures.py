@@ -154,6 +154,9 @@ BY_SDK_OBJECT = check_override(
     "'my-sandbox'",
     "from tensorlake.sandbox import Sandbox",
 )
+BY_ASYNC_SDK_OBJECT = BY_SDK_OBJECT.replace("Sandbox(", "AsyncSandbox(").replace(
+    "import Sandbox", "import AsyncSandbox"
+)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,7 @@ BY_SDK_OBJECT = check_override(
         pytest.param(BY_ID, id="id"),
         pytest.param(BY_URL, id="URL"),
         pytest.param(BY_SDK_OBJECT, id="object of the SDK"),
+        pytest.param(BY_ASYNC_SDK_OBJECT, id="object of the SDK, for coroutines"),
     ],
 )
 def test_a_suite_can_name_the_sandbox_it_made(

@@ -1,23 +1,33 @@
-"""What a user writes, as type checkers see it: checked by mypy, never run."""
+"""What a user writes, as type checkers see it: checked by mypy and pyright, never run.
+
+What is wrong is marked so: both say where a mark is not needed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from typing_extensions import assert_type
 
 from pytest_tlsandbox import (
+    AsyncSandbox,
     InvalidArgument,
     ProcessInfo,
     ProcessLister,
     ProcessOOMKilled,
     ProcessSnapshot,
     Sandbox,
+    SandboxUnreachable,
     Secret,
     by,
     start_local_sandbox,
 )
+from pytest_tlsandbox.testing.clock import FakeClock, no_sleep
+from pytest_tlsandbox.testing.listings import ScriptedLister, row
+from pytest_tlsandbox.testing.recording import record, replay
 
 
 def waits_give_what_they_waited_for(tlsandbox: Sandbox) -> None:
@@ -27,14 +37,30 @@ def waits_give_what_they_waited_for(tlsandbox: Sandbox) -> None:
     assert_type(tlsandbox.wait_for_process(re.compile("web"), status=["exited"]), ProcessInfo)
     assert_type(tlsandbox.wait_for_exit(process, exit_code=(0, 1), pick="newest"), ProcessInfo)
     assert_type(tlsandbox.wait_for_exit(by(name="web"), exit_code=None, since=None), ProcessInfo)
+    assert_type(tlsandbox.wait_for_exit(lambda seen: seen.pid > 1), ProcessInfo)
     assert_type(tlsandbox.wait_until(lambda seen: len(seen)), int)
-    assert_type(tlsandbox.wait_until(first_pid, timeout=1), "int | None")
+    assert_type(tlsandbox.wait_for_output(process, re.compile("ready")), str)
     assert_type(tlsandbox.assert_process(41, status="running"), ProcessInfo)
+    assert_type(tlsandbox.assert_process(41, exit_code=[0, 3], signal=None), ProcessInfo)
     assert_type(tlsandbox.assert_stays(process, seconds=2), ProcessInfo)
 
 
-def first_pid(seen: ProcessSnapshot) -> int | None:
-    return seen.processes[0].pid if len(seen) else None
+def what_was_waited_for_is_there(tlsandbox: Sandbox) -> None:
+    """A wait ends with what is truthy: None is no longer among it."""
+    assert_type(tlsandbox.wait_until(first, timeout=1), ProcessInfo)
+
+
+def first(seen: ProcessSnapshot) -> ProcessInfo | None:
+    return seen.processes[0] if len(seen) else None
+
+
+def what_means_nothing_is_told(tlsandbox: Sandbox) -> None:
+    tlsandbox.wait_for_exit(None)  # type: ignore[arg-type]
+    tlsandbox.wait_for_process(["a", "b"])  # type: ignore[arg-type]
+    tlsandbox.wait_for_exit("web", pick="first")  # type: ignore[arg-type]
+    tlsandbox.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
+    tlsandbox.assert_process("web", exit_code="0")  # type: ignore[arg-type]
+    tlsandbox.list_processes().where(state="running")  # type: ignore[call-arg]
 
 
 def a_snapshot_is_a_collection_of_processes(
@@ -48,10 +74,55 @@ def a_snapshot_is_a_collection_of_processes(
     tlsandbox.assert_no_oom("web", suspected=True, since=seen)
 
 
+def soft_checks_give_nothing(tlsandbox: Sandbox) -> None:
+    with tlsandbox.soft() as check:
+        check.assert_process("web", status="running", pick="newest")
+        check.assert_no_restart("web", since=None)
+        check.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
+
+
+async def coroutines_give_the_same(tlsandbox_async: AsyncSandbox) -> None:
+    process = await tlsandbox_async.start_process("python", ["train.py"], stdout_mode="discard")
+    assert_type(process, ProcessInfo)
+    assert_type(await tlsandbox_async.wait_for_exit(process, exit_code=None), ProcessInfo)
+    assert_type(await tlsandbox_async.wait_until(first), ProcessInfo)
+    assert_type(await tlsandbox_async.wait_for_output("web", "ready", timeout=3), str)
+    assert_type(await tlsandbox_async.output("web", "stderr"), "list[str]")
+    assert_type(await tlsandbox_async.list_processes(), ProcessSnapshot)
+    assert_type(await tlsandbox_async.from_now(), AsyncSandbox)
+    both = await asyncio.gather(
+        tlsandbox_async.assert_process("web", status="running"),
+        tlsandbox_async.wait_for_output("web", "ready"),
+    )
+    assert_type(both, "tuple[ProcessInfo, str]")
+    tlsandbox_async.assert_no_oom()  # type: ignore[unused-coroutine]
+    async with tlsandbox_async.soft() as check:
+        check.assert_process("web", status="running")
+    await tlsandbox_async.wait_for_exit("web", exit_kode=0)  # type: ignore[call-arg]
+    await tlsandbox_async.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
+    await tlsandbox_async.wait_for_exit(None)  # type: ignore[arg-type]
+
+
 def other_sandboxes(tlsandbox_connect: Callable[[object], Sandbox]) -> None:
     with start_local_sandbox(memory_limit=2**28) as local:
         assert_type(local.api_key, Secret)
         assert_type(tlsandbox_connect(local).output("web", "stderr"), "list[str]")
+        assert_type(AsyncSandbox(tlsandbox_connect(local)), AsyncSandbox)
+
+
+def helpers_of_a_users_own_are_tested(tmp_path: Path) -> None:
+    fault = SandboxUnreachable("reset", label="reset", transient=True)
+    script = ScriptedLister(
+        {0: [row(41, "python", ["a.py"])], 1.5: fault, 2: [row(41, status="exited")], 3: b"{"},
+        clock=FakeClock(),
+        output={41: {"stderr": ["no memory"]}},
+    )
+    assert_type(script.clock.slept, "list[float]")
+    box = Sandbox(script)
+    with no_sleep(), record(box, tmp_path / "a.jsonl"):
+        assert_type(box.wait_for_exit(41), ProcessInfo)
+    with record(AsyncSandbox(box), "b.jsonl"), record(script, "c.jsonl"):
+        assert_type(Sandbox(replay("a.jsonl")).list_processes(), ProcessSnapshot)
 
 
 def errors_are_of_the_kinds_they_mean(error: ProcessOOMKilled, usage: InvalidArgument) -> None:

@@ -1,0 +1,28 @@
+"""The same with objects of the SDK: what its calls give is accepted where ours is."""
+
+# The SDK has types for pyright, which reads its code, and none for mypy.
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+from __future__ import annotations
+
+from tensorlake.sandbox import AsyncSandbox as SDKAsyncSandbox  # type: ignore[import-untyped,unused-ignore]
+from tensorlake.sandbox import Sandbox as SDKSandbox
+
+from pytest_tlsandbox import AsyncSandbox, Sandbox
+
+
+def processes_of_the_sdk_are_processes(tlsandbox: Sandbox, sdk: SDKSandbox) -> None:
+    started = sdk.start_process("python", ["train.py"])
+    tlsandbox.wait_for_exit(started)
+    tlsandbox.wait_for_exit(started.value)
+    for listed in sdk.list_processes():
+        tlsandbox.assert_process(listed, status="running")
+        tlsandbox.assert_no_oom(listed, started)
+
+
+async def so_are_those_of_its_coroutines(
+    tlsandbox_async: AsyncSandbox, sdk: SDKAsyncSandbox
+) -> None:
+    started = await sdk.start_process("python", ["train.py"])
+    await tlsandbox_async.wait_for_exit(started)
+    for listed in await sdk.list_processes():
+        await tlsandbox_async.kill_process(listed)
