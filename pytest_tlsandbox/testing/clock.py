@@ -40,7 +40,8 @@ def no_sleep() -> Iterator[None]:
     """Have every wait and assertion made inside skip its pauses, as if they had passed.
 
     For what does not change with time, such as rows that a proxy serves: a wait of 30 s then takes
-    as long as its looks do. A real process gets no more time than that to do something.
+    as long as its looks do. A real process gets no more time than that to do something, and what is
+    skipped counts against a time-out of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]
