@@ -96,7 +96,7 @@ class SimulatedClock(Clock):
         """Give the simulated moment."""
         return self.now
 
-    def sleep(self, seconds: float) -> None:  # type: ignore[override]
+    def sleep(self, seconds: float) -> None:
         """Let simulated time pass."""
         self.now += seconds
 

@@ -107,7 +107,16 @@ def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
     done = subprocess.run(
         [
             *(sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q"),
-            *("-p", "no:cacheprovider", "--tlsandbox=local", "-W", "error", str(tmp_path)),
+            *(
+                "-p",
+                "no:asyncio",
+                "-p",
+                "no:cacheprovider",
+                "--tlsandbox=local",
+                "-W",
+                "error",
+                str(tmp_path),
+            ),
         ],
         capture_output=True,
         text=True,

@@ -25,9 +25,7 @@ from pytest_tlsandbox import (
     by,
     start_local_sandbox,
 )
-from pytest_tlsandbox.testing.clock import FakeClock, no_sleep
-from pytest_tlsandbox.testing.listings import ScriptedLister, row
-from pytest_tlsandbox.testing.recording import record, replay
+from pytest_tlsandbox.testing import FakeClock, ScriptedLister, no_sleep, record, replay, row
 
 
 def waits_give_what_they_waited_for(tlsandbox: Sandbox) -> None:
