@@ -19,6 +19,9 @@ tlsandbox_session [session scope]
 tlsandbox
     Return the sandbox under test; it knows what was there when the test began.
 
+tlsandbox_async
+    Return ``tlsandbox`` with every call awaitable: for asyncio and trio.
+
 tlsandbox_lister [session scope]
     Return the bare, authenticated lister of the sandbox under test.
 
