@@ -43,6 +43,10 @@ SUITE = '''
 
     from pytest_tlsandbox import Secret, by
     from pytest_tlsandbox.testing import FaultProxy, faults
+    from pytest_tlsandbox.guard import watching
+
+    # A report has the guard ride out each outage: here, of a sandbox a test.
+    watching.FIRST_PATIENCE = 0.01
 
     def rows():
         """A server that runs and a job that failed, each with secrets on its command line."""
