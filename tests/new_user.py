@@ -162,7 +162,7 @@ def main(wheel: Path) -> None:
         shows(newcomer.does("pytest first", 1), "no sandbox to test: give --tlsandbox local")
 
         print("# the test of the README that fails, readably")
-        newcomer.writes("second/test_training.py", block(readme, "train.py"))
+        newcomer.writes("second/test_training.py", block(readme, "--shards"))
         newcomer.writes("train.py", TRAIN)
         told = newcomer.does("pytest second --tlsandbox local --tlsandbox-memory 128M", 1)
         shows(
