@@ -14,7 +14,9 @@ from pytest_tlsandbox.arranging import kill_all
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.guard.engine import Guard, Run
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.messages.words import named
 from pytest_tlsandbox.sandbox import Sandbox
@@ -58,9 +60,7 @@ class Helper:
     only: str = ""
     kind: str = "look"
     """How it tells a fault: "look", "read" (within a wait), "once" (is not repeated when it may
-    have arrived), "again" (is)."""
-    waits: bool = False
-    """It has a deadline of its own."""
+    have arrived), "again" (is), "teardown" (as a warning), "guard" (as a gap)."""
 
 
 def _soft(box: Sandbox, world: World, _timeout: float) -> None:
@@ -81,6 +81,20 @@ def _kill_started(box: Sandbox, world: World, _timeout: float) -> object:
     box._started.append(world.direct.start_process("sleep", ["600"]))
     left = box.kill_started()
     return f"{named(left[0])} is left running" if left else None
+
+
+def _guard(box: Sandbox, _world: World, _timeout: float) -> object:
+    """Guard a test that had begun before anything went wrong."""
+    guard = Guard((), box._client.clock)
+    guard.watch(Connection(box._client, box._client, box._ledger, shared=False))
+    [watched] = guard.watched
+    watched.baseline = watched.reference = box.baseline
+    guard.begin_test(Run("test_it", rules=("oom",)))  # the rest happens meanwhile, by other helpers
+    pinned = [*guard.end_phase("call"), *guard.end_phase("teardown")]
+    guard.end_test()
+    assert not pinned, "nothing has happened"
+    gaps = guard.take_facts().get("gaps")
+    return f"not watched: {gaps[0]['why']}" if gaps else None
 
 
 # fmt: off
@@ -104,6 +118,7 @@ HELPERS = [
     Helper("restart_process", _restart, only="/restart", kind="once"),
     Helper("kill_process", _kill, only="DELETE", kind="again"),
     Helper("end of the test", _kill_started, kind="teardown"),
+    Helper("the guard", _guard, kind="guard"),
     Helper("output", lambda box, world, _t: box.output(world.job), only="/output", kind="again"),
 ]
 # fmt: on
@@ -176,7 +191,7 @@ def play(scene: Scene, here: World, helper: Helper, *, timeout: float, patience:
             begun = time.monotonic()
             try:
                 given = helper.call(box, here, timeout)
-                text = given if helper.kind == "teardown" and given else PASS
+                text = given if helper.kind in ("teardown", "guard") and given else PASS
             except TLSandboxError as error:
                 text = f"{type(error).__name__}: {error.first_line}"
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)

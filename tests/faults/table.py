@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_tlsandbox import arranging, sandbox, waiting
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.guard import watching
 from pytest_tlsandbox.testing import Fault, faults
 
 from .helpers import LEFT, PASS, Helper, Scene
@@ -46,9 +47,10 @@ SPARE = 8.0
 
 def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
     """Scale the times down, and make a name that nobody knows."""
-    for module in (waiting, retry, sandbox):
+    for module in (waiting, retry, sandbox, watching):
         patch.setattr(module, "LONGEST_CALL", pace.call)
     patch.setattr(waiting, "OUTAGE_BUDGET", pace.patience)
+    patch.setattr(watching, "FIRST_PATIENCE", pace.patience)
     patch.setattr(arranging, "_LONGEST_FAREWELL", pace.patience)
     look_up = socket.getaddrinfo
 
@@ -81,7 +83,7 @@ class Row:
 
 def _kinds(look: str, **others: str) -> dict[str, str]:
     """Give the same to every kind of helper, but for some."""
-    return {**dict.fromkeys(("look", "read", "once", "again", "teardown"), look), **others}
+    return {**dict.fromkeys(("look", "read", "once", "again", "teardown", "guard"), look), **others}
 
 
 def _once(fault: Fault) -> Scene:
@@ -124,9 +126,10 @@ def passes(
         but = {"start_process": f"RequestRefused: Cannot start 'true': {words}", **told_as_refusal}
     once = _kinds(PASS, once=told if arrives else PASS)
     read = f"{error}: Not read: the output of sh -c (pid N) after N s"
-    stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT)
+    missed = f"not watched: {words}"
+    stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT, guard=missed)
     if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
-        stays = _kinds(look, teardown=PASS)
+        stays = _kinds(look, teardown=PASS, guard=missed)
         but = {"start_process": told}
     return [
         Row(
@@ -160,16 +163,15 @@ def final(
     told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    return [
-        Row(fault.name, _always(fault), _kinds(told, read=read, teardown=teardown), 0.0, but or {})
-    ]
+    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not watched: {words}")
+    return [Row(fault.name, _always(fault), by_kind, 0.0, but or {})]
 
 
 def tls(flaw: Flaw, reason: str) -> list[Row]:
     """Give the row of a certificate that is not to be accepted."""
-    told = f"SandboxUnreachable: {_REACHED}TLS failed ({reason})"
-    scene = Scene(lambda *_: None, flaw=flaw)
-    return [Row(f"TLS, certificate {flaw}", scene, _kinds(told, teardown=LEFT), 0.0)]
+    words = f"{_REACHED}TLS failed ({reason})"
+    by_kind = _kinds(f"SandboxUnreachable: {words}", teardown=LEFT, guard=f"not watched: {words}")
+    return [Row(f"TLS, certificate {flaw}", Scene(lambda *_: None, flaw=flaw), by_kind, 0.0)]
 
 
 def no_body_of_ours(fault: Fault, kind: str, *, done: tuple[str, ...] = ()) -> list[Row]:
@@ -217,6 +219,7 @@ _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
 _END_NOT_OBSERVED = "NotObserved: Not observed: the end of sleep (pid N) and 1 more"
 _REPLACED = "SandboxReplaced: Replaced: another sandbox answers as local"
+_MISSED = "not watched: it was replaced: what was listed before is listed no more, and its end is not known"
 
 # fmt: off
 TABLE: list[Row] = [
@@ -227,7 +230,7 @@ TABLE: list[Row] = [
     *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True, hangs=True),
     *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
     *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT), SHORT.timeout, {"start_process": f"SandboxUnreachable: {_REACHED}its host name is not known"}, SHORT),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: {_REACHED}its host name is not known"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
@@ -281,9 +284,9 @@ TABLE: list[Row] = [
     Row("suspended, and resumed", Scene(lambda proxy, *_: proxy.fail(faults.SUSPENDING, seconds=0.2).then(faults.SUSPENDED, seconds=0.2)), _kinds(PASS), SHORT.timeout),
 
     # Another sandbox.
-    Row("sandbox replaced under the same name", Scene(lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)), _kinds(_REPLACED, teardown=PASS), 0.0, {"start_process": PASS}),
-    Row("daemon restarted", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)), _kinds(_REPLACED, teardown=PASS), 0.0, {"start_process": PASS}),
-    Row("daemon restarted, nothing runs", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)), _kinds(_gone("sleep"), read=_gone("sh -c"), teardown=PASS), SHORT.timeout, {
+    Row("sandbox replaced under the same name", Scene(lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
+    Row("daemon restarted", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
+    Row("daemon restarted, nothing runs", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)), _kinds(_gone("sleep"), read=_gone("sh -c"), teardown=PASS, guard=_MISSED), SHORT.timeout, {
         "list_processes": PASS,
         "wait_for_exit": _gone("sh -c"),
         "wait_for_output": _gone("sh -c"),

@@ -33,7 +33,9 @@ def suite(
 ) -> Suite:
     suite: Suite = request.param
     other = "-p no:anyio" if suite.mark == "asyncio" else "-p no:asyncio"
-    monkeypatch.setenv("PYTEST_ADDOPTS", f"-W error -p no:cacheprovider {other}")
+    monkeypatch.setenv(
+        "PYTEST_ADDOPTS", f"-W error -p no:cacheprovider -p no:hypothesispytest {other}"
+    )
     return suite
 
 

@@ -41,12 +41,13 @@ SUITE = '''
 
     import pytest
 
-    from pytest_tlsandbox import Secret, by
+    from pytest_tlsandbox import Secret, arranging, by
     from pytest_tlsandbox.testing import FaultProxy, faults
     from pytest_tlsandbox.guard import watching
 
     # A report has the guard ride out each outage: here, of a sandbox a test.
-    watching.FIRST_PATIENCE = 0.01
+    watching.FIRST_PATIENCE = watching.PATIENCE_AFTER_AN_OUTAGE = 0.01
+    arranging._LONGEST_FAREWELL = 0.01
 
     def rows():
         """A server that runs and a job that failed, each with secrets on its command line."""
@@ -139,7 +140,7 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
     monkeypatch.setenv("TENSORLAKE_API_KEY", SENTINELS["KEY"])
     proxy = unused_url().replace("http://", f"http://me:{SENTINELS['PROXY']}@")
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider -p no:hypothesispytest")
     pytester.makeini(
         """
         [pytest]
