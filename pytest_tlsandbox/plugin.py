@@ -18,7 +18,6 @@ import pytest
 from pytest_tlsandbox import settings as setup
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import InvalidSetting, TLSandboxError
-from pytest_tlsandbox.tracebacks import without_our_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.failing import Screen
     from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
@@ -45,11 +45,24 @@ _WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the hooks a conftest can implement."""
-    from pytest_tlsandbox import hookspecs
+class Hooks:
+    """The hooks a conftest can implement."""
 
-    pluginmanager.add_hookspecs(hookspecs)
+    @pytest.hookspec(firstresult=True)
+    def pytest_tlsandbox_api_key(
+        self, config: pytest.Config, target: object
+    ) -> str | Secret | None:
+        """Return the API key for a sandbox, from a vault say; None leaves it to others.
+
+        Without an answer the environment variable ``TENSORLAKE_API_KEY`` is used. ``target`` is what
+        was given with ``--tlsandbox``, returned from ``tlsandbox_target`` or passed to
+        ``tlsandbox_connect``.
+        """
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register them."""
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -195,6 +208,8 @@ def pytest_runtest_makereport(
     That is the short summary, the ``message`` of JUnit, and what annotates a change.
     """
     if call.excinfo is not None:
+        from pytest_tlsandbox.tracebacks import without_our_frames
+
         call.excinfo = pytest.ExceptionInfo.from_exception(without_our_frames(call.excinfo.value))
     report = yield
     error = call.excinfo.value if call.excinfo is not None else None

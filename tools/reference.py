@@ -12,7 +12,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest_tlsandbox
-from pytest_tlsandbox import errors, hookspecs, plugin, settings
+from pytest_tlsandbox import errors, plugin, settings
 from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.client.processes import ProcessLister
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
@@ -178,7 +178,7 @@ def page() -> str:
         "\n".join(f"- `{text.replace('): ', ')`: ', 1)}" for text in settings.MARKERS) + "\n",
         "## Hook\n",
         "#### `pytest_tlsandbox_api_key(config, target)`\n",
-        told(hookspecs.pytest_tlsandbox_api_key),
+        told(plugin.Hooks.pytest_tlsandbox_api_key),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
