@@ -13,7 +13,7 @@ from requests import exceptions as http
 
 from pytest_tlsandbox.client.answers import LIST_CALL, fault_of
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.client.watchdog import Watchdog, WatchedAdapter
+from pytest_tlsandbox.client.watchdog import Call, Watchdog, WatchedAdapter
 from pytest_tlsandbox.clock import Clock, uncut
 from pytest_tlsandbox.errors import ContractViolation, SandboxFault, SandboxUnreachable
 from pytest_tlsandbox.redact import mask_text
@@ -139,7 +139,7 @@ class Transport:
                 # Not by the session, which looks for proxies, cookies and redirects at each call.
                 response = self._adapter.send(prepared, timeout=limit, **self._environment)
                 with response:
-                    body = _read(response)
+                    body = _read(response, call)
             except Exception:
                 if call.overdue or self.clock.monotonic() >= deadline:
                     raise _overdue(self.address, limit, delivered=call.connected) from None
@@ -158,9 +158,11 @@ class Transport:
         return Answer(response.status_code, body, announced)
 
 
-def _read(response: requests.Response) -> bytes:
+def _read(response: requests.Response, call: Call) -> bytes:
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
+        if call.overdue:  # the connection has been cut; what had come may take minutes to unpack
+            raise http.Timeout
         chunks.append(chunk)
         size += len(chunk)
         if size > _LARGEST_BODY:

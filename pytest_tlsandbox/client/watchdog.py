@@ -33,7 +33,7 @@ class Watchdog:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
         self._changed = threading.Condition()
         self._wakes_at: float | None = None
         self._closed = False
@@ -41,9 +41,9 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def call(self, deadline: float) -> Iterator[_Call]:
+    def call(self, deadline: float) -> Iterator[Call]:
         """Watch over what is done inside, until ``deadline`` on the clock or its cancellation."""
-        call = _Call(deadline)
+        call = Call(deadline)
         self._current.call = call
         with self._changed:
             self._calls[id(call)] = call
@@ -70,7 +70,7 @@ class Watchdog:
             # Kept, since http.client lets go of it as soon as an answer says "Connection: close".
             call.socket = connection.sock
 
-    def _end(self, call: _Call) -> None:
+    def _end(self, call: Call) -> None:
         with self._changed:
             call.deadline = self._clock.monotonic()
             self._changed.notify()
@@ -95,7 +95,7 @@ class Watchdog:
                 self._changed.wait(None if self._wakes_at is None else self._wakes_at - now)
 
 
-class _Call:
+class Call:
     """One request in flight."""
 
     def __init__(self, deadline: float) -> None:
