@@ -183,11 +183,11 @@ class Selector:
         if self._run is None:
             fitting = [row for row in snapshot if self._fits(row)]
             if not fitting:  # a pid may be yet to come
-                return Selection((), each_run=True)
+                return Selection(())
             self._run = fitting[-1].identity
         row = snapshot.find(self._run)
         if row is None:
-            return Selection((), gone=True, last_seen=self._last_seen, each_run=True)
+            return Selection((), gone=True, last_seen=self._last_seen)
         self._last_seen = row
         return Selection((row,), each_run=True)
 

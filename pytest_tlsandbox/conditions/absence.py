@@ -127,8 +127,8 @@ class NoIncident:
         baseline: ProcessSnapshot | None,
         ledger: Ledger,
         *,
-        suspected: bool = False,
-        known: Sequence[ProcessInfo] = (),
+        suspected: bool,
+        known: Sequence[ProcessInfo],
     ) -> None:
         """``known``: processes that must be listed, or their ends cannot be known."""
         self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in rules)

@@ -81,7 +81,7 @@ class OneProcess:
                 return self._ambiguous(selection.living)
             row = self._choose(selection.living)
             return self.waiting(row)
-        return self._ended(self._choose(selection.matches, "newest"), selection)
+        return self._ended(self._choose(selection.matches), selection)
 
     def fits(self, row: ProcessInfo) -> bool:
         """Tell whether a process is as wanted."""
@@ -111,8 +111,8 @@ class OneProcess:
     def _open_to_doubt(self, row: ProcessInfo) -> bool:
         return self.wants_an_end and doubtful(row, self._ledger)
 
-    def _choose(self, rows: Sequence[ProcessInfo], pick: Pick | None = None) -> ProcessInfo:
-        return rows[0] if (self._pick or pick) == "oldest" else rows[-1]
+    def _choose(self, rows: Sequence[ProcessInfo]) -> ProcessInfo:
+        return rows[0] if self._pick == "oldest" else rows[-1]
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Hopeless:
         return Hopeless(

@@ -47,9 +47,9 @@ class HasStatus(OneProcess):
         ledger: Ledger,
         statuses: tuple[str, ...],
         *,
-        healthy: bool = False,
-        stable_for: float = 0.0,
-        pick: Pick | None = None,
+        healthy: bool,
+        stable_for: float,
+        pick: Pick | None,
     ) -> None:
         super().__init__(selector, ledger, pick)
         self._statuses = statuses

@@ -232,6 +232,17 @@ SHAPES: dict[str, Shape] = {
         {0: [SERVE, raw(41, **TRAIN, **signaled(9))]},
         lambda box: box.assert_no_oom(suspected=True),
     ),
+    "oom_beside_a_suspicion": Shape(
+        {
+            0: [SERVE, JOB, raw(52, args=("eval.py",))],
+            0.05: [
+                SERVE,
+                raw(41, **TRAIN, **OOM),
+                raw(52, args=("eval.py",), **signaled(9)),
+            ],
+        },
+        lambda box: box.from_now().assert_no_oom(),
+    ),
     "oom_masked_by_a_restart": Shape(
         {
             0: [SERVE, web()],

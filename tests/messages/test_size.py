@@ -36,6 +36,11 @@ class Writer(ScriptedLister):
         return self._lines if stream == "stderr" else []
 
 
+def running(text: str) -> HasStatus:
+    selector = Selector(text)
+    return HasStatus(selector, Ledger(), ("running",), healthy=False, stable_for=0, pick=None)
+
+
 def watched(condition, client) -> tuple[Outcome, Limit]:
     start = client.clock.monotonic()
     limit = Limit(start, start)
@@ -69,7 +74,7 @@ def test_200_processes_and_10_mb_of_output_are_told_in_50_ms(lines, verbosity):
 @pytest.mark.parametrize("verbosity", [-1, 0, 1])
 def test_200_processes_none_of_which_is_meant_are_told_in_50_ms(verbosity):
     client = Writer([*MANY_ROWS, raw(999)], [])
-    outcome, limit = watched(HasStatus(Selector("trian.pyx"), Ledger(), ("running",)), client)
+    outcome, limit = watched(running("trian.pyx"), client)
 
     message, took = made(outcome, limit, client, verbosity)
 
@@ -79,7 +84,7 @@ def test_200_processes_none_of_which_is_meant_are_told_in_50_ms(verbosity):
 
 def test_200_processes_all_of_which_are_meant_are_told_in_50_ms():
     client = Writer(MANY_ROWS, [])
-    outcome, limit = watched(HasStatus(Selector("worker"), Ledger(), ("running",)), client)
+    outcome, limit = watched(running("worker"), client)
 
     message, took = made(outcome, limit, client)
 
