@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["cost.md", "guard.md", "guide.md", "local.md", "recipes.md", "sdk.md", "security.md"]
+PAGES = [
+    "async.md",
+    "cost.md",
+    "guard.md",
+    "guide.md",
+    "local.md",
+    "recipes.md",
+    "sdk.md",
+    "security.md",
+    "testing.md",
+]
 """Those whose code is run here, whole; the others have tests of their own, or no code."""
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL
@@ -28,14 +38,17 @@ SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
 TEST = "def test_it(tlsandbox): tlsandbox.assert_healthy()"
 MADE_UP_SERVICE = """
 from pytest_tlsandbox import start_local_sandbox
-from tensorlake.sandbox import Sandbox
+from tensorlake.sandbox import AsyncSandbox, Sandbox
 
 def pytest_configure(config):
     local = start_local_sandbox(identifier="my-sandbox")
     config.add_cleanup(local.close)
-    Sandbox.create = lambda **_: Sandbox(
-        identifier="my-sandbox", proxy_url=local.url, api_key=local.api_key.reveal()
-    )
+    where = {"identifier": "my-sandbox", "proxy_url": local.url, "api_key": local.api_key.reveal()}
+
+    async def create(**_):
+        return AsyncSandbox(**where)
+
+    Sandbox.create, AsyncSandbox.create = lambda **_: Sandbox(**where), create
 """
 
 
@@ -85,7 +98,7 @@ def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
             )
 
     guarded = ["--tlsandbox-guard=crash,leak"] if page == "guard.md" else []
-    service = ["-p", "made_up_service"] if page == "sdk.md" else []
+    service = ["-p", "made_up_service"] if page in ("async.md", "sdk.md") else []
     done = run(tmp_path, "pytest", *guarded, *service)
 
     assert done.returncode == 0, done.stdout
