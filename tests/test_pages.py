@@ -148,14 +148,23 @@ def test_the_settings_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
 
 def anchors(page: Path) -> set[str]:
     """Give the anchors of a page, as GitHub makes them of its headings."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+    again = [slugs[:place].count(slug) for place, slug in enumerate(slugs)]
+    return {
+        f"{slug}-{number}" if number else slug for slug, number in zip(slugs, again, strict=True)
+    }
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))],
-)
+LINKING = [
+    "README.md",
+    "CHANGELOG.md",
+    *(f"{path.parent.name}/{path.name}" for path in ROOT.glob("*/*.md")),
+]
+
+
+@pytest.mark.parametrize("page", LINKING)
 def test_what_a_page_links_to_is_there(page: str) -> None:
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
