@@ -34,6 +34,14 @@ def test_the_readme_has_fewer_than_250_lines():
     assert len((ROOT / "README.md").read_text().splitlines()) < 250
 
 
+def test_the_figures_of_the_faults_are_those_of_their_page():
+    text = (ROOT / "docs" / "faults.md").read_text()
+    [(scenes, helpers, outcomes)] = re.findall(r"in (\d+) scenes x (\d+) helpers = ([\d,]+)", text)
+
+    for page in ("README.md", "docs/tried.md"):
+        assert f"{scenes} x {helpers} = {outcomes}" in (ROOT / page).read_text()
+
+
 def block(language: str, having: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (found,) = [text for text in blocks if having in text]
