@@ -65,14 +65,6 @@ def test_what_the_guards_page_allows_is_allowed(tmp_path):
     assert "allowed: the handler is under test" in run.stdout
 
 
-def test_the_server_of_the_readme_is_up_for_its_test(tmp_path):
-    (tmp_path / "test_server.py").write_text(block("python", "http.server"))
-
-    run = run_pytest(tmp_path, "--tlsandbox=local")
-
-    assert run.returncode == 0, run.stdout
-
-
 @pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
 def test_the_settings_of_the_readme_are_taken(tmp_path, table):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
