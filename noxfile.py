@@ -30,4 +30,5 @@ def tests(session: nox.Session) -> None:
 def oldest(session: nox.Session) -> None:
     """Run it on the oldest releases that are promised, and the oldest Python."""
     session.install("--editable", ".[local]", "--requirement", "tests/oldest.txt")
-    session.run("pytest", "-n", "2", *session.posargs)
+    ignored = ("--ignore=tests/faults", "--ignore=tests/model")  # they do not hang on releases
+    session.run("pytest", "-n", "2", *ignored, *session.posargs)

@@ -36,10 +36,8 @@ def test_a_crash_is_told_from_a_failure(tlsandbox):
 
 
 def test_two_jobs_end_in_any_order(tlsandbox):
-    for number in (1, 2):
-        tlsandbox.start_process("sh", ["-c", f"sleep 0.{number} # shard {number}"])
+    jobs = [tlsandbox.start_process("sleep", [f"0.{number}"]) for number in (2, 1)]
 
     tlsandbox.wait_until(
-        lambda processes: len(processes.where(command="sh", status="exited", exit_code=0)) >= 2,
-        timeout=10,
+        lambda processes: all(processes.find(job.identity).ended for job in jobs), timeout=10
     )

@@ -299,28 +299,40 @@ def _columns(config: pytest.Config) -> int:
     return max(wide - _MARGIN, _NARROWEST)
 
 
-@pytest.fixture(scope="session")
-def tlsandbox_target(request: pytest.FixtureRequest) -> object:
-    """Return what to connect to: the value of --tlsandbox.
+@pytest.fixture
+def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
+    """Return the sandbox under test; it knows what was there when the test began.
 
-    Override it in a conftest to return the id, the URL or the SDK object of a sandbox that the
-    suite made itself.
+    It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
+    starts programs (start_process), which are killed when the test ends.
     """
-    if hasattr(request, "param"):
-        return request.param
-    targets = request.config.stash[_SETTINGS].targets
-    if not targets:
-        raise InvalidSetting(
-            "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
-            "a real one, or set TLSANDBOX"
-        )
-    if len(targets) > 1:
-        raise InvalidSetting(
-            f"several sandboxes were given ({', '.join(targets)}), and a test that asks for "
-            "tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it as "
-            "an argument"
-        )
-    return targets[0]
+    # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
+    sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
+    yield sandbox
+    _kill_started(sandbox)
+
+
+@pytest.fixture
+def tlsandbox_async(tlsandbox: Sandbox) -> AsyncSandbox:
+    """Return the same with every call awaitable, for coroutines of asyncio and trio.
+
+    ``await tlsandbox_async.wait_for_exit(job)``: the event loop goes on meanwhile.
+    """
+    from pytest_tlsandbox.async_sandbox import AsyncSandbox
+
+    return AsyncSandbox(tlsandbox)
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_session(
+    tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
+) -> Sandbox:
+    """Return the sandbox under test, for fixtures of wider scope: it judges all there is.
+
+    What is started through it is killed when the session ends. It is one for the whole session:
+    where folders override ``tlsandbox_target``, that of the first.
+    """
+    return tlsandbox_connect(tlsandbox_target)
 
 
 @pytest.fixture(scope="session")
@@ -342,40 +354,51 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
 
 @pytest.fixture(scope="session")
-def tlsandbox_session(
-    tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
-) -> Sandbox:
-    """Return the sandbox under test for fixtures of wider scope: it judges all there is.
+def tlsandbox_target(request: pytest.FixtureRequest) -> object:
+    """Return what to connect to: the value of --tlsandbox.
 
-    One for the whole session: where folders override ``tlsandbox_target``, that of the first.
+    Override it in a conftest to return the id, the URL or the SDK object of a sandbox that the
+    suite made itself: all the other fixtures, the guard and the report follow.
     """
-    return tlsandbox_connect(tlsandbox_target)
-
-
-@pytest.fixture
-def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
-    """Return the sandbox under test; it knows what was there when the test began.
-
-    Processes started through it are killed when the test ends.
-    """
-    # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
-    sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
-    yield sandbox
-    _kill_started(sandbox)
-
-
-@pytest.fixture
-def tlsandbox_async(tlsandbox: Sandbox) -> AsyncSandbox:
-    """Return ``tlsandbox`` with every call awaitable: for asyncio and trio."""
-    from pytest_tlsandbox.async_sandbox import AsyncSandbox
-
-    return AsyncSandbox(tlsandbox)
+    if hasattr(request, "param"):
+        return request.param
+    targets = request.config.stash[_SETTINGS].targets
+    if not targets:
+        raise InvalidSetting(
+            "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
+            "a real one, or set TLSANDBOX"
+        )
+    if len(targets) > 1:
+        raise InvalidSetting(
+            f"several sandboxes were given ({', '.join(targets)}), and a test that asks for "
+            "tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it as "
+            "an argument"
+        )
+    return targets[0]
 
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Return the bare, authenticated lister of the sandbox under test."""
+    """Return the process list of the sandbox under test, and nothing else.
+
+    ``tlsandbox_lister.list()`` gives a ``ProcessSnapshot``; nothing is judged.
+    """
     return _connections(request.config).connect(tlsandbox_target).lister
+
+
+@pytest.fixture(scope="session")
+def tlsandbox_allow(
+    request: pytest.FixtureRequest,
+) -> Callable[..., AbstractContextManager[None]]:
+    """Return a context manager: what the guard finds meanwhile is meant, and fails nothing.
+
+    ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
+    does it for a whole test. Without a guard it does nothing.
+    """
+    from pytest_tlsandbox.guard.marks import allowing
+
+    watcher = request.config.stash.get(_WATCHER, None)
+    return partial(allowing, watcher.guard if watcher is not None else None)
 
 
 @pytest.fixture(scope="session")
@@ -385,21 +408,6 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
     It starts when it is first asked for, and ends with the session.
     """
     return _connections(request.config).local()
-
-
-@pytest.fixture(scope="session")
-def tlsandbox_allow(
-    request: pytest.FixtureRequest,
-) -> Callable[..., AbstractContextManager[None]]:
-    """Return a context manager: what the guard would find meanwhile is meant.
-
-    ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
-    does it for a whole test. Without a guard it does nothing.
-    """
-    from pytest_tlsandbox.guard.marks import allowing
-
-    watcher = request.config.stash.get(_WATCHER, None)
-    return partial(allowing, watcher.guard if watcher is not None else None)
 
 
 def _kill_started(sandbox: Sandbox) -> None:

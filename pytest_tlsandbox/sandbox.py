@@ -189,7 +189,8 @@ class Sandbox(Assertions):
     ) -> T:
         """Wait until ``condition(snapshot)`` is truthy; gives what it returned.
 
-        What it raises ends the wait at once.
+        The snapshot has all that the sandbox lists, of earlier tests too. What the condition raises
+        ends the wait at once.
         """
         if not callable(condition):
             raise InvalidArgument(

@@ -80,8 +80,8 @@ MEMORY = Option(
 )
 GUARD = Option(
     "guard",
-    "Fail the test in which one of these happens in the sandbox, whether or not it looks: "
-    f"{', '.join(RULES)}; several with commas.",
+    "Fail the test in which one of these happens in the sandbox, even if it never looks: "
+    f"{', '.join(RULES)}; several with commas (default: none).",
     "RULES",
 )
 GUARD_REPORT_ONLY = Option(
@@ -98,12 +98,12 @@ OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
 MARKERS = (
     (
-        f"{GUARD_MARKER}(*rules): judge this test by these rules of the guard and by no others "
-        f"({', '.join(RULES)}); without any, by none"
+        f"{GUARD_MARKER}(*rules): the guard judges this test by these rules ({', '.join(RULES)}), "
+        "whatever the command line says; without any, by none"
     ),
     (
-        f"{ALLOW_MARKER}(*rules, reason): what the guard would find in this test by these rules is "
-        "meant; the reason is compulsory, and shown"
+        f"{ALLOW_MARKER}(*rules, reason): what the guard finds in this test by these rules is meant, "
+        "and fails nothing; the reason is compulsory, and shown"
     ),
 )
 MASK_INI = "tlsandbox_mask"

@@ -10,7 +10,8 @@ from pytest_tlsandbox.errors import TLSandboxError
 # tenacity drives the loop, and hands its outcomes about in futures.
 _PACKAGE = frozenset({"pytest_tlsandbox"})
 _OURS = _PACKAGE | {"concurrent", "tenacity"}
-_PYTEST = frozenset({"_pytest", "pluggy"})
+_PLUGGY = frozenset({"pluggy"})
+_PYTEST = _PLUGGY | {"_pytest"}
 
 E = TypeVar("E", bound=BaseException)
 
@@ -44,6 +45,9 @@ def _trim(error: E) -> E:
     if not ours or (not isinstance(error, TLSandboxError) and entries[-1] is ours[-1]):
         return error
     kept = [entry for entry in entries if not _is_within(entry, _OURS)]
+    if isinstance(error, TLSandboxError):
+        wrappers = _wrappers_of_hooks(entries)
+        kept = [entry for entry in kept if entry not in wrappers]
     if all(_is_within(entry, _PYTEST) for entry in kept):
         # Raised by a fixture of ours, with no line of the user's to show: name the fixture.
         kept.append(ours[0])
@@ -51,6 +55,18 @@ def _trim(error: E) -> E:
     for entry in reversed(kept):
         chain = TracebackType(chain, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return error.with_traceback(chain)
+
+
+def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
+    """Give the entries of plugins (pytest-asyncio, say) that only wrap a hook and hand the error on.
+
+    pluggy throws it into each wrapper: the same frame of pluggy is before the entry and after it.
+    """
+    return [
+        entry
+        for before, entry, after in zip(entries, entries[1:], entries[2:], strict=False)
+        if before.tb_frame is after.tb_frame and _is_within(before, _PLUGGY)
+    ]
 
 
 def _is_within(entry: TracebackType, packages: frozenset[str]) -> bool:

@@ -30,6 +30,18 @@ def test_the_readme_names_every_option_and_fixture():
         assert f"`{name}" in text, name
 
 
+def test_the_readme_has_fewer_than_250_lines():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 250
+
+
+def test_the_figures_of_the_faults_are_those_of_their_page():
+    text = (ROOT / "docs" / "faults.md").read_text()
+    [(scenes, helpers, outcomes)] = re.findall(r"in (\d+) scenes x (\d+) helpers = ([\d,]+)", text)
+
+    for page in ("README.md", "docs/tried.md"):
+        assert f"{scenes} x {helpers} = {outcomes}" in (ROOT / page).read_text()
+
+
 def block(language: str, having: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (found,) = [text for text in blocks if having in text]
@@ -51,32 +63,6 @@ def test_what_the_guards_page_allows_is_allowed(tmp_path):
     assert run.returncode == 0, run.stdout
     assert "allowed: the daemon is to outlive its parent" in run.stdout
     assert "allowed: the handler is under test" in run.stdout
-
-
-def test_the_server_of_the_readme_is_up_for_its_test(tmp_path):
-    (tmp_path / "test_server.py").write_text(block("python", "http.server"))
-
-    run = run_pytest(tmp_path, "--tlsandbox=local")
-
-    assert run.returncode == 0, run.stdout
-
-
-def test_the_coroutine_of_the_readme_waits_for_its_jobs(tmp_path):
-    (tmp_path / "test_jobs.py").write_text(block("python", "tlsandbox_async"))
-
-    # With no setting of its own: pytest-asyncio warns of that.
-    run = run_pytest(tmp_path, "--tlsandbox=local", "-W", "error:coroutine")
-
-    assert run.returncode == 0, run.stdout
-    assert "1 passed" in run.stdout
-
-
-def test_the_helper_of_the_readme_is_tested_without_a_sandbox(tmp_path):
-    (tmp_path / "test_helper.py").write_text(block("python", "ScriptedLister"))
-
-    run = run_pytest(tmp_path)
-
-    assert run.returncode == 0, run.stdout
 
 
 @pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])

@@ -78,9 +78,7 @@ def _told(text: str) -> str:
 def page() -> str:
     """Write the page of what the tests print."""
     shown = run()
-    (no_target,) = run(
-        "-c", os.devnull, "--rootdir=.", "-p", "no:asyncio", "-k", "test_no_target"
-    ).values()
+    (no_target,) = run("-c", os.devnull, "--rootdir=.", "-k", "test_no_target").values()
     shown["test_no_target"] = no_target
     parts = [HEAD]
     for file in sorted(GALLERY.glob("test_*.py")):

@@ -12,7 +12,8 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest_tlsandbox
-from pytest_tlsandbox import errors, plugin, settings
+from pytest_tlsandbox import errors, plugin, settings, testing
+from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.client.processes import ProcessLister
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
@@ -20,6 +21,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.selector import by
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft
+from pytest_tlsandbox.testing import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,12 +47,12 @@ def told(documented: Any) -> str:
     )  # where a fact is from is for those who work on it
     text = re.sub(r"``(.+?)``", r"`\1`", text)
     text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text)
-    text = re.sub(r"^    ([\w, ]+):", r"- `\1`:", text, flags=re.MULTILINE)
+    text = re.sub(r"^    ([\w., ]+):", r"- `\1`:", text, flags=re.MULTILINE)
     return re.sub(r"^(\w[\w ]*):$", r"**\1**\n", text, flags=re.MULTILINE)
 
 
 class _Bare(str):
-    """An annotation that shows without quotes."""
+    """What shows without quotes: an annotation, a default."""
 
     __slots__ = ()
 
@@ -61,12 +63,19 @@ class _Bare(str):
 def call(function: Callable[..., Any], name: str) -> str:
     """Give how a function is called, one argument a line where it is long."""
     signature = inspect.signature(function)
+    returns = signature.return_annotation
+    if inspect.iscoroutinefunction(function):
+        name = f"await {name}"
+    elif inspect.isgeneratorfunction(inspect.unwrap(function)):  # of a context manager
+        name, returns = f"with {name}", None
     given = [
-        value.replace(annotation=_Bare(value.annotation))
+        value.replace(
+            annotation=_Bare(value.annotation),
+            default=_Bare("{}") if str(value.default) == "<factory>" else value.default,
+        )
         for value in signature.parameters.values()
         if value.name != "self"
     ]
-    returns = signature.return_annotation
     arrow = "" if returns in (inspect.Signature.empty, "None", None) else f" -> {returns}"
     short = f"{name}{signature.replace(parameters=given, return_annotation=inspect.Signature.empty)}{arrow}"
     if len(short) <= WIDTH:
@@ -94,7 +103,39 @@ def methods(kind: type, *only: str) -> Iterator[str]:
             if isinstance(member, (property, cached_property)):
                 yield f"#### `{name}`\n\n{told(member)}\n"
             elif inspect.isfunction(member):
-                yield f"#### `{name}`\n\n```python\n{call(member, name)}\n```\n\n{told(member)}\n"
+                yield called(member, name)
+
+
+def called(documented: Callable[..., Any], name: str, level: int = 4) -> str:
+    """Tell a function, or a class that is made by a call."""
+    title = f"{'#' * level} `{name}`"
+    return f"{title}\n\n```python\n{call(documented, name)}\n```\n\n{told(documented)}\n"
+
+
+def awaitable() -> str:
+    """Name the calls of the awaitable sandbox that are those of the plain one."""
+    names = [name for name, each in vars(AsyncSandbox).items() if hasattr(each, "__wrapped__")]
+    listed = ", ".join(f"`{name}`" for name in names)
+    return f"As in [Sandbox](#sandbox), and awaited: {listed}.\n"
+
+
+def for_tests() -> Iterator[str]:
+    """Tell each name of ``pytest_tlsandbox.testing``."""
+    for name in testing.__all__:
+        documented = getattr(testing, name)
+        if documented is faults:
+            listed = ", ".join(
+                f"`{each}`"
+                for each, fault in vars(faults).items()
+                if isinstance(fault, testing.Fault)
+            )
+            yield f"### `faults`\n\n{told(faults)}\n\n{listed}.\n"
+            for each in (faults.answer, faults.listing, faults.redirected, faults.spoilt):
+                yield called(each, each.__name__)
+            continue
+        yield called(documented, name, level=3)
+        if name in ("FaultProxy", "Reply"):
+            yield from methods(documented)
 
 
 def fields(model: type) -> str:
@@ -145,6 +186,11 @@ def page() -> str:
         "## Sandbox\n",
         told(Sandbox) + "\n",
         *methods(Sandbox),
+        "## AsyncSandbox\n",
+        f"```python\n{call(AsyncSandbox, 'AsyncSandbox')}\n```\n",
+        told(AsyncSandbox) + "\n",
+        awaitable(),
+        *methods(AsyncSandbox, "from_now", "soft"),
         "## Soft\n",
         told(Soft) + "\n",
         "## ProcessSnapshot\n",
@@ -161,13 +207,15 @@ def page() -> str:
         told(ProcessLister) + "\n",
         *methods(ProcessLister, "list", "label"),
         "## Functions\n",
-        f"#### `by`\n\n```python\n{call(by, 'by')}\n```\n\n{told(by)}\n",
-        f"#### `start_local_sandbox`\n\n```python\n{call(start_local_sandbox, 'start_local_sandbox')}\n```\n",
-        told(start_local_sandbox) + "\n",
+        called(by, "by"),
+        called(start_local_sandbox, "start_local_sandbox"),
         "## LocalSandbox\n",
         told(LocalSandbox) + "\n",
         "## Secret\n",
         told(pytest_tlsandbox.Secret) + "\n",
+        "## Testing\n",
+        "What `pytest_tlsandbox.testing` has, for tests of your own helpers: [how it is used](testing.md).\n",
+        *for_tests(),
         "## Errors\n",
         f"```text\n{textwrap.dedent(tree).strip()}\n```\n",
         told(errors.TLSandboxError) + "\n",

@@ -7,29 +7,29 @@ import re
 import pytest
 
 FIXTURES = """\
-tlsandbox_target [session scope]
-    Return what to connect to: the value of --tlsandbox.
-
-tlsandbox_connect [session scope]
-    Return a function that connects to one more sandbox, by id, URL or SDK object.
-
-tlsandbox_session [session scope]
-    Return the sandbox under test for fixtures of wider scope: it judges all there is.
-
 tlsandbox
     Return the sandbox under test; it knows what was there when the test began.
 
 tlsandbox_async
-    Return ``tlsandbox`` with every call awaitable: for asyncio and trio.
+    Return the same with every call awaitable, for coroutines of asyncio and trio.
+
+tlsandbox_session [session scope]
+    Return the sandbox under test, for fixtures of wider scope: it judges all there is.
+
+tlsandbox_connect [session scope]
+    Return a function that connects to one more sandbox, by id, URL or SDK object.
+
+tlsandbox_target [session scope]
+    Return what to connect to: the value of --tlsandbox.
 
 tlsandbox_lister [session scope]
-    Return the bare, authenticated lister of the sandbox under test.
-
-tlsandbox_local [session scope]
-    Return the embedded sandbox of this process: url, api_key, identifier, memory_limit.
+    Return the process list of the sandbox under test, and nothing else.
 
 tlsandbox_allow [session scope]
-    Return a context manager: what the guard would find meanwhile is meant."""
+    Return a context manager: what the guard finds meanwhile is meant, and fails nothing.
+
+tlsandbox_local [session scope]
+    Return the embedded sandbox of this process: url, api_key, identifier, memory_limit."""
 OPTIONS = """\
 processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY):
   --tlsandbox=TARGET    Sandbox to test: 'local' for the embedded one, the id or
@@ -48,8 +48,8 @@ processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY):
                         (default: none).
   --tlsandbox-guard=RULES
                         Fail the test in which one of these happens in the
-                        sandbox, whether or not it looks: oom, crash, restart,
-                        unhealthy, leak; several with commas.
+                        sandbox, even if it never looks: oom, crash, restart,
+                        unhealthy, leak; several with commas (default: none).
   --tlsandbox-guard-report-only
                         Have the guard tell what it finds, and fail nothing.
   --tlsandbox-report=PATH
@@ -72,10 +72,10 @@ def test_the_markers(pytester: pytest.Pytester) -> None:
     lines = shown(pytester, "--markers").splitlines()
 
     assert [line for line in lines if "tlsandbox" in line] == [
-        "@pytest.mark.tlsandbox_guard(*rules): judge this test by these rules of the guard and by no "
-        "others (oom, crash, restart, unhealthy, leak); without any, by none",
-        "@pytest.mark.tlsandbox_allow(*rules, reason): what the guard would find in this test by these "
-        "rules is meant; the reason is compulsory, and shown",
+        "@pytest.mark.tlsandbox_guard(*rules): the guard judges this test by these rules (oom, crash, "
+        "restart, unhealthy, leak), whatever the command line says; without any, by none",
+        "@pytest.mark.tlsandbox_allow(*rules, reason): what the guard finds in this test by these "
+        "rules is meant, and fails nothing; the reason is compulsory, and shown",
     ]
 
 

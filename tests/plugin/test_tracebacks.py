@@ -1,0 +1,120 @@
+"""Which frames an error shows where another plugin wraps the hooks: here pytest-asyncio, for real."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Shown = Callable[..., str]
+
+
+@pytest.fixture
+def shown(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """Give a function that runs the inner tests and gives what pytest shows of their errors."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider")
+
+    def run(*options: str) -> str:
+        result = pytester.runpytest_subprocess(*options)
+        result.assert_outcomes(errors=1)
+        errors = result.stdout.str().partition("= ERRORS =")[2].partition("= short test")[0]
+        return re.sub(r"\d+ ms", "N ms", errors)
+
+    return run
+
+
+WRAPPED = ("-o", "asyncio_default_fixture_loop_scope=function")
+UNWRAPPED = ("-p", "no:asyncio")
+
+
+def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(
+    pytester: pytest.Pytester, shown: Shown
+) -> None:
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+
+    text = shown(*WRAPPED)
+
+    assert "E   pytest_tlsandbox.InvalidSetting: no sandbox to test: give --tlsandbox" in text
+    assert "pytest_asyncio" not in text
+    assert text == shown(*UNWRAPPED)
+
+
+@pytest.mark.usefixtures("connected")
+def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(
+    pytester: pytest.Pytester, shown: Shown
+) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture
+        def job(tlsandbox):
+            tlsandbox.assert_process("no such", status="running")
+        """
+    )
+    pytester.makepyfile("def test_it(job): pass")
+
+    text = shown(*WRAPPED)
+
+    assert re.findall(r"^>.*|^\S+\.py:\d+: .*", text, re.MULTILINE) == [
+        '>       tlsandbox.assert_process("no such", status="running")',
+        "conftest.py:5: ProcessNotFound",
+    ]
+    assert text == shown(*UNWRAPPED)
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(
+    pytester: pytest.Pytester, shown: Shown
+) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_fixture_setup(fixturedef, request):
+            value = yield
+            if fixturedef.argname == "tlsandbox":
+                value.assert_process("no such", status="running")
+            return value
+        """
+    )
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+
+    assert re.findall(r"^>.*", shown(*WRAPPED), re.MULTILINE) == [
+        '>           value.assert_process("no such", status="running")'
+    ]
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize(
+    ("body", "lines"),
+    [
+        ("1 / 0", [">       return (yield)", ">       1 / 0"]),
+        ("tlsandbox.wait_for_process('')", [">       tlsandbox.wait_for_process('')"]),
+    ],
+    ids=["not ours", "ours"],
+)
+def test_a_wrapper_that_hands_an_error_on_is_left_out_of_ours_alone(
+    pytester: pytest.Pytester, shown: Shown, body: str, lines: list[str]
+) -> None:
+    pytester.makeconftest(
+        f"""
+        import pytest
+
+        @pytest.hookimpl(wrapper=True)
+        def pytest_fixture_setup(fixturedef, request):
+            return (yield)
+
+        @pytest.fixture
+        def job(tlsandbox):
+            {body}
+        """
+    )
+    pytester.makepyfile("def test_it(job): pass")
+
+    assert re.findall(r"^>.*", shown(*UNWRAPPED), re.MULTILINE) == lines
