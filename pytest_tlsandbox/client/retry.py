@@ -25,7 +25,8 @@ LONGEST_CALL = 5.0
 
 _jitter = random.Random()  # its own: a seeded test must not change with the number of looks
 
-_SHORTEST_CALL = 0.1
+_LAST_CALL, _HURRIED_CALL = 0.5, 0.1
+"""Seconds that the last call has: enough for a new connection far away, if the test goes on after."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _INSTANT = 1e-6
@@ -70,12 +71,12 @@ def persist(
         SandboxFault: the last one.
 
     """
-    end = clock.monotonic() + patience
-    if until is not None:
-        end = min(end, until)
+    end, shortest = clock.monotonic() + patience, _LAST_CALL
+    if until is not None and until < end:
+        end, shortest = until, _HURRIED_CALL
 
     def attempt() -> T:
-        return call(min(LONGEST_CALL, max(_SHORTEST_CALL, end - clock.monotonic())))
+        return call(min(LONGEST_CALL, max(shortest, end - clock.monotonic())))
 
     def may_pass(error: BaseException) -> bool:
         return is_transient(error) and not (

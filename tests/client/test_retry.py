@@ -200,3 +200,20 @@ def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left() -> None:
 
     assert limits == [5.0, pytest.approx(1.9, abs=0.02)]
     assert clock.now - 1000 <= 7.0
+
+
+@pytest.mark.parametrize(("until", "seconds"), [(None, 0.5), (9.0, 0.5), (2.0, 0.1)])
+def test_the_last_call_has_time_for_a_new_connection_unless_the_test_is_to_be_killed(
+    until: float | None, seconds: float
+) -> None:
+    clock = FakeClock()
+    limits = []
+
+    def down(limit: float) -> None:
+        limits.append(limit)
+        raise DOWN
+
+    with pytest.raises(SandboxUnreachable):
+        persist(down, clock, patience=3.0, until=until and clock.now + until)
+
+    assert limits[-1] == pytest.approx(seconds)
