@@ -84,9 +84,21 @@ def test_a_wait_ends_250_ms_before_pytest_timeout_would_end_the_test_and_says_so
         box.wait_for_exit("train.py", timeout=60)
 
     assert lister.looks[-1] == pytest.approx(29.75)
+    # The last look leaves 150 ms to tell what was seen.
+    assert lister.limits[-1] == pytest.approx(0.1)
     assert caught.value.first_line == (
         "Still running: train.py (pid 41) after 29.8 s (60 s cut by pytest-timeout)"
     )
+
+
+def test_a_test_that_is_about_to_be_ended_still_has_a_look():
+    box, lister, _ = box_of({0: [RUNNING]})
+    lister.test_deadline = lambda: 1000.1
+
+    with pytest.raises(errors.WaitTimedOut):
+        box.wait_for_exit("train.py", timeout=60)
+
+    assert lister.limits == [pytest.approx(0.02)]
 
 
 # ------------------------------------------------------- certain, and no sooner
@@ -371,6 +383,41 @@ def test_an_outage_is_no_time_in_which_a_process_was_seen_to_be_stable():
     box.wait_for_process(41, stable_for=2, timeout=60)
 
     assert lister.looks[-1] >= 22
+
+
+@pytest.mark.parametrize(
+    ("stable_for", "back", "took"),
+    [(5, 1.2, (6, 7.5)), (20, 1.2, (20, 21)), (20, 4, (24, 26.5))],
+    ids=["a second", "less than a tenth of it", "more than that"],
+)
+def test_stable_begins_anew_where_nothing_was_seen_for_a_second_or_a_tenth_of_it(
+    stable_for, back, took
+):
+    box, lister, _ = box_of({0: [RUNNING], 0.2: unreachable(), back: [RUNNING]})
+
+    box.wait_for_process(41, stable_for=stable_for, timeout=60)
+
+    assert took[0] <= lister.looks[-1] < took[1]
+
+
+class _Wavering(ScriptedLister):
+    """Lists a row that cannot be read at every second look."""
+
+    def look(self, **options):
+        spoilt = {"pid": 5}
+        self._script = {0.0: [RUNNING, spoilt] if len(self.looks) % 2 else [RUNNING]}
+        return super().look(**options)
+
+
+def test_an_assertion_whose_verdict_wavers_ends_in_six_seconds():
+    clock = FakeClock()
+    box = Sandbox(_Wavering(clock, {}))
+
+    with pytest.raises(errors.NotObserved) as caught:
+        box.assert_no_oom()
+
+    assert 5 < clock.now - 1000 < 6.5
+    assert caught.value.first_line.startswith("Not observed: the time ended after ")
 
 
 def test_looking_does_not_draw_from_the_tests_own_random_numbers():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import FrozenInstanceError, asdict
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -60,6 +61,24 @@ def test_a_time_is_read_in_every_form_that_was_seen(value: object, moment: datet
     seen = process(started_at=value).started_at
 
     assert seen == moment
+    assert seen.utcoffset() == timedelta(0)
+
+
+def test_a_time_that_is_none_in_utc_is_out_of_range() -> None:
+    assert reason_of(raw(41, started_at="0001-01-01T00:00:00+14:00")) == (
+        "started_at: a time out of range"
+    )
+
+
+def test_a_time_is_in_utc_wherever_the_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        seen = process(started_at="2024-03-09T17:30:00+01:30").started_at
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
     assert seen.utcoffset() == timedelta(0)
 
 
