@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.selector import Selector, by
+from pytest_tlsandbox.selector import Selector, by, living_of
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
@@ -178,3 +178,11 @@ def test_a_process_that_is_no_process_of_ours_needs_a_time():
     with pytest.raises(InvalidArgument) as caught:
         Selector(Process())
     assert str(caught.value) == "process: started_at of pid 41 is no datetime"
+
+
+def test_what_lives_of_several_is_given_in_their_order():
+    seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
+
+    living = living_of([Selector(3), Selector(2), Selector(1)], seen)
+
+    assert [row.pid for row in living] == [3, 1]

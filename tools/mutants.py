@@ -31,12 +31,16 @@ REASONS: dict[str, list[tuple[str, str]]] = {
     "no difference but at one moment, on which no look falls: two that are compared are never equal": [
         ("_Watch", r"[<>]= (_LONG_OUTAGE|at\b|pause|self._lister.patience|patience|max)"),
         ("_Watch._is_over", r"_last_begun > self._limit.at"),
+        ("_Watch.run", r"> _LONG_OUTAGE"),
+    ],
+    "no difference: a size that no time of these thousand years has in that unit": [
+        ("_read_number", r"per_second"),
     ],
     "no difference: it is asked of what never has it, or by one who does not ask": [
         ("HasWritten.__init__", r"selector, None, pick"),
         ("HasExited.fits", r"doubtful\(row, None\)"),
         ("_read_row", r"include_|if \(fields\) or True"),
-        ("_read_number", r"and False"),
+        ("_read_number", r"and False|XX"),
         ("describe_body", r"XX\{\[XX"),
         ("Stays.judge", r"gap = 1.0"),
         ("run_of", r"else 1"),
@@ -47,8 +51,10 @@ REASONS: dict[str, list[tuple[str, str]]] = {
         ("HasStatus.satisfied", r"left out"),
         ("Stays.satisfied|HasFields._ended|HasWritten._ended", r"None\)|, \)|key=None"),
     ],
-    "a shortcut that only saves time: rows in which nothing can have happened are judged all the same": [
+    "a shortcut that only saves time: what it leaves out is judged, or read, all the same": [
         ("NoIncident.judge", r"news_since\(rows, None\)"),
+        ("parse_list", r"validate_json\(None\)"),
+        ("parse_row", r"validate_json\(None\)"),
     ],
     "how many there is room for in a message": [
         ("", r"\[:[46]\]|, 61\)|\[:201\]"),
@@ -59,7 +65,7 @@ REASONS: dict[str, list[tuple[str, str]]] = {
         ("NoIncident.__init__", r"self.wanted"),
         ("_incident_finding", r"item.confirmed or"),
         ("_say_how_it_goes", r"no look yet|NO LOOK YET|or True"),
-        ("_Watch._look", r"label=|left out"),
+        ("_Watch._look", r"label=|left out|^\)$"),
         ("_read_row", r"reason ="),
     ],
     "what is in the log and in nothing else: suspicions that fail no test": [

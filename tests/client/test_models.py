@@ -15,6 +15,7 @@ from pytest_tlsandbox.client.models import (
     describe_body,
     parse_list,
     parse_process,
+    parse_row,
 )
 from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.identity import Identity
@@ -372,6 +373,7 @@ def test_a_body_that_is_no_list_is_described_and_not_quoted(body: bytes, message
         parse_list(body)
 
     assert str(raised.value) == message
+    assert raised.value.label == ("no list" if "no list" in message else "not JSON")
     assert not raised.value.transient
 
 
@@ -460,3 +462,10 @@ def test_an_error_of_a_model_does_not_quote_its_input() -> None:
         ProcessInfo(pid=1, status="running", command="hunter2")
 
     assert "hunter2" not in str(raised.value)
+
+
+def test_the_text_of_one_row_is_read_as_it_is_within_a_list() -> None:
+    good, bad = json.dumps(raw(41)).encode(), json.dumps(raw(42, started_at=[])).encode()
+
+    assert parse_row(0, good) == process(41)
+    assert str(parse_row(7, bad)) == "row 7 (pid 42): started_at: not a valid datetime"

@@ -111,6 +111,15 @@ def test_what_is_alive_is_listed_before_what_has_ended():
     assert judged.value.pid == 1
 
 
+def test_what_is_about_to_be_started_again_is_listed_too():
+    rows = snapshot(raw(1, **ended(1), managed=managed(status="backing_off")))
+
+    judged = IsListed(Selector("web"), Ledger(), None).judge(rows)
+
+    assert isinstance(judged, Satisfied)
+    assert judged.value.pid == 1
+
+
 def test_an_object_of_another_library_is_one_run_by_its_handle_too():
     started_at = datetime.fromtimestamp(T0 / 1000, timezone.utc)
     meant = [SimpleNamespace(pid=1, handle=handle, started_at=started_at) for handle in (1, 9)]
