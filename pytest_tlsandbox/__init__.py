@@ -47,9 +47,18 @@ __all__ = [
     "start_local_sandbox",
 ]
 
-# The entry point has the package's own name and the hooks are in a submodule: the one layout that
-# loads once by every route (autoload, -p, PYTEST_PLUGINS, conftest).
-pytest_plugins = ["pytest_tlsandbox.plugin"]
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Bring in the hooks, which are in a submodule: loaded once by every route there is.
+
+    Those are autoload, -p, PYTEST_PLUGINS and a conftest. With ``pytest_plugins`` in place of this,
+    pytest would look through all that is installed for a plugin of that name, 2 ms of each start.
+    """
+    from pytest_tlsandbox import plugin
+
+    if not pluginmanager.is_registered(plugin):
+        pluginmanager.register(plugin, plugin.__name__)
+
 
 _MODULES = {
     "AsyncSandbox": "async_sandbox",
@@ -63,6 +72,8 @@ _MODULES = {
 }
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import ProcessLister
