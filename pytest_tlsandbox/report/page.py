@@ -1,0 +1,232 @@
+"""A report as one page for people: findings in words, and below them the picture.
+
+The page is one file and asks for nothing: its policy allows its own style and its own script, by
+their hashes, and no other. What is from the run reaches it as escaped text, or as JSON from which
+the script makes text. Without the script, the words remain.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import itertools
+import json
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.messages.words import count, seconds
+from pytest_tlsandbox.report.picture import picture_of
+from pytest_tlsandbox.report.told import tell_findings, tell_gap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_MOST_LINES = 12
+_MOST_LINKS = 8
+_MOST_NAMED = 3
+_NOT_GOOD = ("failed", "error", "crashed")
+_VERBS = {
+    "oom": ("was", "were", "OOM-killed"),
+    "crash": ("", "", "crashed"),
+    "restart": ("was", "were", "restarted"),
+    "unhealthy": ("was", "were", "unhealthy"),
+    "leak": ("was", "were", "left running"),
+}
+
+
+def page_of(document: Mapping[str, Any]) -> str:
+    """Give the page of a report."""
+    picture = picture_of(document)
+    places = _places(picture)
+    picture["told"] = [
+        printable(": ".join(filter(None, parts))) for parts in tell_findings(document["findings"])
+    ]
+    style, script = _file("timeline.css"), _file("timeline.js")
+    headline = _headline(document, picture)
+    return Template(_file("timeline.html")).substitute(
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        title=html.escape(headline),
+        style=style,
+        headline=html.escape(headline),
+        about=html.escape(_about(document, picture)),
+        found=_found(document, picture, places),
+        data=_as_data(picture),
+        script=script,
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _as_data(value: object) -> str:
+    """Give JSON that can end neither its element nor a line of the script it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _places(picture: Mapping[str, Any]) -> dict[int, str]:
+    """Number the bars as the script does; give for each finding the anchor of its bar."""
+    places: dict[int, str] = {}
+    bars = (bar for section in picture["sections"] for row in section["rows"] for bar in row["bars"])
+    for number, bar in enumerate(bars):
+        bar["number"] = number
+        places.update(dict.fromkeys(bar["findings"], f"#p{number}"))
+    return places
+
+
+# ------------------------------------------------------------------ in words
+
+
+def _headline(document: Mapping[str, Any], picture: Mapping[str, Any]) -> str:
+    """Say in a sentence or two what happened."""
+    tests = document["tests"]
+    failed = sum(test["outcome"] in _NOT_GOOD for test in tests)
+    if failed:
+        said = [f"{failed} of {count(len(tests), 'test')} failed."]
+    else:
+        said = [f"{count(len(tests), 'test')}, none failed."]
+    wrong = [row for row in _rows(picture) if any(not mark["allowed"] for mark in row["marks"])]
+    if not wrong:
+        found = count(len(document["processes"]), "process")
+        said.append(f"{found} seen, nothing went wrong with any.")
+    elif len(wrong) <= _MOST_NAMED:
+        said.append("; ".join(f"{row['name']} {_happened(row)}" for row in wrong) + ".")
+    else:
+        parts = []
+        for kind, (_, were, what) in _VERBS.items():
+            number = sum(kind in row["totals"] for row in wrong)
+            if number:
+                parts.append(f"{number} {were} {what}".replace("  ", " "))
+        said.append(f"Of {count(len(document['processes']), 'process')}, {_listed(parts)}.")
+    if not document["complete"]:
+        said.append("The run was broken off.")
+    return " ".join(said)
+
+
+def _happened(row: Mapping[str, Any]) -> str:
+    """Say what happened to the process of a row, and how often."""
+    parts = []
+    for kind, number in row["totals"].items():
+        was, _, what = _VERBS[kind]
+        times = f" {number} times" if number > 1 else ""
+        parts.append(f"{was} {what}{times}".strip())
+    return _listed(parts)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def _about(document: Mapping[str, Any], picture: Mapping[str, Any]) -> str:
+    names = [box["label"] for box in document["sandboxes"]]
+    rules = ", ".join(document["guard"]["rules"])
+    shown = ", ".join(names[:_MOST_NAMED]) + (" ..." if len(names) > _MOST_NAMED else "")
+    guard = f"guard: {rules}" if rules else "no guard"
+    if document["guard"]["report_only"]:
+        guard += ", report only"
+    began = document["started_at"]
+    parts = [
+        printable(shown) or "no sandbox",
+        f"{began[:10]} {began[11:19]} UTC",
+        seconds(picture["span"] / 1000),
+        count(len(document["processes"]), "process"),
+        guard,
+        f"exit status {document['exit_status']}",
+    ]
+    if document["workers"]:
+        parts.insert(2, count(len(document["workers"]), "worker"))
+    return " \u00b7 ".join(parts)
+
+
+def _found(
+    document: Mapping[str, Any], picture: Mapping[str, Any], places: Mapping[int, str]
+) -> str:
+    """Give the list of what went wrong: findings, gaps, what no rule judged, tests that failed."""
+    lines = [*_findings(document, picture, places), *_unjudged(picture), *_gaps(document)]
+    failed = [
+        (number, test)
+        for number, test in enumerate(document["tests"])
+        if test["outcome"] in _NOT_GOOD
+    ]
+    if failed:
+        links = (_link(f"#t{number}", test["id"]) for number, test in failed)
+        lines.append(_line("Failed", _some(links, len(failed))))
+    if not lines:
+        return ""
+    shown, more = lines[:_MOST_LINES], lines[_MOST_LINES:]
+    text = f'<dl class="found">{"".join(shown)}</dl>'
+    if more:
+        rest = f'<dl class="found">{"".join(more)}</dl>'
+        text += f"<details><summary>and {len(more)} more</summary>{rest}</details>"
+    return text
+
+
+def _findings(
+    document: Mapping[str, Any], picture: Mapping[str, Any], places: Mapping[int, str]
+) -> Iterator[str]:
+    """Tell each finding; of several of one kind about one process, the tests alone."""
+    findings = document["findings"]
+    told = [*tell_findings(findings)]
+    groups: dict[tuple[str, int], list[int]] = {}
+    for row_number, row in enumerate(_rows(picture)):
+        for bar in row["bars"]:
+            for number in bar["findings"]:
+                groups.setdefault((told[number][0], row_number), []).append(number)
+    names = [row["name"] for row in _rows(picture)]
+    for (verdict, row_number), numbers in groups.items():
+        style = "allowed" if verdict == "allowed" else "wrong"
+        if len(numbers) == 1:
+            number = numbers[0]
+            yield _line(verdict, _link(places[number], ": ".join(told[number][1:])), style)
+        else:
+            links = (_link(places[number], told[number][1]) for number in numbers)
+            text = f"{html.escape(names[row_number])}: {_some(links, len(numbers))}"
+            yield _line(f"{verdict} {len(numbers)} times", text, style)
+
+
+def _unjudged(picture: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what is marked in the picture and is no finding: there was no such rule."""
+    for row in _rows(picture):
+        if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
+            text = f"{row['name']} {_happened(row)}; no rule judged it"
+            yield _line("Seen", _link(f"#p{row['bars'][0]['number']}", text))
+
+
+def _gaps(document: Mapping[str, Any]) -> Iterator[str]:
+    labels = {box["name"]: box["label"] for box in document["sandboxes"]}
+    for gap in document["gaps"]:
+        verdict, where, _, why = tell_gap(gap, labels.get(gap["sandbox"], gap["sandbox"]))
+        yield _line(verdict, html.escape(printable(f"{where}: {why}")))
+    for outage in document["outages"]:
+        where = f"{outage['sandbox']}, from {outage['test'] or 'outside of every test'}"
+        yield _line("No answer", html.escape(printable(f"{where}: {outage['faults']}")), "ridden")
+
+
+def _rows(picture: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (row for section in picture["sections"] for row in section["rows"])
+
+
+def _some(links: Iterable[str], number: int) -> str:
+    shown = [*itertools.islice(links, _MOST_LINKS)]
+    more = number - len(shown)
+    return ", ".join([*shown, f"and {more} more"] if more else shown)
+
+
+def _link(anchor: str, text: str) -> str:
+    return f'<a href="{anchor}">{html.escape(printable(text))}</a>'
+
+
+def _line(verdict: str, text: str, style: str = "wrong") -> str:
+    return f'<div class="{style}"><dt>{html.escape(verdict)}</dt><dd>{text}</dd></div>'
