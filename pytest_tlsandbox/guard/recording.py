@@ -9,13 +9,13 @@ from pytest_tlsandbox.guard.rules import identity_text
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.words import short_name
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.status import describe_state
+from pytest_tlsandbox.status import describe_end, describe_state
 from pytest_tlsandbox.timeline import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.models import LastExit, ProcessInfo
     from pytest_tlsandbox.client.processes import Stream
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.errors import SandboxFault
@@ -166,7 +166,18 @@ def _state_of(row: ProcessInfo) -> dict[str, Any]:
             "status": managed.status,
             "restarts": managed.restart_count,
             "health": managed.health_status,
+            "last_exit": None if managed.last_exit is None else _end_of(managed.last_exit),
         },
+    }
+
+
+def _end_of(last: LastExit) -> dict[str, Any]:
+    return {
+        "text": describe_end(last),
+        "exit_code": last.exit_code,
+        "signal": last.signal,
+        "oom_killed": last.oom_killed,
+        "at": None if last.ended_at is None else iso(last.ended_at),
     }
 
 

@@ -10,21 +10,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import itertools
 import json
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.messages.text import printable
-from pytest_tlsandbox.messages.words import count, seconds
+from pytest_tlsandbox.messages.words import capitalized, count, seconds
 from pytest_tlsandbox.report.picture import picture_of
-from pytest_tlsandbox.report.told import tell_findings, tell_gap
+from pytest_tlsandbox.report.told import ALLOWED, tell_findings, tell_gap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-_MOST_LINES = 12
+_MOST_LINES = 8
 _MOST_LINKS = 8
 _MOST_NAMED = 3
 _NOT_GOOD = ("failed", "error", "crashed")
@@ -77,9 +76,11 @@ def _as_data(value: object) -> str:
 
 
 def _places(picture: Mapping[str, Any]) -> dict[int, str]:
-    """Number the bars as the script does; give for each finding the anchor of its bar."""
+    """Give for each finding the anchor of its bar; number the bars, as the script does."""
     places: dict[int, str] = {}
-    bars = (bar for section in picture["sections"] for row in section["rows"] for bar in row["bars"])
+    bars = (
+        bar for section in picture["sections"] for row in section["rows"] for bar in row["bars"]
+    )
     for number, bar in enumerate(bars):
         bar["number"] = number
         places.update(dict.fromkeys(bar["findings"], f"#p{number}"))
@@ -102,13 +103,15 @@ def _headline(document: Mapping[str, Any], picture: Mapping[str, Any]) -> str:
         found = count(len(document["processes"]), "process")
         said.append(f"{found} seen, nothing went wrong with any.")
     elif len(wrong) <= _MOST_NAMED:
-        said.append("; ".join(f"{row['name']} {_happened(row)}" for row in wrong) + ".")
+        said.append("; ".join(f"{row['called']} {_happened(row)}" for row in wrong) + ".")
     else:
         parts = []
-        for kind, (_, were, what) in _VERBS.items():
+        for kind, (was, were, what) in _VERBS.items():
             number = sum(kind in row["totals"] for row in wrong)
             if number:
-                parts.append(f"{number} {were} {what}".replace("  ", " "))
+                parts.append(
+                    " ".join(filter(None, [str(number), were if number > 1 else was, what]))
+                )
         said.append(f"Of {count(len(document['processes']), 'process')}, {_listed(parts)}.")
     if not document["complete"]:
         said.append("The run was broken off.")
@@ -154,15 +157,10 @@ def _found(
     document: Mapping[str, Any], picture: Mapping[str, Any], places: Mapping[int, str]
 ) -> str:
     """Give the list of what went wrong: findings, gaps, what no rule judged, tests that failed."""
-    lines = [*_findings(document, picture, places), *_unjudged(picture), *_gaps(document)]
-    failed = [
-        (number, test)
-        for number, test in enumerate(document["tests"])
-        if test["outcome"] in _NOT_GOOD
-    ]
-    if failed:
-        links = (_link(f"#t{number}", test["id"]) for number, test in failed)
-        lines.append(_line("Failed", _some(links, len(failed))))
+    found = [*_findings(document, picture, places)]
+    lines = [line for verdict, line in found if verdict != ALLOWED]
+    lines += [*_failed(document), *_gaps(document), *_unjudged(picture)]
+    lines += [line for verdict, line in found if verdict == ALLOWED]
     if not lines:
         return ""
     shown, more = lines[:_MOST_LINES], lines[_MOST_LINES:]
@@ -175,8 +173,8 @@ def _found(
 
 def _findings(
     document: Mapping[str, Any], picture: Mapping[str, Any], places: Mapping[int, str]
-) -> Iterator[str]:
-    """Tell each finding; of several of one kind about one process, the tests alone."""
+) -> Iterator[tuple[str, str]]:
+    """Tell each finding, with its verdict; of several of one kind about one process, the tests alone."""
     findings = document["findings"]
     told = [*tell_findings(findings)]
     groups: dict[tuple[str, int], list[int]] = {}
@@ -184,24 +182,37 @@ def _findings(
         for bar in row["bars"]:
             for number in bar["findings"]:
                 groups.setdefault((told[number][0], row_number), []).append(number)
-    names = [row["name"] for row in _rows(picture)]
+    names = [row["called"] for row in _rows(picture)]
     for (verdict, row_number), numbers in groups.items():
-        style = "allowed" if verdict == "allowed" else "wrong"
+        style = ALLOWED if verdict == ALLOWED else "wrong"
         if len(numbers) == 1:
             number = numbers[0]
-            yield _line(verdict, _link(places[number], ": ".join(told[number][1:])), style)
+            text = _link(places[number], ": ".join(told[number][1:]))
         else:
-            links = (_link(places[number], told[number][1]) for number in numbers)
-            text = f"{html.escape(names[row_number])}: {_some(links, len(numbers))}"
-            yield _line(f"{verdict} {len(numbers)} times", text, style)
+            tests: dict[str, str] = {}
+            for number in numbers:
+                tests.setdefault(findings[number]["test"] or "no test", places[number])
+            what = f"{names[row_number]}, found {len(numbers)} times"
+            text = _some(what, [*tests.items()])
+        yield verdict, _line(capitalized(verdict), text, style)
+
+
+def _failed(document: Mapping[str, Any]) -> Iterator[str]:
+    failed = [
+        (test["id"], f"#t{number}")
+        for number, test in enumerate(document["tests"])
+        if test["outcome"] in _NOT_GOOD
+    ]
+    if failed:
+        yield _line("Failed", _some(count(len(failed), "test"), failed))
 
 
 def _unjudged(picture: Mapping[str, Any]) -> Iterator[str]:
     """Tell what is marked in the picture and is no finding: there was no such rule."""
     for row in _rows(picture):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
-            text = f"{row['name']} {_happened(row)}; no rule judged it"
-            yield _line("Seen", _link(f"#p{row['bars'][0]['number']}", text))
+            text = f"{row['called']} {_happened(row)}; no rule judged it"
+            yield _line("Seen", _link(f"#p{row['bars'][0]['number']}", text), "seen")
 
 
 def _gaps(document: Mapping[str, Any]) -> Iterator[str]:
@@ -211,17 +222,23 @@ def _gaps(document: Mapping[str, Any]) -> Iterator[str]:
         yield _line(verdict, html.escape(printable(f"{where}: {why}")))
     for outage in document["outages"]:
         where = f"{outage['sandbox']}, from {outage['test'] or 'outside of every test'}"
-        yield _line("No answer", html.escape(printable(f"{where}: {outage['faults']}")), "ridden")
+        yield _line("No answer", html.escape(printable(f"{where}: {outage['faults']}")), "seen")
 
 
 def _rows(picture: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (row for section in picture["sections"] for row in section["rows"])
 
 
-def _some(links: Iterable[str], number: int) -> str:
-    shown = [*itertools.islice(links, _MOST_LINKS)]
-    more = number - len(shown)
-    return ", ".join([*shown, f"and {more} more"] if more else shown)
+def _some(what: str, tests: Sequence[tuple[str, str]]) -> str:
+    """Give links to tests, as many as there is room for; a file that all are in is named once."""
+    files = {test.partition("::")[0] for test, _ in tests}
+    if len(files) == 1 and all("::" in test for test, _ in tests):
+        what += f" in {files.pop()}"
+        tests = [(test.partition("::")[2], anchor) for test, anchor in tests]
+    links = [_link(anchor, test) for test, anchor in tests[:_MOST_LINKS]]
+    if len(tests) > _MOST_LINKS:
+        links.append(f"and {len(tests) - _MOST_LINKS} more")
+    return f"{html.escape(printable(what))}: {', '.join(links)}"
 
 
 def _link(anchor: str, text: str) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 2000
 _LONGEST_LINE = 400
-_MARKS = {
+_VERDICTS = {
     "oom": "OOM-killed",
     "crash": "Crashed",
     "restart": "Restarted",
@@ -125,32 +125,37 @@ def _row(
 ) -> dict[str, Any]:
     bars: list[dict[str, Any]] = []
     marks: list[dict[str, Any]] = []
-    for run in runs:
-        bar = _bar(run, axis)
+    for run, successor in zip(runs, [*runs[1:], None], strict=True):
+        bar = _bar(run, _end(run, successor), axis)
+        if bars:
+            # Its end may have been seen only when the next run was.
+            bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
         findings = found.get((run["sandbox"], run["id"]), [])
         bar["findings"] = [number for number, _ in findings]
-        if bars:
-            # Its end may be seen only when the next run is.
-            bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
-        of_run = [*_marks(run, bar, bars[-1] if bars else None, axis)]
-        marked = {mark["kind"] for mark in of_run}
-        if bars:
-            marked |= {mark["kind"] for mark in marks if mark["bar"] == len(bars) - 1}
+        of_run = [*_restart(run, bar, runs[len(bars) - 1] if bars else None)]
+        of_run += [*_incidents(run, bar, axis)]
+        # What a finding about this run tells may have happened to the one before.
+        shown = {mark["kind"] for mark in of_run}
+        shown |= {mark["kind"] for mark in marks if mark["bar"] == len(bars) - 1}
         for _, finding in findings:
-            if finding["rule"] not in marked:
+            if finding["rule"] not in shown:
                 at = bar["from"] if finding["rule"] == "oom" else axis.seen(finding["at"])
-                of_run.append({"at": at, "kind": finding["rule"], "text": finding["verdict"]})
+                of_run.append(_mark(at, finding["rule"], finding["verdict"]))
         allowed = {finding["rule"] for _, finding in findings if finding["allowed"] is not None}
         marks += [{**mark, "bar": len(bars), "allowed": mark["kind"] in allowed} for mark in of_run]
         bars.append(bar)
-    managed = runs[0]["managed"]
-    totals = Counter(mark["kind"] for mark in marks)
+    totals: Counter[str] = Counter()
+    for mark in marks:
+        totals[mark["kind"]] += mark["times"]
+    managed = runs[0]["managed"] is not None
     return {
-        "name": printable(runs[0]["name"]),
-        "managed": managed is not None,
+        "name": bars[0]["name"],
+        # As messages call it: one name may be that of many.
+        "called": bars[0]["name"] if managed else f"{bars[0]['name']} (pid {bars[0]['pid']})",
+        "managed": managed,
         "bars": bars,
         "marks": sorted(marks, key=lambda mark: mark["at"]),
-        "totals": {kind: totals[kind] for kind in _MARKS if totals[kind]},
+        "totals": {kind: totals[kind] for kind in _VERDICTS if totals[kind]},
     }
 
 
@@ -163,10 +168,32 @@ def _went_wrong(row: Mapping[str, Any]) -> bool:
     return any(not mark["allowed"] for mark in row["marks"])
 
 
-def _bar(run: Mapping[str, Any], axis: _Axis) -> dict[str, Any]:
-    changes = run["changes"]
-    listed = [change for change in changes if change["state"] != "not listed"]
-    last = listed[-1]
+def _listed(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [change for change in run["changes"] if change["state"] != "not listed"]
+
+
+def _end(run: Mapping[str, Any], successor: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Give how a run ended: as it was listed, or as its supervisor tells behind a restart."""
+    listed = _listed(run)
+    ends = [change for change in listed if _has_ended(change)]
+    if ends:
+        return {**ends[-1], "seen_at": ends[0]["seen_at"]}  # it may have been corrected
+    if successor is None:
+        return None
+    first = _listed(successor)[0]
+    before, after = listed[-1]["supervisor"], first["supervisor"]
+    if after["last_exit"] is None or after["restarts"] != before["restarts"] + 1:
+        return None
+    return {**after["last_exit"], "seen_at": first["seen_at"]}
+
+
+def _has_ended(change: Mapping[str, Any]) -> bool:
+    known = change["exit_code"] is not None or change["signal"] is not None
+    return known or change["state"] in ("exited", "signaled", "oom_killed")
+
+
+def _bar(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: _Axis) -> dict[str, Any]:
+    changes, listed = run["changes"], _listed(run)
     began = axis.told(run["started_at"])
     if run["before_the_session"] and (began is None or began <= 0):
         start, begun_by = 0, "before"
@@ -174,7 +201,6 @@ def _bar(run: Mapping[str, Any], axis: _Axis) -> dict[str, Any]:
         start, begun_by = max(began, 0), "sandbox"
     else:
         start, begun_by = axis.seen(listed[0]["seen_at"]), "seen"
-    end = _end(listed)
     gone = changes[-1] if changes[-1]["state"] == "not listed" else None
     ended = axis.told(end["at"]) if end is not None else None
     if ended is not None:
@@ -188,69 +214,71 @@ def _bar(run: Mapping[str, Any], axis: _Axis) -> dict[str, Any]:
     lived = None
     if end is not None and end["at"] is not None:
         lived = _epoch(end["at"]) - _epoch(run["started_at"])
-    supervisor = last["supervisor"]
+    supervisor = listed[-1]["supervisor"]
     return {
         "from": start,
         "to": max(to, start),
         "begun": begun_by,
         "ended": ended_by,
-        "kind": _kind(last, ended_by),
-        "state": printable(last["text"]),
+        "kind": _kind(end) if end is not None else "gone" if gone is not None else "running",
+        "state": printable((end or listed[-1])["text"]),
+        "signal": None if end is None else end["signal"],
         "name": printable(run["name"]),
         "command": _text(run["command_line"], _LONGEST_TEXT),
         "pid": run["pid"],
         "handle": run["handle"],
         "lived": lived,
-        "started_at": run["started_at"],
-        "ended_at": end["at"] if end is not None else None,
         "test": None if run["test"] is None else printable(run["test"]),
         "supervisor": None if supervisor is None else _supervised(supervisor),
         "output": _output(run["output"]),
     }
 
 
-def _end(listed: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Give the first change that shows the end of a run, told by the last: ends may be corrected."""
-    ends = [change for change in listed if _has_ended(change)]
-    return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None
-
-
-def _has_ended(change: Mapping[str, Any]) -> bool:
-    known = change["exit_code"] is not None or change["signal"] is not None
-    return known or change["state"] in ("exited", "signaled", "oom_killed")
-
-
-def _kind(last: Mapping[str, Any], ended_by: str) -> str:
-    if last["oom_killed"]:
+def _kind(end: Mapping[str, Any]) -> str:
+    if end["oom_killed"]:
         return "oom"
-    if last["signal"] in CRASH_SIGNALS:
+    if end["signal"] in CRASH_SIGNALS:
         return "crash"
-    if last["state"] == "signaled":
+    if end["signal"] is not None or end.get("state") == "signaled":
         return "signaled"
-    if _has_ended(last):
-        return "exited" if last["exit_code"] == 0 else "failed"
-    return "gone" if ended_by == "gone" else "running"
+    return "exited" if end["exit_code"] == 0 else "failed"
 
 
-def _marks(
-    run: Mapping[str, Any], bar: Mapping[str, Any], before: Mapping[str, Any] | None, axis: _Axis
+def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
+    return {"at": at, "kind": kind, "text": text, "times": times}
+
+
+def _restart(
+    run: Mapping[str, Any], bar: Mapping[str, Any], before: Mapping[str, Any] | None
 ) -> Iterator[dict[str, Any]]:
-    listed = [change for change in run["changes"] if change["state"] != "not listed"]
-    first = listed[0]["supervisor"]
-    if first is not None and not run["before_the_session"] and (before or first["restarts"]):
-        yield {"at": bar["from"], "kind": "restart", "text": _MARKS["restart"]}
+    """Mark the start of a run that its supervisor began anew, more than once if runs were not seen."""
+    supervisor = _listed(run)[0]["supervisor"]
+    if supervisor is None or (run["before_the_session"] and before is None):
+        return
+    earlier = _listed(before)[-1]["supervisor"]["restarts"] if before is not None else 0
+    times = supervisor["restarts"] - earlier
+    if times > 0:
+        more = f" {times} times" if times > 1 else ""
+        yield _mark(bar["from"], "restart", _VERDICTS["restart"] + more, times)
+
+
+def _incidents(
+    run: Mapping[str, Any], bar: Mapping[str, Any], axis: _Axis
+) -> Iterator[dict[str, Any]]:
+    """Mark an OOM kill or a crash at the end of a run, and when its health check began to fail."""
     if bar["kind"] == "oom":
-        yield {"at": bar["to"], "kind": "oom", "text": _MARKS["oom"]}
+        yield _mark(bar["to"], "oom", _VERDICTS["oom"])
     elif bar["kind"] == "crash":
-        name = signal_name(listed[-1]["signal"]).partition("(")[2].rstrip(")")
-        yield {"at": bar["to"], "kind": "crash", "text": f"{_MARKS['crash']}, {name}"}
-    health = "unknown"
-    for change in listed:
-        supervisor = change["supervisor"] or {"health": "unknown"}
-        if supervisor["health"] == "unhealthy" != health:
+        name = signal_name(bar["signal"]).partition("(")[2].rstrip(")")
+        yield _mark(bar["to"], "crash", f"{_VERDICTS['crash']}, {name}")
+    unhealthy = False
+    for change in _listed(run):
+        was = unhealthy
+        supervisor = change["supervisor"]
+        unhealthy = supervisor is not None and supervisor["health"] == "unhealthy"
+        if unhealthy and not was:
             at = max(axis.seen(change["seen_at"]), bar["from"])
-            yield {"at": at, "kind": "unhealthy", "text": _MARKS["unhealthy"]}
-        health = supervisor["health"]
+            yield _mark(at, "unhealthy", _VERDICTS["unhealthy"])
 
 
 def _supervised(supervisor: Mapping[str, Any]) -> str:

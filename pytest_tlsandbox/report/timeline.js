@@ -42,12 +42,12 @@ const rows = [];      // what the arrow keys go through: {element, items, proces
 const itemOf = new WeakMap();
 const tests = [], bars = [];
 
-function addRow(parent, className, label) {
+function addRow(parent, className, label, list = rows) {
   const element = make("div", `row ${className}`, undefined, parent);
   const head = make("div", "label", undefined, element);
-  if (label !== undefined) make("bdi", "", label, head);
+  make("bdi", "", label, head);
   const row = {element, head, track: make("div", "track", undefined, element), items: [], chips: []};
-  rows.push(row);
+  list.push(row);
   return row;
 }
 
@@ -89,8 +89,9 @@ function stateOf(bar) {
 function addProcess(section, sandbox, data) {
   const row = addRow(section, data.managed ? "process managed" : "process", data.name);
   const first = data.bars[0];
-  const totals = Object.entries(data.totals).map(([kind, n]) => MARKS[kind][1] + (n > 1 ? ` ${n}x` : ""));
-  if (totals.length) make("span", "totals", `  ${totals.join(", ")}`, row.head);
+  const totals = Object.entries(data.totals).map(([kind, n]) =>
+    (kind === "restart" ? MARKS[kind][0] : MARKS[kind][1]) + (n > 1 ? ` ${n}x` : ""));
+  if (totals.length) make("span", data.marks.every((mark) => mark.allowed) ? "rest" : "totals", `  ${totals.join(", ")}`, row.head);
   else if (first.command !== data.name) {
     const rest = first.command.startsWith(`${data.name} `) ? first.command.slice(data.name.length) : `  ${first.command}`;
     make("bdi", "rest", rest.slice(0, 200), row.head);
@@ -115,19 +116,17 @@ function addProcess(section, sandbox, data) {
   row.chips.sort((a, b) => a.at - b.at);
 }
 
-function addBands(section, mine, sandbox) {
+function addBands(section, sandbox) {
+  const alone = picture.workers.length < 2 || sandbox.worker !== null;
   const layer = make("div", "bands", undefined, section);
-  const svg = layer.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
-  svg.setAttribute("viewBox", `0 0 ${span} 1`);
-  svg.setAttribute("preserveAspectRatio", "none");
-  const even = mine.filter((_, index) => index % 2 === 0);
-  const path = even.map(({from, to}) => `M${from} 0H${Math.max(to, from)}V1H${from}Z`).join("");
-  svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path")).setAttribute("d", path);
   const own = (test) => sandbox.worker === null || test.worker === sandbox.worker;
-  for (const test of picture.tests) {
-    if (test.outcome === "passed" || !own(test)) continue;
-    place(make("div", `band ${test.outcome in BAD ? "bad" : "other"}`, undefined, layer), test.from, test.to);
-  }
+  picture.tests.filter(own).forEach((test, index) => {
+    const passed = test.outcome === "passed";
+    // Of tests that several workers run at once, all that passed would be bands over bands.
+    if (passed && (index % 2 || !alone)) return;
+    const kind = passed ? "even" : test.outcome in BAD ? "bad" : "other";
+    place(make("div", `band ${kind}`, undefined, layer), test.from, test.to);
+  });
   for (const kind of ["gap", "outage"]) {
     for (const time of sandbox[`${kind}s`]) place(make("div", `band ${kind}`, undefined, layer), time.from, time.to);
   }
@@ -137,8 +136,7 @@ function addBands(section, mine, sandbox) {
 const layers = [];
 const ruling = make("div", "rules", undefined, canvas);
 const head = make("div", "head", undefined, canvas);
-const axis = addRow(head, "axis", "time since the start");
-rows.pop();
+const axis = addRow(head, "axis", "time since the start", []);
 const lanes = new Map();
 for (const worker of picture.workers.length ? picture.workers : [null]) {
   const inHead = picture.workers.length < 4;
@@ -149,9 +147,7 @@ picture.tests.forEach((test, number) => {
 });
 for (const sandbox of picture.sections) {
   const section = make("div", "sandbox", undefined, canvas);
-  // Tests of several workers at once would be bands over bands.
-  const alone = picture.workers.length < 2;
-  addBands(section, picture.tests.filter((test) => alone || test.worker === sandbox.worker), sandbox);
+  addBands(section, sandbox);
   const title = addRow(section, "title", sandbox.name);
   for (const gap of sandbox.gaps) {
     addItem(title, "note", gap.from, gap.to, `Not watched for ${duration(gap.to - gap.from)}: ${gap.why}`,
@@ -179,19 +175,19 @@ function clockOf(sandbox) {
   return `by the clock of the sandbox, which is ${duration(Math.abs(offset))} ${offset > 0 ? "behind" : "ahead"}`;
 }
 
-function tellBar({bar, marks, sandbox}, list) {
+function tellBar({bar, marks, sandbox}, facts, list) {
   const begun = {before: "before the first look", sandbox: `${moment(bar.from)}, ${clockOf(sandbox)}`,
     seen: `${moment(bar.from)}, when it was first seen`}[bar.begun];
   const ended = {open: "not seen", sandbox: `${moment(bar.to)}, ${clockOf(sandbox)}`,
     seen: `${moment(bar.to)}, when it was seen`, gone: `not seen; no longer listed at ${moment(bar.to)}`}[bar.ended];
-  addFact(list, "state", stateOf(bar));
+  addFact(facts, "state", stateOf(bar));
+  addFact(facts, "began", begun);
+  addFact(facts, "ended", ended);
+  addFact(facts, "marked", marks.map((mark) => `${mark.text} at +${duration(mark.at)}`).join("; "));
+  addFact(facts, "managed", bar.supervisor);
+  addFact(facts, "first seen in", bar.test);
   addFact(list, "command", bar.command, "code");
   bar.findings.forEach((number) => addFact(list, "found", picture.told[number]));
-  addFact(list, "marked", marks.map((mark) => `${mark.text} at +${duration(mark.at)}`).join("; "));
-  addFact(list, "first seen in", bar.test);
-  addFact(list, "began", begun);
-  addFact(list, "ended", ended);
-  addFact(list, "managed", bar.supervisor);
   if (bar.output) {
     const {stream, lines, total} = bar.output;
     make("dt", "", stream, list);
@@ -215,8 +211,9 @@ function tell(item) {
   }
   make("h2", "", item.bar ? `${item.bar.name} (pid ${item.bar.pid}${item.bar.handle === null ? "" : `, handle ${item.bar.handle}`})` :
     item.test ? item.test.id : item.gap ? "Not watched" : "No answer", details);
-  const list = make("dl", "", undefined, details);
-  if (item.bar) tellBar(item, list);
+  const columns = make("div", "columns", undefined, details);
+  const list = make("dl", "", undefined, columns);
+  if (item.bar) tellBar(item, list, make("dl", "", undefined, columns));
   if (item.test) {
     const {test} = item;
     addFact(list, "outcome", test.outcome + (test.attempt > 1 ? `, attempt ${test.attempt}` : ""));
@@ -257,7 +254,8 @@ function drawAxis() {
   axis.track.replaceChildren();
   ruling.replaceChildren();
   for (let time = first; time <= last; time += step) {
-    place(make("span", "tick", time ? duration(time) : "0 s", axis.track), time);
+    const room = ((span - time) / span) * width;
+    if (room > 40) place(make("span", "tick", time ? duration(time) : "0 s", axis.track), time);
     place(make("div", "rule", undefined, ruling), time);
   }
 }
@@ -276,7 +274,7 @@ function fitChips(row) {
       const at = x(chip);
       let size = full, toLeft = false;
       if (at + full > high) {
-        toLeft = chip.ends || at + least > width;
+        toLeft = chip.ends || (chip.letter !== null && at + least > width);
         if (!toLeft || at - full < low) size = least;
       }
       if (toLeft && at - size < 0) toLeft = false;
@@ -292,7 +290,7 @@ function fitChips(row) {
 function fitTest(item) {
   const room = ((item.to - item.from) / span) * width;
   const letter = LETTERS[item.test.outcome];
-  const text = room > 45 ? `${letter} ${item.short}`.trim() : room > 9 || letter in BAD || item.test.outcome in BAD ? letter : "";
+  const text = room > 45 ? `${letter} ${item.short}`.trim() : room > 9 || item.test.outcome in BAD ? letter : "";
   if (item.shownText !== text) item.element.textContent = item.shownText = text;
 }
 
@@ -302,7 +300,6 @@ function layOut() {
   if (width <= 0) return;
   rows.forEach((row) => row.chips.length && fitChips(row));
   tests.forEach(fitTest);
-  drawAxis();
 }
 
 function zoomTo(wanted, time, x) {
@@ -353,13 +350,13 @@ window.addEventListener("pointerup", (event) => {
   drag = null;
 });
 
-let due = false;
+let due = false, drawnAt = 0;
 chart.addEventListener("scroll", () => {
-  if (due) return;
+  if (due || chart.scrollLeft === drawnAt) return;
   due = true;
-  requestAnimationFrame(() => { due = false; drawAxis(); });
+  requestAnimationFrame(() => { due = false; drawnAt = chart.scrollLeft; drawAxis(); });
 }, {passive: true});
-new ResizeObserver(layOut).observe(chart);
+new ResizeObserver(() => { layOut(); drawAxis(); }).observe(chart);
 
 // ---------------------------------------------------------------- filter
 
@@ -501,8 +498,10 @@ if (picture.sections.some((sandbox) => sandbox.outages.length)) explain("outage"
 
 $("timeline").hidden = false;
 layOut();
+drawAxis();
 applyFilter();
 tell(null);
-if (rows.some((row) => row.items.length)) enter((bars[0] ?? tests[0] ?? rows.find((row) => row.items.length).items[0]));
+const first = bars[0] ?? rows.find((row) => row.items.length)?.items[0];
+if (first) enter(first);
 follow();
 document.documentElement.dataset.drawn = Math.round(performance.now() - began);

@@ -9,6 +9,9 @@ from pytest_tlsandbox.messages.words import count
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+ALLOWED = "allowed"
+"""What stands in the place of a verdict where the finding was meant."""
+
 
 def tell_findings(
     findings: Iterable[Mapping[str, Any]],
@@ -18,7 +21,7 @@ def tell_findings(
         where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
         if finding["allowed"] is not None:
             what = f"{finding['verdict']}, allowed: {finding['allowed']}"
-            yield "allowed", where or finding["sandbox"], finding["name"], what
+            yield ALLOWED, where or finding["sandbox"], finding["name"], what
         else:
             where = where or f"{finding['sandbox']}, in no test"
             yield finding["verdict"], where, finding["name"], finding["what"]
