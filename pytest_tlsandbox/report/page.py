@@ -43,7 +43,8 @@ def page_of(document: Mapping[str, Any]) -> str:
     picture["told"] = [
         printable(": ".join(filter(None, parts))) for parts in tell_findings(document["findings"])
     ]
-    style, script = _file("timeline.css"), _file("timeline.js")
+    style = _file("timeline.css")
+    script = _file("timeline-draw.js") + _file("timeline-act.js")
     headline = _headline(document, picture)
     return Template(_file("timeline.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
@@ -99,20 +100,19 @@ def _headline(document: Mapping[str, Any], picture: Mapping[str, Any]) -> str:
     else:
         said = [f"{count(len(tests), 'test')}, none failed."]
     wrong = [row for row in _rows(picture) if any(not mark["allowed"] for mark in row["marks"])]
-    if not wrong:
-        found = count(len(document["processes"]), "process")
-        said.append(f"{found} seen, nothing went wrong with any.")
-    elif len(wrong) <= _MOST_NAMED:
-        said.append("; ".join(f"{row['called']} {_happened(row)}" for row in wrong) + ".")
+    named = wrong
+    if len(wrong) > _MOST_NAMED:
+        named = [max(wrong, key=lambda row: sum(row["totals"].values()))]
+    told = [f"{row['called']} {_happened(row)}" for row in named]
+    if others := [row for row in wrong if row not in named]:
+        told.append(f"of {len(others)} others, {_listed([*_counted(others)])}")
+    if told:
+        said.append("; ".join(told) + ".")
     else:
-        parts = []
-        for kind, (was, were, what) in _VERBS.items():
-            number = sum(kind in row["totals"] for row in wrong)
-            if number:
-                parts.append(
-                    " ".join(filter(None, [str(number), were if number > 1 else was, what]))
-                )
-        said.append(f"Of {count(len(document['processes']), 'process')}, {_listed(parts)}.")
+        seen = count(len(document["processes"]), "process")
+        said.append(f"{seen} seen, and nothing went wrong with any that could be seen.")
+    if document["gaps"]:
+        said.append("A sandbox was not watched for a time.")
     if not document["complete"]:
         said.append("The run was broken off.")
     return " ".join(said)
@@ -122,10 +122,22 @@ def _happened(row: Mapping[str, Any]) -> str:
     """Say what happened to the process of a row, and how often."""
     parts = []
     for kind, number in row["totals"].items():
-        was, _, what = _VERBS[kind]
         times = f" {number} times" if number > 1 else ""
-        parts.append(f"{was} {what}{times}".strip())
+        parts.append(_was(kind, 1) + times)
     return _listed(parts)
+
+
+def _counted(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say to how many processes each thing happened."""
+    for kind in _VERBS:
+        number = sum(kind in row["totals"] for row in rows)
+        if number:
+            yield f"{number} {_was(kind, number)}"
+
+
+def _was(kind: str, number: int) -> str:
+    was, were, what = _VERBS[kind]
+    return f"{was if number == 1 else were} {what}".strip()
 
 
 def _listed(parts: Sequence[str]) -> str:
