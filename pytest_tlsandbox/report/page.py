@@ -171,7 +171,7 @@ def _found(
     """Give the list of what went wrong: findings, gaps, what no rule judged, tests that failed."""
     found = [*_findings(document, picture, places)]
     lines = [line for verdict, line in found if verdict != ALLOWED]
-    lines += [*_failed(document), *_gaps(document), *_unjudged(picture)]
+    lines += [*_failed(document), *_gaps(document, picture), *_unjudged(picture)]
     lines += [line for verdict, line in found if verdict == ALLOWED]
     if not lines:
         return ""
@@ -227,14 +227,15 @@ def _unjudged(picture: Mapping[str, Any]) -> Iterator[str]:
             yield _line("Seen", _link(f"#p{row['bars'][0]['number']}", text), "seen")
 
 
-def _gaps(document: Mapping[str, Any]) -> Iterator[str]:
+def _gaps(document: Mapping[str, Any], picture: Mapping[str, Any]) -> Iterator[str]:
     labels = {box["name"]: box["label"] for box in document["sandboxes"]}
     for gap in document["gaps"]:
         verdict, where, _, why = tell_gap(gap, labels.get(gap["sandbox"], gap["sandbox"]))
         yield _line(verdict, html.escape(printable(f"{where}: {why}")))
-    for outage in document["outages"]:
-        where = f"{outage['sandbox']}, from {outage['test'] or 'outside of every test'}"
-        yield _line("No answer", html.escape(printable(f"{where}: {outage['faults']}")), "seen")
+    for section in picture["sections"]:
+        for outage in section["outages"]:
+            where = f"{section['name']}, from {outage['test'] or 'outside of every test'}"
+            yield _line("No answer", html.escape(f"{where}: {outage['faults']}"), "seen")
 
 
 def _rows(picture: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

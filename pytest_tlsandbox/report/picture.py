@@ -48,14 +48,15 @@ def picture_of(document: Mapping[str, Any]) -> dict[str, Any]:
     for name, label in sandboxes.items():
         offset = _offset(processes[name])
         axis = _Axis(start, span, offset)
+        gaps = [*_gaps(document["gaps"], name, axis)]
         rows = [_row(runs, axis, found) for runs in _grouped(processes[name]).values()]
         sections.append(
             {
                 "name": printable(name),
                 "worker": _worker_of(name, label, workers),
                 "offset": offset,
-                "gaps": [*_gaps(document["gaps"], name, axis)],
-                "outages": [*_outages(document["outages"], name, axis)],
+                "gaps": gaps,
+                "outages": [*_outages(document["outages"], gaps, name, axis)],
                 "rows": sorted(rows, key=_rank),
             }
         )
@@ -324,16 +325,23 @@ def _gaps(gaps: Iterable[Mapping[str, Any]], sandbox: str, axis: _Axis) -> Itera
 
 
 def _outages(
-    outages: Iterable[Mapping[str, Any]], sandbox: str, axis: _Axis
+    outages: Iterable[Mapping[str, Any]],
+    gaps: Sequence[Mapping[str, Any]],
+    sandbox: str,
+    axis: _Axis,
 ) -> Iterator[dict[str, Any]]:
     for outage in outages:
-        if outage["sandbox"] == sandbox:
-            yield {
-                "from": axis.seen(outage["from_at"]),
-                "to": axis.seen(outage["to_at"]),
-                "faults": printable(outage["faults"]),
-                "test": None if outage["test"] is None else printable(outage["test"]),
-            }
+        if outage["sandbox"] != sandbox:
+            continue
+        begun, ended = axis.seen(outage["from_at"]), axis.seen(outage["to_at"])
+        if any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps):
+            continue  # the gap tells it
+        yield {
+            "from": begun,
+            "to": ended,
+            "faults": printable(outage["faults"]),
+            "test": None if outage["test"] is None else printable(outage["test"]),
+        }
 
 
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:

@@ -65,6 +65,7 @@ function layOut() {
   if (width <= 0) return;
   rows.forEach((row) => row.chips.length && fitChips(row));
   tests.forEach(fitTest);
+  canvas.classList.toggle("dense", width / tests.length < 4);
 }
 
 function zoomTo(wanted, time, x) {
@@ -121,6 +122,8 @@ chart.addEventListener("scroll", () => {
   due = true;
   requestAnimationFrame(() => { due = false; drawnAt = chart.scrollLeft; drawAxis(); });
 }, {passive: true});
+// What is printed is all of the time.
+matchMedia("print").addEventListener("change", (event) => event.matches && zoomTo(1));
 new ResizeObserver(() => { layOut(); drawAxis(); }).observe(chart);
 
 // ---------------------------------------------------------------- filter
