@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.guard.linking import NAME, timeline_link
 from pytest_tlsandbox.messages.text import printable
-from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.messages.words import capitalized, count
 from pytest_tlsandbox.report.record import Record
 from pytest_tlsandbox.report.told import tell_findings, tell_gap
 from pytest_tlsandbox.report.write import write_report
@@ -113,6 +115,13 @@ class Teller:
         if step_summary:
             with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:
                 file.write(self._markdown())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        """Have the report of pytest-html lead to the timeline."""
+        link = timeline_link(self._config, self._report)
+        if link is not None:
+            prefix.append(f'<p><a href="{escape(link)}">{capitalized(NAME)}</a></p>')
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was found, allowed, or not watched; nothing where there is nothing to say."""

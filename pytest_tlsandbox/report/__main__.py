@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_tlsandbox.report.record import VERSION
-from pytest_tlsandbox.report.write import write_report
+from pytest_tlsandbox.report.write import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("report", type=Path, help="what --tlsandbox-report has written, as JSON")
     parser.add_argument("page", type=Path, help="the page to write; its name ends in .html")
     options = parser.parse_args(arguments)
-    if options.page.suffix.lower() not in (".html", ".htm"):
+    if not is_page(options.page):
         parser.error(f"{options.page}: the name of a page ends in .html")
     try:
         document = _read(options.report)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def is_page(path: Path) -> bool:
+    """Tell whether a report of that name is a page for people."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
 def write_report(document: Mapping[str, Any], path: Path) -> None:
     """Write a document: as a page for people where the name ends in .html, else as JSON.
 
@@ -22,7 +27,7 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
         OSError: it cannot be written; then nothing is left of it.
 
     """
-    if path.suffix.lower() in (".html", ".htm"):
+    if is_page(path):
         from pytest_tlsandbox.report.page import page_of
 
         text = page_of(document)
