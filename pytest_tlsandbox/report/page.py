@@ -109,8 +109,9 @@ def _headline(document: Mapping[str, Any], picture: Mapping[str, Any]) -> str:
     if told:
         said.append("; ".join(told) + ".")
     else:
-        seen = count(len(document["processes"]), "process")
-        said.append(f"{seen} seen, and nothing went wrong with any that could be seen.")
+        seen = len(document["processes"])
+        nothing = f"Nothing was seen to go wrong with {count(seen, 'process')}."
+        said.append(nothing if seen else "No process was seen.")
     if document["gaps"]:
         said.append("A sandbox was not watched for a time.")
     if not document["complete"]:

@@ -130,6 +130,22 @@ def test_a_report_needs_no_guard_and_judges_nothing(pytester: pytest.Pytester) -
 
 
 @pytest.mark.usefixtures("limited")
+def test_a_report_whose_name_ends_in_html_is_a_page_of_the_same_run(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_it=SUITE)
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "--tlsandbox-report=out.html")
+    page = (pytester.path / "out.html").read_text()
+    assert summary(result)[-1] == f"tlsandbox report: {pytester.path / 'out.html'}"
+    [headline] = re.findall("<h1>(.*)</h1>", page)
+    assert re.sub(r"pid \d+", "pid #", headline) == (
+        "1 of 6 tests failed. python -c (pid #) was OOM-killed; sh -c (pid #) crashed."
+    )
+    assert "sh -c exit 3 reported.py --token=***" in page
+    assert "tl_secret" not in page
+
+
+@pytest.mark.usefixtures("limited")
 def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
