@@ -109,7 +109,7 @@ def _headline(document: Mapping[str, Any], picture: Mapping[str, Any]) -> str:
     if told:
         said.append("; ".join(told) + ".")
     else:
-        seen = len(document["processes"])
+        seen = sum(len(row["bars"]) for row in _rows(picture))
         nothing = f"Nothing was seen to go wrong with {count(seen, 'process')}."
         said.append(nothing if seen else "No process was seen.")
     if document["gaps"]:
@@ -208,6 +208,9 @@ def _findings(
             what = f"{names[row_number]}, found {len(numbers)} times"
             text = _some(what, [*tests.items()])
         yield verdict, _line(capitalized(verdict), text, style)
+    for parts in (told[number] for number in range(len(told)) if number not in places):
+        text = html.escape(printable(": ".join(parts[1:])))  # of what is not in the picture
+        yield parts[0], _line(capitalized(parts[0]), text)
 
 
 def _failed(document: Mapping[str, Any]) -> Iterator[str]:

@@ -49,12 +49,14 @@ def picture_of(document: Mapping[str, Any]) -> dict[str, Any]:
         offset = _offset(processes[name])
         axis = _Axis(start, span, offset)
         gaps = [*_gaps(document["gaps"], name, axis)]
-        rows = [_row(runs, axis, found) for runs in _grouped(processes[name]).values()]
+        drawn = [process for process in processes[name] if not _had_ended(process, axis)]
+        rows = [_row(runs, axis, found) for runs in _grouped(drawn).values()]
         sections.append(
             {
                 "name": printable(name),
                 "worker": _worker_of(name, label, workers),
                 "offset": offset,
+                "earlier": len(processes[name]) - len(drawn),
                 "gaps": gaps,
                 "outages": [*_outages(document["outages"], gaps, name, axis)],
                 "rows": sorted(rows, key=_rank),
@@ -106,6 +108,15 @@ def _offset(processes: Sequence[Mapping[str, Any]]) -> int | None:
         ),
         default=None,
     )
+
+
+def _had_ended(process: Mapping[str, Any], axis: _Axis) -> bool:
+    """Tell what was over before the session: a sandbox lists it for as long as it lives."""
+    first = _listed(process)[0]
+    if not process["before_the_session"] or not _has_ended(first):
+        return False
+    ended = axis.told(first["at"])
+    return ended is None or ended <= 0
 
 
 def _grouped(

@@ -149,6 +149,7 @@ for (const sandbox of picture.sections) {
   const section = make("div", "sandbox", undefined, canvas);
   addBands(section, sandbox);
   const title = addRow(section, "title", sandbox.name);
+  if (sandbox.earlier) make("bdi", "rest", `  ${sandbox.earlier} ended before`, title.head);
   for (const gap of sandbox.gaps) {
     addItem(title, "note", gap.from, gap.to, `Not watched for ${duration(gap.to - gap.from)}: ${gap.why}`,
       {gap, sandbox}).element.textContent = "not watched";

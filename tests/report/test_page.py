@@ -100,6 +100,15 @@ def test_findings_are_told_in_the_words_of_the_terminal_and_several_of_one_proce
     assert "A sandbox was not watched for a time." in headline(document)
 
 
+def test_a_finding_about_what_is_not_in_the_picture_is_told_all_the_same():
+    old = process(1, -9, before_the_session=True, name="old")
+    old["changes"] = [change("oom_killed", -5, signal=9)]
+    found = [finding("oom", "OOM-killed", old, None, told="session")]
+    assert words(report(10, [old], [PASSED], findings=found)) == [
+        "OOM-killed: box, in no test: old (pid 1001): the sandbox says so"
+    ]
+
+
 def test_more_than_a_few_lines_are_folded_away_and_counted():
     jobs = hogs(12)
     page = page_of(

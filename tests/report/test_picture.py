@@ -83,6 +83,17 @@ def test_what_began_before_the_session_begins_at_its_edge_and_what_only_looks_so
     assert (bars[1002]["begun"], bars[1002]["from"]) == ("sandbox", 510)
 
 
+def test_what_had_ended_before_the_session_is_counted_and_not_drawn():
+    old = process(1, -9, before_the_session=True)
+    old["changes"] = [change("oom_killed", -5, signal=9, seen_at=time_at(0.5))]
+    unknown = process(2, -9, before_the_session=True)
+    unknown["changes"] = [change("exited", 0, at=None)]
+    alive = process(3, -9, change("exited", 2), before_the_session=True)
+    [section] = picture_of(report(10, [old, unknown, alive], []))["sections"]
+    assert section["earlier"] == 2
+    assert [row["bars"][0]["pid"] for row in section["rows"]] == [1003]
+
+
 def test_the_runs_of_a_managed_process_are_one_row_with_its_restarts_and_oom_kills():
     runs = [process(number, 3 * number, **WEB) for number in range(3)]
     for number, run in enumerate(runs):
