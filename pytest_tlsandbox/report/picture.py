@@ -146,9 +146,8 @@ def _row(
         bar["findings"] = [number for number, _ in findings]
         of_run = [*_restart(run, bar, runs[len(bars) - 1] if bars else None)]
         of_run += [*_incidents(run, bar, axis)]
-        # What a finding about this run tells may have happened to the one before.
-        shown = {mark["kind"] for mark in of_run}
-        shown |= {mark["kind"] for mark in marks if mark["bar"] == len(bars) - 1}
+        # How the run before ended may be told of this one.
+        shown = {mark["kind"] for mark in of_run} | {bars[-1]["kind"] if bars else None}
         for _, finding in findings:
             if finding["rule"] not in shown:
                 at = bar["from"] if finding["rule"] == "oom" else axis.seen(finding["at"])
@@ -193,7 +192,8 @@ def _end(run: Mapping[str, Any], successor: Mapping[str, Any] | None) -> Mapping
     if successor is None:
         return None
     first = _listed(successor)[0]
-    before, after = listed[-1]["supervisor"], first["supervisor"]
+    # A run that is still listed has the count of those that came after it.
+    before, after = listed[0]["supervisor"], first["supervisor"]
     if after["last_exit"] is None or after["restarts"] != before["restarts"] + 1:
         return None
     return {**after["last_exit"], "seen_at": first["seen_at"]}
@@ -267,8 +267,9 @@ def _restart(
     supervisor = _listed(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
         return
-    earlier = _listed(before)[-1]["supervisor"]["restarts"] if before is not None else 0
-    times = supervisor["restarts"] - earlier
+    times = supervisor["restarts"]
+    if before is not None:
+        times = max(1, times - _listed(before)[0]["supervisor"]["restarts"])
     if times > 0:
         more = f" {times} times" if times > 1 else ""
         yield _mark(bar["from"], "restart", _VERDICTS["restart"] + more, times)

@@ -100,6 +100,8 @@ def test_the_runs_of_a_managed_process_are_one_row_with_its_restarts_and_oom_kil
         begun = change("running", 3 * number, supervisor=supervisor(number))
         end = change("oom_killed", 3 * number + 2, signal=9, supervisor=supervisor(number))
         run["changes"] = [begun, end]
+    # The row of a run that is still listed has the count of restarts that is so far.
+    runs[1]["changes"][1]["supervisor"] = supervisor(2)
     [row] = rows_of(*runs)
     assert told(row) == [
         (2010, "OOM-killed"),
