@@ -22,7 +22,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "out.html"
         command = [sys.executable, "-m", "pytest", "-q", "-c", "examples/pytest.ini"]
-        command += [f"--rootdir={ROOT}", *SUITES, f"--deselect={LEFT_OUT}", "-p", "no:cacheprovider"]
+        command += [
+            f"--rootdir={ROOT}",
+            *SUITES,
+            f"--deselect={LEFT_OUT}",
+            "-p",
+            "no:cacheprovider",
+        ]
         command += ["--tlsandbox-guard=oom,restart", f"--tlsandbox-report={page}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 1:

@@ -148,6 +148,8 @@ def _row(
         of_run += [*_incidents(run, bar, axis)]
         # How the run before ended may be told of this one.
         shown = {mark["kind"] for mark in of_run} | {bars[-1]["kind"] if bars else None}
+        if successor is not None:
+            shown.add("restart")  # at its start
         for _, finding in findings:
             if finding["rule"] not in shown:
                 at = bar["from"] if finding["rule"] == "oom" else axis.seen(finding["at"])

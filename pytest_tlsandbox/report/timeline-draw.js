@@ -109,7 +109,9 @@ function addProcess(section, sandbox, data) {
     item.text = [bar.name, bar.pid, bar.command, bar.state, bar.test ?? ""].join(" ").toLowerCase();
     item.kinds = new Set([bar.kind, ...marks.map((mark) => mark.kind), ...(kinds.size ? ["wrong"] : [])]);
     bars.push(item);
-    marks.forEach((mark) => addChip(row, mark.at, mark.kind, mark.text, MARKS[mark.kind][0], item, mark.allowed));
+    for (const {at, kind, text, times, allowed} of marks) {
+      addChip(row, at, kind, text, MARKS[kind][0] + (times > 1 ? times : ""), item, allowed);
+    }
     const tail = {failed: bar.state, signaled: bar.state, gone: "no longer listed"}[bar.kind];
     if (tail && last && !marks.length) addChip(row, bar.to, "tail", tail, null, item, false);
   });

@@ -162,6 +162,18 @@ def test_a_finding_marks_what_nothing_else_does_and_an_allowed_one_is_no_trouble
     assert first["bars"][0]["findings"] == [0]
 
 
+def test_a_restart_that_was_found_before_the_new_run_was_listed_is_marked_once():
+    first, second = process(1, 1, **WEB), process(2, 5, **WEB)
+    ended = change("exited", 4, exit_code=1, supervisor=supervisor(1, status="starting"))
+    first["changes"] = [change("running", 1, supervisor=supervisor(0)), ended]
+    second["changes"] = [change("running", 5, supervisor=supervisor(1))]
+    found = [finding("restart", "Restarted", first, "test_a", at=time_at(4.5))]
+    [row] = rows_of(first, second, findings=found)
+    assert told(row) == [(5010, "Restarted")]
+    [row] = rows_of(first, findings=found)
+    assert told(row) == [(4500, "Restarted")]
+
+
 def test_where_something_went_wrong_comes_first_then_what_is_managed_then_the_rest_in_time():
     web = process(3, 3, **WEB)
     web["changes"][0]["supervisor"] = supervisor(0)
