@@ -1,3 +1,4 @@
+// What the reader does with the picture that is drawn: zoom, filter, pointer, keys.
 // ------------------------------------------------------------------ zoom
 
 let zoom = 1, width = 0;
@@ -25,7 +26,7 @@ function drawAxis() {
   }
 }
 
-// A chip has its text where there is room for it, else its letter; what ended is told first.
+// A mark has its text where there is room for it, else its letter; those of ends come first.
 function fitChips(row) {
   const x = (chip) => (chip.at / span) * width;
   const least = 17;
@@ -36,13 +37,15 @@ function fitChips(row) {
       const before = row.chips[index - 1], after = row.chips[index + 1];
       const low = before ? before.right : 0, full = widthOf(chip.text);
       const high = after ? Math.min(after.left, x(after)) - (after.ends ? least : 0) : width;
-      const at = x(chip);
-      let size = full, toLeft = false;
+      let at = x(chip), size = full, toLeft = false;
       if (at + full > high) {
         toLeft = chip.ends || (chip.letter !== null && at + least > width);
         if (!toLeft || at - full < low) size = least;
       }
       if (toLeft && at - size < 0) toLeft = false;
+      // Of two that happened at once, one stands after the other.
+      if (!toLeft && low - at < 2 * least) at = Math.max(at, low);
+      chip.element.style.marginLeft = `${at - x(chip)}px`;
       chip.left = toLeft ? at - size : at;
       chip.right = toLeft ? at : at + size;
       chip.element.textContent = size === full ? chip.text : chip.letter ?? "";
@@ -95,8 +98,8 @@ chart.addEventListener("wheel", (event) => {
 let drag = null;
 chart.addEventListener("pointerdown", (event) => {
   const x = inTrack(event);
-  if (event.button || event.pointerType !== "mouse" || x < 0 || itemOf.has(event.target) ||
-    event.offsetX > chart.clientWidth * zoom || event.target === chart) return;
+  // Its own target is what it scrolls with.
+  if (event.button || event.pointerType !== "mouse" || x < 0 || itemOf.has(event.target) || event.target === chart) return;
   event.preventDefault();
   drag = {from: timeAt(x), x, mark: null};
 });
@@ -272,4 +275,3 @@ tell(null);
 const first = bars[0] ?? rows.find((row) => row.items.length)?.items[0];
 if (first) enter(first);
 follow();
-document.documentElement.dataset.drawn = Math.round(performance.now() - began);

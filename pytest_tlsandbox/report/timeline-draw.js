@@ -1,7 +1,6 @@
 "use strict";
 // Data is put on the page as text alone: nothing of it is ever read as HTML.
 const picture = JSON.parse(document.getElementById("data").textContent);
-const began = performance.now();
 const {span} = picture;
 const $ = (id) => document.getElementById(id);
 const chart = $("chart"), canvas = $("canvas"), details = $("details");
@@ -201,6 +200,7 @@ function tellBar({bar, marks, sandbox}, facts, list) {
 
 function tell(item) {
   details.replaceChildren();
+  details.classList.toggle("on", Boolean(item));
   layers.forEach(({layer}) => layer.querySelector(".here")?.remove());
   if (!item) {
     const keys = make("p", "", "Point at a bar, or go to it with the keys: ", details);

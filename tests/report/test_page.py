@@ -64,6 +64,10 @@ PASSED, FAILED = (
             "of 4 others, 3 were OOM-killed and 1 crashed.",
         ),
         (
+            report(10, [hogs(1)[0] | {"sandbox": "local@gw1"}], [PASSED]),
+            "1 test, none failed. job-0.py (pid 1000) in local@gw1 was OOM-killed.",
+        ),
+        (
             report(10, [], [PASSED], complete=False),
             "1 test, none failed. No process was seen. The run was broken off.",
         ),
