@@ -385,6 +385,7 @@ def test_what_happened_while_no_one_looked_is_pinned_on_no_test():
     ]
     [gap] = facts["gaps"]
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "c", 2)
+    assert gap["from_at"] < gap["to_at"]
 
 
 def test_a_sandbox_that_was_replaced_is_told_and_not_compared():
