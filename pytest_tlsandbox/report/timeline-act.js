@@ -1,7 +1,8 @@
 // What the reader does with the picture that is drawn: zoom, filter, pointer, keys.
 // ------------------------------------------------------------------ zoom
 
-let zoom = 1, width = 0;
+let zoom = 1,
+  width = 0;
 const most = Math.max(1, Math.min(4000, span / 50));
 const measure = document.createElement("canvas").getContext("2d");
 measure.font = "650 11px system-ui, sans-serif";
@@ -11,12 +12,13 @@ function widthOf(text) {
   return widths.get(text);
 }
 
-const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5];
+const STEPS = [
+  1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5,
+];
 function drawAxis() {
-  const visible = chart.clientWidth - labelWidth();
   const step = STEPS.find((candidate) => (candidate / span) * width >= 90) ?? 72e5;
   const first = Math.floor(((chart.scrollLeft / width) * span) / step) * step;
-  const last = Math.min(span, ((chart.scrollLeft + visible) / width) * span);
+  const last = Math.min(span, ((chart.scrollLeft + inView()) / width) * span);
   axis.track.replaceChildren();
   ruling.replaceChildren();
   for (let time = first; time <= last; time += step) {
@@ -30,14 +32,21 @@ function drawAxis() {
 function fitChips(row) {
   const x = (chip) => (chip.at / span) * width;
   const least = 17;
-  row.chips.forEach((chip) => { chip.right = x(chip); chip.left = x(chip); });
+  row.chips.forEach((chip) => {
+    chip.right = x(chip);
+    chip.left = x(chip);
+  });
   for (const first of [true, false]) {
     row.chips.forEach((chip, index) => {
       if (chip.ends !== first) return;
-      const before = row.chips[index - 1], after = row.chips[index + 1];
-      const low = before ? before.right : 0, full = widthOf(chip.text);
+      const before = row.chips[index - 1],
+        after = row.chips[index + 1];
+      const low = before ? before.right : 0,
+        full = widthOf(chip.text);
       const high = after ? Math.min(after.left, x(after)) - (after.ends ? least : 0) : width;
-      let at = x(chip), size = full, toLeft = false;
+      let at = x(chip),
+        size = full,
+        toLeft = false;
       if (at + full > high) {
         toLeft = chip.ends || (chip.letter !== null && at + least > width);
         if (!toLeft || at - full < low) size = least;
@@ -48,7 +57,7 @@ function fitChips(row) {
       chip.element.style.marginLeft = `${at - x(chip)}px`;
       chip.left = toLeft ? at - size : at;
       chip.right = toLeft ? at : at + size;
-      chip.element.textContent = size === full ? chip.text : chip.letter ?? "";
+      chip.element.textContent = size === full ? chip.text : (chip.letter ?? "");
       chip.element.hidden = size !== full && chip.letter === null;
       chip.element.classList.toggle("end", toLeft);
     });
@@ -58,48 +67,58 @@ function fitChips(row) {
 function fitTest(item) {
   const room = ((item.to - item.from) / span) * width;
   const letter = LETTERS[item.test.outcome];
-  const text = room > 45 ? `${letter} ${item.short}`.trim() : room > 9 || item.test.outcome in BAD ? letter : "";
+  let text = "";
+  if (room > 45) text = `${letter} ${item.short}`.trim();
+  else if (room > 9 || item.test.outcome in BAD) text = letter;
   if (item.shownText !== text) item.element.textContent = item.shownText = text;
 }
 
 const labelWidth = () => axis.head.offsetWidth;
+const inView = () => chart.clientWidth - labelWidth();
 function layOut() {
-  width = (chart.clientWidth - labelWidth()) * zoom;
+  width = inView() * zoom;
   if (width <= 0) return;
   rows.forEach((row) => row.chips.length && fitChips(row));
   tests.forEach(fitTest);
   canvas.classList.toggle("dense", width / tests.length < 4);
 }
 
+const timeAt = (x) => ((chart.scrollLeft + x) / width) * span;
+const inTrack = (event) => event.clientX - chart.getBoundingClientRect().left - labelWidth();
+// Zooms with a time, else the middle of what is in view, kept where it is, or at x.
 function zoomTo(wanted, time, x) {
-  const anchor = time ?? ((chart.scrollLeft + (chart.clientWidth - labelWidth()) / 2) / width) * span;
-  const at = x ?? (chart.clientWidth - labelWidth()) / 2;
+  const at = x ?? inView() / 2;
+  const anchor = time ?? timeAt(at);
   zoom = Math.min(most, Math.max(1, wanted));
   canvas.style.setProperty("--zoom", zoom);
   layOut();
   chart.scrollLeft = (anchor / span) * width - at;
   drawAxis();
 }
-const timeAt = (x) => ((chart.scrollLeft + x) / width) * span;
-const inTrack = (event) => event.clientX - chart.getBoundingClientRect().left - labelWidth();
 function zoomBy(factor) {
   const item = itemOf.get(document.activeElement);
   if (!item) return zoomTo(zoom * factor);
   const time = (item.from + item.to) / 2;
-  zoomTo(zoom * factor, time, Math.min(chart.clientWidth - labelWidth(), Math.max(0, (time / span) * width - chart.scrollLeft)));
+  const x = (time / span) * width - chart.scrollLeft;
+  zoomTo(zoom * factor, time, Math.min(inView(), Math.max(0, x)));
 }
 
-chart.addEventListener("wheel", (event) => {
-  if (!event.ctrlKey && !event.metaKey) return;
-  event.preventDefault();
-  zoomTo(zoom * Math.exp(-event.deltaY / 300), timeAt(inTrack(event)), inTrack(event));
-}, {passive: false});
+chart.addEventListener(
+  "wheel",
+  (event) => {
+    if (!event.ctrlKey && !event.metaKey) return;
+    event.preventDefault();
+    zoomTo(zoom * Math.exp(-event.deltaY / 300), timeAt(inTrack(event)), inTrack(event));
+  },
+  {passive: false},
+);
 
 let drag = null;
 chart.addEventListener("pointerdown", (event) => {
   const x = inTrack(event);
   // Its own target is what it scrolls with.
-  if (event.button || event.pointerType !== "mouse" || x < 0 || itemOf.has(event.target) || event.target === chart) return;
+  const elsewhere = x < 0 || itemOf.has(event.target) || event.target === chart;
+  if (event.button || event.pointerType !== "mouse" || elsewhere) return;
   event.preventDefault();
   drag = {from: timeAt(x), x, mark: null};
 });
@@ -119,19 +138,32 @@ window.addEventListener("pointerup", (event) => {
   drag = null;
 });
 
-let due = false, drawnAt = 0;
-chart.addEventListener("scroll", () => {
-  if (due || chart.scrollLeft === drawnAt) return;
-  due = true;
-  requestAnimationFrame(() => { due = false; drawnAt = chart.scrollLeft; drawAxis(); });
-}, {passive: true});
+let due = false,
+  drawnAt = 0;
+chart.addEventListener(
+  "scroll",
+  () => {
+    if (due || chart.scrollLeft === drawnAt) return;
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      drawnAt = chart.scrollLeft;
+      drawAxis();
+    });
+  },
+  {passive: true},
+);
 // What is printed is all of the time.
 matchMedia("print").addEventListener("change", (event) => event.matches && zoomTo(1));
-new ResizeObserver(() => { layOut(); drawAxis(); }).observe(chart);
+new ResizeObserver(() => {
+  layOut();
+  drawAxis();
+}).observe(chart);
 
 // ---------------------------------------------------------------- filter
 
-const filter = $("filter"), status = $("status");
+const filter = $("filter"),
+  status = $("status");
 function addChoice(value, text, number) {
   if (number) make("option", "", `${text} (${number.toLocaleString("en")})`, status).value = value;
 }
@@ -178,7 +210,8 @@ function go(item) {
 }
 
 function next(key) {
-  const {row} = current, index = row.items.indexOf(current);
+  const {row} = current,
+    index = row.items.indexOf(current);
   if (key === "ArrowRight") return row.items[index + 1];
   if (key === "ArrowLeft") return row.items[index - 1];
   if (key === "Home") return row.items[0];
@@ -215,12 +248,20 @@ chart.addEventListener("keydown", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Escape") {
-    if (event.target === filter) { filter.value = ""; applyFilter(); }
+    if (event.target === filter) {
+      filter.value = "";
+      applyFilter();
+    }
     return tell(null);
   }
   if (event.target.matches("input, select")) return;
-  const action = {"/": () => filter.focus(), "+": () => zoomBy(1.6), "=": () => zoomBy(1.6), "-": () => zoomBy(1 / 1.6),
-    "0": () => zoomTo(1)}[event.key];
+  const action = {
+    "/": () => filter.focus(),
+    "+": () => zoomBy(1.6),
+    "=": () => zoomBy(1.6),
+    "-": () => zoomBy(1 / 1.6),
+    0: () => zoomTo(1),
+  }[event.key];
   if (!action) return;
   event.preventDefault();
   action();
@@ -230,15 +271,18 @@ $("out").addEventListener("click", () => zoomBy(1 / 1.6));
 $("fit").addEventListener("click", () => zoomTo(1));
 $("theme").addEventListener("click", () => {
   const root = document.documentElement.style;
-  const dark = root.colorScheme ? root.colorScheme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const dark = root.colorScheme
+    ? root.colorScheme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
   root.colorScheme = dark ? "light" : "dark";
 });
 
 // A link to a bar or a test, from the words above or from another report, goes to it.
 function follow() {
   const hash = decodeURIComponent(location.hash.slice(1));
-  const item = hash.startsWith("test=") ?
-    tests.findLast((other) => other.test.id === hash.slice(5)) : itemOf.get(document.getElementById(hash));
+  const item = hash.startsWith("test=")
+    ? tests.findLast((other) => other.test.id === hash.slice(5))
+    : itemOf.get(document.getElementById(hash));
   if (item) go(item);
 }
 window.addEventListener("hashchange", follow);
@@ -255,7 +299,8 @@ function explain(className, text, letter) {
   line.append(text);
 }
 for (const [kind, text] of Object.entries(KINDS)) {
-  if (having(kind)) explain(`bar ${kind}${kind === "running" ? " open" : ""}`, text.toLowerCase().replace("oom", "OOM"));
+  if (having(kind))
+    explain(`bar ${kind}${kind === "running" ? " open" : ""}`, text.toLowerCase().replace("oom", "OOM"));
 }
 if (bars.some((item) => item.bar.begun === "before")) explain("bar before", "began before the first look");
 for (const [kind, [letter, text]] of Object.entries(MARKS)) {

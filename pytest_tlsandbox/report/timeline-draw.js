@@ -3,14 +3,28 @@
 const picture = JSON.parse(document.getElementById("data").textContent);
 const {span} = picture;
 const $ = (id) => document.getElementById(id);
-const chart = $("chart"), canvas = $("canvas"), details = $("details");
+const chart = $("chart");
+const canvas = $("canvas");
+const details = $("details");
 
 const BAD = {failed: "F", error: "E", crashed: "!"};
 const LETTERS = {...BAD, skipped: "s", rerun: "R", xfailed: "x", xpassed: "X", passed: ""};
-const MARKS = {oom: ["O", "OOM-killed"], crash: ["C", "Crashed"], restart: ["\u21bb", "Restarted"],
-  unhealthy: ["U", "Unhealthy"], leak: ["L", "Left running"]};
-const KINDS = {exited: "Exited with 0", failed: "Exited with another code", signaled: "Ended by a signal",
-  oom: "OOM-killed", crash: "Crashed", running: "Its end was not seen", gone: "No longer listed, its end was not seen"};
+const MARKS = {
+  oom: ["O", "OOM-killed"],
+  crash: ["C", "Crashed"],
+  restart: ["\u21bb", "Restarted"],
+  unhealthy: ["U", "Unhealthy"],
+  leak: ["L", "Left running"],
+};
+const KINDS = {
+  exited: "Exited with 0",
+  failed: "Exited with another code",
+  signaled: "Ended by a signal",
+  oom: "OOM-killed",
+  crash: "Crashed",
+  running: "Its end was not seen",
+  gone: "No longer listed, its end was not seen",
+};
 
 function make(tag, className, text, parent) {
   const element = document.createElement(tag);
@@ -30,16 +44,22 @@ function place(element, from, to) {
 function duration(ms) {
   if (ms < 100) return `${Math.round(ms)} ms`;
   if (ms < 60000) return `${parseFloat((ms / 1000).toFixed(ms < 1000 ? 2 : 1))} s`;
-  const minutes = Math.floor(ms / 60000), rest = Math.round((ms - minutes * 60000) / 1000);
+  const minutes = Math.floor(ms / 60000);
+  const rest = Math.round((ms - minutes * 60000) / 1000);
   return rest ? `${minutes} min ${rest} s` : `${minutes} min`;
 }
-const moment = (time) => `+${duration(time)}, ${new Date(picture.began + time).toISOString().slice(11, 23)} UTC`;
+const moment = (time) =>
+  `+${duration(time)}, ${new Date(picture.began + time).toISOString().slice(11, 23)} UTC`;
 
 // ------------------------------------------------------------------ rows
 
-const rows = [];      // what the arrow keys go through: {element, items, process}
+// An item is what has details: a bar, a test, a time in which nothing was seen. Its keys: element,
+// row, from, to, name (for a screen reader), title (of its details), and what it is made from.
+const rows = [];
+const tests = [];
+const bars = [];
+const layers = []; // of bands, one a sandbox
 const itemOf = new WeakMap();
-const tests = [], bars = [];
 
 function addRow(parent, className, label, list = rows) {
   const element = make("div", `row ${className}`, undefined, parent);
@@ -50,12 +70,12 @@ function addRow(parent, className, label, list = rows) {
   return row;
 }
 
-function addItem(row, className, from, to, name, more) {
+function addItem(row, className, {from, to}, name, title, made) {
   const element = place(make("button", `item ${className}`, undefined, row.track), from, to);
   element.type = "button";
   element.tabIndex = -1;
   element.setAttribute("aria-label", name);
-  const item = {element, from, to, row, name, ...more};
+  const item = {element, row, from, to, name, title, ...made};
   row.items.push(item);
   itemOf.set(element, item);
   return item;
@@ -65,7 +85,7 @@ function addTest(row, test, number) {
   const bad = test.outcome in BAD;
   const attempt = test.attempt > 1 ? `, attempt ${test.attempt}` : "";
   const name = `${test.id}${attempt}: ${test.outcome}, ${duration(test.to - test.from)}`;
-  const item = addItem(row, `test ${test.outcome}${bad ? " bad" : ""}`, test.from, test.to, name, {test});
+  const item = addItem(row, `test ${test.outcome}${bad ? " bad" : ""}`, test, name, test.id, {test});
   item.element.id = `t${number}`;
   item.text = `${test.id} ${test.outcome}`.toLowerCase();
   item.short = test.id.slice(test.id.lastIndexOf("::") + 2);
@@ -85,35 +105,48 @@ function stateOf(bar) {
   return bar.state + (bar.kind === "running" ? "" : lived);
 }
 
-function addProcess(section, sandbox, data) {
-  const row = addRow(section, data.managed ? "process managed" : "process", data.name);
-  const first = data.bars[0];
-  const totals = Object.entries(data.totals).map(([kind, n]) =>
-    (kind === "restart" ? MARKS[kind][0] : MARKS[kind][1]) + (n > 1 ? ` ${n}x` : ""));
-  if (totals.length) make("span", data.marks.every((mark) => mark.allowed) ? "rest" : "totals", `  ${totals.join(", ")}`, row.head);
-  else if (first.command !== data.name) {
-    const rest = first.command.startsWith(`${data.name} `) ? first.command.slice(data.name.length) : `  ${first.command}`;
+// What happened to a process, or else its command line, behind its name.
+function addRest(row, {name, bars: [{command}], marks, totals}) {
+  const happened = Object.entries(totals).map(([kind, times]) => {
+    const [letter, text] = MARKS[kind];
+    return (kind === "restart" ? letter : text) + (times > 1 ? ` ${times}x` : "");
+  });
+  if (happened.length) {
+    const allowed = marks.every((mark) => mark.allowed);
+    make("span", allowed ? "rest" : "totals", `  ${happened.join(", ")}`, row.head);
+  } else if (command !== name) {
+    const rest = command.startsWith(`${name} `) ? command.slice(name.length) : `  ${command}`;
     make("bdi", "rest", rest.slice(0, 200), row.head);
   }
-  const kinds = new Set(data.marks.filter((mark) => !mark.allowed).map((mark) => mark.kind));
-  data.bars.forEach((bar, index) => {
+}
+
+function addBar(row, bar, marks, wrong, sandbox) {
+  const more = marks.filter((mark) => mark.kind !== bar.kind).map((mark) => mark.text);
+  const name = `${bar.name}, pid ${bar.pid}: ${[stateOf(bar), ...more].join(", ")}`;
+  const title = `${bar.name} (pid ${bar.pid}${bar.handle === null ? "" : `, handle ${bar.handle}`})`;
+  const ends = (bar.ended === "open" ? " open" : "") + (bar.begun === "before" ? " before" : "");
+  const item = addItem(row, `bar ${bar.kind}${ends}`, bar, name, title, {bar, marks, sandbox});
+  item.element.id = `p${bars.length}`;
+  item.text = [bar.name, bar.pid, bar.command, bar.state, bar.test ?? ""].join(" ").toLowerCase();
+  item.kinds = new Set([bar.kind, ...marks.map((mark) => mark.kind), ...(wrong ? ["wrong"] : [])]);
+  bars.push(item);
+  for (const {at, kind, text, times, allowed} of marks) {
+    addChip(row, at, kind, text, MARKS[kind][0] + (times > 1 ? times : ""), item, allowed);
+  }
+  return item;
+}
+
+function addProcess(section, sandbox, data) {
+  const row = addRow(section, data.managed ? "process managed" : "process", data.name);
+  addRest(row, data);
+  const wrong = data.marks.some((mark) => !mark.allowed);
+  const items = data.bars.map((bar, index) => {
     const marks = data.marks.filter((mark) => mark.bar === index);
-    const last = index === data.bars.length - 1;
-    const ends = bar.ended === "open" ? " open" : "";
-    const name = `${bar.name}, pid ${bar.pid}: ` +
-      [stateOf(bar), ...marks.filter((mark) => mark.kind !== bar.kind).map((mark) => mark.text)].join(", ");
-    const item = addItem(row, `bar ${bar.kind}${ends}${bar.begun === "before" ? " before" : ""}`,
-      bar.from, bar.to, name, {bar, marks, sandbox});
-    item.element.id = `p${bars.length}`;
-    item.text = [bar.name, bar.pid, bar.command, bar.state, bar.test ?? ""].join(" ").toLowerCase();
-    item.kinds = new Set([bar.kind, ...marks.map((mark) => mark.kind), ...(kinds.size ? ["wrong"] : [])]);
-    bars.push(item);
-    for (const {at, kind, text, times, allowed} of marks) {
-      addChip(row, at, kind, text, MARKS[kind][0] + (times > 1 ? times : ""), item, allowed);
-    }
-    const tail = {failed: bar.state, signaled: bar.state, gone: "no longer listed"}[bar.kind];
-    if (tail && last && !marks.length) addChip(row, bar.to, "tail", tail, null, item, false);
+    return addBar(row, bar, marks, wrong, sandbox);
   });
+  const {bar, marks} = items.at(-1);
+  const tail = {failed: bar.state, signaled: bar.state, gone: "no longer listed"}[bar.kind];
+  if (tail && !marks.length) addChip(row, bar.to, "tail", tail, null, items.at(-1), false);
   row.chips.sort((a, b) => a.at - b.at);
 }
 
@@ -128,13 +161,11 @@ function addBands(section, sandbox) {
     const kind = passed ? "even" : test.outcome in BAD ? "bad" : "other";
     place(make("div", `band ${kind}`, undefined, layer), test.from, test.to);
   });
-  for (const kind of ["gap", "outage"]) {
-    for (const time of sandbox[`${kind}s`]) place(make("div", `band ${kind}`, undefined, layer), time.from, time.to);
-  }
+  for (const {from, to} of sandbox.gaps) place(make("div", "band gap", undefined, layer), from, to);
+  for (const {from, to} of sandbox.outages) place(make("div", "band outage", undefined, layer), from, to);
   layers.push({layer, own});
 }
 
-const layers = [];
 const ruling = make("div", "rules", undefined, canvas);
 const head = make("div", "head", undefined, canvas);
 const axis = addRow(head, "axis", "time since the start", []);
@@ -152,12 +183,14 @@ for (const sandbox of picture.sections) {
   const title = addRow(section, "title", sandbox.name);
   if (sandbox.earlier) make("bdi", "rest", `  ${sandbox.earlier} ended before`, title.head);
   for (const gap of sandbox.gaps) {
-    addItem(title, "note", gap.from, gap.to, `Not watched for ${duration(gap.to - gap.from)}: ${gap.why}`,
-      {gap, sandbox}).element.textContent = "not watched";
+    const name = `Not watched for ${duration(gap.to - gap.from)}: ${gap.why}`;
+    const item = addItem(title, "note", gap, name, "Not watched", {unseen: gap, sandbox});
+    item.element.textContent = "not watched";
   }
   for (const outage of sandbox.outages) {
-    addItem(title, "note", outage.from, outage.to, `No answer for ${duration(outage.to - outage.from)}: ${outage.faults}`,
-      {outage, sandbox}).element.textContent = `no answer: ${outage.faults}`;
+    const name = `No answer for ${duration(outage.to - outage.from)}: ${outage.faults}`;
+    const item = addItem(title, "note", outage, name, "No answer", {unseen: outage, sandbox});
+    item.element.textContent = `no answer: ${outage.faults}`;
   }
   sandbox.rows.forEach((data) => addProcess(section, sandbox, data));
 }
@@ -178,10 +211,17 @@ function clockOf(sandbox) {
 }
 
 function tellBar({bar, marks, sandbox}, facts, list) {
-  const begun = {before: "before the first look", sandbox: `${moment(bar.from)}, ${clockOf(sandbox)}`,
-    seen: `${moment(bar.from)}, when it was first seen`}[bar.begun];
-  const ended = {open: "not seen", sandbox: `${moment(bar.to)}, ${clockOf(sandbox)}`,
-    seen: `${moment(bar.to)}, when it was seen`, gone: `not seen; no longer listed at ${moment(bar.to)}`}[bar.ended];
+  const begun = {
+    before: "before the first look",
+    sandbox: `${moment(bar.from)}, ${clockOf(sandbox)}`,
+    seen: `${moment(bar.from)}, when it was first seen`,
+  }[bar.begun];
+  const ended = {
+    open: "not seen",
+    sandbox: `${moment(bar.to)}, ${clockOf(sandbox)}`,
+    seen: `${moment(bar.to)}, when it was seen`,
+    gone: `not seen; no longer listed at ${moment(bar.to)}`,
+  }[bar.ended];
   addFact(facts, "state", stateOf(bar));
   addFact(facts, "began", begun);
   addFact(facts, "ended", ended);
@@ -193,45 +233,55 @@ function tellBar({bar, marks, sandbox}, facts, list) {
   if (bar.output) {
     const {stream, lines, total} = bar.output;
     make("dt", "", stream, list);
-    const part = make("dd", "", total > lines.length ? `last ${lines.length} of ${total} lines` : undefined, list);
+    const part = make("dd", "", undefined, list);
+    if (total > lines.length) part.append(`last ${lines.length} of ${total} lines`);
     make("pre", "", lines.join("\n"), part);
   }
+}
+
+function tellTest({test}, list) {
+  addFact(list, "outcome", test.outcome + (test.attempt > 1 ? `, attempt ${test.attempt}` : ""));
+  addFact(list, "took", duration(test.to - test.from));
+  addFact(list, "began", moment(test.from));
+  addFact(list, "worker", test.worker);
+  for (const {layer, own} of layers) {
+    if (own(test)) place(make("div", "band here", undefined, layer), test.from, test.to);
+  }
+}
+
+function tellUnseen({unseen, sandbox}, list) {
+  addFact(list, "sandbox", sandbox.name);
+  addFact(list, "why", unseen.why ?? unseen.faults);
+  addFact(list, "from", moment(unseen.from));
+  addFact(list, "to", unseen.open ? "the end" : moment(unseen.to));
+  addFact(list, "test", unseen.test);
+}
+
+const HELP = [
+  ["Tab", "into the picture"],
+  ["arrows", "from bar to bar"],
+  ["+ \u2212 0", "zoom"],
+  ["/", "filter"],
+  ["Esc", "close"],
+];
+function tellKeys() {
+  const line = make("p", "", "Point at a bar, or go to it with the keys: ", details);
+  for (const [key, what] of HELP) {
+    make("kbd", "", key, line);
+    line.append(` ${what}, `);
+  }
+  line.append("drag on the picture to zoom in; Ctrl and the wheel zoom as well.");
 }
 
 function tell(item) {
   details.replaceChildren();
   details.classList.toggle("on", Boolean(item));
-  layers.forEach(({layer}) => layer.querySelector(".here")?.remove());
-  if (!item) {
-    const keys = make("p", "", "Point at a bar, or go to it with the keys: ", details);
-    for (const [key, what] of [["Tab", "into the picture"], ["arrows", "from bar to bar"], ["+ \u2212 0", "zoom"],
-      ["/", "filter"], ["Esc", "close"]]) {
-      make("kbd", "", key, keys);
-      keys.append(` ${what}  `);
-    }
-    keys.append("Drag on the picture to zoom in; Ctrl and the wheel zoom as well.");
-    return;
-  }
-  make("h2", "", item.bar ? `${item.bar.name} (pid ${item.bar.pid}${item.bar.handle === null ? "" : `, handle ${item.bar.handle}`})` :
-    item.test ? item.test.id : item.gap ? "Not watched" : "No answer", details);
+  for (const {layer} of layers) layer.querySelector(".here")?.remove();
+  if (!item) return tellKeys();
+  make("h2", "", item.title, details);
   const columns = make("div", "columns", undefined, details);
   const list = make("dl", "", undefined, columns);
   if (item.bar) tellBar(item, list, make("dl", "", undefined, columns));
-  if (item.test) {
-    const {test} = item;
-    addFact(list, "outcome", test.outcome + (test.attempt > 1 ? `, attempt ${test.attempt}` : ""));
-    addFact(list, "took", duration(test.to - test.from));
-    addFact(list, "began", moment(test.from));
-    addFact(list, "worker", test.worker);
-    layers.filter(({own}) => own(test)).forEach(({layer}) =>
-      place(make("div", "band here", undefined, layer), test.from, test.to));
-  }
-  const time = item.gap ?? item.outage;
-  if (time) {
-    addFact(list, "sandbox", item.sandbox.name);
-    addFact(list, "why", time.why ?? time.faults);
-    addFact(list, "from", moment(time.from));
-    addFact(list, "to", time.open ? "the end" : moment(time.to));
-    addFact(list, "test", time.test);
-  }
+  if (item.test) tellTest(item, list);
+  if (item.unseen) tellUnseen(item, list);
 }

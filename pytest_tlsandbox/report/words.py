@@ -50,7 +50,10 @@ def headline(document: Data, picture: Data) -> str:
         said.append(nothing if seen else "No process was seen.")
     if document["gaps"]:
         said.append("A sandbox was not watched for a time.")
-    if not document["complete"]:
+    lost = [worker["id"] for worker in document["workers"] if worker["lost"]]
+    if lost:
+        said.append(f"{_listed(lost)} died.")
+    elif not document["complete"]:
         said.append("The run was broken off.")
     return " ".join(said)
 
@@ -153,7 +156,7 @@ def _findings(document: Data, picture: Data) -> Iterator[tuple[str, str]]:
                 tests: dict[str, str] = {}
                 for number, anchor in places.items():
                     tests.setdefault(findings[number]["test"] or "no test", anchor)
-                text = _some(f"{called}, found {len(places)} times", [*tests.items()])
+                text = _some(called, [*tests.items()])
             yield verdict, _line(verdict, text)
     for number in sorted(loose):  # about what is not in the picture
         verdict, *rest = told[number]
@@ -168,6 +171,8 @@ def _failed(document: Data) -> Iterator[str]:
     ]
     if failed:
         yield _line("Failed", _some(count(len(failed), "test"), failed))
+    for name in document["collection_errors"]:
+        yield _line("Not collected", html.escape(printable(name)))
 
 
 def _unseen(document: Data, picture: Data) -> Iterator[str]:

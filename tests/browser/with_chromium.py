@@ -113,7 +113,7 @@ def test_a_restart_loop_after_oom_kills_is_told_in_the_first_line_and_first_of_a
     assert first.locator(".chip.oom").count() == kills >= 2
     assert first.locator(".chip.restart").count() == restarts
     assert re.match(
-        r"OOM-killed\nweb, found \d times in tests/browser/shop\.py: test_orders\[0\], ",
+        r"OOM-killed\nweb in tests/browser/shop\.py: test_orders\[0\], ",
         page.inner_text(".found .wrong >> nth=0"),
     )
 

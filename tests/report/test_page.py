@@ -71,6 +71,10 @@ PASSED, FAILED = (
             report(10, [], [PASSED], complete=False),
             "1 test, none failed. No process was seen. The run was broken off.",
         ),
+        (
+            report(10, [], [PASSED], complete=False, workers=[{"id": "gw1", "lost": True}]),
+            "1 test, none failed. No process was seen. gw1 died.",
+        ),
     ],
 )
 def test_the_first_line_says_what_happened(document, said):
@@ -92,10 +96,12 @@ def test_findings_are_told_in_the_words_of_the_terminal_and_several_of_one_proce
     document = report(
         10, [hog, web, crashed], [PASSED, FAILED], findings=found, gaps=[gap], outages=[outage]
     )
+    document["collection_errors"] = ["test_c.py"]
     assert words(document) == [
         "OOM-killed: test_a.py::test_b (call): job-1.py (pid 1001): the sandbox says so",
-        "Restarted: job-1.py (pid 1001), found 2 times in test_a.py: test_b, test_a",
+        "Restarted: job-1.py (pid 1001) in test_a.py: test_b, test_a",
         "Failed: 1 test in test_a.py: test_b",
+        "Not collected: test_c.py",
         "Not watched: box, from test_a.py::test_a to the end, 3 tests: refused",
         "No answer: box, from outside of every test: 502 x2",
         "Seen: job-9.py (pid 1009) crashed; no rule judged it",
