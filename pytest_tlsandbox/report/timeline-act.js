@@ -28,40 +28,40 @@ function drawAxis() {
   }
 }
 
-// A mark has its text where there is room for it, else its letter; those of ends come first.
+// A mark has its text where there is room for it, else its letter. Those of ends, which stand before
+// their time where they must, come first; the others leave room for the letters of all.
 function fitChips(row) {
-  const x = (chip) => (chip.at / span) * width;
-  const least = 17;
-  row.chips.forEach((chip) => {
-    chip.right = x(chip);
-    chip.left = x(chip);
-  });
-  for (const first of [true, false]) {
+  for (const chip of row.chips) {
+    chip.x = (chip.at / span) * width;
+    chip.least = widthOf(chip.letter ?? "");
+    chip.left = chip.ends ? chip.x - chip.least : chip.x;
+    chip.right = chip.ends ? chip.x : chip.x + chip.least;
+  }
+  for (const ends of [true, false]) {
     row.chips.forEach((chip, index) => {
-      if (chip.ends !== first) return;
-      const before = row.chips[index - 1],
-        after = row.chips[index + 1];
-      const low = before ? before.right : 0,
-        full = widthOf(chip.text);
-      const high = after ? Math.min(after.left, x(after)) - (after.ends ? least : 0) : width;
-      let at = x(chip),
-        size = full,
-        toLeft = false;
-      if (at + full > high) {
-        toLeft = chip.ends || (chip.letter !== null && at + least > width);
-        if (!toLeft || at - full < low) size = least;
-      }
-      if (toLeft && at - size < 0) toLeft = false;
-      // Of two that happened at once, one stands after the other.
-      if (!toLeft && low - at < 2 * least) at = Math.max(at, low);
-      chip.element.style.marginLeft = `${at - x(chip)}px`;
-      chip.left = toLeft ? at - size : at;
-      chip.right = toLeft ? at : at + size;
-      chip.element.textContent = size === full ? chip.text : (chip.letter ?? "");
-      chip.element.hidden = size !== full && chip.letter === null;
-      chip.element.classList.toggle("end", toLeft);
+      if (chip.ends === ends) fitChip(chip, row.chips[index - 1], row.chips[index + 1]);
     });
   }
+}
+
+function fitChip(chip, before, after) {
+  const low = before ? before.right : 0;
+  const high = after ? after.left : width;
+  const {x, least} = chip;
+  const full = widthOf(chip.text);
+  const fits = x + full <= high;
+  let toLeft = !fits && (chip.ends || (chip.letter !== null && x + least > width));
+  const whole = fits || (toLeft && x - full >= low);
+  const size = whole ? full : least;
+  if (x - size < 0) toLeft = false;
+  // Of two that happened at once, one stands after the other.
+  const at = !toLeft && low - x < 40 ? Math.max(x, low) : x;
+  chip.left = toLeft ? at - size : at;
+  chip.right = toLeft ? at : at + size;
+  chip.element.style.marginLeft = `${at - x}px`;
+  chip.element.textContent = whole ? chip.text : (chip.letter ?? "");
+  chip.element.hidden = !whole && chip.letter === null;
+  chip.element.classList.toggle("end", toLeft);
 }
 
 function fitTest(item) {
@@ -162,8 +162,8 @@ new ResizeObserver(() => {
 
 // ---------------------------------------------------------------- filter
 
-const filter = $("filter"),
-  status = $("status");
+const filter = $("filter");
+const status = $("status");
 function addChoice(value, text, number) {
   if (number) make("option", "", `${text} (${number.toLocaleString("en")})`, status).value = value;
 }
@@ -210,8 +210,8 @@ function go(item) {
 }
 
 function next(key) {
-  const {row} = current,
-    index = row.items.indexOf(current);
+  const {row} = current;
+  const index = row.items.indexOf(current);
   if (key === "ArrowRight") return row.items[index + 1];
   if (key === "ArrowLeft") return row.items[index - 1];
   if (key === "Home") return row.items[0];

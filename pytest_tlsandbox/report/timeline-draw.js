@@ -10,7 +10,7 @@ const details = $("details");
 const BAD = {failed: "F", error: "E", crashed: "!"};
 const LETTERS = {...BAD, skipped: "s", rerun: "R", xfailed: "x", xpassed: "X", passed: ""};
 const MARKS = {
-  oom: ["O", "OOM-killed"],
+  oom: ["OOM", "OOM-killed"],
   crash: ["C", "Crashed"],
   restart: ["\u21bb", "Restarted"],
   unhealthy: ["U", "Unhealthy"],
