@@ -65,16 +65,16 @@ class Recorder:
         for identity in rows.keys() - listed.keys():
             gone = identity_text(rows[identity])
             self._change(sandbox, gone, {"state": "not listed"}, None, seen_at)
-        if sandbox in self._outages:
-            self._outages[sandbox][0].end = snapshot.begun  # nothing was seen until this look
-            self._past_outages.append(self._outage_of(sandbox))
-            del self._outages[sandbox]
+        past = self._outages.pop(sandbox, None)
+        if past is not None:
+            outage, test = past
+            outage.end = snapshot.begun  # nothing was seen until this look
+            self._past_outages.append(self._as_data(sandbox, outage, test))
 
     def miss(self, sandbox: str, fault: SandboxFault, begun: float, ended: float) -> None:
         """Take in a look that failed."""
-        if sandbox not in self._outages:
-            self._outages[sandbox] = Outage(begun, ended), self.place[0]
-        self._outages[sandbox][0].add(fault, ended)
+        outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place[0]))
+        outage.add(fault, ended)
 
     def read(self, sandbox: str, pid: int, stream: Stream, lines: Sequence[str]) -> None:
         """Take in what a process has written: the newest of that pid, as the sandbox has it."""
@@ -93,9 +93,10 @@ class Recorder:
         """Give what is new since the last time; an outage that goes on, again."""
         facts: Facts = {"processes": self._processes, "changes": self._changes}
         self._processes, self._changes = [], []
-        if self._past_outages or self._outages:
-            facts["outages"] = [*self._past_outages, *map(self._outage_of, self._outages)]
-            self._past_outages = []
+        outages, self._past_outages = self._past_outages, []
+        outages += [self._as_data(name, *outage) for name, outage in [*self._outages.items()]]
+        if outages:
+            facts["outages"] = outages
         if self._outputs:
             facts["outputs"] = [
                 {**output, "lines": [mask_text(line[:LONGEST_LINE]) for line in output["lines"]]}
@@ -104,8 +105,7 @@ class Recorder:
             self._outputs = {}
         return facts
 
-    def _outage_of(self, sandbox: str) -> dict[str, Any]:
-        outage, test = self._outages[sandbox]
+    def _as_data(self, sandbox: str, outage: Outage, test: str | None) -> dict[str, Any]:
         return {
             "sandbox": sandbox,
             "from_at": self._host.at(outage.start),
