@@ -4,7 +4,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .PHONY: demo test bench oldest lint readme reference gallery faults faults-slow nightly mutants
-.PHONY: companions schemathesis dist clean
+.PHONY: browser companions picture schemathesis dist clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -28,6 +28,12 @@ bench: $(VENV)/.dev  ## measure all that is promised about speed and memory, and
 companions: $(VENV)-companions/.done  ## run beside the plugins that suites have, each for real
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 2 \
 		-p xdist.plugin -p pytest_tlsandbox tests/companions/with_*.py
+
+browser: $(VENV)-browser/.done  ## look at the timeline in a real Chromium, which is to be on PATH
+	$(VENV)-browser/bin/pytest -q tests/browser/with_chromium.py
+
+picture: $(VENV)-browser/.done  ## run the examples, and take the picture of them that the README shows
+	$(VENV)-browser/bin/python tools/picture.py
 
 dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both and the workflows
 	rm -rf dist
@@ -86,6 +92,13 @@ $(VENV)-companions/.done: pyproject.toml tests/companions/requirements.txt
 		--editable '.[local]' --requirement tests/companions/requirements.txt
 	touch $@
 
+# The browser is that of the machine: none is fetched.
+$(VENV)-browser/.done: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-browser
+	$(VENV)-browser/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[local]' 'playwright>=1.49'
+	touch $@
+
 $(VENV)-release/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-release
 	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
@@ -106,4 +119,4 @@ $(VENV)-mutants/.done: pyproject.toml
 
 clean:
 	rm -rf $(VENV) $(VENV)-companions $(VENV)-mutants $(VENV)-oldest $(VENV)-release
-	rm -rf $(VENV)-schemathesis .nox dist mutants
+	rm -rf $(VENV)-browser $(VENV)-schemathesis .nox dist mutants

@@ -254,14 +254,14 @@ def _new_last_exit(row: ProcessInfo, baseline: ProcessSnapshot | None) -> LastEx
     if row.managed is None:
         return None
     before, last = _before(row, baseline), row.managed.last_exit
-    if before is None or before.restart_count != row.managed.restart_count:
+    if before is None or last is None:
         return last
-    # An end may be corrected later on (fact sheet 2.3), and is the same one then.
-    same = before.last_exit == last or (
-        before.last_exit is not None
-        and last is not None
-        and last.ended_at is not None
-        and before.last_exit.ended_at == last.ended_at
+    # An end may be corrected later on (fact sheet 2.3), and is the same one then. It also is where
+    # the baseline came between the end of a run and the start of the next.
+    same = before.last_exit is not None and (
+        before.last_exit.ended_at == last.ended_at
+        if last.ended_at is not None
+        else before.last_exit == last and before.restart_count == row.managed.restart_count
     )
     return None if same else last
 

@@ -89,7 +89,8 @@ GUARD_REPORT_ONLY = Option(
 )
 REPORT = Option(
     "report",
-    "Write what was seen of the processes to this file, as JSON.",
+    "Write what was seen of the processes to this file: a timeline to look at where its name ends "
+    "in .html, else JSON.",
     "PATH",
 )
 OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)

@@ -44,6 +44,15 @@ class Outage:
     def __str__(self) -> str:
         return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
 
+    def add(self, fault: SandboxFault, ended: float) -> None:
+        """Take in one more."""
+        self.end = ended
+        label, count = self.faults[-1] if self.faults else ("", 0)
+        if label == fault.label:
+            self.faults[-1] = (label, count + 1)
+        else:
+            self.faults.append((fault.label, 1))
+
 
 class Timeline:
     """What one wait saw.
@@ -91,13 +100,7 @@ class Timeline:
         """Take in a look that failed."""
         if not self._in_outage:
             self.outages.append(Outage(begun - self.start, ended - self.start))
-        outage = self.outages[-1]
-        outage.end = ended - self.start
-        label, count = outage.faults[-1] if outage.faults else ("", 0)
-        if label == fault.label:
-            outage.faults[-1] = (label, count + 1)
-        else:
-            outage.faults.append((fault.label, 1))
+        self.outages[-1].add(fault, ended - self.start)
         self._in_outage = True
 
     @property

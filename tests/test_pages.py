@@ -122,7 +122,7 @@ def test_what_a_page_shows_of_a_failure_is_what_is_printed(page: str, tmp_path: 
         assert stable(output.text) in told, done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "docs/timeline.md"])
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path, my_sandbox: LocalSandbox) -> None:
     (tmp_path / "test_it.py").write_text(TEST)
     for block in blocks(page):

@@ -9,7 +9,12 @@ from urllib.parse import quote
 from pytest_tlsandbox.client.listing import ListReader
 from pytest_tlsandbox.client.models import ProcessInfo, describe_body, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, persist
-from pytest_tlsandbox.errors import ContractViolation, RequestRefused, SandboxUnreachable
+from pytest_tlsandbox.errors import (
+    ContractViolation,
+    RequestRefused,
+    SandboxFault,
+    SandboxUnreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +44,8 @@ class ProcessLister:
         self.patience = OUTAGE_BUDGET
         self.on_look: Callable[[ProcessSnapshot], None] | None = None
         """Is told of every good look, whoever asked for it."""
+        self.on_fault: Callable[[SandboxFault, float], None] | None = None
+        """Is told of every other one, and when it began."""
         self._transport = transport
         self._reader = ListReader(self.label)
 
@@ -74,19 +81,26 @@ class ProcessLister:
 
         """
         begun = self.clock.monotonic()
-        answer = self._transport.request("GET", "/processes", limit=limit)
         try:
-            snapshot = self._reader.read(answer.body)
+            snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
+        except SandboxFault as fault:
+            if self.on_fault is not None:
+                self.on_fault(fault, begun)
+            raise
+        snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
+        if self.on_look is not None:
+            self.on_look(snapshot)
+        return snapshot
+
+    def _read(self, answer: Answer) -> ProcessSnapshot:
+        try:
+            return self._reader.read(answer.body)
         except ContractViolation:
             if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
                 raise
             raise SandboxUnreachable(
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
             ) from None
-        snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
-        if self.on_look is not None:
-            self.on_look(snapshot)
-        return snapshot
 
     def give_up_at(self) -> float | None:
         """Give the moment on the clock at which to end, for there to be time to tell what was met."""
@@ -96,6 +110,9 @@ class ProcessLister:
 
 class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
+
+    on_output: Callable[[int, Stream, list[str]], None] | None = None
+    """Is told of every output that is read: pid, stream, lines."""
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
         """Start a process. Never repeated when the first try may have started one.
@@ -154,6 +171,8 @@ class SandboxClient(ProcessLister):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(f"{self.label}: the output of pid {pid} has no lines")
+        if self.on_output is not None:
+            self.on_output(pid, stream, lines)
         return lines
 
     def close(self) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.evidence import Ledger
-from pytest_tlsandbox.guard.facts import Facts, Finding, HostTime, Recorder, finding_of
+from pytest_tlsandbox.guard.facts import Facts, Finding, HostTime, finding_of
 from pytest_tlsandbox.guard.gaps import Gap, Gaps
+from pytest_tlsandbox.guard.recording import Recorder
 from pytest_tlsandbox.guard.rules import (
     LEAK,
     Incident,
@@ -71,8 +72,8 @@ class Guard:
         self._clock = clock
         self._worker = worker
         self._report_only = report_only
-        self._recorder = Recorder(HostTime(clock)) if recording else None
         self._host = HostTime(clock)
+        self._recorder = Recorder(self._host) if recording else None
         self._run: Run | None = None
         self._fresh = True
         self._findings: list[Finding] = []
@@ -98,12 +99,14 @@ class Guard:
                 self._recorder.observe(watched.name, snapshot)
 
         connection.lister.on_look = connection.client.on_look = heard
+        if self._recorder is not None:
+            self._recorder.listen(watched.name, connection)
         if self._is_watching:
             self._begin(watched, patient=patient)
 
     def watch_in_vain(self, label: str, why: str) -> None:
         """Take note of a sandbox that cannot even be connected to."""
-        self._vain.append(self._new_gap(label, label, why))
+        self._vain.append(self._new_gap(label, label, why, self._clock.monotonic()))
 
     def begin_test(self, run: Run) -> None:
         """Take the baseline of a test: the last look of the test before, where there was one."""
@@ -226,13 +229,14 @@ class Guard:
         watched.connection.baseline = watched.before_call = watched.baseline = snapshot
 
     def _look(self, watched: Watched, *, patient: bool = True) -> ProcessSnapshot | None:
+        begun = self._clock.monotonic()
         snapshot = watched.look(patient=patient)
         if snapshot is None:
             if watched.gap is None or not watched.gap.open:
                 why = watched.fault.first_line if watched.fault else "no answer"
-                watched.gap = self._new_gap(watched.name, watched.label, why)
+                watched.gap = self._new_gap(watched.name, watched.label, why, begun)
         elif watched.gap is not None and watched.gap.open and watched.reference is None:
-            self._close_gap(watched)
+            self._close_gap(watched, snapshot)
         return snapshot
 
     def _observe(self, watched: Watched, pinned: list[Pinned] | None) -> ProcessSnapshot | None:
@@ -248,12 +252,12 @@ class Guard:
         before, ledger = watched.reference, watched.connection.ledger
         in_gap = watched.gap is not None and watched.gap.open
         if before is not None and before.processes == snapshot.processes:
-            self._close_gap(watched)  # as nearly always: nothing has changed
+            self._close_gap(watched, snapshot)  # as nearly always: nothing has changed
         elif before is not None and is_another(before, snapshot, ledger):
-            self._close_gap(watched)
+            self._close_gap(watched, snapshot)
             watched.before_call = None
-            watched.gap = self._new_gap(watched.name, watched.label, _REPLACED)
-            self._close_gap(watched)
+            watched.gap = self._new_gap(watched.name, watched.label, _REPLACED, before.begun)
+            self._close_gap(watched, snapshot)
         elif before is not None:
             run = None if in_gap else self._run
             rules = self._rules if run is None else run.rules
@@ -265,9 +269,9 @@ class Guard:
                 seen = incidents_between(rules, before, snapshot, Ledger())
                 meant = {incident.key for incident in seen} - {incident.key for incident in found}
                 self._meant += [f"{watched.name} {key}" for key in meant]
-            self._close_gap(watched)
+            self._close_gap(watched, snapshot)
         else:
-            self._close_gap(watched)
+            self._close_gap(watched, snapshot)
         watched.reference = without_doubtful(snapshot, ledger)
         return snapshot
 
@@ -369,13 +373,16 @@ class Guard:
             for process in {process_of(row) for row in now} - known:
                 watched.allowed[f"{LEAK} {process}"] = reason
 
-    def _new_gap(self, sandbox: str, label: str, why: str) -> Gap:
+    def _new_gap(self, sandbox: str, label: str, why: str, begun: float) -> Gap:
         rules = self._rules if self._run is None else self._run.rules
         since = self._run.nodeid if self._run else None
-        return self._gaps.begin(sandbox, label, why, since, guarded=bool(rules))
+        at = self._host.at(begun)
+        return self._gaps.begin(sandbox, label, why, at, since, guarded=bool(rules))
 
-    def _close_gap(self, watched: Watched) -> None:
-        self._gaps.end(watched.gap, self._run.nodeid if self._run else None)
+    def _close_gap(self, watched: Watched, snapshot: ProcessSnapshot) -> None:
+        if watched.gap is not None and watched.gap.open:
+            until = self._run.nodeid if self._run else None
+            self._gaps.end(watched.gap, self._host.at(snapshot.begun), until)
 
     def _place(self, run: Run | None) -> None:
         self._run = run

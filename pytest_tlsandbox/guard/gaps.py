@@ -14,6 +14,7 @@ class Gap:
         number: counts the gaps of this process.
         sandbox, label: what the rest of the facts, and what messages, call the sandbox.
         why: what was in the way, in one line.
+        from_at, to_at: when it began and ended, by this machine's clock.
         since: the test in which it began; None outside of all.
         guarded: it was to be watched by a rule, and not for a report only.
         until: the test in which it ended, if it has.
@@ -25,8 +26,10 @@ class Gap:
     sandbox: str
     label: str
     why: str
+    from_at: str
     since: str | None
     guarded: bool
+    to_at: str | None = None
     until: str | None = None
     tests: int = 0
     open: bool = True
@@ -40,10 +43,12 @@ class Gaps:
         self._number = 0
         self._changed: dict[int, Gap] = {}
 
-    def begin(self, sandbox: str, label: str, why: str, since: str | None, *, guarded: bool) -> Gap:
+    def begin(
+        self, sandbox: str, label: str, why: str, at: str, since: str | None, *, guarded: bool
+    ) -> Gap:
         """Take note that a sandbox is not watched from here on."""
         self._number += 1
-        gap = Gap(self._number, sandbox, label, why, since, guarded)
+        gap = Gap(self._number, sandbox, label, why, at, since, guarded)
         self._changed[gap.number] = gap
         return gap
 
@@ -53,11 +58,10 @@ class Gaps:
             gap.tests += 1
             self._changed[gap.number] = gap
 
-    def end(self, gap: Gap | None, test: str | None) -> None:
-        """Take note that the sandbox is watched again, if the gap is open."""
+    def end(self, gap: Gap, at: str, test: str | None) -> None:
+        """Take note that the sandbox is watched again."""
         self.miss(gap)
-        if gap is not None and gap.open:
-            gap.open, gap.until = False, test
+        gap.open, gap.to_at, gap.until = False, at, test
 
     def take(self) -> list[dict[str, Any]]:
         """Give as data what has changed since the last time."""
@@ -69,6 +73,8 @@ class Gaps:
                 "label": gap.label,
                 "worker": self._worker,
                 "why": gap.why,
+                "from_at": gap.from_at,
+                "to_at": gap.to_at,
                 "from_test": gap.since,
                 "to_test": gap.until,
                 "tests": gap.tests,

@@ -14,6 +14,7 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
 from pytest_tlsandbox.guard import marks
 from pytest_tlsandbox.guard.engine import Guard, Run
+from pytest_tlsandbox.guard.linking import link_test
 from pytest_tlsandbox.guard.telling import failure_of
 from pytest_tlsandbox.settings import FACTS
 
@@ -162,6 +163,7 @@ class Watcher:
                 self._properties.append((f"tlsandbox_{finding['rule']}", told + excuse))
         if call.when == "teardown":
             report.user_properties += self._properties
+        link_test(self._config, report, self._settings.report)
         if facts:
             facts["worker"] = self.worker
             facts["attempt"] = self._attempts[item.nodeid]

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.guard.linking import NAME, timeline_link
 from pytest_tlsandbox.messages.text import printable
-from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.messages.words import capitalized, count
 from pytest_tlsandbox.report.record import Record
-from pytest_tlsandbox.report.write import write_json
+from pytest_tlsandbox.report.told import tell_findings, tell_gap
+from pytest_tlsandbox.report.write import write_report
 from pytest_tlsandbox.settings import FACTS, LOCAL
 
 if TYPE_CHECKING:
@@ -103,7 +106,7 @@ class Teller:
                 report_only=self._settings.guard_report_only,
             )
             try:
-                write_json(document, self._report)
+                write_report(document, self._report)
             except OSError as error:
                 self._report_error = error.strerror or type(error).__name__
                 if session.exitstatus == pytest.ExitCode.OK:
@@ -112,6 +115,13 @@ class Teller:
         if step_summary:
             with contextlib.suppress(OSError), open(step_summary, "a", encoding="utf-8") as file:
                 file.write(self._markdown())
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        """Have the report of pytest-html lead to the timeline."""
+        link = timeline_link(self._config, self._report)
+        if link is not None:
+            prefix.append(f'<p><a href="{escape(link)}">{capitalized(NAME)}</a></p>')
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was found, allowed, or not watched; nothing where there is nothing to say."""
@@ -158,19 +168,9 @@ class Teller:
 
     def _rows(self) -> Iterable[tuple[str, str, str, str]]:
         """Give for each thing to tell: what it is, where, the process, what happened."""
-        for finding in self._record.findings:
-            where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
-            if finding["allowed"] is not None:
-                what = f"{finding['verdict']}, allowed: {finding['allowed']}"
-                yield "allowed", where or finding["sandbox"], finding["name"], what
-            else:
-                where = where or f"{finding['sandbox']}, in no test"
-                yield finding["verdict"], where, finding["name"], finding["what"]
+        yield from tell_findings(self._record.findings)
         for gap in self._record.gaps:
-            end = gap["to_test"] or "the end"
-            span = f"{gap['label']}, from {gap['from_test'] or 'the start'} to {end}"
-            tests = count(gap["tests"], "test")
-            yield "Not watched", f"{span}, {tests}", "", gap["why"]
+            yield tell_gap(gap, gap["label"])
 
     def _markdown(self) -> str:
         rows = [*self._rows()]

@@ -37,6 +37,8 @@ class Record:
         self._found: list[dict[str, Any]] = []
         self._meant: set[str] = set()
         self._gaps: dict[str, dict[str, Any]] = {}
+        self._outages: dict[tuple[str | None, str, str], dict[str, Any]] = {}
+        self._outputs: dict[tuple[str, str], dict[str, Any]] = {}
         self._running: dict[tuple[str | None, str], dict[str, Any]] = {}
 
     def add_report(self, report: pytest.TestReport) -> None:
@@ -77,6 +79,13 @@ class Record:
         self._meant.update(facts.get("meant", ()))
         for gap in facts.get("gaps", ()):
             self._gaps[gap["id"]] = gap
+        for outage in facts.get("outages", ()):
+            worker = facts.get("worker")
+            met = {**outage, "worker": worker}
+            self._outages[worker, outage["sandbox"], outage["from_at"]] = met
+        for output in facts.get("outputs", ()):
+            kept = {key: output[key] for key in ("stream", "lines", "total")}
+            self._outputs[output["sandbox"], output["process"]] = kept
 
     def lose_worker(self, worker: str) -> None:
         """Take note that a worker died; what it had reported stays."""
@@ -103,9 +112,11 @@ class Record:
         """The times in which a sandbox was not watched, each once, whoever met it."""
         merged: dict[tuple[str, str], dict[str, Any]] = {}
         for gap in self._gaps.values():
-            same = merged.setdefault((gap["sandbox"], gap["why"]), {**gap, "tests": 0})
+            new = {**gap, "tests": 0, "times": []}
+            same = merged.setdefault((gap["sandbox"], gap["why"]), new)
             same["tests"] += gap["tests"]
             same["guarded"] |= gap["guarded"]
+            same["times"].append({key: gap[key] for key in ("worker", "from_at", "to_at")})
             if gap["open"]:
                 same.update(open=True, to_test=None)
         return [*merged.values()]
@@ -137,7 +148,7 @@ class Record:
             "collection_errors": self.collection_errors,
             "tests": self.tests,
             "processes": [
-                {**process, "changes": changes.get(owner, [])}
+                {**process, "changes": changes.get(owner, []), "output": self._outputs.get(owner)}
                 for owner, process in self.processes.items()
             ],
             "findings": [
@@ -145,9 +156,14 @@ class Record:
                 for finding in self.findings
             ],
             "gaps": [
-                {key: value for key, value in gap.items() if key not in ("id", "label")}
+                {
+                    key: value
+                    for key, value in gap.items()
+                    if key not in ("id", "label", "from_at", "to_at")
+                }
                 for gap in self.gaps
             ],
+            "outages": sorted(self._outages.values(), key=lambda outage: outage["from_at"]),
         }
 
     def _begin(self, worker: str | None, nodeid: str) -> dict[str, Any]:

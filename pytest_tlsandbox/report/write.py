@@ -9,23 +9,37 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
-def write_json(document: dict[str, Any], path: Path) -> None:
-    """Write a document; a reader sees all of it, or what was there before.
+def is_page(path: Path) -> bool:
+    """Tell whether a report of that name is a page for people."""
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def write_report(document: Mapping[str, Any], path: Path) -> None:
+    """Write a document: as a page for people where the name ends in .html, else as JSON.
+
+    A reader sees all of it, or what was there before.
 
     Raises:
         OSError: it cannot be written; then nothing is left of it.
 
     """
+    if is_page(path):
+        from pytest_tlsandbox.report.page import page_of
+
+        text = page_of(document)
+    else:
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: a file is moved in one step only within its file system.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, ensure_ascii=False)
-            file.write("\n")
+        # Half a surrogate pair, as of a file name that is no UTF-8, becomes its escape in JSON.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

@@ -72,6 +72,28 @@ def test_pytest_html_shows_the_message_and_all_processes_and_no_secret(
     assert box.api_key.reveal() not in page
 
 
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
+def test_pytest_html_leads_to_the_timeline_and_from_a_failed_test_to_its_place_there(
+    run: Run, pytester: pytest.Pytester, workers: tuple[str, ...]
+) -> None:
+    pytester.makepyfile(test_it=FAILS + "\n        def test_other(): pass\n")
+    options = "--html=out/report.html", "--self-contained-html", "--tlsandbox-report=a b.html"
+    result = run("pytest_metadata.plugin pytest_html.plugin", *options, *workers)
+    result.assert_outcomes(failed=1, passed=1)
+    page = (pytester.path / "out" / "report.html").read_text()
+    assert '<p><a href="../a%20b.html">Timeline of the processes</a></p>' in page
+    blob = re.search(r'data-jsonblob="(.*?)">', page)
+    assert blob is not None
+    tests = json.loads(html.unescape(blob[1]))["tests"]
+    links = {name: [extra["content"] for extra in rows[0]["extras"] if extra["name"] != "processes in my-sandbox"]
+             for name, rows in tests.items()}  # fmt: skip
+    assert links == {
+        "test_it.py::test_it": ["../a%20b.html#test=test_it.py%3A%3Atest_it"],
+        "test_it.py::test_other": [],
+    }
+    assert (pytester.path / "a b.html").read_text().count("test_it.py::test_it") >= 2
+
+
 def test_pytest_cov_measures_a_suite_as_before(run: Run, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         client="""

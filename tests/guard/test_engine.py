@@ -8,7 +8,7 @@ from pytest_tlsandbox.errors import AuthenticationFailed
 from pytest_tlsandbox.guard import engine
 
 from ..support import ended, managed, raw, signaled, snapshot
-from .boxes import ALL, REFUSED, Watch, oom
+from .boxes import ALL, OOM, REFUSED, Watch, oom
 
 
 def test_a_test_is_looked_at_twice_and_the_last_look_is_the_next_baseline():
@@ -37,6 +37,17 @@ def test_what_happens_in_the_call_fails_the_call_and_is_told_once():
     assert watch.end("teardown") == []
     assert watch.test("b") == []
     assert watch.told() == ["a, call: oom of train.py (pid 1), told at the test"]
+
+
+def test_an_oom_kill_is_of_the_test_in_which_it_happened_and_its_restart_of_a_later_one():
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": OOM["ended_at"]}
+    waiting = managed(status="backing_off", last_exit=last)
+    watch = Watch(raw(1, managed=managed()))
+    assert watch.test("a", oom(1, managed=waiting)) == ["oom 1"]
+    again = raw(
+        2, started_at=OOM["ended_at"] + 10, managed=managed(restart_count=1, last_exit=last)
+    )
+    assert watch.test("b", again) == ["restart 2"]
 
 
 def test_what_happens_in_a_teardown_is_of_that_test_and_not_of_the_next():
@@ -385,6 +396,7 @@ def test_what_happened_while_no_one_looked_is_pinned_on_no_test():
     ]
     [gap] = facts["gaps"]
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "c", 2)
+    assert gap["from_at"] < gap["to_at"]
 
 
 def test_a_sandbox_that_was_replaced_is_told_and_not_compared():

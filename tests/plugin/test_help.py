@@ -53,7 +53,8 @@ processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY):
   --tlsandbox-guard-report-only
                         Have the guard tell what it finds, and fail nothing.
   --tlsandbox-report=PATH
-                        Write what was seen of the processes to this file, as
+                        Write what was seen of the processes to this file: a
+                        timeline to look at where its name ends in .html, else
                         JSON."""
 
 

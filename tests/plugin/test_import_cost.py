@@ -49,4 +49,5 @@ def test_a_suite_that_uses_no_fixture_costs_no_more(pytester: pytest.Pytester) -
     )
     modules = imported(pytester, "--tlsandbox", "local", status=1)
     assert "pytest_tlsandbox.errors" in modules
+    assert not any(name.startswith("pytest_tlsandbox.report") for name in modules)
     assert HEAVY.isdisjoint(modules)

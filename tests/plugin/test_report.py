@@ -130,6 +130,22 @@ def test_a_report_needs_no_guard_and_judges_nothing(pytester: pytest.Pytester) -
 
 
 @pytest.mark.usefixtures("limited")
+def test_a_report_whose_name_ends_in_html_is_a_page_of_the_same_run(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_it=SUITE)
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "--tlsandbox-report=out.html")
+    page = (pytester.path / "out.html").read_text()
+    assert summary(result)[-1] == f"tlsandbox report: {pytester.path / 'out.html'}"
+    [headline] = re.findall("<h1>(.*)</h1>", page)
+    assert re.sub(r"pid \d+", "pid #", headline) == (
+        "1 of 6 tests failed. python -c (pid #) was OOM-killed; sh -c (pid #) crashed."
+    )
+    assert "sh -c exit 3 reported.py --token=***" in page
+    assert "tl_secret" not in page
+
+
+@pytest.mark.usefixtures("limited")
 def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +156,15 @@ def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(
     pytester.makepyfile(test_it="def test_a(): pass\ndef test_b(): pass")
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
     assert result.ret == 0
-    assert read(pytester.path / "out.json")["gaps"] == [
+    report = read(pytester.path / "out.json")
+    [gap] = report["gaps"]
+    [time] = gap.pop("times")
+    [outage] = report["outages"]
+    assert (time["worker"], time["from_at"], time["to_at"]) == (None, outage["from_at"], None)
+    assert outage["to_at"] > outage["from_at"]
+    assert (outage["sandbox"], outage["test"]) == ("small", "test_it.py::test_a")
+    assert re.fullmatch(r"refused x\d+", outage["faults"])
+    assert [gap] == [
         {
             "sandbox": "small",
             "worker": None,
@@ -152,6 +176,68 @@ def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(
             "guarded": False,
         }
     ]
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_report_holds_the_end_of_what_a_process_wrote_where_a_test_or_its_message_read_it(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        LINES = "for n in $(seq 30); do echo line $n; done; echo TOKEN=tl_$((1))secret >&2"
+
+        def test_fails(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", f"{LINES}; exit 3", "fails"])
+            tlsandbox.wait_for_exit(job)
+
+        def test_reads(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", LINES, "reads"])
+            tlsandbox.wait_for_exit(job)
+            tlsandbox.output(job, "stdout")
+
+        def test_passes(tlsandbox):
+            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", LINES, "passes"]))
+        """
+    )
+    pytester.runpytest_inprocess("--tlsandbox-report=out.json")
+    outputs = {
+        row["command_line"].split()[-1]: row["output"]
+        for row in read(pytester.path / "out.json")["processes"]
+        if row["test"]
+    }
+    assert outputs == {
+        "fails": {"stream": "stderr", "lines": ["TOKEN=***"], "total": 1},
+        "reads": {
+            "stream": "stdout",
+            "lines": [f"line {number}" for number in range(11, 31)],
+            "total": 30,
+        },
+        "passes": None,
+    }
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_report_holds_each_outage_that_a_wait_rode_out(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from pytest_tlsandbox.testing import FaultProxy, faults
+
+        def test_it(request, tlsandbox_local, tlsandbox_connect):
+            proxy = FaultProxy(tlsandbox_local).__enter__()
+            request.config.add_cleanup(lambda: proxy.__exit__(None, None, None))
+            box = tlsandbox_connect(proxy)
+            job = box.start_process("sh", ["-c", "sleep 0.2"])
+            proxy.fail(faults.SANDBOX_NOT_READY, times=2)
+            box.wait_for_exit(job)
+        """
+    )
+    assert pytester.runpytest_inprocess("--tlsandbox-report=out.json").ret == 0
+    report = read(pytester.path / "out.json")
+    [test] = report["tests"]
+    [outage] = report["outages"]
+    assert test["started_at"] < outage["from_at"] < outage["to_at"] < test["ended_at"]
+    assert (outage["faults"], outage["test"]) == ("503 SANDBOX_NOT_READY x2", test["id"])
+    assert report["gaps"] == []
 
 
 @pytest.mark.usefixtures("limited")

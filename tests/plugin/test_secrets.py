@@ -343,3 +343,23 @@ def test_nor_is_either_in_what_the_guard_says_and_writes(
     assert all("SIGSEGV" in text for text in written)
     assert result.stdout.str().count("\nNot watched") == 3
     assert leaks(result, "\n".join(written)) == []
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.html"])
+def test_a_key_that_a_program_writes_is_in_no_report(
+    pytester: pytest.Pytester, connected: LocalSandbox, name: str
+) -> None:
+    pytester.makepyfile(
+        """
+        import os
+
+        def test_it(tlsandbox):
+            key = os.environ["TENSORLAKE_API_KEY"]
+            job = tlsandbox.start_process("sh", ["-c", f"echo the key is {key} >&2; exit 3"])
+            tlsandbox.wait_for_exit(job)
+        """
+    )
+    pytester.runpytest_inprocess(f"--tlsandbox-report={name}")
+    report = (pytester.path / name).read_text()
+    assert "the key is ***" in report
+    assert connected.api_key.reveal() not in report

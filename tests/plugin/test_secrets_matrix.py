@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +33,7 @@ WAYS = {
     "live log": ("-o", "log_cli=true", "--log-cli-level=DEBUG"),
 }
 
-WRITTEN = ("junit.xml", "log.txt", "report.json")
+WRITTEN = ("junit.xml", "log.txt", "report.json", "report.html")
 
 SUITE = '''
     import logging
@@ -161,6 +162,11 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
         *WAYS[way],
     )
 
+    made = pytester.run(
+        sys.executable, "-m", "pytest_tlsandbox.report", "report.json", "report.html"
+    )
+
+    assert made.ret == 0
     outcomes = result.parseoutcomes()
     assert outcomes["failed"] > 50, result.stdout.str()[-3000:]
     assert "passed" not in outcomes

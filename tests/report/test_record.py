@@ -60,12 +60,29 @@ def test_what_a_worker_did_itself_or_a_test_allows_is_not_told_by_another():
 
 def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a"}
+    begun = {**gap, "open": True, "to_test": None, "to_at": None}
+    mine, other = {"id": "gw0/1", "worker": "gw0"}, {"id": "gw1/1", "worker": "gw1"}
     record = Record()
-    record.add_facts({"gaps": [{**gap, "id": "gw0/1", "tests": 1, "open": True, "to_test": None}]})
-    record.add_facts({"gaps": [{**gap, "id": "gw0/1", "tests": 3, "open": False, "to_test": "d"}]})
-    record.add_facts({"gaps": [{**gap, "id": "gw1/1", "tests": 2, "open": True, "to_test": None}]})
+    record.add_facts({"gaps": [{**begun, **mine, "from_at": "1", "tests": 1}]})
+    ended = {"open": False, "to_test": "d", "to_at": "9"}
+    record.add_facts({"gaps": [{**gap, **mine, **ended, "from_at": "1", "tests": 3}]})
+    record.add_facts({"gaps": [{**begun, **other, "from_at": "2", "tests": 2}]})
     [merged] = record.gaps
     assert (merged["tests"], merged["open"], merged["to_test"]) == (5, True, None)
+    assert merged["times"] == [
+        {"worker": "gw0", "from_at": "1", "to_at": "9"},
+        {"worker": "gw1", "from_at": "2", "to_at": None},
+    ]
+
+
+def test_an_outage_that_goes_on_is_told_again_and_kept_once():
+    outage = {"sandbox": "box", "from_at": "1", "test": "a"}
+    record = Record()
+    for faults, to_at in (("502", "2"), ("502 x4", "5")):
+        told = {**outage, "faults": faults, "to_at": to_at}
+        record.add_facts({"worker": "gw0", "outages": [told]})
+    document = record.document(exit_status=0, rules=(), report_only=False)
+    assert document["outages"] == [{**outage, "faults": "502 x4", "to_at": "5", "worker": "gw0"}]
 
 
 def test_the_outcome_of_a_test_is_that_of_its_phases():

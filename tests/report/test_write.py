@@ -8,14 +8,14 @@ import stat
 import jsonschema
 import pytest
 
-from pytest_tlsandbox.report.write import write_json
+from pytest_tlsandbox.report.write import write_report
 
 from .reading import schema
 
 
 def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):
     path = tmp_path / "a" / "b" / "out.json"
-    write_json({"version": 1, "name": "ä"}, path)
+    write_report({"version": 1, "name": "ä"}, path)
     assert json.loads(path.read_text(encoding="utf-8")) == {"version": 1, "name": "ä"}
     (tmp_path / "other").touch()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
@@ -23,9 +23,9 @@ def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):
 
 def test_what_cannot_be_written_leaves_what_was_there_and_nothing_else(tmp_path):
     path = tmp_path / "out.json"
-    write_json({"version": 1}, path)
+    write_report({"version": 1}, path)
     with pytest.raises(TypeError):
-        write_json({"version": object()}, path)
+        write_report({"version": object()}, path)
     assert json.loads(path.read_text()) == {"version": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
 

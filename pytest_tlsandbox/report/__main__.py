@@ -1,0 +1,67 @@
+"""``python -m pytest_tlsandbox.report in.json out.html``: the page of a report that was written before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytest_tlsandbox.report.record import VERSION
+from pytest_tlsandbox.report.write import is_page, write_report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it; give the exit status: 0, 1 if a file is not as it should be, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_tlsandbox.report",
+        description="Make the HTML timeline of a JSON report.",
+    )
+    parser.add_argument("report", type=Path, help="what --tlsandbox-report has written, as JSON")
+    parser.add_argument("page", type=Path, help="the page to write; its name ends in .html")
+    options = parser.parse_args(arguments)
+    if not is_page(options.page):
+        parser.error(f"{options.page}: the name of a page ends in .html")
+    try:
+        document = _read(options.report)
+    except OSError as error:
+        return _fail(f"{options.report} cannot be read: {error.strerror}")
+    except ValueError as error:
+        return _fail(f"{options.report} {error}")
+    try:
+        write_report(document, options.page)
+    except OSError as error:
+        return _fail(f"{options.page} cannot be written: {error.strerror}")
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return _fail(f"{options.report} does not hold what its schema says")
+    return 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a report.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none, with what to say of it.
+
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    if not isinstance(document, dict) or "version" not in document:
+        raise ValueError("is not a report of pytest-tlsandbox")
+    if document["version"] != VERSION:
+        version = document["version"]
+        raise ValueError(f"has version {version!r}; this release reads version {VERSION}")
+    return document
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

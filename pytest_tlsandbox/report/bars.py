@@ -1,0 +1,151 @@
+"""One run of a process as a bar: from when to when, by which clock, and how it ended."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.status import CRASH_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LONGEST_TEXT = 2000
+_LONGEST_LINE = 400
+
+
+class Axis:
+    """Places on the picture of what is told by the clock of the tests, or of one sandbox.
+
+    In milliseconds from ``start``; ``offset`` is how far the sandbox's clock is behind, where that
+    is known.
+    """
+
+    def __init__(self, start: int, span: int, offset: int | None = None) -> None:
+        self.span = span
+        self._start = start
+        self._offset = offset
+
+    def seen(self, time: str) -> int:
+        """Give the place of a time by the clock of the tests."""
+        return min(max(epoch(time) - self._start, 0), self.span)
+
+    def told(self, time: str | None) -> int | None:
+        """Give the place of a time by the clock of the sandbox; it may be before the start."""
+        if time is None or self._offset is None:
+            return None
+        return min(epoch(time) + self._offset - self._start, self.span)
+
+
+def epoch(time: str) -> int:
+    """Give a time of a report in milliseconds. Python 3.10 does not read its Z."""
+    return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give the changes that show a state, and not that it is listed no more."""
+    return [change for change in run["changes"] if change["state"] != "not listed"]
+
+
+def has_ended(change: Mapping[str, Any]) -> bool:
+    """Tell whether a change shows the end of a run."""
+    known = change["exit_code"] is not None or change["signal"] is not None
+    return known or change["state"] in ("exited", "signaled", "oom_killed")
+
+
+def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
+    """Tell what was over before the session: a sandbox lists it for as long as it lives."""
+    first = states_of(run)[0]
+    if not run["before_the_session"] or not has_ended(first):
+        return False
+    ended = axis.told(first["at"])
+    return ended is None or ended <= 0
+
+
+def end_of(run: Mapping[str, Any], successor: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Give how a run ended: as it was listed, or as its supervisor tells behind a restart."""
+    states = states_of(run)
+    ends = [change for change in states if has_ended(change)]
+    if ends:
+        return {**ends[-1], "seen_at": ends[0]["seen_at"]}  # it may have been corrected
+    if successor is None:
+        return None
+    first = states_of(successor)[0]
+    # The row of a run that is still listed has the count of restarts that is so far.
+    before, after = states[0]["supervisor"], first["supervisor"]
+    if after["last_exit"] is None or after["restarts"] != before["restarts"] + 1:
+        return None
+    return {**after["last_exit"], "seen_at": first["seen_at"]}
+
+
+def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) -> dict[str, Any]:
+    """Give the bar of a run that ended so."""
+    begun, begun_by = _begin(run, axis)
+    gone = run["changes"][-1] if run["changes"][-1]["state"] == "not listed" else None
+    if end is not None:
+        told = axis.told(end["at"])
+        ended = axis.seen(end["seen_at"]) if told is None else told
+        ended_by, kind = "seen" if told is None else "sandbox", _kind(end)
+    elif gone is not None:
+        ended, ended_by, kind = axis.seen(gone["seen_at"]), "gone", "gone"
+    else:
+        ended, ended_by, kind = axis.span, "open", "running"
+    lived = None
+    if end is not None and end["at"] is not None:
+        lived = epoch(end["at"]) - epoch(run["started_at"])
+    last = states_of(run)[-1]
+    return {
+        "from": begun,
+        "to": max(ended, begun),
+        "begun": begun_by,
+        "ended": ended_by,
+        "kind": kind,
+        "state": printable((end or last)["text"]),
+        "signal": None if end is None else end["signal"],
+        "name": printable(run["name"]),
+        "command": _text(run["command_line"], _LONGEST_TEXT),
+        "pid": run["pid"],
+        "handle": run["handle"],
+        "lived": lived,
+        "test": None if run["test"] is None else printable(run["test"]),
+        "supervisor": None if last["supervisor"] is None else _supervised(last["supervisor"]),
+        "output": None if run["output"] is None else _output(run["output"]),
+    }
+
+
+def _begin(run: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
+    """Give where a bar begins, and how that is known."""
+    told = axis.told(run["started_at"])
+    if run["before_the_session"] and (told is None or told <= 0):
+        return 0, "before"
+    if told is not None:
+        return max(told, 0), "sandbox"
+    return axis.seen(run["changes"][0]["seen_at"]), "seen"
+
+
+def _kind(end: Mapping[str, Any]) -> str:
+    if end["oom_killed"]:
+        return "oom"
+    if end["signal"] in CRASH_SIGNALS:
+        return "crash"
+    if end["signal"] is not None or end.get("state") == "signaled":
+        return "signaled"
+    return "exited" if end["exit_code"] == 0 else "failed"
+
+
+def _supervised(supervisor: Mapping[str, Any]) -> str:
+    text = f"supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
+    if supervisor["health"] not in ("disabled", "unknown"):
+        text += f", {supervisor['health']}"
+    return printable(text)
+
+
+def _output(output: Mapping[str, Any]) -> dict[str, Any]:
+    return {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]}
+
+
+def _text(text: str, most: int) -> str:
+    beyond = len(text) - most
+    shown = printable(text[:most])
+    return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown

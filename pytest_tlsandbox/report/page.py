@@ -1,0 +1,60 @@
+"""A report as one page for people: findings in words, and below them the picture.
+
+The page is one file and asks for nothing: its policy allows its own style and its own script, by
+their hashes, and no other. What is from the run reaches it as escaped text, or as JSON from which
+the script makes text. Without the script, the words remain.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.report.picture import picture_of
+from pytest_tlsandbox.report.told import tell_findings
+from pytest_tlsandbox.report.words import about, found, headline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def page_of(document: Mapping[str, Any]) -> str:
+    """Give the page of a report."""
+    picture = picture_of(document)
+    style = _file("timeline.css")
+    script = _file("timeline-draw.js") + _file("timeline-act.js")
+    title = html.escape(headline(document, picture))
+    told = [": ".join(filter(None, parts)) for parts in tell_findings(document["findings"])]
+    return Template(_file("timeline.html")).substitute(
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        title=title,
+        style=style,
+        about=html.escape(about(document, picture)),
+        found=found(document, picture),
+        data=_as_data({**picture, "told": [printable(text) for text in told]}),
+        script=script,
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _as_data(value: object) -> str:
+    """Give JSON that can end neither its element nor a line of the script it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text

@@ -1,0 +1,241 @@
+"""Where all that a report holds stands in its picture: rows, bars, bands and marks.
+
+Pure data, from data. Times are milliseconds from the start of the session, by the clock of the
+machine that ran the tests: the one clock that several sandboxes and the tests have in common. What
+a sandbox tells by its own is shifted by the difference between the two, where that can be judged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.report.bars import Axis, bar_of, end_of, epoch, had_ended, states_of
+from pytest_tlsandbox.status import signal_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    Data = Mapping[str, Any]
+    """A part of the report, or of the picture."""
+
+_VERDICTS = {
+    "oom": "OOM-killed",
+    "crash": "Crashed",
+    "restart": "Restarted",
+    "unhealthy": "Unhealthy",
+    "leak": "Left running",
+}
+"""What is marked where it happened, by its rule."""
+
+
+def picture_of(document: Data) -> dict[str, Any]:
+    """Give the picture of a report."""
+    start = epoch(document["started_at"])
+    span = max(epoch(document["ended_at"]) - start, 1)
+    labels = {box["name"]: box["label"] for box in document["sandboxes"]}
+    for gap in document["gaps"]:  # what could not even be connected to has nothing else
+        labels.setdefault(gap["sandbox"], gap["sandbox"])
+    workers = [worker["id"] for worker in document["workers"]]
+    workers.sort(key=lambda worker: (len(worker), worker))  # gw2 before gw10
+    sections = [
+        {
+            "name": printable(name),
+            "worker": _worker_of(name, label, workers),
+            **_section(name, document, start, span),
+        }
+        for name, label in labels.items()
+    ]
+    return {
+        "began": start,
+        "span": span,
+        "workers": workers,
+        "tests": [*_tests(document["tests"], Axis(start, span))],
+        # Where something went wrong comes first.
+        "sections": sorted(sections, key=lambda section: not any(map(went_wrong, section["rows"]))),
+    }
+
+
+def went_wrong(row: Data) -> bool:
+    """Tell whether something happened to the process of a row that was not allowed."""
+    return any(not mark["allowed"] for mark in row["marks"])
+
+
+def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, Any]:
+    """Give the rows of one sandbox, and when it was not seen."""
+    runs = [run for run in document["processes"] if run["sandbox"] == sandbox]
+    offset = _offset(runs)
+    axis = Axis(start, span, offset)
+    drawn = [run for run in runs if not had_ended(run, axis)]
+    findings: dict[str, list[tuple[int, Data]]] = defaultdict(list)
+    for number, finding in enumerate(document["findings"]):
+        if finding["sandbox"] == sandbox:
+            findings[finding["process"]].append((number, finding))
+    rows = [_row(group, axis, findings) for group in _grouped(drawn)]
+    gaps = [*_gaps(document["gaps"], sandbox, axis)]
+    return {
+        "offset": offset,
+        "earlier": len(runs) - len(drawn),
+        "gaps": gaps,
+        "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
+        # Where something went wrong, what is managed, the rest; each by its start.
+        "rows": sorted(
+            rows, key=lambda row: (not went_wrong(row), not row["managed"], row["bars"][0]["from"])
+        ),
+    }
+
+
+def _offset(runs: Iterable[Data]) -> int | None:
+    """Judge how far the clock of a sandbox is behind that of the tests.
+
+    A change is seen after it happened: the smallest delay is the nearest to the truth.
+    """
+    return min(
+        (
+            epoch(change["seen_at"]) - epoch(change["at"])
+            for run in runs
+            if not run["before_the_session"]
+            for change in run["changes"]
+            if change["at"] is not None
+        ),
+        default=None,
+    )
+
+
+def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
+    """Put the runs of a managed process together, each other one by itself."""
+    groups: dict[tuple[str, str], list[Data]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: epoch(run["started_at"])):
+        managed = run["managed"]
+        groups[("managed", managed["id"]) if managed else ("run", run["id"])].append(run)
+    return groups.values()
+
+
+def _row(
+    runs: Sequence[Data], axis: Axis, findings: Mapping[str, list[tuple[int, Data]]]
+) -> dict[str, Any]:
+    bars: list[dict[str, Any]] = []
+    marks: list[dict[str, Any]] = []
+    for number, run in enumerate(runs):
+        before = runs[number - 1] if number else None
+        successor = runs[number + 1] if number + 1 < len(runs) else None
+        bar = bar_of(run, end_of(run, successor), axis)
+        if bars:
+            # Its end may have been seen only when the next run was.
+            bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
+        own = findings.get(run["id"], [])
+        bar["findings"] = [place for place, _ in own]
+        seen = [*_restart(run, bar, before), *_incidents(run, bar, axis)]
+        # What a finding tells may be marked at the run before, or at the next.
+        shown = {mark["kind"] for mark in seen} | {bars[-1]["kind"] if bars else None}
+        if successor is not None:
+            shown.add("restart")
+        seen += _found((finding for _, finding in own), shown, bar, axis)
+        allowed = {finding["rule"] for _, finding in own if finding["allowed"] is not None}
+        marks += [{**mark, "bar": number, "allowed": mark["kind"] in allowed} for mark in seen]
+        bars.append(bar)
+    totals: Counter[str] = Counter()
+    for mark in marks:
+        totals[mark["kind"]] += mark["times"]
+    return {
+        "name": bars[0]["name"],
+        "managed": runs[0]["managed"] is not None,
+        "bars": bars,
+        "marks": sorted(marks, key=lambda mark: mark["at"]),
+        "totals": {kind: totals[kind] for kind in _VERDICTS if totals[kind]},
+    }
+
+
+def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
+    return {"at": at, "kind": kind, "text": text, "times": times}
+
+
+def _restart(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
+    """Mark the start of a run that its supervisor began anew; more than once, if some were not seen."""
+    supervisor = states_of(run)[0]["supervisor"]
+    if supervisor is None or (run["before_the_session"] and before is None):
+        return
+    times = supervisor["restarts"]
+    if before is not None:
+        times = max(1, times - states_of(before)[0]["supervisor"]["restarts"])
+    if times > 0:
+        more = f" {times} times" if times > 1 else ""
+        yield _mark(bar["from"], "restart", _VERDICTS["restart"] + more, times)
+
+
+def _incidents(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
+    """Mark an OOM kill or a crash at the end of a run, and when its health check began to fail."""
+    if bar["kind"] == "oom":
+        yield _mark(bar["to"], "oom", _VERDICTS["oom"])
+    elif bar["kind"] == "crash":
+        name = signal_name(bar["signal"]).partition("(")[2].rstrip(")")
+        yield _mark(bar["to"], "crash", f"{_VERDICTS['crash']}, {name}")
+    unhealthy = False
+    for change in states_of(run):
+        was = unhealthy
+        supervisor = change["supervisor"]
+        unhealthy = supervisor is not None and supervisor["health"] == "unhealthy"
+        if unhealthy and not was:
+            at = max(axis.seen(change["seen_at"]), bar["from"])
+            yield _mark(at, "unhealthy", _VERDICTS["unhealthy"])
+
+
+def _found(
+    findings: Iterable[Data], shown: set[str | None], bar: Data, axis: Axis
+) -> Iterator[dict[str, Any]]:
+    """Mark what was found and shows in no state: a leak, say."""
+    for finding in findings:
+        if finding["rule"] not in shown:
+            at = bar["from"] if finding["rule"] == "oom" else axis.seen(finding["at"])
+            yield _mark(at, finding["rule"], finding["verdict"])
+
+
+def _tests(tests: Iterable[Data], axis: Axis) -> Iterator[dict[str, Any]]:
+    for test in tests:
+        begun = axis.seen(test["started_at"]) if test["started_at"] else 0
+        # The end of one in which its worker died is not known.
+        ended = axis.seen(test["ended_at"]) if test["ended_at"] else begun
+        yield {
+            "id": printable(test["id"]),
+            "attempt": test["attempt"],
+            "worker": test["worker"],
+            "outcome": test["outcome"],
+            "from": begun,
+            "to": max(begun, ended),
+        }
+
+
+def _gaps(gaps: Iterable[Data], sandbox: str, axis: Axis) -> Iterator[dict[str, Any]]:
+    for gap in gaps:
+        for time in gap["times"] if gap["sandbox"] == sandbox else ():
+            yield {
+                "from": axis.seen(time["from_at"]),
+                "to": axis.span if time["to_at"] is None else axis.seen(time["to_at"]),
+                "open": time["to_at"] is None,
+                "why": printable(gap["why"]),
+            }
+
+
+def _outages(
+    outages: Iterable[Data], gaps: Iterable[Data], sandbox: str, axis: Axis
+) -> Iterator[dict[str, Any]]:
+    """Give the outages that no gap tells."""
+    for outage in outages:
+        begun, ended = axis.seen(outage["from_at"]), axis.seen(outage["to_at"])
+        within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
+        if outage["sandbox"] == sandbox and not within:
+            yield {
+                "from": begun,
+                "to": ended,
+                "faults": printable(outage["faults"]),
+                "test": None if outage["test"] is None else printable(outage["test"]),
+            }
+
+
+def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
+    """Give the worker whose own a sandbox is, if it is: its tests are the bands behind the bars."""
+    own = (
+        worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
+    )
+    return next(own, None)

@@ -1,0 +1,84 @@
+"""A real Chromium, and real runs for it to show. ``make browser`` has an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parent.parent.parent
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Start the Chromium of this machine; end the run where there is none."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.exit(f"no browser: none of {', '.join(NAMES)} is on PATH", returncode=4)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Give a function that opens a report, or a file, and fails if the page complains or asks for anything."""
+    complaints: list[str] = []
+    asked: list[str] = []
+    opened: set[str] = set()
+
+    def open_page(report: dict[str, Any] | Path, fragment: str = "", **options: Any) -> Page:
+        path = report if isinstance(report, Path) else written(report, tmp_path / "page.html")
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
+        opened.add(path.as_uri())
+        page.goto(path.as_uri() + fragment)
+        return page
+
+    yield open_page
+    assert complaints == []
+    assert set(asked) == opened
+    for context in browser.contexts:
+        context.close()
+
+
+def written(report: dict[str, Any], path: Path) -> Path:
+    """Make the page of a report as a user would."""
+    path.with_suffix(".json").write_text(json.dumps(report))
+    command = [sys.executable, "-m", "pytest_tlsandbox.report", path.with_suffix(".json"), path]
+    subprocess.run(command, check=True)
+    return path
+
+
+def run_suite(folder: Path, *options: str) -> tuple[dict[str, Any], Path]:
+    """Run tests on ``local`` for real; give the report, and its page."""
+    command = [sys.executable, "-m", "pytest", "-c", "examples/pytest.ini", f"--rootdir={ROOT}"]
+    command += ["-p", "no:cacheprovider", f"--tlsandbox-report={folder / 'run.json'}", *options]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False, timeout=100)
+    document = json.loads((folder / "run.json").read_text())
+    return document, written(document, folder / "page.html")
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """Run the suite whose server is killed and restarted again and again."""
+    folder = tmp_path_factory.mktemp("shop")
+    return run_suite(folder, "tests/browser/shop.py", "--tlsandbox-guard=oom,crash,restart")
