@@ -5,6 +5,7 @@ The fixtures come with the plugin; what can be imported is listed in ``__all__``
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -54,8 +55,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     Those are autoload, -p, PYTEST_PLUGINS and a conftest. With ``pytest_plugins`` in place of this,
     pytest would look through all that is installed for a plugin of that name, 2 ms of each start.
     """
-    from pytest_tlsandbox import plugin
-
+    plugin = importlib.import_module("pytest_tlsandbox.plugin")
     if not pluginmanager.is_registered(plugin):
         pluginmanager.register(plugin, plugin.__name__)
 
@@ -120,7 +120,5 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    import importlib
-
     module = importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}")
     return getattr(module, name)

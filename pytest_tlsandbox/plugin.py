@@ -5,10 +5,8 @@ Nothing here imports requests, pydantic or tenacity before a fixture is asked fo
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import re
-import shutil
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.processes import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.failing import Screen
     from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.redact import Secret
@@ -38,9 +35,6 @@ __tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-# pytest writes "E" and the indent of the line that raised before each line of a message: of one in
-# a class, say, or in a block.
-_MARGIN, _NARROWEST = 12, 60
 _WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
@@ -240,8 +234,9 @@ def pytest_assertrepr_compare(
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.comparing import compare
+    from pytest_tlsandbox.terminal import columns_of
 
-    return compare(left, right, _columns(config))
+    return compare(left, right, columns_of(config))
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -259,6 +254,7 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
         from pytest_tlsandbox.connections import Connections
+        from pytest_tlsandbox.terminal import screen_of
 
         connections = Connections(
             config.stash[_SETTINGS],
@@ -266,37 +262,11 @@ def _connections(config: pytest.Config) -> Connections:
                 config=config, target=target
             ),
             test_deadline=lambda: config.stash.get(_TEST_DEADLINE, None),
-            screen=_screen(config),
+            screen=screen_of(config),
         )
         config.stash[_CONNECTIONS] = connections
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]
-
-
-def _screen(config: pytest.Config) -> Screen:
-    from pytest_tlsandbox.failing import Screen
-
-    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-
-    def say(text: str) -> None:
-        """Write a line amid pytest's dots, past its capture."""
-        if reporter is None:
-            return
-        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-            reporter.write_line(f"tlsandbox: {text}")
-
-    # A worker of xdist has no terminal.
-    talks = reporter is not None and config.get_verbosity() >= 0
-    return Screen(config.get_verbosity(), _columns(config), say if talks else None)
-
-
-def _columns(config: pytest.Config) -> int:
-    """Count the columns a message has: pytest marks and indents each line of an error."""
-    has_terminal = config.pluginmanager.has_plugin("terminalreporter")
-    writer = config.get_terminal_writer() if has_terminal else None
-    wide = writer.fullwidth if writer else shutil.get_terminal_size().columns
-    return max(wide - _MARGIN, _NARROWEST)
 
 
 @pytest.fixture
