@@ -74,11 +74,8 @@ def kill_all(
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
     except SandboxFault as fault:
-        # One that sleeps keeps its processes (fact sheet 1.8).
-        over = isinstance(fault, SandboxNotRunning) and not fault.transient
-        gone = over or isinstance(fault, SandboxNotFound)
         # Where nothing listens any more, nothing is left to kill either.
-        return [] if gone or fault.label == "refused" else list(started)
+        return [] if is_over(fault) or fault.label == "refused" else list(started)
     for row in living:
         ledger.signal_sent(row, SIGKILL)
         with contextlib.suppress(SandboxFault):  # what is left is told below
@@ -89,3 +86,10 @@ def kill_all(
     ended = Until(lambda snapshot: not living_of(selectors, snapshot))
     last = watch(ended, client, Limit(now, now + _LONGEST_FAREWELL)).timeline.last
     return living if last is None else living_of(selectors, last)
+
+
+def is_over(fault: SandboxFault) -> bool:
+    """Tell that a sandbox is no more. One that sleeps keeps its processes (fact sheet 1.8)."""
+    if isinstance(fault, SandboxNotRunning):
+        return not fault.transient
+    return isinstance(fault, SandboxNotFound)

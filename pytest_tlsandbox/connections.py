@@ -32,13 +32,20 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 class Connection:
     """What talks to one sandbox, and what was done through it.
 
-    ``baseline``: the look at the start of the running test, where the guard has taken it.
+    Attributes:
+        shared: several xdist workers use it.
+        of_suite: the suite itself said which one, and may end it; --tlsandbox did not.
+        loopback: it is on this machine, so that what refuses a connection has ended.
+        baseline: the look at the start of the running test, where the guard has taken it.
+
     """
 
     lister: ProcessLister
     client: SandboxClient
     ledger: Ledger
     shared: bool
+    of_suite: bool = False
+    loopback: bool = False
     baseline: ProcessSnapshot | None = None
 
 
@@ -100,6 +107,8 @@ class Connections:
                 client=SandboxClient(transport, self._test_deadline),
                 ledger=Ledger(),
                 shared=_UNDER_XDIST in os.environ and not own,
+                of_suite=not isinstance(target, str) or target not in self._settings.targets,
+                loopback=address.loopback,
             )
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])

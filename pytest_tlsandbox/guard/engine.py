@@ -37,6 +37,9 @@ LEFTOVER_SETTLING = 0.2
 """The same for what a test has begun and not ended: it may just be ending."""
 _PAUSE = 0.02
 _INSTANT = 1e-6
+_ENDED = (
+    "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+)
 _REPLACED = "it was replaced: what was listed before is listed no more, and its end is not known"
 
 
@@ -95,6 +98,8 @@ class Guard:
 
         def heard(snapshot: ProcessSnapshot) -> None:
             self._looks += 1
+            if watched.ended is not None:
+                self._take_up(watched, watched.ended, snapshot)
             if self._recorder is not None:
                 self._recorder.observe(watched.name, snapshot)
 
@@ -111,7 +116,7 @@ class Guard:
     def begin_test(self, run: Run) -> None:
         """Take the baseline of a test: the last look of the test before, where there was one."""
         self._place(run)
-        for watched in self.watched:
+        for watched in [*self.watched]:
             watched.begin_test()
             watched.connection.baseline = None
             if not self._is_watching:
@@ -128,7 +133,7 @@ class Guard:
         """Look before the call, where fixtures may have begun what is to outlive the test."""
         self._phase("call")
         if fixtures and self._is_watching:
-            for watched in self.watched:
+            for watched in [*self.watched]:
                 watched.before_call = self._look(watched)
 
     @contextlib.contextmanager
@@ -152,7 +157,7 @@ class Guard:
         pinned: list[Pinned] = []
         if phase == "teardown":
             self._phase(phase)
-        for watched in self.watched:
+        for watched in [*self.watched]:
             snapshot = self._observe(watched, pinned)
             if phase != "teardown":
                 watched.after_call = snapshot
@@ -174,7 +179,7 @@ class Guard:
     def end_session(self) -> None:
         """Look for what happened outside of every test, or in one that was broken off."""
         if self._is_watching and self._fresh:
-            for watched in self.watched:
+            for watched in [*self.watched]:
                 self._observe(watched, None)
         self._place(None)
 
@@ -231,13 +236,36 @@ class Guard:
     def _look(self, watched: Watched, *, patient: bool = True) -> ProcessSnapshot | None:
         begun = self._clock.monotonic()
         snapshot = watched.look(patient=patient)
-        if snapshot is None:
+        if watched.ended is not None:
+            self._let_go(watched, watched.ended)
+        elif snapshot is None:
             if watched.gap is None or not watched.gap.open:
                 why = watched.fault.first_line if watched.fault else "no answer"
                 watched.gap = self._new_gap(watched.name, watched.label, why, begun)
         elif watched.gap is not None and watched.gap.open and watched.reference is None:
             self._close_gap(watched, snapshot)
         return snapshot
+
+    def _let_go(self, watched: Watched, ended: float) -> None:
+        """Watch a sandbox no more that the suite has ended: in a teardown, as a rule.
+
+        A test that ends it before the look after its call hides something from the guard, and is
+        told so; the session fails where the sandbox was there before that test.
+        """
+        self.watched.remove(watched)
+        if self._run is not None and self._run.phase == "call":
+            gap = self._new_gap(
+                watched.name, watched.label, _ENDED, ended, fails=not watched.is_new
+            )
+            self._gaps.end(gap, self._host.at(ended), self._run.nodeid)
+
+    def _take_up(self, watched: Watched, ended: float, snapshot: ProcessSnapshot) -> None:
+        """Watch a sandbox again that had seemed to have ended, and answers somebody."""
+        why = watched.fault.first_line if watched.fault else "no answer"
+        watched.gap = self._new_gap(watched.name, watched.label, why, ended)
+        watched.ended = watched.reference = None
+        self._close_gap(watched, snapshot)
+        self.watched.append(watched)
 
     def _observe(self, watched: Watched, pinned: list[Pinned] | None) -> ProcessSnapshot | None:
         """Look and judge; what is found is added to ``pinned`` where it is the running test's own.
@@ -373,11 +401,13 @@ class Guard:
             for process in {process_of(row) for row in now} - known:
                 watched.allowed[f"{LEAK} {process}"] = reason
 
-    def _new_gap(self, sandbox: str, label: str, why: str, begun: float) -> Gap:
+    def _new_gap(
+        self, sandbox: str, label: str, why: str, begun: float, *, fails: bool = True
+    ) -> Gap:
         rules = self._rules if self._run is None else self._run.rules
         since = self._run.nodeid if self._run else None
         at = self._host.at(begun)
-        return self._gaps.begin(sandbox, label, why, at, since, guarded=bool(rules))
+        return self._gaps.begin(sandbox, label, why, at, since, guarded=bool(rules) and fails)
 
     def _close_gap(self, watched: Watched, snapshot: ProcessSnapshot) -> None:
         if watched.gap is not None and watched.gap.open:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.arranging import is_over
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, PATIENCE_AFTER_AN_OUTAGE
 from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
 
@@ -32,6 +33,8 @@ class Watched:
         before_call, after_call: looks at the start and the end of the call phase, as far as taken.
         allowed: incidents, by key, that the test allows, with the reason.
         exempt: processes, as the rules name them, that may outlive the test.
+        is_new: no test has begun since it is watched.
+        ended: the moment on the clock from which on it gave no answer, where the suite has ended it.
 
     """
 
@@ -46,6 +49,8 @@ class Watched:
         self.exempt: set[str] = set()
         self.gap: Gap | None = None
         self.fault: TLSandboxError | None = None
+        self.is_new = True
+        self.ended: float | None = None
         self._budget = budget
         self._started = 0
         self._tried_in_vain = False
@@ -57,6 +62,7 @@ class Watched:
 
     def begin_test(self) -> None:
         """Forget what is of the test before."""
+        self.is_new = False
         self.before_call = self.after_call = None
         self.allowed.clear()
         self.exempt.clear()
@@ -98,12 +104,15 @@ class Watched:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
                 snapshot = lister.look(limit=limit)
             except SandboxFault as fault:
-                if once or not fault.transient:
+                if once or not fault.transient or self._has_ended(fault):
                     raise
                 patience = min(FIRST_PATIENCE, self._budget) - (clock.monotonic() - begun)
                 snapshot = lister.list(patience=max(0.0, patience))
         except SandboxFault as fault:
             self.fault = fault
+            if self._has_ended(fault):
+                self.ended = begun
+                return None
             self._tried_in_vain = True
             self._budget -= clock.monotonic() - begun
             # The helpers of a test need not find out once more.
@@ -111,3 +120,10 @@ class Watched:
             return None
         self.fault = None
         return snapshot
+
+    def _has_ended(self, fault: SandboxFault) -> bool:
+        """Tell that the suite has ended its own sandbox: nothing is wrong with one that is no more."""
+        connection = self.connection
+        if not connection.of_suite or (self.gap is not None and self.gap.open):
+            return False
+        return is_over(fault) or (fault.label == "refused" and connection.loopback)

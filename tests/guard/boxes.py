@@ -69,13 +69,21 @@ class Watch:
         *rows: dict[str, Any],
         rules: tuple[str, ...] = ALL,
         shared: bool = False,
+        of_suite: bool = False,
         **kwargs: Any,
     ) -> None:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
         self.ledger = Ledger()
         self.guard = Guard(rules, self.clock, **kwargs)
-        self.connection = Connection(self.box, self.box, self.ledger, shared)  # type: ignore[arg-type]
+        self.connection = Connection(
+            self.box,  # type: ignore[arg-type]
+            self.box,  # type: ignore[arg-type]
+            self.ledger,
+            shared,
+            of_suite,
+            loopback=True,
+        )
         self.rules = rules
         self.watching = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_tlsandbox.errors import AuthenticationFailed
+from pytest_tlsandbox.errors import AuthenticationFailed, SandboxNotFound, SandboxNotRunning
 from pytest_tlsandbox.guard import engine
 
 from ..support import ended, managed, raw, signaled, snapshot
@@ -447,3 +447,94 @@ def test_a_sandbox_of_one_worker_is_told_from_that_of_another():
 
 def test_the_longest_that_anything_is_settled_for_is_what_the_issue_allows():
     assert engine.LONGEST_SETTLING == 0.5
+
+
+# A sandbox that the suite ends
+
+OVER = [
+    SandboxNotRunning("Sandbox my-sandbox is terminated", label="409"),
+    SandboxNotFound("No sandbox my-sandbox", label="404"),
+    REFUSED,
+]
+
+
+@pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
+def test_a_sandbox_that_a_fixture_of_the_suite_ends_is_no_gap_and_is_not_asked_again(fault):
+    watch = Watch(raw(1), of_suite=True)
+    assert watch.test("a") == []
+    watch.begin("b")
+    assert watch.call(oom(1)) == ["oom 1"]
+    watch.box.fault = fault
+    assert watch.end("teardown") == []
+    watch.guard.end_test()
+    looks = watch.box.looks
+    assert watch.test("c") == []
+    watch.guard.end_session()
+
+    assert watch.box.looks == looks
+    assert watch.clock.slept == []
+    assert "gaps" not in watch.guard.take_facts()
+
+
+def test_a_sandbox_that_the_command_line_named_is_not_for_the_suite_to_end():
+    watch = Watch(raw(1))
+    watch.begin("a")
+    watch.call()
+    watch.box.fault = OVER[0]
+    watch.end("teardown")
+
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert (gap["why"], gap["guarded"]) == ("Sandbox my-sandbox is terminated", True)
+
+
+@pytest.mark.parametrize(("first", "fails"), [("b", False), ("a", True)])
+def test_one_that_is_ended_within_a_call_is_told_and_fails_the_session_if_it_was_there_before(
+    first, fails
+):
+    watch = Watch(raw(1), of_suite=True)
+    if first == "a":
+        watch.test("a")
+    watch.begin("b")
+    watch.box.fault = OVER[0]
+    assert watch.call() == []
+    assert watch.end("teardown") == []
+    watch.guard.end_test()
+    watch.test("c")
+
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert gap["why"] == (
+        "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+    )
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "b", 1)
+    assert gap["guarded"] is fails
+
+
+def test_one_that_had_only_seemed_to_have_ended_is_watched_again_and_the_gap_is_told():
+    watch = Watch(raw(1), raw(2), of_suite=True)
+    watch.begin("a")
+    watch.call()
+    watch.box.fault = REFUSED
+    watch.end("teardown")
+    watch.guard.end_test()
+    watch.begin("b")
+    watch.box.fault = None
+    watch.box.look()  # a helper of the test finds it there
+    assert watch.call(oom(1), raw(2)) == []  # whenever that was
+    watch.end("teardown")
+    watch.guard.end_test()
+    assert watch.test("c", oom(1), oom(2)) == ["oom 2"]
+
+    [gap] = watch.guard.take_facts()["gaps"]
+    assert gap["why"] == "my-sandbox cannot be reached: the connection was refused"
+    assert (gap["from_test"], gap["to_test"], gap["guarded"]) == ("b", "b", True)
+
+
+def test_one_that_sleeps_has_not_ended():
+    watch = Watch(raw(1), of_suite=True)
+    watch.begin("a")
+    watch.call()
+    watch.box.fault = SandboxNotRunning("Sandbox my-sandbox is suspended", transient=True)
+    watch.end("teardown")
+
+    assert watch.clock.slept != []
+    assert len(watch.guard.take_facts()["gaps"]) == 1

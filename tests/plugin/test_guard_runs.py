@@ -520,3 +520,55 @@ def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(
         "connection was refused",
         "tlsandbox guard: this session fails for 1 time in which a sandbox was not watched",
     ]
+
+
+@pytest.mark.parametrize("scope", ["session", "function"])
+def test_a_suite_ends_the_sandboxes_that_it_makes(pytester: pytest.Pytester, scope: str) -> None:
+    pytester.makepyfile(
+        f"""
+        import pytest
+        from pytest_tlsandbox import start_local_sandbox
+
+        @pytest.fixture(scope="{scope}")
+        def tlsandbox_target():
+            with start_local_sandbox(identifier="mine") as sandbox:
+                yield sandbox
+
+        def test_one(tlsandbox):
+            tlsandbox.wait_for_exit(tlsandbox.start_process("true"))
+
+        def test_two(tlsandbox):
+            tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            tlsandbox.wait_until(lambda seen: not seen.alive)
+        """
+    )
+    start = time.monotonic()
+    result = pytester.runpytest_subprocess("--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
+
+    assert time.monotonic() - start < 15
+    assert failures(result) == {"test_two": "Crashed in this test: sh -c (pid #)"}
+    assert summary(result)[:-1] == [
+        "Crashed  test_two (call): sh -c (pid #): crashed with 11 (SIGSEGV)"
+    ]
+    assert read(pytester.path / "out.json")["gaps"] == []
+
+
+def test_a_test_that_ends_its_own_sandbox_is_told_what_hides(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from pytest_tlsandbox import start_local_sandbox
+
+        def test_it(tlsandbox_connect):
+            with start_local_sandbox(identifier="mine") as sandbox:
+                mine = tlsandbox_connect(sandbox)
+                mine.wait_for_exit(mine.start_process("true"))
+        """
+    )
+    result = pytester.runpytest_subprocess("--tlsandbox=local", "--tlsandbox-guard=crash")
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+    assert summary(result) == [
+        "Not watched  mine, from test_it to test_it, 1 test: it was ended before the call was; ended "
+        "by a fixture, it is watched to the end of the call"
+    ]
