@@ -69,7 +69,7 @@ def blocks(page: str) -> list[Block]:
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [sys.executable, "-m", *command, "-p", "no:cacheprovider"],
+        [sys.executable, "-m", *command, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"],
         cwd=folder,
         env={**kept, "COLUMNS": "100", **environment},
         capture_output=True,

@@ -30,10 +30,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pyteste
         }:
             monkeypatch.delenv(name)
     # After pytester, which clears it.
-    # pytest-asyncio wants a setting, or warns; hypothesis takes 0.2 s of each start.
+    # pytest-asyncio wants a setting, or warns; anyio and hypothesis take 0.4 s of each start.
     monkeypatch.setenv(
         "PYTEST_ADDOPTS",
-        "-W error -p no:asyncio -p no:cacheprovider -p no:rerunfailures -p no:hypothesispytest",
+        "-W error -p no:asyncio -p no:cacheprovider -p no:rerunfailures "
+        "-p no:anyio -p no:hypothesispytest",
     )
 
 

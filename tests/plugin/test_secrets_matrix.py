@@ -141,7 +141,7 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
     monkeypatch.setenv("TENSORLAKE_API_KEY", SENTINELS["KEY"])
     proxy = unused_url().replace("http://", f"http://me:{SENTINELS['PROXY']}@")
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider -p no:hypothesispytest")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider -p no:anyio -p no:hypothesispytest")
     pytester.makeini(
         """
         [pytest]
