@@ -42,6 +42,14 @@ def test_the_figures_of_the_faults_are_those_of_their_page():
         assert f"{scenes} x {helpers} = {outcomes}" in (ROOT / page).read_text()
 
 
+def test_the_figures_of_the_mutants_are_those_of_their_page():
+    text = (ROOT / "docs" / "mutants.md").read_text()
+    [(total, killed)] = re.findall(r"\| \*\*all\*\* \| (\d+) \| (\d+) \|", text)
+
+    for page in ("README.md", "docs/tried.md"):
+        assert f"{int(killed):,} of {int(total):,}" in (ROOT / page).read_text()
+
+
 def block(language: str, having: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (found,) = [text for text in blocks if having in text]
