@@ -289,7 +289,8 @@ def judge_stays(told: Told) -> None:
     seen = target.candidates(last)
     living = [(life, run) for life, run in seen if run.end is None or last < run.end]
     if told.verdict == "AmbiguousProcess":
-        assert len(living) > 1
+        # What a supervisor is about to start again lives, too.
+        assert len([run for life, run in seen if not target.over(life, run, last)]) > 1
         return
     # From the first look on it is about the run that was seen then.
     first = {(life.number, run.handle) for life, run in target.candidates(told.good[0])}
@@ -352,7 +353,7 @@ def judge_output(told: Told) -> None:
     if told.verdict == "pass":
         # Output is asked for by pid, a moment after the look: it may be another's by then.
         readable = [run for _, run in seen] + [
-            other for _, run in seen for other in _next_with_its_pid(run, told)
+            other for _, run in seen for other in _read_in_its_place(run, told)
         ]
         assert any(run.wrote(told.ended) for run in readable), "passed, and it has not written"
         return
@@ -361,7 +362,7 @@ def judge_output(told: Told) -> None:
         for life, run in seen
         if run.wrote(told.last)
         and life.run_at(told.ended) is run
-        and not _next_with_its_pid(run, told)
+        and not _read_in_its_place(run, told)
     ]
     if told.verdict == "AmbiguousProcess":
         assert len(seen) > 1, "only one is meant"
@@ -378,13 +379,23 @@ def judge_output(told: Told) -> None:
         assert all(told.target.over(life, run, told.last) for life, run in seen)
 
 
-def _next_with_its_pid(run: Run, told: Told) -> list[Run]:
-    """Give what has its pid between the last look and the end."""
+def _read_in_its_place(run: Run, told: Told) -> list[Run]:
+    """Give what its pid was another's for between the last look and the end.
+
+    That began meanwhile, or had it before, and is asked now that the newer row is listed no more.
+    """
+    listed = [life.run_at(told.ended) for life in told.world.lives]
+    removed = not any(other is run for other in listed)
     return [
         other
         for life in told.world.lives
         for other in life.runs
-        if other.pid == run.pid and told.last < other.start <= told.ended
+        if other.pid == run.pid
+        and other is not run
+        and (
+            told.last < other.start <= told.ended
+            or (removed and any(other is row for row in listed))
+        )
     ]
 
 
