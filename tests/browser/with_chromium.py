@@ -54,6 +54,18 @@ def seconds(time: str, since: str) -> float:
     return (end - start).total_seconds()
 
 
+def drawn(page: Page) -> Page:
+    """Wait until what is on the page is drawn: of a row that is not, Chromium gives no text."""
+    page.evaluate("new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(go)))")
+    return page
+
+
+def rows_shown(page: Page) -> list[str]:
+    """Give the names of the processes that the filter leaves."""
+    labels = drawn(page).locator(".process:visible .label").all_inner_texts()
+    return [label.split()[0] for label in labels]
+
+
 def details(page: Page) -> str:
     return page.inner_text("#details")
 
@@ -107,6 +119,7 @@ def test_a_restart_loop_after_oom_kills_is_told_in_the_first_line_and_first_of_a
     failed, kills, restarts = (int(number or 1) for number in told.groups())
     assert failed >= 3
     first = page.locator(".process").first
+    drawn(page)
     assert first.locator(".label").inner_text() == (
         f"web OOM-killed {kills}x, \u21bb{f' {restarts}x' if restarts > 1 else ''}"
     )
@@ -234,15 +247,14 @@ def test_a_filter_leaves_the_rows_that_fit_by_text_and_by_status(show: Show) -> 
         process(3, 1),
     ]
     page = show(report(5, jobs, [attempt("test_memory.py::test_hog", 0, 2, "failed")]))
-    shown = page.locator(".process:visible .label")
     assert page.inner_text("#shown") == "3 of 3 runs"
     page.keyboard.press("/")
     page.keyboard.type("JOB-1")
-    assert [text.split()[0] for text in shown.all_inner_texts()] == ["job-1.py"]
+    assert rows_shown(page) == ["job-1.py"]
     assert page.inner_text("#shown") == "1 of 3 runs"
     page.keyboard.press("Escape")
     page.fill("#filter", "test_hog")
-    assert [text.split()[0] for text in shown.all_inner_texts()] == ["job-2.py"]
+    assert rows_shown(page) == ["job-2.py"]
     page.fill("#filter", "")
     assert page.locator("#status option").all_inner_texts() == [
         "all (3)",
@@ -252,9 +264,9 @@ def test_a_filter_leaves_the_rows_that_fit_by_text_and_by_status(show: Show) -> 
         "Its end was not seen (1)",
     ]
     page.select_option("#status", "wrong")
-    assert [text.split()[0] for text in shown.all_inner_texts()] == ["job-2.py"]
+    assert rows_shown(page) == ["job-2.py"]
     page.select_option("#status", "running")
-    assert [text.split()[0] for text in shown.all_inner_texts()] == ["job-3.py"]
+    assert rows_shown(page) == ["job-3.py"]
 
 
 def test_zoom_by_keys_buttons_wheel_and_a_drag_keeps_what_is_looked_at_in_view(show: Show) -> None:
@@ -566,7 +578,7 @@ def test_every_kind_of_end_and_of_mark_differs_by_more_than_its_colour(show: Sho
         )
     ]  # fmt: skip
     assert len(set(shapes.values())) == len(shapes)
-    words = page.locator(".chip:visible").all_inner_texts()
+    words = drawn(page).locator(".chip:visible").all_inner_texts()
     assert {"OOM-killed", "Crashed, SIGSEGV", "Restarted", "Unhealthy", "Left running"} <= {*words, *(
         {"U": "Unhealthy", "\u21bb": "Restarted", "L": "Left running"}.get(word, "") for word in words
     )}  # fmt: skip
@@ -609,7 +621,9 @@ def test_several_sandboxes_and_workers_stand_under_each_other(show: Show) -> Non
     workers = [{"id": "gw0", "lost": False}, {"id": "gw1", "lost": False}]
     boxes = [{"name": f"local@gw{n}", "label": "local", "shared": False} for n in range(2)]
     page = show(report(5, jobs, tests, workers=workers, sandboxes=boxes))
-    assert [text.split("\n")[0] for text in page.locator("main .row .label").all_inner_texts()] == [
+    assert [
+        text.split("\n")[0] for text in drawn(page).locator("main .row .label").all_inner_texts()
+    ] == [
         "time since the start",
         "tests of gw0",
         "tests of gw1",
