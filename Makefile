@@ -10,7 +10,7 @@ demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
 
 test: $(VENV)/.dev  ## run the test suite
-	$(VENV)/bin/pytest -n 3
+	$(VENV)/bin/pytest -n 2
 
 lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
@@ -80,7 +80,7 @@ $(VENV)/.dev: $(VENV)/.demo
 NOT_ON_OLDEST := conditions faults messages model test_docs.py test_hovers.py test_pages.py \
 	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
-	$(VENV)-oldest/bin/pytest -n 3 $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
+	$(VENV)-oldest/bin/pytest -n 2 $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
 
 $(VENV)-oldest/.done: pyproject.toml tests/oldest.txt
 	$(PYTHON) -m venv $(VENV)-oldest
