@@ -256,7 +256,7 @@ def test_a_wait_ends_before_pytest_timeout_would_end_the_test(
     pytester.makeini(f"[pytest]\n{ini}")
     pytester.makepyfile(WAITING.format(mark=mark))
     [message] = told(pytester.inline_run(*options)).values()
-    assert_cut(message, 0.58)
+    assert_cut(message, 0.45)
 
 
 @pytest.mark.usefixtures("connected")
