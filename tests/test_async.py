@@ -269,18 +269,28 @@ def test_a_time_out_of_asyncio_ends_a_wait(box):
     asyncio.run(test())
 
 
-def test_a_start_that_is_called_off_is_made_to_its_end_and_its_process_is_known(box):
+def test_a_start_that_is_called_off_is_made_to_its_end_and_its_process_is_known(box, monkeypatch):
     """Else nobody would kill what it has started."""
+    transport = box._sandbox._client._transport
+    send, sent, called_off = transport._call, threading.Event(), threading.Event()
+
+    def send_slowly(*call: Any) -> object:
+        sent.set()
+        assert called_off.wait(5)
+        return send(*call)
 
     async def test() -> None:
-        task = asyncio.create_task(box.start_process("sleep", ["61"]))
-        while not calls():
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        with monkeypatch.context() as patch:
+            patch.setattr(transport, "_call", send_slowly)
+            task = asyncio.create_task(box.start_process("sleep", ["61"]))
+            await asyncio.to_thread(sent.wait)
+            task.cancel()
+            await asyncio.sleep(0)  # in which the task is told
+            called_off.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
         seen = await box.list_processes()
-        assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started]
+        assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started] != []
 
     asyncio.run(test())
 
