@@ -4,13 +4,13 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
 .PHONY: demo test bench oldest lint readme reference gallery faults faults-slow nightly mutants
-.PHONY: browser companions picture schemathesis dist clean
+.PHONY: browser companions environments picture schemathesis dist clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
 
 test: $(VENV)/.dev  ## run the test suite
-	$(VENV)/bin/pytest -n 2
+	$(VENV)/bin/pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
@@ -80,46 +80,27 @@ $(VENV)/.dev: $(VENV)/.demo
 NOT_ON_OLDEST := conditions faults messages model test_docs.py test_hovers.py test_pages.py \
 	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
-	$(VENV)-oldest/bin/pytest -n 2 $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
+	$(VENV)-oldest/bin/pytest -n 2 --dist worksteal $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
 
-$(VENV)-oldest/.done: pyproject.toml tests/oldest.txt
-	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[local]' --requirement tests/oldest.txt
-	touch $@
-
-# Not in the venv of the tests: each pytest plugin there slows every inner run.
-$(VENV)-companions/.done: pyproject.toml tests/companions/requirements.txt
-	$(PYTHON) -m venv $(VENV)-companions
-	$(VENV)-companions/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[local]' --requirement tests/companions/requirements.txt
-	touch $@
+# Each has an environment of its own: a pytest plugin beside the tests slows every inner run.
+OWN := $(addprefix $(VENV)-,browser companions mutants oldest release schemathesis)
+environments: $(addsuffix /.done,$(filter-out %mutants,$(OWN)))  ## make those of CI: -j 3 makes them side by side
 
 # The browser is that of the machine: none is fetched.
-$(VENV)-browser/.done: pyproject.toml
-	$(PYTHON) -m venv $(VENV)-browser
-	$(VENV)-browser/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[local]' 'playwright>=1.49'
-	touch $@
+$(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49'
+$(VENV)-companions/.done: NEEDS = --editable '.[local]' --requirement tests/companions/requirements.txt
+$(VENV)-companions/.done: tests/companions/requirements.txt
+$(VENV)-mutants/.done: NEEDS = 'mutmut>=3.8' 'pytest>=8.2' 'pydantic>=2.7' 'requests>=2.31' 'tenacity>=9'
+$(VENV)-oldest/.done: NEEDS = --editable '.[local]' --requirement tests/oldest.txt
+$(VENV)-oldest/.done: tests/oldest.txt
+$(VENV)-release/.done: NEEDS = --group release
+$(VENV)-schemathesis/.done: NEEDS = --editable '.[local]' 'schemathesis>=4.32'
 
-$(VENV)-release/.done: pyproject.toml
-	$(PYTHON) -m venv $(VENV)-release
-	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(VENV)-release/bin/python -m pip install --quiet --disable-pip-version-check --group release
-	touch $@
-
-$(VENV)-schemathesis/.done: pyproject.toml
-	$(PYTHON) -m venv $(VENV)-schemathesis
-	$(VENV)-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[local]' 'schemathesis>=4.32'
-	touch $@
-
-$(VENV)-mutants/.done: pyproject.toml
-	$(PYTHON) -m venv $(VENV)-mutants
-	$(VENV)-mutants/bin/python -m pip install --quiet --disable-pip-version-check \
-		'mutmut>=3.8' 'pytest>=8.2' 'pydantic>=2.7' 'requests>=2.31' 'tenacity>=9'
+$(addsuffix /.done,$(OWN)): pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(NEEDS)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-companions $(VENV)-mutants $(VENV)-oldest $(VENV)-release
-	rm -rf $(VENV)-browser $(VENV)-schemathesis .nox dist mutants
+	rm -rf $(VENV) $(OWN) .nox dist mutants
