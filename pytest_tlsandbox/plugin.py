@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 # Where one of the fixtures below raises, the sentence says it all: its source is not shown.
 __tracebackhide__ = operator.methodcaller("errisinstance", TLSandboxError)
@@ -211,20 +210,11 @@ def pytest_runtest_makereport(
     if isinstance(error, TLSandboxError) and crash is not None:
         crash.message = error.first_line
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
-        _add_to_html(item.config, report, error.snapshot)
+        from pytest_tlsandbox.extras import add_extra
+
+        seen = error.snapshot
+        add_extra(item.config, report, "text", seen, f"processes in {seen.sandbox}")
     return report
-
-
-def _add_to_html(config: pytest.Config, report: pytest.TestReport, seen: ProcessSnapshot) -> None:
-    """Have the report of pytest-html, where one is written, show all processes of the last look."""
-    if not config.getoption("htmlpath", None):
-        return
-    from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    report.extras = [  # type: ignore[attr-defined]
-        *getattr(report, "extras", ()),
-        extras.text(str(seen), name=f"processes in {seen.sandbox}"),
-    ]
 
 
 def pytest_assertrepr_compare(

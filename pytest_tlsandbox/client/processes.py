@@ -45,7 +45,7 @@ class ProcessLister:
         self.on_look: Callable[[ProcessSnapshot], None] | None = None
         """Is told of every good look, whoever asked for it."""
         self.on_fault: Callable[[SandboxFault, float], None] | None = None
-        """Is told of every other one, and when it began."""
+        """Is told of every other one, of a fault that may pass in any other call, and when that began."""
         self._transport = transport
         self._reader = ListReader(self.label)
 
@@ -111,6 +111,8 @@ class ProcessLister:
 class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
 
+    on_answer: Callable[[float], None] | None = None
+    """Is told of every good answer but a look, and when it was asked for."""
     on_output: Callable[[int, Stream, list[str]], None] | None = None
     """Is told of every output that is read: pid, stream, lines."""
 
@@ -161,10 +163,7 @@ class SandboxClient(ProcessLister):
         The sandbox answers for a pid it does not know as for one that is silent: with no lines.
         """
         path = f"/processes/{pid}/{stream}"
-        if limit is not None:
-            answer = self._transport.request("GET", path, limit=limit)
-        else:
-            answer = self._ask("GET", path)
+        answer = self._ask("GET", path) if limit is None else self._try("GET", path, limit)
         try:
             lines = json.loads(answer.body)["lines"]
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -202,12 +201,26 @@ class SandboxClient(ProcessLister):
         only_undelivered: bool = False,
     ) -> Answer:
         return persist(
-            lambda limit: self._transport.request(method, path, limit=limit, json=json),
+            lambda limit: self._try(method, path, limit, json),
             self.clock,
             patience=self.patience,
             until=self.give_up_at(),
             only_undelivered=only_undelivered,
         )
+
+    def _try(
+        self, method: str, path: str, limit: float, json: Mapping[str, object] | None = None
+    ) -> Answer:
+        begun = self.clock.monotonic()
+        try:
+            answer = self._transport.request(method, path, limit=limit, json=json)
+        except SandboxFault as fault:
+            if fault.transient and self.on_fault is not None:
+                self.on_fault(fault, begun)
+            raise
+        if self.on_answer is not None:
+            self.on_answer(begun)
+        return answer
 
 
 def _path(process: ProcessInfo) -> str:

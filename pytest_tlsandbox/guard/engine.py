@@ -13,30 +13,22 @@ from pytest_tlsandbox.guard.recording import Recorder
 from pytest_tlsandbox.guard.rules import (
     LEAK,
     Incident,
-    has_doubts,
     incidents_between,
     is_another,
-    is_living,
-    left_running,
     process_of,
     without_doubtful,
 )
+from pytest_tlsandbox.guard.settling import doubted_for, settled, undecided_for
 from pytest_tlsandbox.guard.telling import Pinned
 from pytest_tlsandbox.guard.watching import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
-LONGEST_SETTLING = 0.5
-"""Seconds for which something undecided is looked at again."""
-LEFTOVER_SETTLING = 0.2
-"""The same for what a test has begun and not ended: it may just be ending."""
-_PAUSE = 0.02
-_INSTANT = 1e-6
 _ENDED = (
     "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
 )
@@ -162,7 +154,7 @@ class Guard:
             if phase != "teardown":
                 watched.after_call = snapshot
             elif snapshot is not None and self._watches_leaks:
-                for incident in self._left(watched, snapshot):
+                for incident in watched.left_running(snapshot):
                     self._tell(watched, incident, self._run, pinned, snapshot)
             watched.baseline = snapshot
         self._phase("teardown")
@@ -275,8 +267,11 @@ class Guard:
         snapshot = self._look(watched)
         if snapshot is None:
             return None
-        if pinned is not None:
-            snapshot = self._settled(watched, snapshot, self._undecided)
+        if pinned is not None and (test := self._run) is not None:
+            over = test.phase == "teardown"
+            snapshot = settled(
+                watched, snapshot, lambda now: undecided_for(watched, now, test.rules, over=over)
+            )
         before, ledger = watched.reference, watched.connection.ledger
         in_gap = watched.gap is not None and watched.gap.open
         if before is not None and before.processes == snapshot.processes:
@@ -303,51 +298,7 @@ class Guard:
         watched.reference = without_doubtful(snapshot, ledger)
         return snapshot
 
-    def _settled(
-        self,
-        watched: Watched,
-        snapshot: ProcessSnapshot,
-        undecided: Callable[[Watched, ProcessSnapshot], float],
-    ) -> ProcessSnapshot:
-        """Look again, while something is undecided and for no longer than that is worth."""
-        start = self._clock.monotonic()
-        while (left := start + undecided(watched, snapshot) - self._clock.monotonic()) > _INSTANT:
-            self._clock.sleep(min(_PAUSE, left))
-            again = watched.look()
-            if again is None:
-                break
-            snapshot = again
-        return snapshot
-
-    def _undecided(self, watched: Watched, now: ProcessSnapshot) -> float:
-        """Give the seconds for which to look again."""
-        run, before = self._run, watched.baseline
-        if run is None or before is None or not run.rules:
-            return 0.0
-        own = [row for row in now if watched.belongs_to_the_test(row)]
-        if has_doubts(before, own, watched.connection.ledger):
-            return LONGEST_SETTLING
-        if run.phase != "teardown":
-            return 0.0
-        if LEAK in run.rules and self._left(watched, now):
-            return LONGEST_SETTLING
-        earlier = watched.before_call
-        begun = earlier is not None and any(
-            is_living(row) and earlier.find(row.identity) is None for row in own
-        )
-        return LEFTOVER_SETTLING if begun else 0.0
-
     # ------------------------------------------------------------ what is told
-
-    def _left(self, watched: Watched, now: ProcessSnapshot) -> list[Incident]:
-        before, after = watched.before_call, watched.after_call
-        if before is None or after is None:
-            return []
-        return [
-            incident
-            for incident in left_running(before, after, now, watched.exempt)
-            if watched.belongs_to_the_test(incident.row)
-        ]
 
     def _tell(
         self,
@@ -389,11 +340,7 @@ class Guard:
         now = self._look(watched)
         if now is None:
             return
-        now = self._settled(
-            watched,
-            now,
-            lambda _, rows: LONGEST_SETTLING if has_doubts(before, rows, ledger) else 0.0,
-        )
+        now = settled(watched, now, lambda rows: doubted_for(before, rows, ledger))
         for incident in incidents_between(rules, before, now, ledger):
             watched.allowed[incident.allowance] = reason
         if LEAK in rules:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from pytest_tlsandbox.extras import add_extra
 from pytest_tlsandbox.report.write import is_page
 
 if TYPE_CHECKING:
@@ -27,11 +28,5 @@ def timeline_link(config: pytest.Config, report: Path | None) -> str | None:
 def link_test(config: pytest.Config, report: pytest.TestReport, timeline: Path | None) -> None:
     """Have the row of a test that failed lead to that test in the timeline."""
     link = timeline_link(config, timeline)
-    if link is None or not report.failed:
-        return
-    from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
-    report.extras = [  # type: ignore[attr-defined]
-        *getattr(report, "extras", ()),
-        extras.url(f"{link}#test={quote(report.nodeid, safe='')}", name=NAME),
-    ]
+    if link is not None and report.failed:
+        add_extra(config, report, "url", f"{link}#test={quote(report.nodeid, safe='')}", NAME)

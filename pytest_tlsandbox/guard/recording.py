@@ -47,6 +47,7 @@ class Recorder:
         connection.lister.on_fault = client.on_fault = lambda fault, begun: self.miss(
             sandbox, fault, begun, clock.monotonic()
         )
+        client.on_answer = lambda begun: self.recover(sandbox, begun)
         client.on_output = lambda pid, stream, lines: self.read(sandbox, pid, stream, lines)
 
     def observe(self, sandbox: str, snapshot: ProcessSnapshot) -> None:
@@ -65,16 +66,20 @@ class Recorder:
         for identity in rows.keys() - listed.keys():
             gone = identity_text(rows[identity])
             self._change(sandbox, gone, {"state": "not listed"}, None, seen_at)
+        self.recover(sandbox, snapshot.begun)
+
+    def miss(self, sandbox: str, fault: SandboxFault, begun: float, ended: float) -> None:
+        """Take in a look, or another call, that failed."""
+        outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place[0]))
+        outage.add(fault, ended)
+
+    def recover(self, sandbox: str, begun: float) -> None:
+        """Take in that a call had a good answer: an outage lasted until that was asked for."""
         past = self._outages.pop(sandbox, None)
         if past is not None:
             outage, test = past
-            outage.end = snapshot.begun  # nothing was seen until this look
+            outage.end = begun
             self._past_outages.append(self._as_data(sandbox, outage, test))
-
-    def miss(self, sandbox: str, fault: SandboxFault, begun: float, ended: float) -> None:
-        """Take in a look that failed."""
-        outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place[0]))
-        outage.add(fault, ended)
 
     def read(self, sandbox: str, pid: int, stream: Stream, lines: Sequence[str]) -> None:
         """Take in what a process has written: the newest of that pid, as the sandbox has it."""

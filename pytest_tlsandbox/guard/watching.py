@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.arranging import is_over
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, PATIENCE_AFTER_AN_OUTAGE
 from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
+from pytest_tlsandbox.guard.rules import left_running
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.guard.gaps import Gap
+    from pytest_tlsandbox.guard.rules import Incident
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 FIRST_PATIENCE = 22.0
 """Seconds for which the first outage is ridden out; later ones get one try a test."""
 ONE_TRY = 1.0
 """Seconds such a try may take, while any of the budget is left."""
-
-
 _SHORTEST_TRY = 0.05
 
 
@@ -83,6 +83,13 @@ class Watched:
             if row.managed and started.managed and row.managed.id == started.managed.id:
                 return True
         return False
+
+    def left_running(self, now: ProcessSnapshot) -> list[Incident]:
+        """Give what the test has begun in its call and has not ended."""
+        if self.before_call is None or self.after_call is None:
+            return []
+        left = left_running(self.before_call, self.after_call, now, self.exempt)
+        return [incident for incident in left if self.belongs_to_the_test(incident.row)]
 
     def look(self, *, patient: bool = True) -> ProcessSnapshot | None:
         """Look; None, and the reason in ``fault``, where there is no good answer.

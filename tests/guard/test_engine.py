@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxNotFound, SandboxNotRunning
-from pytest_tlsandbox.guard import engine
+from pytest_tlsandbox.guard import settling
 
 from ..support import ended, managed, raw, signaled, snapshot
 from .boxes import ALL, OOM, REFUSED, Watch, oom
@@ -446,7 +446,7 @@ def test_a_sandbox_of_one_worker_is_told_from_that_of_another():
 
 
 def test_the_longest_that_anything_is_settled_for_is_what_the_issue_allows():
-    assert engine.LONGEST_SETTLING == 0.5
+    assert settling.LONGEST_SETTLING == 0.5
 
 
 # A sandbox that the suite ends

@@ -42,6 +42,14 @@ def test_an_outage_lasts_until_the_next_good_look_and_is_of_the_test_in_which_it
     assert outages(seen) == []
 
 
+def test_an_outage_ends_with_the_first_good_answer_of_any_call():
+    seen = recorder()
+    seen.miss("box", REFUSED, 1.0, 1.5)
+    seen.recover("box", 2.0)
+    seen.observe("box", snapshot(raw(1), at=4.0))
+    assert outages(seen) == [("01.000", "02.000", "refused", None)]
+
+
 def test_an_outage_that_goes_on_is_told_as_far_as_it_is_known_and_again():
     seen = recorder()
     seen.miss("box", REFUSED, 1.0, 1.5)

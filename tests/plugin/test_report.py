@@ -217,7 +217,7 @@ def test_a_report_holds_the_end_of_what_a_process_wrote_where_a_test_or_its_mess
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_report_holds_each_outage_that_a_wait_rode_out(pytester: pytest.Pytester) -> None:
+def test_a_report_holds_each_outage_that_a_call_rode_out(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         from pytest_tlsandbox.testing import FaultProxy, faults
@@ -226,6 +226,7 @@ def test_a_report_holds_each_outage_that_a_wait_rode_out(pytester: pytest.Pytest
             proxy = FaultProxy(tlsandbox_local).__enter__()
             request.config.add_cleanup(lambda: proxy.__exit__(None, None, None))
             box = tlsandbox_connect(proxy)
+            proxy.fail(faults.SANDBOX_NOT_READY, times=1)
             job = box.start_process("sh", ["-c", "sleep 0.2"])
             proxy.fail(faults.SANDBOX_NOT_READY, times=2)
             box.wait_for_exit(job)
@@ -234,9 +235,11 @@ def test_a_report_holds_each_outage_that_a_wait_rode_out(pytester: pytest.Pytest
     assert pytester.runpytest_inprocess("--tlsandbox-report=out.json").ret == 0
     report = read(pytester.path / "out.json")
     [test] = report["tests"]
-    [outage] = report["outages"]
-    assert test["started_at"] < outage["from_at"] < outage["to_at"] < test["ended_at"]
-    assert (outage["faults"], outage["test"]) == ("503 SANDBOX_NOT_READY x2", test["id"])
+    started, waited = report["outages"]
+    assert test["started_at"] < started["from_at"] < started["to_at"] < waited["from_at"]
+    assert waited["from_at"] < waited["to_at"] < test["ended_at"]
+    assert (started["faults"], started["test"]) == ("503 SANDBOX_NOT_READY", test["id"])
+    assert (waited["faults"], waited["test"]) == ("503 SANDBOX_NOT_READY x2", test["id"])
     assert report["gaps"] == []
 
 

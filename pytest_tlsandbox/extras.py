@@ -1,0 +1,26 @@
+"""What is added to the row of a test in the report of pytest-html, where one is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def add_extra(
+    config: pytest.Config,
+    report: pytest.TestReport,
+    kind: Literal["text", "url"],
+    content: object,
+    name: str,
+) -> None:
+    """Add something to look at; ``content`` is made a text only where there is a report."""
+    if not config.getoption("htmlpath", None):
+        return
+    from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]
+
+    report.extras = [  # type: ignore[attr-defined]
+        *getattr(report, "extras", ()),
+        getattr(extras, kind)(str(content), name=name),
+    ]
