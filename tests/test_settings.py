@@ -13,20 +13,23 @@ from pytest_tlsandbox.settings import (
     OPTIONS,
     Option,
     Settings,
+    fill_worker,
+    read,
+)
+from pytest_tlsandbox.values import (
+    check,
     check_target,
     check_url,
-    fill_worker,
     parse_rules,
     parse_size,
     parse_time,
-    resolve,
 )
 
 M, G = 2**20, 2**30
 
 
 class Config:
-    """What ``resolve`` asks of pytest's own: values by ``dest`` and by ini key."""
+    """What ``read`` asks of pytest's own: values by ``dest`` and by ini key."""
 
     def __init__(
         self,
@@ -52,7 +55,11 @@ def resolved(
     ini: dict[str, Any] | None = None,
     environment: dict[str, str] | None = None,
 ) -> Settings:
-    return resolve(Config(options, ini), environment or {})  # type: ignore[arg-type]
+    return checked(Config(options, ini), environment or {})
+
+
+def checked(config: Config, environment: dict[str, str]) -> Settings:
+    return check(read(config, environment), config)  # type: ignore[arg-type]
 
 
 def message(call: Any, *args: Any) -> str:
@@ -231,7 +238,7 @@ def test_an_empty_option_is_not_passed_over(name: str) -> None:
 def test_a_bad_value_of_no_file_is_one_of_the_ini_file() -> None:
     config = Config(ini={"tlsandbox_timeout": "x"}, inipath=None)
 
-    assert message(resolve, config, {}) == f"tlsandbox_timeout in the ini file: 'x' {TIME}"
+    assert message(checked, config, {}) == f"tlsandbox_timeout in the ini file: 'x' {TIME}"
 
 
 @pytest.mark.parametrize(
@@ -433,4 +440,4 @@ def test_patterns_of_what_is_secret_come_from_the_ini_file() -> None:
 def test_a_pattern_that_means_nothing_is_told(pattern: str, sentence: str) -> None:
     config = Config(ini={"tlsandbox_mask": [pattern]})
 
-    assert message(resolve, config, {}) == f"tlsandbox_mask in pyproject.toml: {sentence}"
+    assert message(checked, config, {}) == f"tlsandbox_mask in pyproject.toml: {sentence}"

@@ -1,0 +1,176 @@
+"""What a setting may be.
+
+A bad value is an :class:`InvalidSetting` that names where it came from (``source``: an option, an
+ini key, a variable, a marker) and what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.settings import REPORT, RULES, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pytest
+
+
+def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config) -> Settings:
+    """Check all that was given (``settings.read``); what was not is as ``Settings`` has it.
+
+    Raises:
+        InvalidSetting: a value means nothing.
+
+    """
+    readers: dict[str, Callable[[Sequence[str], str], Any]] = {
+        "targets": _targets,
+        "proxy_url": lambda texts, source: check_url(texts[0], source).string,
+        "timeout": lambda texts, source: parse_time(texts[0], source),
+        "memory": lambda texts, source: parse_size(texts[0], source),
+        "guard": parse_rules,
+        "guard_report_only": lambda _, __: True,
+        "report": lambda texts, source: check_report(texts[0], source, config),
+        "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
+    }
+    return Settings(**{field: readers[field](*found) for field, found in given.items()})
+
+
+def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
+    for text in texts:
+        check_target(text, source)
+    return tuple(dict.fromkeys(texts))
+
+
+def parse_mask(text: str, source: str) -> re.Pattern[str]:
+    """Read an expression for what is secret; it must not fit everywhere."""
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InvalidSetting(f"{source}: {text!r} is no regular expression ({error})") from None
+    if pattern.search(""):
+        raise InvalidSetting(f"{source}: {text!r} fits an empty text, and so every place")
+    return pattern
+
+
+_NUMBER = r"(?P<number>\d{1,15}(?:\.\d{1,9})?)"
+_TIME = rf"{_NUMBER}\s*(?P<unit>ms|s|m|h)?"
+_SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600}
+
+
+def parse_time(text: str, source: str) -> float:
+    """Read a time in seconds from ``30``, ``30s``, ``500ms``, ``2m`` or ``1h``."""
+    match = re.fullmatch(_TIME, text.strip())
+    seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidSetting(
+            f"{source}: {text!r} is not a time above zero; give seconds (30) or a unit "
+            "(500ms, 30s, 2m, 1h)"
+        )
+    return seconds
+
+
+_SIZE = rf"(?i){_NUMBER}\s*(?P<unit>[KMGT]?)(?:i?B)?"
+_SMALLEST_MEMORY = 2**20
+
+
+def parse_size(text: str, source: str) -> int:
+    """Read a size in bytes from ``268435456``, ``256M``, ``1.5G``; K, M, G, T are powers of 1024."""
+    match = re.fullmatch(_SIZE, text.strip())
+    size = 0
+    if match:
+        size = int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
+    if size < _SMALLEST_MEMORY:
+        raise InvalidSetting(
+            f"{source}: {text!r} is not a memory size of 1M or more; give bytes or a unit "
+            "(256M, 1.5G)"
+        )
+    return size
+
+
+def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
+    """Read rules of the guard, ``oom,crash``, in the order of the table.
+
+    Raises:
+        InvalidSetting: there is no such rule, or none is given.
+
+    """
+    given = [word for text in texts for word in re.split(r"[,\s]+", str(text)) if word]
+    for word in given:
+        if word not in RULES:
+            import difflib
+
+            near = difflib.get_close_matches(word.lower(), RULES, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InvalidSetting(
+                f"{source}: {word!r} is no rule of the guard; there are {', '.join(RULES)}{hint}"
+            )
+    if not given:
+        raise InvalidSetting(f"{source}: give one or several of {', '.join(RULES)}")
+    return tuple(rule for rule in RULES if rule in given)
+
+
+def check_report(text: str, source: str, config: pytest.Config) -> Path:
+    """Give the absolute path of a report that can be written; missing folders are made later.
+
+    Raises:
+        InvalidSetting: it cannot.
+
+    """
+    start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
+    path = Path(start, Path(text).expanduser())
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not text.strip() or text.endswith(("/", os.sep)) or path.is_dir():
+        reason = "it is a folder; name a file"
+    elif not folder.is_dir():
+        reason = f"{folder} is no folder"
+    elif not _is_writable(folder):
+        reason = f"nothing can be written in {folder}"
+    else:
+        return path
+    raise InvalidSetting(f"{source}: {text!r} cannot be written: {reason}")
+
+
+def _is_writable(folder: Path) -> bool:
+    """Try it: root may write by the mode bits where nothing can be written."""
+    import tempfile
+
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+_IDENTIFIER = r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\{worker\})*|\{worker\}[A-Za-z0-9_-]*"
+_URL = r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/@:\s\[\]?#]+)(?P<port>:\d+)?(?P<path>/[^\s?#]*)?"
+
+
+def check_target(target: str, source: str) -> None:
+    """Raise InvalidSetting unless the text is ``local``, an id or name, or a URL."""
+    if "://" in target:
+        check_url(target, source)
+    elif not re.fullmatch(_IDENTIFIER, target):
+        raise InvalidSetting(
+            f"{source}: {target!r} is not a sandbox; give 'local', the id or name of one "
+            "(letters, digits, - and _), or a URL"
+        )
+
+
+def check_url(url: str, source: str) -> re.Match[str]:
+    """Raise InvalidSetting unless the text is an http or https URL without credentials."""
+    match = re.fullmatch(_URL, url)
+    if match is None:
+        # Not quoted: it may hold a password.
+        raise InvalidSetting(
+            f"{source}: not a URL of the form https://host[:port][/path], with no user, "
+            "password, query or fragment"
+        )
+    return match
