@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import entry_points
+import venv
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,10 +20,9 @@ from benchmarks.serving import serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 60, 30, 16
-PLUGIN = "pytest_tlsandbox"
-# Both sides look for plugins among what is installed, as pytest does; none but ours may be found.
-ALONE = [f"-pno:{entry.name}" for entry in entry_points(group="pytest11") if entry.name != PLUGIN]
+ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 60, 24, 16
+PROJECT = Path(__file__).parent.parent
+PYTEST = f"pytest=={version('pytest')}"
 
 TEST = "def test_it(tlsandbox):\n    assert tlsandbox.list_processes() is not None\n"
 STOPWATCH = """
@@ -50,7 +50,8 @@ def measure(*, short: bool = False) -> list[Result]:
         "Start-up",
         "Runs of pytest with no other plugin, those that are compared in turn: medians, and the "
         "time of the processor in the quickest quarter. The latter is judged where nothing is "
-        "waited for: what else a machine does can only add to it.",
+        "waited for: what else a machine does can only add to it. Without and with are two "
+        "environments: all that pip brings for the plugin is in the second alone.",
         ("what", "wall", "processor", "processor, quickest quarter"),
     )
     with tempfile.TemporaryDirectory() as name, serve(10) as served:
@@ -59,13 +60,16 @@ def measure(*, short: bool = False) -> list[Result]:
         used.mkdir()
         (used / "test_it.py").write_text(TEST)
         (used / "conftest.py").write_text(STOPWATCH)
-        collect = ("--co", "-q")
-        without, with_it = _side_by_side(
+        bare = _environment(Path(name, "without"), PYTEST)
+        installed = _environment(Path(name, "with"), PYTEST, str(PROJECT))
+        without, blocked, with_it = _side_by_side(
             ROUNDS_IN_SHORT if short else ROUNDS,
-            lambda: _whole(empty, *collect, f"-pno:{PLUGIN}"),
-            lambda: _whole(empty, *collect),
+            lambda: _whole(bare, empty),
+            lambda: _whole(installed, empty, "-p", "no:tlsandbox"),
+            lambda: _whole(installed, empty),
         )
         _tell(result, "empty folder, `--co -q`, without the plugin", without)
+        _tell(result, "the same, installed and blocked: `-p no:tlsandbox`", blocked)
         _tell(result, "the same with it", with_it)
         before, after = _quickest(without), _quickest(with_it)
         result.targets += [
@@ -74,10 +78,11 @@ def measure(*, short: bool = False) -> list[Result]:
         ]
         if short:
             return [result]
+        _install(installed, f"{PROJECT}[local]")
         remote, local = _side_by_side(
             ROUNDS_OF_USE,
-            lambda: _first_use(used, "--tlsandbox", served.url),
-            lambda: _first_use(used, "--tlsandbox", "local"),
+            lambda: _first_use(installed, used, "--tlsandbox", served.url),
+            lambda: _first_use(installed, used, "--tlsandbox", "local"),
         )
         _tell(result, "first use of `tlsandbox`: imports and first look, server running", remote)
         _tell(result, "the same on `local`, which is started", local)
@@ -109,23 +114,39 @@ def _tell(result: Result, what: str, costs: Sequence[Cost]) -> None:
     result.rows.append((what, *medians, in_ms(_quickest(costs))))
 
 
-def _whole(folder: Path, *options: str) -> Cost:
+def _environment(folder: Path, *requirements: str) -> Path:
+    """Make one with these installed, and give its Python."""
+    venv.create(folder)
+    python = folder / "bin" / "python"
+    _install(python, *requirements)
+    return python
+
+
+def _install(python: Path, *requirements: str) -> None:
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", f"--python={python}")
+    subprocess.run([*pip, "install", "--quiet", *requirements], check=True)
+
+
+def _whole(python: Path, folder: Path, *options: str) -> Cost:
     """Give what a whole run costs."""
     began = time.perf_counter()
     with subprocess.Popen(
-        _command(*options), cwd=folder, env=_environment(), stdout=subprocess.DEVNULL
+        _command(python, "--co", "-q", *options),
+        cwd=folder,
+        env=_variables(),
+        stdout=subprocess.DEVNULL,
     ) as run:
         _, _, usage = os.wait4(run.pid, 0)
         run.returncode = 0
     return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime)
 
 
-def _first_use(folder: Path, *options: str) -> Cost:
+def _first_use(python: Path, folder: Path, *options: str) -> Cost:
     """Give what it costs to set the only test up."""
     said = subprocess.run(
-        _command("-s", *options),
+        _command(python, "-s", *options),
         cwd=folder,
-        env=_environment(),
+        env=_variables(),
         capture_output=True,
         text=True,
         check=True,
@@ -135,10 +156,10 @@ def _first_use(folder: Path, *options: str) -> Cost:
     return Cost(float(took[1]), float(took[2]))
 
 
-def _command(*options: str) -> list[str]:
-    return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *ALONE, *options, "."]
+def _command(python: Path, *options: str) -> list[str]:
+    return [str(python), "-m", "pytest", "-p", "no:cacheprovider", *options, "."]
 
 
-def _environment() -> dict[str, str]:
+def _variables() -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "TENSORLAKE_API_KEY": "benchmark-key"}

@@ -51,3 +51,23 @@ def test_a_suite_that_uses_no_fixture_costs_no_more(pytester: pytest.Pytester) -
     assert "pytest_tlsandbox.errors" in modules
     assert not any(name.startswith("pytest_tlsandbox.report") for name in modules)
     assert HEAVY.isdisjoint(modules)
+
+
+def test_our_modules_are_imported_as_any_others_are(pytester: pytest.Pytester) -> None:
+    """Rewritten, they would be compiled anew in each new environment, and read slower after that."""
+    pytester.makepyfile(
+        """
+        import sys
+        import pytest_tlsandbox.sandbox
+
+        def test_loaders():
+            ours = {
+                name: type(module.__loader__).__name__
+                for name, module in sys.modules.items()
+                if name.startswith("pytest_tlsandbox.")
+            }
+            assert "pytest_tlsandbox.plugin" in ours
+            assert set(ours.values()) == {"SourceFileLoader"}
+        """
+    )
+    pytester.runpytest_subprocess("-p", "pytest_tlsandbox").assert_outcomes(passed=1)
