@@ -56,7 +56,7 @@ class Result:
             _row(
                 (
                     target.what,
-                    f"{target.figure:.3g} {target.unit}",
+                    f"{target.figure:.4g} {target.unit}",
                     f"{target.at_most:g} {target.unit}",
                     "met" if target.met else "**missed**",
                 )

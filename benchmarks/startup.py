@@ -79,6 +79,13 @@ def measure(*, short: bool = False) -> list[Result]:
         if short:
             return [result]
         _install(installed, f"{PROJECT}[local]")
+        with_anyio, with_local = _side_by_side(
+            ROUNDS_OF_USE,
+            lambda: _whole(installed, empty),
+            lambda: _whole(installed, empty, "-p", "no:anyio"),
+        )
+        _tell(result, "the same with `[local]`, which brings anyio and its plugin", with_anyio)
+        _tell(result, "the same with `[local]` and `-p no:anyio`", with_local)
         remote, local = _side_by_side(
             ROUNDS_OF_USE,
             lambda: _first_use(installed, used, "--tlsandbox", served.url),
