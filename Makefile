@@ -59,7 +59,7 @@ faults-slow: $(VENV)/.dev  ## ride out a rollout of 30 seconds
 
 HISTORIES ?= 100000
 nightly: $(VENV)/.dev  ## judge 100,000 random histories by every helper
-	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest -n 2 tests/model
+	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest -n 2 -o faulthandler_timeout=0 tests/model
 
 mutants: $(VENV)-mutants/.done  ## change the judging code in every way, and see that a test fails
 	$(VENV)-mutants/bin/mutmut run
