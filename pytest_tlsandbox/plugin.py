@@ -215,14 +215,19 @@ def pytest_runtest_makereport(
 
     That is the short summary, the ``message`` of JUnit, and what annotates a change.
     """
-    if call.excinfo is None:
+    # A TestCase keeps what its test raised aside, until the hook of pytest below gives it to the call.
+    aside = getattr(item, "_excinfo", None)
+    raised = aside[0] if aside else call.excinfo
+    if raised is None:
         return (yield)
     from pytest_tlsandbox.errors import TLSandboxError
     from pytest_tlsandbox.tracebacks import without_our_frames
 
-    call.excinfo = pytest.ExceptionInfo.from_exception(without_our_frames(call.excinfo.value))
+    error = without_our_frames(raised.value)
+    call.excinfo = pytest.ExceptionInfo.from_exception(error)
+    if aside:
+        aside[0] = call.excinfo
     report = yield
-    error = call.excinfo.value
     crash = getattr(report.longrepr, "reprcrash", None)
     if isinstance(error, TLSandboxError) and crash is not None:
         crash.message = error.first_line

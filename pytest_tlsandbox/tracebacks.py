@@ -45,12 +45,12 @@ def _trim(error: E) -> E:
     if not ours or (not isinstance(error, TLSandboxError) and entries[-1] is ours[-1]):
         return error
     kept = [entry for entry in entries if not _is_within(entry, _OURS)]
+    wrappers = _wrappers_of_hooks(entries)
     if isinstance(error, TLSandboxError):
-        wrappers = _wrappers_of_hooks(entries)
         kept = [entry for entry in kept if entry not in wrappers]
     if all(_is_within(entry, _PYTEST) for entry in kept):
         # Raised by a fixture of ours, with no line of the user's to show: name the fixture.
-        kept.append(ours[0])
+        kept.append(next((entry for entry in ours if entry not in wrappers), ours[0]))
     chain = None
     for entry in reversed(kept):
         chain = TracebackType(chain, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)

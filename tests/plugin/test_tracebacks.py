@@ -43,6 +43,41 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(
     assert text == shown(*UNWRAPPED)
 
 
+def test_nor_one_of_the_report_that_watches_it(pytester: pytest.Pytester, shown: Shown) -> None:
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+
+    watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")
+
+    assert re.sub("^tlsandbox report: .*\n", "", watched, flags=re.MULTILINE) == shown(*UNWRAPPED)
+
+
+@pytest.mark.usefixtures("connected")
+def test_an_error_in_a_testcase_is_shown_as_any_other_is(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    pytester.makepyfile(
+        test_case="""
+        import unittest
+
+        import pytest
+
+        class Test(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def sandbox_of_the_test(self, tlsandbox):
+                self.sandbox = tlsandbox
+
+            def test_it(self):
+                self.sandbox.assert_process("no such", status="running")
+        """
+    )
+
+    text = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--tb=short").stdout.str()
+
+    assert re.findall(r"^\S+\.py:\d+: .*", text, re.MULTILINE) == ["test_case.py:11: in test_it"]
+    assert 'FAILED test_case.py::Test::test_it - No process "no such" in my-sandbox\n' in text
+
+
 @pytest.mark.usefixtures("connected")
 def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(
     pytester: pytest.Pytester, shown: Shown
