@@ -1,6 +1,8 @@
 """Wait for, assert on and gate CI on the processes of a Tensorlake sandbox, from pytest.
 
 The fixtures come with the plugin; what can be imported is listed in ``__all__``.
+
+PYTEST_DONT_REWRITE: no assertion of a test is in here, and it may be imported before pytest starts.
 """
 
 from __future__ import annotations

@@ -59,7 +59,13 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         return client.start(body)
     except RequestRefused as refusal:
         program = mask_text(body["command"])
-        hint = "; arguments go in args=[...]" if " " in program and not body["args"] else ""
+        hint = ""
+        if " " in program and not body["args"]:
+            hint = "; arguments go in args=[...]"
+        elif "Failed to spawn" in str(refusal):
+            folder = mask_text(body.get("working_dir", ""))
+            hint = "; is it installed there, and on PATH"
+            hint += f", and is {folder!r} a folder there?" if folder else "?"
         raise RequestRefused(
             f"Cannot start {program!r}: {refusal}{hint}", label=refusal.label
         ) from None

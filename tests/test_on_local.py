@@ -234,11 +234,22 @@ def test_what_a_test_has_left_running_is_ended_and_its_pid_is_not_confused(box):
     later.assert_no_oom(suspected=True)
 
 
-def test_a_program_that_cannot_be_started_is_refused(box):
-    failure = fail(lambda: box.start_process("/no/such/program"), errors.RequestRefused)
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({}, "is it installed there, and on PATH?"),
+        (
+            {"working_dir": "/no/such/folder"},
+            "is it installed there, and on PATH, and is '/no/such/folder' a folder there?",
+        ),
+    ],
+    ids=["program", "folder"],
+)
+def test_a_program_that_cannot_be_started_is_refused(box, options, hint):
+    failure = fail(lambda: box.start_process("/no/such/program", **options), errors.RequestRefused)
 
     assert failure.first_line == (
-        "Cannot start '/no/such/program': local answered 500: Failed to spawn process"
+        f"Cannot start '/no/such/program': local answered 500: Failed to spawn process; {hint}"
     )
 
 

@@ -98,13 +98,16 @@ class OneProcess:
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         """Give the verdict for a living process that does not fit."""
+        hint = "a longer timeout=, if it only needs more time"
+        if row.managed and row.ended:
+            hint = "what it wrote last says why it ends; its supervisor starts it again"
         return Pending(
             lambda: Finding(
                 WaitTimedOut,
                 still(row),
                 process=row,
                 fields=self.fields(row),
-                hint="a longer timeout=, if it only needs more time",
+                hint=hint,
             )
         )
 
@@ -172,10 +175,11 @@ class OneProcess:
             hint=self._hint_after(row),
         )
         if row.oom_killed or row.state == "oom_killed":
+            whose = "" if row.state == "oom_killed" else "a child of "
             return replace(
                 finding,
                 error=ProcessOOMKilled,
-                headline=f"OOM-killed: {named(row)}, wanted {self.wanted}",
+                headline=f"OOM-killed: {whose}{named(row)}, wanted {self.wanted}",
             )
         if doubt:
             return replace(
@@ -208,7 +212,10 @@ class OneProcess:
         if row.exit_code in _SAID_BY_SHELLS:
             return _SAID_BY_SHELLS[row.exit_code]
         if row.signal is not None and self._ledger.sent(row, row.signal):
-            return 'status="signaled", if that is the end that was meant: this test sent the signal'
+            return (
+                'wait_for_process(process, status="signaled"), if that is the end that was meant: '
+                "this test sent the signal"
+            )
         if row.signal in CRASH_SIGNALS:
             return "python -X faulthandler, or the program's own way to say where it crashed"
         if row.signal is not None:

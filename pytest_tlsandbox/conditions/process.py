@@ -17,7 +17,7 @@ from pytest_tlsandbox.conditions.verdicts import (
 from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
 from pytest_tlsandbox.evidence import doubtful
 from pytest_tlsandbox.messages.failure import Field, Finding
-from pytest_tlsandbox.messages.words import capitalized, named, seconds, shown, shown_wanted
+from pytest_tlsandbox.messages.words import capitalized, count, named, seconds, shown, shown_wanted
 from pytest_tlsandbox.redact import mask_args
 from pytest_tlsandbox.selector import Selector
 from pytest_tlsandbox.snapshot import differences, value_of
@@ -111,7 +111,7 @@ class HasStatus(OneProcess):
                     f"Not healthy: {named(row)} is {_health(row)}",
                     process=row,
                     fields=self.fields(row),
-                    hint="a longer timeout=, if it only needs more time",
+                    hint=_hint_on_health(row),
                 )
             )
         return super().waiting(row)
@@ -186,21 +186,19 @@ class HasFields(OneProcess):
         return tuple(fields)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
-        return self._mismatch(row)
+        if differences(row, self._expected).keys() & _CHANGING:
+            return self._mismatch(
+                row, "wait_for_process or wait_for_exit, if it only needs more time"
+            )
+        return self._mismatch(row, "by(...) or a longer text, if another process was meant")
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         if self._open_to_doubt(row):
             return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
-        return self._mismatch(row)
+        return self._mismatch(row, self._hint_after(row))
 
-    def _mismatch(self, row: ProcessInfo) -> Hopeless:
+    def _mismatch(self, row: ProcessInfo, hint: str) -> Hopeless:
         wrong = differences(row, self._expected)
-        if row.ended:
-            hint = self._hint_after(row)
-        elif wrong.keys() & _CHANGING:
-            hint = "wait_for_process or wait_for_exit, if it only needs more time"
-        else:
-            hint = "by(...) or a longer text, if another process was meant"
         return Hopeless(
             Finding(
                 ProcessMismatch,
@@ -318,3 +316,11 @@ def run_of(row: ProcessInfo) -> tuple[Hashable, int]:
 
 def _health(row: ProcessInfo) -> str:
     return row.managed.health_status if row.managed else "not managed"
+
+
+def _hint_on_health(row: ProcessInfo) -> str:
+    if row.managed is None or row.managed.health_status != "unhealthy":
+        return "a longer timeout=, if it only needs more time"
+    failures = row.managed.consecutive_health_failures
+    often = f"it failed {count(failures, 'time')} in a row" if failures else "it fails"
+    return f"its health check by hand: {often}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
 
 _GAP = "    "
-_LONGEST_STATE = 32
+_LONGEST_STATE = 36
 _NARROWEST, _ENOUGH = 18, 40
 """Columns that a command line is given even where there is no room for it, or beside a remark."""
 

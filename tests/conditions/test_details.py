@@ -334,7 +334,7 @@ def test_a_known_code_beside_a_signal_that_was_sent_is_told_as_ours():
     text = str(fails(lambda: box.wait_for_exit(41), errors.WrongEnd))
 
     assert "15 (SIGTERM), sent by this test" in text
-    assert 'status="signaled", if that is the end that was meant' in text
+    assert 'wait_for_process(process, status="signaled"), if that is the end that was meant' in text
 
 
 # --------------------------------------------------------------------- the choice

@@ -44,8 +44,45 @@ def test_a_signal_that_the_test_sent_may_be_the_end_that_was_meant():
         box.wait_for_exit(1)
 
     assert told(ask, [raw(1)], [raw(1, **signaled(15))])["try"] == (
-        'status="signaled", if that is the end that was meant: this test sent the signal'
+        'wait_for_process(process, status="signaled"), if that is the end that was meant: this test '
+        "sent the signal"
     )
+
+
+def test_more_time_is_no_help_where_a_supervisor_starts_it_again_and_again():
+    row = raw(1, **ended(3), managed=managed(status="backing_off", restart_count=6))
+
+    assert told(lambda box: box.wait_for_exit("web", timeout=0), row)["try"] == (
+        "what it wrote last says why it ends; its supervisor starts it again"
+    )
+
+
+def test_what_a_supervisor_starts_again_may_yet_run():
+    row = raw(1, **ended(3), managed=managed(status="backing_off", restart_count=1))
+
+    assert told(lambda box: box.assert_process("web", status="running"), row)["try"] == (
+        "wait_for_process or wait_for_exit, if it only needs more time"
+    )
+
+
+@pytest.mark.parametrize(
+    ("health", "hint"),
+    [
+        ({"health_status": "starting"}, "a longer timeout=, if it only needs more time"),
+        (
+            {"health_status": "unhealthy", "consecutive_health_failures": 3},
+            "its health check by hand: it failed 3 times in a row",
+        ),
+        ({"health_status": "unhealthy"}, "its health check by hand: it fails"),
+    ],
+    ids=["starting", "counted", "not counted"],
+)
+def test_more_time_is_no_help_where_a_health_check_fails(health, hint):
+    row = raw(1, managed=managed(status="running", **health))
+
+    wait = told(lambda box: box.wait_for_process("web", healthy=True, timeout=0), row)
+
+    assert wait["try"] == hint
 
 
 def test_a_pid_that_is_not_listed_may_be_that_of_an_earlier_run():

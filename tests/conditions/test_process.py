@@ -179,7 +179,7 @@ def test_an_exit_in_which_a_child_was_oom_killed_is_told_as_that():
 
     assert verdict(lambda: box_of(row).wait_for_exit(1)) == (
         "ProcessOOMKilled",
-        "OOM-killed: sh -c (pid 1), wanted exit code 0",
+        "OOM-killed: a child of sh -c (pid 1), wanted exit code 0",
     )
     assert box_of(row).wait_for_exit(1, exit_code=137).pid == 1
 

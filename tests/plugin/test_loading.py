@@ -147,3 +147,15 @@ def test_looking_through_the_package_imports_nothing() -> None:
     modules = shown.stdout.split()
     assert "pytest_tlsandbox" in modules
     assert HEAVY.isdisjoint(modules)
+
+
+def test_it_may_be_imported_before_pytest_starts(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    start = (
+        "import pytest_tlsandbox, pytest; pytest.main(['-W', 'error', '-p', 'pytest_tlsandbox'])"
+    )
+
+    result = pytester.run(sys.executable, "-W", "error", "-c", start)
+
+    result.assert_outcomes(passed=1)
+    assert result.stderr.str() == ""
