@@ -6,6 +6,8 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
+from datetime import datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument
@@ -13,6 +15,25 @@ from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import STATUSES
 
 STREAMS = ("stdout", "stderr", "output")
+
+_SEVERAL = (list, tuple, set, frozenset)
+_PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *_SEVERAL}
+_NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "args": ("text", (str,)),
+    "command": ("text", (str,)),
+    "ended_at": ("datetime", (datetime, NoneType)),
+    "exit_code": ("number", (*_NUMBER, NoneType)),
+    "handle": ("number", (*_NUMBER, NoneType)),
+    "managed": ("ManagedProcess", (NoneType,)),
+    "name": ("text", (str, NoneType)),
+    "oom_killed": ("bool", _NUMBER),
+    "pid": ("number", _NUMBER),
+    "signal": ("number", (*_NUMBER, NoneType)),
+    "started_at": ("datetime", (datetime,)),
+    "stdin_writable": ("bool", _NUMBER),
+}
+"""What a field holds, and the plain types of which a value may equal it."""
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.processes import Stream
@@ -35,6 +56,34 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     if not statuses:
         raise InvalidArgument(f"status: give one or several of {', '.join(STATUSES)}")
     return statuses
+
+
+def check_value(field: str, value: object) -> None:
+    """Raise InvalidArgument for a value that a field of a process can never equal.
+
+    Plain values only are judged: any other, as a matcher, may equal what it likes.
+    """
+    if field == "status":
+        check_statuses(value)  # type: ignore[arg-type] # what it is, is what is checked
+        return
+    if field == "args" and type(value) in _PLAIN.difference(_SEVERAL):
+        raise no_list(value)
+    noun, kinds = _KINDS[field]
+    for one in value if type(value) in _SEVERAL else (value,):  # type: ignore[attr-defined]
+        if type(one) in _PLAIN and type(one) not in kinds:
+            raise InvalidArgument(f"{field}: {mask_text(repr(one))} is no {noun}{_cure(one, noun)}")
+
+
+def _cure(value: object, noun: str) -> str:
+    if noun == "number" and isinstance(value, str) and value.isdecimal():
+        return f"; give {int(value)}"
+    return f"; give '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
+
+
+def no_list(args: object) -> InvalidArgument:
+    """Give the error for arguments that are no list."""
+    given = "one text" if isinstance(args, str) else mask_text(repr(args))
+    return InvalidArgument(f"args: give a list of texts, not {given}")
 
 
 def check_seconds(name: str, value: object) -> float:

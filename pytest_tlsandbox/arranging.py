@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arguments import check_texts
+from pytest_tlsandbox.arguments import check_texts, no_list
 from pytest_tlsandbox.conditions.verdicts import Until
 from pytest_tlsandbox.errors import (
-    InvalidArgument,
     RequestRefused,
     SandboxFault,
     SandboxNotFound,
@@ -41,7 +40,7 @@ def start_body(
 
     """
     if isinstance(args, str):
-        raise InvalidArgument("args: give a list of texts, not one text")
+        raise no_list(args)
     check_texts("command", [command])
     check_texts("args", args)
     check_texts("env", [*(env or {}), *(env or {}).values()])

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 import signal
+from unittest.mock import ANY
 
 import pytest
 
-from pytest_tlsandbox.arguments import check_codes, check_pick, check_seconds, check_statuses
+from pytest_tlsandbox.arguments import (
+    check_codes,
+    check_pick,
+    check_seconds,
+    check_statuses,
+    check_value,
+)
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.selector import by
+from pytest_tlsandbox.snapshot import FIELDS, check_fields
 from tests.support import FakeClock, ScriptedLister, process, raw
 
 CASES = [
@@ -48,6 +57,20 @@ CASES = [
     (lambda box: box.start_process("sleep", [60]), "args: 60 is no text; give '60'"),
     (lambda box: box.start_process("env", env={"A": 1}), "env: 1 is no text; give '1'"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
+    (lambda box: box.assert_process("x", exit_code="0"), "exit_code: '0' is no number; give 0"),
+    (lambda box: box.assert_process("x", exit_code=[0, "1"]), "exit_code: '1' is no number; give 1"),
+    (lambda box: box.assert_process("x", signal="TERM"), "signal: 'TERM' is no number"),
+    (lambda box: box.assert_process("x", pid=None), "pid: None is no number"),
+    (lambda box: box.assert_process("x", args="60"), "args: give a list of texts, not one text"),
+    (lambda box: box.assert_process("x", args=None), "args: give a list of texts, not None"),
+    (lambda box: box.assert_process("x", args=["60", 60]), "args: 60 is no text; give '60'"),
+    (lambda box: box.assert_process("x", command=b"--token=abc"), "command: b'--token=***' is no text"),
+    (lambda box: box.assert_process("x", oom_killed="true"), "oom_killed: 'true' is no bool"),
+    (lambda box: box.assert_process("x", started_at=0), "started_at: 0 is no datetime"),
+    (lambda box: box.assert_process("x", managed="web"), "managed: 'web' is no ManagedProcess"),
+    (lambda box: box.wait_for_process(by(pid="60")), "pid: '60' is no number; give 60"),
+    (lambda box: box.wait_for_process(by(args="60")), "args: give a list of texts, not one text"),
+    (lambda box: box.wait_for_process(by(name=60)), "name: 60 is no text; give '60'"),
 ]  # fmt: skip
 
 
@@ -70,6 +93,44 @@ def test_what_means_something_is_taken():
     assert check_codes(range(3)) == (0, 1, 2)
     assert check_codes(None) is None
     assert check_pick("oldest") == "oldest"
+
+
+class Digits(str):
+    """A text of the user's own that equals the number it spells."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return str(self) == str(other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_what_defines_its_own_equality_is_taken_for_any_field(field):
+    check_fields({field: ANY})
+    check_fields({field: [ANY]})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("exit_code", Digits("0")),
+        ("exit_code", True),
+        ("exit_code", 0.0),
+        ("exit_code", None),
+        ("exit_code", range(3)),
+        ("exit_code", {0, None}),
+        ("signal", signal.SIGTERM),
+        ("oom_killed", 1),
+        ("args", ("-c", ANY)),
+        ("name", ["web", None]),
+        ("managed", None),
+        ("status", ("exited", "signaled")),
+    ],
+)
+def test_a_value_that_a_field_may_equal_is_taken(field, value):
+    check_value(field, value)
 
 
 class StartingLister(ScriptedLister):
