@@ -89,7 +89,17 @@ class ProcessSnapshot:
         return [_plain(row) for row in self.processes]
 
     def find(self, identity: Identity) -> ProcessInfo | None:
-        """Give the row of one run, if it is listed."""
+        """Give the row of one run, if it is listed.
+
+        Raises:
+            InvalidArgument: it is no identity of a run.
+
+        """
+        if not hasattr(identity, "started_at"):
+            raise InvalidArgument(
+                f"identity: a value of type {type(identity).__name__} means no run; give that of a "
+                "process, as find(process.identity), or ask where(...) for fields"
+            )
         return next(
             (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),
             None,

@@ -57,6 +57,16 @@ CASES = [
     (lambda box: box.start_process("sleep", [60]), "args: 60 is no text; give '60'"),
     (lambda box: box.start_process("env", env={"A": 1}), "env: 1 is no text; give '1'"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
+    (lambda box: box.start_process("sleep", None), "args: give a list of texts, not None"),
+    (lambda box: box.start_process("env", env=["A=1"]),
+     "env: a list is no mapping; give one, as {'A': '1'}"),
+    (lambda box: box.start_process(""), "command: an empty text is no program; name one"),
+    (lambda box: box.start_process(["sleep", "60"]),
+     "command: a list is no text; the command is 'sleep', the rest goes into args=['60']"),
+    (lambda box: box.start_process(("env", "--token", "abc")),
+     "command: a tuple is no text; the command is 'env', the rest goes into args=['--token', '***']"),
+    (lambda box: box.start_process(["sleep"]), "command: a list is no text; the command is 'sleep'"),
+    (lambda box: box.from_now("x"), "baseline: 'x' is no snapshot; give one, or None for a look now"),
     (lambda box: box.assert_process("x", exit_code="0"), "exit_code: '0' is no number; give 0"),
     (lambda box: box.assert_process("x", exit_code=[0, "1"]), "exit_code: '1' is no number; give 1"),
     (lambda box: box.assert_process("x", signal="TERM"), "signal: 'TERM' is no number"),
@@ -137,6 +147,7 @@ class StartingLister(ScriptedLister):
     """Starts what it is told to have started."""
 
     def start(self, body):
+        self.started = body
         return process(41)
 
     def signal(self, row, number):
@@ -149,6 +160,14 @@ def test_a_signal_is_given_by_number_or_by_name():
     Sandbox(lister).send_signal(41, signal.SIGTERM)
 
     assert lister.sent == (41, 15)
+
+
+def test_arguments_may_come_from_what_is_read_once():
+    lister = StartingLister(FakeClock(), {0: []})
+
+    Sandbox(lister).start_process("sleep", (text for text in ["60"]))
+
+    assert lister.started == {"command": "sleep", "args": ["60"]}
 
 
 def test_on_a_sandbox_that_workers_share_only_the_tests_own_processes_are_judged():
