@@ -134,6 +134,10 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
         return pattern
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
+    if pattern == "":
+        raise InvalidArgument(
+            "pattern: an empty text fits every line; give a part of the one meant"
+        )
     raise InvalidArgument(
         "pattern: give the text of a line, or a part of it, or a compiled regex: "
         f"{mask_text(repr(pattern))} is neither"
