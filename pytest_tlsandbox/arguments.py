@@ -113,9 +113,11 @@ def check_codes(exit_code: int | Iterable[int] | None) -> tuple[int, ...] | None
 
 
 def check_signal(signal: int) -> int:
-    """Give a signal's number, from 1 up."""
-    if isinstance(signal, bool) or not isinstance(signal, int) or signal < 1:
-        raise InvalidArgument(f"signal: {signal!r} is no signal; give 15, or signal.SIGTERM")
+    """Give a signal's number; which of Linux's 64 a daemon sends is for it to say."""
+    if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
+        raise InvalidArgument(
+            f"signal: {signal!r} is no signal (1 to 64); give 15, or signal.SIGTERM"
+        )
     return int(signal)
 
 

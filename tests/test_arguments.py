@@ -12,6 +12,7 @@ from pytest_tlsandbox.arguments import (
     check_codes,
     check_pick,
     check_seconds,
+    check_signal,
     check_statuses,
     check_value,
 )
@@ -51,7 +52,9 @@ CASES = [
      "status: None is none of running, exited, signaled, oom_killed"),
     (lambda box: box.wait_for_process("x", status="killed"),
      "status: 'killed' is none of running, exited, signaled, oom_killed"),
-    (lambda box: box.send_signal(41, "TERM"), "signal: 'TERM' is no signal; give 15, or signal.SIGTERM"),
+    (lambda box: box.send_signal(41, "TERM"), "signal: 'TERM' is no signal (1 to 64); give 15, or signal.SIGTERM"),
+    (lambda box: box.send_signal(41, 0), "signal: 0 is no signal (1 to 64); give 15, or signal.SIGTERM"),
+    (lambda box: box.send_signal(41, 65), "signal: 65 is no signal (1 to 64); give 15, or signal.SIGTERM"),
     (lambda box: box.output(41, "stdrr"),
      "stream: 'stdrr' is none of stdout, stderr, output; did you mean 'stderr'?"),
     (lambda box: box.start_process("sleep", [60]), "args: 60 is no text; give '60'"),
@@ -116,6 +119,11 @@ class Digits(str):
         return str(self) == str(other)
 
     __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("number", [1, 64])
+def test_a_signal_that_linux_has_is_left_to_the_daemon(number):
+    assert check_signal(number) == number
 
 
 @pytest.mark.parametrize("field", FIELDS)
