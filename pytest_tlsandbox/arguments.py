@@ -6,6 +6,8 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
+from datetime import datetime
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument
@@ -13,6 +15,25 @@ from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import STATUSES
 
 STREAMS = ("stdout", "stderr", "output")
+
+_SEVERAL = (list, tuple, set, frozenset)
+_PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *_SEVERAL}
+_NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "args": ("text", (str,)),
+    "command": ("text", (str,)),
+    "ended_at": ("datetime", (datetime, NoneType)),
+    "exit_code": ("number", (*_NUMBER, NoneType)),
+    "handle": ("number", (*_NUMBER, NoneType)),
+    "managed": ("ManagedProcess", (NoneType,)),
+    "name": ("text", (str, NoneType)),
+    "oom_killed": ("bool", _NUMBER),
+    "pid": ("number", _NUMBER),
+    "signal": ("number", (*_NUMBER, NoneType)),
+    "started_at": ("datetime", (datetime,)),
+    "stdin_writable": ("bool", _NUMBER),
+}
+"""What a field holds, and the plain types of which a value may equal it."""
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.processes import Stream
@@ -35,6 +56,34 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     if not statuses:
         raise InvalidArgument(f"status: give one or several of {', '.join(STATUSES)}")
     return statuses
+
+
+def check_value(field: str, value: object) -> None:
+    """Raise InvalidArgument for a value that a field of a process can never equal.
+
+    Plain values only are judged: any other, as a matcher, may equal what it likes.
+    """
+    if field == "status":
+        check_statuses(value)  # type: ignore[arg-type] # what it is, is what is checked
+        return
+    if field == "args" and type(value) in _PLAIN.difference(_SEVERAL):
+        raise no_list(value)
+    noun, kinds = _KINDS[field]
+    for one in value if type(value) in _SEVERAL else (value,):  # type: ignore[attr-defined]
+        if type(one) in _PLAIN and type(one) not in kinds:
+            raise InvalidArgument(f"{field}: {mask_text(repr(one))} is no {noun}{_cure(one, noun)}")
+
+
+def _cure(value: object, noun: str) -> str:
+    if noun == "number" and isinstance(value, str) and value.isdecimal():
+        return f"; give {int(value)}"
+    return f"; give '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
+
+
+def no_list(args: object) -> InvalidArgument:
+    """Give the error for arguments that are no list."""
+    given = "one text" if isinstance(args, str) else mask_text(repr(args))
+    return InvalidArgument(f"args: give a list of texts, not {given}")
 
 
 def check_seconds(name: str, value: object) -> float:
@@ -64,9 +113,11 @@ def check_codes(exit_code: int | Iterable[int] | None) -> tuple[int, ...] | None
 
 
 def check_signal(signal: int) -> int:
-    """Give a signal's number, from 1 up."""
-    if isinstance(signal, bool) or not isinstance(signal, int) or signal < 1:
-        raise InvalidArgument(f"signal: {signal!r} is no signal; give 15, or signal.SIGTERM")
+    """Give a signal's number; which of Linux's 64 a daemon sends is for it to say."""
+    if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
+        raise InvalidArgument(
+            f"signal: {signal!r} is no signal (1 to 64); give 15, or signal.SIGTERM"
+        )
     return int(signal)
 
 
@@ -85,6 +136,10 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
         return pattern
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
+    if pattern == "":
+        raise InvalidArgument(
+            "pattern: an empty text fits every line; give a part of the one meant"
+        )
     raise InvalidArgument(
         "pattern: give the text of a line, or a part of it, or a compiled regex: "
         f"{mask_text(repr(pattern))} is neither"

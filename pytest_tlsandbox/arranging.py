@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arguments import check_texts
+from pytest_tlsandbox.arguments import check_texts, no_list
 from pytest_tlsandbox.conditions.verdicts import Until
 from pytest_tlsandbox.errors import (
     InvalidArgument,
@@ -14,13 +15,13 @@ from pytest_tlsandbox.errors import (
     SandboxNotFound,
     SandboxNotRunning,
 )
-from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.selector import Selector, living_of
 from pytest_tlsandbox.status import SIGKILL
 from pytest_tlsandbox.waiting import Limit, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from pytest_tlsandbox.client.models import ProcessInfo
@@ -37,20 +38,41 @@ def start_body(
     """Make the body of a start request, of what was given only.
 
     Raises:
-        InvalidArgument: what must be text is none.
+        InvalidArgument: there is no command, or what must be text is none.
 
     """
-    if isinstance(args, str):
-        raise InvalidArgument("args: give a list of texts, not one text")
-    check_texts("command", [command])
+    _check_command(command)
+    if isinstance(args, str) or not isinstance(args, Iterable):
+        raise no_list(args)
+    args = list(args)
     check_texts("args", args)
-    check_texts("env", [*(env or {}), *(env or {}).values()])
+    if env is not None:
+        _check_env(env)
     given = {"env": None if env is None else dict(env), **options}
     return {
         "command": command,
-        "args": list(args),
+        "args": args,
         **{key: value for key, value in given.items() if value is not None},
     }
+
+
+def _check_command(command: object) -> None:
+    if isinstance(command, (list, tuple)) and command:
+        program, *rest = mask_args([*map(str, command)])
+        raise InvalidArgument(
+            f"command: a {type(command).__name__} is no text; the command is {program!r}"
+            + (f", the rest goes into args={rest}" if rest else "")
+        )
+    check_texts("command", [command])
+    if not command:
+        raise InvalidArgument("command: an empty text is no program; name one")
+
+
+def _check_env(env: object) -> None:
+    if not isinstance(env, Mapping):
+        kind = type(env).__name__
+        raise InvalidArgument(f"env: a {kind} is no mapping; give one, as {{'A': '1'}}")
+    check_texts("env", [*env, *env.values()])
 
 
 def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:

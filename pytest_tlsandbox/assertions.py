@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments import check_pick, check_statuses
+from pytest_tlsandbox.arguments import check_pick
 from pytest_tlsandbox.conditions.absence import (
     CRASH,
     OOM,
@@ -97,8 +97,6 @@ class Assertions:
         if not expected:
             raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
         check_fields(expected)
-        if "status" in expected:
-            check_statuses(expected["status"])
         selector = Selector(process, self._since(since))
         return HasFields(selector, self._ledger, dict(expected), check_pick(pick))
 

@@ -25,6 +25,7 @@ from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import Process, Selector
+from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft, Together
 from pytest_tlsandbox.status import SIGKILL
 from pytest_tlsandbox.waiting import Limit, Outcome, logger, watch
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
-    from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot
+    from pytest_tlsandbox.snapshot import Fields
 
 T = TypeVar("T")
 
@@ -87,6 +88,10 @@ class Sandbox(Assertions):
 
         ``baseline``: a look that was taken already, as the guard does. What is started through either is one test's: it ends with the test.
         """
+        if baseline is not None and not isinstance(baseline, ProcessSnapshot):
+            raise InvalidArgument(
+                f"baseline: {baseline!r} is no snapshot; give one, or None for a look now"
+            )
         return Sandbox(
             self._client,
             timeout=self._timeout,

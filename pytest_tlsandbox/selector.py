@@ -12,7 +12,7 @@ from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.identity import Identity
 from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.snapshot import differences
+from pytest_tlsandbox.snapshot import check_fields, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,13 +42,14 @@ def by(
     """Mean a process by exact values: managed name, command, arguments, pid, handle.
 
     Raises:
-        InvalidArgument: nothing is given.
+        InvalidArgument: nothing is given, or what can never be.
 
     """
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
     fields = tuple((field, value) for field, value in given.items() if value is not None)
     if not fields:
         raise InvalidArgument(f"by(): give at least one of {', '.join(given)}")
+    check_fields(dict(fields))
     return By(fields)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from pytest_tlsandbox.arguments import check_value
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -88,7 +89,17 @@ class ProcessSnapshot:
         return [_plain(row) for row in self.processes]
 
     def find(self, identity: Identity) -> ProcessInfo | None:
-        """Give the row of one run, if it is listed."""
+        """Give the row of one run, if it is listed.
+
+        Raises:
+            InvalidArgument: it is no identity of a run.
+
+        """
+        if not hasattr(identity, "started_at"):
+            raise InvalidArgument(
+                f"identity: a value of type {type(identity).__name__} means no run; give that of a "
+                "process, as find(process.identity), or ask where(...) for fields"
+            )
         return next(
             (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),
             None,
@@ -106,7 +117,7 @@ class ProcessSnapshot:
         """Give the processes whose fields have exactly these values, or one of several.
 
         Raises:
-            InvalidArgument: there is no such field.
+            InvalidArgument: there is no such field, or it can never have such a value.
 
         """
         check_fields(fields)
@@ -184,13 +195,15 @@ class Fields(TypedDict, total=False):
     stdin_writable: bool
 
 
-def check_fields(fields: Iterable[str]) -> None:
-    """Raise InvalidArgument, with a suggestion, for a name that is no field of a process."""
+def check_fields(fields: Mapping[str, object]) -> None:
+    """Raise InvalidArgument for a name that is no field of a process, or a value that none has."""
     for name in fields:
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(FIELDS)}"
             raise InvalidArgument(f"a process has no field {name!r}{hint}")
+    for name, value in fields.items():
+        check_value(name, value)
 
 
 def value_of(row: ProcessInfo, field: str) -> object:

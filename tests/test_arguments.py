@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 import signal
+from unittest.mock import ANY
 
 import pytest
 
-from pytest_tlsandbox.arguments import check_codes, check_pick, check_seconds, check_statuses
+from pytest_tlsandbox.arguments import (
+    check_codes,
+    check_pick,
+    check_seconds,
+    check_signal,
+    check_statuses,
+    check_value,
+)
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.selector import by
+from pytest_tlsandbox.snapshot import FIELDS, check_fields
 from tests.support import FakeClock, ScriptedLister, process, raw
 
 CASES = [
@@ -42,12 +52,40 @@ CASES = [
      "status: None is none of running, exited, signaled, oom_killed"),
     (lambda box: box.wait_for_process("x", status="killed"),
      "status: 'killed' is none of running, exited, signaled, oom_killed"),
-    (lambda box: box.send_signal(41, "TERM"), "signal: 'TERM' is no signal; give 15, or signal.SIGTERM"),
+    (lambda box: box.send_signal(41, "TERM"), "signal: 'TERM' is no signal (1 to 64); give 15, or signal.SIGTERM"),
+    (lambda box: box.send_signal(41, 0), "signal: 0 is no signal (1 to 64); give 15, or signal.SIGTERM"),
+    (lambda box: box.send_signal(41, 65), "signal: 65 is no signal (1 to 64); give 15, or signal.SIGTERM"),
     (lambda box: box.output(41, "stdrr"),
      "stream: 'stdrr' is none of stdout, stderr, output; did you mean 'stderr'?"),
     (lambda box: box.start_process("sleep", [60]), "args: 60 is no text; give '60'"),
     (lambda box: box.start_process("env", env={"A": 1}), "env: 1 is no text; give '1'"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
+    (lambda box: box.start_process("sleep", None), "args: give a list of texts, not None"),
+    (lambda box: box.start_process("env", env=["A=1"]),
+     "env: a list is no mapping; give one, as {'A': '1'}"),
+    (lambda box: box.start_process(""), "command: an empty text is no program; name one"),
+    (lambda box: box.start_process(["sleep", "60"]),
+     "command: a list is no text; the command is 'sleep', the rest goes into args=['60']"),
+    (lambda box: box.start_process(("env", "--token", "abc")),
+     "command: a tuple is no text; the command is 'env', the rest goes into args=['--token', '***']"),
+    (lambda box: box.start_process(["sleep"]), "command: a list is no text; the command is 'sleep'"),
+    (lambda box: box.from_now("x"), "baseline: 'x' is no snapshot; give one, or None for a look now"),
+    (lambda box: box.wait_for_output(41, ""),
+     "pattern: an empty text fits every line; give a part of the one meant"),
+    (lambda box: box.assert_process("x", exit_code="0"), "exit_code: '0' is no number; give 0"),
+    (lambda box: box.assert_process("x", exit_code=[0, "1"]), "exit_code: '1' is no number; give 1"),
+    (lambda box: box.assert_process("x", signal="TERM"), "signal: 'TERM' is no number"),
+    (lambda box: box.assert_process("x", pid=None), "pid: None is no number"),
+    (lambda box: box.assert_process("x", args="60"), "args: give a list of texts, not one text"),
+    (lambda box: box.assert_process("x", args=None), "args: give a list of texts, not None"),
+    (lambda box: box.assert_process("x", args=["60", 60]), "args: 60 is no text; give '60'"),
+    (lambda box: box.assert_process("x", command=b"--token=abc"), "command: b'--token=***' is no text"),
+    (lambda box: box.assert_process("x", oom_killed="true"), "oom_killed: 'true' is no bool"),
+    (lambda box: box.assert_process("x", started_at=0), "started_at: 0 is no datetime"),
+    (lambda box: box.assert_process("x", managed="web"), "managed: 'web' is no ManagedProcess"),
+    (lambda box: box.wait_for_process(by(pid="60")), "pid: '60' is no number; give 60"),
+    (lambda box: box.wait_for_process(by(args="60")), "args: give a list of texts, not one text"),
+    (lambda box: box.wait_for_process(by(name=60)), "name: 60 is no text; give '60'"),
 ]  # fmt: skip
 
 
@@ -72,10 +110,54 @@ def test_what_means_something_is_taken():
     assert check_pick("oldest") == "oldest"
 
 
+class Digits(str):
+    """A text of the user's own that equals the number it spells."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return str(self) == str(other)
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("number", [1, 64])
+def test_a_signal_that_linux_has_is_left_to_the_daemon(number):
+    assert check_signal(number) == number
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_what_defines_its_own_equality_is_taken_for_any_field(field):
+    check_fields({field: ANY})
+    check_fields({field: [ANY]})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("exit_code", Digits("0")),
+        ("exit_code", True),
+        ("exit_code", 0.0),
+        ("exit_code", None),
+        ("exit_code", range(3)),
+        ("exit_code", {0, None}),
+        ("signal", signal.SIGTERM),
+        ("oom_killed", 1),
+        ("args", ("-c", ANY)),
+        ("name", ["web", None]),
+        ("managed", None),
+        ("status", ("exited", "signaled")),
+    ],
+)
+def test_a_value_that_a_field_may_equal_is_taken(field, value):
+    check_value(field, value)
+
+
 class StartingLister(ScriptedLister):
     """Starts what it is told to have started."""
 
     def start(self, body):
+        self.started = body
         return process(41)
 
     def signal(self, row, number):
@@ -88,6 +170,14 @@ def test_a_signal_is_given_by_number_or_by_name():
     Sandbox(lister).send_signal(41, signal.SIGTERM)
 
     assert lister.sent == (41, 15)
+
+
+def test_arguments_may_come_from_what_is_read_once():
+    lister = StartingLister(FakeClock(), {0: []})
+
+    Sandbox(lister).start_process("sleep", (text for text in ["60"]))
+
+    assert lister.started == {"command": "sleep", "args": ["60"]}
 
 
 def test_on_a_sandbox_that_workers_share_only_the_tests_own_processes_are_judged():

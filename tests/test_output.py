@@ -290,7 +290,7 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
 # --------------------------------------------------------------------- called wrongly
 
 
-@pytest.mark.parametrize("pattern", ["", None, 3, b"ready", re.compile(b"ready"), ["ready"]])
+@pytest.mark.parametrize("pattern", [None, 3, b"ready", re.compile(b"ready"), ["ready"]])
 def test_what_is_no_text_and_no_regex_is_an_error_before_anything_is_asked(pattern):
     box, lister = box_of({0: [SERVER]}, {0: ([], [])})
 

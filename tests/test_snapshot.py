@@ -39,6 +39,33 @@ def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
     assert str(caught.value) == "a process has no field 'exitcode'; did you mean 'exit_code'?"
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"status": "runing"},
+            "status: 'runing' is none of running, exited, signaled, oom_killed; "
+            "did you mean 'running'?",
+        ),
+        ({"exit_code": "0"}, "exit_code: '0' is no number; give 0"),
+    ],
+)
+def test_a_value_that_no_process_can_have_is_an_error_and_not_an_empty_answer(fields, message):
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot().where(**fields)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("meant", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
+def test_what_is_no_identity_cannot_be_found(meant, kind):
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot(raw(41)).find(meant)
+    assert str(caught.value) == (
+        f"identity: a value of type {kind} means no run; give that of a process, as "
+        "find(process.identity), or ask where(...) for fields"
+    )
+
+
 def test_it_prints_as_an_aligned_table_with_arguments_masked():
     seen = snapshot(
         raw(7, args=("train.py", "--token=abc")),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from typing import Literal, get_args
 from urllib.parse import unquote_to_bytes
 
@@ -63,7 +65,11 @@ class Management:
 
 @dataclass(frozen=True)
 class StartRequest:
-    """The body of ``POST /processes`` (fact sheet section 4); fields it does not have are ignored."""
+    """The body of ``POST /processes`` (fact sheet section 4).
+
+    Fields it does not have are ignored, as by the daemon; those that ``restart`` and
+    ``health_check`` do not have are refused.
+    """
 
     command: str
     args: list[str] = field(default_factory=list)
@@ -164,6 +170,7 @@ def _read_management(fields: Fields) -> Management | None:
 
 
 def _read_restart(fields: Fields) -> Restart:
+    _refuse_unknown("restart", fields, Restart)
     return Restart(
         policy=fields.choice("policy", get_args(RestartPolicy), default="on_failure"),
         max_restarts=fields.optional_integer("max_restarts", _UINT32),
@@ -173,6 +180,7 @@ def _read_restart(fields: Fields) -> Restart:
 
 
 def _read_health_check(fields: Fields) -> HealthCheck:
+    _refuse_unknown("health_check", fields, HealthCheck)
     return HealthCheck(
         type=fields.choice("type", get_args(HealthCheckType)),
         port=fields.integer("port", _UINT16),
@@ -182,6 +190,16 @@ def _read_health_check(fields: Fields) -> HealthCheck:
         timeout_ms=fields.integer("timeout_ms", _UINT32, default=500),
         failure_threshold=fields.integer("failure_threshold", _UINT32, default=3),
     )
+
+
+def _refuse_unknown(part: str, fields: Fields, model: type[Restart | HealthCheck]) -> None:
+    """Raise Refusal (400) for a key that means nothing: a limit that is misspelt is no limit."""
+    known = [each.name for each in fields_of(model)]
+    name = fields.unknown(known)
+    if name is not None:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+        raise Refusal(400, f"{part} has no '{name}'; {hint}", "UNKNOWN_FIELD")
 
 
 def _is_number(text: str) -> bool:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
@@ -40,6 +43,10 @@ class Fields:
     def value(self, name: str) -> Any:
         """Give the value as it is; None where there is none."""
         return self._values.get(name)
+
+    def unknown(self, known: Collection[str]) -> str | None:
+        """Give the first name that is none of these; None where there is none."""
+        return next((name for name in self._values if name not in known), None)
 
     def section(self, name: str) -> Fields | None:
         """Give the fields of an object within this one; None where there is none."""

@@ -233,7 +233,8 @@ def _run() -> Schema:
 def _of_dataclass(model: type, *, is_answer: bool = False) -> Schema:
     """Describe the object that a dataclass is read from; or, of an answer, written to.
 
-    An answer has all of its fields and no other; in a request, others are ignored.
+    An answer has all of its fields and no other; in a request, others are ignored, but refused in
+    an object within another.
     """
     properties = {name: _of_type(hint) for name, hint in get_type_hints(model).items()}
     if "port" in properties:
@@ -270,7 +271,7 @@ def _of_type(hint: Any) -> Schema:
     if origin in (Union, UnionType):
         (inner,) = (argument for argument in arguments if argument is not NoneType)
         return _nullable(_of_type(inner))
-    return _of_dataclass(hint)
+    return {**_of_dataclass(hint), "additionalProperties": False}
 
 
 def _object(required: Schema, **optional: Schema) -> Schema:

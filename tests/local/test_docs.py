@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
 
+from pytest_tlsandbox.local.bodies import HealthCheck, Restart
 from pytest_tlsandbox.local.openapi import document
 from pytest_tlsandbox.local.table import KEPT_OUTPUT, KEPT_ROWS
 
@@ -25,6 +27,18 @@ def test_every_route_is_named() -> None:
     for path in document("0")["paths"]:
         short = path.removeprefix("/api/v1").replace("{process}", "{p}")
         assert re.search(rf"[ `]{re.escape(short)}`", routes), short
+
+
+def test_every_key_of_a_restart_and_a_health_check_is_told_with_its_default() -> None:
+    section = DOCS.partition("## Managed processes")[2].partition("## Memory")[0]
+    rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
+    words = {MISSING: "must be given", None: "none", "on_failure": '`"on_failure"`'}
+    told = [
+        (each.name, words.get(each.default, str(each.default)))
+        for part in (Restart, HealthCheck)
+        for each in fields(part)
+    ]
+    assert rows == told
 
 
 def test_the_numbers_are_those_of_the_code() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_tlsandbox.local.openapi import document
 from pytest_tlsandbox.local.server import start_local_sandbox
 
 from .conftest import HOG, Api, is_gone, until
@@ -579,3 +580,34 @@ def test_a_field_that_is_wrong_is_422(api: Api, fields: Any, problem: str) -> No
     assert answer.status_code == 422
     prefix = "Failed to deserialize the JSON body into the target type: "
     assert answer.text.removeprefix(prefix).rpartition(" at line")[0] == problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (
+            {"restart": {"policy": "always", "max_restart": 2}},
+            "restart has no 'max_restart'; did you mean 'max_restarts'?",
+        ),
+        (
+            {"restart": {"": 2}},
+            "restart has no ''; there are policy, max_restarts, initial_backoff_ms, max_backoff_ms",
+        ),
+        (
+            {"health_check": {"typ": "tcp", "port": 1}},
+            "health_check has no 'typ'; did you mean 'type'?",
+        ),
+    ],
+)
+def test_a_key_that_a_part_does_not_have_is_refused(api: Api, fields: Any, error: str) -> None:
+    answer = api.call("POST", "/processes", json={**fields, "command": "true"})
+    expected = {"error": error, "code": "UNKNOWN_FIELD"}
+    assert (answer.status_code, answer.json()) == (400, expected)
+
+
+def test_the_document_says_so() -> None:
+    start = document("0")["components"]["schemas"]["Start"]
+    assert "additionalProperties" not in start
+    for part in ("restart", "health_check"):
+        schema = start["properties"][part]["anyOf"][0]
+        assert schema["additionalProperties"] is False
