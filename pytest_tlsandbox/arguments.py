@@ -16,6 +16,10 @@ from pytest_tlsandbox.status import STATUSES
 
 STREAMS = ("stdout", "stderr", "output")
 
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.processes import Stream
+    from pytest_tlsandbox.conditions.one import Pick
+
 _SEVERAL = (list, tuple, set, frozenset)
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *_SEVERAL}
 _NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
@@ -34,10 +38,6 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "stdin_writable": ("bool", _NUMBER),
 }
 """What a field holds, and the plain types of which a value may equal it."""
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.client.processes import Stream
-    from pytest_tlsandbox.conditions.one import Pick
 
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
