@@ -245,6 +245,33 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) ->
     }
 
 
+def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_no_reason(tlsandbox_allow):
+            tlsandbox_allow("oom")
+
+        def test_no_rule(tlsandbox_allow):
+            with tlsandbox_allow("leek", reason="it is meant"):
+                pass
+        """
+    )
+    record = pytester.inline_run()
+    assert told(record) == {
+        "test_no_reason": "pytest_tlsandbox.InvalidArgument: tlsandbox_allow needs a reason, as in "
+        'tlsandbox_allow("oom", reason="...")',
+        "test_no_rule": f"pytest_tlsandbox.InvalidArgument: tlsandbox_allow: 'leek' {NO_RULE}; "
+        "did you mean 'leak'?",
+    }
+    last = [report.longreprtext.splitlines()[-1] for report in record.getfailures()]
+    assert [line.partition(".py")[2] for line in last] == [
+        ":2: InvalidArgument",
+        ":5: InvalidArgument",
+    ]
+
+
 @pytest.mark.parametrize("missing", [("starlette",), ("psutil", "uvicorn")])
 def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(
     pytester: pytest.Pytester, missing: tuple[str, ...]

@@ -418,12 +418,12 @@ def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(
 
         def test_mistakes(tlsandbox_allow):
             with pytest.raises(pytest_tlsandbox.InvalidArgument) as error:
-                tlsandbox_allow("oom").__enter__()
+                tlsandbox_allow("oom")
             assert str(error.value) == (
                 'tlsandbox_allow needs a reason, as in tlsandbox_allow("oom", reason="...")'
             )
             with pytest.raises(pytest_tlsandbox.InvalidArgument, match="did you mean 'leak'"):
-                tlsandbox_allow("leek", reason="no").__enter__()
+                tlsandbox_allow("leek", reason="no")
         """
     )
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
