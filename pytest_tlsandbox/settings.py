@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import pytest
 
 API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
 LOCAL = "local"
@@ -130,6 +130,10 @@ def read(
     """Give of each setting that was given what was written, and where.
 
     By the field of :class:`Settings`. Nothing is checked: ``values.check`` does that.
+
+    Raises:
+        pytest.UsageError: a switch in the ini file is neither true nor false.
+
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
     given["masks"] = config.getini(MASK_INI), _ini_source(config, MASK_INI)
@@ -143,7 +147,13 @@ def _read(
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
-    given = config.getini(option.ini)
+    try:
+        given = config.getini(option.ini)
+    except (ValueError, pytest.UsageError) as error:  # before pytest 9.2, and from then on
+        if option.ini in str(error):
+            raise
+        source = _ini_source(config, option.ini)
+        raise pytest.UsageError(f"{source}: {error}; give true or false") from None
     if given:
         return (given if option.repeatable else [given]), _ini_source(config, option.ini)
     given = environment.get(option.environment, "").strip() if option.environment else ""

@@ -75,6 +75,12 @@ def test_a_bad_option_ends_the_run_before_the_first_test(
             f"tlsandbox_guard in tox.ini: 'leeks' {NO_RULE}; did you mean 'leak'?",
         ),
         (
+            "tlsandbox_guard_report_only",
+            "maybe",
+            "tlsandbox_guard_report_only in tox.ini: invalid truth value 'maybe'; "
+            "give true or false",
+        ),
+        (
             "tlsandbox_report",
             "out/",
             "tlsandbox_report in tox.ini: 'out/' cannot be written: it is a folder; name a file",
