@@ -78,7 +78,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default: object = ""
         if option.metavar is None:
             kind, default = "bool", False
-        elif option.repeatable:
+        elif option.per_line:
             kind, default = "linelist", []
         parser.addini(option.ini, option.help, kind, default=default)
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])

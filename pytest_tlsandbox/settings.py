@@ -29,7 +29,8 @@ FACTS = "tlsandbox_facts"
 class Option(NamedTuple):
     """One setting: where it may be given, and the help that option and ini key share.
 
-    Without a ``metavar`` it is a switch.
+    Without a ``metavar`` it is a switch. ``repeatable``: what the option is given several times adds
+    up. ``per_line``: so it does in the ini file, where each has a line.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Option(NamedTuple):
     metavar: str | None
     environment: str | None = None
     repeatable: bool = False
+    per_line: bool = False
 
     @property
     def ini(self) -> str:
@@ -52,10 +54,12 @@ class Option(NamedTuple):
 TARGET = Option(
     "",
     "Sandbox to test: 'local' for the embedded one, the id or name of a sandbox, or its URL. "
-    "'{worker}' stands for the xdist worker. Given several times, each test runs on each.",
+    "'{worker}' stands for the xdist worker. Given several times, each test runs on each "
+    "(ini file: one a line; environment: with spaces in between).",
     "TARGET",
     environment="TLSANDBOX",
     repeatable=True,
+    per_line=True,
 )
 PROXY_URL = Option(
     "proxy_url",
@@ -77,8 +81,9 @@ MEMORY = Option(
 GUARD = Option(
     "guard",
     "Fail the test in which one of these happens in the sandbox, even if it never looks: "
-    f"{', '.join(RULES)}; several with commas (default: none).",
+    f"{', '.join(RULES)}; several with commas, or the option several times (default: none).",
     "RULES",
+    repeatable=True,
 )
 GUARD_REPORT_ONLY = Option(
     "guard_report_only", "Have the guard tell what it finds, and fail nothing.", None
@@ -155,7 +160,7 @@ def _read(
         source = _ini_source(config, option.ini)
         raise pytest.UsageError(f"{source}: {error}; give true or false") from None
     if given:
-        return (given if option.repeatable else [given]), _ini_source(config, option.ini)
+        return (given if option.per_line else [given]), _ini_source(config, option.ini)
     given = environment.get(option.environment, "").strip() if option.environment else ""
     if given:
         values = given.split() if option.repeatable else [given]

@@ -464,6 +464,13 @@ def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(
 
 
 @pytest.mark.usefixtures("limited")
+def test_rules_that_are_given_one_after_the_other_add_up(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=leak", "--tlsandbox-guard=oom,crash")
+    result.stdout.fnmatch_lines(["tlsandbox guard: oom, crash, leak"])
+
+
+@pytest.mark.usefixtures("limited")
 def test_report_only_tells_and_fails_nothing(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\ntlsandbox_guard = oom, leak\ntlsandbox_guard_report_only = true\n")
     pytester.makepyfile(
