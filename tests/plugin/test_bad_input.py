@@ -44,6 +44,10 @@ NO_RULE = "is no rule of the guard; there are oom, crash, restart, unhealthy, le
             "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is no folder",
         ),
         (
+            "--tlsandbox-report=",
+            "--tlsandbox-report: '' cannot be written: the path is empty; name a file",
+        ),
+        (
             "--tlsandbox-report=.",
             "--tlsandbox-report: '.' cannot be written: it is a folder; name a file",
         ),
