@@ -223,9 +223,10 @@ def pytest_runtest_makereport(
     call.excinfo = pytest.ExceptionInfo.from_exception(without_our_frames(call.excinfo.value))
     report = yield
     error = call.excinfo.value
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if isinstance(error, TLSandboxError) and crash is not None:
-        crash.message = error.first_line
+    shown: Any = report.longrepr
+    if isinstance(error, TLSandboxError) and getattr(shown, "reprcrash", None) is not None:
+        shown.reprcrash.message = error.first_line
+        shown.reprtraceback.extraline = None  # on frames that are hidden, and of no use
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
         from pytest_tlsandbox.extras import add_extra
 
