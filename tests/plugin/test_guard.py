@@ -72,7 +72,7 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
     result = pytester.runpytest_inprocess(ALL, "-v")
     assert failures(result) == {
         "test_oom": "OOM-killed in this test: python -c (pid #)",
-        "test_oom_behind_a_restart": "OOM-killed in this test: hog (pid #) and 1 more",
+        "test_oom_behind_a_restart": "OOM-killed in this test: hog (pid #)",
         "test_crash": "Crashed in this test: sh -c (pid #)",
         "test_restart": "Restarted in this test: web (pid #)",
         "test_unhealthy": "Unhealthy in this test: sick (pid #)",
