@@ -10,6 +10,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SUCCESSOR_TIME,
+    WHY_IT_ENDS,
     Hopeless,
     Pending,
     Satisfied,
@@ -190,7 +191,7 @@ class OneProcess:
             return replace(
                 finding,
                 because=f"its supervisor gave up after {restarts}",
-                hint="what it wrote last says why it ends",
+                hint=WHY_IT_ENDS,
             )
         return finding
 

@@ -46,7 +46,10 @@ def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
     It carries what :class:`TLSandboxError` says, of the sandbox of the first finding.
     """
     ordered = sorted(pinned, key=lambda item: item.incident.rule != "oom")
-    first, rules = ordered[0], {item.incident.rule: None for item in ordered}
+    first = ordered[0]
+    rules: dict[str, Incident] = {}
+    for item in ordered:
+        rules.setdefault(item.incident.rule, item.incident)
     processes = _by_process(ordered)
     was_killed = first.incident.rule == "oom" and first.incident.observed
     error: type[Judgement] = ProcessOOMKilled if was_killed else GuardFailure
@@ -66,7 +69,7 @@ def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
             Listed(items[0].incident.row, "; ".join(map(_remark, items))) for items in processes
         ),
         remarks=(("seen", _SEEN[first.phase]),),
-        hint="; ".join(map(hint_of, rules)),
+        hint="; ".join(map(hint_of, rules.values())),
     )
     clock = first.client.clock
     limit = Limit(clock.monotonic(), None, first.client.test_deadline())

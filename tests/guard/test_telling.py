@@ -106,9 +106,18 @@ Crashed in this test: web (pid 41)
            | shard 1/8 loaded
            | shard 2/8 loaded
   sandbox  my-sandbox
-  try      what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
+  try      what it wrote last says why it ends; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
     )
     assert failure.wanted == "no crash and no restart"
+
+
+def test_a_supervisor_that_gave_up_over_a_crash_leads_to_where_the_crash_was():
+    row = {**GAVE_UP, **signaled(11)}
+    failure = failure_of([pinned("crash", row, "crashed with 11 (SIGSEGV)")], Screen(columns=300))
+    assert str(failure).splitlines()[-1] == (
+        "  try      what it wrote last; python -X faulthandler says where a crash was; "
+        'tlsandbox_allow("crash", reason=...), if it is meant'
+    )
 
 
 def test_among_several_processes_each_is_listed_once():
@@ -127,7 +136,7 @@ Crashed in this test: web (pid 41) and 1 more
   looks    2, 0 ms each
   seen     by the guard, after the call
   sandbox  my-sandbox
-  try      what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
+  try      what it wrote last says why it ends; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
     )
 
 
