@@ -226,7 +226,11 @@ def pytest_runtest_makereport(
     shown: Any = report.longrepr
     if isinstance(error, TLSandboxError) and getattr(shown, "reprcrash", None) is not None:
         shown.reprcrash.message = error.first_line
-        shown.reprtraceback.extraline = None  # on frames that are hidden, and of no use
+        if shown.reprtraceback.extraline is not None:
+            # All frames are hidden, as ours are: pytest would say how to see them, and name its own.
+            shown.reprtraceback.extraline = None
+            path, line, _ = item.location
+            shown.reprcrash.path, shown.reprcrash.lineno = path, (line or 0) + 1
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
         from pytest_tlsandbox.extras import add_extra
 

@@ -131,6 +131,18 @@ def test_a_failure_names_the_processes_and_the_sandbox_and_shows_no_code(
     result.assert_outcomes(passed=5, failed=1)
 
 
+def test_a_failure_has_the_place_of_the_check(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what annotates a change, and no line within pytest, which called the check."""
+    with sandboxes({"killed": [oom(1)]}) as url:
+        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=killed", "--tb=line")
+    result.stdout.re_match_lines(
+        [r".*checks/test_health\.py:\d+: OOM-killed: train\.py \(pid 1\)$"]
+    )
+
+
 def test_a_failure_is_no_wider_than_the_terminal_and_counts_one_time_as_one(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
