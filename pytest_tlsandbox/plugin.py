@@ -78,7 +78,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default: object = ""
         if option.metavar is None:
             kind, default = "bool", False
-        elif option.repeatable:
+        elif option.per_line:
             kind, default = "linelist", []
         parser.addini(option.ini, option.help, kind, default=default)
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])
@@ -221,16 +221,14 @@ def pytest_runtest_makereport(
     if raised is None:
         return (yield)
     from pytest_tlsandbox.errors import TLSandboxError
-    from pytest_tlsandbox.tracebacks import without_our_frames
+    from pytest_tlsandbox.tracebacks import show_verdict, without_our_frames
 
     error = without_our_frames(raised.value)
     call.excinfo = pytest.ExceptionInfo.from_exception(error)
     if aside:
         aside[0] = call.excinfo
     report = yield
-    crash = getattr(report.longrepr, "reprcrash", None)
-    if isinstance(error, TLSandboxError) and crash is not None:
-        crash.message = error.first_line
+    show_verdict(item, report, error)
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
         from pytest_tlsandbox.extras import add_extra
 

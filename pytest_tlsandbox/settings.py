@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping, Sequence
     from pathlib import Path
-
-    import pytest
 
 API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
 LOCAL = "local"
@@ -29,7 +29,8 @@ FACTS = "tlsandbox_facts"
 class Option(NamedTuple):
     """One setting: where it may be given, and the help that option and ini key share.
 
-    Without a ``metavar`` it is a switch.
+    Without a ``metavar`` it is a switch. ``repeatable``: what the option is given several times adds
+    up. ``per_line``: so it does in the ini file, where each has a line.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Option(NamedTuple):
     metavar: str | None
     environment: str | None = None
     repeatable: bool = False
+    per_line: bool = False
 
     @property
     def ini(self) -> str:
@@ -52,10 +54,12 @@ class Option(NamedTuple):
 TARGET = Option(
     "",
     "Sandbox to test: 'local' for the embedded one, the id or name of a sandbox, or its URL. "
-    "'{worker}' stands for the xdist worker. Given several times, each test runs on each.",
+    "'{worker}' stands for the xdist worker. Given several times, each test runs on each "
+    "(ini file: one a line; environment: with spaces in between).",
     "TARGET",
     environment="TLSANDBOX",
     repeatable=True,
+    per_line=True,
 )
 PROXY_URL = Option(
     "proxy_url",
@@ -77,8 +81,9 @@ MEMORY = Option(
 GUARD = Option(
     "guard",
     "Fail the test in which one of these happens in the sandbox, even if it never looks: "
-    f"{', '.join(RULES)}; several with commas (default: none).",
+    f"{', '.join(RULES)}; several with commas, or the option several times (default: none).",
     "RULES",
+    repeatable=True,
 )
 GUARD_REPORT_ONLY = Option(
     "guard_report_only", "Have the guard tell what it finds, and fail nothing.", None
@@ -130,6 +135,10 @@ def read(
     """Give of each setting that was given what was written, and where.
 
     By the field of :class:`Settings`. Nothing is checked: ``values.check`` does that.
+
+    Raises:
+        pytest.UsageError: a switch in the ini file is neither true nor false.
+
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
     given["masks"] = config.getini(MASK_INI), _ini_source(config, MASK_INI)
@@ -143,9 +152,15 @@ def _read(
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
-    given = config.getini(option.ini)
+    try:
+        given = config.getini(option.ini)
+    except (ValueError, pytest.UsageError) as error:  # before pytest 9.2, and from then on
+        if option.ini in str(error):
+            raise
+        source = _ini_source(config, option.ini)
+        raise pytest.UsageError(f"{source}: {error}; give true or false") from None
     if given:
-        return (given if option.repeatable else [given]), _ini_source(config, option.ini)
+        return (given if option.per_line else [given]), _ini_source(config, option.ini)
     given = environment.get(option.environment, "").strip() if option.environment else ""
     if given:
         values = given.split() if option.repeatable else [given]

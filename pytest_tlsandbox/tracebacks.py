@@ -1,11 +1,14 @@
-"""Which frames of a traceback are worth showing."""
+"""Which frames of a traceback are worth showing, and what is where one line is shown."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_tlsandbox.errors import TLSandboxError
+
+if TYPE_CHECKING:
+    import pytest
 
 # tenacity drives the loop, and hands its outcomes about in futures.
 _PACKAGE = frozenset({"pytest_tlsandbox"})
@@ -33,6 +36,19 @@ def without_our_frames(error: E) -> E:
             _trim(other)
             left += [other.__cause__, other.__context__]
     return _trim(error)
+
+
+def show_verdict(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
+    """Have an error of ours told by its first line where one line is shown."""
+    shown: Any = report.longrepr
+    if not isinstance(error, TLSandboxError) or getattr(shown, "reprcrash", None) is None:
+        return
+    shown.reprcrash.message = error.first_line
+    if shown.reprtraceback.extraline is not None:
+        # All frames are hidden, as ours are: pytest would say how to see them, and name its own.
+        shown.reprtraceback.extraline = None
+        path, line, _ = item.location
+        shown.reprcrash.path, shown.reprcrash.lineno = path, (line or 0) + 1
 
 
 def _trim(error: E) -> E:

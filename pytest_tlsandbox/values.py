@@ -127,7 +127,9 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
-    if not text.strip() or text.endswith(("/", os.sep)) or path.is_dir():
+    if not text.strip():
+        reason = "the path is empty; name a file"
+    elif text.endswith(("/", os.sep)) or path.is_dir():
         reason = "it is a folder; name a file"
     elif not folder.is_dir():
         reason = f"{folder} is no folder"

@@ -138,9 +138,10 @@ def test_rules_of_the_guard_come_from_option_or_ini_in_the_order_of_the_table() 
     assert resolved().guard == ()
     assert resolved(ini=ini).guard == ("oom", "leak")
     assert resolved(ini=ini).guard_report_only
-    settings = resolved({"tlsandbox_guard": "crash, oom,crash"}, ini)
+    settings = resolved({"tlsandbox_guard": ["crash, oom,crash"]}, ini)
     assert settings.guard == ("oom", "crash")
-    assert not resolved({"tlsandbox_guard": "oom"}).guard_report_only
+    assert resolved({"tlsandbox_guard": ["leak", "oom"]}).guard == ("oom", "leak")
+    assert not resolved({"tlsandbox_guard": ["oom"]}).guard_report_only
     assert resolved({"tlsandbox_guard_report_only": True}).guard_report_only
 
 

@@ -37,12 +37,12 @@ class Finding:
     sandbox: str
     incidents: tuple[Incident, ...]
 
-    def check(self) -> None:
-        """Raise the error, if anything was found."""
+    def check(self, columns: int) -> None:
+        """Raise the error, if anything was found, in a message that is so many columns wide."""
         if self.incidents:
             rows = [incident.row for incident in self.incidents]
             remarks = [incident.what for incident in self.incidents]
-            table = process_table(rows, remarks, most=_MOST_ROWS)
+            table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
             lines = [f"{self.verdict}: {list_names(rows, 1)}", ""]
             lines += [f"    {line}" for line in table]
             raise self.error("\n".join([*lines, f"  sandbox  {self.sandbox}"]))
@@ -69,7 +69,7 @@ def looping(listed: ProcessSnapshot) -> Finding:
     One that was restarted and runs is none: the list does not say how long ago that was.
     """
     incidents = tuple(
-        Incident(row, f"restarted {row.managed.restart_count} times and is backing off")
+        Incident(row, f"restarted {count(row.managed.restart_count, 'time')} and is backing off")
         for row in newest_runs(listed)
         if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
     )

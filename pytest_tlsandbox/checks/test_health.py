@@ -11,12 +11,24 @@ import pytest
 
 from pytest_tlsandbox.checks.health import Listings, crashed, looping, oom_killed, unhealthy
 from pytest_tlsandbox.errors import NotObserved, TLSandboxError
+from pytest_tlsandbox.terminal import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+
+def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807
+    """Hide the source of a check: what it has found, its message says."""
+    return raised.errisinstance(TLSandboxError)
+
+
+@pytest.fixture(scope="session")
+def columns(request: pytest.FixtureRequest) -> int:
+    """Return how wide a message may be."""
+    return columns_of(request.config)
 
 
 @pytest.fixture(scope="session")
@@ -46,24 +58,24 @@ def test_reachable(listings: Listings, tlsandbox_target: object) -> None:
         raise answer
 
 
-def test_no_oom(listed: ProcessSnapshot) -> None:
+def test_no_oom(listed: ProcessSnapshot, columns: int) -> None:
     """Nothing it lists was killed for want of memory."""
-    oom_killed(listed).check()
+    oom_killed(listed).check(columns)
 
 
-def test_no_crash(listed: ProcessSnapshot) -> None:
+def test_no_crash(listed: ProcessSnapshot, columns: int) -> None:
     """Nothing it lists died of a crash signal, and no supervisor has given up."""
-    crashed(listed).check()
+    crashed(listed).check(columns)
 
 
-def test_no_restart_loop(listed: ProcessSnapshot) -> None:
+def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
     """No supervisor waits to start again what has ended once more."""
-    looping(listed).check()
+    looping(listed).check(columns)
 
 
-def test_healthy(listed: ProcessSnapshot) -> None:
+def test_healthy(listed: ProcessSnapshot, columns: int) -> None:
     """No health check fails."""
-    unhealthy(listed).check()
+    unhealthy(listed).check(columns)
 
 
 def test_everything_readable(listed: ProcessSnapshot) -> None:

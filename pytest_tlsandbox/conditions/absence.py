@@ -10,6 +10,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SETTLING_TIME,
+    WHY_IT_ENDS,
     Hopeless,
     Satisfied,
     Verdict,
@@ -31,7 +32,7 @@ from pytest_tlsandbox.messages.failure import Finding, Listed
 from pytest_tlsandbox.messages.table import list_names
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import Selector, newest_runs
-from pytest_tlsandbox.status import SIGKILL
+from pytest_tlsandbox.status import CRASH_SIGNALS, SIGKILL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -112,6 +113,12 @@ UNHEALTHY = Rule(
     "Unhealthy",
     "wait_for_process(process, healthy=True), if it only needs more time",
 )
+
+
+def hint_of(rule: Rule, row: ProcessInfo) -> str:
+    """Say what to try against an incident: a supervisor may have given up over no crash."""
+    over_no_crash = evidence.gave_up(row) and row.signal not in CRASH_SIGNALS
+    return WHY_IT_ENDS if rule is CRASH and over_no_crash else rule.hint
 
 
 _MEANT = "kill_process() or send_signal() for a kill that is meant; else "
@@ -243,7 +250,7 @@ class NoIncident:
             if len(counted) > 1
             else (),
             remarks=tuple(remarks),
-            hint=rule.hint if first.confirmed else f"{_MEANT}{rule.hint}",
+            hint=f"{'' if first.confirmed else _MEANT}{hint_of(rule, first.row)}",
         )
 
 

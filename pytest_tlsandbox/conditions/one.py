@@ -10,6 +10,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SUCCESSOR_TIME,
+    WHY_IT_ENDS,
     Hopeless,
     Pending,
     Satisfied,
@@ -100,7 +101,7 @@ class OneProcess:
         """Give the verdict for a living process that does not fit."""
         hint = "a longer timeout=, if it only needs more time"
         if row.managed and row.ended:
-            hint = "what it wrote last says why it ends; its supervisor starts it again"
+            hint = f"{WHY_IT_ENDS}; its supervisor starts it again"
         return Pending(
             lambda: Finding(
                 WaitTimedOut,
@@ -194,7 +195,7 @@ class OneProcess:
             return replace(
                 finding,
                 because=f"its supervisor gave up after {restarts}",
-                hint="what it wrote last says why it ends",
+                hint=WHY_IT_ENDS,
             )
         return finding
 

@@ -29,6 +29,7 @@ SETTLING_TIME = 0.2
 MORE_MEMORY = (
     "more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process"
 )
+WHY_IT_ENDS = "what it wrote last says why it ends"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER
 from pytest_tlsandbox.values import parse_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import pytest
 
@@ -67,9 +67,10 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
     return allowed
 
 
-@contextlib.contextmanager
-def allowing(guard: Guard | None, *rules: str, reason: str = "") -> Iterator[None]:
-    """Allow what happens meanwhile; it does nothing where there is no guard.
+def allowing(
+    guard: Guard | None, *rules: str, reason: str = ""
+) -> contextlib.AbstractContextManager[None]:
+    """Give what allows what happens within it; it does nothing where there is no guard.
 
     Raises:
         InvalidArgument: a rule that is none, no rule, or no reason.
@@ -79,11 +80,7 @@ def allowing(guard: Guard | None, *rules: str, reason: str = "") -> Iterator[Non
         checked, why = _checked(rules, reason, ALLOW_MARKER)
     except InvalidSetting as error:
         raise InvalidArgument(str(error)) from None
-    if guard is None:
-        yield
-        return
-    with guard.allowing(checked, why):
-        yield
+    return contextlib.nullcontext() if guard is None else guard.allowing(checked, why)
 
 
 def overrides_target(item: pytest.Item) -> bool:

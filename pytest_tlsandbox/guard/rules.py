@@ -81,9 +81,10 @@ def verdict_of(incident: Incident) -> str:
     return _LEAK_VERDICT if incident.rule == LEAK else _RULES[incident.rule].verdict
 
 
-def hint_of(rule: str) -> str:
+def hint_of(incident: Incident) -> str:
     """Say what to try against it."""
-    hint = _LEAK_HINT if rule == LEAK else _RULES[rule].hint
+    rule = incident.rule
+    hint = _LEAK_HINT if rule == LEAK else absence.hint_of(_RULES[rule], incident.row)
     return f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is meant'
 
 

@@ -23,6 +23,7 @@ from pytest_tlsandbox.settings import FACTS, LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.settings import Settings
@@ -43,7 +44,7 @@ class Teller:
         self._tests = 0
         self._why: str | None = None
         self._report_error: str | None = None
-        self._report = None if config.getoption("collectonly") else settings.report
+        self._report: Path | None = None
 
     @property
     def _has_workers(self) -> bool:
@@ -52,16 +53,22 @@ class Teller:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Look at what xdist's workers will share: the controller sees what a dead one cannot tell."""
-        if self._report is not None:
-            # What an earlier run has left is no report of this one, however this one ends.
-            with contextlib.suppress(OSError):
-                self._report.unlink()
         if not self._has_workers:
             return
         for target in self._settings.targets:
             if target != LOCAL and "{worker}" not in target:
                 with contextlib.suppress(TLSandboxError):
                     self._watcher.watch_from_afar(target)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Begin the report; a run that never comes to its tests leaves that of an earlier one alone."""
+        if self._settings.report is None or self._config.getoption("collectonly"):
+            return
+        self._report = self._settings.report
+        # What an earlier run has left is no report of this one, however this one ends.
+        with contextlib.suppress(OSError):
+            self._report.unlink()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:

@@ -14,11 +14,12 @@ from pytest_tlsandbox.timeline import Timeline
 from pytest_tlsandbox.waiting import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_tlsandbox.client.processes import SandboxClient
     from pytest_tlsandbox.failing import Screen
     from pytest_tlsandbox.guard.rules import Incident
+    from pytest_tlsandbox.identity import Identity
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 _SEEN = {
@@ -45,22 +46,30 @@ def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
     It carries what :class:`TLSandboxError` says, of the sandbox of the first finding.
     """
     ordered = sorted(pinned, key=lambda item: item.incident.rule != "oom")
-    first, rules = ordered[0], {item.incident.rule: None for item in ordered}
+    first = ordered[0]
+    rules: dict[str, Incident] = {}
+    for item in ordered:
+        rules.setdefault(item.incident.rule, item.incident)
+    processes = _by_process(ordered)
     was_killed = first.incident.rule == "oom" and first.incident.observed
     error: type[Judgement] = ProcessOOMKilled if was_killed else GuardFailure
     timeline = Timeline(first.before.begun)
     timeline.add(first.before)
     timeline.add(first.now)
-    alone = len(ordered) == 1
-    more = "" if alone else f" and {len(ordered) - 1} more"
+    alone = len(processes) == 1
+    more = "" if alone else f" and {len(processes) - 1} more"
     finding = Finding(
         error,
         f"{verdict_of(first.incident)} {_when(first)}: {named(first.incident.row)}{more}",
-        because=first.incident.what if alone else "",
+        because="; ".join([first.incident.what, *map(_remark, ordered[1:])]) if alone else "",
         process=first.incident.row if alone else None,
-        listed=() if alone else tuple(Listed(item.incident.row, _remark(item)) for item in ordered),
+        listed=()
+        if alone
+        else tuple(
+            Listed(items[0].incident.row, "; ".join(map(_remark, items))) for items in processes
+        ),
         remarks=(("seen", _SEEN[first.phase]),),
-        hint="; ".join(map(hint_of, rules)),
+        hint="; ".join(map(hint_of, rules.values())),
     )
     clock = first.client.clock
     limit = Limit(clock.monotonic(), None, first.client.test_deadline())
@@ -79,6 +88,14 @@ def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
     failure.wanted = f"no {' and no '.join(rules)}"
     failure.snapshot, failure.timeline = first.now, timeline
     return failure
+
+
+def _by_process(pinned: Iterable[Pinned]) -> list[list[Pinned]]:
+    """Put together what was found of one process by several rules, each in the order given."""
+    found: dict[tuple[str, Identity], list[Pinned]] = {}
+    for item in pinned:
+        found.setdefault((item.client.label, item.incident.row.identity), []).append(item)
+    return [*found.values()]
 
 
 def _when(item: Pinned) -> str:

@@ -76,6 +76,70 @@ OOM-killed in the teardown of this test: train.py (pid 41) and 1 more
     )
 
 
+GAVE_UP = raw(
+    41,
+    **ended(3),
+    managed=managed(
+        status="stopped", restart_count=2, restart={"policy": "on_failure", "max_restarts": 2}
+    ),
+)
+
+
+def test_what_several_rules_find_of_one_process_is_told_once_and_with_its_output():
+    found = [
+        pinned("crash", GAVE_UP, "gave up after 2 restarts"),
+        pinned("restart", GAVE_UP, "restarted 2 times and is stopped"),
+    ]
+    failure = failure_of(found, Screen(columns=300))
+    assert (
+        str(failure)
+        == """\
+Crashed in this test: web (pid 41)
+
+  gave up after 2 restarts; restarted 2 times and is stopped
+  process  python train.py
+  lived    9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
+  managed  stopped, 2 restarts of at most 2, policy: on_failure
+  looks    2, 0 ms each
+  seen     by the guard, after the call
+  stderr   2 lines
+           | shard 1/8 loaded
+           | shard 2/8 loaded
+  sandbox  my-sandbox
+  try      what it wrote last says why it ends; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
+    )
+    assert failure.wanted == "no crash and no restart"
+
+
+def test_a_supervisor_that_gave_up_over_a_crash_leads_to_where_the_crash_was():
+    row = {**GAVE_UP, **signaled(11)}
+    failure = failure_of([pinned("crash", row, "crashed with 11 (SIGSEGV)")], Screen(columns=300))
+    assert str(failure).splitlines()[-1] == (
+        "  try      what it wrote last; python -X faulthandler says where a crash was; "
+        'tlsandbox_allow("crash", reason=...), if it is meant'
+    )
+
+
+def test_among_several_processes_each_is_listed_once():
+    found = [
+        pinned("crash", GAVE_UP, "gave up after 2 restarts"),
+        pinned("crash", raw(7, **signaled(11)), "crashed with 11 (SIGSEGV)"),
+        pinned("restart", GAVE_UP, "restarted 2 times and is stopped"),
+    ]
+    assert (
+        str(failure_of(found, Screen(columns=300)))
+        == """\
+Crashed in this test: web (pid 41) and 1 more
+
+    pid 41  exited 3               9 s  [web] python train.py    Crashed: gave up after 2 restarts; restarted 2 times and is stopped
+    pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    crashed with 11 (SIGSEGV)
+  looks    2, 0 ms each
+  seen     by the guard, after the call
+  sandbox  my-sandbox
+  try      what it wrote last says why it ends; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
+    )
+
+
 def test_each_rule_has_its_verdict():
     web = raw(1, managed=managed(restart_count=1))
     told = {

@@ -44,6 +44,10 @@ NO_RULE = "is no rule of the guard; there are oom, crash, restart, unhealthy, le
             "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is no folder",
         ),
         (
+            "--tlsandbox-report=",
+            "--tlsandbox-report: '' cannot be written: the path is empty; name a file",
+        ),
+        (
             "--tlsandbox-report=.",
             "--tlsandbox-report: '.' cannot be written: it is a folder; name a file",
         ),
@@ -73,6 +77,12 @@ def test_a_bad_option_ends_the_run_before_the_first_test(
             "tlsandbox_guard",
             "leeks",
             f"tlsandbox_guard in tox.ini: 'leeks' {NO_RULE}; did you mean 'leak'?",
+        ),
+        (
+            "tlsandbox_guard_report_only",
+            "maybe",
+            "tlsandbox_guard_report_only in tox.ini: invalid truth value 'maybe'; "
+            "give true or false",
         ),
         (
             "tlsandbox_report",
@@ -243,6 +253,33 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) ->
         "test_object": "pytest_tlsandbox.InvalidArgument: a value of type object is no sandbox; give an id "
         "or name, a URL, or a connected tensorlake.sandbox.Sandbox",
     }
+
+
+def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_no_reason(tlsandbox_allow):
+            tlsandbox_allow("oom")
+
+        def test_no_rule(tlsandbox_allow):
+            with tlsandbox_allow("leek", reason="it is meant"):
+                pass
+        """
+    )
+    record = pytester.inline_run()
+    assert told(record) == {
+        "test_no_reason": "pytest_tlsandbox.InvalidArgument: tlsandbox_allow needs a reason, as in "
+        'tlsandbox_allow("oom", reason="...")',
+        "test_no_rule": f"pytest_tlsandbox.InvalidArgument: tlsandbox_allow: 'leek' {NO_RULE}; "
+        "did you mean 'leak'?",
+    }
+    last = [report.longreprtext.splitlines()[-1] for report in record.getfailures()]
+    assert [line.partition(".py")[2] for line in last] == [
+        ":2: InvalidArgument",
+        ":5: InvalidArgument",
+    ]
 
 
 @pytest.mark.parametrize("missing", [("starlette",), ("psutil", "uvicorn")])

@@ -106,21 +106,64 @@ def test_each_check_fails_for_what_it_is_named_after_and_each_sandbox_has_its_ro
     ]
 
 
-def test_a_failure_names_the_processes_and_the_sandbox(
+def shown(result: pytest.RunResult) -> list[str]:
+    """Give what pytest shows of the one failure, but for its title."""
+    lines = result.outlines
+    start = next(i for i, line in enumerate(lines) if re.match("_+ test_", line)) + 1
+    end = next(i for i, line in enumerate(lines[start:], start) if line.startswith("==="))
+    return [line.rstrip() for line in lines[start:end]]
+
+
+def test_a_failure_names_the_processes_and_the_sandbox_and_shows_no_code(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with sandboxes({"killed": [oom(1), oom(2)]}) as url:
         monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
         result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=killed")
-    told = [line[8:] for line in result.outlines if line.startswith("E  ")]
-    assert told == [
-        "pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid 1) and 1 more",
+    assert shown(result) == [
         "",
-        "    pid 1  oom_killed  9 s  python train.py    the sandbox lists it as OOM-killed",
-        "    pid 2  oom_killed  9 s  python train.py    the sandbox lists it as OOM-killed",
-        "  sandbox  killed",
+        "E   pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid 1) and 1 more",
+        "",
+        "        pid 1  oom_killed  9 s  python train.py    the sandbox lists it as OOM-killed",
+        "        pid 2  oom_killed  9 s  python train.py    the sandbox lists it as OOM-killed",
+        "      sandbox  killed",
     ]
     result.assert_outcomes(passed=5, failed=1)
+
+
+def test_a_failure_has_the_place_of_the_check(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what annotates a change, and no line within pytest, which called the check."""
+    with sandboxes({"killed": [oom(1)]}) as url:
+        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=killed", "--tb=line")
+    result.stdout.re_match_lines(
+        [r".*checks/test_health\.py:\d+: OOM-killed: train\.py \(pid 1\)$"]
+    )
+
+
+def test_a_failure_is_no_wider_than_the_terminal_and_counts_one_time_as_one(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    row = raw(
+        1,
+        **ended(1),
+        args=["train.py", *(f"--option-{number}" for number in range(20))],
+        managed=managed(status="backing_off", restart_count=1),
+    )
+    with sandboxes({"loops": [row]}) as url:
+        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=loops")
+    assert shown(result) == [
+        "",
+        "E   pytest_tlsandbox.ProcessRestarted: Restart loop: web (pid 1)",
+        "",
+        "        pid 1  exited 1  9 s  [web] python train.py --option-0 --o… +215",
+        "            restarted 1 time and is backing off",
+        "      sandbox  loops",
+    ]
 
 
 def test_a_sandbox_that_is_not_reached_fails_one_check_and_passes_none(
@@ -131,6 +174,9 @@ def test_a_sandbox_that_is_not_reached_fails_one_check_and_passes_none(
     result.assert_outcomes(failed=1, skipped=5)
     assert outcomes(result)["test_reachable"] == ["FAILED"]
     assert result.ret == 1
+    blank, told = shown(result)
+    assert blank == ""
+    assert told.startswith("E   pytest_tlsandbox.InvalidSetting: no API key for http://127.0.0.1:")
 
 
 def test_the_embedded_sandbox_is_well(pytester: pytest.Pytester) -> None:

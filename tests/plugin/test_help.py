@@ -35,7 +35,8 @@ processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY):
   --tlsandbox=TARGET    Sandbox to test: 'local' for the embedded one, the id or
                         name of a sandbox, or its URL. '{worker}' stands for the
                         xdist worker. Given several times, each test runs on
-                        each. [environment: TLSANDBOX]
+                        each (ini file: one a line; environment: with spaces in
+                        between). [environment: TLSANDBOX]
   --tlsandbox-proxy-url=URL
                         URL of the proxy through which sandboxes are reached by
                         id (without it: https://<id>.sandbox.tensorlake.ai).
@@ -49,7 +50,8 @@ processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY):
   --tlsandbox-guard=RULES
                         Fail the test in which one of these happens in the
                         sandbox, even if it never looks: oom, crash, restart,
-                        unhealthy, leak; several with commas (default: none).
+                        unhealthy, leak; several with commas, or the option
+                        several times (default: none).
   --tlsandbox-guard-report-only
                         Have the guard tell what it finds, and fail nothing.
   --tlsandbox-report=PATH

@@ -271,10 +271,43 @@ def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(
 ) -> None:
     (pytester.path / "out.json").write_text("{}")
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
-    pytester.runpytest_inprocess("--tlsandbox-report=out.json", "--collect-only")
-    assert (pytester.path / "out.json").read_text() == "{}"
     assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
     assert not (pytester.path / "out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "status"),
+    [
+        ("--collect-only", pytest.ExitCode.OK),
+        ("--fixtures", pytest.ExitCode.OK),
+        ("--fixtures-per-test", pytest.ExitCode.OK),
+        ("--markers", pytest.ExitCode.OK),
+        ("--help", pytest.ExitCode.OK),
+        ("no_such_file.py", pytest.ExitCode.USAGE_ERROR),
+        ("test_bad.py", pytest.ExitCode.USAGE_ERROR),
+    ],
+)
+def test_a_run_that_runs_no_test_leaves_the_report_of_an_earlier_one(
+    pytester: pytest.Pytester, option: str, status: int
+) -> None:
+    (pytester.path / "out.json").write_text("{}")
+    pytester.makepyfile(
+        test_it="def test_it(): pass",
+        test_bad="import pytest\n@pytest.mark.tlsandbox_guard('omm')\ndef test_it(): pass",
+    )
+    files = () if option.endswith(".py") else ("test_it.py",)
+    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json", option, *files)
+    assert result.ret == status
+    assert "tlsandbox report" not in result.stdout.str()
+    assert (pytester.path / "out.json").read_text() == "{}"
+
+
+def test_a_run_that_cannot_collect_its_tests_is_reported(pytester: pytest.Pytester) -> None:
+    (pytester.path / "out.json").write_text("{}")
+    pytester.makepyfile(test_it="import no_such_module")
+    result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert read(pytester.path / "out.json")["collection_errors"] == ["test_it.py"]
 
 
 @pytest.mark.usefixtures("limited")
