@@ -20,7 +20,7 @@ from benchmarks.serving import serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 60, 24, 16
+ROUNDS, ROUNDS_IN_SHORT, ROUNDS_OF_USE = 60, 16, 16
 PROJECT = Path(__file__).parent.parent
 PYTEST = f"pytest=={version('pytest')}"
 
