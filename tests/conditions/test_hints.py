@@ -57,6 +57,23 @@ def test_more_time_is_no_help_where_a_supervisor_starts_it_again_and_again():
     )
 
 
+def test_more_time_may_help_where_a_managed_process_still_runs():
+    row = raw(1, managed=managed(status="running"))
+
+    assert told(lambda box: box.wait_for_exit("web", timeout=0), row)["try"] == (
+        "a longer timeout=, if it only needs more time"
+    )
+
+
+def test_a_crash_that_is_over_is_asked_where_it_was_though_the_process_runs_again():
+    last = {"signal": 11, "ended_at": T0 + 9000}
+    row = raw(1, managed=managed(status="running", restart_count=1, last_exit=last))
+
+    assert told(lambda box: box.assert_no_crash(), row)["try"] == (
+        "what it wrote last; python -X faulthandler says where a crash was"
+    )
+
+
 def test_what_a_supervisor_starts_again_may_yet_run():
     row = raw(1, **ended(3), managed=managed(status="backing_off", restart_count=1))
 
