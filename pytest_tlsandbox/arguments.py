@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.processes import Stream
     from pytest_tlsandbox.conditions.one import Pick
 
-_SEVERAL = (list, tuple, set, frozenset)
-_PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *_SEVERAL}
+SEVERAL = (list, tuple, set, frozenset)
+"""What is asked for in one of these is one of several values; in arguments, all of them."""
+_PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
 _NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "args": ("text", (str,)),
@@ -58,18 +59,18 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     return statuses
 
 
-def check_value(field: str, value: object) -> None:
+def check_value(field: str, value: Any) -> None:
     """Raise InvalidArgument for a value that a field of a process can never equal.
 
     Plain values only are judged: any other, as a matcher, may equal what it likes.
     """
     if field == "status":
-        check_statuses(value)  # type: ignore[arg-type] # what it is, is what is checked
+        check_statuses(value)
         return
-    if field == "args" and type(value) in _PLAIN.difference(_SEVERAL):
+    if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
         raise no_list(value)
     noun, kinds = _KINDS[field]
-    for one in value if type(value) in _SEVERAL else (value,):  # type: ignore[attr-defined]
+    for one in value if type(value) in SEVERAL else (value,):
         if type(one) in _PLAIN and type(one) not in kinds:
             raise InvalidArgument(f"{field}: {mask_text(repr(one))} is no {noun}{_cure(one, noun)}")
 

@@ -35,7 +35,7 @@ _WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
-def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807
+def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
     """Where one of the fixtures below raises, the sentence says it all: its source is not shown."""
     from pytest_tlsandbox.errors import TLSandboxError
 

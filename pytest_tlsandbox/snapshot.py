@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pytest_tlsandbox.arguments import check_value
+from pytest_tlsandbox.arguments import SEVERAL, check_value
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -224,8 +224,11 @@ def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, obj
     }
 
 
+_CHOICES = (*SEVERAL, range)
+
+
 def _as_wanted(value: object, wanted: object) -> bool:
-    if not isinstance(wanted, (list, tuple, set, frozenset, range)):
+    if not isinstance(wanted, _CHOICES):
         return value == wanted
     # Arguments are compared as a whole, in a list or a tuple; of other fields, one of several.
     return value == list(wanted) if isinstance(value, list) else value in wanted

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
-def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807
+def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
     """Hide the source of a check: what it has found, its message says."""
     return raised.errisinstance(TLSandboxError)
 

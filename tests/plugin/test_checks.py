@@ -17,7 +17,9 @@ from ..support import ended, managed, raw
 from .inner import failures, outcomes, unused_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Checked = Callable[..., pytest.RunResult]
 
 # Found by its package, and not by this checkout, whose conftest is not a user's.
 CHECKS = ("--pyargs", "pytest_tlsandbox.checks", "--noconftest", "-v")
@@ -79,12 +81,23 @@ ROWS = {
 }
 
 
+@pytest.fixture
+def checked(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Checked:
+    """Give a function that runs the checks on sandboxes that list these rows."""
+
+    def run(rows: dict[str, list[dict[str, Any]]], *options: str) -> pytest.RunResult:
+        with sandboxes(rows) as url:
+            monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
+            targets = (f"--tlsandbox={name}" for name in rows)
+            return pytester.runpytest_subprocess(*CHECKS, *targets, *options)
+
+    return run
+
+
 def test_each_check_fails_for_what_it_is_named_after_and_each_sandbox_has_its_row(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    checked: Checked,
 ) -> None:
-    with sandboxes(ROWS) as url:
-        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
-        result = pytester.runpytest_subprocess(*CHECKS, *(f"--tlsandbox={name}" for name in ROWS))
+    result = checked(ROWS)
     assert failures(result) == {
         "test_no_oom[killed]": "OOM-killed: train.py (pid #)",
         "test_no_crash[crashed]": "Crashed: train.py (pid #)",
@@ -115,11 +128,9 @@ def shown(result: pytest.RunResult) -> list[str]:
 
 
 def test_a_failure_names_the_processes_and_the_sandbox_and_shows_no_code(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    checked: Checked,
 ) -> None:
-    with sandboxes({"killed": [oom(1), oom(2)]}) as url:
-        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
-        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=killed")
+    result = checked({"killed": [oom(1), oom(2)]})
     assert shown(result) == [
         "",
         "E   pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid 1) and 1 more",
@@ -131,20 +142,16 @@ def test_a_failure_names_the_processes_and_the_sandbox_and_shows_no_code(
     result.assert_outcomes(passed=5, failed=1)
 
 
-def test_a_failure_has_the_place_of_the_check(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_has_the_place_of_the_check(checked: Checked) -> None:
     """It is what annotates a change, and no line within pytest, which called the check."""
-    with sandboxes({"killed": [oom(1)]}) as url:
-        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
-        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=killed", "--tb=line")
+    result = checked({"killed": [oom(1)]}, "--tb=line")
     result.stdout.re_match_lines(
         [r".*checks/test_health\.py:\d+: OOM-killed: train\.py \(pid 1\)$"]
     )
 
 
 def test_a_failure_is_no_wider_than_the_terminal_and_counts_one_time_as_one(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    checked: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     row = raw(
@@ -153,9 +160,7 @@ def test_a_failure_is_no_wider_than_the_terminal_and_counts_one_time_as_one(
         args=["train.py", *(f"--option-{number}" for number in range(20))],
         managed=managed(status="backing_off", restart_count=1),
     )
-    with sandboxes({"loops": [row]}) as url:
-        monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", url)
-        result = pytester.runpytest_subprocess(*CHECKS, "--tlsandbox=loops")
+    result = checked({"loops": [row]})
     assert shown(result) == [
         "",
         "E   pytest_tlsandbox.ProcessRestarted: Restart loop: web (pid 1)",
