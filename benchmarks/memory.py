@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.measuring import Result, Target
 from benchmarks.serving import FIRST_START, Rows
 from pytest_tlsandbox.client.listing import ListReader
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -57,23 +58,25 @@ def _of_a_snapshot(result: Result, body: bytes) -> float:
 
 
 def _of_a_day(result: Result) -> float:
-    """Give what a timeline takes after a look a second, with its last look and what that keeps."""
+    """Return what history and timeline hold after a poll a second, with the last snapshot."""
     count = _Count()
-    reader, timeline = ListReader("benchmark"), Timeline(0.0)
+    reader, history = ListReader("benchmark"), History(lambda: 0.0)
+    timeline = Timeline(0.0, history)
     last = b""
     for second, body in enumerate(_day()):
         last = body or last
         snapshot = reader.read(last)
         snapshot.begun = snapshot.ended = float(second)
+        history.fold(snapshot)
         timeline.add(snapshot)
     count.stop()
     assert timeline.looks == DAY
     assert timeline.last is not None
     assert len(timeline.last) == PROCESSES
-    changes = statistics.fmean(len(timeline.changes(row)) for row in timeline.last)
+    changes = statistics.fmean(len(run.changes) for run in history.runs())
     result.rows.append(
         (
-            f"timeline of {DAY:,} looks at {PROCESSES:,} processes, {changes:.0f} states each",
+            f"history of {DAY:,} looks at {PROCESSES:,} processes, {changes:.0f} states each",
             count.held,
             count.highest,
         )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, cast
 
 from benchmarks.measuring import Result, Target
 from pytest_tlsandbox import Sandbox, start_local_sandbox
-from pytest_tlsandbox.client.address import locate
+from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.models import parse_list
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.processes import ProcessLister, SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.snapshot import ProcessSnapshot
@@ -110,34 +110,36 @@ _RUNNING = ProcessSnapshot(parse_list(_ROW % (b"running", b"null", b"null"))[0])
 _ENDED = ProcessSnapshot(parse_list(_ROW % (b"exited", b"0", b"1710000000001"))[0])
 
 
-class SimulatedLister:
+class SimulatedLister(ProcessLister):
     """Lists one process, which ends after ``life`` seconds, over a network."""
 
-    label = "simulated"
-    patience = 30.0
-
     def __init__(self, clock: SimulatedClock, life: float, network: float) -> None:
-        self.clock = clock
+        super().__init__(cast("Transport", _Wire(clock)))
         self.calls = 0
+        self._now = clock
         self._life = life
         self._network = network
-
-    def give_up_at(self) -> float | None:
-        """No test would be killed."""
-        return None
-
-    test_deadline = give_up_at
 
     def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
         """List what is so halfway through the call."""
         assert limit > self._network
         self.calls += 1
-        begun = self.clock.now
+        begun = self._now.now
         seen = _ENDED if begun + self._network / 2 >= self._life else _RUNNING
-        self.clock.now += self._network
+        self._now.now += self._network
         snapshot = ProcessSnapshot(seen.processes)
-        snapshot.begun, snapshot.ended = begun, self.clock.now
+        snapshot.begun, snapshot.ended = begun, self._now.now
+        self.history.fold(snapshot)
         return snapshot
+
+
+class _Wire:
+    """What a lister asks of its transport if it sends nothing."""
+
+    address = Address("simulated", "simulated:")
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self.clock = clock
 
 
 def _in_real_time() -> Result:

@@ -17,7 +17,7 @@ from pytest_tlsandbox.errors import (
 )
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.selector import Selector, living_of
-from pytest_tlsandbox.status import SIGKILL
+from pytest_tlsandbox.status import SIGKILL, SIGTERM
 from pytest_tlsandbox.waiting import Limit, watch
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient
-    from pytest_tlsandbox.evidence import Ledger
 
 _LONGEST_FAREWELL = 3.0
 """Seconds for the look at what a test has left running, and again until its ends are listed."""
@@ -93,21 +92,25 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         ) from None
 
 
-def kill_all(
-    started: Sequence[ProcessInfo], client: SandboxClient, ledger: Ledger
-) -> list[ProcessInfo]:
-    """Kill what still runs, wait until the list shows the ends; give what still runs after."""
-    # By identity: a pid may be another's by now.
-    selectors = [Selector(process) for process in started]
+def kill(row: ProcessInfo, client: SandboxClient) -> None:
+    """Kill a process, or stop the supervisor of a managed one, and record that we did."""
+    run = client.history.note_kill(row)
+    if not client.kill(row) and run is not None:
+        run.forget(SIGTERM, SIGKILL)
+
+
+def kill_all(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
+    """Kill what still runs, and wait until the list shows the ends; return what still runs then."""
+    # By identity: a pid may belong to another process by now.
+    selectors = [Selector(process, client.history) for process in started]
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
     except SandboxFault as fault:
         # Where nothing listens any more, nothing is left to kill either.
         return [] if is_over(fault) or fault.label == "refused" else list(started)
     for row in living:
-        ledger.signal_sent(row, SIGKILL)
-        with contextlib.suppress(SandboxFault):  # what is left is told below
-            client.kill(row)
+        with contextlib.suppress(SandboxFault):  # what is left is reported below
+            kill(row, client)
     if not living:
         return []
     now = client.clock.monotonic()

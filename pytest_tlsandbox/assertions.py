@@ -16,7 +16,10 @@ from pytest_tlsandbox.conditions.absence import (
 )
 from pytest_tlsandbox.conditions.process import HasFields
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.history.incidents import LOST_END, Incident
+from pytest_tlsandbox.messages.incidents import describe, run_name
+from pytest_tlsandbox.messages.table import list_texts
+from pytest_tlsandbox.messages.words import count
 from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.waiting import logger
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
-    from pytest_tlsandbox.evidence import Ledger
+    from pytest_tlsandbox.history.history import History
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
@@ -40,19 +43,19 @@ class Assertions:
         self,
         *,
         baseline: ProcessSnapshot | None,
-        ledger: Ledger,
+        history: History,
         shared: bool,
         started: list[ProcessInfo],
     ) -> None:
         self.baseline = baseline
-        self._ledger = ledger
+        self._history = history
         self._shared = shared
         self._started = started
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that nothing alive is meant, nor anything a supervisor will start again."""
         baseline = self._since(since)
-        self._judge(NotRunning(Selector(process, baseline), baseline))
+        self._judge(NotRunning(Selector(process, self._history, baseline), baseline))
 
     def assert_no_oom(
         self,
@@ -97,12 +100,16 @@ class Assertions:
         if not expected:
             raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
         check_fields(expected)
-        selector = Selector(process, self._since(since))
-        return HasFields(selector, self._ledger, dict(expected), check_pick(pick))
+        selector = Selector(process, self._history, self._since(since))
+        return HasFields(selector, self._history, dict(expected), check_pick(pick))
 
     def _since(self, since: Since) -> ProcessSnapshot | None:
         if isinstance(since, str) and since == "test":
             return self.baseline
+        if isinstance(since, ProcessSnapshot) and since.history not in (None, self._history):
+            raise InvalidArgument(
+                "since: the snapshot must be one of this sandbox, got another one"
+            )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
         raise InvalidArgument(f'since: {since!r} is no snapshot; give one, None for all, or "test"')
@@ -117,18 +124,20 @@ class Assertions:
         suspected: bool = False,
     ) -> None:
         baseline = self._since(since)
-        known: Sequence[ProcessInfo] = ()
-        if processes:
-            scope: Any = [Selector(process, baseline) for process in processes]
-        else:
-            scope = self._own if self._shared and not everyone else iter
-            known = self._started
         condition = NoIncident(
-            rules, scope, baseline, self._ledger, suspected=suspected, known=known
+            rules,
+            self._history,
+            self._history.position_of(baseline),
+            selectors=[Selector(process, self._history, baseline) for process in processes],
+            started=self._started,
+            only_started=self._shared and not everyone,
+            baseline=baseline,
+            suspected=suspected,
         )
-        for incident in self._judge(condition) or ():
-            logger.info("suspected: %s: %s", named(incident.row), incident.what)
-
-    def _own(self, snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-        selections = [Selector(process).select(snapshot) for process in self._started]
-        return [row for selection in selections for row in selection.matches]
+        shown: list[Incident] = self._judge(condition) or []
+        lost = [run_name(incident.run) for incident in shown if incident.kind == LOST_END]
+        if lost:
+            logger.info("%s unknown: %s", count(len(lost), "end"), list_texts(lost))
+        for incident in shown:
+            if incident.kind != LOST_END:
+                logger.info("suspected: %s: %s", run_name(incident.run), describe(incident))

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import __version__
 from pytest_tlsandbox.client.address import locate, usable_key
-from pytest_tlsandbox.client.processes import ProcessLister, SandboxClient
+from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
@@ -30,7 +29,7 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass
 class Connection:
-    """What talks to one sandbox, and what was done through it.
+    """What talks to one sandbox.
 
     Attributes:
         shared: several xdist workers use it.
@@ -40,9 +39,7 @@ class Connection:
 
     """
 
-    lister: ProcessLister
     client: SandboxClient
-    ledger: Ledger
     shared: bool
     of_suite: bool = False
     loopback: bool = False
@@ -79,7 +76,6 @@ class Connections:
         return Sandbox(
             connection.client,
             timeout=self._settings.timeout,
-            ledger=connection.ledger,
             shared=connection.shared,
             screen=self.screen,
         )
@@ -103,9 +99,7 @@ class Connections:
             embedded = isinstance(getattr(target, "api_key", None), Secret)
             own = target == LOCAL or embedded or (isinstance(target, str) and "{worker}" in target)
             self._connections[address] = Connection(
-                lister=ProcessLister(transport, self._test_deadline),
                 client=SandboxClient(transport, self._test_deadline),
-                ledger=Ledger(),
                 shared=_UNDER_XDIST in os.environ and not own,
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,

@@ -22,7 +22,7 @@ from pytest_tlsandbox.errors import (
 from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
     MOST_OUTPUT,
-    Finding,
+    Explanation,
     OutputTail,
     render,
     render_several,
@@ -32,7 +32,6 @@ from pytest_tlsandbox.messages.words import count, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.timeline import Timeline
     from pytest_tlsandbox.waiting import Limit, Outcome
@@ -91,7 +90,7 @@ def failure_of(
         finding = _finding(outcome)
     output = None
     if outcome.fault is None and finding.process is not None:
-        output = tail_of(finding.process, client, outcome.timeline, limit)
+        output = tail_of(finding, client, outcome.timeline, limit)
     text = render(
         finding,
         stopped=stopped,
@@ -151,7 +150,7 @@ def failure_of_several(
 
 
 def _with_data(
-    error: TLSandboxError, finding: Finding, wanted: str, timeline: Timeline
+    error: TLSandboxError, finding: Explanation, wanted: str, timeline: Timeline
 ) -> TLSandboxError:
     if isinstance(error, SandboxFault) and error.label == str(error):
         error.label = finding.headline  # a label has one line
@@ -161,7 +160,7 @@ def _with_data(
     return error
 
 
-def _finding(outcome: Outcome) -> Finding:
+def _finding(outcome: Outcome) -> Explanation:
     """Give what a verdict has to say that is not as wanted, or was not for long enough."""
     verdict = outcome.verdict
     if isinstance(verdict, Pending):
@@ -175,7 +174,7 @@ def _finding(outcome: Outcome) -> Finding:
         stood = f"{finding.headline}, was so for {seconds(outcome.stood_for)}"
         return replace(finding, headline=stood)
     took = seconds(outcome.seconds)
-    return Finding(
+    return Explanation(
         NotObserved,
         f"Not observed: the time ended after {took}, too soon to be sure",
         hint="more time for the test",
@@ -191,7 +190,7 @@ def _stopped(outcome: Outcome, timeout: float | None) -> str:
     return f"stopped after {seconds(outcome.seconds)}"
 
 
-def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) -> Finding:
+def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) -> Explanation:
     """Tell a fault: what was asked in vain, or what the sandbox said."""
     first = timeline.outages[0] if timeline.outages else None
     remarks = []
@@ -209,10 +208,10 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
         headline, _, because = str(fault).partition("\n")
-        return Finding(type(fault), headline, because, remarks=tuple(remarks), hint=hint)
+        return Explanation(type(fault), headline, because, remarks=tuple(remarks), hint=hint)
     succeeded = "has succeeded since" if timeline.looks else "succeeded in"
     time = seconds(timeline.outages[-1].start) if timeline.looks else took
-    return Finding(
+    return Explanation(
         type(fault),
         f"Not checked: no listing of {label} {succeeded} "
         f"{'+' if timeline.looks else ''}{time} ({timeline.outages[-1]})",
@@ -223,13 +222,21 @@ def _of_fault(fault: SandboxFault, timeline: Timeline, label: str, took: str) ->
 
 
 def tail_of(
-    process: ProcessInfo, client: SandboxClient, timeline: Timeline, limit: Limit
+    explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> OutputTail | None:
-    """Read the end of what a process wrote; a tail that cannot be had hides nothing else."""
-    last = timeline.last
-    rows = [row for row in last or () if row.pid == process.pid]
-    if not rows or not rows[-1].identity.same_run(process.identity):
-        return None  # no longer listed, or its pid is another's by now
+    """Read the end of the output of a process; if that fails, the rest is reported all the same."""
+    process, run = explanation.process, explanation.run
+    if process is None:
+        return None
+    if run is not None:
+        if run.row is None:
+            return OutputTail("output", unread="its pid is not known")
+        process = run.row
+    rows = [row for row in timeline.last or () if row.pid == process.pid]
+    if rows and not rows[-1].identity.same_run(process.identity):
+        return None if run is None else OutputTail("output", unread="its pid was used again")
+    if not rows and run is None:
+        return None  # no longer listed
     clock = client.clock
     end = clock.monotonic() + _TAIL_TIME
     if limit.hard is not None:
@@ -244,7 +251,7 @@ def tail_of(
                 return OutputTail(stream, _last(lines), len(lines))
     except SandboxFault as fault:
         return OutputTail("output", unread=fault.label)
-    return OutputTail("output")
+    return OutputTail("output", unread="" if rows else "the sandbox no longer has it")
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ def _compare(process: Any, row: ProcessInfo) -> tuple[int, Near | None]:
 
 def _compare_text(text: str, row: ProcessInfo) -> tuple[int, Near | None]:
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
+    if text in line:
+        return 0, Near(row, "an earlier run; the newest one is no longer listed")
     if text.lower() in line.lower():
         return 0, Near(row, "other upper and lower case")
     if (bare := _BLANKS_AND_QUOTES.sub("", text)) and bare in _BLANKS_AND_QUOTES.sub("", line):

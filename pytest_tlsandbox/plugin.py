@@ -378,7 +378,7 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 
     ``tlsandbox_lister.list()`` gives a ``ProcessSnapshot``; nothing is judged.
     """
-    return _connections(request.config).connect(tlsandbox_target).lister
+    return _connections(request.config).connect(tlsandbox_target).client
 
 
 @pytest.fixture(scope="session")

@@ -14,20 +14,19 @@ from pytest_tlsandbox.arguments import (
     check_statuses,
     check_stream,
 )
-from pytest_tlsandbox.arranging import kill_all, start, start_body
+from pytest_tlsandbox.arranging import kill, kill_all, start, start_body
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
+from pytest_tlsandbox.conditions.one import OneProcess
 from pytest_tlsandbox.conditions.output import HasOutput, HasWritten
 from pytest_tlsandbox.conditions.process import HasExited, HasStatus, IsListed, Stays
 from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
-from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.evidence import Ledger
+from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft, Together
-from pytest_tlsandbox.status import SIGKILL
 from pytest_tlsandbox.waiting import Limit, Outcome, logger, watch
 
 if TYPE_CHECKING:
@@ -65,14 +64,13 @@ class Sandbox(Assertions):
         *,
         timeout: float = 30.0,
         baseline: ProcessSnapshot | None = None,
-        ledger: Ledger | None = None,
         shared: bool = False,
         started: list[ProcessInfo] | None = None,
         screen: Screen | None = None,
     ) -> None:
         super().__init__(
             baseline=baseline,
-            ledger=ledger or Ledger(),
+            history=client.history,
             shared=shared,
             started=[] if started is None else started,
         )
@@ -96,7 +94,6 @@ class Sandbox(Assertions):
             self._client,
             timeout=self._timeout,
             baseline=self.list_processes() if baseline is None else baseline,
-            ledger=self._ledger,
             shared=self._shared,
             started=self._started,
             screen=self._screen,
@@ -126,8 +123,8 @@ class Sandbox(Assertions):
         restart, for as many seconds. ``pick``: which one, where several fit.
         """
         condition = HasStatus(
-            Selector(process, self._since(since)),
-            self._ledger,
+            Selector(process, self._history, self._since(since)),
+            self._history,
             check_statuses(status),
             healthy=healthy,
             stable_for=check_seconds("stable_for", stable_for),
@@ -150,8 +147,8 @@ class Sandbox(Assertions):
         A code the sandbox does not know (-1, or none at all) is no code: ``UnknownEnd``.
         """
         condition = HasExited(
-            Selector(process, self._since(since)),
-            self._ledger,
+            Selector(process, self._history, self._since(since)),
+            self._history,
             check_codes(exit_code),
             check_pick(pick),
         )
@@ -180,8 +177,8 @@ class Sandbox(Assertions):
             return self._client.output(row.pid, limit=min(max(left, 0.5), LONGEST_CALL))
 
         condition = HasWritten(
-            Selector(process, self._since(since)),
-            self._ledger,
+            Selector(process, self._history, self._since(since)),
+            self._history,
             check_pattern(pattern),
             read,
             check_pick(pick),
@@ -241,9 +238,9 @@ class Sandbox(Assertions):
         duration = check_seconds("seconds", seconds)
         if duration == 0:
             raise InvalidArgument("seconds: 0 is no time to stay in; give more")
-        selector = Selector(process, self._since(since))
+        selector = Selector(process, self._history, self._since(since))
         condition = Stays(
-            selector, self._ledger, check_statuses(status), duration, check_pick(pick)
+            selector, self._history, check_statuses(status), duration, check_pick(pick)
         )
         found: ProcessInfo = self._judge(condition)
         return found
@@ -258,7 +255,7 @@ class Sandbox(Assertions):
         return Soft(
             self._judge_together,
             baseline=self.baseline,
-            ledger=self._ledger,
+            history=self._history,
             shared=self._shared,
             started=self._started,
         )
@@ -299,22 +296,25 @@ class Sandbox(Assertions):
             health_check=health_check,
         )
         process = start(self._client, body)
+        self._history.note_start(process)
         self._started.append(process)
-        self._ledger.started.append(process)
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:
         """Send a signal, by number, to the process group of a process."""
         number = check_signal(signal)
         row = self._row_meant(process)
-        self._ledger.signal_sent(row, number)
-        self._client.signal(row, number)
+        run = self._history.note_signal(row, number)
+        try:
+            self._client.signal(row, number)
+        except RequestRefused:
+            if run is not None:
+                run.forget(number)
+            raise
 
     def kill_process(self, process: Process) -> None:
-        """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
-        row = self._row_meant(process)
-        self._ledger.signal_sent(row, SIGKILL)
-        self._client.kill(row)
+        """Kill a process, or stop the supervisor of a managed one. An ended process is no error."""
+        kill(self._row_meant(process), self._client)
 
     def restart_process(self, process: Process) -> ProcessInfo:
         """Restart a managed process; gives its new run."""
@@ -324,13 +324,13 @@ class Sandbox(Assertions):
                 f"restart_process: {named(row)} is not managed; start it with name= or restart="
             )
         new = self._client.restart(row)
-        self._ledger.restarted(row, new, self._client.clock.monotonic())
+        self._history.note_restart(row, new)
         return new
 
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Read the lines a process has written so far: "stdout", "stderr", or both ("output")."""
         stream = check_stream(stream)
-        condition = HasOutput(Selector(process, self.baseline), self._ledger, None)
+        condition = HasOutput(Selector(process, self._history, self.baseline), self._history, None)
         row: ProcessInfo = self._judge(condition)
         return self._client.output(row.pid, stream)
 
@@ -342,14 +342,14 @@ class Sandbox(Assertions):
         """
         started = self._started.copy()
         self._started.clear()
-        return kill_all(started, self._client, self._ledger) if started else []
+        return kill_all(started, self._client) if started else []
 
     # ---------------------------------------------------------------- engine
 
     def _row_meant(self, process: Process) -> ProcessInfo:
         """Give the one process that is meant, at this moment: the living one, else the newest."""
         found: ProcessInfo = self._judge(
-            IsListed(Selector(process, self.baseline), self._ledger, None)
+            IsListed(Selector(process, self._history, self.baseline), self._history, None)
         )
         return found
 
@@ -361,6 +361,8 @@ class Sandbox(Assertions):
         limit = self._limit(timeout)
         outcome = self._watch(condition, limit)
         if isinstance(outcome.verdict, Satisfied) and outcome.final:
+            if isinstance(condition, OneProcess):
+                condition.declare(outcome.verdict.value)
             return outcome.verdict.value
         raise failure_of(outcome, condition.wanted, self._client, timeout, limit, self._screen)
 
@@ -368,6 +370,9 @@ class Sandbox(Assertions):
         limit = self._limit(None)
         outcome = self._watch(checks, limit)
         if isinstance(outcome.verdict, Satisfied) and outcome.final:
+            for check, verdict in zip(checks.checks, checks.verdicts, strict=True):
+                if isinstance(check.condition, OneProcess) and isinstance(verdict, Satisfied):
+                    check.condition.declare(verdict.value)
             return
         if outcome.verdict is None:
             raise failure_of(outcome, checks.wanted, self._client, None, limit, self._screen)
@@ -386,7 +391,8 @@ class Sandbox(Assertions):
         return Limit(start, at)
 
     def _watch(self, condition: Condition, limit: Limit) -> Outcome:
-        outcome = watch(condition, self._client, limit, self.baseline, self._screen.say)
+        since = None if self.baseline is None else self._history.position_of(self.baseline)
+        outcome = watch(condition, self._client, limit, since, self._screen.say)
         if isinstance(outcome.verdict, Satisfied) and outcome.final and outcome.timeline.last:
             logger.info(
                 "%s: %s: yes, after %s at %s",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
@@ -92,6 +94,7 @@ class Selection:
         successors: another process may come to be meant, so that the end of all matches is not
             the end of the matter.
         each_run: the end of a run is the end, also where a supervisor starts it again.
+        replaced: what was deployed again under its name; the old row may still say "backing off".
 
     """
 
@@ -101,11 +104,12 @@ class Selection:
     last_seen: ProcessInfo | None = None
     successors: bool = False
     each_run: bool = False
+    replaced: frozenset[Identity] = frozenset()
 
     def over(self, row: ProcessInfo) -> bool:
         """Tell whether a process that is meant has come to its end."""
         restarts = row.managed is not None and row.managed.status != "stopped"
-        return row.ended and (self.each_run or not restarts)
+        return row.ended and (self.each_run or not restarts or row.identity in self.replaced)
 
     @property
     def living(self) -> tuple[ProcessInfo, ...]:
@@ -125,29 +129,33 @@ class Selector:
 
     """
 
-    def __init__(self, process: Process, baseline: ProcessSnapshot | None = None) -> None:
+    def __init__(
+        self, process: Process, history: History, baseline: ProcessSnapshot | None = None
+    ) -> None:
         self.process = meant = cast("Any", process)
         self.label = label_of(process)
         self.text = process if isinstance(process, str) else None
+        self._history = history
         self._baseline = baseline
         self._one_run = False
         self._managed_id: str | None = None
+        self._generation: Generation | None = None
         self._run: Identity | None = None
         self._last_seen: ProcessInfo | None = None
-        self._fits: Callable[[ProcessInfo], bool]
+        self.fits: Callable[[ProcessInfo], bool]
         if isinstance(process, str):
-            self._fits = lambda row: (
+            self.fits = lambda row: (
                 process in row.command_line
                 or (row.managed is not None and row.managed.name == process)
             )
         elif isinstance(process, int):
-            self._fits = lambda row: row.pid == process
+            self.fits = lambda row: row.pid == process
             self._one_run = True
         elif isinstance(process, re.Pattern):
-            self._fits = lambda row: process.search(row.command_line) is not None
+            self.fits = lambda row: process.search(row.command_line) is not None
         elif isinstance(process, By):
             fields = dict(process.fields)
-            self._fits = lambda row: not differences(row, fields)
+            self.fits = lambda row: not differences(row, fields)
             self._one_run = bool({"pid", "handle"} & fields.keys())
         elif _is_process_info(process):
             managed = getattr(process, "managed", None)
@@ -155,9 +163,9 @@ class Selector:
             self._one_run = managed is None
             self._run = _identity_of(process)
             self._last_seen = meant if hasattr(process, "identity") else None  # not the SDK's
-            self._fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
+            self.fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
         else:
-            self._fits = lambda row: bool(meant(row))
+            self.fits = lambda row: bool(meant(row))
 
     def __repr__(self) -> str:
         return f"<Selector {self.label}>"
@@ -167,22 +175,60 @@ class Selector:
         """The pid of the one run that is meant, where it is one and is known."""
         return self._run.pid if self._one_run and self._run is not None else None
 
+    @property
+    def may_select_others(self) -> bool:
+        """Whether any process that fits is selected, also one that has not begun yet."""
+        return not self._one_run and self._managed_id is None
+
     def select(self, snapshot: ProcessSnapshot) -> Selection:
         """Find what is meant in a snapshot."""
         if self._one_run:
             return self._select_run(snapshot)
-        fitting = newest_runs(row for row in snapshot if self._fits(row))
         if self._managed_id is not None:
-            self._last_seen = fitting[-1] if fitting else self._last_seen
-            return Selection(tuple(fitting), gone=not fitting, last_seen=self._last_seen)
-        named = [row for row in fitting if row.managed and row.managed.name == self.text]
+            return self._select_generation(snapshot)
+        fitting = [row for row in snapshot if self.fits(row) and self._is_newest(row)]
+        named = [row for row in fitting if _is_named(row, self.text)]
         if any(began_or_lived_since(row, self._baseline) for row in named):
             return self._scoped(named, successors=False)
         return self._scoped(fitting, successors=True)
 
+    def vanished(self) -> Run | None:
+        """Return the selected run if its row vanished and nobody saw its end; None if we killed it.
+
+        Only for a process given by an object or a pid: text stands for whatever is listed.
+        """
+        if self._generation is not None:
+            run: Run | None = self._generation.newest
+        elif isinstance(self.process, int):
+            history = self._history
+            run = history.find(self._run) if self._run else history.vanished_with(self.process)
+        elif _is_process_info(self.process) and self._last_seen is not None:
+            run = self._history.run_of(self._last_seen)
+        else:
+            return None
+        return run if run and run.gone and run.end is None and not run.ended_here else None
+
+    def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
+        """Select the newest run of a managed process; a name that is used again is another one."""
+        rows = [row for row in snapshot if self.fits(row)]
+        if self._generation is None and self._run is not None:
+            run = self._history.find(self._run)
+            if run is None and rows:  # it was restarted before anybody listed it
+                run = self._history.run_of(rows[-1])
+            self._generation = None if run is None else run.generation
+        own = [
+            row
+            for row in rows
+            if (run := self._history.run_of(row)) is not None
+            and run.generation is self._generation
+            and run.successor is None  # some sandboxes list earlier runs too
+        ]
+        self._last_seen = own[-1] if own else self._last_seen
+        return Selection(tuple(own[-1:]), gone=not own, last_seen=self._last_seen)
+
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
-            fitting = [row for row in snapshot if self._fits(row)]
+            fitting = [row for row in snapshot if self.fits(row)]
             if not fitting:  # a pid may be yet to come
                 return Selection(())
             self._run = fitting[-1].identity
@@ -192,12 +238,29 @@ class Selector:
         self._last_seen = row
         return Selection((row,), each_run=True)
 
+    def _is_newest(self, row: ProcessInfo) -> bool:
+        """Return whether a row shows the newest run under its id: some sandboxes list others too."""
+        run = None if row.managed is None else self._history.run_of(row)
+        if run is None or row.managed is None:
+            return True
+        if run.generation.replaced and not row.ended:
+            return False  # the row was never brought up to date
+        # A name stands for what was deployed last under it.
+        return run.is_newest if _is_named(row, self.text) else run.successor is None
+
     def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
         new: list[ProcessInfo] = []
         older: list[ProcessInfo] = []
         for row in rows:
             (new if began_or_lived_since(row, self._baseline) else older).append(row)
-        return Selection(tuple(new), tuple(older), successors=successors)
+        replaced = frozenset(
+            row.identity
+            for row in new
+            if row.managed is not None
+            and (run := self._history.run_of(row)) is not None
+            and run.generation.replaced
+        )
+        return Selection(tuple(new), tuple(older), successors=successors, replaced=replaced)
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
@@ -216,8 +279,12 @@ def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> 
 def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
     """Leave out the earlier runs of managed processes, where a sandbox lists them (sheet 3.4)."""
     rows = list(rows)
-    newest = {row.managed.id: row.identity for row in rows if row.managed}
-    return [row for row in rows if not row.managed or newest[row.managed.id] == row.identity]
+    newest = {row.managed.id: row for row in rows if row.managed}
+    return [row for row in rows if not row.managed or newest[row.managed.id] is row]
+
+
+def _is_named(row: ProcessInfo, text: str | None) -> bool:
+    return text is not None and row.managed is not None and row.managed.name == text
 
 
 def label_of(process: Any) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo, UnreadableRow
+    from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.identity import Identity
 
 
@@ -30,8 +31,13 @@ class ProcessSnapshot:
         unreadable: rows that are not what the API promises, kept aside.
         sandbox: the name of the sandbox.
         begun, ended: when the look began and was answered, in seconds on the waits' own clock.
+        position: its place in the history of its sandbox; None if it is in no history.
+        history: that history.
 
     """
+
+    position: int | None = None
+    history: History | None = None
 
     def __init__(
         self,
@@ -111,7 +117,7 @@ class ProcessSnapshot:
         Between looks of one lister, that is so for most rows that did not change; never for one
         that did.
         """
-        return id(row) in self._ids
+        return id(row) in self.ids
 
     def where(self, **fields: Unpack[Fields]) -> tuple[ProcessInfo, ...]:
         """Give the processes whose fields have exactly these values, or one of several.
@@ -124,7 +130,8 @@ class ProcessSnapshot:
         return tuple(row for row in self.processes if not differences(row, fields))
 
     @cached_property
-    def _ids(self) -> frozenset[int]:
+    def ids(self) -> frozenset[int]:
+        """The ids of the row objects, for what must compare many at once; see :meth:`holds`."""
         return frozenset(map(id, self.processes))
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
-from pytest_tlsandbox.selector import Process, Selector
+from pytest_tlsandbox.selector import Process, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class Soft(Assertions):
     ) -> None:
         """Check that every field is as given (or one of several)."""
         condition = self._has_fields(process, expected, pick, since)
-        self._keep(f"{Selector(process).label}: {condition.wanted}", condition)
+        self._keep(f"{label_of(process)}: {condition.wanted}", condition)
 
     def _judge(self, condition: Condition) -> None:
         self._keep(condition.wanted, condition)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import LastExit, ProcessInfo
+    from pytest_tlsandbox.history.runs import End
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
 """The words the contract has for a status."""
@@ -44,7 +45,7 @@ _SIGNALS = [
     "PWR",
     "SYS",
 ]
-SIGHUP, SIGKILL = 1, 9
+SIGHUP, SIGKILL, SIGTERM = 1, 9, 15
 CRASH_SIGNALS = frozenset(
     number
     for number, name in enumerate(_SIGNALS, 1)
@@ -76,8 +77,8 @@ def describe_state(row: ProcessInfo) -> str:
     return state
 
 
-def describe_end(last: LastExit) -> str:
-    """Say how a managed process ended last: "exited 1", "signaled 9 (SIGKILL)", "OOM-killed"."""
+def describe_end(last: LastExit | End) -> str:
+    """Say how a run ended: "exited 1", "signaled 9 (SIGKILL)", "OOM-killed"."""
     if last.oom_killed:
         return "OOM-killed"
     if last.signal is not None:

@@ -1,40 +1,38 @@
-"""Many looks, folded into the changes of state that they showed."""
+"""What one wait saw: its polls, its outages, and the part of the history that it covers."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-from pytest_tlsandbox.status import describe_state
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
     from datetime import datetime
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.errors import SandboxFault
+    from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
-NOT_LISTED = "not listed"
 
+class SeenState(NamedTuple):
+    """A process was in this state for so many polls.
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """From here on a process was in this state: ``at`` seconds after the first look began.
-
-    ``moment`` is when it began by the sandbox's clock, where the sandbox tells.
+    ``at`` is in seconds since the wait began; ``moment`` is when the state began by the sandbox's
+    clock, where known.
     """
 
     at: float
     state: str
-    look: int
-    moment: datetime | None = None
+    looks: int
+    moment: datetime | None
 
 
 @dataclass
 class Outage:
-    """Looks that failed, with none that succeeded between them. Times as in :class:`Change`."""
+    """Polls that failed, with none between them that succeeded; in seconds since the wait began."""
 
     start: float
     end: float
@@ -58,46 +56,39 @@ class Timeline:
     """What one wait saw.
 
     Attributes:
-        looks: how many looks succeeded.
-        outages: the streaks of looks that did not.
+        outages: the series of polls that failed.
         last: the last good snapshot.
 
     """
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, history: History) -> None:
         self.start = start
-        self.looks = 0
         self.outages: list[Outage] = []
         self.last: ProcessSnapshot | None = None
+        self._history = history
+        self._looks: list[float] = []
         self._time_in_looks = 0.0
-        self._changes: dict[Hashable, list[Change]] = {}
-        self._rows: dict[Hashable, ProcessInfo] = {}
         self._in_outage = False
-        self._first: ProcessSnapshot | None = None
 
     def __repr__(self) -> str:
-        self._fold_first()
-        return f"<Timeline: {self.looks} looks at {len(self._changes)} processes>"
+        return f"<Timeline: {self.looks} looks>"
 
-    def add(self, snapshot: ProcessSnapshot) -> list[tuple[ProcessInfo, Change]]:
-        """Take in a good look; give what has changed since the one before."""
-        at = snapshot.begun - self.start
-        changed: list[tuple[ProcessInfo, Change]] = []
-        if self.last is None:
-            self._first = snapshot
-        elif snapshot.processes is not self.last.processes:
-            self._fold_first()
-            changed = self._take_in(snapshot, self.looks)
-        self.looks += 1
+    @property
+    def looks(self) -> int:
+        """How many polls succeeded."""
+        return len(self._looks)
+
+    def add(self, snapshot: ProcessSnapshot) -> None:
+        """Take in a good snapshot."""
         self.last = snapshot
+        self._looks.append(snapshot.begun)
         self._time_in_looks += snapshot.ended - snapshot.begun
         if self._in_outage:
-            self.outages[-1].end = at  # nothing was seen until this look
+            self.outages[-1].end = snapshot.begun - self.start  # nothing was seen until then
         self._in_outage = False
-        return changed
 
     def add_fault(self, fault: SandboxFault, begun: float, ended: float) -> None:
-        """Take in a look that failed."""
+        """Take in a poll that failed."""
         if not self._in_outage:
             self.outages.append(Outage(begun - self.start, ended - self.start))
         self.outages[-1].add(fault, ended - self.start)
@@ -105,12 +96,12 @@ class Timeline:
 
     @property
     def outage(self) -> Outage | None:
-        """The streak of failed looks that has not ended yet."""
+        """The series of failed polls that has not ended yet."""
         return self.outages[-1] if self._in_outage else None
 
     @property
     def faults(self) -> Counter[str]:
-        """How often each fault was met."""
+        """How often each fault occurred."""
         total: Counter[str] = Counter()
         for outage in self.outages:
             for label, count in outage.faults:
@@ -119,46 +110,33 @@ class Timeline:
 
     @property
     def seconds_a_look(self) -> float:
-        """Mean time a good look took."""
+        """Mean duration of a good poll."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
-    def changes(self, process: ProcessInfo) -> list[Change]:
-        """Give the states a process was seen in, oldest first; a managed one over its restarts."""
-        self._fold_first()
-        return self._changes.get(_followed(process), [])
+    def run_of(self, process: ProcessInfo) -> Run | None:
+        """Return the run of a row."""
+        return self._history.run_of(process)
 
-    def _fold_first(self) -> None:
-        """Take in the first look, put off until it matters: most judgements need no second one."""
-        if self._first is not None:
-            self._take_in(self._first, 0)
-            self._first = None
-
-    def _take_in(self, snapshot: ProcessSnapshot, look: int) -> list[tuple[ProcessInfo, Change]]:
-        at = snapshot.begun - self.start
-        changed = []
-        listed: dict[Hashable, ProcessInfo] = {_followed(row): row for row in snapshot}
-        for key, row in listed.items():
-            before = self._rows.get(key)
-            if row is not before and row != before:
-                moment = row.ended_at if row.ended else row.started_at
-                change = Change(at, describe_state(row), look, moment)
-                changed += self._note(key, row, change)
-        for key in self._rows.keys() - listed.keys():
-            changed += self._note(key, self._rows[key], Change(at, NOT_LISTED, look))
-        self._rows = listed
-        return changed
-
-    def _note(
-        self, key: Hashable, row: ProcessInfo, change: Change
-    ) -> list[tuple[ProcessInfo, Change]]:
-        """Keep a change, if it is one; gives it again then."""
-        changes = self._changes.setdefault(key, [])
-        if changes and changes[-1].state == change.state:
+    def states(self, process: ProcessInfo) -> list[SeenState]:
+        """Return the states that a process was in during the wait, over all runs of a managed one."""
+        run = self._history.run_of(process)
+        if run is None or not self._looks:
             return []
-        changes.append(change)
-        return [(row, change)]
-
-
-def _followed(row: ProcessInfo) -> Hashable:
-    """Give what stays the same over the restarts of a managed process, and for others the run."""
-    return row.managed.id if row.managed else row.identity
+        changes = sorted(
+            (change for member in run.generation.runs for change in member.changes),
+            key=lambda change: change.at,
+        )
+        first, last = self._looks[0], self._looks[-1]
+        changes = [change for change in changes if change.at <= last]
+        before = [change for change in changes if change.at <= first]
+        changes = before[-1:] + [change for change in changes if change.at > first]
+        seen = [bisect_right(self._looks, change.at - 1e-9) for change in changes]
+        if changes and changes[0].at <= first:
+            seen[0] = 0
+        seen.append(self.looks)
+        return [
+            SeenState(
+                max(change.at, first) - self.start, change.state, after - begun, change.moment
+            )
+            for change, begun, after in zip(changes, seen[:-1], seen[1:], strict=True)
+        ]

@@ -14,8 +14,6 @@ import tenacity
 
 from pytest_tlsandbox.client.retry import (
     LONGEST_CALL,
-    OUTAGE_BUDGET,
-    PATIENCE_AFTER_AN_OUTAGE,
     is_transient,
     pause_after,
     with_jitter,
@@ -23,7 +21,7 @@ from pytest_tlsandbox.client.retry import (
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
 from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
 from pytest_tlsandbox.messages.text import printable
-from pytest_tlsandbox.messages.words import count, named, seconds
+from pytest_tlsandbox.messages.words import count, seconds
 from pytest_tlsandbox.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -50,7 +48,7 @@ _LONGEST_UNSEEN = 60.0
 """Seconds that all its outages together may add to that: two of the longest that are ridden out."""
 _SAYING_INTERVAL = 15.0
 """Seconds after which a wait that goes on says so, and again."""
-_LONG_OUTAGE = 1.0
+LONG_OUTAGE = 1.0
 """Without an answer for so long, what was seen before it is no answer any more."""
 
 
@@ -93,14 +91,15 @@ def watch(
     condition: Condition,
     lister: ProcessLister,
     limit: Limit,
-    baseline: ProcessSnapshot | None = None,
+    since: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Look until the condition's verdict is certain; a long wait says so every 15 s.
+    """Poll until the condition's verdict is certain; a long wait reports progress every 15 s.
 
-    What is seen is in the outcome, faults too; only what a function of the user's raises is raised.
+    ``since``: a position in the history. If the daemon was replaced after it, that ends the wait.
+    The outcome has everything, errors too; only what a function of the user raises is raised.
     """
-    return _Watch(condition, lister, limit, baseline, say).run()
+    return _Watch(condition, lister, limit, since, say).run()
 
 
 class _Watch:
@@ -109,22 +108,23 @@ class _Watch:
         condition: Condition,
         lister: ProcessLister,
         limit: Limit,
-        baseline: ProcessSnapshot | None,
+        since: int | None,
         say: Callable[[str], None] | None,
     ) -> None:
         self._condition = condition
         self._lister = lister
         self._limit = limit
-        self._baseline = baseline
+        self._since = since
         self._say = say
         self._said = limit.start
         self._clock = lister.clock
-        self._timeline = Timeline(limit.start)
+        self._timeline = Timeline(limit.start, lister.history)
         self._verdict: Verdict | None = None
         self._stands_since = 0.0
         self._final = False
         self._last_begun = limit.start
         self._faults_in_a_row = 0
+        self._outage_ends = limit.start
         self._last_fault: SandboxFault | None = None
         self._users_error: BaseException | None = None
         self._first_good = self._last_good = limit.start
@@ -149,7 +149,7 @@ class _Watch:
         outage = self._timeline.outage
         if fault is None and outage is not None:
             lasted = self._now() - self._limit.start - outage.start
-            if self._verdict is None or lasted >= _LONG_OUTAGE:
+            if self._verdict is None or lasted >= LONG_OUTAGE:
                 fault = self._last_fault
         return Outcome(
             None if fault else self._verdict,
@@ -166,16 +166,18 @@ class _Watch:
     def _look(self) -> bool:
         """Look once and judge; tell whether the verdict is final."""
         self._last_begun = begun = self._now()
+        left = self._lister.outage.left
         try:
             snapshot = self._lister.look(limit=self._time_for_a_look(begun))
-            if self._baseline is not None and replaced(self._baseline, snapshot):
+            if self._since is not None and self._lister.history.replaced_at > self._since:
                 raise SandboxReplaced(
                     f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
-                    "the processes that lived at the start of this test are gone, and handles "
-                    "start again",
+                    "nothing of what was listed before is listed any more",
                     label="replaced",
                 )
         except SandboxFault as fault:
+            if not self._faults_in_a_row:
+                self._outage_ends = begun + left
             self._faults_in_a_row += 1
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
@@ -183,13 +185,8 @@ class _Watch:
             self._say_how_it_goes()
             raise
         self._faults_in_a_row = 0
-        self._lister.patience = OUTAGE_BUDGET
-        changed = self._timeline.add(snapshot)
+        self._timeline.add(snapshot)
         logger.debug("look at %s: %s", self._lister.label, count(len(snapshot), "process"))
-        for row, change in changed:
-            at = seconds(change.at)
-            state = printable(change.state)
-            logger.info("%s: %s: %s at +%s", self._lister.label, named(row), state, at)
         try:
             verdict = self._condition.judge(snapshot)
         except Exception as error:
@@ -222,17 +219,18 @@ class _Watch:
             self._say(text)
 
     def _settle(self, verdict: Verdict, snapshot: ProcessSnapshot) -> None:
-        """Tell whether a verdict has stood, unchanged, for as long as it must.
+        """Decide whether a verdict has stood, unchanged, for as long as it must.
 
-        What is satisfied has to be seen to stay so: a long time without a look begins it anew.
+        If a condition must hold without interruption, a long time without a poll begins it anew.
         """
         begun = snapshot.begun
         gap = 0.0 if self._verdict is None else begun - self._last_good
         if self._verdict is None:
             self._first_good = begun
-        if gap > _LONG_OUTAGE:
+        if gap > LONG_OUTAGE:
             self._unseen += gap
-        unseen = isinstance(verdict, Satisfied) and gap > max(1.0, verdict.stands_for / 10)
+        longest = verdict.longest_gap if isinstance(verdict, Satisfied) else None
+        unseen = longest is not None and gap > longest
         if self._verdict is None or _key(verdict) != _key(self._verdict) or unseen:
             self._stands_since = begun
         self._last_good = snapshot.ended
@@ -255,9 +253,7 @@ class _Watch:
         error = state.outcome.exception() if state.outcome else None
         if error is not None:
             pause = pause_after(error, self._faults_in_a_row)
-            outage = self._timeline.outage
-            if outage is not None:
-                pause = min(pause, self._limit.start + outage.start + self._lister.patience - now)
+            pause = min(pause, self._outage_ends - now)
         else:
             share = with_jitter((now - self._limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
@@ -273,12 +269,8 @@ class _Watch:
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
         if self._limit.at is not None and self._last_begun >= self._limit.at - _INSTANT:
             return True
-        outage = self._timeline.outage
-        if outage is not None:
-            if outage.end - outage.start < self._lister.patience - _INSTANT:
-                return False
-            self._lister.patience = PATIENCE_AFTER_AN_OUTAGE
-            return True
+        if self._timeline.outage is not None:
+            return self._now() >= self._outage_ends - _INSTANT
         # What an outage took is not time in which a verdict wavered.
         patience = getattr(self._verdict, "stands_for", 0.0) + _LONGEST_WAVERING
         patience += min(self._unseen, _LONGEST_UNSEEN)
@@ -287,21 +279,3 @@ class _Watch:
 
 def _key(verdict: Verdict) -> tuple[type[Any], Hashable]:
     return type(verdict), None if isinstance(verdict, Pending) else verdict.key
-
-
-def replaced(baseline: ProcessSnapshot, snapshot: ProcessSnapshot) -> bool:
-    """Tell whether the sandbox, or its daemon, is another than at the baseline.
-
-    What lived then is listed no more, and a handle of then belongs to another process: handles
-    only start again with the daemon (fact sheet 2.2).
-    """
-    if not baseline.alive or any(snapshot.find(row.identity) for row in baseline.alive):
-        return False
-    taken = {row.handle for row in baseline if row.handle is not None}
-    supervised = {row.managed.id for row in baseline if row.managed}
-    return any(
-        row.handle in taken
-        and baseline.find(row.identity) is None
-        and not (row.managed and row.managed.id in supervised)
-        for row in snapshot
-    )

@@ -158,7 +158,7 @@ class StartingLister(ScriptedLister):
 
     def start(self, body):
         self.started = body
-        return process(41)
+        return process(41, handle=41)
 
     def signal(self, row, number):
         self.sent = (row.pid, number)

@@ -215,9 +215,10 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
             "exit 0": "WaitTimedOut",
             "exit 1": OK,
             "not running": "ProcessMismatch",
-            "no oom": OK,
-            "no crash": OK,
-            "no restart": "ProcessRestarted",
+            # One end or two: some sandboxes count a restart before it happens.
+            "no oom": "NotObserved",
+            "no crash": "NotObserved",
+            "no restart": "NotObserved",
         },
     ),
     (

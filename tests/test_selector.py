@@ -7,7 +7,8 @@ import re
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.selector import Selector, by, living_of
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.selector import Selector, by, label_of, living_of
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))
@@ -16,8 +17,27 @@ WEB = raw(43, command="gunicorn", args=("app",), started_at=T0 + 2000, managed=m
 ALL = snapshot(TRAIN, SERVE, WEB)
 
 
+def restarted() -> tuple[dict, dict]:
+    """The rows of a process that failed, and that its supervisor started again."""
+    last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
+    supervised = {"managed": managed("web", restart_count=1, last_exit=last_exit)}
+    return raw(7, **ended(1), **supervised), raw(8, started_at=T0 + 9500, **supervised)
+
+
+def history_of(*snapshots) -> History:
+    history = History(lambda: 0.0)
+    for seen in snapshots:
+        history.fold(seen)
+    return history
+
+
+def selected(meant, seen, baseline=None):
+    history = history_of(seen) if baseline is None else history_of(baseline, seen)
+    return Selector(meant, history, baseline).select(seen)
+
+
 def pids(meant, seen=ALL, baseline=None):
-    return [row.pid for row in Selector(meant, baseline).select(seen).matches]
+    return [row.pid for row in selected(meant, seen, baseline).matches]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +75,7 @@ def test_a_text_that_equals_a_managed_name_means_that_process_and_no_other():
 
 
 def test_a_managed_process_is_meant_over_its_restarts():
-    first = raw(7, **ended(1), managed=managed("web", restart_count=1))
-    second = raw(8, started_at=T0 + 9000, managed=managed("web", restart_count=1))
+    first, second = restarted()
     object_of_the_first = process(7, managed=managed("web"))
 
     for meant in ("web", by(name="web"), object_of_the_first):
@@ -67,7 +86,7 @@ def test_a_pid_means_its_newest_row():
     old = raw(42, handle=2, **ended(0))
     new = raw(42, handle=90, started_at=T0 + 60_000)
 
-    (match,) = Selector(42).select(snapshot(old, new)).matches
+    (match,) = selected(42, snapshot(old, new)).matches
     assert match.handle == 90
 
 
@@ -77,7 +96,7 @@ def test_text_does_not_see_what_had_ended_before_the_baseline():
     baseline = snapshot(old, alive)
     later = snapshot(old, raw(42, **ended(0)), raw(43, started_at=T0 + 10_000))
 
-    selection = Selector("train.py", baseline).select(later)
+    selection = selected("train.py", later, baseline)
 
     assert [row.pid for row in selection.matches] == [42, 43]
     assert [row.pid for row in selection.older] == [41]
@@ -89,7 +108,7 @@ def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_cloc
     old = raw(41, handle=None, **ended(0))
     new = raw(41, handle=None, started_at=T0 - 3_600_000)
 
-    selection = Selector("train.py", snapshot(old)).select(snapshot(old, new))
+    selection = selected("train.py", snapshot(old, new), snapshot(old))
 
     assert [row.started_at for row in selection.matches] == [
         process(41, started_at=T0 - 3_600_000).started_at
@@ -111,14 +130,14 @@ def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_cloc
 )
 def test_what_can_mean_no_process_is_refused(meant, message):
     with pytest.raises(InvalidArgument) as caught:
-        Selector(meant)
+        Selector(meant, history_of())
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("meant", [True, 4.1, re.compile(b"x"), ["train.py"], str])
 def test_other_types_mean_none(meant):
     with pytest.raises(InvalidArgument, match="means none; give text of its command line"):
-        Selector(meant)
+        Selector(meant, history_of())
 
 
 def test_by_without_a_field_is_refused():
@@ -128,9 +147,9 @@ def test_by_without_a_field_is_refused():
 
 
 def test_a_label_masks_what_looks_like_a_secret():
-    assert Selector("train.py --token=abc").label == '"train.py --token=***"'
-    assert Selector(re.compile("API_KEY=abc")).label == "/API_KEY=***/"
-    assert Selector(by(command="run", args=["--token=abc"])).label == (
+    assert label_of("train.py --token=abc") == '"train.py --token=***"'
+    assert label_of(re.compile("API_KEY=abc")) == "/API_KEY=***/"
+    assert label_of(by(command="run", args=["--token=abc"])) == (
         "by(command='run', args=['--token=***'])"
     )
 
@@ -154,8 +173,7 @@ def test_what_was_backing_off_at_the_baseline_was_about_to_live():
 
 
 def test_earlier_runs_of_a_managed_process_are_not_others():
-    first = raw(7, **ended(1), managed=managed("web", restart_count=1))
-    second = raw(8, started_at=T0 + 9000, managed=managed("web", restart_count=1))
+    first, second = restarted()
 
     assert pids("train.py", snapshot(first, second)) == [8]
 
@@ -164,8 +182,9 @@ def test_selecting_among_two_thousand_finished_rows_is_quick():
     import time
 
     rows = snapshot(*(raw(number, **ended(0)) for number in range(1, 2001)))
+    selector = Selector("train.py", history_of(rows), rows)
     start = time.perf_counter()
-    selection = Selector("train.py", rows).select(rows)
+    selection = selector.select(rows)
 
     assert len(selection.older) == 2000
     assert time.perf_counter() - start < 0.3
@@ -176,13 +195,13 @@ def test_a_process_that_is_no_process_of_ours_needs_a_time():
         pid, handle, managed, started_at = 41, None, None, 1_710_000_000
 
     with pytest.raises(InvalidArgument) as caught:
-        Selector(Process())
+        Selector(Process(), history_of())
     assert str(caught.value) == "process: started_at of pid 41 is no datetime"
 
 
 def test_what_lives_of_several_is_given_in_their_order():
     seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
 
-    living = living_of([Selector(3), Selector(2), Selector(1)], seen)
+    living = living_of([Selector(pid, history_of(seen)) for pid in (3, 2, 1)], seen)
 
     assert [row.pid for row in living] == [3, 1]

@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.snapshot import FIELDS, Fields
 from pytest_tlsandbox.timeline import Timeline
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
@@ -103,32 +104,33 @@ def test_any_evidence_of_an_end_is_an_end(fields, state, has_ended):
     assert (row.state, row.ended) == (state, has_ended)
 
 
-def test_a_timeline_folds_looks_into_changes():
-    timeline = Timeline(0.0)
-    for at, row in ((0.0, raw()), (1.0, raw()), (2.0, raw(**ended(0))), (3.0, raw(**ended(0)))):
-        timeline.add(snapshot(row, at=at))
-    timeline.add(snapshot(at=4.0))
+def test_timeline_counts_the_polls_of_each_state():
+    history = History(lambda: 0.0)
+    timeline = Timeline(0.0, history)
+    for at, rows in enumerate(([raw()], [raw()], [raw(**ended(0))], [raw(**ended(0))], [])):
+        seen = snapshot(*rows, at=float(at))
+        history.fold(seen)
+        timeline.add(seen)
 
-    changes = timeline.changes(process(41))
-    assert [(change.at, change.state, change.look) for change in changes] == [
-        (0.0, "running", 0),
+    assert [(state.at, state.state, state.looks) for state in timeline.states(process(41))] == [
+        (0.0, "running", 2),
         (2.0, "exited 0", 2),
-        (4.0, "not listed", 4),
+        (4.0, "not listed", 1),
     ]
     assert timeline.looks == 5
 
 
-def test_a_timeline_takes_no_look_at_rows_that_it_has_seen():
+def test_history_reports_only_the_runs_that_a_snapshot_changed():
     first = snapshot(raw(1), raw(2), at=0.0)
     again = copy.copy(first)
     again.begun = again.ended = 1.0
-    timeline = Timeline(0.0)
-    timeline.add(first)
+    history = History(lambda: 0.0)
+    history.fold(first)
 
-    assert timeline.add(again) == []
-    assert (timeline.looks, timeline.last) == (2, again)
-    (row, change), *others = timeline.add(snapshot(raw(1), raw(2, **ended()), at=2.0))
-    assert (row.pid, change.state, change.look, others) == (2, "exited 0", 2, [])
+    assert history.fold(again) == []
+    assert history.last is again
+    (run,) = history.fold(snapshot(raw(1), raw(2, **ended()), at=2.0))
+    assert (run.row.pid, run.state) == (2, "exited 0")
 
 
 def test_it_holds_the_very_rows_it_lists():

@@ -423,7 +423,7 @@ def test_a_managed_process_is_checked_by_its_name():
         check.assert_no_restart("web")
         check.assert_process("web", status="running")
 
-    assert caught.value.first_line == "1 of 2 checks failed: Restarted: web (pid 7)"
+    assert caught.value.first_line == "1 of 2 checks failed: Restarted: web, first run"
 
 
 def test_a_check_in_code_that_belongs_to_no_module_is_kept_as_any_other():

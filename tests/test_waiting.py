@@ -211,8 +211,9 @@ def test_assert_stays_takes_the_time_it_names_and_no_more():
 
 def test_assert_stays_does_not_take_a_restart_for_staying():
     first = raw(7, command="web", args=(), managed=managed())
-    second = raw(8, command="web", args=(), managed=managed(restart_count=1))
-    box, _, _ = box_of({0: [first], 1: [second]})
+    last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 1000}
+    again = {"started_at": T0 + 1500, "managed": managed(restart_count=1, last_exit=last_exit)}
+    box, _, _ = box_of({0: [first], 1: [raw(8, command="web", args=(), **again)]})
 
     with pytest.raises(errors.ProcessMismatch) as caught:
         box.assert_stays("web", seconds=5)
@@ -446,16 +447,16 @@ def test_a_sandbox_that_was_given_up_costs_the_next_tests_a_second_each():
 
     clock.sleep(10)
     Sandbox(lister).list_processes()
-    assert lister.patience == 30.0
+    assert lister.outage.left == 30.0
 
 
-def test_an_outage_while_an_assertion_makes_sure_is_ridden_out_and_then_it_makes_sure():
-    """A rollout of 7 s, right after the first look, was told as "too soon to be sure"."""
+def test_negative_assertion_needs_a_good_poll_on_each_side_of_an_outage_and_no_more():
+    """A rollout of 7 s, right after the first poll, was reported as "too soon to be sure"."""
     box, lister, _ = box_of({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]})
 
     box.assert_no_oom()
 
-    assert 7.2 <= lister.looks[-1] < 9.5
+    assert 7 <= lister.looks[-1] < 9.5
 
 
 def test_outages_without_end_do_not_make_an_assertion_go_on_without_end():

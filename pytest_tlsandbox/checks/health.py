@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.conditions import absence
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
-from pytest_tlsandbox.evidence import Incident, Ledger
-from pytest_tlsandbox.messages.table import list_names, process_table
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.messages.text import align
-from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import newest_runs
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.conditions.absence import Rule
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.snapshot import ProcessSnapshot
@@ -29,57 +32,70 @@ _TARGET = "tlsandbox_target"
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What one check found of one sandbox."""
 
     error: type[TLSandboxError]
     verdict: str
     sandbox: str
-    incidents: tuple[Incident, ...]
+    found: tuple[tuple[str, ProcessInfo, str], ...] = ()
+    """For each process: its name, the row to show, what happened."""
+
+    @property
+    def headline(self) -> str:
+        """The verdict, and the first process."""
+        more = f" and {len(self.found) - 1} more" if len(self.found) > 1 else ""
+        return f"{self.verdict}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
         """Raise the error, if anything was found, in a message that is so many columns wide."""
-        if self.incidents:
-            rows = [incident.row for incident in self.incidents]
-            remarks = [incident.what for incident in self.incidents]
+        if self.found:
+            _, rows, remarks = zip(*self.found, strict=True)
             table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
-            lines = [f"{self.verdict}: {list_names(rows, 1)}", ""]
+            lines = [self.headline, ""]
             lines += [f"    {line}" for line in table]
             raise self.error("\n".join([*lines, f"  sandbox  {self.sandbox}"]))
 
 
-def oom_killed(listed: ProcessSnapshot) -> Finding:
+def oom_killed(listed: ProcessSnapshot) -> CheckResult:
     """Find what was OOM-killed, behind a restart too."""
     return _found(absence.OOM, listed)
 
 
-def crashed(listed: ProcessSnapshot) -> Finding:
+def crashed(listed: ProcessSnapshot) -> CheckResult:
     """Find what died of a crash signal, and supervisors that gave up."""
     return _found(absence.CRASH, listed)
 
 
-def unhealthy(listed: ProcessSnapshot) -> Finding:
+def unhealthy(listed: ProcessSnapshot) -> CheckResult:
     """Find managed processes whose health check fails."""
     return _found(absence.UNHEALTHY, listed)
 
 
-def looping(listed: ProcessSnapshot) -> Finding:
+def looping(listed: ProcessSnapshot) -> CheckResult:
     """Find managed processes that have ended again, and wait to be started again.
 
     One that was restarted and runs is none: the list does not say how long ago that was.
     """
-    incidents = tuple(
-        Incident(row, f"restarted {count(row.managed.restart_count, 'time')} and is backing off")
+    found = tuple(
+        (named(row), row, f"{count(row.managed.restart_count, 'restart')}, and it is backing off")
         for row in newest_runs(listed)
         if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
     )
-    return Finding(ProcessRestarted, "Restart loop", listed.sandbox, incidents)
+    return CheckResult(ProcessRestarted, "Restart loop", listed.sandbox, found)
 
 
-def _found(rule: Rule, listed: ProcessSnapshot) -> Finding:
-    incidents = rule.find(newest_runs(listed), None, Ledger())
-    confirmed = tuple(incident for incident in incidents if incident.confirmed)
-    return Finding(rule.error, rule.verdict, listed.sandbox, confirmed)
+def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
+    """Find everything that the list shows, however old."""
+    history = History(lambda: listed.begun)
+    history.fold(copy.copy(listed))
+    incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
+    found = tuple(
+        (run_name(item.run), shown_row(item.run), describe(item))
+        for item in incidents
+        if not history.is_assumed(item.run)
+    )
+    return CheckResult(rule.error, rule.verdict, listed.sandbox, found)
 
 
 class Listings:
@@ -132,11 +148,7 @@ def _row(target: str, answer: ProcessSnapshot | TLSandboxError) -> tuple[str, st
     if isinstance(answer, TLSandboxError):
         return target, "not checked", answer.first_line
     found = [check(answer) for check in (oom_killed, crashed, looping, unhealthy)]
-    told = [
-        f"{finding.verdict}: {list_names([incident.row for incident in finding.incidents], 1)}"
-        for finding in found
-        if finding.incidents
-    ]
+    told = [finding.headline for finding in found if finding.found]
     if answer.unreadable:
         told.append(f"{count(len(answer.unreadable), 'row')} not readable")
     return target, "not well" if told else "well", "; ".join(told) or _extent(answer)

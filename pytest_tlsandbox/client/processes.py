@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+import logging
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.listing import ListReader
 from pytest_tlsandbox.client.models import ProcessInfo, describe_body, parse_process
-from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, persist
+from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, persist
 from pytest_tlsandbox.errors import (
     ContractViolation,
     RequestRefused,
     SandboxFault,
     SandboxUnreachable,
 )
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.messages.words import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,18 +26,38 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.transport import Answer, Transport
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
+logger = logging.getLogger("pytest_tlsandbox")
+
 Stream = Literal["stdout", "stderr", "output"]
 
 TIMEOUT_MARGIN = 0.25
 """Seconds before the test's own time-out at which everything that waits ends, to tell what it saw."""
 
 
+class Observer(Protocol):
+    """Follows the calls to one sandbox, whoever makes them."""
+
+    def call_failed(self, fault: SandboxFault, begun: float) -> None:
+        """Take in a list call that failed, or another one that failed with a transient error."""
+
+    def call_succeeded(self, begun: float) -> None:
+        """Take in a call that was answered, and when it began."""
+
+    def output_read(self, pid: int, stream: Stream, lines: list[str]) -> None:
+        """Take in the output of a process, as far as it is written."""
+
+
 class ProcessLister:
     """Lists the processes of one sandbox, and nothing else.
 
-    ``test_deadline`` tells at which moment on the clock the running test would be killed, if any:
-    a call that is made again and again ends before, to tell what it met. ``patience``: for how
-    many seconds a wait, or a call, rides out an outage; less, once a whole budget was spent in vain.
+    ``test_deadline`` returns the moment on the clock at which the running test would be killed, if
+    any: a call that is retried ends before it, so that its error can be shown.
+
+    Attributes:
+        outage: how long callers may retry while the sandbox does not answer.
+        history: what happened in the sandbox, from every snapshot, whoever requested it.
+        observers: follow every call.
+
     """
 
     def __init__(
@@ -41,11 +65,9 @@ class ProcessLister:
     ) -> None:
         self.clock = transport.clock
         self.test_deadline = test_deadline
-        self.patience = OUTAGE_BUDGET
-        self.on_look: Callable[[ProcessSnapshot], None] | None = None
-        """Is told of every good look, whoever asked for it."""
-        self.on_fault: Callable[[SandboxFault, float], None] | None = None
-        """Is told of every other one, of a fault that may pass in any other call, and when that began."""
+        self.outage = OutageBudget()
+        self.observers: list[Observer] = []
+        self.history = History(self.clock.monotonic)
         self._transport = transport
         self._reader = ListReader(self.label)
 
@@ -57,10 +79,11 @@ class ProcessLister:
         """What messages call the sandbox."""
         return self._transport.address.label
 
-    def list(self, *, patience: float = OUTAGE_BUDGET) -> ProcessSnapshot:
+    def list(self, *, patience: float | None = None) -> ProcessSnapshot:
         """List all processes, sorted by their start.
 
-        Faults that may pass are ridden out for ``patience`` seconds.
+        Transient errors are retried for ``patience`` seconds; None means what the budget of the
+        sandbox has left.
 
         Raises:
             SandboxFault: one of its subclasses, when there is no good answer.
@@ -69,7 +92,7 @@ class ProcessLister:
         return persist(
             lambda limit: self.look(limit=limit),
             self.clock,
-            patience=patience,
+            patience=self.outage.left if patience is None else patience,
             until=self.give_up_at(),
         )
 
@@ -84,12 +107,15 @@ class ProcessLister:
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
         except SandboxFault as fault:
-            if self.on_fault is not None:
-                self.on_fault(fault, begun)
+            self._note_failure(fault, begun)
+            for observer in self.observers:
+                observer.call_failed(fault, begun)
             raise
         snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
-        if self.on_look is not None:
-            self.on_look(snapshot)
+        for run in self.history.fold(snapshot):
+            if run.row is not None:
+                logger.info("%s: %s: %s", self.label, named(run.row), printable(run.state))
+        self._note_success(begun)
         return snapshot
 
     def _read(self, answer: Answer) -> ProcessSnapshot:
@@ -102,6 +128,15 @@ class ProcessLister:
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
             ) from None
 
+    def _note_failure(self, fault: SandboxFault, begun: float) -> None:
+        if fault.transient:
+            self.outage.failed(begun, self.clock.monotonic())
+
+    def _note_success(self, begun: float) -> None:
+        self.outage.succeeded()
+        for observer in self.observers:
+            observer.call_succeeded(begun)
+
     def give_up_at(self) -> float | None:
         """Give the moment on the clock at which to end, for there to be time to tell what was met."""
         deadline = self.test_deadline()
@@ -110,11 +145,6 @@ class ProcessLister:
 
 class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
-
-    on_answer: Callable[[float], None] | None = None
-    """Is told of every good answer but a look, and when it was asked for."""
-    on_output: Callable[[int, Stream, list[str]], None] | None = None
-    """Is told of every output that is read: pid, stream, lines."""
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
         """Start a process. Never repeated when the first try may have started one.
@@ -134,17 +164,19 @@ class SandboxClient(ProcessLister):
             ContractViolation: the answer is not the sandbox's.
 
         """
-        path = f"/processes/{_path(process)}/signal"
+        path = f"/processes/{self._path(process)}/signal"
         self._check_done(self._once("POST", path, json={"signal": number}), "signal")
 
-    def kill(self, process: ProcessInfo) -> None:
-        """Kill a process, or stop the supervisor of a managed one. It is well if it has ended."""
+    def kill(self, process: ProcessInfo) -> bool:
+        """Kill a process, or stop the supervisor of a managed one; return False if it had ended."""
         try:
-            self._check_done(self._ask("DELETE", f"/processes/{_path(process)}"), "kill")
+            self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
         except RequestRefused as refusal:
-            # Ended: 500 without a code; reaped: 404 NOT_FOUND (fact sheet 2.5, section 4).
+            # Daemons answer 500 without a code for a process that ended, 404 for one without a row.
             if "not running" not in str(refusal) and refusal.label != "404 NOT_FOUND":
                 raise
+            return False
+        return True
 
     def restart(self, process: ProcessInfo) -> ProcessInfo:
         """Restart a managed process; gives its new run.
@@ -153,7 +185,7 @@ class SandboxClient(ProcessLister):
             RequestRefused: it is not managed, or not known.
 
         """
-        return parse_process(self._once("POST", f"/processes/{_path(process)}/restart").body)
+        return parse_process(self._once("POST", f"/processes/{self._path(process)}/restart").body)
 
     def output(
         self, pid: int, stream: Stream = "output", *, limit: float | None = None
@@ -170,9 +202,21 @@ class SandboxClient(ProcessLister):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(f"{self.label}: the output of pid {pid} has no lines")
-        if self.on_output is not None:
-            self.on_output(pid, stream, lines)
+        for observer in self.observers:
+            observer.output_read(pid, stream, lines)
         return lines
+
+    def _path(self, process: ProcessInfo) -> str:
+        """Return the name of a managed process, since its pid changes at a restart; else the pid.
+
+        Of an earlier run that is still listed the pid: the name would reach the current run. A name
+        of dots alone would lead to another path, encoded or not.
+        """
+        run = self.history.run_of(process)
+        name = process.managed.name if process.managed else None
+        if name and name.strip(".") and (run is None or run.is_newest):
+            return quote(name, safe="")
+        return str(process.pid)
 
     def close(self) -> None:
         """Close the connection."""
@@ -203,7 +247,7 @@ class SandboxClient(ProcessLister):
         return persist(
             lambda limit: self._try(method, path, limit, json),
             self.clock,
-            patience=self.patience,
+            patience=self.outage.left,
             until=self.give_up_at(),
             only_undelivered=only_undelivered,
         )
@@ -215,18 +259,9 @@ class SandboxClient(ProcessLister):
         try:
             answer = self._transport.request(method, path, limit=limit, json=json)
         except SandboxFault as fault:
-            if fault.transient and self.on_fault is not None:
-                self.on_fault(fault, begun)
+            self._note_failure(fault, begun)
+            for observer in self.observers if fault.transient else ():
+                observer.call_failed(fault, begun)
             raise
-        if self.on_answer is not None:
-            self.on_answer(begun)
+        self._note_success(begun)
         return answer
-
-
-def _path(process: ProcessInfo) -> str:
-    """Name of a managed process, since its pid changes at a restart; else the pid.
-
-    A name of dots alone would lead to another path, encoded or not.
-    """
-    name = process.managed.name if process.managed else None
-    return quote(name, safe="") if name and name.strip(".") else str(process.pid)

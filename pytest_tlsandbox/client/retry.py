@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 OUTAGE_BUDGET = 30.0
 """Seconds a sandbox may give no good answer: a control-plane rollout lasts 7 to 30 (fact sheet 1.7)."""
 
-PATIENCE_AFTER_AN_OUTAGE = 1.0
-"""The same once a whole budget has been spent in vain: a suite must not spend one in every test."""
+TRY_AFTER_THE_BUDGET = 1.0
+"""Seconds for which a caller tries once the budget is spent: not every test must wait for all of it."""
 
 LONGEST_CALL = 5.0
 """Seconds after which a call that has not been answered is given up, and may be made again."""
@@ -33,6 +33,42 @@ _INSTANT = 1e-6
 """Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 
 T = TypeVar("T")
+
+
+class OutageBudget:
+    """How long callers may still retry while one sandbox does not answer; one for each sandbox.
+
+    The time of failed calls, and the pauses between those that follow each other, add up to
+    ``spent`` (seconds) until a call succeeds.
+    """
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+        self._last_failure: float | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds for which a caller that begins now may retry."""
+        left = OUTAGE_BUDGET - self.spent
+        return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
+
+    def worth_a_try(self, now: float) -> bool:
+        """Return whether a caller that need not know should ask: not too often in a long outage."""
+        last = self._last_failure
+        return self.spent < OUTAGE_BUDGET - _INSTANT or (
+            last is None or now - last >= OUTAGE_BUDGET
+        )
+
+    def failed(self, begun: float, ended: float) -> None:
+        """Record a call that failed with a transient error, in seconds on the clock."""
+        last = self._last_failure
+        follows = last is not None and last <= begun <= last + LONGEST_CALL
+        self.spent += ended - (last if follows and last is not None else begun)
+        self._last_failure = ended
+
+    def succeeded(self) -> None:
+        """Record a call that was answered: the outage is over."""
+        self.spent, self._last_failure = 0.0, None
 
 
 def is_transient(error: BaseException) -> bool:

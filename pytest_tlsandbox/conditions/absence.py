@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox import evidence
 from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
     MORE_MEMORY,
@@ -26,20 +25,29 @@ from pytest_tlsandbox.errors import (
     ProcessRestarted,
     ProcessUnhealthy,
     TLSandboxError,
+    UnknownEnd,
 )
-from pytest_tlsandbox.evidence import doubtful
-from pytest_tlsandbox.messages.failure import Finding, Listed
-from pytest_tlsandbox.messages.table import list_names
-from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.selector import Selector, newest_runs
-from pytest_tlsandbox.status import CRASH_SIGNALS, SIGKILL
+from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.messages.failure import Explanation, Listed
+from pytest_tlsandbox.messages.incidents import (
+    describe,
+    ended_row,
+    run_label,
+    run_name,
+    shown_row,
+)
+from pytest_tlsandbox.messages.table import list_names, list_texts
+from pytest_tlsandbox.messages.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.evidence import Incident, Ledger
+    from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.identity import Identity
+    from pytest_tlsandbox.selector import Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
@@ -58,7 +66,7 @@ class NotRunning:
             many = len(living) > 1
             # A look right after a kill said "running" in 39 of 200 (fact sheet 2.3).
             return Hopeless(
-                Finding(
+                Explanation(
                     ProcessMismatch,
                     f"Still running: {list_names(living, 1)}" if many else still(living[0]),
                     because="wanted nothing alive",
@@ -68,198 +76,314 @@ class NotRunning:
                 ),
                 stands_for=SETTLING_TIME,
             )
+        run = self._selector.vanished()
+        if run is not None:
+            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)])
         pids = None if self._selector.pid is None else {self._selector.pid}
         return unreadable_rows(snapshot, self._baseline, pids) or Satisfied(None)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of incident: how it is found, what it is called, what to try against it.
+    """One kind of check for incidents: which it finds, what it raises, what to try against them.
 
-    ``one_end_shown``: of several restarts only the last end can be seen, so that an incident may
-    be hidden behind a later, harmless one.
+    ``needs_ends``: the incidents show in how runs end, so an end that nobody saw may hide one.
     """
 
-    find: Callable[[Iterable[ProcessInfo], ProcessSnapshot | None, Ledger], list[Incident]]
+    kinds: tuple[str, ...]
     error: type[TLSandboxError]
     verdict: str
     hint: str
-    one_end_shown: bool = False
+    needs_ends: bool = False
 
 
-OOM = Rule(
-    evidence.oom_kills,
-    ProcessOOMKilled,
-    "OOM-killed",
-    MORE_MEMORY,
-    one_end_shown=True,
-)
+OOM = Rule((kinds.OOM,), ProcessOOMKilled, "OOM-killed", MORE_MEMORY, needs_ends=True)
 CRASH = Rule(
-    evidence.crashes,
+    (kinds.CRASH, kinds.GAVE_UP),
     ProcessCrashed,
     "Crashed",
     "what it wrote last; python -X faulthandler says where a crash was",
-    one_end_shown=True,
+    needs_ends=True,
 )
 RESTART = Rule(
-    evidence.restarts,
+    (kinds.RESTART,),
     ProcessRestarted,
     "Restarted",
     "restart_process() for a restart that is meant: it is not counted",
 )
 UNHEALTHY = Rule(
-    evidence.failing_health,
+    (kinds.UNHEALTHY,),
     ProcessUnhealthy,
     "Unhealthy",
     "wait_for_process(process, healthy=True), if it only needs more time",
 )
 
 
-def hint_of(rule: Rule, row: ProcessInfo) -> str:
-    """Say what to try against an incident: a supervisor may have given up over no crash."""
-    over_no_crash = evidence.gave_up(row) and row.signal not in CRASH_SIGNALS
-    return WHY_IT_ENDS if rule is CRASH and over_no_crash else rule.hint
+def hint_of(rule: Rule, incident: Incident) -> str:
+    """Return what to try against an incident: a supervisor may have given up without a crash."""
+    return WHY_IT_ENDS if incident.kind == kinds.GAVE_UP else rule.hint
 
 
+def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
+    """Return whether an incident is an end that may hide another incident.
+
+    ``answers_for``: the check is about this process by name, or this test started it. Of any other
+    one, an end that was lost or vanished with its row is shown, and decides nothing.
+    """
+    if incident.kind == kinds.UNSEEN_END:
+        run = incident.run
+        return answers_for or not run.is_newest or run.row is None
+    return incident.kind == kinds.LOST_END and answers_for
+
+
+_SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _MEANT = "kill_process() or send_signal() for a kill that is meant; else "
 
 
 class NoIncident:
-    """None of these happened since the baseline: to some processes, or to any in a scope."""
+    """No incident of some kinds happened since a position: to some processes, or to any."""
 
     def __init__(
         self,
         rules: Sequence[Rule],
-        scope: Sequence[Selector] | Callable[[ProcessSnapshot], Iterable[ProcessInfo]],
-        baseline: ProcessSnapshot | None,
-        ledger: Ledger,
+        history: History,
+        since: int,
         *,
-        suspected: bool,
-        known: Sequence[ProcessInfo],
+        selectors: Sequence[Selector] = (),
+        started: Sequence[ProcessInfo] = (),
+        only_started: bool = False,
+        baseline: ProcessSnapshot | None = None,
+        suspected: bool = False,
     ) -> None:
-        """``known``: processes that must be listed, or their ends cannot be known."""
+        """Create it; ``started`` is what this test started, and ``only_started`` checks only that."""
         self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in rules)
-        if not callable(scope):
-            self.wanted += f" of {', '.join(selector.label for selector in scope)}"
+        if selectors:
+            self.wanted += f" of {', '.join(selector.label for selector in selectors)}"
         self._rules = rules
-        self._scope = scope
+        self._history = history
+        self._since = since
+        self._selectors = selectors
+        self._started = started
+        self._only_started = only_started
         self._baseline = baseline
-        self._ledger = ledger
         self._suspected = suspected
-        self._known = known
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
-        """Give the verdict on a snapshot; what is satisfied gives the mere suspicions."""
-        rows, pids, missing = self._rows(snapshot)
+        """Evaluate a snapshot; if the condition is met, the value has suspicions and lost ends."""
+        own = {run.generation for row in self._started if (run := self._history.run_of(row))}
+        rows, generations, missing = self._select(snapshot, own)
+        incidents = [
+            incident
+            for incident in self._history.incidents(self._since)
+            if not incident.caused_here and self._is_selected(incident, generations)
+        ]
+        suspicions: list[Incident] = []
+        lost: list[Incident] = []
+        for rule in self._rules:
+            found = [incident for incident in incidents if incident.kind in rule.kinds]
+            if rule is UNHEALTHY:
+                found = self._unhealthy_now(rows)
+            unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
+            counted = [item for item in found if not self._history.is_assumed(item.run)]
+            counted += unsure if self._suspected else []
+            if counted:
+                uncounted = [item for item in found + unsure if item not in counted]
+                return self._failed(rule, counted, uncounted, snapshot)
+            suspicions += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
+            if rule.needs_ends and not lost:
+                lost = [item for item in incidents if item.kind == kinds.LOST_END]
+        suspicions += lost
+        unknown = self._inconclusive(incidents, own, snapshot)
+        if unknown:
+            return _unknown_end(unknown)
         if missing is not None:
             return missing
-        alive = any(not row.ended for row in rows)
-        rows = evidence.news_since(rows, self._baseline)
-        doubts = [
-            row
-            for row in rows
-            if doubtful(row, self._ledger) and evidence.ended_since(row, self._baseline)
-        ]
-        told: list[Incident] = []
-        for rule in self._rules:
-            incidents = rule.find(rows, self._baseline, self._ledger)
-            counted = [item for item in incidents if item.confirmed or self._suspected]
-            if counted:
-                finding = self._incident_finding(rule, counted, incidents, snapshot)
-                certain = any(item.row.oom_killed or item.row not in doubts for item in counted)
-                return Hopeless(finding, 0.0 if certain else CORRECTION_TIME)
-            told += incidents
-        if any(rule.one_end_shown for rule in self._rules):
-            unseen = evidence.unseen_ends(rows, self._baseline, self._ledger)
-            if unseen:
-                return Hopeless(_unseen_finding(unseen))
-        spoilt = unreadable_rows(snapshot, self._baseline, pids) or self._vanished(snapshot)
+        if self._history.forgot_since(self._since):
+            return _too_much_happened()
+        pids = {selector.pid for selector in self._selectors}
+        spoilt = unreadable_rows(
+            snapshot, self._baseline, pids if pids and None not in pids else None
+        )
         if spoilt:
             return spoilt
-        return Satisfied(told, CORRECTION_TIME if doubts else SETTLING_TIME if alive else 0.0)
+        if any(item.run.may_be_corrected for item in incidents):
+            return Satisfied(suspicions, CORRECTION_TIME)
+        alive = any(
+            not row.ended or (row.managed is not None and row.managed.status != "stopped")
+            for row in rows
+        )
+        return Satisfied(suspicions, SETTLING_TIME if alive else 0.0)
 
-    def _rows(
-        self, snapshot: ProcessSnapshot
-    ) -> tuple[list[ProcessInfo], set[int | None] | None, Hopeless | None]:
-        """Give the rows in question, the pids if only those matter, and what is not there."""
-        if callable(self._scope):
-            return newest_runs(self._scope(snapshot)), None, None
-        rows: dict[Identity, ProcessInfo] = {}
-        for selector in self._scope:
+    def _select(
+        self, snapshot: ProcessSnapshot, own: set[Generation]
+    ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Hopeless | None]:
+        """Return the rows in question, their generations or runs, and what is missing, if anything."""
+        if not self._selectors:
+            if not self._only_started:
+                return snapshot, None, None
+            rows = [row for row in snapshot if self._generation_of(row) in own]
+            return rows, {*own}, None
+        selected: dict[Identity, ProcessInfo] = {}
+        chosen: set[Generation | Run] = set()
+        missing = None
+        for selector in self._selectors:
             selection = selector.select(snapshot)
             if not selection.matches:
                 finding = not_found(selector, snapshot, selection)
-                return [], None, Hopeless(finding, CORRECTION_TIME if selection.gone else 0.0)
-            rows.update((row.identity, row) for row in selection.matches)
-        pids = {selector.pid for selector in self._scope}
-        return list(rows.values()), None if None in pids else pids, None
+                missing = Hopeless(finding, CORRECTION_TIME if selection.gone else 0.0)
+            selected.update((row.identity, row) for row in selection.matches)
+            last = (selection.last_seen,) if selection.last_seen else ()
+            for row in (*selection.matches, *last):
+                run = self._history.run_of(row)
+                if run is not None:
+                    chosen.add(run if selection.each_run else run.generation)
+        return selected.values(), chosen, missing
 
-    def _vanished(self, snapshot: ProcessSnapshot) -> Hopeless | None:
-        """Refuse to say "nothing happened" to a process whose end was never listed."""
-        lost = [
-            row
-            for row in self._known
-            if not self._ledger.sent(row, SIGKILL) and Selector(row).select(snapshot).gone
-        ]
-        baseline = self._baseline if callable(self._scope) else None
-        # One row may be removed by whoever killed it; all of them go with the daemon.
-        if baseline is not None and not any(snapshot.find(row.identity) for row in baseline):
-            lost += [row for row in baseline.alive if not self._ledger.sent(row, SIGKILL)]
-        if not lost:
-            return None
-        return Hopeless(
-            Finding(
-                NotObserved,
-                f"Not observed: the end of {list_names(lost, 1)}",
-                because="it lived, and is no longer listed",
-                listed=tuple(Listed(row) for row in lost),
-                listed_as="last seen",
-                hint="was the sandbox or its daemon restarted, or the process removed by a kill?",
-            ),
-            stands_for=CORRECTION_TIME,
+    def _generation_of(self, row: ProcessInfo) -> Generation | None:
+        run = self._history.run_of(row)
+        return None if run is None else run.generation
+
+    def _is_selected(self, incident: Incident, chosen: set[Generation | Run] | None) -> bool:
+        run = incident.run
+        if chosen is None or run in chosen or run.generation in chosen:
+            return True
+        if incident.kind == kinds.RESTART and run.successor in chosen:
+            return True
+        # A process may have ended, and its row may have gone, since the last poll.
+        rows = [member.row for member in run.generation.runs if member.row is not None]
+        return any(
+            selector.may_select_others and any(map(selector.fits, rows))
+            for selector in self._selectors
         )
 
-    def _incident_finding(
+    def _unhealthy_now(self, rows: Iterable[ProcessInfo]) -> list[Incident]:
+        failing = [
+            row
+            for row in rows
+            if row.managed and row.managed.health_status == "unhealthy" and not row.ended
+        ]
+        runs = [run for row in failing if (run := self._history.run_of(row)) is not None]
+        return [Incident(kinds.UNHEALTHY, run, self._history.position, 0.0) for run in runs]
+
+    def _inconclusive(
+        self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
+    ) -> list[Incident]:
+        ends = any(rule.needs_ends for rule in self._rules)
+        # Somebody's kill may remove one row. All of them go with the daemon.
+        before = self._baseline or ()
+        all_gone = (
+            bool(before)
+            and any(incident.kind == kinds.UNSEEN_END for incident in incidents)
+            and not any(snapshot.holds(row) or snapshot.find(row.identity) for row in before)
+        )
+        return [
+            incident
+            for incident in incidents
+            if (ends or self._history.is_assumed(incident.run))
+            and is_inconclusive(
+                incident,
+                answers_for=bool(self._selectors)
+                or incident.run.generation in own
+                or (all_gone and incident.kind == kinds.UNSEEN_END),
+            )
+        ]
+
+    def _failed(
         self,
         rule: Rule,
         counted: Sequence[Incident],
-        incidents: Sequence[Incident],
+        uncounted: Sequence[Incident],
         snapshot: ProcessSnapshot,
-    ) -> Finding:
+    ) -> Hopeless:
         first = counted[0]
-        verdict = rule.verdict if first.confirmed else f"Suspected to be {rule.verdict}"
-        more = f" and {len(counted) - 1} more" if len(counted) > 1 else ""
-        if not more and rule.one_end_shown and not first.row.ended:
-            more = ", and runs again"
-        before = rule.find(self._baseline or (), None, self._ledger)
-        now = {item.row.identity for item in counted}
-        earlier = [item.row for item in before if item.confirmed and item.row.identity not in now]
+        certain = first.kind in rule.kinds
+        verdict = rule.verdict if certain else f"Suspected to be {rule.verdict}"
+        alone = len(counted) == 1
+        more = "" if alone else f" and {len(counted) - 1} more"
+        known = {item.run for item in counted}
+        earlier = [
+            item.run
+            for item in self._history.incidents(0)
+            if item.kind in rule.kinds and item.position <= self._since and item.run not in known
+        ]
         remarks = []
         if earlier:
-            remarks.append(("earlier", f"{list_names(earlier)}: before this test, not counted"))
-        untold = [item.row for item in incidents if item not in counted]
-        if untold:
-            remarks.append(("suspected", list_names(untold)))
+            names = "; ".join(dict.fromkeys(run_name(run) for run in earlier[-3:]))
+            remarks.append(("earlier", f"{names}: before this test, not counted"))
+        if uncounted:
+            names = list_texts([run_name(item.run) for item in uncounted])
+            remarks.append(("suspected", names))
         remarks.append(("checked", count(len(snapshot), "process")))
-        return Finding(
+        explanation = Explanation(
             rule.error,
-            f"{verdict}: {named(first.row)}{more}",
-            because=first.what if len(counted) == 1 else "",
-            process=first.row if len(counted) == 1 else None,
-            listed=tuple(Listed(item.row, item.what) for item in counted)
-            if len(counted) > 1
-            else (),
+            f"{verdict}: {run_name(first.run)}{more}",
+            because=describe(first) if alone else "",
+            process=(ended_row(first.run) or shown_row(first.run)) if alone else None,
+            run=first.run if alone and _is_behind_another(first.run) else None,
+            listed=() if alone else _listed(counted),
             remarks=tuple(remarks),
-            hint=f"{'' if first.confirmed else _MEANT}{hint_of(rule, first.row)}",
+            hint=f"{'' if certain else _MEANT}{hint_of(rule, first)}",
         )
+        settled = any(not item.run.may_be_corrected for item in counted)
+        return Hopeless(explanation, 0.0 if settled else CORRECTION_TIME)
 
 
-def _unseen_finding(unseen: Sequence[Incident]) -> Finding:
-    first = unseen[0]
-    return Finding(
-        NotObserved,
-        f"Not observed: ends of {named(first.row)}",
-        because=first.what,
-        process=first.row,
-        hint="assert_no_restart, or look in between",
+def _is_behind_another(run: Run) -> bool:
+    """Return whether the row of its process shows another run."""
+    return run.successor is not None or run.row is None
+
+
+def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
+    """Return the rows of incidents; a run that no list call saw is named beside the next row."""
+    listed = []
+    for item in incidents:
+        label = run_label(item.run) if _is_behind_another(item.run) else ""
+        remark = ": ".join(filter(None, (label, describe(item))))
+        listed.append(Listed(ended_row(item.run) or shown_row(item.run), remark))
+    return tuple(listed)
+
+
+def _unknown_end(incidents: Sequence[Incident]) -> Hopeless:
+    incident = incidents[0]
+    run = incident.run
+    alone = len(incidents) == 1
+    more = "" if alone else f" and {len(incidents) - 1} more"
+    listed = () if alone else _listed(incidents)
+    if incident.kind == kinds.LOST_END:
+        return Hopeless(
+            Explanation(
+                UnknownEnd,
+                f"Unknown end: {run_name(run)} {run.state}{more}",
+                because=f"the sandbox lost how it ended, and did not find it within "
+                f"{CORRECTION_TIME:g} s",
+                process=shown_row(run) if alone else None,
+                listed=listed,
+                hint="run it again: the sandbox loses the end of a few processes in a thousand",
+            ),
+            CORRECTION_TIME,
+        )
+    vanished = run.is_newest and run.row is not None
+    return Hopeless(
+        Explanation(
+            NotObserved,
+            f"Not observed: the end of {run_name(run)}{more}",
+            because=describe(incident) if alone else "",
+            process=shown_row(run) if alone else None,
+            run=run if alone and not vanished else None,
+            listed=listed,
+            hint="was the sandbox or its daemon restarted, or the process removed by a kill?"
+            if vanished
+            else "assert_no_restart, or look in between",
+        ),
+        CORRECTION_TIME if vanished else 0.0,
+    )
+
+
+def _too_much_happened() -> Hopeless:
+    return Hopeless(
+        Explanation(
+            NotObserved,
+            "Not observed: more incidents happened since then than are kept",
+            hint="a shorter time: from_now(), or a newer snapshot as since=",
+        )
     )

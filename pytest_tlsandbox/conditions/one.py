@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from pytest_tlsandbox import evidence
 from pytest_tlsandbox.conditions.verdicts import (
     CORRECTION_TIME,
     MORE_MEMORY,
@@ -27,8 +26,7 @@ from pytest_tlsandbox.errors import (
     WaitTimedOut,
     WrongEnd,
 )
-from pytest_tlsandbox.evidence import doubtful
-from pytest_tlsandbox.messages.failure import Field, Finding, Listed
+from pytest_tlsandbox.messages.failure import Explanation, Field, Listed
 from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
 from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state
 
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.evidence import Ledger
+    from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.selector import Selection, Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
@@ -60,9 +58,9 @@ class OneProcess:
     """A process may be yet to come."""
     pick_hint = ', or pick="newest"'
 
-    def __init__(self, selector: Selector, ledger: Ledger, pick: Pick | None) -> None:
+    def __init__(self, selector: Selector, history: History, pick: Pick | None) -> None:
         self._selector = selector
-        self._ledger = ledger
+        self._history = history
         self._pick = pick
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
@@ -72,7 +70,10 @@ class OneProcess:
         if fitting:
             if len(fitting) > 1 and self._pick is None:
                 return self._ambiguous(fitting)
-            return self.satisfied(self._choose(fitting))
+            row = self._choose(fitting)
+            if self.wants_an_end and self._is_lost(row):
+                return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
+            return self.satisfied(row)
         if selection.gone:
             return self._unreadable(snapshot) or self._gone(selection.last_seen)
         if not selection.matches:
@@ -103,7 +104,7 @@ class OneProcess:
         if row.managed and row.ended:
             hint = f"{WHY_IT_ENDS}; its supervisor starts it again"
         return Pending(
-            lambda: Finding(
+            lambda: Explanation(
                 WaitTimedOut,
                 still(row),
                 process=row,
@@ -112,15 +113,28 @@ class OneProcess:
             )
         )
 
+    def declare(self, row: ProcessInfo) -> None:
+        """Record that the test expects what it asked for by name, so that the guard does not fail it."""
+
     def _open_to_doubt(self, row: ProcessInfo) -> bool:
-        return self.wants_an_end and doubtful(row, self._ledger)
+        run = self._history.run_of(row)
+        return self.wants_an_end and run is not None and run.may_be_corrected
+
+    def _is_lost(self, row: ProcessInfo) -> bool:
+        """Return whether the sandbox lost the end that the row shows."""
+        run = self._history.run_of(row)
+        return run is not None and run.end is not None and run.end.lost
+
+    def _was_sent(self, row: ProcessInfo, number: int | None) -> bool:
+        run = self._history.run_of(row)
+        return run is not None and run.was_sent(number)
 
     def _choose(self, rows: Sequence[ProcessInfo]) -> ProcessInfo:
         return rows[0] if self._pick == "oldest" else rows[-1]
 
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Hopeless:
         return Hopeless(
-            Finding(
+            Explanation(
                 AmbiguousProcess,
                 f"{len(rows)} processes are meant by {self._selector.label}",
                 because="exactly one is needed, and these match",
@@ -138,7 +152,7 @@ class OneProcess:
     def _gone(self, row: ProcessInfo | None) -> Hopeless:
         name = self._selector.label if row is None else named(row)
         return Hopeless(
-            Finding(
+            Explanation(
                 ProcessNotFound,
                 f"Gone: {name} is no longer listed",
                 because=f"wanted {self.wanted}; how it ended cannot be known",
@@ -166,8 +180,8 @@ class OneProcess:
             finding = replace(finding, remarks=(*finding.remarks, before))
         return Hopeless(finding, stands_for, key=row.identity)
 
-    def _end_finding(self, row: ProcessInfo, *, doubt: bool) -> Finding:
-        finding = Finding(
+    def _end_finding(self, row: ProcessInfo, *, doubt: bool) -> Explanation:
+        finding = Explanation(
             WrongEnd,
             self._end_headline(row),
             because="it has ended",
@@ -190,7 +204,8 @@ class OneProcess:
                 because=f"{_unknown_in_words(row)}, and did not within {CORRECTION_TIME:g} s",
                 hint="run it again: the sandbox loses the end of a few processes in a thousand",
             )
-        if evidence.gave_up(row) and row.managed:
+        run = self._history.run_of(row)
+        if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
             return replace(
                 finding,
@@ -212,7 +227,7 @@ class OneProcess:
             return MORE_MEMORY
         if row.exit_code in _SAID_BY_SHELLS:
             return _SAID_BY_SHELLS[row.exit_code]
-        if row.signal is not None and self._ledger.sent(row, row.signal):
+        if row.signal is not None and self._was_sent(row, row.signal):
             return (
                 'wait_for_process(process, status="signaled"), if that is the end that was meant: '
                 "this test sent the signal"

@@ -17,7 +17,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     Verdict,
 )
 from pytest_tlsandbox.errors import NotObserved, SandboxFault, WaitTimedOut, WrongEnd
-from pytest_tlsandbox.messages.failure import Field, Finding
+from pytest_tlsandbox.messages.failure import Explanation, Field
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.selector import Selector, label_of
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.evidence import Ledger
+    from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.selector import Selection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 
-def output_lost(row: ProcessInfo, snapshot: ProcessSnapshot) -> Finding | None:
+def output_lost(row: ProcessInfo, snapshot: ProcessSnapshot) -> Explanation | None:
     """Say that the output of a run cannot be read any more: it is told by pid, which is another's."""
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None
-    return Finding(
+    return Explanation(
         NotObserved,
         f"Not read: the output of {named(row)}",
         because=f"pid {row.pid} is another process's by now, and output is asked for by pid",
@@ -65,12 +65,12 @@ class HasWritten(OneProcess):
     def __init__(
         self,
         selector: Selector,
-        ledger: Ledger,
+        history: History,
         pattern: str | re.Pattern[str],
         read: Callable[[ProcessInfo], list[str]],
         pick: Pick | None = None,
     ) -> None:
-        super().__init__(selector, ledger, pick)
+        super().__init__(selector, history, pick)
         self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
         self._label = label_of(pattern)
         self._read = read
@@ -110,7 +110,7 @@ class HasWritten(OneProcess):
             # All, not what is new: stdout comes first, and grows before what stderr has.
             lines = self._read(row)
         except SandboxFault as fault:
-            finding = Finding(
+            finding = Explanation(
                 type(fault),
                 f"Not read: the output of {named(row)}",
                 because=str(fault),
@@ -121,9 +121,9 @@ class HasWritten(OneProcess):
         line = next((line for line in lines if self._search.search(line)), None)
         return None if line is None else Satisfied(line)
 
-    def _not_written(self, row: ProcessInfo) -> Finding:
+    def _not_written(self, row: ProcessInfo) -> Explanation:
         buffered = "is its output buffered? python -u and PYTHONUNBUFFERED=1 write at once; "
-        return Finding(
+        return Explanation(
             WaitTimedOut,
             f"Not written: {self._label} by {named(row)}",
             because=f"{count(self._lines, 'line')} so far, and none has it"

@@ -15,8 +15,8 @@ from pytest_tlsandbox.conditions.verdicts import (
     Verdict,
 )
 from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
-from pytest_tlsandbox.evidence import doubtful
-from pytest_tlsandbox.messages.failure import Field, Finding
+from pytest_tlsandbox.history.incidents import CRASH, OOM
+from pytest_tlsandbox.messages.failure import Explanation, Field
 from pytest_tlsandbox.messages.words import capitalized, count, named, seconds, shown, shown_wanted
 from pytest_tlsandbox.redact import mask_args
 from pytest_tlsandbox.selector import Selector
@@ -24,10 +24,9 @@ from pytest_tlsandbox.snapshot import differences, value_of
 from pytest_tlsandbox.status import describe_state, signal_name
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.evidence import Ledger
+    from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.selector import Selection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
@@ -44,14 +43,14 @@ class HasStatus(OneProcess):
     def __init__(
         self,
         selector: Selector,
-        ledger: Ledger,
+        history: History,
         statuses: tuple[str, ...],
         *,
         healthy: bool,
         stable_for: float,
         pick: Pick | None,
     ) -> None:
-        super().__init__(selector, ledger, pick)
+        super().__init__(selector, history, pick)
         self._statuses = statuses
         self._healthy = healthy
         self._stable_for = stable_for
@@ -82,8 +81,9 @@ class HasStatus(OneProcess):
         return replace(
             verdict,
             stands_for=max(self._stable_for, verdict.stands_for),
-            key=run_of(row),
-            unsettled=Finding(
+            longest_gap=_longest_gap(self._stable_for),
+            key=(row.identity, _restarts(row)),
+            unsettled=Explanation(
                 WaitTimedOut,
                 f"Not stable: {named(row)}, wanted {seconds(self._stable_for)}",
                 process=row,
@@ -92,11 +92,15 @@ class HasStatus(OneProcess):
             ),
         )
 
+    def declare(self, row: ProcessInfo) -> None:
+        if "oom_killed" in self._statuses and row.state == "oom_killed":
+            _declare(self._history, row, OOM)
+
     def waiting(self, row: ProcessInfo) -> Verdict:
         if self._healthy and row.state in self._statuses:
             if _health(row) in ("disabled", "not managed"):
                 return Hopeless(
-                    Finding(
+                    Explanation(
                         ProcessMismatch,
                         f"No health check: {named(row)}",
                         because="it can never be healthy",
@@ -106,7 +110,7 @@ class HasStatus(OneProcess):
                     )
                 )
             return Pending(
-                lambda: Finding(
+                lambda: Explanation(
                     WaitTimedOut,
                     f"Not healthy: {named(row)} is {_health(row)}",
                     process=row,
@@ -125,17 +129,17 @@ class HasExited(OneProcess):
     def __init__(
         self,
         selector: Selector,
-        ledger: Ledger,
+        history: History,
         codes: tuple[int, ...] | None,
         pick: Pick | None = None,
     ) -> None:
-        super().__init__(selector, ledger, pick)
+        super().__init__(selector, history, pick)
         self._codes = codes
         self._code_text = "any" if codes is None else " or ".join(map(str, codes))
         self.wanted = "any exit code" if codes is None else f"exit code {self._code_text}"
 
     def fits(self, row: ProcessInfo) -> bool:
-        if row.state != "exited" or doubtful(row, self._ledger):
+        if row.state != "exited" or self._is_lost(row):
             return False
         return self._codes is None or row.exit_code in self._codes
 
@@ -146,7 +150,7 @@ class HasExited(OneProcess):
             Field("exit code", self._code_text, code, not self.fits(row)),
         ]
         if row.signal is not None:
-            ours = ", sent by this test" if self._ledger.sent(row, row.signal) else ""
+            ours = ", sent by this test" if self._was_sent(row, row.signal) else ""
             fields.append(Field("signal", "", signal_name(row.signal) + ours, wrong=False))
         return tuple(fields)
 
@@ -159,11 +163,11 @@ class HasFields(OneProcess):
     def __init__(
         self,
         selector: Selector,
-        ledger: Ledger,
+        history: History,
         expected: dict[str, object],
         pick: Pick | None = None,
     ) -> None:
-        super().__init__(selector, ledger, pick)
+        super().__init__(selector, history, pick)
         self._expected = expected
         self.wanted = ", ".join(
             f"{name} {shown_wanted(value, name)}" for name, value in expected.items()
@@ -185,7 +189,16 @@ class HasFields(OneProcess):
                 fields.append(Field(name, shown_wanted(value, name), was, name in wrong))
         return tuple(fields)
 
+    def declare(self, row: ProcessInfo) -> None:
+        named = self._expected.get("status") == "oom_killed" or self._expected.get("oom_killed")
+        if named and (row.oom_killed or row.state == "oom_killed"):
+            _declare(self._history, row, OOM)
+        if row.signal is not None and self._expected.get("signal") == row.signal:
+            _declare(self._history, row, CRASH)
+
     def waiting(self, row: ProcessInfo) -> Verdict:
+        if self.wants_an_end and self._is_lost(row):
+            return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
         if differences(row, self._expected).keys() & _CHANGING:
             return self._mismatch(
                 row, "wait_for_process or wait_for_exit, if it only needs more time"
@@ -200,7 +213,7 @@ class HasFields(OneProcess):
     def _mismatch(self, row: ProcessInfo, hint: str) -> Hopeless:
         wrong = differences(row, self._expected)
         return Hopeless(
-            Finding(
+            Explanation(
                 ProcessMismatch,
                 f"{named(row)} differs in {', '.join(wrong)}",
                 process=row,
@@ -239,27 +252,28 @@ class Stays(OneProcess):
     def __init__(
         self,
         selector: Selector,
-        ledger: Ledger,
+        history: History,
         statuses: tuple[str, ...],
         duration: float,
         pick: Pick | None = None,
     ) -> None:
-        super().__init__(selector, ledger, pick)
+        super().__init__(selector, history, pick)
         self._statuses = statuses
         self._duration = duration
-        self._longest_gap = max(1.0, duration / 10)
-        self._run: Hashable = None
+        self._longest_gap = _longest_gap(duration)
+        self._run: Run | None = None
+        self._restarts = 0
         self._last_look: float | None = None
         self._label = selector.label
         self.wanted = f"{' or '.join(statuses)} for {seconds(duration)}"
-        self.wants_an_end = False
+        self.wants_an_end = "running" not in statuses
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         gap = 0.0 if self._last_look is None else snapshot.begun - self._last_look
         self._last_look = snapshot.ended
         if gap > self._longest_gap:
             return Hopeless(
-                Finding(
+                Explanation(
                     NotObserved,
                     f"Not observed: {seconds(gap)} between looks at {self._label}",
                     because=f"wanted no gap above {seconds(self._longest_gap)}",
@@ -269,7 +283,12 @@ class Stays(OneProcess):
         return super().judge(snapshot)
 
     def fits(self, row: ProcessInfo) -> bool:
-        return row.state in self._statuses and self._run in (None, run_of(row))
+        if self._run is None:
+            return row.state in self._statuses
+        # A daemon may restart a process in place: its row is the same, and only the count rises.
+        in_place = not row.ended and _restarts(row) > self._restarts
+        same = self._history.run_of(row) is self._run and not in_place
+        return row.state in self._statuses and same
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
         wrong = row.state not in self._statuses
@@ -277,16 +296,17 @@ class Stays(OneProcess):
 
     def satisfied(self, row: ProcessInfo) -> Verdict:
         if self._run is None:
-            # From here on it is this one, whatever else the selector would fit.
-            self._run = run_of(row)
-            self._selector = Selector(row)
-        return Satisfied(row, self._duration, key=self._run)
+            # From here on it is this run, whatever else the selector would fit.
+            self._run, self._restarts = self._history.run_of(row), _restarts(row)
+            if self._selector.may_select_others or row.managed is None:
+                self._selector = Selector(row, self._history)
+        return Satisfied(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         restarted = row.state in self._statuses
         run = (Field("run", "the same", "another: it was restarted"),) if restarted else ()
         return Hopeless(
-            Finding(
+            Explanation(
                 ProcessMismatch,
                 f"{'Restarted' if restarted else capitalized(describe_state(row))}: {named(row)}, "
                 f"wanted {self.wanted}",
@@ -309,9 +329,19 @@ def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
     return [Field(f"args[{at}]", one, other) for at, one, other in differing]
 
 
-def run_of(row: ProcessInfo) -> tuple[Hashable, int]:
-    """Give what changes when a process is started again."""
-    return row.identity, row.managed.restart_count if row.managed else 0
+def _declare(history: History, row: ProcessInfo, kind: str) -> None:
+    run = history.run_of(row)
+    if run is not None:
+        run.declared |= {kind}
+
+
+def _longest_gap(duration: float) -> float:
+    """Return the seconds that may pass between two polls of something that must not be interrupted."""
+    return max(1.0, duration / 10)
+
+
+def _restarts(row: ProcessInfo) -> int:
+    return row.managed.restart_count if row.managed else 0
 
 
 def _health(row: ProcessInfo) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import NotObserved, ProcessNotFound, WaitTimedOut
-from pytest_tlsandbox.messages.failure import Finding, Listed
+from pytest_tlsandbox.messages.failure import Explanation, Listed
 from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.nearest import near_misses
@@ -39,21 +39,23 @@ class Satisfied:
     value: Any
     stands_for: float = 0.0
     key: Hashable = None
-    unsettled: Finding | None = None
+    longest_gap: float | None = None
+    """Seconds between two polls after which it has to stand anew; None: it need not be continuous."""
+    unsettled: Explanation | None = None
 
 
 @dataclass(frozen=True)
 class Pending:
     """It may yet come. ``tell`` gives what to say if the deadline comes first."""
 
-    tell: Callable[[], Finding]
+    tell: Callable[[], Explanation]
 
 
 @dataclass(frozen=True)
 class Hopeless:
     """It cannot come any more."""
 
-    finding: Finding
+    finding: Explanation
     stands_for: float = 0.0
     key: Hashable = None
 
@@ -61,7 +63,7 @@ class Hopeless:
 Verdict: TypeAlias = Satisfied | Pending | Hopeless
 
 
-def finding_of(verdict: Pending | Hopeless) -> Finding:
+def finding_of(verdict: Pending | Hopeless) -> Explanation:
     """Give what a verdict has to say."""
     return verdict.tell() if isinstance(verdict, Pending) else verdict.finding
 
@@ -99,8 +101,8 @@ class Until:
         value = self._function(snapshot)
         return Satisfied(value) if value else Pending(lambda: self._never(value, snapshot))
 
-    def _never(self, value: object, snapshot: ProcessSnapshot) -> Finding:
-        return Finding(
+    def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
+        return Explanation(
             WaitTimedOut,
             f"Never true: {self._name}",
             remarks=(("last", f"it gave {value!r}"),),
@@ -116,11 +118,11 @@ def still(row: ProcessInfo) -> str:
     return f"Still {state}: {named(row)}"
 
 
-def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Finding:
+def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
     """Say that no process is meant, and which were near."""
     near = near_misses(selector.process, snapshot, selection.older)
     unreadable = tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3])
-    return Finding(
+    return Explanation(
         ProcessNotFound,
         f"No process {selector.label} in {snapshot.sandbox}",
         because=f"{count(len(snapshot), 'process')} listed" if len(snapshot) else "none is listed",
@@ -167,7 +169,7 @@ def unreadable_rows(
     if not rows:
         return None
     return Hopeless(
-        Finding(
+        Explanation(
             NotObserved,
             f"Not observed: {count(len(rows), 'row')} of {snapshot.sandbox} cannot be read",
             because="a process that cannot be read may be the one",

@@ -6,27 +6,31 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.evidence import Ledger
-from pytest_tlsandbox.guard.facts import Facts, Finding, HostTime, finding_of
+from pytest_tlsandbox.guard.facts import Facts, HostTime
 from pytest_tlsandbox.guard.gaps import Gap, Gaps
 from pytest_tlsandbox.guard.recording import Recorder
 from pytest_tlsandbox.guard.rules import (
     LEAK,
-    Incident,
-    incidents_between,
-    is_another,
-    process_of,
-    without_doubtful,
+    Finding,
+    Place,
+    apply_rules,
+    identity_text,
+    is_declared,
+    keys_of,
 )
-from pytest_tlsandbox.guard.settling import doubted_for, settled, undecided_for
-from pytest_tlsandbox.guard.telling import Pinned
+from pytest_tlsandbox.guard.settling import settled, undecided_end, undecided_for
 from pytest_tlsandbox.guard.watching import Watched
+from pytest_tlsandbox.history.incidents import LOST_END
+from pytest_tlsandbox.messages.incidents import run_name, shown_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.history.incidents import Incident
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 _ENDED = (
@@ -36,14 +40,21 @@ _REPLACED = "it was replaced: what was listed before is listed no more, and its 
 
 
 @dataclass
-class Run:
+class TestRun:
     """One attempt at one test."""
+
+    __test__ = False
 
     nodeid: str
     attempt: int = 1
     rules: tuple[str, ...] = ()
     allowed: Mapping[str, str] = field(default_factory=dict)
     phase: str = "setup"
+
+    @property
+    def place(self) -> Place:
+        """Where something is found now."""
+        return Place(self.nodeid, self.attempt, self.phase)
 
 
 class Guard:
@@ -69,9 +80,10 @@ class Guard:
         self._report_only = report_only
         self._host = HostTime(clock)
         self._recorder = Recorder(self._host) if recording else None
-        self._run: Run | None = None
+        self._run: TestRun | None = None
         self._fresh = True
         self._findings: list[Finding] = []
+        self._unknown_ends: list[dict[str, Any]] = []
         self._meant: list[str] = []
         self._gaps = Gaps(worker)
         self._new: dict[str, dict[str, object]] = {}
@@ -80,7 +92,7 @@ class Guard:
 
     def watch(self, connection: Connection, *, patient: bool = True) -> None:
         """Watch one more sandbox from now on: what was before does not count."""
-        label = connection.lister.label
+        label = connection.client.label
         worker = (
             None if connection.shared or self._worker in (None, *label.split("-")) else self._worker
         )
@@ -88,16 +100,16 @@ class Guard:
         self.watched.append(watched)
         self._new[watched.name] = {"label": label, "shared": connection.shared}
 
-        def heard(snapshot: ProcessSnapshot) -> None:
+        def listed(_snapshot: ProcessSnapshot, changed: list[Run]) -> None:
             self._looks += 1
             if watched.ended is not None:
-                self._take_up(watched, watched.ended, snapshot)
+                self._take_up(watched, watched.ended)
             if self._recorder is not None:
-                self._recorder.observe(watched.name, snapshot)
+                self._recorder.listed(watched.name, connection.client.history, changed)
 
-        connection.lister.on_look = connection.client.on_look = heard
+        connection.client.history.observers.append(listed)
         if self._recorder is not None:
-            self._recorder.listen(watched.name, connection)
+            self._recorder.follow(watched.name, connection.client)
         if self._is_watching:
             self._begin(watched, patient=patient)
 
@@ -105,7 +117,7 @@ class Guard:
         """Take note of a sandbox that cannot even be connected to."""
         self._vain.append(self._new_gap(label, label, why, self._clock.monotonic()))
 
-    def begin_test(self, run: Run) -> None:
+    def begin_test(self, run: TestRun) -> None:
         """Take the baseline of a test: the last look of the test before, where there was one."""
         self._place(run)
         for watched in [*self.watched]:
@@ -117,7 +129,7 @@ class Guard:
                 watched.connection.baseline = watched.before_call = watched.baseline
             else:
                 if not self._fresh:
-                    watched.reference = None
+                    watched.position = None
                 self._begin(watched)
         self._fresh = self._is_watching
 
@@ -139,26 +151,28 @@ class Guard:
         for watched, earlier in before:
             later = self._look(watched)
             if earlier is not None and later is not None:
-                known = {process_of(row) for row in earlier}
-                watched.exempt |= {process_of(row) for row in later} - known
+                watched.exempt.append((earlier.position or 0, later.position or 0))
 
-    def end_phase(self, phase: str) -> list[Pinned]:
-        """Look after the call, or the teardown; give what fails the test."""
+    def end_phase(self, phase: str) -> list[Finding]:
+        """Poll after the call, or the teardown; return the findings that fail the test."""
         if self._run is None or not self._is_watching:
             return []
-        pinned: list[Pinned] = []
+        failing: list[Finding] = []
         if phase == "teardown":
             self._phase(phase)
         for watched in [*self.watched]:
-            snapshot = self._observe(watched, pinned)
+            snapshot = self._observe(watched, failing)
             if phase != "teardown":
                 watched.after_call = snapshot
             elif snapshot is not None and self._watches_leaks:
                 for incident in watched.left_running(snapshot):
-                    self._tell(watched, incident, self._run, pinned, snapshot)
+                    before = watched.before_call or snapshot
+                    self._report(
+                        watched, LEAK, incident, self._run, failing, before=before, now=snapshot
+                    )
             watched.baseline = snapshot
         self._phase("teardown")
-        return pinned
+        return failing
 
     def end_test(self) -> None:
         """Leave the test."""
@@ -184,7 +198,7 @@ class Guard:
         finally:
             for watched, earlier in before:
                 if earlier is not None:
-                    self._allow(watched, earlier, rules, reason)
+                    self._allow(watched, earlier.position or 0, rules, reason)
 
     def take_facts(self) -> Facts:
         """Give what is to be told since the last time; empty if there is nothing."""
@@ -192,7 +206,10 @@ class Guard:
         if self._recorder is not None:
             facts = self._recorder.take()
         if self._findings:
-            facts["findings"], self._findings = self._findings, []
+            facts["findings"] = [finding.as_data(self._worker) for finding in self._findings]
+            self._findings = []
+        if self._unknown_ends:
+            facts["unknown_ends"], self._unknown_ends = self._unknown_ends, []
         if self._meant:
             facts["meant"], self._meant = self._meant, []
         if gaps := self._gaps.take():
@@ -218,9 +235,9 @@ class Guard:
         return self._run is not None and LEAK in self._run.rules
 
     def _begin(self, watched: Watched, *, patient: bool = True) -> None:
-        if watched.reference is None:
+        if watched.position is None:
             snapshot = self._look(watched, patient=patient)
-            watched.reference = snapshot
+            watched.position = None if snapshot is None else snapshot.position
         else:
             snapshot = self._observe(watched, None)
         watched.connection.baseline = watched.before_call = watched.baseline = snapshot
@@ -234,8 +251,8 @@ class Guard:
             if watched.gap is None or not watched.gap.open:
                 why = watched.fault.first_line if watched.fault else "no answer"
                 watched.gap = self._new_gap(watched.name, watched.label, why, begun)
-        elif watched.gap is not None and watched.gap.open and watched.reference is None:
-            self._close_gap(watched, snapshot)
+        elif watched.gap is not None and watched.gap.open and watched.position is None:
+            self._close_gap(watched, snapshot.begun)
         return snapshot
 
     def _let_go(self, watched: Watched, ended: float) -> None:
@@ -251,102 +268,132 @@ class Guard:
             )
             self._gaps.end(gap, self._host.at(ended), self._run.nodeid)
 
-    def _take_up(self, watched: Watched, ended: float, snapshot: ProcessSnapshot) -> None:
-        """Watch a sandbox again that had seemed to have ended, and answers somebody."""
+    def _take_up(self, watched: Watched, ended: float) -> None:
+        """Monitor a sandbox again that seemed to have ended, and answers somebody."""
         why = watched.fault.first_line if watched.fault else "no answer"
         watched.gap = self._new_gap(watched.name, watched.label, why, ended)
-        watched.ended = watched.reference = None
-        self._close_gap(watched, snapshot)
+        watched.ended = watched.position = None
+        self._close_gap(watched, self._clock.monotonic())
         self.watched.append(watched)
 
-    def _observe(self, watched: Watched, pinned: list[Pinned] | None) -> ProcessSnapshot | None:
-        """Look and judge; what is found is added to ``pinned`` where it is the running test's own.
+    def _observe(self, watched: Watched, failing: list[Finding] | None) -> ProcessSnapshot | None:
+        """Poll, and report what is new; add to ``failing`` what is attributed to the running test.
 
-        Without ``pinned``, it is told at the end of the session.
+        Without ``failing``, everything is reported at the end of the session.
         """
         snapshot = self._look(watched)
         if snapshot is None:
             return None
-        if pinned is not None and (test := self._run) is not None:
+        test = self._run
+        if failing is not None and test is not None:
             over = test.phase == "teardown"
             snapshot = settled(
                 watched, snapshot, lambda now: undecided_for(watched, now, test.rules, over=over)
             )
-        before, ledger = watched.reference, watched.connection.ledger
+        since, watched.position = watched.position, snapshot.position
         in_gap = watched.gap is not None and watched.gap.open
-        if before is not None and before.processes == snapshot.processes:
-            self._close_gap(watched, snapshot)  # as nearly always: nothing has changed
-        elif before is not None and is_another(before, snapshot, ledger):
-            self._close_gap(watched, snapshot)
+        if since is not None and watched.client.history.replaced_at > since:
+            self._close_gap(watched, snapshot.begun)
             watched.before_call = None
-            watched.gap = self._new_gap(watched.name, watched.label, _REPLACED, before.begun)
-            self._close_gap(watched, snapshot)
-        elif before is not None:
-            run = None if in_gap else self._run
-            rules = self._rules if run is None else run.rules
-            found = incidents_between(rules, before, snapshot, ledger)
-            for incident in found:
-                self._tell(watched, incident, run, None if in_gap else pinned, snapshot)
-            if watched.connection.shared:
-                # What this worker did itself looks to the others like what happened by itself.
-                seen = incidents_between(rules, before, snapshot, Ledger())
-                meant = {incident.key for incident in seen} - {incident.key for incident in found}
-                self._meant += [f"{watched.name} {key}" for key in meant]
-            self._close_gap(watched, snapshot)
-        else:
-            self._close_gap(watched, snapshot)
-        watched.reference = without_doubtful(snapshot, ledger)
+            begun = snapshot.begun if watched.baseline is None else watched.baseline.begun
+            watched.gap = self._new_gap(watched.name, watched.label, _REPLACED, begun)
+        elif since is not None:
+            self._report_new(
+                watched, since, None if in_gap else test, None if in_gap else failing, snapshot
+            )
+        self._close_gap(watched, snapshot.begun)
         return snapshot
 
-    # ------------------------------------------------------------ what is told
+    # ---------------------------------------------------------------- findings
 
-    def _tell(
+    def _report_new(
         self,
         watched: Watched,
-        incident: Incident,
-        run: Run | None,
-        pinned: list[Pinned] | None,
+        since: int,
+        test: TestRun | None,
+        failing: list[Finding] | None,
         snapshot: ProcessSnapshot,
     ) -> None:
-        """Take note of a finding, and pin it on the running test where it is its own."""
-        allowed = None
-        if run is not None:
-            allowed = watched.allowed.get(incident.allowance) or run.allowed.get(incident.rule)
-        start = watched.connection.baseline
-        before = start.find(incident.row.identity) if start is not None else None
-        late = before is not None and before.ended and not incident.row.managed
-        if late or not watched.belongs_to_the_test(incident.row):
-            run = None  # another's, or it ended before the test and was in doubt until now
-        self._findings.append(
-            finding_of(
-                incident,
-                watched.name,
-                (run.nodeid, run.attempt, run.phase) if run else (None, None, None),
-                told="test" if run and pinned is not None else "session",
-                allowed=allowed,
-                worker=self._worker,
-                at=self._host.at(snapshot.begun),
-            )
-        )
-        if pinned is not None and run and allowed is None and not self._report_only:
-            reference = watched.before_call if incident.rule == LEAK else watched.reference
-            client = watched.connection.client
-            pinned.append(Pinned(incident, run.phase, reference or snapshot, snapshot, client))
-
-    def _allow(
-        self, watched: Watched, before: ProcessSnapshot, rules: Sequence[str], reason: str
-    ) -> None:
-        ledger = watched.connection.ledger
-        now = self._look(watched)
-        if now is None:
+        """Report the incidents after a position."""
+        incidents = watched.client.history.incidents(since)
+        if not incidents:
             return
-        now = settled(watched, now, lambda rows: doubted_for(before, rows, ledger))
-        for incident in incidents_between(rules, before, now, ledger):
-            watched.allowed[incident.allowance] = reason
-        if LEAK in rules:
-            known = {process_of(row) for row in before}
-            for process in {process_of(row) for row in now} - known:
-                watched.allowed[f"{LEAK} {process}"] = reason
+        rules = self._rules if test is None else test.rules
+        before = watched.baseline or snapshot
+        started = watched.started
+        found = apply_rules(rules, incidents, started)
+        for rule, incident, inconclusive in found:
+            self._report(
+                watched,
+                rule,
+                incident,
+                test,
+                failing,
+                inconclusive=inconclusive,
+                before=before,
+                now=snapshot,
+            )
+        for incident in incidents:
+            lost = incident.kind == LOST_END and not incident.caused_here
+            if lost and incident.run.generation not in started:
+                self._unknown_ends.append(
+                    {
+                        "sandbox": watched.name,
+                        "process": identity_text(shown_row(incident.run)),
+                        "name": run_name(incident.run),
+                    }
+                )
+        if watched.connection.shared:
+            # What this worker did itself looks to the others like what happened by itself.
+            self._meant += [
+                f"{watched.name} {key}"
+                for incident in incidents
+                if incident.caused_here
+                for rule in rules
+                for key in keys_of(rule, incident)
+            ]
+
+    def _report(
+        self,
+        watched: Watched,
+        rule: str,
+        incident: Incident,
+        test: TestRun | None,
+        failing: list[Finding] | None,
+        *,
+        now: ProcessSnapshot,
+        **more: Any,
+    ) -> None:
+        """Record a finding, and let it fail the running test if it is attributed to that."""
+        allowed = None
+        if test is not None:
+            allowed = watched.allowance_of(rule, incident) or test.allowed.get(rule)
+            if allowed is None and is_declared(rule, incident.run):
+                allowed = "the test waited for it, or asserted it"
+        if not watched.belongs_to_the_test(incident.run):
+            test = None
+        told = "test" if test is not None and failing is not None else "session"
+        finding = Finding(
+            rule=rule,
+            incident=incident,
+            sandbox=watched.name,
+            place=Place() if test is None else test.place,
+            client=watched.client,
+            allowed=allowed if test is not None else None,
+            told=told,
+            at=self._host.at(now.begun),
+            now=now,
+            **more,
+        )
+        self._findings.append(finding)
+        if told == "test" and failing is not None and allowed is None and not self._report_only:
+            failing.append(finding)
+
+    def _allow(self, watched: Watched, since: int, rules: Sequence[str], reason: str) -> None:
+        now = self._look(watched)
+        if now is not None:
+            now = settled(watched, now, lambda _: undecided_end(watched, since))
+            watched.allowed.append((since, now.position or 0, rules, reason))
 
     def _new_gap(
         self, sandbox: str, label: str, why: str, begun: float, *, fails: bool = True
@@ -356,15 +403,15 @@ class Guard:
         at = self._host.at(begun)
         return self._gaps.begin(sandbox, label, why, at, since, guarded=bool(rules) and fails)
 
-    def _close_gap(self, watched: Watched, snapshot: ProcessSnapshot) -> None:
+    def _close_gap(self, watched: Watched, at: float) -> None:
         if watched.gap is not None and watched.gap.open:
             until = self._run.nodeid if self._run else None
-            self._gaps.end(watched.gap, self._host.at(snapshot.begun), until)
+            self._gaps.end(watched.gap, self._host.at(at), until)
 
-    def _place(self, run: Run | None) -> None:
+    def _place(self, run: TestRun | None) -> None:
         self._run = run
         if self._recorder is not None:
-            self._recorder.place = (run.nodeid, run.attempt, run.phase) if run else (None,) * 3
+            self._recorder.place = Place() if run is None else run.place
 
     def _phase(self, phase: str) -> None:
         if self._run is not None:

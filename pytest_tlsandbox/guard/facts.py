@@ -1,4 +1,4 @@
-"""What travels from the process that runs a test to the one that tells: plain data, all of it."""
+"""What travels from the process that runs a test to the one that reports: plain data, all of it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,8 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pytest_tlsandbox.guard.rules import identity_text, verdict_of
-from pytest_tlsandbox.messages.words import named
-
 if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
-    from pytest_tlsandbox.guard.rules import Incident
-
-
-class Finding(TypedDict):
-    """An incident, where it belongs, and how it is told."""
-
-    key: str
-    rule: str
-    verdict: str
-    observed: bool
-    sandbox: str
-    process: str
-    name: str
-    what: str
-    test: str | None
-    attempt: int | None
-    phase: str | None
-    worker: str | None
-    told: str
-    """At the ``test``, or at the end of the ``session``: it is of no test, or of no one knows which."""
-    allowed: str | None
-    at: str
 
 
 class Facts(TypedDict, total=False):
@@ -41,9 +16,11 @@ class Facts(TypedDict, total=False):
     worker: str | None
     attempt: int
     oom: bool
-    findings: list[Finding]
+    findings: list[dict[str, Any]]
     meant: list[str]
     """Keys of what looks like a finding to others, and was done through this plugin."""
+    unknown_ends: list[dict[str, Any]]
+    """Processes whose end the sandbox lost, and which no test answers for."""
     gaps: list[dict[str, Any]]
     sandboxes: dict[str, dict[str, Any]]
     processes: list[dict[str, Any]]
@@ -51,37 +28,6 @@ class Facts(TypedDict, total=False):
     outages: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     looks: int
-
-
-def finding_of(
-    incident: Incident,
-    sandbox: str,
-    place: tuple[str | None, int | None, str | None],
-    *,
-    told: str,
-    allowed: str | None,
-    worker: str | None,
-    at: str,
-) -> Finding:
-    """Give an incident as data; ``place`` is its test, the attempt at it, and the phase."""
-    test, attempt, phase = place
-    return {
-        "key": f"{sandbox} {incident.key}",
-        "rule": incident.rule,
-        "verdict": verdict_of(incident),
-        "observed": incident.observed,
-        "sandbox": sandbox,
-        "process": identity_text(incident.row),
-        "name": named(incident.row),
-        "what": incident.what,
-        "test": test,
-        "attempt": attempt,
-        "phase": phase,
-        "worker": worker,
-        "told": told,
-        "allowed": allowed,
-        "at": at,
-    }
 
 
 class HostTime:
@@ -96,10 +42,10 @@ class HostTime:
         self._offset = self._now() - clock.monotonic()
 
     def at(self, moment: float) -> str:
-        """Give the time of a moment on the waits' clock, by this machine's clock."""
+        """Return the time of a moment on the waits' clock, by this machine's clock."""
         return iso(datetime.fromtimestamp(self._offset + moment, timezone.utc))
 
 
 def iso(time: datetime) -> str:
-    """Give a time in UTC as text, to the millisecond."""
+    """Return a time in UTC as text, to the millisecond."""
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

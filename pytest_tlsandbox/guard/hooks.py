@@ -13,9 +13,9 @@ import pytest
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
 from pytest_tlsandbox.guard import marks
-from pytest_tlsandbox.guard.engine import Guard, Run
+from pytest_tlsandbox.guard.engine import Guard, TestRun
 from pytest_tlsandbox.guard.linking import link_test
-from pytest_tlsandbox.guard.telling import failure_of
+from pytest_tlsandbox.guard.telling import error_for
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.errors import Judgement
-    from pytest_tlsandbox.guard.telling import Pinned
+    from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.settings import Settings
 
 _TARGET = "tlsandbox_target"
@@ -52,7 +52,7 @@ class Watcher:
         )
         self._watching: set[str] = set()
         self._attempts: dict[str, int] = {}
-        self._concluded: dict[str, list[Pinned]] = {}
+        self._concluded: dict[str, list[Finding]] = {}
         self._raised: Judgement | None = None
         self._properties: list[tuple[str, str]] = []
         self._fixtures_ran = False
@@ -68,7 +68,7 @@ class Watcher:
         self._raised = None
         self._fixtures_ran = False
         rules = marks.rules_of(item, self._settings.guard)
-        self.guard.begin_test(Run(item.nodeid, attempt, rules, marks.allowances_of(item)))
+        self.guard.begin_test(TestRun(item.nodeid, attempt, rules, marks.allowances_of(item)))
         self._connections().on_connect = self.guard.watch
         self._watch_targets(item, rules)
         try:
@@ -127,9 +127,9 @@ class Watcher:
 
     def _conclude(self, phase: str, item: pytest.Item) -> None:
         self._raised = None
-        pinned = self._concluded[phase] = self.guard.end_phase(phase)
-        if pinned:
-            self._raised = failure_of(pinned, self._connections().screen)
+        findings = self._concluded[phase] = self.guard.end_phase(phase)
+        if findings:
+            self._raised = error_for(findings, self._connections().screen)
             plugins = item.config.pluginmanager
             if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):
                 # Neither this attempt nor its own failure is tried again: a regex of its own
@@ -144,15 +144,15 @@ class Watcher:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Put what was found on the report, last of all: no xfail excuses it."""
         report = yield
-        pinned = self._concluded.pop(call.when, None)
-        if pinned is None:
+        findings = self._concluded.pop(call.when, None)
+        if findings is None:
             return report  # of a subtest, while the test itself goes on
-        if pinned:
-            self._put(item, call, report, pinned)
+        if findings:
+            self._put(item, call, report, findings)
         facts = self.guard.take_facts()
         error = call.excinfo.value if call.excinfo is not None else None
         if report.failed and (
-            any(found.incident.rule == "oom" for found in pinned)
+            any(found.rule == "oom" and not found.inconclusive for found in findings)
             or isinstance(error, ProcessOOMKilled)
         ):
             facts["oom"] = True
@@ -175,9 +175,9 @@ class Watcher:
         item: pytest.Item,
         call: pytest.CallInfo[None],
         report: pytest.TestReport,
-        pinned: list[Pinned],
+        findings: list[Finding],
     ) -> None:
-        failure = self._raised or failure_of(pinned, self._connections().screen)
+        failure = self._raised or error_for(findings, self._connections().screen)
         if call.excinfo is None or call.excinfo.value is not failure:
             if report.failed:
                 report.sections.append(("tlsandbox guard", str(failure)))

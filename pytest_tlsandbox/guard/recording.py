@@ -1,39 +1,43 @@
-"""What looks see, folded into data: processes, changes of their state, outages, output."""
+"""What happens in sandboxes as data for the report: processes, changes, outages, output."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.client.processes import Observer
 from pytest_tlsandbox.guard.facts import iso
-from pytest_tlsandbox.guard.rules import identity_text
+from pytest_tlsandbox.guard.rules import Place, identity_text
+from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
+from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.messages.words import short_name
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import describe_end, describe_state
 from pytest_tlsandbox.timeline import Outage
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_tlsandbox.client.models import LastExit, ProcessInfo
-    from pytest_tlsandbox.client.processes import Stream
-    from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.client.processes import SandboxClient, Stream
+    from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.errors import SandboxFault
     from pytest_tlsandbox.guard.facts import Facts, HostTime
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Run
 
 MOST_OUTPUT = 20
 """Lines of the end of an output that are kept."""
 
 
 class Recorder:
-    """Folds what is seen into what is new since the last time it was asked."""
+    """Collects what is new since it was last asked, as plain data."""
 
     def __init__(self, host: HostTime) -> None:
-        self.place: tuple[str | None, int | None, str | None] = (None, None, None)
-        """Test, attempt and phase in which it looks."""
+        self.place = Place()
+        """Where what is seen now belongs."""
         self._host = host
-        self._rows: dict[str, dict[Hashable, ProcessInfo]] = {}
+        self._histories: dict[str, History] = {}
         self._states: dict[tuple[str, str], dict[str, Any]] = {}
         self._processes: list[dict[str, Any]] = []
         self._changes: list[dict[str, Any]] = []
@@ -41,40 +45,26 @@ class Recorder:
         self._past_outages: list[dict[str, Any]] = []
         self._outputs: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def listen(self, sandbox: str, connection: Connection) -> None:
-        """Have outages and output told, by which nothing is judged."""
-        clock, client = connection.lister.clock, connection.client
-        connection.lister.on_fault = client.on_fault = lambda fault, begun: self.miss(
-            sandbox, fault, begun, clock.monotonic()
-        )
-        client.on_answer = lambda begun: self.recover(sandbox, begun)
-        client.on_output = lambda pid, stream, lines: self.read(sandbox, pid, stream, lines)
+    def follow(self, sandbox: str, client: SandboxClient) -> None:
+        """Collect outages and output of a sandbox too."""
+        client.observers.append(_Follower(self, sandbox, client.clock))
 
-    def observe(self, sandbox: str, snapshot: ProcessSnapshot) -> None:
-        """Take in a look."""
-        first = sandbox not in self._rows
-        rows = {} if first else self._rows[sandbox]
-        listed: dict[Hashable, ProcessInfo] = {row.identity: row for row in snapshot}
-        self._rows[sandbox] = listed
-        seen_at = self._host.at(snapshot.begun)
-        for identity, row in listed.items():
-            old = rows.get(identity)
-            if old is None:
-                self._add(sandbox, row, before=first)
-            if old != row:
-                self._change(sandbox, identity_text(row), _state_of(row), _moment_of(row), seen_at)
-        for identity in rows.keys() - listed.keys():
-            gone = identity_text(rows[identity])
-            self._change(sandbox, gone, {"state": "not listed"}, None, seen_at)
-        self.recover(sandbox, snapshot.begun)
+    def listed(self, sandbox: str, history: History, changed: Iterable[Run]) -> None:
+        """Take in the runs that a snapshot changed; of the first one, all."""
+        first = sandbox not in self._histories
+        self._histories[sandbox] = history
+        at = self._host.at(history.last.begun) if history.last is not None else None
+        for run in history.runs() if first else changed:
+            if run.row is not None:  # no list call saw the others, so they have no bar to draw
+                self._take_run(sandbox, run, before=first, seen_at=at)
 
-    def miss(self, sandbox: str, fault: SandboxFault, begun: float, ended: float) -> None:
-        """Take in a look, or another call, that failed."""
-        outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place[0]))
+    def failed(self, sandbox: str, fault: SandboxFault, begun: float, ended: float) -> None:
+        """Take in a call that failed."""
+        outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place.test))
         outage.add(fault, ended)
 
-    def recover(self, sandbox: str, begun: float) -> None:
-        """Take in that a call had a good answer: an outage lasted until that was asked for."""
+    def recovered(self, sandbox: str, begun: float) -> None:
+        """Take in that a call was answered: an outage lasted until that began."""
         past = self._outages.pop(sandbox, None)
         if past is not None:
             outage, test = past
@@ -82,10 +72,12 @@ class Recorder:
             self._past_outages.append(self._as_data(sandbox, outage, test))
 
     def read(self, sandbox: str, pid: int, stream: Stream, lines: Sequence[str]) -> None:
-        """Take in what a process has written: the newest of that pid, as the sandbox has it."""
-        rows = [row for row in self._rows.get(sandbox, {}).values() if row.pid == pid]
+        """Take in the output of the newest process with that pid."""
+        history = self._histories.get(sandbox)
+        last = None if history is None else history.last
+        rows = [row for row in last or () if row.pid == pid]
         if rows and lines:
-            process = identity_text(max(rows, key=lambda row: row.started_at))
+            process = identity_text(rows[-1])
             self._outputs[sandbox, process] = {
                 "sandbox": sandbox,
                 "process": process,
@@ -119,42 +111,65 @@ class Recorder:
             "test": test,
         }
 
-    def _add(self, sandbox: str, row: ProcessInfo, *, before: bool) -> None:
-        managed = row.managed
-        self._processes.append(
-            {
-                "id": identity_text(row),
-                "sandbox": sandbox,
-                "handle": row.handle,
-                "pid": row.pid,
-                "started_at": iso(row.started_at),
-                "name": short_name(row),
-                "managed": None if managed is None else {"id": managed.id, "name": managed.name},
-                "command_line": row.masked_command_line,
-                "before_the_session": before,
-                "test": None if before else self.place[0],
-            }
-        )
-
-    def _change(
-        self, sandbox: str, process: str, state: dict[str, Any], at: str | None, seen_at: str
-    ) -> None:
-        if self._states.get((sandbox, process)) == state:
+    def _take_run(self, sandbox: str, run: Run, *, before: bool, seen_at: str | None) -> None:
+        row = ended_row(run)
+        if row is None:
             return
-        self._states[sandbox, process] = state
-        test, attempt, phase = self.place
-        self._changes.append(
-            {
-                "sandbox": sandbox,
-                "process": process,
-                **state,
-                "at": at,
-                "seen_at": seen_at,
-                "test": test,
-                "attempt": attempt,
-                "phase": phase,
-            }
-        )
+        process = identity_text(row)
+        key = (sandbox, process)
+        if key not in self._states:
+            self._processes.append(self._process(sandbox, row, before=before))
+        states = [(_state_of(row), _moment_of(row))]
+        if run.gone:
+            states.append(({"state": NOT_LISTED}, None))
+        if self._states.get(key) == states[-1][0]:
+            return
+        for state, at in states:
+            if self._states.get(key) != state:
+                self._states[key] = state
+                self._changes.append(
+                    {
+                        "sandbox": sandbox,
+                        "process": process,
+                        **state,
+                        "at": at,
+                        "seen_at": seen_at,
+                        **self.place._asdict(),
+                    }
+                )
+
+    def _process(self, sandbox: str, row: ProcessInfo, *, before: bool) -> dict[str, Any]:
+        managed = row.managed
+        return {
+            "id": identity_text(row),
+            "sandbox": sandbox,
+            "handle": row.handle,
+            "pid": row.pid,
+            "started_at": iso(row.started_at),
+            "name": short_name(row),
+            "managed": None if managed is None else {"id": managed.id, "name": managed.name},
+            "command_line": row.masked_command_line,
+            "before_the_session": before,
+            "test": None if before else self.place.test,
+        }
+
+
+class _Follower(Observer):
+    """Passes on to the recorder what happens to the calls to one sandbox."""
+
+    def __init__(self, recorder: Recorder, sandbox: str, clock: Clock) -> None:
+        self._recorder = recorder
+        self._sandbox = sandbox
+        self._clock = clock
+
+    def call_failed(self, fault: SandboxFault, begun: float) -> None:
+        self._recorder.failed(self._sandbox, fault, begun, self._clock.monotonic())
+
+    def call_succeeded(self, begun: float) -> None:
+        self._recorder.recovered(self._sandbox, begun)
+
+    def output_read(self, pid: int, stream: Stream, lines: list[str]) -> None:
+        self._recorder.read(self._sandbox, pid, stream, lines)
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:

@@ -1,22 +1,22 @@
-"""What the guard judges by: five rules, each applied to two looks."""
+"""The rules of the guard: which incidents each one reports, and a finding of one of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox import evidence
 from pytest_tlsandbox.conditions import absence
-from pytest_tlsandbox.selector import newest_runs
-from pytest_tlsandbox.status import SIGKILL
-from pytest_tlsandbox.waiting import replaced
+from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.client.processes import SandboxClient
     from pytest_tlsandbox.conditions.absence import Rule
-    from pytest_tlsandbox.evidence import Ledger
+    from pytest_tlsandbox.history.incidents import Incident
+    from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 _RULES: dict[str, Rule] = {
@@ -26,160 +26,161 @@ _RULES: dict[str, Rule] = {
     "unhealthy": absence.UNHEALTHY,
 }
 LEAK = "leak"
-"""The rule that needs to know when a process began, and not just two looks."""
+"""The rule, and its kind of incident, that needs to know when a process began."""
 _LEAK_VERDICT = "Left running"
 _LEAK_HINT = "end it in the test, or in the fixture that started it"
 
 
-@dataclass(frozen=True)
-class Incident:
-    """What happened to a process, by a rule of the guard.
+class Place(NamedTuple):
+    """Where something was found: in which attempt at which test, and in which phase of it."""
 
-    ``observed`` is False where it may have happened: only the last of several ends can be seen.
+    test: str | None = None
+    attempt: int | None = None
+    phase: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An incident that the guard reports.
+
+    Attributes:
+        rule: the rule that reports it.
+        incident: what happened, and to which run.
+        inconclusive: nobody saw how the run ended, so this may hide an incident.
+        sandbox: the name of the sandbox within the session.
+        place: the test that it is attributed to, if any.
+        allowed: the reason of the marker or block that allows it.
+        before, now: the snapshots between which it was found.
+        client: the sandbox, to read output from.
+        told: at the "test", or at the end of the "session".
+        at: when the guard found it, by this machine's clock.
+
     """
 
     rule: str
-    row: ProcessInfo
-    what: str
-    observed: bool = True
+    incident: Incident
+    sandbox: str
+    place: Place
+    before: ProcessSnapshot
+    now: ProcessSnapshot
+    client: SandboxClient
+    told: str
+    at: str
+    inconclusive: bool = False
+    allowed: str | None = None
 
     @property
-    def key(self) -> str:
-        """What tells it from every other incident of its sandbox, whoever sees it."""
-        return f"{self.rule} {run_of(self.row)}"
+    def row(self) -> ProcessInfo:
+        """The row to show: of the run, or of the next one if no list call saw the run."""
+        return shown_row(self.incident.run)
 
     @property
-    def allowance(self) -> str:
-        """What a block allows: a leak over restarts, anything else of one run."""
-        return f"{LEAK} {process_of(self.row)}" if self.rule == LEAK else self.key
+    def verdict(self) -> str:
+        """What happened, in a word or two."""
+        if self.inconclusive:
+            return "Not observed"
+        return _LEAK_VERDICT if self.rule == LEAK else _RULES[self.rule].verdict
+
+    @property
+    def what(self) -> str:
+        """What happened, in a sentence."""
+        if self.rule == LEAK:
+            return "it began in the test, and runs after its teardown"
+        return describe(self.incident)
+
+    @property
+    def hint(self) -> str:
+        """What to try against it, and how to declare it."""
+        rule, kind = self.rule, self.incident.kind
+        if self.inconclusive:
+            return f'list the processes in between; tlsandbox_allow("{rule}", reason=...)'
+        hint = _LEAK_HINT if rule == LEAK else absence.hint_of(_RULES[rule], self.incident)
+        declared = f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is expected'
+        if kind == kinds.OOM and self.incident.run.successor is None:
+            declared += ', or wait_for_process(process, status="oom_killed")'
+        return declared
+
+    @property
+    def keys(self) -> list[str]:
+        """What tells it from every other finding in the session, whichever worker reports it."""
+        return [f"{self.sandbox} {key}" for key in keys_of(self.rule, self.incident)]
+
+    def as_data(self, worker: str | None) -> dict[str, Any]:
+        """Return it as plain data, which travels from an xdist worker to the controller."""
+        run = self.incident.run
+        return {
+            "keys": self.keys,
+            "rule": self.rule,
+            "verdict": self.verdict,
+            "observed": not self.inconclusive,
+            "sandbox": self.sandbox,
+            "process": identity_text(self.row),
+            "run": run.number if run.generation.id is not None else None,
+            "name": run_name(run),
+            "what": self.what,
+            "test": self.place.test,
+            "attempt": self.place.attempt,
+            "phase": self.place.phase,
+            "worker": worker,
+            "told": self.told,
+            "allowed": self.allowed,
+            "at": self.at,
+        }
 
 
-def run_of(row: ProcessInfo) -> str:
-    """Name a run: a managed process by its id and restarts, any other by what tells runs apart."""
-    if row.managed is not None:
-        return f"{row.managed.id}#{row.managed.restart_count}"
-    return identity_text(row)
+def keys_of(rule: str, incident: Incident) -> list[str]:
+    """Identify an incident within its sandbox, in each way that a worker which saw it may know.
 
-
-def process_of(row: ProcessInfo) -> str:
-    """Name a process, over its restarts if it is managed."""
-    if row.managed is not None:
-        return row.managed.id
-    return identity_text(row)
+    Workers list a shared sandbox at different moments: one may have seen the run, another how it
+    ended, a third only the run that followed it.
+    """
+    run = incident.run
+    keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
+    if run.generation.id is None:
+        return keys
+    if run.end is not None and run.end.ended_at is not None:
+        ended = int(run.end.ended_at.timestamp() * 1000)
+        keys.append(f"{rule} {run.generation.id} {ended}")
+    successor = run.successor
+    if successor is not None and successor.row is not None and run.times == 1:
+        keys.append(f"{rule} before {identity_text(successor.row)}")
+    return keys or [f"{rule} {run.generation.id}#{run.number} {identity_text(shown_row(run))}"]
 
 
 def identity_text(row: ProcessInfo) -> str:
-    """Name one row of the list by what tells it from every other."""
+    """Identify one run that was listed, as text: handle, pid and start in milliseconds."""
     started = int(row.started_at.timestamp() * 1000)
     return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"
 
 
-def verdict_of(incident: Incident) -> str:
-    """Say in a word or two what happened."""
-    if not incident.observed:
-        return "Not observed"
-    return _LEAK_VERDICT if incident.rule == LEAK else _RULES[incident.rule].verdict
+def apply_rules(
+    rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
+) -> list[tuple[str, Incident, bool]]:
+    """Return what rules other than ``leak`` report of incidents: rule, incident, inconclusive or not.
 
-
-def hint_of(incident: Incident) -> str:
-    """Say what to try against it."""
-    rule = incident.rule
-    hint = _LEAK_HINT if rule == LEAK else absence.hint_of(_RULES[rule], incident.row)
-    return f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is meant'
-
-
-def incidents_between(
-    rules: Iterable[str], before: ProcessSnapshot, now: ProcessSnapshot, ledger: Ledger
-) -> list[Incident]:
-    """Find what happened between two looks, by all rules but ``leak``.
-
-    A mere suspicion is none. What was unhealthy before is not so anew.
+    ``started``: what the test started itself. Only for these, a lost end is inconclusive.
     """
-    rows = newest_runs(now)
-    found = []
-    for name in rules:
-        if name == LEAK:
-            continue
-        rule = _RULES[name]
+    rules = [name for name in rules if name != LEAK]
+    incidents = [incident for incident in incidents if not incident.caused_here]
+    found = [
+        (name, incident, incident.run.assumed)
+        for name in rules
+        for incident in incidents
+        if incident.kind in _RULES[name].kinds
+    ]
+    # A restart may be allowed, and says nothing about the end before it.
+    known = {incident.run for name, incident, _ in found if _RULES[name].needs_ends}
+    hiding = next((name for name in rules if _RULES[name].needs_ends), None)
+    if hiding is not None:
         found += [
-            Incident(name, item.row, item.what)
-            for item in rule.find(rows, before, ledger)
-            if item.confirmed and not (name == "unhealthy" and _was_unhealthy(item.row, before))
-        ]
-    # Behind a restart that is told itself, nothing more needs to be told.
-    hiding = [name for name in rules if name != LEAK and _RULES[name].one_end_shown]
-    if hiding and "restart" not in rules:
-        told = {item.row.identity for item in found}
-        found += [
-            Incident(hiding[0], item.row, item.what, observed=False)
-            for item in evidence.unseen_ends(rows, before, ledger)
-            if item.row.identity not in told
+            (hiding, incident, True)
+            for incident in incidents
+            if incident.run not in known
+            and absence.is_inconclusive(incident, answers_for=incident.run.generation in started)
         ]
     return found
 
 
-def left_running(
-    before: ProcessSnapshot, after: ProcessSnapshot, now: ProcessSnapshot, exempt: Iterable[str]
-) -> list[Incident]:
-    """Find what began between the looks before and after a call, and lives now.
-
-    ``exempt``: processes, by :func:`process_of`, that may.
-    """
-    known = {process_of(row) for row in before}.union(exempt)
-    begun = {process_of(row) for row in after} - known
-    return [
-        Incident(LEAK, row, "it began in the test, and runs after its teardown")
-        for row in newest_runs(now)
-        if is_living(row) and process_of(row) in begun
-    ]
-
-
-def is_living(row: ProcessInfo) -> bool:
-    """Tell whether a process runs, or will be started again by its supervisor."""
-    supervised = row.managed is not None and row.managed.status != "stopped"
-    return not row.ended or supervised
-
-
-def has_doubts(before: ProcessSnapshot, now: Iterable[ProcessInfo], ledger: Ledger) -> bool:
-    """Tell whether an end is new of which the sandbox may yet come to know the truth."""
-    return any(evidence.doubtful(row, ledger) and evidence.ended_since(row, before) for row in now)
-
-
-def without_doubtful(snapshot: ProcessSnapshot, ledger: Ledger) -> ProcessSnapshot:
-    """Leave out ends that are in doubt: to be found once they are known, if by a later look."""
-    certain = [
-        row for row in snapshot if row.managed is not None or not evidence.doubtful(row, ledger)
-    ]
-    if len(certain) == len(snapshot):
-        return snapshot
-    return type(snapshot)(
-        certain,
-        snapshot.unreadable,
-        sandbox=snapshot.sandbox,
-        begun=snapshot.begun,
-        ended=snapshot.ended,
-    )
-
-
-def is_another(before: ProcessSnapshot, now: ProcessSnapshot, ledger: Ledger) -> bool:
-    """Tell whether the sandbox, or its daemon, is not the one it was.
-
-    Also where nothing of what it listed is listed any more. That says so only if some of it had
-    ended by then: a kill may take the row of what it kills with it (fact sheet, section 2).
-    """
-    if replaced(before, now):
-        return True
-    lived = any(not ledger.sent(row, SIGKILL) for row in before.alive)
-    if not lived or len(before.alive) == len(before):
-        return False
-    listed = {process_of(row) for row in now}
-    return not any(process_of(row) in listed or now.find(row.identity) for row in before)
-
-
-def _was_unhealthy(row: ProcessInfo, before: ProcessSnapshot) -> bool:
-    return row.managed is not None and any(
-        old.managed is not None
-        and old.managed.id == row.managed.id
-        and old.managed.health_status == "unhealthy"
-        for old in before
-    )
+def is_declared(rule: str, run: Run) -> bool:
+    """Return whether a test waited for, or asserted, just this incident of this run."""
+    return any(kind in run.declared for kind in (_RULES[rule].kinds if rule in _RULES else ()))

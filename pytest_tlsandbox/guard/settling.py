@@ -1,21 +1,19 @@
-"""For how long the guard looks again, where one look leaves something undecided."""
+"""For how long the guard polls again, if one snapshot leaves something undecided."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.guard.rules import LEAK, has_doubts, is_living
+from pytest_tlsandbox.guard.rules import LEAK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.evidence import Ledger
     from pytest_tlsandbox.guard.watching import Watched
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 LONGEST_SETTLING = 0.5
-"""Seconds for which something undecided is looked at again."""
+"""Seconds for which something undecided is polled again."""
 LEFTOVER_SETTLING = 0.2
 """The same for what a test has begun and not ended: it may just be ending."""
 _PAUSE = 0.02
@@ -25,8 +23,8 @@ _INSTANT = 1e-6
 def settled(
     watched: Watched, snapshot: ProcessSnapshot, undecided: Callable[[ProcessSnapshot], float]
 ) -> ProcessSnapshot:
-    """Look again while something is undecided; ``undecided`` gives the seconds that it is worth."""
-    clock = watched.connection.lister.clock
+    """Poll again while something is undecided; ``undecided`` returns the seconds to spend on it."""
+    clock = watched.client.clock
     start = clock.monotonic()
     while (left := start + undecided(snapshot) - clock.monotonic()) > _INSTANT:
         clock.sleep(min(_PAUSE, left))
@@ -40,23 +38,22 @@ def settled(
 def undecided_for(
     watched: Watched, now: ProcessSnapshot, rules: Sequence[str], *, over: bool
 ) -> float:
-    """Give the seconds for which to look again at what is of the running test, or of one just over."""
-    before = watched.baseline
-    if before is None or not rules:
+    """Return the seconds to poll again for the running test, or (``over``) for one just over."""
+    if watched.baseline is None or not rules:
         return 0.0
-    own = [row for row in now if watched.belongs_to_the_test(row)]
-    doubted = doubted_for(before, own, watched.connection.ledger)
-    if doubted or not over:
-        return doubted
+    corrected = undecided_end(watched, watched.baseline.position or 0)
+    if corrected or not over:
+        return corrected
     if LEAK in rules and watched.left_running(now):
         return LONGEST_SETTLING
-    earlier = watched.before_call
-    begun = earlier is not None and any(
-        is_living(row) and earlier.find(row.identity) is None for row in own
+    return LEFTOVER_SETTLING if watched.began(now) else 0.0
+
+
+def undecided_end(watched: Watched, since: int) -> float:
+    """Return the seconds to poll again for ends that the sandbox may correct in a moment."""
+    open_ends = any(
+        incident.run.may_be_corrected and watched.belongs_to_the_test(incident.run)
+        for incident in watched.client.history.incidents(since)
+        if not incident.caused_here
     )
-    return LEFTOVER_SETTLING if begun else 0.0
-
-
-def doubted_for(before: ProcessSnapshot, rows: Iterable[ProcessInfo], ledger: Ledger) -> float:
-    """Give the seconds for which to look again at an end that may be told otherwise in a moment."""
-    return LONGEST_SETTLING if has_doubts(before, rows, ledger) else 0.0
+    return LONGEST_SETTLING if open_ends else 0.0

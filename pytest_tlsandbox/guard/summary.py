@@ -17,7 +17,7 @@ from pytest_tlsandbox.guard.linking import NAME, timeline_link
 from pytest_tlsandbox.messages.text import printable
 from pytest_tlsandbox.messages.words import capitalized, count
 from pytest_tlsandbox.report.record import Record
-from pytest_tlsandbox.report.told import tell_findings, tell_gap
+from pytest_tlsandbox.report.told import tell_findings, tell_gap, tell_unknown_ends
 from pytest_tlsandbox.report.write import write_report
 from pytest_tlsandbox.settings import FACTS, LOCAL
 
@@ -176,6 +176,7 @@ class Teller:
     def _rows(self) -> Iterable[tuple[str, str, str, str]]:
         """Give for each thing to tell: what it is, where, the process, what happened."""
         yield from tell_findings(self._record.findings)
+        yield from tell_unknown_ends(self._record.unknown_ends)
         for gap in self._record.gaps:
             yield tell_gap(gap, gap["label"])
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import GuardFailure, Judgement, ProcessOOMKilled
 from pytest_tlsandbox.failing import tail_of
-from pytest_tlsandbox.guard.rules import LEAK, hint_of, verdict_of
-from pytest_tlsandbox.messages.failure import Finding, Listed, render
-from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.guard.rules import LEAK
+from pytest_tlsandbox.messages.failure import Explanation, Listed, render
+from pytest_tlsandbox.messages.incidents import ended_row, run_label, run_name
 from pytest_tlsandbox.timeline import Timeline
 from pytest_tlsandbox.waiting import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.client.processes import SandboxClient
     from pytest_tlsandbox.failing import Screen
-    from pytest_tlsandbox.guard.rules import Incident
-    from pytest_tlsandbox.identity import Identity
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.guard.rules import Finding
+    from pytest_tlsandbox.history.runs import Run
 
 _SEEN = {
     "setup": "by the guard, after the set-up failed",
@@ -29,54 +26,39 @@ _SEEN = {
 }
 
 
-@dataclass(frozen=True)
-class Pinned:
-    """A finding that fails the test it is of: between which two looks, after which phase."""
-
-    incident: Incident
-    phase: str
-    before: ProcessSnapshot
-    now: ProcessSnapshot
-    client: SandboxClient
-
-
-def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
-    """Make the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``.
+def error_for(findings: Sequence[Finding], screen: Screen) -> Judgement:
+    """Return the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``.
 
     It carries what :class:`TLSandboxError` says, of the sandbox of the first finding.
     """
-    ordered = sorted(pinned, key=lambda item: item.incident.rule != "oom")
+    ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
     first = ordered[0]
-    rules: dict[str, Incident] = {}
-    for item in ordered:
-        rules.setdefault(item.incident.rule, item.incident)
-    processes = _by_process(ordered)
-    was_killed = first.incident.rule == "oom" and first.incident.observed
+    run = first.incident.run
+    hints = {item.rule: item.hint for item in reversed(ordered)}
+    runs = _by_run(ordered)
+    was_killed = first.rule == "oom" and not first.inconclusive
     error: type[Judgement] = ProcessOOMKilled if was_killed else GuardFailure
-    timeline = Timeline(first.before.begun)
+    timeline = Timeline(first.before.begun, first.client.history)
     timeline.add(first.before)
     timeline.add(first.now)
-    alone = len(processes) == 1
-    more = "" if alone else f" and {len(processes) - 1} more"
-    finding = Finding(
+    alone = len(runs) == 1
+    more = "" if alone else f" and {len(runs) - 1} more"
+    explanation = Explanation(
         error,
-        f"{verdict_of(first.incident)} {_when(first)}: {named(first.incident.row)}{more}",
-        because="; ".join([first.incident.what, *map(_remark, ordered[1:])]) if alone else "",
-        process=first.incident.row if alone else None,
-        listed=()
-        if alone
-        else tuple(
-            Listed(items[0].incident.row, "; ".join(map(_remark, items))) for items in processes
-        ),
-        remarks=(("seen", _SEEN[first.phase]),),
-        hint="; ".join(map(hint_of, rules.values())),
+        f"{first.verdict} {_when(first)}: {run_name(run)}{more}",
+        because=_remarks(ordered, first.verdict) if alone else "",
+        process=(ended_row(run) or first.row) if alone else None,
+        run=run if alone and (run.successor is not None or run.row is None) else None,
+        listed=() if alone else tuple(map(_listed, runs)),
+        remarks=(("seen", _SEEN[first.place.phase or "call"]),),
+        hint="; ".join(hints[rule] for rule in dict.fromkeys(item.rule for item in ordered)),
     )
     clock = first.client.clock
     limit = Limit(clock.monotonic(), None, first.client.test_deadline())
-    output = tail_of(first.incident.row, first.client, timeline, limit) if alone else None
+    output = tail_of(explanation, first.client, timeline, limit) if alone else None
     failure = error(
         render(
-            finding,
+            explanation,
             stopped="",
             timeline=timeline,
             sandbox=", ".join(dict.fromkeys(item.client.label for item in ordered)),
@@ -85,25 +67,39 @@ def failure_of(pinned: Sequence[Pinned], screen: Screen) -> Judgement:
             columns=screen.columns,
         )
     )
-    failure.wanted = f"no {' and no '.join(rules)}"
+    failure.wanted = f"no {' and no '.join(dict.fromkeys(item.rule for item in ordered))}"
     failure.snapshot, failure.timeline = first.now, timeline
     return failure
 
 
-def _by_process(pinned: Iterable[Pinned]) -> list[list[Pinned]]:
-    """Put together what was found of one process by several rules, each in the order given."""
-    found: dict[tuple[str, Identity], list[Pinned]] = {}
-    for item in pinned:
-        found.setdefault((item.client.label, item.incident.row.identity), []).append(item)
+def _by_run(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Group what several rules report of one run, each in the order given."""
+    found: dict[Run, list[Finding]] = {}
+    for item in findings:
+        found.setdefault(item.incident.run, []).append(item)
     return [*found.values()]
 
 
-def _when(item: Pinned) -> str:
-    if item.incident.rule == LEAK:
+def _when(item: Finding) -> str:
+    if item.rule == LEAK:
         return "after this test"
-    return "in the teardown of this test" if item.phase == "teardown" else "in this test"
+    return "in the teardown of this test" if item.place.phase == "teardown" else "in this test"
 
 
-def _remark(item: Pinned) -> str:
-    verdict, what = verdict_of(item.incident), item.incident.what
-    return what if verdict.lower() in what else f"{verdict}: {what}"
+def _listed(findings: Sequence[Finding]) -> Listed:
+    run = findings[0].incident.run
+    hidden = run.successor is not None or run.row is None  # the list may show another run's row
+    label = f"{run_label(run)}: " if hidden else ""
+    return Listed(ended_row(run) or findings[0].row, f"{label}{_remarks(findings)}")
+
+
+def _remarks(findings: Sequence[Finding], headline: str = "") -> str:
+    """Say what several rules found of one run, with verdicts that the headline does not give."""
+    # What the other findings say names the run that followed, so a restart adds nothing to them.
+    others = [item for item in findings if item.rule != "restart"] or findings
+    return "; ".join(
+        item.what
+        if item.verdict == headline or item.verdict.lower() in item.what
+        else f"{item.verdict}: {item.what}"
+        for item in others
+    )

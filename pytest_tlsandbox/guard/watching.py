@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.arranging import is_over
-from pytest_tlsandbox.client.retry import LONGEST_CALL, OUTAGE_BUDGET, PATIENCE_AFTER_AN_OUTAGE
+from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
-from pytest_tlsandbox.guard.rules import left_running
+from pytest_tlsandbox.guard.rules import LEAK
+from pytest_tlsandbox.history.incidents import Incident
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.client.models import ProcessInfo
+    from collections.abc import Sequence
+
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.guard.gaps import Gap
-    from pytest_tlsandbox.guard.rules import Incident
+    from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 FIRST_PATIENCE = 22.0
@@ -24,72 +26,106 @@ _SHORTEST_TRY = 0.05
 
 
 class Watched:
-    """A sandbox, and the looks that are compared.
+    """A sandbox that the guard monitors, and the snapshots that it compares.
 
     Attributes:
         name: what tells it from every other sandbox of the session.
-        baseline: the last look, which is the next test's start; None if it was in vain.
-        reference: the look that the next one is compared with.
-        before_call, after_call: looks at the start and the end of the call phase, as far as taken.
-        allowed: incidents, by key, that the test allows, with the reason.
-        exempt: processes, as the rules name them, that may outlive the test.
-        is_new: no test has begun since it is watched.
-        ended: the moment on the clock from which on it gave no answer, where the suite has ended it.
+        baseline: the last snapshot, which is the next test's start; None if there was no answer.
+        position: the position in the history up to which incidents were reported; None before.
+        before_call, after_call: snapshots at the start and the end of the call phase, if taken.
+        allowed: from which to which position a block of the test allows which rules, and why.
+        exempt: from which to which position processes began that may outlive the test.
+        is_new: no test has begun since the guard monitors it.
+        ended: the moment on the clock from which on it gave no answer, if the suite has ended it.
 
     """
 
-    def __init__(self, connection: Connection, name: str, *, budget: float = OUTAGE_BUDGET) -> None:
+    def __init__(self, connection: Connection, name: str) -> None:
         self.connection = connection
+        self.client = connection.client
         self.name = name
         self.baseline: ProcessSnapshot | None = None
-        self.reference: ProcessSnapshot | None = None
+        self.position: int | None = None
         self.before_call: ProcessSnapshot | None = None
         self.after_call: ProcessSnapshot | None = None
-        self.allowed: dict[str, str] = {}
-        self.exempt: set[str] = set()
+        self.allowed: list[tuple[int, int, Sequence[str], str]] = []
+        self.exempt: list[tuple[int, int]] = []
         self.gap: Gap | None = None
         self.fault: TLSandboxError | None = None
         self.is_new = True
         self.ended: float | None = None
-        self._budget = budget
         self._started = 0
         self._tried_in_vain = False
 
     @property
     def label(self) -> str:
         """What messages call the sandbox."""
-        return self.connection.lister.label
+        return self.client.label
 
     def begin_test(self) -> None:
-        """Forget what is of the test before."""
+        """Forget what belongs to the test before."""
         self.is_new = False
         self.before_call = self.after_call = None
         self.allowed.clear()
         self.exempt.clear()
         self._tried_in_vain = False
-        self._started = len(self.connection.ledger.started)
+        self._started = len(self.client.history.started)
 
-    def belongs_to_the_test(self, row: ProcessInfo) -> bool:
-        """Tell whether what happens to a process is of the running test.
+    @property
+    def started(self) -> set[Generation]:
+        """What the running test has started through this plugin."""
+        return {run.generation for run in self.client.history.started[self._started :]}
 
-        All of it is, but in a sandbox that others use too: there, only what was started through
-        this plugin in the test.
+    def belongs_to_the_test(self, run: Run) -> bool:
+        """Return whether an incident of a run is attributed to the running test.
+
+        Every one is, except in a sandbox that others use too: there, only of what the test started
+        through this plugin.
         """
-        if not self.connection.shared:
-            return True
-        for started in self.connection.ledger.started[self._started :]:
-            if row.identity.same_run(started.identity):
-                return True
-            if row.managed and started.managed and row.managed.id == started.managed.id:
-                return True
-        return False
+        return not self.connection.shared or run.generation in self.started
+
+    def allowance_of(self, rule: str, incident: Incident) -> str | None:
+        """Return the reason of the block that allows an incident, if one does."""
+        begun = incident.run.generation.first_seen
+        position = begun if rule == LEAK else incident.position
+        return next(
+            (
+                reason
+                for start, end, rules, reason in self.allowed
+                if start < position <= end and rule in rules
+            ),
+            None,
+        )
+
+    def began(self, now: ProcessSnapshot) -> list[Run]:
+        """Return what began in the call phase and is alive, or will be started again."""
+        before = self.before_call
+        if before is None:
+            return []
+        runs = [
+            run
+            for row in now
+            if not before.holds(row) and (run := self.client.history.run_of(row)) is not None
+        ]
+        return [
+            generation.newest
+            for generation in dict.fromkeys(run.generation for run in runs)
+            if generation.alive
+            and generation.first_seen > (before.position or 0)
+            and self.belongs_to_the_test(generation.newest)
+        ]
 
     def left_running(self, now: ProcessSnapshot) -> list[Incident]:
-        """Give what the test has begun in its call and has not ended."""
-        if self.before_call is None or self.after_call is None:
+        """Return what the test has begun in its call and has not ended."""
+        after = self.after_call
+        if after is None:
             return []
-        left = left_running(self.before_call, self.after_call, now, self.exempt)
-        return [incident for incident in left if self.belongs_to_the_test(incident.row)]
+        return [
+            Incident(LEAK, run, now.position or 0, now.begun)
+            for run in self.began(now)
+            if run.generation.first_seen <= (after.position or 0)
+            and not any(begun < run.generation.first_seen <= ended for begun, ended in self.exempt)
+        ]
 
     def look(self, *, patient: bool = True) -> ProcessSnapshot | None:
         """Look; None, and the reason in ``fault``, where there is no good answer.
@@ -97,15 +133,15 @@ class Watched:
         An outage is ridden out once. From then on it is one try each, and only as long as the
         session has spent no more on outages than one budget.
         """
-        lister, clock = self.connection.lister, self.connection.lister.clock
+        lister, clock, outage = self.client, self.client.clock, self.client.outage
         in_outage = self.gap is not None and self.gap.open
-        if self._budget <= 0 or (in_outage and self._tried_in_vain):
+        begun = clock.monotonic()
+        if (in_outage and self._tried_in_vain) or not outage.worth_a_try(begun):
             return None
         once = in_outage or not patient
-        begun = clock.monotonic()
         try:
             try:
-                limit = min(ONE_TRY if once else LONGEST_CALL, self._budget)
+                limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
                 end = lister.give_up_at()  # before the test itself would be killed
                 if end is not None:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
@@ -113,7 +149,7 @@ class Watched:
             except SandboxFault as fault:
                 if once or not fault.transient or self._has_ended(fault):
                     raise
-                patience = min(FIRST_PATIENCE, self._budget) - (clock.monotonic() - begun)
+                patience = FIRST_PATIENCE - outage.spent
                 snapshot = lister.list(patience=max(0.0, patience))
         except SandboxFault as fault:
             self.fault = fault
@@ -121,9 +157,6 @@ class Watched:
                 self.ended = begun
                 return None
             self._tried_in_vain = True
-            self._budget -= clock.monotonic() - begun
-            # The helpers of a test need not find out once more.
-            lister.patience = self.connection.client.patience = PATIENCE_AFTER_AN_OUTAGE
             return None
         self.fault = None
         return snapshot

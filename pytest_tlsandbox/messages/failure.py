@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.messages.history import changes, gaps, looks
+from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.messages.text import align, cut, fold, printable, wrap
 from pytest_tlsandbox.messages.words import command_line, count, moment, seconds
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
     from pytest_tlsandbox.errors import TLSandboxError
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.timeline import Timeline
 
 _INDENT = "  "
@@ -61,14 +63,15 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What a condition has to say where it is not satisfied.
+class Explanation:
+    """What a check reports when it is not met.
 
     Attributes:
         error: what is raised for it.
         headline: the verdict and the process, within about 50 characters.
         because: why it is certain.
         process: the one it is about.
+        run: the run of it, if it was restarted.
         fields: what was asked for, wanted and was.
         listed: processes that belong to the evidence, under ``listed_as``.
         remarks: further facts, each with a label.
@@ -80,6 +83,7 @@ class Finding:
     headline: str
     because: str = ""
     process: ProcessInfo | None = None
+    run: Run | None = None
     fields: tuple[Field, ...] = ()
     listed: tuple[Listed, ...] = ()
     listed_as: str = ""
@@ -98,7 +102,7 @@ class OutputTail:
 
 
 def render(
-    finding: Finding,
+    finding: Explanation,
     *,
     stopped: str,
     timeline: Timeline,
@@ -133,7 +137,7 @@ def render(
 
 
 def render_several(
-    findings: Sequence[tuple[str, str, Finding | None]],
+    findings: Sequence[tuple[str, str, Explanation | None]],
     *,
     stopped: str,
     timeline: Timeline,
@@ -185,7 +189,7 @@ def _size(verbosity: int) -> _Size:
     return _SIZES[min(max(verbosity, -1), 2)]
 
 
-def _evidence(finding: Finding, size: _Size, columns: int) -> list[str]:
+def _evidence(finding: Explanation, size: _Size, columns: int) -> list[str]:
     lines = []
     if finding.fields:
         names = max(len(field.name) for field in finding.fields)
@@ -209,7 +213,7 @@ def _evidence(finding: Finding, size: _Size, columns: int) -> list[str]:
 
 
 def _facts(
-    finding: Finding, timeline: Timeline, output: OutputTail | None, size: _Size, columns: int
+    finding: Explanation, timeline: Timeline, output: OutputTail | None, size: _Size, columns: int
 ) -> list[_Fact]:
     room = columns - 4 - max(len(label) for label in ("timeline", *dict(finding.remarks)))
     tries = timeline.looks + timeline.faults.total()
@@ -218,9 +222,14 @@ def _facts(
     if row is not None:
         line, beyond = command_line(row)
         facts.append(("process", fold(line, room, size.command, beyond=beyond)))
-        facts.append(("lived", [_lived(row)]))
-        if row.managed is not None:
-            facts.append(("managed", wrap(_supervised(row.managed), room)))
+        if finding.run is not None:
+            facts.append(("run", wrap(describe_run(finding.run), room)))
+        if finding.run is None or finding.run.row is not None:
+            facts.append(("lived", [_lived(row)]))
+        # The row of an earlier run shows what its supervisor said at that time.
+        managed = row.managed if finding.run is None else finding.run.generation.managed
+        if managed is not None:
+            facts.append(("managed", wrap(_supervised(managed), room)))
         facts.append(("timeline", changes(timeline, row, room, size.changes)))
     elif timeline.outages and tries > 1:
         facts.append(("gaps", gaps(timeline, room, size.changes)))
@@ -238,7 +247,7 @@ def _facts(
     return facts
 
 
-def _hint(finding: Finding, columns: int) -> list[_Fact]:
+def _hint(finding: Explanation, columns: int) -> list[_Fact]:
     return [("try", wrap(finding.hint, columns - 12))] if finding.hint else []
 
 

@@ -25,12 +25,11 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
         (outage.start, f"to +{seconds(outage.end)}", f"no listing ({outage})")
         for outage in timeline.outages
     ]
-    states = timeline.changes(row)
-    for index, change in enumerate(states):
-        following = states[index + 1].look if index + 1 < len(states) else timeline.looks
-        state = f"{change.state}, {count(following - change.look, 'look')}"
-        clock = moment(change.moment) if change.moment is not None else ""
-        events.append((change.at, clock, state))
+    states = timeline.states(row)
+    for seen in states:
+        state = f"{seen.state}, {count(seen.looks, 'look')}" if seen.looks else seen.state
+        clock = moment(seen.moment) if seen.moment is not None else ""
+        events.append((seen.at, clock, state))
     events.sort(key=lambda event: event[0])
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:

@@ -59,5 +59,9 @@ def process_table(
 
 def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
     """Give "a.py (pid 1), b.py (pid 2) and 3 more"."""
-    names = ", ".join(named(row) for row in rows[:most])
-    return names + (f" and {len(rows) - most} more" if len(rows) > most else "")
+    return list_texts([named(row) for row in rows], most)
+
+
+def list_texts(texts: Sequence[str], most: int = 3) -> str:
+    """Return "a, b, c and 3 more"."""
+    return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

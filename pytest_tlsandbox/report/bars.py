@@ -63,20 +63,10 @@ def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
     return ended is None or ended <= 0
 
 
-def end_of(run: Mapping[str, Any], successor: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Give how a run ended: as it was listed, or as its supervisor tells behind a restart."""
-    states = states_of(run)
-    ends = [change for change in states if has_ended(change)]
-    if ends:
-        return {**ends[-1], "seen_at": ends[0]["seen_at"]}  # it may have been corrected
-    if successor is None:
-        return None
-    first = states_of(successor)[0]
-    # The row of a run that is still listed has the count of restarts that is so far.
-    before, after = states[0]["supervisor"], first["supervisor"]
-    if after["last_exit"] is None or after["restarts"] != before["restarts"] + 1:
-        return None
-    return {**after["last_exit"], "seen_at": first["seen_at"]}
+def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the change that shows the end of a run, also one that its supervisor reported."""
+    ends = [change for change in states_of(run) if has_ended(change)]
+    return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # it may be corrected
 
 
 def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) -> dict[str, Any]:

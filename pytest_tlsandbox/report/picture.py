@@ -120,19 +120,23 @@ def _row(
     for number, run in enumerate(runs):
         before = runs[number - 1] if number else None
         successor = runs[number + 1] if number + 1 < len(runs) else None
-        bar = bar_of(run, end_of(run, successor), axis)
+        bar = bar_of(run, end_of(run), axis)
         if bars:
             # Its end may have been seen only when the next run was.
             bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
         own = findings.get(run["id"], [])
         bar["findings"] = [place for place, _ in own]
         seen = [*_restart(run, bar, before), *_incidents(run, bar, axis)]
-        # What a finding tells may be marked at the run before, or at the next.
-        shown = {mark["kind"] for mark in seen} | {bars[-1]["kind"] if bars else None}
+        shown = {mark["kind"] for mark in seen}
         if successor is not None:
-            shown.add("restart")
-        seen += _found((finding for _, finding in own), shown, bar, axis)
+            shown.add("restart")  # marked where the next run begins
+        seen += _found((finding for _, finding in own), shown, run, bar, axis)
         allowed = {finding["rule"] for _, finding in own if finding["allowed"] is not None}
+        ended = [] if before is None else findings.get(before["id"], [])
+        restarts = [finding for _, finding in ended if finding["rule"] == "restart"]
+        if restarts:  # a restart is found of the run that ended, and marked at the next
+            allowed.discard("restart")
+            allowed |= {"restart" for finding in restarts if finding["allowed"] is not None}
         marks += [{**mark, "bar": number, "allowed": mark["kind"] in allowed} for mark in seen]
         bars.append(bar)
     totals: Counter[str] = Counter()
@@ -182,12 +186,15 @@ def _incidents(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
 
 
 def _found(
-    findings: Iterable[Data], shown: set[str | None], bar: Data, axis: Axis
+    findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark what was found and shows in no state: a leak, say."""
+    """Mark what was found and shows in no state: a leak, or what happened to a run never listed."""
+    supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:
-            at = bar["from"] if finding["rule"] == "oom" else axis.seen(finding["at"])
+            # A run that was never listed came before this one.
+            earlier = supervisor is not None and (finding["run"] or 0) < supervisor["restarts"]
+            at = bar["from"] if earlier else axis.seen(finding["at"])
             yield _mark(at, finding["rule"], finding["verdict"])
 
 

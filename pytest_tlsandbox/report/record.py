@@ -36,6 +36,7 @@ class Record:
         self.looks = 0
         self._found: list[dict[str, Any]] = []
         self._meant: set[str] = set()
+        self._unknown_ends: dict[tuple[str, str], dict[str, Any]] = {}
         self._gaps: dict[str, dict[str, Any]] = {}
         self._outages: dict[tuple[str | None, str, str], dict[str, Any]] = {}
         self._outputs: dict[tuple[str, str], dict[str, Any]] = {}
@@ -77,6 +78,8 @@ class Record:
         self.changes += facts.get("changes", ())
         self._found += facts.get("findings", ())
         self._meant.update(facts.get("meant", ()))
+        for unknown in facts.get("unknown_ends", ()):
+            self._unknown_ends[unknown["sandbox"], unknown["process"]] = unknown
         for gap in facts.get("gaps", ()):
             self._gaps[gap["id"]] = gap
         for outage in facts.get("outages", ()):
@@ -94,18 +97,28 @@ class Record:
     @property
     def findings(self) -> list[dict[str, Any]]:
         """Findings, each once: what a test is told of, allows, or did itself is not told again."""
-        settled = {finding["key"] for finding in self._found if finding["told"] == "test"}
-        settled |= self._meant
-        allowed = {finding["key"] for finding in self._found if finding["allowed"] is not None}
+        told = [finding for finding in self._found if finding["told"] == "test"]
+        settled = self._meant.union(*(finding["keys"] for finding in told))
+        allowed = {
+            key
+            for finding in self._found
+            if finding["allowed"] is not None
+            for key in finding["keys"]
+        }
         kept = []
         for finding in self._found:
             if finding["told"] == "session":
-                key = finding["key"]
-                if key in settled or (finding["allowed"] is None and key in allowed):
+                known = settled if finding["allowed"] is not None else settled | allowed
+                if not known.isdisjoint(finding["keys"]):
                     continue
-                settled.add(key)
+                settled.update(finding["keys"])
             kept.append(finding)
         return kept
+
+    @property
+    def unknown_ends(self) -> list[dict[str, Any]]:
+        """Processes whose end a sandbox lost, and that no test answers for; each once."""
+        return [*self._unknown_ends.values()]
 
     @property
     def gaps(self) -> list[dict[str, Any]]:
@@ -152,9 +165,10 @@ class Record:
                 for owner, process in self.processes.items()
             ],
             "findings": [
-                {key: value for key, value in finding.items() if key != "key"}
+                {key: value for key, value in finding.items() if key != "keys"}
                 for finding in self.findings
             ],
+            "unknown_ends": self.unknown_ends,
             "gaps": [
                 {
                     key: value

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.messages.table import list_texts
 from pytest_tlsandbox.messages.words import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ALLOWED = "allowed"
 """What stands in the place of a verdict where the finding was meant."""
@@ -25,6 +26,14 @@ def tell_findings(
         else:
             where = where or f"{finding['sandbox']}, in no test"
             yield finding["verdict"], where, finding["name"], finding["what"]
+
+
+def tell_unknown_ends(ends: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Give a row for ends that the sandbox lost, as those of findings: nobody answers for them."""
+    if ends:
+        names = list_texts([str(end["name"]) for end in ends])
+        sandboxes = ", ".join(dict.fromkeys(str(end["sandbox"]) for end in ends))
+        yield f"{count(len(ends), 'end')} unknown", sandboxes, names, ""
 
 
 def tell_gap(gap: Mapping[str, Any], label: str) -> tuple[str, str, str, str]:

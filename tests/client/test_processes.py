@@ -465,7 +465,7 @@ def test_a_call_is_given_up_soon_where_an_outage_was_ridden_out_in_vain(
 ) -> None:
     start = clock.now
     client = patient(serve(NOT_READY))
-    client.patience = 1.0
+    client.outage.failed(start - 30, start)
 
     with pytest.raises(SandboxUnreachable):
         client.output(41)

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.client.models import parse_process
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.waiting import replaced
 from tests.support import (
     T0,
     FakeClock,
@@ -34,6 +34,23 @@ def box_of(script, **options) -> tuple[Sandbox, ScriptedLister]:
     return Sandbox(lister, **options), lister
 
 
+def vanished(*before, killed=None):
+    """A sandbox of which ``before`` was listed at the start of the test, and is replaced by another."""
+    box, _ = box_of({0: list(before), 1: [raw(43)]})
+    box = box.from_now()
+    if killed is not None:
+        box._history.note_signal(process(killed), 9)
+    box._client.clock.sleep(1)
+    return box
+
+
+def replaced(before, after) -> bool:
+    history = History(lambda: 0.0)
+    history.fold(before)
+    history.fold(after)
+    return history.replaced_at == history.position
+
+
 def fails(call, error=errors.TLSandboxError) -> errors.TLSandboxError:
     with pytest.raises(error) as caught:
         call()
@@ -45,44 +62,39 @@ def fails(call, error=errors.TLSandboxError) -> errors.TLSandboxError:
 
 def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
     box, lister = box_of({0: [raw(42)]}, started=[process(41)])
+    box._history.note_start(process(41))
 
     error = fails(box.assert_no_oom, errors.NotObserved)
 
     assert error.first_line == "Not observed: the end of train.py (pid 41)"
     text = str(error)
-    assert "it lived, and is no longer listed" in text
-    assert "  last seen\n    pid 41  running  " in text
+    assert "it was alive, and is no longer listed" in text
+    assert "\n  process  python train.py\n" in text
     assert "was the sandbox or its daemon restarted, or the process removed by a kill?" in text
     assert 1.0 <= lister.looks[-1] <= 1.1
 
 
 def test_a_process_that_the_test_killed_may_vanish():
-    job = process(41)
-    box, _ = box_of({0: [RUNNING], 1: [raw(42)]}, started=[job])
-    box._ledger.signal_sent(job, 9)
+    box, _ = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
+    box._history.note_start(process(41))
+    box._history.note_signal(process(41), 9)
     box._client.clock.sleep(1)
 
     box.assert_no_oom()
 
 
 def test_all_that_was_there_may_not_vanish_but_one_may():
-    before = snapshot(raw(41), raw(42))
-    box, _ = box_of([raw(43)], baseline=before)
-    assert fails(box.assert_no_oom).first_line == (
-        "Not observed: the end of train.py (pid 41) and 1 more"
-    )
+    error = fails(vanished(raw(41), raw(42)).assert_no_oom)
+    assert error.first_line == "Not observed: the end of train.py (pid 41) and 1 more"
+    assert "    pid 42  running  " in str(error)
 
-    box, _ = box_of([raw(42)], baseline=before)
+    box, _ = box_of([raw(42)], baseline=snapshot(raw(41), raw(42)))
     box.assert_no_oom()
 
 
 def test_what_had_ended_before_may_vanish_and_so_may_what_the_test_killed():
-    box, _ = box_of([raw(43)], baseline=snapshot(raw(41, **ended(0))))
-    box.assert_no_oom()
-
-    box, _ = box_of([raw(43)], baseline=snapshot(raw(41)))
-    box._ledger.signal_sent(process(41), 9)
-    box.assert_no_oom()
+    vanished(raw(41, **ended(0))).assert_no_oom()
+    vanished(raw(41), killed=41).assert_no_oom()
 
 
 def test_a_process_meant_by_name_of_its_object_that_is_gone_is_told_after_a_second():
@@ -328,8 +340,8 @@ def test_a_callable_without_a_name_is_told_by_its_type():
 
 
 def test_a_known_code_beside_a_signal_that_was_sent_is_told_as_ours():
-    box, _ = box_of([raw(41, **signaled(15))])
-    box._ledger.signal_sent(process(41), 15)
+    box, _ = box_of({0: [RUNNING], 1: [raw(41, **signaled(15))]})
+    box.send_signal(41, 15)
 
     text = str(fails(lambda: box.wait_for_exit(41), errors.WrongEnd))
 
@@ -400,7 +412,10 @@ def test_a_sandbox_is_replaced_where_what_lived_is_gone_and_a_handle_is_anothers
 
     assert replaced(before, snapshot(other))
     assert not replaced(before, snapshot(other, raw(41, handle=3)))
-    assert not replaced(before, snapshot(raw(50, handle=9, started_at=T0 + 60_000)))
+    # A kill removes the row of a living process. The row of an ended one goes with the daemon.
+    fresh = snapshot(raw(50, handle=9, started_at=T0 + 60_000))
+    assert replaced(before, fresh)
+    assert not replaced(snapshot(raw(41, handle=3)), fresh)
     assert not replaced(before, snapshot(raw(42, handle=4, **ended(0))))
     assert not replaced(snapshot(raw(42, handle=4, **ended(0))), snapshot(other))
     assert not replaced(snapshot(), snapshot(other))
@@ -534,6 +549,5 @@ def test_processes_that_are_named_are_judged_whatever_else_vanished():
 
     box.assert_no_oom(41)
     fails(box.assert_no_oom, errors.NotObserved)
-    box, _ = box_of([raw(43)], baseline=snapshot(raw(41), raw(42)))
-    box._ledger.signal_sent(process(41), 9)
-    assert fails(box.assert_no_oom).first_line == "Not observed: the end of train.py (pid 42)"
+    error = fails(vanished(raw(41), raw(42), killed=41).assert_no_oom)
+    assert error.first_line == "Not observed: the end of train.py (pid 42)"

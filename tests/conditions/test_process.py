@@ -263,11 +263,7 @@ def test_an_error_says_what_was_wanted():
 
 
 def test_a_signal_of_this_tests_own_is_named_as_that():
-    class Killing(ScriptedLister):
-        def kill(self, row):
-            pass
-
-    box = Sandbox(Killing(FakeClock(), {0: [raw(1)], 1: [raw(1, **signaled(9))]}))
+    box = box_of(raw(1), t1=[raw(1, **signaled(9))])
     box.kill_process(1)
 
     with pytest.raises(errors.WrongEnd) as caught:

@@ -10,7 +10,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.conditions.process import IsListed
 from pytest_tlsandbox.conditions.verdicts import Satisfied
-from pytest_tlsandbox.evidence import Ledger
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.selector import Selector
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled, snapshot
@@ -20,6 +20,12 @@ def box_of(script):
     clock = FakeClock()
     begun = clock.now
     return Sandbox(ScriptedLister(clock, script)), lambda: clock.now - begun
+
+
+def listed(process, rows):
+    history = History(lambda: 0.0)
+    history.fold(rows)
+    return IsListed(Selector(process, history), history, None).judge(rows)
 
 
 def verdict(ask):
@@ -37,10 +43,13 @@ def test_an_end_in_doubt_is_no_status_before_it_has_stood():
     )
 
 
-def test_an_end_in_doubt_that_stands_is_the_status_it_shows():
+def test_lost_end_that_is_not_corrected_is_not_a_status():
     box, elapsed = box_of({0: [raw(1, **ended(-1))]})
 
-    assert box.wait_for_process(1, status=["exited", "signaled"]).exit_code == -1
+    assert verdict(lambda: box.wait_for_process(1, status=["exited", "signaled"])) == (
+        "UnknownEnd",
+        "Unknown end: train.py (pid 1) exited -1",
+    )
     assert 1 <= elapsed() < 1.2
 
 
@@ -73,7 +82,9 @@ def test_stable_begins_anew_with_a_restart():
 
 
 def test_a_doubt_from_before_the_test_costs_it_no_time():
-    box, elapsed = box_of({0: [raw(1, **ended(-1)), raw(2, managed=managed(), **ended(-1))]})
+    box, elapsed = box_of(
+        {0: [raw(1, **ended(-1)), raw(2, managed=managed(status="stopped"), **ended(-1))]}
+    )
     box = box.from_now()
 
     box.assert_no_oom()
@@ -105,7 +116,7 @@ def test_one_that_cannot_be_read_any_more_is_told_as_that_alone():
 def test_what_is_alive_is_listed_before_what_has_ended():
     rows = snapshot(raw(1), raw(2, started_at=T0 + 1000, **ended(0)))
 
-    judged = IsListed(Selector("train.py"), Ledger(), None).judge(rows)
+    judged = listed("train.py", rows)
 
     assert isinstance(judged, Satisfied)
     assert judged.value.pid == 1
@@ -114,7 +125,7 @@ def test_what_is_alive_is_listed_before_what_has_ended():
 def test_what_is_about_to_be_started_again_is_listed_too():
     rows = snapshot(raw(1, **ended(1), managed=managed(status="backing_off")))
 
-    judged = IsListed(Selector("web"), Ledger(), None).judge(rows)
+    judged = listed("web", rows)
 
     assert isinstance(judged, Satisfied)
     assert judged.value.pid == 1

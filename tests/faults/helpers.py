@@ -7,6 +7,7 @@ import re
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
-from pytest_tlsandbox.guard.engine import Guard, Run
+from pytest_tlsandbox.guard.engine import Guard, TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.messages.words import named
 from pytest_tlsandbox.sandbox import Sandbox
@@ -86,13 +87,13 @@ def _kill_started(box: Sandbox, world: World, _timeout: float) -> object:
 def _guard(box: Sandbox, _world: World, _timeout: float) -> object:
     """Guard a test that had begun before anything went wrong."""
     guard = Guard((), box._client.clock)
-    guard.watch(Connection(box._client, box._client, box._ledger, shared=False))
+    guard.watch(Connection(box._client, shared=False))
     [watched] = guard.watched
-    watched.baseline = watched.reference = box.baseline
-    guard.begin_test(Run("test_it", rules=("oom",)))  # the rest happens meanwhile, by other helpers
-    pinned = [*guard.end_phase("call"), *guard.end_phase("teardown")]
+    watched.baseline, watched.position = box.baseline, box._client.history.position
+    guard.begin_test(TestRun("test_it", rules=("oom",)))  # other helpers do the rest meanwhile
+    findings = [*guard.end_phase("call"), *guard.end_phase("teardown")]
     guard.end_test()
-    assert not pinned, "nothing has happened"
+    assert not findings, "nothing has happened"
     gaps = guard.take_facts().get("gaps")
     return f"not watched: {gaps[0]['why']}" if gaps else None
 
@@ -153,16 +154,14 @@ def world() -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def connected(address: Address, *, verify: str = "", patience: float = 0) -> Iterator[Sandbox]:
-    """Connect; ``verify`` is a certificate to trust, ``patience`` how long an outage is ridden out."""
+def connected(address: Address, *, verify: str = "") -> Iterator[Sandbox]:
+    """Connect; ``verify`` is a certificate to trust."""
     assert address.key is not None
     transport = Transport(address, address.key, user_agent="faults/1")
     if verify:
         transport._session.verify = verify
-    client = SandboxClient(transport)
-    client.patience = patience or client.patience
     try:
-        yield Sandbox(client)
+        yield Sandbox(SandboxClient(transport))
     finally:
         transport.close()
 
@@ -179,14 +178,16 @@ class Scene:
     flaw: Flaw | None = None
 
 
-def play(scene: Scene, here: World, helper: Helper, *, timeout: float, patience: float) -> Outcome:
+def play(scene: Scene, here: World, helper: Helper, *, timeout: float) -> Outcome:
     """Call one helper through a proxy of its own, while the scene is played on it."""
     certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
     with FaultProxy(here.local, tls=context) as proxy:
         # Trusted, so that its flaw is the only one; what is self-signed has no other.
         trusted = "" if scene.flaw == "self-signed" else certificate
-        with connected(scene.address(proxy), verify=trusted, patience=patience) as box:
-            box.baseline = here.direct.list_processes()
+        with connected(scene.address(proxy), verify=trusted) as box:
+            box.baseline = copy(here.direct.list_processes())
+            box.baseline.position = None  # the history of this client has other positions
+            box._client.history.fold(box.baseline)
             scene.begin(proxy, helper, here)
             begun = time.monotonic()
             try:
@@ -197,15 +198,13 @@ def play(scene: Scene, here: World, helper: Helper, *, timeout: float, patience:
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)
 
 
-def play_all(scene: Scene, here: World, *, timeout: float, patience: float) -> dict[str, Outcome]:
+def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]:
     """Call every helper at the same time: most of it is waiting."""
     with ThreadPoolExecutor(len(HELPERS)) as pool:
-        outcomes = pool.map(
-            lambda helper: play(scene, here, helper, timeout=timeout, patience=patience), HELPERS
-        )
+        outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
         given = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
     # Not before all are done: a kill is an incident to those who did not send it.
-    kill_all(here.direct._started[3:], here.direct._client, here.direct._ledger)
+    kill_all(here.direct._started[3:], here.direct._client)
     del here.direct._started[3:]
     return given
 

@@ -23,7 +23,7 @@ def test_each_helper_gives_what_the_table_says_in_time(
 ) -> None:
     scaled_down(monkeypatch, row.pace)
 
-    outcomes = play_all(row.scene, here, timeout=row.pace.timeout, patience=row.pace.patience)
+    outcomes = play_all(row.scene, here, timeout=row.pace.timeout)
 
     assert {name: outcome.text for name, outcome in outcomes.items()} == {
         helper.name: row.expected(helper) for helper in HELPERS
@@ -58,7 +58,7 @@ def test_a_rollout_is_ridden_out_by_every_helper_and_by_the_guard_for_22_seconds
     # But for the end of a test, which does not hold the next one up for so long.
     monkeypatch.setattr(arranging, "_LONGEST_FAREWELL", 30.0)
 
-    outcomes = play_all(rollout(seconds), here, timeout=40, patience=30)
+    outcomes = play_all(rollout(seconds), here, timeout=40)
 
     expected = dict.fromkeys(outcomes, "pass")
     if seconds > FIRST_PATIENCE:

@@ -2,63 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any, cast
 
-from pytest_tlsandbox.client.processes import ProcessLister
-from pytest_tlsandbox.client.retry import persist
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import SandboxFault, SandboxUnreachable
-from pytest_tlsandbox.evidence import Ledger
-from pytest_tlsandbox.guard.engine import Guard, Run
-from pytest_tlsandbox.guard.telling import Pinned
-from pytest_tlsandbox.snapshot import ProcessSnapshot
+from pytest_tlsandbox.guard.engine import Guard, TestRun
 
-from ..support import FakeClock, raw, snapshot
+from ..support import FakeClock, raw
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.guard.rules import Finding
 
 REFUSED = SandboxUnreachable(
     "my-sandbox cannot be reached: the connection was refused", label="refused", transient=True
 )
 ALL = ("oom", "crash", "restart", "unhealthy", "leak")
 OOM = {"status": "oom_killed", "oom_killed": True, "ended_at": 1_710_000_009_000}
+STDERR = ["shard 1/8 loaded", "shard 2/8 loaded"]
 
 
-class Box:
-    """Lists ``rows``, or fails with ``fault`` after ``latency`` seconds.
+class Box(SandboxClient):
+    """Lists ``rows``, or fails with ``fault`` after ``latency`` seconds; only the transport is a fake.
 
-    ``later`` maps the number of a look to the rows from then on.
+    ``later`` maps the number of a list call to the rows from then on.
     """
 
-    label = "my-sandbox"
-    patience = 30.0
-    on_look: Any = None
-    test_deadline = staticmethod(lambda: None)
-    give_up_at = ProcessLister.give_up_at
+    clock: FakeClock
 
     def __init__(self, clock: FakeClock, *rows: dict[str, Any]) -> None:
-        self.clock = clock
+        super().__init__(cast("Transport", _Wire(clock, self)))
         self.rows = [*rows]
         self.later: dict[int, list[dict[str, Any]]] = {}
         self.fault: SandboxFault | None = None
         self.latency = 0.0
         self.looks = 0
 
-    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
+    def answer(self, path: str, limit: float) -> dict[str, Any]:
+        if path != "/processes":
+            return {"lines": STDERR if path.endswith("/stderr") else []}
         self.looks += 1
         self.rows = self.later.get(self.looks, self.rows)
-        begun = self.clock.now
         self.clock.now += min(self.latency, limit)
         if self.fault is not None:
             raise self.fault
-        seen = snapshot(*self.rows)
-        listed = ProcessSnapshot(
-            seen.processes, seen.unreadable, sandbox=self.label, begun=begun, ended=self.clock.now
-        )
-        if self.on_look is not None:
-            self.on_look(listed)
-        return listed
+        return {"processes": self.rows}
 
-    def list(self, *, patience: float = 30.0) -> ProcessSnapshot:
-        return persist(lambda limit: self.look(limit=limit), self.clock, patience=patience)
+
+class _Wire:
+    """What a client takes for its transport."""
+
+    def __init__(self, clock: FakeClock, box: Box) -> None:
+        self.clock = clock
+        self.address = Address("my-sandbox", "script:")
+        self._box = box
+
+    def request(self, _method: str, path: str, *, limit: float = 5.0, json: Any = None) -> Answer:
+        return Answer(200, _json(self._box.answer(path, limit)), announced=True)
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
 
 
 class Watch:
@@ -74,21 +81,13 @@ class Watch:
     ) -> None:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
-        self.ledger = Ledger()
         self.guard = Guard(rules, self.clock, **kwargs)
-        self.connection = Connection(
-            self.box,  # type: ignore[arg-type]
-            self.box,  # type: ignore[arg-type]
-            self.ledger,
-            shared,
-            of_suite,
-            loopback=True,
-        )
+        self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
         self.watching = False
 
     def begin(self, name: str, rules: tuple[str, ...] | None = None, **allowed: str) -> None:
-        run = Run(name, 1, self.rules if rules is None else rules, allowed)
+        run = TestRun(name, 1, self.rules if rules is None else rules, allowed)
         self.guard.begin_test(run)
         if not self.watching:
             self.watching = True
@@ -121,8 +120,8 @@ class Watch:
         ]
 
 
-def _told(pinned: list[Pinned]) -> list[str]:
-    return [f"{item.incident.rule} {item.incident.row.pid}" for item in pinned]
+def _told(findings: list[Finding]) -> list[str]:
+    return [f"{finding.rule} {finding.row.pid}" for finding in findings]
 
 
 def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pytest_tlsandbox.guard.facts import HostTime
 from pytest_tlsandbox.guard.recording import Recorder
+from pytest_tlsandbox.guard.rules import Place
+from pytest_tlsandbox.history.history import History
 
 from ..support import FakeClock, managed, raw, snapshot
-from .boxes import REFUSED
+from .boxes import REFUSED, Box
 
 
 def recorder() -> Recorder:
     host = HostTime(FakeClock())
     host._offset = 1_767_268_800.0  # noon of a day
     return Recorder(host)
+
+
+def listed(recorder: Recorder, *rows: dict[str, Any]) -> None:
+    """Have a list call show these rows."""
+    history = History(lambda: 0.0)
+    recorder.listed("box", history, history.fold(snapshot(*rows)))
 
 
 def outages(recorder: Recorder) -> list[tuple[str, str, str, str | None]]:
@@ -31,43 +41,48 @@ def outputs(recorder: Recorder) -> list[Any]:
     ]
 
 
-def test_an_outage_lasts_until_the_next_good_look_and_is_of_the_test_in_which_it_began():
+def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_it_began():
     seen = recorder()
-    seen.place = ("test_a", 1, "call")
-    seen.miss("box", REFUSED, 1.0, 1.5)
-    seen.place = ("test_b", 1, "setup")
-    seen.miss("box", REFUSED, 2.0, 2.5)
-    seen.observe("box", snapshot(raw(1), at=4.0))
+    seen.place = Place("test_a", 1, "call")
+    seen.failed("box", REFUSED, 1.0, 1.5)
+    seen.place = Place("test_b", 1, "setup")
+    seen.failed("box", REFUSED, 2.0, 2.5)
+    seen.recovered("box", 4.0)
     assert outages(seen) == [("01.000", "04.000", "refused x2", "test_a")]
     assert outages(seen) == []
 
 
-def test_an_outage_ends_with_the_first_good_answer_of_any_call():
-    seen = recorder()
-    seen.miss("box", REFUSED, 1.0, 1.5)
-    seen.recover("box", 2.0)
-    seen.observe("box", snapshot(raw(1), at=4.0))
+@pytest.mark.parametrize("call", ["list", "output"])
+def test_an_outage_ends_with_the_first_good_answer_of_any_call(call):
+    seen, clock = recorder(), FakeClock(1.0)
+    box = Box(clock, raw(1))
+    seen.follow("box", box)
+    box.fault, box.latency = REFUSED, 0.5
+    with pytest.raises(type(REFUSED)):
+        box.look()
+    box.fault, clock.now = None, 2.0
+    _ = box.look() if call == "list" else box.output(1)
     assert outages(seen) == [("01.000", "02.000", "refused", None)]
 
 
-def test_an_outage_that_goes_on_is_told_as_far_as_it_is_known_and_again():
+def test_an_outage_that_goes_on_is_reported_as_far_as_it_is_known_and_again():
     seen = recorder()
-    seen.miss("box", REFUSED, 1.0, 1.5)
+    seen.failed("box", REFUSED, 1.0, 1.5)
     assert outages(seen) == [("01.000", "01.500", "refused", None)]
-    seen.miss("box", REFUSED, 2.0, 2.5)
+    seen.failed("box", REFUSED, 2.0, 2.5)
     assert outages(seen) == [("01.000", "02.500", "refused x2", None)]
 
 
-def test_a_good_look_at_one_sandbox_ends_no_outage_of_another():
+def test_an_answer_of_one_sandbox_does_not_end_an_outage_of_another():
     seen = recorder()
-    seen.miss("box", REFUSED, 1.0, 1.5)
-    seen.observe("other", snapshot(raw(1), at=2.0))
+    seen.failed("box", REFUSED, 1.0, 1.5)
+    seen.recovered("other", 2.0)
     assert outages(seen) == [("01.000", "01.500", "refused", None)]
 
 
 def test_of_what_was_read_the_last_lines_are_kept_masked_and_cut():
     seen = recorder()
-    seen.observe("box", snapshot(raw(41)))
+    listed(seen, raw(41))
     lines = [f"line {number}" for number in range(30)] + ["API_KEY=abc " + "x" * 9000]
     seen.read("box", 41, "stderr", lines)
     [(pid, stream, kept, total)] = outputs(seen)
@@ -80,7 +95,7 @@ def test_of_what_was_read_the_last_lines_are_kept_masked_and_cut():
 
 def test_what_is_read_by_a_pid_is_of_its_newest_process_and_silence_takes_nothing_away():
     seen = recorder()
-    seen.observe("box", snapshot(raw(41, started_at=1_700_000_000_000), raw(41, handle=9)))
+    listed(seen, raw(41, started_at=1_700_000_000_000), raw(41, handle=9))
     seen.read("box", 41, "stdout", ["first"])
     seen.read("box", 41, "stderr", [])
     seen.read("box", 42, "stdout", ["of no one that is listed"])
@@ -92,7 +107,7 @@ def test_what_is_read_by_a_pid_is_of_its_newest_process_and_silence_takes_nothin
 def test_a_change_has_how_the_run_before_ended_as_its_supervisor_tells():
     seen = recorder()
     last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
-    seen.observe("box", snapshot(raw(1, managed=managed(restart_count=1, last_exit=last))))
+    listed(seen, raw(1, managed=managed(restart_count=1, last_exit=last)))
     [change] = seen.take()["changes"]
     assert change["supervisor"]["last_exit"] == {
         "text": "OOM-killed",
@@ -101,3 +116,19 @@ def test_a_change_has_how_the_run_before_ended_as_its_supervisor_tells():
         "oom_killed": True,
         "at": "2024-03-09T16:00:09.000Z",
     }
+
+
+def test_the_end_of_a_run_that_only_its_supervisor_reports_is_a_change_of_that_run():
+    seen = recorder()
+    history = History(lambda: 0.0)
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
+    after = managed(restart_count=1, last_exit=last)
+    for row in (raw(1, managed=managed()), raw(2, started_at=1_710_000_010_000, managed=after)):
+        seen.listed("box", history, history.fold(snapshot(row)))
+    changes = seen.take()["changes"]
+    assert [(told["process"].split("/")[1], told["state"], told["at"]) for told in changes] == [
+        ("1", "running", "2024-03-09T16:00:00.000Z"),
+        ("1", "oom_killed", "2024-03-09T16:00:09.000Z"),
+        ("1", "not listed", None),
+        ("2", "running", "2024-03-09T16:00:10.000Z"),
+    ]

@@ -2,39 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.failing import Screen
-from pytest_tlsandbox.guard.rules import Incident
-from pytest_tlsandbox.guard.telling import Pinned, failure_of
+from pytest_tlsandbox.guard.telling import error_for
 
-from ..support import FakeClock, ended, managed, raw, signaled, snapshot
-from .boxes import Box, oom
+from ..support import managed, raw, signaled
+from .boxes import Watch, oom
 
+if TYPE_CHECKING:
+    from pytest_tlsandbox.errors import Judgement
 
-class Client(Box):
-    """A box that has output to read."""
-
-    def output(self, pid: int, stream: str, *, limit: float | None = None) -> list[str]:
-        return {"stderr": ["shard 1/8 loaded", "shard 2/8 loaded"]}.get(stream, [])
+T5 = 1_710_000_005_000
+EXITED = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T5}
 
 
-def pinned(rule: str, row: dict[str, Any], what: str, phase: str = "call", **more: Any) -> Pinned:
-    before, now = snapshot(raw(row["pid"]), at=5.0), snapshot(row, at=7.5)
-    client: Any = Client(FakeClock())
-    return Pinned(Incident(rule, now.processes[0], what, **more), phase, before, now, client)
+def failure(
+    *rows: dict[str, Any],
+    before: tuple[dict[str, Any], ...] = (raw(7), raw(41)),
+    phase: str = "call",
+    **more: Any,
+) -> Judgement:
+    """Return the error for a test in whose call, or teardown, the sandbox comes to list ``rows``."""
+    watch = Watch(*before, **more)
+    watch.begin("a")
+    if phase == "teardown":
+        watch.call()
+    else:
+        watch.guard.begin_call(fixtures=False)
+    watch.clock.now += 2.5
+    watch.box.rows = [*rows]
+    return error_for(watch.guard.end_phase(phase), Screen(columns=300))
 
 
 def test_one_finding_is_told_as_a_failure_of_the_assertion_would_be():
-    failure = failure_of([pinned("oom", oom(41), "the sandbox says so")], Screen(columns=300))
-    assert type(failure) is ProcessOOMKilled
+    error = failure(oom(41), before=(raw(41),))
+    assert type(error) is ProcessOOMKilled
     assert (
-        str(failure)
+        str(error)
         == """\
 OOM-killed in this test: train.py (pid 41)
 
-  the sandbox says so
+  the sandbox lists it as OOM-killed
   process   python train.py
   lived     9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
   timeline  +0 s running, 1 look | +2.5 s oom_killed, 1 look
@@ -44,124 +54,128 @@ OOM-killed in this test: train.py (pid 41)
             | shard 1/8 loaded
             | shard 2/8 loaded
   sandbox   my-sandbox
-  try       more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is meant"""
+  try       more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is expected, or wait_for_process(process, status="oom_killed")"""
     )
-    assert failure.wanted == "no oom"
-    assert failure.snapshot is not None
-    assert [row.pid for row in failure.snapshot] == [41]
-    assert failure.timeline is not None
-    assert failure.timeline.looks == 2
+    assert error.wanted == "no oom"
+    assert error.snapshot is not None
+    assert [row.pid for row in error.snapshot] == [41]
+    assert error.timeline is not None
+    assert error.timeline.looks == 2
 
 
 def test_several_findings_are_listed_and_an_oom_comes_first():
-    failure = failure_of(
-        [
-            pinned("crash", raw(7, **signaled(11)), "crashed with 11 (SIGSEGV)", "teardown"),
-            pinned("oom", oom(41), "the sandbox says so", "teardown"),
-        ],
-        Screen(columns=300),
-    )
-    assert type(failure) is ProcessOOMKilled
+    error = failure(raw(7, **signaled(11)), oom(41), phase="teardown", rules=("crash", "oom"))
+    assert type(error) is ProcessOOMKilled
     assert (
-        str(failure)
+        str(error)
         == """\
 OOM-killed in the teardown of this test: train.py (pid 41) and 1 more
 
-    pid 41  oom_killed             9 s  python train.py    OOM-killed: the sandbox says so
+    pid 41  oom_killed             9 s  python train.py    OOM-killed: the sandbox lists it as OOM-killed
     pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    crashed with 11 (SIGSEGV)
   looks    2, 0 ms each
   seen     by the guard, after the teardown
   sandbox  my-sandbox
-  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is meant; what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is meant"""
+  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is expected, or wait_for_process(process, status="oom_killed"); what it wrote last; python -X faulthandler says where a crash was;
+           tlsandbox_allow("crash", reason=...), if it is expected"""
     )
 
 
-GAVE_UP = raw(
-    41,
-    **ended(3),
-    managed=managed(
-        status="stopped", restart_count=2, restart={"policy": "on_failure", "max_restarts": 2}
-    ),
-)
+SEGV = {**EXITED, "exit_code": None, "signal": 11}
+WEB = raw(41, managed=managed())
+RESTARTED = raw(42, started_at=T5 + 100, managed=managed(restart_count=1, last_exit=SEGV))
 
 
-def test_what_several_rules_find_of_one_process_is_told_once_and_with_its_output():
-    found = [
-        pinned("crash", GAVE_UP, "gave up after 2 restarts"),
-        pinned("restart", GAVE_UP, "restarted 2 times and is stopped"),
-    ]
-    failure = failure_of(found, Screen(columns=300))
+def test_what_several_rules_find_of_one_run_is_reported_once_with_the_run_that_died():
+    error = failure(RESTARTED, before=(WEB,))
     assert (
-        str(failure)
+        str(error)
         == """\
-Crashed in this test: web (pid 41)
+Crashed in this test: web, first run
 
-  gave up after 2 restarts; restarted 2 times and is stopped
-  process  python train.py
-  lived    9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
-  managed  stopped, 2 restarts of at most 2, policy: on_failure
-  looks    2, 0 ms each
-  seen     by the guard, after the call
-  stderr   2 lines
-           | shard 1/8 loaded
-           | shard 2/8 loaded
-  sandbox  my-sandbox
-  try      what it wrote last says why it ends; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
+  crashed with 11 (SIGSEGV), restarted as pid 42
+  process   python train.py
+  run       first run, pid 41, signaled 11 (SIGSEGV) at 16:00:05.000, ran 5 s, restarted as pid 42
+  lived     5 s, 16:00:00.000 to 16:00:05.000 (sandbox clock, UTC)
+  managed   running, 1 restart of at most 5, policy: on_failure, last end: signaled 11 (SIGSEGV) at 16:00:05.000
+  timeline  +0 s    16:00:00.000  running, 1 look
+            +2.5 s  16:00:05.000  signaled 11 (SIGSEGV)
+            +2.5 s  16:00:05.100  running, restarted 1x, 1 look
+  looks     2, 0 ms each
+  seen      by the guard, after the call
+  stderr    2 lines
+            | shard 1/8 loaded
+            | shard 2/8 loaded
+  sandbox   my-sandbox
+  try       what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is expected; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is expected"""
     )
-    assert failure.wanted == "no crash and no restart"
+    assert error.wanted == "no crash and no restart"
 
 
 def test_a_supervisor_that_gave_up_over_a_crash_leads_to_where_the_crash_was():
-    row = {**GAVE_UP, **signaled(11)}
-    failure = failure_of([pinned("crash", row, "crashed with 11 (SIGSEGV)")], Screen(columns=300))
-    assert str(failure).splitlines()[-1] == (
-        "  try      what it wrote last; python -X faulthandler says where a crash was; "
-        'tlsandbox_allow("crash", reason=...), if it is meant'
+    two = {"policy": "on_failure", "max_restarts": 2}
+    before = managed(restart_count=2, restart=two, last_exit=EXITED)
+    crashed = {**SEGV, "ended_at": T5 + 4000}
+    error = failure(
+        raw(
+            41,
+            started_at=T5 + 1000,
+            **signaled(11),
+            managed={**before, "status": "stopped", "last_exit": crashed},
+        ),
+        before=(raw(41, started_at=T5 + 1000, managed=before),),
+    )
+    lines = str(error).splitlines()
+    assert lines[2] == "  crashed with 11 (SIGSEGV); its supervisor gave up after 2 restarts"
+    assert lines[-1] == (
+        "  try       what it wrote last; python -X faulthandler says where a crash was; "
+        'tlsandbox_allow("crash", reason=...), if it is expected'
     )
 
 
-def test_among_several_processes_each_is_listed_once():
-    found = [
-        pinned("crash", GAVE_UP, "gave up after 2 restarts"),
-        pinned("crash", raw(7, **signaled(11)), "crashed with 11 (SIGSEGV)"),
-        pinned("restart", GAVE_UP, "restarted 2 times and is stopped"),
-    ]
+def test_among_several_processes_each_run_is_listed_once():
+    error = failure(RESTARTED, raw(7, **signaled(6)), before=(WEB, raw(7)))
     assert (
-        str(failure_of(found, Screen(columns=300)))
+        str(error)
         == """\
-Crashed in this test: web (pid 41) and 1 more
+Crashed in this test: train.py (pid 7) and 1 more
 
-    pid 41  exited 3               9 s  [web] python train.py    Crashed: gave up after 2 restarts; restarted 2 times and is stopped
-    pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    crashed with 11 (SIGSEGV)
+    pid 7   signaled 6 (SIGABRT)   9 s  python train.py    crashed with 6 (SIGABRT)
+    pid 41  signaled 11 (SIGSEGV)  5 s  [web] python train.py    first run: crashed with 11 (SIGSEGV), restarted as pid 42
   looks    2, 0 ms each
   seen     by the guard, after the call
   sandbox  my-sandbox
-  try      what it wrote last says why it ends; tlsandbox_allow("crash", reason=...), if it is meant; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is meant"""
+  try      what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is expected; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is expected"""
     )
 
 
 def test_each_rule_has_its_verdict():
-    web = raw(1, managed=managed(restart_count=1))
-    told = {
-        rule: failure_of([pinned(rule, row, "so it is", **more)], Screen(columns=300))
-        for rule, row, more in (
-            ("crash", raw(1, **signaled(6)), {}),
-            ("restart", web, {}),
-            ("unhealthy", web, {}),
-            ("leak", raw(1), {"phase": "teardown"}),
-            ("oom", raw(1, **ended(1), managed=managed(restart_count=3)), {"observed": False}),
-        )
+    ended_runs = managed(restart_count=1, last_exit=EXITED)
+    hidden = managed(restart_count=2, last_exit=EXITED)
+    errors = {
+        "crash": failure(raw(41, **signaled(6)), before=(raw(41),)),
+        "restart": failure(raw(42, started_at=T5 + 1, managed=ended_runs), before=(WEB,)),
+        "unhealthy": failure(raw(41, managed=managed(health_status="unhealthy")), before=(WEB,)),
+        "oom": failure(raw(42, managed=hidden), before=(WEB,), rules=("oom",)),
     }
-    assert {rule: failure.first_line for rule, failure in told.items()} == {
-        "crash": "Crashed in this test: train.py (pid 1)",
-        "restart": "Restarted in this test: web (pid 1)",
-        "unhealthy": "Unhealthy in this test: web (pid 1)",
-        "leak": "Left running after this test: train.py (pid 1)",
-        "oom": "Not observed in this test: web (pid 1)",
+    assert {rule: error.first_line for rule, error in errors.items()} == {
+        "crash": "Crashed in this test: train.py (pid 41)",
+        "restart": "Restarted in this test: web, first run",
+        "unhealthy": "Unhealthy in this test: web (pid 41)",
+        "oom": "Not observed in this test: web, first run",
     }
-    assert {type(failure) for failure in told.values()} == {GuardFailure}
+    assert {type(error) for error in errors.values()} == {GuardFailure}
 
 
-def test_no_secret_of_a_command_line_is_told():
-    row = raw(1, args=("train.py", "--token=tl_secret"), **signaled(6))
-    assert "tl_secret" not in str(failure_of([pinned("crash", row, "so it is")], Screen(2, 300)))
+def test_what_a_test_leaves_running_is_reported_after_the_test():
+    watch = Watch()
+    watch.begin("a")
+    watch.call(raw(1))
+    error = error_for(watch.guard.end_phase("teardown"), Screen())
+    assert error.first_line == "Left running after this test: train.py (pid 1)"
+    assert type(error) is GuardFailure
+
+
+def test_no_secret_of_a_command_line_is_shown():
+    row = raw(1, args=("train.py", "--token=tl_secret"))
+    assert "tl_secret" not in str(failure({**row, **signaled(6)}, before=(row,)))

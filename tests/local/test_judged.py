@@ -58,8 +58,8 @@ def test_a_loop_of_oom_kills_is_running_and_yet_an_oom_and_a_restart(box: Sandbo
     assert row.managed is not None
     assert row.managed.last_exit is not None
     assert row.managed.last_exit.oom_killed
-    assert oom.value.first_line.startswith("OOM-killed: leaky (pid ")
-    assert restarted.value.first_line.startswith("Restarted: leaky (pid ")
+    assert oom.value.first_line.startswith("OOM-killed: leaky, first run and ")
+    assert restarted.value.first_line.startswith("Restarted: leaky, first run and ")
 
 
 def test_a_managed_process_that_is_well_passes_every_assertion(box: Sandbox) -> None:

@@ -207,7 +207,7 @@ def test_several_oom_kills_one_of_them_behind_a_restart():
 
             pid 41   oom_killed             9 s  python train.py    the sandbox lists it as OOM-killed
             pid 120  running, restarted 1x       [web] web
-                restarted after an OOM kill and is running again
+                first run: it was OOM-killed, restarted as pid 120
           looks    1, 60 ms each
           checked  2 processes
           sandbox  my-sandbox

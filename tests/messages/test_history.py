@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pytest_tlsandbox import errors
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.messages.history import changes, gaps, looks
 from pytest_tlsandbox.timeline import Timeline
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
-EMPTY = Timeline(100.0)
+EMPTY = Timeline(100.0, History(lambda: 100.0))
 JOB = process(41)
 
 
 def timeline(*events, took=0.0) -> Timeline:
     """A timeline that starts at 100 s; each event is a time since then, and rows or a fault."""
-    seen = Timeline(100.0)
+    history = History(lambda: 100.0)
+    seen = Timeline(100.0, history)
     for at, what in events:
         if isinstance(what, str):
             fault = errors.SandboxUnreachable(f"my-sandbox: {what}", label=what, transient=True)
@@ -22,12 +24,13 @@ def timeline(*events, took=0.0) -> Timeline:
         else:
             look = snapshot(*what, at=100.0 + at)
             look.ended += took
+            history.fold(look)
             seen.add(look)
     return seen
 
 
 def web(pid, **more):
-    supervised = {key: more.pop(key) for key in ("restart_count",) if key in more}
+    supervised = {key: more.pop(key) for key in ("restart_count", "last_exit") if key in more}
     return raw(pid, command="web", args=(), managed=managed("web", **supervised), **more)
 
 
@@ -70,14 +73,18 @@ def test_a_run_that_vanishes_and_comes_back_is_told_as_that():
 
 
 def test_a_managed_process_is_followed_over_its_restarts():
+    last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
+    second = {"started_at": T0 + 12_000, "restart_count": 1, "last_exit": last_exit}
     seen = timeline(
         (0, [web(7)]),
         (1, [web(7, **ended(1))]),
-        (2, [web(9, started_at=T0 + 12_000, restart_count=1)]),
-        (3, [web(9, started_at=T0 + 12_000, restart_count=1)]),
+        (2, [web(9, **second)]),
+        (3, [web(9, **second)]),
     )
 
-    assert changes(seen, process(9, managed=managed("web")), WIDE, MANY) == [
+    assert changes(
+        seen, process(9, started_at=T0 + 12_000, managed=managed("web")), WIDE, MANY
+    ) == [
         "+0 s  16:00:00.000  running, 1 look",
         "+1 s  16:00:09.000  exited 1, 1 look",
         "+2 s  16:00:12.000  running, restarted 1x, 2 looks",

@@ -9,7 +9,6 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.conditions.process import HasExited, HasStatus
-from pytest_tlsandbox.evidence import Ledger
 from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.selector import Selector
@@ -36,9 +35,14 @@ class Writer(ScriptedLister):
         return self._lines if stream == "stderr" else []
 
 
-def running(text: str) -> HasStatus:
-    selector = Selector(text)
-    return HasStatus(selector, Ledger(), ("running",), healthy=False, stable_for=0, pick=None)
+def running(text: str, client) -> HasStatus:
+    history = client.history
+    selector = Selector(text, history)
+    return HasStatus(selector, history, ("running",), healthy=False, stable_for=0, pick=None)
+
+
+def exits(pid: int, client) -> HasExited:
+    return HasExited(Selector(pid, client.history), client.history, (0,))
 
 
 def watched(condition, client) -> tuple[Outcome, Limit]:
@@ -61,7 +65,7 @@ def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
 @pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
 def test_200_processes_and_10_mb_of_output_are_told_in_50_ms(lines, verbosity):
     client = Writer([*MANY_ROWS, raw(999, args=("train.py",), **ended(3))], lines)
-    outcome, limit = watched(HasExited(Selector(999), Ledger(), (0,)), client)
+    outcome, limit = watched(exits(999, client), client)
 
     message, took = made(outcome, limit, client, verbosity)
 
@@ -74,7 +78,7 @@ def test_200_processes_and_10_mb_of_output_are_told_in_50_ms(lines, verbosity):
 @pytest.mark.parametrize("verbosity", [-1, 0, 1])
 def test_200_processes_none_of_which_is_meant_are_told_in_50_ms(verbosity):
     client = Writer([*MANY_ROWS, raw(999)], [])
-    outcome, limit = watched(running("trian.pyx"), client)
+    outcome, limit = watched(running("trian.pyx", client), client)
 
     message, took = made(outcome, limit, client, verbosity)
 
@@ -84,7 +88,7 @@ def test_200_processes_none_of_which_is_meant_are_told_in_50_ms(verbosity):
 
 def test_200_processes_all_of_which_are_meant_are_told_in_50_ms():
     client = Writer(MANY_ROWS, [])
-    outcome, limit = watched(running("worker"), client)
+    outcome, limit = watched(running("worker", client), client)
 
     message, took = made(outcome, limit, client)
 
@@ -97,7 +101,7 @@ def test_200_processes_all_of_which_are_meant_are_told_in_50_ms():
 def test_a_command_line_of_100_kb_is_told_in_50_ms():
     row = raw(41, args=("train.py", *["--option=" + "v" * 90] * 1000))
     client = Writer([row], MANY_LINES)
-    outcome, limit = watched(HasExited(Selector(41), Ledger(), (0,)), client)
+    outcome, limit = watched(exits(41, client), client)
 
     for verbosity in (-1, 0, 1, 2):
         message, took = made(outcome, limit, client, verbosity)
@@ -109,9 +113,7 @@ def test_a_command_line_of_100_kb_is_told_in_50_ms():
 
 def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
     client = Writer(MANY_ROWS, [])
-    conditions = [
-        (f"check {number}", HasExited(Selector(number), Ledger(), (0,))) for number in range(1, 200)
-    ]
+    conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
     outcome, _ = watched(conditions[0][1], client)
     told = [(name, 1, condition.judge(outcome.timeline.last)) for name, condition in conditions]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_tlsandbox.errors import TLSandboxError
 
-from .world import CRASH_SIGNALS, Life, Run, World, known_code
+from .world import Life, Run, World, known_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,71 +210,6 @@ def _saw_enough(told: Told, deadline: float | None) -> bool:
     return False
 
 
-def judge_incidents(told: Told, *kinds: str) -> None:
-    """Judge that none of these has happened: "oom", "suspected", "crash", "restart"."""
-    assert told.ended <= told.begun + 3 * BUDGET, "without end"
-    if not _saw_enough(told, None):
-        return
-    last, world = told.last, told.world
-    listed = [life for life in world.lives if life.run_at(last) is not None]
-    truths = {
-        "oom": [life for life in listed if any(run.how.oom for run in life.ends(0.0, last))],
-        "suspected": [life for life in listed if _suspicious(life, last)],
-        "crash": [life for life in listed if _crashed(life, last)],
-        "restart": [life for life in listed if life.restarts(last) > life.restarts(0.0)],
-    }
-    true = [kind for kind in kinds if truths[kind]]
-    told_of = {
-        "ProcessOOMKilled": {"oom", "suspected"},
-        "ProcessCrashed": {"crash"},
-        "ProcessRestarted": {"restart"},
-    }
-    if told.verdict == "pass":
-        assert not true, f"passed, and there was {true}"
-    elif told.verdict == "NotObserved":
-        hidden = any(life.managed and len(life.ends(0.0, last)) > 1 for life in listed)
-        was = [life for life in world.lives if life.run_at(0.0) is not None and life.alive(0.0)]
-        vanished = bool(was) and not any(
-            life.run_at(last) is not None and life.run_at(last) is life.run_at(0.0)
-            for life in world.lives
-        )
-        assert hidden or vanished, "all could be seen"
-    elif told.verdict == "SandboxReplaced":
-        return
-    else:
-        assert told.verdict in told_of, "another error"
-        assert told_of[told.verdict] & {*true}, "failed, and there was none"
-
-
-def _suspicious(life: Life, t: float) -> bool:
-    return any(
-        (run.how.signal == 9)
-        or (known_code(run, t) == 137)
-        or (run.how.code is not None and t < (run.end or 0.0) + run.how.lost_for)
-        for run in life.ends(0.0, t)
-    )
-
-
-def _crashed(life: Life, t: float) -> bool:
-    signals = any(run.how.signal in CRASH_SIGNALS for run in life.ends(0.0, t))
-    return signals or (life.gave_up(t) and bool(life.ends(0.0, t)))
-
-
-def judge_not_running(told: Told) -> None:
-    """Judge that nothing alive is meant."""
-    if not _saw_enough(told, None):
-        return
-    last, target = told.last, told.target
-    living = [pair for pair in target.candidates(last) if not target.over(*pair, last)]
-    if told.verdict == "pass":
-        assert not living, "passed, and it lives"
-    else:
-        assert told.verdict == "ProcessMismatch", "another error"
-        assert living, "failed, and nothing lives"
-        first = told.good[0]
-        assert last - first >= SETTLING - EPSILON, "a look right after a kill is not to be believed"
-
-
 def judge_stays(told: Told) -> None:
     """Judge that the same run has kept running."""
     if not _saw_enough(told, None):
@@ -414,24 +349,3 @@ def judge_until(told: Told, pids: int) -> None:
     true = sum(not row.ended for row in rows) >= pids
     assert true == (told.verdict == "pass")
     assert told.verdict == "pass" or told.looks[-1].at >= deadline - EPSILON
-
-
-def judge_soft(told: Told) -> None:
-    """Judge that nothing alive is meant, and that nothing was OOM-killed: on one look."""
-    if not _saw_enough(told, None):
-        return
-    last, target = told.last, told.target
-    living = [pair for pair in target.candidates(last) if not target.over(*pair, last)]
-    killed = any(
-        run.how.oom
-        for life in told.world.lives
-        if life.run_at(last) is not None
-        for run in life.ends(0.0, last)
-    )
-    if told.verdict == "pass":
-        assert not living, "passed, and it lives"
-        assert not killed, "passed, and something was OOM-killed"
-    elif told.verdict == "ChecksFailed":
-        assert living or killed, "failed, and all is well"
-    else:
-        assert told.verdict in ("NotObserved", "SandboxReplaced"), "another error"

@@ -20,11 +20,8 @@ from pytest_tlsandbox.sandbox import Sandbox
 from .judges import (
     Target,
     Told,
-    judge_incidents,
-    judge_not_running,
     judge_now,
     judge_output,
-    judge_soft,
     judge_stays,
     judge_until,
     judge_wait,
@@ -91,12 +88,6 @@ def exited(code: int | None) -> Callable[[Any, Run, float], bool]:
     return fits
 
 
-def soft(box: Sandbox, process: Any) -> None:
-    with box.soft() as check:
-        check.assert_not_running(process)
-        check.assert_no_oom()
-
-
 Helper = tuple[str, "Callable[[Sandbox, Any, Asked], Any]", "Callable[[Told, Asked], None]"]
 
 # fmt: off
@@ -117,20 +108,6 @@ HELPERS: list[Helper] = [
      lambda told, ask: judge_now(told, exited(ask.code or 0), wants_an_end=True)),
     ("assert_stays", lambda box, who, ask: box.assert_stays(who, seconds=ask.seconds),
      lambda told, _ask: judge_stays(told)),
-    ("assert_not_running", lambda box, who, _ask: box.assert_not_running(who),
-     lambda told, _ask: judge_not_running(told)),
-    ("assert_no_oom", lambda box, _who, _ask: box.assert_no_oom(),
-     lambda told, _ask: judge_incidents(told, "oom")),
-    ("assert_no_oom, suspected", lambda box, _who, _ask: box.assert_no_oom(suspected=True),
-     lambda told, _ask: judge_incidents(told, "oom", "suspected")),
-    ("assert_no_crash", lambda box, _who, _ask: box.assert_no_crash(),
-     lambda told, _ask: judge_incidents(told, "crash")),
-    ("assert_no_restart", lambda box, _who, _ask: box.assert_no_restart(),
-     lambda told, _ask: judge_incidents(told, "restart")),
-    ("assert_healthy", lambda box, _who, _ask: box.assert_healthy(),
-     lambda told, _ask: judge_incidents(told, "oom", "crash", "restart")),
-    ("soft", lambda box, who, _ask: soft(box, who),
-     lambda told, _ask: judge_soft(told)),
 ]
 # fmt: on
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from pytest_tlsandbox.client.models import ProcessInfo
 from pytest_tlsandbox.client.processes import ProcessLister
+from pytest_tlsandbox.client.retry import OutageBudget
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
+from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from tests.support import T0, FakeClock, process
 
@@ -205,11 +207,12 @@ class ModelLister:
 
     label = "my-sandbox"
     test_deadline = staticmethod(lambda: None)
-    patience = 30.0
     give_up_at = ProcessLister.give_up_at
 
     def __init__(self, world: World, now: float) -> None:
         self.clock = FakeClock()
+        self.history = History(self.clock.monotonic)
+        self.outage = OutageBudget()
         self.world = world
         self.looks: list[Look] = []
         self._zero = self.clock.now - now
@@ -224,13 +227,18 @@ class ModelLister:
         refused = at >= self.world.refused
         self.looks.append(Look(at, not fails and not refused))
         self.clock.now += min(self.world.latency, limit)
+        if fails or refused:
+            self.outage.failed(begun, self.clock.now)
         if refused:
             raise AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
         if fails:
             raise SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
-        return ProcessSnapshot(
+        self.outage.succeeded()
+        seen = ProcessSnapshot(
             self.world.rows(at), sandbox=self.label, begun=begun, ended=self.clock.now
         )
+        self.history.fold(seen)
+        return seen
 
     def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
         """Give what the newest process with that pid has written: the route knows pids only."""

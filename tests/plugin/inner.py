@@ -133,6 +133,10 @@ PROGRAMS = """
 
         def unhealthy(seen):
             return any(row.managed and row.managed.health_status == "unhealthy" for row in seen)
+
+        def be_killed(sandbox):  # and do not declare that the OOM kill is expected
+            job = sandbox.start_process(*HOG)
+            sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
 """
 """What inner tests start: a program that needs more memory than there is, how it is managed."""
 

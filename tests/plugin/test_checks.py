@@ -166,7 +166,7 @@ def test_a_failure_is_no_wider_than_the_terminal_and_counts_one_time_as_one(
         "E   pytest_tlsandbox.ProcessRestarted: Restart loop: web (pid 1)",
         "",
         "        pid 1  exited 1  9 s  [web] python train.py --option-0 --o… +215",
-        "            restarted 1 time and is backing off",
+        "            1 restart, and it is backing off",
         "      sandbox  loops",
     ]
 

@@ -33,8 +33,7 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
         import pytest
 
         def test_oom(tlsandbox):
-            job = tlsandbox.start_process(*HOG)
-            tlsandbox.wait_for_process(job, status="oom_killed")
+            be_killed(tlsandbox)
 
         def test_after_oom(): pass
 
@@ -72,9 +71,9 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
     result = pytester.runpytest_inprocess(ALL, "-v")
     assert failures(result) == {
         "test_oom": "OOM-killed in this test: python -c (pid #)",
-        "test_oom_behind_a_restart": "OOM-killed in this test: hog (pid #)",
+        "test_oom_behind_a_restart": "OOM-killed in this test: hog, first run",
         "test_crash": "Crashed in this test: sh -c (pid #)",
-        "test_restart": "Restarted in this test: web (pid #)",
+        "test_restart": "Restarted in this test: web, first run",
         "test_unhealthy": "Unhealthy in this test: sick (pid #)",
         "test_leak": "Left running after this test: sleep (pid #)",
     }
@@ -85,12 +84,12 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
     assert clean == [["PASSED"]] * 6
     assert summary(result) == [
         "OOM-killed    test_oom (call): python -c (pid #): the sandbox lists it as OOM-killed",
-        "OOM-killed    test_oom_behind_a_restart (call): hog (pid #): restarted after an OOM kill "
-        "and is running again",
-        "Restarted     test_oom_behind_a_restart (call): hog (pid #): restarted 1 time and is "
-        "running again",
+        "OOM-killed    test_oom_behind_a_restart (call): hog, first run: it was OOM-killed, "
+        "restarted as pid #",
+        "Restarted     test_oom_behind_a_restart (call): hog, first run: OOM-killed, restarted as "
+        "pid #",
         "Crashed       test_crash (call): sh -c (pid #): crashed with 11 (SIGSEGV)",
-        "Restarted     test_restart (call): web (pid #): restarted 1 time and is running again",
+        "Restarted     test_restart (call): web, first run: exited 1, restarted as pid #",
         "Unhealthy     test_unhealthy (call): sick (pid #): # checks failed in a row",
         "Left running  test_leak (teardown): sleep (pid #): it began in the test, and runs after "
         "its teardown",
@@ -260,12 +259,9 @@ def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(
         + """
         import pytest
 
-        def kill(sandbox):
-            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
-
         @pytest.fixture(scope="session")
         def of_the_session(tlsandbox_session):
-            kill(tlsandbox_session)
+            be_killed(tlsandbox_session)
 
         def test_first(): pass
         def test_sets_up(of_the_session): pass
@@ -274,28 +270,28 @@ def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(
         @pytest.fixture
         def in_teardown(tlsandbox_session):
             yield
-            kill(tlsandbox_session)
+            be_killed(tlsandbox_session)
 
         def test_a(in_teardown): pass
         def test_b(): pass
 
         @pytest.fixture
         def broken(tlsandbox_session):
-            kill(tlsandbox_session)
+            be_killed(tlsandbox_session)
             raise ZeroDivisionError
 
         def test_broken(broken): pass
 
         def test_fails_itself(tlsandbox):
-            kill(tlsandbox)
+            be_killed(tlsandbox)
             raise ZeroDivisionError
 
         def test_skips(tlsandbox):
-            kill(tlsandbox)
+            be_killed(tlsandbox)
             pytest.skip("no need")
 
         def test_fails_by_name(tlsandbox):
-            kill(tlsandbox)
+            be_killed(tlsandbox)
             pytest.fail("by name")
         """
     )
@@ -332,15 +328,16 @@ def test_the_whole_message_is_told_once_with_no_code(pytester: pytest.Pytester) 
         r"""Crashed in this test: sh -c \(pid \d+\)
 
   crashed with 11 \(SIGSEGV\)
-  process  sh -c echo so it is >&2; kill -SEGV \$\$ job\.py
-  lived    .+ \(sandbox clock, UTC\)
-  looks    2, .+ each
-  seen     by the guard, after the call
-  stderr   1 line
-           \| so it is
-  sandbox  small
-  try      what it wrote last; python -X faulthandler says where a crash was; """
-        r"""tlsandbox_allow\("crash", reason=\.\.\.\), if it is meant""",
+  process +sh -c echo so it is >&2; kill -SEGV \$\$ job\.py
+  lived +.+ \(sandbox clock, UTC\)
+(  timeline  .+ signaled 11 \(SIGSEGV\), 1 look
+)?  looks +2, .+ each
+  seen +by the guard, after the call
+  stderr +1 line
+ +\| so it is
+  sandbox +small
+  try +what it wrote last; python -X faulthandler says where a crash was; """
+        r"""tlsandbox_allow\("crash", reason=\.\.\.\), if it is expected""",
         shown,
     )
     [failure] = ET.parse(pytester.path / "junit.xml").iter("failure")
@@ -361,7 +358,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(
         @pytest.mark.tlsandbox_allow("oom", reason="it is meant")
         def test_two(tlsandbox, tlsandbox_session):
             tlsandbox_session.start_process("sleep", ["60"])
-            tlsandbox.wait_for_process(tlsandbox.start_process(*HOG), status="oom_killed")
+            be_killed(tlsandbox)
 
         def test_last(): pass
         """
@@ -396,13 +393,10 @@ def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(
         import pytest
         import pytest_tlsandbox
 
-        def kill(sandbox):
-            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
-
         pytestmark = pytest.mark.tlsandbox_allow("oom", reason="all of this file")
 
         def test_marked(tlsandbox):
-            kill(tlsandbox)
+            be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_guard("crash", "leak")
         def test_block(tlsandbox, tlsandbox_session, tlsandbox_allow):
@@ -414,7 +408,13 @@ def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(
 
         @pytest.mark.tlsandbox_guard()
         def test_off(tlsandbox):
-            kill(tlsandbox)
+            be_killed(tlsandbox)
+
+        @pytest.mark.tlsandbox_guard("crash")
+        def test_declared(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            tlsandbox.wait_for_process(job, status="signaled")
+            tlsandbox.assert_process(job, signal=11)
 
         def test_mistakes(tlsandbox_allow):
             with pytest.raises(pytest_tlsandbox.InvalidArgument) as error:
@@ -432,6 +432,8 @@ def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(
         "allowed  test_marked (call): python -c (pid #): OOM-killed, allowed: all of this file",
         "allowed  test_block (call): sh -c (pid #): Crashed, allowed: in the block",
         "Crashed  test_block (call): sh -c (pid #): crashed with 6 (SIGABRT)",
+        "allowed  test_declared (call): sh -c (pid #): Crashed, allowed: the test waited for it, or "
+        "asserted it",
     ]
 
 
@@ -444,19 +446,16 @@ def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(
         + """
         import pytest
 
-        def kill(sandbox):
-            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
-
         def test_before(tlsandbox):
-            kill(tlsandbox)
+            be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_guard("oom")
         def test_guarded(tlsandbox_session):
-            kill(tlsandbox_session)
+            be_killed(tlsandbox_session)
 
         def test_after(tlsandbox, tlsandbox_allow):
             with tlsandbox_allow("oom", reason="there is no guard to allow it"):
-                kill(tlsandbox)
+                be_killed(tlsandbox)
         """
     )
     result = pytester.runpytest_inprocess("-v")
@@ -478,7 +477,7 @@ def test_report_only_tells_and_fails_nothing(pytester: pytest.Pytester) -> None:
         + """
         def test_it(tlsandbox, tlsandbox_session):
             tlsandbox_session.start_process("sleep", ["60"])
-            tlsandbox.wait_for_process(tlsandbox.start_process(*HOG), status="oom_killed")
+            be_killed(tlsandbox)
 
         def test_last(): pass
         """
@@ -538,11 +537,8 @@ def test_the_guard_watches_a_sandbox_that_the_suite_names_itself(
         + """
         import pytest
 
-        def kill(sandbox):
-            sandbox.wait_for_process(sandbox.start_process(*HOG), status="oom_killed")
-
-        def test_target(tlsandbox): kill(tlsandbox)
-        def test_connect(tlsandbox_connect): kill(tlsandbox_connect("small"))
+        def test_target(tlsandbox): be_killed(tlsandbox)
+        def test_connect(tlsandbox_connect): be_killed(tlsandbox_connect("small"))
         def test_connect_local(tlsandbox_connect, tlsandbox_local):
             sandbox = tlsandbox_connect(tlsandbox_local)
             job = sandbox.start_process("sh", ["-c", "kill -SEGV $$"])

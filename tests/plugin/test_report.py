@@ -31,8 +31,7 @@ SUITE = (
             tlsandbox.wait_for_exit(tlsandbox.start_process("sh", args), exit_code=3)
 
         def test_is_killed(tlsandbox):
-            job = tlsandbox.start_process(*HOG)
-            tlsandbox.wait_for_process(job, status="oom_killed")
+            be_killed(tlsandbox)
 
         @pytest.mark.tlsandbox_allow("crash", reason="it is meant")
         def test_crashes(tlsandbox):

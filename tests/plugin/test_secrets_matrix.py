@@ -43,11 +43,12 @@ SUITE = '''
     import pytest
 
     from pytest_tlsandbox import Secret, arranging, by
+    from pytest_tlsandbox.client import retry
     from pytest_tlsandbox.testing import FaultProxy, faults
     from pytest_tlsandbox.guard import watching
 
-    # A report has the guard ride out each outage: here, of a sandbox a test.
-    watching.FIRST_PATIENCE = watching.PATIENCE_AFTER_AN_OUTAGE = 0.01
+    # A report makes the guard wait for the end of each outage: here, of one sandbox for each test.
+    watching.FIRST_PATIENCE = retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
     arranging._LONGEST_FAREWELL = 0.01
 
     def rows():
@@ -85,7 +86,6 @@ SUITE = '''
     def box(request, proxy, tlsandbox_connect, caplog):
         caplog.set_level(logging.DEBUG)
         box = tlsandbox_connect(proxy)
-        box._client.patience = 0.01
         if request.param is not None:
             proxy.fail(request.param)
         return box
@@ -121,7 +121,6 @@ SUITE = '''
         box = tlsandbox_connect(proxy)
         server, _ = box.list_processes()
         box._started.append(server)
-        box._client.patience = 0.01
         proxy.fail(faults.INTERNAL_ERROR, only="DELETE")
         warnings.warn(f"left: {box.kill_started()}")
         pytest.fail(f"left: {server}")

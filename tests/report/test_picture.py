@@ -113,25 +113,19 @@ def test_the_runs_of_a_managed_process_are_one_row_with_its_restarts_and_oom_kil
     assert row["totals"] == {"oom": 3, "restart": 2}
 
 
-def test_an_end_that_only_the_supervisor_tells_behind_a_restart_is_that_of_the_run_before():
-    killed = {"text": "OOM-killed", "exit_code": None, "signal": 9, "oom_killed": True}
-    first, second = process(1, 1, change("not listed", 6), **WEB), process(2, 5, **WEB)
+def test_a_run_that_was_never_listed_is_marked_where_the_next_one_begins():
+    first, second = process(1, 1, change("oom_killed", 4, signal=9), **WEB), process(2, 5, **WEB)
+    first["changes"] += [change("not listed", 6)]
     first["changes"][0]["supervisor"] = supervisor(0)
-    second["changes"] = [
-        change("running", 5, supervisor=supervisor(1, last_exit={**killed, "at": time_at(4)}))
-    ]
+    second["changes"] = [change("running", 5, supervisor=supervisor(1))]
     [row] = rows_of(first, second)
     assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [("oom", 4010), ("running", 10_000)]
     assert told(row) == [(4010, "OOM-killed"), (5010, "Restarted")]
-    # Of several ends, the last is not that of the run that was seen.
     second["changes"][0]["supervisor"]["restarts"] = 3
-    [row] = rows_of(first, second)
-    assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [
-        ("gone", 5010),
-        ("running", 10_000),
-    ]
-    assert told(row) == [(5010, "Restarted 3 times")]
-    assert row["totals"] == {"restart": 3}
+    hidden = finding("oom", "OOM-killed", second, "test_a", run=2, at=time_at(7))
+    [row] = rows_of(first, second, findings=[hidden])
+    assert told(row) == [(4010, "OOM-killed"), (5010, "Restarted 3 times"), (5010, "OOM-killed")]
+    assert row["totals"] == {"oom": 2, "restart": 3}
 
 
 def test_a_health_check_is_marked_when_it_begins_to_fail_and_once():
@@ -169,6 +163,9 @@ def test_a_restart_that_was_found_before_the_new_run_was_listed_is_marked_once()
     found = [finding("restart", "Restarted", first, "test_a", at=time_at(4.5))]
     [row] = rows_of(first, second, findings=found)
     assert told(row) == [(5010, "Restarted")]
+    assert [mark["allowed"] for mark in row["marks"]] == [False]
+    [row] = rows_of(first, second, findings=[{**found[0], "allowed": "expected"}])
+    assert [mark["allowed"] for mark in row["marks"]] == [True]
     [row] = rows_of(first, findings=found)
     assert told(row) == [(4500, "Restarted")]
 

@@ -8,8 +8,8 @@ from typing import Any
 from pytest_tlsandbox.report.record import Record
 
 
-def found(key: str, *, told: str = "session", allowed: str | None = None, **more: Any) -> Any:
-    return {"key": key, "told": told, "allowed": allowed, **more}
+def found(*keys: str, told: str = "session", allowed: str | None = None, **more: Any) -> Any:
+    return {"keys": [*keys], "told": told, "allowed": allowed, **more}
 
 
 def report(when: str, outcome: str = "passed", worker: str | None = None, **more: Any) -> Any:
@@ -37,14 +37,14 @@ def test_a_finding_that_several_workers_saw_is_told_once():
     record = Record()
     for _ in range(3):
         record.add_facts({"findings": [found("oom 1"), found("oom 2")]})
-    assert [finding["key"] for finding in record.findings] == ["oom 1", "oom 2"]
+    assert [finding["keys"][0] for finding in record.findings] == ["oom 1", "oom 2"]
 
 
 def test_a_finding_that_is_pinned_on_a_test_or_allowed_by_one_is_not_told_again():
     record = Record()
     record.add_facts({"findings": [found("a"), found("b"), found("c")]})
     record.add_facts({"findings": [found("a", told="test"), found("b", allowed="meant")]})
-    assert [(finding["key"], finding["told"]) for finding in record.findings] == [
+    assert [(finding["keys"][0], finding["told"]) for finding in record.findings] == [
         ("c", "session"),
         ("a", "test"),
         ("b", "session"),
@@ -55,7 +55,16 @@ def test_what_a_worker_did_itself_or_a_test_allows_is_not_told_by_another():
     record = Record()
     record.add_facts({"findings": [found("a"), found("b"), found("c", allowed="meant")]})
     record.add_facts({"findings": [found("b", allowed="meant")], "meant": ["a", "c"]})
-    assert [(finding["key"], finding["allowed"]) for finding in record.findings] == [("b", "meant")]
+    assert [(finding["keys"][0], finding["allowed"]) for finding in record.findings] == [
+        ("b", "meant")
+    ]
+
+
+def test_workers_that_know_a_finding_in_different_ways_report_it_once():
+    record = Record()
+    record.add_facts({"findings": [found("its row", "its end"), found("its end", "its successor")]})
+    record.add_facts({"findings": [found("another")], "meant": ["another", "the same"]})
+    assert [finding["keys"][0] for finding in record.findings] == ["its row"]
 
 
 def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():

@@ -1,0 +1,340 @@
+"""Which generation a row belongs to, and which runs of it nobody saw.
+
+The rules are explained in ``docs/history.md``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.history.runs import End, Generation, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from pytest_tlsandbox.client.models import LastExit, ManagedProcess, ProcessInfo
+    from pytest_tlsandbox.identity import Identity
+
+_SAME_MOMENT = timedelta(milliseconds=1)
+_MOST_OF_A_NAME = 10
+"""Generations kept of one name."""
+
+
+class Generations:
+    """The generations of one sandbox, by the id of their supervisor.
+
+    ``position`` returns the current position of the history, ``note`` looks at the evidence about
+    a run anew, and ``lists`` returns whether the snapshot that is being folded has a row.
+    """
+
+    def __init__(
+        self,
+        *,
+        position: Callable[[], int],
+        note: Callable[[Run], None],
+        lists: Callable[[ProcessInfo], bool],
+    ) -> None:
+        self._position = position
+        self._note = note
+        self._lists = lists
+        self._by_id: dict[str, list[Generation]] = {}
+        self._counts_early: bool | None = None
+
+    def clear(self) -> None:
+        """Forget all of them: another daemon answers."""
+        self._by_id.clear()
+
+    def forget(self, generation: Generation) -> None:
+        """Forget one that is no longer listed."""
+        if generation.id is not None:
+            self._by_id.pop(generation.id, None)
+
+    def newest(self, generation: Generation) -> Generation:
+        """Return the generation that has the id of this one now."""
+        return self._by_id.get(generation.id or "", [generation])[-1]
+
+    def is_assumed(self, run: Run) -> bool:
+        """Return whether a run exists only if this daemon counts in a way that is not yet known."""
+        return run.assumed and self._counts_early is None
+
+    def never_existed(self, run: Run) -> bool:
+        """Return whether it turned out that there was no such run."""
+        return run.assumed and self._counts_early is True
+
+    def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
+        """Return rows, oldest first, as they are to be taken in.
+
+        Older runs that are listed late come last, and the newest of them first: each takes the
+        place of the last run that nobody had seen.
+        """
+        late = [row for row in rows if self._is_late(row)]
+        return [*(row for row in rows if row not in late), *reversed(late)] if late else [*rows]
+
+    def _is_late(self, row: ProcessInfo) -> bool:
+        same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
+        return bool(same_id) and _began_after(same_id[-1].newest, row)
+
+    def place(self, row: ProcessInfo, later: int = 0) -> Run:
+        """Return a new run for a row that was not listed before, in the right generation.
+
+        ``later`` is how many later runs are listed with the same state of their supervisor.
+        """
+        if row.managed is None:
+            return self.begin(row)
+        for generation in reversed(self._by_id.get(row.managed.id, ())):
+            first = next(generation.listed(), None)
+            if first is not None and not _began_after(first, row):
+                if self._belongs(row, generation):
+                    return self.continue_with(generation, row, later)
+                break
+        return self.begin(row, later)
+
+    def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
+        """Return whether a row, not listed before, is of a generation whose first run is older."""
+        new, old, newest = row.managed, generation.managed, generation.newest
+        if new is None or old is None:
+            return False
+        # The newest run may be one that was never listed.
+        last_listed = [*generation.listed()][-1]
+        if _began_after(last_listed, row):
+            return True  # it began between two runs of this generation
+        known = last_listed.row
+        if known is None or new.last_exit is None or new.restart_count < old.restart_count:
+            return False
+        if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
+            return False
+        if newest.gone:
+            return False  # its supervisor was removed, and took the row with it
+        if _same_supervisor(row, known) or new.name is None:
+            return True
+        # If the last run was seen backing off, its count may be one too high.
+        rise = self._count_of(row) - newest.count + self._may_count_early(known)
+        if _ended_with(newest, new):
+            return True
+        if new.restart_count == 0 and not row.ended and new.status != "stopped":
+            return True  # this daemon does not count the restarts that somebody asks for
+        if old.status == "stopped":
+            return False  # deployed again; a restart would show the end that is known
+        if newest.end and newest.end.ended_at and rise < 2 and not _describes(new.last_exit, row):
+            return False
+        return rise > 0
+
+    def begin(self, row: ProcessInfo, later: int = 0) -> Run:
+        """Return the first run of a new generation: a new supervisor, or an unmanaged process."""
+        managed = row.managed
+        generation = Generation(None if managed is None else managed.id)
+        if managed is None:
+            return generation.add(Run(generation, 0, 0, self._position()))
+        same_id = self._by_id.setdefault(managed.id, [])
+        after = [
+            other
+            for other in same_id
+            if any(_began_after(run, row) for run in itertools.islice(other.listed(), 1))
+        ]
+        before = [other for other in same_id if other not in after]
+        same_id[:] = [*before, generation, *after]
+        count = max(0, self._count_of(row) - later)
+        if managed.status == "backing_off" and not managed.restart_count:
+            self._learn_counting(early=False)
+        run = generation.add(Run(generation, count, count, self._position()))
+        run.counted_late = self._may_count_early(row)
+        if count:
+            self._hide(generation, run, count, unsure=run.counted_late)
+        generation.replaced = bool(after)
+        if before:
+            before[-1].replaced = True
+            self._note(before[-1].newest)
+            del same_id[: max(0, len(before) - _MOST_OF_A_NAME)]
+        return run
+
+    def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
+        """Return a new run of a generation, with the runs before it that no list call saw."""
+        newest = generation.newest
+        if _began_after(newest, row):
+            return self._insert_older(generation, row)
+        managed = row.managed
+        before = None if newest.row is None else newest.row.managed
+        count = max(0, self._count_of(row) - later)
+        # No run came between if the supervisor reports the end that is known. And if the row of
+        # the last run is still listed, those of later runs would be listed too.
+        follows = _ended_with(newest, managed)
+        if follows and managed and before and before.status == "backing_off":
+            self._learn_counting(early=managed.restart_count == before.restart_count)
+        kept = newest.row is not None and self._lists(newest.row)
+        hidden = 0 if follows or kept else max(0, count - newest.count - 1)
+        run = generation.add(Run(generation, newest.number + hidden + 1, count, self._position()))
+        run.counted_late = self._may_count_early(row)
+        newest.unhealthy = False
+        self._note(newest)
+        if hidden:
+            self._hide(generation, run, hidden, unsure=run.counted_late)
+        return run
+
+    def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
+        """Return the run of an older row that is listed late: in place of a hidden run, if any."""
+        later = next(run for run in generation.listed() if _began_after(run, row))
+        before = generation.before(later)
+        run = Run(generation, max(0, later.number - 1), max(0, later.count - 1), self._position())
+        if before is not None and before.row is None:
+            if before.times == 1:
+                return before
+            # The end that is known is the end of the last of them.
+            before.times -= 1
+            before.end, run.end = None, before.end
+        return generation.add(run, before=later)
+
+    def _hide(self, generation: Generation, run: Run, times: int, *, unsure: bool = False) -> None:
+        """Add runs before ``run`` that nobody saw; if ``unsure``, the last one is only assumed."""
+        if unsure and times > 1:
+            self._hide_one(generation, run, times, times - 1)
+            times = 1
+        self._hide_one(generation, run, times, times).assumed = unsure
+
+    def _hide_one(self, generation: Generation, run: Run, before: int, times: int) -> Run:
+        number, count = max(0, run.number - before), max(0, run.count - before)
+        hidden = Run(generation, number, count, self._position(), times)
+        self._note(generation.add(hidden, before=run))
+        return hidden
+
+    def _may_count_early(self, row: ProcessInfo) -> bool:
+        """Return whether the count of a row may be one higher than the runs before it."""
+        waits = row.managed is not None and row.managed.status == "backing_off"
+        return waits and self._counts_early is None
+
+    def _before(self, run: Run, last: LastExit) -> Run:
+        """Return the run before ``run``, whose end the supervisor reports; it may be a hidden one."""
+        before = run.generation.before(run)
+        if before is not None and before.row is None:
+            if before.times == 1:
+                return before
+            before.times -= 1
+        elif before is not None:
+            known = None if before.end is None else before.end.ended_at
+            if known is None or last.ended_at is None or _same_moment(known, last.ended_at):
+                return before
+        hidden = Run(
+            run.generation, max(0, run.number - 1), max(0, run.count - 1), self._position()
+        )
+        run.generation.add(hidden, before=run)
+        if before is not None:
+            hidden.assumed = before.assumed
+            self._note(before)
+        return hidden
+
+    def _count_of(self, row: ProcessInfo) -> int:
+        """Return the restart count during the run of a row."""
+        managed = row.managed
+        if managed is None:
+            return 0
+        early = self._counts_early and managed.status == "backing_off"
+        return max(0, managed.restart_count - bool(early))
+
+    def read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
+        """Take in what the supervisor of the newest run of a generation says."""
+        generation, managed = run.generation, row.managed
+        if managed is None:
+            return
+        generation.managed = managed
+        generation.waited = run if managed.status == "backing_off" else generation.waited
+        run.unhealthy = managed.health_status == "unhealthy" and not row.ended
+        if before is not None and before.managed is not None:
+            rise = managed.restart_count - before.managed.restart_count
+            waited = before.managed.status == "backing_off"
+            if managed.status == "backing_off" and not waited:
+                self._learn_counting(early=rise > 0)
+            elif rise > 0 and not waited and not row.ended and not before.ended:
+                self._hide(generation, run, rise)
+                run.count, run.number = managed.restart_count, run.number + rise
+        last = managed.last_exit
+        if last is None:
+            return
+        if _describes(last, row):
+            learn_end(run, End.of_last_exit(last))
+        else:
+            earlier = self._before(run, last)
+            learn_end(earlier, End.of_last_exit(last))
+            self._note(earlier)
+
+    def _learn_counting(self, *, early: bool) -> None:
+        """Learn whether this daemon counts a restart already when it begins to back off."""
+        if self._counts_early is not None:
+            return
+        self._counts_early = early
+        for generation in itertools.chain(*self._by_id.values()) if early else ():
+            removed = 0
+            for run in [*generation.runs]:
+                run.number -= removed
+                run.count -= run.counted_late
+                if run.assumed:  # there was no such run
+                    generation.remove(run)
+                    removed += 1
+
+
+def learn_end(run: Run, end: End) -> None:
+    """Take in evidence about the end of a run."""
+    run.end = end if run.end is None else run.end.corrected(end)
+    run.unhealthy = False
+
+
+def _describes(last: LastExit, row: ProcessInfo) -> bool:
+    """Return whether the last exit that a supervisor reports is that of the run of this row."""
+    if row.ended:
+        return last.ended_at is None or last.ended_at >= row.started_at
+    waits = row.managed is not None and row.managed.status in ("backing_off", "stopped")
+    return waits and last.ended_at is not None and last.ended_at > row.started_at
+
+
+def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
+    """Return how many later rows show the state of the newest one of a supervisor, as a row does.
+
+    If a sandbox lists older runs too, their rows may have the restart count and the last exit of
+    the newest run. ``rows`` are sorted by their start; rows with a count of 0 are left out.
+    """
+    newest: dict[str, ProcessInfo] = {}
+    counts: dict[str, int] = {}
+    later = {}
+    for row in reversed(rows):
+        if row.managed is not None:
+            last = newest.setdefault(row.managed.id, row)
+            if last is not row and _same_supervisor(row, last):
+                later[row.identity] = counts[row.managed.id] = counts.get(row.managed.id, 0) + 1
+    return later
+
+
+def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
+    """Return whether two rows show the same state of one supervisor. Health has its own pace."""
+    a, b = one.managed, other.managed
+    if a is None or b is None:
+        return False
+    return (a.status, a.restart_count, a.last_exit, a.last_error) == (
+        b.status,
+        b.restart_count,
+        b.last_exit,
+        b.last_error,
+    )
+
+
+def _ended_with(run: Run, managed: ManagedProcess | None) -> bool:
+    """Return whether the last exit that a supervisor reports is the known end of a run."""
+    last = None if managed is None else managed.last_exit
+    return (
+        last is not None and run.end is not None and _same_moment(last.ended_at, run.end.ended_at)
+    )
+
+
+def _same_moment(one: datetime | None, other: datetime | None) -> bool:
+    return one is not None and other is not None and abs(one - other) <= _SAME_MOMENT
+
+
+def _began_after(run: Run, row: ProcessInfo) -> bool:
+    if run.row is None:
+        return False
+    one, other = run.row, row
+    return (one.started_at, one.handle or 0, one.pid) > (
+        other.started_at,
+        other.handle or 0,
+        other.pid,
+    )

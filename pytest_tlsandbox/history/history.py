@@ -1,0 +1,397 @@
+"""The history of a sandbox: folds what the list calls show into runs, and finds incidents in it.
+
+The daemon lists rows, not runs: a managed process keeps its id over its restarts, names are used
+again, and only the last end is kept. The rules that assign rows to runs are in ``docs/history.md``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.history.generations import Generations, count_later, learn_end
+from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
+from pytest_tlsandbox.history.runs import End
+from pytest_tlsandbox.status import SIGKILL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.identity import Identity
+    from pytest_tlsandbox.snapshot import ProcessSnapshot
+
+_MOST_PAST_RUNS = 5_000
+"""Runs kept that are no longer listed; a day of crash loops must not fill the memory."""
+_MOST_INCIDENTS = 20_000
+
+
+class History:
+    """What happened in one sandbox, from all its snapshots and this plugin's own actions.
+
+    A *position* is a number that grows with each snapshot or row that is folded. Position 0 is
+    before all of them. Safe to use from several threads.
+
+    Attributes:
+        position: the newest position.
+        last: the newest snapshot.
+        started: the runs that this plugin started, in that order.
+        replaced_at: the position at which the daemon was last seen to be another one; 0 if never.
+        observers: called with each snapshot, and the runs that changed with it.
+
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.observers: list[Callable[[ProcessSnapshot, list[Run]], None]] = []
+        self.position = 0
+        self.last: ProcessSnapshot | None = None
+        self.started: list[Run] = []
+        self.replaced_at = 0
+        self._now = now
+        self._lock = threading.RLock()
+        self._runs: dict[Identity, Run] = {}
+        self._generations = Generations(
+            position=lambda: self.position, note=self._note, lists=self._lists
+        )
+        self._past: deque[Identity] = deque()
+        self._unlisted: dict[Identity, float] = {}
+        """What this plugin started or restarted since the last snapshot, and when."""
+        # Rows of the first snapshot become runs when they are first asked for, or change: most
+        # never do, and ten thousand take 0.1 s.
+        self._unread: dict[Identity, ProcessInfo] = {}
+        self._unread_ids: dict[str, list[ProcessInfo]] = {}
+        self._first: ProcessSnapshot | None = None
+        self._indexed = False
+        self._first_position = 0
+        self._first_at = 0.0
+        self._incidents: list[Incident] = []
+        self._forgotten_at = 0
+        self._touched: list[Run] = []
+        self._folded: ProcessSnapshot | None = None
+        self._changed: set[Identity] = set()
+        self._at = 0.0
+
+    def __repr__(self) -> str:
+        return f"<History: position {self.position}, {len(self._runs)} runs>"
+
+    # ------------------------------------------------------------------- fold
+
+    def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
+        """Take in a snapshot; return the runs that changed since the one before.
+
+        The first snapshot changes nothing: it is what the history begins with. A snapshot that was
+        requested before the newest one is older evidence, and changes nothing either.
+        """
+        with self._lock:
+            last, changed = self.last, []
+            snapshot.history = self
+            if last is not None and snapshot.begun < last.begun:
+                snapshot.position = self.position
+            else:
+                self.position += 1
+                snapshot.position = self.position
+                self.last = snapshot
+                self._at = snapshot.begun
+                if last is None and not self._runs:
+                    self._first, self._first_position = snapshot, self.position
+                    self._first_at = snapshot.begun
+                elif last is None or snapshot.processes is not last.processes or self._unlisted:
+                    changed = self._fold_changes(last, snapshot)
+            for observe in self.observers:
+                observe(snapshot, changed)
+            return changed
+
+    def position_of(self, snapshot: ProcessSnapshot | None) -> int:
+        """Return the position of a snapshot; 0 for None. One that was made by hand is folded."""
+        if snapshot is None:
+            return 0
+        if snapshot.position is None:
+            self.fold(snapshot)
+        return snapshot.position or 0
+
+    def note_start(self, row: ProcessInfo) -> Run:
+        """Record a process that this plugin started: it begins a new generation."""
+        with self._lock:
+            run = self._take_row(row, lambda: self._generations.begin(row))
+            self.started.append(run)
+            return run
+
+    def note_restart(self, before: ProcessInfo, after: ProcessInfo) -> Run:
+        """Record a restart that this plugin asked for: of ``before``, which ``after`` follows."""
+        with self._lock:
+            old = self.run_of(before) or self._take_row(
+                before, lambda: self._generations.place(before)
+            )
+            # A supervisor is addressed by its name: it is the newest one that has that name.
+            named = self._generations.newest(old.generation)
+            had_ended = [run for run in named.runs if run.end is not None]
+            run = self._take_row(after, lambda: self._generations.continue_with(named, after))
+            last = run.generation.before(run)
+            if last is not None:
+                last.restarted_here = True
+                if last not in had_ended:
+                    last.stop()
+            return run
+
+    def note_signal(self, row: ProcessInfo, number: int) -> Run | None:
+        """Record a signal that this plugin sends.
+
+        Return its run, to take the record back if the sandbox refuses; None if there is nothing to
+        take back: the run had ended, or was sent the signal before.
+        """
+        run = self.run_of(row)
+        if run is None or run.over or run.was_sent(number):
+            return None
+        run.send(number)
+        return run
+
+    def note_kill(self, row: ProcessInfo) -> Run | None:
+        """Record a kill, which stops the supervisor of a managed process; return as for a signal."""
+        run = self.note_signal(row, SIGKILL)
+        if run is not None and row.managed is not None:
+            run.stop()
+        return run
+
+    def run_of(self, row: ProcessInfo) -> Run | None:
+        """Return the run that a row belongs to."""
+        with self._lock:
+            return self._find(row.identity)
+
+    def vanished_with(self, pid: int) -> Run | None:
+        """Return the run with this pid that vanished last."""
+        with self._lock:
+            gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
+            return next((run for run in gone if run is not None and run.gone), None)
+
+    def find(self, identity: Identity) -> Run | None:
+        """Return the run with this identity, which may lack the handle."""
+        with self._lock:
+            run = self._find(identity)
+            if run is None and self.last is not None:
+                row = self.last.find(identity)
+                run = None if row is None else self._find(row.identity)
+            return run
+
+    def runs(self) -> list[Run]:
+        """Return every run that a list call saw and that is still known."""
+        with self._lock:
+            return [*self._all_runs().values()]
+
+    # -------------------------------------------------------------- incidents
+
+    def incidents(self, since: int) -> list[Incident]:
+        """Return the incidents whose evidence first showed after a position, oldest first."""
+        with self._lock:
+            if since < self._first_position:
+                self._read_first()
+            found = []
+            for incident in reversed(self._incidents):
+                if incident.position <= since:
+                    break
+                if self._still_shows(incident):
+                    found.append(incident)
+            found.reverse()
+            return found
+
+    def is_assumed(self, run: Run) -> bool:
+        """Return whether a run exists only if this daemon counts in a way that is not yet known."""
+        return self._generations.is_assumed(run)
+
+    def forgot_since(self, position: int) -> bool:
+        """Return whether more has happened since a position than is kept."""
+        return position < self._forgotten_at
+
+    def _still_shows(self, incident: Incident) -> bool:
+        if self._generations.never_existed(incident.run):
+            return False
+        return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
+
+    def _note(self, run: Run, position: int | None = None, at: float | None = None) -> None:
+        """Note which incidents the evidence about a run shows for the first time."""
+        position = self.position if position is None else position
+        at = self._at if at is None else at
+        run.note_state(at)
+        if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
+            del run.seen[UNHEALTHY]  # if it fails again, that is another incident
+        for kind in kinds_of(run):
+            if run.seen is None:
+                run.seen = {}
+            if kind not in run.seen:
+                run.seen[kind] = position
+                self._incidents.append(Incident(kind, run, position, at))
+        if len(self._incidents) > _MOST_INCIDENTS:
+            half = len(self._incidents) // 2
+            self._forgotten_at = self._incidents[half - 1].position
+            del self._incidents[:half]
+        self._touched.append(run)
+
+    # ------------------------------------------------------------------- rows
+
+    def _fold_changes(self, last: ProcessSnapshot | None, snapshot: ProcessSnapshot) -> list[Run]:
+        self._index_first()
+        self._folded = snapshot
+        if last is None:
+            changed, gone = list(snapshot.processes), []
+            self._changed = {row.identity for row in changed}
+        else:
+            old, new = last.ids, snapshot.ids
+            changed = [row for row in snapshot.processes if id(row) not in old]
+            gone = [row.identity for row in last.processes if id(row) not in new]
+            self._changed = {row.identity for row in changed}
+            gone = [identity for identity in gone if identity not in self._changed]
+            if gone and self._is_replaced(last, snapshot, gone):
+                self._forget_all()
+                gone = []
+        gone += self._never_listed(snapshot)
+        later = count_later(changed)
+        for row in self._generations.in_order(changed):
+            self._fold_row(row, later.get(row.identity, 0))
+        self._note_gone(gone, snapshot)
+        touched, self._touched = self._touched, []  # with what our own calls returned before it
+        return [*dict.fromkeys(touched)]
+
+    def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
+        """Take in a row that a call returned: that is a position too."""
+        self._index_first()
+        self._folded = None
+        self.position += 1
+        self._at = self._now()
+        run = self._find(row.identity)
+        if run is None:
+            run = begin()
+            self._update(run, row)
+            self._unlisted[row.identity] = self._at
+        return run
+
+    def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
+        """Return what was started before a snapshot was requested, and is not in it."""
+        due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
+        for identity in due:
+            del self._unlisted[identity]
+        return [identity for identity in due if snapshot.find(identity) is None]
+
+    def _fold_row(self, row: ProcessInfo, later: int) -> None:
+        run = self._find(row.identity)
+        if run is not None and run.row == row and not run.gone:
+            return
+        if run is None:
+            if row.managed is not None:
+                self._read(self._unread_ids.get(row.managed.id, ()))
+            run = self._generations.place(row, later)
+        self._update(run, row, with_supervisor=not later)
+
+    def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
+        before, run.row = run.row, row
+        self._runs[row.identity] = run
+        run.gone = False
+        if row.ended:
+            learn_end(run, End.of_row(row))
+        if row.managed is not None and run.generation.newest is run:
+            if with_supervisor:
+                self._generations.read_supervisor(run, row, before)
+            else:
+                run.generation.managed = run.generation.managed or row.managed
+        self._note(run)
+
+    def _lists(self, row: ProcessInfo) -> bool:
+        """Return whether the snapshot that is being folded lists a run."""
+        snapshot = self._folded
+        return snapshot is not None and (snapshot.holds(row) or row.identity in self._changed)
+
+    # --------------------------------------------------------- no longer listed
+
+    def _note_gone(self, gone: Sequence[Identity], snapshot: ProcessSnapshot) -> None:
+        unreadable = {row.pid for row in snapshot.unreadable}
+        for identity in gone:
+            run = self._find(identity)
+            if run is None or None in unreadable or identity.pid in unreadable:
+                continue
+            run.gone = True
+            run.unhealthy = False
+            self._note(run)
+            self._past.append(identity)
+        while len(self._past) > _MOST_PAST_RUNS:
+            run = self._runs.get(self._past[0])
+            if run is not None and (run.row is None or not snapshot.holds(run.row)):
+                del self._runs[self._past[0]]
+                if run.is_newest:
+                    self._generations.forget(run.generation)
+            self._past.popleft()
+
+    def _is_replaced(
+        self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
+    ) -> bool:
+        """Return whether another daemon answers: nothing that was listed is listed any more.
+
+        A kill may remove the row of the process that it kills. So, more is needed: handles that
+        belong to other processes now, or ended processes that vanished together with living ones.
+        """
+        if len(gone) < len(last) or snapshot.unreadable:
+            return False
+        known = {row.managed.id for row in last if row.managed}
+        if any(row.managed and row.managed.id in known for row in snapshot):
+            return False
+        killed_here = [run for run in map(self.run_of, last.alive) if run and run.was_sent(SIGKILL)]
+        if len(killed_here) == len(last.alive):
+            return False
+        handles = {row.handle for row in last if row.handle is not None}
+        return len(last.alive) < len(last) or any(row.handle in handles for row in snapshot)
+
+    def _forget_all(self) -> None:
+        self._read_first()  # what it showed stays in the history
+        self.replaced_at = self.position
+        self._runs.clear()
+        self._generations.clear()
+        self._past.clear()
+        self._unlisted.clear()
+
+    # ---------------------------------------------------------- first snapshot
+
+    def _index_first(self) -> None:
+        """Prepare to find the rows of the first snapshot, once something has changed."""
+        if self._indexed or self._first is None:
+            return
+        self._indexed = True
+        for row in self._first:
+            self._unread[row.identity] = row
+            if row.managed is not None:
+                self._unread_ids.setdefault(row.managed.id, []).append(row)
+
+    def _find(self, identity: Identity) -> Run | None:
+        run = self._runs.get(identity)
+        if run is None:
+            self._index_first()
+            row = self._unread.get(identity)
+            if row is not None:
+                self._read([row] if row.managed is None else self._unread_ids[row.managed.id])
+                run = self._runs.get(identity)
+        return run
+
+    def _read(self, rows: Iterable[ProcessInfo]) -> None:
+        """Make runs of rows of the first snapshot, as of its position."""
+        rows = [row for row in rows if self._unread.pop(row.identity, None) is not None]
+        if not rows:
+            return
+        now = self.position, self._at, self._folded
+        touched, self._touched = self._touched, []
+        self.position, self._at = self._first_position, self._first_at
+        self._folded = self._first
+        for managed_id in {row.managed.id for row in rows if row.managed is not None}:
+            self._unread_ids.pop(managed_id, None)
+        later = count_later(rows)
+        earlier, self._incidents = self._incidents, []
+        for row in rows:
+            self._fold_row(row, later.get(row.identity, 0))
+        self._incidents += earlier
+        self.position, self._at, self._folded = now
+        self._touched = touched
+
+    def _read_first(self) -> None:
+        self._index_first()
+        self._read(list(self._unread.values()))
+
+    def _all_runs(self) -> dict[Identity, Run]:
+        self._read_first()
+        return self._runs

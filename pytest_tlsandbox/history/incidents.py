@@ -1,0 +1,81 @@
+"""What went wrong in a sandbox: OOM kills, crashes, restarts ... each an event of one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.status import CRASH_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from pytest_tlsandbox.history.runs import Run
+
+OOM = "oom"
+SUSPECTED_OOM = "suspected_oom"
+CRASH = "crash"
+GAVE_UP = "gave_up"
+RESTART = "restart"
+UNHEALTHY = "unhealthy"
+UNSEEN_END = "unseen_end"
+LOST_END = "lost_end"
+OPEN_END = "open_end"
+"""An end by a SIGHUP from outside: some daemons report it, and correct it later."""
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that went wrong with a run.
+
+    Attributes:
+        kind: one of the kinds of this module.
+        run: the run that it happened to.
+        position: the position of the history at which the evidence first showed.
+        at: when that was, in seconds of this machine's monotonic clock.
+        caused_here: whether this plugin caused it.
+
+    """
+
+    kind: str
+    run: Run
+    position: int
+    at: float
+
+    @property
+    def caused_here(self) -> bool:
+        """Whether this plugin caused it; never an OOM kill that the sandbox confirms."""
+        if self.kind == RESTART and self.run.restarted_here:
+            return True
+        return self.kind not in (OOM, UNHEALTHY) and self.run.ended_here
+
+    @property
+    def happened_at(self) -> datetime | None:
+        """When the run ended, by the sandbox's clock, where known."""
+        return None if self.run.end is None else self.run.end.ended_at
+
+
+def kinds_of(run: Run) -> Iterator[str]:
+    """Iterate over the kinds of incident that the evidence about a run shows now."""
+    end = run.end
+    if end is None:
+        if run.over:
+            yield UNSEEN_END
+    elif end.lost:
+        yield LOST_END
+    else:
+        if end.oom_killed:
+            yield OOM
+        elif run.suspected_oom:
+            yield SUSPECTED_OOM
+        elif run.may_be_corrected:
+            yield OPEN_END
+        if end.signal in CRASH_SIGNALS:
+            yield CRASH
+    if run.gave_up:
+        yield GAVE_UP
+    if run.successor is not None:
+        yield RESTART
+    if run.unhealthy:
+        yield UNHEALTHY

@@ -1,0 +1,336 @@
+"""One execution of a program (a run), and the runs of one supervisor (a generation)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_tlsandbox.status import (
+    CRASH_SIGNALS,
+    SIGHUP,
+    SIGKILL,
+    SIGKILL_EXIT_CODE,
+    SIGTERM,
+    UNKNOWN_EXIT_CODE,
+    describe_end,
+    describe_state,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from pytest_tlsandbox.client.models import LastExit, ManagedProcess, ProcessInfo
+
+NOT_LISTED = "not listed"
+_CRASH_BITS = sum(1 << number for number in CRASH_SIGNALS)
+_STOPS = (SIGTERM, SIGKILL)
+_STOP_EXIT_CODES = tuple(128 + number for number in _STOPS)
+_STOP_BITS = 1 << SIGTERM | 1 << SIGKILL
+_MOST_CHANGES = 100
+"""Changes of state kept of one run. Of more, the first one and the newest ones stay."""
+_MOST_RUNS = 100
+"""Runs kept of one generation, for crash loops."""
+
+
+class End(NamedTuple):
+    """How a run ended, as far as the sandbox has said so.
+
+    ``child``: the OOM kill met a child of the process; the process itself exited.
+    """
+
+    exit_code: int | None
+    signal: int | None
+    oom_killed: bool
+    ended_at: datetime | None
+    child: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Return whether the sandbox lost it: exit code -1, or neither code nor signal."""
+        if self.oom_killed or self.signal is not None:
+            return False
+        return self.exit_code in (None, UNKNOWN_EXIT_CODE)
+
+    @classmethod
+    def of_row(cls, row: ProcessInfo) -> End:
+        """Return the end that the row of a run shows."""
+        killed = row.oom_killed or row.state == "oom_killed"
+        child = killed and row.state == "exited"
+        signal = None if row.state == "exited" else row.signal
+        code = None if row.state == "signaled" else row.exit_code
+        return cls(code, signal, killed, row.ended_at, child)
+
+    @classmethod
+    def of_last_exit(cls, last: LastExit) -> End:
+        """Return the end that a supervisor reports."""
+        child = last.oom_killed and last.signal is None and last.exit_code is not None
+        return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
+
+    def corrected(self, newer: End) -> End:
+        """Return what is known after newer evidence: what was certain stays, and so does an OOM kill."""
+        kept = self if newer.lost and not self.lost else newer
+        killed = self.oom_killed or newer.oom_killed
+        return kept._replace(
+            oom_killed=killed,
+            ended_at=kept.ended_at or self.ended_at,
+            child=killed and (self if self.oom_killed else newer).child,
+        )
+
+
+class Change(NamedTuple):
+    """A run was in this state from here on.
+
+    ``at`` is a moment of this machine's monotonic clock, in seconds; ``moment`` is when the state
+    began by the sandbox's clock, where known.
+    """
+
+    at: float
+    state: str
+    moment: datetime | None
+
+
+class Run:
+    """One execution of a program.
+
+    Attributes:
+        generation: the runs that one supervisor started under one id, this one among them.
+        number: how many runs came before it in its generation, as far as known.
+        count: the restart count of the supervisor during this run.
+        times: how many runs this stands for; more than 1 only if no list call saw them.
+        row: the newest row of it; None if no list call saw the run.
+        end: how it ended, if that is known.
+        successor: the run that followed it in its generation.
+        first_seen: the position of the history at which it first showed.
+        gone: it was listed, and is no longer.
+        counted_late: its count assumes that this daemon counts a restart when the new run starts.
+        assumed: it exists only if this daemon counts a restart when the new run starts.
+        seen: for each kind of incident, the position at which its evidence first showed.
+        restarted_here: this plugin asked for the restart that followed it.
+        declared: the kinds of incident that a test waited for or asserted.
+        changes: the states it was seen in, oldest first.
+
+    """
+
+    __slots__ = (
+        "_sent",
+        "assumed",
+        "changes",
+        "count",
+        "counted_late",
+        "declared",
+        "end",
+        "first_seen",
+        "generation",
+        "gone",
+        "number",
+        "restarted_here",
+        "row",
+        "seen",
+        "successor",
+        "times",
+        "unhealthy",
+    )
+
+    def __init__(
+        self, generation: Generation, number: int, count: int, first_seen: int, times: int = 1
+    ) -> None:
+        self.generation = generation
+        self.number = number
+        self.count = count
+        self.times = times
+        self.row: ProcessInfo | None = None
+        self.end: End | None = None
+        self.successor: Run | None = None
+        self.first_seen = first_seen
+        self.gone = False
+        self.unhealthy = False
+        self.assumed = False
+        self.counted_late = False
+        self.restarted_here = False
+        self.declared: frozenset[str] = frozenset()
+        self.seen: dict[str, int] | None = None
+        self.changes: list[Change] = []
+        self._sent = 0
+
+    def __repr__(self) -> str:
+        pid = "never listed" if self.row is None else f"pid {self.row.pid}"
+        return f"<Run {self.number} of {self.generation.id}: {pid}, {self.end or 'no end seen'}>"
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether no later run is known under its id."""
+        return self.successor is None and not self.generation.replaced
+
+    @property
+    def over(self) -> bool:
+        """Whether it is known to be over, with or without a visible end."""
+        return self.end is not None or self.gone or not self.is_newest
+
+    @property
+    def may_be_corrected(self) -> bool:
+        """Whether the sandbox may not know the truth about its end, and may yet correct it.
+
+        An end that was lost, and a SIGHUP that this plugin did not send: daemons report both for
+        processes that finished properly.
+        """
+        end = self.end
+        if end is None or end.oom_killed:
+            return False
+        return end.lost or (end.signal == SIGHUP and not self.was_sent(SIGHUP))
+
+    @property
+    def suspected_oom(self) -> bool:
+        """Whether it ended as after an OOM kill that nothing confirms."""
+        end = self.end
+        if end is None or end.oom_killed:
+            return False
+        return end.signal == SIGKILL or end.exit_code == SIGKILL_EXIT_CODE
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether its supervisor gave up: restarts used up by a process that fails.
+
+        If the supervisor names no error, an end by TERM or KILL is somebody's stop.
+        """
+        end, managed = self.end, self.generation.managed
+        if end is None or managed is None:
+            return False
+        if self.seen and "gave_up" in self.seen:
+            return True  # also if it was started again since
+        if managed.status != "stopped" or self.successor is not None:
+            return False
+        restart = managed.restart
+        if restart is None or restart.policy == "never" or restart.max_restarts is None:
+            return False
+        if managed.restart_count < restart.max_restarts:
+            return False
+        if managed.last_error is not None:
+            return end.exit_code != 0
+        if self.generation.waited is self:
+            return False  # it had restarts left, and somebody stopped it
+        stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
+        return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
+
+    def was_sent(self, number: int | None) -> bool:
+        """Return whether this plugin sent the run that signal, also as part of a kill."""
+        return number is not None and bool(self._sent >> number & 1)
+
+    def send(self, number: int) -> None:
+        """Record a signal that this plugin sends to it."""
+        self._sent |= 1 << number
+
+    def forget(self, *numbers: int) -> None:
+        """Forget signals that the sandbox refused to send: the run had ended by itself."""
+        for number in numbers:
+            self._sent &= ~(1 << number)
+
+    def stop(self) -> None:
+        """Record that this plugin has its supervisor stop or replace it: SIGTERM, then SIGKILL."""
+        self._sent |= _STOP_BITS
+
+    @property
+    def ended_here(self) -> bool:
+        """Whether this plugin caused its end."""
+        end = self.end
+        if end is None or end.lost:
+            # A SIGTERM may be handled, so it does not explain an end that nobody saw.
+            return bool(self._sent & (1 << SIGKILL | _CRASH_BITS))
+        if end.oom_killed:
+            return False  # the kernel was faster
+        if end.signal is not None:
+            return self.was_sent(end.signal)
+        code = end.exit_code or 0
+        return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
+
+    @property
+    def state(self) -> str:
+        """What it is, or was last, in a few words."""
+        if self.gone and self.is_newest:
+            return NOT_LISTED
+        if self.row is not None and (self.row.ended or not self.over):
+            return describe_state(self.row)
+        return "ended, how is not known" if self.end is None else describe_end(self.end)
+
+    def note_state(self, at: float) -> None:
+        """Add its state to the changes, if it is another one."""
+        state, changes = self.state, self.changes
+        if changes and changes[-1].state == state:
+            return
+        if changes and changes[-1].at == at:
+            changes.pop()
+        moment = None
+        if state != NOT_LISTED:
+            if self.end is not None:
+                moment = self.end.ended_at
+            elif self.row is not None and not self.over:
+                moment = self.row.started_at
+        changes.append(Change(at, state, moment))
+        if len(changes) > _MOST_CHANGES:
+            del changes[1]
+
+
+class Generation:
+    """Everything that one supervisor does under one id; of an unmanaged process, its one run.
+
+    Attributes:
+        id: the supervisor's; None for an unmanaged process.
+        runs: oldest first. Never empty once it is in a history.
+        managed: what its newest row said of the supervisor.
+        replaced: another generation began under the same id.
+        waited: the run after whose end its supervisor was last seen to back off.
+
+    """
+
+    __slots__ = ("id", "managed", "replaced", "runs", "waited")
+
+    def __init__(self, managed_id: str | None) -> None:
+        self.id = managed_id
+        self.runs: list[Run] = []
+        self.managed: ManagedProcess | None = None
+        self.replaced = False
+        self.waited: Run | None = None
+
+    @property
+    def newest(self) -> Run:
+        """Its newest run."""
+        return self.runs[-1]
+
+    @property
+    def first_seen(self) -> int:
+        """The position of the history at which it first showed."""
+        return min(run.first_seen for run in self.runs)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a run of it is alive, or its supervisor will start another one."""
+        if self.newest.gone or self.replaced:
+            return False
+        waits = self.managed is not None and self.managed.status != "stopped"
+        return self.newest.end is None or waits
+
+    def listed(self) -> Iterator[Run]:
+        """Iterate over the runs that a list call saw, oldest first."""
+        return (run for run in self.runs if run.row is not None)
+
+    def before(self, run: Run) -> Run | None:
+        """Return the run before one of its runs."""
+        place = self.runs.index(run)
+        return self.runs[place - 1] if place else None
+
+    def add(self, run: Run, before: Run | None = None) -> Run:
+        """Add a run at the end, or before another one; of very many, forget one of the oldest."""
+        place = len(self.runs) if before is None else self.runs.index(before)
+        if place:
+            self.runs[place - 1].successor = run
+        run.successor = before
+        self.runs.insert(place, run)
+        if len(self.runs) > _MOST_RUNS:
+            del self.runs[1]
+        return run
+
+    def remove(self, run: Run) -> None:
+        """Remove a run that turned out not to exist."""
+        before = self.before(run)
+        if before is not None:
+            before.successor = run.successor
+        self.runs.remove(run)

@@ -1,0 +1,154 @@
+"""Incidents and the runs that they happened to, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.messages.words import count, moment, named, seconds, short_name
+from pytest_tlsandbox.status import SIGKILL, describe_end, signal_name
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.history.incidents import Incident
+    from pytest_tlsandbox.history.runs import Run
+
+
+def shown_row(run: Run) -> ProcessInfo:
+    """Return a row to name the process by: the one of the run, or of the next run that was listed."""
+    row, later = run.row, run
+    while row is None and later.successor is not None:
+        later = later.successor
+        row = later.row
+    row = row or next((member.row for member in reversed(run.generation.runs) if member.row), None)
+    if row is None:
+        message = f"no run of {run.generation.id} was ever listed"
+        raise LookupError(message)
+    return row
+
+
+def ended_row(run: Run) -> ProcessInfo | None:
+    """Return the row of a run with its end, also if only its supervisor reported that."""
+    row, end = run.row, run.end
+    if row is None or end is None or row.ended:
+        return row
+    status = "exited" if end.signal is None else "signaled"
+    return replace(
+        row,
+        status="oom_killed" if end.oom_killed and not end.child else status,
+        exit_code=end.exit_code,
+        signal=end.signal,
+        oom_killed=end.oom_killed,
+        ended_at=end.ended_at,
+    )
+
+
+def run_label(run: Run) -> str:
+    """Return "first run" or "restart 2"; nothing for a process that was never restarted."""
+    if run.generation.id is None or (run.number == 0 and run.successor is None):
+        return ""
+    if run.times > 1:
+        return f"restarts {run.number} to {run.number + run.times - 1}"
+    return f"restart {run.number}" if run.number else "first run"
+
+
+def run_name(run: Run) -> str:
+    """Name a process and its run: "web, restart 2", or "train.py (pid 41)" if it has one run."""
+    row, label = shown_row(run), run_label(run)
+    if run.successor is None and not (label and run.row is None):
+        return named(row)
+    return f"{short_name(row)}, {label}" if label else named(row)
+
+
+def describe_run(run: Run) -> str:
+    """Describe a run of a process that was restarted: which one, its pid, how long, how it ended."""
+    pid = (
+        "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
+    )
+    parts = [run_label(run), pid]
+    end = run.end
+    if end is None:
+        parts.append("how it ended is not known")
+    else:
+        at = "" if end.ended_at is None else f" at {moment(end.ended_at)}"
+        parts.append(f"{describe_end(end)}{at}")
+        if run.row is not None and end.ended_at is not None:
+            lived = (end.ended_at - run.row.started_at).total_seconds()
+            parts.append(f"ran {seconds(lived)}")
+    parts.append(aftermath(run))
+    return ", ".join(part for part in parts if part)
+
+
+def aftermath(run: Run) -> str:
+    """Say what followed the end of a run: "restarted as pid 42"; nothing if nothing did."""
+    successor = run.successor
+    if successor is not None:
+        return "restarted" if successor.row is None else f"restarted as pid {successor.row.pid}"
+    managed = run.generation.managed
+    if managed is not None and managed.status == "backing_off" and run.end is not None:
+        return "its supervisor backs off before a restart"
+    return ""
+
+
+def describe(incident: Incident) -> str:
+    """Say what happened to a run, what shows it, and what followed."""
+    run = incident.run
+    after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
+    text = _WORDS[incident.kind](run)
+    return f"{text}, {after}" if after else text
+
+
+def _ended(run: Run) -> str:
+    if run.end is None:
+        return "how it ended is not known" if run.times == 1 else f"{run.times} runs ended unseen"
+    return describe_end(run.end)
+
+
+def _oom(run: Run) -> str:
+    end = run.end
+    if end is not None and end.child:
+        return "a child of it was OOM-killed"
+    return "the sandbox lists it as OOM-killed" if run.successor is None else "it was OOM-killed"
+
+
+def _suspected(run: Run) -> str:
+    if run.end is not None and run.end.signal == SIGKILL:
+        return "killed by a SIGKILL that was not sent here"
+    return "exited 137, as a shell does whose child was SIGKILLed"
+
+
+def _crash(run: Run) -> str:
+    return f"crashed with {signal_name((run.end and run.end.signal) or 0)}"
+
+
+def _gave_up(run: Run) -> str:
+    managed = run.generation.managed
+    restarts = run.number if managed is None or run.successor else managed.restart_count
+    return f"its supervisor gave up after {count(restarts, 'restart')}"
+
+
+def _unseen(run: Run) -> str:
+    if run.is_newest:
+        return "it was alive, and is no longer listed"
+    often = "it" if run.times == 1 else f"{run.times} runs"
+    return f"{often} ended between two list calls, and the sandbox keeps the last end only"
+
+
+def _unhealthy(run: Run) -> str:
+    managed = run.generation.managed
+    failures = managed.consecutive_health_failures if managed else 0
+    return f"{failures or 'its'} checks failed in a row"
+
+
+_WORDS = {
+    kinds.OOM: _oom,
+    kinds.SUSPECTED_OOM: _suspected,
+    kinds.CRASH: _crash,
+    kinds.GAVE_UP: _gave_up,
+    kinds.RESTART: _ended,
+    kinds.UNHEALTHY: _unhealthy,
+    kinds.UNSEEN_END: _unseen,
+    kinds.LOST_END: lambda _run: "ended, and the sandbox lost its exit code",
+    kinds.OPEN_END: _ended,
+}
