@@ -224,7 +224,13 @@ class Selector:
             and run.successor is None  # some sandboxes list earlier runs too
         ]
         self._last_seen = own[-1] if own else self._last_seen
-        return Selection(tuple(own[-1:]), gone=not own, last_seen=self._last_seen)
+        replaced = self._generation is not None and self._generation.replaced
+        return Selection(
+            tuple(own[-1:]),
+            gone=not own,
+            last_seen=self._last_seen,
+            replaced=frozenset(row.identity for row in own[-1:] if replaced),
+        )
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:

@@ -372,6 +372,24 @@ def test_rows_that_are_listed_late_take_the_places_of_the_runs_that_nobody_had_s
     box.assert_no_crash()
 
 
+def test_a_start_under_a_name_that_was_in_use_ends_what_had_it():
+    box = box_of({0: [web(7)], 1: [web(8, start=10_000)]})
+    box.list_processes()
+    box._history.note_start(snapshot(web(8, start=10_000))[0])
+    box._client.clock.now += 1
+
+    line = first_line(errors.NotObserved, lambda: box.assert_no_crash("web"))
+    assert line == "Not observed: the end of web (pid 7)"
+
+
+def test_a_process_whose_name_was_taken_is_not_waiting_for_its_restart():
+    old = web(7, "backing_off", last_exit=last(1), **exited())
+    box = later(old, web(8, start=10_000), before=[old])
+    row = snapshot(old)[0]
+
+    box.assert_not_running(row)
+
+
 def test_the_history_of_a_crash_loop_is_bounded():
     client = ScriptedLister(FakeClock(), {0: [web(1)]})
     history = client.history

@@ -76,8 +76,6 @@ class History:
     def __repr__(self) -> str:
         return f"<History: position {self.position}, {len(self._runs)} runs>"
 
-    # ------------------------------------------------------------------- fold
-
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
         """Take in a snapshot; return the runs that changed since the one before.
 
@@ -121,9 +119,8 @@ class History:
     def note_restart(self, before: ProcessInfo, after: ProcessInfo) -> Run:
         """Record a restart that this plugin asked for: of ``before``, which ``after`` follows."""
         with self._lock:
-            old = self.run_of(before) or self._take_row(
-                before, lambda: self._generations.place(before)
-            )
+            old = self.run_of(before)
+            old = old or self._take_row(before, lambda: self._generations.place(before))
             # A supervisor is addressed by its name: it is the newest one that has that name.
             named = self._generations.newest(old.generation)
             had_ended = [run for run in named.runs if run.end is not None]
@@ -260,6 +257,7 @@ class History:
         self._at = self._now()
         run = self._find(row.identity)
         if run is None:
+            self._read_same_id(row)
             run = begin()
             self._update(run, row)
             self._unlisted[row.identity] = self._at
@@ -277,8 +275,7 @@ class History:
         if run is not None and run.row == row and not run.gone:
             return
         if run is None:
-            if row.managed is not None:
-                self._read(self._unread_ids.get(row.managed.id, ()))
+            self._read_same_id(row)
             run = self._generations.place(row, later)
         self._update(run, row, with_supervisor=not later)
 
@@ -387,6 +384,11 @@ class History:
         self._incidents += earlier
         self.position, self._at, self._folded = now
         self._touched = touched
+
+    def _read_same_id(self, row: ProcessInfo) -> None:
+        """Make runs of what the first snapshot listed under the managed id of a row."""
+        if row.managed is not None:
+            self._read(self._unread_ids.get(row.managed.id, ()))
 
     def _read_first(self) -> None:
         self._index_first()
