@@ -22,6 +22,7 @@ UNSURE = frozenset({
     "UnknownEnd",
 })  # fmt: skip
 INCONCLUSIVE = frozenset({"NotObserved", "UnknownEnd"})
+CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # what a late flag or code may show
 
 
 @dataclass(eq=False, slots=True)
@@ -463,7 +464,7 @@ class History:
                 assert isinstance(started_at, int)
                 found = by_identity.get((kind, pid, started_at))
                 options = [found] if found else []
-                if not found and kind == "suspected_oom" and self._doubted_pid(pid, started_at):
+                if not found and kind in CORRECTABLE and self._doubted_pid(pid, started_at):
                     continue  # the late end of a hidden run, whose number no count shows
                 if found and self.daemon.layout.handles and found.run.handle != handle:
                     return f"wrong handle: {text}"
@@ -509,10 +510,10 @@ class History:
                 or self.doubtful(incident.run, incident.low - 1, incident.low + 1)
             ):
                 continue
-            if incident.kind == "suspected_oom" and (
-                self.known[incident.run].oom or self.doubted_since(incident.run, -1)
-            ):
-                continue  # an OOM kill after all, or the corrected end of a doubtful run
+            if incident.kind == "suspected_oom" and self.known[incident.run].oom:
+                continue
+            if incident.kind in CORRECTABLE and self.doubted_since(incident.run, -1):
+                continue
             if incident.kind == "unseen_end" and f"U4 {incident.run.gen.id}" in self.doubts:
                 continue  # one end or two: which of them was seen is not known either
             if incident.high == OPEN_ENDED:
@@ -557,7 +558,11 @@ class History:
             return result
         if replaced or old:
             return UNSURE | {"SandboxReplaced"}
-        if any(self.doubted_since(target.run, -1) for target in question.targets):
+        meant = [target.run for target in question.targets]
+        meant += [
+            run for t in question.targets if not t.exact for run in self.known if t.matches(run)
+        ]
+        if any(self.doubted_since(run, -1) for run in meant):
             self.doubted = True
             return UNSURE
         if question.helper == "assert_not_running":
@@ -926,8 +931,8 @@ class History:
             for at, run, _, began in self.unhealthy:
                 if at <= last and (not targets or any(t.matches(run) for t in targets)):
                     row = self.shown.get(run)
-                    now = row is not None and row.unhealthy and self.views[-1].epoch == \
-                        run.gen.epoch  # fmt: skip
+                    now = row is not None and row.unhealthy and row.end is None and \
+                        self.views[-1].epoch == run.gen.epoch  # fmt: skip
                     if now and at > position and began:
                         certain.add("ProcessUnhealthy")
                     elif now or at > position:

@@ -558,6 +558,10 @@ class Session:
                     run.gen.id in ids or any(pid == run.pid for _, pid in about)
                 ):
                     continue  # another finding of the same process shows it
+                if incident.low > self._first(run.gen) and self.history.doubtful(
+                    run, 0, incident.low
+                ):
+                    continue  # the corrected end of a doubtful run may be that of another one
                 self.disagree(f"no finding for {incident.kind} of {run}")
             self._check_missing(reports, phase, last, rules)
         self.reported.update((rule, incident) for rule, incident, must in due if must)
@@ -642,7 +646,12 @@ class Session:
             self.reported.add((due[index][0], incident))
         if not report.observed and (self.test.blocks or self.test.allowed):
             return
-        flags = [self._allowed(report.rule, i.at, i.low, phase) for _, i in fits]
+        # What was possible at first, and is certain later, counts from either moment on.
+        flags = [
+            self._allowed(report.rule, i.at, view, phase)
+            for _, i in fits
+            for view in ((i.low,) if i.required else (i.low, min(i.high, last)))
+        ]
         if any(self.test.declared.get((report.rule, i.run), False) is not False for _, i in fits):
             flags.append({True})
             if all(self.test.declared.get((report.rule, i.run)) for _, i in fits):
@@ -699,7 +708,8 @@ class Session:
         )):  # fmt: skip
             self.disagree(f"not a leak: {report}")
         flags = [self._allowed("leak", g.runs[0].began, self._first(g), phase) for g in fits]
-        if flags and not any(report.allowed in flag for flag in flags):
+        doubted = any(self.history.doubted_since(gen.run, test.position) for gen in fits)
+        if flags and not doubted and not any(report.allowed in flag for flag in flags):
             self.disagree(f"wrong value of allowed: {report}; expected {flags}")
 
     def _check_unhealthy(self, report: Reported, last: int) -> None:
