@@ -390,6 +390,25 @@ def test_a_process_whose_name_was_taken_is_not_waiting_for_its_restart():
     box.assert_not_running(row)
 
 
+def test_a_deployment_that_came_and_went_unseen_keeps_the_order_of_its_runs():
+    stopped = last(0, at=29_000)
+    rows = [
+        web(7, "stopped", last_exit=last(0), **exited(0)),
+        web(8, "backing_off", 10_000, **exited(1, 19_000), last_exit=last(1, at=19_000)),
+        web(9, "stopped", 20_000, **exited(0, 29_000), restart_count=1, last_exit=stopped),
+        web(10, start=30_000),
+    ]
+    box = box_of({0: [web(7)], 1: rows})
+    box.list_processes()
+    box._history.note_start(snapshot(rows[3])[0])
+    box._client.clock.now += 1
+
+    box.list_processes()
+    runs = {run.row.pid: run for run in box._history.runs()}
+    assert runs[8].generation is runs[9].generation
+    assert [run.row.pid for run in runs[9].generation.runs] == [8, 9]
+
+
 def test_the_history_of_a_crash_loop_is_bounded():
     client = ScriptedLister(FakeClock(), {0: [web(1)]})
     history = client.history

@@ -74,8 +74,13 @@ class Generations:
         return [*(row for row in rows if row not in late), *reversed(late)] if late else [*rows]
 
     def _is_late(self, row: ProcessInfo) -> bool:
+        """Return whether a row began between two listed runs of one generation."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
-        return bool(same_id) and _began_after(same_id[-1].newest, row)
+        return any(
+            _began_after(generation.newest, row)
+            and not any(_began_after(run, row) for run in itertools.islice(generation.listed(), 1))
+            for generation in same_id
+        )
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
         """Return a new run for a row that was not listed before, in the right generation.
