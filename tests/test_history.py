@@ -332,6 +332,13 @@ def test_older_rows_that_show_the_state_of_the_newest_run_hide_no_run():
     assert line == "Restarted: web, first run"
 
 
+def test_a_run_that_is_being_restarted_may_show_the_count_of_the_next_one():
+    now = {"restart_count": 1, "last_exit": last(1)}
+    box = later(web(7, "starting", **now, **exited()))
+
+    box.assert_no_restart("web")
+
+
 def test_no_run_came_after_the_end_that_the_supervisor_still_reports():
     """Some daemons count a restart before they wait for it, and another one if somebody asks."""
     ending = {"last_exit": last(1), "restart_count": 1}

@@ -296,7 +296,8 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
     """Return how many later rows show the state of the newest one of a supervisor, as a row does.
 
     If a sandbox lists older runs too, their rows may have the restart count and the last exit of
-    the newest run. ``rows`` are sorted by their start; rows with a count of 0 are left out.
+    the newest run. A run that is being restarted counts as one: its row may show the count of the
+    next run already. ``rows`` are sorted by their start; rows without later ones are left out.
     """
     newest: dict[str, ProcessInfo] = {}
     counts: dict[str, int] = {}
@@ -304,9 +305,17 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
     for row in reversed(rows):
         if row.managed is not None:
             last = newest.setdefault(row.managed.id, row)
-            if last is not row and _same_supervisor(row, last):
+            if _same_supervisor(row, last) if last is not row else _is_being_restarted(row):
                 later[row.identity] = counts[row.managed.id] = counts.get(row.managed.id, 0) + 1
     return later
+
+
+def _is_being_restarted(row: ProcessInfo) -> bool:
+    """Return whether a row shows its own end, and its supervisor has the next run in hand."""
+    managed = row.managed
+    if managed is None or managed.last_exit is None or not row.ended:
+        return False
+    return _describes(managed.last_exit, row) and managed.status not in ("backing_off", "stopped")
 
 
 def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
