@@ -249,7 +249,7 @@ class Selector:
         run = None if row.managed is None else self._history.run_of(row)
         if run is None or row.managed is None:
             return True
-        if run.generation.replaced and not row.ended:
+        if run.generation.replaced and not row.ended and run.end is None:
             return False  # the row was never brought up to date
         # A name stands for what was deployed last under it.
         return run.is_newest if _is_named(row, self.text) else run.successor is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from pytest_tlsandbox import by, errors
@@ -146,6 +148,30 @@ def test_a_supervisor_that_gave_up_after_an_oom_kill_is_a_crash():
     box = later(over, before=[web(7, restart_count=5)])
 
     assert first_line(errors.ProcessCrashed, box.assert_no_crash) == "Crashed: web (pid 7)"
+
+
+def test_a_supervisor_gave_up_although_its_end_showed_only_after_somebodys_restart():
+    spent = {"restart_count": 5, "status": "stopped"}
+    lost = web(7, **spent, **exited(None), last_exit=last())
+    known = web(7, **spent, **exited(1), last_exit=last(1))
+    again = web(8, start=10_000, restart_count=6, last_exit=last())
+    box = box_of({0: [web(7, restart_count=5)], 1: [lost], 2: [lost, again], 3: [known, again]})
+    for _ in range(4):
+        box.list_processes()
+        box._client.clock.now += 1
+
+    assert first_line(errors.ProcessCrashed, box.assert_no_crash) == "Crashed: web, restart 5"
+
+
+def test_a_supervisor_that_gave_up_before_did_not_give_up_on_the_run_it_is_restarting():
+    spent = {"name": None, "restart_count": 5}
+    why = {"last_exit": last(1), "last_error": "restart limit reached"}
+    gave_up = web(7, "stopped", **spent, **exited(1), **why)
+    ended_by_restart = {**killed(15, 19_000), "last_exit": last(signal=15, at=19_000)}
+    restarting = web(8, "running", 10_000, **spent, **ended_by_restart)
+    box = later(gave_up, restarting, before=[gave_up])
+
+    box.assert_no_crash()
 
 
 def test_an_end_that_was_visible_at_the_baseline_is_not_counted_again():
@@ -355,6 +381,63 @@ def test_no_run_came_after_the_end_that_the_supervisor_still_reports():
     box.assert_no_crash()
 
 
+def test_a_run_that_backed_off_at_count_0_shows_how_the_daemon_counts():
+    """Somebody restarted it by hand, and this daemon does not count that."""
+    first = web(7, "running", **exited(), name=None, last_exit=last(0))
+    ending = {"name": None, "last_exit": last(1, at=19_000)}
+    waited = web(8, "backing_off", 10_000, **exited(1, 19_000), **ending)
+    again = web(9, start=20_000, **ending)
+    api = {"name": "api", "restart_count": 1, **exited(1, 39_000)}
+    waiting = web(11, "backing_off", 30_000, **api, last_exit=last(1, at=39_000))
+    box = box_of({0: [], 1: [first, waited, again], 2: [first, waited, again, waiting]})
+    for _ in range(3):
+        box.list_processes()
+        box._client.clock.now += 1
+
+    line = first_line(errors.ProcessRestarted, lambda: box.assert_no_restart("api"))
+    assert line == "Restarted: api, first run"
+
+
+def test_a_restart_that_was_counted_and_cancelled_hides_no_run():
+    ending = {"name": None, "last_exit": last(0), **exited(0)}
+    script = {
+        0: [web(7, name=None)],
+        1: [web(7, "backing_off", restart_count=1, **ending)],
+        2: [web(7, "stopped", restart_count=1, **ending)],
+        3: [web(9, start=20_000, name=None, restart_count=3, last_exit=last(0, at=19_000))],
+    }
+    box = box_of(script)
+    for _ in script:
+        box.list_processes()
+        box._client.clock.now += 1
+
+    box.assert_no_crash()
+
+
+def test_a_row_that_lags_behind_the_count_of_its_supervisor_hides_no_run():
+    box = later(web(7, "stopped", restart_count=1, last_exit=last(1)), before=[web(7)])
+
+    box.assert_no_restart()
+    box.assert_no_crash()
+
+
+def test_ends_one_millisecond_apart_are_of_two_processes():
+    spent = web(7, "stopped", **killed(15), last_exit=last(signal=15))
+    again = web(8, "stopped", 9000, **killed(9, 9001), last_exit=last(signal=9, at=9001))
+    box = later(spent, again, before=[web(7)])
+
+    box.assert_no_restart()
+
+
+def test_a_deployment_that_ended_before_its_row_shows_it_is_not_a_restart():
+    waiting = web(7, "backing_off", **exited(0), last_exit=last(0))
+    stopped = web(7, "stopped", **exited(0), last_exit=last(0))
+    again = web(8, "backing_off", 10_000, last_exit=last(3, at=11_000))
+    box = later(stopped, again, before=[waiting])
+
+    box.assert_no_restart()
+
+
 def test_rows_that_are_listed_late_take_the_places_of_the_runs_that_nobody_had_seen():
     stopped = last(signal=15, at=39_000)
     rows = [
@@ -395,6 +478,12 @@ def test_a_process_whose_name_was_taken_is_not_waiting_for_its_restart():
     row = snapshot(old)[0]
 
     box.assert_not_running(row)
+
+
+def test_a_process_whose_row_lags_behind_its_end_stays_selected_when_its_name_is_taken():
+    over = web(7, "stopped", last_exit=last(signal=15))
+    box = later(over, raw(8, "web2", (), managed=managed("web")), before=[web(7)])
+    box.assert_no_restart(re.compile("^web$"))
 
 
 def test_a_deployment_that_came_and_went_unseen_keeps_the_order_of_its_runs():

@@ -292,12 +292,14 @@ class Guard:
             )
         since, watched.position = watched.position, snapshot.position
         in_gap = watched.gap is not None and watched.gap.open
-        if since is not None and watched.client.history.replaced_at > since:
+        replaced_at = watched.client.history.replaced_at
+        if since is not None and replaced_at > since:
             self._close_gap(watched, snapshot.begun)
             watched.before_call = None
             begun = snapshot.begun if watched.baseline is None else watched.baseline.begun
             watched.gap = self._new_gap(watched.name, watched.label, _REPLACED, begun)
-        elif since is not None:
+            since = replaced_at
+        if since is not None:
             self._report_new(
                 watched, since, None if in_gap else test, None if in_gap else failing, snapshot
             )

@@ -70,28 +70,31 @@ class Generations:
         Older runs that are listed late come last, and the newest of them first: each takes the
         place of the last run that nobody had seen.
         """
-        late = [row for row in rows if self._is_late(row)]
-        return [*(row for row in rows if row not in late), *reversed(late)] if late else [*rows]
+        on_time: list[ProcessInfo] = []
+        late: list[ProcessInfo] = []
+        for row in rows:
+            (late if self._is_late(row) else on_time).append(row)
+        return on_time + late[::-1]
 
     def _is_late(self, row: ProcessInfo) -> bool:
         """Return whether a row began between two listed runs of one generation."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return any(
-            _began_after(generation.newest, row)
-            and not any(_began_after(run, row) for run in itertools.islice(generation.listed(), 1))
+            _began_after(generation.newest, row) and not _is_later(generation, row)
             for generation in same_id
         )
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
         """Return a new run for a row that was not listed before, in the right generation.
 
-        ``later`` is how many later runs are listed with the same state of their supervisor.
+        ``later`` is what :func:`count_later` returned for it.
         """
         if row.managed is None:
             return self.begin(row)
+        if row.managed.status == "backing_off" and not row.managed.restart_count:
+            self._learn_counting(early=False)
         for generation in reversed(self._by_id.get(row.managed.id, ())):
-            first = next(generation.listed(), None)
-            if first is not None and not _began_after(first, row):
+            if not _is_later(generation, row):
                 if self._belongs(row, generation):
                     return self.continue_with(generation, row, later)
                 break
@@ -100,14 +103,12 @@ class Generations:
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
         """Return whether a row, not listed before, is of a generation whose first run is older."""
         new, old, newest = row.managed, generation.managed, generation.newest
-        if new is None or old is None:
-            return False
-        # The newest run may be one that was never listed.
-        last_listed = [*generation.listed()][-1]
-        if _began_after(last_listed, row):
+        if _began_after(newest, row):
             return True  # it began between two runs of this generation
-        known = last_listed.row
-        if known is None or new.last_exit is None or new.restart_count < old.restart_count:
+        known = newest.row
+        if new is None or old is None or known is None:
+            return False
+        if new.last_exit is None or new.restart_count < old.restart_count:
             return False
         if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
             return False
@@ -119,11 +120,12 @@ class Generations:
         rise = self._count_of(row) - newest.count + self._may_count_early(known)
         if _ended_with(newest, new):
             return True
-        if new.restart_count == 0 and not row.ended and new.status != "stopped":
+        earlier_end = not _describes(new.last_exit, row)
+        if new.restart_count == 0 and not row.ended and earlier_end:
             return True  # this daemon does not count the restarts that somebody asks for
         if old.status == "stopped":
             return False  # deployed again; a restart would show the end that is known
-        if newest.end and newest.end.ended_at and rise < 2 and not _describes(new.last_exit, row):
+        if newest.end and newest.end.ended_at and rise < 2 and earlier_end:
             return False
         return rise > 0
 
@@ -134,16 +136,10 @@ class Generations:
         if managed is None:
             return generation.add(Run(generation, 0, 0, self._position()))
         same_id = self._by_id.setdefault(managed.id, [])
-        after = [
-            other
-            for other in same_id
-            if any(_began_after(run, row) for run in itertools.islice(other.listed(), 1))
-        ]
+        after = [other for other in same_id if _is_later(other, row)]
         before = [other for other in same_id if other not in after]
         same_id[:] = [*before, generation, *after]
         count = max(0, self._count_of(row) - later)
-        if managed.status == "backing_off" and not managed.restart_count:
-            self._learn_counting(early=False)
         run = generation.add(Run(generation, count, count, self._position()))
         run.counted_late = self._may_count_early(row)
         if count:
@@ -245,18 +241,21 @@ class Generations:
         generation.managed = managed
         generation.waited = run if managed.status == "backing_off" else generation.waited
         run.unhealthy = managed.health_status == "unhealthy" and not row.ended
+        last = managed.last_exit
+        its_own = last is not None and _describes(last, row)
         if before is not None and before.managed is not None:
             rise = managed.restart_count - before.managed.restart_count
             waited = before.managed.status == "backing_off"
             if managed.status == "backing_off" and not waited:
                 self._learn_counting(early=rise > 0)
-            elif rise > 0 and not waited and not row.ended and not before.ended:
+            elif rise > 0 and not waited and not its_own and not row.ended and not before.ended:
                 self._hide(generation, run, rise)
                 run.count, run.number = managed.restart_count, run.number + rise
-        last = managed.last_exit
+        if managed.status == "stopped":
+            run.count = managed.restart_count  # some daemons count a restart that never comes
         if last is None:
             return
-        if _describes(last, row):
+        if its_own:
             learn_end(run, End.of_last_exit(last))
         else:
             earlier = self._before(run, last)
@@ -340,15 +339,17 @@ def _ended_with(run: Run, managed: ManagedProcess | None) -> bool:
 
 
 def _same_moment(one: datetime | None, other: datetime | None) -> bool:
-    return one is not None and other is not None and abs(one - other) <= _SAME_MOMENT
+    return one is not None and other is not None and abs(one - other) < _SAME_MOMENT
+
+
+def _is_later(generation: Generation, row: ProcessInfo) -> bool:
+    """Return whether the first listed run of a generation began after a row."""
+    return _began_after(next(generation.listed()), row)
 
 
 def _began_after(run: Run, row: ProcessInfo) -> bool:
-    if run.row is None:
-        return False
-    one, other = run.row, row
-    return (one.started_at, one.handle or 0, one.pid) > (
-        other.started_at,
-        other.handle or 0,
-        other.pid,
-    )
+    return run.row is not None and _by_start(run.row) > _by_start(row)
+
+
+def _by_start(row: ProcessInfo) -> tuple[datetime, int, int]:
+    return row.started_at, row.handle or 0, row.pid

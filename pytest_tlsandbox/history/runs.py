@@ -192,12 +192,10 @@ class Run:
 
         If the supervisor names no error, an end by TERM or KILL is somebody's stop.
         """
-        end, managed = self.end, self.generation.managed
-        if end is None or managed is None:
-            return False
         if self.seen and "gave_up" in self.seen:
             return True  # also if it was started again since
-        if managed.status != "stopped" or self.successor is not None:
+        end, managed = self.end, self._supervisor
+        if end is None or managed is None or managed.status != "stopped":
             return False
         restart = managed.restart
         if restart is None or restart.policy == "never" or restart.max_restarts is None:
@@ -210,6 +208,16 @@ class Run:
             return False  # it had restarts left, and somebody stopped it
         stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
+
+    @property
+    def _supervisor(self) -> ManagedProcess | None:
+        """What its row says of its supervisor; None if that is the state of a later run."""
+        managed = None if self.row is None else self.row.managed
+        if managed is None or self.successor is None:
+            return managed
+        last = managed.last_exit
+        own = last is not None and self.end is not None and last.ended_at == self.end.ended_at
+        return managed if own else None
 
     def was_sent(self, number: int | None) -> bool:
         """Return whether this plugin sent the run that signal, also as part of a kill."""

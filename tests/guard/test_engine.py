@@ -419,6 +419,17 @@ def test_a_sandbox_that_lists_nothing_more_of_what_had_ended_is_another_as_well(
     assert gap["why"].startswith("it was replaced: ")
 
 
+def test_an_oom_kill_in_a_sandbox_that_replaced_another_one_fails_the_test():
+    watch = Watch(raw(41), raw(42, **ended(0)))
+    watch.begin("a")
+    watch.guard.begin_call(fixtures=False)
+    watch.box.rows = [raw(1, handle=41)]
+    watch.box.list()
+    watch.box.rows = [oom(1, handle=41)]
+
+    assert watch.end("call") == ["oom 1"]
+
+
 def test_a_kill_that_takes_the_row_with_it_is_no_finding_and_no_gap():
     watch = Watch(raw(41))
     watch.begin("a")

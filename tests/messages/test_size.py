@@ -51,14 +51,25 @@ def watched(condition, client) -> tuple[Outcome, Limit]:
     return watch(condition, client, limit), limit
 
 
-def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
-    """The message, and how many milliseconds it took, by the median of five."""
+def timed(make):
+    """Return what a function returns, and the median of its processor time in milliseconds.
+
+    Processor time, since other programs may keep this machine busy.
+    """
     times = []
     for _ in range(5):
-        start = time.perf_counter()
-        error = failure_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, columns))
-        times.append((time.perf_counter() - start) * 1000)
-    return str(error), statistics.median(times)
+        start = time.thread_time()
+        made = make()
+        times.append((time.thread_time() - start) * 1000)
+    return made, statistics.median(times)
+
+
+def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
+    """Return the message, and how many milliseconds of processor time it took."""
+    error, took = timed(
+        lambda: failure_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, columns))
+    )
+    return str(error), took
 
 
 @pytest.mark.parametrize("lines", [MANY_LINES, ONE_LINE], ids=["many lines", "one line"])
@@ -117,9 +128,7 @@ def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
     outcome, _ = watched(conditions[0][1], client)
     told = [(name, 1, condition.judge(outcome.timeline.last)) for name, condition in conditions]
 
-    start = time.perf_counter()
-    error = failure_of_several(told, outcome, "my-sandbox", Screen(0, 72))
-    took = (time.perf_counter() - start) * 1000
+    error, took = timed(lambda: failure_of_several(told, outcome, "my-sandbox", Screen(0, 72)))
 
     assert isinstance(error, errors.ChecksFailed)
     assert len(error.failures) == 199
@@ -145,6 +154,6 @@ def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
     ids=lambda text: text[:10],
 )
 def test_masking_takes_no_half_second_whatever_the_text(text):
-    start = time.perf_counter()
+    start = time.thread_time()
     mask_text(text)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5

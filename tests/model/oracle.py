@@ -138,6 +138,7 @@ class History:
             for shown in changed:
                 if shown.run.gen.id is not None:
                     self._progress(shown.run.gen, shown, view)
+                    self._take_name(shown.run.gen, view)
             return view
         for incident in self.partial:
             incident.high = view.index
@@ -226,6 +227,7 @@ class History:
         if (end[3] or end[0] == "oom_killed") and not known.oom:
             known.oom = True
             self._add("oom", run, view, run.oom_at or at)
+            self._correct_gave_up(run, view)
         if is_lost(end) and not known.oom:
             if not known.certain:
                 known.end = end
@@ -238,10 +240,17 @@ class History:
         lost = self.incidents.get(("lost_end", run))
         if lost:
             lost.retracted = True
+            self._correct_gave_up(run, view)
         if end[2] in CRASH_SIGNALS:
             self._add("crash", run, view, at)
         if (end[2] == KILL or end[1] == 137) and not known.oom:
             self._add("suspected_oom", run, view, at)
+
+    def _correct_gave_up(self, run: Run, view: View) -> None:
+        """Allow "gave up" from here on: the end that is known now may be a failure (U5)."""
+        gave_up = self.incidents.get(("gave_up", run))
+        if gave_up and not gave_up.required:
+            gave_up.high = view.index
 
     def _progress(self, gen: Generation, shown: Shown, view: View) -> None:
         """Record restarts and hidden runs of a managed process."""
@@ -293,12 +302,21 @@ class History:
                 # A run that no list had, in a gap of the count: certain only if the row lives.
                 self._over_unseen(run, view, required=sure and (known.listed or alive))
 
+    def _take_name(self, gen: Generation, view: View) -> None:
+        """Allow the unseen end of what had the name before: the next list may yet show it."""
+        for run in self.open:
+            if (run.gen.epoch, run.gen.id) == (gen.epoch, gen.id) and run.gen is not gen:
+                self._add("unseen_end", run, view, run.ended or view.world, required=False)
+
     def _over_unseen(self, run: Run, view: View, *, required: bool) -> None:
         self.known[run].over = view.index
         self.open.discard(run)
         self._add("unseen_end", run, view, run.ended or view.world, required=required)
+        incident = self.incidents["unseen_end", run]
+        if incident.low < view.index and not incident.vanished:  # allowed when its name was taken
+            incident.required = required and view.index != self.replaced_at
         if view.full:
-            self.incidents["unseen_end", run].high = view.index
+            incident.high = view.index
 
     def _vanish(self, view: View, current: dict[Run, Shown]) -> None:
         for incident in self.late[:]:
@@ -397,6 +415,10 @@ class History:
                     return case
         return ""
 
+    def has_doubt(self, managed_id: str, case: str) -> bool:
+        """Return whether a case ever concerned this managed id."""
+        return any(found == case for _, found in self.doubts.get(managed_id, ()))
+
     def doubted_since(self, run: Run, position: int) -> str:
         """Return the first case that concerns this process after the position."""
         return self.doubtful(run, position + 1, OPEN_ENDED)
@@ -474,6 +496,8 @@ class History:
                    self.doubts.get(str(managed_id), ())):  # fmt: skip
                 seen.update((option.kind, option.run) for option in options)
                 continue
+            if pid is None and kind in CORRECTABLE and self.has_doubt(str(managed_id), "U3"):
+                continue  # which of the hidden runs it was is not known
             if not options or all(option.retracted for option in options):
                 if kind == "suspected_oom" and options:
                     continue  # confirmed since
@@ -677,17 +701,16 @@ class History:
                 return "lost", frozenset({"UnknownEnd"})
             if child and (_among("exited", statuses) or _among("oom_killed", statuses)):
                 return "unsure", UNSURE
-            if end and end[3] and _among("signaled", statuses) != _among("oom_killed", statuses):
-                return ("unsure", UNSURE) if status == "signaled" else (
-                    ("met", frozenset()) if _among(status, statuses) else
-                    ("over", self._end_classes(question, shown)))  # fmt: skip
+            one_of_both = _among("signaled", statuses) != _among("oom_killed", statuses)
+            if end and end[3] and status == "signaled" and one_of_both:
+                return "unsure", UNSURE
             if _among(status, statuses):
                 return "met", frozenset()
         if end is None:
             return "pending", frozenset({"ProcessMismatch"})
         if shown.status and shown.status != "stopped":
-            if target.how == "pid":
-                return "unsure", UNSURE
+            if target.how == "pid" or not self._is_last(shown):
+                return "unsure", UNSURE  # of the run or the whole; or its name was taken
             return "pending", self._end_classes(question, shown)
         if lost:
             return "lost", frozenset({"UnknownEnd"} if exit_wanted else {"UnknownEnd", "WrongEnd"})
@@ -804,6 +827,8 @@ class History:
             rows = self._candidates(question.targets[0], view, question.position)[0]
             row = _picked(question, rows)
             if run is not None and row.run is not run:
+                if "pick" in question.options and any(shown.run is run for shown in rows):
+                    return UNSURE  # another one is the newest now; it is about one run
                 # A deployment that took the name leaves nothing listed of the run.
                 return frozenset(
                     failing | {"ProcessNotFound"} | ({"NotObserved"} if gap > 0.9 else set())
@@ -971,13 +996,14 @@ class History:
         targets = question.targets
         if targets and any(self._selects(targets, key) for key in self.doubts):
             return True  # its runs may have been assigned to another process
-        newest = {shown.run.gen: shown.run.number for shown in views[-1].rows}
+        # The row of an older run, or of what had its name before, says what its supervisor did then.
+        newest: dict[str, tuple[int, int]] = {}
         for shown in views[-1].rows:
-            newest[shown.run.gen] = max(newest[shown.run.gen], shown.run.number)
+            run, name = shown.run, shown.run.gen.id or str(shown.run.pid)
+            newest[name] = max(newest.get(name, (-1, -1)), (run.gen.order, run.number))
         alive = any(
             (shown.end is None or shown.status == "backing_off")
-            # The row of an older run says what its supervisor did then.
-            and newest[shown.run.gen] == shown.run.number
+            and (shown.run.gen.order, shown.run.number) in newest.values()
             and self.by_id.get((shown.run.gen.epoch, shown.run.gen.id)) in (None, shown.run.gen)
             and (not targets or any(target.matches(shown.run) for target in targets))
             for shown in views[-1].rows
