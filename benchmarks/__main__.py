@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.measuring import Result
 
-NAMES = ("startup", "look", "notice", "memory")
+NAMES = ("startup", "look", "history", "notice", "memory")
 GUARD = Path(__file__).with_name("guard.py")
 RESULTS = Path(__file__).with_name("results.md")
 TRIES = 3

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MOST = 3
 _LONGEST_WORD = 100
 _MOST_WORDS = 100
+_EARLIER = "an earlier run; another run or deployment took its place"
 _BLANKS_AND_QUOTES = re.compile(r"[\s\"']+")
 _NUMBER = re.compile(r"\d+")
 
@@ -66,8 +67,8 @@ def _compare(process: Any, row: ProcessInfo) -> tuple[int, Near | None]:
 
 def _compare_text(text: str, row: ProcessInfo) -> tuple[int, Near | None]:
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
-    if text in line:
-        return 0, Near(row, "an earlier run; the newest one is no longer listed")
+    if text in line or (row.managed is not None and row.managed.name == text):
+        return 0, Near(row, _EARLIER)
     if text.lower() in line.lower():
         return 0, Near(row, "other upper and lower case")
     if (bare := _BLANKS_AND_QUOTES.sub("", text)) and bare in _BLANKS_AND_QUOTES.sub("", line):
@@ -87,6 +88,8 @@ def _compare_text(text: str, row: ProcessInfo) -> tuple[int, Near | None]:
 
 def _compare_pattern(pattern: re.Pattern[str], row: ProcessInfo) -> tuple[int, Near | None]:
     line = row.command_line
+    if pattern.search(line):
+        return 0, Near(row, _EARLIER)
     if pattern.pattern in line:
         return 0, Near(row, "has it as plain text; re.escape(...) takes it so")
     if re.compile(pattern.pattern, pattern.flags | re.IGNORECASE).search(line):
@@ -96,6 +99,8 @@ def _compare_pattern(pattern: re.Pattern[str], row: ProcessInfo) -> tuple[int, N
 
 def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> tuple[int, Near | None]:
     wrong = differences(row, wanted)
+    if not wrong:
+        return 0, Near(row, _EARLIER)
     for field in wrong:
         was, meant = wrong[field], wanted[field]
         if isinstance(was, str) and isinstance(meant, str):

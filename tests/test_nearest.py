@@ -188,3 +188,9 @@ def test_ten_thousand_processes_are_compared_within_two_seconds():
         took = time.perf_counter() - start
 
         assert took < 2, meant
+
+
+@pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
+def test_a_row_that_fits_and_was_not_selected_is_of_an_earlier_run(meant):
+    reason = "an earlier run; another run or deployment took its place"
+    assert why(meant, args=("train.py",), managed=managed()) == reason

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.client.models import UnreadableRow, parse_list, parse_row
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
 
@@ -18,12 +20,13 @@ _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body; its rows in its own order, if they were read one by one; what all of it gave.
+    """A body, what it was cut into, the row of each piece, and the snapshot of them.
 
-    A row that cannot be read is None.
+    A row that cannot be read is None. There are no pieces if the body was read as a whole.
     """
 
     body: bytes
+    pieces: list[bytes]
     rows: list[ProcessInfo | None]
     snapshot: ProcessSnapshot
 
@@ -49,14 +52,17 @@ class ListReader:
         last = self._last
         if last is not None and body == last.body:
             return copy.copy(last.snapshot)  # with all that has been found out about its rows
-        known = dict(zip(_split(last.body), last.rows, strict=True)) if last and last.rows else {}
-        rows, unreadable = _read_rows(body, known)
-        if rows:
+        pieces = _split(body)
+        try:
+            rows, unreadable = _read_rows(pieces, last)
+        except (ValueError, RecursionError):
+            pieces, rows = [], []
+        if pieces:
             readable = [row for row in rows if row is not None]
             snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
         else:
             snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
-        self._last = _Read(body, rows, snapshot)
+        self._last = _Read(body, pieces, rows, snapshot)
         return snapshot
 
 
@@ -68,25 +74,34 @@ def _split(body: bytes) -> list[bytes]:
 
 
 def _read_rows(
-    body: bytes, known: Mapping[bytes, ProcessInfo | None]
+    pieces: Sequence[bytes], last: _Read | None
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
-    """Read a body row by row; nothing if it has to be read as a whole.
+    """Read a body row by row; the last list has most of the rows, in the same order as a rule.
 
     What stands between two rows may also stand inside one, in a text say. No harm is done: if each
     piece is a JSON object by itself, then the body is the list of just these.
+
+    Raises:
+        ValueError, RecursionError: a piece is not a row.
+
     """
+    old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)
+    kept = list(map(operator.eq, pieces, old_pieces))
+    moved = {
+        piece: row
+        for piece, row, same in itertools.zip_longest(old_pieces, old_rows, kept)
+        if not same
+    }
     rows: list[ProcessInfo | None] = []
     unreadable = []
-    try:
-        for position, piece in enumerate(_split(body)):
-            row = known.get(piece)
-            if row is None:
-                read = parse_row(position, b"{%b}" % piece)
-                if isinstance(read, UnreadableRow):
-                    unreadable.append(read)
-                else:
-                    row = read
-            rows.append(row)
-    except (ValueError, RecursionError):
-        return [], []
+    for position, piece in enumerate(pieces):
+        in_place = position < len(kept) and kept[position]
+        row = old_rows[position] if in_place else moved.get(piece)
+        if row is None:
+            read = parse_row(position, b"{%b}" % piece)
+            if isinstance(read, UnreadableRow):
+                unreadable.append(read)
+            else:
+                row = read
+        rows.append(row)
     return rows, unreadable

@@ -974,7 +974,10 @@ class History:
         if (
             targets
             and not certain
-            and not all(self._candidates(t, views[-1], position)[0] for t in targets)
+            and not all(
+                any(map(self._is_last, self._candidates(t, views[-1], position)[0]))
+                for t in targets
+            )
         ):
             possible |= {"ProcessNotFound"}
         if certain:

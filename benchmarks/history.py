@@ -1,0 +1,93 @@
+"""A list of managed processes of which a hundredth was restarted: to read, to fold, to check."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.measuring import Result, Target
+from benchmarks.serving import FIRST_START
+from pytest_tlsandbox.client.listing import ListReader
+from pytest_tlsandbox.conditions.absence import OOM, NoIncident
+from pytest_tlsandbox.history.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROWS, RESTARTED = 10_000, 100
+LISTS, IN_SHORT = 30, 10
+MOST_MS = 30
+
+
+def measure(*, short: bool = False) -> list[Result]:
+    """Read, fold and check one list after another."""
+    result = Result(
+        "A list of managed processes",
+        f"Processor time for a list of {ROWS:,} managed processes, of which {RESTARTED} were "
+        "restarted since the list before; medians.",
+        ("read", "fold", "`assert_no_oom()`", "in all"),
+    )
+    reader, history = ListReader("benchmark"), History(time.monotonic)
+    steps = []
+    since = 0
+    for number, body in enumerate(_lists(IN_SHORT if short else LISTS)):
+        start = time.process_time()
+        snapshot = reader.read(body)
+        read = time.process_time()
+        snapshot.begun = snapshot.ended = float(number)
+        history.fold(snapshot)
+        folded = time.process_time()
+        since = since or history.position
+        NoIncident((OOM,), history, since).judge(snapshot)
+        end = time.process_time()
+        steps.append((read - start, folded - read, end - folded, end - start))
+    # The first list is where the history begins; with the second one, all its rows become runs.
+    medians = [statistics.median(times) * 1000 for times in zip(*steps[2:], strict=True)]
+    result.rows.append([f"{median:.1f} ms" for median in medians])
+    result.targets.append(Target(f"{ROWS:,} managed processes", medians[-1], MOST_MS, "ms"))
+    return [result]
+
+
+def _lists(count: int) -> Iterator[bytes]:
+    rows = [_row(number, number, 0) for number in range(ROWS)]
+    yield _body(rows)
+    for number in range(count):
+        for restarted in range(number * RESTARTED, (number + 1) * RESTARTED):
+            place = restarted % ROWS
+            rows[place] = _row(place, ROWS + restarted, 1 + restarted // ROWS)
+        yield _body(rows)
+
+
+def _body(rows: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"processes": rows}, separators=(",", ":")).encode()
+
+
+def _row(place: int, number: int, restarts: int) -> dict[str, Any]:
+    start = FIRST_START + number * 10
+    last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": start - 5}
+    return {
+        "handle": number + 1,
+        "pid": 1000 + number,
+        "status": "running",
+        "exit_code": None,
+        "signal": None,
+        "stdin_writable": False,
+        "command": "python",
+        "args": ["-m", "worker", f"--shard={place}"],
+        "started_at": start,
+        "ended_at": None,
+        "managed": {
+            "id": f"worker-{place}",
+            "name": f"worker-{place}",
+            "status": "running",
+            "restart_count": restarts,
+            "restart": {"policy": "on_failure", "max_restarts": None},
+            "health_check": None,
+            "health_status": "disabled",
+            "consecutive_health_failures": 0,
+            "last_exit": last if restarts else None,
+            "last_error": None,
+        },
+    }
