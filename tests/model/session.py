@@ -496,18 +496,19 @@ class Session:
         named = [status] if isinstance(status, str) else list(status or ())
         declared = self.test.declared
         for shown in view.rows:
-            if question.targets[0].matches(shown.run) and shown.end:
-                newest = self.history.newest.get(shown.run.gen)
-                if "oom_killed" in named and (newest is None or newest.run is shown.run):
-                    declared["oom", shown.run] = True
-                elif "oom_killed" in named:
-                    declared.setdefault(("oom", shown.run), None)
-                if question.options.get("signal") is not None:
-                    declared["crash", shown.run] = True
-                    declared.setdefault(("oom", shown.run), None)
-                elif "signaled" in named:
-                    declared.setdefault(("crash", shown.run), None)
-                    declared.setdefault(("oom", shown.run), None)
+            if not question.targets[0].matches(shown.run) or not shown.end:
+                continue
+            kinds = set()
+            if "oom_killed" in named:
+                kinds.add("oom")
+            if question.options.get("signal") is not None:
+                kinds.add("crash")
+            newest = self.history.newest.get(shown.run.gen)
+            for kind in kinds if newest is None or newest.run is shown.run else ():
+                declared[kind, shown.run] = True
+            if kinds or "signaled" in named:  # of what else it may have declared is not known
+                for kind in {"oom"} if kinds == {"oom"} else {"oom", "crash"}:
+                    declared.setdefault((kind, shown.run), None)
 
     def _check_incidents(self) -> None:
         self.asked = "incidents()"
