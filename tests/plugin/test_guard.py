@@ -97,6 +97,28 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(
     assert result.ret == 1
 
 
+@pytest.mark.usefixtures("limited")
+def test_an_oom_kill_that_may_have_been_missed_is_shown_as_a_failure_and_not_as_an_oom_kill(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import time
+
+        def test_loop(tlsandbox, tmp_path):
+            run = f"cd {tmp_path}; echo >> runs; [ $(wc -l < runs) -gt 2 ] && exec sleep 60; exit 1"
+            tlsandbox.start_process("sh", ["-c", run], name="web", restart=AGAIN)
+            while not (tmp_path / "runs").exists() or (tmp_path / "runs").stat().st_size < 3:
+                time.sleep(0.01)  # a poll would see how the first run ends
+        """
+    )
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+
+    assert failures(result) == {"test_loop": "Not observed in this test: web, first run"}
+    assert outcomes(result) == {"test_loop": ["FAILED"]}
+
+
 def test_what_was_there_before_the_session_is_no_finding(
     pytester: pytest.Pytester, elsewhere: Sandbox
 ) -> None:
