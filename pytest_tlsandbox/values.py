@@ -6,6 +6,7 @@ ini key, a variable, a marker) and what is allowed.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import re
@@ -25,9 +26,12 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
     """Check all that was given (``settings.read``); what was not is as ``Settings`` has it.
 
     Raises:
-        InvalidSetting: a value means nothing.
+        InvalidSetting: a value means nothing, or pytest took it for the path of a test.
 
     """
+    for texts, source in given.values():
+        for text in texts if source.startswith("--") else ():
+            _check_rootdir(text, source, config)
     readers: dict[str, Callable[[Sequence[str], str], Any]] = {
         "targets": _targets,
         "proxy_url": lambda texts, source: check_url(texts[0], source).string,
@@ -39,6 +43,40 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
     }
     return Settings(**{field: readers[field](*found) for field, found in given.items()})
+
+
+def _check_rootdir(text: str, source: str, config: pytest.Config) -> None:
+    """Raise InvalidSetting if pytest found its rootdir or its ini file by the value of an option.
+
+    Without "=", pytest cannot know yet that it is the value of an option. If a file has that path,
+    pytest takes it for the path of a test, and reads the ini file of that place.
+    """
+    if not os.path.exists(text):
+        return
+    paths = config.getoption("file_or_dir", [])  # there are none with --help
+    found = config.rootpath, config.inipath
+    if found == _setup_for([*paths, text], config) != _setup_for(paths, config):
+        raise InvalidSetting(
+            f"{source}: pytest took {text!r} for the path of a test, and read its settings from "
+            f"{config.inipath or 'no ini file'}; write {source}={text}"
+        )
+
+
+def _setup_for(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
+    """Return the rootdir and the ini file that pytest finds for the paths of tests."""
+    from _pytest.config.findpaths import determine_setup
+
+    given = {
+        "inifile": config.option.inifilename,
+        "override_ini": None,
+        "args": paths,
+        "rootdir_cmd_arg": config.option.rootdir or None,
+        "invocation_dir": config.invocation_params.dir,
+    }
+    # pytest 9 has one parameter more than pytest 8.
+    known = inspect.signature(determine_setup).parameters
+    rootdir, inipath, *_ = determine_setup(**{name: given[name] for name in known})
+    return rootdir, inipath
 
 
 def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
@@ -116,10 +154,10 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
 
 
 def check_report(text: str, source: str, config: pytest.Config) -> Path:
-    """Give the absolute path of a report that can be written; missing folders are made later.
+    """Return the absolute path of a report that can be written; missing folders are made later.
 
     Raises:
-        InvalidSetting: it cannot.
+        InvalidSetting: it cannot, or another file would be lost.
 
     """
     start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
@@ -135,9 +173,20 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
         reason = f"{folder} is no folder"
     elif not _is_writable(folder):
         reason = f"nothing can be written in {folder}"
+    elif path.exists() and not _is_report(path):
+        reason = "that file is not a report of this plugin; remove it, or name another file"
     else:
         return path
     raise InvalidSetting(f"{source}: {text!r} cannot be written: {reason}")
+
+
+def _is_report(path: Path) -> bool:
+    """Return whether a file is a report of this plugin, or empty: it may be replaced."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(1000)
+    return not start or b'"pytest_tlsandbox": ' in start or b'content="pytest-tlsandbox"' in start
 
 
 def _is_writable(folder: Path) -> bool:

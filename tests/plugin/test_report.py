@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ..report.reading import read
-from .inner import PROGRAMS, summary, unused_url
+from .inner import PROGRAMS, summary, told_on_stderr, unused_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,8 @@ SUITE = (
         def test_xfails(): assert False
         """
 )
+
+EARLIER = '{"version": 1, "versions": {"pytest_tlsandbox": "0.1"}}'
 
 
 def by(rows: list[Any], key: str) -> dict[str, Any]:
@@ -268,7 +271,7 @@ def test_a_report_that_cannot_be_written_in_the_end_fails_a_session_that_was_wel
 def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(
     pytester: pytest.Pytester,
 ) -> None:
-    (pytester.path / "out.json").write_text("{}")
+    (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
     assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
     assert not (pytester.path / "out.json").exists()
@@ -289,7 +292,7 @@ def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(
 def test_a_run_that_runs_no_test_leaves_the_report_of_an_earlier_one(
     pytester: pytest.Pytester, option: str, status: int
 ) -> None:
-    (pytester.path / "out.json").write_text("{}")
+    (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile(
         test_it="def test_it(): pass",
         test_bad="import pytest\n@pytest.mark.tlsandbox_guard('omm')\ndef test_it(): pass",
@@ -298,11 +301,11 @@ def test_a_run_that_runs_no_test_leaves_the_report_of_an_earlier_one(
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json", option, *files)
     assert result.ret == status
     assert "tlsandbox report" not in result.stdout.str()
-    assert (pytester.path / "out.json").read_text() == "{}"
+    assert (pytester.path / "out.json").read_text() == EARLIER
 
 
 def test_a_run_that_cannot_collect_its_tests_is_reported(pytester: pytest.Pytester) -> None:
-    (pytester.path / "out.json").write_text("{}")
+    (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile(test_it="import no_such_module")
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -335,3 +338,63 @@ Nothing found: oom; 1 test, 4 looks at small.
 
 """
     )
+
+
+@pytest.mark.parametrize(
+    "place", ["{tmp}/r.json", "out/r.json", "../r.json", "{tmp}/other/r.json", "{tmp}/r.html"]
+)
+@pytest.mark.usefixtures("connected")
+def test_the_path_of_a_report_without_an_equals_sign_does_not_turn_the_guard_off(
+    pytester: pytest.Pytester, tmp_path: Path, place: str
+) -> None:
+    """Pytest takes the path of an existing file for that of a test, and reads the ini file there."""
+    suite = pytester.mkdir("suite")
+    (suite / "pytest.ini").write_text("[pytest]\ntlsandbox_guard = crash\n")
+    (suite / "test_it.py").write_text(
+        "def test_it(tlsandbox):\n"
+        "    job = tlsandbox.start_process('sh', ['-c', 'kill -SEGV $$'])\n"
+        "    tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)\n"
+    )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pytest.ini").write_text("[pytest]\n")
+    path = place.format(tmp=tmp_path)
+    pytester.chdir()
+    os.chdir(suite)
+
+    first = pytester.runpytest_inprocess("--tlsandbox-report", path)
+    second = pytester.runpytest_inprocess("--tlsandbox-report", path)
+
+    assert first.ret == pytest.ExitCode.TESTS_FAILED
+    if place == "out/r.json":
+        assert second.ret == pytest.ExitCode.TESTS_FAILED
+    else:
+        found = "{tmp}/other/pytest.ini" if "other" in place else "no ini file"
+        assert second.ret == pytest.ExitCode.USAGE_ERROR
+        assert told_on_stderr(second) == (
+            f"--tlsandbox-report: pytest took {path!r} for the path of a test, and read its "
+            f"settings from {found.format(tmp=tmp_path)}; write --tlsandbox-report={path}"
+        )
+    third = pytester.runpytest_inprocess(f"--tlsandbox-report={path}")
+    assert third.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_file_that_is_not_a_report_is_not_replaced(pytester: pytest.Pytester) -> None:
+    victim = pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_inprocess(f"--tlsandbox-report={victim.name}")
+
+    assert told_on_stderr(result) == (
+        f"--tlsandbox-report: {victim.name!r} cannot be written: that file is not a report of this "
+        "plugin; remove it, or name another file"
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert victim.read_text() == "def test_it(): pass"
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.html"])
+def test_a_report_and_an_empty_file_are_replaced(pytester: pytest.Pytester, name: str) -> None:
+    pytester.makepyfile("def test_it(): pass")
+    path = pytester.path / name
+    path.touch()
+    for _ in range(2):
+        assert pytester.runpytest_inprocess(f"--tlsandbox-report={name}").ret == 0
+        assert path.stat().st_size
