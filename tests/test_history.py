@@ -163,6 +163,24 @@ def test_a_supervisor_gave_up_although_its_end_showed_only_after_somebodys_resta
     assert first_line(errors.ProcessCrashed, box.assert_no_crash) == "Crashed: web, restart 5"
 
 
+def test_a_supervisor_that_was_stopped_before_a_restart_did_not_give_up():
+    kind = {"name": None, "restart": {"policy": "always", "max_restarts": 1}}
+    ending = {**kind, "restart_count": 1, **exited(1), "last_exit": last(1)}
+    second = {"restart_count": 2, **exited(1, 19_000), "last_exit": last(1, at=19_000)}
+    script = {
+        0: [web(7, **kind)],
+        1: [web(7, "backing_off", **ending)],
+        2: [web(7, "stopped", **ending)],
+        3: [web(8, "backing_off", 10_000, **kind, **second)],
+    }
+    box = box_of(script)
+    for _ in script:
+        box.list_processes()
+        box._client.clock.now += 1
+
+    box.assert_no_crash()
+
+
 def test_a_supervisor_that_gave_up_before_did_not_give_up_on_the_run_it_is_restarting():
     spent = {"name": None, "restart_count": 5}
     why = {"last_exit": last(1), "last_error": "restart limit reached"}

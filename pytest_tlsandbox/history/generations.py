@@ -239,7 +239,7 @@ class Generations:
         if managed is None:
             return
         generation.managed = managed
-        generation.waited = run if managed.status == "backing_off" else generation.waited
+        run.waited = run.waited or managed.status == "backing_off"
         run.unhealthy = managed.health_status == "unhealthy" and not row.ended
         last = managed.last_exit
         its_own = last is not None and _describes(last, row)

@@ -105,6 +105,7 @@ class Run:
         counted_late: its count assumes that this daemon counts a restart when the new run starts.
         assumed: it exists only if this daemon counts a restart when the new run starts.
         seen: for each kind of incident, the position at which its evidence first showed.
+        waited: its supervisor was seen to back off after its end.
         restarted_here: this plugin asked for the restart that followed it.
         declared: the kinds of incident that a test waited for or asserted.
         changes: the states it was seen in, oldest first.
@@ -129,6 +130,7 @@ class Run:
         "successor",
         "times",
         "unhealthy",
+        "waited",
     )
 
     def __init__(
@@ -146,6 +148,7 @@ class Run:
         self.unhealthy = False
         self.assumed = False
         self.counted_late = False
+        self.waited = False
         self.restarted_here = False
         self.declared: frozenset[str] = frozenset()
         self.seen: dict[str, int] | None = None
@@ -204,7 +207,7 @@ class Run:
             return False
         if managed.last_error is not None:
             return end.exit_code != 0
-        if self.generation.waited is self:
+        if self.waited:
             return False  # it had restarts left, and somebody stopped it
         stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
@@ -285,18 +288,16 @@ class Generation:
         runs: oldest first. Never empty once it is in a history.
         managed: what its newest row said of the supervisor.
         replaced: another generation began under the same id.
-        waited: the run after whose end its supervisor was last seen to back off.
 
     """
 
-    __slots__ = ("id", "managed", "replaced", "runs", "waited")
+    __slots__ = ("id", "managed", "replaced", "runs")
 
     def __init__(self, managed_id: str | None) -> None:
         self.id = managed_id
         self.runs: list[Run] = []
         self.managed: ManagedProcess | None = None
         self.replaced = False
-        self.waited: Run | None = None
 
     @property
     def newest(self) -> Run:

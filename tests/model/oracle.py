@@ -114,6 +114,8 @@ class History:
         self.way_known = False  # whether the count rises when backing off begins
         self.partial: list[Incident] = []  # from rows of our own calls, until the next list
         self.replaced_at = -1
+        self.replacements: set[int] = set()  # the first full lists of other daemons
+        self.listed_epoch = 0
         self.doubted = False  # whether the last question was about a doubtful process
         self.mixed: set[Run] = set()  # ends to which U6 applies
 
@@ -148,6 +150,9 @@ class History:
         ended = {shown.end is None for shown in before.values()}
         if len(ended) == 2 and not before.keys() & current.keys():
             self.replaced_at = view.index  # it looks like another daemon
+        if self.listed_epoch != view.epoch:
+            self.listed_epoch = view.epoch
+            self.replacements.add(view.index)
         latest: dict[Generation, Shown] = {}
         for shown in changed:
             gen = shown.run.gen
@@ -492,6 +497,10 @@ class History:
                     return f"wrong handle: {text}"
             else:
                 options = by_id.get((kind, str(managed_id)), [])
+                if index in self.replacements and not options:
+                    # What was started just before another daemon showed is forgotten with the rest.
+                    options = [i for i in self.incidents.values() if i.kind == kind and (
+                        i.run.gen.id == managed_id)]  # fmt: skip
             if any(low <= index + 1 and index <= low + 1 for low, _ in
                    self.doubts.get(str(managed_id), ())):  # fmt: skip
                 seen.update((option.kind, option.run) for option in options)
@@ -847,12 +856,12 @@ class History:
         rows, sure = self._candidates(target, view, question.position)
         if not sure:
             return frozenset({"pass", "ProcessMismatch"})
-        if not target.exact and any(
-            s.run.gen in self.newest and self.newest[s.run.gen].run is not s.run for s in rows
+        if target.how != "pid" and any(
+            # Its newest row was removed; what is left may look like a run that is being restarted.
+            s.run is not s.run.gen.run and all(row.run is not s.run.gen.run for row in view.rows)
+            for s in rows
         ):
-            return (
-                frozenset({"pass", "ProcessMismatch"}) | INCONCLUSIVE
-            )  # its newest row was removed
+            return frozenset({"pass", "ProcessMismatch"}) | INCONCLUSIVE
         if any(s.end is None and s.exit_run is s.run for s in rows):
             return frozenset({"pass", "ProcessMismatch"})
         if any(s.end is None or (s.status == "backing_off" and self._is_last(s)) for s in rows):
@@ -940,6 +949,11 @@ class History:
             for at, case in doubts:
                 if at > position and (not targets or self._selects(targets, key)):
                     possible |= INCONCLUSIVE
+                    if any(
+                        shown.status == "stopped" and key.endswith(str(shown.run.gen.id))
+                        for shown in views[-1].rows
+                    ):
+                        possible |= classes.get("restart", frozenset())  # U4: or stopped before it
                     if case != "U4":
                         possible |= frozenset().union(*classes.values())
                         silent = silent and case not in ("U1", "U3", "U7")
