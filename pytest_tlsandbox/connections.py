@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import __version__
-from pytest_tlsandbox.client.address import locate, usable_key
+from pytest_tlsandbox.client.address import locate, suggest_local, usable_key
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
@@ -141,6 +141,6 @@ class Connections:
         if not found:
             raise InvalidSetting(
                 f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return one from the "
-                "hook pytest_tlsandbox_api_key(config, target)"
+                f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
         return usable_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")

@@ -361,7 +361,7 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
     if not targets:
         raise InvalidSetting(
             "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
-            "a real one, or set TLSANDBOX"
+            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
         )
     if len(targets) > 1:
         raise InvalidSetting(

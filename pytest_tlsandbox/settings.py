@@ -8,7 +8,8 @@ suite that sets nothing does not import.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -84,6 +85,7 @@ GUARD = Option(
     f"{', '.join(RULES)}; several with commas, or the option several times (default: none).",
     "RULES",
     repeatable=True,
+    per_line=True,
 )
 GUARD_REPORT_ONLY = Option(
     "guard_report_only", "Have the guard tell what it finds, and fail nothing.", None
@@ -141,7 +143,8 @@ def read(
 
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
-    given["masks"] = config.getini(MASK_INI), _ini_source(config, MASK_INI)
+    masks, source = _read_ini(config, MASK_INI)
+    given["masks"] = [masks] if isinstance(masks, str) else masks, source
     return {field: (texts, source) for field, (texts, source) in given.items() if texts}
 
 
@@ -152,20 +155,45 @@ def _read(
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
-    try:
-        given = config.getini(option.ini)
-    except (ValueError, pytest.UsageError) as error:  # before pytest 9.2, and from then on
-        if option.ini in str(error):
-            raise
-        source = _ini_source(config, option.ini)
-        raise pytest.UsageError(f"{source}: {error}; give true or false") from None
-    if given:
-        return (given if option.per_line else [given]), _ini_source(config, option.ini)
+    given, source = _read_ini(config, option.ini)
+    if isinstance(given, list) and not option.per_line:
+        raise pytest.UsageError(f"{source}: expected one value, got {given!r}")
+    if given and given != "false":
+        return (given if isinstance(given, list) else [given]), source
     given = environment.get(option.environment, "").strip() if option.environment else ""
     if given:
         values = given.split() if option.repeatable else [given]
         return values, f"environment variable {option.environment}"
     return [], ""
+
+
+def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
+    """Return the value of an ini key, and where it was written.
+
+    In the native tables of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
+    ``tlsandbox_guard = "oom"``, which its other tables may have.
+    """
+    source = _ini_source(config, key)
+    try:
+        return config.getini(key), source
+    except (
+        TypeError,
+        ValueError,
+        pytest.UsageError,
+    ) as error:  # before pytest 9.2, and from then on
+        if config.inipath is not None and config.inipath.suffix == ".toml":
+            if sys.version_info >= (3, 11):
+                import tomllib
+            else:
+                import tomli as tomllib  # pytest installs it
+
+            tables = tomllib.loads(config.inipath.read_text(encoding="utf-8"))
+            value = tables.get("tool", tables).get("pytest", {}).get(key)
+            if isinstance(value, (list, str, int, float)):
+                return [*map(str, value)] if isinstance(value, list) else str(value), source
+        if key in str(error):
+            raise
+        raise pytest.UsageError(f"{source}: {error}; give true or false") from None
 
 
 def _ini_source(config: pytest.Config, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -130,3 +131,9 @@ def usable_key(key: Secret, address: Address, source: str) -> Secret:
             "use https"
         )
     return Secret(text)
+
+
+def suggest_local(label: str) -> str:
+    """Return the end of a sentence that suggests ``local`` for a name that looks like it."""
+    near = difflib.get_close_matches(label.lower(), ["local"], cutoff=0.8)
+    return "; did you mean 'local'?" if near and label != near[0] else ""

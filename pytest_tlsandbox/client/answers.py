@@ -12,6 +12,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.client.address import suggest_local
 from pytest_tlsandbox.client.models import describe_body
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
@@ -107,7 +108,8 @@ def _lifecycle(
         )
     if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
         return SandboxNotFound(
-            f"No sandbox {address.label}: it does not exist, or is not running ({label})",
+            f"No sandbox {address.label}: it does not exist, or is not running ({label})"
+            + suggest_local(address.label),
             label=label,
         )
     if status == 404 and not fields:

@@ -413,3 +413,15 @@ def test_the_words_of_a_rejection_are_shown() -> None:
     assert str(fault) == (
         "my-sandbox answered 422: Failed to deserialize the JSON body: args: --token=***"
     )
+
+
+def test_a_sandbox_that_does_not_exist_and_looks_like_local_suggests_it():
+    address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
+    body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
+    fault = fault_of("GET /processes", 404, {}, body, address)
+
+    assert fault is not None
+    assert fault.first_line == (
+        "No sandbox lcal: it does not exist, or is not running (404 SANDBOX_NOT_FOUND); "
+        "did you mean 'local'?"
+    )

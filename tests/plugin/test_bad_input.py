@@ -141,7 +141,8 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester: pytest.Pyte
     )
     sentence = (
         "pytest_tlsandbox.InvalidSetting: no sandbox to test: give --tlsandbox local for the "
-        "embedded one, --tlsandbox ID for a real one, or set TLSANDBOX"
+        "embedded one, --tlsandbox ID for a real one, or set tlsandbox in the ini file or "
+        "TLSANDBOX in the environment"
     )
     record = pytester.inline_run()
     assert told(record) == dict.fromkeys(("test_it", "test_session", "test_lister"), sentence)
@@ -156,6 +157,15 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester: pytest.Pyte
             "",
             "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return one from the hook "
             "pytest_tlsandbox_api_key(config, target)",
+        ),
+        *(
+            (
+                typo,
+                "",
+                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return one from the hook "
+                "pytest_tlsandbox_api_key(config, target); did you mean 'local'?",
+            )
+            for typo in ("lcal", "Local")
         ),
         (
             "my-sandbox",
@@ -361,3 +371,43 @@ def test_markers_that_are_right_need_no_guard(pytester: pytest.Pytester) -> None
         """
     )
     pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'tlsandbox = "local"\ntlsandbox_guard = "oom,crash"\ntlsandbox_timeout = "5"',
+        'tlsandbox = ["local"]\ntlsandbox_guard = ["oom", "crash"]\ntlsandbox_timeout = 5',
+        'tlsandbox = "local"\ntlsandbox_guard = ["oom, crash"]\ntlsandbox_timeout = 5.0',
+    ],
+)
+def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(
+    pytester: pytest.Pytester, table: str, lines: str
+) -> None:
+    if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
+        pytest.skip("pytest 8 has no such table")
+    more = 'tlsandbox_guard_report_only = true\ntlsandbox_mask = "hunter.*"'
+    pytester.makepyprojecttoml(f"[{table}]\n{lines}\n{more}\n")
+    pytester.makepyfile(
+        """
+        from pytest_tlsandbox.plugin import _SETTINGS
+
+        def test_it(pytestconfig):
+            settings = pytestconfig.stash[_SETTINGS]
+            assert (settings.targets, settings.guard) == (("local",), ("oom", "crash"))
+            assert (settings.timeout, settings.guard_report_only) == (5.0, True)
+            assert [mask.pattern for mask in settings.masks] == ["hunter.*"]
+        """
+    )
+    assert pytester.runpytest_inprocess().ret == 0
+
+
+@pytest.mark.skipif(int(pytest.__version__.partition(".")[0]) < 9, reason="it has no such table")
+def test_several_values_for_a_setting_that_takes_one_are_told(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml("[tool.pytest]\ntlsandbox_timeout = [5, 6]\n")
+    result = pytester.runpytest_inprocess()
+
+    assert told_on_stderr(result) == (
+        "tlsandbox_timeout in pyproject.toml: expected one value, got ['5', '6']"
+    )

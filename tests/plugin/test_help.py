@@ -97,7 +97,7 @@ def test_an_ini_key_says_what_its_option_says(pytester: pytest.Pytester) -> None
         ("tlsandbox_proxy_url", "string", "URL of the proxy through which"),
         ("tlsandbox_timeout", "string", "How long a wait goes on when the test does not say"),
         ("tlsandbox_memory", "string", "Memory limit of the embedded sandbox"),
-        ("tlsandbox_guard", "string", "Fail the test in which one of these happens"),
+        ("tlsandbox_guard", "linelist", "Fail the test in which one of these happens"),
         ("tlsandbox_guard_report_only", "bool", "Have the guard tell what it finds"),
         ("tlsandbox_report", "string", "Write what was seen of the processes to this file"),
     ]:
