@@ -150,6 +150,7 @@ class History:
         ended = {shown.end is None for shown in before.values()}
         if len(ended) == 2 and not before.keys() & current.keys():
             self.replaced_at = view.index  # it looks like another daemon
+            self.replacements.add(view.index)
         if self.listed_epoch != view.epoch:
             self.listed_epoch = view.epoch
             self.replacements.add(view.index)
@@ -875,6 +876,8 @@ class History:
         gone = self.incidents.get(("unseen_end", run))
         if target.exact and gone and not gone.retracted and (run.gen.id is None or not rows):
             ours = self.caused(gone)
+            if gone.low in self.replacements:
+                ours |= {True}  # it ended with its daemon, as it seems
             if newest is not None and newest.run is not run:
                 ours |= {True}  # the pid of an older run of a managed process
             answers = set(INCONCLUSIVE | {"ProcessNotFound"}) if False in ours else set()
