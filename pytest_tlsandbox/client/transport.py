@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,8 +122,11 @@ class Transport:
     @cached_property
     def _environment(self) -> dict[str, Any]:
         """What the environment says of proxies and certificates, when it is first needed."""
+        verify = None
+        if not self._session.trust_env:
+            verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
         found = self._session.merge_environment_settings(
-            self.address.url, proxies={}, stream=True, verify=None, cert=None
+            self.address.url, proxies={}, stream=True, verify=verify, cert=None
         )
         return dict(found)
 

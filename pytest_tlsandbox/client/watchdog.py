@@ -7,6 +7,7 @@ held a call with a time-out of 0.5 s for 7.8 s.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import threading
 from functools import partial
@@ -157,10 +158,22 @@ class WatchedAdapter(HTTPAdapter):
         }
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """Skips interim answers, as "103 Early Hints"; ``http.client`` skips "100 Continue" alone."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 101 < self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+
+
 def _watched(pool: type[Any], watchdog: Watchdog) -> type[Any]:
     connection: type[Any] = pool.ConnectionCls
 
     class WatchedConnection(connection):  # type: ignore[misc]
+        response_class = _FinalResponse
+
         def connect(self) -> None:
             watchdog.uses(self)
             super().connect()

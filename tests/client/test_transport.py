@@ -41,6 +41,9 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 
 
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
 def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
@@ -65,6 +68,7 @@ def fault_of(transport: Transport, **options: Any) -> SandboxFault:
         pytest.param(
             [reply(200, gzip.compress(BODY), Content_Encoding="gzip")], BODY, True, id="gzip"
         ),
+        pytest.param([EARLY_HINTS, EARLY_HINTS, reply(200, BODY)], BODY, True, id="early hints"),
         pytest.param([reply(201, BODY)], BODY, True, id="201"),
         pytest.param([reply(204, length=False)], b"", True, id="204"),
     ],
@@ -323,6 +327,20 @@ def test_a_certificate_that_is_trusted_is_accepted(
     serve: Serve, connect: Connect, certificate: Path
 ) -> None:
     transport = secure(serve, connect, certificate, reply(200, BODY))
+
+    assert transport.request("GET", "/processes").body == BODY
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_that_the_environment_names_is_trusted_on_this_machine_too(
+    serve: Serve,
+    connect: Connect,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
+    transport = connect(serve(reply(200, BODY), tls=certificate))
 
     assert transport.request("GET", "/processes").body == BODY
 
