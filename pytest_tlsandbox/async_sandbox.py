@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import inspect
 import sys
 import threading
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pytest_tlsandbox.clock import Cancellation, Clock
+from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -40,10 +42,11 @@ def _awaitable(
     # Not Coroutine[Any, Any, T]: what is gathered of several would be Any to mypy.
 
     @functools.wraps(method)
-    async def call(self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await _in_thread(partial(method, self._sandbox, *args, **kwargs))
+    def call(
+        self: AsyncSandbox, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[object, object, T]:
+        return self._track(method.__name__, partial(method, self._sandbox, *args, **kwargs))
 
-    call.__qualname__ = f"AsyncSandbox.{method.__name__}"  # what "was never awaited" names
     return call
 
 
@@ -59,6 +62,7 @@ class AsyncSandbox:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
+        self._calls: list[tuple[str, Coroutine[object, object, object]]] = []
 
     def __repr__(self) -> str:
         return f"<Async{repr(self._sandbox)[1:]}"
@@ -68,9 +72,22 @@ class AsyncSandbox:
         """The look at the start of the test: what ``since="test"`` means."""
         return self._sandbox.baseline
 
-    async def from_now(self, baseline: ProcessSnapshot | None = None) -> AsyncSandbox:
-        """Give the same sandbox with a baseline of this moment: what was before does not count."""
-        return AsyncSandbox(await _in_thread(partial(self._sandbox.from_now, baseline)))
+    def from_now(
+        self, baseline: ProcessSnapshot | None = None
+    ) -> Coroutine[object, object, AsyncSandbox]:
+        """Return the same sandbox with a baseline of this moment: what was before does not count."""
+        return self._track("from_now", partial(self._from_now, baseline))
+
+    def _from_now(self, baseline: ProcessSnapshot | None) -> AsyncSandbox:
+        sandbox = AsyncSandbox(self._sandbox.from_now(baseline))
+        sandbox._calls = self._calls
+        return sandbox
+
+    def _track(self, name: str, work: Callable[[], T]) -> Coroutine[object, object, T]:
+        """Return the coroutine of a call, and remember it until it was awaited."""
+        coroutine = _in_thread(work)
+        self._calls[:] = [*_unawaited(self), (name, coroutine)]
+        return coroutine
 
     def soft(self) -> AsyncSoft:
         """Check several things on one look, and be told of all that fail.
@@ -98,6 +115,28 @@ class AsyncSandbox:
     restart_process = _awaitable(Sandbox.restart_process)
     output = _awaitable(Sandbox.output)
     kill_started = _awaitable(Sandbox.kill_started)
+
+
+def check_awaited(sandbox: AsyncSandbox) -> None:
+    """Raise InvalidArgument if a call was not awaited: it did nothing."""
+    calls = _unawaited(sandbox)
+    for _, call in calls:
+        call.close()  # or Python warns of it as well
+    if calls:
+        name, more = calls[0][0], len(calls) - 1
+        others = f", nor {'was 1 other call' if more == 1 else f'were {more} other calls'}"
+        raise InvalidArgument(
+            f"{name}() was not awaited{others if more else ''}: it did nothing; write "
+            f"await tlsandbox_async.{name}(...)"
+        )
+
+
+def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, object, object]]]:
+    return [
+        (name, call)
+        for name, call in sandbox._calls  # noqa: SLF001 - this module's own
+        if inspect.getcoroutinestate(call) == inspect.CORO_CREATED
+    ]
 
 
 class AsyncSoft:

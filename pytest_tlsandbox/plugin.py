@@ -306,14 +306,17 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 
 
 @pytest.fixture
-def tlsandbox_async(tlsandbox: Sandbox) -> AsyncSandbox:
+def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
     """Return the same with every call awaitable, for coroutines of asyncio and trio.
 
-    ``await tlsandbox_async.wait_for_exit(job)``: the event loop goes on meanwhile.
+    ``await tlsandbox_async.wait_for_exit(job)``: the event loop goes on meanwhile. A call that was
+    not awaited fails the test when it ends.
     """
-    from pytest_tlsandbox.async_sandbox import AsyncSandbox
+    from pytest_tlsandbox.async_sandbox import AsyncSandbox, check_awaited
 
-    return AsyncSandbox(tlsandbox)
+    sandbox = AsyncSandbox(tlsandbox)
+    yield sandbox
+    check_awaited(sandbox)
 
 
 @pytest.fixture(scope="session")

@@ -79,16 +79,32 @@ def test_a_failure_ends_at_the_line_that_awaits(pytester: pytest.Pytester, suite
     assert "async_sandbox.py" not in text
 
 
-def test_a_call_that_is_not_awaited_fails_with_w_error(
-    pytester: pytest.Pytester, suite: Suite
-) -> None:
+def test_a_call_that_is_not_awaited_fails_the_test(pytester: pytest.Pytester, suite: Suite) -> None:
     code = """
         async def test_it(tlsandbox_async):
             tlsandbox_async.assert_no_oom()
+
+        async def test_several(tlsandbox_async):
+            later = await tlsandbox_async.from_now()
+            later.assert_no_crash()
+            tlsandbox_async.from_now()
+            await tlsandbox_async.assert_no_oom()
     """
-    result = suite.run(pytester, code)
-    result.assert_outcomes(failed=suite.backends)
-    result.stdout.fnmatch_lines(["*coroutine 'AsyncSandbox.assert_no_oom' was never awaited*"])
+    result = suite.run(pytester, code, "-Wdefault")
+
+    result.assert_outcomes(passed=2 * suite.backends, errors=2 * suite.backends)
+    sentence = (
+        "pytest_tlsandbox.InvalidArgument: {}: it did nothing; write await tlsandbox_async.{}(...)"
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "E * " + sentence.format("assert_no_oom() was not awaited", "assert_no_oom"),
+            "E * "
+            + sentence.format(
+                "assert_no_crash() was not awaited, nor was 1 other call", "assert_no_crash"
+            ),
+        ]
+    )
 
 
 def test_the_guard_looks_at_what_coroutines_do(pytester: pytest.Pytester, suite: Suite) -> None:
