@@ -123,6 +123,15 @@ def test_the_last_words_of_a_process_may_come_a_moment_after_its_end():
     assert box.wait_for_output(77, "ready") == "ready"
 
 
+@pytest.mark.parametrize("process", [77, "server.py"])
+def test_output_that_is_stored_more_than_a_second_after_the_end_is_waited_for(process):
+    growing = {0.7 * step: (["a"] * step, []) for step in range(12)}
+    box, lister = box_of({0: [ENDED]}, {**growing, 8.4: ([*["a"] * 12, "THE END"], [])})
+
+    assert box.wait_for_output(process, "THE END") == "THE END"
+    assert 8.4 <= lister.looks[-1] < 8.7
+
+
 def test_a_process_that_is_yet_to_come_is_waited_for():
     box, lister = box_of({0: [], 2: [SERVER]}, {0: (["ready"], [])})
 
@@ -237,6 +246,26 @@ def test_how_many_lines_it_wrote_is_counted_at_the_last_look():
     message = told(lambda: box.wait_for_output(77, "ready"), errors.WrongEnd)
 
     assert "wrote no such line in 3 lines" in " ".join(message.split())
+
+
+def test_the_wait_ends_a_second_after_the_stored_output_last_grew():
+    written = {0: (["one"], []), 0.9: (["one", "two"], []), 1.8: (["one", "two", "three"], [])}
+    box, lister = box_of({0: [ENDED]}, written)
+
+    message = told(lambda: box.wait_for_output(77, "ready"), errors.WrongEnd)
+
+    assert "wrote no such line in 3 lines" in " ".join(message.split())
+    assert 2.8 <= lister.looks[-1] < 3.2
+
+
+def test_output_that_grows_without_end_is_read_until_the_deadline():
+    """As that of a process whose children go on writing."""
+    box, lister = box_of({0: [ENDED]}, {0.5 * step: (["a"] * step, []) for step in range(20)})
+
+    message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WrongEnd)
+
+    assert lister.looks[-1] == 5.0
+    assert "5 s: the deadline came before it could change" in " ".join(message.split())
 
 
 def test_a_process_that_is_not_there_is_not_found():

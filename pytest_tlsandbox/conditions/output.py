@@ -56,8 +56,8 @@ class HasOutput(IsListed):
 class HasWritten(OneProcess):
     """A line of its output has a text, or fits a regex; gives the line.
 
-    ``read`` gives all lines that a process has written so far. The sandbox lists a process as
-    ended, as a rule, when all it wrote can be read; a line that comes later has a second.
+    ``read`` gives all lines that a process has written so far. A sandbox may list the end of a
+    process before it has stored all of its output: the end counts when that stopped growing.
     """
 
     wants_an_end = False
@@ -92,6 +92,9 @@ class HasWritten(OneProcess):
         return self._search_output(row) or Pending(lambda: self._not_written(row))
 
     def _ended(self, row: ProcessInfo, selection: Selection) -> Verdict:
+        found = self._search_output(row)
+        if found is not None:
+            return found
         stands_for = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
         finding = replace(
             self._end_finding(row, doubt=False),
@@ -99,7 +102,7 @@ class HasWritten(OneProcess):
         )
         if finding.error is WrongEnd:
             finding = replace(finding, hint="the rest of its output: output(process)")
-        return self._search_output(row) or Hopeless(finding, stands_for, row.identity)
+        return Hopeless(finding, stands_for, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Verdict | None:
         """Look through all lines; a fault that may pass is no end of the wait."""

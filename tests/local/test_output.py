@@ -101,3 +101,9 @@ def test_a_line_among_many_is_found_in_time(box: Sandbox) -> None:
 
     assert box.wait_for_output(job, re.compile("^ready$"), timeout=20) == "ready"
     assert time.perf_counter() - start < 5
+
+
+def test_the_last_line_of_a_program_that_writes_much_before_it_ends_is_found(box: Sandbox) -> None:
+    job = box.start_process("sh", ["-c", "yes a | head -n 32000; echo THE END"])
+
+    assert box.wait_for_output(job, "THE END", timeout=60) == "THE END"
