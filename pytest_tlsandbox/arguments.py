@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
 from collections.abc import Iterable
@@ -145,6 +146,18 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
         "pattern: give the text of a line, or a part of it, or a compiled regex: "
         f"{mask_text(repr(pattern))} is neither"
     )
+
+
+def check_condition(condition: object) -> None:
+    """Raise InvalidArgument for what is not a plain function of a snapshot."""
+    if not callable(condition):
+        raise InvalidArgument(
+            f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
+        )
+    if inspect.iscoroutinefunction(condition):
+        raise InvalidArgument(
+            "condition: a coroutine is always true; give a plain function of the snapshot"
+        )
 
 
 def check_texts(name: str, texts: Iterable[object]) -> None:

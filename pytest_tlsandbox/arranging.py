@@ -1,4 +1,4 @@
-"""Starting what a test needs, and ending what it has left."""
+"""Starting what a test needs, reading what it wrote, and ending what it has left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.arguments import check_texts, no_list
-from pytest_tlsandbox.conditions.verdicts import Until
+from pytest_tlsandbox.conditions.verdicts import CORRECTION_TIME, Until
 from pytest_tlsandbox.errors import (
     InvalidArgument,
     RequestRefused,
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.client.processes import SandboxClient
+    from pytest_tlsandbox.client.processes import SandboxClient, Stream
 
 _LONGEST_FAREWELL = 3.0
 """Seconds for the look at what a test has left running, and again until its ends are listed."""
+_BETWEEN_READINGS = 0.05
+"""Seconds until the output of an ended process is read again."""
 
 
 def start_body(
@@ -90,6 +92,24 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         raise RequestRefused(
             f"Cannot start {program!r}: {refusal}{hint}", label=refusal.label
         ) from None
+
+
+def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
+    """Return the lines that a process has written so far.
+
+    A sandbox may list the end of a process before it has stored all of its output: after the end,
+    read until two readings agree, for at most 1 s.
+    """
+    clock, give_up_at = client.clock, client.give_up_at()
+    end = clock.monotonic() + CORRECTION_TIME
+    end = end if give_up_at is None else min(end, give_up_at)
+    lines = client.output(row.pid, stream)
+    while row.ended and clock.monotonic() + _BETWEEN_READINGS <= end:
+        clock.sleep(_BETWEEN_READINGS)
+        before, lines = lines, client.output(row.pid, stream)
+        if lines == before:
+            break
+    return lines
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_tlsandbox.arguments import (
     check_codes,
+    check_condition,
     check_pattern,
     check_pick,
     check_seconds,
@@ -14,7 +14,7 @@ from pytest_tlsandbox.arguments import (
     check_statuses,
     check_stream,
 )
-from pytest_tlsandbox.arranging import kill, kill_all, start, start_body
+from pytest_tlsandbox.arranging import kill, kill_all, read_output, start, start_body
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.conditions.one import OneProcess
@@ -194,14 +194,7 @@ class Sandbox(Assertions):
         The snapshot has all that the sandbox lists, of earlier tests too. What the condition raises
         ends the wait at once.
         """
-        if not callable(condition):
-            raise InvalidArgument(
-                f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
-            )
-        if inspect.iscoroutinefunction(condition):
-            raise InvalidArgument(
-                "condition: a coroutine is always true; give a plain function of the snapshot"
-            )
+        check_condition(condition)
         value: T = self._wait(Until(condition), timeout)
         return value
 
@@ -328,11 +321,12 @@ class Sandbox(Assertions):
         return new
 
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
-        """Read the lines a process has written so far: "stdout", "stderr", or both ("output")."""
+        """Read the lines a process has written so far: "stdout", "stderr", or both ("output").
+
+        After its end they are read until they stay the same for 50 ms, for at most 1 s.
+        """
         stream = check_stream(stream)
-        condition = HasOutput(Selector(process, self._history, self.baseline), self._history, None)
-        row: ProcessInfo = self._judge(condition)
-        return self._client.output(row.pid, stream)
+        return read_output(self._row_meant(process, HasOutput), self._client, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what still runs after.
@@ -346,11 +340,10 @@ class Sandbox(Assertions):
 
     # ---------------------------------------------------------------- engine
 
-    def _row_meant(self, process: Process) -> ProcessInfo:
+    def _row_meant(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
         """Give the one process that is meant, at this moment: the living one, else the newest."""
-        found: ProcessInfo = self._judge(
-            IsListed(Selector(process, self._history, self.baseline), self._history, None)
-        )
+        selector = Selector(process, self._history, self.baseline)
+        found: ProcessInfo = self._judge(kind(selector, self._history, None))
         return found
 
     def _wait(self, condition: Condition, timeout: float | None) -> Any:

@@ -276,6 +276,42 @@ def test_a_process_that_is_not_there_is_not_found():
     assert message.startswith('No process "sevrer.py" in my-sandbox after 1 s\n')
 
 
+# ------------------------------------------------------------------------------ output()
+
+
+def test_output_after_the_end_is_read_until_two_readings_agree():
+    one, two, three = ["one"], ["one", "two"], ["one", "two", "three"]
+    box, lister = box_of(
+        {0: [ENDED]}, {0: (one, ["up"]), 0.04: (two, ["up"]), 0.09: (three, ["up"])}
+    )
+
+    assert box.output(77) == [*three, "up"]
+    assert lister.reads == [(at, "output", None) for at in (0, 0.05, 0.1, 0.15)]
+
+
+@pytest.mark.parametrize(("row", "readings"), [(SERVER, 1), (ENDED, 2)], ids=["running", "ended"])
+def test_output_that_does_not_grow_is_read_once_and_after_the_end_once_more(row, readings):
+    box, lister = box_of({0: [row]}, {0: (["one"], ["up"])})
+
+    assert box.output(77, "stderr") == ["up"]
+    assert lister.reads == [(0.05 * reading, "stderr", None) for reading in range(readings)]
+
+
+def test_output_that_goes_on_growing_after_the_end_is_read_for_one_second():
+    box, lister = box_of({0: [ENDED]}, {0.05 * step: (["a"] * step, []) for step in range(60)})
+
+    assert box.output(77) == ["a"] * 20
+    assert lister.reads[-1][0] == 1
+
+
+def test_output_is_not_read_again_when_the_test_is_about_to_be_killed():
+    box, lister = box_of({0: [ENDED]}, {0.05 * step: (["a"] * step, []) for step in range(60)})
+    lister.test_deadline = lambda: 1000.45
+
+    assert box.output(77) == ["a"] * 4
+    assert lister.reads[-1][0] == 0.2
+
+
 # ------------------------------------------------------------------------------ faults
 
 

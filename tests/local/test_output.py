@@ -107,3 +107,10 @@ def test_the_last_line_of_a_program_that_writes_much_before_it_ends_is_found(box
     job = box.start_process("sh", ["-c", "yes a | head -n 32000; echo THE END"])
 
     assert box.wait_for_output(job, "THE END", timeout=60) == "THE END"
+
+
+def test_all_that_a_program_wrote_can_be_read_after_its_exit(box: Sandbox) -> None:
+    job = box.start_process("sh", ["-c", "seq 1 5000; echo done >&2"])
+    box.wait_for_exit(job)
+
+    assert box.output(job) == [*map(str, range(1, 5001)), "done"]
