@@ -134,6 +134,11 @@ def check_stream(stream: Stream) -> Stream:
 
 def check_pattern(pattern: object) -> str | re.Pattern[str]:
     """Give a text, or a regex that was compiled, to look for in lines of output."""
+    if isinstance(pattern, str) and "\n" in pattern:
+        raise InvalidArgument(
+            f"pattern must be text from one line, got {mask_text(repr(pattern))} with a line break; "
+            "wait for one line at a time"
+        )
     if isinstance(pattern, str) and pattern:
         return pattern
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):

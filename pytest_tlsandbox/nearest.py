@@ -66,6 +66,8 @@ def _compare(process: Any, row: ProcessInfo) -> tuple[int, Near | None]:
 
 
 def _compare_text(text: str, row: ProcessInfo) -> tuple[int, Near | None]:
+    if text == str(row.pid):
+        return 0, Near(row, f"pid {text}; the number {text} finds it, text does not")
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
     if text in line or (row.managed is not None and row.managed.name == text):
         return 0, Near(row, _EARLIER)

@@ -72,6 +72,8 @@ CASES = [
     (lambda box: box.from_now("x"), "baseline: 'x' is no snapshot; give one, or None for a look now"),
     (lambda box: box.wait_for_output(41, ""),
      "pattern: an empty text fits every line; give a part of the one meant"),
+    (lambda box: box.wait_for_output(41, "ready\n"),
+     "pattern must be text from one line, got 'ready\\n' with a line break; wait for one line at a time"),
     (lambda box: box.assert_process("x", exit_code="0"), "exit_code: '0' is no number; give 0"),
     (lambda box: box.assert_process("x", exit_code=[0, "1"]), "exit_code: '1' is no number; give 1"),
     (lambda box: box.assert_process("x", signal="TERM"), "signal: 'TERM' is no number"),

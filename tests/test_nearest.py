@@ -72,6 +72,12 @@ def test_a_number_alone_is_not_near_every_command_that_has_one():
     assert why("8080", "python3", ("train.py",)) is None
 
 
+def test_a_text_of_digits_is_near_the_process_with_that_pid():
+    assert near("41", raw(4), raw(41), raw(141)) == [
+        (41, "pid 41; the number 41 finds it, text does not")
+    ]
+
+
 def test_the_word_that_was_misspelt_is_given_as_it_is_spelt():
     [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
     assert miss.word == "http.server 80"

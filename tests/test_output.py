@@ -204,6 +204,89 @@ def test_where_nothing_was_written_buffering_is_a_guess():
     )
 
 
+@pytest.mark.parametrize("row", [SERVER, ENDED], ids=["running", "ended"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"port \d+",
+        "ready.*",
+        "^ready",
+        "ready$",
+        "(ready)+",
+        "[a-z]+",
+        "up|ready",
+        r"v1\.2",
+        "(?i)UP",
+    ],
+)
+def test_text_that_looks_like_a_regex_is_reported_as_such(pattern, row):
+    box, _ = box_of({0: [row]}, {0: (["listening on port 80"], [])})
+
+    message = told(
+        lambda: box.wait_for_output(77, pattern, timeout=2), (errors.WaitTimedOut, errors.WrongEnd)
+    )
+
+    assert (
+        "re.compile(...): the text looks like a regular expression, but is searched for literally; "
+        in " ".join(message.split())
+    )
+
+
+def test_a_regex_given_as_text_is_reported_with_what_makes_it_a_regex():
+    box, _ = box_of({0: [SERVER]}, {0: (["listening on port 80"], [])})
+
+    message = told(lambda: box.wait_for_output(77, r"port \d+", timeout=1), errors.WaitTimedOut)
+
+    assert message == text(
+        r"""
+        Not written: "port \d+" by server.py (pid 77) after 1 s
+
+          1 line so far, and none has it
+          process  python server.py
+          lived    since 16:00:00.000 (sandbox clock, UTC)
+          looks    20, 0 ms each
+          stdout   1 line
+                   | listening on port 80
+          sandbox  my-sandbox
+          try      re.compile(...): the text looks like a regular expression,
+                   but is searched for literally; a longer timeout=, if it only
+                   needs more time
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(v1.2)",
+        "ready...",
+        "costs $5",
+        "[my-app] up",
+        "50 % (3/6)",
+        "a | b",
+        "Sure (y/n)?",
+        "Is it (?)",
+        "$ ",
+    ],
+)
+def test_text_with_punctuation_does_not_look_like_a_regex(pattern):
+    box, _ = box_of({0: [SERVER]}, {0: (["starting"], [])})
+
+    message = told(lambda: box.wait_for_output(77, pattern, timeout=0), errors.WaitTimedOut)
+
+    assert "re.compile" not in message
+
+
+def test_a_compiled_regex_that_does_not_match_is_not_reported_as_text():
+    box, _ = box_of({0: [SERVER]}, {0: (["starting"], [])})
+
+    message = told(
+        lambda: box.wait_for_output(77, re.compile(r"port \d+"), timeout=0), errors.WaitTimedOut
+    )
+
+    assert "re.compile" not in message
+
+
 def test_a_process_that_ends_without_it_ends_the_wait():
     box, lister = box_of(
         {0: [SERVER], 2: [ENDED]}, {0: (["starting"], ["OSError: address in use"])}

@@ -15,6 +15,7 @@ from pytest_tlsandbox.conditions.verdicts import (
     Pending,
     Satisfied,
     Verdict,
+    regex_hint,
 )
 from pytest_tlsandbox.errors import NotObserved, SandboxFault, WaitTimedOut, WrongEnd
 from pytest_tlsandbox.messages.failure import Explanation, Field
@@ -73,6 +74,7 @@ class HasWritten(OneProcess):
         super().__init__(selector, history, pick)
         self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
         self._label = label_of(pattern)
+        self._hint = regex_hint(pattern) if isinstance(pattern, str) else ""
         self._read = read
         self._snapshot: ProcessSnapshot
         self._lines = 0
@@ -101,7 +103,7 @@ class HasWritten(OneProcess):
             because=f"it has ended, and wrote no such line in {count(self._lines, 'line')}",
         )
         if finding.error is WrongEnd:
-            finding = replace(finding, hint="the rest of its output: output(process)")
+            finding = replace(finding, hint=f"{self._hint}the rest of its output: output(process)")
         return Hopeless(finding, stands_for, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Verdict | None:
@@ -133,6 +135,7 @@ class HasWritten(OneProcess):
             if self._lines
             else "it has written nothing",
             process=row,
-            hint=(buffered if not self._lines else "")
+            hint=self._hint
+            + (buffered if not self._lines else "")
             + "a longer timeout=, if it only needs more time",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -30,6 +31,9 @@ MORE_MEMORY = (
     "more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process"
 )
 WHY_IT_ENDS = "what it wrote last says why it ends"
+_REGEX_SYNTAX = re.compile(
+    r"\\[dDwWsSbB.()\[\]]|\.[*+]|[\])][*+{]|\[\^?(?:a-z|A-Z|0-9)|\(\?[:=!<Pa-z]|^\^|\w\$$|\w\|\w"
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,17 @@ def _where_it_is_looked_for(selector: Selector, word: str) -> str:
     if selector.text is None:
         return "list_processes() prints all there is; a text finds a part of a command line"
     meant = f'"{shorten(mask_text(word), 60)}", if that was meant; ' if word else ""
+    meant += regex_hint(selector.text)
     return f"{meant}a text is looked for in command and arguments, joined by one space"
+
+
+def regex_hint(text: str) -> str:
+    """Return what to try for a text that looks like a regular expression, before any other hint."""
+    if not _REGEX_SYNTAX.search(text):
+        return ""
+    return (
+        "re.compile(...): the text looks like a regular expression, but is searched for literally; "
+    )
 
 
 def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:

@@ -108,6 +108,28 @@ def test_a_pid_that_is_not_listed_may_be_that_of_an_earlier_run():
     )
 
 
+def test_a_process_given_by_text_that_looks_like_a_regex_is_reported_as_such():
+    shown = told(lambda box: box.wait_for_process(r"train\.py --lr \d+", timeout=0), raw(1))
+
+    assert shown["try"] == (
+        "re.compile(...): the text looks like a regular expression, but is searched for literally; "
+        "a text is looked for in command and arguments, joined by one space"
+    )
+
+
+def test_a_pid_given_as_text_is_reported_with_the_number_to_give():
+    shown = told(lambda box: box.wait_for_process("41", timeout=0), raw(40), raw(41), raw(142))
+
+    assert shown["nearest"] == ""
+    assert shown["pid"].split("  ") == [
+        "41",
+        "running",
+        "python train.py",
+        "",
+        "pid 41; the number 41 finds it, text does not",
+    ]
+
+
 def test_a_field_that_cannot_change_may_be_another_processs():
     assert told(lambda box: box.assert_process(1, command="sh"), raw(1))["try"] == (
         "by(...) or a longer text, if another process was meant"
