@@ -107,6 +107,23 @@ def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("name", ["web", "other"])
+def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pytest.ini").write_text(SETTINGS)
+    [recipe] = [block.text for block in blocks("docs/recipes.md") if "started_again" in block.text]
+    without_restart = recipe.replace("    tlsandbox.send_signal(server, 15)\n", "")
+    assert without_restart != recipe
+    (tmp_path / "test_1.py").write_text(recipe.replace('"web"', f'"{name}"'))
+    (tmp_path / "test_2.py").write_text(without_restart.replace("timeout=10", "timeout=1"))
+
+    done = run(tmp_path, "pytest")
+
+    assert "\nFAILED test_2.py::test_a_server_is_started_again - " in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_shows_of_a_failure_is_what_is_printed(page: str, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(SETTINGS)
