@@ -50,6 +50,26 @@ def test_the_figures_of_the_mutants_are_those_of_their_page():
         assert f"{int(killed):,} of {int(total):,}" in (ROOT / page).read_text()
 
 
+@pytest.mark.parametrize(
+    ("installed", "measured"),
+    [
+        ("`pytest-tlsandbox`", "the same with it"),
+        ("`pytest-tlsandbox[local]`", "the same with `[local]`, which brings anyio and its plugin"),
+        ("the same, with `addopts", "the same with `[local]` and `-p no:anyio`"),
+    ],
+)
+def test_the_stated_cost_of_an_unused_plugin_is_the_measured_one(installed, measured):
+    results = (ROOT / "benchmarks" / "results.md").read_text()
+    page = (ROOT / "docs" / "cost.md").read_text()
+    without, with_it = (
+        int(re.search(rf"^\| {re.escape(start)}.* (\d+) ms \|$", results, re.MULTILINE)[1])
+        for start in ("empty folder", f"{measured} |")
+    )
+    stated = int(re.search(rf"^\| {re.escape(installed)}.*?\| (\d+) ms", page, re.MULTILINE)[1])
+
+    assert stated == pytest.approx(with_it - without, abs=2, rel=0.1)
+
+
 def block(language: str, having: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (found,) = [text for text in blocks if having in text]
