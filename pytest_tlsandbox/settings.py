@@ -158,7 +158,11 @@ def _read(
     given, source = _read_ini(config, option.ini)
     if isinstance(given, list) and not option.per_line:
         raise pytest.UsageError(f"{source}: expected one value, got {given!r}")
-    if given and given != "false":
+    if option.metavar is None and isinstance(given, str):
+        if given not in ("true", "false"):
+            raise pytest.UsageError(f"{source}: expected true or false, got {given!r}")
+        given = given == "true"
+    if given:
         return (given if isinstance(given, list) else [given]), source
     given = environment.get(option.environment, "").strip() if option.environment else ""
     if given:

@@ -404,10 +404,23 @@ def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(
 
 
 @pytest.mark.skipif(int(pytest.__version__.partition(".")[0]) < 9, reason="it has no such table")
-def test_several_values_for_a_setting_that_takes_one_are_told(pytester: pytest.Pytester) -> None:
-    pytester.makepyprojecttoml("[tool.pytest]\ntlsandbox_timeout = [5, 6]\n")
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            "tlsandbox_timeout = [5, 6]",
+            "tlsandbox_timeout in {}: expected one value, got ['5', '6']",
+        ),
+        (
+            'tlsandbox_guard_report_only = "maybe"',
+            "tlsandbox_guard_report_only in {}: expected true or false, got 'maybe'",
+        ),
+    ],
+)
+def test_a_value_of_a_toml_file_that_fits_no_type_is_told(
+    pytester: pytest.Pytester, line: str, sentence: str
+) -> None:
+    pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
     result = pytester.runpytest_inprocess()
 
-    assert told_on_stderr(result) == (
-        "tlsandbox_timeout in pyproject.toml: expected one value, got ['5', '6']"
-    )
+    assert told_on_stderr(result) == sentence.format("pyproject.toml")
