@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.guard.facts import Facts, HostTime
@@ -13,18 +12,17 @@ from pytest_tlsandbox.guard.rules import (
     LEAK,
     Finding,
     Place,
+    TestRun,
     apply_rules,
-    identity_text,
     is_declared,
     keys_of,
+    unknown_ends,
 )
 from pytest_tlsandbox.guard.settling import settled, undecided_end, undecided_for
 from pytest_tlsandbox.guard.watching import Watched
-from pytest_tlsandbox.history.incidents import LOST_END
-from pytest_tlsandbox.messages.incidents import run_name, shown_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from pytest_tlsandbox.clock import Clock
@@ -37,24 +35,6 @@ _ENDED = (
     "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
 )
 _REPLACED = "it was replaced: what was listed before is listed no more, and its end is not known"
-
-
-@dataclass
-class TestRun:
-    """One attempt at one test."""
-
-    __test__ = False
-
-    nodeid: str
-    attempt: int = 1
-    rules: tuple[str, ...] = ()
-    allowed: Mapping[str, str] = field(default_factory=dict)
-    phase: str = "setup"
-
-    @property
-    def place(self) -> Place:
-        """Where something is found now."""
-        return Place(self.nodeid, self.attempt, self.phase)
 
 
 class Guard:
@@ -335,16 +315,9 @@ class Guard:
                 before=before,
                 now=snapshot,
             )
-        for incident in incidents:
-            lost = incident.kind == LOST_END and not incident.caused_here
-            if lost and incident.run.generation not in started:
-                self._unknown_ends.append(
-                    {
-                        "sandbox": watched.name,
-                        "process": identity_text(shown_row(incident.run)),
-                        "name": run_name(incident.run),
-                    }
-                )
+        self._unknown_ends += [
+            {"sandbox": watched.name, **end} for end in unknown_ends(incidents, started)
+        ]
         if watched.connection.shared:
             # What this worker did itself looks to the others like what happened by itself.
             self._meant += [

@@ -13,8 +13,9 @@ import pytest
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
 from pytest_tlsandbox.guard import marks
-from pytest_tlsandbox.guard.engine import Guard, TestRun
+from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.linking import link_test
+from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.guard.telling import error_for
 from pytest_tlsandbox.settings import FACTS
 

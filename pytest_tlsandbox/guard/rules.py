@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.conditions import absence
@@ -10,7 +10,7 @@ from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient
@@ -37,6 +37,24 @@ class Place(NamedTuple):
     test: str | None = None
     attempt: int | None = None
     phase: str | None = None
+
+
+@dataclass
+class TestRun:
+    """One attempt at one test."""
+
+    __test__ = False
+
+    nodeid: str
+    attempt: int = 1
+    rules: tuple[str, ...] = ()
+    allowed: Mapping[str, str] = field(default_factory=dict)
+    phase: str = "setup"
+
+    @property
+    def place(self) -> Place:
+        """Where something is found now."""
+        return Place(self.nodeid, self.attempt, self.phase)
 
 
 @dataclass(frozen=True)
@@ -179,6 +197,19 @@ def apply_rules(
             and absence.is_inconclusive(incident, answers_for=incident.run.generation in started)
         ]
     return found
+
+
+def unknown_ends(
+    incidents: Iterable[Incident], started: Collection[Generation]
+) -> list[dict[str, str]]:
+    """Return the processes whose ends the sandbox lost, and that no test started."""
+    return [
+        {"process": identity_text(shown_row(incident.run)), "name": run_name(incident.run)}
+        for incident in incidents
+        if incident.kind == kinds.LOST_END
+        and not incident.caused_here
+        and incident.run.generation not in started
+    ]
 
 
 def is_declared(rule: str, run: Run) -> bool:

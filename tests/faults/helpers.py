@@ -17,7 +17,8 @@ from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
-from pytest_tlsandbox.guard.engine import Guard, TestRun
+from pytest_tlsandbox.guard.engine import Guard
+from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.messages.words import named
 from pytest_tlsandbox.sandbox import Sandbox

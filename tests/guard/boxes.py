@@ -10,7 +10,8 @@ from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import SandboxFault, SandboxUnreachable
-from pytest_tlsandbox.guard.engine import Guard, TestRun
+from pytest_tlsandbox.guard.engine import Guard
+from pytest_tlsandbox.guard.rules import TestRun
 
 from ..support import FakeClock, raw
 

@@ -14,8 +14,8 @@ from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
-from pytest_tlsandbox.guard.engine import Guard, TestRun
-from pytest_tlsandbox.guard.rules import Finding
+from pytest_tlsandbox.guard.engine import Guard
+from pytest_tlsandbox.guard.rules import Finding, TestRun
 from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.sandbox import Sandbox
 
