@@ -33,7 +33,7 @@ def measure(*, short: bool = False) -> list[Result]:
     )
     body = Rows(ROWS).body()
     held = _of_a_snapshot(result, body)
-    result.targets.append(Target(f"a snapshot of {ROWS:,} rows", held, 120, "MB"))
+    result.targets.append(Target(f"a snapshot of {ROWS:,} rows", held, 130, "MB"))
     held = _of_a_day(result)
     result.targets.append(Target(f"a day of looks at {PROCESSES:,} processes", held, 50, "MB"))
     return [result]

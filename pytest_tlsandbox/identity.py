@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.models import ProcessInfo
 
 # The SDK and the wire may differ below the millisecond.
 _SAME_MOMENT = timedelta(milliseconds=1)
@@ -21,3 +24,8 @@ class Identity(NamedTuple):
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
         return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
+
+
+def by_start(row: ProcessInfo) -> tuple[datetime, int, int]:
+    """Return what sorts processes by their start."""
+    return row.started_at, row.handle or 0, row.pid

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pytest_tlsandbox.arguments import SEVERAL, check_value
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.identity import by_start
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.redact import mask_args, mask_text
 
@@ -48,9 +49,7 @@ class ProcessSnapshot:
         begun: float = 0.0,
         ended: float = 0.0,
     ) -> None:
-        self.processes = tuple(
-            sorted(processes, key=lambda row: (row.started_at, row.handle or 0, row.pid))
-        )
+        self.processes = tuple(sorted(processes, key=by_start))
         self.unreadable = tuple(unreadable)
         self.sandbox = sandbox
         self.begun = begun
@@ -117,7 +116,7 @@ class ProcessSnapshot:
         Between looks of one lister, that is so for most rows that did not change; never for one
         that did.
         """
-        return id(row) in self.ids
+        return id(row) in self.by_id
 
     def where(self, **fields: Unpack[Fields]) -> tuple[ProcessInfo, ...]:
         """Give the processes whose fields have exactly these values, or one of several.
@@ -130,9 +129,9 @@ class ProcessSnapshot:
         return tuple(row for row in self.processes if not differences(row, fields))
 
     @cached_property
-    def ids(self) -> frozenset[int]:
-        """The ids of the row objects, for what must compare many at once; see :meth:`holds`."""
-        return frozenset(map(id, self.processes))
+    def by_id(self) -> dict[int, ProcessInfo]:
+        """The rows by the ids of their objects, to compare many at once; see :meth:`holds`."""
+        return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
     def _by_pid(self) -> dict[int, list[ProcessInfo]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from array import array
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.client.models import UnreadableRow, parse_list, parse_row
@@ -20,13 +20,13 @@ _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body, where each row begins in it and where one more would, the rows, and the snapshot.
+    """A body, what it was cut into, the row of each piece, and the snapshot of them.
 
-    A row that cannot be read is None. There are no rows if the body was read as a whole.
+    A row that cannot be read is None. There are no pieces if the body was read as a whole.
     """
 
     body: bytes
-    starts: array[int]
+    pieces: list[bytes]
     rows: list[ProcessInfo | None]
     snapshot: ProcessSnapshot
 
@@ -62,9 +62,7 @@ class ListReader:
             snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
         else:
             snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
-        lengths = (len(piece) + len(_BETWEEN) for piece in pieces)
-        starts = array("Q", itertools.accumulate(lengths, initial=len(_START)))
-        self._last = _Read(body, starts, rows, snapshot)
+        self._last = _Read(body, pieces, rows, snapshot)
         return snapshot
 
 
@@ -87,27 +85,23 @@ def _read_rows(
         ValueError, RecursionError: a piece is not a row.
 
     """
-    old, starts, old_rows = (b"", array("Q"), []) if last is None else last[:3]
-    gap = len(_BETWEEN)
-    kept = [
-        after - start == len(piece) + gap and old.startswith(piece, start)
-        for piece, start, after in zip(pieces, starts, starts[1:], strict=False)
-    ]
+    old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)
+    kept = list(map(operator.eq, pieces, old_pieces))
     moved = {
-        old[start : after - gap]: row
-        for start, after, row, same in itertools.zip_longest(starts, starts[1:], old_rows, kept)
-        if not same and row is not None
+        piece: row
+        for piece, row, same in itertools.zip_longest(old_pieces, old_rows, kept)
+        if not same
     }
-    rows: list[ProcessInfo | None] = []
+    rows = [row if same else None for row, same in zip(old_rows, kept, strict=False)]
+    rows += [None] * (len(pieces) - len(rows))
     unreadable = []
-    for position, piece in enumerate(pieces):
-        in_place = position < len(kept) and kept[position]
-        row = old_rows[position] if in_place else moved.get(piece)
+    for position in [position for position, row in enumerate(rows) if row is None]:
+        row = moved.get(pieces[position])
         if row is None:
-            read = parse_row(position, b"{%b}" % piece)
+            read = parse_row(position, b"{%b}" % pieces[position])
             if isinstance(read, UnreadableRow):
                 unreadable.append(read)
             else:
                 row = read
-        rows.append(row)
+        rows[position] = row
     return rows, unreadable

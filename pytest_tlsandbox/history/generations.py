@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
+from pytest_tlsandbox.identity import by_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -348,8 +349,4 @@ def _is_later(generation: Generation, row: ProcessInfo) -> bool:
 
 
 def _began_after(run: Run, row: ProcessInfo) -> bool:
-    return run.row is not None and _by_start(run.row) > _by_start(row)
-
-
-def _by_start(row: ProcessInfo) -> tuple[datetime, int, int]:
-    return row.started_at, row.handle or 0, row.pid
+    return run.row is not None and by_start(run.row) > by_start(row)

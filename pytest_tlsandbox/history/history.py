@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.history.generations import Generations, count_later, learn_end
 from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
 from pytest_tlsandbox.history.runs import End
+from pytest_tlsandbox.identity import by_start
 from pytest_tlsandbox.status import SIGKILL
 
 if TYPE_CHECKING:
@@ -233,11 +234,11 @@ class History:
             changed, gone = list(snapshot.processes), []
             self._changed = {row.identity for row in changed}
         else:
-            old, new = last.ids, snapshot.ids
-            changed = [row for row in snapshot.processes if id(row) not in old]
-            gone = [row.identity for row in last.processes if id(row) not in new]
+            old, new = last.by_id, snapshot.by_id
+            changed = sorted((new[key] for key in new.keys() - old.keys()), key=by_start)
             self._changed = {row.identity for row in changed}
-            gone = [identity for identity in gone if identity not in self._changed]
+            missing = sorted((old[key] for key in old.keys() - new.keys()), key=by_start)
+            gone = [row.identity for row in missing if row.identity not in self._changed]
             if gone and self._is_replaced(last, snapshot, gone):
                 self._forget_all()
                 gone = []
