@@ -57,7 +57,7 @@ class Connections:
         self,
         settings: Settings,
         *,
-        ask_for_key: Callable[[object], str | Secret | None],
+        ask_for_key: Callable[[object], Secret | InvalidSetting | None],
         test_deadline: Callable[[], float | None],
         screen: Screen,
     ) -> None:
@@ -134,9 +134,10 @@ class Connections:
         if address.key is not None:
             return usable_key(address.key, address, address.label)
         given = self._ask_for_key(target)
+        if isinstance(given, InvalidSetting):
+            raise given
         if given is not None:
-            key = given if isinstance(given, Secret) else Secret(given)
-            return usable_key(key, address, "hook pytest_tlsandbox_api_key")
+            return usable_key(given, address, "hook pytest_tlsandbox_api_key")
         found = os.environ.get(API_KEY_VARIABLE)
         if not found:
             raise InvalidSetting(

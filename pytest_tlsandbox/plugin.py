@@ -48,12 +48,12 @@ class Hooks:
     @pytest.hookspec(firstresult=True)
     def pytest_tlsandbox_api_key(
         self, config: pytest.Config, target: object
-    ) -> str | Secret | None:
+    ) -> Secret | Callable[[], str | Secret] | None:
         """Return the API key for a sandbox, from a vault say; None leaves it to others.
 
-        Without an answer the environment variable ``TENSORLAKE_API_KEY`` is used. ``target`` is what
-        was given with ``--tlsandbox``, returned from ``tlsandbox_target`` or passed to
-        ``tlsandbox_connect``.
+        Return ``Secret(key)``, or a function without arguments that returns the key. Without an
+        answer the environment variable ``TENSORLAKE_API_KEY`` is used. ``target`` is what was given
+        with ``--tlsandbox``, returned from ``tlsandbox_target`` or passed to ``tlsandbox_connect``.
         """
 
 
@@ -264,9 +264,11 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
         with _without_collecting():
+            from pytest_tlsandbox import key_hook
             from pytest_tlsandbox.connections import Connections
             from pytest_tlsandbox.terminal import screen_of
 
+        config.pluginmanager.register(key_hook)
         connections = Connections(
             config.stash[_SETTINGS],
             ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(

@@ -195,12 +195,32 @@ def test_no_usable_key_is_told_before_anything_is_sent(
 
 
 def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester: pytest.Pytester) -> None:
-    pytester.makeconftest("def pytest_tlsandbox_api_key(config, target): return 'line\\nbreak'")
+    pytester.makeconftest(
+        """
+        def pytest_tlsandbox_api_key(config, target):
+            return lambda: "line" + chr(10) + "break"
+        """
+    )
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
         "has characters that no key has (spaces, line breaks, non-ASCII) or is empty; copy it "
         "again"
+    }
+
+
+@pytest.mark.parametrize(
+    ("returned", "kind"), [("'tl_abc'", "str"), ("b'tl_abc'", "bytes"), ("lambda: 1", "int")]
+)
+def test_a_hook_that_returns_a_plain_key_is_told_to_return_a_secret(
+    pytester: pytest.Pytester, returned: str, kind: str
+) -> None:
+    pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
+    pytester.makepyfile("def test_it(tlsandbox): pass")
+    assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
+        "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key must return a "
+        f"Secret, or a function without arguments that returns the key, got a value of type {kind}; "
+        "write `return Secret(key)` after `from pytest_tlsandbox import Secret`"
     }
 
 

@@ -264,7 +264,7 @@ def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester: pytest.P
     assert len(urls) == 2
 
 
-@pytest.mark.parametrize("wrapped", ["{}", "Secret({})"])
+@pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
 def test_a_hook_gives_the_key_before_the_environment_does(
     pytester: pytest.Pytester,
     connected: LocalSandbox,
@@ -281,7 +281,7 @@ def test_a_hook_gives_the_key_before_the_environment_does(
 
         def pytest_tlsandbox_api_key(config, target):
             assert config.getoption("verbose") == 0
-            return {key} if target == "my-sandbox" else None
+            return ({key}) if target == "my-sandbox" else None
         """
     )
     pytester.makepyfile(

@@ -31,9 +31,30 @@ WAYS = {
     "--full-trace": ("-l", "-vv", "--full-trace"),
     "xdist": ("-l", "-vv", "-n1"),
     "live log": ("-o", "log_cli=true", "--log-cli-level=DEBUG"),
+    "--debug": ("-l", "--debug=debug.log", "--trace-config"),
+    "PYTEST_DEBUG": ("--setup-show", "--trace-config"),
 }
 
+TRACES = {"--debug": "debug.log", "PYTEST_DEBUG": "stderr"}
+"""Where these two ways write each call of a hook, with its arguments and its result."""
+
 WRITTEN = ("junit.xml", "log.txt", "report.json", "report.html")
+
+CONFTEST = """
+    import functools
+    import os
+
+    from pytest_tlsandbox import Secret
+
+    KEYS = {
+        "https://my-sandbox.invalid": lambda key: functools.partial(str, key),
+        "text": str,
+        "unusable": lambda key: Secret(key + " x"),
+    }
+
+    def pytest_tlsandbox_api_key(config, target):
+        return KEYS[target](os.environ["KEY"]) if target in KEYS else None
+"""
 
 SUITE = '''
     import logging
@@ -128,6 +149,11 @@ SUITE = '''
     def test_through_a_proxy_of_the_environment(tlsandbox_connect):
         box = tlsandbox_connect("https://my-sandbox.invalid")
         box.wait_for_process("x", timeout=0)
+
+    @pytest.mark.parametrize("target", ["text", "unusable"])
+    def test_rejected_key_of_the_hook(tlsandbox_connect, target):
+        box = tlsandbox_connect(target)
+        box.wait_for_process("x", timeout=0)
 '''
 
 
@@ -149,6 +175,9 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
         log_level = DEBUG
         """
     )
+    if way == "PYTEST_DEBUG":
+        monkeypatch.setenv("PYTEST_DEBUG", "1")
+    pytester.makeconftest(CONFTEST)
     pytester.makepyfile(SUITE)
 
     result = pytester.runpytest_subprocess(
@@ -170,9 +199,12 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(
     assert outcomes["failed"] > 50, result.stdout.str()[-3000:]
     assert "passed" not in outcomes
     shown = {"stdout": result.stdout.str(), "stderr": result.stderr.str()}
-    shown |= {name: (pytester.path / name).read_text() for name in WRITTEN}
+    written = [*WRITTEN, "debug.log"] if way == "--debug" else WRITTEN
+    shown |= {name: (pytester.path / name).read_text() for name in written}
     assert "urllib3" in shown["log.txt"]
     assert "***" in shown["junit.xml"]
+    if trace := TRACES.get(way):
+        assert "finish pytest_tlsandbox_api_key --> ***" in shown[trace]
     assert hits(shown) == []
 
 
