@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 MARK = "TLSANDBOX_PROCESS"
 """The variable that tells which process of which sandbox a program belongs to (see ``tree``)."""
 
-# A word in the name of a variable that tells that its value is a secret.
+# The end of a word in the name of a variable that tells that its value is a secret. The first four
+# must be the whole word (MONKEY); ASKPASS is a program, OLDPWD and PWD are folders.
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:API_?KEY|AUTH|AUTHORIZATION|CREDENTIALS?|KEY|PASSPHRASE|PASSWD|PASSWORD|PAT"
-    r"|SECRETS?|TOKENS?)(?:_|$)|^(?:TENSORLAKE|TLSANDBOX)_",
+    r"(?:(?:^|[\W_])(?:O?AUTH|CRED(?:ENTIAL)?S?|KEY|PAT)"
+    r"|(?:ACCESS|API|AUTH|PRIVATE|SECRET)_?KEYS?|AUTHORIZATION|PASSPHRASE|PASSWD|PASSWORDS?"
+    r"|SECRETS?|TOKENS?|(?<!ASK)(?<!BY)(?<!COM)PASS|(?<=.)(?<!OLD)PWD)\d*(?:[\W_]|$)"
+    r"|^(?:TENSORLAKE|TLSANDBOX)_",
     re.IGNORECASE,
 )
 _NO_SECRET = {"SSH_AUTH_SOCK"}

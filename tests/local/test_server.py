@@ -193,26 +193,41 @@ def test_signals_that_the_tests_block_or_ignore_reach_the_programs() -> None:
         api.close()
 
 
+# fmt: off
+SECRET_NAMES = [
+    "TENSORLAKE_API_KEY", "GITHUB_TOKEN", "GITHUB_TOKEN_2", "AUTHTOKEN", "AUTH_TOKEN2",
+    "npm_config_//host/:_authToken", "DB_PASSWORD", "DB_PASSWORD1", "PGPASSWORD", "dbPassword",
+    "REDIS_PASSWD", "KEY_PASSPHRASE", "DB_PASS", "DBPASS", "SSHPASS", "PASS", "MYSQL_PWD",
+    "DBPWD", "GH_PAT", "CLIENTSECRET", "APIKEY", "OPENAI_API_KEYS", "AUTHKEY",
+    "AWS_SECRET_ACCESS_KEY", "GITHUB_OAUTH", "DB_CREDS",
+]
+OTHER_NAMES = [
+    "KEYBOARD", "MONKEY", "PUBLIC_KEYS", "SSH_AUTH_SOCK", "XAUTHORITY",
+    "TOKENIZERS_PARALLELISM", "SECRETARY", "COMPASS", "BYPASS", "PASSES", "GIT_ASKPASS",
+    "PGPASSFILE", "OLDPWD", "PATTERN", "SACRED",
+]
+# fmt: on
+
+
 def test_secrets_of_the_tests_reach_neither_server_nor_programs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    secrets = {
-        "TENSORLAKE_API_KEY": "s3cr3t-1",
-        "GITHUB_TOKEN": "s3cr3t-2",
-        "DB_PASSWORD": "s3cr3t-3",
-    }
-    for name, value in {**secrets, "KEYBOARD": "qwertz", "SSH_AUTH_SOCK": "/sock"}.items():
-        monkeypatch.setenv(name, value)
+    for name in SECRET_NAMES:
+        monkeypatch.setenv(name, "s3cr3t")
+    for name in OTHER_NAMES:
+        monkeypatch.setenv(name, "no secret")
     with start_local_sandbox() as sandbox:
         api = Api(sandbox)
-        pid = api.start("env", env={"MY_TOKEN": "asked for"})
+        pid = api.start("env", env={"MY_TOKEN": "asked for", "PGPASSWORD": "asked for"})
         api.ended(pid)
-        environment = api.lines(pid)
+        environment = [line.partition("=") for line in api.lines(pid)]
         with open(f"/proc/{sandbox.pid}/environ") as file:
             assert "s3cr3t" not in file.read()
         api.close()
-    assert not [line for line in environment if "s3cr3t" in line]
-    assert {"KEYBOARD=qwertz", "SSH_AUTH_SOCK=/sock", "MY_TOKEN=asked for"} <= set(environment)
+    assert [name for name, _, value in environment if value == "s3cr3t"] == []
+    assert {name for name, _, value in environment if value == "no secret"} == set(OTHER_NAMES)
+    asked_for = {name for name, _, value in environment if value == "asked for"}
+    assert asked_for == {"MY_TOKEN", "PGPASSWORD"}
 
 
 def test_its_repr_does_not_show_the_key(sandbox: LocalSandbox) -> None:
