@@ -12,19 +12,39 @@ if TYPE_CHECKING:
 MASK = "***"
 
 # Words that name a secret. Look-alikes that are everyday options stay readable: --max-tokens,
-# --author, --keyboard. Of bounded length: a long run of such words took minutes.
-_NAME = (
-    r"[\w.-]{0,100}(?:api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential"
-    r"|key(?!board|word|s\b|stroke)|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz))[\w.-]{0,100}"
+# --author, --keyboard.
+_WORD = (
+    r"api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential|key(?!board|word|s\b|stroke)"
+    r"|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz)"
 )
-# A quote may be missing where a text was cut.
-_VALUE = r"(?:\"[^\"]*\"?|'[^']*'?|(?:Bearer|Basic)\s+\S+|[^\s\"'&;,}]+)"
+# "pass" and "pat" must be the last whole word of a name (COMPASS, --path). Alone, they need more than
+# a colon: "PASS: test_it" and {"pass": 3} hold no secret, {"pass": "x"} does.
+_LAST_WORD = (
+    r"(?:pass(?<![^\W_]pass)|pat(?<![^\W_]pat)|sshpass)(?![\w.-])"
+    r"(?:(?<=[^\W_][_.-]pass)|(?<=[^\W_][_.-]pat)|(?!\\{0,3}[\"']?\s{0,9}:(?!\s{0,9}\\{0,3}[\"'])))"
+)
+# Of bounded length: a long run of such words took minutes.
+_NAME = rf"[\w.-]{{0,100}}(?:(?:{_WORD})[\w.-]{{0,100}}|{_LAST_WORD})"
+# A quote may be escaped, or missing where a text was cut.
+_WITH_SPACES = r"\\{0,3}\"[^\"]*\"?|\\{0,3}'[^']*'?|(?:Bearer|Basic)\s+\S+"
+_VALUE = rf"(?:{_WITH_SPACES}|[^\s\"'&;,}}]+)"
 # --token=x, API_KEY=x, password: x, {"token": "x"}
-_ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
+_ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}\\{{0,3}}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
 # The same as an argument of its own: all that follows is the value.
 _ARGUMENT = re.compile(rf"({_NAME}[=:]).+", re.IGNORECASE | re.DOTALL)
 # --token, with what it announces in the next argument
-_FLAG = re.compile(rf"--?{_NAME}", re.IGNORECASE)
+_FLAG = re.compile(rf"-{_NAME}", re.IGNORECASE)
+# -v, --verbose: an option in the place of the value. Other texts that begin with a dash are values.
+_OPTION = r"(?:-[a-zA-Z]|--[a-z][a-z\d_-]*)"
+_OPTION_ARGUMENT = re.compile(rf"{_OPTION}(?:=.*)?", re.DOTALL)
+# --token x, ["--token", "x"]: the same in the text of a command line
+_ANNOUNCED = re.compile(
+    rf"(-(?<![\w.-]-){_NAME}(?:(?:[ \t]|\\\r?\n){{1,100}}|\\{{0,3}}[\"'],\s{{0,100}}))"
+    rf"(?![\"']?(?-i:{_OPTION})(?![^\s=\"';&|)])|[=:]|(?:and|cannot|is|must|needs|not|or|was)\s)"
+    rf"({_WITH_SPACES}|(?:\\[^\"'\n]|[^\s\"'&;|)\\])+)",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"\\*[\"']")
 _SCHEME = re.compile(r"\bBearer\s+[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 # The form of the platform's own keys (fact sheet 1.4).
@@ -79,6 +99,7 @@ def mask_text(text: str) -> str:
     for pattern in _own:
         text = pattern.sub(MASK, text)
     text = _USERINFO.sub(MASK, text)
+    text = _ANNOUNCED.sub(_mask_value, text)
     text = _ASSIGNMENT.sub(_mask_value, text)
     text = _SCHEME.sub(f"Bearer {MASK}", text)
     text = _OWN_KEY.sub(MASK, text)
@@ -92,7 +113,7 @@ def mask_args(args: Sequence[str]) -> list[str]:
     masked = []
     announced = False
     for arg in args:
-        if announced and not arg.startswith("-"):
+        if announced and not _OPTION_ARGUMENT.fullmatch(arg):
             masked.append(MASK)
         else:
             assignment = _ARGUMENT.fullmatch(arg)
@@ -102,5 +123,6 @@ def mask_args(args: Sequence[str]) -> list[str]:
 
 
 def _mask_value(match: re.Match[str]) -> str:
-    quote = match[2][0] if match[2][0] in "\"'" else ""
+    opening = _OPENING.match(match[2])
+    quote = opening[0] if opening else ""
     return f"{match[1]}{quote}{MASK}{quote}"

@@ -144,8 +144,9 @@ class ProcessSnapshot:
 def _plain(row: ProcessInfo) -> dict[str, Any]:
     fields = _as_json(asdict(row))
     fields.update(status=row.state, command=mask_text(row.command), args=mask_args(row.args))
-    if row.managed is not None and row.managed.last_error:
-        fields["managed"]["last_error"] = mask_text(row.managed.last_error)
+    if managed := fields["managed"]:
+        texts = {name: managed[name] for name in ("id", "name", "last_error")}
+        managed.update({name: mask_text(text) for name, text in texts.items() if text})
     return fields
 
 

@@ -110,6 +110,22 @@ KEPT = [
     "https://x.example/a?b=c",
     "me@x.example",
     "a basic example",
+    "COMPASS=north",
+    "BYPASS=1",
+    "PATTERN=x.*",
+    "PATH: /usr/bin",
+    "--path=/usr/bin",
+    "--path /usr/bin",
+    "--compass north",
+    "--pass-rate=0.9",
+    "PASS_RATE=0.9",
+    "PASS: test_shard (0.1 s)",
+    "--- PASS: TestShard (0.10s)",
+    '{"pass": 12, "fail": 0}',
+    "the option --token is required",
+    "--no-auth -v --port 80",
+    "--use-token --verbose x",
+    "['--use-token', '--verbose', 'x']",
     "train.py --lr 0.1",
     "",
 ]
@@ -158,13 +174,52 @@ def test_what_is_no_secret_stays_readable(text: str) -> None:
         pytest.param("postgres://me:hun@ter2@db/x", "postgres://***@db/x", id="url, @ in it"),
         pytest.param("used tl_apiKey_ab-12_x, no", "used ***, no", id="own key"),
         pytest.param("used tl_pat_ab12", "used ***", id="own token"),
+        pytest.param("DB_PASS=hunter2", "DB_PASS=***", id="pass"),
+        pytest.param("db.pass: hunter2", "db.pass: ***", id="pass, colon"),
+        pytest.param("PASS=hunter2", "PASS=***", id="pass alone"),
+        pytest.param('{"pass": "hunter2"}', '{"pass": "***"}', id="pass, JSON"),
+        pytest.param("SSHPASS=hunter2 ssh x", "SSHPASS=*** ssh x", id="sshpass"),
+        pytest.param("GH_PAT=hunter2", "GH_PAT=***", id="pat"),
+        pytest.param("a?pat=hunter2&b=1", "a?pat=***&b=1", id="pat, query"),
+        pytest.param("login --token hunter2 x", "login --token *** x", id="flag, space"),
+        pytest.param("login --db-pass hunter2", "login --db-pass ***", id="flag, pass"),
+        pytest.param("login -pat\thunter2", "login -pat\t***", id="flag, tab"),
+        pytest.param("login --token -abc", "login --token ***", id="flag, dash"),
+        pytest.param("login --token --Xq9-z", "login --token ***", id="flag, two dashes"),
+        pytest.param("login --token 'hunter2 x' y", "login --token '***' y", id="flag, quotes"),
+        pytest.param('login --token "hunter2 x" y', 'login --token "***" y', id="flag, quotes 2"),
+        pytest.param("login --token hunter2; x", "login --token ***; x", id="flag, semicolon"),
+        pytest.param("$(login --token hunter2)", "$(login --token ***)", id="flag, parenthesis"),
+        pytest.param("login --token hun\\ ter2 x", "login --token *** x", id="flag, escaped space"),
+        pytest.param(
+            "login --token \\\n  hunter2", "login --token \\\n  ***", id="flag, line goes on"
+        ),
+        pytest.param("login --auth Bearer hunter2 x", "login --auth *** x", id="flag, scheme"),
+        pytest.param("login --token = hunter2", "login --token = ***", id="flag, = in spaces"),
+        pytest.param("password: --token hunter2", "password: *** ***", id="flag as a value"),
+        pytest.param("--auth --token hunter2", "--auth --token ***", id="two flags"),
+        pytest.param(
+            "['login', '--token', 'hunter2', 'x']", "['login', '--token', '***', 'x']", id="list"
+        ),
+        pytest.param('["--token","hunter2"]', '["--token","***"]', id="list, JSON"),
+        pytest.param("['--token', '-abc']", "['--token', '***']", id="list, dash"),
+        pytest.param(
+            '"login --token \\"hunter2 x\\" y"',
+            '"login --token \\"***\\" y"',
+            id="flag, escaped quotes",
+        ),
+        pytest.param(
+            '"{\\"token\\": \\"hunter2 x\\"}"', '"{\\"token\\": \\"***\\"}"', id="JSON in JSON"
+        ),
     ],
 )
 def test_what_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
     assert mask_text(text) == masked
 
 
-@pytest.mark.parametrize("text", ['token="hunter2', "token='hunter2", '{"token": "hunter2'])
+@pytest.mark.parametrize(
+    "text", ['--token "hunter2', 'token="hunter2', "token='hunter2", '{"token": "hunter2']
+)
 def test_a_quote_that_was_cut_off_does_not_show_the_secret(text: str) -> None:
     assert "hunter2" not in mask_text(text)
     assert "hunter2" not in mask_args(["run", text])[1]
@@ -194,6 +249,23 @@ def test_a_long_text_is_masked_in_no_time() -> None:
         pytest.param(["--api-key", "two words"], ["--api-key", "***"], id="next, of two words"),
         pytest.param(["--token=hunter2", "x"], ["--token=***", "x"], id="same"),
         pytest.param(["--token", "--verbose"], ["--token", "--verbose"], id="flag follows"),
+        pytest.param(["--no-auth", "-v"], ["--no-auth", "-v"], id="short flag follows"),
+        pytest.param(["--auth", "--port=80"], ["--auth", "--port=80"], id="flag with = follows"),
+        pytest.param(["--token", "-abc", "x"], ["--token", "***", "x"], id="dash"),
+        pytest.param(["--token", "-1"], ["--token", "***"], id="dash, number"),
+        pytest.param(["--token", "-a'b"], ["--token", "***"], id="dash, quote"),
+        pytest.param(["--token", "--Xq9-z"], ["--token", "***"], id="two dashes"),
+        pytest.param(["-auth", "-token", "hunter2"], ["-auth", "***", "***"], id="two flags"),
+        pytest.param(["--db-pass", "hunter2"], ["--db-pass", "***"], id="pass"),
+        pytest.param(["--pat", "hunter2"], ["--pat", "***"], id="pat"),
+        pytest.param(["--path", "/usr"], ["--path", "/usr"], id="look-alike, path"),
+        pytest.param(["--compass", "north"], ["--compass", "north"], id="look-alike, compass"),
+        pytest.param(["DB_PASS=two words"], ["DB_PASS=***"], id="pass, environment"),
+        pytest.param(
+            ["-c", "login --token hunter2 && run --token 'hunter2'"],
+            ["-c", "login --token *** && run --token '***'"],
+            id="command line in an argument",
+        ),
         pytest.param(["--token"], ["--token"], id="last"),
         pytest.param(["token", "hunter2"], ["token", "hunter2"], id="no flag"),
         pytest.param(["--max-tokens", "5"], ["--max-tokens", "5"], id="look-alike"),

@@ -67,6 +67,19 @@ def test_what_is_no_identity_cannot_be_found(meant, kind):
     )
 
 
+def test_secrets_in_managed_names_are_masked_in_its_table_and_its_rows():
+    web = managed("web --token=abc", last_error="DB_PASS=abc")
+    seen = snapshot(raw(7, args=("app",), managed=web), raw(8, managed=managed(None)))
+
+    assert str(seen) == (
+        "pid 7  running  [web --token=***] python app\npid 8  running  python train.py"
+    )
+    named, unnamed = (row["managed"] for row in seen.rows)
+    assert (named["id"], named["name"]) == ("web --token=***", "web --token=***")
+    assert named["last_error"] == "DB_PASS=***"
+    assert (unnamed["id"], unnamed["name"], unnamed["last_error"]) == ("p-7f", None, None)
+
+
 def test_it_prints_as_an_aligned_table_with_arguments_masked():
     seen = snapshot(
         raw(7, args=("train.py", "--token=abc")),

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from pytest_tlsandbox.client.address import suggest_local
 from pytest_tlsandbox.client.models import describe_body
@@ -76,7 +77,8 @@ def fault_of(
         meaning = "the API key was refused" if status == 401 else "the API key may not do this"
         return AuthenticationFailed(f"{address.label}: {meaning} ({label}){said}", label=label)
     if status in (404, 405) and not body and call != LIST_CALL:
-        return RequestRefused(f"{address.label} has no {call} ({status})", label=label)
+        shown = mask_text(unquote(call))
+        return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
     fault = _lifecycle(status, fields, code, text, label, address)
     if fault is not None:
         fault.retry_after = _retry_after(headers)

@@ -120,6 +120,9 @@ class ManagedProcess:
     last_error: str | None = None
     next_restart_at: Timestamp | None = None
 
+    def __repr__(self) -> str:
+        return f"<ManagedProcess {mask_text(self.name or self.id)} {self.status}>"
+
 
 @model(config=_STRICT, frozen=True, kw_only=True, slots=True)
 class ProcessInfo:
@@ -186,7 +189,7 @@ class ProcessInfo:
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:
-        name = f" {self.managed.name!r}" if self.managed and self.managed.name else ""
+        name = f" {mask_text(self.managed.name)!r}" if self.managed and self.managed.name else ""
         return f"<ProcessInfo pid {self.pid}{name} {self.state}: {self.masked_command_line}>"
 
     __str__ = __repr__

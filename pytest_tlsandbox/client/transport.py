@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import logging
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import requests
 from requests import exceptions as http
@@ -28,6 +30,24 @@ if TYPE_CHECKING:
 _CUT_SHORT = ("IncompleteRead", "InvalidChunkLength", "ended prematurely")
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
+
+
+def _mask_path(record: logging.LogRecord) -> bool:
+    """Mask a secret in the name of a managed process, which is in the path that urllib3 logs."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(_masked_path, record.args))
+    return True
+
+
+def _masked_path(part: object) -> object:
+    if not isinstance(part, str) or "/api/v1/processes/" not in part:
+        return part
+    path = unquote(part)
+    masked = mask_text(path)
+    return part if masked == path else masked
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 
 
 class _Bearer(requests.auth.AuthBase):

@@ -147,7 +147,9 @@ class Recorder:
             "pid": row.pid,
             "started_at": iso(row.started_at),
             "name": short_name(row),
-            "managed": None if managed is None else {"id": managed.id, "name": managed.name},
+            "managed": None
+            if managed is None
+            else {"id": mask_text(managed.id), "name": managed.name and mask_text(managed.name)},
             "command_line": row.masked_command_line,
             "before_the_session": before,
             "test": None if before else self.place.test,

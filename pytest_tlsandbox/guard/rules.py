@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_tlsandbox.conditions import absence
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -156,13 +157,15 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
     if run.generation.id is None:
         return keys
+    # Masked, since pytest --debug logs what a worker sends.
+    supervisor = mask_text(run.generation.id)
     if run.end is not None and run.end.ended_at is not None:
         ended = int(run.end.ended_at.timestamp() * 1000)
-        keys.append(f"{rule} {run.generation.id} {ended}")
+        keys.append(f"{rule} {supervisor} {ended}")
     successor = run.successor
     if successor is not None and successor.row is not None and run.times == 1:
         keys.append(f"{rule} before {identity_text(successor.row)}")
-    return keys or [f"{rule} {run.generation.id}#{run.number} {identity_text(shown_row(run))}"]
+    return keys or [f"{rule} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
 
 
 def identity_text(row: ProcessInfo) -> str:

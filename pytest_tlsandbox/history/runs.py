@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import (
     CRASH_SIGNALS,
     SIGHUP,
@@ -157,7 +158,7 @@ class Run:
 
     def __repr__(self) -> str:
         pid = "never listed" if self.row is None else f"pid {self.row.pid}"
-        return f"<Run {self.number} of {self.generation.id}: {pid}, {self.end or 'no end seen'}>"
+        return f"<Run {self.number} of {mask_text(str(self.generation.id))}: {pid}, {self.end or 'no end seen'}>"
 
     @property
     def is_newest(self) -> bool:

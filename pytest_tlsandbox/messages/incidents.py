@@ -23,7 +23,7 @@ def shown_row(run: Run) -> ProcessInfo:
         row = later.row
     row = row or next((member.row for member in reversed(run.generation.runs) if member.row), None)
     if row is None:
-        message = f"no run of {run.generation.id} was ever listed"
+        message = f"no run of the process of {run!r} was ever listed"
         raise LookupError(message)
     return row
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.messages.text import align, cut, pad, printable, shorten, width, wrap
 from pytest_tlsandbox.messages.words import command_line, named, seconds
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import describe_state
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def process_table(
     taken = max(map(width, heads), default=0) + 2
     lines = []
     for index, row in enumerate(shown):
-        name = f"[{row.managed.name}] " if row.managed and row.managed.name else ""
+        name = f"[{mask_text(row.managed.name)}] " if row.managed and row.managed.name else ""
         line, beyond = command_line(row)
         remark = remarks[index] if index < len(remarks) else ""
         room = columns - taken - (width(_GAP + remark) if remark else 0)

@@ -71,7 +71,7 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 def short_name(row: ProcessInfo) -> str:
     """Call a process by its managed name, the script it runs, or its program."""
     if row.managed and row.managed.name:
-        return shorten(row.managed.name, _LONGEST_NAME)
+        return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
     command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:2]])
     program = command.rpartition("/")[2] or command
     if program.rstrip("0123456789.") in _INTERPRETERS and args:

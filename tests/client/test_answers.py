@@ -404,6 +404,14 @@ def test_a_call_that_a_sandbox_does_not_have_is_named() -> None:
     assert str(fault) == "my-sandbox has no POST /processes/41/restart (404)"
 
 
+def test_a_secret_in_the_name_of_a_process_is_masked_in_a_call_that_a_sandbox_does_not_have() -> (
+    None
+):
+    fault = fault_of("DELETE /processes/web%20--token%3Dabc", 405, {}, b"", ADDRESS)
+
+    assert str(fault) == "my-sandbox has no DELETE /processes/web --token=*** (405)"
+
+
 def test_the_words_of_a_rejection_are_shown() -> None:
     body = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
     fault = fault_of(

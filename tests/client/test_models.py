@@ -452,6 +452,13 @@ def test_a_process_shows_its_command_masked() -> None:
     assert row.command_line == ("python train.py --token hunter2 --api-key=hunter2 --max-tokens=5")
 
 
+def test_a_secret_in_a_managed_name_is_masked() -> None:
+    row = process(args=("app",), managed=managed("web --token=hunter2"))
+
+    assert repr(row) == "<ProcessInfo pid 41 'web --token=***' running: python app>"
+    assert repr(row.managed) == "<ManagedProcess web --token=*** running>"
+
+
 def test_a_process_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         process().pid = 1  # type: ignore[misc]

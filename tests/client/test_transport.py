@@ -781,6 +781,19 @@ def test_the_log_does_not_show_the_key(
     assert KEY not in caplog.text
 
 
+def test_the_log_shows_the_name_of_a_process_masked(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = connect(serve([reply(204, length=False)], [reply(204, length=False)]))
+
+    transport.request("DELETE", "/processes/web%20--token%3Dabc")
+    transport.request("DELETE", "/processes/web%20%2541")
+
+    assert '"DELETE /api/v1/processes/web --token=*** HTTP/1.1" 204' in caplog.text
+    assert '"DELETE /api/v1/processes/web%20%2541 HTTP/1.1" 204' in caplog.text
+
+
 def test_a_transport_shows_its_sandbox_only(connect: Connect) -> None:
     assert repr(connect("http://127.0.0.1:1")) == "<Transport to my-sandbox>"
 

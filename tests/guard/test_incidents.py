@@ -225,3 +225,15 @@ def test_an_allowed_restart_does_not_excuse_an_end_that_nobody_saw():
     hidden = web(9, start=20_000, restart_count=2, last_exit=last(1, at=19_000))
 
     assert watch.call(hidden) == ["oom 7"]
+
+
+def test_facts_hold_the_name_of_a_managed_process_masked():
+    web = managed("web --token=abc")
+    watch = Watch(raw(7, managed=web), rules=("crash",))
+    watch.test("a", raw(7, managed={**web, "status": "stopped"}, **signaled(11)))
+
+    facts = watch.guard.take_facts()
+    [finding] = facts["findings"]
+    assert finding["name"] == "web --token=*** (pid 7)"
+    assert "abc" not in str(facts)
+    assert "abc" not in repr([*watch.box.history.runs()])

@@ -80,6 +80,14 @@ def test_an_answer_of_one_sandbox_does_not_end_an_outage_of_another():
     assert outages(seen) == [("01.000", "01.500", "refused", None)]
 
 
+def test_the_name_of_a_managed_process_is_masked():
+    seen = recorder()
+    listed(seen, raw(41, managed=managed("web --token=abc")))
+    [process] = seen.take()["processes"]
+    assert process["name"] == "web --token=***"
+    assert process["managed"] == {"id": "web --token=***", "name": "web --token=***"}
+
+
 def test_of_what_was_read_the_last_lines_are_kept_masked_and_cut():
     seen = recorder()
     listed(seen, raw(41))

@@ -10,6 +10,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.messages.words import named, seconds, short_name
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.selector import by
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, process, raw, signaled
 
 TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}
@@ -226,6 +227,20 @@ def test_secrets_in_arguments_are_masked_wherever_they_may_be_shown():
         lambda box: box.assert_not_running("--token=abc"),
     ):
         assert "abc" not in told({0: [row]}, ask, verbosity=2)
+
+
+def test_secrets_in_managed_names_are_masked_wherever_they_may_be_shown():
+    row = raw(41, args=("app",), managed=managed("web --token=abc", restart_count=1))
+    for ask in (
+        lambda box: box.assert_process(41, name="web --token=abc2"),
+        lambda box: box.wait_for_exit(by(name="web --token=abc"), timeout=0),
+        lambda box: box.wait_for_process("web --token=abcd", timeout=0),
+        lambda box: box.assert_not_running(41),
+        lambda box: box.assert_no_restart(),
+    ):
+        message = told({0: [row]}, ask, verbosity=2)
+        assert "web --token=***" in message
+        assert "abc" not in message
 
 
 def test_control_characters_are_escaped_and_long_lines_are_cut():

@@ -325,6 +325,14 @@ def test_nor_is_either_in_what_the_guard_says_and_writes(
             job = tlsandbox.start_process("sh", args, env={"API_KEY": args[-1]})
             del args
             tlsandbox.wait_for_process(job, status="signaled")
+
+        def test_managed(tlsandbox):
+            name = "web --token=" + os.environ["TENSORLAKE_API_KEY"][::-1]
+            job = tlsandbox.start_process(
+                "sh", ["-c", "kill -SEGV $$"], name=name, restart={"policy": "never"}
+            )
+            del name
+            tlsandbox.wait_for_process(job, status="signaled")
         """
     )
     result = pytester.runpytest_subprocess(
@@ -336,11 +344,13 @@ def test_nor_is_either_in_what_the_guard_says_and_writes(
         "junit_logging=all",
         *HOW_TO_SHOW[how],
     )
-    result.assert_outcomes(passed=3, failed=1)
+    result.assert_outcomes(passed=3, failed=2)
     written = [
         (pytester.path / name).read_text() for name in ("junit.xml", "out.json", "summary.md")
     ]
     assert all("SIGSEGV" in text for text in written)
+    assert all("web --token=" in text for text in written)
+    assert KEY[::-1] not in "".join([*written, result.stdout.str()])
     assert result.stdout.str().count("\nNot watched") == 3
     assert leaks(result, "\n".join(written)) == []
 

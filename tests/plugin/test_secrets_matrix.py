@@ -73,7 +73,7 @@ SUITE = '''
     arranging._LONGEST_FAREWELL = 0.01
 
     def rows():
-        """A server that runs and a job that failed, each with secrets on its command line."""
+        """A server that runs, a job that failed, a managed process: each with secrets in what names it."""
         secret = os.environ.__getitem__
         common = {"stdin_writable": False, "started_at": 1_710_000_000_000}
         return [
@@ -83,6 +83,10 @@ SUITE = '''
             {**common, "handle": 2, "pid": 42, "status": "exited", "exit_code": 3, "command": "job",
                 "args": ["API_KEY=" + secret("FLAG"), "x" + secret("OWN")],
                 "ended_at": 1_710_000_009_000},
+            {**common, "handle": 3, "pid": 43, "status": "running", "command": "web", "args": [
+                "-c", "login --token " + secret("FLAG"), "--pass", "-" + secret("FLAG")],
+                "managed": {"id": "web --token=" + secret("FLAG"), "name": "web --token=" + secret("FLAG"),
+                    "status": "running", "last_error": "DB_PASS=" + secret("FLAG")}},
         ]
 
     def told_back(status):
@@ -135,16 +139,22 @@ SUITE = '''
     def test_snapshot(tlsandbox_connect, proxy):
         box = tlsandbox_connect(proxy)
         snapshot = box.list_processes()
-        server, job = snapshot
-        assert [str(snapshot), server, snapshot.rows] == job
+        server, job, web = snapshot
+        assert [str(snapshot), server, web.managed, snapshot.rows] == job
 
     def test_what_cannot_be_killed_is_warned_of(tlsandbox_connect, proxy):
         box = tlsandbox_connect(proxy)
-        server, _ = box.list_processes()
-        box._started.append(server)
+        server, _, web = box.list_processes()
+        box._started += [server, web]
         proxy.fail(faults.INTERNAL_ERROR, only="DELETE")
         warnings.warn(f"left: {box.kill_started()}")
         pytest.fail(f"left: {server}")
+
+    def test_managed(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        web = box.list_processes()[2]
+        proxy.fail(faults.answer(404, b"", name="no such call"), only="POST")
+        box.restart_process(web)
 
     def test_through_a_proxy_of_the_environment(tlsandbox_connect):
         box = tlsandbox_connect("https://my-sandbox.invalid")
