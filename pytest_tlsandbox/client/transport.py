@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import logging
+import os
 import ssl
 from dataclasses import dataclass
 from functools import cached_property
