@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import os
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,6 +13,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import STATUSES
 
@@ -52,8 +54,7 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     statuses = (status,) if isinstance(status, str) else _several(status)
     for word in statuses:
         if word not in STATUSES:
-            near = difflib.get_close_matches(str(word), STATUSES, 1, cutoff=0.76)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = suggestion(word, STATUSES, cutoff=0.76)
             raise InvalidArgument(f"status: {word!r} is none of {', '.join(STATUSES)}{hint}")
     if not statuses:
         raise InvalidArgument(f"status: give one or several of {', '.join(STATUSES)}")
@@ -126,8 +127,7 @@ def check_signal(signal: int) -> int:
 def check_stream(stream: Stream) -> Stream:
     """Give the name of an output stream."""
     if stream not in STREAMS:
-        near = difflib.get_close_matches(str(stream), STREAMS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = suggestion(stream, STREAMS)
         raise InvalidArgument(f"stream: {stream!r} is none of {', '.join(STREAMS)}{hint}")
     return stream
 
@@ -165,11 +165,38 @@ def check_condition(condition: object) -> None:
         )
 
 
-def check_texts(name: str, texts: Iterable[object]) -> None:
-    """Raise InvalidArgument for what is not text in the arguments or environment of a program."""
-    for text in texts:
-        if not isinstance(text, str):
-            raise InvalidArgument(f"{name}: {text!r} is no text; give {str(text)!r}")
+def check_text(place: str, value: object, *, secret: bool = False) -> None:
+    """Raise InvalidArgument for what cannot be passed to a program as text.
+
+    ``place`` is, for example, "args[1]". A ``secret`` value is not shown.
+    """
+    if not isinstance(value, str):
+        kind = f"a value of type {type(value).__name__}"
+        # An API key often comes as bytes.
+        got = kind if secret or isinstance(value, (bytes, bytearray)) else shown(value)
+        cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
+        raise InvalidArgument(f"{place} must be text, got {got}{'' if secret else cure}")
+    if "\0" in value:
+        raise InvalidArgument(
+            f"{place} must not contain a NUL character, got one at position {value.index(chr(0))}"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{place} must be text that UTF-8 can encode, got a lone surrogate at position {error.start}"
+        ) from None
+
+
+def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return "; did you mean 'x'?" for the known word that is nearest, or "" if none is near."""
+    near = difflib.get_close_matches(str(word), [*known], 1, cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: masked, and cut."""
+    return shorten(mask_text(repr(value)), 60)
 
 
 def _several(value: object) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arguments import check_texts, no_list
+from pytest_tlsandbox.arguments import check_text, no_list
 from pytest_tlsandbox.conditions.verdicts import CORRECTION_TIME, Until
 from pytest_tlsandbox.errors import (
     InvalidArgument,
@@ -15,6 +15,7 @@ from pytest_tlsandbox.errors import (
     SandboxNotFound,
     SandboxNotRunning,
 )
+from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.selector import Selector, living_of
 from pytest_tlsandbox.status import SIGKILL, SIGTERM
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
+
+_LONGEST_ARGUMENT = 2**17 - 1
+"""Bytes that Linux takes in one argument, or in one variable with its name (MAX_ARG_STRLEN)."""
 
 _LONGEST_FAREWELL = 3.0
 """Seconds for the look at what a test has left running, and again until its ends are listed."""
@@ -46,9 +50,12 @@ def start_body(
     if isinstance(args, str) or not isinstance(args, Iterable):
         raise no_list(args)
     args = list(args)
-    check_texts("args", args)
+    for position, arg in enumerate(args):
+        check_text(f"args[{position}]", arg)
     if env is not None:
         _check_env(env)
+    if options.get("working_dir") is not None:
+        check_text("working_dir", options["working_dir"])
     given = {"env": None if env is None else dict(env), **options}
     return {
         "command": command,
@@ -64,7 +71,7 @@ def _check_command(command: object) -> None:
             f"command: a {type(command).__name__} is no text; the command is {program!r}"
             + (f", the rest goes into args={rest}" if rest else "")
         )
-    check_texts("command", [command])
+    check_text("command", command)
     if not command:
         raise InvalidArgument("command: an empty text is no program; name one")
 
@@ -73,7 +80,12 @@ def _check_env(env: object) -> None:
     if not isinstance(env, Mapping):
         kind = type(env).__name__
         raise InvalidArgument(f"env: a {kind} is no mapping; give one, as {{'A': '1'}}")
-    check_texts("env", [*env, *env.values()])
+    for key, value in env.items():
+        check_text("a name in env", key)
+        if "=" in key:
+            name = key.partition("=")[0]
+            raise InvalidArgument(f"a name in env must not contain '=', got one after {name!r}")
+        check_text(f"env[{key!r}]", value, secret=True)
 
 
 def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
@@ -81,16 +93,9 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     try:
         return client.start(body)
     except RequestRefused as refusal:
-        program = mask_text(body["command"])
-        hint = ""
-        if " " in program and not body["args"]:
-            hint = "; arguments go in args=[...]"
-        elif "Failed to spawn" in str(refusal):
-            folder = mask_text(body.get("working_dir", ""))
-            hint = "; is it installed there, and on PATH"
-            hint += f", and is {folder!r} a folder there?" if folder else "?"
+        program = shorten(mask_text(body["command"]), 60)
         raise RequestRefused(
-            f"Cannot start {program!r}: {refusal}{hint}", label=refusal.label
+            f"Cannot start {program!r}: {refusal}{_why_refused(refusal, body)}", label=refusal.label
         ) from None
 
 
@@ -110,6 +115,32 @@ def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list
         if lines == before:
             break
     return lines
+
+
+def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
+    """Return the likely cause as a hint: the sandbox says only that it failed to spawn."""
+    failed_to_spawn = "Failed to spawn" in str(refusal)
+    if failed_to_spawn and (place := _too_long(body)):
+        return (
+            f"; {place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux takes in one "
+            "argument or variable; pass the text in a file"
+        )
+    if " " in body["command"] and not body["args"]:
+        return "; arguments go in args=[...]"
+    if not failed_to_spawn:
+        return ""
+    folder = mask_text(body.get("working_dir", ""))
+    hint = "; is it installed there, and on PATH"
+    return hint + (f", and is {folder!r} a folder there?" if folder else "?")
+
+
+def _too_long(body: Mapping[str, Any]) -> str | None:
+    """Return the place of the first text that is too long to be passed to a program."""
+    texts = {f"args[{position}]": arg for position, arg in enumerate(body["args"])}
+    texts |= {f"env[{key!r}]": f"{key}={value}" for key, value in body.get("env", {}).items()}
+    return next(
+        (place for place, text in texts.items() if len(text.encode()) > _LONGEST_ARGUMENT), None
+    )
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:

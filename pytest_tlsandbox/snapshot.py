@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from pytest_tlsandbox.arguments import SEVERAL, check_value
+from pytest_tlsandbox.arguments import SEVERAL, check_value, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.identity import by_start
 from pytest_tlsandbox.messages.table import process_table
@@ -206,8 +205,7 @@ def check_fields(fields: Mapping[str, object]) -> None:
     """Raise InvalidArgument for a name that is no field of a process, or a value that none has."""
     for name in fields:
         if name not in FIELDS:
-            near = difflib.get_close_matches(name, FIELDS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(FIELDS)}"
+            hint = suggestion(name, FIELDS) or f"; there are {', '.join(FIELDS)}"
             raise InvalidArgument(f"a process has no field {name!r}{hint}")
     for name, value in fields.items():
         check_value(name, value)

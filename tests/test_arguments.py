@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from pathlib import Path
 from unittest.mock import ANY
 
 import pytest
@@ -57,8 +58,28 @@ CASES = [
     (lambda box: box.send_signal(41, 65), "signal: 65 is no signal (1 to 64); give 15, or signal.SIGTERM"),
     (lambda box: box.output(41, "stdrr"),
      "stream: 'stdrr' is none of stdout, stderr, output; did you mean 'stderr'?"),
-    (lambda box: box.start_process("sleep", [60]), "args: 60 is no text; give '60'"),
-    (lambda box: box.start_process("env", env={"A": 1}), "env: 1 is no text; give '1'"),
+    (lambda box: box.start_process("sleep", [60]), "args[0] must be text, got 60; write '60'"),
+    (lambda box: box.start_process("cat", ["-n", Path("a.txt")]),
+     "args[1] must be text, got PosixPath('a.txt'); write 'a.txt'"),
+    (lambda box: box.start_process("cat", [None]), "args[0] must be text, got None"),
+    (lambda box: box.start_process("curl", [b"a secret"]),
+     "args[0] must be text, got a value of type bytes"),
+    (lambda box: box.start_process("env", env={"PIN": 1234}),
+     "env['PIN'] must be text, got a value of type int"),
+    (lambda box: box.start_process("env", env={1: "A"}), "a name in env must be text, got 1; write '1'"),
+    (lambda box: box.start_process("env", env={"TOKEN=a secret": ""}),
+     "a name in env must not contain '=', got one after 'TOKEN'"),
+    (lambda box: box.start_process("sh\0"), "command must not contain a NUL character, got one at position 2"),
+    (lambda box: box.start_process("sh", ["-c", "a\0b"]),
+     "args[1] must not contain a NUL character, got one at position 1"),
+    (lambda box: box.start_process("env", env={"TOKEN": "a secret\0"}),
+     "env['TOKEN'] must not contain a NUL character, got one at position 8"),
+    (lambda box: box.start_process("env", env={"A\0": "1"}),
+     "a name in env must not contain a NUL character, got one at position 1"),
+    (lambda box: box.start_process("sh", working_dir="/tmp\0"),
+     "working_dir must not contain a NUL character, got one at position 4"),
+    (lambda box: box.start_process("cat", ["caf\udce9"]),
+     "args[0] must be text that UTF-8 can encode, got a lone surrogate at position 3"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
     (lambda box: box.start_process("sleep", None), "args: give a list of texts, not None"),
     (lambda box: box.start_process("env", env=["A=1"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import statistics
+import sys
 import threading
 import time
 
@@ -251,6 +252,34 @@ def test_a_program_that_cannot_be_started_is_refused(box, options, hint):
     assert failure.first_line == (
         f"Cannot start '/no/such/program': local answered 500: Failed to spawn process; {hint}"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"args": ["-n", "a" * 131_072]}, "args[1]"),
+        ({"args": ["é" * 65_536]}, "args[0]"),
+        ({"env": {"TEXT": "a" * 131_067}}, "env['TEXT']"),
+    ],
+    ids=["argument", "bytes, not characters", "variable"],
+)
+def test_argument_that_linux_does_not_take_is_named(box, options, place):
+    failure = fail(lambda: box.start_process("true", **options), errors.RequestRefused)
+
+    assert str(failure) == (
+        f"Cannot start 'true': local answered 500: Failed to spawn process; {place} is longer than "
+        "the 131,071 bytes that Linux takes in one argument or variable; pass the text in a file"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"args": ["a" * 131_071]}, {"env": {"TEXT": "a" * 131_066}}],
+    ids=["argument", "variable"],
+)
+def test_longest_argument_that_linux_takes_is_passed(box, options):
+    assert box.wait_for_exit(box.start_process("true", **options)).exit_code == 0
 
 
 def test_killing_what_has_ended_is_well(box):
