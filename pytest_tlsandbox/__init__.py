@@ -19,6 +19,7 @@ __all__ = [
     "ChecksFailed",
     "ContractViolation",
     "GuardFailure",
+    "HealthCheckOptions",
     "InvalidArgument",
     "InvalidSetting",
     "Judgement",
@@ -34,6 +35,7 @@ __all__ = [
     "ProcessSnapshot",
     "ProcessUnhealthy",
     "RequestRefused",
+    "RestartOptions",
     "Sandbox",
     "SandboxFault",
     "SandboxNotFound",
@@ -75,9 +77,11 @@ def _spare_rewriting(pluginmanager: pytest.PytestPluginManager) -> None:
 
 _MODULES = {
     "AsyncSandbox": "async_sandbox",
+    "HealthCheckOptions": "start_options",
     "ProcessInfo": "client.models",
     "ProcessLister": "client.processes",
     "ProcessSnapshot": "snapshot",
+    "RestartOptions": "start_options",
     "Sandbox": "sandbox",
     "Secret": "redact",
     "by": "selector",
@@ -123,6 +127,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.selector import by
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,7 @@ from pytest_tlsandbox.errors import (
 from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.selector import Selector, living_of
+from pytest_tlsandbox.start_options import check_option
 from pytest_tlsandbox.status import SIGKILL, SIGTERM
 from pytest_tlsandbox.waiting import Limit, watch
 
@@ -43,7 +44,7 @@ def start_body(
     """Make the body of a start request, of what was given only.
 
     Raises:
-        InvalidArgument: there is no command, or what must be text is none.
+        InvalidArgument: there is no command, or the request would be rejected for an argument.
 
     """
     _check_command(command)
@@ -54,13 +55,14 @@ def start_body(
         check_text(f"args[{position}]", arg)
     if env is not None:
         _check_env(env)
-    if options.get("working_dir") is not None:
-        check_text("working_dir", options["working_dir"])
-    given = {"env": None if env is None else dict(env), **options}
+    given = {
+        name: check_option(name, value) for name, value in options.items() if value is not None
+    }
     return {
         "command": command,
         "args": args,
-        **{key: value for key, value in given.items() if value is not None},
+        **({} if env is None else {"env": dict(env)}),
+        **given,
     }
 
 

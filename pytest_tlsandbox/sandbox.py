@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.conditions.one import Pick
     from pytest_tlsandbox.conditions.verdicts import Condition
     from pytest_tlsandbox.snapshot import Fields
+    from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
 
 T = TypeVar("T")
 
@@ -267,13 +268,14 @@ class Sandbox(Assertions):
         stdout_mode: Literal["capture", "discard"] | None = None,
         stderr_mode: Literal["capture", "discard"] | None = None,
         name: str | None = None,
-        restart: Mapping[str, object] | None = None,
-        health_check: Mapping[str, object] | None = None,
+        restart: RestartOptions | None = None,
+        health_check: HealthCheckOptions | None = None,
     ) -> ProcessInfo:
         """Start a program; it is killed when the test ends.
 
-        ``name``, ``restart`` or ``health_check`` make it a managed process, over which a
-        supervisor watches (fact sheet 3.1). Never repeated when the first try may have started it.
+        ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor
+        (fact sheet 3.1): ``name="web", restart={"policy": "always"}``. Never repeated when the
+        first try may have started it.
         """
         body = start_body(
             command,

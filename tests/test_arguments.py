@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import get_type_hints
 from unittest.mock import ANY
 
 import pytest
 
+from pytest_tlsandbox import HealthCheckOptions, RestartOptions
 from pytest_tlsandbox.arguments import (
     check_codes,
     check_pick,
@@ -18,6 +21,7 @@ from pytest_tlsandbox.arguments import (
     check_value,
 )
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.local.bodies import HealthCheck, Restart
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.selector import by
 from pytest_tlsandbox.snapshot import FIELDS, check_fields
@@ -80,6 +84,52 @@ CASES = [
      "working_dir must not contain a NUL character, got one at position 4"),
     (lambda box: box.start_process("cat", ["caf\udce9"]),
      "args[0] must be text that UTF-8 can encode, got a lone surrogate at position 3"),
+    (lambda box: box.start_process("sh", working_dir=Path("/tmp")),
+     "working_dir must be text, got PosixPath('/tmp'); write '/tmp'"),
+    (lambda box: box.start_process("sh", name=8), "name must be text, got 8; write '8'"),
+    (lambda box: box.start_process("sh", user=1000), "user must be text, got 1000; write '1000'"),
+    (lambda box: box.start_process("sh", stdin_mode="pip"),
+     "stdin_mode: unknown mode 'pip'; did you mean 'pipe'?"),
+    (lambda box: box.start_process("sh", stdout_mode=None, stderr_mode=False),
+     "stderr_mode: unknown mode False; expected one of capture, discard"),
+    (lambda box: box.start_process("web", restart="always"),
+     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
+     "max_backoff_ms, got 'always'; write restart={\"policy\": \"always\"}"),
+    (lambda box: box.start_process("web", restart="never"),
+     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
+     "max_backoff_ms, got 'never'; write restart={\"policy\": \"never\"}"),
+    (lambda box: box.start_process("web", restart=True),
+     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
+     "max_backoff_ms, got True; write restart={\"policy\": \"always\"}"),
+    (lambda box: box.start_process("web", restart={"polcy": "always"}),
+     "restart: unknown key 'polcy'; did you mean 'policy'?"),
+    (lambda box: box.start_process("web", restart={3: "times"}),
+     "restart: unknown key 3; expected one of policy, max_restarts, initial_backoff_ms, max_backoff_ms"),
+    (lambda box: box.start_process("web", restart={"policy": "alway"}),
+     "restart: unknown policy 'alway'; did you mean 'always'?"),
+    (lambda box: box.start_process("web", restart={"policy": None}),
+     "restart: unknown policy None; expected one of on_failure, never, always"),
+    (lambda box: box.start_process("web", restart={"max_restarts": "3"}),
+     "restart: max_restarts must be an integer from 0 to 4294967295 or None, got '3'"),
+    (lambda box: box.start_process("web", restart={"max_backoff_ms": None}),
+     "restart: max_backoff_ms must be an integer from 0 to 4294967295, got None"),
+    (lambda box: box.start_process("web", health_check="tcp"),
+     "health_check must be a mapping with the keys type, port, path, initial_delay_ms, interval_ms, "
+     "timeout_ms, failure_threshold, got 'tcp'; write health_check={\"type\": \"tcp\", \"port\": 8080}"),
+    (lambda box: box.start_process("web", health_check={}),
+     "health_check: missing key 'type'; write health_check={\"type\": \"http\", \"port\": 8080}, for example"),
+    (lambda box: box.start_process("web", health_check={"type": "tcp"}),
+     "health_check: missing key 'port'; write health_check={\"type\": \"http\", \"port\": 8080}, for example"),
+    (lambda box: box.start_process("web", health_check={"type": "https", "port": 443}),
+     "health_check: unknown type 'https'; did you mean 'http'?"),
+    (lambda box: box.start_process("web", health_check={"type": "tcp", "port": 0}),
+     "health_check: port must be an integer from 1 to 65535, got 0"),
+    (lambda box: box.start_process("web", health_check={"type": "http", "port": 80, "path": 1}),
+     "health_check: path must be text, got 1; write '1'"),
+    (lambda box: box.start_process("web", health_check={"type": "http", "port": 80, "interval": 5}),
+     "health_check: unknown key 'interval'; did you mean 'interval_ms'?"),
+    (lambda box: box.start_process("web", health_check={"type": "http", "port": 80, "interval_ms": 0.5}),
+     "health_check: interval_ms must be an integer from 0 to 4294967295, got 0.5"),
     (lambda box: box.start_process("sh", "-c true"), "args: give a list of texts, not one text"),
     (lambda box: box.start_process("sleep", None), "args: give a list of texts, not None"),
     (lambda box: box.start_process("env", env=["A=1"]),
@@ -201,6 +251,27 @@ def test_arguments_may_come_from_what_is_read_once():
     Sandbox(lister).start_process("sleep", (text for text in ["60"]))
 
     assert lister.started == {"command": "sleep", "args": ["60"]}
+
+
+def test_options_of_a_start_are_sent_as_given():
+    lister = StartingLister(FakeClock(), {0: []})
+    options = {
+        "user": {"uid": 1000},
+        "stdin_mode": "pipe",
+        "restart": {"policy": "on_failure", "max_restarts": None, "initial_backoff_ms": 0},
+        "health_check": {"type": "tcp", "port": 65_535, "path": None},
+    }
+
+    Sandbox(lister).start_process("web", **options)
+
+    assert lister.started == {"command": "web", "args": [], **options}
+
+
+def test_types_of_options_are_those_of_the_embedded_sandbox():
+    for types, accepted in [(RestartOptions, Restart), (HealthCheckOptions, HealthCheck)]:
+        assert get_type_hints(types) == get_type_hints(accepted)
+        required = {each.name for each in fields(accepted) if each.default is MISSING}
+        assert types.__required_keys__ == required
 
 
 def test_on_a_sandbox_that_workers_share_only_the_tests_own_processes_are_judged():

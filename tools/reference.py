@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 import textwrap
 from functools import cached_property
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest_tlsandbox
 from pytest_tlsandbox import errors, plugin, settings, testing
@@ -21,6 +22,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.selector import by
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft
+from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
 from pytest_tlsandbox.testing import faults
 
 if TYPE_CHECKING:
@@ -149,6 +151,8 @@ def fields(model: type) -> str:
 
 
 def _type(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " | ".join(json.dumps(word) for word in get_args(hint))
     parts = [_type(part) for part in get_args(hint)]
     if get_origin(hint) in (Union, UnionType):
         return " | ".join(parts)
@@ -203,6 +207,11 @@ def page() -> str:
         "## ManagedProcess\n",
         told(ManagedProcess) + "\n",
         fields(ManagedProcess),
+        *(
+            part
+            for kind in (RestartOptions, HealthCheckOptions)
+            for part in (f"## {kind.__name__}\n", told(kind) + "\n", fields(kind))
+        ),
         "## ProcessLister\n",
         told(ProcessLister) + "\n",
         *methods(ProcessLister, "list", "label"),

@@ -14,11 +14,13 @@ from typing_extensions import assert_type
 
 from pytest_tlsandbox import (
     AsyncSandbox,
+    HealthCheckOptions,
     InvalidArgument,
     ProcessInfo,
     ProcessLister,
     ProcessOOMKilled,
     ProcessSnapshot,
+    RestartOptions,
     Sandbox,
     SandboxUnreachable,
     Secret,
@@ -61,6 +63,19 @@ def what_means_nothing_is_told(tlsandbox: Sandbox) -> None:
     tlsandbox.list_processes().where(state="running")  # type: ignore[call-arg]
 
 
+def options_of_a_managed_process_are_checked(tlsandbox: Sandbox) -> None:
+    restart: RestartOptions = {"policy": "always", "max_restarts": None}
+    check: HealthCheckOptions = {"type": "http", "port": 8080, "path": "/ready"}
+    tlsandbox.start_process("web", name="web", restart=restart, health_check=check)
+    tlsandbox.start_process(
+        "web", restart={"max_restarts": 3}, health_check={"type": "tcp", "port": 1}
+    )
+    tlsandbox.start_process("web", restart="always")  # type: ignore[arg-type]
+    tlsandbox.start_process("web", restart={"polcy": "always"})  # type: ignore[arg-type]
+    tlsandbox.start_process("web", restart={"policy": "alway"})  # type: ignore[arg-type]
+    tlsandbox.start_process("web", health_check={"type": "tcp"})  # type: ignore[arg-type]
+
+
 def a_snapshot_is_a_collection_of_processes(
     tlsandbox: Sandbox, tlsandbox_lister: ProcessLister
 ) -> None:
@@ -96,6 +111,8 @@ async def coroutines_give_the_same(tlsandbox_async: AsyncSandbox) -> None:
     tlsandbox_async.assert_no_oom()  # type: ignore[unused-coroutine]
     async with tlsandbox_async.soft() as check:
         check.assert_process("web", status="running")
+    await tlsandbox_async.start_process("web", restart={"policy": "never"})
+    await tlsandbox_async.start_process("web", restart="never")  # type: ignore[arg-type]
     await tlsandbox_async.wait_for_exit("web", exit_kode=0)  # type: ignore[call-arg]
     await tlsandbox_async.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
     await tlsandbox_async.wait_for_exit(None)  # type: ignore[arg-type]
