@@ -95,9 +95,9 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     try:
         return client.start(body)
     except RequestRefused as refusal:
-        program = shorten(mask_text(body["command"]), 60)
         raise RequestRefused(
-            f"Cannot start {program!r}: {refusal}{_why_refused(refusal, body)}", label=refusal.label
+            f"Cannot start {_program(body)}: {refusal}{_why_refused(refusal, body)}",
+            label=refusal.label,
         ) from None
 
 
@@ -117,6 +117,10 @@ def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list
         if lines == before:
             break
     return lines
+
+
+def _program(body: Mapping[str, Any]) -> str:
+    return repr(shorten(mask_text(body["command"]), 60))
 
 
 def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
@@ -143,6 +147,22 @@ def _too_long(body: Mapping[str, Any]) -> str | None:
     return next(
         (place for place, text in texts.items() if len(text.encode()) > _LONGEST_ARGUMENT), None
     )
+
+
+def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
+    """Raise RequestRefused if the sandbox ignored what makes a process a managed one.
+
+    Older daemons ignore keys that they do not know.
+    """
+    ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
+    if ignored and process.managed is None:
+        raise RequestRefused(
+            f"Not managed: {_program(body)}: {client.label} ignored {', '.join(ignored)} and does "
+            "not support managed processes\n"
+            f"it runs unmanaged as pid {process.pid}; the plugin kills it like everything that this "
+            "fixture started",
+            label="not managed",
+        )
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:

@@ -14,7 +14,14 @@ from pytest_tlsandbox.arguments import (
     check_statuses,
     check_stream,
 )
-from pytest_tlsandbox.arranging import kill, kill_all, read_output, start, start_body
+from pytest_tlsandbox.arranging import (
+    check_managed,
+    kill,
+    kill_all,
+    read_output,
+    start,
+    start_body,
+)
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.conditions.one import OneProcess
@@ -274,8 +281,8 @@ class Sandbox(Assertions):
         """Start a program; it is killed when the test ends.
 
         ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor
-        (fact sheet 3.1): ``name="web", restart={"policy": "always"}``. Never repeated when the
-        first try may have started it.
+        (fact sheet 3.1): ``name="web", restart={"policy": "always"}``. A sandbox that ignores them
+        is a ``RequestRefused``. Never repeated when the first try may have started it.
         """
         body = start_body(
             command,
@@ -293,6 +300,7 @@ class Sandbox(Assertions):
         process = start(self._client, body)
         self._history.note_start(process)
         self._started.append(process)
+        check_managed(process, body, self._client)
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:

@@ -20,7 +20,7 @@ from pytest_tlsandbox.arguments import (
     check_statuses,
     check_value,
 )
-from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.local.bodies import HealthCheck, Restart
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.selector import by
@@ -262,7 +262,8 @@ def test_options_of_a_start_are_sent_as_given():
         "health_check": {"type": "tcp", "port": 65_535, "path": None},
     }
 
-    Sandbox(lister).start_process("web", **options)
+    with pytest.raises(RequestRefused, match="not support managed"):  # by this lister
+        Sandbox(lister).start_process("web", **options)
 
     assert lister.started == {"command": "web", "args": [], **options}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import statistics
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 
 import pytest
+import requests
 from freezegun import freeze_time
 
 from pytest_tlsandbox import errors
@@ -20,6 +22,7 @@ from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
+from tests.client.servers import Server, reply
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,7 @@ def fail(call, error):
 
 
 DIES_AT_ONCE = ("sh", ["-c", "echo no such module: x >&2; exit 1"])
+CHECK = {"type": "tcp", "port": 8642}
 EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
 
 
@@ -280,6 +284,62 @@ def test_argument_that_linux_does_not_take_is_named(box, options, place):
 )
 def test_longest_argument_that_linux_takes_is_passed(box, options):
     assert box.wait_for_exit(box.start_process("true", **options)).exit_code == 0
+
+
+@pytest.fixture
+def older_box(session_box):
+    """Return the same sandbox behind a daemon that ignores the options of managed processes."""
+    address = session_box._client._transport.address
+
+    def answer(request):
+        body = request.body
+        if request.line.startswith("POST /api/v1/processes "):
+            options = json.loads(body)
+            body = json.dumps({key: options[key] for key in ("command", "args")})
+        answered = requests.request(
+            request.method,
+            f"{address.url}{request.path}",
+            data=body,
+            headers={key: request.headers[key] for key in ("authorization", "content-type")
+                     if key in request.headers},
+            timeout=10,
+        )  # fmt: skip
+        return [reply(answered.status_code, answered.content)]
+
+    server = Server(answer=answer)
+    transport = Transport(Address("older", server.url), address.key, user_agent="tests")
+    client = SandboxClient(transport)
+    yield Sandbox(client)
+    client.close()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "ignored"),
+    [
+        ({"name": "web"}, "name="),
+        ({"restart": {}}, "restart="),
+        ({"name": "web", "restart": {"policy": "always"}, "health_check": CHECK},
+         "name=, restart=, health_check="),
+    ],
+    ids=["name", "restart", "all"],
+)  # fmt: skip
+def test_daemon_that_ignores_the_options_of_managed_processes_is_an_error(
+    older_box, box, options, ignored
+):
+    failure = fail(
+        lambda: older_box.start_process("sleep", ["600"], **options), errors.RequestRefused
+    )
+
+    process = box.list_processes()[-1]
+    assert str(failure) == (
+        f"Not managed: 'sleep': older ignored {ignored} and does not support managed processes\n"
+        f"it runs unmanaged as pid {process.pid}; the plugin kills it like everything that this "
+        "fixture started"
+    )
+    box.assert_process(process, status="running", managed=None)
+    assert older_box.kill_started() == []
+    box.assert_process(process, status="signaled")
 
 
 def test_killing_what_has_ended_is_well(box):
