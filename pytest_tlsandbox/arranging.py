@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.arguments import check_text, no_list
 from pytest_tlsandbox.conditions.verdicts import CORRECTION_TIME, Until
 from pytest_tlsandbox.errors import (
+    ContractViolation,
     InvalidArgument,
     RequestRefused,
     SandboxFault,
     SandboxNotFound,
     SandboxNotRunning,
+    SandboxUnreachable,
 )
 from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -91,13 +93,29 @@ def _check_env(env: object) -> None:
 
 
 def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
-    """Start a process; a refusal names the program."""
+    """Start a process; an error names the program, and says whether it may have started.
+
+    Raises:
+        SandboxFault: one of its subclasses, for every start without a good answer.
+
+    """
     try:
         return client.start(body)
-    except RequestRefused as refusal:
-        raise RequestRefused(
-            f"Cannot start {_program(body)}: {refusal}{_why_refused(refusal, body)}",
-            label=refusal.label,
+    except SandboxFault as fault:
+        text = f"Cannot start {_program(body)}: {fault}"
+        if isinstance(fault, RequestRefused):
+            text += _why_refused(fault, body)
+        elif fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
+            text = (
+                f"Not known whether {_program(body)} was started: {fault}; it may have started, "
+                "list_processes() shows it then"
+            )
+        raise type(fault)(
+            text,
+            label=fault.label,
+            transient=fault.transient,
+            retry_after=fault.retry_after,
+            delivered=fault.delivered,
         ) from None
 
 

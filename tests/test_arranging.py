@@ -1,11 +1,16 @@
-"""What the end of a test does about what the test has started."""
+"""What a start without a good answer reports, and what the end of a test does about what it started."""
 
 from __future__ import annotations
 
 import pytest
 
 from pytest_tlsandbox import errors
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import HANG, RESET, Server, reply
 from tests.support import FakeClock, ScriptedLister, process
 
 
@@ -38,3 +43,42 @@ def asleep(state: str, *, transient: bool) -> errors.SandboxNotRunning:
 )
 def test_what_could_not_be_killed_is_told_where_something_is_left_to_kill(fault, left):
     assert left_by(fault) == left
+
+
+NOT_KNOWN = "Not known whether 'python' was started: "
+MAY_RUN = "; it may have started, list_processes() shows it then"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (HANG, errors.SandboxUnreachable,
+         f"{NOT_KNOWN}my-sandbox did not answer within 0.1 s{MAY_RUN}"),
+        (RESET, errors.SandboxUnreachable,
+         f"{NOT_KNOWN}my-sandbox cannot be reached: the connection was reset{MAY_RUN}"),
+        (reply(504, {"error": "no answer in time", "code": "READ_TIMEOUT"}), errors.SandboxUnreachable,
+         f"{NOT_KNOWN}my-sandbox answered 504 READ_TIMEOUT: no answer in time{MAY_RUN}"),
+        (reply(201, {"pid": 41}), errors.ContractViolation,
+         f"{NOT_KNOWN}Not a process: JSON of another shape, or cut short (11 bytes){MAY_RUN}"),
+        (reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}), errors.SandboxUnreachable,
+         "Cannot start 'python': my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
+        (reply(401), errors.AuthenticationFailed,
+         "Cannot start 'python': my-sandbox: the API key was refused (401)"),
+    ],
+    ids=["no answer", "reset", "no answer to the proxy", "no process", "not ready", "401"],
+)  # fmt: skip
+def test_start_without_a_good_answer_says_whether_the_program_may_have_started(
+    answer, error, message
+):
+    server = Server([answer])
+    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="tests")
+    # The deadline of the test cuts the call, to 0.1 s at least.
+    end = transport.clock.monotonic() + (0.25 if answer is HANG else 1)
+    client = SandboxClient(transport, test_deadline=lambda: end)
+
+    with pytest.raises(error) as caught:
+        Sandbox(client).start_process("python", ["train.py", "--token", "abc"])
+
+    client.close()
+    server.close()
+    assert str(caught.value) == message

@@ -64,6 +64,7 @@ def fault_of(
             f"{address.label} answered {status}, a redirect to another place; redirects are not "
             "followed, for the key would go with them",
             label=str(status),
+            delivered=False,
         )
     fields = _fields(body)
     code = str(fields.get("code") or "")

@@ -59,7 +59,7 @@ MEANINGS = {
             "the key would go with them"
         ),
         "301",
-        FINAL,
+        FINAL_NOT_SENT,
     ),
     "401 of the platform": (
         Answer(401, {"message": "invalid credentials", "code": "UNAUTHORIZED", "trace_id": "0a"}),

@@ -96,6 +96,17 @@ def _always(fault: Fault) -> Scene:
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
 
 
+def of_a_start(told: str, *, arrives: bool) -> str:
+    """Return how a start tells an error: with its program, which may have started."""
+    error, _, words = told.partition(": ")
+    if not arrives:
+        return f"{error}: Cannot start 'true': {words}"
+    return (
+        f"{error}: Not known whether 'true' was started: {words}; it may have started, "
+        "list_processes() shows it then"
+    )
+
+
 def passes(
     fault: Fault,
     label: str,
@@ -119,25 +130,25 @@ def passes(
     look = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
     told = f"{error}: {words}"
     but = dict.fromkeys(without_a_body, PASS)
+    of_start = {"start_process": of_a_start(told, arrives=arrives)}
     if refusal:
-        told_as_refusal = dict.fromkeys(
-            ("send_signal", "restart_process", "kill_process"), f"RequestRefused: {words}"
-        )
-        but = {"start_process": f"RequestRefused: Cannot start 'true': {words}", **told_as_refusal}
+        as_refusal = f"RequestRefused: {words}"
+        but = dict.fromkeys(("send_signal", "restart_process", "kill_process"), as_refusal)
+        of_start = {"start_process": of_a_start(as_refusal, arrives=False)}
     once = _kinds(PASS, once=told if arrives else PASS)
     read = f"{error}: Not read: the output of sh -c (pid N) after N s"
     missed = f"not watched: {words}"
     stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT, guard=missed)
     if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
         stays = _kinds(look, teardown=PASS, guard=missed)
-        but = {"start_process": told}
+        but = {}
     return [
         Row(
             f"{fault.name}, once",
             _once(fault),
             once,
             1.0 + asked,
-            {} if fault.refuses else but,
+            {**but, **of_start} if arrives else but,
             replace(AMPLE, call=call),
         ),
         Row(
@@ -145,7 +156,7 @@ def passes(
             _always(fault),
             stays,
             SHORT.timeout + 0.5,
-            but,
+            {**but, **of_start},
             replace(SHORT, call=call),
         ),
     ]
@@ -157,21 +168,30 @@ def coded(fault: Fault, label: str, *, arrives: bool) -> list[Row]:
 
 
 def final(
-    fault: Fault, error: str, words: str, *, but: Mapping[str, str] | None = None
+    fault: Fault,
+    error: str,
+    words: str,
+    *,
+    arrives: bool = False,
+    but: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Give the row of a fault that asking again does not mend: it ends everything at once."""
     told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
     by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not watched: {words}")
-    return [Row(fault.name, _always(fault), by_kind, 0.0, but or {})]
+    of_start = {"start_process": of_a_start(told, arrives=arrives)}
+    return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
 
 def tls(flaw: Flaw, reason: str) -> list[Row]:
     """Give the row of a certificate that is not to be accepted."""
     words = f"{_REACHED}TLS failed ({reason})"
-    by_kind = _kinds(f"SandboxUnreachable: {words}", teardown=LEFT, guard=f"not watched: {words}")
-    return [Row(f"TLS, certificate {flaw}", Scene(lambda *_: None, flaw=flaw), by_kind, 0.0)]
+    told = f"SandboxUnreachable: {words}"
+    by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
+    of_start = {"start_process": of_a_start(told, arrives=False)}
+    scene = Scene(lambda *_: None, flaw=flaw)
+    return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
 
 
 def no_body_of_ours(fault: Fault, kind: str, *, done: tuple[str, ...] = ()) -> list[Row]:
@@ -185,7 +205,7 @@ def no_body_of_ours(fault: Fault, kind: str, *, done: tuple[str, ...] = ()) -> l
         "ContractViolation",
         f"Not a process list: {kind}",
         but={
-            "start_process": f"ContractViolation: Not a process: {kind}",
+            "start_process": of_a_start(f"ContractViolation: Not a process: {kind}", arrives=True),
             "restart_process": f"ContractViolation: Not a process: {kind}",
             "output": "ContractViolation: local: the output of pid N has no lines",
             "send_signal": PASS if "send_signal" in done else told.format("signal"),
@@ -225,7 +245,7 @@ TABLE: list[Row] = [
     *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True, hangs=True),
     *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
     *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: {_REACHED}its host name is not known"}, SHORT),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
@@ -239,7 +259,7 @@ TABLE: list[Row] = [
     *no_body_of_ours(faults.HTML, _PAGE),
     *no_body_of_ours(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
     *no_body_of_ours(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
-    *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", but={"kill_process": PASS}),
+    *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
     # Who asks, and for what.
     *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect to another place; redirects are not followed, for the key would go with them"),
@@ -248,7 +268,7 @@ TABLE: list[Row] = [
     *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
     *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
     *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),
-    *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS, "start_process": f"RequestRefused: Cannot start 'true': {_NO_PROCESS}"}),
+    *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS}),
     *final(faults.TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (Timeout)"),
     *final(faults.NOT_RUNNING_TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (503 SANDBOX_NOT_RUNNING)"),
     *passes(faults.SUSPENDED, "409", "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),
@@ -271,7 +291,7 @@ TABLE: list[Row] = [
     *coded(faults.CONNECTION_TIMEOUT, "504 CONNECTION_TIMEOUT", arrives=True),
     *coded(faults.READ_TIMEOUT, "504 READ_TIMEOUT", arrives=True),
     *coded(faults.WRITE_TIMEOUT, "504 WRITE_TIMEOUT", arrives=True),
-    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered("404 SANDBOX_UPSTREAM_ERROR"), but={"start_process": f"RequestRefused: Cannot start 'true': {_answered('404 SANDBOX_UPSTREAM_ERROR')}"}),
+    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered("404 SANDBOX_UPSTREAM_ERROR")),
 
     # What lasts for a while, and is over.
     Row("slow start", Scene(lambda proxy, *_: proxy.fail(faults.REFUSED, seconds=0.2).then(faults.SANDBOX_NOT_READY, seconds=0.2)), _kinds(PASS), SHORT.timeout),
