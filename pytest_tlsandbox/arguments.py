@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -153,18 +153,6 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
     )
 
 
-def check_condition(condition: object) -> None:
-    """Raise InvalidArgument for what is not a plain function of a snapshot."""
-    if not callable(condition):
-        raise InvalidArgument(
-            f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
-        )
-    if inspect.iscoroutinefunction(condition):
-        raise InvalidArgument(
-            "condition: a coroutine is always true; give a plain function of the snapshot"
-        )
-
-
 def check_text(place: str, value: object, *, secret: bool = False) -> None:
     """Raise InvalidArgument for what cannot be passed to a program as text.
 
@@ -185,6 +173,34 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
     except UnicodeEncodeError as error:
         raise InvalidArgument(
             f"{place} must be text that UTF-8 can encode, got a lone surrogate at position {error.start}"
+        ) from None
+
+
+def check_condition(condition: Callable[..., object]) -> None:
+    """Raise InvalidArgument for what cannot be called with a snapshot."""
+    if not callable(condition):
+        raise InvalidArgument(
+            f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
+        )
+    if inspect.iscoroutinefunction(condition):
+        raise InvalidArgument(
+            "condition: a coroutine is always true; give a plain function of the snapshot"
+        )
+    check_takes_one("condition", condition, "the snapshot")
+
+
+def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
+    """Raise InvalidArgument for a function that cannot be called with one argument."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
+        raise InvalidArgument(
+            f"{name} must be a function of one argument, {what}, got {shorten(mask_text(called), 60)}"
         ) from None
 
 

@@ -20,6 +20,7 @@ from pytest_tlsandbox.history.incidents import LOST_END, Incident
 from pytest_tlsandbox.messages.incidents import describe, run_name
 from pytest_tlsandbox.messages.table import list_texts
 from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.waiting import logger
@@ -36,6 +37,7 @@ Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
 
 
+@explain_misuse
 class Assertions:
     """What can be asserted of the processes of a sandbox; how it is judged is for the subclass."""
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def _awaitable(
     return call
 
 
+@explain_misuse
 class AsyncSandbox:
     """The processes of one sandbox, for coroutines: each call is that of ``Sandbox``, awaited.
 

@@ -25,7 +25,7 @@
     │   ├── RequestRefused              a call (start, signal ...) was turned down
     │   ├── NotObserved                 too little was seen to say "it is so"
     │   └── UnknownEnd                  it ended; the sandbox does not know how
-    ├── InvalidArgument (ValueError)    a helper was called in a way that means nothing
+    ├── InvalidArgument (ValueError, TypeError)  a helper was called in a way that means nothing
     ├── InvalidSetting (ValueError)     an option, ini key or environment variable
     └── LocalSandboxError               the embedded sandbox could not be started
 
@@ -187,8 +187,8 @@ class UnknownEnd(SandboxFault):
     """The process ended, and the sandbox does not know how."""
 
 
-class InvalidArgument(TLSandboxError, ValueError):
-    """A helper was called with something that means nothing."""
+class InvalidArgument(TLSandboxError, ValueError, TypeError):
+    """A helper was called with something that means nothing, or with arguments it does not have."""
 
 
 class InvalidSetting(TLSandboxError, ValueError):

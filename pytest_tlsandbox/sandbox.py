@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from pytest_tlsandbox import arranging
 from pytest_tlsandbox.arguments import (
     check_codes,
     check_condition,
@@ -14,14 +15,6 @@ from pytest_tlsandbox.arguments import (
     check_statuses,
     check_stream,
 )
-from pytest_tlsandbox.arranging import (
-    check_managed,
-    kill,
-    kill_all,
-    read_output,
-    start,
-    start_body,
-)
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.conditions.one import OneProcess
@@ -31,6 +24,7 @@ from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.messages.words import count, named
+from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft, Together
@@ -53,6 +47,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@explain_misuse
 class Sandbox(Assertions):
     """The processes of one sandbox.
 
@@ -218,8 +213,7 @@ class Sandbox(Assertions):
         **expected: Unpack[Fields],
     ) -> ProcessInfo:
         """Assert that every field is as given (or one of several), now; gives the process."""
-        condition = self._has_fields(process, expected, pick, since)
-        found: ProcessInfo = self._judge(condition)
+        found: ProcessInfo = self._judge(self._has_fields(process, expected, pick, since))
         return found
 
     def assert_stays(
@@ -281,10 +275,10 @@ class Sandbox(Assertions):
         """Start a program; it is killed when the test ends.
 
         ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor
-        (fact sheet 3.1): ``name="web", restart={"policy": "always"}``. A sandbox that ignores them
-        is a ``RequestRefused``. Never repeated when the first try may have started it.
+        (fact sheet 3.1); ``RequestRefused`` says that the sandbox ignored them. Never repeated when
+        the first try may have started it.
         """
-        body = start_body(
+        body = arranging.start_body(
             command,
             args,
             env=env,
@@ -297,10 +291,10 @@ class Sandbox(Assertions):
             restart=restart,
             health_check=health_check,
         )
-        process = start(self._client, body)
+        process = arranging.start(self._client, body)
         self._history.note_start(process)
         self._started.append(process)
-        check_managed(process, body, self._client)
+        arranging.check_managed(process, body, self._client)
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:
@@ -317,7 +311,7 @@ class Sandbox(Assertions):
 
     def kill_process(self, process: Process) -> None:
         """Kill a process, or stop the supervisor of a managed one. An ended process is no error."""
-        kill(self._row_meant(process), self._client)
+        arranging.kill(self._row_meant(process), self._client)
 
     def restart_process(self, process: Process) -> ProcessInfo:
         """Restart a managed process; gives its new run."""
@@ -336,7 +330,7 @@ class Sandbox(Assertions):
         After its end they are read until they stay the same for 50 ms, for at most 1 s.
         """
         stream = check_stream(stream)
-        return read_output(self._row_meant(process, HasOutput), self._client, stream)
+        return arranging.read_output(self._row_meant(process, HasOutput), self._client, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what still runs after.
@@ -344,9 +338,8 @@ class Sandbox(Assertions):
         The ``tlsandbox`` fixture calls it when the test ends. It waits, for a moment, until the
         list shows the ends: the next test must not find them alive.
         """
-        started = self._started.copy()
-        self._started.clear()
-        return kill_all(started, self._client) if started else []
+        started, self._started[:] = [*self._started], []
+        return arranging.kill_all(started, self._client) if started else []
 
     # ---------------------------------------------------------------- engine
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
+from pytest_tlsandbox.arguments import check_takes_one
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.identity import Identity
 from pytest_tlsandbox.messages.text import shorten
+from pytest_tlsandbox.misuse import explained
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.snapshot import check_fields, differences
 
@@ -33,6 +35,7 @@ class By:
         return f"by({', '.join(f'{name}={_brief(repr(value))}' for name, value in self.fields)})"
 
 
+@explained
 def by(
     *,
     name: str | None = None,
@@ -317,6 +320,7 @@ def label_of(process: Any) -> str:
     if inspect.iscoroutinefunction(process):
         raise InvalidArgument("process: a coroutine is always true; give a plain predicate")
     if callable(process) and not isinstance(process, type):
+        check_takes_one("process", process, "the process")
         return f"where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(
         f"process: a value of type {type(process).__name__} means none; give text of its command line, a pid, "

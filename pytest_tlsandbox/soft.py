@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
+from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.selector import Process, label_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Together:
         return Satisfied(None, stands_for, key)
 
 
+@explain_misuse
 class Soft(Assertions):
     """The assertions of a sandbox, kept until the block ends and judged on one look.
 

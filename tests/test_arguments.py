@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import traceback
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import get_type_hints
@@ -20,6 +21,7 @@ from pytest_tlsandbox.arguments import (
     check_statuses,
     check_value,
 )
+from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.local.bodies import HealthCheck, Restart
 from pytest_tlsandbox.sandbox import Sandbox
@@ -159,6 +161,30 @@ CASES = [
     (lambda box: box.wait_for_process(by(pid="60")), "pid: '60' is no number; give 60"),
     (lambda box: box.wait_for_process(by(args="60")), "args: give a list of texts, not one text"),
     (lambda box: box.wait_for_process(by(name=60)), "name: 60 is no text; give '60'"),
+    (lambda box: box.start_process("sh", cwd="/tmp"),
+     "start_process() has no argument 'cwd'; did you mean 'working_dir'?"),
+    (lambda box: box.wait_for_process("x", state="exited"),
+     "wait_for_process() has no argument 'state'; did you mean 'status'?"),
+    (lambda box: box.wait_for_exit("x", state="exited"),
+     "wait_for_exit() has no argument 'state'; expected one of process, exit_code, timeout, pick, since"),
+    (lambda box: box.assert_process("x", state="exited"),
+     "a process has no field 'state'; did you mean 'status'?"),
+    (lambda box: box.soft().assert_no_oom(suspect=True),
+     "assert_no_oom() has no argument 'suspect'; did you mean 'suspected'?"),
+    (lambda box: box.soft().assert_process("x", state="exited"),
+     "a process has no field 'state'; did you mean 'status'?"),
+    (lambda box: box.list_processes(name="web"), "list_processes() has no argument 'name'"),
+    (lambda box: by(nam="web"), "by() has no argument 'nam'; did you mean 'name'?"),
+    (lambda box: box.wait_for_exit("x", 0),
+     "Sandbox.wait_for_exit() takes 2 positional arguments but 3 were given"),
+    (lambda box: box.assert_process(status="running"),
+     "Sandbox.assert_process() missing 1 required positional argument: 'process'"),
+    (lambda box: box.wait_until(lambda: True),
+     "condition must be a function of one argument, the snapshot, got <lambda>()"),
+    (lambda box: box.wait_until(math.dist),
+     "condition must be a function of one argument, the snapshot, got dist(p, q, /)"),
+    (lambda box: box.wait_for_exit(lambda: True),
+     "process must be a function of one argument, the process, got <lambda>()"),
 ]  # fmt: skip
 
 
@@ -171,6 +197,45 @@ def test_a_call_that_means_nothing_is_refused_before_anything_is_asked(call, mes
 
     assert str(caught.value) == message
     assert lister.looks == []
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        (lambda box: box.wait_for_proces,
+         "'Sandbox' object has no attribute 'wait_for_proces'; did you mean 'wait_for_process'?"),
+        (lambda box: AsyncSandbox(box).assert_oom,
+         "'AsyncSandbox' object has no attribute 'assert_oom'; did you mean 'assert_no_oom'?"),
+        (lambda box: box.soft().assert_proces,
+         "'Soft' object has no attribute 'assert_proces'; did you mean 'assert_process'?"),
+        (lambda box: box.soft().wait_for_exit, "'Soft' object has no attribute 'wait_for_exit'"),
+    ],
+    ids=["sandbox", "awaitable", "soft", "nothing near"],
+)  # fmt: skip
+def test_misspelt_method_is_an_attribute_error_that_suggests_one(attribute, message):
+    box = Sandbox(ScriptedLister(FakeClock(), {0: []}))
+
+    with pytest.raises(AttributeError) as caught:
+        attribute(box)
+
+    # As a traceback ends: Python 3.12 and later add a suggestion of their own to some.
+    [line] = traceback.format_exception_only(caught.type, caught.value)
+    assert line == f"AttributeError: {message}\n"
+    assert not hasattr(box, "wait_for_proces")
+
+
+def test_type_error_of_the_users_own_function_stays_as_it_is():
+    box = Sandbox(ScriptedLister(FakeClock(), {0: [raw(41)]}))
+
+    with pytest.raises(TypeError, match=r"^'int' object is not iterable$") as caught:
+        box.wait_until(lambda seen: list(seen[0].pid))
+
+    assert caught.type is TypeError
+
+
+def test_unknown_argument_is_a_type_error_as_in_python():
+    with pytest.raises(TypeError, match="did you mean 'timeout'"):
+        Sandbox(ScriptedLister(FakeClock(), {0: []})).wait_for_exit("x", time_out=1)
 
 
 def test_what_means_something_is_taken():

@@ -130,6 +130,12 @@ def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
             await box.wait_for_exit(41)
         with pytest.raises(errors.InvalidArgument):
             await box.wait_for_exit(41, timeout=-1)
+        with pytest.raises(errors.InvalidArgument, match="did you mean 'working_dir'"):
+            await box.start_process("sh", cwd="/tmp")
+        with pytest.raises(errors.InvalidArgument, match=r"^restart must be a mapping"):
+            await box.start_process("sh", restart="always")
+        with pytest.raises(errors.InvalidArgument, match=r"^condition must be a function of one"):
+            await box.wait_until(lambda: True)
         with pytest.raises(ZeroDivisionError):
             await box.wait_until(lambda seen: 1 / 0)
         with pytest.raises(pytest.skip.Exception):

@@ -47,7 +47,9 @@ class Config:
         return self._options.get(name)
 
     def getini(self, name: str) -> Any:
-        return self._ini.get(name, [] if name == "tlsandbox" else "")
+        lists = ("tlsandbox", "tlsandbox_guard", "tlsandbox_mask")
+        default = False if name.endswith("_only") else [] if name in lists else ""
+        return self._ini.get(name, default)
 
 
 def resolved(

@@ -116,7 +116,11 @@ def called(documented: Callable[..., Any], name: str, level: int = 4) -> str:
 
 def awaitable() -> str:
     """Name the calls of the awaitable sandbox that are those of the plain one."""
-    names = [name for name, each in vars(AsyncSandbox).items() if hasattr(each, "__wrapped__")]
+    names = [
+        name
+        for name, each in vars(AsyncSandbox).items()
+        if inspect.iscoroutinefunction(each) and hasattr(each, "__wrapped__")
+    ]
     listed = ", ".join(f"`{name}`" for name in names)
     return f"As in [Sandbox](#sandbox), and awaited: {listed}.\n"
 

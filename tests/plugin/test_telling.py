@@ -127,6 +127,13 @@ def test_no_traceback_shows_a_line_of_ours(
         "connect('my-sandbox').wait_for_process('x', timeout=-1)",
         "connect('my-sandbox').wait_for_exit('x', exit_code=-1)",
         "connect('my-sandbox').wait_until(1)",
+        "connect('my-sandbox').wait_until(lambda: True)",
+        "connect('my-sandbox').wait_for_exit(lambda: True)",
+        "connect('my-sandbox').wait_for_exit()",
+        "connect('my-sandbox').wait_for_exit('x', exitcode=1)",
+        "connect('my-sandbox').wait_for_proces('x')",
+        "connect('my-sandbox').soft().assert_no_oom(suspect=True)",
+        "AsyncSandbox(connect('my-sandbox')).wait_for_proces('x')",
         "connect('my-sandbox').assert_process('x', exitcode=1)",
         "connect('my-sandbox').assert_stays('no such', seconds=1)",
         "connect('my-sandbox').assert_no_oom('no such')",
@@ -147,7 +154,7 @@ def test_no_traceback_shows_a_line_of_ours(
         "by()",
     ]
     pytester.makepyfile(
-        "import os, pytest\nfrom pytest_tlsandbox import by\n"
+        "import os, pytest\nfrom pytest_tlsandbox import AsyncSandbox, by\n"
         f"CALLS = {calls}\n"
         + "\n".join(
             f"def test_{number}(tlsandbox_connect, tlsandbox_lister):\n"

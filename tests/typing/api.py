@@ -61,6 +61,8 @@ def what_means_nothing_is_told(tlsandbox: Sandbox) -> None:
     tlsandbox.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
     tlsandbox.assert_process("web", exit_code="0")  # type: ignore[arg-type]
     tlsandbox.list_processes().where(state="running")  # type: ignore[call-arg]
+    tlsandbox.start_process("web", cwd="/tmp")  # type: ignore[call-arg]
+    tlsandbox.wait_for_proces("web")  # type: ignore[attr-defined]
 
 
 def options_of_a_managed_process_are_checked(tlsandbox: Sandbox) -> None:
@@ -112,6 +114,7 @@ async def coroutines_give_the_same(tlsandbox_async: AsyncSandbox) -> None:
     async with tlsandbox_async.soft() as check:
         check.assert_process("web", status="running")
     await tlsandbox_async.start_process("web", restart={"policy": "never"})
+    await tlsandbox_async.wait_for_proces("web")  # type: ignore[attr-defined]
     await tlsandbox_async.start_process("web", restart="never")  # type: ignore[arg-type]
     await tlsandbox_async.wait_for_exit("web", exit_kode=0)  # type: ignore[call-arg]
     await tlsandbox_async.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
