@@ -45,13 +45,13 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
     return Settings(**{field: readers[field](*found) for field, found in given.items()})
 
 
-def _check_rootdir(text: str, source: str, config: pytest.Config) -> None:
+def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
     """Raise InvalidSetting if pytest found its rootdir or its ini file by the value of an option.
 
     Without "=", pytest cannot know yet that it is the value of an option. If a file has that path,
     pytest takes it for the path of a test, and reads the ini file of that place.
     """
-    if not os.path.exists(text):
+    if not isinstance(text, str) or not os.path.exists(text):  # that of a switch is True
         return
     paths = config.getoption("file_or_dir", [])  # there are none with --help
     found = config.rootpath, config.inipath
