@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import pytest
 
 from pytest_tlsandbox import __version__
 from pytest_tlsandbox.client.address import locate, suggest_local, usable_key
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.messages.table import list_names
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
@@ -145,3 +149,13 @@ class Connections:
                 f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
         return usable_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
+
+
+def kill_started(sandbox: Sandbox) -> None:
+    """Kill what was started through a sandbox; warn of what still runs."""
+    left = sandbox.kill_started()
+    if left:
+        warnings.warn(
+            pytest.PytestWarning(f"{sandbox!r}: could not be killed: {list_names(left)}"),
+            stacklevel=2,
+        )

@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,18 +73,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             + (f" [environment: {option.environment}]" if option.environment else ""),
             **_action(option),
         )
-        kind: Literal["bool", "linelist", "string"] = "string"
-        default: object = ""
         if option.metavar is None:
-            kind, default = "bool", False
+            parser.addini(option.ini, option.help, "bool", default=False)
         elif option.per_line:
-            kind, default = "linelist", []
-        parser.addini(option.ini, option.help, kind, default=default)
+            parser.addini(option.ini, option.help, "linelist", default=[])
+        else:
+            parser.addini(option.ini, option.help, "string", default="")
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])
 
 
 def _action(option: setup.Option) -> dict[str, Any]:
-    # The default is None always, so that the ini file can speak.
+    # None by default, so that the ini file counts.
     if option.metavar is None:
         return {"action": "store_true", "default": None}
     action = "append" if option.repeatable else "store"
@@ -301,10 +299,12 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
     It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
     starts programs (start_process), which are killed when the test ends.
     """
+    from pytest_tlsandbox.connections import kill_started
+
     # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
     sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
-    _kill_started(sandbox)
+    kill_started(sandbox)
 
 
 @pytest.fixture
@@ -339,6 +339,8 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
     What is started through it is killed when the session ends.
     """
+    from pytest_tlsandbox.connections import kill_started
+
     made: list[Sandbox] = []
 
     def connect(target: object) -> Sandbox:
@@ -348,7 +350,7 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
     yield connect
     for sandbox in made:
-        _kill_started(sandbox)
+        kill_started(sandbox)
 
 
 @pytest.fixture(scope="session")
@@ -360,21 +362,9 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
     """
     if hasattr(request, "param"):
         return request.param
-    from pytest_tlsandbox.errors import InvalidSetting
+    from pytest_tlsandbox.values import only_target
 
-    targets = request.config.stash[_SETTINGS].targets
-    if not targets:
-        raise InvalidSetting(
-            "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
-            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
-        )
-    if len(targets) > 1:
-        raise InvalidSetting(
-            f"several sandboxes were given ({', '.join(targets)}), and a test that asks for "
-            "tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it as "
-            "an argument"
-        )
-    return targets[0]
+    return only_target(request.config.stash[_SETTINGS].targets)
 
 
 @pytest.fixture(scope="session")
@@ -408,14 +398,3 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
     It starts when it is first asked for, and ends with the session.
     """
     return _connections(request.config).local()
-
-
-def _kill_started(sandbox: Sandbox) -> None:
-    left = sandbox.kill_started()
-    if left:
-        from pytest_tlsandbox.messages.table import list_names
-
-        warnings.warn(
-            pytest.PytestWarning(f"{sandbox!r}: could not be killed: {list_names(left)}"),
-            stacklevel=2,
-        )

@@ -85,6 +85,27 @@ def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
+def only_target(targets: Sequence[str]) -> str:
+    """Return the one sandbox that a test uses that names none.
+
+    Raises:
+        InvalidSetting: none was given, or several.
+
+    """
+    if not targets:
+        raise InvalidSetting(
+            "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
+            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
+        )
+    if len(targets) > 1:
+        raise InvalidSetting(
+            f"several sandboxes were given ({', '.join(targets)}), and a test that asks for "
+            "tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it as "
+            "an argument"
+        )
+    return targets[0]
+
+
 def parse_mask(text: str, source: str) -> re.Pattern[str]:
     """Read an expression for what is secret; it must not fit everywhere."""
     try:

@@ -29,11 +29,9 @@ READY = faults.SANDBOX_NOT_READY
 def connect() -> Iterator[Callable[..., Sandbox]]:
     transports: list[Transport] = []
 
-    def make(proxy: FaultProxy, verify: str = "") -> Sandbox:
+    def make(proxy: FaultProxy) -> Sandbox:
         address = locate(proxy)
         transports.append(Transport(address, address.key, user_agent="test/1"))
-        if verify:
-            transports[-1]._session.verify = verify
         return Sandbox(SandboxClient(transports[-1]))
 
     yield make
@@ -107,11 +105,16 @@ def test_while_it_refuses_nothing_listens_and_nobody_else_can_take_the_port():
     ],
 )
 def test_a_certificate_has_the_flaw_that_was_asked_for(
-    connect, tmp_path: Path, flaw: str, reason: str | None
+    connect,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flaw: str,
+    reason: str | None,
 ):
     path = tmp_path / "certificate.pem"
     with FaultProxy(tls=make_certificate(path, flaw)) as proxy:
-        trusting = connect(proxy, verify=str(path))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+        trusting = connect(proxy)
         if reason is None:
             assert len(trusting.list_processes()) == 0
         else:
@@ -120,7 +123,7 @@ def test_a_certificate_has_the_flaw_that_was_asked_for(
             assert caught.value.first_line == (
                 f"fault-proxy cannot be reached: TLS failed ({reason})"
             )
-        # Nobody trusts it who was not told to.
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
         with pytest.raises(errors.SandboxUnreachable, match="TLS failed"):
             connect(proxy).list_processes()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from pytest_tlsandbox.arranging import kill_all
 from pytest_tlsandbox.client.address import Address, locate
@@ -139,12 +141,15 @@ def world() -> Iterator[World]:
     """Start an embedded sandbox with something in it."""
     flaws: tuple[Flaw, ...] = ("self-signed", "expired", "for another host")
     with (
+        mock.patch.dict(os.environ),
         tempfile.TemporaryDirectory() as folder,
         start_local_sandbox() as local,
         start_local_sandbox() as other,
         connected(locate(local)) as direct,
         connected(locate(other)) as elsewhere,
     ):
+        for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            os.environ.pop(variable, None)  # what they name is trusted, on this machine too
         elsewhere.start_process("sleep", ["600"])
         files = {flaw: f"{folder}/{flaw}.pem" for flaw in flaws}
         certificates = {flaw: (file, make_certificate(file, flaw)) for flaw, file in files.items()}
@@ -161,10 +166,8 @@ def connected(address: Address, *, verify: str = "") -> Iterator[Sandbox]:
     transport = Transport(address, address.key, user_agent="faults/1")
     if verify:
         transport._session.verify = verify
-    try:
+    with contextlib.closing(transport):
         yield Sandbox(SandboxClient(transport))
-    finally:
-        transport.close()
 
 
 @dataclass(frozen=True)
