@@ -274,8 +274,8 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Start a program; it is killed when the test ends.
 
-        ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor
-        (fact sheet 3.1); ``RequestRefused`` says that the sandbox ignored them. Never repeated when
+        ``name``, ``restart`` or ``health_check`` make it a managed process (fact sheet 3.1), which
+        has a supervisor; a sandbox that ignores them is a ``RequestRefused``. Never repeated when
         the first try may have started it.
         """
         body = arranging.start_body(

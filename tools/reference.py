@@ -44,9 +44,8 @@ How a **process** is meant, what a **status** is and what **fields** there are: 
 def told(documented: Any) -> str:
     """Give a docstring, for Markdown."""
     text = inspect.getdoc(documented) or ""
-    text = re.sub(
-        r" \(fact sheet [^)]*\)", "", text
-    )  # where a fact is from is for those who work on it
+    # The source of a fact is for those who work on it.
+    text = re.sub(r"\s\(fact sheet [^)]*\)", "", text)
     text = re.sub(r"``(.+?)``", r"`\1`", text)
     text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text)
     text = re.sub(r"^    ([\w., ]+):", r"- `\1`:", text, flags=re.MULTILINE)
@@ -66,8 +65,9 @@ def call(function: Callable[..., Any], name: str) -> str:
     """Give how a function is called, one argument a line where it is long."""
     signature = inspect.signature(function)
     returns = signature.return_annotation
-    if inspect.iscoroutinefunction(function):
-        name = f"await {name}"
+    awaited = re.fullmatch(r"Coroutine\[object, object, (.+)\]", str(returns))
+    if awaited or inspect.iscoroutinefunction(function):
+        name, returns = f"await {name}", awaited[1] if awaited else returns
     elif inspect.isgeneratorfunction(inspect.unwrap(function)):  # of a context manager
         name, returns = f"with {name}", None
     given = [
@@ -116,12 +116,9 @@ def called(documented: Callable[..., Any], name: str, level: int = 4) -> str:
 
 def awaitable() -> str:
     """Name the calls of the awaitable sandbox that are those of the plain one."""
-    names = [
-        name
-        for name, each in vars(AsyncSandbox).items()
-        if inspect.iscoroutinefunction(each) and hasattr(each, "__wrapped__")
-    ]
-    listed = ", ".join(f"`{name}`" for name in names)
+    own = ("baseline", "from_now", "soft")
+    names = [name for name in vars(AsyncSandbox) if hasattr(Sandbox, name) and name not in own]
+    listed = ", ".join(f"`{name}`" for name in names if not name.startswith("_"))
     return f"As in [Sandbox](#sandbox), and awaited: {listed}.\n"
 
 
