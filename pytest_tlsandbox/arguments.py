@@ -30,16 +30,16 @@ _NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "args": ("text", (str,)),
     "command": ("text", (str,)),
-    "ended_at": ("datetime", (datetime, NoneType)),
-    "exit_code": ("number", (*_NUMBER, NoneType)),
-    "handle": ("number", (*_NUMBER, NoneType)),
-    "managed": ("ManagedProcess", (NoneType,)),
+    "ended_at": ("a datetime", (datetime, NoneType)),
+    "exit_code": ("a number", (*_NUMBER, NoneType)),
+    "handle": ("a number", (*_NUMBER, NoneType)),
+    "managed": ("a ManagedProcess", (NoneType,)),
     "name": ("text", (str, NoneType)),
-    "oom_killed": ("bool", _NUMBER),
-    "pid": ("number", _NUMBER),
-    "signal": ("number", (*_NUMBER, NoneType)),
-    "started_at": ("datetime", (datetime,)),
-    "stdin_writable": ("bool", _NUMBER),
+    "oom_killed": ("a bool", _NUMBER),
+    "pid": ("a number", _NUMBER),
+    "signal": ("a number", (*_NUMBER, NoneType)),
+    "started_at": ("a datetime", (datetime,)),
+    "stdin_writable": ("a bool", _NUMBER),
 }
 """What a field holds, and the plain types of which a value may equal it."""
 
@@ -55,9 +55,11 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     for word in statuses:
         if word not in STATUSES:
             hint = suggestion(word, STATUSES, cutoff=0.76)
-            raise InvalidArgument(f"status: {word!r} is none of {', '.join(STATUSES)}{hint}")
+            raise InvalidArgument(
+                f"status must be one of {', '.join(STATUSES)}, got {word!r}{hint}"
+            )
     if not statuses:
-        raise InvalidArgument(f"status: give one or several of {', '.join(STATUSES)}")
+        raise InvalidArgument(f"status must be one or several of {', '.join(STATUSES)}, got none")
     return statuses
 
 
@@ -74,27 +76,27 @@ def check_value(field: str, value: Any) -> None:
     noun, kinds = _KINDS[field]
     for one in value if type(value) in SEVERAL else (value,):
         if type(one) in _PLAIN and type(one) not in kinds:
-            raise InvalidArgument(f"{field}: {mask_text(repr(one))} is no {noun}{_cure(one, noun)}")
+            raise InvalidArgument(f"{field} must be {noun}, got {shown(one)}{_cure(one, noun)}")
 
 
 def _cure(value: object, noun: str) -> str:
-    if noun == "number" and isinstance(value, str) and value.isdecimal():
-        return f"; give {int(value)}"
-    return f"; give '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
+    if noun == "a number" and isinstance(value, str) and value.isdecimal():
+        return f"; write {int(value)}"
+    return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
 
 
 def no_list(args: object) -> InvalidArgument:
-    """Give the error for arguments that are no list."""
-    given = "one text" if isinstance(args, str) else mask_text(repr(args))
-    return InvalidArgument(f"args: give a list of texts, not {given}")
+    """Return the error for arguments that are not a list."""
+    given = "one text" if isinstance(args, str) else shown(args)
+    return InvalidArgument(f"args must be a list of texts, got {given}")
 
 
 def check_seconds(name: str, value: object) -> float:
     """Give a time in seconds, from 0 up."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgument(f"{name}: {value!r} is no number of seconds")
+        raise InvalidArgument(f"{name} must be a number of seconds, got {shown(value)}")
     if not 0 <= value < math.inf:
-        raise InvalidArgument(f"{name}: {value!r} is no time; give seconds from 0 up")
+        raise InvalidArgument(f"{name} must be >= 0 seconds and finite, got {value!r}")
     return float(value)
 
 
@@ -108,10 +110,10 @@ def check_codes(exit_code: int | Iterable[int] | None) -> tuple[int, ...] | None
             by_signal = isinstance(code, int) and code < 0
             hint = '; an end by a signal is wait_for_process(process, status="signaled")'
             raise InvalidArgument(
-                f"exit_code: {code!r} is no exit code (0 to 255){hint if by_signal else ''}"
+                f"exit_code must be from 0 to 255, got {shown(code)}{hint if by_signal else ''}"
             )
     if not codes:
-        raise InvalidArgument("exit_code: give one, several, or None for any")
+        raise InvalidArgument("exit_code must be one code, several, or None for any, got no code")
     return codes
 
 
@@ -119,7 +121,7 @@ def check_signal(signal: int) -> int:
     """Give a signal's number; which of Linux's 64 a daemon sends is for it to say."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
         raise InvalidArgument(
-            f"signal: {signal!r} is no signal (1 to 64); give 15, or signal.SIGTERM"
+            f"signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got {shown(signal)}"
         )
     return int(signal)
 
@@ -128,7 +130,7 @@ def check_stream(stream: Stream) -> Stream:
     """Give the name of an output stream."""
     if stream not in STREAMS:
         hint = suggestion(stream, STREAMS)
-        raise InvalidArgument(f"stream: {stream!r} is none of {', '.join(STREAMS)}{hint}")
+        raise InvalidArgument(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}{hint}")
     return stream
 
 
@@ -145,11 +147,10 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
         return pattern
     if pattern == "":
         raise InvalidArgument(
-            "pattern: an empty text fits every line; give a part of the one meant"
+            "pattern must be part of a line, got an empty text, which every line contains"
         )
     raise InvalidArgument(
-        "pattern: give the text of a line, or a part of it, or a compiled regex: "
-        f"{mask_text(repr(pattern))} is neither"
+        f"pattern must be text from one line or a compiled regex, got {shown(pattern)}"
     )
 
 
@@ -159,9 +160,7 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
     ``place`` is, for example, "args[1]". A ``secret`` value is not shown.
     """
     if not isinstance(value, str):
-        kind = f"a value of type {type(value).__name__}"
-        # An API key often comes as bytes.
-        got = kind if secret or isinstance(value, (bytes, bytearray)) else shown(value)
+        got = f"a value of type {type(value).__name__}" if secret else shown(value)
         cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
         raise InvalidArgument(f"{place} must be text, got {got}{'' if secret else cure}")
     if "\0" in value:
@@ -180,11 +179,12 @@ def check_condition(condition: Callable[..., object]) -> None:
     """Raise InvalidArgument for what cannot be called with a snapshot."""
     if not callable(condition):
         raise InvalidArgument(
-            f"condition: a value of type {type(condition).__name__} cannot be called with a snapshot"
+            f"condition must be a function of the snapshot, got {shown(condition)}"
         )
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
-            "condition: a coroutine is always true; give a plain function of the snapshot"
+            "condition must be a plain function of the snapshot, got a coroutine function, which "
+            "is always true"
         )
     check_takes_one("condition", condition, "the snapshot")
 
@@ -211,7 +211,11 @@ def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> st
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: masked, and cut."""
+    """Return a value as a message shows it: masked, and cut; its type, if it may hold a secret."""
+    if isinstance(value, re.Pattern):
+        return "a regex of bytes"  # those of text are accepted
+    if type(value) not in _PLAIN or isinstance(value, bytes):
+        return f"a value of type {type(value).__name__}"
     return shorten(mask_text(repr(value)), 60)
 
 
@@ -223,5 +227,5 @@ def _several(value: object) -> tuple[Any, ...]:
 def check_pick(pick: Pick | None) -> Pick | None:
     """Give which of several processes is meant."""
     if pick not in (None, "newest", "oldest"):
-        raise InvalidArgument(f'pick: {pick!r} is neither "newest" nor "oldest"')
+        raise InvalidArgument(f'pick must be "newest" or "oldest", got {shown(pick)}')
     return pick

@@ -72,18 +72,18 @@ def _check_command(command: object) -> None:
     if isinstance(command, (list, tuple)) and command:
         program, *rest = mask_args([*map(str, command)])
         raise InvalidArgument(
-            f"command: a {type(command).__name__} is no text; the command is {program!r}"
-            + (f", the rest goes into args={rest}" if rest else "")
+            f"command must be text, got a {type(command).__name__}; write command={program!r}"
+            + (f", args={rest}" if rest else "")
         )
     check_text("command", command)
     if not command:
-        raise InvalidArgument("command: an empty text is no program; name one")
+        raise InvalidArgument("command must not be empty")
 
 
 def _check_env(env: object) -> None:
     if not isinstance(env, Mapping):
         kind = type(env).__name__
-        raise InvalidArgument(f"env: a {kind} is no mapping; give one, as {{'A': '1'}}")
+        raise InvalidArgument(f"env must be a mapping such as {{'A': '1'}}, got a {kind}")
     for key, value in env.items():
         check_text("a name in env", key)
         if "=" in key:

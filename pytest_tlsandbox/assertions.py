@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments import check_pick
+from pytest_tlsandbox.arguments import check_pick, shown
 from pytest_tlsandbox.conditions.absence import (
     CRASH,
     OOM,
@@ -100,7 +100,9 @@ class Assertions:
         self, process: Process, expected: Fields, pick: Pick | None, since: Since
     ) -> HasFields:
         if not expected:
-            raise InvalidArgument("assert_process: give at least one field, as in exit_code=0")
+            raise InvalidArgument(
+                "assert_process needs at least one expected field, such as exit_code=0"
+            )
         check_fields(expected)
         selector = Selector(process, self._history, self._since(since))
         return HasFields(selector, self._history, dict(expected), check_pick(pick))
@@ -110,11 +112,13 @@ class Assertions:
             return self.baseline
         if isinstance(since, ProcessSnapshot) and since.history not in (None, self._history):
             raise InvalidArgument(
-                "since: the snapshot must be one of this sandbox, got another one"
+                "since must be a snapshot of this sandbox, got a snapshot of another one"
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
-        raise InvalidArgument(f'since: {since!r} is no snapshot; give one, None for all, or "test"')
+        raise InvalidArgument(
+            f'since must be "test", a snapshot or None (all there is), got {shown(since)}'
+        )
 
     def _assert_none(
         self,

@@ -14,6 +14,7 @@ from pytest_tlsandbox.arguments import (
     check_signal,
     check_statuses,
     check_stream,
+    shown,
 )
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
@@ -91,7 +92,7 @@ class Sandbox(Assertions):
         """
         if baseline is not None and not isinstance(baseline, ProcessSnapshot):
             raise InvalidArgument(
-                f"baseline: {baseline!r} is no snapshot; give one, or None for a look now"
+                f"baseline must be a snapshot or None (list the processes now), got {shown(baseline)}"
             )
         return Sandbox(
             self._client,
@@ -232,12 +233,10 @@ class Sandbox(Assertions):
         """
         duration = check_seconds("seconds", seconds)
         if duration == 0:
-            raise InvalidArgument("seconds: 0 is no time to stay in; give more")
+            raise InvalidArgument("seconds must be > 0, got 0")
         selector = Selector(process, self._history, self._since(since))
-        condition = Stays(
-            selector, self._history, check_statuses(status), duration, check_pick(pick)
-        )
-        found: ProcessInfo = self._judge(condition)
+        statuses, pick = check_statuses(status), check_pick(pick)
+        found: ProcessInfo = self._judge(Stays(selector, self._history, statuses, duration, pick))
         return found
 
     def soft(self) -> Soft:

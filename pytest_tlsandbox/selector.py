@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-from pytest_tlsandbox.arguments import check_takes_one
+from pytest_tlsandbox.arguments import check_takes_one, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.identity import Identity
 from pytest_tlsandbox.messages.text import shorten
@@ -53,7 +53,7 @@ def by(
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
     fields = tuple((field, value) for field, value in given.items() if value is not None)
     if not fields:
-        raise InvalidArgument(f"by(): give at least one of {', '.join(given)}")
+        raise InvalidArgument(f"by() needs at least one of {', '.join(given)}, got none")
     check_fields(dict(fields))
     return By(fields)
 
@@ -305,11 +305,13 @@ def label_of(process: Any) -> str:
     """
     if isinstance(process, str):
         if not process.strip():
-            raise InvalidArgument("process: an empty text fits every process; name one")
+            raise InvalidArgument(
+                "process must be part of a command line, got an empty text, which every one contains"
+            )
         return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):
         if process < 0:
-            raise InvalidArgument(f"process: {process} is no pid")
+            raise InvalidArgument(f"process must be a pid >= 0, got {process}")
         return f"pid {process}"
     if isinstance(process, re.Pattern) and isinstance(process.pattern, str):
         return f"/{_brief(process.pattern)}/"
@@ -318,13 +320,16 @@ def label_of(process: Any) -> str:
     if _is_process_info(process):
         return f"pid {process.pid}"
     if inspect.iscoroutinefunction(process):
-        raise InvalidArgument("process: a coroutine is always true; give a plain predicate")
+        raise InvalidArgument(
+            "process must be a plain function of the process, got a coroutine function, which is "
+            "always true"
+        )
     if callable(process) and not isinstance(process, type):
         check_takes_one("process", process, "the process")
         return f"where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(
-        f"process: a value of type {type(process).__name__} means none; give text of its command line, a pid, "
-        "a compiled regex, a process that was listed or started, by(...), or a predicate"
+        "process must be text, a pid, a compiled regex, a process that was listed or started, by(...) "
+        f"or a function, got {shown(process)}"
     )
 
 
@@ -340,7 +345,9 @@ def _is_process_info(process: Any) -> bool:
 def _identity_of(process: Any) -> Identity:
     started_at = process.started_at
     if not isinstance(started_at, datetime):
-        raise InvalidArgument(f"process: started_at of pid {process.pid} is no datetime")
+        raise InvalidArgument(
+            f"process: started_at of pid {process.pid} must be a datetime, got {shown(started_at)}"
+        )
     if started_at.tzinfo is None:
         started_at = started_at.replace(tzinfo=timezone.utc)
     return Identity(getattr(process, "handle", None), process.pid, started_at)

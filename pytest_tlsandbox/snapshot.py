@@ -101,8 +101,8 @@ class ProcessSnapshot:
         """
         if not hasattr(identity, "started_at"):
             raise InvalidArgument(
-                f"identity: a value of type {type(identity).__name__} means no run; give that of a "
-                "process, as find(process.identity), or ask where(...) for fields"
+                "identity must be the identity of a run, as in find(process.identity), got a value of "
+                f"type {type(identity).__name__}; where(...) finds processes by their fields"
             )
         return next(
             (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),

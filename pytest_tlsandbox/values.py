@@ -53,7 +53,7 @@ def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
     """
     if not isinstance(text, str) or not os.path.exists(text):  # that of a switch is True
         return
-    paths = config.getoption("file_or_dir", [])  # there are none with --help
+    paths = config.getoption("file_or_dir", None) or []  # there are none with --help
     found = config.rootpath, config.inipath
     if found == _setup_for([*paths, text], config) != _setup_for(paths, config):
         raise InvalidSetting(
@@ -111,9 +111,13 @@ def parse_mask(text: str, source: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(text)
     except re.error as error:
-        raise InvalidSetting(f"{source}: {text!r} is no regular expression ({error})") from None
+        raise InvalidSetting(
+            f"{source}: expected a regular expression, got {text!r} ({error})"
+        ) from None
     if pattern.search(""):
-        raise InvalidSetting(f"{source}: {text!r} fits an empty text, and so every place")
+        raise InvalidSetting(
+            f"{source}: expected an expression that does not match empty text, got {text!r}"
+        )
     return pattern
 
 
@@ -128,8 +132,8 @@ def parse_time(text: str, source: str) -> float:
     seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else math.nan
     if not 0 < seconds < math.inf:
         raise InvalidSetting(
-            f"{source}: {text!r} is not a time above zero; give seconds (30) or a unit "
-            "(500ms, 30s, 2m, 1h)"
+            f"{source}: expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h), got "
+            f"{text!r}"
         )
     return seconds
 
@@ -146,8 +150,8 @@ def parse_size(text: str, source: str) -> int:
         size = int(float(match["number"]) * 1024 ** " KMGT".index(match["unit"].upper() or " "))
     if size < _SMALLEST_MEMORY:
         raise InvalidSetting(
-            f"{source}: {text!r} is not a memory size of 1M or more; give bytes or a unit "
-            "(256M, 1.5G)"
+            f"{source}: expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G), "
+            f"got {text!r}"
         )
     return size
 
@@ -167,10 +171,10 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
             near = difflib.get_close_matches(word.lower(), RULES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidSetting(
-                f"{source}: {word!r} is no rule of the guard; there are {', '.join(RULES)}{hint}"
+                f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}{hint}"
             )
     if not given:
-        raise InvalidSetting(f"{source}: give one or several of {', '.join(RULES)}")
+        raise InvalidSetting(f"{source}: expected one or several of {', '.join(RULES)}, got none")
     return tuple(rule for rule in RULES if rule in given)
 
 
@@ -231,8 +235,8 @@ def check_target(target: str, source: str) -> None:
         check_url(target, source)
     elif not re.fullmatch(_IDENTIFIER, target):
         raise InvalidSetting(
-            f"{source}: {target!r} is not a sandbox; give 'local', the id or name of one "
-            "(letters, digits, - and _), or a URL"
+            f"{source}: expected 'local', the id or name of a sandbox (letters, digits, - and _) or a "
+            f"URL, got {target!r}"
         )
 
 
@@ -242,7 +246,7 @@ def check_url(url: str, source: str) -> re.Match[str]:
     if match is None:
         # Not quoted: it may hold a password.
         raise InvalidSetting(
-            f"{source}: not a URL of the form https://host[:port][/path], with no user, "
-            "password, query or fragment"
+            f"{source}: expected a URL of the form https://host[:port][/path] without user, password, "
+            "query and fragment, got another text (not shown: it may hold a password)"
         )
     return match

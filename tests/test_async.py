@@ -179,7 +179,9 @@ def test_a_condition_that_is_a_coroutine_function_is_refused_since_it_is_always_
     box = scripted({0: [raw(41)]})
 
     for call in (box.wait_until(condition), box.wait_for_process(condition)):
-        with pytest.raises(errors.InvalidArgument, match="coroutine is always true"):
+        with pytest.raises(
+            errors.InvalidArgument, match="got a coroutine function, which is always true"
+        ):
             asyncio.run(call)
 
 

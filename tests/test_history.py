@@ -543,4 +543,4 @@ def test_a_snapshot_of_another_client_is_rejected():
 
     assert first_line(
         errors.InvalidArgument, lambda: box_of({0: [raw(1)]}).assert_no_oom(since=other)
-    ) == ("since: the snapshot must be one of this sandbox, got another one")
+    ) == ("since must be a snapshot of this sandbox, got a snapshot of another one")

@@ -438,16 +438,22 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
 # --------------------------------------------------------------------- called wrongly
 
 
-@pytest.mark.parametrize("pattern", [None, 3, b"ready", re.compile(b"ready"), ["ready"]])
-def test_what_is_no_text_and_no_regex_is_an_error_before_anything_is_asked(pattern):
+@pytest.mark.parametrize(
+    ("pattern", "got"),
+    [
+        (None, "None"),
+        (3, "3"),
+        (b"ready", "a value of type bytes"),
+        (re.compile(b"ready"), "a regex of bytes"),
+        (["ready"], "['ready']"),
+    ],
+)
+def test_what_is_no_text_and_no_regex_is_an_error_before_anything_is_asked(pattern, got):
     box, lister = box_of({0: [SERVER]}, {0: ([], [])})
 
     message = told(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
-    assert message == (
-        "pattern: give the text of a line, or a part of it, or a compiled regex: "
-        f"{pattern!r} is neither"
-    )
+    assert message == f"pattern must be text from one line or a compiled regex, got {got}"
     assert lister.looks == []
 
 

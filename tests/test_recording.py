@@ -162,5 +162,5 @@ def test_another_file_is_refused(tmp_path, text):
     path = tmp_path / "other.jsonl"
     path.write_text(text)
 
-    with pytest.raises(errors.InvalidArgument, match=r"other\.jsonl is no recording"):
+    with pytest.raises(errors.InvalidArgument, match=r"expected a recording .* got .*other\.jsonl"):
         replay(path)

@@ -118,13 +118,16 @@ def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_cloc
 @pytest.mark.parametrize(
     ("meant", "message"),
     [
-        ("", "process: an empty text fits every process; name one"),
-        ("  ", "process: an empty text fits every process; name one"),
-        (-1, "process: -1 is no pid"),
+        ("", "process must be part of a command line, got an empty text, which every one contains"),
+        (
+            "  ",
+            "process must be part of a command line, got an empty text, which every one contains",
+        ),
+        (-1, "process must be a pid >= 0, got -1"),
         (
             None,
-            "process: a value of type NoneType means none; give text of its command line, a pid, a compiled "
-            "regex, a process that was listed or started, by(...), or a predicate",
+            "process must be text, a pid, a compiled regex, a process that was listed or started, "
+            "by(...) or a function, got None",
         ),
     ],
 )
@@ -136,14 +139,16 @@ def test_what_can_mean_no_process_is_refused(meant, message):
 
 @pytest.mark.parametrize("meant", [True, 4.1, re.compile(b"x"), ["train.py"], str])
 def test_other_types_mean_none(meant):
-    with pytest.raises(InvalidArgument, match="means none; give text of its command line"):
+    with pytest.raises(InvalidArgument, match="process must be text, a pid, a compiled regex"):
         Selector(meant, history_of())
 
 
 def test_by_without_a_field_is_refused():
     with pytest.raises(InvalidArgument) as caught:
         by()
-    assert str(caught.value) == "by(): give at least one of name, command, args, pid, handle"
+    assert (
+        str(caught.value) == "by() needs at least one of name, command, args, pid, handle, got none"
+    )
 
 
 def test_a_label_masks_what_looks_like_a_secret():
@@ -196,7 +201,7 @@ def test_a_process_that_is_no_process_of_ours_needs_a_time():
 
     with pytest.raises(InvalidArgument) as caught:
         Selector(Process(), history_of())
-    assert str(caught.value) == "process: started_at of pid 41 is no datetime"
+    assert str(caught.value) == ("process: started_at of pid 41 must be a datetime, got 1710000000")
 
 
 def test_what_lives_of_several_is_given_in_their_order():

@@ -161,7 +161,7 @@ def test_a_report_is_named_from_where_it_was_said() -> None:
 )
 def test_what_is_no_rule_is_told_with_the_rules_there_are(text: str, end: str) -> None:
     assert message(parse_rules, [text], "here") == (
-        f"here: {text!r} is no rule of the guard; there are oom, crash, restart, unhealthy, leak{end}"
+        f"here: unknown guard rule {text!r}; expected one of oom, crash, restart, unhealthy, leak{end}"
     )
 
 
@@ -181,25 +181,31 @@ def test_the_environment_sets_nothing_else(name: str) -> None:
     assert resolved(environment={name: "nonsense"}) == resolved()
 
 
-TIME = "is not a time above zero; give seconds (30) or a unit (500ms, 30s, 2m, 1h)"
-SIZE = "is not a memory size of 1M or more; give bytes or a unit (256M, 1.5G)"
-TARGET = (
-    "is not a sandbox; give 'local', the id or name of one (letters, digits, - and _), or a URL"
+TIME = "expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h)"
+SIZE = "expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
+TARGET = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
+URL = (
+    "expected a URL of the form https://host[:port][/path] without user, password, query and "
+    "fragment, got another text (not shown: it may hold a password)"
 )
-URL = "not a URL of the form https://host[:port][/path], with no user, password, query or fragment"
 
 
 @pytest.mark.parametrize(
     ("options", "ini", "environment", "text"),
     [
-        ({"tlsandbox_timeout": "soon"}, {}, {}, f"--tlsandbox-timeout: 'soon' {TIME}"),
-        ({}, {"tlsandbox_timeout": "0"}, {}, f"tlsandbox_timeout in pyproject.toml: '0' {TIME}"),
-        ({"tlsandbox_memory": "much"}, {}, {}, f"--tlsandbox-memory: 'much' {SIZE}"),
-        ({}, {"tlsandbox_memory": "1"}, {}, f"tlsandbox_memory in pyproject.toml: '1' {SIZE}"),
-        ({"tlsandbox": ["ok", "a/b"]}, {}, {}, f"--tlsandbox: 'a/b' {TARGET}"),
-        ({"tlsandbox": [""]}, {}, {}, f"--tlsandbox: '' {TARGET}"),
-        ({}, {"tlsandbox": ["a b"]}, {}, f"tlsandbox in pyproject.toml: 'a b' {TARGET}"),
-        ({}, {}, {"TLSANDBOX": "ok a/b"}, f"environment variable TLSANDBOX: 'a/b' {TARGET}"),
+        ({"tlsandbox_timeout": "soon"}, {}, {}, f"--tlsandbox-timeout: {TIME}, got 'soon'"),
+        (
+            {},
+            {"tlsandbox_timeout": "0"},
+            {},
+            f"tlsandbox_timeout in pyproject.toml: {TIME}, got '0'",
+        ),
+        ({"tlsandbox_memory": "much"}, {}, {}, f"--tlsandbox-memory: {SIZE}, got 'much'"),
+        ({}, {"tlsandbox_memory": "1"}, {}, f"tlsandbox_memory in pyproject.toml: {SIZE}, got '1'"),
+        ({"tlsandbox": ["ok", "a/b"]}, {}, {}, f"--tlsandbox: {TARGET}, got 'a/b'"),
+        ({"tlsandbox": [""]}, {}, {}, f"--tlsandbox: {TARGET}, got ''"),
+        ({}, {"tlsandbox": ["a b"]}, {}, f"tlsandbox in pyproject.toml: {TARGET}, got 'a b'"),
+        ({}, {}, {"TLSANDBOX": "ok a/b"}, f"environment variable TLSANDBOX: {TARGET}, got 'a/b'"),
         ({"tlsandbox": ["https://me:pw@x"]}, {}, {}, f"--tlsandbox: {URL}"),
         ({"tlsandbox_proxy_url": "x.example"}, {}, {}, f"--tlsandbox-proxy-url: {URL}"),
         ({}, {"tlsandbox_proxy_url": "x"}, {}, f"tlsandbox_proxy_url in pyproject.toml: {URL}"),
@@ -241,7 +247,7 @@ def test_an_empty_option_is_not_passed_over(name: str) -> None:
 def test_a_bad_value_of_no_file_is_one_of_the_ini_file() -> None:
     config = Config(ini={"tlsandbox_timeout": "x"}, inipath=None)
 
-    assert message(checked, config, {}) == f"tlsandbox_timeout in the ini file: 'x' {TIME}"
+    assert message(checked, config, {}) == f"tlsandbox_timeout in the ini file: {TIME}, got 'x'"
 
 
 @pytest.mark.parametrize(
@@ -299,7 +305,7 @@ def test_a_time_is_read(text: str, seconds: float) -> None:
      "1,5", "30 30", "s", "9" * 400],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
-    assert message(parse_time, text, "here") == f"here: {text!r} {TIME}"
+    assert message(parse_time, text, "here") == f"here: {TIME}, got {text!r}"
 
 
 # Sizes
@@ -333,7 +339,7 @@ def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
     ids=lambda text: text[:6] or "empty",
 )  # fmt: skip
 def test_what_is_no_size_is_refused(text: str) -> None:
-    assert message(parse_size, text, "here") == f"here: {text!r} {SIZE}"
+    assert message(parse_size, text, "here") == f"here: {SIZE}, got {text!r}"
 
 
 # Targets and URLs
@@ -362,7 +368,7 @@ def test_a_target_is_accepted(target: str) -> None:
     ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}", "a{", "x{worker"],
 )
 def test_what_is_no_target_is_refused(target: str) -> None:
-    assert message(check_target, target, "here") == f"here: {target!r} {TARGET}"
+    assert message(check_target, target, "here") == f"here: {TARGET}, got {target!r}"
 
 
 @pytest.mark.parametrize(
@@ -436,8 +442,11 @@ def test_patterns_of_what_is_secret_come_from_the_ini_file() -> None:
 @pytest.mark.parametrize(
     ("pattern", "sentence"),
     [
-        ("[a", "'[a' is no regular expression (unterminated character set at position 0)"),
-        ("a*", "'a*' fits an empty text, and so every place"),
+        (
+            "[a",
+            "expected a regular expression, got '[a' (unterminated character set at position 0)",
+        ),
+        ("a*", "expected an expression that does not match empty text, got 'a*'"),
     ],
 )
 def test_a_pattern_that_means_nothing_is_told(pattern: str, sentence: str) -> None:

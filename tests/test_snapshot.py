@@ -45,10 +45,10 @@ def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
     [
         (
             {"status": "runing"},
-            "status: 'runing' is none of running, exited, signaled, oom_killed; "
+            "status must be one of running, exited, signaled, oom_killed, got 'runing'; "
             "did you mean 'running'?",
         ),
-        ({"exit_code": "0"}, "exit_code: '0' is no number; give 0"),
+        ({"exit_code": "0"}, "exit_code must be a number, got '0'; write 0"),
     ],
 )
 def test_a_value_that_no_process_can_have_is_an_error_and_not_an_empty_answer(fields, message):
@@ -62,8 +62,8 @@ def test_what_is_no_identity_cannot_be_found(meant, kind):
     with pytest.raises(InvalidArgument) as caught:
         snapshot(raw(41)).find(meant)
     assert str(caught.value) == (
-        f"identity: a value of type {kind} means no run; give that of a process, as "
-        "find(process.identity), or ask where(...) for fields"
+        "identity must be the identity of a run, as in find(process.identity), got a value of "
+        f"type {kind}; where(...) finds processes by their fields"
     )
 
 

@@ -97,8 +97,8 @@ def _locate_sdk_object(sandbox: object) -> Address:
     identifier = getattr(sandbox, "_sandbox_id", None) or getattr(sandbox, "_identifier", None)
     if not isinstance(proxy_url, str) or not isinstance(identifier, str):
         raise InvalidArgument(
-            f"a value of type {type(sandbox).__name__} is no sandbox; give an id or name, a URL, or a "
-            "connected tensorlake.sandbox.Sandbox"
+            "a sandbox must be an id, a name, a URL or a connected tensorlake.sandbox.Sandbox, got a "
+            f"value of type {type(sandbox).__name__}"
         )
     place = _through_proxy(identifier, proxy_url)
     for attribute, header in (
@@ -122,8 +122,8 @@ def usable_key(key: Secret, address: Address, source: str) -> Secret:
     text = key.reveal().strip()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise InvalidSetting(
-            f"{source}: the API key has characters that no key has (spaces, line breaks, "
-            "non-ASCII) or is empty; copy it again"
+            f"{source}: the API key must be ASCII text without spaces and line breaks, got one that is "
+            "empty or has other characters; copy it again"
         )
     if address.url.startswith("http://") and not address.loopback:
         raise InvalidSetting(

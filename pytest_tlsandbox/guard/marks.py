@@ -37,7 +37,7 @@ def check_marks(session: pytest.Session, settings: Settings) -> bool:
     if guarded and not settings.targets and not any(map(_has_its_own, session.items)):
         raise InvalidSetting(
             "no sandbox to guard: give --tlsandbox local for the embedded one, --tlsandbox ID for "
-            "a real one, or set TLSANDBOX"
+            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
         )
     return bool(guarded)
 
@@ -49,7 +49,10 @@ def rules_of(item: pytest.Item, otherwise: Sequence[str]) -> tuple[str, ...]:
         return tuple(otherwise)
     where = f"{item.nodeid}: {GUARD_MARKER}"
     if mark.kwargs:
-        raise InvalidSetting(f"{where} takes rules only, as in {GUARD_MARKER}('oom')")
+        raise InvalidSetting(
+            f"{where}: expected rules only, as in {GUARD_MARKER}('oom'), got "
+            f"{next(iter(mark.kwargs))!r}"
+        )
     return parse_rules(mark.args, where) if mark.args else ()
 
 
@@ -60,7 +63,7 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
         where = f"{item.nodeid}: {ALLOW_MARKER}"
         unknown = [name for name in mark.kwargs if name != "reason"]
         if unknown:
-            raise InvalidSetting(f"{where} takes rules and a reason, and no {unknown[0]!r}")
+            raise InvalidSetting(f"{where}: expected rules and a reason, got {unknown[0]!r}")
         rules, reason = _checked(mark.args, mark.kwargs.get("reason"), where)
         for rule in rules:
             allowed.setdefault(rule, reason)
@@ -101,6 +104,6 @@ def _checked(rules: Iterable[object], reason: object, where: str) -> tuple[tuple
     parsed = parse_rules(rules, where)
     if not isinstance(reason, str) or not reason.strip():
         raise InvalidSetting(
-            f'{where} needs a reason, as in {ALLOW_MARKER}("{parsed[0]}", reason="...")'
+            f'{where}: expected a reason, as in {ALLOW_MARKER}("{parsed[0]}", reason="..."), got none'
         )
     return parsed, mask_text(" ".join(reason.split()))

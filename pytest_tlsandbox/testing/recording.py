@@ -74,7 +74,7 @@ def replay(path: str | Path, *, clock: FakeClock | None = None) -> ScriptedListe
         listings = answers.pop(_LIST)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidArgument(
-            f"{path} is no recording with a listing, as record(sandbox, path) writes it"
+            f"expected a recording with a listing, as record(sandbox, path) writes it, got {path}"
         ) from None
     lister = ScriptedLister(listings, clock=clock, label=head["sandbox"])
     lister._outputs.update(answers)  # noqa: SLF001

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
-    "the hook: the API key has characters that no key has (spaces, line breaks, non-ASCII) or is "
-    "empty; copy it again"
+    "the hook: the API key must be ASCII text without spaces and line breaks, got one that is empty "
+    "or has other characters; copy it again"
 )
 BAD_URL = (
-    "not a URL of the form https://host[:port][/path], with no user, password, query or fragment"
+    "expected a URL of the form https://host[:port][/path] without user, password, query and "
+    "fragment, got another text (not shown: it may hold a password)"
 )
 
 
@@ -95,8 +96,8 @@ def test_a_text_that_is_no_sandbox_is_refused(target: str) -> None:
         locate(target)
 
     assert str(raised.value) == (
-        f"sandbox: {target!r} is not a sandbox; give 'local', the id or name of one (letters, "
-        "digits, - and _), or a URL"
+        "sandbox: expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL, "
+        f"got {target!r}"
     )
 
 
@@ -223,8 +224,8 @@ def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
         locate(thing)
 
     assert str(raised.value) == (
-        f"a value of type {type(thing).__name__} is no sandbox; give an id or name, a URL, or a connected "
-        "tensorlake.sandbox.Sandbox"
+        "a sandbox must be an id, a name, a URL or a connected tensorlake.sandbox.Sandbox, got a value "
+        f"of type {type(thing).__name__}"
     )
 
 

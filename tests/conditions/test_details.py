@@ -292,7 +292,7 @@ def test_a_process_of_the_sdk_without_a_time_zone_is_in_utc():
     assert box.wait_for_exit(no_handle).pid == 41
     text = SimpleNamespace(pid=41, started_at="yesterday")
     assert str(fails(lambda: box.wait_for_exit(text), errors.InvalidArgument)) == (
-        "process: started_at of pid 41 is no datetime"
+        "process: started_at of pid 41 must be a datetime, got 'yesterday'"
     )
 
 

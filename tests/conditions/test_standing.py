@@ -148,8 +148,8 @@ def test_an_object_that_has_a_pid_and_no_start_means_no_process():
 
     assert verdict(lambda: box.assert_process(SimpleNamespace(pid=1), status="running")) == (
         "InvalidArgument",
-        "process: a value of type SimpleNamespace means none; give text of its command line, a "
-        "pid, a compiled regex, a process that was listed or started, by(...), or a predicate",
+        "process must be text, a pid, a compiled regex, a process that was listed or started, "
+        "by(...) or a function, got a value of type SimpleNamespace",
     )
 
 

@@ -121,7 +121,7 @@ def test_a_port_in_use_is_told() -> None:
     ("options", "problem"),
     [
         (["--port", "65536"], "argument --port: '65536' is not a port"),
-        (["--memory", "much"], "argument --memory: 'much' is not a memory size"),
+        (["--memory", "much"], "argument --memory: expected a memory size of at least 1M"),
     ],
 )
 def test_an_option_that_is_wrong_is_told(options: list[str], problem: str) -> None:

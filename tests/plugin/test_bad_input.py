@@ -6,38 +6,37 @@ import pytest
 
 from .inner import told, told_on_stderr
 
-NOT_A_SANDBOX = (
-    "is not a sandbox; give 'local', the id or name of one (letters, digits, - and _), or a URL"
-)
+NOT_A_SANDBOX = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 NOT_A_URL = (
-    "not a URL of the form https://host[:port][/path], with no user, password, query or fragment"
+    "expected a URL of the form https://host[:port][/path] without user, password, query and "
+    "fragment, got another text (not shown: it may hold a password)"
 )
-NOT_A_TIME = "is not a time above zero; give seconds (30) or a unit (500ms, 30s, 2m, 1h)"
-NOT_A_SIZE = "is not a memory size of 1M or more; give bytes or a unit (256M, 1.5G)"
-NO_RULE = "is no rule of the guard; there are oom, crash, restart, unhealthy, leak"
+NOT_A_TIME = "expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h)"
+NOT_A_SIZE = "expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
+NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
 
 
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        ("--tlsandbox=no box", f"--tlsandbox: 'no box' {NOT_A_SANDBOX}"),
-        ("--tlsandbox=", f"--tlsandbox: '' {NOT_A_SANDBOX}"),
+        ("--tlsandbox=no box", f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"),
+        ("--tlsandbox=", f"--tlsandbox: {NOT_A_SANDBOX}, got ''"),
         ("--tlsandbox=ftp://host", f"--tlsandbox: {NOT_A_URL}"),
         ("--tlsandbox=https://me:secret@host", f"--tlsandbox: {NOT_A_URL}"),
         ("--tlsandbox-proxy-url=host:80", f"--tlsandbox-proxy-url: {NOT_A_URL}"),
-        ("--tlsandbox-timeout=soon", f"--tlsandbox-timeout: 'soon' {NOT_A_TIME}"),
-        ("--tlsandbox-timeout=-3", f"--tlsandbox-timeout: '-3' {NOT_A_TIME}"),
-        ("--tlsandbox-timeout=0", f"--tlsandbox-timeout: '0' {NOT_A_TIME}"),
-        ("--tlsandbox-memory=lots", f"--tlsandbox-memory: 'lots' {NOT_A_SIZE}"),
-        ("--tlsandbox-memory=12", f"--tlsandbox-memory: '12' {NOT_A_SIZE}"),
+        ("--tlsandbox-timeout=soon", f"--tlsandbox-timeout: {NOT_A_TIME}, got 'soon'"),
+        ("--tlsandbox-timeout=-3", f"--tlsandbox-timeout: {NOT_A_TIME}, got '-3'"),
+        ("--tlsandbox-timeout=0", f"--tlsandbox-timeout: {NOT_A_TIME}, got '0'"),
+        ("--tlsandbox-memory=lots", f"--tlsandbox-memory: {NOT_A_SIZE}, got 'lots'"),
+        ("--tlsandbox-memory=12", f"--tlsandbox-memory: {NOT_A_SIZE}, got '12'"),
         (
             "--tlsandbox-guard=oom,crush",
-            f"--tlsandbox-guard: 'crush' {NO_RULE}; did you mean 'crash'?",
+            f"--tlsandbox-guard: unknown guard rule 'crush'{NO_RULE}; did you mean 'crash'?",
         ),
-        ("--tlsandbox-guard=all", f"--tlsandbox-guard: 'all' {NO_RULE}"),
+        ("--tlsandbox-guard=all", f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}"),
         (
             "--tlsandbox-guard=",
-            "--tlsandbox-guard: give one or several of oom, crash, restart, unhealthy, leak",
+            "--tlsandbox-guard: expected one or several of oom, crash, restart, unhealthy, leak, got none",
         ),
         (
             "--tlsandbox-report=tox.ini/out.json",
@@ -69,14 +68,14 @@ def test_a_bad_option_ends_the_run_before_the_first_test(
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("tlsandbox", "no/box", f"tlsandbox in tox.ini: 'no/box' {NOT_A_SANDBOX}"),
-        ("tlsandbox_timeout", "never", f"tlsandbox_timeout in tox.ini: 'never' {NOT_A_TIME}"),
-        ("tlsandbox_memory", "1 K", f"tlsandbox_memory in tox.ini: '1 K' {NOT_A_SIZE}"),
+        ("tlsandbox", "no/box", f"tlsandbox in tox.ini: {NOT_A_SANDBOX}, got 'no/box'"),
+        ("tlsandbox_timeout", "never", f"tlsandbox_timeout in tox.ini: {NOT_A_TIME}, got 'never'"),
+        ("tlsandbox_memory", "1 K", f"tlsandbox_memory in tox.ini: {NOT_A_SIZE}, got '1 K'"),
         ("tlsandbox_proxy_url", "host", f"tlsandbox_proxy_url in tox.ini: {NOT_A_URL}"),
         (
             "tlsandbox_guard",
             "leeks",
-            f"tlsandbox_guard in tox.ini: 'leeks' {NO_RULE}; did you mean 'leak'?",
+            f"tlsandbox_guard in tox.ini: unknown guard rule 'leeks'{NO_RULE}; did you mean 'leak'?",
         ),
         (
             "tlsandbox_guard_report_only",
@@ -103,7 +102,7 @@ def test_a_bad_ini_key_is_told_with_its_file(
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("TLSANDBOX", "a ?", f"environment variable TLSANDBOX: '?' {NOT_A_SANDBOX}"),
+        ("TLSANDBOX", "a ?", f"environment variable TLSANDBOX: {NOT_A_SANDBOX}, got '?'"),
         (
             "TENSORLAKE_SANDBOX_PROXY_URL",
             "https://host?key=secret",
@@ -126,7 +125,7 @@ def test_a_bad_environment_variable_is_told_by_its_name(
 
 def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
-    assert told_on_stderr(result) == f"--tlsandbox: 'no box' {NOT_A_SANDBOX}"
+    assert told_on_stderr(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
     assert result.ret == 4
 
 
@@ -170,8 +169,9 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester: pytest.Pyte
         (
             "my-sandbox",
             "two words",
-            "environment variable TENSORLAKE_API_KEY: the API key has characters that no key has "
-            "(spaces, line breaks, non-ASCII) or is empty; copy it again",
+            "environment variable TENSORLAKE_API_KEY: the API key must be ASCII text "
+            "without spaces and line breaks, got one that is empty or has other characters; copy it "
+            "again",
         ),
         (
             "http://example.org",
@@ -204,8 +204,8 @@ def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester: pytest.Pyte
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
-        "has characters that no key has (spaces, line breaks, non-ASCII) or is empty; copy it "
-        "again"
+        "must be ASCII text without spaces and line breaks, got one that is empty or has other "
+        "characters; copy it again"
     }
 
 
@@ -225,29 +225,29 @@ def test_a_hook_that_returns_a_plain_key_is_told_to_return_a_secret(
 
 
 CALLS = {
-    "wait_for_process('')": "process: an empty text fits every process; name one",
-    "wait_for_process(None)": "process: a value of type NoneType means none; give text of its command line, a "
-    "pid, a compiled regex, a process that was listed or started, by(...), or a predicate",
-    "wait_for_process(-1)": "process: -1 is no pid",
-    "wait_for_exit(by())": "by(): give at least one of name, command, args, pid, handle",
-    "wait_for_process('x', status='runing')": "status: 'runing' is none of running, exited, "
-    "signaled, oom_killed; did you mean 'running'?",
-    "wait_for_process('x', status=())": "status: give one or several of running, exited, "
-    "signaled, oom_killed",
-    "wait_for_process('x', timeout=-1)": "timeout: -1 is no time; give seconds from 0 up",
-    "wait_for_process('x', timeout='30s')": "timeout: '30s' is no number of seconds",
-    "wait_for_process('x', stable_for=-0.5)": "stable_for: -0.5 is no time; give seconds from 0 up",
-    "wait_for_process('x', pick='last')": 'pick: \'last\' is neither "newest" nor "oldest"',
-    "wait_for_process('x', since=0)": 'since: 0 is no snapshot; give one, None for all, or "test"',
-    "wait_for_exit('x', exit_code=-1)": "exit_code: -1 is no exit code (0 to 255); an end by a "
+    "wait_for_process('')": "process must be part of a command line, got an empty text, which every one contains",
+    "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
+    "listed or started, by(...) or a function, got None",
+    "wait_for_process(-1)": "process must be a pid >= 0, got -1",
+    "wait_for_exit(by())": "by() needs at least one of name, command, args, pid, handle, got none",
+    "wait_for_process('x', status='runing')": "status must be one of running, exited, "
+    "signaled, oom_killed, got 'runing'; did you mean 'running'?",
+    "wait_for_process('x', status=())": "status must be one or several of running, exited, "
+    "signaled, oom_killed, got none",
+    "wait_for_process('x', timeout=-1)": "timeout must be >= 0 seconds and finite, got -1",
+    "wait_for_process('x', timeout='30s')": "timeout must be a number of seconds, got '30s'",
+    "wait_for_process('x', stable_for=-0.5)": "stable_for must be >= 0 seconds and finite, got -0.5",
+    "wait_for_process('x', pick='last')": 'pick must be "newest" or "oldest", got \'last\'',
+    "wait_for_process('x', since=0)": 'since must be "test", a snapshot or None (all there is), got 0',
+    "wait_for_exit('x', exit_code=-1)": "exit_code must be from 0 to 255, got -1; an end by a "
     'signal is wait_for_process(process, status="signaled")',
-    "wait_for_exit('x', exit_code=())": "exit_code: give one, several, or None for any",
-    "wait_until('running')": "condition: a value of type str cannot be called with a snapshot",
-    "assert_process('x')": "assert_process: give at least one field, as in exit_code=0",
+    "wait_for_exit('x', exit_code=())": "exit_code must be one code, several, or None for any, got no code",
+    "wait_until('running')": "condition must be a function of the snapshot, got 'running'",
+    "assert_process('x')": "assert_process needs at least one expected field, such as exit_code=0",
     "assert_process('x', exitcode=0)": "a process has no field 'exitcode'; did you mean "
     "'exit_code'?",
-    "assert_stays('x', seconds=0)": "seconds: 0 is no time to stay in; give more",
-    "start_process('echo', 'hello')": "args: give a list of texts, not one text",
+    "assert_stays('x', seconds=0)": "seconds must be > 0, got 0",
+    "start_process('echo', 'hello')": "args must be a list of texts, got one text",
 }
 """Calls that mean nothing, with what is said of each."""
 
@@ -279,9 +279,9 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) ->
         """
     )
     assert told(pytester.inline_run()) == {
-        "test_text": f"pytest_tlsandbox.InvalidSetting: sandbox: '' {NOT_A_SANDBOX}",
-        "test_object": "pytest_tlsandbox.InvalidArgument: a value of type object is no sandbox; give an id "
-        "or name, a URL, or a connected tensorlake.sandbox.Sandbox",
+        "test_text": f"pytest_tlsandbox.InvalidSetting: sandbox: {NOT_A_SANDBOX}, got ''",
+        "test_object": "pytest_tlsandbox.InvalidArgument: a sandbox must be an id, a name, a URL "
+        "or a connected tensorlake.sandbox.Sandbox, got a value of type object",
     }
 
 
@@ -300,9 +300,9 @@ def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(
     )
     record = pytester.inline_run()
     assert told(record) == {
-        "test_no_reason": "pytest_tlsandbox.InvalidArgument: tlsandbox_allow needs a reason, as in "
-        'tlsandbox_allow("oom", reason="...")',
-        "test_no_rule": f"pytest_tlsandbox.InvalidArgument: tlsandbox_allow: 'leek' {NO_RULE}; "
+        "test_no_reason": "pytest_tlsandbox.InvalidArgument: tlsandbox_allow: expected a reason, as in "
+        'tlsandbox_allow("oom", reason="..."), got none',
+        "test_no_rule": f"pytest_tlsandbox.InvalidArgument: tlsandbox_allow: unknown guard rule 'leek'{NO_RULE}; "
         "did you mean 'leak'?",
     }
     last = [report.longreprtext.splitlines()[-1] for report in record.getfailures()]
@@ -330,18 +330,19 @@ def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(
 
 NO_SANDBOX = (
     "no sandbox to guard: give --tlsandbox local for the embedded one, --tlsandbox ID for a real "
-    "one, or set TLSANDBOX"
+    "one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
 )
 MARKERS = {
-    "tlsandbox_guard('omm')": f"tlsandbox_guard: 'omm' {NO_RULE}; did you mean 'oom'?",
-    "tlsandbox_guard(rules='oom')": "tlsandbox_guard takes rules only, as in tlsandbox_guard('oom')",
-    "tlsandbox_allow('oom')": 'tlsandbox_allow needs a reason, as in tlsandbox_allow("oom", '
-    'reason="...")',
-    "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow needs a reason, as in "
-    'tlsandbox_allow("leak", reason="...")',
-    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: give one or several of oom, crash, "
-    "restart, unhealthy, leak",
-    "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow takes rules and a reason, and no "
+    "tlsandbox_guard('omm')": f"tlsandbox_guard: unknown guard rule 'omm'{NO_RULE}; did you mean 'oom'?",
+    "tlsandbox_guard(rules='oom')": "tlsandbox_guard: expected rules only, as in "
+    "tlsandbox_guard('oom'), got 'rules'",
+    "tlsandbox_allow('oom')": 'tlsandbox_allow: expected a reason, as in tlsandbox_allow("oom", '
+    'reason="..."), got none',
+    "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow: expected a reason, as in "
+    'tlsandbox_allow("leak", reason="..."), got none',
+    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or several of oom, crash, "
+    "restart, unhealthy, leak, got none",
+    "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow: expected rules and a reason, got "
     "'raison'",
     "tlsandbox_guard('oom')": None,
 }

@@ -442,7 +442,8 @@ def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(
             with pytest.raises(pytest_tlsandbox.InvalidArgument) as error:
                 tlsandbox_allow("oom")
             assert str(error.value) == (
-                'tlsandbox_allow needs a reason, as in tlsandbox_allow("oom", reason="...")'
+                'tlsandbox_allow: expected a reason, as in tlsandbox_allow("oom", '
+                'reason="..."), got none'
             )
             with pytest.raises(pytest_tlsandbox.InvalidArgument, match="did you mean 'leak'"):
                 tlsandbox_allow("leek", reason="no")

@@ -243,6 +243,6 @@ def test_a_pattern_of_ones_own_is_checked_when_pytest_starts(pytester: pytest.Py
     assert path.name == "tox.ini"
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert result.errlines[0] == (
-        "ERROR: tlsandbox_mask in tox.ini: 'acme-(' is no regular expression "
+        "ERROR: tlsandbox_mask in tox.ini: expected a regular expression, got 'acme-(' "
         "(missing ), unterminated subpattern at position 5)"
     )

@@ -87,7 +87,7 @@ def test_junit_has_the_verdict_as_message_and_all_in_the_body(pytester: pytest.P
     assert re.search(WHOLE, body)
     [error] = tree.iter("error")
     assert error.attrib["message"] == (
-        'failed on setup with "process: an empty text fits every process; name one"'
+        'failed on setup with "process must be part of a command line, got an empty text, which every one contains"'
     )
 
 
