@@ -4,8 +4,8 @@ Two sides of one pipe. In the test's process: ``server`` starts the sandbox and 
 (``__main__`` does so from a terminal). In a child process of its own:
 
 - ``child``: what ends with whom;
-- ``app``: the routes, with ``bodies`` and ``fields`` (what requests say), ``streams`` (what is sent
-  while a process runs) and ``openapi`` (all of it as a document);
+- ``app``: the routes, with ``bodies`` and ``fields`` (what requests say) and ``streams`` (what is sent
+  while a process runs);
 - ``managed`` and ``health``: processes that are started again, and asked how they are;
 - ``supervisor``: the one reaper, with ``spawn`` and ``user`` (how a program is started, and as whom)
   and ``table`` (what is kept);

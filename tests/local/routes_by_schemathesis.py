@@ -24,8 +24,8 @@ from schemathesis.checks import (
 )
 from schemathesis.generation import GenerationMode
 
-from pytest_tlsandbox.local.openapi import document
 from pytest_tlsandbox.local.server import start_local_sandbox
+from tests.local.openapi import document
 
 from .conftest import Api
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_tlsandbox.local.bodies import HealthCheck, Restart
-from pytest_tlsandbox.local.openapi import document
 from pytest_tlsandbox.local.table import KEPT_OUTPUT, KEPT_ROWS
+from tests.local.openapi import document
 
 DOCS = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tlsandbox.local.openapi import document
 from pytest_tlsandbox.local.server import start_local_sandbox
+from tests.local.openapi import document
 
 from .conftest import HOG, Api, is_gone, until
 

@@ -1,13 +1,7 @@
-"""The OpenAPI document of the routes, made from the models that the server itself reads with.
-
-``python -m pytest_tlsandbox.local.openapi`` prints it. It tells every answer the server may give;
-the routes are those of fact sheet section 4.
-"""
+"""The OpenAPI document of the embedded sandbox's routes: every answer that the server may give."""
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -352,9 +346,3 @@ def _in_json(schema: Schema) -> Schema:
 
 def _empty() -> Schema:
     return {"description": "done"}
-
-
-if __name__ == "__main__":
-    import pytest_tlsandbox
-
-    json.dump(document(pytest_tlsandbox.__version__), sys.stdout, indent=2)
