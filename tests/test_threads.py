@@ -17,7 +17,7 @@ from pytest_tlsandbox.client.address import locate
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.testing import FaultProxy, faults
+from tests.fault_proxy import FaultProxy, faults
 from tests.support import ended, raw
 
 THREADS = 64
@@ -96,7 +96,7 @@ def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
     for thread in threads: thread.start()
     for thread in threads: thread.join()
     tlsandbox_connect(tlsandbox_local).assert_no_oom()
-    from pytest_tlsandbox.testing import FaultProxy, faults
+    from tests.fault_proxy import FaultProxy, faults
     with FaultProxy(tlsandbox_local) as proxy:
         for fault in (faults.RESET_AFTER_HEADERS, faults.CHUNKED_AND_CUT, faults.HANG_BEFORE_HEADERS):
             proxy.fail(fault, times=1)

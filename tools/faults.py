@@ -23,7 +23,7 @@ HEAD = f"""\
 
 Every fault on every helper, from a real run: `make faults` plays the
 [table of the tests](../tests/faults/table.py) once more and writes this page. A proxy of real sockets,
-[`pytest_tlsandbox.testing.FaultProxy`](../pytest_tlsandbox/testing/proxy.py), stands before an embedded
+[`FaultProxy`](../tests/fault_proxy/proxy.py), stands before an embedded
 sandbox in which real processes run, and does to each request what the fault says.
 
 A fault has one of three ends. It **passes**: the helper asks again until it has an answer, and the test
@@ -37,20 +37,6 @@ minute; rollouts of 7 and of 30 seconds are ridden out by
 every helper with nothing scaled down (`make faults-slow`), by the guard one of 7. N stands for times, counts, pids and ports.
 The helpers: {{helpers}}; of these {{looking}}
 look at the list and at nothing else.
-
-To try your own suite, put the proxy before `local`:
-
-```python
-from pytest_tlsandbox.testing import FaultProxy, faults
-
-
-def test_a_rollout_does_not_fail_the_job(tlsandbox_local, tlsandbox_connect):
-    with FaultProxy(tlsandbox_local) as proxy:
-        sandbox = tlsandbox_connect(proxy)
-        job = sandbox.start_process("sh", ["-c", "sleep 3; exit 0"])
-        proxy.fail(faults.SANDBOX_NOT_READY, seconds=2)
-        sandbox.wait_for_exit(job, timeout=30)
-```
 """
 
 

@@ -23,7 +23,6 @@ from pytest_tlsandbox.selector import by
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft
 from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
-from pytest_tlsandbox.testing import faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,20 +124,7 @@ def awaitable() -> str:
 def for_tests() -> Iterator[str]:
     """Tell each name of ``pytest_tlsandbox.testing``."""
     for name in testing.__all__:
-        documented = getattr(testing, name)
-        if documented is faults:
-            listed = ", ".join(
-                f"`{each}`"
-                for each, fault in vars(faults).items()
-                if isinstance(fault, testing.Fault)
-            )
-            yield f"### `faults`\n\n{told(faults)}\n\n{listed}.\n"
-            for each in (faults.answer, faults.listing, faults.redirected, faults.spoilt):
-                yield called(each, each.__name__)
-            continue
-        yield called(documented, name, level=3)
-        if name in ("FaultProxy", "Reply"):
-            yield from methods(documented)
+        yield called(getattr(testing, name), name, level=3)
 
 
 def fields(model: type) -> str:

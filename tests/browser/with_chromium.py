@@ -153,7 +153,7 @@ def test_an_outage_and_a_time_without_a_watch_are_marked_where_they_happened(
         """
 import pytest
 from pytest_tlsandbox.guard import watching
-from pytest_tlsandbox.testing import FaultProxy, faults
+from tests.fault_proxy import FaultProxy, faults
 
 watching.FIRST_PATIENCE = 0.3
 

@@ -24,14 +24,14 @@ from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.messages.words import named
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.testing import FaultProxy, make_certificate
+from tests.fault_proxy import FaultProxy, make_certificate
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.testing.certificates import Flaw
+    from tests.fault_proxy.certificates import Flaw
 
 PASS = "pass"
 LEFT = "sleep (pid N) is left running"

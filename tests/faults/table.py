@@ -14,7 +14,7 @@ from pytest_tlsandbox import arranging, sandbox, waiting
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.guard import watching
-from pytest_tlsandbox.testing import Fault, faults
+from tests.fault_proxy import Fault, faults
 
 from .helpers import LEFT, PASS, Helper, Scene
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_tlsandbox.testing import FaultProxy
-    from pytest_tlsandbox.testing.certificates import Flaw
+    from tests.fault_proxy import FaultProxy
+    from tests.fault_proxy.certificates import Flaw
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tlsandbox import arranging
 from pytest_tlsandbox.guard.watching import FIRST_PATIENCE
-from pytest_tlsandbox.testing import Fault, faults
+from tests.fault_proxy import Fault, faults
 
 from .helpers import HELPERS, Scene, play_all
 from .table import SPARE, TABLE, Row, scaled_down

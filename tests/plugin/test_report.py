@@ -162,8 +162,8 @@ def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(
     [gap] = report["gaps"]
     [time] = gap.pop("times")
     [outage] = report["outages"]
-    assert (time["worker"], time["from_at"], time["to_at"]) == (None, outage["from_at"], None)
-    assert outage["to_at"] > outage["from_at"]
+    assert (time["worker"], time["to_at"]) == (None, None)
+    assert time["from_at"] <= outage["from_at"] < outage["to_at"]
     assert (outage["sandbox"], outage["test"]) == ("small", "test_it.py::test_a")
     assert re.fullmatch(r"refused x\d+", outage["faults"])
     assert [gap] == [
@@ -222,7 +222,7 @@ def test_a_report_holds_the_end_of_what_a_process_wrote_where_a_test_or_its_mess
 def test_a_report_holds_each_outage_that_a_call_rode_out(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
-        from pytest_tlsandbox.testing import FaultProxy, faults
+        from tests.fault_proxy import FaultProxy, faults
 
         def test_it(request, tlsandbox_local, tlsandbox_connect):
             proxy = FaultProxy(tlsandbox_local).__enter__()

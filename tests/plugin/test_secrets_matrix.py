@@ -65,7 +65,7 @@ SUITE = '''
 
     from pytest_tlsandbox import Secret, arranging, by
     from pytest_tlsandbox.client import retry
-    from pytest_tlsandbox.testing import FaultProxy, faults
+    from tests.fault_proxy import FaultProxy, faults
     from pytest_tlsandbox.guard import watching
 
     # A report makes the guard wait for the end of each outage: here, of one sandbox for each test.

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from pytest_tlsandbox.redact import Secret
-from pytest_tlsandbox.testing.faults import Fault, Play, Reply
+from tests.fault_proxy.faults import Fault, Play, Reply
 
 if TYPE_CHECKING:
     import ssl

@@ -1,4 +1,4 @@
-"""The fault proxy that users can import."""
+"""The fault proxy, a certificate with each flaw."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_tlsandbox.client.address import locate
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.testing import FaultProxy, faults, make_certificate
+from tests.fault_proxy import FaultProxy, faults, make_certificate
 from tests.support import raw
 
 if TYPE_CHECKING:
