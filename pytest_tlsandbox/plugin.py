@@ -179,8 +179,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
         if name in (re.split(r"\s*,\s*", names.strip()) if isinstance(names, str) else names):
             return
-    definitions = metafunc._arg2fixturedefs.get(name, ())  # noqa: SLF001
-    if definitions and definitions[-1].func.__module__ == __name__:
+    from pytest_tlsandbox.pytest_private import defining_module
+
+    if defining_module(metafunc.definition, name) == __name__:
         metafunc.parametrize(name, targets, indirect=True, scope="session")
 
 
@@ -194,13 +195,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names = getattr(item, "fixturenames", [])
     if "tlsandbox" not in names:
         return
-    info = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
-    by_itself = set(info.initialnames) - set(info.argnames)
-    first = [
-        name
-        for name in names
-        if name in by_itself and info.name2fixturedefs[name][-1].scope != "function"
-    ]
+    from pytest_tlsandbox.pytest_private import unrequested_fixtures
+
+    unrequested = unrequested_fixtures(item)
+    first = [name for name in names if name in unrequested]
     rest = [name for name in names if name not in first and name != "tlsandbox"]
     names[:] = [*first, "tlsandbox", *rest]
 
@@ -213,8 +211,9 @@ def pytest_runtest_makereport(
 
     That is the short summary, the ``message`` of JUnit, and what annotates a change.
     """
-    # A TestCase keeps what its test raised aside, until the hook of pytest below gives it to the call.
-    aside = getattr(item, "_excinfo", None)
+    from pytest_tlsandbox.pytest_private import errors_of_test_case
+
+    aside = errors_of_test_case(item)
     raised = aside[0] if aside else call.excinfo
     if raised is None:
         return (yield)

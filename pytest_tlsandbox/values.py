@@ -6,7 +6,6 @@ ini key, a variable, a marker) and what is allowed.
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.pytest_private import find_settings
 from pytest_tlsandbox.settings import REPORT, RULES, Settings
 
 if TYPE_CHECKING:
@@ -55,28 +55,11 @@ def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
         return
     paths = config.getoption("file_or_dir", None) or []  # there are none with --help
     found = config.rootpath, config.inipath
-    if found == _setup_for([*paths, text], config) != _setup_for(paths, config):
+    if found == find_settings([*paths, text], config) != find_settings(paths, config):
         raise InvalidSetting(
             f"{source}: pytest took {text!r} for the path of a test, and read its settings from "
             f"{config.inipath or 'no ini file'}; write {source}={text}"
         )
-
-
-def _setup_for(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
-    """Return the rootdir and the ini file that pytest finds for the paths of tests."""
-    from _pytest.config.findpaths import determine_setup
-
-    given = {
-        "inifile": config.option.inifilename,
-        "override_ini": None,
-        "args": paths,
-        "rootdir_cmd_arg": config.option.rootdir or None,
-        "invocation_dir": config.invocation_params.dir,
-    }
-    # pytest 9 has one parameter more than pytest 8.
-    known = inspect.signature(determine_setup).parameters
-    rootdir, inipath, *_ = determine_setup(**{name: given[name] for name in known})
-    return rootdir, inipath
 
 
 def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
+from pytest_tlsandbox.pytest_private import defining_module
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER
 from pytest_tlsandbox.values import parse_rules
@@ -88,9 +89,7 @@ def allowing(
 
 def overrides_target(item: pytest.Item) -> bool:
     """Tell whether a suite names, for this test, a sandbox of its own."""
-    manager = item.session._fixturemanager  # noqa: SLF001
-    definitions = manager.getfixturedefs(_TARGET, item) or ()
-    return bool(definitions) and definitions[-1].func.__module__ != _OUR_PLUGIN
+    return defining_module(item, _TARGET) not in (None, _OUR_PLUGIN)
 
 
 def _has_its_own(item: pytest.Item) -> bool:
