@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test bench oldest lint readme reference gallery faults faults-slow nightly mutants
+.PHONY: demo test pythons bench oldest lint readme reference gallery faults faults-slow nightly mutants
 .PHONY: browser companions environments picture schemathesis dist clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
@@ -11,6 +11,13 @@ demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 
 test: $(VENV)/.dev  ## run the test suite
 	$(VENV)/bin/pytest -n 2 --dist worksteal
+
+PYTHONS := 3.10 3.11 3.12 3.13 3.14
+pythons:  ## run the test suite on each supported Python that is installed
+	for version in $(PYTHONS); do \
+		command -v python$$version >/dev/null || { echo "skipped: no python$$version"; continue; }; \
+		$(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit; \
+	done
 
 lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/ruff format --check .
@@ -77,7 +84,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	touch $@
 
 # Without what hangs on them least: the logic, the documents, and the slowest tests of the wiring.
-NOT_ON_OLDEST := conditions faults messages model test_docs.py test_hovers.py test_pages.py \
+NOT_ON_OLDEST := conditions faults messages model test_docs.py test_pages.py \
 	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
 	$(VENV)-oldest/bin/pytest -n 2 --dist worksteal $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
@@ -103,4 +110,4 @@ $(addsuffix /.done,$(OWN)): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OWN) .nox dist mutants
+	rm -rf $(VENV) $(OWN) $(addprefix .venv-,$(PYTHONS)) dist mutants

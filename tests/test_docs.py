@@ -30,10 +30,6 @@ def test_the_readme_names_every_option_and_fixture():
         assert f"`{name}" in text, name
 
 
-def test_the_readme_has_fewer_than_250_lines():
-    assert len((ROOT / "README.md").read_text().splitlines()) < 250
-
-
 def test_the_figures_of_the_faults_are_those_of_their_page():
     text = (ROOT / "docs" / "faults.md").read_text()
     [(scenes, helpers, outcomes)] = re.findall(r"in (\d+) scenes x (\d+) helpers = ([\d,]+)", text)

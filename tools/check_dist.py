@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "pytest_tlsandbox"
 SOURCES = [PACKAGE, "examples", "tests", "tools", "docs", "benchmarks"]
 """The folders that a packager needs to run the tests, and that the documents link to."""
-FILES = ["CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py", "noxfile.py"]
+FILES = ["CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py"]
 
 
 def tracked(folder: str) -> set[str]:

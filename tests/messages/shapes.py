@@ -1,7 +1,7 @@
 """Every kind of failure, each as a script of what the sandbox listed and what was asked of it.
 
-``shapes/`` beside this file keeps what each says, whole, for two widths of a terminal and four
-verbosities. Where a message was changed on purpose, write them anew and read them::
+``shapes/`` beside this file has the whole message of each one on a terminal of 80 columns; of two,
+for two widths and four verbosities. If a message was changed on purpose, write them anew and read them::
 
     python -m tests.messages.shapes
 """
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).with_suffix("")
 WIDTHS = (80, 120)
 VERBOSITIES = {-1: "-q", 0: "default", 1: "-v", 2: "-vv"}
+IN_ALL_SIZES = ("oom_confirmed", "several_at_once")
 MARGIN = 8
 """Columns that pytest takes before each line of a message."""
 
@@ -87,12 +88,13 @@ def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError
     raise ValueError(message)
 
 
-def matrix(shape: Shape) -> str:
-    """Give what a shape says for each width and verbosity, each under a line that names them."""
+def kept(name: str) -> str:
+    """Return the message of a shape; of some, for each width and verbosity, under a line that names them."""
+    shape = SHAPES[name]
+    sizes = [(columns, verbosity) for columns in WIDTHS for verbosity in VERBOSITIES]
     texts = "\n".join(
-        f"=== {columns} columns, {flag}\n{failure(shape, columns, verbosity)}\n"
-        for columns in WIDTHS
-        for verbosity, flag in VERBOSITIES.items()
+        f"=== {columns} columns, {VERBOSITIES[verbosity]}\n{failure(shape, columns, verbosity)}\n"
+        for columns, verbosity in (sizes if name in IN_ALL_SIZES else [(80, 0)])
     )
     # The line of a soft check is a line of this file, and is another with every change to it.
     return re.sub(r"^(  \d+  shapes\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
@@ -496,10 +498,10 @@ def write() -> None:
     for left in FOLDER.glob("*.txt"):
         if left.stem not in SHAPES:
             left.unlink()
-    for name, shape in SHAPES.items():
+    for name in SHAPES:
         path = FOLDER / f"{name}.txt"
         before = path.read_text("utf-8") if path.exists() else ""
-        after = matrix(shape)
+        after = kept(name)
         if after != before:
             path.write_text(after, "utf-8")
             print(f"written: {path.relative_to(FOLDER.parent)}")

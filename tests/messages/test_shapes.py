@@ -10,7 +10,7 @@ from _pytest._io.wcwidth import wcswidth
 
 from pytest_tlsandbox import errors
 
-from .shapes import FOLDER, MARGIN, SHAPES, VERBOSITIES, WIDTHS, failure, matrix
+from .shapes import FOLDER, MARGIN, SHAPES, VERBOSITIES, WIDTHS, failure, kept
 
 AGAIN = "if it was changed on purpose: python -m tests.messages.shapes, and read what it wrote"
 LEFT_TO_RIGHT_MARK = "\u200e"
@@ -40,7 +40,7 @@ def too_wide(lines: str, room: int) -> set[str]:
 
 @every_shape
 def test_a_failure_says_what_it_said_before(name):
-    assert matrix(SHAPES[name]) == (FOLDER / f"{name}.txt").read_text("utf-8"), AGAIN
+    assert kept(name) == (FOLDER / f"{name}.txt").read_text("utf-8"), AGAIN
 
 
 def test_every_text_that_is_kept_is_that_of_a_shape():

@@ -117,6 +117,7 @@ def test_a_bare_worker_and_a_run_without_xdist_know_no_hook_of_others(
 
 def test_help_tells_each_option_and_ini_key(pytester: pytest.Pytester) -> None:
     help_text = pytester.runpytest_subprocess("--help").stdout.str()
+    assert "TENSORLAKE_API_KEY" in help_text
     for option in ("--tlsandbox", "--tlsandbox-timeout", "--tlsandbox-memory"):
         assert help_text.count(f"{option}=") == 1
         assert help_text.count(f"  {option[2:].replace('-', '_')} (") == 1
