@@ -579,7 +579,7 @@ def test_a_field_that_is_wrong_is_422(api: Api, fields: Any, problem: str) -> No
     answer = api.call("POST", "/processes", data=body, headers=headers)
     assert answer.status_code == 422
     prefix = "Failed to deserialize the JSON body into the target type: "
-    assert answer.text.removeprefix(prefix).rpartition(" at line")[0] == problem
+    assert answer.text.removeprefix(prefix) == problem
 
 
 @pytest.mark.parametrize(

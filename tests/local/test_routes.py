@@ -233,13 +233,13 @@ def test_a_program_that_cannot_be_started_is_500_without_a_cause(api: Api, body:
         (
             '{"command":',
             400,
-            "Failed to parse the request body as JSON: command: EOF while parsing a value at line 1 column 11",
+            "Failed to parse the request body as JSON: Expecting value: line 1 column 12 (char 11)",
         ),
-        ('{"args":["x"]}', 422, f"{UNREAD}: .: missing field `command` at line 1 column 14"),
+        ('{"args":["x"]}', 422, f"{UNREAD}: .: missing field `command`"),
         (
             '{"command":"true","stdin_mode":"inherit"}',
             422,
-            f"{UNREAD}: stdin_mode: unknown variant `inherit`, expected `closed` or `pipe` at line 1 column 40",
+            f"{UNREAD}: stdin_mode: unknown variant `inherit`, expected `closed` or `pipe`",
         ),
     ],
 )
@@ -252,7 +252,7 @@ def test_a_body_that_is_no_start_is_told_in_plain_text(
 
 def test_a_signal_without_a_number_is_422(api: Api, sleeper: int) -> None:
     answer = api.call("POST", f"/processes/{sleeper}/signal", json={})
-    expected = f"{UNREAD}: .: missing field `signal` at line 1 column 2"
+    expected = f"{UNREAD}: .: missing field `signal`"
     assert shape(answer) == (422, TEXT, expected)
 
 
