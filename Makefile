@@ -84,7 +84,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	touch $@
 
 # Without what hangs on them least: the logic, the documents, and the slowest tests of the wiring.
-NOT_ON_OLDEST := conditions faults messages model test_docs.py test_pages.py \
+NOT_ON_OLDEST := waiting/conditions faults messages model test_docs.py test_pages.py \
 	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
 	$(VENV)-oldest/bin/pytest -n 2 --dist worksteal $(addprefix --ignore tests/,$(NOT_ON_OLDEST))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.measuring import Result, Target
 from benchmarks.serving import FIRST_START
 from pytest_tlsandbox.client.listing import ListReader
-from pytest_tlsandbox.conditions.absence import OOM, NoIncident
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.waiting.conditions.absence import OOM, NoIncident
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

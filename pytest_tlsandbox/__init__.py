@@ -84,7 +84,7 @@ _MODULES = {
     "RestartOptions": "start_options",
     "Sandbox": "sandbox",
     "Secret": "redact",
-    "by": "selector",
+    "by": "waiting.selectors",
     "start_local_sandbox": "local.server",
 }
 
@@ -125,9 +125,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.server import start_local_sandbox
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
-    from pytest_tlsandbox.selector import by
     from pytest_tlsandbox.snapshot import ProcessSnapshot
     from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
+    from pytest_tlsandbox.waiting.selectors import by
 
 
 def __getattr__(name: str) -> object:

@@ -21,7 +21,7 @@ STREAMS = ("stdout", "stderr", "output")
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.processes import Stream
-    from pytest_tlsandbox.conditions.one import Pick
+    from pytest_tlsandbox.waiting.conditions.one_process import Pick
 
 SEVERAL = (list, tuple, set, frozenset)
 """What is asked for in one of these is one of several values; in arguments, all of them."""

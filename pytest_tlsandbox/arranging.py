@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.arguments import check_text, no_list
-from pytest_tlsandbox.conditions.verdicts import CORRECTION_TIME, Until
 from pytest_tlsandbox.errors import (
     ContractViolation,
     InvalidArgument,
@@ -19,10 +18,11 @@ from pytest_tlsandbox.errors import (
 )
 from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.selector import Selector, living_of
 from pytest_tlsandbox.start_options import check_option
 from pytest_tlsandbox.status import SIGKILL, SIGTERM
-from pytest_tlsandbox.waiting import Limit, watch
+from pytest_tlsandbox.waiting.conditions.results import CORRECTION_TIME, Until
+from pytest_tlsandbox.waiting.polling import Limit, watch
+from pytest_tlsandbox.waiting.selectors import Selector, living_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

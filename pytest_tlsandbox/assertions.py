@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pytest_tlsandbox.arguments import check_pick, shown
-from pytest_tlsandbox.conditions.absence import (
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.history.incidents import LOST_END, Incident
+from pytest_tlsandbox.messages.incidents import describe, run_name
+from pytest_tlsandbox.messages.table import list_texts
+from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.misuse import explain_misuse
+from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot, check_fields
+from pytest_tlsandbox.waiting.conditions.absence import (
     CRASH,
     OOM,
     RESTART,
@@ -14,24 +21,17 @@ from pytest_tlsandbox.conditions.absence import (
     NotRunning,
     Rule,
 )
-from pytest_tlsandbox.conditions.process import HasFields
-from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.history.incidents import LOST_END, Incident
-from pytest_tlsandbox.messages.incidents import describe, run_name
-from pytest_tlsandbox.messages.table import list_texts
-from pytest_tlsandbox.messages.words import count
-from pytest_tlsandbox.misuse import explain_misuse
-from pytest_tlsandbox.selector import Process, Selector
-from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot, check_fields
-from pytest_tlsandbox.waiting import logger
+from pytest_tlsandbox.waiting.conditions.process import HasFields
+from pytest_tlsandbox.waiting.polling import logger
+from pytest_tlsandbox.waiting.selectors import Process, Selector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.conditions.one import Pick
-    from pytest_tlsandbox.conditions.verdicts import Condition
     from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.waiting.conditions.one_process import Pick
+    from pytest_tlsandbox.waiting.conditions.results import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
     ChecksFailed,
@@ -28,13 +27,20 @@ from pytest_tlsandbox.messages.failure import (
     render_several,
 )
 from pytest_tlsandbox.messages.words import count, seconds
+from pytest_tlsandbox.waiting.conditions.results import (
+    Hopeless,
+    Pending,
+    Satisfied,
+    Verdict,
+    finding_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.timeline import Timeline
-    from pytest_tlsandbox.waiting import Limit, Outcome
+    from pytest_tlsandbox.waiting.polling import Limit, Outcome
 
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 _TAIL_SIZE = 64 * 1024

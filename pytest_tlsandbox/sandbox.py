@@ -18,18 +18,18 @@ from pytest_tlsandbox.arguments import (
 )
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.conditions.one import OneProcess
-from pytest_tlsandbox.conditions.output import HasOutput, HasWritten
-from pytest_tlsandbox.conditions.process import HasExited, HasStatus, IsListed, Stays
-from pytest_tlsandbox.conditions.verdicts import Listing, Satisfied, Until
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.misuse import explain_misuse
-from pytest_tlsandbox.selector import Process, Selector
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft, Together
-from pytest_tlsandbox.waiting import Limit, Outcome, logger, watch
+from pytest_tlsandbox.waiting.conditions.one_process import OneProcess
+from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten
+from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus, IsListed, Stays
+from pytest_tlsandbox.waiting.conditions.results import Listing, Satisfied, Until
+from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
+from pytest_tlsandbox.waiting.selectors import Process, Selector
 
 if TYPE_CHECKING:
     import re
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
-    from pytest_tlsandbox.conditions.one import Pick
-    from pytest_tlsandbox.conditions.verdicts import Condition
     from pytest_tlsandbox.snapshot import Fields
     from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
+    from pytest_tlsandbox.waiting.conditions.one_process import Pick
+    from pytest_tlsandbox.waiting.conditions.results import Condition
 
 T = TypeVar("T")
 

@@ -7,10 +7,16 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.assertions import Assertions
-from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict, finding_of
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
 from pytest_tlsandbox.misuse import explain_misuse
-from pytest_tlsandbox.selector import Process, label_of
+from pytest_tlsandbox.waiting.conditions.results import (
+    Hopeless,
+    Pending,
+    Satisfied,
+    Verdict,
+    finding_of,
+)
+from pytest_tlsandbox.waiting.selectors import Process, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +25,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from pytest_tlsandbox.assertions import Since
-    from pytest_tlsandbox.conditions.one import Pick
-    from pytest_tlsandbox.conditions.verdicts import Condition
     from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot
+    from pytest_tlsandbox.waiting.conditions.one_process import Pick
+    from pytest_tlsandbox.waiting.conditions.results import Condition
 
 
 class Check(NamedTuple):

@@ -25,8 +25,8 @@ from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.local.bodies import HealthCheck, Restart
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.selector import by
 from pytest_tlsandbox.snapshot import FIELDS, check_fields
+from pytest_tlsandbox.waiting.selectors import by
 from tests.support import FakeClock, ScriptedLister, process, raw
 
 CASES = [

@@ -59,7 +59,7 @@ def text(indented: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_jitter(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.waiting.with_jitter", lambda pause: pause)
+    monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
 
 
 # --------------------------------------------------------------------------- it matches

@@ -16,7 +16,7 @@ RUNNING = raw(41)
 
 @pytest.fixture(autouse=True)
 def _no_jitter(monkeypatch):
-    monkeypatch.setattr("pytest_tlsandbox.waiting.with_jitter", lambda pause: pause)
+    monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
     monkeypatch.setattr("pytest_tlsandbox.client.retry.with_jitter", lambda pause: pause)
 
 

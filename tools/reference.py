@@ -19,10 +19,10 @@ from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.client.processes import ProcessLister
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.selector import by
 from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft
 from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
+from pytest_tlsandbox.waiting.selectors import by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

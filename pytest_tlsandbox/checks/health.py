@@ -6,14 +6,14 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.conditions import absence
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.messages.table import process_table
 from pytest_tlsandbox.messages.text import align
 from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.selector import newest_runs
+from pytest_tlsandbox.waiting.conditions import absence
+from pytest_tlsandbox.waiting.selectors import newest_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.conditions.absence import Rule
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 AT_ONCE = 50
 """How many sandboxes are asked at the same time."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.conditions import absence
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.waiting.conditions import absence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.client.processes import SandboxClient
-    from pytest_tlsandbox.conditions.absence import Rule
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 _RULES: dict[str, Rule] = {
     "oom": absence.OOM,

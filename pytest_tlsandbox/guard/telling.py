@@ -10,7 +10,7 @@ from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.messages.failure import Explanation, Listed, render
 from pytest_tlsandbox.messages.incidents import ended_row, run_label, run_name
 from pytest_tlsandbox.timeline import Timeline
-from pytest_tlsandbox.waiting import Limit
+from pytest_tlsandbox.waiting.polling import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

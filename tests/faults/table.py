@@ -10,10 +10,11 @@ import socket
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox import arranging, sandbox, waiting
+from pytest_tlsandbox import arranging, sandbox
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.guard import watching
+from pytest_tlsandbox.waiting import polling
 from tests.fault_proxy import Fault, faults
 
 from .helpers import LEFT, PASS, Helper, Scene
@@ -47,7 +48,7 @@ SPARE = 8.0
 
 def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
     """Scale the times down, and make a name that nobody knows."""
-    for module in (waiting, retry, sandbox, watching):
+    for module in (polling, retry, sandbox, watching):
         patch.setattr(module, "LONGEST_CALL", pace.call)
     patch.setattr(retry, "OUTAGE_BUDGET", pace.patience)
     patch.setattr(watching, "FIRST_PATIENCE", pace.patience)

@@ -10,7 +10,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.messages.words import named, seconds, short_name
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.selector import by
+from pytest_tlsandbox.waiting.selectors import by
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, process, raw, signaled
 
 TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}

@@ -8,11 +8,11 @@ import time
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.conditions.process import HasExited, HasStatus
 from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.selector import Selector
-from pytest_tlsandbox.waiting import Limit, Outcome, watch
+from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus
+from pytest_tlsandbox.waiting.polling import Limit, Outcome, watch
+from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import FakeClock, ScriptedLister, ended, raw
 
 LINE = "step {} of 100000: loss 0.1234 accuracy 0.9876 token=abc lr 0.1" + " padding" * 5

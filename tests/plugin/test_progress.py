@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 SOONER = """
     import pytest
-    import pytest_tlsandbox.waiting
+    import pytest_tlsandbox.waiting.polling
 
     # No test waits for 15 s to see what is said then.
-    pytest_tlsandbox.waiting._SAYING_INTERVAL = 0.1
+    pytest_tlsandbox.waiting.polling._SAYING_INTERVAL = 0.1
 """
 WAITING = """
     import sys

@@ -5,18 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.conditions.verdicts import (
-    CORRECTION_TIME,
-    MORE_MEMORY,
-    SETTLING_TIME,
-    WHY_IT_ENDS,
-    Hopeless,
-    Satisfied,
-    Verdict,
-    not_found,
-    still,
-    unreadable_rows,
-)
 from pytest_tlsandbox.errors import (
     NotObserved,
     ProcessCrashed,
@@ -39,6 +27,18 @@ from pytest_tlsandbox.messages.incidents import (
 )
 from pytest_tlsandbox.messages.table import list_names, list_texts
 from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.waiting.conditions.results import (
+    CORRECTION_TIME,
+    MORE_MEMORY,
+    SETTLING_TIME,
+    WHY_IT_ENDS,
+    Hopeless,
+    Satisfied,
+    Verdict,
+    not_found,
+    still,
+    unreadable_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.identity import Identity
-    from pytest_tlsandbox.selector import Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.selectors import Selector
 
 
 class NotRunning:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pytest_tlsandbox import by
-from pytest_tlsandbox.nearest import near_misses
+from pytest_tlsandbox.waiting.suggestions import near_misses
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.selector import Selector, by, label_of, living_of
+from pytest_tlsandbox.waiting.selectors import Selector, by, label_of, living_of
 from tests.support import T0, ended, managed, process, raw, snapshot
 
 TRAIN = raw(41, args=("train.py", "--lr", "0.1"))

@@ -18,18 +18,18 @@ from pytest_tlsandbox.client.retry import (
     pause_after,
     with_jitter,
 )
-from pytest_tlsandbox.conditions.verdicts import Hopeless, Pending, Satisfied, Verdict
 from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
 from pytest_tlsandbox.messages.text import printable
 from pytest_tlsandbox.messages.words import count, seconds
 from pytest_tlsandbox.timeline import Timeline
+from pytest_tlsandbox.waiting.conditions.results import Hopeless, Pending, Satisfied, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from pytest_tlsandbox.client.processes import ProcessLister
-    from pytest_tlsandbox.conditions.verdicts import Condition
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.conditions.results import Condition
 
 logger = logging.getLogger("pytest_tlsandbox")
 

@@ -10,16 +10,16 @@ from pytest_tlsandbox.errors import NotObserved, ProcessNotFound, WaitTimedOut
 from pytest_tlsandbox.messages.failure import Explanation, Listed
 from pytest_tlsandbox.messages.text import shorten
 from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.nearest import near_misses
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.status import describe_state
+from pytest_tlsandbox.waiting.suggestions import near_misses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
 
     from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.selector import Selection, Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 SUCCESSOR_TIME = 2.0
 """Seconds in which another process may still come to be meant by text, once all have ended."""

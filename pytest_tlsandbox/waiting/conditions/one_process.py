@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from pytest_tlsandbox.conditions.verdicts import (
+from pytest_tlsandbox.errors import (
+    AmbiguousProcess,
+    ProcessNotFound,
+    ProcessOOMKilled,
+    UnknownEnd,
+    WaitTimedOut,
+    WrongEnd,
+)
+from pytest_tlsandbox.messages.failure import Explanation, Field, Listed
+from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
+from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state
+from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SUCCESSOR_TIME,
@@ -18,25 +29,14 @@ from pytest_tlsandbox.conditions.verdicts import (
     still,
     unreadable_rows,
 )
-from pytest_tlsandbox.errors import (
-    AmbiguousProcess,
-    ProcessNotFound,
-    ProcessOOMKilled,
-    UnknownEnd,
-    WaitTimedOut,
-    WrongEnd,
-)
-from pytest_tlsandbox.messages.failure import Explanation, Field, Listed
-from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
-from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.selector import Selection, Selector
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 Pick = Literal["newest", "oldest"]
 """Which process is meant where several fit."""

@@ -6,8 +6,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.selector import By
 from pytest_tlsandbox.snapshot import differences
+from pytest_tlsandbox.waiting.selectors import By
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.conditions.process import IsListed
-from pytest_tlsandbox.conditions.verdicts import Satisfied
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.selector import Selector
+from pytest_tlsandbox.waiting.conditions.process import IsListed
+from pytest_tlsandbox.waiting.conditions.results import Satisfied
+from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled, snapshot
 
 

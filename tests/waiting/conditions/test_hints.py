@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.conditions.verdicts import MORE_MEMORY
 from pytest_tlsandbox.failing import Screen
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.waiting.conditions.results import MORE_MEMORY
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 
 OOM = {"status": "oom_killed", "signal": 9, "ended_at": T0 + 9000}

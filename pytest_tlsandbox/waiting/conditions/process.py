@@ -6,29 +6,29 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.conditions.one import OneProcess, Pick
-from pytest_tlsandbox.conditions.verdicts import (
+from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
+from pytest_tlsandbox.history.incidents import CRASH, OOM
+from pytest_tlsandbox.messages.failure import Explanation, Field
+from pytest_tlsandbox.messages.words import capitalized, count, named, seconds, shown, shown_wanted
+from pytest_tlsandbox.redact import mask_args
+from pytest_tlsandbox.snapshot import differences, value_of
+from pytest_tlsandbox.status import describe_state, signal_name
+from pytest_tlsandbox.waiting.conditions.one_process import OneProcess, Pick
+from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
     Hopeless,
     Pending,
     Satisfied,
     Verdict,
 )
-from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
-from pytest_tlsandbox.history.incidents import CRASH, OOM
-from pytest_tlsandbox.messages.failure import Explanation, Field
-from pytest_tlsandbox.messages.words import capitalized, count, named, seconds, shown, shown_wanted
-from pytest_tlsandbox.redact import mask_args
-from pytest_tlsandbox.selector import Selector
-from pytest_tlsandbox.snapshot import differences, value_of
-from pytest_tlsandbox.status import describe_state, signal_name
+from pytest_tlsandbox.waiting.selectors import Selector
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.selector import Selection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.selectors import Selection
 
 
 _CHANGING = frozenset(

@@ -6,9 +6,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.conditions.one import OneProcess, Pick
-from pytest_tlsandbox.conditions.process import IsListed
-from pytest_tlsandbox.conditions.verdicts import (
+from pytest_tlsandbox.errors import NotObserved, SandboxFault, WaitTimedOut, WrongEnd
+from pytest_tlsandbox.messages.failure import Explanation, Field
+from pytest_tlsandbox.messages.words import count, named
+from pytest_tlsandbox.waiting.conditions.one_process import OneProcess, Pick
+from pytest_tlsandbox.waiting.conditions.process import IsListed
+from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
     SUCCESSOR_TIME,
     Hopeless,
@@ -17,18 +20,15 @@ from pytest_tlsandbox.conditions.verdicts import (
     Verdict,
     regex_hint,
 )
-from pytest_tlsandbox.errors import NotObserved, SandboxFault, WaitTimedOut, WrongEnd
-from pytest_tlsandbox.messages.failure import Explanation, Field
-from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.selector import Selector, label_of
+from pytest_tlsandbox.waiting.selectors import Selector, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.selector import Selection
     from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.selectors import Selection
 
 
 def output_lost(row: ProcessInfo, snapshot: ProcessSnapshot) -> Explanation | None:

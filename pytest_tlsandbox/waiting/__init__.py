@@ -1,0 +1,1 @@
+"""Decides what a test asks about processes, and waits for the decision."""
