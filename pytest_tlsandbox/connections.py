@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.client.address import Address
-    from pytest_tlsandbox.failing import Screen
+    from pytest_tlsandbox.failures import Screen
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.settings import Settings
     from pytest_tlsandbox.snapshot import ProcessSnapshot

@@ -108,11 +108,11 @@ def _settings(config: pytest.Config) -> setup.Settings:
     given = setup.read(config)
     if not given:
         return setup.Settings()
-    from pytest_tlsandbox import values
+    from pytest_tlsandbox import setting_values
     from pytest_tlsandbox.errors import InvalidSetting
 
     try:
-        return values.check(given, config)
+        return setting_values.check(given, config)
     except InvalidSetting as error:
         raise pytest.UsageError(str(error)) from None
 
@@ -227,7 +227,7 @@ def pytest_runtest_makereport(
     report = yield
     show_verdict(item, report, error)
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
-        from pytest_tlsandbox.extras import add_extra
+        from pytest_tlsandbox.pytest_html import add_extra
 
         seen = error.snapshot
         add_extra(item.config, report, "text", seen, f"processes in {seen.sandbox}")
@@ -361,7 +361,7 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
     """
     if hasattr(request, "param"):
         return request.param
-    from pytest_tlsandbox.values import only_target
+    from pytest_tlsandbox.setting_values import only_target
 
     return only_target(request.config.stash[_SETTINGS].targets)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pytest_tlsandbox import arranging
+from pytest_tlsandbox import process_control
 from pytest_tlsandbox.arguments import (
     check_codes,
     check_condition,
@@ -19,7 +19,7 @@ from pytest_tlsandbox.arguments import (
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
-from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
+from pytest_tlsandbox.failures import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.snapshot import ProcessSnapshot
@@ -277,7 +277,7 @@ class Sandbox(Assertions):
         has a supervisor; a sandbox that ignores them is a ``RequestRefused``. Never repeated when
         the first try may have started it.
         """
-        body = arranging.start_body(
+        body = process_control.start_body(
             command,
             args,
             env=env,
@@ -290,10 +290,10 @@ class Sandbox(Assertions):
             restart=restart,
             health_check=health_check,
         )
-        process = arranging.start(self._client, body)
+        process = process_control.start(self._client, body)
         self._history.note_start(process)
         self._started.append(process)
-        arranging.check_managed(process, body, self._client)
+        process_control.check_managed(process, body, self._client)
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:
@@ -310,7 +310,7 @@ class Sandbox(Assertions):
 
     def kill_process(self, process: Process) -> None:
         """Kill a process, or stop the supervisor of a managed one. An ended process is no error."""
-        arranging.kill(self._row_meant(process), self._client)
+        process_control.kill(self._row_meant(process), self._client)
 
     def restart_process(self, process: Process) -> ProcessInfo:
         """Restart a managed process; gives its new run."""
@@ -329,7 +329,9 @@ class Sandbox(Assertions):
         After its end they are read until they stay the same for 50 ms, for at most 1 s.
         """
         stream = check_stream(stream)
-        return arranging.read_output(self._row_meant(process, HasOutput), self._client, stream)
+        return process_control.read_output(
+            self._row_meant(process, HasOutput), self._client, stream
+        )
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what still runs after.
@@ -338,7 +340,7 @@ class Sandbox(Assertions):
         list shows the ends: the next test must not find them alive.
         """
         started, self._started[:] = [*self._started], []
-        return arranging.kill_all(started, self._client) if started else []
+        return process_control.kill_all(started, self._client) if started else []
 
     # ---------------------------------------------------------------- engine
 

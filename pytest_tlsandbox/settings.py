@@ -1,7 +1,7 @@
 """What can be set, and where it may come from.
 
 One table says for each setting its option, its ini key and its environment variable. The command
-line beats the ini file, which beats the environment. What a value may be is in ``values``, which a
+line beats the ini file, which beats the environment. What a value may be is in ``setting_values``, which a
 suite that sets nothing does not import.
 """
 
@@ -136,7 +136,7 @@ def read(
 ) -> dict[str, tuple[Sequence[str], str]]:
     """Give of each setting that was given what was written, and where.
 
-    By the field of :class:`Settings`. Nothing is checked: ``values.check`` does that.
+    By the field of :class:`Settings`. Nothing is checked: ``setting_values.check`` does that.
 
     Raises:
         pytest.UsageError: a switch in the ini file is neither true nor false.

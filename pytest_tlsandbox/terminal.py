@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 
 if TYPE_CHECKING:
     import pytest

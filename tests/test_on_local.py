@@ -18,7 +18,7 @@ from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connections
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 

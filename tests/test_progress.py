@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import FakeClock, ScriptedLister, ended, managed, raw
 

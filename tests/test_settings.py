@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.settings import (
-    OPTIONS,
-    Option,
-    Settings,
-    fill_worker,
-    read,
-)
-from pytest_tlsandbox.values import (
+from pytest_tlsandbox.setting_values import (
     check,
     check_target,
     check_url,
     parse_rules,
     parse_size,
     parse_time,
+)
+from pytest_tlsandbox.settings import (
+    OPTIONS,
+    Option,
+    Settings,
+    fill_worker,
+    read,
 )
 
 M, G = 2**20, 2**30

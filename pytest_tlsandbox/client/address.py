@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
-from pytest_tlsandbox.values import check_target, check_url
+from pytest_tlsandbox.setting_values import check_target, check_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.guard.facts import Facts, HostTime
-from pytest_tlsandbox.guard.gaps import Gap, Gaps
 from pytest_tlsandbox.guard.recording import Recorder
 from pytest_tlsandbox.guard.rules import (
     LEAK,
@@ -19,7 +17,9 @@ from pytest_tlsandbox.guard.rules import (
     unknown_ends,
 )
 from pytest_tlsandbox.guard.settling import settled, undecided_end, undecided_for
+from pytest_tlsandbox.guard.unmonitored import Gap, Gaps
 from pytest_tlsandbox.guard.watching import Watched
+from pytest_tlsandbox.guard.worker_data import Facts, HostTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

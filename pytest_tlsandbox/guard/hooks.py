@@ -14,9 +14,9 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
 from pytest_tlsandbox.guard import marks
 from pytest_tlsandbox.guard.engine import Guard
-from pytest_tlsandbox.guard.linking import link_test
+from pytest_tlsandbox.guard.failures import error_for
+from pytest_tlsandbox.guard.report_link import link_test
 from pytest_tlsandbox.guard.rules import TestRun
-from pytest_tlsandbox.guard.telling import error_for
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:

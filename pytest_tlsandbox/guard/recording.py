@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.client.processes import Observer
-from pytest_tlsandbox.guard.facts import iso
 from pytest_tlsandbox.guard.rules import Place, identity_text
+from pytest_tlsandbox.guard.worker_data import iso
 from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import ended_row
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.processes import SandboxClient, Stream
     from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.errors import SandboxFault
-    from pytest_tlsandbox.guard.facts import Facts, HostTime
+    from pytest_tlsandbox.guard.worker_data import Facts, HostTime
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arranging import is_over
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
 from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.history.incidents import Incident
+from pytest_tlsandbox.process_control import is_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tlsandbox.connections import Connection
-    from pytest_tlsandbox.guard.gaps import Gap
+    from pytest_tlsandbox.guard.unmonitored import Gap
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.snapshot import ProcessSnapshot
 

@@ -16,9 +16,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.report.findings import tell_findings
 from pytest_tlsandbox.report.picture import picture_of
-from pytest_tlsandbox.report.told import tell_findings
-from pytest_tlsandbox.report.words import about, found, headline
+from pytest_tlsandbox.report.summary import about, found, headline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

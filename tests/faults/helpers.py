@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from pytest_tlsandbox.arranging import kill_all
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
@@ -23,6 +22,7 @@ from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.messages.words import named
+from pytest_tlsandbox.process_control import kill_all
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, make_certificate
 

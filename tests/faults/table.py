@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox import arranging, sandbox
+from pytest_tlsandbox import process_control, sandbox
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.guard import watching
@@ -52,7 +52,7 @@ def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
         patch.setattr(module, "LONGEST_CALL", pace.call)
     patch.setattr(retry, "OUTAGE_BUDGET", pace.patience)
     patch.setattr(watching, "FIRST_PATIENCE", pace.patience)
-    patch.setattr(arranging, "_LONGEST_FAREWELL", pace.patience)
+    patch.setattr(process_control, "_LONGEST_FAREWELL", pace.patience)
     look_up = socket.getaddrinfo
 
     def fail_for_invalid(host: Any, *args: Any, **options: Any) -> Any:

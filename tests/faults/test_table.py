@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tlsandbox import arranging
+from pytest_tlsandbox import process_control
 from pytest_tlsandbox.guard.watching import FIRST_PATIENCE
 from tests.fault_proxy import Fault, faults
 
@@ -56,7 +56,7 @@ def test_a_rollout_is_ridden_out_by_every_helper_and_by_the_guard_for_22_seconds
     here: World, seconds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # But for the end of a test, which does not hold the next one up for so long.
-    monkeypatch.setattr(arranging, "_LONGEST_FAREWELL", 30.0)
+    monkeypatch.setattr(process_control, "_LONGEST_FAREWELL", 30.0)
 
     outcomes = play_all(rollout(seconds), here, timeout=40)
 

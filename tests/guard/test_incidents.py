@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_tlsandbox.errors import ProcessOOMKilled
-from pytest_tlsandbox.failing import Screen
-from pytest_tlsandbox.guard.telling import error_for
+from pytest_tlsandbox.failures import Screen
+from pytest_tlsandbox.guard.failures import error_for
 from pytest_tlsandbox.report.record import Record
 from pytest_tlsandbox.sandbox import Sandbox
 

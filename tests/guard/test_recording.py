@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.guard.facts import HostTime
 from pytest_tlsandbox.guard.recording import Recorder
 from pytest_tlsandbox.guard.rules import Place
+from pytest_tlsandbox.guard.worker_data import HostTime
 from pytest_tlsandbox.history.history import History
 
 from ..support import FakeClock, managed, raw, snapshot

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.connections import Connections
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
 

@@ -12,7 +12,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import locate
 from pytest_tlsandbox.client.processes import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:

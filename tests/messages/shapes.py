@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from pytest_tlsandbox import by, errors
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.messages.words import named, seconds, short_name
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.selectors import by

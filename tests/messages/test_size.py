@@ -8,7 +8,7 @@ import time
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failing import Screen, failure_of, failure_of_several
+from pytest_tlsandbox.failures import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, watch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failing import Screen
+from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.conditions.results import MORE_MEMORY
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.messages.text import printable
 from pytest_tlsandbox.messages.words import capitalized, count, seconds
+from pytest_tlsandbox.report.findings import ALLOWED, tell_findings, tell_gap
 from pytest_tlsandbox.report.picture import went_wrong
-from pytest_tlsandbox.report.told import ALLOWED, tell_findings, tell_gap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import GuardFailure, Judgement, ProcessOOMKilled
-from pytest_tlsandbox.failing import tail_of
+from pytest_tlsandbox.failures import tail_of
 from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.messages.failure import Explanation, Listed, render
 from pytest_tlsandbox.messages.incidents import ended_row, run_label, run_name
@@ -15,7 +15,7 @@ from pytest_tlsandbox.waiting.polling import Limit
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.failing import Screen
+    from pytest_tlsandbox.failures import Screen
     from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.history.runs import Run
 

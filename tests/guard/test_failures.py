@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
-from pytest_tlsandbox.failing import Screen
-from pytest_tlsandbox.guard.telling import error_for
+from pytest_tlsandbox.failures import Screen
+from pytest_tlsandbox.guard.failures import error_for
 
 from ..support import managed, raw, signaled
 from .boxes import Watch, oom
