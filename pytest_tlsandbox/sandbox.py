@@ -329,9 +329,8 @@ class Sandbox(Assertions):
         After its end they are read until they stay the same for 50 ms, for at most 1 s.
         """
         stream = check_stream(stream)
-        return process_control.read_output(
-            self._row_meant(process, HasOutput), self._client, stream
-        )
+        row = self._row_meant(process, HasOutput)
+        return process_control.read_output(row, self._client, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill what was started through this object and still runs; gives what still runs after.
