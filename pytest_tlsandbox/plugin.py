@@ -1,7 +1,4 @@
-"""The door from pytest to the rest: hooks and fixtures, each a few lines.
-
-Nothing here imports requests, pydantic or tenacity before a fixture is asked for.
-"""
+"""Hooks and fixtures of pytest. The first fixture imports requests, pydantic and tenacity."""
 
 from __future__ import annotations
 
@@ -298,12 +295,10 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
     It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
     starts programs (start_process), which are killed when the test ends.
     """
-    from pytest_tlsandbox.connections import kill_started
-
     # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
     sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
-    kill_started(sandbox)
+    _kill_started(sandbox)
 
 
 @pytest.fixture
@@ -338,8 +333,6 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
     What is started through it is killed when the session ends.
     """
-    from pytest_tlsandbox.connections import kill_started
-
     made: list[Sandbox] = []
 
     def connect(target: object) -> Sandbox:
@@ -349,7 +342,7 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
     yield connect
     for sandbox in made:
-        kill_started(sandbox)
+        _kill_started(sandbox)
 
 
 @pytest.fixture(scope="session")
@@ -397,3 +390,10 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
     It starts when it is first asked for, and ends with the session.
     """
     return _connections(request.config).local()
+
+
+def _kill_started(sandbox: Sandbox) -> None:
+    # Not earlier: _connections imports that module, and all below it, without garbage collection.
+    from pytest_tlsandbox.connections import kill_started
+
+    kill_started(sandbox)
