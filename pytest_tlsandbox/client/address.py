@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.arguments import suggestion
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.setting_values import check_target, check_url
+from pytest_tlsandbox.settings import LOCAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,5 +136,4 @@ def usable_key(key: Secret, address: Address, source: str) -> Secret:
 
 def suggest_local(label: str) -> str:
     """Return the end of a sentence that suggests ``local`` for a name that looks like it."""
-    near = difflib.get_close_matches(label.lower(), ["local"], cutoff=0.8)
-    return "; did you mean 'local'?" if near and label != near[0] else ""
+    return "" if label == LOCAL else suggestion(label.lower(), [LOCAL], cutoff=0.8)
