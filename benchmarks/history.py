@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.measuring import Result, Target
 from benchmarks.serving import FIRST_START
-from pytest_tlsandbox.client.listing import ListReader
+from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.waiting.conditions.absence import OOM, NoIncident
 

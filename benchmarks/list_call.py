@@ -11,7 +11,7 @@ import time
 
 from pytest_tlsandbox import start_local_sandbox
 from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 
 CALLS = 2000

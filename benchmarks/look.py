@@ -9,7 +9,7 @@ from tensorlake.sandbox import Sandbox
 from benchmarks.measuring import Result, Target, in_ms, median_ratio, side_by_side
 from benchmarks.serving import RawClient, serve
 from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.processes import ProcessLister, SandboxClient
+from pytest_tlsandbox.client.api import ProcessLister, SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
 

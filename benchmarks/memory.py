@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.measuring import Result, Target
 from benchmarks.serving import FIRST_START, Rows
-from pytest_tlsandbox.client.listing import ListReader
+from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.timeline import Timeline
+from pytest_tlsandbox.history.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

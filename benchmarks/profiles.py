@@ -20,7 +20,7 @@ import pytest
 
 from benchmarks.serving import serve
 from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
 

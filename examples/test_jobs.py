@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_tlsandbox import ProcessCrashed, WrongEnd
+from pytest_tlsandbox import ProcessCrashed, UnexpectedExit
 
 
 def test_a_job_ends_well(tlsandbox):
@@ -11,13 +11,13 @@ def test_a_job_ends_well(tlsandbox):
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=30)
 
     assert tlsandbox.output(job) == ["done"]
-    tlsandbox.assert_healthy()
+    tlsandbox.assert_no_incidents()
 
 
 def test_a_job_that_fails_says_why(tlsandbox, capsys):
     job = tlsandbox.start_process("python", ["-c", "import nosuchmodule"])
 
-    with pytest.raises(WrongEnd) as failure:
+    with pytest.raises(UnexpectedExit) as failure:
         tlsandbox.wait_for_exit(job, exit_code=0, timeout=30)
 
     with capsys.disabled():

@@ -22,4 +22,4 @@ def test_a_server_that_was_killed_is_gone(tlsandbox):
 def test_a_worker_stays_up_under_load(tlsandbox):
     worker = tlsandbox.start_process("python", ["-c", "while True: sum(range(10000))"])
 
-    tlsandbox.assert_stays(worker, seconds=2)
+    tlsandbox.assert_stays(worker, stable_for=2)

@@ -14,21 +14,21 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AmbiguousProcess",
+    "AssertionFailed",
     "AsyncSandbox",
     "AuthenticationFailed",
     "ChecksFailed",
     "ContractViolation",
     "GuardFailure",
     "HealthCheckOptions",
+    "Inconclusive",
+    "InfrastructureError",
     "InvalidArgument",
     "InvalidSetting",
-    "Judgement",
     "LocalSandboxError",
-    "NotObserved",
     "ProcessCrashed",
     "ProcessInfo",
     "ProcessLister",
-    "ProcessMismatch",
     "ProcessNotFound",
     "ProcessOOMKilled",
     "ProcessRestarted",
@@ -37,16 +37,14 @@ __all__ = [
     "RequestRefused",
     "RestartOptions",
     "Sandbox",
-    "SandboxFault",
     "SandboxNotFound",
     "SandboxNotRunning",
     "SandboxReplaced",
     "SandboxUnreachable",
     "Secret",
     "TLSandboxError",
-    "UnknownEnd",
+    "UnexpectedExit",
     "WaitTimedOut",
-    "WrongEnd",
     "__version__",
     "by",
     "start_local_sandbox",
@@ -77,11 +75,11 @@ def _spare_rewriting(pluginmanager: pytest.PytestPluginManager) -> None:
 
 _MODULES = {
     "AsyncSandbox": "async_sandbox",
-    "HealthCheckOptions": "start_options",
-    "ProcessInfo": "client.models",
-    "ProcessLister": "client.processes",
-    "ProcessSnapshot": "snapshot",
-    "RestartOptions": "start_options",
+    "HealthCheckOptions": "arguments.start_options",
+    "ProcessInfo": "models",
+    "ProcessLister": "client.api",
+    "ProcessSnapshot": "history.snapshot",
+    "RestartOptions": "arguments.start_options",
     "Sandbox": "sandbox",
     "Secret": "redact",
     "by": "waiting.selectors",
@@ -91,42 +89,40 @@ _MODULES = {
 if TYPE_CHECKING:
     import pytest
 
+    from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.client.processes import ProcessLister
+    from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.errors import (
         AmbiguousProcess,
+        AssertionFailed,
         AuthenticationFailed,
         ChecksFailed,
         ContractViolation,
         GuardFailure,
+        Inconclusive,
+        InfrastructureError,
         InvalidArgument,
         InvalidSetting,
-        Judgement,
         LocalSandboxError,
-        NotObserved,
         ProcessCrashed,
-        ProcessMismatch,
         ProcessNotFound,
         ProcessOOMKilled,
         ProcessRestarted,
         ProcessUnhealthy,
         RequestRefused,
-        SandboxFault,
         SandboxNotFound,
         SandboxNotRunning,
         SandboxReplaced,
         SandboxUnreachable,
         TLSandboxError,
-        UnknownEnd,
+        UnexpectedExit,
         WaitTimedOut,
-        WrongEnd,
     )
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.local.server import start_local_sandbox
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
     from pytest_tlsandbox.waiting.selectors import by
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments import check_pick, shown
+from pytest_tlsandbox.arguments.checks import check_pick, shown
+from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.formatting.table import list_texts
+from pytest_tlsandbox.formatting.words import count
 from pytest_tlsandbox.history.incidents import LOST_END, Incident
+from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name
-from pytest_tlsandbox.messages.table import list_texts
-from pytest_tlsandbox.messages.words import count
-from pytest_tlsandbox.misuse import explain_misuse
-from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.waiting.conditions.absence import (
     CRASH,
     OOM,
@@ -28,9 +28,9 @@ from pytest_tlsandbox.waiting.selectors import Process, Selector
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.waiting.conditions.one_process import Pick
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.conditions.results import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
@@ -63,34 +63,38 @@ class Assertions:
         self,
         *processes: Process,
         suspected: bool = False,
-        everyone: bool = False,
+        all_processes: bool = False,
         since: Since = "test",
     ) -> None:
         """Assert that nothing was OOM-killed since the test began.
 
         Sees kills behind a restart too. ``suspected``: a SIGKILL not sent from here, exit code
-        137 and a lost exit code fail as well. ``everyone``: on a sandbox shared by xdist workers,
+        137 and a lost exit code fail as well. ``all_processes``: on a sandbox shared by xdist workers,
         judge all processes and not just this test's own.
         """
-        self._assert_none((OOM,), processes, since, everyone=everyone, suspected=suspected)
+        self._assert_none(
+            (OOM,), processes, since, all_processes=all_processes, suspected=suspected
+        )
 
     def assert_no_crash(
-        self, *processes: Process, everyone: bool = False, since: Since = "test"
+        self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
         """Assert that nothing died of a crash signal (SEGV, ABRT ...), and no supervisor gave up."""
-        self._assert_none((CRASH,), processes, since, everyone=everyone)
+        self._assert_none((CRASH,), processes, since, all_processes=all_processes)
 
     def assert_no_restart(
-        self, *processes: Process, everyone: bool = False, since: Since = "test"
+        self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
         """Assert that no managed process was started again, but by this test."""
-        self._assert_none((RESTART,), processes, since, everyone=everyone)
+        self._assert_none((RESTART,), processes, since, all_processes=all_processes)
 
-    def assert_healthy(
-        self, *processes: Process, everyone: bool = False, since: Since = "test"
+    def assert_no_incidents(
+        self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
         """Assert no OOM kill, no crash, no restart, and no failing health check."""
-        self._assert_none((OOM, CRASH, RESTART, UNHEALTHY), processes, since, everyone=everyone)
+        self._assert_none(
+            (OOM, CRASH, RESTART, UNHEALTHY), processes, since, all_processes=all_processes
+        )
 
     def _judge(self, condition: Condition) -> Any:
         """Give what a condition is satisfied with, or raise; None if it is judged later."""
@@ -126,7 +130,7 @@ class Assertions:
         processes: Sequence[Process],
         since: Since,
         *,
-        everyone: bool,
+        all_processes: bool,
         suspected: bool = False,
     ) -> None:
         baseline = self._since(since)
@@ -136,7 +140,7 @@ class Assertions:
             self._history.position_of(baseline),
             selectors=[Selector(process, self._history, baseline) for process in processes],
             started=self._started,
-            only_started=self._shared and not everyone,
+            only_started=self._shared and not all_processes,
             baseline=baseline,
             suspected=suspected,
         )

@@ -17,16 +17,16 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
+from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.clock import Cancellation, Clock
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from types import TracebackType
 
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.soft import Soft
 
 P = ParamSpec("P")
@@ -110,7 +110,7 @@ class AsyncSandbox:
     assert_no_oom = _awaitable(Sandbox.assert_no_oom)
     assert_no_crash = _awaitable(Sandbox.assert_no_crash)
     assert_no_restart = _awaitable(Sandbox.assert_no_restart)
-    assert_healthy = _awaitable(Sandbox.assert_healthy)
+    assert_no_incidents = _awaitable(Sandbox.assert_no_incidents)
     start_process = _awaitable(Sandbox.start_process)
     send_signal = _awaitable(Sandbox.send_signal)
     kill_process = _awaitable(Sandbox.kill_process)

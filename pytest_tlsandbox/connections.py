@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tlsandbox import __version__
 from pytest_tlsandbox.client.address import locate, suggest_local, usable_key
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.messages.table import list_names
+from pytest_tlsandbox.formatting.table import list_names
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.client.address import Address
-    from pytest_tlsandbox.failures import Screen
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.local.server import LocalSandbox
     from pytest_tlsandbox.settings import Settings
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.types import Screen
 
 _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
@@ -98,7 +98,9 @@ class Connections:
         address = self._address(target)
         if address not in self._connections:
             transport = Transport(
-                address, self._key(target, address), user_agent=f"pytest-tlsandbox/{__version__}"
+                address,
+                self._key(target, address),
+                user_agent=f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
             )
             embedded = isinstance(getattr(target, "api_key", None), Secret)
             own = target == LOCAL or embedded or (isinstance(target, str) and "{worker}" in target)

@@ -3,57 +3,49 @@
 ::
 
     TLSandboxError
-    ├── Judgement (AssertionError)      the processes are not as the test says
-    │   ├── ProcessNotFound             nothing is meant by what was asked for, or it is gone
-    │   ├── AmbiguousProcess            several are
-    │   ├── WaitTimedOut                it was still possible at the deadline
-    │   ├── WrongEnd                    it ended, and not as it should have
-    │   ├── ProcessOOMKilled            it was killed for want of memory
-    │   ├── ProcessCrashed              a crash signal, or its supervisor gave up
-    │   ├── ProcessRestarted            its supervisor started it again
-    │   ├── ProcessUnhealthy            its health check fails
-    │   ├── ProcessMismatch             a field is not as given, or it still runs
-    │   ├── ChecksFailed                some of several checks, told together
-    │   └── GuardFailure                the guard found what the test did not look for
-    ├── SandboxFault                    nothing can be said of the processes
-    │   ├── SandboxUnreachable          no answer, or none that is one
+    ├── AssertionFailed (AssertionError)  the processes are not as the test expects
+    │   ├── ProcessNotFound             no process matches, or the process is no longer listed
+    │   ├── AmbiguousProcess            several processes match where one must
+    │   ├── WaitTimedOut                the condition was still possible at the deadline
+    │   ├── UnexpectedExit              the process ended in another way than expected
+    │   ├── ProcessOOMKilled            a process was killed because memory ran out
+    │   ├── ProcessCrashed              a crash signal, or a supervisor that gave up
+    │   ├── ProcessRestarted            a supervisor started a process again
+    │   ├── ProcessUnhealthy            the health check of a managed process fails
+    │   ├── ChecksFailed                some checks of a `soft()` block failed
+    │   └── GuardFailure                the guard has findings
+    ├── InfrastructureError             the processes could not be observed or controlled
+    │   ├── SandboxUnreachable          no response, or an incomplete one
     │   ├── AuthenticationFailed        401, 403
-    │   ├── SandboxNotFound             there is no such sandbox at that address
-    │   ├── SandboxNotRunning           it has been terminated, or sleeps for too long
-    │   ├── SandboxReplaced             another one answers under the same name
-    │   ├── ContractViolation           an answer that is not what the API promises
-    │   ├── RequestRefused              a call (start, signal ...) was turned down
-    │   ├── NotObserved                 too little was seen to say "it is so"
-    │   └── UnknownEnd                  it ended; the sandbox does not know how
-    ├── InvalidArgument (ValueError, TypeError)  a helper was called in a way that means nothing
+    │   ├── SandboxNotFound             the sandbox does not exist at this address
+    │   ├── SandboxNotRunning           it was terminated, or is suspended for too long
+    │   ├── SandboxReplaced             another sandbox responds under the same name
+    │   ├── ContractViolation           the response does not follow the API
+    │   ├── RequestRefused              a call (start, signal ...) was rejected
+    │   └── Inconclusive                what was observed decides nothing
+    ├── InvalidArgument (ValueError, TypeError)  a wrong call of a helper
     ├── InvalidSetting (ValueError)     an option, ini key or environment variable
     └── LocalSandboxError               the embedded sandbox could not be started
 
-A test that fails raises a judgement, so that pytest shows a failure; a fault is no verdict on the
-program under test. The first line of every message stands alone; the evidence follows.
+An :class:`AssertionFailed` is a result about the program under test; an
+:class:`InfrastructureError` is not. The first line of each message is complete without the rest.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.timeline import Timeline
+from typing import Any
 
 
 class TLSandboxError(Exception):
-    """What every error of this package is.
+    """Base class of the errors of this package.
 
     Attributes:
-        snapshot: the last good look at the processes, where there was one.
-        timeline: the looks behind the verdict, where there were any.
-        wanted: what was asked for, in words.
+        snapshot: the last good snapshot (a ``ProcessSnapshot``), if there was one.
+        wanted: what the caller expected, in words.
 
     """
 
-    snapshot: ProcessSnapshot | None = None
-    timeline: Timeline | None = None
+    snapshot: Any = None  # ProcessSnapshot raises these errors: its type would be an import cycle
     wanted: str | None = None
 
     def __init_subclass__(cls) -> None:
@@ -62,76 +54,72 @@ class TLSandboxError(Exception):
 
     @property
     def first_line(self) -> str:
-        """The verdict, alone."""
+        """The first line of the message: what happened, to which process."""
         return str(self).partition("\n")[0]
 
 
 TLSandboxError.__module__ = "pytest_tlsandbox"
 
 
-class Judgement(TLSandboxError, AssertionError):
-    """The processes are not as the test says."""
+class AssertionFailed(TLSandboxError, AssertionError):
+    """The processes are not as the test expects."""
 
 
-class ProcessNotFound(Judgement):
-    """No process is meant by what was asked for, or the one that was is no longer listed."""
+class ProcessNotFound(AssertionFailed):
+    """No process matches, or the process that matched is no longer listed."""
 
 
-class AmbiguousProcess(Judgement):
-    """Several processes are meant where one must be."""
+class AmbiguousProcess(AssertionFailed):
+    """Several processes match where one must."""
 
 
-class WaitTimedOut(Judgement):
-    """The deadline came while the answer was still open."""
+class WaitTimedOut(AssertionFailed):
+    """The condition was not met at the deadline, and was still possible."""
 
 
-class WrongEnd(Judgement):
-    """The process ended, and not in the way that was asked for."""
+class UnexpectedExit(AssertionFailed):
+    """The process ended in another way than expected."""
 
 
-class ProcessOOMKilled(Judgement):
-    """A process was killed for want of memory."""
+class ProcessOOMKilled(AssertionFailed):
+    """A process was killed because memory ran out."""
 
 
-class ProcessCrashed(Judgement):
-    """A process died of a crash signal, or its supervisor gave up."""
+class ProcessCrashed(AssertionFailed):
+    """A crash signal ended a process, or its supervisor gave up."""
 
 
-class ProcessRestarted(Judgement):
-    """A managed process was started again behind the test's back."""
+class ProcessRestarted(AssertionFailed):
+    """A supervisor started a managed process again, and the test did not request it."""
 
 
-class ProcessUnhealthy(Judgement):
+class ProcessUnhealthy(AssertionFailed):
     """The health check of a managed process fails."""
 
 
-class ProcessMismatch(Judgement):
-    """A process is not as it was asserted to be."""
-
-
-class ChecksFailed(Judgement):
-    """Some of the checks in a block of ``soft()`` failed.
+class ChecksFailed(AssertionFailed):
+    """Some checks of a ``soft()`` block failed.
 
     Attributes:
-        failures: the error that each would have raised alone.
+        failures: the error that each failed check would have raised alone.
 
     """
 
     failures: tuple[TLSandboxError, ...] = ()
 
 
-class GuardFailure(Judgement):
-    """The guard found that something happened to a process behind the test's back."""
+class GuardFailure(AssertionFailed):
+    """The guard has findings: incidents that the test neither caused nor allowed."""
 
 
-class SandboxFault(TLSandboxError):
-    """Nothing can be said of the processes.
+class InfrastructureError(TLSandboxError):
+    """The processes could not be observed or controlled.
 
     Attributes:
-        label: the fault in a word or two ("502", "reset"), as a timeline shows it.
-        transient: asking again may help.
-        retry_after: seconds the server asked to wait, if it did.
-        delivered: the request may have reached the sandbox, and been acted upon.
+        label: the error in a word or two ("502", "reset"), as a timeline shows it.
+        transient: a retry may succeed.
+        retry_after: seconds that the server asked to wait, if it did.
+        delivered: the request may have reached the sandbox and had its effect.
 
     """
 
@@ -151,48 +139,44 @@ class SandboxFault(TLSandboxError):
         self.delivered = delivered
 
 
-class SandboxUnreachable(SandboxFault):
-    """The sandbox gave no answer, or none that is one."""
+class SandboxUnreachable(InfrastructureError):
+    """The sandbox sent no response, or an incomplete one."""
 
 
-class AuthenticationFailed(SandboxFault):
-    """The key was refused (401) or is not allowed to do this (403)."""
+class AuthenticationFailed(InfrastructureError):
+    """The API key was rejected (401) or lacks a permission (403)."""
 
 
-class SandboxNotFound(SandboxFault):
-    """There is no such sandbox at that address."""
+class SandboxNotFound(InfrastructureError):
+    """The sandbox does not exist at this address."""
 
 
-class SandboxNotRunning(SandboxFault):
-    """The sandbox has been terminated, has failed, or slept for longer than we wait."""
+class SandboxNotRunning(InfrastructureError):
+    """The sandbox was terminated, has failed, or was suspended for longer than the wait."""
 
 
-class SandboxReplaced(SandboxFault):
-    """Another sandbox answers under the same name, or its daemon was started anew."""
+class SandboxReplaced(InfrastructureError):
+    """Another sandbox responds under the same name, or its daemon was restarted."""
 
 
-class ContractViolation(SandboxFault):
-    """The answer is complete and is not what the API promises."""
+class ContractViolation(InfrastructureError):
+    """The response is complete and does not follow the API."""
 
 
-class RequestRefused(SandboxFault):
-    """The sandbox turned down a call: a program it cannot start, a process it does not know."""
+class RequestRefused(InfrastructureError):
+    """The sandbox rejected a call: a program it cannot start, a process it does not know."""
 
 
-class NotObserved(SandboxFault):
-    """Too little was seen to say that it is so."""
-
-
-class UnknownEnd(SandboxFault):
-    """The process ended, and the sandbox does not know how."""
+class Inconclusive(InfrastructureError):
+    """What was observed decides nothing: too few polls, or an exit that the sandbox lost."""
 
 
 class InvalidArgument(TLSandboxError, ValueError, TypeError):
-    """A helper was called with something that means nothing, or with arguments it does not have."""
+    """A helper was called with an invalid value, or with an argument it does not have."""
 
 
 class InvalidSetting(TLSandboxError, ValueError):
-    """An option, an ini key or an environment variable is missing or means nothing."""
+    """An option, an ini key or an environment variable is missing or invalid."""
 
 
 class LocalSandboxError(TLSandboxError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
-    from pytest_tlsandbox.client.processes import ProcessLister
+    from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.local.server import LocalSandbox
@@ -176,7 +176,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
         if name in (re.split(r"\s*,\s*", names.strip()) if isinstance(names, str) else names):
             return
-    from pytest_tlsandbox.pytest_private import defining_module
+    from pytest_tlsandbox.integration.pytest_private import defining_module
 
     if defining_module(metafunc.definition, name) == __name__:
         metafunc.parametrize(name, targets, indirect=True, scope="session")
@@ -192,7 +192,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names = getattr(item, "fixturenames", [])
     if "tlsandbox" not in names:
         return
-    from pytest_tlsandbox.pytest_private import unrequested_fixtures
+    from pytest_tlsandbox.integration.pytest_private import unrequested_fixtures
 
     unrequested = unrequested_fixtures(item)
     first = [name for name in names if name in unrequested]
@@ -208,14 +208,14 @@ def pytest_runtest_makereport(
 
     That is the short summary, the ``message`` of JUnit, and what annotates a change.
     """
-    from pytest_tlsandbox.pytest_private import errors_of_test_case
+    from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 
     aside = errors_of_test_case(item)
     raised = aside[0] if aside else call.excinfo
     if raised is None:
         return (yield)
     from pytest_tlsandbox.errors import TLSandboxError
-    from pytest_tlsandbox.tracebacks import show_verdict, without_our_frames
+    from pytest_tlsandbox.integration.tracebacks import show_verdict, without_our_frames
 
     error = without_our_frames(raised.value)
     call.excinfo = pytest.ExceptionInfo.from_exception(error)
@@ -224,7 +224,7 @@ def pytest_runtest_makereport(
     report = yield
     show_verdict(item, report, error)
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
-        from pytest_tlsandbox.pytest_html import add_extra
+        from pytest_tlsandbox.integration.pytest_html import add_extra
 
         seen = error.snapshot
         add_extra(item.config, report, "text", seen, f"processes in {seen.sandbox}")
@@ -237,8 +237,8 @@ def pytest_assertrepr_compare(
     """Tell the fields that differ between two processes, or two snapshots, that should be equal."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
-    from pytest_tlsandbox.comparing import compare
-    from pytest_tlsandbox.terminal import columns_of
+    from pytest_tlsandbox.integration.terminal import columns_of
+    from pytest_tlsandbox.messages.comparison import compare
 
     return compare(left, right, columns_of(config))
 
@@ -258,9 +258,9 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
         with _without_collecting():
-            from pytest_tlsandbox import key_hook
             from pytest_tlsandbox.connections import Connections
-            from pytest_tlsandbox.terminal import screen_of
+            from pytest_tlsandbox.integration import key_hook
+            from pytest_tlsandbox.integration.terminal import screen_of
 
         config.pluginmanager.register(key_hook)
         connections = Connections(

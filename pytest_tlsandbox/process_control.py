@@ -6,20 +6,20 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arguments import check_text, no_list
+from pytest_tlsandbox.arguments.checks import check_text, no_list
+from pytest_tlsandbox.arguments.start_options import check_option
 from pytest_tlsandbox.errors import (
     ContractViolation,
+    InfrastructureError,
     InvalidArgument,
     RequestRefused,
-    SandboxFault,
     SandboxNotFound,
     SandboxNotRunning,
     SandboxUnreachable,
 )
-from pytest_tlsandbox.messages.text import shorten
+from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.start_options import check_option
-from pytest_tlsandbox.status import SIGKILL, SIGTERM
+from pytest_tlsandbox.types import SIGKILL, SIGTERM
 from pytest_tlsandbox.waiting.conditions.results import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Limit, watch
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.client.processes import SandboxClient, Stream
+    from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Stream
 
 _LONGEST_ARGUMENT = 2**17 - 1
 """Bytes that Linux takes in one argument, or in one variable with its name (MAX_ARG_STRLEN)."""
@@ -96,12 +97,12 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     """Start a process; an error names the program, and says whether it may have started.
 
     Raises:
-        SandboxFault: one of its subclasses, for every start without a good answer.
+        InfrastructureError: one of its subclasses, for every start without a good answer.
 
     """
     try:
         return client.start(body)
-    except SandboxFault as fault:
+    except InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {fault}"
         if isinstance(fault, RequestRefused):
             text += _why_refused(fault, body)
@@ -196,11 +197,11 @@ def kill_all(started: Sequence[ProcessInfo], client: SandboxClient) -> list[Proc
     selectors = [Selector(process, client.history) for process in started]
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
-    except SandboxFault as fault:
+    except InfrastructureError as fault:
         # Where nothing listens any more, nothing is left to kill either.
         return [] if is_over(fault) or fault.label == "refused" else list(started)
     for row in living:
-        with contextlib.suppress(SandboxFault):  # what is left is reported below
+        with contextlib.suppress(InfrastructureError):  # what is left is reported below
             kill(row, client)
     if not living:
         return []
@@ -210,7 +211,7 @@ def kill_all(started: Sequence[ProcessInfo], client: SandboxClient) -> list[Proc
     return living if last is None else living_of(selectors, last)
 
 
-def is_over(fault: SandboxFault) -> bool:
+def is_over(fault: InfrastructureError) -> bool:
     """Tell that a sandbox is no more. One that sleeps keeps its processes (fact sheet 1.8)."""
     if isinstance(fault, SandboxNotRunning):
         return not fault.transient

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pytest_tlsandbox import process_control
-from pytest_tlsandbox.arguments import (
+from pytest_tlsandbox.arguments.checks import (
     check_codes,
     check_condition,
     check_pattern,
@@ -16,18 +16,19 @@ from pytest_tlsandbox.arguments import (
     check_stream,
     shown,
 )
+from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
-from pytest_tlsandbox.failures import Screen, failure_of, failure_of_several
-from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.misuse import explain_misuse
-from pytest_tlsandbox.snapshot import ProcessSnapshot
+from pytest_tlsandbox.formatting.words import count, named
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft, Together
+from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.conditions.one_process import OneProcess
 from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten
 from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus, IsListed, Stays
-from pytest_tlsandbox.waiting.conditions.results import Listing, Satisfied, Until
+from pytest_tlsandbox.waiting.conditions.results import Listing, Met, Until
+from pytest_tlsandbox.waiting.failures import failure_of, failure_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
 from pytest_tlsandbox.waiting.selectors import Process, Selector
 
@@ -37,12 +38,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
     from pytest_tlsandbox.assertions import Since
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.client.processes import SandboxClient, Stream
-    from pytest_tlsandbox.snapshot import Fields
-    from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
-    from pytest_tlsandbox.waiting.conditions.one_process import Pick
+    from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.history.snapshot import Fields
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick, Stream
     from pytest_tlsandbox.waiting.conditions.results import Condition
 
 T = TypeVar("T")
@@ -57,8 +58,8 @@ class Sandbox(Assertions):
     the sandbox for up to 30 s. A process is meant by text, by pid, by a compiled regex, by an
     object that was listed or started, by ``by(...)``, or by a predicate.
 
-    All of them raise a ``Judgement`` (an AssertionError) where the processes are not as the test
-    says, a ``SandboxFault`` where nothing can be said, ``InvalidArgument`` for a call that means
+    All of them raise a ``AssertionFailed`` (an AssertionError) where the processes are not as the test
+    says, a ``InfrastructureError`` where nothing can be said, ``InvalidArgument`` for a call that means
     nothing.
     """
 
@@ -141,14 +142,14 @@ class Sandbox(Assertions):
         self,
         process: Process,
         *,
-        exit_code: int | Iterable[int] | None = 0,
+        exit_code: int | Iterable[int] | Literal["any"] = 0,
         timeout: float | None = None,
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the process has exited with that code (one, several, or None for any).
+        """Wait until the process has exited with that code (one, several, or "any").
 
-        A code the sandbox does not know (-1, or none at all) is no code: ``UnknownEnd``.
+        A code the sandbox does not know (-1, or none at all) is no code: ``Inconclusive``.
         """
         condition = HasExited(
             Selector(process, self._history, self._since(since)),
@@ -221,19 +222,19 @@ class Sandbox(Assertions):
         self,
         process: Process,
         *,
-        seconds: float,
+        stable_for: float,
         status: str | Iterable[str] = "running",
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Assert that the same run keeps that status for so many seconds; gives the process.
+        """Assert that the same run keeps that status for ``stable_for`` seconds, from now on.
 
-        Stops at the first breach. A gap between looks of more than 1 s, or a tenth of the time
-        where that is more, is ``NotObserved``.
+        Fails at the first change; ``wait_for_process(stable_for=...)`` starts anew until its timeout. A gap between looks of more than 1 s, or a tenth of the time
+        where that is more, is ``Inconclusive``.
         """
-        duration = check_seconds("seconds", seconds)
+        duration = check_seconds("stable_for", stable_for)
         if duration == 0:
-            raise InvalidArgument("seconds must be > 0, got 0")
+            raise InvalidArgument("stable_for must be > 0 seconds, got 0")
         selector = Selector(process, self._history, self._since(since))
         statuses, pick = check_statuses(status), check_pick(pick)
         found: ProcessInfo = self._judge(Stays(selector, self._history, statuses, duration, pick))
@@ -356,7 +357,7 @@ class Sandbox(Assertions):
     def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
         limit = self._limit(timeout)
         outcome = self._watch(condition, limit)
-        if isinstance(outcome.verdict, Satisfied) and outcome.final:
+        if isinstance(outcome.verdict, Met) and outcome.final:
             if isinstance(condition, OneProcess):
                 condition.declare(outcome.verdict.value)
             return outcome.verdict.value
@@ -365,9 +366,9 @@ class Sandbox(Assertions):
     def _judge_together(self, checks: Together) -> None:
         limit = self._limit(None)
         outcome = self._watch(checks, limit)
-        if isinstance(outcome.verdict, Satisfied) and outcome.final:
+        if isinstance(outcome.verdict, Met) and outcome.final:
             for check, verdict in zip(checks.checks, checks.verdicts, strict=True):
-                if isinstance(check.condition, OneProcess) and isinstance(verdict, Satisfied):
+                if isinstance(check.condition, OneProcess) and isinstance(verdict, Met):
                     check.condition.declare(verdict.value)
             return
         if outcome.verdict is None:
@@ -389,7 +390,7 @@ class Sandbox(Assertions):
     def _watch(self, condition: Condition, limit: Limit) -> Outcome:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
         outcome = watch(condition, self._client, limit, since, self._screen.say)
-        if isinstance(outcome.verdict, Satisfied) and outcome.final and outcome.timeline.last:
+        if isinstance(outcome.verdict, Met) and outcome.final and outcome.timeline.last:
             logger.info(
                 "%s: %s: yes, after %s at %s",
                 self._client.label,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.pytest_private import find_settings
+from pytest_tlsandbox.integration.pytest_private import find_settings
 from pytest_tlsandbox.settings import REPORT, RULES, Settings
 
 if TYPE_CHECKING:

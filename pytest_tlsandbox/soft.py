@@ -6,13 +6,13 @@ import inspect
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
-from pytest_tlsandbox.misuse import explain_misuse
 from pytest_tlsandbox.waiting.conditions.results import (
-    Hopeless,
+    Impossible,
+    Met,
     Pending,
-    Satisfied,
     Verdict,
     finding_of,
 )
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from pytest_tlsandbox.assertions import Since
-    from pytest_tlsandbox.snapshot import Fields, ProcessSnapshot
-    from pytest_tlsandbox.waiting.conditions.one_process import Pick
+    from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
+    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.conditions.results import Condition
 
 
@@ -53,9 +53,9 @@ class Together:
         stands_for = max((verdict.stands_for for verdict in settled), default=0.0)
         key = tuple((type(verdict), verdict.key) for verdict in settled)
         for verdict in self.verdicts:
-            if not isinstance(verdict, Satisfied):
-                return Hopeless(finding_of(verdict), stands_for, key)
-        return Satisfied(None, stands_for, key)
+            if not isinstance(verdict, Met):
+                return Impossible(finding_of(verdict), stands_for, key)
+        return Met(None, stands_for, key)
 
 
 @explain_misuse

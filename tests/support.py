@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pytest_tlsandbox.client.models import ProcessInfo, parse_list
-from pytest_tlsandbox.errors import SandboxFault
-from pytest_tlsandbox.snapshot import ProcessSnapshot
-from pytest_tlsandbox.testing import listings
+from pytest_tlsandbox.client.parsing import parse_list
+from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo
+from pytest_tlsandbox.testing import scripted_lister as listings
 from pytest_tlsandbox.testing.clock import FakeClock
-from pytest_tlsandbox.testing.listings import STARTED_AT as T0
-from pytest_tlsandbox.testing.listings import row as raw
+from pytest_tlsandbox.testing.scripted_lister import STARTED_AT as T0
+from pytest_tlsandbox.testing.scripted_lister import row as raw
 
 
 def ended(code: int | None = 0, **fields: Any) -> dict[str, Any]:
@@ -57,7 +58,7 @@ class ScriptedLister(listings.ScriptedLister):
     def __init__(
         self,
         clock: FakeClock,
-        script: dict[float, list[dict[str, Any]] | SandboxFault],
+        script: dict[float, list[dict[str, Any]] | InfrastructureError],
         latency: float = 0.0,
     ) -> None:
         super().__init__(script, clock=clock, latency=latency)

@@ -16,7 +16,7 @@ import trio
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.local.server import start_local_sandbox
 from pytest_tlsandbox.redact import Secret
@@ -126,7 +126,7 @@ def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
     box = scripted({0: [raw(41, **ended(1))]})
 
     async def test() -> None:
-        with pytest.raises(errors.WrongEnd, match=r"^Exited 1: train\.py \(pid 41\)"):
+        with pytest.raises(errors.UnexpectedExit, match=r"^Exited 1: train\.py \(pid 41\)"):
             await box.wait_for_exit(41)
         with pytest.raises(errors.InvalidArgument):
             await box.wait_for_exit(41, timeout=-1)

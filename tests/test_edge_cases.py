@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.answers import fault_of
+from pytest_tlsandbox.client.http_errors import fault_of
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import FakeClock, ScriptedLister
 
@@ -56,14 +56,14 @@ Q = {
     "exit 0": lambda box, who: box.wait_for_exit(who, timeout=5),
     "exit 1": lambda box, who: box.wait_for_exit(who, exit_code=1, timeout=5),
     "exit 137": lambda box, who: box.wait_for_exit(who, exit_code=137, timeout=5),
-    "exit any": lambda box, who: box.wait_for_exit(who, exit_code=None, timeout=5),
+    "exit any": lambda box, who: box.wait_for_exit(who, exit_code="any", timeout=5),
     "not running": lambda box, who: box.assert_not_running(who),
     "no oom": lambda box, _who: box.assert_no_oom(),
     "no oom of it": lambda box, who: box.assert_no_oom(who),
     "no suspected oom": lambda box, _who: box.assert_no_oom(suspected=True),
     "no crash": lambda box, _who: box.assert_no_crash(),
     "no restart": lambda box, _who: box.assert_no_restart(),
-    "all well": lambda box, _who: box.assert_healthy(),
+    "all well": lambda box, _who: box.assert_no_incidents(),
 }
 
 # Body, process, and the answer to each question: "ok", or the error.
@@ -85,9 +85,9 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         "app.py",
         {
             "running": OK,
-            "healthy": "ProcessMismatch",
+            "healthy": "AssertionFailed",
             "exit 0": "WaitTimedOut",
-            "not running": "ProcessMismatch",
+            "not running": "AssertionFailed",
             "no oom": OK,
             "no oom of it": OK,
             "all well": OK,
@@ -130,8 +130,8 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         6,
         "train",
         {
-            "running": "WrongEnd",
-            "exit 0": "WrongEnd",
+            "running": "UnexpectedExit",
+            "exit 0": "UnexpectedExit",
             "exit 137": OK,
             "exit any": OK,
             "no oom": OK,
@@ -142,9 +142,9 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         7,
         "true",
         {
-            "running": "WrongEnd",
-            "exit 0": "UnknownEnd",
-            "exit any": "UnknownEnd",
+            "running": "UnexpectedExit",
+            "exit 0": "Inconclusive",
+            "exit any": "Inconclusive",
             "no oom": OK,
             "no suspected oom": "ProcessOOMKilled",
             "not running": OK,
@@ -154,9 +154,9 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         8,
         "job",
         {
-            "running": "WrongEnd",
-            "exit 0": "UnknownEnd",
-            "exit any": "UnknownEnd",
+            "running": "UnexpectedExit",
+            "exit 0": "Inconclusive",
+            "exit any": "Inconclusive",
             "no oom": OK,
         },
     ),
@@ -164,23 +164,23 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         9,
         "job",
         {
-            "running": "WrongEnd",
-            "exit 0": "UnknownEnd",
-            "exit any": "UnknownEnd",
+            "running": "UnexpectedExit",
+            "exit 0": "Inconclusive",
+            "exit any": "Inconclusive",
             "signaled": OK,
             "no crash": OK,
             "no suspected oom": OK,
         },
     ),
-    (10, "job", {"running": "WrongEnd", "exit 0": OK, "not running": OK, "no oom": OK}),
-    (10, "web", {"running": OK, "exit 0": "WaitTimedOut", "not running": "ProcessMismatch"}),
+    (10, "job", {"running": "UnexpectedExit", "exit 0": OK, "not running": OK, "no oom": OK}),
+    (10, "web", {"running": OK, "exit 0": "WaitTimedOut", "not running": "AssertionFailed"}),
     (
         11,
         "web",
         {
             "running": "WaitTimedOut",
             "exit 0": "WaitTimedOut",
-            "not running": "ProcessMismatch",
+            "not running": "AssertionFailed",
             "all well": OK,
         },
     ),
@@ -188,8 +188,8 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         12,
         "web",
         {
-            "running": "WrongEnd",
-            "exit 0": "WrongEnd",
+            "running": "UnexpectedExit",
+            "exit 0": "UnexpectedExit",
             "exit 1": OK,
             "not running": OK,
         },
@@ -202,7 +202,7 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
             "exit 0": "WaitTimedOut",
             "no oom": "ProcessOOMKilled",
             "no oom of it": "ProcessOOMKilled",
-            "no crash": "NotObserved",
+            "no crash": "Inconclusive",
             "no restart": "ProcessRestarted",
             "all well": "ProcessOOMKilled",
         },
@@ -214,11 +214,11 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
             "running": "WaitTimedOut",
             "exit 0": "WaitTimedOut",
             "exit 1": OK,
-            "not running": "ProcessMismatch",
+            "not running": "AssertionFailed",
             # One end or two: some sandboxes count a restart before it happens.
-            "no oom": "NotObserved",
-            "no crash": "NotObserved",
-            "no restart": "NotObserved",
+            "no oom": "Inconclusive",
+            "no crash": "Inconclusive",
+            "no restart": "Inconclusive",
         },
     ),
     (
@@ -236,25 +236,25 @@ ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
         16,
         "web",
         {
-            "running": "WrongEnd",
-            "exit 0": "WrongEnd",
+            "running": "UnexpectedExit",
+            "exit 0": "UnexpectedExit",
             "exit 1": OK,
             "not running": OK,
-            "no oom": "NotObserved",
+            "no oom": "Inconclusive",
             "no crash": "ProcessCrashed",
             "no restart": "ProcessRestarted",
         },
     ),
-    (17, 42, {"running": OK, "exit 0": "WaitTimedOut", "not running": "ProcessMismatch"}),
-    (17, "setup", {"running": "WrongEnd", "exit 0": OK, "not running": OK}),
-    (18, "db", {"running": OK, "exit 0": "WaitTimedOut", "no oom": "NotObserved"}),
+    (17, 42, {"running": OK, "exit 0": "WaitTimedOut", "not running": "AssertionFailed"}),
+    (17, "setup", {"running": "UnexpectedExit", "exit 0": OK, "not running": OK}),
+    (18, "db", {"running": OK, "exit 0": "WaitTimedOut", "no oom": "Inconclusive"}),
     (
         18,
         "web",
         {
             "running": "ProcessNotFound",
-            "not running": "NotObserved",
-            "all well": "NotObserved",
+            "not running": "Inconclusive",
+            "all well": "Inconclusive",
         },
     ),
 ]
@@ -318,7 +318,7 @@ def test_a_sighup_and_a_lost_exit_code_are_looked_at_again_for_a_second():
         lister = ScriptedLister(clock, {0.0: json.loads(BODIES[number])["processes"]})
         pid = json.loads(BODIES[number])["processes"][0]["pid"]
 
-        with pytest.raises(errors.UnknownEnd):
+        with pytest.raises(errors.Inconclusive):
             Sandbox(lister).wait_for_exit(pid)
 
         assert 1.0 <= lister.looks[-1] <= 1.1, who

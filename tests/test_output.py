@@ -8,8 +8,8 @@ from textwrap import dedent
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 
 SERVER = raw(77, args=("server.py",))
@@ -32,7 +32,7 @@ class WritingLister(ScriptedLister):
         at = self.clock.monotonic() - self._start
         self.reads.append((round(at, 6), stream, limit))
         answer = self._written[max(time for time in self._written if time <= at + 1e-9)]
-        if isinstance(answer, errors.SandboxFault):
+        if isinstance(answer, errors.InfrastructureError):
             raise answer
         stdout, stderr = answer
         return {"stdout": stdout, "stderr": stderr, "output": [*stdout, *stderr]}[stream]
@@ -223,7 +223,8 @@ def test_text_that_looks_like_a_regex_is_reported_as_such(pattern, row):
     box, _ = box_of({0: [row]}, {0: (["listening on port 80"], [])})
 
     message = told(
-        lambda: box.wait_for_output(77, pattern, timeout=2), (errors.WaitTimedOut, errors.WrongEnd)
+        lambda: box.wait_for_output(77, pattern, timeout=2),
+        (errors.WaitTimedOut, errors.UnexpectedExit),
     )
 
     assert (
@@ -292,7 +293,7 @@ def test_a_process_that_ends_without_it_ends_the_wait():
         {0: [SERVER], 2: [ENDED]}, {0: (["starting"], ["OSError: address in use"])}
     )
 
-    message = told(lambda: box.wait_for_output(77, "ready", timeout=60), errors.WrongEnd)
+    message = told(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
 
     assert 3 <= lister.looks[-1] < 3.3
     assert message == text(
@@ -326,7 +327,7 @@ def test_one_that_was_killed_for_memory_is_told_as_that():
 def test_how_many_lines_it_wrote_is_counted_at_the_last_look():
     box, _ = box_of({0: [ENDED]}, {0: ([], []), 0.5: (["one", "two", "three"], [])})
 
-    message = told(lambda: box.wait_for_output(77, "ready"), errors.WrongEnd)
+    message = told(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
     assert "wrote no such line in 3 lines" in " ".join(message.split())
 
@@ -335,7 +336,7 @@ def test_the_wait_ends_a_second_after_the_stored_output_last_grew():
     written = {0: (["one"], []), 0.9: (["one", "two"], []), 1.8: (["one", "two", "three"], [])}
     box, lister = box_of({0: [ENDED]}, written)
 
-    message = told(lambda: box.wait_for_output(77, "ready"), errors.WrongEnd)
+    message = told(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
     assert "wrote no such line in 3 lines" in " ".join(message.split())
     assert 2.8 <= lister.looks[-1] < 3.2
@@ -345,7 +346,7 @@ def test_output_that_grows_without_end_is_read_until_the_deadline():
     """As that of a process whose children go on writing."""
     box, lister = box_of({0: [ENDED]}, {0.5 * step: (["a"] * step, []) for step in range(20)})
 
-    message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WrongEnd)
+    message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
 
     assert lister.looks[-1] == 5.0
     assert "5 s: the deadline came before it could change" in " ".join(message.split())

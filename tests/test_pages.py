@@ -38,7 +38,7 @@ BLOCK = re.compile(
 FAILING = ("fails", "readme: test")
 """Marks of tests that are to fail; that of the README has a tool of its own."""
 SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
-TEST = "def test_it(tlsandbox): tlsandbox.assert_healthy()"
+TEST = "def test_it(tlsandbox): tlsandbox.assert_no_incidents()"
 MADE_UP_SERVICE = """
 from pytest_tlsandbox import start_local_sandbox
 from tensorlake.sandbox import AsyncSandbox, Sandbox

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
@@ -14,7 +14,7 @@ from tests.client.servers import HANG, RESET, Server, reply
 from tests.support import FakeClock, ScriptedLister, process
 
 
-def left_by(fault: errors.SandboxFault) -> list[int]:
+def left_by(fault: errors.InfrastructureError) -> list[int]:
     """Give the pids that are left running where the sandbox answers with a fault."""
 
     class Client(ScriptedLister):

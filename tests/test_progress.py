@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 from tests.support import FakeClock, ScriptedLister, ended, managed, raw
 
 RUNNING = raw(41)
@@ -88,7 +88,7 @@ def test_it_says_that_all_is_well_so_far_where_it_has_to_last():
 
 
 def test_what_has_no_deadline_says_how_long_it_has_lasted_and_of_what_unit():
-    assert said({0: [RUNNING]}, lambda box: box.assert_stays(41, seconds=20), None) == [
+    assert said({0: [RUNNING]}, lambda box: box.assert_stays(41, stable_for=20), None) == [
         "waiting 15 s: so far as it should be, wanted running for 20 s"
     ]
 

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, faults
@@ -47,7 +47,7 @@ def asked_by_all(box: Sandbox, times: int = 1) -> list[tuple[int, int | None]]:
         for _ in range(times):
             job = box.wait_for_exit(f"job-{pid}.py", exit_code=pid % 200, timeout=20)
             box.assert_not_running(pid)
-        with pytest.raises(errors.WrongEnd):
+        with pytest.raises(errors.UnexpectedExit):
             box.wait_for_exit(pid, exit_code=pid % 200 + 1, timeout=20)
         return job.pid, job.exit_code
 

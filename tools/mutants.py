@@ -69,7 +69,7 @@ REASONS: dict[str, list[tuple[str, str]]] = {
         ("_read_row", r"reason ="),
     ],
     "what is in the log and in nothing else: suspicions that fail no test": [
-        ("NoIncident.judge", r"told = incidents|Satisfied\(None"),
+        ("NoIncident.judge", r"told = incidents|Met\(None"),
     ],
     "it takes two rare things at once: the daemon restarted, and a process of this test removed": [
         ("NoIncident._vanished", r"lost = \["),
@@ -91,7 +91,7 @@ each. A mutant that no test notices survives. Each survivor was looked at, and i
 reason why it may live; one without a reason fails the command.
 
 mutmut leaves properties and constants alone; what `ended`, `state`, `over` and `living` say is held by the
-tables of tests/client/test_models.py and tests/test_edge_cases.py, and by the model test.
+tables of tests/test_models.py and tests/test_edge_cases.py, and by the model test.
 """
 
 

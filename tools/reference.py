@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 
 import pytest_tlsandbox
 from pytest_tlsandbox import errors, plugin, settings, testing
+from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
-from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
-from pytest_tlsandbox.client.processes import ProcessLister
+from pytest_tlsandbox.client.api import ProcessLister
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft
-from pytest_tlsandbox.start_options import HealthCheckOptions, RestartOptions
 from pytest_tlsandbox.waiting.selectors import by
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def page() -> str:
 
 def with_data() -> list[str]:
     """Name the errors that carry more than the rest."""
-    return ["ChecksFailed", "SandboxFault"]
+    return ["ChecksFailed", "InfrastructureError"]
 
 
 def main() -> None:

@@ -62,7 +62,7 @@ def test_unhealthy(tlsandbox):
     tlsandbox.wait_until(
         lambda processes: processes.where(name="web")[0].managed.health_status == "unhealthy"
     )
-    tlsandbox.assert_healthy(web)
+    tlsandbox.assert_no_incidents(web)
 
 
 def test_fields_differ(tlsandbox):
@@ -75,7 +75,7 @@ def test_fields_differ(tlsandbox):
 def test_does_not_stay(tlsandbox):
     """The server should run for 5 s, and is stopped at the first breach."""
     server = tlsandbox.start_process("sh", ["-c", "sleep 0.3; exit 1"])
-    tlsandbox.assert_stays(server, seconds=5)
+    tlsandbox.assert_stays(server, stable_for=5)
 
 
 def test_still_alive(tlsandbox):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
+from pytest_tlsandbox.formatting.table import process_table
+from pytest_tlsandbox.formatting.text import align
+from pytest_tlsandbox.formatting.words import count, named
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
-from pytest_tlsandbox.messages.table import process_table
-from pytest_tlsandbox.messages.text import align
-from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.waiting.conditions import absence
 from pytest_tlsandbox.waiting.selectors import newest_runs
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.sandbox import Sandbox
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
     from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 AT_ONCE = 50

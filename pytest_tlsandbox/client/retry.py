@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from pytest_tlsandbox.errors import SandboxFault
+from pytest_tlsandbox.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,12 +73,12 @@ class OutageBudget:
 
 def is_transient(error: BaseException) -> bool:
     """Tell a fault that may pass. Named positively: everything else, a Ctrl-C too, is final."""
-    return isinstance(error, SandboxFault) and error.transient
+    return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
     """Seconds to wait after the n-th fault in a row: what the server asked for, or doubling."""
-    if isinstance(error, SandboxFault) and error.retry_after is not None:
+    if isinstance(error, InfrastructureError) and error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
     doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
     return with_jitter(min(_LONGEST_PAUSE, doubled))
@@ -104,7 +104,7 @@ def persist(
     starting a process twice is worse than not starting it.
 
     Raises:
-        SandboxFault: the last one.
+        InfrastructureError: the last one.
 
     """
     end, shortest = clock.monotonic() + patience, _LAST_CALL
@@ -116,7 +116,7 @@ def persist(
 
     def may_pass(error: BaseException) -> bool:
         return is_transient(error) and not (
-            only_undelivered and isinstance(error, SandboxFault) and error.delivered
+            only_undelivered and isinstance(error, InfrastructureError) and error.delivered
         )
 
     def fault(state: tenacity.RetryCallState) -> BaseException | None:
@@ -124,7 +124,7 @@ def persist(
 
     def asked(state: tenacity.RetryCallState) -> bool:
         error = fault(state)
-        return isinstance(error, SandboxFault) and error.retry_after is not None
+        return isinstance(error, InfrastructureError) and error.retry_after is not None
 
     def pause(state: tenacity.RetryCallState) -> float:
         seconds = pause_after(fault(state), state.attempt_number)

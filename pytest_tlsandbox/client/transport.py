@@ -14,11 +14,11 @@ from urllib.parse import unquote
 import requests
 from requests import exceptions as http
 
-from pytest_tlsandbox.client.answers import LIST_CALL, fault_of
+from pytest_tlsandbox.client.call_deadline import Call, Watchdog, WatchedAdapter
+from pytest_tlsandbox.client.http_errors import LIST_CALL, fault_of
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.client.watchdog import Call, Watchdog, WatchedAdapter
 from pytest_tlsandbox.clock import Clock, uncut
-from pytest_tlsandbox.errors import ContractViolation, SandboxFault, SandboxUnreachable
+from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Transport:
         """Make one call under ``/api/v1``; ``limit`` is in seconds, for the whole of it.
 
         Raises:
-            SandboxFault: one of its subclasses, for every call without a good answer.
+            InfrastructureError: one of its subclasses, for every call without a good answer.
 
         """
         # The frames below hold the key in their locals, so no traceback of theirs gets out: not
@@ -120,7 +120,7 @@ class Transport:
             # What changes the sandbox is not cut off amid: a process that was started is to be known.
             with contextlib.nullcontext() if method == "GET" else uncut():
                 return self._call(method, path, limit, json)
-        except SandboxFault as fault:
+        except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
             raise _fault_of_exception(error, self.address) from None
@@ -206,7 +206,7 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
     )
 
 
-def _fault_of_exception(error: Exception, address: Address) -> SandboxFault:
+def _fault_of_exception(error: Exception, address: Address) -> InfrastructureError:
     """Map what requests, or anything below it, raises."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(

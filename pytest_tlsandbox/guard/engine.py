@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 _ENDED = (
     "it was ended before the call was; ended by a fixture, it is watched to the end of the call"

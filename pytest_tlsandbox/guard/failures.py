@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import GuardFailure, Judgement, ProcessOOMKilled
-from pytest_tlsandbox.failures import tail_of
+from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.guard.rules import LEAK
+from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.failure import Explanation, Listed, render
 from pytest_tlsandbox.messages.incidents import ended_row, run_label, run_name
-from pytest_tlsandbox.timeline import Timeline
+from pytest_tlsandbox.waiting.failures import tail_of
 from pytest_tlsandbox.waiting.polling import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.failures import Screen
     from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.types import Screen
 
 _SEEN = {
     "setup": "by the guard, after the set-up failed",
@@ -26,7 +26,7 @@ _SEEN = {
 }
 
 
-def error_for(findings: Sequence[Finding], screen: Screen) -> Judgement:
+def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     """Return the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``.
 
     It carries what :class:`TLSandboxError` says, of the sandbox of the first finding.
@@ -37,7 +37,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> Judgement:
     hints = {item.rule: item.hint for item in reversed(ordered)}
     runs = _by_run(ordered)
     was_killed = first.rule == "oom" and not first.inconclusive
-    error: type[Judgement] = ProcessOOMKilled if was_killed else GuardFailure
+    error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
     timeline = Timeline(first.before.begun, first.client.history)
     timeline.add(first.before)
     timeline.add(first.now)
@@ -68,7 +68,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> Judgement:
         )
     )
     failure.wanted = f"no {' and no '.join(dict.fromkeys(item.rule for item in ordered))}"
-    failure.snapshot, failure.timeline = first.now, timeline
+    failure.snapshot = first.now
     return failure
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.errors import Judgement
+    from pytest_tlsandbox.errors import AssertionFailed
     from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.settings import Settings
 
@@ -54,7 +54,7 @@ class Watcher:
         self._watching: set[str] = set()
         self._attempts: dict[str, int] = {}
         self._concluded: dict[str, list[Finding]] = {}
-        self._raised: Judgement | None = None
+        self._raised: AssertionFailed | None = None
         self._properties: list[tuple[str, str]] = []
         self._fixtures_ran = False
 
@@ -236,7 +236,7 @@ def _starts_nothing(fixturedef: pytest.FixtureDef[Any]) -> bool:
     )
 
 
-def _shown(failure: Judgement, item: pytest.Item) -> Any:
+def _shown(failure: AssertionFailed, item: pytest.Item) -> Any:
     """Show a finding as what it says, with no code: none of the test's is at fault."""
     excinfo = pytest.ExceptionInfo.from_exception(_with_traceback(failure))
     shown = excinfo.getrepr(style="value")
@@ -247,7 +247,7 @@ def _shown(failure: Judgement, item: pytest.Item) -> Any:
     return shown
 
 
-def _with_traceback(failure: Judgement) -> Judgement:
+def _with_traceback(failure: AssertionFailed) -> AssertionFailed:
     """Raise it, if it never was: pytest shows no place for what has no traceback."""
     if failure.__traceback__ is None:
         with contextlib.suppress(TLSandboxError):

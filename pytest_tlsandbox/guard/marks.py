@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
-from pytest_tlsandbox.pytest_private import defining_module
+from pytest_tlsandbox.integration.pytest_private import defining_module
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.setting_values import parse_rules
 from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER

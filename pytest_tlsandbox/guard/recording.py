@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.client.processes import Observer
+from pytest_tlsandbox.client.api import Observer
+from pytest_tlsandbox.formatting.states import describe_end, describe_state
+from pytest_tlsandbox.formatting.words import short_name
 from pytest_tlsandbox.guard.rules import Place, identity_text
 from pytest_tlsandbox.guard.worker_data import iso
 from pytest_tlsandbox.history.runs import NOT_LISTED
+from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import ended_row
-from pytest_tlsandbox.messages.words import short_name
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.status import describe_end, describe_state
-from pytest_tlsandbox.timeline import Outage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.client.models import LastExit, ProcessInfo
-    from pytest_tlsandbox.client.processes import SandboxClient, Stream
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.clock import Clock
-    from pytest_tlsandbox.errors import SandboxFault
+    from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.guard.worker_data import Facts, HostTime
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.models import LastExit, ProcessInfo
+    from pytest_tlsandbox.types import Stream
 
 MOST_OUTPUT = 20
 """Lines of the end of an output that are kept."""
@@ -58,7 +59,7 @@ class Recorder:
             if run.row is not None:  # no list call saw the others, so they have no bar to draw
                 self._take_run(sandbox, run, before=first, seen_at=at)
 
-    def failed(self, sandbox: str, fault: SandboxFault, begun: float, ended: float) -> None:
+    def failed(self, sandbox: str, fault: InfrastructureError, begun: float, ended: float) -> None:
         """Take in a call that failed."""
         outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place.test))
         outage.add(fault, ended)
@@ -164,7 +165,7 @@ class _Follower(Observer):
         self._sandbox = sandbox
         self._clock = clock
 
-    def call_failed(self, fault: SandboxFault, begun: float) -> None:
+    def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         self._recorder.failed(self._sandbox, fault, begun, self._clock.monotonic())
 
     def call_succeeded(self, begun: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pytest_tlsandbox.pytest_html import add_extra
+from pytest_tlsandbox.integration.pytest_html import add_extra
 from pytest_tlsandbox.report.write import is_page
 
 if TYPE_CHECKING:

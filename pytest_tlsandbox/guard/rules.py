@@ -13,11 +13,11 @@ from pytest_tlsandbox.waiting.conditions import absence
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.client.processes import SandboxClient
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 _RULES: dict[str, Rule] = {

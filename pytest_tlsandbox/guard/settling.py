@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_tlsandbox.guard.watching import Watched
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 LONGEST_SETTLING = 0.5
 """Seconds for which something undecided is polled again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.errors import SandboxFault, TLSandboxError
+from pytest_tlsandbox.errors import InfrastructureError, TLSandboxError
 from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.process_control import is_over
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.guard.unmonitored import Gap
     from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 FIRST_PATIENCE = 22.0
 """Seconds for which the first outage is ridden out; later ones get one try a test."""
@@ -146,12 +146,12 @@ class Watched:
                 if end is not None:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
                 snapshot = lister.look(limit=limit)
-            except SandboxFault as fault:
+            except InfrastructureError as fault:
                 if once or not fault.transient or self._has_ended(fault):
                     raise
                 patience = FIRST_PATIENCE - outage.spent
                 snapshot = lister.list(patience=max(0.0, patience))
-        except SandboxFault as fault:
+        except InfrastructureError as fault:
             self.fault = fault
             if self._has_ended(fault):
                 self.ended = begun
@@ -161,7 +161,7 @@ class Watched:
         self.fault = None
         return snapshot
 
-    def _has_ended(self, fault: SandboxFault) -> bool:
+    def _has_ended(self, fault: InfrastructureError) -> bool:
         """Tell that the suite has ended its own sandbox: nothing is wrong with one that is no more."""
         connection = self.connection
         if not connection.of_suite or (self.gap is not None and self.gap.open):

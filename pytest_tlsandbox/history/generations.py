@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
-from pytest_tlsandbox.identity import by_start
+from pytest_tlsandbox.models import by_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from pytest_tlsandbox.client.models import LastExit, ManagedProcess, ProcessInfo
-    from pytest_tlsandbox.identity import Identity
+    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
+    from pytest_tlsandbox.types import Identity
 
 _SAME_MOMENT = timedelta(milliseconds=1)
 _MOST_OF_A_NAME = 10

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.history.generations import Generations, count_later, learn_end
 from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
 from pytest_tlsandbox.history.runs import End
-from pytest_tlsandbox.identity import by_start
-from pytest_tlsandbox.status import SIGKILL
+from pytest_tlsandbox.models import by_start
+from pytest_tlsandbox.types import SIGKILL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.identity import Identity
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Identity
 
 _MOST_PAST_RUNS = 5_000
 """Runs kept that are no longer listed; a day of crash loops must not fill the memory."""

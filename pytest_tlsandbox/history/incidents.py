@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.status import CRASH_SIGNALS
+from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.formatting.states import describe_end, describe_state
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.status import (
+from pytest_tlsandbox.types import (
     CRASH_SIGNALS,
     SIGHUP,
     SIGKILL,
     SIGKILL_EXIT_CODE,
     SIGTERM,
     UNKNOWN_EXIT_CODE,
-    describe_end,
-    describe_state,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pytest_tlsandbox.client.models import LastExit, ManagedProcess, ProcessInfo
+    from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
 
 NOT_LISTED = "not listed"
 _CRASH_BITS = sum(1 << number for number in CRASH_SIGNALS)

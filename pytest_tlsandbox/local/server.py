@@ -13,6 +13,7 @@ import sys
 import tempfile
 import weakref
 from contextlib import suppress
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -160,9 +161,7 @@ def _check_extra() -> None:
 
 
 def _version() -> str:
-    import pytest_tlsandbox
-
-    return str(getattr(pytest_tlsandbox, "__version__", "0"))
+    return metadata.version("pytest-tlsandbox")
 
 
 def _search_path() -> list[str]:

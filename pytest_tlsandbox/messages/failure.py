@@ -5,21 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.formatting.states import describe_end
+from pytest_tlsandbox.formatting.table import process_table
+from pytest_tlsandbox.formatting.text import align, cut, fold, printable, wrap
+from pytest_tlsandbox.formatting.words import command_line, count, moment, seconds
 from pytest_tlsandbox.messages.history import changes, gaps, looks
 from pytest_tlsandbox.messages.incidents import describe_run
-from pytest_tlsandbox.messages.table import process_table
-from pytest_tlsandbox.messages.text import align, cut, fold, printable, wrap
-from pytest_tlsandbox.messages.words import command_line, count, moment, seconds
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.status import describe_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.models import ManagedProcess, ProcessInfo
     from pytest_tlsandbox.errors import TLSandboxError
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.timeline import Timeline
+    from pytest_tlsandbox.history.timeline import Timeline
+    from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 
 _INDENT = "  "
 LONGEST_LINE = 4096

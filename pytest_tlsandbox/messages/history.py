@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.messages.text import align, cut, printable, width
-from pytest_tlsandbox.messages.words import count, moment, seconds
+from pytest_tlsandbox.formatting.text import align, cut, printable, width
+from pytest_tlsandbox.formatting.words import count, moment, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.timeline import Timeline
+    from pytest_tlsandbox.history.timeline import Timeline
+    from pytest_tlsandbox.models import ProcessInfo
 
 
 def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:

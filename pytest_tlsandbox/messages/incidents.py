@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.formatting.states import describe_end, signal_name
+from pytest_tlsandbox.formatting.words import count, moment, named, seconds, short_name
 from pytest_tlsandbox.history import incidents as kinds
-from pytest_tlsandbox.messages.words import count, moment, named, seconds, short_name
-from pytest_tlsandbox.status import SIGKILL, describe_end, signal_name
+from pytest_tlsandbox.types import SIGKILL
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.models import ProcessInfo
 
 
 def shown_row(run: Run) -> ProcessInfo:

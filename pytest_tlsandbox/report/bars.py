@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.messages.text import printable
-from pytest_tlsandbox.status import CRASH_SIGNALS
+from pytest_tlsandbox.formatting.text import printable
+from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.messages.table import list_texts
-from pytest_tlsandbox.messages.words import count
+from pytest_tlsandbox.formatting.table import list_texts
+from pytest_tlsandbox.formatting.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

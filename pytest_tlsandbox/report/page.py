@@ -15,7 +15,7 @@ from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.messages.text import printable
+from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.report.findings import tell_findings
 from pytest_tlsandbox.report.picture import picture_of
 from pytest_tlsandbox.report.summary import about, found, headline

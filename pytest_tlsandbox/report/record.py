@@ -11,8 +11,6 @@ from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox import __version__
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -231,8 +229,15 @@ def _worst(so_far: str, phase: str, outcome: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "pytest_tlsandbox": __version__}
-    for name in ("pytest", "pytest-xdist", "pytest-rerunfailures", "pytest-timeout", "tensorlake"):
+    found = {"python": platform.python_version()}
+    for name in (
+        "pytest-tlsandbox",
+        "pytest",
+        "pytest-xdist",
+        "pytest-rerunfailures",
+        "pytest-timeout",
+        "tensorlake",
+    ):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name.replace("-", "_")] = metadata.version(name)
     return found

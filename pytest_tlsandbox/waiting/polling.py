@@ -18,17 +18,17 @@ from pytest_tlsandbox.client.retry import (
     pause_after,
     with_jitter,
 )
-from pytest_tlsandbox.errors import SandboxFault, SandboxReplaced
-from pytest_tlsandbox.messages.text import printable
-from pytest_tlsandbox.messages.words import count, seconds
-from pytest_tlsandbox.timeline import Timeline
-from pytest_tlsandbox.waiting.conditions.results import Hopeless, Pending, Satisfied, Verdict
+from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
+from pytest_tlsandbox.formatting.text import printable
+from pytest_tlsandbox.formatting.words import count, seconds
+from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.waiting.conditions.results import Impossible, Met, Pending, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pytest_tlsandbox.client.processes import ProcessLister
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.client.api import ProcessLister
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.waiting.conditions.results import Condition
 
 logger = logging.getLogger("pytest_tlsandbox")
@@ -81,7 +81,7 @@ class Outcome:
 
     verdict: Verdict | None
     final: bool
-    fault: SandboxFault | None
+    fault: InfrastructureError | None
     timeline: Timeline
     seconds: float
     stood_for: float
@@ -125,7 +125,7 @@ class _Watch:
         self._last_begun = limit.start
         self._faults_in_a_row = 0
         self._outage_ends = limit.start
-        self._last_fault: SandboxFault | None = None
+        self._last_fault: InfrastructureError | None = None
         self._users_error: BaseException | None = None
         self._first_good = self._last_good = limit.start
         self._unseen = 0.0
@@ -142,7 +142,7 @@ class _Watch:
                 # Without it: RetryError, which names a Future and no cause.
                 retry_error_callback=lambda _state: None,
             )(self._look)
-        except SandboxFault as error:
+        except InfrastructureError as error:
             fault = error
         if self._users_error is not None:
             raise self._users_error
@@ -175,7 +175,7 @@ class _Watch:
                     "nothing of what was listed before is listed any more",
                     label="replaced",
                 )
-        except SandboxFault as fault:
+        except InfrastructureError as fault:
             if not self._faults_in_a_row:
                 self._outage_ends = begun + left
             self._faults_in_a_row += 1
@@ -229,7 +229,7 @@ class _Watch:
             self._first_good = begun
         if gap > LONG_OUTAGE:
             self._unseen += gap
-        longest = verdict.longest_gap if isinstance(verdict, Satisfied) else None
+        longest = verdict.longest_gap if isinstance(verdict, Met) else None
         unseen = longest is not None and gap > longest
         if self._verdict is None or _key(verdict) != _key(self._verdict) or unseen:
             self._stands_since = begun
@@ -257,7 +257,7 @@ class _Watch:
         else:
             share = with_jitter((now - self._limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
-            if isinstance(self._verdict, (Satisfied, Hopeless)):
+            if isinstance(self._verdict, (Met, Impossible)):
                 due = self._stands_since + self._verdict.stands_for
                 # A millisecond over, so that the look begins after the moment, not on it.
                 pause = min(pause, due - now + 0.001)

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-from pytest_tlsandbox.arguments import check_takes_one, shown
+from pytest_tlsandbox.arguments.checks import check_takes_one, shown
+from pytest_tlsandbox.arguments.unknown_names import explained
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.identity import Identity
-from pytest_tlsandbox.messages.text import shorten
-from pytest_tlsandbox.misuse import explained
+from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.history.snapshot import check_fields, differences
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.snapshot import check_fields, differences
+from pytest_tlsandbox.types import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
 
 
 @dataclass(frozen=True)

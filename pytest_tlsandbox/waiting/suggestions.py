@@ -6,14 +6,14 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.snapshot import differences
+from pytest_tlsandbox.history.snapshot import differences
 from pytest_tlsandbox.waiting.selectors import By
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
 
 _MOST = 3
 _LONGEST_WORD = 100

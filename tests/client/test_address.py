@@ -19,7 +19,7 @@ from tests.client.servers import reply
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tlsandbox.client.processes import SandboxClient
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.client.transport import Transport
     from tests.client.servers import Server
 

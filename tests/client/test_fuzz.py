@@ -14,10 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_tlsandbox.client.listing import ListReader
-from pytest_tlsandbox.client.models import ProcessInfo, UnreadableRow, parse_list, parse_process
-from pytest_tlsandbox.errors import ContractViolation, SandboxFault
-from pytest_tlsandbox.snapshot import ProcessSnapshot
+from pytest_tlsandbox.client.list_cache import ListReader
+from pytest_tlsandbox.client.parsing import parse_list, parse_process
+from pytest_tlsandbox.errors import ContractViolation, InfrastructureError
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 from tests.support import raw
 
 if TYPE_CHECKING:
@@ -220,8 +221,8 @@ def test_deep_nesting_is_a_violation_or_an_unreadable_row(opening: bytes, depth:
 
 @pytest.fixture
 def swollen(serve: Callable[..., Server], connect: Callable[..., Any]) -> Callable[..., Any]:
-    def ask(head: bytes, parts: Iterable[bytes], limit: float = 20) -> SandboxFault:
-        with pytest.raises(SandboxFault) as raised:
+    def ask(head: bytes, parts: Iterable[bytes], limit: float = 20) -> InfrastructureError:
+        with pytest.raises(InfrastructureError) as raised:
             connect(serve([head, *parts])).request("GET", "/processes", limit=limit)
         return raised.value
 

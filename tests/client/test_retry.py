@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, is_transient, pause_after, persist
-from pytest_tlsandbox.errors import AuthenticationFailed, SandboxFault, SandboxUnreachable
+from pytest_tlsandbox.errors import AuthenticationFailed, InfrastructureError, SandboxUnreachable
 from tests.support import FakeClock
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ def test_a_retry_after_of_nothing_does_not_ask_without_end() -> None:
 
 
 @pytest.mark.parametrize(("fault", "again"), [(REFUSED, True), (DOWN, False), (FINAL, False)])
-def test_what_may_have_arrived_is_not_repeated_on_request(fault: SandboxFault, again: bool) -> None:
+def test_what_may_have_arrived_is_not_repeated_on_request(
+    fault: InfrastructureError, again: bool
+) -> None:
     script = Script(fault)
 
     if again:

@@ -20,7 +20,7 @@ from requests import exceptions as http
 
 from pytest_tlsandbox.errors import (
     ContractViolation,
-    SandboxFault,
+    InfrastructureError,
     SandboxUnreachable,
 )
 from tests.client.conftest import KEY
@@ -48,8 +48,8 @@ def chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def fault_of(transport: Transport, **options: Any) -> SandboxFault:
-    with pytest.raises(SandboxFault) as raised:
+def fault_of(transport: Transport, **options: Any) -> InfrastructureError:
+    with pytest.raises(InfrastructureError) as raised:
         transport.request("GET", "/processes", **options)
     return raised.value
 
@@ -345,7 +345,7 @@ def test_a_certificate_that_the_environment_names_is_trusted_on_this_machine_too
     assert transport.request("GET", "/processes").body == BODY
 
 
-def assert_final_tls_fault(fault: SandboxFault, reason: str) -> None:
+def assert_final_tls_fault(fault: InfrastructureError, reason: str) -> None:
     assert type(fault) is SandboxUnreachable
     assert str(fault) == f"my-sandbox cannot be reached: TLS failed ({reason})"
     assert fault.label == "TLS"
@@ -394,7 +394,7 @@ def test_a_peer_that_hangs_up_in_the_handshake_may_come_back(
 LATE = "my-sandbox did not answer within 0.5 s"
 
 
-def assert_ends_in_time(transport: Transport) -> SandboxFault:
+def assert_ends_in_time(transport: Transport) -> InfrastructureError:
     start = time.monotonic()
     fault = fault_of(transport, limit=0.5)
     took = time.monotonic() - start
@@ -721,7 +721,7 @@ def test_no_frame_of_a_failing_call_shows_the_key(
 ) -> None:
     transport = connect(serve(script))
 
-    with pytest.raises(SandboxFault) as raised:
+    with pytest.raises(InfrastructureError) as raised:
         transport.request("POST" if body else "GET", "/processes", json=body, limit=0.2)
 
     assert_key_is_not_seen(raised.value)
@@ -732,7 +732,7 @@ def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(
     serve: Serve, connect: Connect, certificate: Path
 ) -> None:
     for place in ("http://127.0.0.1:1", "https://127.0.0.1:1", serve(reply(), tls=certificate)):
-        with pytest.raises(SandboxFault) as raised:
+        with pytest.raises(InfrastructureError) as raised:
             connect(place).request("GET", "/processes")
 
         assert_key_is_not_seen(raised.value)
@@ -748,7 +748,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown_either(
 ) -> None:
     server = serve(reply(401))
 
-    with pytest.raises(SandboxFault) as raised:
+    with pytest.raises(InfrastructureError) as raised:
         connect(server, key=key).request("GET", "/processes")
 
     assert_key_is_not_seen(raised.value, "sentinel")
@@ -761,7 +761,7 @@ def test_a_key_that_the_server_repeats_is_not_shown(
 ) -> None:
     server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
 
-    with pytest.raises(SandboxFault) as raised:
+    with pytest.raises(InfrastructureError) as raised:
         connect(server, key=key).request("GET", "/processes")
 
     assert_key_is_not_seen(raised.value, key)

@@ -124,7 +124,7 @@ def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(
         [
             r"test_.*\.py:6: in test_it",
             r"    await tlsandbox_async\.wait_for_exit\(job\)",
-            r"E   pytest_tlsandbox\.WrongEnd: Exited 3: sh -c \(pid \d+\), wanted exit code 0",
+            r"E   pytest_tlsandbox\.UnexpectedExit: Exited 3: sh -c \(pid \d+\), wanted exit code 0",
         ],
         consecutive=True,
     )

@@ -46,12 +46,12 @@ def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(
 
 TIMES = """
             job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
-            with pytest.raises(WrongEnd):
+            with pytest.raises(UnexpectedExit):
                 tlsandbox.wait_for_exit(job, timeout=10)
             tlsandbox.start_process("sleep", ["60"])
             with pytest.raises(WaitTimedOut):
                 tlsandbox.wait_for_exit("sleep 60", timeout=0.3)
-            tlsandbox.assert_stays("sleep 60", seconds=0.2)
+            tlsandbox.assert_stays("sleep 60", stable_for=0.2)
 """
 
 
@@ -60,7 +60,7 @@ def test_a_wait_has_its_deadline_under_freezegun(run: Run, pytester: pytest.Pyte
         """
         import pytest
         from freezegun import freeze_time
-        from pytest_tlsandbox import WaitTimedOut, WrongEnd
+        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
 
         @freeze_time("2020-01-01")
         def test_it(tlsandbox):
@@ -78,7 +78,7 @@ def test_a_wait_has_its_deadline_under_time_machine(
         f"""
         import pytest
         import time_machine
-        from pytest_tlsandbox import WaitTimedOut, WrongEnd
+        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
 
         @time_machine.travel("2020-01-01", tick={tick})
         def test_it(tlsandbox):
@@ -110,4 +110,4 @@ def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(
     )
     result = run("_hypothesis_pytestplugin")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["E *WrongEnd: Exited 9: sh -c (pid *", "E *code=9,"])
+    result.stdout.fnmatch_lines(["E *UnexpectedExit: Exited 9: sh -c (pid *", "E *code=9,"])

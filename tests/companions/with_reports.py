@@ -62,7 +62,7 @@ def test_pytest_html_shows_the_message_and_all_processes_and_no_secret(
     blob = re.search(r'data-jsonblob="(.*?)">', page)
     assert blob is not None
     [test] = json.loads(html.unescape(blob[1]))["tests"].values()
-    assert "WrongEnd: Exited 3: sh -c (pid " in test[0]["log"]
+    assert "UnexpectedExit: Exited 3: sh -c (pid " in test[0]["log"]
     [extra] = test[0]["extras"]
     assert extra["name"] == "processes in my-sandbox"
     table = base64.b64decode(extra["content"].partition("base64,")[2]).decode()

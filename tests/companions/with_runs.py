@@ -86,7 +86,7 @@ def test_each_attempt_of_rerunfailures_begins_anew(run: Run, pytester: pytest.Py
             tlsandbox.assert_process("sleep 61", command="sleep" if len(attempts) == 2 else "nap")
         """
     )
-    result = run("pytest_rerunfailures", "--reruns=2", "--only-rerun=ProcessMismatch")
+    result = run("pytest_rerunfailures", "--reruns=2", "--only-rerun=AssertionFailed")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
 

@@ -12,7 +12,7 @@ import requests
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, faults, make_certificate

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from pytest_tlsandbox.client.address import Address, locate
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.formatting.words import named
 from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
-from pytest_tlsandbox.messages.words import named
 from pytest_tlsandbox.process_control import kill_all
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, make_certificate
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator, Mapping
 
-    from pytest_tlsandbox.client.models import ProcessInfo
+    from pytest_tlsandbox.models import ProcessInfo
     from tests.fault_proxy.certificates import Flaw
 
 PASS = "pass"
@@ -110,12 +110,12 @@ HELPERS = [
     Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output", kind="read"),
     Helper("wait_until", lambda box, _world, t: box.wait_until(bool, timeout=t)),
     Helper("assert_process", lambda box, world, _t: box.assert_process(world.server, status="running")),
-    Helper("assert_stays", lambda box, world, _t: box.assert_stays(world.server, seconds=0.3)),
+    Helper("assert_stays", lambda box, world, _t: box.assert_stays(world.server, stable_for=0.3)),
     Helper("assert_not_running", lambda box, world, _t: box.assert_not_running(world.job)),
     Helper("assert_no_oom", lambda box, _world, _t: box.assert_no_oom()),
     Helper("assert_no_crash", lambda box, _world, _t: box.assert_no_crash()),
     Helper("assert_no_restart", lambda box, world, _t: box.assert_no_restart(world.web)),
-    Helper("assert_healthy", lambda box, world, _t: box.assert_healthy(world.server)),
+    Helper("assert_no_incidents", lambda box, world, _t: box.assert_no_incidents(world.server)),
     Helper("soft", _soft),
     Helper("start_process", lambda box, _world, _t: box.start_process("true"), only="POST", kind="once"),
     Helper("send_signal", lambda box, world, _t: box.send_signal(world.server, 18), only="/signal", kind="once"),

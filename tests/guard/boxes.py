@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
-from pytest_tlsandbox.errors import SandboxFault, SandboxUnreachable
+from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
 
@@ -38,7 +38,7 @@ class Box(SandboxClient):
         super().__init__(cast("Transport", _Wire(clock, self)))
         self.rows = [*rows]
         self.later: dict[int, list[dict[str, Any]]] = {}
-        self.fault: SandboxFault | None = None
+        self.fault: InfrastructureError | None = None
         self.latency = 0.0
         self.looks = 0
 

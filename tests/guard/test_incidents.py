@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pytest_tlsandbox.errors import ProcessOOMKilled
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.guard.failures import error_for
 from pytest_tlsandbox.report.record import Record
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 
 from ..support import T0, ended, managed, raw, signaled, snapshot
 from .boxes import Watch, oom

@@ -8,9 +8,9 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.connections import Connections
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.types import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def test_a_managed_process_that_is_well_passes_every_assertion(box: Sandbox) -> 
     box.wait_for_process("calm")
     box.assert_no_oom(suspected=True)
     box.assert_no_restart()
-    box.assert_healthy()
+    box.assert_no_incidents()
 
 
 def test_a_restart_that_was_asked_for_is_none_to_complain_of(box: Sandbox) -> None:

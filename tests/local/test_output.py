@@ -10,10 +10,10 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ def test_a_program_that_ends_without_a_word_of_it_ends_the_wait(box: Sandbox) ->
     job = box.start_process("sh", ["-c", "echo no such module >&2; exit 1"])
     start = time.perf_counter()
 
-    with pytest.raises(errors.WrongEnd) as caught:
+    with pytest.raises(errors.UnexpectedExit) as caught:
         box.wait_for_output(job, "ready", timeout=30)
 
     assert time.perf_counter() - start < 3

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from pytest_tlsandbox import by, errors
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "unknown_end_with_neither_code_nor_signal": Shape(
         {0: [raw(41, **TRAIN, **ended(None))]},
-        lambda box: box.wait_for_exit(41, exit_code=None),
+        lambda box: box.wait_for_exit(41, exit_code="any"),
     ),
     # -------------------------------------------------------------------- out of memory
     "oom_confirmed": Shape(
@@ -394,7 +394,7 @@ SHAPES: dict[str, Shape] = {
         lambda box: box.from_now().assert_no_oom(),
     ),
     "not_observed_in_a_gap": Shape(
-        {0: [JOB], 1: BAD_GATEWAY, 3: [JOB]}, lambda box: box.assert_stays("train.py", seconds=5)
+        {0: [JOB], 1: BAD_GATEWAY, 3: [JOB]}, lambda box: box.assert_stays("train.py", stable_for=5)
     ),
     # -------------------------------------------------------------------- many at once
     "many_restarts": Shape(
@@ -404,12 +404,12 @@ SHAPES: dict[str, Shape] = {
     ),
     "stays_breached": Shape(
         {0: [JOB], 3: [raw(41, **TRAIN, **ended(1))]},
-        lambda box: box.assert_stays("train.py", seconds=10),
+        lambda box: box.assert_stays("train.py", stable_for=10),
         TRACEBACK,
     ),
     "stays_restarted": Shape(
         {0: [web()], 1: [web(131, restart_count=1, last_exit=last_end(exit_code=1))]},
-        lambda box: box.assert_stays("web", seconds=5),
+        lambda box: box.assert_stays("web", stable_for=5),
     ),
     "crashed": Shape(
         {
@@ -441,7 +441,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "unhealthy": Shape(
         {0: [web(health_status="unhealthy", consecutive_health_failures=3)]},
-        lambda box: box.assert_healthy(),
+        lambda box: box.assert_no_incidents(),
         ("GET /health 503",) * 3,
     ),
     "mismatch_of_fields": Shape(
@@ -466,7 +466,7 @@ SHAPES: dict[str, Shape] = {
             lambda check: check.assert_no_restart(),
             lambda check: check.assert_process("trian.py", status="running"),
             lambda check: check.assert_not_running("serve.sh"),
-            lambda check: check.assert_healthy("web"),
+            lambda check: check.assert_no_incidents("web"),
         ),
     ),
     "several_at_once_one_fails": Shape(

@@ -7,9 +7,9 @@ from textwrap import dedent
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failures import Screen
-from pytest_tlsandbox.messages.words import named, seconds, short_name
+from pytest_tlsandbox.formatting.words import named, seconds, short_name
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, process, raw, signaled
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.history import changes, gaps, looks
-from pytest_tlsandbox.timeline import Timeline
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100

@@ -61,7 +61,7 @@ def test_there_is_a_shape_for_every_error_that_a_check_can_end_with():
     kinds = {errors.TLSandboxError}
     while more := {sub for kind in kinds for sub in kind.__subclasses__()} - kinds:
         kinds |= more
-    told = {kind for kind in kinds if not kind.__subclasses__()}
+    told = {kind for kind in kinds if not kind.__subclasses__()} | {errors.AssertionFailed}
 
     assert {type(failure(shape, 80, 0)) for shape in SHAPES.values()} == told - others
 

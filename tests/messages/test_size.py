@@ -8,9 +8,10 @@ import time
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failures import Screen, failure_of, failure_of_several
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus
+from pytest_tlsandbox.waiting.failures import failure_of, failure_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, watch
 from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import FakeClock, ScriptedLister, ended, raw

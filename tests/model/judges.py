@@ -149,7 +149,7 @@ def judge_wait(
         return
     assert (
         len(fitting) != 1
-        or told.verdict == "UnknownEnd"
+        or told.verdict == "Inconclusive"
         or (wants_an_end and doubtful(fitting[0][1], last))
     ), "failed, and it was so at the last look"
     if told.verdict == "AmbiguousProcess":
@@ -167,14 +167,16 @@ def judge_wait(
         else:
             assert at_the_deadline, "gave up before the deadline"
     else:
-        assert told.verdict in ("WrongEnd", "ProcessOOMKilled", "UnknownEnd"), "another error"
+        assert told.verdict in ("UnexpectedExit", "ProcessOOMKilled", "Inconclusive"), (
+            "another error"
+        )
         assert seen, "nothing is listed"
         assert not living, "success was still possible"
         _, newest = max(seen, key=lambda pair: (pair[1].start, pair[1].handle))
         assert newest.end is not None
         if told.verdict == "ProcessOOMKilled":
             assert newest.how.oom, "no OOM kill"
-        elif told.verdict == "UnknownEnd":
+        elif told.verdict == "Inconclusive":
             assert wants_an_end
             assert doubtful(newest, last), "the end is known"
             assert last - newest.end >= CORRECTION - EPSILON or at_the_deadline
@@ -218,7 +220,7 @@ def judge_stays(told: Told) -> None:
     if told.verdict == "pass":
         _stayed(told, told.asked.seconds)
         return
-    if told.verdict == "NotObserved":
+    if told.verdict == "Inconclusive":
         assert any(not look.good for look in told.looks), "every look succeeded"
         return
     seen = target.candidates(last)
@@ -232,7 +234,9 @@ def judge_stays(told: Told) -> None:
     if told.verdict == "ProcessNotFound":
         assert not first & {(life.number, run.handle) for life, run in seen}, "it is listed"
     else:
-        assert told.verdict in ("WrongEnd", "ProcessOOMKilled", "ProcessMismatch"), "another error"
+        assert told.verdict in ("UnexpectedExit", "ProcessOOMKilled", "AssertionFailed"), (
+            "another error"
+        )
         still = {(life.number, run.handle) for life, run in living}
         assert len(first) != 1 or not first & still, "failed, and it stayed"
 
@@ -269,11 +273,11 @@ def judge_now(told: Told, fits: Fits, *, wants_an_end: bool = False) -> None:
         assert not seen, "it is listed"
     elif told.verdict == "AmbiguousProcess":
         assert len(seen) > 1, "only one is meant"
-    elif told.verdict == "UnknownEnd":
+    elif told.verdict == "Inconclusive":
         assert wants_an_end
         assert any(doubtful(run, last) for _, run in seen), "the end is known"
     else:
-        assert told.verdict == "ProcessMismatch", "another error"
+        assert told.verdict == "AssertionFailed", "another error"
         assert seen, "nothing is listed"
 
 
@@ -302,7 +306,7 @@ def judge_output(told: Told) -> None:
     if told.verdict == "AmbiguousProcess":
         assert len(seen) > 1, "only one is meant"
         return
-    if told.verdict == "NotObserved":
+    if told.verdict == "Inconclusive":
         assert any(_pid_is_anothers(run, told) for _, run in seen), "it could be read"
         return
     assert len(seen) != 1 or not wrote, "failed, and it has written"
@@ -310,7 +314,7 @@ def judge_output(told: Told) -> None:
         gone = told.target.one_run or told.target.meant_by == "managed"
         assert at_the_deadline or (gone and not seen), "gave up before the deadline"
     else:
-        assert told.verdict in ("WrongEnd", "ProcessOOMKilled"), "another error"
+        assert told.verdict in ("UnexpectedExit", "ProcessOOMKilled"), "another error"
         assert all(told.target.over(life, run, told.last) for life, run in seen)
 
 

@@ -17,11 +17,10 @@ GONE_AFTER = 1.0  # seconds without being listed after which a process counts as
 RULE_OF = {"oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart"}
 OPEN_ENDED = 1 << 30
 UNSURE = frozenset({
-    "pass", "ProcessNotFound", "AmbiguousProcess", "WaitTimedOut", "WrongEnd", "ProcessOOMKilled",
-    "ProcessCrashed", "ProcessRestarted", "ProcessUnhealthy", "ProcessMismatch", "NotObserved",
-    "UnknownEnd",
+    "pass", "ProcessNotFound", "AmbiguousProcess", "WaitTimedOut", "UnexpectedExit", "ProcessOOMKilled",
+    "ProcessCrashed", "ProcessRestarted", "ProcessUnhealthy", "AssertionFailed", "Inconclusive",
 })  # fmt: skip
-INCONCLUSIVE = frozenset({"NotObserved", "UnknownEnd"})
+INCONCLUSIVE = frozenset({"Inconclusive"})
 CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # what a late flag or code may show
 
 
@@ -583,7 +582,9 @@ class History:
         self.doubted = False
         replaced = self.replaced_at > question.position
         old = any(t.run.gen.epoch != self.views[-1].epoch for t in question.targets)
-        negative = question.helper.startswith("assert_no_") or question.helper == "assert_healthy"
+        negative = (
+            question.helper.startswith("assert_no_") or question.helper == "assert_no_incidents"
+        )
         if negative:
             result = self._no_incident(question, views)
             if replaced or old:
@@ -691,7 +692,7 @@ class History:
         exit_wanted = question.helper == "wait_for_exit"
         if exit_wanted:
             exited = end is not None and end[0] == "exited" and not lost
-            if exited and (codes is None or _among(end[1], codes)):
+            if exited and (codes == "any" or _among(end[1], codes)):
                 # Exited as wanted, and a child was OOM-killed, or it will be started again.
                 unsure = child or shown.status == "backing_off"
                 return ("unsure", UNSURE) if unsure else ("met", frozenset())
@@ -699,16 +700,16 @@ class History:
             if end is not None and end[2] == signal:
                 return "met", frozenset()
             if lost:
-                return "lost", frozenset({"UnknownEnd", "WrongEnd"})
+                return "lost", frozenset({"Inconclusive", "UnexpectedExit"})
         elif question.helper == "assert_process" and codes is not ...:
             if lost:
-                return "lost", frozenset({"UnknownEnd"})
+                return "lost", frozenset({"Inconclusive"})
             if _among(end[1] if end else None, codes):
                 return "met", frozenset()
         else:
             status = end[0] if end else "running"
             if lost and _among("exited", statuses):
-                return "lost", frozenset({"UnknownEnd"})
+                return "lost", frozenset({"Inconclusive"})
             if child and (_among("exited", statuses) or _among("oom_killed", statuses)):
                 return "unsure", UNSURE
             one_of_both = _among("signaled", statuses) != _among("oom_killed", statuses)
@@ -717,28 +718,32 @@ class History:
             if _among(status, statuses):
                 return "met", frozenset()
         if end is None:
-            return "pending", frozenset({"ProcessMismatch"})
+            return "pending", frozenset({"AssertionFailed"})
         if shown.status and shown.status != "stopped":
             if target.how == "pid" or not self._is_last(shown):
                 return "unsure", UNSURE  # of the run or the whole; or its name was taken
             return "pending", self._end_classes(question, shown)
         if lost:
-            return "lost", frozenset({"UnknownEnd"} if exit_wanted else {"UnknownEnd", "WrongEnd"})
+            return "lost", frozenset(
+                {"Inconclusive"} if exit_wanted else {"Inconclusive", "UnexpectedExit"}
+            )
         return "over", self._end_classes(question, shown)
 
     def _end_classes(self, question: Question, shown: Shown) -> frozenset[str]:
         """Return the error classes that an end which was not wanted may raise."""
         end = shown.end
         assert end is not None
-        classes = {"WrongEnd"}
+        classes = {"UnexpectedExit"}
         if question.helper.startswith("assert"):
-            classes.add("ProcessMismatch")
+            classes.add("AssertionFailed")
         if is_lost(end) or (end[0] == "signaled" and end[2] == 1):
-            classes.add("UnknownEnd")  # daemons report SIGHUP for processes that finished properly
+            classes.add(
+                "Inconclusive"
+            )  # daemons report SIGHUP for processes that finished properly
         if end[3] or end[0] == "oom_killed":
             classes.add("ProcessOOMKilled")
             if not question.helper.startswith("assert") and end[0] != "exited":
-                classes.discard("WrongEnd")
+                classes.discard("UnexpectedExit")
         elif any(self.known[run].oom for run in shown.run.gen.runs if run in self.known):
             classes.add("ProcessOOMKilled")
         return frozenset(classes)
@@ -749,7 +754,7 @@ class History:
         if kind == "met":
             return frozenset({"pass"})
         if kind == "lost":
-            return classes | ({"ProcessMismatch"} if "WrongEnd" in classes else set())
+            return classes | ({"AssertionFailed"} if "UnexpectedExit" in classes else set())
         return UNSURE if kind == "unsure" else classes
 
     def _wait(self, question: Question, views: list[View], now: float) -> frozenset[str]:
@@ -815,8 +820,8 @@ class History:
         return frozenset(result)
 
     def _stays(self, question: Question, views: list[View], now: float) -> frozenset[str]:
-        seconds = float(question.options["seconds"])  # type: ignore[arg-type]
-        failing = {"WrongEnd", "ProcessMismatch", "ProcessRestarted"}
+        seconds = float(question.options["stable_for"])  # type: ignore[arg-type]
+        failing = {"UnexpectedExit", "AssertionFailed", "ProcessRestarted"}
         gap = previous = 0.0
         run: Run | None = None
         for view in views:
@@ -841,34 +846,34 @@ class History:
                     return UNSURE  # another one is the newest now; it is about one run
                 # A deployment that took the name leaves nothing listed of the run.
                 return frozenset(
-                    failing | {"ProcessNotFound"} | ({"NotObserved"} if gap > 0.9 else set())
+                    failing | {"ProcessNotFound"} | ({"Inconclusive"} if gap > 0.9 else set())
                 )
             run = row.run
         limit = max(1.0, seconds / 10)
         if gap > limit + 0.15:
-            return frozenset({"NotObserved"})
+            return frozenset({"Inconclusive"})
         # The documents do not say whether the time counts from the call or from the first poll.
         whole = now - question.began >= seconds - 0.05
-        return frozenset(({"pass"} if whole else set()) | ({"NotObserved"} if gap > limit - 0.3
+        return frozenset(({"pass"} if whole else set()) | ({"Inconclusive"} if gap > limit - 0.3
                                                            else set()))  # fmt: skip
 
     def _not_running(self, question: Question, views: list[View]) -> frozenset[str]:
         target, view = question.targets[0], views[-1]
         rows, sure = self._candidates(target, view, question.position)
         if not sure:
-            return frozenset({"pass", "ProcessMismatch"})
+            return frozenset({"pass", "AssertionFailed"})
         if target.how != "pid" and any(
             # Its newest row was removed; what is left may look like a run that is being restarted.
             s.run is not s.run.gen.run and all(row.run is not s.run.gen.run for row in view.rows)
             for s in rows
         ):
-            return frozenset({"pass", "ProcessMismatch"}) | INCONCLUSIVE
+            return frozenset({"pass", "AssertionFailed"}) | INCONCLUSIVE
         if any(s.end is None and s.exit_run is s.run for s in rows):
-            return frozenset({"pass", "ProcessMismatch"})
+            return frozenset({"pass", "AssertionFailed"})
         if any(s.end is None or (s.status == "backing_off" and self._is_last(s)) for s in rows):
             # A pid stands for its run; whether the next one counts too is not documented.
             ended = target.how == "pid" and all(s.end is not None for s in rows)
-            return frozenset({"ProcessMismatch", "pass"} if ended else {"ProcessMismatch"})
+            return frozenset({"AssertionFailed", "pass"} if ended else {"AssertionFailed"})
         run = target.run
         newest = self.newest.get(run.gen)
         if target.how == "object" and newest:
@@ -890,9 +895,9 @@ class History:
         return frozenset({"pass"})
 
     def _no_incident(self, question: Question, views: list[View]) -> frozenset[str]:
-        """Judge assert_no_oom, assert_no_crash, assert_no_restart and assert_healthy."""
+        """Judge assert_no_oom, assert_no_crash, assert_no_restart and assert_no_incidents."""
         position, last, helper = question.position, views[-1].index, question.helper
-        healthy, targets = helper == "assert_healthy", question.targets
+        healthy, targets = helper == "assert_no_incidents", question.targets
         classes: dict[str, frozenset[str]] = {}
         if helper == "assert_no_oom" or healthy:
             classes["oom"] = frozenset({"ProcessOOMKilled"})

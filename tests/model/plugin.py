@@ -10,7 +10,7 @@ from typing import Any
 from pytest_tlsandbox import by
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.processes import SandboxClient
+from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable

@@ -20,8 +20,8 @@ from .oracle import OPEN_ENDED, RULE_OF, History, Incident, Question, Target
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
 # What a call that acts (start, signal, kill, restart) may raise when the process is not there.
 REFUSALS = frozenset({
-    "RequestRefused", "ProcessNotFound", "AmbiguousProcess", "SandboxReplaced", "NotObserved",
-    "UnknownEnd", "SandboxUnreachable", "SandboxNotRunning", "WrongEnd", "InvalidArgument",
+    "RequestRefused", "ProcessNotFound", "AmbiguousProcess", "SandboxReplaced", "Inconclusive",
+    "SandboxUnreachable", "SandboxNotRunning", "UnexpectedExit", "InvalidArgument",
 })  # fmt: skip
 MOST_REQUESTS = 4000
 
@@ -426,7 +426,7 @@ class Session:
         options: dict[str, Any] = {}
         if draw < 0.5:
             helper = rng.choice(("assert_no_oom", "assert_no_oom", "assert_no_crash",
-                                 "assert_no_restart", "assert_healthy"))  # fmt: skip
+                                 "assert_no_restart", "assert_no_incidents"))  # fmt: skip
             target = self._draw_target() if rng.random() < 0.4 else None
             if helper == "assert_no_oom" and rng.random() < 0.4:
                 options["suspected"] = True
@@ -447,13 +447,13 @@ class Session:
                 else:
                     options["signal"] = rng.choice((SEGV, ABRT, KILL))
             elif helper == "assert_stays":
-                options = {"seconds": rng.choice((0.3, 1.2)), "status": rng.choice(statuses[:3])}
+                options = {"stable_for": rng.choice((0.3, 1.2)), "status": rng.choice(statuses[:3])}
             elif helper == "wait_for_process":
                 options = {"status": rng.choice(statuses), "timeout": rng.choice((0.1, 1.0, 3.5))}
                 if options["status"] == "running" and rng.random() < 0.4:
                     options["stable_for"] = rng.choice((0.3, 1.0))
             elif helper == "wait_for_exit":
-                options = {"exit_code": rng.choice((0, 0, None, 1, [0, 3])),
+                options = {"exit_code": rng.choice((0, 0, "any", 1, [0, 3])),
                            "timeout": rng.choice((0.1, 1.0, 3.5))}  # fmt: skip
             if helper != "assert_not_running" and not target.exact and rng.random() < 0.15:
                 options["pick"] = rng.choice(("newest", "oldest"))
@@ -482,7 +482,7 @@ class Session:
             self.answered = full
             self.disagree("wrong answer")
         if self.answered == "pass":
-            negative = not targets or helper.startswith(("assert_no_", "assert_healthy"))
+            negative = not targets or helper.startswith(("assert_no_", "assert_no_incidents"))
             if negative and not self.history.settled(question):
                 self.disagree("passed without two polls at least 0.2 s apart")
             self._declare(question)

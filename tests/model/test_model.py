@@ -92,7 +92,7 @@ Helper = tuple[str, "Callable[[Sandbox, Any, Asked], Any]", "Callable[[Told, Ask
 
 # fmt: off
 HELPERS: list[Helper] = [
-    ("wait_for_exit", lambda box, who, ask: box.wait_for_exit(who, exit_code=ask.code, timeout=ask.timeout),
+    ("wait_for_exit", lambda box, who, ask: box.wait_for_exit(who, exit_code="any" if ask.code is None else ask.code, timeout=ask.timeout),
      lambda told, ask: judge_wait(told, exited(ask.code), wants_an_end=True)),
     ("wait_for_process", lambda box, who, ask: box.wait_for_process(who, timeout=ask.timeout),
      lambda told, _ask: judge_wait(told, running)),
@@ -106,7 +106,7 @@ HELPERS: list[Helper] = [
      lambda told, _ask: judge_now(told, running)),
     ("assert_process, exit code", lambda box, who, ask: box.assert_process(who, status="exited", exit_code=ask.code or 0),
      lambda told, ask: judge_now(told, exited(ask.code or 0), wants_an_end=True)),
-    ("assert_stays", lambda box, who, ask: box.assert_stays(who, seconds=ask.seconds),
+    ("assert_stays", lambda box, who, ask: box.assert_stays(who, stable_for=ask.seconds),
      lambda told, _ask: judge_stays(told)),
 ]
 # fmt: on

@@ -10,12 +10,12 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_tlsandbox.client.models import ProcessInfo
-from pytest_tlsandbox.client.processes import ProcessLister
+from pytest_tlsandbox.client.api import ProcessLister
 from pytest_tlsandbox.client.retry import OutageBudget
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.snapshot import ProcessSnapshot
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, FakeClock, process
 
 READY_AFTER = 0.3

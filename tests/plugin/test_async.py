@@ -71,9 +71,11 @@ def test_a_failure_ends_at_the_line_that_awaits(pytester: pytest.Pytester, suite
     """
     result = suite.run(pytester, code)
     text = result.stdout.str()
-    assert error_of(text).count("pytest_tlsandbox.WrongEnd: Exited 3: sh -c") == suite.backends
+    assert (
+        error_of(text).count("pytest_tlsandbox.UnexpectedExit: Exited 3: sh -c") == suite.backends
+    )
     assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == suite.backends
-    assert text.count("test_a_failure_ends_at_the_line_that_awaits.py:5: WrongEnd") == (
+    assert text.count("test_a_failure_ends_at_the_line_that_awaits.py:5: UnexpectedExit") == (
         suite.backends
     )
     assert "async_sandbox.py" not in text

@@ -241,12 +241,12 @@ CALLS = {
     "wait_for_process('x', since=0)": 'since must be "test", a snapshot or None (all there is), got 0',
     "wait_for_exit('x', exit_code=-1)": "exit_code must be from 0 to 255, got -1; an end by a "
     'signal is wait_for_process(process, status="signaled")',
-    "wait_for_exit('x', exit_code=())": "exit_code must be one code, several, or None for any, got no code",
+    "wait_for_exit('x', exit_code=())": 'exit_code must be one code, several, or "any", got no code',
     "wait_until('running')": "condition must be a function of the snapshot, got 'running'",
     "assert_process('x')": "assert_process needs at least one expected field, such as exit_code=0",
     "assert_process('x', exitcode=0)": "a process has no field 'exitcode'; did you mean "
     "'exit_code'?",
-    "assert_stays('x', seconds=0)": "seconds must be > 0, got 0",
+    "assert_stays('x', stable_for=0)": "stable_for must be > 0 seconds, got 0",
     "start_process('echo', 'hello')": "args must be a list of texts, got one text",
 }
 """Calls that mean nothing, with what is said of each."""

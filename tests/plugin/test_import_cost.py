@@ -44,7 +44,7 @@ def test_a_suite_that_uses_no_fixture_costs_no_more(pytester: pytest.Pytester) -
             pass
 
         def test_that_fails():
-            raise pytest_tlsandbox.WrongEnd("so be it")
+            raise pytest_tlsandbox.UnexpectedExit("so be it")
         """
     )
     modules = imported(pytester, "--tlsandbox", "local", status=1)

@@ -172,7 +172,7 @@ def test_no_thread_of_ours_keeps_the_interpreter_alive(
     program = """
         from pytest_tlsandbox import Sandbox, start_local_sandbox
         from pytest_tlsandbox.client.address import locate
-        from pytest_tlsandbox.client.processes import SandboxClient
+        from pytest_tlsandbox.client.api import SandboxClient
         from pytest_tlsandbox.client.transport import Transport
 
         local = start_local_sandbox()

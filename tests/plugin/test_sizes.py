@@ -114,7 +114,7 @@ def normal(text: str) -> str:
 def marked(lines: list[str]) -> str:
     """Give what pytest marks with an E, indented as it is shown, but for what varies."""
     text = "\n".join(line[8:] for line in lines if re.match(r"E(\s|$)", line))
-    name = "pytest_tlsandbox.WrongEnd: "
+    name = "pytest_tlsandbox.UnexpectedExit: "
     assert text.startswith(name)
     return normal(text.removeprefix(name))
 

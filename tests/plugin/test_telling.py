@@ -42,12 +42,12 @@ def test_a_failure_shows_its_verdict_first_and_ends_at_the_users_line(
     pytester.makepyfile(WRONG_END)
     lines = pytester.runpytest_inprocess().outlines
     message = "\n".join(line[8:] for line in lines if line.startswith("E "))
-    assert re.fullmatch(rf"pytest_tlsandbox\.WrongEnd: {WHOLE}", message.replace("E\n", "\n"))
+    assert re.fullmatch(rf"pytest_tlsandbox\.UnexpectedExit: {WHOLE}", message.replace("E\n", "\n"))
     last = lines[lines.index("tlsandbox = <Sandbox my-sandbox>") :]
     assert last[4] == ">       tlsandbox.wait_for_exit(job)"
     place = [line for line in lines if re.match(r"\S+\.py:\d+: ", line)]
     assert len(place) == 1
-    assert re.fullmatch(r"test_\w+\.py:3: WrongEnd", place[0])
+    assert re.fullmatch(r"test_\w+\.py:3: UnexpectedExit", place[0])
 
 
 @pytest.mark.usefixtures("connected")
@@ -96,7 +96,7 @@ def test_quiet_leaves_out_how_it_was_looked_at(pytester: pytest.Pytester) -> Non
     pytester.makepyfile(WRONG_END)
     [message] = told(pytester.inline_run("-q")).values()
     assert re.fullmatch(
-        rf"""pytest_tlsandbox\.WrongEnd: {VERDICT}
+        rf"""pytest_tlsandbox\.UnexpectedExit: {VERDICT}
 
 stopped after [\d.]+ m?s of 30 s: it has ended
 wanted  was
@@ -135,7 +135,7 @@ def test_no_traceback_shows_a_line_of_ours(
         "connect('my-sandbox').soft().assert_no_oom(suspect=True)",
         "AsyncSandbox(connect('my-sandbox')).wait_for_proces('x')",
         "connect('my-sandbox').assert_process('x', exitcode=1)",
-        "connect('my-sandbox').assert_stays('no such', seconds=1)",
+        "connect('my-sandbox').assert_stays('no such', stable_for=1)",
         "connect('my-sandbox').assert_no_oom('no such')",
         "connect('my-sandbox').start_process('no-such-program')",
         "connect('my-sandbox').send_signal('no such', 9)",
@@ -217,7 +217,7 @@ def test_a_wait_ends_in_time_where_the_clock_is_frozen(pytester: pytest.Pytester
             with pytest.raises(pytest_tlsandbox.WaitTimedOut):
                 tlsandbox.wait_for_exit(job, timeout=0.3)
             assert 0.3 <= real() - start < 0.5
-            tlsandbox.assert_stays(job, seconds=0.2)
+            tlsandbox.assert_stays(job, stable_for=0.2)
             assert 0.5 <= real() - start < 1
             assert time.monotonic() == frozen
         """
@@ -283,12 +283,12 @@ def test_assertions_that_look_for_a_while_end_before_it_too(pytester: pytest.Pyt
         """
         def test_it(tlsandbox):
             job = tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.assert_stays(job, seconds=20)
+            tlsandbox.assert_stays(job, stable_for=20)
         """
     )
     [message] = told(pytester.inline_run("--timeout=0.5")).values()
     assert re.match(
-        r"pytest_tlsandbox\.NotObserved: Not observed: the time ended after 0\.\d+ s, too soon to "
+        r"pytest_tlsandbox\.Inconclusive: Not observed: the time ended after 0\.\d+ s, too soon to "
         r"be sure\n\nstopped after 0\.\d+ s \(pytest-timeout\)",
         message,
     )

@@ -108,7 +108,7 @@ def test_the_end_of_a_run_that_is_meant_by_object_or_pid_is_the_end():
     for meant in (41, raw_object()):
         box, lister, _ = box_of({0: [RUNNING], 1: [FAILED]})
 
-        with pytest.raises(errors.WrongEnd):
+        with pytest.raises(errors.UnexpectedExit):
             box.wait_for_exit(meant, timeout=30)
         assert lister.looks[-1] < 1.1
 
@@ -130,7 +130,7 @@ def test_what_is_meant_by_text_may_be_followed_within_two_seconds():
 def test_when_nothing_follows_within_two_seconds_the_wait_stops():
     box, lister, _ = box_of({0: [FAILED]})
 
-    with pytest.raises(errors.WrongEnd):
+    with pytest.raises(errors.UnexpectedExit):
         box.wait_for_process("train.py", timeout=30)
 
     assert 2.0 <= lister.looks[-1] < 2.1
@@ -156,7 +156,7 @@ def test_a_pid_stands_for_the_run_it_was_first_seen_with():
     reused = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box, _, _ = box_of({0: [RUNNING], 1: [FAILED, reused]})
 
-    with pytest.raises(errors.WrongEnd):
+    with pytest.raises(errors.UnexpectedExit):
         box.wait_for_exit(41, timeout=30)
 
 
@@ -170,7 +170,7 @@ def test_a_managed_process_has_ended_when_its_supervisor_has_stopped():
     }
     box, lister, _ = box_of(script)
 
-    with pytest.raises(errors.WrongEnd) as caught:
+    with pytest.raises(errors.UnexpectedExit) as caught:
         box.wait_for_exit("web", timeout=30)
 
     assert 9.0 <= lister.looks[-1] < 9.3
@@ -189,22 +189,22 @@ def test_stable_for_starts_anew_when_the_process_is_started_again():
 def test_a_process_that_dies_before_it_was_stable_is_told_as_ended():
     box, _, _ = box_of({0: [RUNNING], 0.5: [FAILED]})
 
-    with pytest.raises(errors.WrongEnd):
+    with pytest.raises(errors.UnexpectedExit):
         box.wait_for_process(41, stable_for=1)
 
 
 def test_assert_stays_stops_at_the_first_breach():
     box, lister, _ = box_of({0: [RUNNING], 3: [FAILED]})
 
-    with pytest.raises(errors.WrongEnd):
-        box.assert_stays("train.py", seconds=10)
+    with pytest.raises(errors.UnexpectedExit):
+        box.assert_stays("train.py", stable_for=10)
     assert lister.looks[-1] < 3.3
 
 
 def test_assert_stays_takes_the_time_it_names_and_no_more():
     box, lister, _ = box_of({0: [RUNNING]})
 
-    box.assert_stays("train.py", seconds=10)
+    box.assert_stays("train.py", stable_for=10)
 
     assert lister.looks[-1] == pytest.approx(10.0, abs=0.01)
 
@@ -215,16 +215,16 @@ def test_assert_stays_does_not_take_a_restart_for_staying():
     again = {"started_at": T0 + 1500, "managed": managed(restart_count=1, last_exit=last_exit)}
     box, _, _ = box_of({0: [first], 1: [raw(8, command="web", args=(), **again)]})
 
-    with pytest.raises(errors.ProcessMismatch) as caught:
-        box.assert_stays("web", seconds=5)
+    with pytest.raises(errors.AssertionFailed) as caught:
+        box.assert_stays("web", stable_for=5)
     assert caught.value.first_line == "Restarted: web (pid 8), wanted running for 5 s"
 
 
 def test_assert_stays_has_not_observed_what_lies_in_a_gap():
     box, _, _ = box_of({0: [RUNNING], 1: unreachable(), 3: [RUNNING]})
 
-    with pytest.raises(errors.NotObserved):
-        box.assert_stays("train.py", seconds=5)
+    with pytest.raises(errors.Inconclusive):
+        box.assert_stays("train.py", stable_for=5)
 
 
 def test_a_negative_assertion_looks_again_for_200_ms_while_something_is_alive():
@@ -256,7 +256,7 @@ def test_a_list_that_still_says_running_just_after_a_kill_is_not_believed():
 def test_faults_that_may_pass_are_ridden_out():
     box, _, _ = box_of({0: [RUNNING], 1: unreachable("503 SANDBOX_NOT_READY"), 28: [FAILED]})
 
-    with pytest.raises(errors.WrongEnd):
+    with pytest.raises(errors.UnexpectedExit):
         box.wait_for_exit(41, timeout=60)
 
 
@@ -269,7 +269,7 @@ def test_assertions_ride_them_out_as_well():
 
 
 def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
-    box, _, clock = box_of({0: [RUNNING], 5: unreachable()})
+    box, lister, clock = box_of({0: [RUNNING], 5: unreachable()})
 
     with pytest.raises(errors.SandboxUnreachable) as caught:
         box.wait_for_exit(41, timeout=120)
@@ -279,13 +279,13 @@ def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
         "Not checked: no listing of my-sandbox has succeeded since +5"
     )
     assert caught.value.snapshot is not None
-    assert caught.value.timeline.looks > 10
+    assert len(lister.looks) > 10
 
 
 def test_a_good_look_between_two_outages_starts_the_budget_anew():
     box, _, _ = box_of({0: unreachable(), 20: [RUNNING], 23: unreachable(), 47: [FAILED]})
 
-    with pytest.raises(errors.WrongEnd):
+    with pytest.raises(errors.UnexpectedExit):
         box.wait_for_exit(41, timeout=120)
 
 
@@ -330,7 +330,7 @@ def test_nothing_learned_is_never_a_pass():
         lambda box: box.assert_no_oom(),
         lambda box: box.assert_no_crash(),
         lambda box: box.assert_not_running("train.py"),
-        lambda box: box.assert_healthy(),
+        lambda box: box.assert_no_incidents(),
     ):
         box, _, _ = box_of({0: unreachable()})
         with pytest.raises(errors.SandboxUnreachable):
@@ -414,7 +414,7 @@ def test_an_assertion_whose_verdict_wavers_ends_in_six_seconds():
     clock = FakeClock()
     box = Sandbox(_Wavering(clock, {}))
 
-    with pytest.raises(errors.NotObserved) as caught:
+    with pytest.raises(errors.Inconclusive) as caught:
         box.assert_no_oom()
 
     assert 5 < clock.now - 1000 < 6.5
@@ -428,7 +428,7 @@ def test_looking_does_not_draw_from_the_tests_own_random_numbers():
     expected = random.random()
     random.seed(7)
     box, _, _ = box_of({0: [RUNNING], 5: [FAILED]})
-    with pytest.raises(errors.WrongEnd):
+    with pytest.raises(errors.UnexpectedExit):
         box.wait_for_exit(41)
 
     assert random.random() == expected
@@ -463,8 +463,8 @@ def test_outages_without_end_do_not_make_an_assertion_go_on_without_end():
     script = {at: [RUNNING] if at % 11 == 0 else unreachable() for at in range(400)}
     box, lister, _ = box_of(script, latency=0.9)
 
-    with pytest.raises(errors.SandboxFault):
-        box.assert_stays("train.py", seconds=300)
+    with pytest.raises(errors.InfrastructureError):
+        box.assert_stays("train.py", stable_for=300)
 
     assert lister.looks[-1] < 100
 
@@ -477,7 +477,7 @@ def test_the_output_of_another_process_with_the_same_pid_is_not_taken_for_its_ow
     web = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box, _, _ = box_of({0: [FAILED, web]})
 
-    with pytest.raises(errors.NotObserved) as caught:
+    with pytest.raises(errors.Inconclusive) as caught:
         read(box)
 
     assert caught.value.first_line == "Not read: the output of train.py (pid 41)"

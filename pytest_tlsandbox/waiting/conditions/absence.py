@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import (
-    NotObserved,
+    AssertionFailed,
+    Inconclusive,
     ProcessCrashed,
-    ProcessMismatch,
     ProcessOOMKilled,
     ProcessRestarted,
     ProcessUnhealthy,
     TLSandboxError,
-    UnknownEnd,
 )
+from pytest_tlsandbox.formatting.table import list_names, list_texts
+from pytest_tlsandbox.formatting.words import count
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.failure import Explanation, Listed
@@ -25,15 +26,13 @@ from pytest_tlsandbox.messages.incidents import (
     run_name,
     shown_row,
 )
-from pytest_tlsandbox.messages.table import list_names, list_texts
-from pytest_tlsandbox.messages.words import count
 from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SETTLING_TIME,
     WHY_IT_ENDS,
-    Hopeless,
-    Satisfied,
+    Impossible,
+    Met,
     Verdict,
     not_found,
     still,
@@ -43,11 +42,11 @@ from pytest_tlsandbox.waiting.conditions.results import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Generation, Run
-    from pytest_tlsandbox.identity import Identity
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Identity
     from pytest_tlsandbox.waiting.selectors import Selector
 
 
@@ -65,14 +64,14 @@ class NotRunning:
         if living:
             many = len(living) > 1
             # A look right after a kill said "running" in 39 of 200 (fact sheet 2.3).
-            return Hopeless(
+            return Impossible(
                 Explanation(
-                    ProcessMismatch,
+                    AssertionFailed,
                     f"Still running: {list_names(living, 1)}" if many else still(living[0]),
                     because="wanted nothing alive",
                     process=None if many else living[0],
                     listed=tuple(Listed(row) for row in living) if many else (),
-                    hint="wait_for_exit(process, exit_code=None), if it only needs more time",
+                    hint='wait_for_exit(process, exit_code="any"), if it only needs more time',
                 ),
                 stands_for=SETTLING_TIME,
             )
@@ -80,7 +79,7 @@ class NotRunning:
         if run is not None:
             return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)])
         pids = None if self._selector.pid is None else {self._selector.pid}
-        return unreadable_rows(snapshot, self._baseline, pids) or Satisfied(None)
+        return unreadable_rows(snapshot, self._baseline, pids) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -207,16 +206,16 @@ class NoIncident:
         if spoilt:
             return spoilt
         if any(item.run.may_be_corrected for item in incidents):
-            return Satisfied(suspicions, CORRECTION_TIME)
+            return Met(suspicions, CORRECTION_TIME)
         alive = any(
             not row.ended or (row.managed is not None and row.managed.status != "stopped")
             for row in rows
         )
-        return Satisfied(suspicions, SETTLING_TIME if alive else 0.0)
+        return Met(suspicions, SETTLING_TIME if alive else 0.0)
 
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
-    ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Hopeless | None]:
+    ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
         """Return the rows in question, their generations or runs, and what is missing, if anything."""
         if not self._selectors:
             if not self._only_started:
@@ -230,7 +229,7 @@ class NoIncident:
             selection = selector.select(snapshot)
             if not selection.matches:
                 finding = not_found(selector, snapshot, selection)
-                missing = Hopeless(finding, CORRECTION_TIME if selection.gone else 0.0)
+                missing = Impossible(finding, CORRECTION_TIME if selection.gone else 0.0)
             selected.update((row.identity, row) for row in selection.matches)
             last = (selection.last_seen,) if selection.last_seen else ()
             for row in (*selection.matches, *last):
@@ -294,7 +293,7 @@ class NoIncident:
         counted: Sequence[Incident],
         uncounted: Sequence[Incident],
         snapshot: ProcessSnapshot,
-    ) -> Hopeless:
+    ) -> Impossible:
         first = counted[0]
         certain = first.kind in rule.kinds
         verdict = rule.verdict if certain else f"Suspected to be {rule.verdict}"
@@ -325,7 +324,7 @@ class NoIncident:
             hint=f"{'' if certain else _MEANT}{hint_of(rule, first)}",
         )
         settled = any(not item.run.may_be_corrected for item in counted)
-        return Hopeless(explanation, 0.0 if settled else CORRECTION_TIME)
+        return Impossible(explanation, 0.0 if settled else CORRECTION_TIME)
 
 
 def _is_behind_another(run: Run) -> bool:
@@ -343,16 +342,16 @@ def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
     return tuple(listed)
 
 
-def _unknown_end(incidents: Sequence[Incident]) -> Hopeless:
+def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
     incident = incidents[0]
     run = incident.run
     alone = len(incidents) == 1
     more = "" if alone else f" and {len(incidents) - 1} more"
     listed = () if alone else _listed(incidents)
     if incident.kind == kinds.LOST_END:
-        return Hopeless(
+        return Impossible(
             Explanation(
-                UnknownEnd,
+                Inconclusive,
                 f"Unknown end: {run_name(run)} {run.state}{more}",
                 because=f"the sandbox lost how it ended, and did not find it within "
                 f"{CORRECTION_TIME:g} s",
@@ -363,9 +362,9 @@ def _unknown_end(incidents: Sequence[Incident]) -> Hopeless:
             CORRECTION_TIME,
         )
     vanished = run.is_newest and run.row is not None
-    return Hopeless(
+    return Impossible(
         Explanation(
-            NotObserved,
+            Inconclusive,
             f"Not observed: the end of {run_name(run)}{more}",
             because=describe(incident) if alone else "",
             process=shown_row(run) if alone else None,
@@ -379,10 +378,10 @@ def _unknown_end(incidents: Sequence[Incident]) -> Hopeless:
     )
 
 
-def _too_much_happened() -> Hopeless:
-    return Hopeless(
+def _too_much_happened() -> Impossible:
+    return Impossible(
         Explanation(
-            NotObserved,
+            Inconclusive,
             "Not observed: more incidents happened since then than are kept",
             hint="a shorter time: from_now(), or a newer snapshot as since=",
         )

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import (
     AmbiguousProcess,
+    Inconclusive,
     ProcessNotFound,
     ProcessOOMKilled,
-    UnknownEnd,
+    UnexpectedExit,
     WaitTimedOut,
-    WrongEnd,
 )
+from pytest_tlsandbox.formatting.states import describe_state
+from pytest_tlsandbox.formatting.words import capitalized, count, named, seconds
 from pytest_tlsandbox.messages.failure import Explanation, Field, Listed
-from pytest_tlsandbox.messages.words import capitalized, count, named, seconds
-from pytest_tlsandbox.status import CRASH_SIGNALS, describe_state
+from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SUCCESSOR_TIME,
     WHY_IT_ENDS,
-    Hopeless,
+    Impossible,
+    Met,
     Pending,
-    Satisfied,
     Verdict,
     not_found,
     still,
@@ -33,13 +34,12 @@ from pytest_tlsandbox.waiting.conditions.results import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
-Pick = Literal["newest", "oldest"]
-"""Which process is meant where several fit."""
 
 _SAID_BY_SHELLS = {
     126: "a shell exits 126 where it may not run a program: is it executable?",
@@ -72,7 +72,7 @@ class OneProcess:
                 return self._ambiguous(fitting)
             row = self._choose(fitting)
             if self.wants_an_end and self._is_lost(row):
-                return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
+                return Impossible(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
             return self.satisfied(row)
         if selection.gone:
             return self._unreadable(snapshot) or self._gone(selection.last_seen)
@@ -96,7 +96,7 @@ class OneProcess:
     def satisfied(self, row: ProcessInfo) -> Verdict:
         """Give the verdict for a process that fits."""
         stands_for = CORRECTION_TIME if self._open_to_doubt(row) else 0.0
-        return Satisfied(row, stands_for, key=row.identity)
+        return Met(row, stands_for, key=row.identity)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         """Give the verdict for a living process that does not fit."""
@@ -132,8 +132,8 @@ class OneProcess:
     def _choose(self, rows: Sequence[ProcessInfo]) -> ProcessInfo:
         return rows[0] if self._pick == "oldest" else rows[-1]
 
-    def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Hopeless:
-        return Hopeless(
+    def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
+        return Impossible(
             Explanation(
                 AmbiguousProcess,
                 f"{len(rows)} processes are meant by {self._selector.label}",
@@ -143,15 +143,15 @@ class OneProcess:
             )
         )
 
-    def _unreadable(self, snapshot: ProcessSnapshot) -> Hopeless | None:
+    def _unreadable(self, snapshot: ProcessSnapshot) -> Impossible | None:
         """Tell a row that cannot be read from one that is gone."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
         return unreadable_rows(snapshot, None, {self._selector.pid})
 
-    def _gone(self, row: ProcessInfo | None) -> Hopeless:
+    def _gone(self, row: ProcessInfo | None) -> Impossible:
         name = self._selector.label if row is None else named(row)
-        return Hopeless(
+        return Impossible(
             Explanation(
                 ProcessNotFound,
                 f"Gone: {name} is no longer listed",
@@ -165,7 +165,7 @@ class OneProcess:
     def _missing(self, snapshot: ProcessSnapshot, selection: Selection) -> Verdict:
         if self.waits:
             return Pending(lambda: not_found(self._selector, snapshot, selection))
-        return Hopeless(not_found(self._selector, snapshot, selection))
+        return Impossible(not_found(self._selector, snapshot, selection))
 
     def _ended(self, row: ProcessInfo, selection: Selection) -> Verdict:
         doubt = self._open_to_doubt(row)
@@ -178,11 +178,11 @@ class OneProcess:
         if selection.older:
             before = ("before", f"{count(len(selection.older), 'other')} ended before this test")
             finding = replace(finding, remarks=(*finding.remarks, before))
-        return Hopeless(finding, stands_for, key=row.identity)
+        return Impossible(finding, stands_for, key=row.identity)
 
     def _end_finding(self, row: ProcessInfo, *, doubt: bool) -> Explanation:
         finding = Explanation(
-            WrongEnd,
+            UnexpectedExit,
             self._end_headline(row),
             because="it has ended",
             process=row,
@@ -199,7 +199,7 @@ class OneProcess:
         if doubt:
             return replace(
                 finding,
-                error=UnknownEnd,
+                error=Inconclusive,
                 headline=f"Unknown end: {named(row)} {describe_state(row)}",
                 because=f"{_unknown_in_words(row)}, and did not within {CORRECTION_TIME:g} s",
                 hint="run it again: the sandbox loses the end of a few processes in a thousand",

@@ -6,17 +6,17 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import NotObserved, SandboxFault, WaitTimedOut, WrongEnd
+from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit, WaitTimedOut
+from pytest_tlsandbox.formatting.words import count, named
 from pytest_tlsandbox.messages.failure import Explanation, Field
-from pytest_tlsandbox.messages.words import count, named
-from pytest_tlsandbox.waiting.conditions.one_process import OneProcess, Pick
+from pytest_tlsandbox.waiting.conditions.one_process import OneProcess
 from pytest_tlsandbox.waiting.conditions.process import IsListed
 from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
     SUCCESSOR_TIME,
-    Hopeless,
+    Impossible,
+    Met,
     Pending,
-    Satisfied,
     Verdict,
     regex_hint,
 )
@@ -25,9 +25,10 @@ from pytest_tlsandbox.waiting.selectors import Selector, label_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
@@ -37,7 +38,7 @@ def output_lost(row: ProcessInfo, snapshot: ProcessSnapshot) -> Explanation | No
     if newest.identity.same_run(row.identity):
         return None
     return Explanation(
-        NotObserved,
+        Inconclusive,
         f"Not read: the output of {named(row)}",
         because=f"pid {row.pid} is another process's by now, and output is asked for by pid",
         process=row,
@@ -50,8 +51,8 @@ class HasOutput(IsListed):
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         verdict = super().judge(snapshot)
-        lost = output_lost(verdict.value, snapshot) if isinstance(verdict, Satisfied) else None
-        return verdict if lost is None else Hopeless(lost)
+        lost = output_lost(verdict.value, snapshot) if isinstance(verdict, Met) else None
+        return verdict if lost is None else Impossible(lost)
 
 
 class HasWritten(OneProcess):
@@ -102,29 +103,29 @@ class HasWritten(OneProcess):
             self._end_finding(row, doubt=False),
             because=f"it has ended, and wrote no such line in {count(self._lines, 'line')}",
         )
-        if finding.error is WrongEnd:
+        if finding.error is UnexpectedExit:
             finding = replace(finding, hint=f"{self._hint}the rest of its output: output(process)")
-        return Hopeless(finding, stands_for, key=(row.identity, self._lines))
+        return Impossible(finding, stands_for, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Verdict | None:
         """Look through all lines; a fault that may pass is no end of the wait."""
         lost = output_lost(row, self._snapshot)
         if lost is not None:
-            return Hopeless(lost)
+            return Impossible(lost)
         try:
             # All, not what is new: stdout comes first, and grows before what stderr has.
             lines = self._read(row)
-        except SandboxFault as fault:
+        except InfrastructureError as fault:
             finding = Explanation(
                 type(fault),
                 f"Not read: the output of {named(row)}",
                 because=str(fault),
                 process=row,
             )
-            return Pending(lambda: finding) if fault.transient else Hopeless(finding)
+            return Pending(lambda: finding) if fault.transient else Impossible(finding)
         self._lines = len(lines)
         line = next((line for line in lines if self._search.search(line)), None)
-        return None if line is None else Satisfied(line)
+        return None if line is None else Met(line)
 
     def _not_written(self, row: ProcessInfo) -> Explanation:
         buffered = "is its output buffered? python -u and PYTHONUNBUFFERED=1 write at once; "

@@ -6,28 +6,36 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import NotObserved, ProcessMismatch, WaitTimedOut
+from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, WaitTimedOut
+from pytest_tlsandbox.formatting.states import describe_state, signal_name
+from pytest_tlsandbox.formatting.words import (
+    capitalized,
+    count,
+    named,
+    seconds,
+    shown,
+    shown_wanted,
+)
 from pytest_tlsandbox.history.incidents import CRASH, OOM
+from pytest_tlsandbox.history.snapshot import differences, value_of
 from pytest_tlsandbox.messages.failure import Explanation, Field
-from pytest_tlsandbox.messages.words import capitalized, count, named, seconds, shown, shown_wanted
 from pytest_tlsandbox.redact import mask_args
-from pytest_tlsandbox.snapshot import differences, value_of
-from pytest_tlsandbox.status import describe_state, signal_name
-from pytest_tlsandbox.waiting.conditions.one_process import OneProcess, Pick
+from pytest_tlsandbox.waiting.conditions.one_process import OneProcess
 from pytest_tlsandbox.waiting.conditions.results import (
     CORRECTION_TIME,
-    Hopeless,
+    Impossible,
+    Met,
     Pending,
-    Satisfied,
     Verdict,
 )
 from pytest_tlsandbox.waiting.selectors import Selector
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.client.models import ProcessInfo
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
@@ -76,7 +84,7 @@ class HasStatus(OneProcess):
 
     def satisfied(self, row: ProcessInfo) -> Verdict:
         verdict = super().satisfied(row)
-        if not self._stable_for or not isinstance(verdict, Satisfied):
+        if not self._stable_for or not isinstance(verdict, Met):
             return verdict
         return replace(
             verdict,
@@ -99,9 +107,9 @@ class HasStatus(OneProcess):
     def waiting(self, row: ProcessInfo) -> Verdict:
         if self._healthy and row.state in self._statuses:
             if _health(row) in ("disabled", "not managed"):
-                return Hopeless(
+                return Impossible(
                     Explanation(
-                        ProcessMismatch,
+                        AssertionFailed,
                         f"No health check: {named(row)}",
                         because="it can never be healthy",
                         process=row,
@@ -198,7 +206,7 @@ class HasFields(OneProcess):
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         if self.wants_an_end and self._is_lost(row):
-            return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
+            return Impossible(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
         if differences(row, self._expected).keys() & _CHANGING:
             return self._mismatch(
                 row, "wait_for_process or wait_for_exit, if it only needs more time"
@@ -207,14 +215,14 @@ class HasFields(OneProcess):
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
         if self._open_to_doubt(row):
-            return Hopeless(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
+            return Impossible(self._end_finding(row, doubt=True), CORRECTION_TIME, row.identity)
         return self._mismatch(row, self._hint_after(row))
 
-    def _mismatch(self, row: ProcessInfo, hint: str) -> Hopeless:
+    def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
         wrong = differences(row, self._expected)
-        return Hopeless(
+        return Impossible(
             Explanation(
-                ProcessMismatch,
+                AssertionFailed,
                 f"{named(row)} differs in {', '.join(wrong)}",
                 process=row,
                 fields=self.fields(row),
@@ -238,10 +246,10 @@ class IsListed(OneProcess):
         return ()
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
-        return Satisfied(row)
+        return Met(row)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
-        return Satisfied(row)
+        return Met(row)
 
 
 class Stays(OneProcess):
@@ -272,9 +280,9 @@ class Stays(OneProcess):
         gap = 0.0 if self._last_look is None else snapshot.begun - self._last_look
         self._last_look = snapshot.ended
         if gap > self._longest_gap:
-            return Hopeless(
+            return Impossible(
                 Explanation(
-                    NotObserved,
+                    Inconclusive,
                     f"Not observed: {seconds(gap)} between looks at {self._label}",
                     because=f"wanted no gap above {seconds(self._longest_gap)}",
                     hint="a longer seconds= allows for longer gaps: a tenth of it",
@@ -300,14 +308,14 @@ class Stays(OneProcess):
             self._run, self._restarts = self._history.run_of(row), _restarts(row)
             if self._selector.may_select_others or row.managed is None:
                 self._selector = Selector(row, self._history)
-        return Satisfied(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
+        return Met(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
 
     def waiting(self, row: ProcessInfo) -> Verdict:
         restarted = row.state in self._statuses
         run = (Field("run", "the same", "another: it was restarted"),) if restarted else ()
-        return Hopeless(
+        return Impossible(
             Explanation(
-                ProcessMismatch,
+                AssertionFailed,
                 f"{'Restarted' if restarted else capitalized(describe_state(row))}: {named(row)}, "
                 f"wanted {self.wanted}",
                 process=row,
@@ -317,7 +325,7 @@ class Stays(OneProcess):
         )
 
     def _ended(self, row: ProcessInfo, _selection: Selection) -> Verdict:
-        return Hopeless(self._end_finding(row, doubt=False))
+        return Impossible(self._end_finding(row, doubt=False))
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:

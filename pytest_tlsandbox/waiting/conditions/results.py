@@ -6,19 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from pytest_tlsandbox.errors import NotObserved, ProcessNotFound, WaitTimedOut
+from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound, WaitTimedOut
+from pytest_tlsandbox.formatting.states import describe_state
+from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.formatting.words import count, named
 from pytest_tlsandbox.messages.failure import Explanation, Listed
-from pytest_tlsandbox.messages.text import shorten
-from pytest_tlsandbox.messages.words import count, named
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.status import describe_state
 from pytest_tlsandbox.waiting.suggestions import near_misses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
 
-    from pytest_tlsandbox.client.models import ProcessInfo
-    from pytest_tlsandbox.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.selectors import Selection, Selector
 
 SUCCESSOR_TIME = 2.0
@@ -37,7 +37,7 @@ _REGEX_SYNTAX = re.compile(
 
 
 @dataclass(frozen=True)
-class Satisfied:
+class Met:
     """It is so. ``unsettled`` is what to say where it did not stand for long enough."""
 
     value: Any
@@ -56,7 +56,7 @@ class Pending:
 
 
 @dataclass(frozen=True)
-class Hopeless:
+class Impossible:
     """It cannot come any more."""
 
     finding: Explanation
@@ -64,10 +64,10 @@ class Hopeless:
     key: Hashable = None
 
 
-Verdict: TypeAlias = Satisfied | Pending | Hopeless
+Verdict: TypeAlias = Met | Pending | Impossible
 
 
-def finding_of(verdict: Pending | Hopeless) -> Explanation:
+def finding_of(verdict: Pending | Impossible) -> Explanation:
     """Give what a verdict has to say."""
     return verdict.tell() if isinstance(verdict, Pending) else verdict.finding
 
@@ -89,7 +89,7 @@ class Listing:
 
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Give the verdict on a snapshot."""
-        return Satisfied(snapshot)
+        return Met(snapshot)
 
 
 class Until:
@@ -103,7 +103,7 @@ class Until:
     def judge(self, snapshot: ProcessSnapshot) -> Verdict:
         """Give the verdict on a snapshot. What the function raises is the user's own, and ends the wait."""
         value = self._function(snapshot)
-        return Satisfied(value) if value else Pending(lambda: self._never(value, snapshot))
+        return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
     def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
         return Explanation(
@@ -169,7 +169,7 @@ def unreadable_rows(
     snapshot: ProcessSnapshot,
     baseline: ProcessSnapshot | None,
     pids: Container[int | None] | None = None,
-) -> Hopeless | None:
+) -> Impossible | None:
     """Refuse to say "nothing happened" over rows that cannot be read, but for those from before.
 
     ``pids``: only a row with one of these, or with a pid that cannot be read, is of interest.
@@ -182,9 +182,9 @@ def unreadable_rows(
     ]
     if not rows:
         return None
-    return Hopeless(
+    return Impossible(
         Explanation(
-            NotObserved,
+            Inconclusive,
             f"Not observed: {count(len(rows), 'row')} of {snapshot.sandbox} cannot be read",
             because="a process that cannot be read may be the one",
             remarks=tuple(("unreadable", str(row)) for row in rows[:5]),

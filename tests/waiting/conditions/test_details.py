@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_tlsandbox import by, errors
-from pytest_tlsandbox.client.models import parse_process
+from pytest_tlsandbox.client.parsing import parse_process
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import (
@@ -64,7 +64,7 @@ def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
     box, lister = box_of({0: [raw(42)]}, started=[process(41)])
     box._history.note_start(process(41))
 
-    error = fails(box.assert_no_oom, errors.NotObserved)
+    error = fails(box.assert_no_oom, errors.Inconclusive)
 
     assert error.first_line == "Not observed: the end of train.py (pid 41)"
     text = str(error)
@@ -173,13 +173,13 @@ def test_what_was_not_written_is_told_with_what_was():
 def test_what_has_ended_without_the_line_is_told_by_identity_after_a_second_by_text_after_two():
     over = raw(41, **ended(0))
     box, lister = output_box(["one"], rows=(over,))
-    text = str(fails(lambda: box.wait_for_output(41, "up"), errors.WrongEnd))
+    text = str(fails(lambda: box.wait_for_output(41, "up"), errors.UnexpectedExit))
     assert "it has ended, and wrote no such line in 1 line" in text
     assert "the rest of its output: output(process)" in text
     assert 1.0 <= lister.looks[-1] <= 1.1
 
     box, lister = output_box(["one"], rows=(over,))
-    fails(lambda: box.wait_for_output("train.py", "up"), errors.WrongEnd)
+    fails(lambda: box.wait_for_output("train.py", "up"), errors.UnexpectedExit)
     assert 2.0 <= lister.looks[-1] <= 2.1
 
 
@@ -205,7 +205,7 @@ def test_those_that_ended_before_the_test_are_counted():
     before = snapshot(raw(40, **ended(0)))
     box, _ = box_of([raw(40, **ended(0)), raw(41, **ended(1))], baseline=before)
 
-    text = str(fails(lambda: box.wait_for_exit("train.py"), errors.WrongEnd))
+    text = str(fails(lambda: box.wait_for_exit("train.py"), errors.UnexpectedExit))
 
     assert "1 other ended before this test" in text
     assert re.search(r"^  before +1 other", text, re.MULTILINE)
@@ -223,7 +223,7 @@ def test_those_that_ended_before_the_test_are_counted():
 def test_arguments_that_differ_are_told_one_by_one(wanted, told):
     box, _ = box_of([raw(41, args=("a", "b"))])
 
-    text = str(fails(lambda: box.assert_process(41, args=wanted), errors.ProcessMismatch))
+    text = str(fails(lambda: box.assert_process(41, args=wanted), errors.AssertionFailed))
 
     for name, value, was in told:
         assert re.search(rf"^ +{re.escape(name)} +{value} +{was} +<$", text, re.MULTILINE), text
@@ -232,7 +232,7 @@ def test_arguments_that_differ_are_told_one_by_one(wanted, told):
 def test_arguments_that_differ_in_what_is_masked_are_not_told():
     box, _ = box_of([raw(41, args=("--token=a",))])
 
-    text = str(fails(lambda: box.assert_process(41, args=["--token=b"]), errors.ProcessMismatch))
+    text = str(fails(lambda: box.assert_process(41, args=["--token=b"]), errors.AssertionFailed))
 
     assert re.search(r"^ +args +other values +masked +<$", text, re.MULTILINE), text
 
@@ -251,7 +251,7 @@ def test_a_row_that_cannot_be_read_is_not_gone():
     odd = {"pid": 41, "status": 3, "command": "x", "handle": 41, "started_at": T0}
     box, lister = box_of({0: [RUNNING], 1: [odd]})
 
-    error = fails(lambda: box.wait_for_exit(41), errors.NotObserved)
+    error = fails(lambda: box.wait_for_exit(41), errors.Inconclusive)
 
     assert error.first_line == "Not observed: 1 row of my-sandbox cannot be read"
     assert 2.0 <= lister.looks[-1] <= 2.4
@@ -263,7 +263,7 @@ def test_a_row_of_another_pid_that_cannot_be_read_does_not_matter_to_a_pid():
 
     box.assert_not_running(41)
     box.assert_no_oom(41)
-    fails(lambda: box.assert_not_running("none"), errors.NotObserved)
+    fails(lambda: box.assert_not_running("none"), errors.Inconclusive)
     box, _ = box_of([raw(41, **ended(0)), odd], baseline=snapshot(odd))
     box.assert_not_running("none")
 
@@ -276,7 +276,7 @@ def test_a_pid_that_is_not_there_yet_is_waited_for_and_is_then_one_run():
     }
     box, lister = box_of(script)
 
-    fails(lambda: box.wait_for_exit(7), errors.WrongEnd)
+    fails(lambda: box.wait_for_exit(7), errors.UnexpectedExit)
 
     assert 1.0 <= lister.looks[-1] <= 1.1
 
@@ -299,13 +299,13 @@ def test_a_process_of_the_sdk_without_a_time_zone_is_in_utc():
 def test_what_is_wanted_is_carried_by_the_error_in_words():
     box, _ = box_of([raw(41, **signaled(15))])
     wants = [
-        (lambda: box.wait_for_exit(41, exit_code=None), "any exit code"),
+        (lambda: box.wait_for_exit(41, exit_code="any"), "any exit code"),
         (lambda: box.wait_for_exit(41, exit_code=[0, 3]), "exit code 0 or 3"),
         (
             lambda: box.wait_for_process(41, status=["running", "exited"], healthy=True),
             "running or exited and healthy",
         ),
-        (lambda: box.assert_stays(41, seconds=2), "running for 2 s"),
+        (lambda: box.assert_stays(41, stable_for=2), "running for 2 s"),
         (
             lambda: box.assert_process(41, status="exited", exit_code=0),
             "status exited, exit_code 0",
@@ -317,7 +317,7 @@ def test_what_is_wanted_is_carried_by_the_error_in_words():
 
 def test_what_is_not_to_happen_is_carried_in_words_too():
     box, _ = box_of([raw(41, **signaled(11))])
-    assert fails(box.assert_healthy).wanted == (
+    assert fails(box.assert_no_incidents).wanted == (
         "nothing oom-killed and nothing crashed and nothing restarted and nothing unhealthy"
     )
     box, _ = box_of([RUNNING])
@@ -343,7 +343,7 @@ def test_a_known_code_beside_a_signal_that_was_sent_is_told_as_ours():
     box, _ = box_of({0: [RUNNING], 1: [raw(41, **signaled(15))]})
     box.send_signal(41, 15)
 
-    text = str(fails(lambda: box.wait_for_exit(41), errors.WrongEnd))
+    text = str(fails(lambda: box.wait_for_exit(41), errors.UnexpectedExit))
 
     assert "15 (SIGTERM), sent by this test" in text
     assert 'wait_for_process(process, status="signaled"), if that is the end that was meant' in text
@@ -358,8 +358,8 @@ def test_an_assertion_means_the_one_that_fits_and_pick_chooses_among_several():
     assert box.assert_process("train.py", status="exited").pid == 43
     assert box.assert_process("train.py", status="running", pick="oldest").pid == 41
     assert box.assert_process("train.py", status="running", pick="newest").pid == 42
-    assert box.assert_stays("train.py", seconds=0.5, pick="newest").pid == 42
-    fails(lambda: box.assert_stays("train.py", seconds=0.5), errors.AmbiguousProcess)
+    assert box.assert_stays("train.py", stable_for=0.5, pick="newest").pid == 42
+    fails(lambda: box.assert_stays("train.py", stable_for=0.5), errors.AmbiguousProcess)
     fails(lambda: box.assert_process("train.py", status="running"), errors.AmbiguousProcess)
 
 
@@ -369,13 +369,13 @@ def test_a_process_that_stays_is_given_and_its_restart_is_another_run():
     # A daemon that restarts in place: the row is the same, the count is not.
     again = raw(7, **web, managed=managed(restart_count=2))
     box, _ = box_of({0: [first]})
-    assert box.assert_stays("web", seconds=1).pid == 7
+    assert box.assert_stays("web", stable_for=1).pid == 7
 
     box, _ = box_of({0: [first], 0.5: [again]})
-    error = fails(lambda: box.assert_stays("web", seconds=2), errors.ProcessMismatch)
+    error = fails(lambda: box.assert_stays("web", stable_for=2), errors.AssertionFailed)
     assert error.first_line == "Restarted: web (pid 7), wanted running for 2 s"
     box, _ = box_of({0: [first], 0.5: [raw(7, **web, managed=managed(restart_count=1))]})
-    box.assert_stays("web", seconds=2)
+    box.assert_stays("web", stable_for=2)
 
 
 def test_a_gap_of_exactly_the_longest_is_no_gap():
@@ -384,15 +384,15 @@ def test_a_gap_of_exactly_the_longest_is_no_gap():
     sleep = lister.clock.sleep
     lister.clock.sleep = lambda seconds: sleep(next(pauses, seconds))
 
-    box.assert_stays("train.py", seconds=3)
+    box.assert_stays("train.py", stable_for=3)
 
     pauses = iter([1.01])
-    error = fails(lambda: box.assert_stays("train.py", seconds=3), errors.NotObserved)
+    error = fails(lambda: box.assert_stays("train.py", stable_for=3), errors.Inconclusive)
     assert error.first_line == 'Not observed: 1 s between looks at "train.py"'
     assert "wanted no gap above 1 s" in str(error)
     assert "a longer seconds= allows for longer gaps: a tenth of it" in str(error)
     pauses = iter([2.0])
-    box.assert_stays("train.py", seconds=20)
+    box.assert_stays("train.py", stable_for=20)
 
 
 def test_handles_and_exact_values_mean_one_run():
@@ -478,12 +478,12 @@ def test_a_row_that_is_no_text_at_all_says_so():
 @pytest.mark.parametrize("fields", [{"status": "signaled"}, {"signal": 9}, {"exit_code": 0}])
 def test_an_assertion_on_an_end_looks_again_at_one_that_may_be_corrected(fields):
     box, lister = box_of([raw(41, **ended(-1))])
-    error = fails(lambda: box.assert_process(41, **fields), errors.UnknownEnd)
+    error = fails(lambda: box.assert_process(41, **fields), errors.Inconclusive)
     assert error.first_line == "Unknown end: train.py (pid 41) exited -1"
     assert 1.0 <= lister.looks[-1] <= 1.1
 
     box, lister = box_of([raw(41, **ended(-1))])
-    fails(lambda: box.assert_process(41, status="running"), errors.ProcessMismatch)
+    fails(lambda: box.assert_process(41, status="running"), errors.AssertionFailed)
     assert lister.looks == [0.0]
 
 
@@ -498,15 +498,15 @@ def test_an_assertion_on_an_end_looks_again_at_one_that_may_be_corrected(fields)
 def test_an_end_that_is_not_known_is_told_in_words(end, words):
     box, _ = box_of([raw(41, **end)])
 
-    assert words in " ".join(str(fails(lambda: box.wait_for_exit(41), errors.UnknownEnd)).split())
+    assert words in " ".join(str(fails(lambda: box.wait_for_exit(41), errors.Inconclusive)).split())
 
 
 def test_what_does_not_stay_is_told_by_its_state_and_what_was_wanted():
     box, _ = box_of([raw(41, status="paused")])
 
     error = fails(
-        lambda: box.assert_stays(41, seconds=1, status=["running", "exited"]),
-        errors.ProcessMismatch,
+        lambda: box.assert_stays(41, stable_for=1, status=["running", "exited"]),
+        errors.AssertionFailed,
     )
 
     assert error.first_line == "Paused: train.py (pid 41), wanted running or exited for 1 s"
@@ -535,7 +535,7 @@ def test_output_that_is_lost_to_another_process_is_told_with_what_to_do():
     web = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box, _ = output_box(["one"], rows=(raw(41, **ended(1)), web))
 
-    text = str(fails(lambda: box.output(process(41)), errors.NotObserved))
+    text = str(fails(lambda: box.output(process(41)), errors.Inconclusive))
 
     assert "\n  process  python train.py\n" in text
     assert "read it before the process has ended, or give it a name" in " ".join(text.split())
@@ -548,6 +548,6 @@ def test_processes_that_are_named_are_judged_whatever_else_vanished():
     box, _ = box_of([job], baseline=before)
 
     box.assert_no_oom(41)
-    fails(box.assert_no_oom, errors.NotObserved)
+    fails(box.assert_no_oom, errors.Inconclusive)
     error = fails(vanished(raw(41), raw(42), killed=41).assert_no_oom)
     assert error.first_line == "Not observed: the end of train.py (pid 42)"

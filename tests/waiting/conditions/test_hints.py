@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failures import Screen
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.conditions.results import MORE_MEMORY
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 
@@ -160,7 +160,7 @@ def test_output_of_a_run_whose_pid_is_anothers_is_to_be_read_before():
 def test_an_unknown_end_says_why_it_is_one(end, why):
     box = Sandbox(ScriptedLister(FakeClock(), {0: [raw(1, **end)]}), screen=Screen(columns=500))
 
-    with pytest.raises(errors.UnknownEnd) as caught:
+    with pytest.raises(errors.Inconclusive) as caught:
         box.wait_for_exit(1)
 
     assert f"{why}, and did not within 1 s" in str(caught.value)

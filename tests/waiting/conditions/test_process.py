@@ -60,7 +60,7 @@ def test_healthy_needs_a_health_check():
         error, first_line = verdict(
             lambda row=row, meant=meant: box_of(row).wait_for_process(meant, healthy=True)
         )
-        assert error == "ProcessMismatch"
+        assert error == "AssertionFailed"
         assert first_line.startswith("No health check: ")
 
 
@@ -85,7 +85,7 @@ def test_what_was_not_stable_for_long_enough_is_told_as_that():
 def test_an_end_that_the_deadline_left_no_time_to_confirm_is_told_all_the_same():
     box = box_of(raw(1, **ended(3)))
 
-    with pytest.raises(errors.WrongEnd) as caught:
+    with pytest.raises(errors.UnexpectedExit) as caught:
         box.wait_for_exit("train.py", timeout=0.5)
 
     assert caught.value.first_line == "Exited 3: train.py (pid 1), wanted exit code 0"
@@ -102,7 +102,7 @@ def test_a_managed_process_between_two_runs_is_still_backing_off():
         "Still backing_off: web (pid 7) after 0 s",
     )
     assert verdict(lambda: box_of(row).assert_not_running("web")) == (
-        "ProcessMismatch",
+        "AssertionFailed",
         "Still backing_off: web (pid 7)",
     )
 
@@ -110,16 +110,16 @@ def test_a_managed_process_between_two_runs_is_still_backing_off():
 def test_a_field_that_hangs_on_a_doubtful_end_is_an_unknown_end():
     box = box_of(raw(1, **ended(-1)))
 
-    assert verdict(lambda: box.assert_process(1, exit_code=0))[0] == "UnknownEnd"
+    assert verdict(lambda: box.assert_process(1, exit_code=0))[0] == "Inconclusive"
     assert box.assert_process(1, command="python").pid == 1
     assert verdict(lambda: box.assert_process(1, command="sh")) == (
-        "ProcessMismatch",
+        "AssertionFailed",
         "train.py (pid 1) differs in command",
     )
 
 
 def test_what_is_not_there_cannot_stay():
-    assert verdict(lambda: box_of().assert_stays("train.py", seconds=1)) == (
+    assert verdict(lambda: box_of().assert_stays("train.py", stable_for=1)) == (
         "ProcessNotFound",
         'No process "train.py" in my-sandbox',
     )
@@ -150,7 +150,7 @@ def test_rows_that_were_odd_before_the_test_do_not_spoil_a_negative_assertion():
     box.assert_no_oom()
     box._client.clock.sleep(1)
     assert verdict(lambda: box.assert_no_oom()) == (
-        "NotObserved",
+        "Inconclusive",
         "Not observed: 1 row of my-sandbox cannot be read",
     )
 
@@ -161,7 +161,7 @@ def test_a_row_that_cannot_be_read_any_more_is_not_gone():
     for meant in (1, box_of(raw(1)).list_processes().processes[0]):
         box = box_of(raw(1), t1=[unreadable])
         assert verdict(lambda box=box, meant=meant: box.wait_for_exit(meant)) == (
-            "NotObserved",
+            "Inconclusive",
             "Not observed: 1 row of my-sandbox cannot be read",
         )
 
@@ -170,8 +170,8 @@ def test_a_row_that_cannot_be_read_spoils_nothing_that_is_said_of_another_run():
     box = box_of(raw(41), {**raw(42), "args": 5})
 
     box.assert_no_oom(41)
-    assert verdict(lambda: box.assert_no_oom())[0] == "NotObserved"
-    assert verdict(lambda: box.assert_not_running("nothing"))[0] == "NotObserved"
+    assert verdict(lambda: box.assert_no_oom())[0] == "Inconclusive"
+    assert verdict(lambda: box.assert_not_running("nothing"))[0] == "Inconclusive"
 
 
 def test_an_exit_in_which_a_child_was_oom_killed_is_told_as_that():
@@ -204,7 +204,7 @@ def test_what_lived_and_is_listed_no_more_may_have_been_killed():
     box._client.clock.sleep(1)
 
     assert verdict(lambda: box.assert_no_oom()) == (
-        "NotObserved",
+        "Inconclusive",
         "Not observed: the end of train.py (pid 41)",
     )
 
@@ -234,13 +234,13 @@ def test_several_values_of_a_field_are_one_of_several():
     box = box_of(raw(1, **ended(1)))
 
     assert box.assert_process(1, status=["running", "exited"], exit_code=(0, 1)).pid == 1
-    assert verdict(lambda: box.assert_process(1, exit_code=[0, 2]))[0] == "ProcessMismatch"
+    assert verdict(lambda: box.assert_process(1, exit_code=[0, 2]))[0] == "AssertionFailed"
 
 
 def test_a_status_of_running_is_not_open_to_doubt():
     box = box_of(raw(1, **ended(-1)))
 
-    assert verdict(lambda: box.assert_process(1, status="running"))[0] == "ProcessMismatch"
+    assert verdict(lambda: box.assert_process(1, status="running"))[0] == "AssertionFailed"
 
 
 def test_what_stays_is_judged_alone_once_it_was_found():
@@ -248,9 +248,9 @@ def test_what_stays_is_judged_alone_once_it_was_found():
     later = [raw(1, **ended(1)), raw(3, started_at=T0 + 5000), raw(4, started_at=T0 + 5000)]
     box = box_of(*rows, t1=later)
 
-    error, first_line = verdict(lambda: box.assert_stays("train.py", seconds=5))
+    error, first_line = verdict(lambda: box.assert_stays("train.py", stable_for=5))
     assert (error, first_line.partition(",")[0]) == (
-        "WrongEnd",
+        "UnexpectedExit",
         "Ended already: train.py (pid 1) ran 9 s and exited 1",
     )
 
@@ -266,6 +266,6 @@ def test_a_signal_of_this_tests_own_is_named_as_that():
     box = box_of(raw(1), t1=[raw(1, **signaled(9))])
     box.kill_process(1)
 
-    with pytest.raises(errors.WrongEnd) as caught:
+    with pytest.raises(errors.UnexpectedExit) as caught:
         box.wait_for_exit(1)
     assert "signal             9 (SIGKILL), sent by this test" in str(caught.value)

@@ -11,7 +11,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.conditions.process import IsListed
-from pytest_tlsandbox.waiting.conditions.results import Satisfied
+from pytest_tlsandbox.waiting.conditions.results import Met
 from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled, snapshot
 
@@ -38,7 +38,7 @@ def test_an_end_in_doubt_is_no_status_before_it_has_stood():
     box, _ = box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **signaled(9))]})
 
     assert verdict(lambda: box.wait_for_process(1, status="exited")) == (
-        "WrongEnd",
+        "UnexpectedExit",
         "Signaled 9 (SIGKILL): train.py (pid 1), wanted exited",
     )
 
@@ -47,7 +47,7 @@ def test_lost_end_that_is_not_corrected_is_not_a_status():
     box, elapsed = box_of({0: [raw(1, **ended(-1))]})
 
     assert verdict(lambda: box.wait_for_process(1, status=["exited", "signaled"])) == (
-        "UnknownEnd",
+        "Inconclusive",
         "Unknown end: train.py (pid 1) exited -1",
     )
     assert 1 <= elapsed() < 1.2
@@ -59,7 +59,7 @@ def test_each_of_several_ends_in_doubt_has_to_stand_for_itself():
     box, _ = box_of({0: [first], 0.6: [second], 1.3: [corrected]})
 
     assert verdict(lambda: box.wait_for_process("train.py", status="exited", pick="newest")) == (
-        "WrongEnd",
+        "UnexpectedExit",
         "Signaled 9 (SIGKILL): train.py (pid 2), wanted exited",
     )
 
@@ -98,7 +98,7 @@ def test_a_row_that_cannot_be_read_may_be_one_that_is_meant_by_text_and_is_none_
 
     box.assert_no_oom(1)
     assert verdict(lambda: box.assert_no_oom("train.py")) == (
-        "NotObserved",
+        "Inconclusive",
         "Not observed: 1 row of my-sandbox cannot be read",
     )
 
@@ -108,7 +108,7 @@ def test_one_that_cannot_be_read_any_more_is_told_as_that_alone():
     box, _ = box_of({0: [raw(1)], 0.1: [spoilt, other]})
 
     assert verdict(lambda: box.wait_for_exit(1)) == (
-        "NotObserved",
+        "Inconclusive",
         "Not observed: 1 row of my-sandbox cannot be read",
     )
 
@@ -118,7 +118,7 @@ def test_what_is_alive_is_listed_before_what_has_ended():
 
     judged = listed("train.py", rows)
 
-    assert isinstance(judged, Satisfied)
+    assert isinstance(judged, Met)
     assert judged.value.pid == 1
 
 
@@ -127,7 +127,7 @@ def test_what_is_about_to_be_started_again_is_listed_too():
 
     judged = listed("web", rows)
 
-    assert isinstance(judged, Satisfied)
+    assert isinstance(judged, Met)
     assert judged.value.pid == 1
 
 

@@ -1,0 +1,231 @@
+"""Checks of what a helper was called with; each error says what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.types import STATUSES
+
+STREAMS = ("stdout", "stderr", "output")
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.types import Pick, Stream
+
+SEVERAL = (list, tuple, set, frozenset)
+"""What is asked for in one of these is one of several values; in arguments, all of them."""
+_PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
+_NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
+_KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
+    "args": ("text", (str,)),
+    "command": ("text", (str,)),
+    "ended_at": ("a datetime", (datetime, NoneType)),
+    "exit_code": ("a number", (*_NUMBER, NoneType)),
+    "handle": ("a number", (*_NUMBER, NoneType)),
+    "managed": ("a ManagedProcess", (NoneType,)),
+    "name": ("text", (str, NoneType)),
+    "oom_killed": ("a bool", _NUMBER),
+    "pid": ("a number", _NUMBER),
+    "signal": ("a number", (*_NUMBER, NoneType)),
+    "started_at": ("a datetime", (datetime,)),
+    "stdin_writable": ("a bool", _NUMBER),
+}
+"""What a field holds, and the plain types of which a value may equal it."""
+
+
+def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
+    """Give one or several statuses as a tuple.
+
+    Raises:
+        InvalidArgument: a word is no status; the message suggests the nearest.
+
+    """
+    statuses = (status,) if isinstance(status, str) else _several(status)
+    for word in statuses:
+        if word not in STATUSES:
+            hint = suggestion(word, STATUSES, cutoff=0.76)
+            raise InvalidArgument(
+                f"status must be one of {', '.join(STATUSES)}, got {word!r}{hint}"
+            )
+    if not statuses:
+        raise InvalidArgument(f"status must be one or several of {', '.join(STATUSES)}, got none")
+    return statuses
+
+
+def check_value(field: str, value: Any) -> None:
+    """Raise InvalidArgument for a value that a field of a process can never equal.
+
+    Plain values only are judged: any other, as a matcher, may equal what it likes.
+    """
+    if field == "status":
+        check_statuses(value)
+        return
+    if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
+        raise no_list(value)
+    noun, kinds = _KINDS[field]
+    for one in value if type(value) in SEVERAL else (value,):
+        if type(one) in _PLAIN and type(one) not in kinds:
+            raise InvalidArgument(f"{field} must be {noun}, got {shown(one)}{_cure(one, noun)}")
+
+
+def _cure(value: object, noun: str) -> str:
+    if noun == "a number" and isinstance(value, str) and value.isdecimal():
+        return f"; write {int(value)}"
+    return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
+
+
+def no_list(args: object) -> InvalidArgument:
+    """Return the error for arguments that are not a list."""
+    given = "one text" if isinstance(args, str) else shown(args)
+    return InvalidArgument(f"args must be a list of texts, got {given}")
+
+
+def check_seconds(name: str, value: object) -> float:
+    """Give a time in seconds, from 0 up."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidArgument(f"{name} must be a number of seconds, got {shown(value)}")
+    if not 0 <= value < math.inf:
+        raise InvalidArgument(f"{name} must be >= 0 seconds and finite, got {value!r}")
+    return float(value)
+
+
+def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, ...] | None:
+    """Return one or several exit codes as a tuple; None for "any"."""
+    if exit_code == "any":
+        return None
+    codes = _several(exit_code)
+    for code in codes:
+        if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code <= 255:
+            hint = ""
+            if code is None:
+                hint = '; pass "any" to accept every exit code'
+            elif isinstance(code, int) and code < 0:
+                hint = '; an end by a signal is wait_for_process(process, status="signaled")'
+            raise InvalidArgument(f"exit_code must be from 0 to 255, got {shown(code)}{hint}")
+    if not codes:
+        raise InvalidArgument('exit_code must be one code, several, or "any", got no code')
+    return codes
+
+
+def check_signal(signal: int) -> int:
+    """Give a signal's number; which of Linux's 64 a daemon sends is for it to say."""
+    if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
+        raise InvalidArgument(
+            f"signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got {shown(signal)}"
+        )
+    return int(signal)
+
+
+def check_stream(stream: Stream) -> Stream:
+    """Give the name of an output stream."""
+    if stream not in STREAMS:
+        hint = suggestion(stream, STREAMS)
+        raise InvalidArgument(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}{hint}")
+    return stream
+
+
+def check_pattern(pattern: object) -> str | re.Pattern[str]:
+    """Give a text, or a regex that was compiled, to look for in lines of output."""
+    if isinstance(pattern, str) and "\n" in pattern:
+        raise InvalidArgument(
+            f"pattern must be text from one line, got {mask_text(repr(pattern))} with a line break; "
+            "wait for one line at a time"
+        )
+    if isinstance(pattern, str) and pattern:
+        return pattern
+    if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
+        return pattern
+    if pattern == "":
+        raise InvalidArgument(
+            "pattern must be part of a line, got an empty text, which every line contains"
+        )
+    raise InvalidArgument(
+        f"pattern must be text from one line or a compiled regex, got {shown(pattern)}"
+    )
+
+
+def check_text(place: str, value: object, *, secret: bool = False) -> None:
+    """Raise InvalidArgument for what cannot be passed to a program as text.
+
+    ``place`` is, for example, "args[1]". A ``secret`` value is not shown.
+    """
+    if not isinstance(value, str):
+        got = f"a value of type {type(value).__name__}" if secret else shown(value)
+        cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
+        raise InvalidArgument(f"{place} must be text, got {got}{'' if secret else cure}")
+    if "\0" in value:
+        raise InvalidArgument(
+            f"{place} must not contain a NUL character, got one at position {value.index(chr(0))}"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"{place} must be text that UTF-8 can encode, got a lone surrogate at position {error.start}"
+        ) from None
+
+
+def check_condition(condition: Callable[..., object]) -> None:
+    """Raise InvalidArgument for what cannot be called with a snapshot."""
+    if not callable(condition):
+        raise InvalidArgument(
+            f"condition must be a function of the snapshot, got {shown(condition)}"
+        )
+    if inspect.iscoroutinefunction(condition):
+        raise InvalidArgument(
+            "condition must be a plain function of the snapshot, got a coroutine function, which "
+            "is always true"
+        )
+    check_takes_one("condition", condition, "the snapshot")
+
+
+def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
+    """Raise InvalidArgument for a function that cannot be called with one argument."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
+        raise InvalidArgument(
+            f"{name} must be a function of one argument, {what}, got {shorten(mask_text(called), 60)}"
+        ) from None
+
+
+def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return "; did you mean 'x'?" for the known word that is nearest, or "" if none is near."""
+    near = difflib.get_close_matches(str(word), [*known], 1, cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: masked, and cut; its type, if it may hold a secret."""
+    if isinstance(value, re.Pattern):
+        return "a regex of bytes"  # those of text are accepted
+    if type(value) not in _PLAIN or isinstance(value, bytes):
+        return f"a value of type {type(value).__name__}"
+    return shorten(mask_text(repr(value)), 60)
+
+
+def _several(value: object) -> tuple[Any, ...]:
+    """Give one value or several as a tuple."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+
+
+def check_pick(pick: Pick | None) -> Pick | None:
+    """Give which of several processes is meant."""
+    if pick not in (None, "newest", "oldest"):
+        raise InvalidArgument(f'pick must be "newest" or "oldest", got {shown(pick)}')
+    return pick

@@ -1,0 +1,118 @@
+"""Options of ``start_process``: their types, and checks before the request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+from pytest_tlsandbox.arguments.checks import check_text, shown, suggestion
+from pytest_tlsandbox.errors import InvalidArgument
+
+
+class RestartOptions(TypedDict, total=False):
+    """When the supervisor of a managed process starts it again: ``start_process(restart=...)``.
+
+    ``max_restarts=None`` sets no limit. Times are in milliseconds.
+    """
+
+    policy: Literal["on_failure", "never", "always"]
+    max_restarts: int | None
+    initial_backoff_ms: int
+    max_backoff_ms: int
+
+
+class _Required(TypedDict):
+    type: Literal["http", "tcp"]
+    port: int
+
+
+class HealthCheckOptions(_Required, total=False):
+    """How the health of a managed process is checked: ``start_process(health_check=...)``.
+
+    ``type`` and ``port`` are required; ``path`` is for "http". Times are in milliseconds.
+    """
+
+    path: str | None
+    initial_delay_ms: int
+    interval_ms: int
+    timeout_ms: int
+    failure_threshold: int
+
+
+_MODES = {
+    "stdin_mode": ("closed", "pipe"),
+    "stdout_mode": ("capture", "discard"),
+    "stderr_mode": ("capture", "discard"),
+}
+_TYPES: dict[str, tuple[Any, dict[str, object]]] = {
+    "restart": (RestartOptions, {"policy": "always"}),
+    "health_check": (HealthCheckOptions, {"type": "http", "port": 8080}),
+}
+"""The type of an option that is a mapping, and an example of it for messages."""
+
+
+def check_option(name: str, value: object) -> object:
+    """Return an option of ``start_process`` in the form that the request needs.
+
+    Raises:
+        InvalidArgument: it has another type, an unknown key, or a value that its key cannot have.
+
+    """
+    if name in _TYPES:
+        return _check_mapping(name, value)
+    if name in _MODES:
+        _check_word(name, "mode", value, _MODES[name])
+    elif not (name == "user" and isinstance(value, Mapping)):
+        check_text(name, value)
+    return value
+
+
+def _check_mapping(name: str, value: object) -> dict[str, object]:
+    kind, example = _TYPES[name]
+    hints = get_type_hints(kind)
+    if not isinstance(value, Mapping):
+        # The first key is the one that is most often given alone: restart="always".
+        first = next(iter(hints))
+        word = next((word for word in get_args(hints[first]) if word == value), example[first])
+        raise InvalidArgument(
+            f"{name} must be a mapping with the keys {', '.join(hints)}, got {shown(value)}; "
+            f"write {name}={json.dumps({**example, first: word})}"
+        )
+    for key, given in value.items():
+        if key not in hints:
+            raise InvalidArgument(f"{name}: unknown key {shown(key)}{_expected(key, [*hints])}")
+        _check_value(name, key, hints[key], given)
+    for key in hints:
+        if key in kind.__required_keys__ and key not in value:
+            raise InvalidArgument(
+                f"{name}: missing key {key!r}; write {name}={json.dumps(example)}, for example"
+            )
+    return dict(value)
+
+
+def _check_value(name: str, key: str, hint: object, value: object) -> None:
+    kinds = get_args(hint) or (hint,)
+    if get_origin(hint) is Literal:
+        _check_word(name, key, value, kinds)
+    elif value is None and type(None) in kinds:
+        return
+    elif str in kinds:
+        check_text(f"{name}: {key}", value)
+    else:
+        numbers = range(1, 2**16) if key == "port" else range(2**32)
+        if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
+            none = " or None" if type(None) in kinds else ""
+            raise InvalidArgument(
+                f"{name}: {key} must be an integer from {numbers[0]} to {numbers[-1]}{none}, "
+                f"got {shown(value)}"
+            )
+
+
+def _check_word(name: str, what: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidArgument(f"{name}: unknown {what} {shown(value)}{_expected(value, known)}")
+
+
+def _expected(word: object, known: list[str] | tuple[str, ...]) -> str:
+    return suggestion(word, known) or f"; expected one of {', '.join(known)}"

@@ -1,0 +1,77 @@
+"""Misspelt helpers and keywords: errors that suggest the nearest name."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from pytest_tlsandbox.arguments.checks import suggestion
+from pytest_tlsandbox.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
+
+__tracebackhide__ = True  # pytest ends the traceback of an AttributeError at the user's line
+
+_OTHER_WORDS = {"cwd": "working_dir"}
+"""What subprocess calls an argument of ours."""
+
+
+def explain_misuse(kind: type[T]) -> type[T]:
+    """Decorate a class so that unknown attributes and arguments of its methods are explained.
+
+    With ``__getattr__`` in the class itself, type checkers would accept any attribute.
+    """
+    for name, member in [*vars(kind).items()]:
+        if inspect.isfunction(member) and not name.startswith("_"):
+            setattr(kind, name, explained(member))
+    setattr(kind, "__getattr__", _refuse_attribute)  # noqa: B010
+    return kind
+
+
+def explained(function: F) -> F:
+    """Decorate a function so that it raises InvalidArgument for arguments that it does not have."""
+    if inspect.iscoroutinefunction(function):  # calls one that is decorated
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            signature = inspect.signature(function)
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                text = _unknown_argument(function.__name__, signature, kwargs) or str(error)
+                raise InvalidArgument(text) from None
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def _unknown_argument(
+    name: str, signature: inspect.Signature, keywords: Iterable[str]
+) -> str | None:
+    parameters = [each for each in signature.parameters.values() if each.name != "self"]
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return None
+    known = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
+    for word in keywords:
+        if word not in known:
+            hint = suggestion(_OTHER_WORDS.get(word, word), known)
+            if known and not hint:
+                hint = f"; expected one of {', '.join(known)}"
+            return f"{name}() has no argument {word!r}{hint}"
+    return None
+
+
+def _refuse_attribute(self: object, name: str) -> NoReturn:
+    public = [each for each in dir(self) if not each.startswith("_")]
+    hint = "" if name.startswith("_") else suggestion(name, public, cutoff=0.76)
+    text = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
+    raise AttributeError(text, name=name)  # without the name, Python would add its own suggestion

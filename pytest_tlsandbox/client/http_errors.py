@@ -1,0 +1,167 @@
+"""What an answer with an error status means (fact sheet 1.6 to 1.8).
+
+Transient faults are worth asking again for; the others are final. Bodies come in at least five
+shapes, so a code is looked for where it may be, and the status decides where there is none.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from pytest_tlsandbox.client.address import suggest_local
+from pytest_tlsandbox.client.parsing import describe_body
+from pytest_tlsandbox.errors import (
+    AuthenticationFailed,
+    ContractViolation,
+    InfrastructureError,
+    RequestRefused,
+    SandboxNotFound,
+    SandboxNotRunning,
+    SandboxUnreachable,
+)
+from pytest_tlsandbox.redact import mask_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_tlsandbox.client.address import Address
+
+# The proxy answered these itself; the request went no further (fact sheet 1.7).
+_NEVER_FORWARDED = frozenset(
+    {
+        "AUTH_SERVICE_UNAVAILABLE",
+        "SANDBOX_NOT_READY",
+        "SANDBOX_NOT_RUNNING",
+        "SANDBOX_UNREACHABLE",
+        "SANDBOX_UPSTREAM_ERROR",
+    }
+)
+LIST_CALL = "GET /processes"
+_LONGEST_REASON = 300
+_TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
+_OVER = frozenset({"terminated", "failed"})
+_STATE = re.compile(r"\((?:status|state):\s*(\w+)\)", re.IGNORECASE)
+_SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
+
+
+def fault_of(
+    call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
+) -> InfrastructureError | None:
+    """Say what is wrong with an answer, if anything is; ``call`` is "GET /processes", say."""
+    if status in (200, 201, 202, 204):
+        return None
+    if status < 300:
+        return ContractViolation(
+            f"{address.label} answered {status}, which is no answer to this call", label=str(status)
+        )
+    if status < 400:
+        return ContractViolation(
+            f"{address.label} answered {status}, a redirect to another place; redirects are not "
+            "followed, for the key would go with them",
+            label=str(status),
+            delivered=False,
+        )
+    fields = _fields(body)
+    code = str(fields.get("code") or "")
+    text = str(fields.get("error") or fields.get("message") or "")
+    label = f"{status} {code}".strip()
+    if not fields and headers.get("Content-Type", "").startswith("text/plain"):
+        # The words in which a daemon's framework rejects a body (fact sheet 1.6).
+        text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
+    said = f": {mask_text(text)}" if text else ""
+    if status in (401, 403):
+        meaning = "the API key was refused" if status == 401 else "the API key may not do this"
+        return AuthenticationFailed(f"{address.label}: {meaning} ({label}){said}", label=label)
+    if status in (404, 405) and not body and call != LIST_CALL:
+        shown = mask_text(unquote(call))
+        return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
+    fault = _lifecycle(status, fields, code, text, label, address)
+    if fault is not None:
+        fault.retry_after = _retry_after(headers)
+        return fault
+    # The daemon says no to a call with a 500 that has a reason and no code (fact sheet 1.7).
+    refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
+    if status in _TRANSIENT_STATUSES and not refusal:
+        return SandboxUnreachable(
+            f"{address.label} answered {label}{said or ' with ' + describe_body(body)}",
+            label=label,
+            transient=True,
+            retry_after=_retry_after(headers),
+            delivered=status != 429 and code not in _NEVER_FORWARDED,
+        )
+    return RequestRefused(
+        f"{address.label} answered {label}{said or ' with ' + describe_body(body)}", label=label
+    )
+
+
+def _lifecycle(
+    status: int, fields: dict[str, Any], code: str, text: str, label: str, address: Address
+) -> InfrastructureError | None:
+    """Recognise what is said about the sandbox, not about one of its processes."""
+    if code == "LIFECYCLE_PATH_NOT_FOUND":
+        return SandboxNotFound(
+            f"No sandbox is served at {address.url} ({label}): the request reached a shared host "
+            "without the name of a sandbox; give its id and set the proxy URL, not a bare URL",
+            label=label,
+        )
+    if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
+        return SandboxNotFound(
+            f"No sandbox {address.label}: it does not exist, or is not running ({label})"
+            + suggest_local(address.label),
+            label=label,
+        )
+    if status == 404 and not fields:
+        return SandboxNotFound(
+            f"No process API at {address.url} (404): is this the URL of a sandbox?", label=label
+        )
+    if "sandbox_id" in fields and isinstance(fields.get("status"), str):
+        reason = fields.get("reason") or fields.get("termination_reason")
+        return SandboxNotRunning(
+            f"Sandbox {address.label} is {fields['status']}"
+            + (f" ({mask_text(str(reason))})" if reason else ""),
+            label=label,
+            transient=fields["status"].lower() not in _OVER,
+            delivered=False,
+        )
+    if code == "SANDBOX_NOT_RUNNING":
+        match = _STATE.search(text)
+        state = match[1].lower() if match else None
+        return SandboxNotRunning(
+            f"Sandbox {address.label} is {state or 'not running'} ({label})",
+            label=f"{status} {state or code}",
+            transient=state not in _OVER,
+            delivered=False,
+        )
+    return None
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read ``Retry-After`` in seconds, from a number or a date; None when it is neither.
+
+    A date is counted from the server's own ``Date``: the clock here may be off, or frozen.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            then = email.utils.parsedate_to_datetime(text)
+            seconds = (then - email.utils.parsedate_to_datetime(headers["Date"])).total_seconds()
+        except (KeyError, OverflowError, TypeError, ValueError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

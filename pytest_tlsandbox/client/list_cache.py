@@ -1,0 +1,108 @@
+"""Reads one process list after another, and of each only what the last one did not have."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import operator
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_tlsandbox.client.parsing import parse_list, parse_row
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import UnreadableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tlsandbox.models import ProcessInfo
+
+# A list as the sandbox writes it, without white space. One that is written otherwise is read whole.
+_START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
+
+
+class _Read(NamedTuple):
+    """A body, what it was cut into, the row of each piece, and the snapshot of them.
+
+    A row that cannot be read is None. There are no pieces if the body was read as a whole.
+    """
+
+    body: bytes
+    pieces: list[bytes]
+    rows: list[ProcessInfo | None]
+    snapshot: ProcessSnapshot
+
+
+class ListReader:
+    """Reads the process lists of one sandbox; safe to use from several threads.
+
+    Of a list that is the last one again, byte for byte, nothing is read. Of another, a row whose
+    bytes stood in the last one is the same object again.
+    """
+
+    def __init__(self, sandbox: str) -> None:
+        self._sandbox = sandbox
+        self._last: _Read | None = None
+
+    def read(self, body: bytes) -> ProcessSnapshot:
+        """Read a body; the caller sets when the look began and ended.
+
+        Raises:
+            ContractViolation: the body is not JSON, or has no list of processes.
+
+        """
+        last = self._last
+        if last is not None and body == last.body:
+            return copy.copy(last.snapshot)  # with all that has been found out about its rows
+        pieces = _split(body)
+        try:
+            rows, unreadable = _read_rows(pieces, last)
+        except (ValueError, RecursionError):
+            pieces, rows = [], []
+        if pieces:
+            readable = [row for row in rows if row is not None]
+            snapshot = ProcessSnapshot(readable, unreadable, sandbox=self._sandbox)
+        else:
+            snapshot = ProcessSnapshot(*parse_list(body), sandbox=self._sandbox)
+        self._last = _Read(body, pieces, rows, snapshot)
+        return snapshot
+
+
+def _split(body: bytes) -> list[bytes]:
+    """Cut a body at what stands between two rows, braces off; nothing if it is written otherwise."""
+    if not (body.startswith(_START) and body.endswith(_END)):
+        return []
+    return body[len(_START) : -len(_END)].split(_BETWEEN)
+
+
+def _read_rows(
+    pieces: Sequence[bytes], last: _Read | None
+) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
+    """Read a body row by row; the last list has most of the rows, in the same order as a rule.
+
+    What stands between two rows may also stand inside one, in a text say. No harm is done: if each
+    piece is a JSON object by itself, then the body is the list of just these.
+
+    Raises:
+        ValueError, RecursionError: a piece is not a row.
+
+    """
+    old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)
+    kept = list(map(operator.eq, pieces, old_pieces))
+    moved = {
+        piece: row
+        for piece, row, same in itertools.zip_longest(old_pieces, old_rows, kept)
+        if not same
+    }
+    rows = [row if same else None for row, same in zip(old_rows, kept, strict=False)]
+    rows += [None] * (len(pieces) - len(rows))
+    unreadable = []
+    for position in [position for position, row in enumerate(rows) if row is None]:
+        row = moved.get(pieces[position])
+        if row is None:
+            read = parse_row(position, b"{%b}" % pieces[position])
+            if isinstance(read, UnreadableRow):
+                unreadable.append(read)
+            else:
+                row = read
+        rows[position] = row
+    return rows, unreadable

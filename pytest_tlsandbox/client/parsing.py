@@ -1,0 +1,126 @@
+"""From the body of a response to processes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as model
+
+from pytest_tlsandbox.errors import ContractViolation
+from pytest_tlsandbox.models import STRICT, ProcessInfo, UnreadableRow
+
+
+@model(config=STRICT, slots=True)
+class _ProcessList:
+    processes: list[ProcessInfo]
+
+
+_PROCESS = TypeAdapter(ProcessInfo)
+_PROCESS_LIST = TypeAdapter(_ProcessList)
+
+
+def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
+    """Read the body of ``GET /api/v1/processes``: rows in the server's order, and unreadable ones.
+
+    Rows are read one by one only when the whole cannot be.
+
+    Raises:
+        ContractViolation: the body is not JSON, or has no list of processes.
+
+    """
+    try:
+        return tuple(_PROCESS_LIST.validate_json(body).processes), ()
+    except ValidationError:
+        pass
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ContractViolation(
+            f"Not a process list: {describe_body(body)}", label="not JSON"
+        ) from None
+    rows = document.get("processes") if isinstance(document, dict) else None
+    if not isinstance(rows, list):
+        raise ContractViolation(
+            "Not a process list: the answer has no list 'processes'", label="no list"
+        )
+    read, unreadable = [], []
+    for position, row in enumerate(rows):
+        result = _read_row(position, row)
+        if isinstance(result, ProcessInfo):
+            read.append(result)
+        else:
+            unreadable.append(result)
+    return tuple(read), tuple(unreadable)
+
+
+def _read_row(position: int, row: Any) -> ProcessInfo | UnreadableRow:
+    try:
+        # Through JSON again, so that a row is judged by the same rules as in a whole list.
+        return _PROCESS.validate_json(json.dumps(row))
+    except ValidationError as error:
+        reason = ", ".join(
+            f"{'.'.join(map(str, detail['loc'])) or 'row'}: {_in_words(detail['type'], detail['msg'])}"
+            for detail in error.errors(
+                include_url=False, include_input=False, include_context=False
+            )
+        )
+    except (ValueError, RecursionError):
+        reason = "row: cannot be read"
+    fields = row if isinstance(row, dict) else {}
+    pid = fields.get("pid")
+    marks = [fields.get(key) for key in ("handle", "pid", "started_at")] if fields else row
+    return UnreadableRow(
+        position, reason, pid if type(pid) is int else None, json.dumps(marks, sort_keys=True)
+    )
+
+
+def _in_words(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "missing"
+    if message.startswith("Input should be "):
+        return "not " + message.removeprefix("Input should be ")
+    return message.removeprefix("Value error, ")
+
+
+def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
+    """Read the text of one row, which stands at that position of a list.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON.
+
+    """
+    try:
+        return _PROCESS.validate_json(text)
+    except ValidationError:
+        return _read_row(position, json.loads(text.decode()))
+
+
+def parse_process(body: bytes) -> ProcessInfo:
+    """Read the body of one process (start, get, restart).
+
+    Raises:
+        ContractViolation: the body is not a process.
+
+    """
+    try:
+        return _PROCESS.validate_json(body)
+    except ValidationError:
+        raise ContractViolation(
+            f"Not a process: {describe_body(body)}", label="not a process"
+        ) from None
+
+
+def describe_body(body: bytes) -> str:
+    """Say in a few words what came in place of what was promised; nothing of it is quoted."""
+    start = body[:200].lstrip().lower()
+    if not start:
+        kind = "an empty answer"
+    elif start.startswith((b"<!doctype", b"<html")):
+        kind = "an HTML page"
+    elif start[:1] in b"{[":
+        kind = "JSON of another shape, or cut short"
+    else:
+        kind = "text that is not JSON"
+    return f"{kind} ({len(body)} bytes)"

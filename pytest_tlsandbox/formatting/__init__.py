@@ -1,0 +1,1 @@
+"""Pieces of text: numbers with units, names of processes, tables."""

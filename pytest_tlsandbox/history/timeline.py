@@ -1,0 +1,142 @@
+"""What one wait saw: its polls, its outages, and the part of the history that it covers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pytest_tlsandbox.errors import InfrastructureError
+    from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+
+
+class SeenState(NamedTuple):
+    """A process was in this state for so many polls.
+
+    ``at`` is in seconds since the wait began; ``moment`` is when the state began by the sandbox's
+    clock, where known.
+    """
+
+    at: float
+    state: str
+    looks: int
+    moment: datetime | None
+
+
+@dataclass
+class Outage:
+    """Polls that failed, with none between them that succeeded; in seconds since the wait began."""
+
+    start: float
+    end: float
+    faults: list[tuple[str, int]] = field(default_factory=list)
+    """Labels in the order they came, each with how often it came in a row."""
+
+    def __str__(self) -> str:
+        return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
+
+    def add(self, fault: InfrastructureError, ended: float) -> None:
+        """Take in one more."""
+        self.end = ended
+        label, count = self.faults[-1] if self.faults else ("", 0)
+        if label == fault.label:
+            self.faults[-1] = (label, count + 1)
+        else:
+            self.faults.append((fault.label, 1))
+
+
+class Timeline:
+    """What one wait saw.
+
+    Attributes:
+        outages: the series of polls that failed.
+        last: the last good snapshot.
+
+    """
+
+    def __init__(self, start: float, history: History) -> None:
+        self.start = start
+        self.outages: list[Outage] = []
+        self.last: ProcessSnapshot | None = None
+        self._history = history
+        self._looks: list[float] = []
+        self._time_in_looks = 0.0
+        self._in_outage = False
+
+    def __repr__(self) -> str:
+        return f"<Timeline: {self.looks} looks>"
+
+    @property
+    def looks(self) -> int:
+        """How many polls succeeded."""
+        return len(self._looks)
+
+    def add(self, snapshot: ProcessSnapshot) -> None:
+        """Take in a good snapshot."""
+        self.last = snapshot
+        self._looks.append(snapshot.begun)
+        self._time_in_looks += snapshot.ended - snapshot.begun
+        if self._in_outage:
+            self.outages[-1].end = snapshot.begun - self.start  # nothing was seen until then
+        self._in_outage = False
+
+    def add_fault(self, fault: InfrastructureError, begun: float, ended: float) -> None:
+        """Take in a poll that failed."""
+        if not self._in_outage:
+            self.outages.append(Outage(begun - self.start, ended - self.start))
+        self.outages[-1].add(fault, ended - self.start)
+        self._in_outage = True
+
+    @property
+    def outage(self) -> Outage | None:
+        """The series of failed polls that has not ended yet."""
+        return self.outages[-1] if self._in_outage else None
+
+    @property
+    def faults(self) -> Counter[str]:
+        """How often each fault occurred."""
+        total: Counter[str] = Counter()
+        for outage in self.outages:
+            for label, count in outage.faults:
+                total[label] += count
+        return total
+
+    @property
+    def seconds_a_look(self) -> float:
+        """Mean duration of a good poll."""
+        return self._time_in_looks / self.looks if self.looks else 0.0
+
+    def run_of(self, process: ProcessInfo) -> Run | None:
+        """Return the run of a row."""
+        return self._history.run_of(process)
+
+    def states(self, process: ProcessInfo) -> list[SeenState]:
+        """Return the states that a process was in during the wait, over all runs of a managed one."""
+        run = self._history.run_of(process)
+        if run is None or not self._looks:
+            return []
+        changes = sorted(
+            (change for member in run.generation.runs for change in member.changes),
+            key=lambda change: change.at,
+        )
+        first, last = self._looks[0], self._looks[-1]
+        changes = [change for change in changes if change.at <= last]
+        before = [change for change in changes if change.at <= first]
+        changes = before[-1:] + [change for change in changes if change.at > first]
+        seen = [bisect_right(self._looks, change.at - 1e-9) for change in changes]
+        if changes and changes[0].at <= first:
+            seen[0] = 0
+        seen.append(self.looks)
+        return [
+            SeenState(
+                max(change.at, first) - self.start, change.state, after - begun, change.moment
+            )
+            for change, begun, after in zip(changes, seen[:-1], seen[1:], strict=True)
+        ]

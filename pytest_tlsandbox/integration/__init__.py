@@ -1,0 +1,1 @@
+"""What touches pytest and its other plugins."""

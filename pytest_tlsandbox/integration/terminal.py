@@ -1,0 +1,41 @@
+"""pytest's terminal: how wide a message may be, and how something is said amid a test."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.types import Screen
+
+if TYPE_CHECKING:
+    import pytest
+
+# pytest writes "E" and the indent of the line that raised before each line of a message: of one in
+# a class, say, or in a block.
+_MARGIN, _NARROWEST = 12, 60
+
+
+def screen_of(config: pytest.Config) -> Screen:
+    """Give where messages are told in this run of pytest."""
+    reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def say(text: str) -> None:
+        """Write a line amid pytest's dots, past its capture."""
+        if reporter is None:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.write_line(f"tlsandbox: {text}")
+
+    # A worker of xdist has no terminal.
+    talks = reporter is not None and config.get_verbosity() >= 0
+    return Screen(config.get_verbosity(), columns_of(config), say if talks else None)
+
+
+def columns_of(config: pytest.Config) -> int:
+    """Count the columns a message has: pytest marks and indents each line of an error."""
+    has_terminal = config.pluginmanager.has_plugin("terminalreporter")
+    writer = config.get_terminal_writer() if has_terminal else None
+    wide = writer.fullwidth if writer else shutil.get_terminal_size().columns
+    return max(wide - _MARGIN, _NARROWEST)

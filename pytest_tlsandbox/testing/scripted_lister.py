@@ -1,0 +1,187 @@
+"""A sandbox that lists what a script says, for tests of helpers that wait and assert.
+
+::
+
+    def test_my_helper_tells_which_worker_died():
+        workers = ScriptedLister(
+            {
+                0: [row(41, args=["worker.py"]), row(42, args=["worker.py"])],
+                8: [row(41, args=["worker.py"]), row(42, args=["worker.py"], status="oom_killed")],
+            }
+        )
+        with pytest.raises(ProcessOOMKilled, match="pid 42"):
+            my_helper(Sandbox(workers))      # takes no time, not 8 seconds
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from pytest_tlsandbox.client.address import Address
+from pytest_tlsandbox.client.api import SandboxClient
+from pytest_tlsandbox.client.retry import LONGEST_CALL
+from pytest_tlsandbox.client.transport import Answer, Transport
+from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
+from pytest_tlsandbox.testing.clock import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_tlsandbox.types import Stream
+
+Row: TypeAlias = "Mapping[str, Any]"
+"""A process as it comes over the wire."""
+
+Listing: TypeAlias = "Iterable[Row] | Mapping[str, Any] | bytes | InfrastructureError"
+"""What a look meets: rows, the whole of a body, or a fault."""
+
+STARTED_AT = 1_710_000_000_000
+"""When a row began unless it says otherwise: 2024-03-09 16:00:00 UTC, in the wire's milliseconds."""
+
+
+def row(
+    pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
+) -> dict[str, Any]:
+    """Make a row as it comes over the wire: running, unless ``fields`` say otherwise.
+
+    As ``row(42, status="exited", exit_code=1)``. Times are in milliseconds since 1970. What no
+    sandbox should send is passed on as it is: fields there are none of, values of another type.
+    """
+    return {
+        "handle": pid,
+        "pid": pid,
+        "status": "running",
+        "exit_code": None,
+        "signal": None,
+        "stdin_writable": False,
+        "command": command,
+        "args": list(args) if isinstance(args, tuple) else args,
+        "started_at": STARTED_AT,
+        "ended_at": None,
+        **fields,
+    }
+
+
+class ScriptedLister(SandboxClient):
+    """Lists what a script says; a lister by itself, and ``Sandbox(lister)`` is a sandbox of it.
+
+    ``script`` maps seconds, since this was made, to what looks meet from then on: rows
+    (:func:`row`), the whole of a body, or a ``InfrastructureError``. Its clock is a :class:`FakeClock`
+    unless one is given, so that no wait takes time. ``latency``: seconds that a look takes.
+    ``output`` maps a pid to the lines of its streams: ``{41: {"stderr": ["no memory"]}}``.
+
+    A start takes until the script lists a process of that command and arguments. Signals and kills
+    change nothing: they are in ``requests``.
+
+    Attributes:
+        looks: when it was looked at, in seconds since it was made.
+        limits: how many seconds each look was given.
+        requests: method and path of every request, in order.
+
+    """
+
+    clock: FakeClock
+
+    def __init__(
+        self,
+        script: Mapping[float, Listing],
+        *,
+        clock: FakeClock | None = None,
+        latency: float = 0.0,
+        output: Mapping[int, Mapping[Stream, Sequence[str]]] | None = None,
+        label: str = "my-sandbox",
+    ) -> None:
+        wire = _Wire(clock or FakeClock(), label, self._answer)
+        super().__init__(cast("Transport", wire))
+        self.looks: list[float] = []
+        self.limits: list[float] = []
+        self.requests: list[str] = []
+        self._start = self.clock.monotonic()
+        self._script = script or {0.0: []}
+        self._latency = latency
+        self._outputs: dict[str, Mapping[float, Any]] = {}
+        for pid, streams in (output or {}).items():
+            both = [*streams.get("stdout", ()), *streams.get("stderr", ())]
+            for stream, lines in {"output": both, **streams}.items():
+                body = {"lines": [*lines]}
+                self._outputs[f"/processes/{pid}/{stream}"] = {0.0: body}
+
+    def _answer(
+        self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None
+    ) -> bytes:
+        at = self.clock.monotonic() - self._start
+        self.requests.append(f"{method} {path}")
+        if f"{method} {path}" == "GET /processes":
+            self.looks.append(round(at, 6))
+            self.limits.append(limit)
+            self.clock.now += min(self._latency, limit)
+            return _body(_newest(self._script, at))
+        if method == "GET":
+            return _body(_newest(self._outputs.get(path, {0.0: {"lines": []}}), at))
+        return b"" if sent is None or "command" not in sent else _body(self._started(sent, at))
+
+    def _started(self, sent: Mapping[str, Any], at: float) -> Row:
+        wanted = _command_line(sent)
+        now = max((time for time in self._script if time <= at + _INSTANT), default=0.0)
+        for time in sorted(time for time in self._script if time >= now):
+            listing = self._script[time]
+            if isinstance(listing, (InfrastructureError, bytes)):
+                continue
+            rows = listing.get("processes", ()) if isinstance(listing, dict) else listing
+            for listed in cast("Iterable[Row]", rows):
+                if isinstance(listed, dict) and _command_line(listed) == wanted:
+                    self.clock.now = max(self.clock.now, self._start + time)
+                    return listed
+        raise RequestRefused(
+            f"the script of {self.label} lists no such process from +{at:.3g} s on",
+            label="not in the script",
+        )
+
+
+_INSTANT = 1e-9
+
+
+def _newest(script: Mapping[float, Listing], at: float) -> Listing:
+    """Give what holds at a time; before the first moment of the script, what that says."""
+    begun = [time for time in script if time <= at + _INSTANT]
+    return script[max(begun)] if begun else script[min(script)]
+
+
+def _body(answer: Listing) -> bytes:
+    if isinstance(answer, InfrastructureError):
+        raise answer.with_traceback(None)
+    if isinstance(answer, bytes):
+        return answer
+    return json.dumps(answer if isinstance(answer, dict) else {"processes": [*answer]}).encode()
+
+
+def _command_line(row: Mapping[str, Any]) -> list[str]:
+    return [str(row.get("command")), *(row.get("args") or ())]
+
+
+class _Wire:
+    """What a client takes for its transport."""
+
+    def __init__(
+        self,
+        clock: FakeClock,
+        label: str,
+        answer: Callable[[str, str, float, Mapping[str, Any] | None], bytes],
+    ) -> None:
+        self.clock = clock
+        self.address = Address(label, "script:")
+        self._answer = answer
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: float = LONGEST_CALL,
+        json: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        return Answer(200, self._answer(method, path, limit, json), announced=True)
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,97 @@
+"""Types and constants that all layers share: statuses, signals, streams, the identity of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Pick = Literal["newest", "oldest"]
+"""Which process a helper uses if several match."""
+
+Stream = Literal["stdout", "stderr", "output"]
+"""An output stream of a process; "output" is both."""
+
+STATUSES = ("running", "exited", "signaled", "oom_killed")
+"""The words the contract has for a status."""
+
+# Sandboxes run Linux, whatever runs the tests; these are its numbers (signal(7)).
+SIGNALS = [
+    "HUP",
+    "INT",
+    "QUIT",
+    "ILL",
+    "TRAP",
+    "ABRT",
+    "BUS",
+    "FPE",
+    "KILL",
+    "USR1",
+    "SEGV",
+    "USR2",
+    "PIPE",
+    "ALRM",
+    "TERM",
+    "STKFLT",
+    "CHLD",
+    "CONT",
+    "STOP",
+    "TSTP",
+    "TTIN",
+    "TTOU",
+    "URG",
+    "XCPU",
+    "XFSZ",
+    "VTALRM",
+    "PROF",
+    "WINCH",
+    "IO",
+    "PWR",
+    "SYS",
+]
+SIGHUP, SIGKILL, SIGTERM = 1, 9, 15
+CRASH_SIGNALS = frozenset(
+    number
+    for number, name in enumerate(SIGNALS, 1)
+    if name in {"ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"}
+)
+UNKNOWN_EXIT_CODE = -1
+"""What the daemon puts where it has lost the exit code (fact sheet 2.3)."""
+SIGKILL_EXIT_CODE = 128 + SIGKILL
+"""What a shell exits with when SIGKILL ended its child: a hint of an OOM kill, no proof."""
+
+# The SDK and the wire may differ below the millisecond.
+_SAME_MOMENT = timedelta(milliseconds=1)
+
+
+class Identity(NamedTuple):
+    """Handle, pid and start of a run: a pid alone is used again (fact sheet 2.2)."""
+
+    handle: int | None
+    pid: int
+    started_at: datetime
+
+    def same_run(self, other: Identity) -> bool:
+        """Compare what both sides have: older daemons send no handle."""
+        if self.handle is not None and other.handle is not None and self.handle != other.handle:
+            return False
+        return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
+
+
+@dataclass(frozen=True)
+class Screen:
+    """The terminal that messages are written for.
+
+    Attributes:
+        verbosity: pytest's, from -1 (``-q``) up.
+        columns: the width of a message.
+        say: writes a line while a test runs; None if there is no terminal.
+
+    """
+
+    verbosity: int = 0
+    columns: int = 100
+    say: Callable[[str], None] | None = None

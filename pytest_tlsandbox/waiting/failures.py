@@ -1,0 +1,261 @@
+"""From the outcome of a wait to the error that is raised for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import (
+    AssertionFailed,
+    AuthenticationFailed,
+    ChecksFailed,
+    ContractViolation,
+    Inconclusive,
+    InfrastructureError,
+    SandboxNotFound,
+    SandboxNotRunning,
+    SandboxReplaced,
+    SandboxUnreachable,
+    TLSandboxError,
+)
+from pytest_tlsandbox.formatting.words import count, seconds
+from pytest_tlsandbox.messages.failure import (
+    LONGEST_LINE,
+    MOST_OUTPUT,
+    Explanation,
+    OutputTail,
+    render,
+    render_several,
+)
+from pytest_tlsandbox.waiting.conditions.results import (
+    Impossible,
+    Met,
+    Pending,
+    Verdict,
+    finding_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.history.timeline import Timeline
+    from pytest_tlsandbox.types import Screen, Stream
+    from pytest_tlsandbox.waiting.polling import Limit, Outcome
+
+_STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
+_TAIL_SIZE = 64 * 1024
+_TAIL_TIME = 1.0
+_TAIL_MARGIN = 0.15
+
+_HINTS: dict[type[InfrastructureError], str] = {
+    AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
+    SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox is gone too",
+    ContractViolation: "is it the URL of a sandbox, and not of a console or a page to log in?",
+    SandboxNotRunning: "start a new one: its time-out may have ended it",
+    SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
+    SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
+}
+_BLOCKED_HINT = "pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts"
+
+
+def failure_of(
+    outcome: Outcome,
+    wanted: str,
+    client: SandboxClient,
+    timeout: float | None,
+    limit: Limit,
+    screen: Screen,
+) -> TLSandboxError:
+    """Make the error for a wait that did not end well.
+
+    ``wanted`` and ``timeout`` are what was asked for.
+    """
+    took = seconds(outcome.seconds)
+    cut = ""
+    if limit.hard is not None and not outcome.final:
+        cut = f" ({seconds(timeout)} cut by pytest-timeout)" if timeout else " (pytest-timeout)"
+    stopped = _stopped(outcome, timeout) + cut
+    if outcome.fault is not None:
+        finding = _of_fault(outcome.fault, outcome.timeline, client.label, took)
+    elif isinstance(outcome.verdict, Pending):
+        finding = finding_of(outcome.verdict)
+        finding = replace(finding, headline=f"{finding.headline} after {took}{cut}")
+        if cut:
+            finding = replace(finding, hint="more time for the test: pytest-timeout ended the wait")
+        stopped = ""
+    else:
+        finding = _finding(outcome)
+    output = None
+    if outcome.fault is None and finding.process is not None:
+        output = tail_of(finding, client, outcome.timeline, limit)
+    text = render(
+        finding,
+        stopped=stopped,
+        timeline=outcome.timeline,
+        sandbox=client.label,
+        output=output,
+        verbosity=screen.verbosity,
+        columns=screen.columns,
+    )
+    error = finding.error(text)
+    if isinstance(error, InfrastructureError) and outcome.fault is not None:
+        error.label, error.transient = outcome.fault.label, outcome.fault.transient
+    return _with_data(error, finding, wanted, outcome.timeline)
+
+
+def failure_of_several(
+    checks: Sequence[tuple[str, str, Verdict]], outcome: Outcome, label: str, screen: Screen
+) -> TLSandboxError:
+    """Make the error for checks that were judged together, each told with its number.
+
+    A :class:`ChecksFailed`, or the fault where nothing failed that could be judged.
+    """
+    took = seconds(outcome.seconds)
+    findings = [
+        (
+            name,
+            place,
+            None
+            if isinstance(verdict, Met) and (outcome.final or not verdict.stands_for)
+            else _finding(replace(outcome, verdict=verdict)),
+        )
+        for name, place, verdict in checks
+    ]
+    failures = tuple(
+        _with_data(finding.error(finding.headline), finding, name, outcome.timeline)
+        for name, _, finding in findings
+        if finding is not None
+    )
+    text = render_several(
+        findings,
+        stopped="" if outcome.timeline.looks == 1 else f"judged on the last, after {took}",
+        timeline=outcome.timeline,
+        sandbox=label,
+        verbosity=screen.verbosity,
+        columns=screen.columns,
+    )
+    judged = any(isinstance(failure, AssertionFailed) for failure in failures)
+    error = ChecksFailed(text) if judged else type(failures[0])(text)
+    if isinstance(error, ChecksFailed):
+        error.failures = failures
+    elif isinstance(error, InfrastructureError):
+        error.label = failures[0].first_line
+    error.wanted = " and ".join(name for name, _, _ in checks)
+    error.snapshot = outcome.timeline.last
+    return error
+
+
+def _with_data(
+    error: TLSandboxError, finding: Explanation, wanted: str, timeline: Timeline
+) -> TLSandboxError:
+    if isinstance(error, InfrastructureError) and error.label == str(error):
+        error.label = finding.headline  # a label has one line
+    error.wanted = wanted
+    error.snapshot = timeline.last
+    return error
+
+
+def _finding(outcome: Outcome) -> Explanation:
+    """Give what a verdict has to say that is not as wanted, or was not for long enough."""
+    verdict = outcome.verdict
+    if isinstance(verdict, Pending):
+        return finding_of(verdict)
+    if isinstance(verdict, Impossible):
+        if outcome.final:
+            return verdict.finding
+        return replace(verdict.finding, because="the deadline came before it could change")
+    if verdict is not None and verdict.unsettled is not None:
+        finding = verdict.unsettled
+        stood = f"{finding.headline}, was so for {seconds(outcome.stood_for)}"
+        return replace(finding, headline=stood)
+    took = seconds(outcome.seconds)
+    return Explanation(
+        Inconclusive,
+        f"Not observed: the time ended after {took}, too soon to be sure",
+        hint="more time for the test",
+    )
+
+
+def _stopped(outcome: Outcome, timeout: float | None) -> str:
+    """Say how long it was tried for, where that says anything."""
+    if timeout is not None:
+        return f"stopped after {seconds(outcome.seconds)} of {seconds(timeout)}"
+    if outcome.timeline.looks + outcome.timeline.faults.total() == 1:
+        return ""
+    return f"stopped after {seconds(outcome.seconds)}"
+
+
+def _of_fault(fault: InfrastructureError, timeline: Timeline, label: str, took: str) -> Explanation:
+    """Tell a fault: what was asked in vain, or what the sandbox said."""
+    first = timeline.outages[0] if timeline.outages else None
+    remarks = []
+    if timeline.last is not None:
+        at = seconds(timeline.last.begun - timeline.start)
+        remarks.append(("last good", f"+{at}, {count(len(timeline.last), 'process')} listed"))
+    hint = _HINTS.get(type(fault), "")
+    if isinstance(fault, SandboxNotRunning) and fault.transient:
+        hint = (
+            "traffic wakes a suspended sandbox, which takes seconds: wait longer, or resume it "
+            "before the tests"
+        )
+    if isinstance(fault, SandboxUnreachable) and not fault.transient:
+        # It has not got as far as the sandbox: TLS, a header, a block.
+        hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
+    if not fault.transient or first is None:
+        headline, _, because = str(fault).partition("\n")
+        return Explanation(type(fault), headline, because, remarks=tuple(remarks), hint=hint)
+    succeeded = "has succeeded since" if timeline.looks else "succeeded in"
+    time = seconds(timeline.outages[-1].start) if timeline.looks else took
+    return Explanation(
+        type(fault),
+        f"Not checked: no listing of {label} {succeeded} "
+        f"{'+' if timeline.looks else ''}{time} ({timeline.outages[-1]})",
+        because=str(fault),
+        remarks=tuple(remarks),
+        hint=hint,
+    )
+
+
+def tail_of(
+    explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
+) -> OutputTail | None:
+    """Read the end of the output of a process; if that fails, the rest is reported all the same."""
+    process, run = explanation.process, explanation.run
+    if process is None:
+        return None
+    if run is not None:
+        if run.row is None:
+            return OutputTail("output", unread="its pid is not known")
+        process = run.row
+    rows = [row for row in timeline.last or () if row.pid == process.pid]
+    if rows and not rows[-1].identity.same_run(process.identity):
+        return None if run is None else OutputTail("output", unread="its pid was used again")
+    if not rows and run is None:
+        return None  # no longer listed
+    clock = client.clock
+    end = clock.monotonic() + _TAIL_TIME
+    if limit.hard is not None:
+        end = min(end, limit.hard - _TAIL_MARGIN)
+    try:
+        for stream in _STREAMS:
+            left = end - clock.monotonic()
+            if left <= 0:
+                return OutputTail(stream, unread="no time was left")
+            lines = client.output(process.pid, stream, limit=left)
+            if lines:
+                return OutputTail(stream, _last(lines), len(lines))
+    except InfrastructureError as fault:
+        return OutputTail("output", unread=fault.label)
+    return OutputTail("output", unread="" if rows else "the sandbox no longer has it")
+
+
+def _last(lines: list[str]) -> tuple[str, ...]:
+    """Give the last lines, as many as a message may have room for."""
+    last = lines[-MOST_OUTPUT:]
+    size = 0
+    for kept, line in enumerate(reversed(last)):
+        size += min(len(line), LONGEST_LINE)
+        if size > _TAIL_SIZE:
+            return tuple(last[-kept:])
+    return tuple(last)

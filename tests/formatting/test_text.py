@@ -1,0 +1,255 @@
+"""Text as a terminal shows it."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+
+import pytest
+from _pytest._io.wcwidth import wcswidth
+
+from pytest_tlsandbox.formatting.text import align, cut, fold, pad, printable, shorten, width, wrap
+
+MARK = "\u200e"
+"""Left to right: after Hebrew and Arabic, so that what follows stays where it is."""
+E_ACUTE = "e\u0301"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("python train.py", "python train.py"),
+        ("résumé 训练", "résumé 训练"),
+        (E_ACUTE, E_ACUTE),
+        ("two\nlines\r\tand a tab", r"two\nlines\r\tand a tab"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x00\x7f\x9b", r"\x00\x7f\x9b"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\u2028\u2029\u00a0\ufeff", r"\u2028\u2029\xa0\ufeff"),
+        ("\udcff", r"\udcff"),
+        ("\U000e0001", r"\U000e0001"),
+        ("back\\slash", "back\\slash"),
+        ("שלום", "שלום" + MARK),
+        ("مرحبا 1", "مرحبا 1" + MARK),
+    ],
+)
+def test_what_would_move_a_cursor_or_turn_a_line_is_escaped(text, expected):
+    assert printable(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("", 0),
+        ("abc", 3),
+        ("训练", 4),
+        ("\uff46\uff55\uff4c\uff4c", 8),
+        (E_ACUTE * 3, 3),
+        ("é", 1),
+        ("שלום" + MARK, 4),
+        ("กำ", 2),
+        ("🙂", 2),
+        ("…", 1),
+    ],
+)
+def test_width_counts_the_columns_of_a_terminal(text, columns):
+    assert width(text) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("ab", 4, "ab  "),
+        ("训", 4, "训  "),
+        (E_ACUTE, 3, E_ACUTE + "  "),
+        ("abcd", 4, "abcd"),
+        ("abcde", 4, "abcde"),
+        ("", 2, "  "),
+    ],
+)
+def test_pad_fills_up_to_a_width_and_takes_nothing_away(text, columns, expected):
+    assert pad(text, columns) == expected
+
+
+def test_columns_are_aligned_whatever_is_in_them():
+    rows = [
+        ("", "wanted", "was"),
+        ("训练", "0", "x"),
+        (E_ACUTE, "训", "שלום" + MARK),
+        ("a", "", ""),
+    ]
+
+    assert align(rows) == [
+        "      wanted  was",
+        "训练  0       x",
+        f"{E_ACUTE}     训      שלום{MARK}",
+        "a",
+    ]
+
+
+def test_nothing_to_align_is_nothing():
+    assert align([]) == []
+    assert align([("one",), ("three",)]) == ["one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("", 10, ""),
+        ("0123456789", 10, "0123456789"),
+        ("0123456789a", 10, "01234… +6"),
+        ("x" * 1000, 20, "x" * 13 + "… +987"),
+        ("训" * 6, 12, "训" * 6),
+        ("训" * 7, 12, "训训训训… +3"),
+        ("训" * 7, 13, "训训训训… +3"),
+        (E_ACUTE * 10, 10, E_ACUTE * 10),
+        (E_ACUTE * 11, 10, E_ACUTE * 5 + "… +12"),
+        ("\x1b[31m" * 2, 18, r"\x1b[31m\x1b[31m"),
+        ("\x1b[31m" * 3, 20, r"\x1b[31m\x1b[31" + "… +6"),
+        ("שלום" * 3, 10, "שלוםש" + MARK + "… +7"),
+        ("\udcff" * 3, 12, r"\udcff… +2"),
+    ],
+)
+def test_cut_says_how_many_characters_were_left_out(text, columns, expected):
+    assert cut(text, columns) == expected
+    assert width(expected) <= columns
+
+
+def test_cut_counts_what_was_left_out_before_it_too():
+    assert cut("0123456789", 20, beyond=100_000) == "0123456789… +100000"
+    assert cut("0123456789", 16, beyond=100_000) == "0123456… +100003"
+    assert cut("", 10, beyond=5) == "… +5"
+
+
+@pytest.mark.parametrize("columns", [-3, 0, 1, 4])
+def test_cut_leaves_a_letter_and_the_count_however_narrow_it_is(columns):
+    assert cut("0123456789", columns) == "0… +9"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("gunicorn", 8, "gunicorn"),
+        ("gunicorn", 7, "gunico…"),
+        ("训练脚本", 8, "训练脚本"),
+        ("训练脚本", 7, "训练脚…"),
+        ("训练脚本", 6, "训练…"),
+        (E_ACUTE * 4, 3, E_ACUTE * 2 + "…"),
+        ("שלום", 3, "של" + MARK + "…"),
+        ("a\nb", 10, r"a\nb"),
+        ("", 3, ""),
+    ],
+)
+def test_shorten_cuts_a_name(text, columns, expected):
+    shortened = shorten(text, columns)
+
+    assert shortened.replace(MARK, "") == expected.replace(MARK, "")
+    assert (MARK in shortened) == (MARK in expected)
+    assert width(shortened) <= columns
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "expected"),
+    [
+        ("", 3, [""]),
+        ("0123456789", 3, ["0123456789"]),
+        ("0123456789a", 3, ["0123456789", "a"]),
+        ("one two three", 3, ["one two ", "three"]),
+        ("a 0123456789", 3, ["a 01234567", "89"]),
+        ("0123456789" * 3, 3, ["0123456789"] * 3),
+        ("0123456789" * 4, 3, ["0123456789", "0123456789", "01234… +15"]),
+        ("0123456789abcdef", 1, ["01234… +11"]),
+        ("训" * 7, 3, ["训" * 5, "训" * 2]),
+        ("a" + "训" * 7, 3, ["a" + "训" * 4, "训" * 3]),
+        (E_ACUTE * 12, 3, [E_ACUTE * 10, E_ACUTE * 2]),
+        ("שלום שלום שלום", 3, ["שלום שלום " + MARK, "שלום" + MARK]),
+        ("\x1b[31mred and more", 3, [r"\x1b[31mre", "d and more"]),
+    ],
+)
+def test_fold_breaks_a_command_line_between_words_where_there_are_any(text, most, expected):
+    assert fold(text, 10, most) == expected
+
+
+def test_fold_counts_what_was_left_out_before_it_too():
+    assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", [""]),
+        ("it has ended", ["it has", "ended"]),
+        ("0123456789 ab", ["0123456789", "ab"]),
+        ("a 0123456789ab c", ["a", "0123456789ab", "c"]),
+        ("训练 脚本 文件", ["训练 脚本", "文件"]),
+        ("a\nb c\td", [r"a\nb c\td"]),
+        ("שלום שלום שלום", ["שלום שלום", "שלום" + MARK]),
+    ],
+)
+def test_wrap_breaks_prose_between_words_and_no_word(text, expected):
+    assert wrap(text, 10) == expected
+
+
+def test_wrap_cuts_what_would_fill_more_lines_than_there_is_room_for():
+    assert wrap("word " * 100, 20, most=3) == [
+        "word word word word",
+        "word word word word",
+        "word word word… +446",
+    ]
+
+
+def test_wrap_keeps_to_its_lines_where_words_do_not_fill_them():
+    assert len(wrap("eleven_letters " * 100, 20, most=3)) == 3
+
+
+ALPHABET = [
+    "a",
+    "b",
+    " ",
+    "-",
+    "\n",
+    "\x1b",
+    "训",
+    "é",
+    E_ACUTE,
+    "ש",
+    "ع",
+    "\u202e",
+    "🙂",
+    "\udcff",
+]
+
+
+def mixed_texts():
+    dice = random.Random(7)
+    for _ in range(2000):
+        yield "".join(dice.choices(ALPHABET, k=dice.randrange(80))), dice.randrange(14, 50)
+
+
+def test_no_text_is_wider_than_it_was_to_be_and_nothing_is_lost_unsaid():
+    for text, columns in mixed_texts():
+        whole = printable(text).replace(MARK, "")
+        assert all(char.isprintable() for char in whole)
+        assert width(whole) == wcswidth(whole)
+
+        head, _, left_out = cut(text, columns).replace(MARK, "").partition("… +")
+        assert wcswidth(cut(text, columns).replace(MARK, "")) <= columns
+        assert whole.startswith(head)
+        rest = text[len(text) - int(left_out or 0) :]
+        assert head + printable(rest).replace(MARK, "") == whole
+
+        lines = [line.replace(MARK, "") for line in fold(text, columns, 1000)]
+        assert "".join(lines) == whole
+        assert all(wcswidth(line) <= columns for line in lines)
+
+        assert wcswidth(shorten(text, columns).replace(MARK, "")) <= columns
+
+
+def test_an_accent_stays_with_its_letter_wherever_a_text_is_cut():
+    text = E_ACUTE * 30
+    for columns in range(6, 30):
+        for part in (*fold(text, columns, 9), cut(text, columns), shorten(text, columns)):
+            assert not unicodedata.combining(part[0])
+            head = part.partition("…")[0]
+            assert head == E_ACUTE * (len(head) // 2)

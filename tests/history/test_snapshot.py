@@ -1,0 +1,153 @@
+"""One look, as a thing to query and to print."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from pytest_tlsandbox.errors import InvalidArgument
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.snapshot import FIELDS, Fields
+from pytest_tlsandbox.history.timeline import Timeline
+from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+
+
+def test_the_servers_order_means_nothing():
+    seen = snapshot(
+        raw(3, started_at=T0 + 2000), raw(1, started_at=T0), raw(2, started_at=T0 + 1000)
+    )
+
+    assert [row.pid for row in seen] == [1, 2, 3]
+
+
+def test_it_is_queried_by_exact_fields():
+    seen = snapshot(raw(1), raw(2, **ended(1)), raw(3, managed=managed("web")))
+
+    assert [row.pid for row in seen.where(status="exited", exit_code=1)] == [2]
+    assert [row.pid for row in seen.where(name="web")] == [3]
+    assert [row.pid for row in seen.alive] == [1, 3]
+    assert len(seen) == 3
+
+
+def test_type_checkers_know_the_fields_there_are():
+    assert sorted(Fields.__annotations__) == sorted(FIELDS)
+
+
+def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot().where(exitcode=1)
+    assert str(caught.value) == "a process has no field 'exitcode'; did you mean 'exit_code'?"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"status": "runing"},
+            "status must be one of running, exited, signaled, oom_killed, got 'runing'; "
+            "did you mean 'running'?",
+        ),
+        ({"exit_code": "0"}, "exit_code must be a number, got '0'; write 0"),
+    ],
+)
+def test_a_value_that_no_process_can_have_is_an_error_and_not_an_empty_answer(fields, message):
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot().where(**fields)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("meant", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
+def test_what_is_no_identity_cannot_be_found(meant, kind):
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot(raw(41)).find(meant)
+    assert str(caught.value) == (
+        "identity must be the identity of a run, as in find(process.identity), got a value of "
+        f"type {kind}; where(...) finds processes by their fields"
+    )
+
+
+def test_secrets_in_managed_names_are_masked_in_its_table_and_its_rows():
+    web = managed("web --token=abc", last_error="DB_PASS=abc")
+    seen = snapshot(raw(7, args=("app",), managed=web), raw(8, managed=managed(None)))
+
+    assert str(seen) == (
+        "pid 7  running  [web --token=***] python app\npid 8  running  python train.py"
+    )
+    named, unnamed = (row["managed"] for row in seen.rows)
+    assert (named["id"], named["name"]) == ("web --token=***", "web --token=***")
+    assert named["last_error"] == "DB_PASS=***"
+    assert (unnamed["id"], unnamed["name"], unnamed["last_error"]) == ("p-7f", None, None)
+
+
+def test_it_prints_as_an_aligned_table_with_arguments_masked():
+    seen = snapshot(
+        raw(7, args=("train.py", "--token=abc")),
+        raw(1234, command="gunicorn", args=("app",), **signaled(15), managed=managed("web")),
+        {"pid": 9, "status": "running", "args": ["--token=abc"]},
+    )
+
+    assert str(seen) == (
+        "pid 7     running                     python train.py --token=***\n"
+        "pid 1234  signaled 15 (SIGTERM)  9 s  [web] gunicorn app\n"
+        "unreadable row 2 (pid 9): command: missing, started_at: missing"
+    )
+    assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "has_ended"),
+    [
+        ({}, "running", False),
+        ({"status": "Running"}, "running", False),
+        ({"status": "paused"}, "paused", False),
+        ({"status": "completed", "exit_code": 0}, "exited", True),
+        ({"status": "completed", "signal": 9}, "signaled", True),
+        ({"exit_code": 1}, "exited", True),
+        ({"ended_at": T0}, "exited", True),
+        ({"oom_killed": True}, "oom_killed", True),
+        (ended(1, oom_killed=True), "exited", True),
+        (signaled(9, oom_killed=True), "oom_killed", True),
+        (ended(None), "exited", True),
+    ],
+)
+def test_any_evidence_of_an_end_is_an_end(fields, state, has_ended):
+    row = process(41, **fields)
+
+    assert (row.state, row.ended) == (state, has_ended)
+
+
+def test_timeline_counts_the_polls_of_each_state():
+    history = History(lambda: 0.0)
+    timeline = Timeline(0.0, history)
+    for at, rows in enumerate(([raw()], [raw()], [raw(**ended(0))], [raw(**ended(0))], [])):
+        seen = snapshot(*rows, at=float(at))
+        history.fold(seen)
+        timeline.add(seen)
+
+    assert [(state.at, state.state, state.looks) for state in timeline.states(process(41))] == [
+        (0.0, "running", 2),
+        (2.0, "exited 0", 2),
+        (4.0, "not listed", 1),
+    ]
+    assert timeline.looks == 5
+
+
+def test_history_reports_only_the_runs_that_a_snapshot_changed():
+    first = snapshot(raw(1), raw(2), at=0.0)
+    again = copy.copy(first)
+    again.begun = again.ended = 1.0
+    history = History(lambda: 0.0)
+    history.fold(first)
+
+    assert history.fold(again) == []
+    assert history.last is again
+    (run,) = history.fold(snapshot(raw(1), raw(2, **ended()), at=2.0))
+    assert (run.row.pid, run.state) == (2, "exited 0")
+
+
+def test_it_holds_the_very_rows_it_lists():
+    seen = snapshot(raw(1))
+
+    assert seen.holds(seen[0])
+    assert not seen.holds(process(1))

@@ -1,0 +1,79 @@
+"""The private names of pytest that the plugin uses still do what it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+import pytest_tlsandbox
+from pytest_tlsandbox.integration import pytest_private
+
+
+@pytest.fixture(scope="session", autouse=True)
+def of_wider_scope() -> None:
+    """Is one that no test requests by an argument."""
+
+
+def test_fixture_is_defined_in_the_module_that_a_test_sees(request: pytest.FixtureRequest) -> None:
+    defined = pytest_private.defining_module
+
+    assert defined(request.node, "of_wider_scope") == __name__
+    assert defined(request.node, "tmp_path") == "_pytest.tmpdir"
+    assert defined(request.node, "no_such_fixture") is None
+
+
+@pytest.mark.usefixtures("tmp_path_factory")
+def test_fixtures_without_an_argument_are_told_from_the_others(
+    request: pytest.FixtureRequest, pytestconfig: pytest.Config
+) -> None:
+    found = pytest_private.unrequested_fixtures(request.node)
+
+    assert {"of_wider_scope", "tmp_path_factory"} <= set(found)
+    assert "pytestconfig" not in found
+    assert pytestconfig is request.config
+
+
+def test_error_of_a_test_case_is_kept_for_the_report(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+        from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
+
+        @pytest.hookimpl(wrapper=True, tryfirst=True)
+        def pytest_runtest_makereport(item, call):
+            if call.when == "call":
+                [error] = errors_of_test_case(item)
+                print("kept", error.value, "and not", call.excinfo)
+            return (yield)
+        """
+    )
+    pytester.makepyfile(
+        """
+        import unittest
+
+        class TestIt(unittest.TestCase):
+            def test_it(self):
+                raise RuntimeError("it")
+        """
+    )
+    result = pytester.runpytest_subprocess("-s", "-p", "no:tlsandbox")
+
+    result.stdout.fnmatch_lines(["*kept it and not None*"])
+
+
+def test_settings_are_found_as_pytest_finds_them(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "pytest.ini").write_text("[pytest]\n")
+
+    found = pytest_private.find_settings(pytestconfig.getoption("file_or_dir"), pytestconfig)
+    assert found == (pytestconfig.rootpath, pytestconfig.inipath)
+    other = pytest_private.find_settings([str(elsewhere)], pytestconfig)
+    assert other == (elsewhere, elsewhere / "pytest.ini")
+
+
+def test_package_is_left_out_of_what_pytest_rewrites(pytestconfig: pytest.Config) -> None:
+    names = pytestconfig.pluginmanager.rewrite_hook._must_rewrite  # type: ignore[attr-defined]
+
+    assert names  # pytest still keeps them there
+    assert pytest_tlsandbox.__name__ not in names

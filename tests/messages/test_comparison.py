@@ -1,0 +1,167 @@
+"""What differs between two processes, or two snapshots."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from _pytest._io.wcwidth import wcswidth
+
+from pytest_tlsandbox.messages.comparison import compare
+from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+
+
+def told(left, right, columns=100) -> list[str]:
+    lines = compare(left, right, columns)
+    assert lines is not None
+    return lines
+
+
+# ----------------------------------------------------------------- two processes
+
+
+def test_only_the_fields_that_differ_are_told():
+    assert told(process(41), process(41, **ended(3))) == [
+        "train.py (pid 41) == train.py (pid 41)",
+        "             left     right",
+        "  ended_at   none     2024-03-09 16:00:09+00:00",
+        "  exit_code  none     3",
+        "  status     running  exited",
+    ]
+
+
+def test_two_equal_processes_differ_in_nothing():
+    assert told(process(41), process(41)) == [
+        "train.py (pid 41) == train.py (pid 41)",
+        "  no field differs",
+    ]
+
+
+def test_a_status_that_is_put_right_by_other_fields_is_compared_as_it_is_put_right():
+    same = told(process(41, **ended(1)), process(41, **{**ended(1), "status": "completed"}))
+
+    assert same[1:] == ["  no field differs"]
+
+
+def test_of_managed_processes_the_fields_of_the_supervisor_are_told_one_by_one():
+    last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0}
+    left = process(7, command="web", args=(), managed=managed("web"))
+    right = process(
+        7, command="web", args=(), managed=managed("web", restart_count=2, last_exit=last)
+    )
+
+    lines = told(left, right)
+
+    assert [line.split()[0] for line in lines[2:]] == ["managed.restart_count", "managed.last_exit"]
+    assert "0     2" in lines[2]
+    assert "none  exited 1" in lines[3]
+
+
+def test_a_process_that_is_managed_differs_from_one_that_is_not():
+    left = process(7, command="web", args=(), managed=managed("web"))
+
+    lines = told(left, process(7, command="web", args=()))
+
+    assert lines[0] == "web (pid 7) == web (pid 7)"
+    assert [line.split()[0] for line in lines[2:]] == ["managed", "name"]
+    assert "id=" not in lines[2]  # the source of an object is nothing to read
+
+
+def test_arguments_are_masked_and_so_is_what_they_are_beside():
+    lines = told(
+        process(41, args=("train.py", "--token", "abc")),
+        process(41, args=("train.py", "--token=abc", "x")),
+    )
+
+    assert lines == [
+        "train.py (pid 41) == train.py (pid 41)",
+        "        left                            right",
+        "  args  ['train.py', '--token', '***']  ['train.py', '--token=***', 'x']",
+    ]
+
+
+def test_arguments_that_differ_only_in_a_secret_are_not_told_to_be_the_same():
+    lines = told(process(41, args=("x", "--token=abc")), process(41, args=("x", "--token=def")))
+
+    assert len(lines) > 2
+    left, _, right = lines[-1].partition("  args  ")[2].partition("]  ")
+    assert left + "]" != right
+    assert "abc" not in str(lines)
+    assert "def" not in str(lines)
+
+
+def test_long_and_hostile_values_are_cut_and_escaped_to_the_columns_there_are():
+    left = process(41, command="\x1b[31m训练" * 50, args=("x" * 100_000,))
+    right = process(41, command="שלום\n" * 50, args=("y" * 100_000,))
+
+    for columns in (60, 80, 120):
+        lines = told(left, right, columns)
+        assert max(wcswidth(line.replace("\u200e", "")) for line in lines[1:]) <= columns
+        assert all(char.isprintable() or char == "\u200e" for line in lines for char in line)
+        assert lines[2].startswith(r"  args     ['xxx")
+        assert lines[3].startswith(r"  command  \x1b[31m训练")
+
+
+# ------------------------------------------------------------------ two snapshots
+
+
+def test_of_snapshots_it_is_told_what_is_on_one_side_only_and_what_has_changed():
+    left = snapshot(raw(40, command="bash", args=("-lc", "./serve.sh")), raw(41), raw(42))
+    right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
+
+    assert told(left, right) == [
+        "3 processes == 3 processes of my-sandbox",
+        "only left:",
+        "  pid 40  running  bash -lc ./serve.sh",
+        "only right:",
+        "  pid 43  running  sleep 60",
+        "changed: train.py (pid 41)",
+        "             left     right",
+        "  ended_at   none     2024-03-09 16:00:09+00:00",
+        "  exit_code  none     1",
+        "  status     running  exited",
+    ]
+
+
+def test_of_many_processes_on_one_side_twenty_are_listed():
+    left = snapshot(*(raw(pid) for pid in range(1, 31)))
+
+    lines = told(left, snapshot())
+
+    assert lines[:2] == ["30 processes == 0 processes of my-sandbox", "only left:"]
+    assert len(lines) == 23
+    assert lines[-1] == "  ... and 10 more"
+
+
+def test_of_many_processes_that_changed_not_every_field_of_every_one_is_told():
+    """An answer of a message is no longer than a screen or two."""
+    left = snapshot(*(raw(pid) for pid in range(1, 201)))
+    right = snapshot(*(raw(pid, **signaled(9)) for pid in range(1, 201)))
+
+    assert len(told(left, right)) < 120
+
+
+def test_rows_that_cannot_be_read_are_compared_too():
+    assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
+        "1 process == 1 process of my-sandbox",
+        "unreadable rows differ:",
+        "  row 1 (pid 9): status: missing, command: missing, started_at: missing",
+    ]
+
+
+def test_the_order_in_which_a_server_lists_is_no_difference():
+    rows = [raw(1), raw(2, started_at=T0 + 1000)]
+
+    assert told(snapshot(*rows), snapshot(*rows[::-1])) == [
+        "2 processes == 2 processes of my-sandbox"
+    ]
+
+
+# ------------------------------------------------------------------- anything else
+
+
+def test_what_is_not_two_of_a_kind_is_left_to_pytest():
+    assert compare(process(41), snapshot(), 100) is None
+    assert compare(process(41), 41, 100) is None
+    assert compare(snapshot(), [], 100) is None
+    assert compare(1, 2, 100) is None
+    assert compare(process(41).started_at, datetime(2024, 3, 9), 100) is None

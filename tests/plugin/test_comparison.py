@@ -1,0 +1,87 @@
+"""``assert a == b`` on what this plugin gives, as pytest shows it."""
+
+from __future__ import annotations
+
+import re
+from textwrap import dedent
+
+import pytest
+
+ROW = """
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+
+    def row(pid, **fields):
+        return ProcessInfo(
+            **{"pid": pid, "handle": pid, "command": "python", "args": ["train.py", "--token=abc"],
+             "status": "running", "started_at": "2024-03-09T16:00:00Z", **fields}
+        )
+"""
+
+
+def outcome(pytester: pytest.Pytester, test: str, *options: str) -> str:
+    """Run a test that fails; give the message, indented as pytest shows it."""
+    pytester.makepyfile(dedent(ROW) + dedent(test))
+    lines = pytester.runpytest_inprocess(*options).outlines
+    return "\n".join(line[8:].rstrip() for line in lines if re.match(r"E(\s|$)", line))
+
+
+def test_two_processes_that_should_be_equal_are_told_by_the_fields_that_differ(
+    pytester: pytest.Pytester,
+) -> None:
+    message = outcome(
+        pytester,
+        """
+        def test_it():
+            assert row(41) == row(41, status="exited", exit_code=3)
+        """,
+    )
+
+    assert message == (
+        "assert train.py (pid 41) == train.py (pid 41)\n"
+        "               left     right\n"
+        "    exit_code  none     3\n"
+        "    status     running  exited"
+    )
+
+
+@pytest.mark.usefixtures("connected")
+def test_two_looks_that_should_be_equal_are_told_by_what_has_changed(
+    pytester: pytest.Pytester,
+) -> None:
+    message = outcome(
+        pytester,
+        """
+        def test_it(tlsandbox):
+            before = tlsandbox.list_processes()
+            job = tlsandbox.start_process("sh", ["-c", "exit 3", "job.py"])
+            tlsandbox.wait_for_exit(job, exit_code=3)
+            assert tlsandbox.list_processes() == before
+        """,
+    )
+
+    assert re.fullmatch(
+        r"assert \d+ process(es)? == \d+ process(es)? of my-sandbox\n"
+        r"  only left:\n"
+        r"    pid \d+  exited 3  [\d.]+ m?s  sh -c exit 3 job\.py",
+        message,
+    ), message
+
+
+def test_what_is_unequal_in_another_way_is_left_to_pytest_and_masked(
+    pytester: pytest.Pytester,
+) -> None:
+    message = outcome(
+        pytester,
+        """
+        def test_it():
+            assert row(41) != row(41)
+        """,
+    )
+
+    assert message == (
+        "assert <ProcessInfo pid 41 running: python train.py --token=***> != "
+        "<ProcessInfo pid 41 running: python train.py --token=***>\n"
+        " +  where <ProcessInfo pid 41 running: python train.py --token=***> = row(41)\n"
+        " +  and   <ProcessInfo pid 41 running: python train.py --token=***> = row(41)"
+    )
