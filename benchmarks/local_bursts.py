@@ -16,7 +16,7 @@ import psutil
 import requests
 
 from pytest_tlsandbox import start_local_sandbox
-from pytest_tlsandbox.local.table import KEPT_ROWS
+from pytest_tlsandbox.local.process_table import KEPT_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

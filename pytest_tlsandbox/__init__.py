@@ -83,7 +83,7 @@ _MODULES = {
     "Sandbox": "sandbox",
     "Secret": "redact",
     "by": "waiting.selectors",
-    "start_local_sandbox": "local.server",
+    "start_local_sandbox": "local.sandbox",
 }
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ if TYPE_CHECKING:
         WaitTimedOut,
     )
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.local.server import start_local_sandbox
+    from pytest_tlsandbox.local.sandbox import start_local_sandbox
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox

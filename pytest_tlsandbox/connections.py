@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.settings import Settings
     from pytest_tlsandbox.types import Screen
 
@@ -117,7 +117,7 @@ class Connections:
     def local(self) -> LocalSandbox:
         """Give the embedded sandbox of this process; it starts when it is first asked for."""
         if self._local is None:
-            from pytest_tlsandbox.local.server import start_local_sandbox
+            from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
             self._local = start_local_sandbox(memory_limit=self._settings.memory)
         return self._local

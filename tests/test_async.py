@@ -18,7 +18,7 @@ from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.local.server import start_local_sandbox
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import FakeClock, ScriptedLister, ended, raw

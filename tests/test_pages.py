@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

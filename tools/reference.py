@@ -18,7 +18,7 @@ from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, Restart
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.api import ProcessLister
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.soft import Soft

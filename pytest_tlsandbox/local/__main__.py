@@ -7,17 +7,17 @@ import sys
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InvalidSetting, LocalSandboxError
-from pytest_tlsandbox.local.server import start_local_sandbox
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.setting_values import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C, or until the server has ended by itself; gives the exit code.
+    """Serve until Ctrl-C, or until the server has ended by itself; return the exit code.
 
     Ends with all that was started in it, also when it is killed.
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MARK = "TLSANDBOX_PROCESS"
-"""The variable that tells which process of which sandbox a program belongs to (see ``tree``)."""
+"""The variable that tells which process of which sandbox a program belongs to (see ``process_tree``)."""
 
 # The end of a word in the name of a variable that tells that its value is a secret. The first four
 # must be the whole word (MONKEY); ASKPASS is a program, OLDPWD and PWD are folders.
@@ -40,7 +40,7 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def program_environment(requested: Mapping[str, str], mark: str) -> dict[str, str]:
-    """Give our own environment, with what a start asks for, and the mark.
+    """Return our own environment, with what a start asks for, and the mark.
 
     The folder of the running interpreter stands first in PATH, so that ``python`` is the one that
     runs the tests; a PATH that was asked for replaces all of it.

@@ -14,19 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.local import tree
-from pytest_tlsandbox.local.process import Process
+from pytest_tlsandbox.local import process_tree
+from pytest_tlsandbox.local.process import Manager, Process
+from pytest_tlsandbox.local.process_table import ProcessTable
 from pytest_tlsandbox.local.spawn import spawn
-from pytest_tlsandbox.local.table import ProcessTable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
 
     import psutil
 
-    from pytest_tlsandbox.local.bodies import StartRequest
-    from pytest_tlsandbox.local.managed import ManagedProcess
-    from pytest_tlsandbox.local.memory import MemoryLimit
+    from pytest_tlsandbox.local.memory_limit import MemoryLimit
+    from pytest_tlsandbox.local.request_bodies import StartRequest
 
 # So many ends at once hold up a request by some milliseconds.
 _ENDS_IN_A_ROW = 32
@@ -68,24 +67,17 @@ class Supervisor:
         for process in self.table.rows() if kills else ():
             process.note_oom_kills(kills.get(process.handle, 0))
 
-    async def start(self, request: StartRequest, managed: ManagedProcess | None = None) -> Process:
-        """Start a program. Raises SpawnFailed, and UserNotFound."""
+    async def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
+        """Start a program. Raises ApiError: 409 while its name is in use, 500 if it fails."""
         async with self._no_reaping():
+            self.table.check_name(managed)
             handle = self.table.total + 1
-            pid, pipes, started_at = await self._loop.run_in_executor(
+            spawned = await self._loop.run_in_executor(
                 self._spawner, spawn, request, handle, self._token, self.memory
             )
-            process = Process(
-                handle,
-                pid,
-                request,
-                started_at,
-                pipes,
-                managed=managed,
-                output_changed=self.table.output_changed,
-            )
+            process = Process(handle, request, spawned, self.table.output_changed, managed)
             self.table.add(process)
-            self._living[pid] = process
+            self._living[process.pid] = process
             process.stdout.watch()
             process.stderr.watch()
         return process
@@ -110,12 +102,14 @@ class Supervisor:
         for kill_round in range(_KILL_ROUNDS):
             # Who belongs to it is asked first: once it is dead, its children are no longer its own.
             pid = process.pid if process.is_running else None
-            mark = tree.mark(self._token, process.handle)
-            found = await asyncio.to_thread(tree.members, pid, mark, self._living.keys() - {pid})
+            mark = process_tree.mark(self._token, process.handle)
+            found = await asyncio.to_thread(
+                process_tree.members, pid, mark, self._living.keys() - {pid}
+            )
             if process.is_running:
                 process.killed_here = True
                 _signal_group(process, signal.SIGKILL)
-            tree.kill(found)
+            process_tree.kill(found)
             # Not after the first: one that changed its parent just then was seen under neither.
             if kill_round and killed.issuperset(found):
                 return
@@ -127,11 +121,12 @@ class Supervisor:
             process.timed_out = True
             await self.kill(process)
 
-    def run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task that nobody waits for."""
         task = self._loop.create_task(work)
         self._tasks.add(task)  # the loop itself would forget it
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def close(self) -> None:
         """Kill all that was started here and all that came of it, and remove the memory limit.
@@ -141,8 +136,8 @@ class Supervisor:
         self._spawner.shutdown(cancel_futures=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
         while time.monotonic() < deadline:
-            found = tree.everything(self._token)
-            tree.kill(found)
+            found = process_tree.everything(self._token)
+            process_tree.kill(found)
             while _wait_for_any()[0]:
                 pass
             if not found:

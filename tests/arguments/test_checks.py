@@ -24,7 +24,7 @@ from pytest_tlsandbox.arguments.checks import (
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.history.snapshot import FIELDS, check_fields
-from pytest_tlsandbox.local.bodies import HealthCheck, Restart
+from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import FakeClock, ScriptedLister, process, raw

@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
     Run = Callable[..., pytest.RunResult]
 

@@ -21,7 +21,7 @@ from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.words import named
 from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
-from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.process_control import kill_all
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, make_certificate

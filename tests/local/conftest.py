@@ -1,24 +1,29 @@
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import closing, contextmanager
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 import requests
 
-from pytest_tlsandbox.local.server import start_local_sandbox
+from pytest_tlsandbox.local.process import Process, Spawned, now_ms
+from pytest_tlsandbox.local.request_bodies import StartRequest
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 # Grows until somebody stops it.
 HOG = "b = bytearray()\nwhile True: b += b'x' * (1 << 20)"
 
 
-def until(probe: Callable[[], Any], seconds: float = 10) -> Any:
+def until(probe: Callable[[], Any], seconds: float = 30) -> Any:
     """Ask again until the answer is truthy; give it."""
     deadline = time.monotonic() + seconds
     while not (answer := probe()):
@@ -32,6 +37,36 @@ def is_gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def unstarted(handle: int = 1, stdout: int | None = None, **fields: Any) -> Process:
+    """Return a process that no program stands behind; ``stdout`` is the end of a pipe."""
+    pipe = None if stdout is None else FileIO(stdout)
+    spawned = Spawned(fields.pop("pid", handle), None, pipe, None, now_ms())
+    return Process(
+        handle, StartRequest("true"), spawned, fields.pop("output_changed", lambda more: None)
+    )
+
+
+def outcome(row: Any) -> tuple[Any, ...]:
+    """Return how a process ended, from its row."""
+    return tuple(row[name] for name in ("status", "exit_code", "signal", "oom_killed"))
+
+
+def refusal(answer: requests.Response) -> tuple[int, str, str | None]:
+    """Return the status, the error and the code of a request that was refused."""
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) <= {"error", "code"}
+    return answer.status_code, body["error"], body.get("code")
+
+
+def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
+    """Send bytes as they are: every client library would put them right first."""
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)))
+    client.sendall(data)
+    return client
 
 
 class Api:
@@ -53,24 +88,48 @@ class Api:
         assert answer.status_code == 201, answer.text
         return answer.json()["pid"]
 
+    def send(self, pid: int | str, action: str, **body: Any) -> requests.Response:
+        return self.call("POST", f"/processes/{pid}/{action}", **body)
+
+    def kill(self, pid: int | str) -> requests.Response:
+        return self.call("DELETE", f"/processes/{pid}")
+
+    def run(self, command: str, *args: str, **fields: Any) -> Any:
+        """Start a program, wait for its end, and return its row."""
+        return self.ended(self.start(command, *args, **fields))
+
+    def printed(self, command: str, *args: str, **fields: Any) -> Any:
+        """Return the lines on the standard output of a program that has ended."""
+        return self.lines(self.run(command, *args, **fields)["pid"])
+
     def python(self, program: str, *args: str, **fields: Any) -> Any:
         return self.start("python", "-c", program, *args, **fields)
 
-    def get(self, pid: int) -> Any:
+    def get(self, pid: int | str) -> Any:
         return self.call("GET", f"/processes/{pid}").json()
 
-    def ended(self, pid: int) -> Any:
+    def ended(self, pid: int | str) -> Any:
         return until(lambda: (row := self.get(pid))["status"] != "running" and row)
 
-    def lines(self, pid: int, stream: str = "stdout", at_least: int = 0) -> Any:
+    def lines(self, pid: int | str, stream: str = "stdout", at_least: int = 0) -> Any:
         def read() -> Any:
             answer = self.call("GET", f"/processes/{pid}/{stream}").json()
             return len(answer["lines"]) >= at_least and answer
 
         return until(read)["lines"]
 
+    def rows(self) -> Any:
+        return self.call("GET", "/processes").json()["processes"]
+
     def close(self) -> None:
         self._session.close()
+
+
+@contextmanager
+def new_sandbox(**options: Any) -> Iterator[Api]:
+    """Start a sandbox of its own for a test."""
+    with start_local_sandbox(**options) as sandbox, closing(Api(sandbox)) as api:
+        yield api
 
 
 @pytest.fixture(scope="session")
@@ -81,13 +140,12 @@ def sandbox() -> Iterator[LocalSandbox]:
 
 @pytest.fixture(scope="session")
 def api(sandbox: LocalSandbox) -> Iterator[Api]:
-    api = Api(sandbox)
-    yield api
-    api.close()
+    with closing(Api(sandbox)) as api:
+        yield api
 
 
 @pytest.fixture
 def sleeper(api: Api) -> Iterator[Any]:
     pid = api.start("sleep", "600")
     yield pid
-    api.call("DELETE", f"/processes/{pid}")
+    api.kill(pid)

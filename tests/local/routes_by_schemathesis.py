@@ -24,10 +24,9 @@ from schemathesis.checks import (
 )
 from schemathesis.generation import GenerationMode
 
-from pytest_tlsandbox.local.server import start_local_sandbox
 from tests.local.openapi import document
 
-from .conftest import Api
+from .conftest import Api, new_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +43,7 @@ CHECKS: Any = [
 ]
 OPERATIONS = [
     (path, method)
-    for path, item in document("0")["paths"].items()
+    for path, item in document()["paths"].items()
     for method in item
     if method != "parameters"
 ]
@@ -56,11 +55,9 @@ UNKNOWN = ["0", "999999", "4294967296", "nobody", "a%2Fb", "%FF", "100%25"]
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Api]:
-    """Give a sandbox of its own, in which there is something to find."""
-    with start_local_sandbox(memory_limit=256 << 20) as sandbox:
-        api = Api(sandbox)
+    """Start a sandbox in which there is something to find."""
+    with new_sandbox(memory_limit=256 << 20) as api:
         yield api
-        api.close()
     print(f"\n{sum(SENT)} cases sent")
 
 
@@ -76,7 +73,7 @@ def pool(api: Api) -> tuple[list[str], list[str]]:
 
 def made_harmless(api: Api, path: str) -> Any:
     """Narrow the document down to what leads somewhere, and does no harm to this machine."""
-    narrowed = json.loads(json.dumps(document("0")))
+    narrowed = json.loads(json.dumps(document()))
     living, ended = pool(api)
     # A stream of a living process would not end.
     meant = [*ended, *UNKNOWN] if path.endswith("/follow") else [*living, *ended, *UNKNOWN]
@@ -84,20 +81,20 @@ def made_harmless(api: Api, path: str) -> Any:
         for parameter in item.get("parameters", ()):
             parameter["schema"] = {"enum": meant}
     schemas = narrowed["components"]["schemas"]
-    for body in (schemas["Start"], schemas["Run"]):
+    for body in (schemas["StartRequest"], schemas["RunRequest"]):
         body["properties"]["command"] = {"enum": HARMLESS}
-    start = schemas["Start"]["properties"]
-    restart, check = start["restart"]["anyOf"][0], start["health_check"]["anyOf"][0]
+    restart, check = (json.loads(json.dumps(schemas[name])) for name in ("Restart", "HealthCheck"))
+    schemas["StartRequest"]["properties"] |= {"restart": restart, "health_check": check}
     # Not a fork a millisecond, nor a knock on every port.
-    for name in ("initial_backoff_ms", "max_backoff_ms"):
+    restart["required"] = ["initial_backoff_ms", "max_backoff_ms"]
+    for name in restart["required"]:
         restart["properties"][name]["minimum"] = 600_000
-        restart["required"].append(name)
     check["properties"]["port"] = {"enum": [1]}
     return narrowed
 
 
 def is_harmless(body: Any) -> bool:
-    """Tell whether a body, which may be outside the document, starts nothing that does harm."""
+    """Return whether a body, which may be outside the document, starts nothing that does harm."""
     if not isinstance(body, dict):
         return True
     restart = body.get("restart")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,7 +40,7 @@ class Running:
         """Follow the line for the SDK to the letter."""
         from tensorlake.sandbox import Sandbox
 
-        return eval(self.printed["SDK"], {"Sandbox": Sandbox})
+        return closing(eval(self.printed["SDK"], {"Sandbox": Sandbox}))
 
     def end(self, number: signal.Signals) -> int:
         if self.process.returncode is None:
@@ -49,26 +50,21 @@ class Running:
 
 
 @pytest.fixture
-def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    running = Running(*getattr(request, "param", ()))
+def running() -> Iterator[Running]:
+    running = Running()
     yield running
     running.end(signal.SIGKILL)
 
 
 def test_the_printed_lines_are_all_that_is_needed(running: Running) -> None:
     url, key = running.printed["URL"], running.printed["key"]
-    assert running.printed == {
-        "URL": url,
-        "key": key,
-        "SDK": f'Sandbox(identifier="local", proxy_url="{url}", api_key="{key}")',
-        "curl": f'curl -H "Authorization: Bearer {key}" {url}/api/v1/processes',
-    }
-    sdk = running.sandbox()
-    assert list(sdk.list_processes()) == []
-    sdk.close()
-    command = shlex.split(running.printed["curl"])
-    told = subprocess.run([*command, "--silent"], capture_output=True, check=True)
-    assert told.stdout == b'{"processes":[]}'
+    sdk_line = f'Sandbox(identifier="local", proxy_url="{url}", api_key="{key}")'
+    curl_line = f'curl -H "Authorization: Bearer {key}" {url}/api/v1/processes'
+    assert running.printed == {"URL": url, "key": key, "SDK": sdk_line, "curl": curl_line}
+    with running.sandbox() as sdk:
+        assert list(sdk.list_processes()) == []
+    command = [*shlex.split(curl_line), "--silent"]
+    assert subprocess.check_output(command) == b'{"processes":[]}'
 
 
 @pytest.mark.parametrize(
@@ -78,56 +74,48 @@ def test_the_printed_lines_are_all_that_is_needed(running: Running) -> None:
 def test_ctrl_c_and_every_other_end_leave_nothing_behind(
     running: Running, number: signal.Signals, code: int
 ) -> None:
-    sdk = running.sandbox()
-    process = sdk.start_process("sh", ["-c", "setsid sleep 600 & echo $!; exec sleep 600"])
-    (child,) = until(lambda: sdk.get_stdout(process.pid).lines)
-    sdk.close()
+    with running.sandbox() as sdk:
+        process = sdk.start_process("sh", ["-c", "setsid sleep 600 & echo $!; exec sleep 600"])
+        (child,) = until(lambda: sdk.get_stdout(process.pid).lines)
     assert running.end(number) == code
-    until(lambda: is_gone(process.pid) and is_gone(int(child)), seconds=5)
+    until(lambda: is_gone(process.pid) and is_gone(int(child)))
 
 
-@pytest.mark.parametrize("running", [["--memory", "64M", "--id", "mine"]], indirect=True)
-def test_its_memory_and_its_id_are_those_asked_for(running: Running) -> None:
-    assert 'identifier="mine"' in running.printed["SDK"]
-    sdk = running.sandbox()
-    assert sdk.run("python", ["-c", "b = bytearray(2**30)"]).reason == "oom_killed"
-    sdk.close()
-
-
-def test_a_port_can_be_chosen_and_again_right_after() -> None:
+def test_its_options_are_obeyed_and_its_port_is_free_again_right_after() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     for _ in range(2):
-        running = Running("--port", port)
+        running = Running("--port", port, "--memory", "64M", "--id", "mine")
         assert running.printed["URL"] == f"http://127.0.0.1:{port}"
-        sdk = running.sandbox()
-        assert sdk.health().healthy
-        sdk.close()
+        assert 'identifier="mine"' in running.printed["SDK"]
+        with running.sandbox() as sdk:
+            assert sdk.run("python", ["-c", "b = bytearray(2**30)"]).reason == "oom_killed"
         assert running.end(signal.SIGINT) == 0
 
 
-def test_a_port_in_use_is_told() -> None:
+def fail(*options: str) -> tuple[int, str]:
+    told = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
+    assert told.stdout == ""
+    return told.returncode, told.stderr
+
+
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        told = subprocess.run([*COMMAND, "--port", port], capture_output=True, text=True)
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr == (
-        "The embedded sandbox did not start: [Errno 98] Address already in use\n"
-    )
+        error = "The embedded sandbox did not start: [Errno 98] Address already in use\n"
+        assert fail("--port", str(taken.getsockname()[1])) == (1, error)
 
 
 @pytest.mark.parametrize(
-    ("options", "problem"),
+    ("option", "value", "problem"),
     [
-        (["--port", "65536"], "argument --port: '65536' is not a port"),
-        (["--memory", "much"], "argument --memory: expected a memory size of at least 1M"),
+        ("--port", "65536", "'65536' is not a port"),
+        ("--memory", "much", "expected a memory size of at least 1M"),
     ],
 )
-def test_an_option_that_is_wrong_is_told(options: list[str], problem: str) -> None:
-    told = subprocess.run([*COMMAND, *options], capture_output=True, text=True)
-    assert told.returncode == 2
-    assert problem in told.stderr
+def test_a_wrong_option_is_reported(option: str, value: str, problem: str) -> None:
+    status, error = fail(option, value)
+    assert (status, f"argument {option}: {problem}" in error) == (2, True)
 
 
 def test_it_ends_when_its_server_does(running: Running) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_tlsandbox.local.bodies import HealthCheck, Restart
-from pytest_tlsandbox.local.table import KEPT_OUTPUT, KEPT_ROWS
+from pytest_tlsandbox.local.process_table import KEPT_OUTPUT, KEPT_ROWS
+from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from tests.local.openapi import document
 
 DOCS = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
@@ -24,12 +24,12 @@ def test_the_test_that_is_shown_passes(pytester: pytest.Pytester) -> None:
 def test_every_route_is_named() -> None:
     section = DOCS.partition("## Routes")[2].partition("## Memory")[0]
     routes = section.replace("…", "/processes/{p}")
-    for path in document("0")["paths"]:
+    for path in document()["paths"]:
         short = path.removeprefix("/api/v1").replace("{process}", "{p}")
         assert re.search(rf"[ `]{re.escape(short)}`", routes), short
 
 
-def test_every_key_of_a_restart_and_a_health_check_is_told_with_its_default() -> None:
+def test_every_key_of_a_restart_and_a_health_check_is_documented_with_its_default() -> None:
     section = DOCS.partition("## Managed processes")[2].partition("## Memory")[0]
     rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
     words = {MISSING: "must be given", None: "none", "on_failure": '`"on_failure"`'}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,14 @@ from tensorlake.sandbox import Sandbox
 from tensorlake.sandbox.exceptions import RemoteAPIError
 from tensorlake.sandbox.models import CommandExitReason, ProcessStatus, StdinMode
 
-from pytest_tlsandbox.local.server import start_local_sandbox
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
 from .conftest import HOG, is_gone, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 
 def connect(local: LocalSandbox) -> Sandbox:
@@ -27,17 +28,14 @@ def connect(local: LocalSandbox) -> Sandbox:
 
 @pytest.fixture(scope="module")
 def sdk(sandbox: LocalSandbox) -> Iterator[Sandbox]:
-    sdk = connect(sandbox)
-    yield sdk
-    sdk.close()
+    with closing(connect(sandbox)) as sdk:
+        yield sdk
 
 
 def ended(sdk: Sandbox, process: int | str) -> Any:
-    def look() -> Any:
-        info = sdk.get_process(process)
-        return info.status != ProcessStatus.RUNNING and info
-
-    return until(look)
+    return until(
+        lambda: (info := sdk.get_process(process)).status != ProcessStatus.RUNNING and info
+    )
 
 
 def refused(call: Any) -> tuple[int, str | None]:
@@ -46,11 +44,8 @@ def refused(call: Any) -> tuple[int, str | None]:
     return caught.value.status_code, caught.value.code
 
 
-def test_health(sdk: Sandbox) -> None:
+def test_health_and_info(sdk: Sandbox) -> None:
     assert sdk.health().healthy is True
-
-
-def test_info(sdk: Sandbox) -> None:
     before = sdk.daemon_info()
     pid = sdk.start_process("sleep", ["600"]).pid
     info = sdk.daemon_info()
@@ -61,45 +56,32 @@ def test_info(sdk: Sandbox) -> None:
     sdk.kill_process(pid)
 
 
-def test_start(sdk: Sandbox) -> None:
+def test_start_list_and_get(sdk: Sandbox) -> None:
     before = datetime.now(timezone.utc)
-    info = sdk.start_process(
-        "sh", ["-c", "echo $A; pwd"], env={"A": "b"}, working_dir="/", user="root"
-    )
-    assert (info.status, info.command) == (ProcessStatus.RUNNING, "sh")
-    assert info.args == ["-c", "echo $A; pwd"]
-    assert abs(info.started_at - before) < timedelta(seconds=5)
-    assert ended(sdk, info.pid).exit_code == 0
-    assert sdk.get_stdout(info.pid).lines == ["b", "/"]
-
-
-def test_list(sdk: Sandbox) -> None:
-    started = sdk.start_process("sleep", ["600"])
+    script = "echo $A; pwd; read go; exit 3"
+    options = {"env": {"A": "b"}, "working_dir": "/", "stdin_mode": StdinMode.PIPE}
+    started = sdk.start_process("sh", ["-c", script], user="root", **options)
+    assert (started.status, started.command) == (ProcessStatus.RUNNING, "sh")
+    assert started.args == ["-c", script]
+    assert abs(started.started_at - before) < timedelta(seconds=30)
     listed = {info.pid: info for info in sdk.list_processes()}
     assert listed[started.pid].model_dump() == started.value.model_dump()
-    sdk.kill_process(started.pid)
-
-
-def test_get(sdk: Sandbox) -> None:
-    pid = sdk.start_process("sh", ["-c", "exit 3"]).pid
-    info = ended(sdk, pid)
+    sdk.close_stdin(started.pid)
+    info = ended(sdk, started.pid)
     assert (info.status, info.exit_code, info.signal) == (ProcessStatus.EXITED, 3, None)
     assert info.ended_at >= info.started_at
+    assert sdk.get_stdout(started.pid).lines == ["b", "/"]
     assert refused(lambda: sdk.get_process(999_999)) == (404, "NOT_FOUND")
 
 
-def test_kill(sdk: Sandbox) -> None:
-    pid = sdk.start_process("sleep", ["600"]).pid
-    sdk.kill_process(pid)
-    info = ended(sdk, pid)
-    assert (info.status, info.signal) == (ProcessStatus.SIGNALED, signal.SIGKILL)
-
-
-def test_signal(sdk: Sandbox) -> None:
-    pid = sdk.start_process("sleep", ["600"]).pid
-    assert sdk.send_signal(pid, signal.SIGTERM).success is True
-    assert ended(sdk, pid).signal == signal.SIGTERM
-    assert refused(lambda: sdk.send_signal(pid, 15)) == (400, None)
+def test_kill_and_signal(sdk: Sandbox) -> None:
+    killed, signaled = (sdk.start_process("sleep", ["600"]).pid for _ in range(2))
+    sdk.kill_process(killed)
+    assert sdk.send_signal(signaled, signal.SIGTERM).success is True
+    for pid, number in ((killed, signal.SIGKILL), (signaled, signal.SIGTERM)):
+        info = ended(sdk, pid)
+        assert (info.status, info.signal) == (ProcessStatus.SIGNALED, number)
+    assert refused(lambda: sdk.send_signal(signaled, 15)) == (400, None)
 
 
 def test_restart(sdk: Sandbox) -> None:
@@ -139,29 +121,25 @@ def test_output(sdk: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("stream", "wanted"),
     [
-        ("stdout", [("out", None), ("more", None)]),
-        ("stderr", [("err", None)]),
-        ("output", [("out", "stdout"), ("more", "stdout"), ("err", "stderr")]),
+        ("stdout", {("out", None), ("more", None)}),
+        ("stderr", {("err", None)}),
+        ("output", {("out", "stdout"), ("more", "stdout"), ("err", "stderr")}),
     ],
 )
 def test_follow(sdk: Sandbox, stream: str, wanted: Any) -> None:
-    script = "echo out; echo err >&2; sleep 0.2; echo more"
-    pid = sdk.start_process("sh", ["-c", script]).pid
-    events = list(getattr(sdk, f"follow_{stream}")(pid))
-    assert sorted((event.line, str(event.stream)) for event in events) == sorted(
-        (line, str(source)) for line, source in wanted
-    )
+    pid = sdk.start_process("sh", ["-c", "echo out; echo err >&2; sleep 0.2; echo more"]).pid
+    events = getattr(sdk, f"follow_{stream}")(pid)
+    assert {(event.line, event.stream and str(event.stream)) for event in events} == wanted
 
 
-def test_run_gives_the_exit_code_and_the_output(sdk: Sandbox) -> None:
-    result = sdk.run("sh", ["-c", "echo out; echo err >&2; exit 3"])
-    assert (result.exit_code, result.reason) == (3, CommandExitReason.EXITED)
+@pytest.mark.parametrize(
+    ("script", "code", "reason"),
+    [("exit 3", 3, CommandExitReason.EXITED), ("kill -TERM $$", -15, CommandExitReason.SIGNALED)],
+)
+def test_run(sdk: Sandbox, script: str, code: int, reason: CommandExitReason) -> None:
+    result = sdk.run("sh", ["-c", f"echo out; echo err >&2; {script}"])
+    assert (result.exit_code, result.reason) == (code, reason)
     assert (result.stdout, result.stderr) == ("out", "err")
-
-
-def test_run_gives_the_signal(sdk: Sandbox) -> None:
-    result = sdk.run("sh", ["-c", "kill -TERM $$"])
-    assert (result.exit_code, result.reason) == (-15, CommandExitReason.SIGNALED)
 
 
 def test_run_is_killed_with_all_it_started_when_its_time_is_up(sdk: Sandbox) -> None:
@@ -170,25 +148,23 @@ def test_run_is_killed_with_all_it_started_when_its_time_is_up(sdk: Sandbox) -> 
     until(lambda: is_gone(int(result.stdout)))
 
 
-def test_run_tells_an_oom_kill() -> None:
-    with start_local_sandbox(memory_limit=64 << 20) as local:
-        sdk = connect(local)
+def test_run_reports_an_oom_kill() -> None:
+    with start_local_sandbox(memory_limit=64 << 20) as local, closing(connect(local)) as sdk:
         result = sdk.run("python", ["-c", HOG])
-        row = next(iter(sdk.list_processes()))
-        sdk.close()
+        (row,) = sdk.list_processes()
     assert (result.exit_code, result.reason) == (-9, CommandExitReason.OOM_KILLED)
     assert (row.status, row.signal) == (ProcessStatus.OOM_KILLED, 9)
 
 
-def test_either_spelling_of_the_loopback_address_leads_to_it(sandbox: LocalSandbox) -> None:
-    port = sandbox.url.rpartition(":")[2]
-    for host in ("localhost", "127.0.0.1"):
-        sdk = Sandbox("local", f"http://{host}:{port}/", api_key=sandbox.api_key.reveal())
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_either_spelling_of_the_loopback_address_leads_to_it(
+    sandbox: LocalSandbox, host: str
+) -> None:
+    url = f"http://{host}:{sandbox.url.rpartition(':')[2]}/"
+    with closing(Sandbox("local", url, api_key=sandbox.api_key.reveal())) as sdk:
         assert sdk.health().healthy is True
-        sdk.close()
 
 
 def test_a_wrong_key_is_refused(sandbox: LocalSandbox) -> None:
-    sdk = Sandbox("local", sandbox.url, api_key="wrong")
-    assert refused(sdk.list_processes) == (401, "UNAUTHORIZED")
-    sdk.close()
+    with closing(Sandbox("local", sandbox.url, api_key="wrong")) as sdk:
+        assert refused(sdk.list_processes) == (401, "UNAUTHORIZED")

@@ -10,7 +10,7 @@ import pytest
 # Imported here for the inner runs too: one in this process forgets what it imported, and pydantic's
 # core is not made to be imported anew.
 from pytest_tlsandbox.connections import Connections
-from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.settings import Settings
 from pytest_tlsandbox.types import Screen
 

@@ -9,7 +9,7 @@ import pytest
 from .inner import passed, told
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 
 @pytest.mark.usefixtures("connected")

@@ -15,7 +15,7 @@ from ..report.reading import read
 from .inner import ending, failures, outcomes, server, start_pytest, summary, unused_url
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.sandbox import Sandbox
 
 CRASH = "--tlsandbox-guard=crash"

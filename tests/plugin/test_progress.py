@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 SOONER = """
     import pytest

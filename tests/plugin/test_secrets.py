@@ -14,7 +14,7 @@ from .inner import ending, server, start_pytest, unused_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 KEY = "Sentinel-1f2e3d4c5b6a"
 

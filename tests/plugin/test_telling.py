@@ -11,7 +11,7 @@ import pytest
 from .inner import error_of, server, told, unused_url
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 WRONG_END = """
     def test_it(tlsandbox):

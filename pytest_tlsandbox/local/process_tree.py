@@ -2,7 +2,7 @@
 
 A child stays findable in three ways: it descends from us; orphaned, it comes to us (Linux: the
 server is a subreaper); and it inherits a mark in its environment, which also holds where there is no
-subreaper (macOS), and tells whose an orphan was. The mark is no secret.
+subreaper (macOS), and shows whose an orphan was. The mark is not a secret.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _HAS_SUBREAPER = sys.platform == "linux"
 
 
 def mark(token: str, handle: int) -> str:
-    """Give the mark of a process. The token is the sandbox's, and differs from any other's."""
+    """Return the mark of a process. The token is the sandbox's, and differs from any other's."""
     return f"{token}:{handle}"
 
 
 def handle_of(process: psutil.Process, token: str) -> int | None:
-    """Tell to which process of the sandbox this one belongs, by its mark or that of an ancestor.
+    """Return the handle of the process it belongs to, by its mark or the mark of an ancestor.
 
     None for one whose whole line of living ancestors has cleared its environment.
     """
@@ -63,19 +63,18 @@ def everything(token: str) -> list[psutil.Process]:
     """List every living process that was started by us or by one that was."""
     found = _descendants(None)
     if not _HAS_SUBREAPER:
-        found += [orphan for orphan in _orphans() if _mark_of(orphan).startswith(f"{token}:")]
+        found += survivors(token)
     return [process for process in found if is_alive(process)]
 
 
 def survivors(token: str) -> list[psutil.Process]:
-    """List every process of the machine that bears the mark of a sandbox whose server is gone."""
-    return [
-        process for process in psutil.process_iter() if _mark_of(process).startswith(f"{token}:")
-    ]
+    """List every process of the machine that bears the mark of a sandbox."""
+    processes = psutil.process_iter()
+    return [process for process in processes if _mark_of(process).startswith(f"{token}:")]
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process is there and has not ended."""
+    """Return whether a process is there and has not ended."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -100,18 +99,11 @@ def _orphans() -> list[psutil.Process]:
     """List what may have lost its parent: our own children, or those of pid 1."""
     if _HAS_SUBREAPER:
         return psutil.Process().children()
-    return [process for process in psutil.process_iter() if _parent_pid(process) == 1]
-
-
-def _parent_pid(process: psutil.Process) -> int | None:
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return None
+    return [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == 1]
 
 
 def _mark_in_time(process: psutil.Process) -> str:
-    """Give its mark, also if it is just about to become another program.
+    """Return its mark, also if it is just about to become another program.
 
     For that moment, which is long on a busy machine, it has no environment at all: of 5,000 orphans
     that were killed at once, 4 got away.

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import weakref
 from contextlib import suppress
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,9 +25,7 @@ from pytest_tlsandbox.local.environment import without_secrets
 from pytest_tlsandbox.redact import Secret
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from pytest_tlsandbox.local.memory import Mechanism
+    from pytest_tlsandbox.local.memory_limit import Mechanism
 
 _START_SECONDS = 20.0
 # The child gives itself 3 s.
@@ -41,7 +38,7 @@ _BOOTSTRAP = """
 import json, sys
 settings = json.loads(sys.stdin.buffer.raw.readline())
 sys.path += [p for p in settings["sys_path"] if p not in sys.path]
-from pytest_tlsandbox.local.child import main
+from pytest_tlsandbox.local.server_process import main
 main(settings)
 """
 # Isolated, and without ``site``: nothing that is set up for the tests' interpreter (PYTHON*
@@ -89,12 +86,7 @@ class LocalSandbox:
     def __enter__(self) -> LocalSandbox:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -111,9 +103,9 @@ def start_local_sandbox(
     """Start an embedded sandbox in a child process, on a port of 127.0.0.1; 0 is a free one.
 
     ``memory_limit`` is in bytes, over all its processes together. ``mechanism`` insists on a way
-    to hold it; without it, the best that works on this machine is taken (see ``memory``).
+    to hold it; without it, the best that works on this machine is taken.
 
-    Raises LocalSandboxError if the extra is not installed, if the limit is no number of bytes, or
+    Raises LocalSandboxError if the extra is not installed, if the limit is not above 0, or
     if the server does not come up.
     """
     _check_extra()
@@ -127,8 +119,7 @@ def start_local_sandbox(
         "mechanism": mechanism,
         "port": port,
         "token": secrets.token_hex(8),
-        "version": _version(),
-        "sys_path": _search_path(),
+        "sys_path": [*map(os.path.abspath, sys.path), str(Path(__file__).parents[2])],
     }
     flags = [*_FLAGS, "-B"] if sys.dont_write_bytecode else _FLAGS
     with tempfile.TemporaryFile() as stderr:
@@ -142,7 +133,13 @@ def start_local_sandbox(
             start_new_session=True,
         )
         try:
-            _tell(server, settings, api_key)
+            assert server.stdin is not None
+            with suppress(BrokenPipeError):  # it has ended already; its standard error says why
+                # Without a variable: a traceback may show those of its frames.
+                server.stdin.write(
+                    json.dumps({**settings, "api_key": api_key.reveal()}).encode() + b"\n"
+                )
+                server.stdin.flush()
             port = _await_port(server, stderr)
         except BaseException:
             _end(server, settings["token"], os.getpid())
@@ -158,22 +155,6 @@ def _check_extra() -> None:
         raise LocalSandboxError(
             f'The embedded sandbox needs {", ".join(missing)}: pip install "pytest-tlsandbox[local]"'
         )
-
-
-def _version() -> str:
-    return metadata.version("pytest-tlsandbox")
-
-
-def _search_path() -> list[str]:
-    here = Path(__file__).parents[2]
-    return [os.path.abspath(entry) for entry in sys.path] + [str(here)]
-
-
-def _tell(server: Popen[bytes], settings: dict[str, Any], api_key: Secret) -> None:
-    assert server.stdin is not None
-    with suppress(BrokenPipeError):  # it has ended already; its standard error tells why
-        server.stdin.write(json.dumps({**settings, "api_key": api_key.reveal()}).encode() + b"\n")
-        server.stdin.flush()
 
 
 def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
@@ -208,10 +189,10 @@ def _end(server: Popen[bytes], token: str, owner: int) -> None:
         server.kill()
     server.stdout.close()
     if server.wait() != 0:
-        from pytest_tlsandbox.local import cgroups, tree
+        from pytest_tlsandbox.local import memory_cgroup, process_tree
 
-        tree.kill(tree.survivors(token))
-        cgroups.remove_group_of(server.pid)
+        process_tree.kill(process_tree.survivors(token))
+        memory_cgroup.remove_group_of(server.pid)
 
 
 def _is_readable(stream: IO[bytes], seconds: float | None) -> bool:

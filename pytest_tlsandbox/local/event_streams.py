@@ -1,20 +1,14 @@
-"""What is sent while a process runs: the follow streams, and the frames of a run.
-
-Both are server-sent events; their fields are those of fact sheet section 4.
-"""
+"""Server-sent events about a running process: the follow streams, and the frames of a run."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.local.process import now_ms
+from pytest_tlsandbox.local.process import Process, is_set_within, now_ms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from pytest_tlsandbox.local.process import Process
 
 END_OF_STREAM = b"event: eof\ndata: {}\n\n"
 
@@ -26,17 +20,16 @@ async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
     """Send what a process has written, then what it writes, until it has ended.
 
     ``stream`` is stdout, stderr, or output: both, each line with where it came from. What was there
-    before has the timestamp 0, as the daemon's has (daemon-captures.md).
+    before has the timestamp 0, as the daemon's has.
     """
     is_replay = True
     async for lines in _lines_until_the_end(process, stream):
         timestamp = 0 if is_replay else now_ms()
         events = []
         for source, line in lines:
-            event: dict[str, Any] = {"line": line, "timestamp": timestamp}
-            if stream == "output":
-                event["stream"] = source
-            events.append(b"event: output\n" + _data(event))
+            more = {"stream": source} if stream == "output" else {}
+            event = _data({"line": line, "timestamp": timestamp, **more})
+            events.append(b"event: output\n" + event)
         yield b"".join(events) or _KEEP_ALIVE
         is_replay = False
     yield END_OF_STREAM
@@ -48,9 +41,7 @@ async def run_frames(process: Process) -> AsyncIterator[bytes]:
     yield _data(start)
     async for lines in _lines_until_the_end(process, "output"):
         now = now_ms()
-        frames = [
-            _data({"line": line, "timestamp": now, "stream": source}) for source, line in lines
-        ]
+        frames = [_data({"line": line, "timestamp": now, "stream": name}) for name, line in lines]
         yield b"".join(frames) or _KEEP_ALIVE
     yield _data(_describe_end(process))
 
@@ -58,31 +49,22 @@ async def run_frames(process: Process) -> AsyncIterator[bytes]:
 async def _lines_until_the_end(
     process: Process, stream: str
 ) -> AsyncIterator[list[tuple[str, str]]]:
-    """Give the lines that are there, if any; those that come; and none where none came for long."""
-    pipes = {"stdout": process.stdout, "stderr": process.stderr}
-    names = [name for name in pipes if stream in (name, "output")]
-    positions = dict.fromkeys(names, 0)
+    """Yield the lines so far, if any; then new ones; and no line after a long silence."""
+    outputs = process.outputs(stream)
+    positions = dict.fromkeys(outputs, 0)
     is_due = True
     while True:
-        news = process.news.next
+        change = process.changes.next
         has_ended = not process.is_running
         found = []
-        for name in names:
-            lines, positions[name] = pipes[name].lines_from(positions[name], with_rest=has_ended)
+        for name, output in outputs.items():
+            lines, positions[name] = output.lines_from(positions[name], with_rest=has_ended)
             found += [(name, line) for line in lines]
         if found or is_due:
             yield found
         if has_ended:
             return
-        is_due = not await _comes_in_time(news)
-
-
-async def _comes_in_time(news: asyncio.Event) -> bool:
-    try:
-        await asyncio.wait_for(news.wait(), _KEEP_ALIVE_SECONDS)
-    except asyncio.TimeoutError:
-        return False
-    return True
+        is_due = not await is_set_within(change, _KEEP_ALIVE_SECONDS)
 
 
 def _describe_end(process: Process) -> dict[str, Any]:

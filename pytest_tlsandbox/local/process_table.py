@@ -1,16 +1,17 @@
-"""The process table: what is listed, what a path means, and what is let go of in the end.
+"""The process table: the listed rows, which row a path selects, and which rows are dropped.
 
-The living stay, and the newest of those that have ended. What the service keeps is UNKNOWN (fact
-sheet 2.5); the old daemon kept all of it for its life.
+The living stay, and the newest of those that have ended. What the service keeps is unknown;
+the old daemon kept all of it for its life.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.local.http_errors import ApiError
+
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.managed import ManagedProcess
-    from pytest_tlsandbox.local.process import Process
+    from pytest_tlsandbox.local.process import Manager, Process
 
 KEPT_ROWS = 2000
 """Rows kept of processes that have ended; a managed one has ended when its supervisor stopped."""
@@ -31,7 +32,7 @@ class ProcessTable:
 
     def __init__(self) -> None:
         self.total = 0
-        self.named: dict[str, ManagedProcess] = {}
+        self.named: dict[str | None, Manager] = {}
         self._rows: dict[int, Process] = {}
         self._by_pid: dict[int, Process] = {}
         self._ended: dict[int, Process] = {}
@@ -50,13 +51,23 @@ class ProcessTable:
         managed = self.named.get(name)
         return None if managed is None else managed.run
 
+    def check_name(self, managed: Manager | None) -> None:
+        """Raise ApiError (409) if another process has the name and has not ended."""
+        holder = self.named.get(managed.name) if managed else None
+        if holder and holder is not managed and not holder.has_ended:
+            raise ApiError(409, f"Process '{holder.name}' already exists", "ALREADY_EXISTS")
+
     def add(self, process: Process) -> None:
-        """Add a process that was just started; a new run takes the place of the one before it."""
+        """Add a started process. It replaces the run before it, and who had its name before."""
         self.total += 1
-        if process.managed is not None:
-            if process.managed.run is not None:
-                self.remove(process.managed.run)
-            process.managed.run = process
+        managed = process.managed
+        if managed:
+            for replaced in {managed, self.named.get(managed.name)}:
+                if replaced and replaced.run:
+                    self.remove(replaced.run)
+            managed.run = process
+            if managed.name:
+                self.named[managed.name] = managed
         self._rows[process.handle] = self._by_pid[process.pid] = process
 
     def note_end(self, process: Process) -> None:
@@ -73,9 +84,8 @@ class ProcessTable:
         if self._by_pid.get(process.pid) is process:
             del self._by_pid[process.pid]
         managed = process.managed
-        name = None if managed is None or not managed.has_ended else managed.name
-        if name is not None and self.named.get(name) is managed:
-            del self.named[name]
+        if managed and managed.has_ended and self.named.get(managed.name) is managed:
+            del self.named[managed.name]
 
     def output_changed(self, more: int) -> None:
         """Take note of output that came, or went; make room where there is too much of it."""

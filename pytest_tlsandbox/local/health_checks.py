@@ -8,8 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from pytest_tlsandbox.local.bodies import HealthCheck
     from pytest_tlsandbox.local.process import Process
+    from pytest_tlsandbox.local.request_bodies import HealthCheck
 
 HealthStatus = Literal["disabled", "starting", "healthy", "unhealthy"]
 
@@ -27,26 +27,19 @@ class Health:
         self._check = check
 
     async def watch(self, process: Process) -> None:
-        """Ask again and again, until the process has ended."""
+        """Check the health again and again, until the process has ended."""
         check = self._check
-        if check is None or await process.ends_within(check.initial_delay_ms / 1000):
+        if check is None:
             return
-        while True:
-            answered = await _answers(check)
-            if not process.is_running:
-                return
-            self._note(check, answered=answered)
-            interval = max(check.interval_ms / 1000, _SHORTEST_INTERVAL)
-            if await process.ends_within(interval):
-                return
-
-    def _note(self, check: HealthCheck, *, answered: bool) -> None:
-        if answered:
-            self.status, self.failures = "healthy", 0
-            return
-        self.failures += 1
-        if self.failures >= check.failure_threshold:
-            self.status = "unhealthy"
+        pause = check.initial_delay_ms / 1000
+        while not await process.ends_within(pause):
+            if await _answers(check):
+                self.status, self.failures = "healthy", 0
+            elif process.is_running:
+                self.failures += 1
+                if self.failures >= check.failure_threshold:
+                    self.status = "unhealthy"
+            pause = max(check.interval_ms / 1000, _SHORTEST_INTERVAL)
 
 
 async def _answers(check: HealthCheck) -> bool:

@@ -1,4 +1,4 @@
-"""The child process: serves the sandbox until its parent closes the pipe, or is gone.
+"""The server process: serves the sandbox until its parent closes the pipe, or is gone.
 
 It ends with all that it started. That is why it is a process of its own, and watches its parent in
 two ways: by the pipe, and, because a fork of the parent may hold that open, by whose child it is.
@@ -18,10 +18,9 @@ from typing import Any
 
 import uvicorn
 
-from pytest_tlsandbox.local.app import Identity, build_app
-from pytest_tlsandbox.local.memory import limit_memory
+from pytest_tlsandbox.local.memory_selection import limit_memory
+from pytest_tlsandbox.local.routes import build_app
 from pytest_tlsandbox.local.supervisor import Supervisor
-from pytest_tlsandbox.redact import Secret
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_CHECK_SECONDS = 0.5
@@ -31,7 +30,7 @@ _KEEP_ALIVE_SECONDS = 24 * 3600
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Serve until told to end. The settings are those that ``server`` writes.
+    """Serve until the parent ends it. The settings are those that ``sandbox`` writes.
 
     Standard input is the pipe from the parent: one line of settings, then nothing until the end.
     Standard output takes one line: ``{"port": ...}``, or ``{"error": ...}``.
@@ -52,10 +51,10 @@ async def _serve(settings: dict[str, Any]) -> None:
         _announce({"error": str(error)})
         return
     supervisor = Supervisor(memory, settings["token"])
-    identity = Identity(settings["identifier"], Secret(settings["api_key"]), settings["version"])
+    identity = {name: settings[name] for name in ("identifier", "api_key")}
     server = uvicorn.Server(
         uvicorn.Config(
-            build_app(supervisor, identity),
+            build_app(supervisor, **identity),
             http="h11",
             loop="asyncio",
             ws="none",

@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from pytest_tlsandbox.local.memory import Mechanism
 
 # A kill follows the event of a shortage within milliseconds; this is in seconds.
 _KILL_FOLLOWS = 1.0
@@ -43,37 +43,37 @@ def own_groups(proc: Path = Path("/proc/self")) -> OwnGroups:
     own: dict[str, str] = {}
     for line in memberships:
         _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            own["cgroup2"] = path
-        elif "memory" in controllers.split(","):
-            own["cgroup"] = path
+        if controllers == "" or "memory" in controllers.split(","):
+            own["cgroup" if controllers else "cgroup2"] = path
     found: dict[str, Path] = {}
     for line in mounts:
         fields, _, options = line.partition(" - ")
         root, mount_point = fields.split()[3:5]
         kind, _, super_options = options.split(" ", 2)
-        if kind not in own or (kind == "cgroup" and "memory" not in super_options.split(",")):
-            continue
-        # In a container the mount may show only a part of the tree that the paths are told in.
-        inside = own[kind].removeprefix(root.rstrip("/")).lstrip("/")
-        found[kind] = Path(mount_point, inside)
+        if kind in own and (kind == "cgroup2" or "memory" in super_options.split(",")):
+            # In a container, the mount may show only a part of the tree that the paths refer to.
+            inside = own[kind].removeprefix(root.rstrip("/")).lstrip("/")
+            found[kind] = Path(mount_point, inside)
     return OwnGroups(found.get("cgroup"), found.get("cgroup2"))
 
 
 def remove_group_of(server: int) -> None:
     """Remove the group that a server with that pid has left behind, where it was killed."""
-    for own in own_groups():
-        for above in () if own is None else (own, own.parent):
+    for own in filter(None, own_groups()):
+        for above in (own, own.parent):
             group = above / _group_name(server)
             if group.is_dir():
                 _remove_with_leaves(group)
 
 
-class _Cgroup:
+class _Cgroup(MemoryLimit):
     """What both versions share: a group with a leaf for each process."""
 
+    # The file of a group that counts the OOM kills, in a line that begins with oom_kill.
+    _counts: str
+
     def __init__(self, above: Path, limit_bytes: int) -> None:
-        self.limit_bytes: int | None = limit_bytes
+        super().__init__(limit_bytes)
         self._group = above / _group_name(os.getpid())
         self._leaves: dict[int, Path] = {}
         self._left: set[int] = set()
@@ -84,16 +84,15 @@ class _Cgroup:
             _remove(self._group)
             raise
 
-    def kills_of(self, handle: int) -> int:
-        """Read the kernel's count for one process and its children."""
-        leaf = self._leaves.get(handle)
-        return 0 if leaf is None else self._read_kills(leaf)
-
     def kills(self) -> Mapping[int, int]:
         """Read the kernel's counts, if there may be new ones."""
         if not self._may_have_killed():
             return {}
-        return {handle: self._read_kills(leaf) for handle, leaf in list(self._leaves.items())}
+        return {handle: self.kills_of(handle) for handle in list(self._leaves)}
+
+    def kills_of(self, handle: int) -> int:
+        """Read the kernel's count for one process and its children."""
+        return self._read_kills(self._leaves[handle])
 
     def leave(self, handle: int) -> None:
         """Remove the leaf as soon as it has no member left; children may outlive their process."""
@@ -118,13 +117,14 @@ class _Cgroup:
             raise
         self._leaves[handle] = leaf
 
+    def _read_kills(self, group: Path) -> int:
+        counts = (group / self._counts).read_text().splitlines()
+        return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
+
     def _set_up(self, limit_bytes: int) -> None:
         raise NotImplementedError
 
     def _may_have_killed(self) -> bool:
-        raise NotImplementedError
-
-    def _read_kills(self, group: Path) -> int:
         raise NotImplementedError
 
 
@@ -132,11 +132,8 @@ class CgroupV1(_Cgroup):
     """The memory controller of cgroup v1."""
 
     mechanism: Mechanism = "cgroup v1"
-
-    def __init__(self, above: Path, limit_bytes: int) -> None:
-        self._home = above / "tasks"
-        self._last_shortage = -_KILL_FOLLOWS
-        super().__init__(above, limit_bytes)
+    _counts = "memory.oom_control"
+    _last_shortage = -_KILL_FOLLOWS
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
@@ -152,16 +149,12 @@ class CgroupV1(_Cgroup):
             try:
                 yield []
             finally:
-                self._home.write_text("0")
+                (self._group.parent / "tasks").write_text("0")
 
     def _set_up(self, limit_bytes: int) -> None:
-        hierarchy = self._group / "memory.use_hierarchy"
-        if hierarchy.read_text().strip() == "0":
-            hierarchy.write_text("1")
+        (self._group / "memory.use_hierarchy").write_text("1")
         (self._group / "memory.limit_in_bytes").write_text(str(limit_bytes))
-        with_swap = self._group / "memory.memsw.limit_in_bytes"
-        if with_swap.exists():
-            with_swap.write_text(str(limit_bytes))
+        _write_if_there(self._group / "memory.memsw.limit_in_bytes", str(limit_bytes))
         self._shortages = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         with (self._group / "memory.oom_control").open() as control:
             event = f"{self._shortages} {control.fileno()}"
@@ -173,9 +166,9 @@ class CgroupV1(_Cgroup):
         super().close()
 
     def _may_have_killed(self) -> bool:
-        """Tell by the event that the kernel gives of a shortage, just before it kills.
+        """Return whether the kernel has reported a shortage, which it does just before it kills.
 
-        v1 counts the kills of each group by itself, and a thousand leaves are not read at each look
+        v1 counts the kills of each group by itself, and a thousand leaves are not read at each poll
         for nothing. ``memory.failcnt`` does not help: Linux 6.18 leaves it at 0.
         """
         now = time.monotonic()
@@ -183,9 +176,6 @@ class CgroupV1(_Cgroup):
             os.eventfd_read(self._shortages)
             self._last_shortage = now
         return now - self._last_shortage < _KILL_FOLLOWS
-
-    def _read_kills(self, group: Path) -> int:
-        return _read_count(group / "memory.oom_control", "oom_kill")
 
 
 class CgroupV2(_Cgroup):
@@ -197,14 +187,15 @@ class CgroupV2(_Cgroup):
     """
 
     mechanism: Mechanism = "cgroup v2"
+    _counts = "memory.events"
+    _seen_kills = 0
 
     def __init__(self, own: Path, limit_bytes: int) -> None:
-        self._seen_kills = 0
         super().__init__(_nearest_with_memory(own), limit_bytes)
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
-        """Give a launcher that enters the leaf and becomes the program.
+        """Provide a launcher that enters the leaf and becomes the program.
 
         v2 moves whole processes only, so the thread cannot go ahead as in v1.
         """
@@ -213,9 +204,7 @@ class CgroupV2(_Cgroup):
 
     def _set_up(self, limit_bytes: int) -> None:
         (self._group / "memory.max").write_text(str(limit_bytes))
-        swap = self._group / "memory.swap.max"
-        if swap.exists():
-            swap.write_text("0")
+        _write_if_there(self._group / "memory.swap.max", "0")
         (self._group / "cgroup.subtree_control").write_text("+memory")
         # Entering needs rights above the group as well: find out now, not at each start.
         trial = self._group / "trial"
@@ -228,13 +217,10 @@ class CgroupV2(_Cgroup):
             raise OSError(f"{self._group} cannot be entered")
 
     def _may_have_killed(self) -> bool:
-        """Tell by the count of the whole group; a leaf's own is there before it."""
+        """Return whether the count of the whole group has changed; a leaf is counted before it."""
         kills = self._read_kills(self._group)
         seen, self._seen_kills = self._seen_kills, kills
         return kills != seen
-
-    def _read_kills(self, group: Path) -> int:
-        return _read_count(group / "memory.events", "oom_kill")
 
 
 def _group_name(server: int) -> str:
@@ -253,17 +239,14 @@ def _nearest_with_memory(own: Path) -> Path:
     raise OSError(f"neither {own} nor its parent hands on the memory controller")
 
 
+def _write_if_there(file: Path, text: str) -> None:
+    if file.exists():
+        file.write_text(text)
+
+
 def _launcher(leaf: Path) -> list[str]:
     script = 'echo 0 > "$0" && exec "$@"'
     return ["/bin/sh", "-c", script, str(leaf / "cgroup.procs")]
-
-
-def _read_count(file: Path, name: str) -> int:
-    for line in file.read_text().splitlines():
-        key, _, count = line.partition(" ")
-        if key == name:
-            return int(count)
-    return 0
 
 
 def _remove_with_leaves(group: Path) -> None:
@@ -277,11 +260,7 @@ def _remove_with_leaves(group: Path) -> None:
 
 
 def _remove(group: Path) -> bool:
-    """Remove a group; False if it still has members."""
-    try:
+    """Remove a group; return False if it still has members."""
+    with suppress(OSError):
         group.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
+    return not group.exists()

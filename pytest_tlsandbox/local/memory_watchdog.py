@@ -1,0 +1,93 @@
+"""The memory limit where no cgroup can be written: a thread that polls, and kills the largest."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pytest_tlsandbox.local import process_tree
+from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_INTERVAL = 0.05
+
+
+class Watchdog(MemoryLimit):
+    """Adds up the resident memory of all processes of the sandbox, every 50 ms.
+
+    Over the limit, it kills the largest one, as the kernel would, and remembers whose it was. What
+    grows by more than is free within 50 ms gets past it until the next poll.
+
+    What forked processes share is resident in each of them, and a ``vfork`` doubles its parent for a
+    moment. So it measures twice before it kills, the second time each one's share of what is shared
+    (Linux; elsewhere shared memory counts for each, and it strikes early).
+    """
+
+    mechanism: Mechanism = "watchdog"
+
+    def __init__(self, limit_bytes: int, token: str) -> None:
+        super().__init__(limit_bytes)
+        self._limit = limit_bytes
+        self._token = token
+        self._kills: dict[int, int] = {}
+        self._victim: psutil.Process | None = None
+        self._polling = threading.Lock()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory-watchdog", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def entering(self, handle: int) -> Iterator[list[str]]:  # noqa: ARG002
+        """Keep from polling: until it is the program, a fork of ours looks as large as we are."""
+        with self._polling:
+            yield []
+
+    def kills(self) -> Mapping[int, int]:
+        """Return the number of kills of each process that had any."""
+        return self._kills.copy()
+
+    def kills_of(self, handle: int) -> int:
+        """Return the number of kills among one process and its children."""
+        return self._kills.get(handle, 0)
+
+    def close(self) -> None:
+        """Stop polling."""
+        self._closed.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_INTERVAL):
+            with self._polling:
+                victim_is_dying = self._victim is not None and process_tree.is_alive(self._victim)
+                if victim_is_dying or self._largest_if_over(by_share=False) is None:
+                    continue
+                victim = self._largest_if_over(by_share=True)
+                if victim is not None:
+                    self._kill(victim)
+
+    def _largest_if_over(self, *, by_share: bool) -> psutil.Process | None:
+        processes = process_tree.everything(self._token)
+        sizes = {process: _size(process, by_share=by_share) for process in processes}
+        return max(sizes, key=sizes.__getitem__) if sum(sizes.values()) > self._limit else None
+
+    def _kill(self, victim: psutil.Process) -> None:
+        handle = process_tree.handle_of(victim, self._token)
+        if handle is not None:
+            self._kills[handle] = self._kills.get(handle, 0) + 1
+        self._victim = victim
+        process_tree.kill([victim])
+
+
+def _size(process: psutil.Process, *, by_share: bool) -> int:
+    try:
+        if by_share and sys.platform == "linux":
+            return int(process.memory_full_info().pss)
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0

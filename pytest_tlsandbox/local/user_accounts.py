@@ -1,0 +1,66 @@
+"""Which account a program runs as, if a start names a user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_tlsandbox.local.http_errors import ApiError
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.request_bodies import UserSpec
+
+_IDS = range(2**32 - 1)
+
+
+class Account(NamedTuple):
+    """A user as the kernel knows one; None for what stays as it is."""
+
+    uid: int | None
+    gid: int | None
+    groups: list[int] | None
+    environment: dict[str, str]
+
+
+def find_account(user: str | UserSpec | None) -> Account:
+    """Return the account of a user. A name must be known on this machine, a uid need not be.
+
+    Groups can be set by root only. The group is the requested one, else the user's own, else the one with the number of the user.
+    Raises ApiError (500) if there is no such user.
+    """
+    if user is None:
+        return Account(None, None, None, {})
+    name, uid, gid = _parse(user) if isinstance(user, str) else (user.name, user.uid, user.gid)
+    entry = _find_entry(name, uid)
+    if entry is not None:
+        uid = entry.pw_uid
+    if uid is None or uid not in _IDS or (gid is not None and gid not in _IDS):
+        described = f"{uid if name is None else name}" + ("" if gid is None else f":{gid}")
+        raise ApiError(500, f"user not found: {described}")
+    if gid is None:
+        gid = uid if entry is None else entry.pw_gid
+    groups: list[int] = [gid]
+    environment = {}
+    if entry is not None:
+        groups = os.getgrouplist(entry.pw_name, gid)
+        environment = {"HOME": entry.pw_dir, "USER": entry.pw_name, "LOGNAME": entry.pw_name}
+    return Account(uid, gid, groups if os.geteuid() == 0 else None, environment)
+
+
+def _parse(text: str) -> tuple[str | None, int | None, int | None]:
+    """Read ``name``, ``uid`` or ``uid:gid``."""
+    ids = re.fullmatch(r"([0-9]{1,10})(?::([0-9]{1,10})?)?", text)
+    if ids is None:
+        return text, None, None
+    return None, int(ids[1]), int(ids[2]) if ids[2] else None
+
+
+def _find_entry(name: str | None, uid: int | None) -> pwd.struct_passwd | None:
+    try:
+        if name is not None:
+            return pwd.getpwnam(name)
+        return None if uid is None else pwd.getpwuid(uid)
+    except (KeyError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,253 @@
+"""The follow streams, and a run: their events as they come over the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tlsandbox.local import event_streams
+
+from .conftest import HOG, Api, is_gone, new_sandbox, send_raw, unstarted, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import requests
+
+EOF = ("eof", {})
+
+
+def events_of(answer: requests.Response) -> Iterator[tuple[str | None, Any]]:
+    """Yield name (None if it has none) and data of each event, as it comes."""
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["cache-control"] == "no-cache"
+    name = None
+    for line in answer.iter_lines(chunk_size=None, delimiter=b"\n"):
+        field, _, value = line.partition(b": ")
+        if field == b"event":
+            name = value.decode()
+        elif field == b"data":
+            yield name, json.loads(value)
+            name = None
+        else:
+            assert line in (b"", b":")
+
+
+def follow(api: Api, pid: int | str, stream: str = "stdout") -> Iterator[tuple[str | None, Any]]:
+    return events_of(api.call("GET", f"/processes/{pid}/{stream}/follow", stream=True))
+
+
+def start_run(api: Api, command: str, *args: str, **fields: Any) -> requests.Response:
+    body = {"command": command, "args": args, **fields}
+    return api.call("POST", "/processes/run", json=body, stream=True)
+
+
+def run(api: Api, command: str, *args: str, **fields: Any) -> tuple[Any, list[Any], Any]:
+    """Return the start, the lines and the end of a run."""
+    events = list(events_of(start_run(api, command, *args, **fields)))
+    assert {name for name, _ in events} == {None}
+    start, *lines, end = [data for _, data in events]
+    return start, [(frame["stream"], frame["line"]) for frame in lines], end
+
+
+# ---------------------------------------------------------------------- follow
+
+
+def line(text: str, **fields: Any) -> tuple[str, Any]:
+    return "output", {"line": text, "timestamp": 0, **fields}
+
+
+@pytest.mark.parametrize(
+    ("script", "stream", "lines"),
+    [
+        (r"printf 'a\nb\r\nrest'", "stdout", [line("a"), line("b"), line("rest")]),
+        (r"printf 'a\nrest' >&2", "stderr", [line("a"), line("rest")]),
+        (
+            "echo err >&2; echo out",
+            "output",
+            [line("out", stream="stdout"), line("err", stream="stderr")],
+        ),
+    ],
+)
+def test_a_finished_process_is_replayed_with_timestamp_0(
+    api: Api, script: str, stream: str, lines: Any
+) -> None:
+    pid = api.run("sh", "-c", script)["pid"]
+    assert list(follow(api, pid, stream)) == [*lines, EOF]
+
+
+def test_after_the_replay_lines_come_as_they_are_written(api: Api) -> None:
+    pid = api.start("cat", stdin_mode="pipe")
+    api.send(pid, "stdin", data=b"before\n")
+    api.lines(pid, at_least=1)
+    events = follow(api, pid)
+    assert next(events) == line("before")
+    for number in range(3):
+        began = time.time_ns() // 1_000_000
+        api.send(pid, "stdin", data=b"line %d\n" % number)
+        name, data = next(events)
+        assert (name, data["line"]) == ("output", f"line {number}")
+        assert began <= data["timestamp"] <= time.time_ns() // 1_000_000
+    api.send(pid, "stdin/close")
+    assert list(events) == [EOF]
+
+
+def test_a_line_without_an_end_comes_with_the_end(api: Api) -> None:
+    pid = api.start("sh", "-c", "printf part; read line; printf ial", stdin_mode="pipe")
+    events = follow(api, pid)
+    api.send(pid, "stdin/close")
+    (_, data), end = events
+    assert (data["line"], end) == ("partial", EOF)
+
+
+def test_several_followers_each_get_every_line(api: Api) -> None:
+    pid = api.start("sh", "-c", "read go; seq 20000", stdin_mode="pipe")
+    followers = [follow(api, pid) for _ in range(3)]
+    api.send(pid, "stdin", data=b"\n")
+    for follower in followers:
+        *lines, end = follower
+        assert [data["line"] for _, data in lines] == [str(n) for n in range(1, 20001)]
+        assert end == EOF
+
+
+def test_a_grandchild_that_holds_the_pipe_does_not_delay_the_end_of_the_stream(api: Api) -> None:
+    pid = api.start("sh", "-c", "sleep 600 & echo $!")
+    (_, data), end = follow(api, pid)
+    assert end == EOF
+    os.kill(int(data["line"]), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
+def test_an_unknown_pid_has_no_lines_and_an_end(api: Api, stream: str) -> None:
+    assert list(follow(api, 999999, stream)) == [EOF]
+
+
+def test_a_managed_process_is_followed_by_name_until_its_run_ends(api: Api) -> None:
+    api.start("sh", "-c", "echo $$; exec sleep 600", name="followed")
+    events = follow(api, "followed")
+    _, data = next(events)
+    pid = api.call("POST", "/processes/followed/restart").json()["pid"]
+    assert pid != int(data["line"])
+    assert list(events) == [EOF]
+    api.call("DELETE", "/processes/followed")
+    api.ended(pid)
+
+
+def test_a_follower_that_hangs_up_leaves_the_process_alone(api: Api, sleeper: int) -> None:
+    api.call("GET", f"/processes/{sleeper}/output/follow", stream=True).close()
+    assert api.get(sleeper)["status"] == "running"
+
+
+def test_the_sandbox_ends_while_it_is_followed() -> None:
+    with new_sandbox() as api:
+        pid = api.start("sleep", "600")
+        follow(api, pid)
+        api.sandbox.close()
+        assert api.sandbox._server.returncode == 0  # it was not killed
+        assert is_gone(pid)
+
+
+# ------------------------------------------------------------------------- run
+
+
+def test_the_frames_of_a_run_are_its_start_its_lines_and_its_end(api: Api) -> None:
+    before = time.time_ns() // 1_000_000
+    answer = start_run(api, "sh", "-c", "echo out; echo err >&2; exit 3")
+    start, *lines, end = [data for _, data in events_of(answer)]
+    after = time.time_ns() // 1_000_000
+    row = api.get(start["pid"])
+    assert start == {key: row[key] for key in ("handle", "pid", "started_at")}
+    assert all(before <= frame.pop("timestamp") <= after for frame in lines)
+    assert sorted(lines, key=str) == [
+        {"line": "err", "stream": "stderr"},
+        {"line": "out", "stream": "stdout"},
+    ]
+    assert end == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
+
+
+def test_a_run_that_a_signal_ended_reports_the_signal(api: Api) -> None:
+    _, _, end = run(api, "sh", "-c", "kill -SEGV $$", timeout=60)
+    assert end == {"signal": 11, "oom_killed": False, "reason": "signaled"}
+
+
+def test_a_run_has_its_env_and_folder_and_no_stdin(api: Api) -> None:
+    _, lines, end = run(api, "sh", "-c", "echo $A; pwd; cat", env={"A": "b"}, working_dir="/")
+    assert (lines, end["exit_code"]) == ([("stdout", "b"), ("stdout", "/")], 0)
+
+
+def test_a_run_over_its_time_is_killed_with_its_whole_tree(api: Api) -> None:
+    script = "setsid sleep 600 & echo $!; sleep 600 & echo $!; exec sleep 600"
+    start, lines, end = run(api, "sh", "-c", script, timeout=0.3)
+    assert end == {"signal": 9, "oom_killed": False, "reason": "timed_out"}
+    children = [int(text) for _, text in lines]
+    assert len(children) == 2
+    until(lambda: all(is_gone(pid) for pid in children))
+    row = api.get(start["pid"])
+    assert (row["status"], row["signal"]) == ("signaled", 9)
+    assert row["ended_at"] - row["started_at"] >= 300
+
+
+def test_the_time_of_a_run_holds_also_if_the_client_hangs_up(api: Api) -> None:
+    answer = start_run(api, "sleep", "600", timeout=0.3)
+    _, start = next(events_of(answer))
+    answer.close()
+    assert api.get(start["pid"])["status"] == "running"
+    assert api.ended(start["pid"])["signal"] == 9
+
+
+def test_a_run_that_is_oom_killed_reports_it() -> None:
+    with new_sandbox(memory_limit=64 << 20) as api:
+        _, _, end = run(api, "python", "-c", HOG)
+    assert end == {"signal": 9, "oom_killed": True, "reason": "oom_killed"}
+
+
+def test_a_run_that_cannot_be_started_is_500(api: Api) -> None:
+    answer = start_run(api, "/no/such/program")
+    assert (answer.status_code, answer.json()) == (500, {"error": "Failed to spawn process"})
+
+
+def test_lines_come_while_the_run_goes_on(api: Api) -> None:
+    events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
+    _, start = next(events)
+    _, up = next(events)
+    assert up["line"] == "up"
+    api.call("DELETE", f"/processes/{start['pid']}")
+    assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
+
+
+def test_a_run_that_prints_much_loses_no_line(api: Api) -> None:
+    _, lines, _ = run(api, "seq", "200000")
+    assert [int(text) for _, text in lines] == list(range(1, 200_001))
+
+
+def test_a_reader_that_does_not_read_does_not_stop_the_program(api: Api) -> None:
+    body = json.dumps({"command": "seq", "args": ["1000000"]})
+    request = (
+        "POST /api/v1/processes/run HTTP/1.1\r\nHost: local.local\r\n"
+        f"Authorization: Bearer {api.sandbox.api_key.reveal()}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+    with send_raw(api.sandbox, request.encode()):
+        until(lambda: [r for r in api.rows() if r["args"] == ["1000000"] and r["exit_code"] == 0])
+
+
+def test_a_quiet_stream_is_kept_alive_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_streams, "_KEEP_ALIVE_SECONDS", 0.01)
+
+    async def follow_a_quiet_one() -> list[bytes]:
+        process = unstarted()
+        sent = []
+        async for event in event_streams.follow(process, "output"):
+            sent.append(event)
+            if len(sent) == 3:
+                process.end(wait_status=0, oom_kills=0)
+        return sent
+
+    assert asyncio.run(follow_a_quiet_one()) == [b":\n\n"] * 3 + [b"event: eof\ndata: {}\n\n"]

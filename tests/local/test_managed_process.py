@@ -1,0 +1,486 @@
+"""Managed processes: how they are started again, named and stopped, and how healthy they are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from pytest_tlsandbox.local.managed_process import ManagedProcess
+from pytest_tlsandbox.local.process_table import ProcessTable
+from pytest_tlsandbox.local.request_bodies import Restart, StartRequest
+
+from .conftest import HOG, Api, is_gone, new_sandbox, refusal, unstarted, until
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from pathlib import Path
+
+    from pytest_tlsandbox.local.process import Process
+
+QUICK = {"initial_backoff_ms": 1, "max_backoff_ms": 4}
+NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
+
+
+def flat(row: Any) -> Any:
+    """Put the fields of a row and of its managed part side by side, its status as ``run``."""
+    managed = row.pop("managed")
+    return {**row, "run": row["status"], **managed}
+
+
+class Managed:
+    """A managed process with a name that no other test has."""
+
+    def __init__(self, api: Api, name: str) -> None:
+        self.api = api
+        self.name = name
+
+    def post(self, command: str = "true", *args: str, **fields: Any) -> Any:
+        body = {"command": command, "args": args, "name": self.name, **fields}
+        return self.api.call("POST", "/processes", json=body)
+
+    def start(self, script: str, **fields: Any) -> Any:
+        answer = self.post("sh", "-c", script, **fields)
+        assert answer.status_code == 201, answer.text
+        return flat(answer.json())
+
+    def restart(self) -> Any:
+        return self.api.send(self.name, "restart")
+
+    def row(self) -> Any:
+        return flat(self.api.get(self.name))
+
+    def when(self, **fields: Any) -> Any:
+        """Wait until the row has these fields; return it."""
+        return until(lambda: (row := self.row()).items() >= fields.items() and row)
+
+
+@pytest.fixture
+def managed(api: Api, request: pytest.FixtureRequest) -> Iterator[Managed]:
+    managed = Managed(api, request.node.name.partition("[")[0])
+    yield managed
+    api.kill(managed.name)
+    managed.when(status="stopped")
+
+
+def test_a_row_has_every_field_of_its_supervisor(managed: Managed) -> None:
+    row = managed.post("sleep", "600").json()
+    assert managed.api.get(managed.name) == row
+    assert row in managed.api.rows()
+    assert row["status"] == "running"
+    assert row["managed"] == {
+        "id": managed.name,
+        "name": managed.name,
+        "status": "running",
+        "restart_count": 0,
+        "restart": {
+            "policy": "on_failure",
+            "max_restarts": None,
+            "initial_backoff_ms": 500,
+            "max_backoff_ms": 30000,
+        },
+        "health_check": None,
+        "health_status": "disabled",
+        "consecutive_health_failures": 0,
+        "last_exit": None,
+        "last_error": None,
+        "next_restart_at": None,
+    }
+
+
+@pytest.mark.parametrize("field", [{"restart": {}}, {"health_check": {"type": "tcp", "port": 1}}])
+def test_without_a_name_it_is_managed_and_selected_by_pid_only(api: Api, field: Any) -> None:
+    pid = api.start("sleep", "600", **field)
+    row = flat(api.get(pid))
+    assert row["name"] is None
+    assert api.call("GET", f"/processes/{row['id']}").status_code == 404
+    api.kill(pid)
+    assert flat(api.ended(pid))["status"] == "stopped"
+
+
+# -------------------------------------------------------------------- restarts
+
+
+@pytest.mark.parametrize(
+    ("policy", "script", "comes_back"),
+    [
+        ("never", "exit 3", False),
+        ("on_failure", "exit 0", False),
+        ("on_failure", "exit 3", True),
+        ("on_failure", "kill -SEGV $$", True),
+        ("always", "exit 0", True),
+        ("always", "exit 3", True),
+    ],
+)
+def test_the_policy_decides_which_end_is_followed_by_a_start(
+    managed: Managed, policy: str, script: str, comes_back: bool
+) -> None:
+    managed.start(script, restart={"policy": policy, **NEVER_TWICE})
+    row = managed.when(status="backing_off" if comes_back else "stopped")
+    assert (row["restart_count"], row["last_error"]) == (0, None)
+    assert (row["next_restart_at"] is not None) == comes_back
+
+
+def test_while_backing_off_the_row_is_the_last_run_with_its_end(managed: Managed) -> None:
+    started = managed.start("exit 3", restart=NEVER_TWICE)
+    row = managed.when(status="backing_off")
+    same = ("handle", "pid", "started_at")
+    assert [row[key] for key in same] == [started[key] for key in same]
+    assert (row["run"], row["exit_code"], row["signal"]) == ("exited", 3, None)
+    ended_at = row["ended_at"]
+    end = {"exit_code": 3, "signal": None, "oom_killed": False, "ended_at": ended_at}
+    assert row["last_exit"] == end
+    assert row["next_restart_at"] == pytest.approx(ended_at + 600_000, abs=5000)
+
+
+def test_the_next_run_takes_the_place_of_the_last_one(managed: Managed) -> None:
+    first = managed.start("exec sleep 600", restart=QUICK)
+    os.kill(first["pid"], signal.SIGKILL)
+    row = managed.when(restart_count=1, status="running", run="running", ended_at=None)
+    assert row["handle"] > first["handle"]
+    assert row["last_exit"]["signal"] == 9
+    assert managed.api.call("GET", f"/processes/{first['pid']}").status_code == 404
+    rows = [row for row in managed.api.rows() if managed.name in str(row.get("managed"))]
+    assert [row["pid"] for row in rows] == [row["pid"]] != [first["pid"]]
+
+
+def test_the_limit_of_restarts_is_the_end(managed: Managed, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    restart = {"max_restarts": 3, **QUICK}
+    managed.start(f"echo >> {runs}; exit 7", restart=restart)
+    row = managed.when(status="stopped", restart_count=3, next_restart_at=None)
+    assert (row["run"], row["exit_code"]) == ("exited", 7)
+    assert row["last_error"] == "restart limit reached"
+    assert len(runs.read_text()) == 4
+
+
+class Starts:
+    """Stands in for a supervisor: a start takes no time, and the test ends each run."""
+
+    def __init__(self) -> None:
+        self.table = ProcessTable()
+
+    async def start(self, request: StartRequest, managed: ManagedProcess) -> Process:
+        managed.run = unstarted()
+        return managed.run
+
+    async def kill(self, run: Process) -> None:
+        assert not run.is_running
+
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work)
+
+
+@pytest.mark.parametrize(
+    ("run_times", "waits"),
+    [([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.3]), ([0, 0, 301, 0], [0.1, 0.2, 0.1, 0.2])],
+    ids=["doubles between its limits", "is reset by a run longer than the longest wait"],
+)
+def test_the_backoff(
+    run_times: list[int], waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def end_each_run() -> None:
+        restart = Restart(initial_backoff_ms=100, max_backoff_ms=300)
+        supervisor: Any = Starts()
+        managed = ManagedProcess(supervisor, StartRequest("false", restart=restart))
+        run = await managed.start()
+        for run_time in run_times:
+            run.end(wait_status=1 << 8, oom_kills=0)
+            run.ended_at = run.started_at + run_time
+            managed.run_ended(run)
+            assert managed._backing_off is not None
+            await managed._backing_off
+            assert managed.run is not None
+            run = managed.run
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "sleep", sleep)
+        asyncio.run(end_each_run())
+    assert slept == waits
+
+
+def test_a_program_that_has_gone_is_tried_again_until_the_limit(
+    managed: Managed, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nrm $0; exit 1\n")
+    program.chmod(0o755)
+    managed.post(str(program), restart={"max_restarts": 2, **QUICK})
+    managed.when(status="stopped", restart_count=0, last_error="restart limit reached")
+
+
+def test_what_a_run_has_left_behind_is_killed_before_the_next(managed: Managed) -> None:
+    # A second between the runs: what is read in it is the output of the first.
+    restart = {"policy": "always", "initial_backoff_ms": 1000, "max_backoff_ms": 1000}
+    managed.start("sleep 600 & setsid sleep 600 & echo $!; exit 1", restart=restart)
+    child = int(managed.api.lines(managed.name, at_least=1)[0])
+    assert not is_gone(child)
+    managed.when(restart_count=1)
+    until(lambda: is_gone(child))
+
+
+def test_a_loop_of_oom_kills_shows_running_between_them_and_the_count_rises() -> None:
+    seen: list[Any] = []
+    with new_sandbox(memory_limit=64 << 20) as api:
+        api.python(f"import time; time.sleep(0.4)\n{HOG}", name="leaky", restart=QUICK)
+
+        def poll() -> Any:
+            seen.extend(flat(row) for row in api.rows())
+            return seen[-1]["restart_count"] >= 3
+
+        until(poll)
+    counts = [row["restart_count"] for row in seen]
+    assert counts == sorted(counts)
+    assert {row["run"] for row in seen} <= {"running", "oom_killed"}
+    running = [row for row in seen if row["run"] == "running"]
+    assert {row["restart_count"] for row in running} >= {0, 1, 2}
+    assert len({row["pid"] for row in running}) == len({row["restart_count"] for row in running})
+    for row in running:
+        assert (row["oom_killed"], row["signal"], row["ended_at"]) == (False, None, None)
+        last = row["last_exit"]
+        assert row["restart_count"] == 0 or (last["oom_killed"], last["signal"]) == (True, 9)
+
+
+# ------------------------------------------------------------ restarts by hand
+
+
+def test_a_restart_ends_the_run_and_returns_the_next_one(managed: Managed) -> None:
+    first = managed.start("trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done")
+    managed.api.lines(first["pid"], at_least=1)
+    answer = managed.restart()
+    assert answer.status_code == 200
+    row = flat(answer.json())
+    assert (row["run"], row["restart_count"], row["last_exit"]["exit_code"]) == ("running", 1, 5)
+    assert managed.row() == row
+    assert is_gone(first["pid"])
+
+
+def test_a_restart_does_not_wait_for_the_backoff(managed: Managed) -> None:
+    managed.start("exit 1", restart=NEVER_TWICE)
+    managed.when(status="backing_off")
+    row = flat(managed.restart().json())
+    assert (row["restart_count"], row["next_restart_at"]) == (1, None)
+
+
+def test_a_restart_starts_a_stopped_one_and_its_limit_begins_anew(managed: Managed) -> None:
+    managed.start("exit 1", restart={"max_restarts": 1, **QUICK})
+    first = managed.when(status="stopped", restart_count=1)
+    assert managed.restart().status_code == 200
+    last = managed.when(status="stopped", restart_count=3)
+    assert last["handle"] == first["handle"] + 2
+
+
+def test_while_it_is_restarted_it_never_shows_as_stopped(managed: Managed) -> None:
+    managed.start("exec sleep 600")
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(5):
+            restart = pool.submit(managed.restart)
+            while not restart.done():
+                assert managed.row()["status"] in ("running", "starting")
+
+
+def test_restarts_at_once_are_done_one_after_the_other(managed: Managed) -> None:
+    managed.start("exec sleep 600")
+    with ThreadPoolExecutor(5) as pool:
+        answers = list(pool.map(lambda _: managed.restart(), range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5
+    pids = {answer.json()["pid"] for answer in answers}
+    assert (len(pids), sum(not is_gone(pid) for pid in pids)) == (5, 1)
+    assert managed.row()["restart_count"] == 5
+
+
+def test_a_restart_of_one_that_is_not_managed_is_refused(api: Api, sleeper: int) -> None:
+    error = f"Process {sleeper} is not managed"
+    assert refusal(api.send(sleeper, "restart")) == (400, error, "NOT_MANAGED")
+
+
+def test_a_restart_of_a_program_that_has_gone_is_500_and_the_end(
+    managed: Managed, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.symlink_to("/bin/sleep")
+    managed.post(str(program), "600")
+    program.unlink()
+    error = "Failed to spawn process"
+    assert refusal(managed.restart()) == (500, error, None)
+    managed.when(status="stopped", last_error=error, signal=signal.SIGTERM)
+
+
+# ------------------------------------------------------------------------ stop
+
+
+def test_a_kill_lets_it_end_in_its_own_way_and_not_come_back(managed: Managed) -> None:
+    script = "trap 'read go; exit 5' TERM; echo up; while :; do sleep 0.02; done"
+    restart = {"policy": "always", **QUICK}
+    pid = managed.start(script, restart=restart, stdin_mode="pipe")["pid"]
+    managed.api.lines(pid, at_least=1)
+    assert managed.api.kill(managed.name).status_code == 204
+    assert managed.row()["status"] == "running"
+    managed.api.send(pid, "stdin", data=b"\n")
+    managed.when(status="stopped", pid=pid, run="exited", exit_code=5, restart_count=0)
+    assert refusal(managed.api.kill(managed.name)) == (500, f"Process {pid} is not running", None)
+
+
+def test_what_does_not_end_within_the_grace_is_killed_with_all_it_started(
+    managed: Managed,
+) -> None:
+    script = "trap '' TERM; setsid sleep 600 & echo $!; while :; do sleep 0.02; done"
+    pid = managed.start(script, stop_grace_ms=200)["pid"]
+    child = int(managed.api.lines(pid, at_least=1)[0])
+    asked_at = time.time() * 1000
+    managed.api.kill(managed.name)
+    row = managed.when(status="stopped", run="signaled", signal=9)
+    assert row["ended_at"] >= asked_at + 199
+    until(lambda: is_gone(child))
+
+
+def test_a_kill_while_backing_off_is_the_end(managed: Managed) -> None:
+    managed.start("exit 1", restart=NEVER_TWICE)
+    managed.when(status="backing_off")
+    assert managed.api.kill(managed.name).status_code == 204
+    row = managed.row()
+    assert (row["exit_code"], row["status"], row["next_restart_at"]) == (1, "stopped", None)
+
+
+def test_a_signal_is_not_a_stop(managed: Managed) -> None:
+    managed.start("exec sleep 600", restart=QUICK)
+    managed.api.send(managed.name, "signal", json={"signal": 15})
+    row = managed.when(status="running", restart_count=1)
+    assert row["last_exit"]["signal"] == 15
+
+
+# ----------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    "name", ["web 1", "100%", "%2F", "\u00fcbung", "a?b#c", "-1", "1.0", "run", "x" * 300]
+)
+def test_a_name_stands_in_a_path_percent_encoded(api: Api, name: str) -> None:
+    pid = api.start("sleep", "600", name=name)
+    segment = quote(name)
+    assert api.get(segment)["pid"] == pid
+    assert api.call("GET", f"/processes/{segment}/stdout").json()["pid"] == pid
+    assert api.kill(segment).status_code == 204
+    assert api.ended(pid)["signal"] == signal.SIGTERM
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "/", "0", "41", "00"])
+def test_an_invalid_name_is_refused(api: Api, name: str) -> None:
+    error = f"Invalid process name '{name}': not empty, no '/', and not digits only"
+    assert refusal(Managed(api, name).post()) == (400, error, "INVALID_PROCESS_NAME")
+
+
+def test_a_name_in_use_is_409(managed: Managed) -> None:
+    managed.start("exit 1", restart=NEVER_TWICE)
+    managed.when(status="backing_off")
+    total = managed.api.call("GET", "/info").json()["total_processes"]
+    error = f"Process '{managed.name}' already exists"
+    assert refusal(managed.post()) == (409, error, "ALREADY_EXISTS")
+    assert managed.api.call("GET", "/info").json()["total_processes"] == total
+
+
+def test_of_many_starts_of_one_name_at_once_one_is_done(managed: Managed) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        starts = [pool.submit(managed.post, "sleep", "600") for _ in range(8)]
+    assert sorted(start.result().status_code for start in starts) == [201] + [409] * 7
+
+
+def test_the_name_of_a_stopped_one_is_used_again_and_its_row_goes(managed: Managed) -> None:
+    before = managed.start("exit 0")
+    managed.when(status="stopped")
+    after = managed.start("exec sleep 600")
+    assert managed.row() == after
+    assert (after["restart_count"], after["last_exit"]) == (0, None)
+    pids = [row["pid"] for row in managed.api.rows()]
+    assert (before["pid"] in pids, after["pid"] in pids) == (False, True)
+
+
+def test_a_start_that_fails_leaves_the_name_as_it_was(managed: Managed) -> None:
+    assert managed.post("/no/such/program").status_code == 500
+    assert managed.api.call("GET", f"/processes/{managed.name}").status_code == 404
+    managed.start("exit 0")
+    row = managed.when(status="stopped")
+    assert managed.post("/no/such/program").status_code == 500
+    assert managed.row() == row
+
+
+# ---------------------------------------------------------------------- health
+
+
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/ready" else 503)
+        self.end_headers()
+    def log_message(self, *args): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+        return number
+
+
+def often(**check: Any) -> dict[str, Any]:
+    return {"initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2, **check}
+
+
+def start_server(managed: Managed, port: int, **check: Any) -> Any:
+    return managed.post("python", "-c", SERVER, str(port), health_check=often(port=port, **check))
+
+
+@pytest.mark.parametrize("kind", [{"type": "http", "path": "/ready"}, {"type": "tcp"}])
+def test_a_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any) -> None:
+    row = flat(start_server(managed, port, failure_threshold=1000, **kind).json())
+    assert row["health_status"] == "starting"
+    check = often(port=port, failure_threshold=1000, **kind)
+    assert row["health_check"] == {"path": None, "timeout_ms": 500, **check}
+    managed.when(health_status="healthy", consecutive_health_failures=0)
+
+
+@pytest.mark.parametrize("kind", [{"type": "http"}, {"type": "http", "path": "/nope"}])
+def test_a_process_that_answers_badly_is_unhealthy_and_goes_on(
+    managed: Managed, port: int, kind: Any
+) -> None:
+    pid = start_server(managed, port, **kind).json()["pid"]
+    managed.when(health_status="unhealthy")
+    row = until(lambda: (row := managed.row())["consecutive_health_failures"] > 2 and row)
+    assert (row["pid"], row["run"], row["restart_count"]) == (pid, "running", 0)
+
+
+def test_before_the_threshold_it_is_starting(managed: Managed, port: int) -> None:
+    check = often(type="tcp", port=port, failure_threshold=1000)
+    managed.start("exec sleep 600", health_check=check)
+    row = until(lambda: (row := managed.row())["consecutive_health_failures"] and row)
+    assert row["health_status"] == "starting"
+
+
+def test_a_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        check = often(type="http", port=silent.getsockname()[1], timeout_ms=20)
+        managed.start("exec sleep 600", health_check=check)
+        managed.when(health_status="unhealthy")
+
+
+def test_each_run_has_a_health_of_its_own(managed: Managed, port: int) -> None:
+    managed.start("exec sleep 600", health_check=often(type="tcp", port=port))
+    managed.when(health_status="unhealthy")
+    row = flat(managed.restart().json())
+    assert (row["health_status"], row["consecutive_health_failures"]) == ("starting", 0)

@@ -1,0 +1,84 @@
+"""What the table keeps of processes that have ended, and what it drops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tlsandbox.local import process_table
+from pytest_tlsandbox.local.process_table import KEPT_ROWS, ProcessTable
+
+from .conftest import unstarted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_tlsandbox.local.process import Process
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTable]:
+    monkeypatch.setattr(process_table, "KEPT_OUTPUT", 10_000)
+    loop = asyncio.new_event_loop()
+    # What runs in a server runs on its event loop.
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
+    yield ProcessTable()
+    loop.close()
+
+
+def add(table: ProcessTable, output: bytes = b"", **fields: Any) -> Process:
+    reading, writing = os.pipe()
+    process = unstarted(table.total + 1, reading, output_changed=table.output_changed, **fields)
+    table.add(process)
+    os.write(writing, output)
+    os.close(writing)
+    process.stdout.drain()
+    return process
+
+
+def end(table: ProcessTable, *processes: Process) -> None:
+    for process in processes:
+        process.end(0, 0)
+        table.note_end(process)
+
+
+def test_the_newest_ended_rows_stay_and_all_that_live(table: ProcessTable) -> None:
+    living = add(table)
+    ended = [add(table) for _ in range(KEPT_ROWS + 10)]
+    end(table, *ended)
+    assert table.rows() == [living, *ended[10:]]
+    assert table.total == KEPT_ROWS + 11
+    assert (table.find(ended[9].pid), table.find(ended[10].pid)) == (None, ended[10])
+
+
+def test_a_pid_that_was_used_again_is_the_newer_process(table: ProcessTable) -> None:
+    older, newer = add(table, pid=7), add(table, pid=7)
+    assert table.find(7) is newer
+    table.remove(older)
+    assert table.find(7) is newer
+
+
+def test_too_much_output_goes_from_the_ended_first_the_oldest_before_the_others(
+    table: ProcessTable,
+) -> None:
+    living = add(table, b"living\n" * 500)
+    first, second = add(table, b"1st\n" * 750), add(table, b"2nd\n" * 750)
+    end(table, first, second)
+    add(table, b"new\n" * 500)
+    sizes = [len(process.stdout.lines()) for process in (living, first, second)]
+    assert sizes == [500, 0, 750]
+
+
+def test_too_much_output_of_the_living_is_taken_from_the_longest(table: ProcessTable) -> None:
+    longest, other = add(table, b"1234\n" * 1750), add(table, b"x\n" * 2000)
+    assert (len(longest.stdout.lines()), len(other.stdout.lines())) == (875, 2000)
+
+
+def test_what_a_removed_row_had_written_makes_room(table: ProcessTable) -> None:
+    removed = add(table, b"x" * 9000)
+    table.remove(removed)
+    kept = add(table, b"y" * 9000)
+    assert (removed.stdout.size, kept.stdout.size) == (0, 9000)

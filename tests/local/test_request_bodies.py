@@ -1,0 +1,159 @@
+"""How request bodies are read and rejected; the captured ones are in test_routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from pytest_tlsandbox.local.http_errors import ApiError
+from pytest_tlsandbox.local.request_bodies import (
+    RunRequest,
+    SignalRequest,
+    StartRequest,
+    UserSpec,
+    parse_body,
+)
+
+JSON = "application/json"
+UNREAD = "Failed to deserialize the JSON body into the target type: "
+
+
+def test_every_field_of_a_start_is_read() -> None:
+    body = b"""
+        {"command": "sh", "args": ["-c", "\\u00e9"], "env": {"A": "b"}, "working_dir": "/tmp",
+         "user": {"name": "app", "gid": 5}, "stdin_mode": "pipe", "stdout_mode": "discard",
+         "stderr_mode": "capture"}
+    """
+    assert parse_body(StartRequest, body, "application/json; charset=utf-8") == StartRequest(
+        command="sh",
+        args=["-c", "\u00e9"],
+        env={"A": "b"},
+        working_dir="/tmp",
+        user=UserSpec(name="app", gid=5),
+        stdin_mode="pipe",
+        stdout_mode="discard",
+        stderr_mode="capture",
+    )
+
+
+@pytest.mark.parametrize("rest", ["", ',"working_dir":null,"env":null', ',"user":null,"x":1'])
+def test_only_the_command_is_needed(rest: str) -> None:
+    body = f'{{"command":"true"{rest}}}'.encode()
+    assert parse_body(StartRequest, body, JSON) == StartRequest("true")
+
+
+@pytest.mark.parametrize("content_type", ["APPLICATION/JSON", "application/vnd.x+json"])
+def test_every_json_content_type_is_accepted(content_type: str) -> None:
+    assert parse_body(SignalRequest, b'{"signal":15}', content_type).signal == 15
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/json", "application/x-www-form-urlencoded", "application/jsonx"]
+)
+def test_any_other_content_type_is_415(content_type: str) -> None:
+    with pytest.raises(HTTPException) as caught:
+        parse_body(StartRequest, b'{"command":"true"}', content_type)
+    assert caught.value.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ('"command":5', "command: Input should be a valid string"),
+        ('"command":null', "command: Input should be a valid string"),
+        ('"args":["b",1.5]', "args.1: Input should be a valid string"),
+        ('"args":"b"', "args: Input should be a valid array"),
+        ('"env":{"B":1}', "env.B: Input should be a valid string"),
+        ('"env":[]', "env: Input should be an object"),
+        ('"stdin_mode":"inherit"', "stdin_mode: Input should be 'closed' or 'pipe'"),
+        ('"user":{"uid":-1}', "user.UserSpec.uid: Input should be greater than or equal to 0"),
+        ('"user":{"uid":"0"}', "user.UserSpec.uid: Input should be a valid integer"),
+        ('"user":{"name":5}', "user.UserSpec.name: Input should be a valid string"),
+        ('"user":true', "user.str: Input should be a valid string"),
+        ('"name":5', "name: Input should be a valid string"),
+        ('"restart":"always"', "restart: Input should be an object"),
+        (
+            '"restart":{"policy":"sometimes"}',
+            "restart.policy: Input should be 'on_failure', 'never' or 'always'",
+        ),
+        ('"restart":{"max_restarts":-1}', "restart.max_restarts: Input should be greater than or"),
+        ('"restart":{"max_restarts":true}', "restart.max_restarts: Input should be a valid int"),
+        ('"health_check":{"port":1}', "health_check.type: Field required"),
+        ('"health_check":{"type":"http"}', "health_check.port: Field required"),
+        (
+            '"health_check":{"type":"tcp","port":65536}',
+            "health_check.port: Input should be less than 65536",
+        ),
+        ('"stop_grace_ms":1.5', "stop_grace_ms: Input should be a valid integer"),
+    ],
+)
+def test_a_start_with_a_wrong_value_is_422_and_names_the_field(fields: str, problem: str) -> None:
+    with pytest.raises(HTTPException) as caught:
+        parse_body(StartRequest, f'{{"command":"a",{fields}}}'.encode(), JSON)
+    assert caught.value.status_code == 422
+    assert problem in caught.value.detail.removeprefix(UNREAD)
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        *((StartRequest, body) for body in ("[]", '"text"', "null", "{}")),
+        *((SignalRequest, f'{{"signal":{n}}}') for n in ("1.0", '"15"', "null", "true", 2**31)),
+        *(
+            (RunRequest, f'{{"command":"true","timeout":{seconds}}}')
+            for seconds in ('"1"', "-1", "-0.5", "true", "[]", "1e999", "NaN")
+        ),
+    ],
+)
+def test_a_body_of_another_type_is_422(model: Any, body: str) -> None:
+    with pytest.raises(HTTPException, match=UNREAD) as caught:
+        parse_body(model, body.encode(), JSON)
+    assert caught.value.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "{",
+        "not json",
+        '{"command":"true",}',
+        '{"command":"true"} x',
+        '{"command":"\\ud800"}',
+        b'{"command":"\xff"}',
+        '{"x":' + "[" * 100_000,
+        '{"x":' + "9" * 10_000 + "}",
+    ],
+)
+def test_a_body_that_is_not_json_is_400(body: str | bytes) -> None:
+    data = body.encode() if isinstance(body, str) else body
+    with pytest.raises(HTTPException, match="Failed to parse the request body as") as caught:
+        parse_body(StartRequest, data, JSON)
+    assert caught.value.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        (
+            '"restart":{"policy":"always","max_restart":2}',
+            "restart has no 'max_restart'; "
+            "there are policy, max_restarts, initial_backoff_ms, max_backoff_ms",
+        ),
+        (
+            '"health_check":{"typ":"tcp","port":1}',
+            "health_check has no 'typ'; there are type, port, path, initial_delay_ms, "
+            "interval_ms, timeout_ms, failure_threshold",
+        ),
+    ],
+)
+def test_an_unknown_key_of_a_part_is_refused(fields: str, error: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        parse_body(StartRequest, f'{{"command":"a",{fields}}}'.encode(), JSON)
+    assert (caught.value.status, caught.value.code, str(caught.value)) == (
+        400,
+        "UNKNOWN_FIELD",
+        error,
+    )

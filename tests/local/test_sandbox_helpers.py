@@ -1,0 +1,132 @@
+"""The helpers of a test on the embedded sandbox: managed processes, and output of real programs."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.connections import Connections
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.settings import Settings
+from pytest_tlsandbox.types import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LEAKY = "import time; time.sleep(0.3); b = bytearray(2**30)"
+QUICK = {"initial_backoff_ms": 10, "max_backoff_ms": 10}
+
+
+@pytest.fixture(scope="module")
+def connections() -> Iterator[Connections]:
+    connections = Connections(
+        Settings(targets=(), proxy_url=None, timeout=30.0, memory=256 * 2**20),
+        ask_for_key=lambda target: None,
+        test_deadline=lambda: None,
+        screen=Screen(),
+    )
+    yield connections
+    connections.close()
+
+
+@pytest.fixture
+def box(connections: Connections) -> Iterator[Sandbox]:
+    box = connections.sandbox("local").from_now()
+    yield box
+    assert box.kill_started() == []
+
+
+def test_a_loop_of_oom_kills_is_running_and_yet_an_oom_and_a_restart(box: Sandbox) -> None:
+    first = box.start_process("python", ["-c", LEAKY], name="leaky", restart=QUICK)
+    box.wait_until(
+        lambda snapshot: any(
+            row.managed and row.managed.name == "leaky" and row.managed.restart_count >= 2
+            for row in snapshot
+        )
+    )
+
+    row = box.wait_for_process("leaky", timeout=30)
+    with pytest.raises(errors.ProcessOOMKilled, match=r"^OOM-killed: leaky, first run and "):
+        box.assert_no_oom()
+    with pytest.raises(errors.ProcessRestarted, match=r"^Restarted: leaky, first run and "):
+        box.assert_no_restart()
+
+    assert (row.status, row.oom_killed, row.pid == first.pid) == ("running", False, False)
+    assert row.managed
+    assert row.managed.last_exit
+    assert row.managed.last_exit.oom_killed
+
+
+def test_a_healthy_managed_process_passes_every_assertion(box: Sandbox) -> None:
+    box.start_process("sleep", ["60"], name="calm", restart=QUICK)
+
+    box.wait_for_process("calm")
+    box.assert_no_oom(suspected=True)
+    box.assert_no_restart()
+    box.assert_no_incidents()
+
+
+def test_a_requested_restart_is_not_an_incident(box: Sandbox) -> None:
+    process = box.start_process("sleep", ["60"], name="renewed", restart=QUICK)
+
+    assert box.restart_process(process).pid != process.pid
+
+    managed = box.wait_for_process("renewed").managed
+    assert managed
+    assert managed.restart_count == 1
+    box.assert_no_restart()
+    box.assert_no_oom(suspected=True)
+
+
+def test_one_that_gave_up_after_oom_kills_is_reported(box: Sandbox) -> None:
+    job = box.start_process("python", ["-c", LEAKY], restart={"max_restarts": 1, **QUICK})
+
+    with pytest.raises(errors.ProcessOOMKilled):
+        box.wait_for_exit(job, timeout=30)
+    with pytest.raises(errors.ProcessOOMKilled):
+        box.assert_no_oom()
+
+
+def test_a_server_that_says_it_is_ready_is_waited_for_and_no_longer(box: Sandbox) -> None:
+    script = "echo starting; sleep 0.3; echo ready on 8080; sleep 600"
+    server = box.start_process("sh", ["-c", script])
+    start = time.monotonic()
+
+    line = box.wait_for_output(server, re.compile(r"ready on \d+"), timeout=60)
+
+    assert line == "ready on 8080"
+    assert time.monotonic() - start < 30
+
+
+def test_a_program_that_ends_without_a_word_of_it_ends_the_wait(box: Sandbox) -> None:
+    job = box.start_process("sh", ["-c", "echo no such module >&2; exit 1"])
+    start = time.monotonic()
+
+    with pytest.raises(errors.UnexpectedExit, match=r"\| no such module"):
+        box.wait_for_output(job, "ready", timeout=60)
+
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize(
+    "script", ["seq 1 50000; echo THE END; sleep 600", "yes a | head -n 32000; echo THE END"]
+)
+def test_a_line_among_many_is_found_while_the_program_runs_and_after(
+    box: Sandbox, script: str
+) -> None:
+    job = box.start_process("sh", ["-c", script])
+
+    assert box.wait_for_output(job, re.compile("^THE END$"), timeout=60) == "THE END"
+
+
+def test_all_that_a_program_wrote_is_found_and_can_be_read_after_its_exit(box: Sandbox) -> None:
+    job = box.start_process("sh", ["-c", "seq 1 5000; echo done >&2; exit 3"])
+    box.wait_for_exit(job, exit_code=3)
+
+    assert box.output(job) == [*map(str, range(1, 5001)), "done"]
+    assert box.wait_for_output(job, "5000") == "5000"
+    assert box.wait_for_output(job, "done") == "done"
