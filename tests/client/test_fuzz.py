@@ -277,7 +277,7 @@ def test_a_small_body_that_swells_is_given_up_too(swollen: Callable[..., Any], t
 
     # Before urllib3 2.6 it takes minutes to unpack, and the time of a call is up before.
     assert str(fault) in (TOO_LARGE, "my-sandbox did not answer within 2 s")
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert grown(before) < 800
 
 

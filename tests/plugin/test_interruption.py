@@ -38,7 +38,7 @@ WAITS = """
     def test_next(tlsandbox):
         tlsandbox.assert_no_oom()
 """
-IN_TIME = 15.0
+IN_TIME = 25.0
 """Seconds in which a session has ended, with all that has to be said and killed."""
 
 
