@@ -34,16 +34,8 @@ def test_the_figures_of_the_faults_are_those_of_their_page():
     text = (ROOT / "docs" / "faults.md").read_text()
     [(scenes, helpers, outcomes)] = re.findall(r"in (\d+) scenes x (\d+) helpers = ([\d,]+)", text)
 
-    for page in ("README.md", "docs/tried.md"):
+    for page in ("README.md", "docs/contributing/tried.md"):
         assert f"{scenes} x {helpers} = {outcomes}" in (ROOT / page).read_text()
-
-
-def test_the_figures_of_the_mutants_are_those_of_their_page():
-    text = (ROOT / "docs" / "mutants.md").read_text()
-    [(total, killed)] = re.findall(r"\| \*\*all\*\* \| (\d+) \| (\d+) \|", text)
-
-    for page in ("README.md", "docs/tried.md"):
-        assert f"{int(killed):,} of {int(total):,}" in (ROOT / page).read_text()
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,7 @@ LINKING = [
     "README.md",
     "CHANGELOG.md",
     *(f"{path.parent.name}/{path.name}" for path in ROOT.glob("*/*.md")),
+    *(f"docs/contributing/{path.name}" for path in ROOT.glob("docs/contributing/*.md")),
 ]
 
 
@@ -199,7 +200,7 @@ def test_what_a_page_links_to_is_there(page: str) -> None:
 
 
 def test_each_page_is_linked_from_another() -> None:
-    pages = [*(ROOT / "docs").glob("*.md")]
+    pages = [*(ROOT / "docs").rglob("*.md")]
     text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *pages])
     for page in pages:
         assert f"{page.name})" in text or f"{page.name}#" in text, page.name

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from pages import ROOT, write_or_check
+
 sys.path.insert(0, str(ROOT))
 
-import pytest  # noqa: E402
+import pytest
 
-from tests.faults import table  # noqa: E402
-from tests.faults.helpers import HELPERS, PASS, Outcome, play_all, world  # noqa: E402
+from tests.faults import table
+from tests.faults.helpers import HELPERS, PASS, Outcome, play_all, world
 
 PAGE = ROOT / "docs" / "faults.md"
 HEAD = f"""\
@@ -107,14 +107,6 @@ def stable(text: str) -> str:
     return re.sub(r"\d+(\.\d+)? s\b", "N s", text)
 
 
-def main() -> None:
-    """Write, or check."""
-    if "--check" in sys.argv[1:]:
-        if stable(page(expected())) != stable(PAGE.read_text(encoding="utf-8")):
-            sys.exit("docs/faults.md is stale: run `make faults`")
-        return
-    PAGE.write_text(page(play()), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    outcomes = expected if "--check" in sys.argv[1:] else play
+    write_or_check(PAGE, "make faults", lambda: page(outcomes()), stable)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).parent.parent
+from pages import ROOT, failing_pytest, without_numbers, write_or_check
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 GALLERY = ROOT / "examples" / "gallery"
 PAGE = ROOT / "docs" / "failures.md"
 HEAD = """\
@@ -34,30 +36,8 @@ gallery's stands between, [front.py](../examples/gallery/front.py), and fakes it
 
 def run(*options: str, folder: Path = GALLERY) -> dict[str, str]:
     """Run tests that fail; give what pytest shows of each, by name."""
-    environment = {
-        key: value for key, value in os.environ.items() if key not in {"CI", "TLSANDBOX"}
-    }
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-p",
-                "no:cacheprovider",
-                f"--junitxml={report.name}",
-                *options,
-            ],
-            cwd=folder,
-            env={**environment, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 1:
-            sys.exit(
-                f"the gallery's tests should fail, and pytest said:\n{done.stdout}{done.stderr}"
-            )
+        failing_pytest(folder, f"--junitxml={report.name}", *options)
         cases = ET.parse(report.name).getroot().iter("testcase")  # noqa: S314 - pytest wrote it
         shown = {}
         for case in cases:
@@ -95,23 +75,6 @@ def page() -> str:
     return "".join(parts)
 
 
-def stable(text: str) -> str:
-    """Leave out what differs from run to run: times, pids, counts, and how lines are padded."""
-    text = re.sub(r"\d+(\.\d+)?( ms| s)?", "N", text)
-    text = re.sub(r"\S*… \+N", "…", text)  # where a line is cut hangs on how long a pid is
-    return re.sub(r"\s+", " ", text)
-
-
-def main() -> None:
-    """Write, or check."""
-    if "--check" in sys.argv[1:]:
-        shown = stable(PAGE.read_text(encoding="utf-8"))
-        # Twice: on a busy machine a first look may come late, and see less.
-        if not any(stable(page()) == shown for _ in range(2)):
-            sys.exit("docs/failures.md is stale: run `make gallery`")
-        return
-    PAGE.write_text(page(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    # Twice: on a busy machine a first poll may come late, and see less.
+    write_or_check(PAGE, "make gallery", page, without_numbers, tries=2)

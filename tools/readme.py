@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+from pages import ROOT, failing_pytest, without_numbers, write_or_check
+
+README = ROOT / "README.md"
 PARTS = re.compile(
     r"(<!-- readme: test -->\n```python\n)(?P<test>.*?)(```\n<!-- readme: output -->\n```text\n)"
     r"(?P<output>.*?)(```\n<!-- readme: end -->)",
@@ -34,52 +35,20 @@ def run(test: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "train.py").write_text(TRAIN, encoding="utf-8")
         Path(folder, "test_training.py").write_text(test, encoding="utf-8")
-        environment = {key: value for key, value in os.environ.items() if key != "CI"}
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "--tlsandbox=local",
-                "--tlsandbox-memory=128M",
-                "-c",
-                os.devnull,
-                "--rootdir=.",
-            ],
-            cwd=folder,
-            env={**environment, "COLUMNS": "80"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode != 1:
-        sys.exit(f"the README's test should fail, and pytest said:\n{done.stdout}{done.stderr}")
-    lines = done.stdout.splitlines()
+        options = ("--tlsandbox=local", "--tlsandbox-memory=128M", "-c", os.devnull, "--rootdir=.")
+        lines = failing_pytest(Path(folder), *options).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith(">"))
     return "\n".join(lines[start:]) + "\n"
 
 
-def stable(text: str) -> str:
-    """Leave out what differs from run to run: times, pids, counts, and the rule that fills a line."""
-    text = re.sub(r"\d+(\.\d+)?( ms| s)?", "N", text)
-    return re.sub(r"[ =]+", " ", text)
-
-
-def main() -> None:
-    """Paste, or check."""
+def page() -> str:
+    """Return the README with what its test prints now."""
     text = README.read_text(encoding="utf-8")
     parts = PARTS.search(text)
     if parts is None:
         sys.exit("README.md: the marks around the test and its output are missing")
-    output = run(parts["test"])
-    if "--check" in sys.argv[1:]:
-        if stable(output) != stable(parts["output"]):
-            sys.exit(f"README.md is stale: run `make readme`. The test now prints:\n{output}")
-        return
-    README.write_text(
-        PARTS.sub(lambda m: m[1] + m["test"] + m[3] + output + m[5], text), encoding="utf-8"
-    )
+    return text.replace(parts["output"], run(parts["test"]))
 
 
 if __name__ == "__main__":
-    main()
+    write_or_check(README, "make readme", page, without_numbers)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import sys
 import textwrap
 from functools import cached_property
-from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pages import ROOT, write_or_check
 
 import pytest_tlsandbox
 from pytest_tlsandbox import errors, plugin, settings, testing
@@ -27,7 +27,7 @@ from pytest_tlsandbox.waiting.selectors import by
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
+PAGE = ROOT / "docs" / "reference.md"
 WIDTH = 88
 HEAD = """\
 # Reference
@@ -232,15 +232,5 @@ def with_data() -> list[str]:
     return ["ChecksFailed", "InfrastructureError"]
 
 
-def main() -> None:
-    """Write, or check."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        if PAGE.read_text(encoding="utf-8") != text:
-            sys.exit("docs/reference.md is stale: run `make reference`")
-        return
-    PAGE.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_or_check(PAGE, "make reference", page)

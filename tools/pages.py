@@ -1,0 +1,56 @@
+"""What the tools share that write a page from a real run: a failing pytest, and ``--check``."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
+
+
+def failing_pytest(folder: Path, *options: str) -> str:
+    """Run tests of which some must fail, at 80 columns; return what pytest prints."""
+    environment = {
+        key: value for key, value in os.environ.items() if key not in {"CI", "TLSANDBOX"}
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
+        cwd=folder,
+        env={**environment, "COLUMNS": "80", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 1:
+        sys.exit(f"these tests should fail, and pytest said:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def without_numbers(text: str) -> str:
+    """Leave out what differs from run to run: times, pids, counts, and how lines are padded."""
+    text = re.sub(r"\d+(\.\d+)?( ms| s)?", "N", text)
+    text = re.sub(r"\S*… \+N", "…", text)  # where a line is cut depends on the length of a pid
+    return re.sub(r"[\s=]+", " ", text)
+
+
+def write_or_check(
+    page: Path,
+    command: str,
+    make: Callable[[], str],
+    stable: Callable[[str], str] = str,
+    tries: int = 1,
+) -> None:
+    """Write a page; with ``--check``, exit with an error if it differs from what is made now."""
+    if "--check" not in sys.argv[1:]:
+        page.write_text(make(), encoding="utf-8")
+        return
+    written = stable(page.read_text(encoding="utf-8"))
+    if not any(stable(make()) == written for _ in range(tries)):
+        sys.exit(f"{page.relative_to(ROOT)} is stale: run `{command}`")
