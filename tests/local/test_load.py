@@ -1,4 +1,4 @@
-"""Many processes at once: a small form of ``benchmarks/local_bursts.py`` and ``local_scale.py``."""
+"""Many processes at once: a small form of ``benchmarks/local.py``."""
 
 from __future__ import annotations
 
