@@ -3,15 +3,25 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test pythons bench oldest lint readme reference gallery faults faults-slow nightly mutants
-.PHONY: browser companions environments picture schemathesis dist clean
+# What is compiled once need not be compiled by each of a thousand inner runs.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults pages nightly
+.PHONY: browser companions environments picture schemathesis dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
 
 test: $(VENV)/.dev  ## run the test suite
-	$(VENV)/bin/pytest -n 2 --dist worksteal
+	$(VENV)/bin/pytest $(ON_TWO_CORES)
 
+coverage: $(VENV)/.dev  ## run the test suite, and measure what of the package it runs, also in subprocesses
+	$(VENV)/bin/coverage erase
+	$(VENV)/bin/coverage run -m pytest $(ON_TWO_CORES)
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report
+
+ON_TWO_CORES := -n 2 --dist worksteal
 PYTHONS := 3.10 3.11 3.12 3.13 3.14
 pythons:  ## run the test suite on each supported Python that is installed
 	for version in $(PYTHONS); do \
@@ -26,11 +36,15 @@ lint: $(VENV)/.dev  ## format, lint, types, and who may import whom
 	$(VENV)/bin/basedpyright
 	$(VENV)/bin/lint-imports
 
-schemathesis: $(VENV)-schemathesis/.done  ## send 2,000 cases to the embedded sandbox
-	$(VENV)-schemathesis/bin/pytest -q -s tests/local/routes_by_schemathesis.py
+CASES ?= 500
+schemathesis: $(VENV)-schemathesis/.done  ## send cases to the embedded sandbox, from its own OpenAPI
+	CASES=$(CASES) $(VENV)-schemathesis/bin/pytest -q -s tests/local/routes_by_schemathesis.py
 
 bench: $(VENV)/.dev  ## measure all that is promised about speed and memory, and write benchmarks/results.md
 	$(VENV)/bin/python -m benchmarks
+
+bench-short: $(VENV)/.dev  ## fail if a ratio is far over its target
+	$(VENV)/bin/python -m benchmarks --short
 
 companions: $(VENV)-companions/.done  ## run beside the plugins that suites have, each for real
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 2 \
@@ -49,6 +63,9 @@ dist: $(VENV)-release/.done  ## build the wheel and the sdist, and check both an
 	$(VENV)-release/bin/twine check --strict dist/*
 	$(VENV)-release/bin/zizmor --offline --quiet .github/workflows/*.yml examples/ci/*.yml
 
+new-user: dist  ## try what a new user would: the wheel, its README, the workflow to copy
+	$(PYTHON) tests/new_user.py dist/*.whl
+
 readme: $(VENV)/.dev  ## run the README's test and paste what it prints
 	$(VENV)/bin/python tools/readme.py
 
@@ -61,12 +78,23 @@ gallery: $(VENV)/.dev  ## run every kind of failure and write docs/failures.md
 faults: $(VENV)/.dev  ## play every fault on every helper and write docs/faults.md
 	$(VENV)/bin/python tools/faults.py
 
-faults-slow: $(VENV)/.dev  ## ride out a rollout of 30 seconds
-	$(VENV)/bin/pytest -m slow tests/faults
+pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code does
+	$(VENV)/bin/python tools/gallery.py --check
+	$(VENV)/bin/python tools/reference.py --check
+	$(VENV)/bin/python tools/faults.py --check
 
+# All that `make test` and CI leave out or sample:
+# - the tests marked slow: 63 of 78 rows of the table of faults, both whole rollouts, 9 of 11 ways to show secrets
+#   and 5 of 7 to show a failure, the code of 6 of 10 pages, repeats of a run under xdist, with pytest-asyncio, by
+#   another signal, by another way to load the plugin
+# - random histories: 200 sessions, 500 lives and 950 bodies in `make test`, 100,000 and 190,000 here
+# - schemathesis: 500 cases in CI, 2,000 here
+# - on the oldest releases: in CI what calls other packages, here all but the logic and the documents
 HISTORIES ?= 100000
-nightly: $(VENV)/.dev  ## judge 100,000 random histories by every helper
-	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest -n 2 -o faulthandler_timeout=0 tests/model
+nightly: $(VENV)/.dev  ## run every test, with 100,000 random histories
+	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest $(ON_TWO_CORES) -o faulthandler_timeout=0 -m ''
+	$(MAKE) schemathesis CASES=2000
+	$(MAKE) oldest ON_OLDEST='tests $(addprefix --ignore tests/,$(NOT_ON_OLDEST))'
 
 mutants: $(VENV)-mutants/.done  ## change the judging code in every way, and see that a test fails
 	$(VENV)-mutants/bin/mutmut run
@@ -83,11 +111,15 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) install --quiet --group dev
 	touch $@
 
-# Without what hangs on them least: the logic, the documents, and the slowest tests of the wiring.
+# What calls other packages: HTTP, models, retries, the embedded sandbox, hooks of pytest and of its plugins.
+ON_OLDEST ?= $(addprefix tests/,client test_async.py test_on_local.py waiting/test_polling.py \
+	$(addprefix local/test_,bad_input.py bodies.py memory.py output.py processes.py routes.py sdk.py server.py streams.py) \
+	$(addprefix plugin/test_,async.py fixtures.py guard_runs.py loading.py pytest_private.py report.py telling.py tracebacks.py))
+# Where all is run: without the documents, the logic, and what only takes long.
 NOT_ON_OLDEST := waiting/conditions faults messages model test_docs.py test_pages.py \
 	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
-	$(VENV)-oldest/bin/pytest -n 2 --dist worksteal $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
+	$(VENV)-oldest/bin/pytest $(ON_TWO_CORES) $(ON_OLDEST)
 
 # Each has an environment of its own: a pytest plugin beside the tests slows every inner run.
 OWN := $(addprefix $(VENV)-,browser companions mutants oldest release schemathesis)
@@ -103,10 +135,10 @@ $(VENV)-oldest/.done: tests/oldest.txt
 $(VENV)-release/.done: NEEDS = --group release
 $(VENV)-schemathesis/.done: NEEDS = --editable '.[local]' 'schemathesis>=4.32'
 
-$(addsuffix /.done,$(OWN)): pyproject.toml
-	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(NEEDS)
+# What is never imported need not be compiled.
+$(addsuffix /.done,$(OWN)): pyproject.toml | $(VENV)/.dev
+	$(PYTHON) -m venv --without-pip $(@D)
+	$(PIP) --python $(@D)/bin/python install --quiet --no-compile $(NEEDS)
 	touch $@
 
 clean:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from pytest_tlsandbox.client.parsing import parse_list
 from pytest_tlsandbox.errors import InfrastructureError
@@ -13,6 +15,18 @@ from pytest_tlsandbox.testing import scripted_lister as listings
 from pytest_tlsandbox.testing.clock import FakeClock
 from pytest_tlsandbox.testing.scripted_lister import STARTED_AT as T0
 from pytest_tlsandbox.testing.scripted_lister import row as raw
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def sample_of(cases: Mapping[str, Any], *names: str) -> list[Any]:
+    """Return the cases as parameters; only ``make nightly`` runs those that are not named."""
+    assert set(names) <= set(cases)
+    return [
+        pytest.param(case, id=name, marks=[] if name in names else pytest.mark.slow)
+        for name, case in cases.items()
+    ]
 
 
 def ended(code: int | None = 0, **fields: Any) -> dict[str, Any]:

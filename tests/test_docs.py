@@ -81,7 +81,9 @@ def test_what_the_guards_page_allows_is_allowed(tmp_path):
     assert "allowed: the handler is under test" in run.stdout
 
 
-@pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+@pytest.mark.parametrize(
+    "table", ["tool.pytest.ini_options", pytest.param("tool.pytest", marks=pytest.mark.slow)]
+)
 def test_the_settings_of_the_readme_are_taken(tmp_path, table):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
         pytest.skip("this table is read from pytest 9 on")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
+from tests.support import sample_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,8 @@ PAGES = [
     "docs/testing.md",
 ]
 """Those whose code is run here, whole; the others have tests of their own, or no code."""
+SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md", "docs/testing.md")
+"""Those of which `make test` runs the code, too."""
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL
 )
@@ -89,7 +92,7 @@ def my_sandbox() -> Iterator[LocalSandbox]:
         yield sandbox
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", sample_of({page: page for page in PAGES}, *SAMPLE))
 def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
@@ -107,7 +110,7 @@ def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["web", "other"])
+@pytest.mark.parametrize("name", ["web", pytest.param("other", marks=pytest.mark.slow)])
 def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(
     name: str, tmp_path: Path
 ) -> None:
@@ -139,7 +142,9 @@ def test_what_a_page_shows_of_a_failure_is_what_is_printed(page: str, tmp_path: 
         assert stable(output.text) in told, done.stdout
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/timeline.md"])
+@pytest.mark.parametrize(
+    "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, *SAMPLE)
+)
 def test_the_commands_of_a_page_run(page: str, tmp_path: Path, my_sandbox: LocalSandbox) -> None:
     (tmp_path / "test_it.py").write_text(TEST)
     for block in blocks(page):

@@ -34,7 +34,7 @@ have arrived.
 
 Where a fault stays, patience is {table.SHORT.patience:g} s here and a `timeout=` {table.SHORT.timeout:g} s, for the page to be made in a
 minute; rollouts of 7 and of 30 seconds are ridden out by
-every helper with nothing scaled down (`make faults-slow`), by the guard one of 7. N stands for times, counts, pids and ports.
+every helper with nothing scaled down (`make nightly`), by the guard one of 7. N stands for times, counts, pids and ports.
 The helpers: {{helpers}}; of these {{looking}}
 look at the list and at nothing else.
 """

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from tests.client.servers import Server
 
 # `make nightly` asks for many times as many bodies, and for others.
-TIMES = max(int(os.environ.get("HISTORIES", "0")) // 2000, 1)
+ASKED_FOR = int(os.environ.get("HISTORIES", "0"))
 
 
 def fuzz(bodies: int) -> settings:
     return settings(
-        max_examples=bodies * TIMES,
+        max_examples=bodies * max(ASKED_FOR // 2000, 1) if ASKED_FOR else bodies // 4,
         deadline=None,
-        derandomize=TIMES == 1,
+        derandomize=not ASKED_FOR,
         database=None,
         suppress_health_check=[HealthCheck.too_slow],
     )

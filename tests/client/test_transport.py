@@ -410,16 +410,21 @@ def assert_ends_in_time(transport: Transport) -> InfrastructureError:
     "script",
     [
         pytest.param([HANG], id="no headers"),
-        pytest.param([reply(200, BODY)[:-4], HANG], id="half of a body"),
+        pytest.param([reply(200, BODY)[:-4], HANG], id="half of a body", marks=pytest.mark.slow),
         pytest.param([CHUNKED, chunk(BODY), HANG], id="no last chunk"),
         pytest.param(drip(reply(200, BODY), 1), id="a byte a second"),
-        pytest.param(drip(reply(200, BODY), 0.1), id="dripping headers"),
-        pytest.param([reply(200, BODY * 9)[:-80], *drip(BODY * 9, 0.1)], id="dripping body"),
+        pytest.param(drip(reply(200, BODY), 0.1), id="dripping headers", marks=pytest.mark.slow),
+        pytest.param(
+            [reply(200, BODY * 9)[:-80], *drip(BODY * 9, 0.1)],
+            id="dripping body",
+            marks=pytest.mark.slow,
+        ),
         pytest.param([CHUNKED, *drip(chunk(b"x") * 99, 0.1)], id="dripping chunks"),
         pytest.param([OPEN_ENDED, *drip(b" " * 99, 0.1)], id="dripping without an end"),
         pytest.param(
             [reply(200, b" " * 99, Connection="close")[:-99], *drip(b" " * 99, 0.1)],
             id="dripping before it closes",
+            marks=pytest.mark.slow,
         ),
     ],
 )

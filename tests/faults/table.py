@@ -40,8 +40,8 @@ class Pace:
 # Scaled down only where they are waited for; where something is to pass, or to end at once, they
 # are ample, since a machine may have other work to do.
 AMPLE = Pace(15.0, 15.0)
-SHORT = Pace(0.8, 0.6)
-_CALL = 0.5
+SHORT = Pace(1.6, 1.2)
+_CALL = 1.0
 SPARE = 8.0
 """Seconds above what is promised that a machine with other work to do may take."""
 

@@ -114,7 +114,7 @@ HELPERS: list[Helper] = [
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 @settings(
-    max_examples=ASKED_FOR // SHARDS or 2000,
+    max_examples=ASKED_FOR // SHARDS or 500,
     deadline=None,
     derandomize=not ASKED_FOR,
     database=None,

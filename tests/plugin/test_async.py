@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support import sample_of
+
 from .inner import error_of
 
 
@@ -27,7 +29,7 @@ SCOPE = "asyncio_default_fixture_loop_scope=session"
 SUITES = [Suite("asyncio", ("-o", "asyncio_mode=auto", "-o", SCOPE), 1), Suite("anyio", (), 2)]
 
 
-@pytest.fixture(params=SUITES, ids=lambda suite: suite.mark)
+@pytest.fixture(params=sample_of({suite.mark: suite for suite in SUITES}, "anyio"))
 def suite(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, connected: object
 ) -> Suite:

@@ -190,6 +190,7 @@ def test_the_embedded_sandbox_is_well(pytester: pytest.Pytester) -> None:
     assert result.ret == 0
 
 
+@pytest.mark.slow
 def test_two_hundred_sandboxes_far_away_are_asked_side_by_side_and_once_each(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,7 +113,9 @@ def test_nothing_is_left_when_pytest_timeout_ends_the_session(
     assert_gone(seconds)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_nothing_is_left_when_xdist_is_ended_with_its_workers(
     pytester: pytest.Pytester, seconds: str, how: signal.Signals
 ) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import sample_of
+
 from ..report.reading import read
 from .inner import ending, failures, outcomes, server, start_pytest, summary, unused_url
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 CRASH = "--tlsandbox-guard=crash"
 REPORT = "--tlsandbox-report=out.json"
+ALONE_AND_BY_XDIST = sample_of({"alone": (), "xdist": ("-n1",)}, "alone")
 CRASHES = """
         import os
         import pytest
@@ -193,7 +196,7 @@ def test_a_marker_alone_is_heard_by_the_controller(pytester: pytest.Pytester) ->
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", ALONE_AND_BY_XDIST)
 def test_a_finding_is_not_tried_again_whoever_raised_the_exception(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
@@ -374,9 +377,9 @@ def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", [[], ["-n1"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", ALONE_AND_BY_XDIST)
 def test_a_run_that_is_interrupted_tells_what_it_has_seen(
-    pytester: pytest.Pytester, options: list[str]
+    pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(
         CRASHES
@@ -408,7 +411,7 @@ def test_a_run_that_is_interrupted_tells_what_it_has_seen(
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
+@pytest.mark.parametrize("options", ALONE_AND_BY_XDIST)
 def test_the_exit_status_is_pytests_where_nothing_is_found(
     pytester: pytest.Pytester, options: tuple[str, ...]
 ) -> None:

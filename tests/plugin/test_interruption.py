@@ -126,6 +126,7 @@ def test_pytest_timeout_by_signal_fails_the_test_and_goes_on(
     assert running(seconds) == []
 
 
+@pytest.mark.slow
 def test_pytest_timeout_by_thread_ends_the_session(pytester: pytest.Pytester, seconds: str) -> None:
     inner = session(pytester, seconds, HANG, "--timeout=2", "--timeout-method=thread")
 
@@ -136,7 +137,7 @@ def test_pytest_timeout_by_thread_ends_the_session(pytester: pytest.Pytester, se
     assert_gone(seconds)
 
 
-@pytest.mark.parametrize("method", ["signal", "thread"])
+@pytest.mark.parametrize("method", [pytest.param("signal", marks=pytest.mark.slow), "thread"])
 def test_a_wait_of_ours_ends_before_pytest_timeout_and_says_so(
     pytester: pytest.Pytester, seconds: str, method: str
 ) -> None:

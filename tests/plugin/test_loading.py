@@ -47,12 +47,16 @@ def run(pytester: pytest.Pytester, test: str, *options: str) -> None:
     ("options", "plugins", "conftest"),
     [
         pytest.param([], "", "", id="entry point"),
-        pytest.param(XDIST, "", "", id="entry point, xdist"),
-        pytest.param(PACKAGE, "", "", id="-p package"),
-        pytest.param(PLUGIN, "", "", id="-p plugin"),
+        pytest.param(XDIST, "", "", id="entry point, xdist", marks=pytest.mark.slow),
+        pytest.param(PACKAGE, "", "", id="-p package", marks=pytest.mark.slow),
+        pytest.param(PLUGIN, "", "", id="-p plugin", marks=pytest.mark.slow),
         pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
-        pytest.param([], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package"),
-        pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
+        pytest.param(
+            [], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            [], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin", marks=pytest.mark.slow
+        ),
         pytest.param([], "", CONFTEST, id="conftest"),
     ],
 )
@@ -73,12 +77,20 @@ def test_the_plugin_is_there_once_beside_autoload(
     ("options", "plugins", "conftest"),
     [
         pytest.param(PACKAGE, "", "", id="-p package"),
-        pytest.param(PLUGIN, "", "", id="-p plugin"),
-        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
-        pytest.param([], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package"),
+        pytest.param(PLUGIN, "", "", id="-p plugin", marks=pytest.mark.slow),
+        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both", marks=pytest.mark.slow),
+        pytest.param(
+            [], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package", marks=pytest.mark.slow
+        ),
         pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
         pytest.param([], "", CONFTEST, id="conftest"),
-        pytest.param(["-p", "xdist", *XDIST, *PACKAGE], "", "", id="-p package, xdist"),
+        pytest.param(
+            ["-p", "xdist", *XDIST, *PACKAGE],
+            "",
+            "",
+            id="-p package, xdist",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(["-p", "xdist", *XDIST], "", CONFTEST, id="conftest, xdist"),
     ],
 )

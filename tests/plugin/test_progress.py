@@ -77,6 +77,7 @@ def test_what_the_test_prints_is_captured_as_ever_and_what_is_said_is_no_part_of
     assert re.match(r" -*\nprinted by the test\n-* Captured stderr call -*\non stderr\n", captured)
 
 
+@pytest.mark.slow
 def test_where_nothing_is_captured_it_is_said_among_what_is_printed(
     pytester: pytest.Pytester,
 ) -> None:
@@ -100,6 +101,7 @@ def test_quiet_says_nothing(pytester: pytest.Pytester) -> None:
     assert said(run(pytester, "-q")) == []
 
 
+@pytest.mark.slow
 def test_xdist_says_nothing_and_loses_nothing(pytester: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
 
@@ -120,6 +122,7 @@ def test_it_is_in_the_log_that_a_failure_shows(pytester: pytest.Pytester) -> Non
     assert [line for line in logged if "my-sandbox: waiting " in line]
 
 
+@pytest.mark.slow
 def test_colour_is_that_of_pytest_and_what_is_said_has_none(pytester: pytest.Pytester) -> None:
     lines = run(pytester, "--color=yes")
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import sample_of
+
 from .inner import ending, server, start_pytest, unused_url
 
 if TYPE_CHECKING:
@@ -122,7 +124,7 @@ def faulty(box: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         yield list(urls)
 
 
-@pytest.mark.parametrize("options", HOW_TO_SHOW.values(), ids=HOW_TO_SHOW)
+@pytest.mark.parametrize("options", sample_of(HOW_TO_SHOW, "most", "live log"))
 def test_the_key_is_nowhere_in_what_pytest_shows_and_writes(
     pytester: pytest.Pytester, faulty: list[str], options: tuple[str, ...]
 ) -> None:
@@ -139,7 +141,7 @@ def test_the_key_is_nowhere_in_what_pytest_shows_and_writes(
     assert leaks(result, xml) == []
 
 
-@pytest.mark.parametrize("how", ["default", "all frames"])
+@pytest.mark.parametrize("how", ["default", pytest.param("all frames", marks=pytest.mark.slow)])
 def test_a_key_that_the_sandbox_tells_back_is_not_shown(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -294,7 +296,15 @@ MASKED = """
 
 
 @pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize("how", ["default", "most", "all frames", "live log"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "default",
+        pytest.param("most", marks=pytest.mark.slow),
+        pytest.param("all frames", marks=pytest.mark.slow),
+        "live log",
+    ],
+)
 def test_a_masked_argument_is_nowhere_either(pytester: pytest.Pytester, how: str) -> None:
     pytester.makepyfile(MASKED.format(halves=KEY.split("-")))
     result = pytester.runpytest_subprocess("--junitxml=junit.xml", *HOW_TO_SHOW[how])
@@ -302,7 +312,7 @@ def test_a_masked_argument_is_nowhere_either(pytester: pytest.Pytester, how: str
     assert leaks(result, (pytester.path / "junit.xml").read_text()) == []
 
 
-@pytest.mark.parametrize("how", ["default", "all frames"])
+@pytest.mark.parametrize("how", ["default", pytest.param("all frames", marks=pytest.mark.slow)])
 def test_nor_is_either_in_what_the_guard_says_and_writes(
     pytester: pytest.Pytester, faulty: list[str], monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import sample_of
+
 from .inner import unused_url
 
 if TYPE_CHECKING:
@@ -167,7 +169,7 @@ SUITE = '''
 '''
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", sample_of({way: way for way in WAYS}, "-l -vv", "--debug"))
 def test_no_secret_is_in_what_pytest_shows_and_writes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

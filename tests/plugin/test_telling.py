@@ -266,6 +266,7 @@ def test_a_wait_ends_before_pytest_timeout_would_end_the_test(
     assert_cut(message, 0.45)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("connected")
 def test_a_wait_ends_before_pytest_timeout_would_end_the_process(
     pytester: pytest.Pytester,

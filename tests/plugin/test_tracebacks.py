@@ -43,6 +43,7 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(
     assert text == shown(*UNWRAPPED)
 
 
+@pytest.mark.slow
 def test_nor_one_of_the_report_that_watches_it(pytester: pytest.Pytester, shown: Shown) -> None:
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
@@ -102,6 +103,7 @@ def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(
     assert text == shown(*UNWRAPPED)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("connected")
 def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(
     pytester: pytest.Pytester, shown: Shown
