@@ -16,3 +16,12 @@ for name in [*os.environ]:
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+
+# The embedded sandbox is isolated from coverage's .pth; the programs in it are not measured.
+if "COVERAGE_PROCESS_CONFIG" in os.environ:
+    from pytest_tlsandbox.local import sandbox
+
+    start = (
+        "import coverage, os; coverage.process_startup(); del os.environ['COVERAGE_PROCESS_CONFIG']"
+    )
+    sandbox._BOOTSTRAP = sandbox._BOOTSTRAP.replace("from ", f"{start}\nfrom ", 1)
