@@ -115,7 +115,9 @@ def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(
     name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "pytest.ini").write_text(SETTINGS)
-    [recipe] = [block.text for block in blocks("docs/recipes.md") if "supervisor_restarts" in block.text]
+    [recipe] = [
+        block.text for block in blocks("docs/recipes.md") if "supervisor_restarts" in block.text
+    ]
     without_restart = recipe.replace("    tlsandbox.send_signal(server, 15)\n", "")
     assert without_restart != recipe
     (tmp_path / "test_1.py").write_text(recipe.replace('"web"', f'"{name}"'))
