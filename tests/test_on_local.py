@@ -74,12 +74,12 @@ def test_a_wait_by_text_for_a_process_that_died_ends_before_its_timeout_and_says
     assert "| no such module: x" in str(failure)
 
 
-def test_a_wait_by_object_for_a_process_that_died_ends_in_less_than_half_a_second(box):
+def test_a_wait_by_object_for_a_process_that_died_ends_without_a_grace_period(box):
     process = box.start_process(*DIES_AT_ONCE)
 
     took = timed(lambda: fail(lambda: box.wait_for_exit(process), errors.UnexpectedExit))
 
-    assert took < 0.5
+    assert took < 1.9  # by text, a successor could come for 2 s
 
 
 def test_a_job_that_is_started_again_1_s_after_it_failed_is_not_given_up_on(box):
