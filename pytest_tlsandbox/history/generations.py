@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.history.runs import End, Generation, Run
-from pytest_tlsandbox.models import by_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,32 +78,30 @@ class Generations:
 
     def _is_late(self, row: ProcessInfo) -> bool:
         """Return whether a row began between two listed runs of one generation."""
+        return any(generation.newest.began_after(row) for generation in self._begun_before(row))
+
+    def _begun_before(self, row: ProcessInfo) -> list[Generation]:
+        """Return the generations under the id of a row that did not begin after it, oldest first."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
-        return any(
-            _began_after(generation.newest, row) and not _is_later(generation, row)
-            for generation in same_id
-        )
+        return [generation for generation in same_id if not generation.began_after(row)]
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
         """Return a new run for a row that was not listed before, in the right generation.
 
         ``later`` is what :func:`count_later` returned for it.
         """
-        if row.managed is None:
-            return self.begin(row)
-        if row.managed.status == "backing_off" and not row.managed.restart_count:
+        managed = row.managed
+        if managed is not None and managed.status == "backing_off" and not managed.restart_count:
             self._learn_counting(early=False)
-        for generation in reversed(self._by_id.get(row.managed.id, ())):
-            if not _is_later(generation, row):
-                if self._belongs(row, generation):
-                    return self.continue_with(generation, row, later)
-                break
+        before = self._begun_before(row)
+        if before and self._belongs(row, before[-1]):
+            return self.continue_with(before[-1], row, later)
         return self.begin(row, later)
 
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
         """Return whether a row, not listed before, is of a generation whose first run is older."""
         new, old, newest = row.managed, generation.managed, generation.newest
-        if _began_after(newest, row):
+        if newest.began_after(row):
             return True  # it began between two runs of this generation
         known = newest.row
         if new is None or old is None or known is None:
@@ -137,8 +134,8 @@ class Generations:
         if managed is None:
             return generation.add(Run(generation, 0, 0, self._position()))
         same_id = self._by_id.setdefault(managed.id, [])
-        after = [other for other in same_id if _is_later(other, row)]
-        before = [other for other in same_id if other not in after]
+        before = self._begun_before(row)
+        after = same_id[len(before) :]
         same_id[:] = [*before, generation, *after]
         count = max(0, self._count_of(row) - later)
         run = generation.add(Run(generation, count, count, self._position()))
@@ -155,7 +152,7 @@ class Generations:
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
         """Return a new run of a generation, with the runs before it that no list call saw."""
         newest = generation.newest
-        if _began_after(newest, row):
+        if newest.began_after(row):
             return self._insert_older(generation, row)
         managed = row.managed
         before = None if newest.row is None else newest.row.managed
@@ -177,7 +174,7 @@ class Generations:
 
     def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
         """Return the run of an older row that is listed late: in place of a hidden run, if any."""
-        later = next(run for run in generation.listed() if _began_after(run, row))
+        later = next(run for run in generation.runs if run.began_after(row))
         before = generation.before(later)
         run = Run(generation, max(0, later.number - 1), max(0, later.count - 1), self._position())
         if before is not None and before.row is None:
@@ -341,12 +338,3 @@ def _ended_with(run: Run, managed: ManagedProcess | None) -> bool:
 
 def _same_moment(one: datetime | None, other: datetime | None) -> bool:
     return one is not None and other is not None and abs(one - other) < _SAME_MOMENT
-
-
-def _is_later(generation: Generation, row: ProcessInfo) -> bool:
-    """Return whether the first listed run of a generation began after a row."""
-    return _began_after(next(generation.listed()), row)
-
-
-def _began_after(run: Run, row: ProcessInfo) -> bool:
-    return run.row is not None and by_start(run.row) > by_start(row)

@@ -142,7 +142,7 @@ class History:
         run = self.run_of(row)
         if run is None or run.over or run.was_sent(number):
             return None
-        run.send(number)
+        run.sent |= {number}
         return run
 
     def note_kill(self, row: ProcessInfo) -> Run | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.formatting.states import describe_end, describe_state
+from pytest_tlsandbox.models import by_start
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import (
     CRASH_SIGNALS,
@@ -16,16 +18,13 @@ from pytest_tlsandbox.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from datetime import datetime
 
     from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
 
 NOT_LISTED = "not listed"
-_CRASH_BITS = sum(1 << number for number in CRASH_SIGNALS)
-_STOPS = (SIGTERM, SIGKILL)
-_STOP_EXIT_CODES = tuple(128 + number for number in _STOPS)
-_STOP_BITS = 1 << SIGTERM | 1 << SIGKILL
+_STOPS = frozenset({SIGTERM, SIGKILL})
+_STOP_EXIT_CODES = {128 + number for number in _STOPS}
 _MOST_CHANGES = 100
 """Changes of state kept of one run. Of more, the first one and the newest ones stay."""
 _MOST_RUNS = 100
@@ -89,6 +88,7 @@ class Change(NamedTuple):
     moment: datetime | None
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Run:
     """One execution of a program.
 
@@ -107,53 +107,30 @@ class Run:
         seen: for each kind of incident, the position at which its evidence first showed.
         waited: its supervisor was seen to back off after its end.
         restarted_here: this plugin asked for the restart that followed it.
+        sent: the signals that this plugin sent to it, also as part of a kill.
         declared: the kinds of incident that a test waited for or asserted.
         changes: the states it was seen in, oldest first.
 
     """
 
-    __slots__ = (
-        "_sent",
-        "assumed",
-        "changes",
-        "count",
-        "counted_late",
-        "declared",
-        "end",
-        "first_seen",
-        "generation",
-        "gone",
-        "number",
-        "restarted_here",
-        "row",
-        "seen",
-        "successor",
-        "times",
-        "unhealthy",
-        "waited",
-    )
-
-    def __init__(
-        self, generation: Generation, number: int, count: int, first_seen: int, times: int = 1
-    ) -> None:
-        self.generation = generation
-        self.number = number
-        self.count = count
-        self.times = times
-        self.row: ProcessInfo | None = None
-        self.end: End | None = None
-        self.successor: Run | None = None
-        self.first_seen = first_seen
-        self.gone = False
-        self.unhealthy = False
-        self.assumed = False
-        self.counted_late = False
-        self.waited = False
-        self.restarted_here = False
-        self.declared: frozenset[str] = frozenset()
-        self.seen: dict[str, int] | None = None
-        self.changes: list[Change] = []
-        self._sent = 0
+    generation: Generation
+    number: int
+    count: int
+    first_seen: int
+    times: int = 1
+    row: ProcessInfo | None = None
+    end: End | None = None
+    successor: Run | None = None
+    gone: bool = False
+    unhealthy: bool = False
+    assumed: bool = False
+    counted_late: bool = False
+    waited: bool = False
+    restarted_here: bool = False
+    sent: frozenset[int] = frozenset()
+    declared: frozenset[str] = frozenset()
+    seen: dict[str, int] | None = None
+    changes: list[Change] = field(default_factory=list)
 
     def __repr__(self) -> str:
         pid = "never listed" if self.row is None else f"pid {self.row.pid}"
@@ -224,20 +201,15 @@ class Run:
 
     def was_sent(self, number: int | None) -> bool:
         """Return whether this plugin sent the run that signal, also as part of a kill."""
-        return number is not None and bool(self._sent >> number & 1)
-
-    def send(self, number: int) -> None:
-        """Record a signal that this plugin sends to it."""
-        self._sent |= 1 << number
+        return number in self.sent
 
     def forget(self, *numbers: int) -> None:
         """Forget signals that the sandbox refused to send: the run had ended by itself."""
-        for number in numbers:
-            self._sent &= ~(1 << number)
+        self.sent -= {*numbers}
 
     def stop(self) -> None:
         """Record that this plugin has its supervisor stop or replace it: SIGTERM, then SIGKILL."""
-        self._sent |= _STOP_BITS
+        self.sent |= _STOPS
 
     @property
     def ended_here(self) -> bool:
@@ -245,13 +217,17 @@ class Run:
         end = self.end
         if end is None or end.lost:
             # A SIGTERM may be handled, so it does not explain an end that nobody saw.
-            return bool(self._sent & (1 << SIGKILL | _CRASH_BITS))
+            return bool(self.sent & {SIGKILL, *CRASH_SIGNALS})
         if end.oom_killed:
             return False  # the kernel was faster
         if end.signal is not None:
             return self.was_sent(end.signal)
         code = end.exit_code or 0
         return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
+
+    def began_after(self, row: ProcessInfo) -> bool:
+        """Return whether a list call saw this run, and it began after a row."""
+        return self.row is not None and by_start(self.row) > by_start(row)
 
     @property
     def state(self) -> str:
@@ -280,6 +256,7 @@ class Run:
             del changes[1]
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class Generation:
     """Everything that one supervisor does under one id; of an unmanaged process, its one run.
 
@@ -291,13 +268,10 @@ class Generation:
 
     """
 
-    __slots__ = ("id", "managed", "replaced", "runs")
-
-    def __init__(self, managed_id: str | None) -> None:
-        self.id = managed_id
-        self.runs: list[Run] = []
-        self.managed: ManagedProcess | None = None
-        self.replaced = False
+    id: str | None
+    runs: list[Run] = field(default_factory=list)
+    managed: ManagedProcess | None = None
+    replaced: bool = False
 
     @property
     def newest(self) -> Run:
@@ -317,9 +291,9 @@ class Generation:
         waits = self.managed is not None and self.managed.status != "stopped"
         return self.newest.end is None or waits
 
-    def listed(self) -> Iterator[Run]:
-        """Iterate over the runs that a list call saw, oldest first."""
-        return (run for run in self.runs if run.row is not None)
+    def began_after(self, row: ProcessInfo) -> bool:
+        """Return whether its first listed run began after a row."""
+        return next(run for run in self.runs if run.row is not None).began_after(row)
 
     def before(self, run: Run) -> Run | None:
         """Return the run before one of its runs."""

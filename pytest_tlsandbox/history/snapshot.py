@@ -160,29 +160,11 @@ def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-FIELDS = (
-    "args",
-    "command",
-    "ended_at",
-    "exit_code",
-    "handle",
-    "managed",
-    "name",
-    "oom_killed",
-    "pid",
-    "signal",
-    "started_at",
-    "status",
-    "stdin_writable",
-)
-"""What can be asked of a process. ``status`` is its state: the word, put right by the other
-fields. ``name`` is that of a managed process."""
-
-
 class Fields(TypedDict, total=False):
-    """The same for type checkers and editors: the values that each can be asked for.
+    """What can be asked of a process: the values of each field; of most, any of several.
 
-    Of most fields one value, or several of which one will do.
+    ``status`` is its state: the word, put right by the other fields. ``name`` is that of a
+    managed process.
     """
 
     args: Sequence[str]
@@ -198,6 +180,10 @@ class Fields(TypedDict, total=False):
     started_at: datetime | Collection[datetime]
     status: str | Collection[str]
     stdin_writable: bool
+
+
+FIELDS = tuple(Fields.__annotations__)
+"""The names of these fields, sorted."""
 
 
 def check_fields(fields: Mapping[str, object]) -> None:
