@@ -40,7 +40,7 @@ def measure(*, short: bool = False) -> list[Result]:
         history.fold(snapshot)
         folded = time.process_time()
         since = since or history.position
-        NoIncident((OOM,), history, since).judge(snapshot)
+        NoIncident((OOM,), history, since).evaluate(snapshot)
         end = time.process_time()
         steps.append((read - start, folded - read, end - folded, end - start))
     # The first list is where the history begins; with the second one, all its rows become runs.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pytest_tlsandbox.arguments.checks import check_pick, shown
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.formatting.table import list_texts
-from pytest_tlsandbox.formatting.words import count
+from pytest_tlsandbox.formatting.processes import list_texts
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.incidents import LOST_END, Incident
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot, check_fields
 from pytest_tlsandbox.messages.incidents import describe, run_name
@@ -21,7 +21,7 @@ from pytest_tlsandbox.waiting.conditions.absence import (
     NotRunning,
     Rule,
 )
-from pytest_tlsandbox.waiting.conditions.process import HasFields
+from pytest_tlsandbox.waiting.conditions.fields import HasFields
 from pytest_tlsandbox.waiting.polling import logger
 from pytest_tlsandbox.waiting.selectors import Process, Selector
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.conditions.results import Condition
+    from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 """What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
@@ -57,7 +57,7 @@ class Assertions:
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that nothing alive is meant, nor anything a supervisor will start again."""
         baseline = self._since(since)
-        self._judge(NotRunning(Selector(process, self._history, baseline), baseline))
+        self._check(NotRunning(Selector(process, self._history, baseline), baseline))
 
     def assert_no_oom(
         self,
@@ -96,7 +96,7 @@ class Assertions:
             (OOM, CRASH, RESTART, UNHEALTHY), processes, since, all_processes=all_processes
         )
 
-    def _judge(self, condition: Condition) -> Any:
+    def _check(self, condition: Condition) -> Any:
         """Give what a condition is satisfied with, or raise; None if it is judged later."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class Assertions:
             )
         check_fields(expected)
         selector = Selector(process, self._history, self._since(since))
-        return HasFields(selector, self._history, dict(expected), check_pick(pick))
+        return HasFields(selector, dict(expected), check_pick(pick))
 
     def _since(self, since: Since) -> ProcessSnapshot | None:
         if isinstance(since, str) and since == "test":
@@ -144,7 +144,7 @@ class Assertions:
             baseline=baseline,
             suspected=suspected,
         )
-        shown: list[Incident] = self._judge(condition) or []
+        shown: list[Incident] = self._check(condition) or []
         lost = [run_name(incident.run) for incident in shown if incident.kind == LOST_END]
         if lost:
             logger.info("%s unknown: %s", count(len(lost), "end"), list_texts(lost))

@@ -14,7 +14,7 @@ from pytest_tlsandbox.client.address import locate, suggest_local, usable_key
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.formatting.table import list_names
+from pytest_tlsandbox.formatting.processes import list_names
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker

@@ -20,7 +20,7 @@ from pytest_tlsandbox.errors import (
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.redact import mask_args, mask_text
 from pytest_tlsandbox.types import SIGKILL, SIGTERM
-from pytest_tlsandbox.waiting.conditions.results import CORRECTION_TIME, Until
+from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Limit, watch
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
 

@@ -20,15 +20,17 @@ from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
-from pytest_tlsandbox.formatting.words import count, named
+from pytest_tlsandbox.formatting.processes import named
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.soft import Soft, Together
 from pytest_tlsandbox.types import Screen
-from pytest_tlsandbox.waiting.conditions.one_process import OneProcess
-from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten
-from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus, IsListed, Stays
-from pytest_tlsandbox.waiting.conditions.results import Listing, Met, Until
-from pytest_tlsandbox.waiting.failures import failure_of, failure_of_several
+from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
+from pytest_tlsandbox.waiting.conditions.exit import HasExited
+from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
+from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.conditions.status import HasStatus, Stays
+from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
 from pytest_tlsandbox.waiting.selectors import Process, Selector
 
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import Fields
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick, Stream
-    from pytest_tlsandbox.waiting.conditions.results import Condition
+    from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 T = TypeVar("T")
 
@@ -106,7 +108,7 @@ class Sandbox(Assertions):
 
     def list_processes(self) -> ProcessSnapshot:
         """Look once, at all processes the sandbox lists; gives them sorted by start."""
-        seen: ProcessSnapshot = self._judge(Listing())
+        seen: ProcessSnapshot = self._check(Listing())
         return seen
 
     # ------------------------------------------------------------------ waits
@@ -129,7 +131,6 @@ class Sandbox(Assertions):
         """
         condition = HasStatus(
             Selector(process, self._history, self._since(since)),
-            self._history,
             check_statuses(status),
             healthy=healthy,
             stable_for=check_seconds("stable_for", stable_for),
@@ -153,7 +154,6 @@ class Sandbox(Assertions):
         """
         condition = HasExited(
             Selector(process, self._history, self._since(since)),
-            self._history,
             check_codes(exit_code),
             check_pick(pick),
         )
@@ -183,7 +183,6 @@ class Sandbox(Assertions):
 
         condition = HasWritten(
             Selector(process, self._history, self._since(since)),
-            self._history,
             check_pattern(pattern),
             read,
             check_pick(pick),
@@ -215,7 +214,7 @@ class Sandbox(Assertions):
         **expected: Unpack[Fields],
     ) -> ProcessInfo:
         """Assert that every field is as given (or one of several), now; gives the process."""
-        found: ProcessInfo = self._judge(self._has_fields(process, expected, pick, since))
+        found: ProcessInfo = self._check(self._has_fields(process, expected, pick, since))
         return found
 
     def assert_stays(
@@ -237,7 +236,7 @@ class Sandbox(Assertions):
             raise InvalidArgument("stable_for must be > 0 seconds, got 0")
         selector = Selector(process, self._history, self._since(since))
         statuses, pick = check_statuses(status), check_pick(pick)
-        found: ProcessInfo = self._judge(Stays(selector, self._history, statuses, duration, pick))
+        found: ProcessInfo = self._check(Stays(selector, statuses, duration, pick))
         return found
 
     def soft(self) -> Soft:
@@ -248,7 +247,7 @@ class Sandbox(Assertions):
         raise one ``ChecksFailed``.
         """
         return Soft(
-            self._judge_together,
+            self._check_together,
             baseline=self.baseline,
             history=self._history,
             shared=self._shared,
@@ -347,37 +346,37 @@ class Sandbox(Assertions):
     def _row_meant(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
         """Give the one process that is meant, at this moment: the living one, else the newest."""
         selector = Selector(process, self._history, self.baseline)
-        found: ProcessInfo = self._judge(kind(selector, self._history, None))
+        found: ProcessInfo = self._check(kind(selector))
         return found
 
     def _wait(self, condition: Condition, timeout: float | None) -> Any:
         seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        return self._judge(condition, seconds)
+        return self._check(condition, seconds)
 
-    def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
+    def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         limit = self._limit(timeout)
         outcome = self._watch(condition, limit)
-        if isinstance(outcome.verdict, Met) and outcome.final:
-            if isinstance(condition, OneProcess):
-                condition.declare(outcome.verdict.value)
-            return outcome.verdict.value
-        raise failure_of(outcome, condition.wanted, self._client, timeout, limit, self._screen)
+        if isinstance(outcome.result, Met) and outcome.final:
+            if isinstance(condition, ProcessCondition):
+                condition.declare(outcome.result.value)
+            return outcome.result.value
+        raise error_of(outcome, condition.wanted, self._client, timeout, limit, self._screen)
 
-    def _judge_together(self, checks: Together) -> None:
+    def _check_together(self, checks: Together) -> None:
         limit = self._limit(None)
         outcome = self._watch(checks, limit)
-        if isinstance(outcome.verdict, Met) and outcome.final:
-            for check, verdict in zip(checks.checks, checks.verdicts, strict=True):
-                if isinstance(check.condition, OneProcess) and isinstance(verdict, Met):
-                    check.condition.declare(verdict.value)
+        if isinstance(outcome.result, Met) and outcome.final:
+            for check, result in zip(checks.checks, checks.results, strict=True):
+                if isinstance(check.condition, ProcessCondition) and isinstance(result, Met):
+                    check.condition.declare(result.value)
             return
-        if outcome.verdict is None:
-            raise failure_of(outcome, checks.wanted, self._client, None, limit, self._screen)
+        if outcome.result is None:
+            raise error_of(outcome, checks.wanted, self._client, None, limit, self._screen)
         told = [
-            (check.name, check.place, verdict)
-            for check, verdict in zip(checks.checks, checks.verdicts, strict=True)
+            (check.name, check.place, result)
+            for check, result in zip(checks.checks, checks.results, strict=True)
         ]
-        raise failure_of_several(told, outcome, self._client.label, self._screen)
+        raise error_of_several(told, outcome, self._client.label, self._screen)
 
     def _limit(self, timeout: float | None) -> Limit:
         start = self._client.clock.monotonic()
@@ -390,7 +389,7 @@ class Sandbox(Assertions):
     def _watch(self, condition: Condition, limit: Limit) -> Outcome:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
         outcome = watch(condition, self._client, limit, since, self._screen.say)
-        if isinstance(outcome.verdict, Met) and outcome.final and outcome.timeline.last:
+        if isinstance(outcome.result, Met) and outcome.final and outcome.timeline.last:
             logger.info(
                 "%s: %s: yes, after %s at %s",
                 self._client.label,

@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.errors import InvalidArgument, TLSandboxError
-from pytest_tlsandbox.waiting.conditions.results import (
-    Impossible,
-    Met,
-    Pending,
-    Verdict,
-    finding_of,
-)
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
 from pytest_tlsandbox.waiting.selectors import Process, label_of
 
 if TYPE_CHECKING:
@@ -27,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
     from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.conditions.results import Condition
+    from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 
 class Check(NamedTuple):
@@ -43,19 +37,19 @@ class Together:
 
     def __init__(self, checks: list[Check]) -> None:
         self.checks = checks
-        self.verdicts: list[Verdict] = []
+        self.results: list[Result] = []
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
-    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
-        """Judge one look. The verdict stands when each has stood for as long as it must."""
-        self.verdicts = [check.condition.judge(snapshot) for check in self.checks]
-        settled = [verdict for verdict in self.verdicts if not isinstance(verdict, Pending)]
-        stands_for = max((verdict.stands_for for verdict in settled), default=0.0)
-        key = tuple((type(verdict), verdict.key) for verdict in settled)
-        for verdict in self.verdicts:
-            if not isinstance(verdict, Met):
-                return Impossible(finding_of(verdict), stands_for, key)
-        return Met(None, stands_for, key)
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
+        """Judge one look. The result stands when each has stood for as long as it must."""
+        self.results = [check.condition.evaluate(snapshot) for check in self.checks]
+        settled = [result for result in self.results if not isinstance(result, Pending)]
+        settling_time = max((result.settling_time for result in settled), default=0.0)
+        key = tuple((type(result), result.key) for result in settled)
+        for result in self.results:
+            if not isinstance(result, Met):
+                return Impossible(result.explain(), settling_time, key)
+        return Met(None, settling_time, key)
 
 
 @explain_misuse
@@ -66,9 +60,9 @@ class Soft(Assertions):
     made before it have found is added to it as a note.
     """
 
-    def __init__(self, judge_all: Callable[[Together], None], **state: Any) -> None:
+    def __init__(self, evaluate_all: Callable[[Together], None], **state: Any) -> None:
         super().__init__(**state)
-        self._judge_all = judge_all
+        self._evaluate_all = evaluate_all
         self._checks: list[Check] = []
         self._open = False
 
@@ -90,10 +84,10 @@ class Soft(Assertions):
                 "check.assert_process(...) in it"
             )
         if error is None:
-            self._judge_all(Together(self._checks))
+            self._evaluate_all(Together(self._checks))
         elif self._checks and isinstance(error, Exception):
             try:
-                self._judge_all(Together(self._checks))
+                self._evaluate_all(Together(self._checks))
             except TLSandboxError as failed:
                 notes = [*getattr(error, "__notes__", ()), f"besides, {failed}"]
                 error.__notes__ = notes  # type: ignore[attr-defined,unused-ignore] # Python 3.10
@@ -111,7 +105,7 @@ class Soft(Assertions):
         condition = self._has_fields(process, expected, pick, since)
         self._keep(f"{label_of(process)}: {condition.wanted}", condition)
 
-    def _judge(self, condition: Condition) -> None:
+    def _check(self, condition: Condition) -> None:
         self._keep(condition.wanted, condition)
 
     def _keep(self, name: str, condition: Condition) -> None:

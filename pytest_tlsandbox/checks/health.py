@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
-from pytest_tlsandbox.formatting.table import process_table
-from pytest_tlsandbox.formatting.text import align
-from pytest_tlsandbox.formatting.words import count, named
+from pytest_tlsandbox.formatting.processes import named, process_table
+from pytest_tlsandbox.formatting.text import align, count
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
 from pytest_tlsandbox.waiting.conditions import absence

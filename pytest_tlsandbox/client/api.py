@@ -16,8 +16,8 @@ from pytest_tlsandbox.errors import (
     RequestRefused,
     SandboxUnreachable,
 )
+from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.formatting.words import named
 from pytest_tlsandbox.history.history import History
 
 if TYPE_CHECKING:

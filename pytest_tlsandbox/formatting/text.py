@@ -1,4 +1,4 @@
-"""Text as a terminal shows it: what is escaped, how wide it is, where it is cut."""
+"""Text as a terminal shows it: what is escaped, how wide it is, where it is cut; values as text."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.redact import mask_args, mask_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
 _LEFT_TO_RIGHT_MARK = "\u200e"
 # A number stays with its unit.
@@ -89,6 +92,46 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
         else:
             lines.append(word)
     return lines if len(lines) < most else [*lines[:-1], cut(lines[-1], columns)]
+
+
+def seconds(value: float) -> str:
+    """Give a time with the precision it is worth: "4 ms", "0.31 s", "8.2 s", "120 s"."""
+    if 0.0005 <= value < 0.0995:
+        return f"{value * 1000:.0f} ms"
+    text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} s"
+
+
+def capitalized(text: str) -> str:
+    """Begin with a capital, and leave the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def count(number: int, noun: str) -> str:
+    """Give "1 look", "3 looks"."""
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def moment(time: datetime) -> str:
+    """Give the time of day, to the millisecond, in UTC."""
+    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"
+
+
+def shown_wanted(value: object, field: str) -> str:
+    """Give what is wanted of a field: one value or, but for arguments, one of several."""
+    if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
+        return " or ".join(map(shown, value))
+    return shown(value)
+
+
+def shown(value: object) -> str:
+    """Give the value of a field as it may be shown."""
+    if value is None:
+        return "none"
+    if isinstance(value, (list, tuple)):
+        return str(mask_args([str(item) for item in value]))
+    return mask_text(str(value))
 
 
 def _escape(text: str) -> str:

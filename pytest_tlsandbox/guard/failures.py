@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import Explanation, Listed, render
+from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.messages.failure import render
 from pytest_tlsandbox.messages.incidents import ended_row, run_label, run_name
-from pytest_tlsandbox.waiting.failures import tail_of
+from pytest_tlsandbox.waiting.outcome_to_error import tail_of
 from pytest_tlsandbox.waiting.polling import Limit
 
 if TYPE_CHECKING:

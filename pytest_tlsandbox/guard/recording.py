@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.client.api import Observer
-from pytest_tlsandbox.formatting.states import describe_end, describe_state
-from pytest_tlsandbox.formatting.words import short_name
+from pytest_tlsandbox.formatting.processes import describe_end, describe_state, short_name
 from pytest_tlsandbox.guard.rules import Place, identity_text
 from pytest_tlsandbox.guard.worker_data import iso
 from pytest_tlsandbox.history.runs import NOT_LISTED

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.errors import TLSandboxError
-from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.formatting.words import capitalized, count
+from pytest_tlsandbox.formatting.text import capitalized, count, printable
 from pytest_tlsandbox.guard.report_link import NAME, timeline_link
 from pytest_tlsandbox.report.findings import tell_findings, tell_gap, tell_unknown_ends
 from pytest_tlsandbox.report.record import Record

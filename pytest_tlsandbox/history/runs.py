@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tlsandbox.formatting.states import describe_end, describe_state
+from pytest_tlsandbox.formatting.processes import describe_end, describe_state
 from pytest_tlsandbox.models import by_start
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import (

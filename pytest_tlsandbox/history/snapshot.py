@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from pytest_tlsandbox.arguments.checks import SEVERAL, check_value, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.formatting.table import process_table
+from pytest_tlsandbox.formatting.processes import process_table
 from pytest_tlsandbox.models import by_start
 from pytest_tlsandbox.redact import mask_args, mask_text
 
@@ -137,6 +137,12 @@ class ProcessSnapshot:
         for row in self.processes:
             rows.setdefault(row.pid, []).append(row)
         return rows
+
+
+def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
+    """Return the living processes before the ended ones, each group newest first."""
+    newest_first = snapshot.processes[::-1]
+    return sorted(newest_first, key=lambda row: row.ended)
 
 
 def _plain(row: ProcessInfo) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.states import describe_end
-from pytest_tlsandbox.formatting.table import process_table
-from pytest_tlsandbox.formatting.text import align, cut
-from pytest_tlsandbox.formatting.words import count, named, shown
+from pytest_tlsandbox.formatting.processes import describe_end, named, process_table
+from pytest_tlsandbox.formatting.text import align, count, cut, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
 from pytest_tlsandbox.models import (
     LastExit,

@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tlsandbox.formatting.states import describe_end
-from pytest_tlsandbox.formatting.table import process_table
-from pytest_tlsandbox.formatting.text import align, cut, fold, printable, wrap
-from pytest_tlsandbox.formatting.words import command_line, count, moment, seconds
+from pytest_tlsandbox.formatting.processes import command_line, describe_end, process_table
+from pytest_tlsandbox.formatting.text import (
+    align,
+    count,
+    cut,
+    fold,
+    moment,
+    printable,
+    seconds,
+    wrap,
+)
 from pytest_tlsandbox.messages.history import changes, gaps, looks
 from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
@@ -16,9 +23,8 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.errors import TLSandboxError
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
+    from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 
 _INDENT = "  "
@@ -45,53 +51,6 @@ _ABOUT_THE_LOOKS = frozenset(
 
 
 @dataclass(frozen=True)
-class Field:
-    """One field that was asked for: what was wanted of it, and what it was."""
-
-    name: str
-    wanted: str
-    was: str
-    wrong: bool = True
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A process listed as evidence, with why."""
-
-    row: ProcessInfo
-    remark: str = ""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What a check reports when it is not met.
-
-    Attributes:
-        error: what is raised for it.
-        headline: the verdict and the process, within about 50 characters.
-        because: why it is certain.
-        process: the one it is about.
-        run: the run of it, if it was restarted.
-        fields: what was asked for, wanted and was.
-        listed: processes that belong to the evidence, under ``listed_as``.
-        remarks: further facts, each with a label.
-        hint: what to try.
-
-    """
-
-    error: type[TLSandboxError]
-    headline: str
-    because: str = ""
-    process: ProcessInfo | None = None
-    run: Run | None = None
-    fields: tuple[Field, ...] = ()
-    listed: tuple[Listed, ...] = ()
-    listed_as: str = ""
-    remarks: tuple[tuple[str, str], ...] = ()
-    hint: str = ""
-
-
-@dataclass(frozen=True)
 class OutputTail:
     """The last lines of what a process wrote, and how many there were; or why it was not read."""
 
@@ -102,7 +61,7 @@ class OutputTail:
 
 
 def render(
-    finding: Explanation,
+    explanation: Explanation,
     *,
     stopped: str,
     timeline: Timeline,
@@ -117,13 +76,13 @@ def render(
     that may be long, ``-vv`` adds every process there is.
     """
     size = _size(verbosity)
-    lines = [printable(finding.headline), ""]
-    why = ": ".join(part for part in (stopped, finding.because) if part)
+    lines = [printable(explanation.headline), ""]
+    why = ": ".join(part for part in (stopped, explanation.because) if part)
     lines += [_INDENT + line for line in wrap(why, columns - 2)] if why else []
-    lines += _evidence(finding, size, columns)
-    facts = _facts(finding, timeline, output, size, columns)
+    lines += _evidence(explanation, size, columns)
+    facts = _facts(explanation, timeline, output, size, columns)
     facts.append(("sandbox", [sandbox]))
-    facts += _hint(finding, columns)
+    facts += _hint(explanation, columns)
     if verbosity < 0:
         facts = [fact for fact in facts if fact[0] not in _ABOUT_THE_LOOKS]
     lines += _labelled(facts)
@@ -137,7 +96,7 @@ def render(
 
 
 def render_several(
-    findings: Sequence[tuple[str, str, Explanation | None]],
+    explanations: Sequence[tuple[str, str, Explanation | None]],
     *,
     stopped: str,
     timeline: Timeline,
@@ -147,29 +106,33 @@ def render_several(
 ) -> str:
     """Tell the checks that failed of several that were judged together, each by its number.
 
-    ``findings``: for each check what it is called, its place in the test, and what it found (None:
+    ``explanations``: for each check what it is called, its place in the test, and what it found (None:
     it passed).
     """
     size = _size(verbosity)
-    failed = [finding for _, _, finding in findings if finding is not None]
+    failed = [explanation for _, _, explanation in explanations if explanation is not None]
     first = f": {failed[0].headline}" + (" ..." if len(failed) > 1 else "")
-    lines = [f"{len(failed)} of {count(len(findings), 'check')} failed{printable(first)}", ""]
+    lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed{printable(first)}", ""]
     passed = []
     told = 0
-    for number, (name, place, finding) in enumerate(findings, 1):
-        if finding is None:
+    for number, (name, place, explanation) in enumerate(explanations, 1):
+        if explanation is None:
             passed.append(f"{number} {name}")
             continue
         told += 1
         if told > size.rows:
             continue
-        lines.append(f"{_INDENT}{number}  {place}: {printable(finding.headline)}")
+        lines.append(f"{_INDENT}{number}  {place}: {printable(explanation.headline)}")
         inner = columns - 5
-        body = [_INDENT + line for line in wrap(finding.because, inner)] if finding.because else []
-        body += _evidence(finding, size, inner)
-        facts = _facts(finding, timeline, None, size, inner) if verbosity >= 0 else []
+        body = (
+            [_INDENT + line for line in wrap(explanation.because, inner)]
+            if explanation.because
+            else []
+        )
+        body += _evidence(explanation, size, inner)
+        facts = _facts(explanation, timeline, None, size, inner) if verbosity >= 0 else []
         facts = [fact for fact in facts if fact[0] not in ("looks", "gaps")]
-        body += _labelled(facts + _hint(finding, inner))
+        body += _labelled(facts + _hint(explanation, inner))
         lines += [f"   {line}" for line in body]
     if told > size.rows:
         lines.append(f"{_INDENT}... and {told - size.rows} more failed")
@@ -189,21 +152,21 @@ def _size(verbosity: int) -> _Size:
     return _SIZES[min(max(verbosity, -1), 2)]
 
 
-def _evidence(finding: Explanation, size: _Size, columns: int) -> list[str]:
+def _evidence(explanation: Explanation, size: _Size, columns: int) -> list[str]:
     lines = []
-    if finding.fields:
-        names = max(len(field.name) for field in finding.fields)
+    if explanation.fields:
+        names = max(len(field.name) for field in explanation.fields)
         room = max((columns - names - 11) // 2, 20)
         rows = [("", "wanted", "was", "")]
         rows += [
             (field.name, cut(field.wanted, room), cut(field.was, room), "<" if field.wrong else "")
-            for field in finding.fields
+            for field in explanation.fields
         ]
         lines += [_INDENT * 2 + line for line in align(rows)]
-    if finding.listed:
-        rows_listed = [item.row for item in finding.listed]
-        remarks = [item.remark for item in finding.listed]
-        title = finding.listed_as
+    if explanation.listed:
+        rows_listed = [item.row for item in explanation.listed]
+        remarks = [item.remark for item in explanation.listed]
+        title = explanation.listed_as
         if title and remarks[0] and len(remarks) > 1 and len({*remarks}) == 1:
             title, remarks = f"{title}: {remarks[0]}", []
         table = process_table(rows_listed, remarks, most=size.rows, columns=columns - 4)
@@ -213,21 +176,25 @@ def _evidence(finding: Explanation, size: _Size, columns: int) -> list[str]:
 
 
 def _facts(
-    finding: Explanation, timeline: Timeline, output: OutputTail | None, size: _Size, columns: int
+    explanation: Explanation,
+    timeline: Timeline,
+    output: OutputTail | None,
+    size: _Size,
+    columns: int,
 ) -> list[_Fact]:
-    room = columns - 4 - max(len(label) for label in ("timeline", *dict(finding.remarks)))
+    room = columns - 4 - max(len(label) for label in ("timeline", *dict(explanation.remarks)))
     tries = timeline.looks + timeline.faults.total()
     facts: list[_Fact] = []
-    row = finding.process
+    row = explanation.process
     if row is not None:
         line, beyond = command_line(row)
         facts.append(("process", fold(line, room, size.command, beyond=beyond)))
-        if finding.run is not None:
-            facts.append(("run", wrap(describe_run(finding.run), room)))
-        if finding.run is None or finding.run.row is not None:
+        if explanation.run is not None:
+            facts.append(("run", wrap(describe_run(explanation.run), room)))
+        if explanation.run is None or explanation.run.row is not None:
             facts.append(("lived", [_lived(row)]))
         # The row of an earlier run shows what its supervisor said at that time.
-        managed = row.managed if finding.run is None else finding.run.generation.managed
+        managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None:
             facts.append(("managed", wrap(_supervised(managed), room)))
         facts.append(("timeline", changes(timeline, row, room, size.changes)))
@@ -235,7 +202,7 @@ def _facts(
         facts.append(("gaps", gaps(timeline, room, size.changes)))
     if tries > 1 or timeline.looks:
         facts.append(("looks", wrap(looks(timeline), room)))
-    facts += [(label, wrap(text, room)) for label, text in finding.remarks]
+    facts += [(label, wrap(text, room)) for label, text in explanation.remarks]
     if output is not None:
         shown = output.lines[-size.output :]
         tail = [_extent(output, len(shown))]
@@ -247,8 +214,8 @@ def _facts(
     return facts
 
 
-def _hint(finding: Explanation, columns: int) -> list[_Fact]:
-    return [("try", wrap(finding.hint, columns - 12))] if finding.hint else []
+def _hint(explanation: Explanation, columns: int) -> list[_Fact]:
+    return [("try", wrap(explanation.hint, columns - 12))] if explanation.hint else []
 
 
 def _labelled(facts: Sequence[_Fact]) -> list[str]:

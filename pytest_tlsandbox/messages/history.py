@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.text import align, cut, printable, width
-from pytest_tlsandbox.formatting.words import count, moment, seconds
+from pytest_tlsandbox.formatting.text import align, count, cut, moment, printable, seconds, width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.states import describe_end, signal_name
-from pytest_tlsandbox.formatting.words import count, moment, named, seconds, short_name
+from pytest_tlsandbox.formatting.processes import describe_end, named, short_name, signal_name
+from pytest_tlsandbox.formatting.text import count, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.types import SIGKILL
 

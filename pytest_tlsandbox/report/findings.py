@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.table import list_texts
-from pytest_tlsandbox.formatting.words import count
+from pytest_tlsandbox.formatting.processes import list_texts
+from pytest_tlsandbox.formatting.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

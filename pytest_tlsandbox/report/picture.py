@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.states import signal_name
+from pytest_tlsandbox.formatting.processes import signal_name
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.report.bars import Axis, bar_of, end_of, epoch, had_ended, states_of
 

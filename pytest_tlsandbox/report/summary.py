@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.formatting.words import capitalized, count, seconds
+from pytest_tlsandbox.formatting.text import capitalized, count, printable, seconds
 from pytest_tlsandbox.report.findings import ALLOWED, tell_findings, tell_gap
 from pytest_tlsandbox.report.picture import went_wrong
 

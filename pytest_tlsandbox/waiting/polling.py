@@ -1,7 +1,7 @@
 """The loop: look, judge, sleep; until the answer is certain, or the deadline has come.
 
 tenacity drives it. What tenacity does not have is here: a last look that starts at the deadline, a
-verdict that must stand for a while, an outage budget for each streak of faults.
+result that must stand for a while, an outage budget for each streak of faults.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from pytest_tlsandbox.client.retry import (
     with_jitter,
 )
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
-from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.formatting.words import count, seconds
+from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.waiting.conditions.results import Impossible, Met, Pending, Verdict
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.waiting.conditions.results import Condition
+    from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 logger = logging.getLogger("pytest_tlsandbox")
 
@@ -43,7 +42,7 @@ _SPARE = 0.15
 _INSTANT = 1e-6
 """Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 _LONGEST_WAVERING = 5.0
-"""Seconds after which an assertion, which has no deadline, takes no more changes of its verdict."""
+"""Seconds after which an assertion, which has no deadline, takes no more changes of its result."""
 _LONGEST_UNSEEN = 60.0
 """Seconds that all its outages together may add to that: two of the longest that are ridden out."""
 _SAYING_INTERVAL = 15.0
@@ -70,21 +69,21 @@ class Outcome:
     """How a wait ended.
 
     Attributes:
-        verdict: the last one; None if no look succeeded, or the sandbox could not be asked in the
+        result: the last one; None if no look succeeded, or the sandbox could not be asked in the
             end.
         final: it was certain, and not cut off by the deadline.
-        fault: what ended the wait in place of a verdict.
+        fault: what ended the wait in place of a result.
         seconds: how long it took.
-        stood_for: seconds for which the verdict had been the same.
+        same_for: seconds for which the result had been the same.
 
     """
 
-    verdict: Verdict | None
+    result: Result | None
     final: bool
     fault: InfrastructureError | None
     timeline: Timeline
     seconds: float
-    stood_for: float
+    same_for: float
 
 
 def watch(
@@ -94,7 +93,7 @@ def watch(
     since: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Poll until the condition's verdict is certain; a long wait reports progress every 15 s.
+    """Poll until the condition's result is certain; a long wait reports progress every 15 s.
 
     ``since``: a position in the history. If the daemon was replaced after it, that ends the wait.
     The outcome has everything, errors too; only what a function of the user raises is raised.
@@ -119,8 +118,8 @@ class _Watch:
         self._said = limit.start
         self._clock = lister.clock
         self._timeline = Timeline(limit.start, lister.history)
-        self._verdict: Verdict | None = None
-        self._stands_since = 0.0
+        self._result: Result | None = None
+        self._same_since = 0.0
         self._final = False
         self._last_begun = limit.start
         self._faults_in_a_row = 0
@@ -149,22 +148,22 @@ class _Watch:
         outage = self._timeline.outage
         if fault is None and outage is not None:
             lasted = self._now() - self._limit.start - outage.start
-            if self._verdict is None or lasted >= LONG_OUTAGE:
+            if self._result is None or lasted >= LONG_OUTAGE:
                 fault = self._last_fault
         return Outcome(
-            None if fault else self._verdict,
+            None if fault else self._result,
             self._final,
             fault,
             self._timeline,
             self._now() - self._limit.start,
-            self._last_good - self._stands_since,
+            self._last_good - self._same_since,
         )
 
     def _now(self) -> float:
         return self._clock.monotonic()
 
     def _look(self) -> bool:
-        """Look once and judge; tell whether the verdict is final."""
+        """Look once and judge; tell whether the result is final."""
         self._last_begun = begun = self._now()
         left = self._lister.outage.left
         try:
@@ -188,11 +187,11 @@ class _Watch:
         self._timeline.add(snapshot)
         logger.debug("look at %s: %s", self._lister.label, count(len(snapshot), "process"))
         try:
-            verdict = self._condition.judge(snapshot)
+            result = self._condition.evaluate(snapshot)
         except Exception as error:
             self._users_error = error
             return True
-        self._settle(verdict, snapshot)
+        self._settle(result, snapshot)
         if not self._final:
             self._say_how_it_goes()
         return self._final
@@ -205,10 +204,10 @@ class _Watch:
         outage = self._timeline.outage
         if outage is not None:
             state = f"no answer since +{seconds(outage.start)} ({outage})"
-        elif isinstance(self._verdict, Pending):
-            state = self._verdict.tell().headline
+        elif isinstance(self._result, Pending):
+            state = self._result.explain().headline
         else:
-            state = "so far as it should be" if self._verdict else "no look yet"
+            state = "so far as it should be" if self._result else "no look yet"
         until = (
             " s" if self._limit.at is None else f" of {seconds(self._limit.at - self._limit.start)}"
         )
@@ -218,25 +217,25 @@ class _Watch:
         if self._say is not None:
             self._say(text)
 
-    def _settle(self, verdict: Verdict, snapshot: ProcessSnapshot) -> None:
-        """Decide whether a verdict has stood, unchanged, for as long as it must.
+    def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
+        """Decide whether a result has stood, unchanged, for as long as it must.
 
         If a condition must hold without interruption, a long time without a poll begins it anew.
         """
         begun = snapshot.begun
-        gap = 0.0 if self._verdict is None else begun - self._last_good
-        if self._verdict is None:
+        gap = 0.0 if self._result is None else begun - self._last_good
+        if self._result is None:
             self._first_good = begun
         if gap > LONG_OUTAGE:
             self._unseen += gap
-        longest = verdict.longest_gap if isinstance(verdict, Met) else None
+        longest = result.longest_gap if isinstance(result, Met) else None
         unseen = longest is not None and gap > longest
-        if self._verdict is None or _key(verdict) != _key(self._verdict) or unseen:
-            self._stands_since = begun
+        if self._result is None or _key(result) != _key(self._result) or unseen:
+            self._same_since = begun
         self._last_good = snapshot.ended
-        self._verdict = verdict
+        self._result = result
         self._final = (
-            not isinstance(verdict, Pending) and begun - self._stands_since >= verdict.stands_for
+            not isinstance(result, Pending) and begun - self._same_since >= result.settling_time
         )
 
     def _time_for_a_look(self, begun: float) -> float:
@@ -257,8 +256,8 @@ class _Watch:
         else:
             share = with_jitter((now - self._limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
-            if isinstance(self._verdict, (Met, Impossible)):
-                due = self._stands_since + self._verdict.stands_for
+            if isinstance(self._result, (Met, Impossible)):
+                due = self._same_since + self._result.settling_time
                 # A millisecond over, so that the look begins after the moment, not on it.
                 pause = min(pause, due - now + 0.001)
         if self._limit.at is not None:
@@ -271,11 +270,11 @@ class _Watch:
             return True
         if self._timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT
-        # What an outage took is not time in which a verdict wavered.
-        patience = getattr(self._verdict, "stands_for", 0.0) + _LONGEST_WAVERING
+        # What an outage took is not time in which a result wavered.
+        patience = getattr(self._result, "settling_time", 0.0) + _LONGEST_WAVERING
         patience += min(self._unseen, _LONGEST_UNSEEN)
         return self._limit.at is None and self._last_begun - self._first_good > patience
 
 
-def _key(verdict: Verdict) -> tuple[type[Any], Hashable]:
-    return type(verdict), None if isinstance(verdict, Pending) else verdict.key
+def _key(result: Result) -> tuple[type[Any], Hashable]:
+    return type(result), None if isinstance(result, Pending) else result.key

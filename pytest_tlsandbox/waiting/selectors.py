@@ -1,4 +1,4 @@
-"""Which process is meant."""
+"""How a test selects a process: by text, pid, regex, object, exact values or a predicate."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Selector:
         self.process = meant = cast("Any", process)
         self.label = label_of(process)
         self.text = process if isinstance(process, str) else None
-        self._history = history
+        self.history = history
         self._baseline = baseline
         self._one_run = False
         self._managed_id: str | None = None
@@ -203,10 +203,10 @@ class Selector:
         if self._generation is not None:
             run: Run | None = self._generation.newest
         elif isinstance(self.process, int):
-            history = self._history
+            history = self.history
             run = history.find(self._run) if self._run else history.vanished_with(self.process)
         elif _is_process_info(self.process) and self._last_seen is not None:
-            run = self._history.run_of(self._last_seen)
+            run = self.history.run_of(self._last_seen)
         else:
             return None
         return run if run and run.gone and run.end is None and not run.ended_here else None
@@ -215,14 +215,14 @@ class Selector:
         """Select the newest run of a managed process; a name that is used again is another one."""
         rows = [row for row in snapshot if self.fits(row)]
         if self._generation is None and self._run is not None:
-            run = self._history.find(self._run)
+            run = self.history.find(self._run)
             if run is None and rows:  # it was restarted before anybody listed it
-                run = self._history.run_of(rows[-1])
+                run = self.history.run_of(rows[-1])
             self._generation = None if run is None else run.generation
         own = [
             row
             for row in rows
-            if (run := self._history.run_of(row)) is not None
+            if (run := self.history.run_of(row)) is not None
             and run.generation is self._generation
             and run.successor is None  # some sandboxes list earlier runs too
         ]
@@ -249,7 +249,7 @@ class Selector:
 
     def _is_newest(self, row: ProcessInfo) -> bool:
         """Return whether a row shows the newest run under its id: some sandboxes list others too."""
-        run = None if row.managed is None else self._history.run_of(row)
+        run = None if row.managed is None else self.history.run_of(row)
         if run is None or row.managed is None:
             return True
         if run.generation.replaced and not row.ended and run.end is None:
@@ -266,7 +266,7 @@ class Selector:
             row.identity
             for row in new
             if row.managed is not None
-            and (run := self._history.run_of(row)) is not None
+            and (run := self.history.run_of(row)) is not None
             and run.generation.replaced
         )
         return Selection(tuple(new), tuple(older), successors=successors, replaced=replaced)

@@ -1,16 +1,20 @@
-"""Which processes came near where none was meant, and why."""
+"""What to say if no process matches: the near misses, best match first, and what to try."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.history.snapshot import differences
-from pytest_tlsandbox.waiting.selectors import By
+from pytest_tlsandbox.errors import ProcessNotFound
+from pytest_tlsandbox.formatting.text import count, shorten
+from pytest_tlsandbox.history.snapshot import differences, living_first
+from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.waiting.selectors import By, Selection, Selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
@@ -19,144 +23,167 @@ _MOST = 3
 _LONGEST_WORD = 100
 _MOST_WORDS = 100
 _EARLIER = "an earlier run; another run or deployment took its place"
+_OTHER_CASE = "other upper and lower case"
 _BLANKS_AND_QUOTES = re.compile(r"[\s\"']+")
 _NUMBER = re.compile(r"\d+")
+_REGEX_SYNTAX = re.compile(
+    r"\\[dDwWsSbB.()\[\]]|\.[*+]|[\])][*+{]|\[\^?(?:a-z|A-Z|0-9)|\(\?[:=!<Pa-z]|^\^|\w\$$|\w\|\w"
+)
 
 
-class Near(NamedTuple):
-    """A process that may have been meant, why, and what it is called where only the spelling differs."""
+def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
+    """Return that no process matches, and which came near."""
+    near = near_misses(selector.process, snapshot, selection.older)
+    return Explanation(
+        ProcessNotFound,
+        f"No process {selector.label} in {snapshot.sandbox}",
+        because=f"{count(len(snapshot), 'process')} listed" if len(snapshot) else "none is listed",
+        listed=tuple(Listed(miss.row, miss.why) for miss in near)
+        or tuple(Listed(row) for row in living_first(snapshot)),
+        listed_as="nearest" if near else "",
+        remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
+        hint="since=None, if what ended before this test is meant"
+        if selection.older
+        else _how_to_select(selector, next((miss.word for miss in near), "")),
+    )
+
+
+def _how_to_select(selector: Selector, word: str) -> str:
+    if isinstance(selector.process, int):
+        return "a restarted process has another pid: mean it by text, or by its managed name"
+    if selector.text is None:
+        return "list_processes() prints all there is; a text finds a part of a command line"
+    hint = f'"{shorten(mask_text(word), 60)}", if that was meant; ' if word else ""
+    hint += regex_hint(selector.text)
+    return f"{hint}a text is looked for in command and arguments, joined by one space"
+
+
+def regex_hint(text: str) -> str:
+    """Return what to try for a text that looks like a regular expression, before any other hint."""
+    if not _REGEX_SYNTAX.search(text):
+        return ""
+    return (
+        "re.compile(...): the text looks like a regular expression, but is searched for literally; "
+    )
+
+
+class NearMiss(NamedTuple):
+    """A process that comes near, why, its spelling if only that differs, and how far off it is."""
 
     row: ProcessInfo
     why: str
     word: str = ""
+    rank: int = 0
 
 
 def near_misses(
     process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
-) -> list[Near]:
-    """Give the processes that may have been meant, the nearest first.
-
-    ``older`` are those that fit, and had ended before the test.
-    """
-    near = [Near(row, "ended before this test; since=None sees it") for row in older[-_MOST:]]
+) -> list[NearMiss]:
+    """Return near misses, best match first, after those of ``older``: they match, and ended before."""
+    ended = [NearMiss(row, "ended before this test; since=None sees it") for row in older[-_MOST:]]
     known = {row.identity for row in older}
-    ranked = []
-    for row in reversed(snapshot.processes):
-        if row.identity not in known:
-            rank, miss = _compare(process, row)
-            if miss is not None:
-                ranked.append((rank, miss))
-    ranked.sort(key=lambda pair: pair[0])
-    return near + [miss for _, miss in ranked[:_MOST]]
+    rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
+    near = [miss for row in rows if (miss := _compare(process, row)) is not None]
+    near.sort(key=lambda miss: miss.rank)
+    return ended + near[:_MOST]
 
 
-def _compare(process: Any, row: ProcessInfo) -> tuple[int, Near | None]:
-    """Give how far off a process is, the nearest 0, and what it is near by, if it is near at all."""
+def _compare(process: Any, row: ProcessInfo) -> NearMiss | None:
     if isinstance(process, str):
         return _compare_text(process, row)
-    if isinstance(process, int):
-        return 0, Near(row, f"handle {process}; by(handle={process}) finds it") if (
-            row.handle == process
-        ) else None
+    if isinstance(process, int) and row.handle == process:
+        return NearMiss(row, f"handle {process}; by(handle={process}) finds it")
     if isinstance(process, re.Pattern):
         return _compare_pattern(process, row)
     if isinstance(process, By):
         return _compare_fields(dict(process.fields), row)
-    return 0, None
+    return None
 
 
-def _compare_text(text: str, row: ProcessInfo) -> tuple[int, Near | None]:
+def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
     if text == str(row.pid):
-        return 0, Near(row, f"pid {text}; the number {text} finds it, text does not")
+        return NearMiss(row, f"pid {text}; the number {text} finds it, text does not")
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
     if text in line or (row.managed is not None and row.managed.name == text):
-        return 0, Near(row, _EARLIER)
+        return NearMiss(row, _EARLIER)
     if text.lower() in line.lower():
-        return 0, Near(row, "other upper and lower case")
+        return NearMiss(row, _OTHER_CASE)
     if (bare := _BLANKS_AND_QUOTES.sub("", text)) and bare in _BLANKS_AND_QUOTES.sub("", line):
-        return 0, Near(row, "the same but for spaces or quotes")
+        return NearMiss(row, "the same but for spaces or quotes")
     words = _NUMBER.sub("", text).strip()
     if words and words != text and _NUMBER.sub("0", text) in _NUMBER.sub("0", line):
         port = re.search(r"(?<![\d.])\d{4,5}(?![\d.])", text)
-        return 1, Near(row, f"same command, other {'port' if port else 'number'}")
-    distance, word = min(_distances(text, row), default=(_allowed(text) + 1, ""))
-    if distance <= _allowed(text):
-        return 1 + distance, Near(row, _how(text, word, distance), word)
+        return NearMiss(row, f"same command, other {'port' if port else 'number'}", rank=1)
+    letters, word = _nearest(text, _parts(line, len(text.split()), row))
+    if letters:
+        return NearMiss(row, _how(text, word, letters), word, 1 + letters)
     parts = text.split()
     if len(parts) > 1 and all(part in line for part in parts):
-        return 5, Near(row, "has all of these words, not side by side")
-    return 0, None
+        return NearMiss(row, "has all of these words, not side by side", rank=5)
+    return None
 
 
-def _compare_pattern(pattern: re.Pattern[str], row: ProcessInfo) -> tuple[int, Near | None]:
+def _compare_pattern(pattern: re.Pattern[str], row: ProcessInfo) -> NearMiss | None:
     line = row.command_line
     if pattern.search(line):
-        return 0, Near(row, _EARLIER)
+        return NearMiss(row, _EARLIER)
     if pattern.pattern in line:
-        return 0, Near(row, "has it as plain text; re.escape(...) takes it so")
+        return NearMiss(row, "has it as plain text; re.escape(...) takes it so")
     if re.compile(pattern.pattern, pattern.flags | re.IGNORECASE).search(line):
-        return 0, Near(row, "other upper and lower case")
-    return 0, None
+        return NearMiss(row, _OTHER_CASE)
+    return None
 
 
-def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> tuple[int, Near | None]:
+def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | None:
     wrong = differences(row, wanted)
     if not wrong:
-        return 0, Near(row, _EARLIER)
-    for field in wrong:
-        was, meant = wrong[field], wanted[field]
-        if isinstance(was, str) and isinstance(meant, str):
-            if was.rpartition("/")[2] == meant.rpartition("/")[2]:
-                return len(wrong), Near(row, f"same {field}, other path")
-            distance = _distance(meant, was, _allowed(meant))
-            if distance <= _allowed(meant):
-                return len(wrong) + distance, Near(row, f"{field}: {_how(meant, was, distance)}")
+        return NearMiss(row, _EARLIER)
+    for field, was in wrong.items():
+        text = wanted[field]
+        if isinstance(was, str) and isinstance(text, str):
+            if was.rpartition("/")[2] == text.rpartition("/")[2]:
+                return NearMiss(row, f"same {field}, other path", rank=len(wrong))
+            letters, word = _nearest(text, [was])
+            if letters:
+                why = f"{field}: {_how(text, word, letters)}"
+                return NearMiss(row, why, rank=len(wrong) + letters)
     if len(wrong) < len(wanted):
-        return len(wrong), Near(row, f"same but for {' and '.join(wrong)}")
-    return 0, None
+        return NearMiss(row, f"same but for {' and '.join(wrong)}", rank=len(wrong))
+    return None
 
 
-def _distances(text: str, row: ProcessInfo) -> Iterator[tuple[int, str]]:
-    """Compare a text with all runs of as many words in a command line, and with a managed name."""
-    words = " ".join((row.command, *row.args))[: _LONGEST_WORD * _MOST_WORDS].split()[:_MOST_WORDS]
-    size = max(len(text.split()), 1)
+def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
+    """Iterate over all runs of so many words in a command line, and the managed name."""
+    words = line.split()[:_MOST_WORDS]
     for start in range(len(words) - size + 1):
-        run = " ".join(words[start : start + size])
-        for candidate in {run, run.rpartition("/")[2]}:
-            yield _distance(text, candidate, _allowed(text)), candidate
+        part = " ".join(words[start : start + size])
+        yield from {part, part.rpartition("/")[2]}
     if row.managed and row.managed.name:
-        yield _distance(text, row.managed.name, _allowed(text)), row.managed.name
+        yield row.managed.name
 
 
-def _allowed(text: str) -> int:
-    """Count the letters that may differ: a third, three at most."""
-    return min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
+def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
+    """Return how many letters of the nearest candidate differ, and the candidate; 0 if none is near.
+
+    A third of the letters may differ, three at most.
+    """
+    allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
+    likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]
+    close = get_close_matches(text, likely, _MOST) if allowed and likely else []
+    near = [(letters, word) for word in close if 0 < (letters := _letters(text, word)) <= allowed]
+    return min(near, default=(0, ""))
 
 
-def _distance(one: str, other: str, most: int) -> int:
-    """Count the letters to change, add, drop or swap with a neighbour; more than ``most`` is no matter."""
-    if abs(len(one) - len(other)) > most:
-        return most + 1
-    left, right = Counter(one), Counter(other)
-    if (left - right).total() > most or (right - left).total() > most:
-        return most + 1
-    before: list[int] = []
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        before, last, row = row, before, [i]
-        for j, b in enumerate(other, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
-            if i > 1 and j > 1 and a == other[j - 2] and b == one[i - 2]:
-                cost = min(cost, last[j - 2] + 1)
-            row.append(cost)
-        if min(row) > most:
-            return most + 1
-    return row[-1]
+def _letters(one: str, other: str) -> int:
+    """Count the letters that differ; two that are swapped count as one."""
+    steps = SequenceMatcher(None, one, other).get_opcodes()
+    changed = sum(max(b - a, d - c) for tag, a, b, c, d in steps if tag != "equal")
+    return 1 if changed == 2 and sorted(one) == sorted(other) else changed
 
 
-def _how(text: str, word: str, distance: int) -> str:
-    if distance > 1:
-        return f"{'two' if distance == 2 else 'three'} letters differ?"
+def _how(text: str, word: str, letters: int) -> str:
+    if letters > 1:
+        return f"{'two' if letters == 2 else 'three'} letters differ?"
     if len(text) != len(word):
         return "one letter missing?" if len(text) < len(word) else "one letter too many?"
-    return "two letters swapped?" if Counter(text) == Counter(word) else "one letter differs?"
+    return "two letters swapped?" if sorted(text) == sorted(word) else "one letter differs?"

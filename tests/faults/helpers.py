@@ -18,7 +18,7 @@ from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
-from pytest_tlsandbox.formatting.words import named
+from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox

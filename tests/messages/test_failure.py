@@ -7,7 +7,8 @@ from textwrap import dedent
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.words import named, seconds, short_name
+from pytest_tlsandbox.formatting.processes import named, short_name
+from pytest_tlsandbox.formatting.text import seconds
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.selectors import by

@@ -10,8 +10,9 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import Screen
-from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus
-from pytest_tlsandbox.waiting.failures import failure_of, failure_of_several
+from pytest_tlsandbox.waiting.conditions.exit import HasExited
+from pytest_tlsandbox.waiting.conditions.status import HasStatus
+from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, watch
 from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import FakeClock, ScriptedLister, ended, raw
@@ -39,11 +40,11 @@ class Writer(ScriptedLister):
 def running(text: str, client) -> HasStatus:
     history = client.history
     selector = Selector(text, history)
-    return HasStatus(selector, history, ("running",), healthy=False, stable_for=0, pick=None)
+    return HasStatus(selector, ("running",))
 
 
 def exits(pid: int, client) -> HasExited:
-    return HasExited(Selector(pid, client.history), client.history, (0,))
+    return HasExited(Selector(pid, client.history), (0,))
 
 
 def watched(condition, client) -> tuple[Outcome, Limit]:
@@ -68,7 +69,7 @@ def timed(make):
 def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
     """Return the message, and how many milliseconds of processor time it took."""
     error, took = timed(
-        lambda: failure_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, columns))
+        lambda: error_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, columns))
     )
     return str(error), took
 
@@ -127,9 +128,9 @@ def test_200_checks_judged_together_are_told_in_200_ms_and_not_all_of_them():
     client = Writer(MANY_ROWS, [])
     conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
     outcome, _ = watched(conditions[0][1], client)
-    told = [(name, 1, condition.judge(outcome.timeline.last)) for name, condition in conditions]
+    told = [(name, 1, condition.evaluate(outcome.timeline.last)) for name, condition in conditions]
 
-    error, took = timed(lambda: failure_of_several(told, outcome, "my-sandbox", Screen(0, 72)))
+    error, took = timed(lambda: error_of_several(told, outcome, "my-sandbox", Screen(0, 72)))
 
     assert isinstance(error, errors.ChecksFailed)
     assert len(error.failures) == 199

@@ -1,5 +1,5 @@
-"""What counts: each condition judges one snapshot, with three possible answers.
+"""Conditions: each evaluates one snapshot, with one of three results.
 
-Met is asked first. Impossible is final, for the reason it gives. Anything else is pending.
-A verdict may ask to be confirmed: it counts once it has stood for some seconds, look after look.
+Met is checked first. Impossible is final, for the reason it gives. Anything else is pending.
+A result may have a settling time: it counts once it has been the same for so long.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import (
@@ -14,11 +14,11 @@ from pytest_tlsandbox.errors import (
     ProcessUnhealthy,
     TLSandboxError,
 )
-from pytest_tlsandbox.formatting.table import list_names, list_texts
-from pytest_tlsandbox.formatting.words import count
+from pytest_tlsandbox.formatting.processes import list_names, list_texts
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
-from pytest_tlsandbox.messages.failure import Explanation, Listed
+from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.messages.incidents import (
     describe,
     ended_row,
@@ -26,18 +26,18 @@ from pytest_tlsandbox.messages.incidents import (
     run_name,
     shown_row,
 )
-from pytest_tlsandbox.waiting.conditions.results import (
+from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SETTLING_TIME,
     WHY_IT_ENDS,
     Impossible,
     Met,
-    Verdict,
-    not_found,
-    still,
+    Result,
     unreadable_rows,
 )
+from pytest_tlsandbox.waiting.conditions.process_condition import still
+from pytest_tlsandbox.waiting.suggestions import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,30 +51,28 @@ if TYPE_CHECKING:
 
 
 class NotRunning:
-    """Nothing that is meant is alive, or will be started again by a supervisor."""
+    """No selected process is alive, or will be started again by a supervisor."""
 
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
         self._baseline = baseline
         self.wanted = f"nothing alive that is meant by {selector.label}"
 
-    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
-        """Judge one look."""
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
+        """Return the result for a snapshot."""
         living = self._selector.select(snapshot).living
         if living:
-            many = len(living) > 1
-            # A look right after a kill said "running" in 39 of 200 (fact sheet 2.3).
-            return Impossible(
-                Explanation(
-                    AssertionFailed,
-                    f"Still running: {list_names(living, 1)}" if many else still(living[0]),
-                    because="wanted nothing alive",
-                    process=None if many else living[0],
-                    listed=tuple(Listed(row) for row in living) if many else (),
-                    hint='wait_for_exit(process, exit_code="any"), if it only needs more time',
-                ),
-                stands_for=SETTLING_TIME,
+            alone = len(living) == 1
+            explanation = Explanation(
+                AssertionFailed,
+                f"Still {still(living[0])}" if alone else f"Still running: {list_names(living, 1)}",
+                because="wanted nothing alive",
+                process=living[0] if alone else None,
+                listed=() if alone else tuple(Listed(row) for row in living),
+                hint='wait_for_exit(process, exit_code="any"), if it only needs more time',
             )
+            # A list call right after a kill said "running" in 39 of 200.
+            return Impossible(explanation, SETTLING_TIME)
         run = self._selector.vanished()
         if run is not None:
             return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)])
@@ -139,108 +137,95 @@ _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _MEANT = "kill_process() or send_signal() for a kill that is meant; else "
 
 
+@dataclass(eq=False)
 class NoIncident:
-    """No incident of some kinds happened since a position: to some processes, or to any."""
+    """No incident of some kinds happened since a position: to some processes, or to any.
 
-    def __init__(
-        self,
-        rules: Sequence[Rule],
-        history: History,
-        since: int,
-        *,
-        selectors: Sequence[Selector] = (),
-        started: Sequence[ProcessInfo] = (),
-        only_started: bool = False,
-        baseline: ProcessSnapshot | None = None,
-        suspected: bool = False,
-    ) -> None:
-        """Create it; ``started`` is what this test started, and ``only_started`` checks only that."""
-        self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in rules)
-        if selectors:
-            self.wanted += f" of {', '.join(selector.label for selector in selectors)}"
-        self._rules = rules
-        self._history = history
-        self._since = since
-        self._selectors = selectors
-        self._started = started
-        self._only_started = only_started
-        self._baseline = baseline
-        self._suspected = suspected
+    ``started`` is what this test started, and ``only_started`` checks only that.
+    """
 
-    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+    rules: Sequence[Rule]
+    history: History
+    since: int
+    selectors: Sequence[Selector] = ()
+    started: Sequence[ProcessInfo] = ()
+    only_started: bool = False
+    baseline: ProcessSnapshot | None = None
+    suspected: bool = False
+    wanted: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in self.rules)
+        if self.selectors:
+            self.wanted += f" of {', '.join(selector.label for selector in self.selectors)}"
+        self._needs_ends = any(rule.needs_ends for rule in self.rules)
+
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Evaluate a snapshot; if the condition is met, the value has suspicions and lost ends."""
-        own = {run.generation for row in self._started if (run := self._history.run_of(row))}
+        own = {run.generation for row in self.started if (run := self.history.run_of(row))}
         rows, generations, missing = self._select(snapshot, own)
         incidents = [
             incident
-            for incident in self._history.incidents(self._since)
+            for incident in self.history.incidents(self.since)
             if not incident.caused_here and self._is_selected(incident, generations)
         ]
-        suspicions: list[Incident] = []
-        lost: list[Incident] = []
-        for rule in self._rules:
+        shown: list[Incident] = []
+        for rule in self.rules:
             found = [incident for incident in incidents if incident.kind in rule.kinds]
             if rule is UNHEALTHY:
                 found = self._unhealthy_now(rows)
             unsure = [item for item in incidents if rule is OOM and item.kind in _SUSPECTED]
-            counted = [item for item in found if not self._history.is_assumed(item.run)]
-            counted += unsure if self._suspected else []
+            counted = [item for item in found if not self.history.is_assumed(item.run)]
+            counted += unsure if self.suspected else []
             if counted:
                 uncounted = [item for item in found + unsure if item not in counted]
                 return self._failed(rule, counted, uncounted, snapshot)
-            suspicions += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
-            if rule.needs_ends and not lost:
-                lost = [item for item in incidents if item.kind == kinds.LOST_END]
-        suspicions += lost
+            shown += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
+        shown += [item for item in incidents if self._needs_ends and item.kind == kinds.LOST_END]
         unknown = self._inconclusive(incidents, own, snapshot)
         if unknown:
             return _unknown_end(unknown)
         if missing is not None:
             return missing
-        if self._history.forgot_since(self._since):
+        if self.history.forgot_since(self.since):
             return _too_much_happened()
-        pids = {selector.pid for selector in self._selectors}
-        spoilt = unreadable_rows(
-            snapshot, self._baseline, pids if pids and None not in pids else None
+        pids = {selector.pid for selector in self.selectors}
+        unreadable = unreadable_rows(
+            snapshot, self.baseline, pids if pids and None not in pids else None
         )
-        if spoilt:
-            return spoilt
+        if unreadable:
+            return unreadable
         if any(item.run.may_be_corrected for item in incidents):
-            return Met(suspicions, CORRECTION_TIME)
+            return Met(shown, CORRECTION_TIME)
         alive = any(
             not row.ended or (row.managed is not None and row.managed.status != "stopped")
             for row in rows
         )
-        return Met(suspicions, SETTLING_TIME if alive else 0.0)
+        return Met(shown, SETTLING_TIME if alive else 0.0)
 
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
         """Return the rows in question, their generations or runs, and what is missing, if anything."""
-        if not self._selectors:
-            if not self._only_started:
+        run_of = self.history.run_of
+        if not self.selectors:
+            if not self.only_started:
                 return snapshot, None, None
-            rows = [row for row in snapshot if self._generation_of(row) in own]
+            rows = [row for row in snapshot if (run := run_of(row)) and run.generation in own]
             return rows, {*own}, None
         selected: dict[Identity, ProcessInfo] = {}
         chosen: set[Generation | Run] = set()
         missing = None
-        for selector in self._selectors:
+        for selector in self.selectors:
             selection = selector.select(snapshot)
             if not selection.matches:
-                finding = not_found(selector, snapshot, selection)
-                missing = Impossible(finding, CORRECTION_TIME if selection.gone else 0.0)
+                explanation = not_found(selector, snapshot, selection)
+                missing = Impossible(explanation, CORRECTION_TIME if selection.gone else 0.0)
             selected.update((row.identity, row) for row in selection.matches)
             last = (selection.last_seen,) if selection.last_seen else ()
-            for row in (*selection.matches, *last):
-                run = self._history.run_of(row)
-                if run is not None:
-                    chosen.add(run if selection.each_run else run.generation)
+            runs = filter(None, map(run_of, (*selection.matches, *last)))
+            chosen |= {run if selection.each_run else run.generation for run in runs}
         return selected.values(), chosen, missing
-
-    def _generation_of(self, row: ProcessInfo) -> Generation | None:
-        run = self._history.run_of(row)
-        return None if run is None else run.generation
 
     def _is_selected(self, incident: Incident, chosen: set[Generation | Run] | None) -> bool:
         run = incident.run
@@ -252,7 +237,7 @@ class NoIncident:
         rows = [member.row for member in run.generation.runs if member.row is not None]
         return any(
             selector.may_select_others and any(map(selector.fits, rows))
-            for selector in self._selectors
+            for selector in self.selectors
         )
 
     def _unhealthy_now(self, rows: Iterable[ProcessInfo]) -> list[Incident]:
@@ -261,15 +246,14 @@ class NoIncident:
             for row in rows
             if row.managed and row.managed.health_status == "unhealthy" and not row.ended
         ]
-        runs = [run for row in failing if (run := self._history.run_of(row)) is not None]
-        return [Incident(kinds.UNHEALTHY, run, self._history.position, 0.0) for run in runs]
+        runs = filter(None, map(self.history.run_of, failing))
+        return [Incident(kinds.UNHEALTHY, run, self.history.position, 0.0) for run in runs]
 
     def _inconclusive(
         self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
     ) -> list[Incident]:
-        ends = any(rule.needs_ends for rule in self._rules)
         # Somebody's kill may remove one row. All of them go with the daemon.
-        before = self._baseline or ()
+        before = self.baseline or ()
         all_gone = (
             bool(before)
             and any(incident.kind == kinds.UNSEEN_END for incident in incidents)
@@ -278,10 +262,10 @@ class NoIncident:
         return [
             incident
             for incident in incidents
-            if (ends or self._history.is_assumed(incident.run))
+            if (self._needs_ends or self.history.is_assumed(incident.run))
             and is_inconclusive(
                 incident,
-                answers_for=bool(self._selectors)
+                answers_for=bool(self.selectors)
                 or incident.run.generation in own
                 or (all_gone and incident.kind == kinds.UNSEEN_END),
             )
@@ -297,13 +281,11 @@ class NoIncident:
         first = counted[0]
         certain = first.kind in rule.kinds
         verdict = rule.verdict if certain else f"Suspected to be {rule.verdict}"
-        alone = len(counted) == 1
-        more = "" if alone else f" and {len(counted) - 1} more"
         known = {item.run for item in counted}
         earlier = [
             item.run
-            for item in self._history.incidents(0)
-            if item.kind in rule.kinds and item.position <= self._since and item.run not in known
+            for item in self.history.incidents(0)
+            if item.kind in rule.kinds and item.position <= self.since and item.run not in known
         ]
         remarks = []
         if earlier:
@@ -313,18 +295,35 @@ class NoIncident:
             names = list_texts([run_name(item.run) for item in uncounted])
             remarks.append(("suspected", names))
         remarks.append(("checked", count(len(snapshot), "process")))
-        explanation = Explanation(
+        explanation = _explain(
             rule.error,
-            f"{verdict}: {run_name(first.run)}{more}",
-            because=describe(first) if alone else "",
-            process=(ended_row(first.run) or shown_row(first.run)) if alone else None,
-            run=first.run if alone and _is_behind_another(first.run) else None,
-            listed=() if alone else _listed(counted),
-            remarks=tuple(remarks),
+            f"{verdict}: {run_name(first.run)}",
+            counted,
+            process=ended_row(first.run) or shown_row(first.run),
+            run=first.run if _is_behind_another(first.run) else None,
             hint=f"{'' if certain else _MEANT}{hint_of(rule, first)}",
         )
         settled = any(not item.run.may_be_corrected for item in counted)
-        return Impossible(explanation, 0.0 if settled else CORRECTION_TIME)
+        return Impossible(
+            replace(explanation, remarks=tuple(remarks)), 0.0 if settled else CORRECTION_TIME
+        )
+
+
+def _explain(
+    error: type[TLSandboxError],
+    headline: str,
+    incidents: Sequence[Incident],
+    *,
+    process: ProcessInfo,
+    run: Run | None,
+    hint: str,
+) -> Explanation:
+    """Explain one incident by its process, or several by a table."""
+    if len(incidents) > 1:
+        headline = f"{headline} and {len(incidents) - 1} more"
+        return Explanation(error, headline, listed=_listed(incidents), hint=hint)
+    because = describe(incidents[0])
+    return Explanation(error, headline, because, process=process, run=run, hint=hint)
 
 
 def _is_behind_another(run: Run) -> bool:
@@ -343,39 +342,30 @@ def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
 
 
 def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
-    incident = incidents[0]
-    run = incident.run
-    alone = len(incidents) == 1
-    more = "" if alone else f" and {len(incidents) - 1} more"
-    listed = () if alone else _listed(incidents)
-    if incident.kind == kinds.LOST_END:
-        return Impossible(
-            Explanation(
-                Inconclusive,
-                f"Unknown end: {run_name(run)} {run.state}{more}",
-                because=f"the sandbox lost how it ended, and did not find it within "
-                f"{CORRECTION_TIME:g} s",
-                process=shown_row(run) if alone else None,
-                listed=listed,
-                hint="run it again: the sandbox loses the end of a few processes in a thousand",
-            ),
-            CORRECTION_TIME,
-        )
-    vanished = run.is_newest and run.row is not None
-    return Impossible(
-        Explanation(
+    run = incidents[0].run
+    if incidents[0].kind == kinds.LOST_END:
+        explanation = _explain(
             Inconclusive,
-            f"Not observed: the end of {run_name(run)}{more}",
-            because=describe(incident) if alone else "",
-            process=shown_row(run) if alone else None,
-            run=run if alone and not vanished else None,
-            listed=listed,
-            hint="was the sandbox or its daemon restarted, or the process removed by a kill?"
-            if vanished
-            else "assert_no_restart, or look in between",
-        ),
-        CORRECTION_TIME if vanished else 0.0,
+            f"Unknown end: {run_name(run)} {run.state}",
+            incidents,
+            process=shown_row(run),
+            run=None,
+            hint="run it again: the sandbox loses the end of a few processes in a thousand",
+        )
+        because = f"the sandbox lost how it ended, and did not find it within {CORRECTION_TIME:g} s"
+        return Impossible(replace(explanation, because=because), CORRECTION_TIME)
+    vanished = run.is_newest and run.row is not None
+    explanation = _explain(
+        Inconclusive,
+        f"Not observed: the end of {run_name(run)}",
+        incidents,
+        process=shown_row(run),
+        run=None if vanished else run,
+        hint="was the sandbox or its daemon restarted, or the process removed by a kill?"
+        if vanished
+        else "assert_no_restart, or look in between",
     )
+    return Impossible(explanation, CORRECTION_TIME if vanished else 0.0)
 
 
 def _too_much_happened() -> Impossible:

@@ -1,4 +1,4 @@
-"""The conditions on what a process writes."""
+"""Conditions on a process whose output is read, and on what it writes."""
 
 from __future__ import annotations
 
@@ -7,72 +7,72 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit, WaitTimedOut
-from pytest_tlsandbox.formatting.words import count, named
-from pytest_tlsandbox.messages.failure import Explanation, Field
-from pytest_tlsandbox.waiting.conditions.one_process import OneProcess
-from pytest_tlsandbox.waiting.conditions.process import IsListed
-from pytest_tlsandbox.waiting.conditions.results import (
+from pytest_tlsandbox.formatting.processes import named
+from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.messages.explanation import Explanation
+from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
+    MORE_TIME,
     SUCCESSOR_TIME,
     Impossible,
     Met,
     Pending,
-    Verdict,
-    regex_hint,
+    Result,
 )
+from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selector, label_of
+from pytest_tlsandbox.waiting.suggestions import regex_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick
     from pytest_tlsandbox.waiting.selectors import Selection
 
 
-def output_lost(row: ProcessInfo, snapshot: ProcessSnapshot) -> Explanation | None:
-    """Say that the output of a run cannot be read any more: it is told by pid, which is another's."""
-    newest = [other for other in snapshot if other.pid == row.pid][-1]
-    if newest.identity.same_run(row.identity):
-        return None
-    return Explanation(
-        Inconclusive,
-        f"Not read: the output of {named(row)}",
-        because=f"pid {row.pid} is another process's by now, and output is asked for by pid",
-        process=row,
-        hint="read it before the process has ended, or give it a name",
-    )
+class IsListed(ProcessCondition):
+    """It is listed, alive or not: this is enough to signal it, kill it or read its output."""
+
+    wanted = "a process"
+    waits = False
+    pick_hint = ""
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return not row.ended
+
+    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
+        return Met(row)
+
+    def alive(self, row: ProcessInfo) -> Result:
+        return Met(row)
 
 
 class HasOutput(IsListed):
-    """It is listed, and what it has written can be read."""
+    """It is listed, and its output can be read."""
 
-    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
-        verdict = super().judge(snapshot)
-        lost = output_lost(verdict.value, snapshot) if isinstance(verdict, Met) else None
-        return verdict if lost is None else Impossible(lost)
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
+        result = super().evaluate(snapshot)
+        lost = _lost_output(result.value, snapshot) if isinstance(result, Met) else None
+        return lost or result
 
 
-class HasWritten(OneProcess):
-    """A line of its output has a text, or fits a regex; gives the line.
+class HasWritten(ProcessCondition):
+    """A line of its output contains a text, or matches a regex; the value is that line.
 
-    ``read`` gives all lines that a process has written so far. A sandbox may list the end of a
+    ``read`` returns all lines that a process has written so far. A sandbox may list the end of a
     process before it has stored all of its output: the end counts when that stopped growing.
     """
-
-    wants_an_end = False
 
     def __init__(
         self,
         selector: Selector,
-        history: History,
         pattern: str | re.Pattern[str],
         read: Callable[[ProcessInfo], list[str]],
         pick: Pick | None = None,
     ) -> None:
-        super().__init__(selector, history, pick)
+        super().__init__(selector, pick)
         self._search = re.compile(re.escape(pattern) if isinstance(pattern, str) else pattern)
         self._label = label_of(pattern)
         self._hint = regex_hint(pattern) if isinstance(pattern, str) else ""
@@ -81,62 +81,64 @@ class HasWritten(OneProcess):
         self._lines = 0
         self.wanted = f"a line with {self._label}"
 
-    def fits(self, row: ProcessInfo) -> bool:  # noqa: ARG002 - its output tells, not the row
-        return False
-
-    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:  # noqa: ARG002 - none was asked for
-        return ()
-
-    def judge(self, snapshot: ProcessSnapshot) -> Verdict:
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         self._snapshot = snapshot
-        return super().judge(snapshot)
+        return super().evaluate(snapshot)
 
-    def waiting(self, row: ProcessInfo) -> Verdict:
+    def alive(self, row: ProcessInfo) -> Result:
         return self._search_output(row) or Pending(lambda: self._not_written(row))
 
-    def _ended(self, row: ProcessInfo, selection: Selection) -> Verdict:
+    def ended(self, row: ProcessInfo, selection: Selection) -> Result:
         found = self._search_output(row)
         if found is not None:
             return found
-        stands_for = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
-        finding = replace(
-            self._end_finding(row, doubt=False),
+        explanation = replace(
+            self._explain_end(row),
             because=f"it has ended, and wrote no such line in {count(self._lines, 'line')}",
         )
-        if finding.error is UnexpectedExit:
-            finding = replace(finding, hint=f"{self._hint}the rest of its output: output(process)")
-        return Impossible(finding, stands_for, key=(row.identity, self._lines))
+        if explanation.error is UnexpectedExit:
+            hint = f"{self._hint}the rest of its output: output(process)"
+            explanation = replace(explanation, hint=hint)
+        settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
+        return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
-    def _search_output(self, row: ProcessInfo) -> Verdict | None:
-        """Look through all lines; a fault that may pass is no end of the wait."""
-        lost = output_lost(row, self._snapshot)
+    def _search_output(self, row: ProcessInfo) -> Result | None:
+        """Search all lines; a transient error does not end the wait."""
+        lost = _lost_output(row, self._snapshot)
         if lost is not None:
-            return Impossible(lost)
+            return lost
         try:
-            # All, not what is new: stdout comes first, and grows before what stderr has.
+            # All, not only new ones: stdout comes first, and grows before the lines of stderr.
             lines = self._read(row)
         except InfrastructureError as fault:
-            finding = Explanation(
-                type(fault),
-                f"Not read: the output of {named(row)}",
-                because=str(fault),
-                process=row,
-            )
-            return Pending(lambda: finding) if fault.transient else Impossible(finding)
+            headline = f"Not read: the output of {named(row)}"
+            explanation = self._explain(type(fault), headline, row, "", str(fault))
+            return Pending(lambda: explanation) if fault.transient else Impossible(explanation)
         self._lines = len(lines)
         line = next((line for line in lines if self._search.search(line)), None)
         return None if line is None else Met(line)
 
     def _not_written(self, row: ProcessInfo) -> Explanation:
-        buffered = "is its output buffered? python -u and PYTHONUNBUFFERED=1 write at once; "
-        return Explanation(
-            WaitTimedOut,
-            f"Not written: {self._label} by {named(row)}",
-            because=f"{count(self._lines, 'line')} so far, and none has it"
-            if self._lines
-            else "it has written nothing",
+        headline = f"Not written: {self._label} by {named(row)}"
+        because = f"{count(self._lines, 'line')} so far, and none has it"
+        hint = self._hint
+        if not self._lines:
+            because = "it has written nothing"
+            hint += "is its output buffered? python -u and PYTHONUNBUFFERED=1 write at once; "
+        return self._explain(WaitTimedOut, headline, row, hint + MORE_TIME, because)
+
+
+def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
+    """Return that the output of a run can no longer be read, if another process has its pid."""
+    newest = [other for other in snapshot if other.pid == row.pid][-1]
+    if newest.identity.same_run(row.identity):
+        return None
+    return Impossible(
+        Explanation(
+            Inconclusive,
+            f"Not read: the output of {named(row)}",
+            because=f"pid {row.pid} is another process's by now, and output is asked for by pid",
             process=row,
-            hint=self._hint
-            + (buffered if not self._lines else "")
-            + "a longer timeout=, if it only needs more time",
+            hint="read it before the process has ended, or give it a name",
         )
+    )

@@ -7,7 +7,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
-from pytest_tlsandbox.waiting.conditions.results import MORE_MEMORY
+from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
 
 OOM = {"status": "oom_killed", "signal": 9, "ended_at": T0 + 9000}

@@ -10,8 +10,8 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.waiting.conditions.process import IsListed
-from pytest_tlsandbox.waiting.conditions.results import Met
+from pytest_tlsandbox.waiting.conditions.condition import Met
+from pytest_tlsandbox.waiting.conditions.output import IsListed
 from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled, snapshot
 
@@ -25,7 +25,7 @@ def box_of(script):
 def listed(process, rows):
     history = History(lambda: 0.0)
     history.fold(rows)
-    return IsListed(Selector(process, history), history, None).judge(rows)
+    return IsListed(Selector(process, history)).evaluate(rows)
 
 
 def verdict(ask):

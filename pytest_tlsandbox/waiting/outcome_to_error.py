@@ -18,22 +18,16 @@ from pytest_tlsandbox.errors import (
     SandboxUnreachable,
     TLSandboxError,
 )
-from pytest_tlsandbox.formatting.words import count, seconds
+from pytest_tlsandbox.formatting.text import count, seconds
+from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
     MOST_OUTPUT,
-    Explanation,
     OutputTail,
     render,
     render_several,
 )
-from pytest_tlsandbox.waiting.conditions.results import (
-    Impossible,
-    Met,
-    Pending,
-    Verdict,
-    finding_of,
-)
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +53,7 @@ _HINTS: dict[type[InfrastructureError], str] = {
 _BLOCKED_HINT = "pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts"
 
 
-def failure_of(
+def error_of(
     outcome: Outcome,
     wanted: str,
     client: SandboxClient,
@@ -67,7 +61,7 @@ def failure_of(
     limit: Limit,
     screen: Screen,
 ) -> TLSandboxError:
-    """Make the error for a wait that did not end well.
+    """Return the error for a wait whose condition was not met.
 
     ``wanted`` and ``timeout`` are what was asked for.
     """
@@ -77,20 +71,22 @@ def failure_of(
         cut = f" ({seconds(timeout)} cut by pytest-timeout)" if timeout else " (pytest-timeout)"
     stopped = _stopped(outcome, timeout) + cut
     if outcome.fault is not None:
-        finding = _of_fault(outcome.fault, outcome.timeline, client.label, took)
-    elif isinstance(outcome.verdict, Pending):
-        finding = finding_of(outcome.verdict)
-        finding = replace(finding, headline=f"{finding.headline} after {took}{cut}")
+        explanation = _of_fault(outcome.fault, outcome.timeline, client.label, took)
+    elif isinstance(outcome.result, Pending):
+        explanation = outcome.result.explain()
+        explanation = replace(explanation, headline=f"{explanation.headline} after {took}{cut}")
         if cut:
-            finding = replace(finding, hint="more time for the test: pytest-timeout ended the wait")
+            explanation = replace(
+                explanation, hint="more time for the test: pytest-timeout ended the wait"
+            )
         stopped = ""
     else:
-        finding = _finding(outcome)
+        explanation = _explain(outcome)
     output = None
-    if outcome.fault is None and finding.process is not None:
-        output = tail_of(finding, client, outcome.timeline, limit)
+    if outcome.fault is None and explanation.process is not None:
+        output = tail_of(explanation, client, outcome.timeline, limit)
     text = render(
-        finding,
+        explanation,
         stopped=stopped,
         timeline=outcome.timeline,
         sandbox=client.label,
@@ -98,45 +94,45 @@ def failure_of(
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
-    error = finding.error(text)
+    error = explanation.error(text)
     if isinstance(error, InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
-    return _with_data(error, finding, wanted, outcome.timeline)
+    return _with_data(error, explanation, wanted, outcome.timeline)
 
 
-def failure_of_several(
-    checks: Sequence[tuple[str, str, Verdict]], outcome: Outcome, label: str, screen: Screen
+def error_of_several(
+    checks: Sequence[tuple[str, str, Result]], outcome: Outcome, label: str, screen: Screen
 ) -> TLSandboxError:
-    """Make the error for checks that were judged together, each told with its number.
+    """Return the error for checks that were evaluated together, each with its number.
 
-    A :class:`ChecksFailed`, or the fault where nothing failed that could be judged.
+    A :class:`ChecksFailed`, or the infrastructure error if no check could be evaluated.
     """
     took = seconds(outcome.seconds)
-    findings = [
+    explanations = [
         (
             name,
             place,
             None
-            if isinstance(verdict, Met) and (outcome.final or not verdict.stands_for)
-            else _finding(replace(outcome, verdict=verdict)),
+            if isinstance(result, Met) and (outcome.final or not result.settling_time)
+            else _explain(replace(outcome, result=result)),
         )
-        for name, place, verdict in checks
+        for name, place, result in checks
     ]
     failures = tuple(
-        _with_data(finding.error(finding.headline), finding, name, outcome.timeline)
-        for name, _, finding in findings
-        if finding is not None
+        _with_data(explanation.error(explanation.headline), explanation, name, outcome.timeline)
+        for name, _, explanation in explanations
+        if explanation is not None
     )
     text = render_several(
-        findings,
+        explanations,
         stopped="" if outcome.timeline.looks == 1 else f"judged on the last, after {took}",
         timeline=outcome.timeline,
         sandbox=label,
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
-    judged = any(isinstance(failure, AssertionFailed) for failure in failures)
-    error = ChecksFailed(text) if judged else type(failures[0])(text)
+    evaluated = any(isinstance(failure, AssertionFailed) for failure in failures)
+    error = ChecksFailed(text) if evaluated else type(failures[0])(text)
     if isinstance(error, ChecksFailed):
         error.failures = failures
     elif isinstance(error, InfrastructureError):
@@ -147,28 +143,26 @@ def failure_of_several(
 
 
 def _with_data(
-    error: TLSandboxError, finding: Explanation, wanted: str, timeline: Timeline
+    error: TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
 ) -> TLSandboxError:
     if isinstance(error, InfrastructureError) and error.label == str(error):
-        error.label = finding.headline  # a label has one line
+        error.label = explanation.headline  # a label has one line
     error.wanted = wanted
     error.snapshot = timeline.last
     return error
 
 
-def _finding(outcome: Outcome) -> Explanation:
-    """Give what a verdict has to say that is not as wanted, or was not for long enough."""
-    verdict = outcome.verdict
-    if isinstance(verdict, Pending):
-        return finding_of(verdict)
-    if isinstance(verdict, Impossible):
-        if outcome.final:
-            return verdict.finding
-        return replace(verdict.finding, because="the deadline came before it could change")
-    if verdict is not None and verdict.unsettled is not None:
-        finding = verdict.unsettled
-        stood = f"{finding.headline}, was so for {seconds(outcome.stood_for)}"
-        return replace(finding, headline=stood)
+def _explain(outcome: Outcome) -> Explanation:
+    """Explain a result that is not met, or was not for long enough."""
+    result = outcome.result
+    if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
+        return result.explain()
+    if isinstance(result, Impossible):
+        return replace(result.explanation, because="the deadline came before it could change")
+    if result is not None and result.unsettled is not None:
+        explanation = result.unsettled
+        stood = f"{explanation.headline}, was so for {seconds(outcome.same_for)}"
+        return replace(explanation, headline=stood)
     took = seconds(outcome.seconds)
     return Explanation(
         Inconclusive,

@@ -1,0 +1,95 @@
+"""The condition on the fields of one process, as ``assert_process`` takes them."""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import AssertionFailed
+from pytest_tlsandbox.formatting.processes import named
+from pytest_tlsandbox.formatting.text import shown, shown_wanted
+from pytest_tlsandbox.history.incidents import CRASH, OOM
+from pytest_tlsandbox.history.snapshot import differences, value_of
+from pytest_tlsandbox.messages.explanation import Field
+from pytest_tlsandbox.redact import mask_args
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Result
+from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
+
+_CHANGING = frozenset(
+    {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
+)
+"""Fields of a living process that may still change."""
+
+
+class HasFields(ProcessCondition):
+    """Every field is as given, now."""
+
+    waits = False
+
+    def __init__(
+        self, selector: Selector, expected: dict[str, object], pick: Pick | None = None
+    ) -> None:
+        super().__init__(selector, pick)
+        self._expected = expected
+        self.wanted = ", ".join(
+            f"{name} {shown_wanted(value, name)}" for name, value in expected.items()
+        )
+        expects_an_end = expected.get("status", "running") != "running"
+        self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & expected.keys())
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return not differences(row, self._expected)
+
+    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
+        wrong = differences(row, self._expected)
+        fields: list[Field] = []
+        for name, value in self._expected.items():
+            if name == "args" and name in wrong and isinstance(value, (list, tuple)):
+                fields += _arguments(mask_args([*map(str, value)]), mask_args(row.args))
+            else:
+                was = shown(value_of(row, name))
+                fields.append(Field(name, shown_wanted(value, name), was, name in wrong))
+        return tuple(fields)
+
+    def declare(self, row: ProcessInfo) -> None:
+        run = self._history.run_of(row)
+        if run is None:
+            return
+        expected = self._expected.get("status") == "oom_killed" or self._expected.get("oom_killed")
+        if expected and (row.oom_killed or row.state == "oom_killed"):
+            run.declared |= {OOM}
+        if row.signal is not None and self._expected.get("signal") == row.signal:
+            run.declared |= {CRASH}
+
+    def alive(self, row: ProcessInfo) -> Result:
+        if self._is_lost(row):
+            return self._lost_end(row)
+        if differences(row, self._expected).keys() & _CHANGING:
+            hint = "wait_for_process or wait_for_exit, if it only needs more time"
+        else:
+            hint = "by(...) or a longer text, if another process was meant"
+        return self._mismatch(row, hint)
+
+    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
+        if self._may_be_corrected(row):
+            return self._lost_end(row)
+        return self._mismatch(row, self._hint_after(row))
+
+    def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
+        wrong = ", ".join(differences(row, self._expected))
+        headline = f"{named(row)} differs in {wrong}"
+        return Impossible(self._explain(AssertionFailed, headline, row, hint))
+
+
+def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
+    """Return the arguments that differ, each with its position."""
+    pairs = zip_longest(wanted, was, fillvalue="none")
+    differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
+    if not differing:
+        return [Field("args", "other values", "masked")]
+    return [Field(f"args[{at}]", one, other) for at, one, other in differing]

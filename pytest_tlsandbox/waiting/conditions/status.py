@@ -1,0 +1,188 @@
+"""Conditions on the status of one process: that it has it, and that it keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, WaitTimedOut
+from pytest_tlsandbox.formatting.processes import describe_state, named
+from pytest_tlsandbox.formatting.text import capitalized, count, seconds
+from pytest_tlsandbox.history.incidents import OOM
+from pytest_tlsandbox.messages.explanation import Explanation, Field
+from pytest_tlsandbox.waiting.conditions.condition import MORE_TIME, Impossible, Met, Result
+from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.selectors import Selector
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
+    from pytest_tlsandbox.waiting.selectors import Selection
+
+
+class HasStatus(ProcessCondition):
+    """It has one of these statuses, is healthy if that is expected, and stays so for a while."""
+
+    def __init__(
+        self,
+        selector: Selector,
+        statuses: tuple[str, ...],
+        *,
+        healthy: bool = False,
+        stable_for: float = 0.0,
+        pick: Pick | None = None,
+    ) -> None:
+        super().__init__(selector, pick)
+        self._statuses = statuses
+        self._healthy = healthy
+        self._stable_for = stable_for
+        self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
+        self.wants_an_end = statuses != ("running",)
+
+    def fits(self, row: ProcessInfo) -> bool:
+        return not any(field.wrong for field in self.fields(row))
+
+    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
+        status = _status_field(row, self._statuses)
+        health = _health(row)
+        healthy = Field("health", "healthy", health, health != "healthy")
+        return (status, healthy) if self._healthy else (status,)
+
+    def met(self, row: ProcessInfo) -> Result:
+        result = super().met(row)
+        if not self._stable_for or not isinstance(result, Met):
+            return result
+        return replace(
+            result,
+            settling_time=max(self._stable_for, result.settling_time),
+            longest_gap=_longest_gap(self._stable_for),
+            key=(row.identity, _restarts(row)),
+            unsettled=self._explain(
+                WaitTimedOut,
+                f"Not stable: {named(row)}, wanted {seconds(self._stable_for)}",
+                row,
+                "a timeout= well above stable_for=; the timeline shows what interrupts it",
+            ),
+        )
+
+    def declare(self, row: ProcessInfo) -> None:
+        run = self._history.run_of(row)
+        if run is not None and "oom_killed" in self._statuses and row.state == "oom_killed":
+            run.declared |= {OOM}
+
+    def alive(self, row: ProcessInfo) -> Result:
+        if not self._healthy or row.state not in self._statuses:
+            return super().alive(row)
+        health = _health(row)
+        if health in ("disabled", "not managed"):
+            return Impossible(
+                self._explain(
+                    AssertionFailed,
+                    f"No health check: {named(row)}",
+                    row,
+                    "start it with health_check=, or wait without healthy=True",
+                    "it can never be healthy",
+                )
+            )
+        return self._pending(f"Not healthy: {named(row)} is {health}", row, _hint_on_health(row))
+
+
+class Stays(ProcessCondition):
+    """The same run has that status in each snapshot for some seconds; fails at the first change."""
+
+    waits = False
+
+    def __init__(
+        self,
+        selector: Selector,
+        statuses: tuple[str, ...],
+        duration: float,
+        pick: Pick | None = None,
+    ) -> None:
+        super().__init__(selector, pick)
+        self._statuses = statuses
+        self._duration = duration
+        self._longest_gap = _longest_gap(duration)
+        self._run: Run | None = None
+        self._restarts = 0
+        self._last_poll: float | None = None
+        self._label = selector.label
+        self.wanted = f"{' or '.join(statuses)} for {seconds(duration)}"
+        self.wants_an_end = "running" not in statuses
+
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
+        gap = 0.0 if self._last_poll is None else snapshot.begun - self._last_poll
+        self._last_poll = snapshot.ended
+        if gap > self._longest_gap:
+            return Impossible(
+                Explanation(
+                    Inconclusive,
+                    f"Not observed: {seconds(gap)} between looks at {self._label}",
+                    because=f"wanted no gap above {seconds(self._longest_gap)}",
+                    hint="a longer seconds= allows for longer gaps: a tenth of it",
+                )
+            )
+        return super().evaluate(snapshot)
+
+    def fits(self, row: ProcessInfo) -> bool:
+        if self._run is None:
+            return row.state in self._statuses
+        # A daemon may restart a process in place: its row is the same, and only the count rises.
+        in_place = not row.ended and _restarts(row) > self._restarts
+        same = self._history.run_of(row) is self._run and not in_place
+        return row.state in self._statuses and same
+
+    def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
+        return (_status_field(row, self._statuses),)
+
+    def met(self, row: ProcessInfo) -> Result:
+        if self._run is None:
+            # From here on it is this run, whatever else the selector would select.
+            self._run, self._restarts = self._history.run_of(row), _restarts(row)
+            if self._selector.may_select_others or row.managed is None:
+                self._selector = Selector(row, self._history)
+        return Met(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
+
+    def alive(self, row: ProcessInfo) -> Result:
+        restarted = row.state in self._statuses
+        change = "Restarted" if restarted else capitalized(describe_state(row))
+        explanation = self._explain(
+            AssertionFailed,
+            f"{change}: {named(row)}, wanted {self.wanted}",
+            row,
+            "wait_for_process(process, stable_for=...), if it only needs time to settle",
+        )
+        if restarted:
+            run = Field("run", "the same", "another: it was restarted")
+            explanation = replace(explanation, fields=(*explanation.fields, run))
+        return Impossible(explanation)
+
+    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
+        return Impossible(self._explain_end(row))
+
+
+def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:
+    return Field("status", " or ".join(statuses), describe_state(row), row.state not in statuses)
+
+
+def _longest_gap(duration: float) -> float:
+    """Return the seconds that may pass between two polls of something that must not be interrupted."""
+    return max(1.0, duration / 10)
+
+
+def _restarts(row: ProcessInfo) -> int:
+    return row.managed.restart_count if row.managed else 0
+
+
+def _health(row: ProcessInfo) -> str:
+    return row.managed.health_status if row.managed else "not managed"
+
+
+def _hint_on_health(row: ProcessInfo) -> str:
+    if row.managed is None or row.managed.health_status != "unhealthy":
+        return MORE_TIME
+    failures = row.managed.consecutive_health_failures
+    often = f"it failed {count(failures, 'time')} in a row" if failures else "it fails"
+    return f"its health check by hand: {often}"
