@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.http_errors import fault_of
-from pytest_tlsandbox.sandbox import Sandbox
-from tests.support import FakeClock, ScriptedLister
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.support import box_of, failure, pass_time
 
 # fmt: off
 BODIES = {
@@ -53,233 +49,100 @@ Q = {
     "running": lambda box, who: box.wait_for_process(who, timeout=5),
     "healthy": lambda box, who: box.wait_for_process(who, healthy=True, timeout=5),
     "signaled": lambda box, who: box.wait_for_process(who, status="signaled", timeout=5),
-    "exit 0": lambda box, who: box.wait_for_exit(who, timeout=5),
-    "exit 1": lambda box, who: box.wait_for_exit(who, exit_code=1, timeout=5),
-    "exit 137": lambda box, who: box.wait_for_exit(who, exit_code=137, timeout=5),
-    "exit any": lambda box, who: box.wait_for_exit(who, exit_code="any", timeout=5),
-    "not running": lambda box, who: box.assert_not_running(who),
-    "no oom": lambda box, _who: box.assert_no_oom(),
-    "no oom of it": lambda box, who: box.assert_no_oom(who),
-    "no suspected oom": lambda box, _who: box.assert_no_oom(suspected=True),
-    "no crash": lambda box, _who: box.assert_no_crash(),
-    "no restart": lambda box, _who: box.assert_no_restart(),
-    "all well": lambda box, _who: box.assert_no_incidents(),
+    "exit_0": lambda box, who: box.wait_for_exit(who, timeout=5),
+    "exit_1": lambda box, who: box.wait_for_exit(who, exit_code=1, timeout=5),
+    "exit_137": lambda box, who: box.wait_for_exit(who, exit_code=137, timeout=5),
+    "exit_any": lambda box, who: box.wait_for_exit(who, exit_code="any", timeout=5),
+    "not_running": lambda box, who: box.assert_not_running(who),
+    "no_oom": lambda box, _who: box.assert_no_oom(),
+    "no_oom_of_it": lambda box, who: box.assert_no_oom(who),
+    "no_suspected_oom": lambda box, _who: box.assert_no_oom(suspected=True),
+    "no_crash": lambda box, _who: box.assert_no_crash(),
+    "no_restart": lambda box, _who: box.assert_no_restart(),
+    "no_incidents": lambda box, _who: box.assert_no_incidents(),
 }
 
-# Body, process, and the answer to each question: "ok", or the error.
-ANSWERS: list[tuple[int, str | int, dict[str, str]]] = [
-    (
-        1,
-        "app.py",
-        {
-            "running": "ProcessNotFound",
-            "exit 0": "ProcessNotFound",
-            "not running": OK,
-            "no oom": OK,
-            "no oom of it": "ProcessNotFound",
-            "all well": OK,
-        },
-    ),
-    (
-        2,
-        "app.py",
-        {
-            "running": OK,
-            "healthy": "AssertionFailed",
-            "exit 0": "WaitTimedOut",
-            "not running": "AssertionFailed",
-            "no oom": OK,
-            "no oom of it": OK,
-            "all well": OK,
-        },
-    ),
-    (
-        3,
-        "train",
-        {
-            "running": "ProcessOOMKilled",
-            "exit 0": "ProcessOOMKilled",
-            "exit any": "ProcessOOMKilled",
-            "not running": OK,
-            "no oom": "ProcessOOMKilled",
-            "no crash": OK,
-            "all well": "ProcessOOMKilled",
-        },
-    ),
-    (
-        4,
-        "train",
-        {
-            "running": "ProcessOOMKilled",
-            "exit 0": "ProcessOOMKilled",
-            "signaled": "ProcessOOMKilled",
-            "no oom": "ProcessOOMKilled",
-            "no crash": OK,
-        },
-    ),
-    (
-        5,
-        "train",
-        {
-            "running": "ProcessOOMKilled",
-            "exit 0": "ProcessOOMKilled",
-            "no oom": "ProcessOOMKilled",
-        },
-    ),
-    (
-        6,
-        "train",
-        {
-            "running": "UnexpectedExit",
-            "exit 0": "UnexpectedExit",
-            "exit 137": OK,
-            "exit any": OK,
-            "no oom": OK,
-            "no suspected oom": "ProcessOOMKilled",
-        },
-    ),
-    (
-        7,
-        "true",
-        {
-            "running": "UnexpectedExit",
-            "exit 0": "Inconclusive",
-            "exit any": "Inconclusive",
-            "no oom": OK,
-            "no suspected oom": "ProcessOOMKilled",
-            "not running": OK,
-        },
-    ),
-    (
-        8,
-        "job",
-        {
-            "running": "UnexpectedExit",
-            "exit 0": "Inconclusive",
-            "exit any": "Inconclusive",
-            "no oom": OK,
-        },
-    ),
-    (
-        9,
-        "job",
-        {
-            "running": "UnexpectedExit",
-            "exit 0": "Inconclusive",
-            "exit any": "Inconclusive",
-            "signaled": OK,
-            "no crash": OK,
-            "no suspected oom": OK,
-        },
-    ),
-    (10, "job", {"running": "UnexpectedExit", "exit 0": OK, "not running": OK, "no oom": OK}),
-    (10, "web", {"running": OK, "exit 0": "WaitTimedOut", "not running": "AssertionFailed"}),
-    (
-        11,
-        "web",
-        {
-            "running": "WaitTimedOut",
-            "exit 0": "WaitTimedOut",
-            "not running": "AssertionFailed",
-            "all well": OK,
-        },
-    ),
-    (
-        12,
-        "web",
-        {
-            "running": "UnexpectedExit",
-            "exit 0": "UnexpectedExit",
-            "exit 1": OK,
-            "not running": OK,
-        },
-    ),
-    (
-        13,
-        "web",
-        {
-            "running": OK,
-            "exit 0": "WaitTimedOut",
-            "no oom": "ProcessOOMKilled",
-            "no oom of it": "ProcessOOMKilled",
-            "no crash": "Inconclusive",
-            "no restart": "ProcessRestarted",
-            "all well": "ProcessOOMKilled",
-        },
-    ),
-    (
-        14,
-        "web",
-        {
-            "running": "WaitTimedOut",
-            "exit 0": "WaitTimedOut",
-            "exit 1": OK,
-            "not running": "AssertionFailed",
-            # One end or two: some sandboxes count a restart before it happens.
-            "no oom": "Inconclusive",
-            "no crash": "Inconclusive",
-            "no restart": "Inconclusive",
-        },
-    ),
-    (
-        15,
-        "web",
-        {
-            "running": OK,
-            "healthy": "WaitTimedOut",
-            "no restart": OK,
-            "no crash": OK,
-            "all well": "ProcessUnhealthy",
-        },
-    ),
-    (
-        16,
-        "web",
-        {
-            "running": "UnexpectedExit",
-            "exit 0": "UnexpectedExit",
-            "exit 1": OK,
-            "not running": OK,
-            "no oom": "Inconclusive",
-            "no crash": "ProcessCrashed",
-            "no restart": "ProcessRestarted",
-        },
-    ),
-    (17, 42, {"running": OK, "exit 0": "WaitTimedOut", "not running": "AssertionFailed"}),
-    (17, "setup", {"running": "UnexpectedExit", "exit 0": OK, "not running": OK}),
-    (18, "db", {"running": OK, "exit 0": "WaitTimedOut", "no oom": "Inconclusive"}),
-    (
-        18,
-        "web",
-        {
-            "running": "ProcessNotFound",
-            "not running": "Inconclusive",
-            "all well": "Inconclusive",
-        },
-    ),
+# Body, process, the result ("ok", or the error), and the questions that have it.
+ANSWERS = [
+    (1, "app.py", "ProcessNotFound", "running exit_0 no_oom_of_it"),
+    (1, "app.py", OK, "not_running no_oom no_incidents"),
+    (2, "app.py", OK, "running no_oom no_oom_of_it no_incidents"),
+    (2, "app.py", "AssertionFailed", "healthy not_running"),
+    (2, "app.py", "WaitTimedOut", "exit_0"),
+    (3, "train", "ProcessOOMKilled", "running exit_0 exit_any no_oom no_incidents"),
+    (3, "train", OK, "not_running no_crash"),
+    (4, "train", "ProcessOOMKilled", "running exit_0 signaled no_oom"),
+    (4, "train", OK, "no_crash"),
+    (5, "train", "ProcessOOMKilled", "running exit_0 no_oom"),
+    (6, "train", "UnexpectedExit", "running exit_0"),
+    (6, "train", OK, "exit_137 exit_any no_oom"),
+    (6, "train", "ProcessOOMKilled", "no_suspected_oom"),
+    (7, "true", "UnexpectedExit", "running"),
+    (7, "true", "Inconclusive", "exit_0 exit_any"),
+    (7, "true", OK, "no_oom not_running"),
+    (7, "true", "ProcessOOMKilled", "no_suspected_oom"),
+    (8, "job", "UnexpectedExit", "running"),
+    (8, "job", "Inconclusive", "exit_0 exit_any"),
+    (8, "job", OK, "no_oom"),
+    (9, "job", "UnexpectedExit", "running"),
+    (9, "job", "Inconclusive", "exit_0 exit_any"),
+    (9, "job", OK, "signaled no_crash no_suspected_oom"),
+    (10, "job", "UnexpectedExit", "running"),
+    (10, "job", OK, "exit_0 not_running no_oom"),
+    (10, "web", OK, "running"),
+    (10, "web", "WaitTimedOut", "exit_0"),
+    (10, "web", "AssertionFailed", "not_running"),
+    (11, "web", "WaitTimedOut", "running exit_0"),
+    (11, "web", "AssertionFailed", "not_running"),
+    (11, "web", OK, "no_incidents"),
+    (12, "web", "UnexpectedExit", "running exit_0"),
+    (12, "web", OK, "exit_1 not_running"),
+    (13, "web", OK, "running"),
+    (13, "web", "WaitTimedOut", "exit_0"),
+    (13, "web", "ProcessOOMKilled", "no_oom no_oom_of_it no_incidents"),
+    (13, "web", "Inconclusive", "no_crash"),
+    (13, "web", "ProcessRestarted", "no_restart"),
+    (14, "web", "WaitTimedOut", "running exit_0"),
+    (14, "web", OK, "exit_1"),
+    (14, "web", "AssertionFailed", "not_running"),
+    # One end or two: some sandboxes count a restart before it happens.
+    (14, "web", "Inconclusive", "no_oom no_crash no_restart"),
+    (15, "web", OK, "running no_restart no_crash"),
+    (15, "web", "WaitTimedOut", "healthy"),
+    (15, "web", "ProcessUnhealthy", "no_incidents"),
+    (16, "web", "UnexpectedExit", "running exit_0"),
+    (16, "web", OK, "exit_1 not_running"),
+    (16, "web", "Inconclusive", "no_oom"),
+    (16, "web", "ProcessCrashed", "no_crash"),
+    (16, "web", "ProcessRestarted", "no_restart"),
+    (17, 42, OK, "running"),
+    (17, 42, "WaitTimedOut", "exit_0"),
+    (17, 42, "AssertionFailed", "not_running"),
+    (17, "setup", "UnexpectedExit", "running"),
+    (17, "setup", OK, "exit_0 not_running"),
+    (18, "db", OK, "running"),
+    (18, "db", "WaitTimedOut", "exit_0"),
+    (18, "db", "Inconclusive", "no_oom"),
+    (18, "web", "ProcessNotFound", "running"),
+    (18, "web", "Inconclusive", "not_running no_incidents"),
 ]
 
 CASES = [
-    pytest.param(body, who, question, answer, id=f"{body}-{who}-{question.replace(' ', '_')}")
-    for body, who, answers in ANSWERS
-    for question, answer in answers.items()
+    pytest.param(body, who, question, answer, id=f"{body}-{who}-{question}")
+    for body, who, answer, questions in ANSWERS
+    for question in questions.split()
 ]
-
-
-def ask(body: str, question: Callable[[Sandbox, Any], Any], who: str | int) -> str:
-    clock = FakeClock()
-    rows = json.loads(body)["processes"]
-    box = Sandbox(ScriptedLister(clock, {0.0: rows}))
-    try:
-        question(box, who)
-    except errors.TLSandboxError as error:
-        return type(error).__name__
-    return OK
 
 
 @pytest.mark.parametrize(("number", "who", "question", "answer"), CASES)
 def test_each_body_gets_the_answer_of_the_table(number, who, question, answer):
-    assert ask(BODIES[number], Q[question], who) == answer
+    box = box_of(rows(number))
+    result = OK
+    try:
+        Q[question](box, who)
+    except errors.TLSandboxError as error:
+        result = type(error).__name__
+    assert result == answer
 
 
 # Body, the status it comes with, the error, and whether it is worth asking again.
@@ -307,39 +170,26 @@ def test_each_body_of_a_fault_is_told_by_meaning(number, status, error, transien
 
 
 def test_every_body_of_the_fact_sheet_is_in_a_table():
-    asked = {number for number, _, _ in ANSWERS} | {number for number, *_ in FAULTS}
+    asked = {number for number, *_ in ANSWERS} | {number for number, *_ in FAULTS}
 
     assert asked == BODIES.keys() == set(range(1, 27))
 
 
-def test_a_sighup_and_a_lost_exit_code_are_looked_at_again_for_a_second():
-    for number, who in ((9, "job"), (7, "true"), (8, "job")):
-        clock = FakeClock()
-        lister = ScriptedLister(clock, {0.0: json.loads(BODIES[number])["processes"]})
-        pid = json.loads(BODIES[number])["processes"][0]["pid"]
-
-        with pytest.raises(errors.Inconclusive):
-            Sandbox(lister).wait_for_exit(pid)
-
-        assert 1.0 <= lister.looks[-1] <= 1.1, who
+def rows(number: int) -> list[dict[str, Any]]:
+    return json.loads(BODIES[number])["processes"]
 
 
-def test_an_end_that_corrects_itself_is_believed():
-    clock = FakeClock()
-    lost = json.loads(BODIES[7])["processes"]
-    found = [{**lost[0], "exit_code": 0}]
-    box = Sandbox(ScriptedLister(clock, {0.0: lost, 0.5: found}))
+def test_an_end_that_is_corrected_is_believed():
+    lost = rows(7)
+    box = box_of({0: lost, 0.5: [{**lost[0], "exit_code": 0}]})
 
     assert box.wait_for_exit("true").exit_code == 0
 
 
 def test_an_oom_behind_a_restart_counts_only_when_it_is_new():
-    (row,) = json.loads(BODIES[13])["processes"]
+    (row,) = rows(13)
     before = {**row, "managed": {**row["managed"], "restart_count": 2, "last_exit": None}}
-    clock = FakeClock()
-    box = Sandbox(ScriptedLister(clock, {0.0: [before], 1.0: [row]})).from_now()
+    box = pass_time(box_of({0: [before], 1: [row]}).from_now())
 
-    clock.sleep(1.0)
-    with pytest.raises(errors.ProcessOOMKilled):
-        box.assert_no_oom()
+    failure(box.assert_no_oom, errors.ProcessOOMKilled)
     box.from_now().assert_no_oom()

@@ -1,0 +1,263 @@
+"""Conditions that something is not so: what they need to have seen, and for how long."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.sandbox import Sandbox
+from tests.support import (
+    OOM,
+    FakeClock,
+    ScriptedLister,
+    box_of,
+    ended,
+    failure,
+    looks,
+    managed,
+    outcome,
+    pass_time,
+    process,
+    raw,
+    signaled,
+    snapshot,
+    unreachable,
+)
+
+RUNNING = raw(41)
+UNREADABLE = {"pid": 77, "status": 3, "command": "x"}
+SPOILT = ("Inconclusive", "Not observed: 1 row of my-sandbox cannot be read")
+
+
+def vanished(*before, killed=None):
+    """A sandbox of which ``before`` was listed at the start of the test, and is replaced by another."""
+    box = box_of({0: list(before), 1: [raw(43)]}).from_now()
+    if killed is not None:
+        box._history.note_signal(process(killed), 9)
+    return pass_time(box)
+
+
+# ------------------------------------------------------------------------ vanished rows
+
+
+def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
+    box = box_of([raw(42)], started=[process(41)])
+    box._history.note_start(process(41))
+
+    error = failure(box.assert_no_oom, errors.Inconclusive)
+
+    assert error.first_line == "Not observed: the end of train.py (pid 41)"
+    text = str(error)
+    assert "it was alive, and is no longer listed" in text
+    assert "\n  process  python train.py\n" in text
+    assert "was the sandbox or its daemon restarted, or the process removed by a kill?" in text
+    assert 1.0 <= looks(box)[-1] <= 1.1
+
+
+def test_a_process_that_the_test_started_and_killed_may_vanish():
+    box = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
+    box._history.note_start(process(41))
+    box._history.note_signal(process(41), 9)
+
+    pass_time(box).assert_no_oom()
+
+
+def test_all_processes_may_not_vanish_but_one_may():
+    error = failure(vanished(raw(41), raw(42)).assert_no_oom)
+    assert error.first_line == "Not observed: the end of train.py (pid 41) and 1 more"
+    assert "    pid 42  running  " in str(error)
+    error = failure(vanished(raw(41), raw(42), killed=41).assert_no_oom)
+    assert error.first_line == "Not observed: the end of train.py (pid 42)"
+
+    box_of([raw(42)], baseline=snapshot(raw(41), raw(42))).assert_no_oom()
+    vanished(raw(41, **ended(0))).assert_no_oom()
+    vanished(raw(41), killed=41).assert_no_oom()
+
+
+def test_a_named_process_is_checked_whatever_else_vanished():
+    box = box_of([raw(41, **ended(0))], baseline=snapshot(raw(40)))
+
+    box.assert_no_oom(41)
+    failure(box.assert_no_oom, errors.Inconclusive)
+
+
+def test_a_process_given_by_object_is_reported_as_gone_after_a_second():
+    box = box_of([raw(42)])
+    assert outcome(lambda: box.assert_no_oom(process(41))) == (
+        "ProcessNotFound",
+        "No process pid 41 in my-sandbox",
+    )
+    assert 1.0 <= looks(box)[-1] <= 1.1
+
+
+@pytest.mark.parametrize("name", ["trian.py", 99])
+def test_an_assertion_about_a_process_that_is_not_listed_fails_at_once(name):
+    box = box_of([raw(1)])
+
+    failure(lambda: box.assert_no_oom(name), errors.ProcessNotFound)
+    assert looks(box) == [0.0]
+    box.assert_not_running(name)
+
+
+# ---------------------------------------------------------------------- still running
+
+
+def test_a_process_between_two_runs_is_still_backing_off():
+    row = raw(7, **ended(1), managed=managed("web", status="backing_off", restart_count=1))
+
+    assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
+        "AssertionFailed",
+        "Still backing_off: web (pid 7)",
+    )
+
+
+def test_a_list_that_still_says_running_just_after_a_kill_is_not_believed():
+    box_of({0: [RUNNING], 0.15: [raw(41, **signaled(9))]}).assert_not_running("train.py")
+
+
+# -------------------------------------------------------------------- unreadable rows
+
+
+def test_a_row_that_could_not_be_read_before_the_test_does_not_matter():
+    box = box_of({0: [raw(1), UNREADABLE], 1: [raw(1), UNREADABLE, {"pid": 4}]}).from_now()
+
+    box.assert_no_oom()
+    assert outcome(pass_time(box).assert_no_oom) == SPOILT
+
+
+def test_an_unreadable_row_matters_unless_it_has_another_pid_than_the_selected_process():
+    box = box_of([raw(41, **ended(0)), UNREADABLE])
+
+    box.assert_no_oom(41)
+    box.assert_not_running(41)
+    for call in (
+        box.assert_no_oom,
+        lambda: box.assert_no_oom("train.py"),
+        lambda: box.assert_not_running("none"),
+    ):
+        assert outcome(call) == SPOILT
+
+
+# ---------------------------------------------------------------------- settling time
+
+
+def test_a_negative_assertion_polls_for_200_ms_while_something_is_alive():
+    box = box_of([RUNNING])
+    box.assert_no_oom()
+    assert 0.2 <= looks(box)[-1] < 0.3
+
+    box = box_of([raw(41, **ended(0))])
+    box.assert_no_oom()
+    assert looks(box) == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "error"),
+    [
+        ({}, OOM, errors.ProcessOOMKilled),
+        (ended(None), OOM, errors.ProcessOOMKilled),
+        (signaled(1), signaled(11), errors.ProcessCrashed),
+    ],
+    ids=["alive", "lost", "hang-up"],
+)
+def test_an_incident_that_shows_while_the_result_settles_is_seen(first, then, error):
+    box = box_of({0: [raw(41, **first)], 0.1: [raw(41, **then)]})
+
+    failure(box.assert_no_incidents, error)
+
+
+def test_a_lost_end_that_is_corrected_is_not_suspicious():
+    box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **ended(0))]}).assert_no_oom(suspected=True)
+
+
+def test_a_lost_end_from_before_the_test_costs_no_time():
+    over = raw(2, managed=managed(status="stopped"), **ended(-1))
+    box = box_of([raw(1, **ended(-1)), over]).from_now()
+
+    box.assert_no_oom()
+
+    assert looks(box) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("other", [raw(2), {"pid": 5}], ids=["alive", "unreadable"])
+@pytest.mark.parametrize("name", ["assert_no_oom", "assert_not_running"])
+def test_an_assertion_whose_result_changes_for_ever_ends_in_six_seconds(name, other):
+    box = box_of({at / 10: [RUNNING, other][: 1 + at % 2] for at in range(3000)})
+    args = ["train.py"] if name == "assert_not_running" else []
+
+    with contextlib.suppress(errors.TLSandboxError):
+        getattr(box, name)(*args)
+
+    assert looks(box)[-1] < 7
+
+
+class _Alternating(ScriptedLister):
+    """Lists a row that cannot be read at every second poll."""
+
+    def look(self, **options):
+        self._script = {0.0: [RUNNING, {"pid": 5}] if len(self.looks) % 2 else [RUNNING]}
+        return super().look(**options)
+
+
+def test_an_assertion_whose_result_never_settles_is_inconclusive():
+    box = Sandbox(_Alternating(FakeClock(), {}))
+
+    error = failure(box.assert_no_oom, errors.Inconclusive)
+
+    assert 5 < looks(box)[-1] < 6.5
+    assert error.first_line.startswith("Not observed: the time ended after ")
+
+
+def test_a_negative_assertion_needs_a_good_poll_on_each_side_of_an_outage_and_no_more():
+    """A rollout of 7 s, right after the first poll, was reported as "too soon to be sure"."""
+    box = box_of({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]})
+
+    box.assert_no_oom()
+
+    assert 7 <= looks(box)[-1] < 9.5
+
+
+def test_two_good_polls_settle_a_negative_assertion_however_far_apart_they_are():
+    box = box_of([raw(1)], latency=1.2)
+
+    box.assert_no_oom()
+
+    assert len(looks(box)) == 2
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda box: box.assert_no_oom(),
+        lambda box: box.assert_no_crash(),
+        lambda box: box.assert_not_running("train.py"),
+        lambda box: box.assert_no_incidents(),
+    ],
+)
+def test_an_assertion_never_passes_without_an_answer(ask):
+    box = box_of({0: unreachable()})
+
+    failure(lambda: ask(box), errors.SandboxUnreachable)
+
+
+# ------------------------------------------------------------------------- in words
+
+
+def test_what_is_not_to_happen_is_carried_in_words():
+    box = box_of([raw(41, **signaled(11))])
+    assert failure(box.assert_no_incidents).wanted == (
+        "nothing oom-killed and nothing crashed and nothing restarted and nothing unhealthy"
+    )
+    error = failure(lambda: box_of([RUNNING]).assert_not_running(41))
+    assert error.wanted == "nothing alive that is meant by pid 41"
+
+
+def test_a_crash_before_a_restart_has_the_hint_of_a_crash():
+    last = {"signal": 11, "ended_at": 1_710_000_009_000}
+    row = raw(1, managed=managed(status="running", restart_count=1, last_exit=last))
+
+    assert "python -X faulthandler says where a crash was" in " ".join(
+        str(failure(box_of([row]).assert_no_crash)).split()
+    )

@@ -1,0 +1,99 @@
+"""The condition on the fields of one process, and the condition of the user's own."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_tlsandbox import errors
+from tests.support import box_of, ended, failure, managed, outcome, raw
+
+
+def text_of(row, **expected) -> str:
+    name = "web" if "managed" in row else 41
+    return str(failure(lambda: box_of([row]).assert_process(name, **expected)))
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted", "line"),
+    [
+        (("a", "b"), ["a"], r"args\[1\] +none +b"),
+        (("a", "b"), ["a", "b", "c"], r"args\[2\] +c +none"),
+        (("a", "b"), ["a", "x"], r"args\[1\] +x +b"),
+        (("--token=a",), ["--token=b"], "args +other values +masked"),
+    ],
+)
+def test_arguments_that_differ_are_reported_one_by_one_and_masked(args, wanted, line):
+    text = text_of(raw(41, args=args), args=wanted)
+
+    assert re.search(rf"^ +{line} +<$", text, re.MULTILINE), text
+
+
+def test_several_values_of_a_field_are_any_of_several():
+    box = box_of([raw(1, **ended(1))])
+
+    assert box.assert_process(1, status=["running", "exited"], exit_code=(0, 1)).pid == 1
+    assert outcome(lambda: box.assert_process(1, exit_code=[0, 2])) == (
+        "AssertionFailed",
+        "train.py (pid 1) differs in exit_code",
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "expected", "hint"),
+    [
+        (raw(41), {"command": "sh"}, "by(...) or a longer text, if another process was meant"),
+        (raw(41), {"status": "exited"}, "wait_for_process or wait_for_exit, if it only needs"),
+        (
+            raw(41, **ended(3), managed=managed(status="backing_off", restart_count=1)),
+            {"status": "running"},
+            "wait_for_process or wait_for_exit, if it only needs",
+        ),
+    ],
+)
+def test_the_hint_for_a_field_depends_on_whether_it_may_change(row, expected, hint):
+    assert re.search(rf"^  try +{re.escape(hint)}", text_of(row, **expected), re.MULTILINE)
+
+
+def test_an_object_that_has_a_pid_and_no_start_selects_no_process():
+    box = box_of([raw(1)])
+
+    assert outcome(lambda: box.assert_process(SimpleNamespace(pid=1), status="running")) == (
+        "InvalidArgument",
+        "process must be text, a pid, a compiled regex, a process that was listed or started, "
+        "by(...) or a function, got a value of type SimpleNamespace",
+    )
+
+
+# -------------------------------------------------------------------------- wait_until
+
+
+def test_wait_until_returns_what_its_function_returned():
+    box = box_of([raw(1)])
+
+    assert box.wait_until(lambda seen: seen.find(seen.processes[0].identity)).pid == 1
+
+
+def test_a_callable_without_a_name_is_reported_by_its_type():
+    class Never:
+        def __call__(self, seen):
+            return 0
+
+    error = failure(lambda: box_of([raw(1)]).wait_until(Never(), timeout=0), errors.WaitTimedOut)
+
+    assert error.first_line == "Never true: Never after 0 s"
+    assert error.wanted == "Never to be true"
+    assert re.search(r"^  last +it gave 0$", str(error), re.MULTILINE)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), errors.SandboxUnreachable("x", label="x")])
+def test_what_a_function_of_the_user_raises_ends_the_wait(error):
+    box = box_of([raw(1)])
+
+    def ask(_seen):
+        raise error
+
+    assert failure(lambda: box.wait_until(ask), type(error)) is error
+    assert box._client.looks == [0.0]

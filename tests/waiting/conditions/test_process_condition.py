@@ -1,0 +1,369 @@
+"""What holds for every condition on one process: the choice among matches, its end, its absence."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from types import SimpleNamespace
+
+import pytest
+
+from pytest_tlsandbox import by, errors
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.types import Screen
+from pytest_tlsandbox.waiting.conditions.condition import MORE_MEMORY
+from pytest_tlsandbox.waiting.conditions.output import IsListed
+from pytest_tlsandbox.waiting.selectors import Selector
+from tests.support import (
+    OOM,
+    T0,
+    box_of,
+    ended,
+    failure,
+    looks,
+    managed,
+    outcome,
+    process,
+    raw,
+    signaled,
+    snapshot,
+)
+
+RUNNING, FAILED = raw(41), raw(41, **ended(1))
+TWO = ("AmbiguousProcess", '2 processes are meant by "train.py"')
+SPOILT = ("Inconclusive", "Not observed: 1 row of my-sandbox cannot be read")
+UNREADABLE = {"handle": 41, "pid": 41, "status": [], "command": "x", "started_at": T0}
+LONGER = "a longer timeout=, if it only needs more time"
+
+
+def facts(script, ask):
+    """The lines of the message of a failed call, by their first word."""
+    message = str(failure(lambda: ask(box_of(script, screen=Screen(columns=500)))))
+    lines = [line.split(None, 1) for line in message.splitlines()[1:]]
+    return {word: rest[0] if rest else "" for word, *rest in filter(None, lines)}
+
+
+# --------------------------------------------------------------------------- the choice
+
+
+def test_several_that_fit_are_ambiguous_and_pick_chooses():
+    box = box_of([raw(1), raw(2, started_at=T0 + 1000), raw(3, started_at=T0 + 2000, **ended(0))])
+
+    for call in (
+        lambda: box.wait_for_process("train.py"),
+        lambda: box.wait_for_exit("train.py", exit_code=7),
+        lambda: box.assert_process("train.py", status="running"),
+        lambda: box.assert_stays("train.py", stable_for=0.5),
+        lambda: box.wait_for_output("train.py", "up"),
+    ):
+        assert outcome(call) == TWO
+    assert box.wait_for_process("train.py", pick="newest").pid == 2
+    assert box.wait_for_process("train.py", pick="oldest").pid == 1
+    assert box.assert_process("train.py", status="running", pick="newest").pid == 2
+    assert box.assert_stays("train.py", stable_for=0.5, pick="oldest").pid == 1
+    assert box.wait_for_output("train.py", "first", pick="newest") == "first"
+    assert box.wait_for_exit("train.py").pid == 3
+    assert outcome(
+        lambda: box.wait_for_exit("train.py", exit_code=7, pick="newest", timeout=0)
+    ) == ("WaitTimedOut", "Still running: train.py (pid 2) after 0 s")
+
+
+def test_a_listed_process_is_the_living_one_or_one_that_is_about_to_be_started_again():
+    def listed(name, *rows):
+        seen, history = snapshot(*rows), History(lambda: 0.0)
+        history.fold(seen)
+        return IsListed(Selector(name, history)).evaluate(seen).value.pid
+
+    assert listed("train.py", raw(1), raw(2, started_at=T0 + 1000, **ended(0))) == 1
+    assert listed("web", raw(1, **ended(1), managed=managed(status="backing_off"))) == 1
+
+
+def test_handles_and_exact_values_select_one_run():
+    box = box_of([raw(41, handle=3), raw(42, handle=4, **ended(0))])
+
+    assert box.wait_for_exit(by(handle=4)).pid == 42
+    assert box.assert_process(by(pid=41), status="running").handle == 3
+    assert looks(box) == [0.0, 0.0]
+
+
+def test_an_object_of_another_library_is_one_run_by_its_start_and_its_handle():
+    moment = datetime.fromtimestamp(T0 / 1000, timezone.utc)
+    box = box_of([raw(41, **ended(0))])
+
+    for fields in (
+        {"handle": 41, "started_at": moment, "managed": None},
+        {"handle": 41, "started_at": moment.replace(tzinfo=None)},
+        {"started_at": moment},
+    ):
+        assert box.wait_for_exit(SimpleNamespace(pid=41, **fields)).pid == 41
+    other = SimpleNamespace(pid=41, handle=9, started_at=moment)
+    assert outcome(lambda: box.wait_for_exit(other)) == (
+        "ProcessNotFound",
+        "Gone: pid 41 is no longer listed",
+    )
+
+
+def test_a_pid_stands_for_the_run_that_was_first_listed_with_it():
+    reused = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
+    box = box_of({0: [RUNNING], 1: [FAILED, reused]})
+    failure(lambda: box.wait_for_exit(41), errors.UnexpectedExit)
+
+    waiting = raw(7, "web", (), **ended(1), managed=managed(status="backing_off"))
+    box = box_of({0: [], 1: [waiting]})
+    failure(lambda: box.wait_for_exit(7), errors.UnexpectedExit)
+    assert 1.0 <= looks(box)[-1] <= 1.1
+
+
+# ------------------------------------------------------------------------------ the end
+
+
+@pytest.mark.parametrize("name", [41, process(41)], ids=["pid", "object"])
+def test_the_end_of_a_run_given_by_pid_or_object_ends_the_wait(name):
+    box = box_of({0: [RUNNING], 1: [FAILED]})
+
+    failure(lambda: box.wait_for_exit(name), errors.UnexpectedExit)
+
+    assert looks(box)[-1] < 1.1
+
+
+def test_a_process_given_by_text_may_be_followed_by_another_within_two_seconds():
+    again = raw(42, started_at=T0 + 1000)
+    box = box_of({0: [RUNNING], 1: [FAILED], 2.9: [FAILED, again]})
+    box.wait_until(lambda seen: "exited" in str(seen))
+    assert box.wait_for_process("train.py").pid == 42
+
+    box = box_of([FAILED])
+    failure(lambda: box.wait_for_process("train.py"), errors.UnexpectedExit)
+    assert 2.0 <= looks(box)[-1] < 2.1
+
+
+def test_a_successor_that_failed_too_leaves_time_for_another():
+    rows = [raw(pid, started_at=T0 + pid, **ended(code)) for pid, code in ((1, 3), (2, 3), (3, 0))]
+    box = box_of({0: rows[:1], 1.5: rows[:2], 3: rows})
+
+    assert box.wait_for_exit("train.py", pick="newest").pid == 3
+    assert 3 <= looks(box)[-1] < 3.5
+
+
+def test_an_end_that_the_deadline_left_no_time_to_confirm_is_reported():
+    error = failure(
+        lambda: box_of([raw(1, **ended(3))]).wait_for_exit("train.py", timeout=0.5),
+        errors.UnexpectedExit,
+    )
+
+    assert error.first_line == "Exited 3: train.py (pid 1), wanted exit code 0"
+    assert "stopped after 0.5 s of 0.5 s: the deadline came before it could change" in str(error)
+
+
+def test_a_managed_process_has_ended_when_its_supervisor_has_stopped():
+    web = {"command": "web", "args": ()}
+    script = {
+        0: [raw(7, **web, managed=managed())],
+        1: [raw(7, **web, **ended(1), managed=managed(status="backing_off", restart_count=1))],
+        2: [raw(8, **web, managed=managed(restart_count=1))],
+        9: [raw(8, **web, **ended(1), managed=managed(status="stopped", restart_count=5))],
+    }
+    box = box_of(script)
+
+    error = failure(lambda: box.wait_for_exit("web"), errors.UnexpectedExit)
+
+    assert 9.0 <= looks(box)[-1] < 9.3
+    assert "its supervisor gave up after 5 restarts" in str(error)
+
+
+def test_processes_that_ended_before_the_test_are_counted():
+    before = raw(40, **ended(0))
+    box = box_of([before, FAILED], baseline=snapshot(before))
+
+    text = str(failure(lambda: box.wait_for_exit("train.py"), errors.UnexpectedExit))
+
+    assert re.search(r"^  before +1 other ended before this test", text, re.MULTILINE)
+    assert "it has ended, and nothing followed within 2 s" in text
+
+
+def test_an_exit_in_which_a_child_was_oom_killed_is_reported_as_an_oom_kill():
+    box = box_of([raw(1, command="sh", args=("-c", "x"), **ended(137, oom_killed=True))])
+
+    assert outcome(lambda: box.wait_for_exit(1)) == (
+        "ProcessOOMKilled",
+        "OOM-killed: a child of sh -c (pid 1), wanted exit code 0",
+    )
+    assert box.wait_for_exit(1, exit_code=137).pid == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "why"),
+    [
+        (ended(-1), "exited -1", "the sandbox does not say how it really ended"),
+        (ended(None), "exited with no exit code", "the sandbox does not say how it really ended"),
+        (signaled(None), "signaled by an unknown", "the sandbox does not name the signal"),
+        (
+            signaled(1),
+            "signaled 1 (SIGHUP)",
+            "the sandbox gives this signal to good ends as well, and may put it right",
+        ),
+    ],
+)
+def test_an_unknown_end_says_after_a_second_why_it_is_unknown(end, state, why):
+    box = box_of([raw(41, **end)], screen=Screen(columns=500))
+
+    error = failure(lambda: box.wait_for_exit(41), errors.Inconclusive)
+
+    assert error.first_line == f"Unknown end: train.py (pid 41) {state}"
+    assert f"{why}, and did not within 1 s" in str(error)
+    assert 1.0 <= looks(box)[-1] <= 1.1
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda box: box.wait_for_process(41, status=["exited", "signaled"]),
+        lambda box: box.assert_process(41, status="signaled"),
+        lambda box: box.assert_process(41, signal=9),
+        lambda box: box.assert_process(41, exit_code=0),
+    ],
+)
+def test_a_check_of_an_end_waits_a_second_for_the_correction_of_a_lost_one(ask):
+    box = box_of([raw(41, **ended(-1))])
+
+    assert outcome(lambda: ask(box)) == (
+        "Inconclusive",
+        "Unknown end: train.py (pid 41) exited -1",
+    )
+    assert 1.0 <= looks(box)[-1] <= 1.1
+
+
+def test_a_lost_end_does_not_matter_to_a_check_of_other_fields():
+    box = box_of([raw(1, **ended(-1))])
+
+    assert box.assert_process(1, command="python").pid == 1
+    failure(lambda: box.assert_process(1, status="running"), errors.AssertionFailed)
+    assert looks(box) == [0.0, 0.0]
+
+
+def test_each_of_several_lost_ends_settles_for_itself():
+    first, second = raw(1, **ended(-1)), raw(2, started_at=T0 + 1000, **ended(-1))
+    corrected = raw(2, started_at=T0 + 1000, **signaled(9))
+    box = box_of({0: [first], 0.6: [second], 1.3: [corrected]})
+
+    assert outcome(lambda: box.wait_for_process("train.py", status="exited", pick="newest")) == (
+        "UnexpectedExit",
+        "Signaled 9 (SIGKILL): train.py (pid 2), wanted exited",
+    )
+
+
+# ------------------------------------------------------------------ not listed, not readable
+
+
+def test_a_process_that_is_not_listed_for_a_second_is_gone():
+    box = box_of({0: [RUNNING], 2: []})
+    assert outcome(lambda: box.wait_for_exit(41)) == (
+        "ProcessNotFound",
+        "Gone: train.py (pid 41) is no longer listed",
+    )
+    assert 3.0 <= looks(box)[-1] < 3.3
+
+    box = box_of({0: [RUNNING], 2: [], 2.5: [RUNNING], 4: [raw(41, **ended(0))]})
+    assert box.wait_for_exit(41).exit_code == 0
+
+
+def test_an_object_that_was_never_listed_here_is_gone():
+    assert outcome(lambda: box_of([raw(1)]).wait_for_exit(process(5))) == (
+        "ProcessNotFound",
+        "Gone: train.py (pid 5) is no longer listed",
+    )
+
+
+@pytest.mark.parametrize("name", [41, process(41)], ids=["pid", "object"])
+def test_a_process_whose_row_cannot_be_read_any_more_is_not_gone(name):
+    other = {"handle": 9, "pid": 9, "status": []}
+    box = box_of({0: [RUNNING], 1: [UNREADABLE, other]})
+
+    assert outcome(lambda: box.wait_for_exit(name)) == SPOILT
+    assert 2.0 <= looks(box)[-1] <= 2.4
+
+
+def test_rows_that_cannot_be_read_are_shown_if_no_process_matches():
+    box = box_of([{"pid": 77, "status": 3, "command": "x"}, RUNNING])
+
+    text = str(failure(lambda: box.assert_process("none", status="running")))
+
+    assert re.search(r"^  unreadable +row 0 \(pid 77\): status: ", text, re.MULTILINE), text
+    assert "1 process listed" in text
+
+
+# --------------------------------------------------------------------------- in words
+
+
+@pytest.mark.parametrize(
+    ("ask", "wanted"),
+    [
+        (lambda box: box.wait_for_exit(41, exit_code="any"), "any exit code"),
+        (lambda box: box.wait_for_exit(41, exit_code=[0, 3]), "exit code 0 or 3"),
+        (
+            lambda box: box.wait_for_process(41, status=["running", "exited"], healthy=True),
+            "running or exited and healthy",
+        ),
+        (lambda box: box.assert_stays(41, stable_for=2), "running for 2 s"),
+        (
+            lambda box: box.assert_process(41, status="exited", exit_code=0),
+            "status exited, exit_code 0",
+        ),
+    ],
+)
+def test_an_error_carries_in_words_what_was_wanted(ask, wanted):
+    assert failure(lambda: ask(box_of([raw(41, **signaled(15))]))).wanted == wanted
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        (raw(1, **OOM), MORE_MEMORY),
+        (raw(1, **ended(7, oom_killed=True)), MORE_MEMORY),
+        (raw(1, **ended(5)), "exit_code=5, if it is to end so"),
+        (raw(1, **ended(0)), None),
+        (raw(1, **signaled(15)), "who sent the signal? this test did not"),
+        (raw(1, **ended(5), managed=managed(status="stopped")), "exit_code=5, if it is to end so"),
+        (
+            raw(1, **ended(5), managed=managed(status="backing_off", restart_count=6)),
+            "what it wrote last says why it ends; its supervisor starts it again",
+        ),
+        (raw(1, managed=managed()), LONGER),
+    ],
+    ids=["oom", "flag", "exit 5", "exit 0", "signal", "stopped", "backing off", "running"],
+)
+def test_the_hint_after_an_end_fits_the_end(row, hint):
+    name = "web" if "managed" in row else 1
+
+    assert (
+        facts([row], lambda box: box.wait_for_exit(name, exit_code=3, timeout=3)).get("try") == hint
+    )
+
+
+def test_a_signal_that_the_test_sent_is_named_as_its_own():
+    def ask(box):
+        box.send_signal(1, 15)
+        box.wait_for_exit(1)
+
+    shown = facts({0: [raw(1)], 1: [raw(1, **signaled(15))]}, ask)
+
+    assert shown["signal"].split("  ")[-1] == "15 (SIGTERM), sent by this test"
+    assert shown["try"] == (
+        'wait_for_process(process, status="signaled"), if that is the end that was meant: this test '
+        "sent the signal"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        (7, "a restarted process has another pid: mean it by text, or by its managed name"),
+        (
+            r"train\.py --lr \d+",
+            "re.compile(...): the text looks like a regular expression, but is searched for "
+            "literally; a text is looked for in command and arguments, joined by one space",
+        ),
+    ],
+)
+def test_the_hint_if_no_process_matches_fits_how_it_was_selected(name, hint):
+    assert facts([raw(1)], lambda box: box.wait_for_exit(name, timeout=0))["try"] == hint
