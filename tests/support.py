@@ -130,9 +130,9 @@ def outcome(call: Callable[[], object]) -> tuple[str, str]:
     return type(error).__name__, error.first_line
 
 
-def unreachable(label: str = "502", **more: Any) -> SandboxUnreachable:
+def unreachable(label: str = "502", text: str = "", **more: Any) -> SandboxUnreachable:
     """An error that may pass."""
-    text = f"my-sandbox answered {label}"
+    text = f"my-sandbox {text or f'answered {label}'}"
     return SandboxUnreachable(text, label=label, transient=True, **more)
 
 

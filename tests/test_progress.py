@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.types import Screen
-from tests.support import box_of, ended, failure, managed, raw, unreachable
+from tests.support import box_of, ended, failure, raw, unreachable
 
 RUNNING = raw(41)
 

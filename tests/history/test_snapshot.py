@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import pytest
 
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
-from pytest_tlsandbox.history.snapshot import FIELDS, Fields
+from pytest_tlsandbox.history.snapshot import FIELDS
 from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 
@@ -30,8 +32,8 @@ def test_it_is_queried_by_exact_fields():
     assert len(seen) == 3
 
 
-def test_type_checkers_know_the_fields_there_are():
-    assert sorted(Fields.__annotations__) == sorted(FIELDS)
+def test_every_field_of_a_process_can_be_asked_for_and_the_name_of_a_managed_one():
+    assert {*FIELDS} == {field.name for field in dataclasses.fields(ProcessInfo)} | {"name"}
 
 
 def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
@@ -151,3 +153,23 @@ def test_it_holds_the_very_rows_it_lists():
 
     assert seen.holds(seen[0])
     assert not seen.holds(process(1))
+
+
+def test_a_row_that_cannot_be_read_is_known_again_by_its_handle_pid_and_start():
+    def mark(row):
+        (unreadable,) = snapshot(row).unreadable
+        return unreadable.fingerprint
+
+    row = {"handle": 3, "pid": 77, "started_at": T0, "status": 3, "command": "x"}
+    for field in ("handle", "pid", "started_at"):
+        assert mark(row) != mark({**row, field: 4}), field
+    assert mark(row) == mark({**row, "status": None})
+    assert mark([{"b": 1, "a": 2}]) == mark([{"a": 2, "b": 1}])
+
+
+def test_a_row_that_is_no_text_at_all_says_so():
+    (unreadable,) = snapshot(raw(41, command="\ud800")).unreadable
+
+    assert (
+        unreadable.reason == "row: Invalid JSON: unexpected end of hex escape at line 1 column 126"
+    )

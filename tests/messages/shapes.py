@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from pytest_tlsandbox import by, errors
-from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
-from tests.support import T0, FakeClock, ScriptedLister, ended, managed, raw, signaled
+from tests.support import OOM, T0, box_of, ended, managed, raw, signaled, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_tlsandbox.sandbox import Sandbox
 
 FOLDER = Path(__file__).with_suffix("")
 WIDTHS = (80, 120)
@@ -60,28 +61,22 @@ class Shape:
     test_ends: float | None = field(default=None, kw_only=True)
 
 
-class _Lister(ScriptedLister):
-    def __init__(self, shape: Shape) -> None:
-        clock = FakeClock()
-        super().__init__(clock, shape.script, latency=0.06)
-        self._shape = shape
-        if shape.test_ends is not None:
-            deadline = clock.now + shape.test_ends
-            self.test_deadline = lambda: deadline
-
-    def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
-        streams = {"stderr": self._shape.stderr, "stdout": self._shape.stdout}
-        return [*streams.get(stream, (*self._shape.stdout, *self._shape.stderr))]
-
-
 def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError:
     """Give the error that a shape ends with, told for a terminal of so many columns."""
-    screen = Screen(verbosity, columns - MARGIN)
+    box = box_of(
+        shape.script,
+        latency=0.06,
+        written={0: (shape.stdout, shape.stderr)},
+        screen=Screen(verbosity, columns - MARGIN),
+    )
+    if shape.test_ends is not None:
+        deadline = box._client.clock.now + shape.test_ends
+        box._client.test_deadline = lambda: deadline
     # A pause that varies by chance makes for other times, and now and then for one more look.
     with mock.patch("pytest_tlsandbox.client.retry._jitter") as jitter:
         jitter.uniform.return_value = 1.0
         try:
-            shape.ask(Sandbox(_Lister(shape), screen=screen))
+            shape.ask(box)
         except errors.TLSandboxError as error:
             return error
     message = "this shape does not fail"
@@ -100,18 +95,6 @@ def kept(name: str) -> str:
     return re.sub(r"^(  \d+  shapes\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
 
 
-def unreachable(label: str, text: str) -> errors.SandboxUnreachable:
-    return errors.SandboxUnreachable(f"my-sandbox {text}", label=label, transient=True)
-
-
-def suspended() -> errors.SandboxNotRunning:
-    return errors.SandboxNotRunning(
-        "Sandbox my-sandbox is suspended (409 SANDBOX_NOT_RUNNING)",
-        label="409 SANDBOX_NOT_RUNNING suspended",
-        transient=True,
-    )
-
-
 def soft(*asks: Callable[[Any], object]) -> Callable[[Sandbox], None]:
     def ask(box: Sandbox) -> None:
         with box.soft() as check:
@@ -127,10 +110,22 @@ RESET = unreachable("reset", "cannot be reached: the connection was reset")
 TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}
 JOB = raw(41, **TRAIN)
 SERVE = raw(40, command="bash", args=("-lc", "./serve.sh"), started_at=T0 - 22_000)
-WORKER = raw(
-    38, args=("worker.py", "--queue", "low"), **signaled(9, status="oom_killed", oom_killed=True)
+SHELL = raw(52, command="sh", args=("-c", "python eat.py; true"), **ended(0, oom_killed=True))
+EVAL, SERVER = {"args": ("eval.py",)}, {"args": ("server.py",)}
+WORKER = raw(38, args=("worker.py", "--queue", "low"), **OOM)
+SUSPENDED = errors.SandboxNotRunning(
+    "Sandbox my-sandbox is suspended (409 SANDBOX_NOT_RUNNING)",
+    label="409 SANDBOX_NOT_RUNNING suspended",
+    transient=True,
 )
-OOM = signaled(9, status="oom_killed", oom_killed=True)
+TERMINATED = errors.SandboxNotRunning(
+    "Sandbox my-sandbox is terminated (409 SANDBOX_NOT_RUNNING)",
+    label="409 SANDBOX_NOT_RUNNING terminated",
+)
+REFUSED = errors.AuthenticationFailed(
+    "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid token",
+    label="401 UNAUTHORIZED",
+)
 WEB = {"command": "gunicorn", "args": ("app:web", "--bind", "0.0.0.0:8080")}
 
 
@@ -206,7 +201,7 @@ SHAPES: dict[str, Shape] = {
         {0: [raw(41, **TRAIN, **signaled(15))]}, lambda box: box.wait_for_exit("train.py")
     ),
     "ended_already": Shape(
-        {0: [raw(77, args=("server.py",), **ended(0))]},
+        {0: [raw(77, **SERVER, **ended(0))]},
         lambda box: box.wait_for_process("server.py"),
         (),
         ("listening on 8080", "bye"),
@@ -216,8 +211,7 @@ SHAPES: dict[str, Shape] = {
         lambda box: box.wait_for_exit(41, timeout=60),
     ),
     "unknown_end_with_neither_code_nor_signal": Shape(
-        {0: [raw(41, **TRAIN, **ended(None))]},
-        lambda box: box.wait_for_exit(41, exit_code="any"),
+        {0: [raw(41, **TRAIN, **ended(None))]}, lambda box: box.wait_for_exit(41, exit_code="any")
     ),
     # -------------------------------------------------------------------- out of memory
     "oom_confirmed": Shape(
@@ -231,27 +225,19 @@ SHAPES: dict[str, Shape] = {
         LONG_LOG[:3],
     ),
     "oom_suspected": Shape(
-        {0: [SERVE, raw(41, **TRAIN, **signaled(9))]},
-        lambda box: box.assert_no_oom(suspected=True),
+        {0: [SERVE, raw(41, **TRAIN, **signaled(9))]}, lambda box: box.assert_no_oom(suspected=True)
     ),
     "oom_beside_a_suspicion": Shape(
         {
-            0: [SERVE, JOB, raw(52, args=("eval.py",))],
-            0.05: [
-                SERVE,
-                raw(41, **TRAIN, **OOM),
-                raw(52, args=("eval.py",), **signaled(9)),
-            ],
+            0: [SERVE, JOB, raw(52, **EVAL)],
+            0.05: [SERVE, raw(41, **TRAIN, **OOM), raw(52, **EVAL, **signaled(9))],
         },
         lambda box: box.from_now().assert_no_oom(),
     ),
     "oom_masked_by_a_restart": Shape(
         {
             0: [SERVE, web()],
-            0.05: [
-                SERVE,
-                web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True)),
-            ],
+            0.05: [SERVE, web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True))],
         },
         lambda box: box.from_now().assert_no_oom(),
         ("[131] booting worker",),
@@ -261,12 +247,7 @@ SHAPES: dict[str, Shape] = {
             0: [
                 WORKER,
                 raw(41, **TRAIN, **OOM),
-                raw(
-                    52,
-                    command="sh",
-                    args=("-c", "python eat.py; true"),
-                    **ended(0, oom_killed=True),
-                ),
+                SHELL,
                 web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True)),
             ]
         },
@@ -274,10 +255,7 @@ SHAPES: dict[str, Shape] = {
     ),
     # ------------------------------------------------------------------------ too late
     "timed_out_still_running": Shape(
-        {0: [SERVE, JOB]},
-        lambda box: box.wait_for_exit("train.py", timeout=10),
-        (),
-        LONG_LOG,
+        {0: [SERVE, JOB]}, lambda box: box.wait_for_exit("train.py", timeout=10), (), LONG_LOG
     ),
     "timed_out_before_pytest_timeout": Shape(
         {0: [JOB]}, lambda box: box.wait_for_exit(41, timeout=60), test_ends=30.0
@@ -299,15 +277,13 @@ SHAPES: dict[str, Shape] = {
         lambda box: box.wait_until(three_running, timeout=5),
     ),
     "never_healthy": Shape(
-        {0: [raw(77, args=("server.py",))]},
-        lambda box: box.wait_for_process(77, healthy=True),
+        {0: [raw(77, **SERVER)]}, lambda box: box.wait_for_process(77, healthy=True)
     ),
     "output_not_written": Shape(
-        {0: [raw(77, args=("server.py",))]},
-        lambda box: box.wait_for_output("server.py", "ready", timeout=5),
+        {0: [raw(77, **SERVER)]}, lambda box: box.wait_for_output("server.py", "ready", timeout=5)
     ),
     "output_not_written_by_one_that_ended": Shape(
-        {0: [raw(77, args=("server.py",))], 2: [raw(77, args=("server.py",), **ended(1))]},
+        {0: [raw(77, **SERVER)], 2: [raw(77, **SERVER, **ended(1))]},
         lambda box: box.wait_for_output(77, "listening", timeout=30),
         ("OSError: [Errno 98] Address already in use",),
         ("binding port 8080",),
@@ -326,7 +302,7 @@ SHAPES: dict[str, Shape] = {
         lambda box: box.from_now().wait_for_exit("train.py", timeout=10),
     ),
     "not_found_by_fields": Shape(
-        {0: [SERVE, raw(77, command="/usr/local/bin/python", args=("server.py",))]},
+        {0: [SERVE, raw(77, command="/usr/local/bin/python", **SERVER)]},
         lambda box: box.assert_process(by(command="/usr/bin/python"), status="running"),
     ),
     "not_found_nothing_near": Shape(
@@ -338,12 +314,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "gone": Shape({0: [SERVE, JOB], 2: [SERVE]}, lambda box: box.wait_for_exit(41, timeout=30)),
     "ambiguous": Shape(
-        {
-            0: [
-                raw(41, **TRAIN),
-                raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000),
-            ]
-        },
+        {0: [raw(41, **TRAIN), raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000)]},
         lambda box: box.wait_for_exit("train.py"),
     ),
     # ----------------------------------------------------------------- nothing can be said
@@ -358,29 +329,12 @@ SHAPES: dict[str, Shape] = {
         lambda box: box.wait_for_exit(41, timeout=60),
         TRACEBACK,
     ),
-    "suspended": Shape({0: suspended()}, lambda box: box.wait_for_exit(41, timeout=10)),
+    "suspended": Shape({0: SUSPENDED}, lambda box: box.wait_for_exit(41, timeout=10)),
     "suspended_in_the_middle": Shape(
-        {0: [JOB], 3: suspended(), 12: [JOB]}, lambda box: box.wait_for_exit(41, timeout=20)
+        {0: [JOB], 3: SUSPENDED, 12: [JOB]}, lambda box: box.wait_for_exit(41, timeout=20)
     ),
-    "terminated": Shape(
-        {
-            0: [JOB],
-            3: errors.SandboxNotRunning(
-                "Sandbox my-sandbox is terminated (409 SANDBOX_NOT_RUNNING)",
-                label="409 SANDBOX_NOT_RUNNING terminated",
-            ),
-        },
-        lambda box: box.wait_for_exit(41, timeout=60),
-    ),
-    "key_refused": Shape(
-        {
-            0: errors.AuthenticationFailed(
-                "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid token",
-                label="401 UNAUTHORIZED",
-            )
-        },
-        lambda box: box.list_processes(),
-    ),
+    "terminated": Shape({0: [JOB], 3: TERMINATED}, lambda box: box.wait_for_exit(41, timeout=60)),
+    "key_refused": Shape({0: REFUSED}, lambda box: box.list_processes()),
     "replaced": Shape(
         {0: [raw(41, handle=1)], 0.05: [raw(12, handle=1, started_at=T0 + 5000)]},
         lambda box: box.from_now().assert_no_oom(),
@@ -456,9 +410,7 @@ SHAPES: dict[str, Shape] = {
         lambda box: box.assert_not_running("train.py"),
     ),
     "several_at_once": Shape(
-        {
-            0: [SERVE, raw(41, **TRAIN, **OOM), web(health_status="unhealthy")],
-        },
+        {0: [SERVE, raw(41, **TRAIN, **OOM), web(health_status="unhealthy")]},
         soft(
             lambda check: check.assert_process(40, status="running"),
             lambda check: check.assert_process("train.py", status="exited", exit_code=0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
@@ -9,7 +11,6 @@ from pytest_tlsandbox.messages.history import changes, gaps, looks
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
-EMPTY = Timeline(100.0, History(lambda: 100.0))
 JOB = process(41)
 
 
@@ -37,20 +38,24 @@ def web(pid, **more):
 # --------------------------------------------------------------------- changes
 
 
-def test_a_process_that_was_never_seen_has_no_changes():
-    assert changes(EMPTY, JOB, WIDE, MANY) == []
-
-
-def test_what_was_so_from_the_first_look_on_is_no_change():
-    seen = timeline((0, [raw(41)]), (1, [raw(41)]), (2, [raw(41)]))
-
-    assert changes(seen, JOB, WIDE, MANY) == []
-
-
-def test_two_states_stand_in_one_line_each_with_its_looks():
-    seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))]))
-
-    assert changes(seen, JOB, WIDE, MANY) == ["+0 s running, 2 looks | +1.2 s exited 3, 1 look"]
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], []),
+        ([(0, [raw(41)]), (1, [raw(41)]), (2, [raw(41)])], []),
+        (
+            [(0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))])],
+            ["+0 s running, 2 looks | +1.2 s exited 3, 1 look"],
+        ),
+        (
+            [(0, [raw(41)]), (1, [raw(41, status="\x1b[31mpaused\n")])],
+            [r"+0 s running, 1 look | +1 s \x1b[31mpaused\n, 1 look"],
+        ),
+    ],
+    ids=["never listed", "no change", "two states", "hostile"],
+)
+def test_two_states_stand_in_one_line_and_one_state_in_none(events, expected):
+    assert changes(timeline(*events), JOB, WIDE, MANY) == expected
 
 
 def test_where_one_line_is_too_narrow_each_state_has_its_own_with_both_clocks():
@@ -106,17 +111,6 @@ def test_many_changes_are_folded_and_the_first_and_the_last_are_kept():
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
 
 
-def test_an_outage_is_a_gap_between_the_states():
-    seen = timeline(
-        (0, [raw(41)]), (1, "502"), (2, "502"), (3, "reset"), (4, [raw(41)]), (5, [raw(41)])
-    )
-
-    assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s  16:00:00.000  running, 3 looks",
-        "+1 s  to +4 s       no listing (502 x2, then reset)",
-    ]
-
-
 def test_the_first_fault_is_not_hidden_by_later_ones():
     seen = timeline(
         (0, "403"), (1, "502"), (2, "502"), (3, "403"), (4, [raw(41)]), (5, "reset"), (6, [raw(41)])
@@ -126,14 +120,6 @@ def test_the_first_fault_is_not_hidden_by_later_ones():
         "+0 s  to +4 s       no listing (403, then 502 x2, then 403)",
         "+4 s  16:00:00.000  running, 2 looks",
         "+5 s  to +6 s       no listing (reset)",
-    ]
-
-
-def test_what_a_sandbox_calls_a_state_cannot_move_the_cursor():
-    seen = timeline((0, [raw(41)]), (1, [raw(41, status="\x1b[31mpaused\n")]))
-
-    assert changes(seen, JOB, WIDE, MANY) == [
-        r"+0 s running, 1 look | +1 s \x1b[31mpaused\n, 1 look"
     ]
 
 
@@ -147,10 +133,6 @@ def test_no_line_of_changes_is_wider_than_it_may_be():
 # ------------------------------------------------------------------------ gaps
 
 
-def test_no_outage_is_no_gap():
-    assert gaps(timeline((0, [raw(41)])), WIDE, MANY) == []
-
-
 def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_next_good_one():
     seen = timeline(
         (0, "502"), (1.2, "502"), (2, [raw(41)]), (3, "no answer"), (8, [raw(41)]), took=0.06
@@ -160,12 +142,6 @@ def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_next_good_one():
         "+0 s to +2 s no listing (502 x2)",
         "+3 s to +8 s no listing (no answer)",
     ]
-
-
-def test_no_gap_is_wider_than_it_may_be_and_says_how_much_was_cut():
-    seen = timeline((0, "409 SANDBOX_NOT_RUNNING suspended"), (1, [raw(41)]))
-
-    assert gaps(seen, 40, MANY) == ["+0 s to +1 s no listing (409 SANDBO… +24"]
 
 
 def test_many_gaps_are_folded_and_the_first_and_the_last_are_kept():
@@ -184,16 +160,17 @@ def test_many_gaps_are_folded_and_the_first_and_the_last_are_kept():
 # ----------------------------------------------------------------------- looks
 
 
-def test_looks_are_counted_and_timed():
-    assert looks(timeline((0, [raw(41)]), (1, [raw(41)]), took=0.0614)) == "2, 61 ms each"
-
-
-def test_looks_that_failed_are_counted_apart_each_kind_named_once():
-    seen = timeline((0, "502"), (1, "reset"), (2, "502"), (3, [raw(41)]), took=0.002)
-
-    assert looks(seen) == "1 good, 3 failed (502, reset), 2 ms each"
-
-
-def test_where_no_look_was_good_there_is_no_time_to_tell():
-    assert looks(timeline((0, "502"), (1, "502"))) == "none good, 2 failed (502)"
-    assert looks(EMPTY) == "0"
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([(0, [raw(41)]), (1, [raw(41)])], "2, 61 ms each"),
+        (
+            [(0, "502"), (1, "reset"), (2, "502"), (3, [raw(41)])],
+            "1 good, 3 failed (502, reset), 61 ms each",
+        ),
+        ([(0, "502"), (1, "502")], "none good, 2 failed (502)"),
+        ([], "0"),
+    ],
+)
+def test_polls_are_counted_and_timed_and_each_kind_of_failure_is_named_once(events, expected):
+    assert looks(timeline(*events, took=0.0614)) == expected

@@ -26,21 +26,13 @@ MANY_ROWS = [
 ]
 
 
-class Writer(ScriptedLister):
-    """A client to whom one process has written all that."""
-
-    def __init__(self, rows, lines):
-        super().__init__(FakeClock(), {0: rows})
-        self._lines = lines
-
-    def output(self, pid, stream, *, limit=None):
-        return self._lines if stream == "stderr" else []
+def client_of(rows, lines=()) -> ScriptedLister:
+    """A client to whom each process has written these lines on stderr."""
+    return ScriptedLister(FakeClock(), {0: rows}, written={0: ([], [*lines])})
 
 
 def running(text: str, client) -> HasStatus:
-    history = client.history
-    selector = Selector(text, history)
-    return HasStatus(selector, ("running",))
+    return HasStatus(Selector(text, client.history), ("running",))
 
 
 def exits(pid: int, client) -> HasExited:
@@ -66,66 +58,60 @@ def timed(make):
     return made, statistics.median(times)
 
 
-def made(outcome, limit, client, verbosity=0, columns=72) -> tuple[str, float]:
-    """Return the message, and how many milliseconds of processor time it took."""
-    error, took = timed(
-        lambda: error_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, columns))
-    )
-    return str(error), took
-
-
-@pytest.mark.parametrize("lines", [MANY_LINES, ONE_LINE], ids=["many lines", "one line"])
 @pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
-def test_200_processes_and_10_mb_of_output_are_told_in_200_ms(lines, verbosity):
-    client = Writer([*MANY_ROWS, raw(999, args=("train.py",), **ended(3))], lines)
-    outcome, limit = watched(exits(999, client), client)
+@pytest.mark.parametrize(
+    ("rows", "lines", "condition", "first_line"),
+    [
+        (
+            [*MANY_ROWS, raw(999, args=("train.py",), **ended(3))],
+            lines,
+            lambda client: exits(999, client),
+            "Exited 3: train.py (pid 999), wanted exit code 0",
+        )
+        for lines in (MANY_LINES, ONE_LINE)
+    ]
+    + [
+        (
+            [*MANY_ROWS, raw(999)],
+            [],
+            lambda client: running("trian.pyx", client),
+            'No process "trian.pyx" in my-sandbox after 0 s',
+        ),
+        (
+            MANY_ROWS,
+            [],
+            lambda client: running("worker", client),
+            '199 processes are meant by "worker"',
+        ),
+        (
+            [raw(41, args=("train.py", *["--option=" + "v" * 90] * 1000))],
+            MANY_LINES,
+            lambda client: exits(41, client),
+            "Still running: train.py (pid 41) after 0 s",
+        ),
+    ],
+    ids=["many lines", "one line", "none matches", "all match", "command line of 100 KB"],
+)
+def test_a_message_about_200_processes_or_10_mb_has_a_size_and_takes_less_than_50_ms(
+    rows, lines, condition, first_line, verbosity
+):
+    client = client_of(rows, lines)
+    outcome, limit = watched(condition(client), client)
 
-    message, took = made(outcome, limit, client, verbosity)
+    error, took = timed(
+        lambda: error_of(outcome, "exit code 0", client, 30.0, limit, Screen(verbosity, 72))
+    )
 
-    assert took < 200
+    message = str(error)
+    assert took < 50
+    assert message.splitlines()[0] == first_line
+    assert len(message) < 100_000
     assert len(message.splitlines()) < {-1: 30, 0: 120, 1: 250, 2: 1000}[verbosity]
     assert "abc" not in message
-    assert max(map(len, message.splitlines())) < 210
 
 
-@pytest.mark.parametrize("verbosity", [-1, 0, 1])
-def test_200_processes_none_of_which_is_meant_are_told_in_200_ms(verbosity):
-    client = Writer([*MANY_ROWS, raw(999)], [])
-    outcome, limit = watched(running("trian.pyx", client), client)
-
-    message, took = made(outcome, limit, client, verbosity)
-
-    assert took < 200
-    assert len(message.splitlines()) < 120
-
-
-def test_200_processes_all_of_which_are_meant_are_told_in_200_ms():
-    client = Writer(MANY_ROWS, [])
-    outcome, limit = watched(running("worker", client), client)
-
-    message, took = made(outcome, limit, client)
-
-    assert took < 200
-    assert message.startswith('199 processes are meant by "worker"\n')
-    assert "... and 189 more" in message
-    assert len(message.splitlines()) < 120
-
-
-def test_a_command_line_of_100_kb_is_told_in_200_ms():
-    row = raw(41, args=("train.py", *["--option=" + "v" * 90] * 1000))
-    client = Writer([row], MANY_LINES)
-    outcome, limit = watched(exits(41, client), client)
-
-    for verbosity in (-1, 0, 1, 2):
-        message, took = made(outcome, limit, client, verbosity)
-
-        assert took < 200
-        assert len(message) < 30_000
-        assert message.startswith("Still running: train.py (pid 41) after 0 s\n")
-
-
-def test_200_checks_judged_together_are_told_in_200_ms_and_not_all_of_them():
-    client = Writer(MANY_ROWS, [])
+def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
+    client = client_of(MANY_ROWS)
     conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
     outcome, _ = watched(conditions[0][1], client)
     told = [(name, 1, condition.evaluate(outcome.timeline.last)) for name, condition in conditions]
@@ -134,7 +120,7 @@ def test_200_checks_judged_together_are_told_in_200_ms_and_not_all_of_them():
 
     assert isinstance(error, errors.ChecksFailed)
     assert len(error.failures) == 199
-    assert took < 200
+    assert took < 50
     assert len(str(error).splitlines()) < 120
 
 
@@ -165,7 +151,7 @@ def test_200_checks_judged_together_are_told_in_200_ms_and_not_all_of_them():
     ],
     ids=lambda text: text[:10],
 )
-def test_masking_takes_less_than_two_seconds_whatever_the_text(text):
+def test_masking_takes_no_half_second_whatever_the_text(text):
     start = time.thread_time()
     mask_text(text)
-    assert time.thread_time() - start < 2
+    assert time.thread_time() - start < 0.5

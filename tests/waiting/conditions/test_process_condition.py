@@ -220,6 +220,11 @@ def test_an_unknown_end_says_after_a_second_why_it_is_unknown(end, state, why):
         lambda box: box.wait_for_process(41, status=["exited", "signaled"]),
         lambda box: box.assert_process(41, status="signaled"),
         lambda box: box.assert_process(41, signal=9),
+        lambda box: box.assert_process(41, exit_code=-1),
+        lambda box: box.assert_stays(41, stable_for=2, status="exited"),
+        lambda box: box.assert_no_crash(41),
+        lambda box: box.assert_no_oom(41),
+        lambda box: box.assert_no_incidents(41),
         lambda box: box.assert_process(41, exit_code=0),
     ],
 )
