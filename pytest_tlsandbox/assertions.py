@@ -39,7 +39,7 @@ Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 
 @explain_misuse
 class Assertions:
-    """What can be asserted of the processes of a sandbox; how it is judged is for the subclass."""
+    """The assertions on the processes of a sandbox; a subclass evaluates their conditions."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Assertions:
         )
 
     def _check(self, condition: Condition) -> Any:
-        """Give what a condition is satisfied with, or raise; None if it is judged later."""
+        """Return the value of a condition that is met, or raise; None if it is evaluated later."""
         raise NotImplementedError
 
     def _has_fields(

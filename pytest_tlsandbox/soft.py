@@ -1,4 +1,4 @@
-"""Checks that are judged together: all on one look, and told in one message."""
+"""Checks that are evaluated together: on one snapshot, and reported in one message."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Check(NamedTuple):
 
 
 class Together:
-    """All of several conditions, each judged on the same look."""
+    """All of several conditions, evaluated on the same snapshot."""
 
     def __init__(self, checks: list[Check]) -> None:
         self.checks = checks

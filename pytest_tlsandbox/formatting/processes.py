@@ -70,7 +70,7 @@ def describe_end(last: _End) -> str:
 
 
 def command_line(row: ProcessInfo) -> tuple[str, int]:
-    """Give command and arguments as they may be shown, and how many characters were left out.
+    """Return command and arguments, masked, and how many characters were left out.
 
     What no line has room for is not masked either: arguments may have megabytes.
     """
@@ -102,7 +102,7 @@ def short_name(row: ProcessInfo) -> str:
 
 
 def named(row: ProcessInfo) -> str:
-    """Give "train.py (pid 41)"."""
+    """Return "train.py (pid 41)"."""
     return f"{short_name(row)} (pid {row.pid})"
 
 
@@ -113,7 +113,7 @@ def process_table(
     most: int | None = None,
     columns: int = 240,
 ) -> list[str]:
-    """Give a line a process: pid, state, how long it lived, command line masked, a remark.
+    """Return a line for each process: pid, state, how long it lived, command line masked, a remark.
 
     ``most`` cuts the table, ``columns`` the command lines; both say by how much.
     """
@@ -145,7 +145,7 @@ def process_table(
 
 
 def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
-    """Give "a.py (pid 1), b.py (pid 2) and 3 more"."""
+    """Return "a.py (pid 1), b.py (pid 2) and 3 more"."""
     return list_texts([named(row) for row in rows], most)
 
 

@@ -95,7 +95,7 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
 
 
 def seconds(value: float) -> str:
-    """Give a time with the precision it is worth: "4 ms", "0.31 s", "8.2 s", "120 s"."""
+    """Return a duration with a suitable precision: "4 ms", "0.31 s", "8.2 s", "120 s"."""
     if 0.0005 <= value < 0.0995:
         return f"{value * 1000:.0f} ms"
     text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
@@ -108,25 +108,25 @@ def capitalized(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Give "1 look", "3 looks"."""
+    """Return "1 line", "3 lines"."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number} {noun if number == 1 else plural}"
 
 
 def moment(time: datetime) -> str:
-    """Give the time of day, to the millisecond, in UTC."""
+    """Return the time of day, to the millisecond, in UTC."""
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"
 
 
 def shown_wanted(value: object, field: str) -> str:
-    """Give what is wanted of a field: one value or, but for arguments, one of several."""
+    """Return the expected value of a field, or its values: any of several, except for arguments."""
     if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
         return " or ".join(map(shown, value))
     return shown(value)
 
 
 def shown(value: object) -> str:
-    """Give the value of a field as it may be shown."""
+    """Return the value of a field, masked."""
     if value is None:
         return "none"
     if isinstance(value, (list, tuple)):
@@ -150,7 +150,7 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Give as much of a text as fits, escaped, in a width: one character at least."""
+    """Return as much of a text as fits in a width when escaped, at least one character."""
     if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0

@@ -203,7 +203,7 @@ def check_fields(fields: Mapping[str, object]) -> None:
 
 
 def value_of(row: ProcessInfo, field: str) -> object:
-    """Give the value of one of :data:`FIELDS`."""
+    """Return the value of one of :data:`FIELDS`."""
     if field == "status":
         return row.state
     if field == "name":
@@ -212,7 +212,7 @@ def value_of(row: ProcessInfo, field: str) -> object:
 
 
 def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, object]:
-    """Give the fields of a row that are not as wanted, with what they are."""
+    """Return the fields of a row that differ from the expected values, with their values."""
     return {
         field: value_of(row, field)
         for field, value in wanted.items()

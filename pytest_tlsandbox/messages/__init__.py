@@ -1,1 +1,1 @@
-"""How it is told: pure functions from what was seen to text."""
+"""Messages: pure functions from a result to text."""

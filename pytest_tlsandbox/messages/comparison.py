@@ -22,7 +22,7 @@ _MOST_ROWS = 20
 
 
 def compare(left: object, right: object, columns: int) -> list[str] | None:
-    """Give the lines that say how two things differ; None if they are not ours to compare."""
+    """Return lines that show how two objects differ; None if they are not ours to compare."""
     if isinstance(left, ProcessInfo) and isinstance(right, ProcessInfo):
         return [f"{named(left)} == {named(right)}", *_fields(left, right, columns)]
     if isinstance(left, ProcessSnapshot) and isinstance(right, ProcessSnapshot):

@@ -35,7 +35,7 @@ class Explanation:
 
     Attributes:
         error: what is raised for it.
-        headline: the verdict and the process, within about 50 characters.
+        headline: what happened, and to which process, within about 50 characters.
         because: why it is certain.
         process: the one it is about.
         run: the run of it, if it was restarted.

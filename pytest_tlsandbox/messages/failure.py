@@ -1,4 +1,4 @@
-"""A failure as text: the verdict first and alone, then the evidence, then what to try."""
+"""A failure as text: the headline first and alone, then the evidence, then what to try."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pytest_tlsandbox.formatting.text import (
     moment,
     printable,
     seconds,
+    width,
     wrap,
 )
-from pytest_tlsandbox.messages.history import changes, gaps, looks
 from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
 
@@ -33,7 +33,7 @@ LONGEST_LINE = 4096
 
 
 class _Size(NamedTuple):
-    """How much is told: lines of output, changes of state, rows, lines of the command line."""
+    """How much a message shows: lines of output, changes of state, rows, lines of the command line."""
 
     output: int
     changes: int
@@ -70,7 +70,7 @@ def render(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Tell a failure. The first line is the verdict, the others are at most so many columns wide.
+    """Return the text of a failure: the headline, then lines of at most so many columns.
 
     ``verbosity`` is pytest's: ``-q`` leaves out how it was looked at, ``-v`` tells more of all
     that may be long, ``-vv`` adds every process there is.
@@ -104,7 +104,7 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Tell the checks that failed of several that were judged together, each by its number.
+    """Return the text for the failed ones of several checks, each with its number.
 
     ``explanations``: for each check what it is called, its place in the test, and what it found (None:
     it passed).
@@ -250,7 +250,7 @@ def _lived(row: ProcessInfo) -> str:
 
 
 def _supervised(managed: ManagedProcess) -> str:
-    """Say what the supervisor of a process says of it."""
+    """Return what the supervisor of a process reports."""
     restarts = count(managed.restart_count, "restart")
     if managed.restart is not None and managed.restart.max_restarts is not None:
         restarts += f" of at most {managed.restart.max_restarts}"
@@ -266,3 +266,56 @@ def _supervised(managed: ManagedProcess) -> str:
     if managed.last_error:
         parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
     return ", ".join(parts)
+
+
+def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
+    """Return the states of a process, with both clocks, and the gaps between the polls.
+
+    None where nothing changed. In one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1,
+    1 look". The first and the last are kept where there are more than ``most``: a first error is
+    not hidden by later ones.
+    """
+    events = [
+        (outage.start, f"to +{seconds(outage.end)}", f"no listing ({outage})")
+        for outage in timeline.outages
+    ]
+    states = timeline.states(row)
+    for seen in states:
+        state = f"{seen.state}, {count(seen.looks, 'look')}" if seen.looks else seen.state
+        clock = moment(seen.moment) if seen.moment is not None else ""
+        events.append((seen.at, clock, state))
+    events.sort(key=lambda event: event[0])
+    cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
+    if len(cells) <= 1:
+        return []  # it was so from the first look on
+    line = " | ".join(f"{at} {text}" for at, _, text in cells)
+    if len(states) == len(cells) == 2 and width(line) <= columns:
+        return [line]
+    return _middle_out([cut(line, columns) for line in align(cells)], most)
+
+
+def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
+    """Return the intervals without an answer: "+1.2 s to +4.1 s no listing (502 x9)"."""
+    lines = [
+        f"+{seconds(outage.start)} to +{seconds(outage.end)} no listing ({outage})"
+        for outage in timeline.outages
+    ]
+    return _middle_out([cut(line, columns) for line in lines], most)
+
+
+def looks(timeline: Timeline) -> str:
+    """Return the number of polls: "22, 61 ms each", "12 good, 9 failed (502, reset), 61 ms each"."""
+    parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
+    if timeline.faults:
+        parts.append(f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})")
+    if timeline.looks:
+        parts.append(f"{timeline.seconds_a_look * 1000:.0f} ms each")
+    return ", ".join(parts)
+
+
+def _middle_out(lines: Sequence[str], most: int) -> list[str]:
+    if len(lines) <= most:
+        return [*lines]
+    hidden = len(lines) - most + 1
+    first = most // 2
+    return [*lines[:first], f"... {hidden} more ...", *lines[first + hidden :]]

@@ -82,7 +82,7 @@ def describe_run(run: Run) -> str:
 
 
 def aftermath(run: Run) -> str:
-    """Say what followed the end of a run: "restarted as pid 42"; nothing if nothing did."""
+    """Return what followed the end of a run: "restarted as pid 42"; nothing if nothing did."""
     successor = run.successor
     if successor is not None:
         return "restarted" if successor.row is None else f"restarted as pid {successor.row.pid}"
@@ -93,7 +93,7 @@ def aftermath(run: Run) -> str:
 
 
 def describe(incident: Incident) -> str:
-    """Say what happened to a run, what shows it, and what followed."""
+    """Return what happened to a run, what shows it, and what followed."""
     run = incident.run
     after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
     text = _WORDS[incident.kind](run)

@@ -172,7 +172,7 @@ def _explain(outcome: Outcome) -> Explanation:
 
 
 def _stopped(outcome: Outcome, timeout: float | None) -> str:
-    """Say how long it was tried for, where that says anything."""
+    """Return for how long the wait tried, if that is of interest."""
     if timeout is not None:
         return f"stopped after {seconds(outcome.seconds)} of {seconds(timeout)}"
     if outcome.timeline.looks + outcome.timeline.faults.total() == 1:
@@ -181,7 +181,7 @@ def _stopped(outcome: Outcome, timeout: float | None) -> str:
 
 
 def _of_fault(fault: InfrastructureError, timeline: Timeline, label: str, took: str) -> Explanation:
-    """Tell a fault: what was asked in vain, or what the sandbox said."""
+    """Explain an infrastructure error."""
     first = timeline.outages[0] if timeline.outages else None
     remarks = []
     if timeline.last is not None:
@@ -245,7 +245,7 @@ def tail_of(
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:
-    """Give the last lines, as many as a message may have room for."""
+    """Return the last lines, as many as a message has room for."""
     last = lines[-MOST_OUTPUT:]
     size = 0
     for kept, line in enumerate(reversed(last)):

@@ -1,6 +1,6 @@
-"""The loop: look, judge, sleep; until the answer is certain, or the deadline has come.
+"""The loop: poll, evaluate, sleep; until the answer is certain, or the deadline has come.
 
-tenacity drives it. What tenacity does not have is here: a last look that starts at the deadline, a
+tenacity drives it. What tenacity does not have is here: a last poll that starts at the deadline, a
 result that must stand for a while, an outage budget for each streak of faults.
 """
 
@@ -34,11 +34,11 @@ logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
 _LAST_LOOK = 0.5
-"""Seconds the look at the deadline may take."""
+"""Seconds that the poll at the deadline may take."""
 _CUT_CALL = 0.1
 """A look is not begun when less than this would be left of it: the next one is the last."""
 _SPARE = 0.15
-"""Seconds left to the test's own time-out after the last look, to tell what was seen."""
+"""Seconds left after the last poll, before pytest-timeout ends the test, to report the failure."""
 _INSTANT = 1e-6
 """Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
 _LONGEST_WAVERING = 5.0
@@ -163,7 +163,7 @@ class _Watch:
         return self._clock.monotonic()
 
     def _look(self) -> bool:
-        """Look once and judge; tell whether the result is final."""
+        """Poll and evaluate once; return whether the result is final."""
         self._last_begun = begun = self._now()
         left = self._lister.outage.left
         try:
@@ -247,7 +247,7 @@ class _Watch:
         return _LAST_LOOK if hard is None else max(0.02, min(_LAST_LOOK, hard - _SPARE - begun))
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds until the next look: 5 % of what has passed, cut to meet the deadline."""
+        """Return the seconds until the next poll: 5 % of what has passed, cut to meet the deadline."""
         now = self._now()
         error = state.outcome.exception() if state.outcome else None
         if error is not None:

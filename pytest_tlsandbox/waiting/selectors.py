@@ -110,7 +110,7 @@ class Selection:
     replaced: frozenset[Identity] = frozenset()
 
     def over(self, row: ProcessInfo) -> bool:
-        """Tell whether a process that is meant has come to its end."""
+        """Return whether a match has ended, and will not be started again."""
         restarts = row.managed is not None and row.managed.status != "stopped"
         return row.ended and (self.each_run or not restarts or row.identity in self.replaced)
 
@@ -121,7 +121,7 @@ class Selection:
 
 
 class Selector:
-    """Finds the process that is meant, look after look; made anew for each wait.
+    """Selects a process from one snapshot after the other; made anew for each wait.
 
     Text, regex, predicate and ``by`` see what was alive at the baseline or began after it. A pid
     or handle (in ``by`` too) stands for its newest row when it is first seen, and for that run
@@ -175,7 +175,7 @@ class Selector:
 
     @property
     def pid(self) -> int | None:
-        """The pid of the one run that is meant, where it is one and is known."""
+        """The pid of the selected run, if one run is selected and it is known."""
         return self._run.pid if self._one_run and self._run is not None else None
 
     @property
@@ -184,7 +184,7 @@ class Selector:
         return not self._one_run and self._managed_id is None
 
     def select(self, snapshot: ProcessSnapshot) -> Selection:
-        """Find what is meant in a snapshot."""
+        """Return the matches in a snapshot."""
         if self._one_run:
             return self._select_run(snapshot)
         if self._managed_id is not None:
@@ -273,12 +273,12 @@ class Selector:
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Give what is alive of what several selectors mean."""
+    """Return the living matches of several selectors."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Tell whether a process was alive at the baseline, or about to be, or began after it."""
+    """Return whether a process was alive at the baseline, or about to be, or began after it."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -297,7 +297,7 @@ def _is_named(row: ProcessInfo, text: str | None) -> bool:
 
 
 def label_of(process: Any) -> str:
-    """Say in a few words what process is meant, as it may be shown.
+    """Return in a few words what is selected, masked.
 
     Raises:
         InvalidArgument: nothing can be meant by it.
@@ -338,7 +338,7 @@ def _brief(text: str) -> str:
 
 
 def _is_process_info(process: Any) -> bool:
-    """Tell a process of ours, or of the SDK, wrapped in a trace or not."""
+    """Return whether it is a process of ours or of the SDK, wrapped in a trace or not."""
     return hasattr(process, "pid") and hasattr(process, "started_at")
 
 

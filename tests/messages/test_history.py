@@ -7,7 +7,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.history import changes, gaps, looks
+from pytest_tlsandbox.messages.failure import changes, gaps, looks
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
