@@ -12,7 +12,6 @@ from tests.support import (
     OOM,
     T0,
     box_of,
-    dedented,
     ended,
     failure,
     looks,
@@ -120,49 +119,31 @@ def test_each_read_has_as_long_as_the_wait_has_and_half_a_second_at_its_end():
 # -------------------------------------------------------------------------- it does not
 
 
-def test_a_line_that_never_comes_is_told_with_the_lines_that_came():
+def test_a_line_that_never_comes_is_reported_with_the_number_of_lines_that_came():
     box = output_box([SERVER], {0: (["starting", "migrating"], [])})
 
-    assert told(
-        lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut
-    ) == dedented(
-        """
-        Not written: "ready" by server.py (pid 77) after 5 s
+    message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
 
-          2 lines so far, and none has it
-          process  python server.py
-          lived    since 16:00:00.000 (sandbox clock, UTC)
-          looks    54, 0 ms each
-          stdout   2 lines
-                   | starting
-                   | migrating
-          sandbox  my-sandbox
-          try      a longer timeout=, if it only needs more time
-        """
-    )
+    assert message.startswith('Not written: "ready" by server.py (pid 77) after 5 s\n')
+    assert "\n  2 lines so far, and none has it\n" in message
+    assert "buffered" not in message
 
 
-def test_where_nothing_was_written_buffering_is_a_guess():
-    box = output_box([SERVER], {0: ([], [])})
+def test_a_process_that_ends_without_it_ends_the_wait_after_a_second():
+    box = output_box({0: [SERVER], 2: [ENDED]}, {0: (["starting"], ["address in use"])})
 
-    message = told(
-        lambda: box.wait_for_output(77, re.compile("rea.y"), timeout=1), errors.WaitTimedOut
-    )
+    failure(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
 
-    assert message == dedented(
-        """
-        Not written: /rea.y/ by server.py (pid 77) after 1 s
+    assert 3 <= looks(box)[-1] < 3.3
 
-          it has written nothing
-          process  python server.py
-          lived    since 16:00:00.000 (sandbox clock, UTC)
-          looks    20, 0 ms each
-          output   none on stderr or stdout
-          sandbox  my-sandbox
-          try      is its output buffered? python -u and PYTHONUNBUFFERED=1
-                   write at once; a longer timeout=, if it only needs more time
-        """
-    )
+
+def test_a_process_that_was_oom_killed_before_it_wrote_is_reported_as_oom_killed():
+    box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
+
+    error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
+
+    assert error.first_line == 'OOM-killed: server.py (pid 77), wanted a line with "ready"'
+    assert "the rest of its output" not in str(error)
 
 
 REGEXES = [r"a \d+", "up.*", "^up", "up$", "(a)+", "[a-z]+", "up|ready", r"v1\.2", "(?i)UP"]
@@ -181,40 +162,6 @@ def test_only_text_that_looks_like_a_regex_is_reported_as_such(pattern, row):
     message = str(failure(lambda: box.wait_for_output(77, pattern, timeout=0)))
 
     assert (hint in " ".join(message.split())) == (pattern in REGEXES)
-
-
-def test_a_process_that_ends_without_it_ends_the_wait():
-    box = output_box({0: [SERVER], 2: [ENDED]}, {0: (["starting"], ["OSError: address in use"])})
-
-    message = told(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
-
-    assert 3 <= looks(box)[-1] < 3.3
-    assert message == dedented(
-        """
-        Ended already: server.py (pid 77) ran 9 s and exited 1, wanted a line with "ready"
-
-          stopped after 3.1 s of 60 s: it has ended, and wrote no such line in 2
-          lines
-          process   python server.py
-          lived     9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
-          timeline  +0 s running, 35 looks | +2.1 s exited 1, 10 looks
-          looks     45, 0 ms each
-          stderr    1 line
-                    | OSError: address in use
-          sandbox   my-sandbox
-          try       the rest of its output: output(process)
-        """
-    )
-
-
-def test_one_that_was_killed_for_memory_is_told_as_that():
-    oom = raw(77, args=("server.py",), **OOM)
-    box = output_box({0: [SERVER], 1: [oom]}, {0: (["starting"], [])})
-
-    message = told(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
-
-    assert message.startswith('OOM-killed: server.py (pid 77), wanted a line with "ready"\n')
-    assert "more memory for the sandbox" in message
 
 
 def test_the_wait_ends_a_second_after_the_stored_output_last_grew():

@@ -42,23 +42,6 @@ def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
     assert str(caught.value) == "a process has no field 'exitcode'; did you mean 'exit_code'?"
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        (
-            {"status": "runing"},
-            "status must be one of running, exited, signaled, oom_killed, got 'runing'; "
-            "did you mean 'running'?",
-        ),
-        ({"exit_code": "0"}, "exit_code must be a number, got '0'; write 0"),
-    ],
-)
-def test_a_value_that_no_process_can_have_is_an_error_and_not_an_empty_answer(fields, message):
-    with pytest.raises(InvalidArgument) as caught:
-        snapshot().where(**fields)
-    assert str(caught.value) == message
-
-
 @pytest.mark.parametrize(("meant", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
 def test_what_is_no_identity_cannot_be_found(meant, kind):
     with pytest.raises(InvalidArgument) as caught:

@@ -47,14 +47,14 @@ class Shape:
     """One kind of failure.
 
     Attributes:
-        script: what the sandbox lists, by the seconds since the first look; or the fault it has.
+        script: what the sandbox always lists, or lists from so many seconds on; or the error it has.
         ask: the call that fails.
         stderr, stdout: what each process has written.
         test_ends: seconds after which pytest-timeout would end the test.
 
     """
 
-    script: dict[float, Any]
+    script: dict[float, Any] | list[dict[str, Any]]
     ask: Callable[[Sandbox], object]
     stderr: tuple[str, ...] = ()
     stdout: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}
 JOB = raw(41, **TRAIN)
 SERVE = raw(40, command="bash", args=("-lc", "./serve.sh"), started_at=T0 - 22_000)
 SHELL = raw(52, command="sh", args=("-c", "python eat.py; true"), **ended(0, oom_killed=True))
-EVAL, SERVER = {"args": ("eval.py",)}, {"args": ("server.py",)}
+EVAL = {"args": ("eval.py",)}
 WORKER = raw(38, args=("worker.py", "--queue", "low"), **OOM)
 SUSPENDED = errors.SandboxNotRunning(
     "Sandbox my-sandbox is suspended (409 SANDBOX_NOT_RUNNING)",
@@ -135,6 +135,23 @@ def web(pid: int = 120, *, gone: dict[str, Any] | None = None, **supervised: Any
     return raw(
         pid, **WEB, started_at=started_at, **(gone or {}), managed=managed("web", **supervised)
     )
+
+
+def again(pid: int, restarts: int, **end: Any) -> dict[str, Any]:
+    """A managed process that was restarted so often, with the last end."""
+    return web(pid, restart_count=restarts, last_exit=last_end(**end))
+
+
+def job(end: dict[str, Any]) -> dict[str, Any]:
+    return raw(41, **TRAIN, **end)
+
+
+def server(end: dict[str, Any] | None = None) -> dict[str, Any]:
+    return raw(77, args=("server.py",), **(end or {}))
+
+
+def exits(process: int | str, **options: Any) -> Callable[[Sandbox], object]:
+    return lambda box: box.wait_for_exit(process, **options)
 
 
 def last_end(**fields: Any) -> dict[str, Any]:
@@ -182,86 +199,55 @@ HOSTILE = raw(
 SHAPES: dict[str, Shape] = {
     # ------------------------------------------------------------------ a wrong end
     "wrong_exit_code": Shape(
-        {0: [SERVE, JOB], 8.1: [SERVE, raw(41, **TRAIN, **ended(3))]},
-        lambda box: box.wait_for_exit(41, timeout=120),
-        TRACEBACK,
+        {0: [SERVE, JOB], 8.1: [SERVE, job(ended(3))]}, exits(41, timeout=120), TRACEBACK
     ),
     "wrong_exit_code_of_a_shell": Shape(
-        {0: [raw(41, command="sh", args=("-c", "trian --lr 0.1"), **ended(127))]},
-        lambda box: box.wait_for_exit(41),
+        [raw(41, command="sh", args=("-c", "trian --lr 0.1"), **ended(127))],
+        exits(41),
         ("sh: 1: trian: not found",),
     ),
-    "crash_signal": Shape(
-        {0: [JOB], 2: [raw(41, **TRAIN, **signaled(11))]},
-        lambda box: box.wait_for_exit(41, timeout=60),
-        (),
-        LONG_LOG,
-    ),
-    "ended_by_a_foreign_signal": Shape(
-        {0: [raw(41, **TRAIN, **signaled(15))]}, lambda box: box.wait_for_exit("train.py")
-    ),
+    "crash_signal": Shape({0: [JOB], 2: [job(signaled(11))]}, exits(41, timeout=60), (), LONG_LOG),
+    "ended_by_a_foreign_signal": Shape([job(signaled(15))], exits("train.py")),
     "ended_already": Shape(
-        {0: [raw(77, **SERVER, **ended(0))]},
+        [server(ended(0))],
         lambda box: box.wait_for_process("server.py"),
         (),
         ("listening on 8080", "bye"),
     ),
-    "unknown_end": Shape(
-        {0: [JOB], 1: [raw(41, **TRAIN, **ended(-1))]},
-        lambda box: box.wait_for_exit(41, timeout=60),
-    ),
+    "unknown_end": Shape({0: [JOB], 1: [job(ended(-1))]}, exits(41, timeout=60)),
     "unknown_end_with_neither_code_nor_signal": Shape(
-        {0: [raw(41, **TRAIN, **ended(None))]}, lambda box: box.wait_for_exit(41, exit_code="any")
+        [job(ended(None))], exits(41, exit_code="any")
     ),
     # -------------------------------------------------------------------- out of memory
     "oom_confirmed": Shape(
-        {0: [SERVE, JOB], 8.1: [SERVE, raw(41, **TRAIN, **OOM)]},
-        lambda box: box.wait_for_exit(41, timeout=120),
-        LONG_LOG,
+        {0: [SERVE, JOB], 8.1: [SERVE, job(OOM)]}, exits(41, timeout=120), LONG_LOG
     ),
     "oom_told_apart_from_an_earlier_one": Shape(
-        {0: [WORKER, JOB], 0.05: [WORKER, raw(41, **TRAIN, **OOM)]},
+        {0: [WORKER, JOB], 0.05: [WORKER, job(OOM)]},
         lambda box: box.from_now().assert_no_oom(),
         LONG_LOG[:3],
     ),
     "oom_suspected": Shape(
-        {0: [SERVE, raw(41, **TRAIN, **signaled(9))]}, lambda box: box.assert_no_oom(suspected=True)
+        [SERVE, job(signaled(9))], lambda box: box.assert_no_oom(suspected=True)
     ),
     "oom_beside_a_suspicion": Shape(
-        {
-            0: [SERVE, JOB, raw(52, **EVAL)],
-            0.05: [SERVE, raw(41, **TRAIN, **OOM), raw(52, **EVAL, **signaled(9))],
-        },
+        {0: [SERVE, JOB, raw(52, **EVAL)], 0.05: [SERVE, job(OOM), raw(52, **EVAL, **signaled(9))]},
         lambda box: box.from_now().assert_no_oom(),
     ),
     "oom_masked_by_a_restart": Shape(
-        {
-            0: [SERVE, web()],
-            0.05: [SERVE, web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True))],
-        },
+        {0: [SERVE, web()], 0.05: [SERVE, again(131, 1, signal=9, oom_killed=True)]},
         lambda box: box.from_now().assert_no_oom(),
         ("[131] booting worker",),
     ),
     "oom_several": Shape(
-        {
-            0: [
-                WORKER,
-                raw(41, **TRAIN, **OOM),
-                SHELL,
-                web(131, restart_count=1, last_exit=last_end(signal=9, oom_killed=True)),
-            ]
-        },
+        [WORKER, job(OOM), SHELL, again(131, 1, signal=9, oom_killed=True)],
         lambda box: box.assert_no_oom(),
     ),
     # ------------------------------------------------------------------------ too late
-    "timed_out_still_running": Shape(
-        {0: [SERVE, JOB]}, lambda box: box.wait_for_exit("train.py", timeout=10), (), LONG_LOG
-    ),
-    "timed_out_before_pytest_timeout": Shape(
-        {0: [JOB]}, lambda box: box.wait_for_exit(41, timeout=60), test_ends=30.0
-    ),
+    "timed_out_still_running": Shape([SERVE, JOB], exits("train.py", timeout=10), (), LONG_LOG),
+    "timed_out_before_pytest_timeout": Shape([JOB], exits(41, timeout=60), test_ends=30.0),
     "timed_out_unstable": Shape(
-        {0: [web()], 1.5: [web(131, restart_count=1, last_exit=last_end(exit_code=1))]},
+        {0: [web()], 1.5: [again(131, 1, exit_code=1)]},
         lambda box: box.wait_for_process("web", stable_for=3, timeout=4),
     ),
     "timed_out_unhealthy": Shape(
@@ -273,79 +259,68 @@ SHAPES: dict[str, Shape] = {
         ("GET /health 503",) * 4,
     ),
     "timed_out_condition": Shape(
-        {0: [SERVE, JOB, raw(39, args=("prepare.py",), **ended(0))]},
+        [SERVE, JOB, raw(39, args=("prepare.py",), **ended(0))],
         lambda box: box.wait_until(three_running, timeout=5),
     ),
-    "never_healthy": Shape(
-        {0: [raw(77, **SERVER)]}, lambda box: box.wait_for_process(77, healthy=True)
-    ),
+    "never_healthy": Shape([server()], lambda box: box.wait_for_process(77, healthy=True)),
     "output_not_written": Shape(
-        {0: [raw(77, **SERVER)]}, lambda box: box.wait_for_output("server.py", "ready", timeout=5)
+        [server()], lambda box: box.wait_for_output("server.py", "ready", timeout=5)
     ),
     "output_not_written_by_one_that_ended": Shape(
-        {0: [raw(77, **SERVER)], 2: [raw(77, **SERVER, **ended(1))]},
+        {0: [server()], 2: [server(ended(1))]},
         lambda box: box.wait_for_output(77, "listening", timeout=30),
         ("OSError: [Errno 98] Address already in use",),
         ("binding port 8080",),
     ),
     # --------------------------------------------------------------------------- which one
     "not_found_letters_swapped": Shape(
-        {0: [SERVE, raw(41, **TRAIN, **ended(0))]},
-        lambda box: box.wait_for_process("trian.py", timeout=10),
+        [SERVE, job(ended(0))], lambda box: box.wait_for_process("trian.py", timeout=10)
     ),
     "not_found_other_port": Shape(
-        {0: [SERVE, raw(77, args=("-m", "http.server", "8081"))]},
+        [SERVE, raw(77, args=("-m", "http.server", "8081"))],
         lambda box: box.wait_for_process("http.server 8080", timeout=10),
     ),
     "not_found_ended_before_this_test": Shape(
-        {0: [SERVE, raw(41, **TRAIN, **ended(0))]},
-        lambda box: box.from_now().wait_for_exit("train.py", timeout=10),
+        [SERVE, job(ended(0))], lambda box: box.from_now().wait_for_exit("train.py", timeout=10)
     ),
     "not_found_by_fields": Shape(
-        {0: [SERVE, raw(77, command="/usr/local/bin/python", **SERVER)]},
+        [SERVE, raw(77, command="/usr/local/bin/python", args=("server.py",))],
         lambda box: box.assert_process(by(command="/usr/bin/python"), status="running"),
     ),
     "not_found_nothing_near": Shape(
         {0: [raw(number, args=(f"worker.py --number {number}",)) for number in range(30, 50)]},
         lambda box: box.wait_for_process("postgres", timeout=10),
     ),
-    "not_found_nothing_listed": Shape(
-        {0: []}, lambda box: box.wait_for_process("postgres", timeout=10)
-    ),
-    "gone": Shape({0: [SERVE, JOB], 2: [SERVE]}, lambda box: box.wait_for_exit(41, timeout=30)),
+    "not_found_nothing_listed": Shape([], lambda box: box.wait_for_process("postgres", timeout=10)),
+    "gone": Shape({0: [SERVE, JOB], 2: [SERVE]}, exits(41, timeout=30)),
     "ambiguous": Shape(
-        {0: [raw(41, **TRAIN), raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000)]},
-        lambda box: box.wait_for_exit("train.py"),
+        [raw(41, **TRAIN), raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000)],
+        exits("train.py"),
     ),
     # ----------------------------------------------------------------- nothing can be said
-    "not_checked": Shape(
-        {0: BAD_GATEWAY, 13: RESET}, lambda box: box.wait_for_exit(41, timeout=60)
-    ),
+    "not_checked": Shape({0: BAD_GATEWAY, 13: RESET}, exits(41, timeout=60)),
     "not_checked_after_a_good_look": Shape(
-        {0: [SERVE, JOB], 4: BAD_GATEWAY}, lambda box: box.wait_for_exit(41, timeout=20)
+        {0: [SERVE, JOB], 4: BAD_GATEWAY}, exits(41, timeout=20)
     ),
     "outage_in_the_middle": Shape(
-        {0: [JOB], 2: BAD_GATEWAY, 5: RESET, 7: [JOB], 9: [raw(41, **TRAIN, **ended(1))]},
-        lambda box: box.wait_for_exit(41, timeout=60),
+        {0: [JOB], 2: BAD_GATEWAY, 5: RESET, 7: [JOB], 9: [job(ended(1))]},
+        exits(41, timeout=60),
         TRACEBACK,
     ),
-    "suspended": Shape({0: SUSPENDED}, lambda box: box.wait_for_exit(41, timeout=10)),
-    "suspended_in_the_middle": Shape(
-        {0: [JOB], 3: SUSPENDED, 12: [JOB]}, lambda box: box.wait_for_exit(41, timeout=20)
-    ),
-    "terminated": Shape({0: [JOB], 3: TERMINATED}, lambda box: box.wait_for_exit(41, timeout=60)),
+    "suspended": Shape({0: SUSPENDED}, exits(41, timeout=10)),
+    "suspended_in_the_middle": Shape({0: [JOB], 3: SUSPENDED, 12: [JOB]}, exits(41, timeout=20)),
+    "terminated": Shape({0: [JOB], 3: TERMINATED}, exits(41, timeout=60)),
     "key_refused": Shape({0: REFUSED}, lambda box: box.list_processes()),
     "replaced": Shape(
         {0: [raw(41, handle=1)], 0.05: [raw(12, handle=1, started_at=T0 + 5000)]},
         lambda box: box.from_now().assert_no_oom(),
     ),
     "not_observed_a_row_that_cannot_be_read": Shape(
-        {0: [JOB, {"pid": 9, "status": "running", "args": ["--token=abc"]}]},
+        [JOB, {"pid": 9, "status": "running", "args": ["--token=abc"]}],
         lambda box: box.assert_no_oom(),
     ),
     "not_observed_ends_behind_restarts": Shape(
-        {0: [web()], 0.05: [web(133, restart_count=3, last_exit=last_end(exit_code=1))]},
-        lambda box: box.from_now().assert_no_oom(),
+        {0: [web()], 0.05: [again(133, 3, exit_code=1)]}, lambda box: box.from_now().assert_no_oom()
     ),
     "not_observed_in_a_gap": Shape(
         {0: [JOB], 1: BAD_GATEWAY, 3: [JOB]}, lambda box: box.assert_stays("train.py", stable_for=5)
@@ -357,21 +332,16 @@ SHAPES: dict[str, Shape] = {
         ("ImportError: No module named app",),
     ),
     "stays_breached": Shape(
-        {0: [JOB], 3: [raw(41, **TRAIN, **ended(1))]},
+        {0: [JOB], 3: [job(ended(1))]},
         lambda box: box.assert_stays("train.py", stable_for=10),
         TRACEBACK,
     ),
     "stays_restarted": Shape(
-        {0: [web()], 1: [web(131, restart_count=1, last_exit=last_end(exit_code=1))]},
+        {0: [web()], 1: [again(131, 1, exit_code=1)]},
         lambda box: box.assert_stays("web", stable_for=5),
     ),
     "crashed": Shape(
-        {
-            0: [
-                raw(41, **TRAIN, **signaled(11)),
-                raw(52, command="./solver", args=(), **signaled(6)),
-            ]
-        },
+        [job(signaled(11)), raw(52, command="./solver", args=(), **signaled(6))],
         lambda box: box.assert_no_crash(),
     ),
     "gave_up": Shape(
@@ -390,27 +360,27 @@ SHAPES: dict[str, Shape] = {
         TRACEBACK,
     ),
     "restarted": Shape(
-        {0: [web()], 0.05: [web(131, restart_count=2, last_exit=last_end(exit_code=1))]},
+        {0: [web()], 0.05: [again(131, 2, exit_code=1)]},
         lambda box: box.from_now().assert_no_restart(),
     ),
     "unhealthy": Shape(
-        {0: [web(health_status="unhealthy", consecutive_health_failures=3)]},
+        [web(health_status="unhealthy", consecutive_health_failures=3)],
         lambda box: box.assert_no_incidents(),
         ("GET /health 503",) * 3,
     ),
     "mismatch_of_fields": Shape(
-        {0: [SERVE, web(restart_count=1)]},
+        [SERVE, web(restart_count=1)],
         lambda box: box.assert_process(
             "web", status="exited", exit_code=(0, 3), args=["app:web", "--token", "abc"]
         ),
     ),
-    "still_running": Shape({0: [SERVE, JOB]}, lambda box: box.assert_not_running("train.py")),
+    "still_running": Shape([SERVE, JOB], lambda box: box.assert_not_running("train.py")),
     "still_running_several": Shape(
-        {0: [JOB, raw(43, **TRAIN, started_at=T0 + 1000)]},
+        [JOB, raw(43, **TRAIN, started_at=T0 + 1000)],
         lambda box: box.assert_not_running("train.py"),
     ),
     "several_at_once": Shape(
-        {0: [SERVE, raw(41, **TRAIN, **OOM), web(health_status="unhealthy")]},
+        [SERVE, job(OOM), web(health_status="unhealthy")],
         soft(
             lambda check: check.assert_process(40, status="running"),
             lambda check: check.assert_process("train.py", status="exited", exit_code=0),
@@ -422,19 +392,19 @@ SHAPES: dict[str, Shape] = {
         ),
     ),
     "several_at_once_one_fails": Shape(
-        {0: BAD_GATEWAY, 0.5: [SERVE, raw(41, **TRAIN, **ended(3))]},
+        {0: BAD_GATEWAY, 0.5: [SERVE, job(ended(3))]},
         soft(
             lambda check: check.assert_process(41, exit_code=0),
             lambda check: check.assert_no_crash(),
         ),
     ),
     "hostile_command_line": Shape(
-        {0: [HOSTILE, raw(67, command="שרת", args=("--פורט", "8080"))]},
-        lambda box: box.wait_for_exit(66, timeout=1),
+        [HOSTILE, raw(67, command="שרת", args=("--פורט", "8080"))],
+        exits(66, timeout=1),
         ("\x1b[31mred\x1b[0m\rover it", "שגיאה: 12", "\u202etxet", "数据" * 40, "y" * 5000),
     ),
     "hostile_command_line_not_found": Shape(
-        {0: [HOSTILE, raw(67, command="שרת", args=("--פורט", "8080"))]},
+        [HOSTILE, raw(67, command="שרת", args=("--פורט", "8080"))],
         lambda box: box.wait_for_process("训练脚木.py", timeout=1),
     ),
 }

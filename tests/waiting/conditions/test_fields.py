@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
 
 import pytest
 
@@ -55,16 +54,6 @@ def test_several_values_of_a_field_are_any_of_several():
 )
 def test_the_hint_for_a_field_depends_on_whether_it_may_change(row, expected, hint):
     assert re.search(rf"^  try +{re.escape(hint)}", text_of(row, **expected), re.MULTILINE)
-
-
-def test_an_object_that_has_a_pid_and_no_start_selects_no_process():
-    box = box_of([raw(1)])
-
-    assert outcome(lambda: box.assert_process(SimpleNamespace(pid=1), status="running")) == (
-        "InvalidArgument",
-        "process must be text, a pid, a compiled regex, a process that was listed or started, "
-        "by(...) or a function, got a value of type SimpleNamespace",
-    )
 
 
 # -------------------------------------------------------------------------- wait_until
