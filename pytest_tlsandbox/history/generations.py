@@ -132,13 +132,13 @@ class Generations:
         managed = row.managed
         generation = Generation(None if managed is None else managed.id)
         if managed is None:
-            return generation.add(Run(generation, 0, 0, self._position()))
+            return generation.add(self._new_run(generation, 0, 0))
         same_id = self._by_id.setdefault(managed.id, [])
         before = self._begun_before(row)
         after = same_id[len(before) :]
         same_id[:] = [*before, generation, *after]
         count = max(0, self._count_of(row) - later)
-        run = generation.add(Run(generation, count, count, self._position()))
+        run = generation.add(self._new_run(generation, count, count))
         run.counted_late = self._may_count_early(row)
         if count:
             self._hide(generation, run, count, unsure=run.counted_late)
@@ -164,7 +164,7 @@ class Generations:
             self._learn_counting(early=managed.restart_count == before.restart_count)
         kept = newest.row is not None and self._lists(newest.row)
         hidden = 0 if follows or kept else max(0, count - newest.count - 1)
-        run = generation.add(Run(generation, newest.number + hidden + 1, count, self._position()))
+        run = generation.add(self._new_run(generation, newest.number + hidden + 1, count))
         run.counted_late = self._may_count_early(row)
         newest.unhealthy = False
         self._note(newest)
@@ -172,11 +172,14 @@ class Generations:
             self._hide(generation, run, hidden, unsure=run.counted_late)
         return run
 
+    def _new_run(self, generation: Generation, number: int, count: int, times: int = 1) -> Run:
+        return Run(generation, max(0, number), max(0, count), self._position(), times)
+
     def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
         """Return the run of an older row that is listed late: in place of a hidden run, if any."""
         later = next(run for run in generation.runs if run.began_after(row))
         before = generation.before(later)
-        run = Run(generation, max(0, later.number - 1), max(0, later.count - 1), self._position())
+        run = self._new_run(generation, later.number - 1, later.count - 1)
         if before is not None and before.row is None:
             if before.times == 1:
                 return before
@@ -193,8 +196,7 @@ class Generations:
         self._hide_one(generation, run, times, times).assumed = unsure
 
     def _hide_one(self, generation: Generation, run: Run, before: int, times: int) -> Run:
-        number, count = max(0, run.number - before), max(0, run.count - before)
-        hidden = Run(generation, number, count, self._position(), times)
+        hidden = self._new_run(generation, run.number - before, run.count - before, times)
         self._note(generation.add(hidden, before=run))
         return hidden
 
@@ -214,9 +216,7 @@ class Generations:
             known = None if before.end is None else before.end.ended_at
             if known is None or last.ended_at is None or _same_moment(known, last.ended_at):
                 return before
-        hidden = Run(
-            run.generation, max(0, run.number - 1), max(0, run.count - 1), self._position()
-        )
+        hidden = self._new_run(run.generation, run.number - 1, run.count - 1)
         run.generation.add(hidden, before=run)
         if before is not None:
             hidden.assumed = before.assumed

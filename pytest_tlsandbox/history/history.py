@@ -65,8 +65,6 @@ class History:
         self._unread_ids: dict[str, list[ProcessInfo]] = {}
         self._first: ProcessSnapshot | None = None
         self._indexed = False
-        self._first_position = 0
-        self._first_at = 0.0
         self._incidents: list[Incident] = []
         self._forgotten_at = 0
         self._touched: list[Run] = []
@@ -94,8 +92,7 @@ class History:
                 self.last = snapshot
                 self._at = snapshot.begun
                 if last is None and not self._runs:
-                    self._first, self._first_position = snapshot, self.position
-                    self._first_at = snapshot.begun
+                    self._first = snapshot
                 elif last is None or snapshot.processes is not last.processes or self._unlisted:
                     changed = self._fold_changes(last, snapshot)
             for observe in self.observers:
@@ -175,14 +172,15 @@ class History:
     def runs(self) -> list[Run]:
         """Return every run that a list call saw and that is still known."""
         with self._lock:
-            return [*self._all_runs().values()]
+            self._read_first()
+            return [*self._runs.values()]
 
     # -------------------------------------------------------------- incidents
 
     def incidents(self, since: int) -> list[Incident]:
         """Return the incidents whose evidence first showed after a position, oldest first."""
         with self._lock:
-            if since < self._first_position:
+            if since < self.position_of(self._first):
                 self._read_first()
             found = []
             for incident in reversed(self._incidents):
@@ -206,19 +204,17 @@ class History:
             return False
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
-    def _note(self, run: Run, position: int | None = None, at: float | None = None) -> None:
+    def _note(self, run: Run) -> None:
         """Note which incidents the evidence about a run shows for the first time."""
-        position = self.position if position is None else position
-        at = self._at if at is None else at
-        run.note_state(at)
+        run.note_state(self._at)
         if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
             del run.seen[UNHEALTHY]  # if it fails again, that is another incident
         for kind in kinds_of(run):
             if run.seen is None:
                 run.seen = {}
             if kind not in run.seen:
-                run.seen[kind] = position
-                self._incidents.append(Incident(kind, run, position, at))
+                run.seen[kind] = self.position
+                self._incidents.append(Incident(kind, run, self.position, self._at))
         if len(self._incidents) > _MOST_INCIDENTS:
             half = len(self._incidents) // 2
             self._forgotten_at = self._incidents[half - 1].position
@@ -370,12 +366,11 @@ class History:
     def _read(self, rows: Iterable[ProcessInfo]) -> None:
         """Make runs of rows of the first snapshot, as of its position."""
         rows = [row for row in rows if self._unread.pop(row.identity, None) is not None]
-        if not rows:
+        if not rows or self._first is None:
             return
-        now = self.position, self._at, self._folded
-        touched, self._touched = self._touched, []
-        self.position, self._at = self._first_position, self._first_at
-        self._folded = self._first
+        now = self.position, self._at, self._folded, self._touched
+        self.position, self._at = self.position_of(self._first), self._first.begun
+        self._folded, self._touched = self._first, []
         for managed_id in {row.managed.id for row in rows if row.managed is not None}:
             self._unread_ids.pop(managed_id, None)
         later = count_later(rows)
@@ -383,8 +378,7 @@ class History:
         for row in rows:
             self._fold_row(row, later.get(row.identity, 0))
         self._incidents += earlier
-        self.position, self._at, self._folded = now
-        self._touched = touched
+        self.position, self._at, self._folded, self._touched = now
 
     def _read_same_id(self, row: ProcessInfo) -> None:
         """Make runs of what the first snapshot listed under the managed id of a row."""
@@ -394,7 +388,3 @@ class History:
     def _read_first(self) -> None:
         self._index_first()
         self._read(list(self._unread.values()))
-
-    def _all_runs(self) -> dict[Identity, Run]:
-        self._read_first()
-        return self._runs

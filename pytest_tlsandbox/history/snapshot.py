@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
+
+from pydantic import TypeAdapter
 
 from pytest_tlsandbox.arguments.checks import SEVERAL, check_value, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import process_table
-from pytest_tlsandbox.models import by_start
+from pytest_tlsandbox.models import ProcessInfo, by_start
 from pytest_tlsandbox.redact import mask_args, mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.models import ManagedProcess, ProcessInfo, UnreadableRow
+    from pytest_tlsandbox.models import ManagedProcess, UnreadableRow
     from pytest_tlsandbox.types import Identity
+
+
+_ROW = TypeAdapter(ProcessInfo)
 
 
 class ProcessSnapshot:
@@ -146,24 +150,12 @@ def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
 
 
 def _plain(row: ProcessInfo) -> dict[str, Any]:
-    fields = _as_json(asdict(row))
+    fields: dict[str, Any] = _ROW.dump_python(row, mode="json")
     fields.update(status=row.state, command=mask_text(row.command), args=mask_args(row.args))
     if managed := fields["managed"]:
         texts = {name: managed[name] for name in ("id", "name", "last_error")}
         managed.update({name: mask_text(text) for name, text in texts.items() if text})
     return fields
-
-
-def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
-    """Put times, which are in UTC, as ISO 8601 text."""
-    return {
-        name: _as_json(value)
-        if isinstance(value, dict)
-        else value.isoformat().replace("+00:00", "Z")
-        if isinstance(value, datetime)
-        else value
-        for name, value in fields.items()
-    }
 
 
 class Fields(TypedDict, total=False):

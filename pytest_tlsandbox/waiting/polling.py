@@ -101,32 +101,28 @@ def watch(
     return _Watch(condition, lister, limit, since, say).run()
 
 
+@dataclass
 class _Watch:
-    def __init__(
-        self,
-        condition: Condition,
-        lister: ProcessLister,
-        limit: Limit,
-        since: int | None,
-        say: Callable[[str], None] | None,
-    ) -> None:
-        self._condition = condition
-        self._lister = lister
-        self._limit = limit
-        self._since = since
-        self._say = say
-        self._said = limit.start
-        self._clock = lister.clock
-        self._timeline = Timeline(limit.start, lister.history)
+    condition: Condition
+    lister: ProcessLister
+    limit: Limit
+    since: int | None
+    say: Callable[[str], None] | None
+
+    def __post_init__(self) -> None:
+        start = self.limit.start
+        self._said = start
+        self._clock = self.lister.clock
+        self._timeline = Timeline(start, self.lister.history)
         self._result: Result | None = None
         self._same_since = 0.0
         self._final = False
-        self._last_begun = limit.start
+        self._last_begun = start
         self._faults_in_a_row = 0
-        self._outage_ends = limit.start
+        self._outage_ends = start
         self._last_fault: InfrastructureError | None = None
         self._users_error: BaseException | None = None
-        self._first_good = self._last_good = limit.start
+        self._first_good = self._last_good = start
         self._unseen = 0.0
 
     def run(self) -> Outcome:
@@ -147,7 +143,7 @@ class _Watch:
             raise self._users_error
         outage = self._timeline.outage
         if fault is None and outage is not None:
-            lasted = self._now() - self._limit.start - outage.start
+            lasted = self._now() - self.limit.start - outage.start
             if self._result is None or lasted >= LONG_OUTAGE:
                 fault = self._last_fault
         return Outcome(
@@ -155,7 +151,7 @@ class _Watch:
             self._final,
             fault,
             self._timeline,
-            self._now() - self._limit.start,
+            self._now() - self.limit.start,
             self._last_good - self._same_since,
         )
 
@@ -165,10 +161,10 @@ class _Watch:
     def _look(self) -> bool:
         """Poll and evaluate once; return whether the result is final."""
         self._last_begun = begun = self._now()
-        left = self._lister.outage.left
+        left = self.lister.outage.left
         try:
-            snapshot = self._lister.look(limit=self._time_for_a_look(begun))
-            if self._since is not None and self._lister.history.replaced_at > self._since:
+            snapshot = self.lister.look(limit=self._time_for_a_look(begun))
+            if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
                     f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
                     "nothing of what was listed before is listed any more",
@@ -180,14 +176,14 @@ class _Watch:
             self._faults_in_a_row += 1
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
-            logger.debug("look at %s failed: %s", self._lister.label, fault.label)
+            logger.debug("look at %s failed: %s", self.lister.label, fault.label)
             self._say_how_it_goes()
             raise
         self._faults_in_a_row = 0
         self._timeline.add(snapshot)
-        logger.debug("look at %s: %s", self._lister.label, count(len(snapshot), "process"))
+        logger.debug("look at %s: %s", self.lister.label, count(len(snapshot), "process"))
         try:
-            result = self._condition.evaluate(snapshot)
+            result = self.condition.evaluate(snapshot)
         except Exception as error:
             self._users_error = error
             return True
@@ -209,13 +205,15 @@ class _Watch:
         else:
             state = "so far as it should be" if self._result else "no look yet"
         until = (
-            " s" if self._limit.at is None else f" of {seconds(self._limit.at - self._limit.start)}"
+            " s" if self.limit.at is None else f" of {seconds(self.limit.at - self.limit.start)}"
         )
-        text = f"waiting {now - self._limit.start:.0f}{until}: {state}, wanted {self._condition.wanted}"
+        text = (
+            f"waiting {now - self.limit.start:.0f}{until}: {state}, wanted {self.condition.wanted}"
+        )
         text = printable(text)
-        logger.info("%s: %s", self._lister.label, text)
-        if self._say is not None:
-            self._say(text)
+        logger.info("%s: %s", self.lister.label, text)
+        if self.say is not None:
+            self.say(text)
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
         """Decide whether a result has stood, unchanged, for as long as it must.
@@ -239,7 +237,7 @@ class _Watch:
         )
 
     def _time_for_a_look(self, begun: float) -> float:
-        at, hard = self._limit.at, self._limit.hard
+        at, hard = self.limit.at, self.limit.hard
         if at is None or begun + LONGEST_CALL < at:
             return LONGEST_CALL
         if begun < at - _INSTANT:
@@ -254,26 +252,26 @@ class _Watch:
             pause = pause_after(error, self._faults_in_a_row)
             pause = min(pause, self._outage_ends - now)
         else:
-            share = with_jitter((now - self._limit.start) * _PAUSE_SHARE)
+            share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
                 # A millisecond over, so that the look begins after the moment, not on it.
                 pause = min(pause, due - now + 0.001)
-        if self._limit.at is not None:
-            left = self._limit.at - now
+        if self.limit.at is not None:
+            left = self.limit.at - now
             pause = left if left < pause + _CUT_CALL else pause
         return max(0.0, pause)
 
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
-        if self._limit.at is not None and self._last_begun >= self._limit.at - _INSTANT:
+        if self.limit.at is not None and self._last_begun >= self.limit.at - _INSTANT:
             return True
         if self._timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT
         # What an outage took is not time in which a result wavered.
         patience = getattr(self._result, "settling_time", 0.0) + _LONGEST_WAVERING
         patience += min(self._unseen, _LONGEST_UNSEEN)
-        return self._limit.at is None and self._last_begun - self._first_good > patience
+        return self.limit.at is None and self._last_begun - self._first_good > patience
 
 
 def _key(result: Result) -> tuple[type[Any], Hashable]:
