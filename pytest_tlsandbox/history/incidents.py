@@ -9,7 +9,6 @@ from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from pytest_tlsandbox.history.runs import Run
 
@@ -49,11 +48,6 @@ class Incident:
         if self.kind == RESTART and self.run.restarted_here:
             return True
         return self.kind not in (OOM, UNHEALTHY) and self.run.ended_here
-
-    @property
-    def happened_at(self) -> datetime | None:
-        """When the run ended, by the sandbox's clock, where known."""
-        return None if self.run.end is None else self.run.end.ended_at
 
 
 def kinds_of(run: Run) -> Iterator[str]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -112,10 +111,6 @@ class Timeline:
     def seconds_a_look(self) -> float:
         """Mean duration of a good poll."""
         return self._time_in_looks / self.looks if self.looks else 0.0
-
-    def run_of(self, process: ProcessInfo) -> Run | None:
-        """Return the run of a row."""
-        return self._history.run_of(process)
 
     def states(self, process: ProcessInfo) -> list[SeenState]:
         """Return the states that a process was in during the wait, over all runs of a managed one."""

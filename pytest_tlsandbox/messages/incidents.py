@@ -96,60 +96,35 @@ def describe(incident: Incident) -> str:
     """Return what happened to a run, what shows it, and what followed."""
     run = incident.run
     after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
-    text = _WORDS[incident.kind](run)
+    text = _what_happened(incident.kind, run)
     return f"{text}, {after}" if after else text
 
 
-def _ended(run: Run) -> str:
-    if run.end is None:
-        return "how it ended is not known" if run.times == 1 else f"{run.times} runs ended unseen"
-    return describe_end(run.end)
-
-
-def _oom(run: Run) -> str:
-    end = run.end
-    if end is not None and end.child:
-        return "a child of it was OOM-killed"
-    return "the sandbox lists it as OOM-killed" if run.successor is None else "it was OOM-killed"
-
-
-def _suspected(run: Run) -> str:
-    if run.end is not None and run.end.signal == SIGKILL:
-        return "killed by a SIGKILL that was not sent here"
-    return "exited 137, as a shell does whose child was SIGKILLed"
-
-
-def _crash(run: Run) -> str:
-    return f"crashed with {signal_name((run.end and run.end.signal) or 0)}"
-
-
-def _gave_up(run: Run) -> str:
-    managed = run.generation.managed
-    restarts = run.number if managed is None or run.successor else managed.restart_count
-    return f"its supervisor gave up after {count(restarts, 'restart')}"
-
-
-def _unseen(run: Run) -> str:
-    if run.is_newest:
+def _what_happened(kind: str, run: Run) -> str:
+    end, managed = run.end, run.generation.managed
+    if kind == kinds.OOM:
+        if end is not None and end.child:
+            return "a child of it was OOM-killed"
+        return "it was OOM-killed" if run.successor else "the sandbox lists it as OOM-killed"
+    if kind == kinds.SUSPECTED_OOM:
+        if end is not None and end.signal == SIGKILL:
+            return "killed by a SIGKILL that was not sent here"
+        return "exited 137, as a shell does whose child was SIGKILLed"
+    if kind == kinds.CRASH:
+        return f"crashed with {signal_name((end and end.signal) or 0)}"
+    if kind == kinds.GAVE_UP:
+        restarts = run.number if managed is None or run.successor else managed.restart_count
+        return f"its supervisor gave up after {count(restarts, 'restart')}"
+    if kind == kinds.UNHEALTHY:
+        failures = managed.consecutive_health_failures if managed else 0
+        return f"{failures or 'its'} checks failed in a row"
+    if kind == kinds.UNSEEN_END and run.is_newest:
         return "it was alive, and is no longer listed"
-    often = "it" if run.times == 1 else f"{run.times} runs"
-    return f"{often} ended between two list calls, and the sandbox keeps the last end only"
-
-
-def _unhealthy(run: Run) -> str:
-    managed = run.generation.managed
-    failures = managed.consecutive_health_failures if managed else 0
-    return f"{failures or 'its'} checks failed in a row"
-
-
-_WORDS = {
-    kinds.OOM: _oom,
-    kinds.SUSPECTED_OOM: _suspected,
-    kinds.CRASH: _crash,
-    kinds.GAVE_UP: _gave_up,
-    kinds.RESTART: _ended,
-    kinds.UNHEALTHY: _unhealthy,
-    kinds.UNSEEN_END: _unseen,
-    kinds.LOST_END: lambda _run: "ended, and the sandbox lost its exit code",
-    kinds.OPEN_END: _ended,
-}
+    if kind == kinds.UNSEEN_END:
+        often = "it" if run.times == 1 else f"{run.times} runs"
+        return f"{often} ended between two list calls, and the sandbox keeps the last end only"
+    if kind == kinds.LOST_END:
+        return "ended, and the sandbox lost its exit code"
+    if end is None:
+        return "how it ended is not known" if run.times == 1 else f"{run.times} runs ended unseen"
+    return describe_end(end)

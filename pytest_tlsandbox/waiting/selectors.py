@@ -97,22 +97,24 @@ class Selection:
         successors: another process may come to be meant, so that the end of all matches is not
             the end of the matter.
         each_run: the end of a run is the end, also where a supervisor starts it again.
-        replaced: what was deployed again under its name; the old row may still say "backing off".
 
     """
 
-    matches: tuple[ProcessInfo, ...]
+    history: History
+    matches: tuple[ProcessInfo, ...] = ()
     older: tuple[ProcessInfo, ...] = ()
     gone: bool = False
     last_seen: ProcessInfo | None = None
     successors: bool = False
     each_run: bool = False
-    replaced: frozenset[Identity] = frozenset()
 
     def over(self, row: ProcessInfo) -> bool:
         """Return whether a match has ended, and will not be started again."""
-        restarts = row.managed is not None and row.managed.status != "stopped"
-        return row.ended and (self.each_run or not restarts or row.identity in self.replaced)
+        if not row.ended or self.each_run or row.managed is None or row.managed.status == "stopped":
+            return row.ended
+        # Its name was deployed again: the old row may still say "backing off".
+        run = self.history.run_of(row)
+        return run is not None and run.generation.replaced
 
     @property
     def living(self) -> tuple[ProcessInfo, ...]:
@@ -227,25 +229,19 @@ class Selector:
             and run.successor is None  # some sandboxes list earlier runs too
         ]
         self._last_seen = own[-1] if own else self._last_seen
-        replaced = self._generation is not None and self._generation.replaced
-        return Selection(
-            tuple(own[-1:]),
-            gone=not own,
-            last_seen=self._last_seen,
-            replaced=frozenset(row.identity for row in own[-1:] if replaced),
-        )
+        return Selection(self.history, tuple(own[-1:]), gone=not own, last_seen=self._last_seen)
 
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
             fitting = [row for row in snapshot if self.fits(row)]
             if not fitting:  # a pid may be yet to come
-                return Selection(())
+                return Selection(self.history)
             self._run = fitting[-1].identity
         row = snapshot.find(self._run)
         if row is None:
-            return Selection((), gone=True, last_seen=self._last_seen)
+            return Selection(self.history, gone=True, last_seen=self._last_seen)
         self._last_seen = row
-        return Selection((row,), each_run=True)
+        return Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
         """Return whether a row shows the newest run under its id: some sandboxes list others too."""
@@ -262,14 +258,7 @@ class Selector:
         older: list[ProcessInfo] = []
         for row in rows:
             (new if began_or_lived_since(row, self._baseline) else older).append(row)
-        replaced = frozenset(
-            row.identity
-            for row in new
-            if row.managed is not None
-            and (run := self.history.run_of(row)) is not None
-            and run.generation.replaced
-        )
-        return Selection(tuple(new), tuple(older), successors=successors, replaced=replaced)
+        return Selection(self.history, tuple(new), tuple(older), successors=successors)
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:

@@ -188,7 +188,13 @@ class NoIncident:
         if missing is not None:
             return missing
         if self.history.forgot_since(self.since):
-            return _too_much_happened()
+            return Impossible(
+                Explanation(
+                    Inconclusive,
+                    "Not observed: more incidents happened since then than are kept",
+                    hint="a shorter time: from_now(), or a newer snapshot as since=",
+                )
+            )
         pids = {selector.pid for selector in self.selectors}
         unreadable = unreadable_rows(
             snapshot, self.baseline, pids if pids and None not in pids else None
@@ -366,13 +372,3 @@ def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
         else "assert_no_restart, or look in between",
     )
     return Impossible(explanation, CORRECTION_TIME if vanished else 0.0)
-
-
-def _too_much_happened() -> Impossible:
-    return Impossible(
-        Explanation(
-            Inconclusive,
-            "Not observed: more incidents happened since then than are kept",
-            hint="a shorter time: from_now(), or a newer snapshot as since=",
-        )
-    )
