@@ -249,19 +249,6 @@ def test_a_call_that_means_nothing_is_an_error_at_its_own_line_and_not_one_of_th
 # ---------------------------------------------------------------------- used wrongly
 
 
-def test_a_block_in_which_nothing_is_checked_is_an_error():
-    box = soft_box([EXITED])
-
-    with pytest.raises(errors.InvalidArgument) as caught, box.soft():
-        box.assert_process(42, exit_code=0)
-
-    assert str(caught.value) == (
-        "soft(): nothing was checked; write `with tlsandbox.soft() as check:`, and "
-        "check.assert_process(...) in it"
-    )
-    assert looks(box) == [0.0]
-
-
 @pytest.mark.parametrize("entered", [True, False])
 def test_a_check_outside_a_block_is_an_error(entered):
     check = soft_box([EXITED]).soft()

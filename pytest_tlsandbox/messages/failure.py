@@ -78,8 +78,7 @@ def render(
     size = _size(verbosity)
     lines = [printable(explanation.headline), ""]
     why = ": ".join(part for part in (stopped, explanation.because) if part)
-    lines += [_INDENT + line for line in wrap(why, columns - 2)] if why else []
-    lines += _evidence(explanation, size, columns)
+    lines += _prose(why, columns - 2) + _evidence(explanation, size, columns)
     facts = _facts(explanation, timeline, output, size, columns)
     facts.append(("sandbox", [sandbox]))
     facts += _hint(explanation, columns)
@@ -124,12 +123,7 @@ def render_several(
             continue
         lines.append(f"{_INDENT}{number}  {place}: {printable(explanation.headline)}")
         inner = columns - 5
-        body = (
-            [_INDENT + line for line in wrap(explanation.because, inner)]
-            if explanation.because
-            else []
-        )
-        body += _evidence(explanation, size, inner)
+        body = _prose(explanation.because, inner) + _evidence(explanation, size, inner)
         facts = _facts(explanation, timeline, None, size, inner) if verbosity >= 0 else []
         facts = [fact for fact in facts if fact[0] not in ("looks", "gaps")]
         body += _labelled(facts + _hint(explanation, inner))
@@ -150,6 +144,10 @@ _Fact = tuple[str, "list[str]"]
 
 def _size(verbosity: int) -> _Size:
     return _SIZES[min(max(verbosity, -1), 2)]
+
+
+def _prose(text: str, columns: int) -> list[str]:
+    return [_INDENT + line for line in wrap(text, columns)] if text else []
 
 
 def _evidence(explanation: Explanation, size: _Size, columns: int) -> list[str]:

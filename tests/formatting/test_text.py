@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 from _pytest._io.wcwidth import wcswidth
 
-from pytest_tlsandbox.formatting.text import align, cut, fold, pad, printable, shorten, width, wrap
+from pytest_tlsandbox.formatting.text import align, cut, fold, printable, shorten, width, wrap
 
 MARK = "\u200e"
 """Left to right: after Hebrew and Arabic, so that what follows stays where it is."""
@@ -55,21 +55,6 @@ def test_what_would_move_a_cursor_or_turn_a_line_is_escaped(text, expected):
 )
 def test_width_counts_the_columns_of_a_terminal(text, columns):
     assert width(text) == columns
-
-
-@pytest.mark.parametrize(
-    ("text", "columns", "expected"),
-    [
-        ("ab", 4, "ab  "),
-        ("训", 4, "训  "),
-        (E_ACUTE, 3, E_ACUTE + "  "),
-        ("abcd", 4, "abcd"),
-        ("abcde", 4, "abcde"),
-        ("", 2, "  "),
-    ],
-)
-def test_pad_fills_up_to_a_width_and_takes_nothing_away(text, columns, expected):
-    assert pad(text, columns) == expected
 
 
 def test_columns_are_aligned_whatever_is_in_them():

@@ -80,28 +80,6 @@ def test_it_prints_as_an_aligned_table_with_arguments_masked():
     assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
 
 
-@pytest.mark.parametrize(
-    ("fields", "state", "has_ended"),
-    [
-        ({}, "running", False),
-        ({"status": "Running"}, "running", False),
-        ({"status": "paused"}, "paused", False),
-        ({"status": "completed", "exit_code": 0}, "exited", True),
-        ({"status": "completed", "signal": 9}, "signaled", True),
-        ({"exit_code": 1}, "exited", True),
-        ({"ended_at": T0}, "exited", True),
-        ({"oom_killed": True}, "oom_killed", True),
-        (ended(1, oom_killed=True), "exited", True),
-        (signaled(9, oom_killed=True), "oom_killed", True),
-        (ended(None), "exited", True),
-    ],
-)
-def test_any_evidence_of_an_end_is_an_end(fields, state, has_ended):
-    row = process(41, **fields)
-
-    assert (row.state, row.ended) == (state, has_ended)
-
-
 def test_timeline_counts_the_polls_of_each_state():
     history = History(lambda: 0.0)
     timeline = Timeline(0.0, history)
@@ -148,11 +126,3 @@ def test_a_row_that_cannot_be_read_is_known_again_by_its_handle_pid_and_start():
         assert mark(row) != mark({**row, field: 4}), field
     assert mark(row) == mark({**row, "status": None})
     assert mark([{"b": 1, "a": 2}]) == mark([{"a": 2, "b": 1}])
-
-
-def test_a_row_that_is_no_text_at_all_says_so():
-    (unreadable,) = snapshot(raw(41, command="\ud800")).unreadable
-
-    assert (
-        unreadable.reason == "row: Invalid JSON: unexpected end of hex escape at line 1 column 126"
-    )

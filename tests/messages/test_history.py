@@ -144,19 +144,6 @@ def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_next_good_one():
     ]
 
 
-def test_many_gaps_are_folded_and_the_first_and_the_last_are_kept():
-    events = []
-    for second in range(10):
-        events += [(second, f"5{second:02}"), (second + 0.5, [raw(41)])]
-
-    assert gaps(timeline(*events), WIDE, 4) == [
-        "+0 s to +0.5 s no listing (500)",
-        "+1 s to +1.5 s no listing (501)",
-        "... 7 more ...",
-        "+9 s to +9.5 s no listing (509)",
-    ]
-
-
 # ----------------------------------------------------------------------- looks
 
 
