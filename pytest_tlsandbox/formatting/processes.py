@@ -106,6 +106,12 @@ def named(row: ProcessInfo) -> str:
     return f"{short_name(row)} (pid {row.pid})"
 
 
+def describe_going_on(row: ProcessInfo) -> str:
+    """Return the state of a process, or of its supervisor after its end, and its name."""
+    state = row.managed.status if row.managed and row.ended else describe_state(row)
+    return f"{state}: {named(row)}"
+
+
 def process_table(
     rows: Sequence[ProcessInfo],
     remarks: Sequence[str] = (),

@@ -14,7 +14,7 @@ from pytest_tlsandbox.errors import (
     ProcessUnhealthy,
     TLSandboxError,
 )
-from pytest_tlsandbox.formatting.processes import list_names, list_texts
+from pytest_tlsandbox.formatting.processes import describe_going_on, list_names, list_texts
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
@@ -36,7 +36,6 @@ from pytest_tlsandbox.waiting.conditions.condition import (
     Result,
     unreadable_rows,
 )
-from pytest_tlsandbox.waiting.conditions.process_condition import still
 from pytest_tlsandbox.waiting.suggestions import not_found
 
 if TYPE_CHECKING:
@@ -65,7 +64,9 @@ class NotRunning:
             alone = len(living) == 1
             explanation = Explanation(
                 AssertionFailed,
-                f"Still {still(living[0])}" if alone else f"Still running: {list_names(living, 1)}",
+                f"Still {describe_going_on(living[0])}"
+                if alone
+                else f"Still running: {list_names(living, 1)}",
                 because="wanted nothing alive",
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),

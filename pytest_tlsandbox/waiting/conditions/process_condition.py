@@ -14,7 +14,7 @@ from pytest_tlsandbox.errors import (
     UnexpectedExit,
     WaitTimedOut,
 )
-from pytest_tlsandbox.formatting.processes import describe_state, named
+from pytest_tlsandbox.formatting.processes import describe_going_on, describe_state, named
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.types import CRASH_SIGNALS
@@ -100,7 +100,7 @@ class ProcessCondition:
         """Return the result for a living process that does not fit."""
         hint = f"{WHY_IT_ENDS}; its supervisor starts it again"
         return self._pending(
-            f"Still {still(row)}", row, hint if row.managed and row.ended else MORE_TIME
+            f"Still {describe_going_on(row)}", row, hint if row.managed and row.ended else MORE_TIME
         )
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
@@ -228,12 +228,6 @@ class ProcessCondition:
         if not self.wants_an_end:
             return "wait_for_exit(process), if it is to end"
         return f"exit_code={row.exit_code}, if it is to end so" if row.exit_code else ""
-
-
-def still(row: ProcessInfo) -> str:
-    """Return the state of a process, or of its supervisor after its end, and its name."""
-    state = row.managed.status if row.managed and row.ended else describe_state(row)
-    return f"{state}: {named(row)}"
 
 
 def _why_unknown(row: ProcessInfo) -> str:
