@@ -124,34 +124,16 @@ def test_200_checks_judged_together_are_told_in_50_ms_and_not_all_of_them():
     assert len(str(error).splitlines()) < 120
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "token" * 20_000,
-        "token=" * 20_000,
-        "a" * 100_000,
-        "://" * 30_000,
-        "://x@" * 20_000,
-        "key-" * 25_000,
-        '"' * 100_000,
-        "token='" * 15_000,
-        "Bearer " * 15_000,
-        "password: " * 10_000,
-        "tl_apiKey_" * 10_000,
-        "--token " * 12_000,
-        "--token" + " " * 100_000,
-        '--token", ' * 10_000,
-        "--" + "token" * 20_000 + " " * 100_000,
-        "-pass" * 20_000,
-        "pass " * 20_000,
-        "pass" + " " * 100_000,
-        "--token \\" + "\\" * 100_000,
-        "--token --" + "a" * 100_000,
-        "--token " + "\\a" * 50_000,
-    ],
-    ids=lambda text: text[:10],
-)
-def test_masking_takes_no_half_second_whatever_the_text(text):
+UNITS = ["token", "token=", "token='", "a", "://x@", "key-", '"', "Bearer ", "pass: ", "-pass"]
+UNITS += ["tl_apiKey_", "--token ", '--token", ', "pass ", " ", "\\", "\\a"]
+
+
+@pytest.mark.parametrize("before", ["", "--token ", "--token --", "--token \\", "pass"])
+@pytest.mark.parametrize("unit", UNITS)
+def test_masking_takes_no_half_second_whatever_the_text(unit, before):
+    text = before + unit * (100_000 // len(unit))
+
     start = time.thread_time()
     mask_text(text)
+
     assert time.thread_time() - start < 0.5
