@@ -160,7 +160,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("number", "status", "error", "transient"), FAULTS)
-def test_each_body_of_a_fault_is_told_by_meaning(number, status, error, transient):
+def test_each_error_body_becomes_the_error_of_the_table(number, status, error, transient):
     address = Address("my-sandbox", "https://my-sandbox.sandbox.tensorlake.ai")
 
     fault = fault_of("GET", status, {}, BODIES[number].encode(), address)

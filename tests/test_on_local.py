@@ -138,7 +138,7 @@ def test_an_oom_kill_is_named_and_does_not_fail_a_later_test(box):
     assert f"python -c (pid {job.pid}): before this test, not counted" in str(error)
 
 
-def test_a_kill_of_ours_is_no_oom_and_a_foreign_one_is_a_suspicion(box):
+def test_a_kill_by_this_test_is_not_an_oom_kill_and_a_foreign_one_is_suspected(box):
     ours = box.start_process("sleep", ["60"])
     box.kill_process(ours)
     box.wait_for_process(ours, status="signaled")
@@ -154,7 +154,7 @@ def test_a_kill_of_ours_is_no_oom_and_a_foreign_one_is_a_suspicion(box):
 # ----------------------------------------------------------------------- arrange
 
 
-def test_a_signal_is_sent_and_an_exit_code_is_told(box):
+def test_a_signal_is_sent_and_the_exit_code_reported(box):
     process = box.start_process(
         "sh", ["-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
     )
@@ -281,7 +281,7 @@ def test_daemon_that_ignores_the_options_of_managed_processes_is_an_error(
     box.assert_process(process, status="signaled")
 
 
-def test_killing_what_has_ended_is_well(box):
+def test_killing_an_ended_process_succeeds(box):
     process = box.start_process("true")
     box.wait_for_exit(process)
 

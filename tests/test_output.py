@@ -294,7 +294,7 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
         (["ready"], "['ready']"),
     ],
 )
-def test_what_is_no_text_and_no_regex_is_an_error_before_anything_is_asked(pattern, got):
+def test_a_pattern_of_another_type_is_refused_before_the_first_poll(pattern, got):
     box = output_box([SERVER], {0: ([], [])})
 
     message = told(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)

@@ -125,7 +125,7 @@ def test_what_is_said_is_logged_with_the_sandbox_also_where_nothing_is_said(log)
     assert {record.name for record in log.records} == {"pytest_tlsandbox"}
 
 
-def test_changes_of_state_and_what_is_satisfied_are_logged_at_info_and_looks_at_debug(log):
+def test_changes_of_state_and_met_conditions_are_logged_at_info_and_polls_at_debug(log):
     box = box_of({0: [RUNNING], 0.1: [RUNNING, raw(42)], 0.2: [raw(41, **ended(0))]})
     box.wait_for_exit(41)
 
@@ -144,14 +144,14 @@ def test_changes_of_state_and_what_is_satisfied_are_logged_at_info_and_looks_at_
     ]
 
 
-def test_a_look_that_fails_is_logged_at_debug_with_its_fault(log):
+def test_a_failed_poll_is_logged_at_debug_with_its_error(log):
     box = box_of({0: unreachable(), 0.1: [RUNNING]})
     box.wait_for_process(41)
 
     assert logged(log, logging.DEBUG)[0] == "look at my-sandbox failed: 502"
 
 
-def test_states_at_the_first_look_are_no_changes(log):
+def test_states_in_the_first_snapshot_are_not_changes(log):
     box = box_of({0: [RUNNING, raw(42, **ended(1))]})
     box.wait_for_process(41)
 

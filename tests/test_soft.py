@@ -41,7 +41,7 @@ def test_a_block_in_which_every_check_passes_passes():
         assert check.assert_not_running("prepare.py") is None
 
 
-def test_all_are_judged_when_the_block_ends_and_on_one_look():
+def test_all_checks_are_evaluated_when_the_block_ends_and_on_one_snapshot():
     box = soft_box([EXITED])
 
     with box.soft() as check:
@@ -108,7 +108,7 @@ def test_one_that_fails_at_once_does_not_cut_the_time_of_another():
     assert "judged on the last, after " in str(caught.value)
 
 
-def test_what_was_so_for_too_short_a_time_to_be_sure_does_not_spoil_what_is_certain():
+def test_a_check_that_could_not_settle_does_not_spoil_one_that_is_certain():
     """The first needs no more than one look; the second more than pytest-timeout leaves it."""
     box = soft_box([RUNNING])
     box._client.test_deadline = lambda: 1000.3
@@ -123,7 +123,7 @@ def test_what_was_so_for_too_short_a_time_to_be_sure_does_not_spoil_what_is_cert
 # ---------------------------------------------------------------------------- faults
 
 
-def test_where_nothing_can_be_judged_the_fault_is_what_is_told():
+def test_an_outage_during_the_block_is_raised_as_infrastructure_error():
     box = soft_box([])
     box._client._script = {0: unreachable()}
 
@@ -138,7 +138,7 @@ def test_where_nothing_can_be_judged_the_fault_is_what_is_told():
     assert (caught.value.label, caught.value.transient) == ("502", True)
 
 
-def test_where_every_check_that_failed_saw_too_little_it_is_a_fault_and_no_judgement():
+def test_a_block_whose_failed_checks_are_all_inconclusive_is_inconclusive():
     box = soft_box([EXITED, {"pid": 9}])
 
     with pytest.raises(errors.Inconclusive) as caught, box.soft() as check:
@@ -195,7 +195,7 @@ def test_where_the_checks_pass_what_the_block_raises_has_no_note():
     assert getattr(caught.value, "__notes__", []) == []
 
 
-def test_where_nothing_was_checked_yet_what_the_block_raises_costs_no_look():
+def test_an_error_before_the_first_check_costs_no_poll():
     box = soft_box([EXITED])
 
     with pytest.raises(Broken), box.soft():
@@ -233,7 +233,7 @@ def test_an_interruption_and_a_skip_go_through_untouched_and_at_once(kind):
     assert looks(box) == []
 
 
-def test_a_call_that_means_nothing_is_an_error_at_its_own_line_and_not_one_of_the_checks():
+def test_an_invalid_argument_is_raised_at_its_line_and_is_not_one_of_the_checks():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.InvalidArgument) as caught, box.soft() as check:
@@ -262,7 +262,7 @@ def test_a_check_outside_a_block_is_an_error(entered):
     )
 
 
-def test_blocks_within_blocks_are_judged_each_at_its_own_end():
+def test_nested_blocks_are_evaluated_each_at_its_end():
     box = soft_box([FAILED, OOM])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as outer:

@@ -109,7 +109,7 @@ def test_a_name_that_is_used_again_is_another_process():
     assert "Restarted: " in first_line(box.assert_no_restart, errors.ProcessRestarted)
 
 
-def test_signals_that_this_test_sends_to_a_managed_process_are_no_incidents():
+def test_signals_that_this_test_sends_to_a_managed_process_are_not_incidents():
     script = {
         0: [web(7)],
         1: [web(8, start=10_000, restart_count=1, last_exit=last(signal=11))],

@@ -15,7 +15,7 @@ from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 
-def test_the_servers_order_means_nothing():
+def test_rows_are_sorted_by_their_start():
     seen = snapshot(
         raw(3, started_at=T0 + 2000), raw(1, started_at=T0), raw(2, started_at=T0 + 1000)
     )
@@ -43,7 +43,7 @@ def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
 
 
 @pytest.mark.parametrize(("meant", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
-def test_what_is_no_identity_cannot_be_found(meant, kind):
+def test_find_refuses_what_is_not_an_identity(meant, kind):
     with pytest.raises(InvalidArgument) as caught:
         snapshot(raw(41)).find(meant)
     assert str(caught.value) == (

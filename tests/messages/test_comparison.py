@@ -18,7 +18,7 @@ def told(left, right, columns=100) -> list[str]:
 # ----------------------------------------------------------------- two processes
 
 
-def test_only_the_fields_that_differ_are_told():
+def test_only_the_fields_that_differ_are_shown():
     assert told(process(41), process(41, **ended(3))) == [
         "train.py (pid 41) == train.py (pid 41)",
         "             left     right",
@@ -34,7 +34,7 @@ def test_a_status_that_is_put_right_by_other_fields_is_compared_as_it_is_put_rig
     assert same[1:] == ["  no field differs"]
 
 
-def test_of_managed_processes_the_fields_of_the_supervisor_are_told_one_by_one():
+def test_the_fields_of_a_supervisor_are_shown_one_by_one():
     last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0}
     left = process(7, command="web", args=(), managed=managed("web"))
     right = process(
@@ -64,7 +64,7 @@ def test_arguments_are_masked_and_so_is_what_they_are_beside():
     ]
 
 
-def test_arguments_that_differ_only_in_a_secret_are_not_told_to_be_the_same():
+def test_arguments_that_differ_only_in_a_secret_are_not_shown_as_equal():
     lines = told(process(41, args=("x", "--token=abc")), process(41, args=("x", "--token=def")))
 
     assert len(lines) > 2
@@ -89,7 +89,7 @@ def test_long_and_hostile_values_are_cut_and_escaped_to_the_columns_there_are():
 # ------------------------------------------------------------------ two snapshots
 
 
-def test_of_snapshots_it_is_told_what_is_on_one_side_only_and_what_has_changed():
+def test_two_snapshots_show_the_processes_of_one_side_and_those_that_changed():
     left = snapshot(raw(40, command="bash", args=("-lc", "./serve.sh")), raw(41), raw(42))
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
@@ -115,7 +115,7 @@ def test_rows_that_cannot_be_read_are_compared_too():
     ]
 
 
-def test_the_order_in_which_a_server_lists_is_no_difference():
+def test_the_order_in_which_a_server_lists_is_not_a_difference():
     rows = [raw(1), raw(2, started_at=T0 + 1000)]
 
     assert told(snapshot(*rows), snapshot(*rows[::-1])) == [

@@ -85,7 +85,7 @@ def test_control_characters_are_escaped_and_long_lines_are_cut():
         (120.4, "120 s"),
     ],
 )
-def test_a_time_is_given_with_the_precision_it_is_worth(value, expected):
+def test_a_duration_has_a_suitable_precision(value, expected):
     assert seconds(value) == expected
 
 

@@ -67,7 +67,7 @@ def test_where_one_line_is_too_narrow_each_state_has_its_own_with_both_clocks():
     ]
 
 
-def test_a_run_that_vanishes_and_comes_back_is_told_as_that():
+def test_a_run_that_vanishes_and_comes_back_shows_both_changes():
     seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
 
     assert changes(seen, JOB, WIDE, MANY) == [
@@ -133,7 +133,7 @@ def test_no_line_of_changes_is_wider_than_it_may_be():
 # ------------------------------------------------------------------------ gaps
 
 
-def test_each_outage_is_a_gap_from_its_first_failed_look_to_the_next_good_one():
+def test_each_outage_is_a_gap_from_its_first_failed_poll_to_the_next_good_one():
     seen = timeline(
         (0, "502"), (1.2, "502"), (2, [raw(41)]), (3, "no answer"), (8, [raw(41)]), took=0.06
     )

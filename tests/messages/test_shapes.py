@@ -112,7 +112,7 @@ def test_no_character_moves_the_cursor_or_turns_the_line(name):
 
 
 @every_shape
-def test_no_secret_is_told(name):
+def test_no_secret_is_shown(name):
     assert not [message for _, _, message in messages(name) if "abc" in message]
 
 

@@ -21,7 +21,7 @@ def elapsed(box) -> float:
 # ------------------------------------------------------------------ the schedule
 
 
-def test_the_first_look_is_at_once_and_a_wait_that_is_satisfied_looks_once():
+def test_the_first_poll_is_at_once_and_ends_a_wait_whose_condition_is_met():
     box = box_of([RUNNING])
 
     assert box.wait_for_process("train.py").pid == 41
@@ -41,7 +41,7 @@ def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
 
 @pytest.mark.parametrize("timeout", [0.0, 0.01, 0.3, 1.0, 5.0, 31.7])
 @pytest.mark.parametrize("latency", [0.0, 0.06, 0.4])
-def test_the_last_look_starts_at_the_deadline(timeout, latency):
+def test_the_last_poll_starts_at_the_deadline(timeout, latency):
     box = box_of({0: [RUNNING]}, latency=latency)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=timeout), errors.WaitTimedOut)
@@ -56,7 +56,7 @@ def test_what_becomes_true_at_the_deadline_is_seen():
     assert box.wait_for_exit("train.py", timeout=5).exit_code == 0
 
 
-def test_a_look_before_the_deadline_may_not_go_past_it_and_the_last_may_take_half_a_second():
+def test_a_poll_ends_at_the_deadline_and_the_last_may_take_half_a_second():
     box = box_of({0: unreachable("no answer")}, latency=99)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=2), errors.SandboxUnreachable)
@@ -79,7 +79,7 @@ def test_a_wait_ends_250_ms_before_pytest_timeout_would_end_the_test_and_says_so
     )
 
 
-def test_a_test_that_is_about_to_be_ended_still_has_a_look():
+def test_a_test_that_is_about_to_be_killed_still_polls_once():
     box = box_of([RUNNING])
     box._client.test_deadline = lambda: 1000.1
 
@@ -164,7 +164,7 @@ def test_an_interruption_is_not_retried():
     assert looks(box) == [0.0]
 
 
-def test_looking_does_not_draw_from_the_tests_own_random_numbers():
+def test_polling_does_not_draw_from_the_random_numbers_of_the_test():
     random.seed(7)
     expected = random.random()
     random.seed(7)

@@ -65,17 +65,17 @@ def pids(meant, seen=ALL, baseline=None):
     ],
     ids=lambda value: "predicate" if callable(value) else repr(value),
 )
-def test_a_process_is_meant_by(meant, expected):
+def test_a_process_is_selected_by(meant, expected):
     assert pids(meant) == expected
 
 
-def test_a_text_that_equals_a_managed_name_means_that_process_and_no_other():
+def test_a_text_that_equals_a_managed_name_selects_only_that_process():
     other = raw(50, command="curl", args=("web",))
 
     assert pids("web", snapshot(WEB, other)) == [43]
 
 
-def test_a_managed_process_is_meant_over_its_restarts():
+def test_a_managed_process_stays_selected_over_its_restarts():
     first, second = restarted()
     object_of_the_first = process(7, managed=managed("web"))
 
@@ -83,7 +83,7 @@ def test_a_managed_process_is_meant_over_its_restarts():
         assert pids(meant, snapshot(first, second)) == [8]
 
 
-def test_a_pid_means_its_newest_row():
+def test_a_pid_selects_its_newest_row():
     old = raw(42, handle=2, **ended(0))
     new = raw(42, handle=90, started_at=T0 + 60_000)
 
@@ -119,7 +119,7 @@ def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_cloc
 @pytest.mark.parametrize(
     "meant", [True, 4.1, re.compile(b"x"), ["train.py"], str, None, SimpleNamespace(pid=1)]
 )
-def test_other_types_mean_none(meant):
+def test_objects_of_other_types_are_refused(meant):
     with pytest.raises(InvalidArgument, match="process must be text, a pid, a compiled regex"):
         Selector(meant, history_of())
 
@@ -132,14 +132,14 @@ def test_a_label_masks_what_looks_like_a_secret():
     )
 
 
-def test_the_dead_name_of_an_earlier_test_does_not_hide_what_is_meant_now():
+def test_the_stopped_process_of_an_earlier_test_does_not_hide_a_running_one():
     dead = raw(7, **ended(0), managed=managed("web", status="stopped"))
     new = raw(8, args=("web",), started_at=T0 + 60_000)
 
     assert pids("web", snapshot(dead, new), snapshot(dead)) == [8]
 
 
-def test_by_means_all_of_its_fields():
+def test_by_matches_if_all_of_its_fields_do():
     assert pids(by(name="web", command="other")) == []
     assert pids(by(name="web", command="gunicorn")) == [43]
 
@@ -156,7 +156,7 @@ def test_earlier_runs_of_a_managed_process_are_not_others():
     assert pids("train.py", snapshot(first, second)) == [8]
 
 
-def test_a_process_that_is_no_process_of_ours_needs_a_time():
+def test_an_object_of_another_library_needs_a_time_of_its_start():
     class Process:
         pid, handle, managed, started_at = 41, None, None, 1_710_000_000
 
@@ -165,7 +165,7 @@ def test_a_process_that_is_no_process_of_ours_needs_a_time():
     assert str(caught.value) == ("process: started_at of pid 41 must be a datetime, got 1710000000")
 
 
-def test_what_lives_of_several_is_given_in_their_order():
+def test_living_matches_are_in_the_order_of_the_selectors():
     seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
 
     living = living_of([Selector(pid, history_of(seen)) for pid in (3, 2, 1)], seen)

@@ -48,7 +48,7 @@ def why(meant, command="python", args=(), **fields) -> str | None:
         ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "has all of these words"),
     ],
 )
-def test_a_text_is_near_what_it_may_have_meant(text, command, args, reason):
+def test_a_text_is_near_a_command_line_that_differs_in_little(text, command, args, reason):
     assert (why(text, command, args) or "none").startswith(reason)
 
 
@@ -78,7 +78,7 @@ def test_a_text_of_digits_is_near_the_process_with_that_pid():
     ]
 
 
-def test_the_word_that_was_misspelt_is_given_as_it_is_spelt():
+def test_a_near_miss_has_the_right_spelling():
     [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
     assert miss.word == "http.server 80"
 
@@ -101,7 +101,7 @@ def test_what_stands_far_along_a_command_line_is_not_searched_for_misspelling():
 # -------------------------------------------------------------- by what is not text
 
 
-def test_a_number_that_is_no_pid_may_be_a_handle():
+def test_a_number_that_is_not_a_pid_may_be_a_handle():
     assert why(7, handle=7) == "handle 7; by(handle=7) finds it"
     assert why(8, handle=7) is None
 
@@ -167,7 +167,7 @@ def test_of_what_is_equally_near_the_newest_comes_first():
     assert [pid for pid, _ in near("train.py", *rows)] == [5, 4, 3]
 
 
-def test_what_ended_before_this_test_is_told_first_the_last_three_of_it():
+def test_the_last_three_processes_that_ended_before_the_test_come_first():
     older = [process(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     rows = [raw(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     why = "ended before this test; since=None sees it"
