@@ -41,7 +41,7 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Judge one look. The result stands when each has stood for as long as it must."""
+        """Return the first result that is not met; its settling time is the longest of all."""
         self.results = [check.condition.evaluate(snapshot) for check in self.checks]
         settled = [result for result in self.results if not isinstance(result, Pending)]
         settling_time = max((result.settling_time for result in settled), default=0.0)

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
-_LAST_LOOK = 0.5
+_LAST_POLL = 0.5
 """Seconds that the poll at the deadline may take."""
 _CUT_CALL = 0.1
-"""A look is not begun when less than this would be left of it: the next one is the last."""
+"""Seconds; a poll that would have less than this is not begun, so that the next one is the last."""
 _SPARE = 0.15
 """Seconds left after the last poll, before pytest-timeout ends the test, to report the failure."""
 _INSTANT = 1e-6
@@ -69,10 +69,9 @@ class Outcome:
     """How a wait ended.
 
     Attributes:
-        result: the last one; None if no look succeeded, or the sandbox could not be asked in the
-            end.
+        result: the last one; None if no poll succeeded, or if an error ended the wait.
         final: it was certain, and not cut off by the deadline.
-        fault: what ended the wait in place of a result.
+        fault: the error that ended the wait, if one did.
         seconds: how long it took.
         same_for: seconds for which the result had been the same.
 
@@ -111,7 +110,7 @@ class _Watch:
 
     def __post_init__(self) -> None:
         start = self.limit.start
-        self._said = start
+        self._reported = start
         self._clock = self.lister.clock
         self._timeline = Timeline(start, self.lister.history)
         self._result: Result | None = None
@@ -136,7 +135,7 @@ class _Watch:
                 stop=self._is_over,
                 # Without it: RetryError, which names a Future and no cause.
                 retry_error_callback=lambda _state: None,
-            )(self._look)
+            )(self._poll)
         except InfrastructureError as error:
             fault = error
         if self._users_error is not None:
@@ -158,12 +157,12 @@ class _Watch:
     def _now(self) -> float:
         return self._clock.monotonic()
 
-    def _look(self) -> bool:
+    def _poll(self) -> bool:
         """Poll and evaluate once; return whether the result is final."""
         self._last_begun = begun = self._now()
         left = self.lister.outage.left
         try:
-            snapshot = self.lister.look(limit=self._time_for_a_look(begun))
+            snapshot = self.lister.look(limit=self._time_for_a_poll(begun))
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
                     f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
@@ -177,7 +176,7 @@ class _Watch:
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
             logger.debug("look at %s failed: %s", self.lister.label, fault.label)
-            self._say_how_it_goes()
+            self._report_progress()
             raise
         self._faults_in_a_row = 0
         self._timeline.add(snapshot)
@@ -189,14 +188,14 @@ class _Watch:
             return True
         self._settle(result, snapshot)
         if not self._final:
-            self._say_how_it_goes()
+            self._report_progress()
         return self._final
 
-    def _say_how_it_goes(self) -> None:
+    def _report_progress(self) -> None:
         now = self._now()
-        if now - self._said < _SAYING_INTERVAL:
+        if now - self._reported < _SAYING_INTERVAL:
             return
-        self._said = now
+        self._reported = now
         outage = self._timeline.outage
         if outage is not None:
             state = f"no answer since +{seconds(outage.start)} ({outage})"
@@ -236,13 +235,13 @@ class _Watch:
             not isinstance(result, Pending) and begun - self._same_since >= result.settling_time
         )
 
-    def _time_for_a_look(self, begun: float) -> float:
+    def _time_for_a_poll(self, begun: float) -> float:
         at, hard = self.limit.at, self.limit.hard
         if at is None or begun + LONGEST_CALL < at:
             return LONGEST_CALL
         if begun < at - _INSTANT:
             return at - begun
-        return _LAST_LOOK if hard is None else max(0.02, min(_LAST_LOOK, hard - _SPARE - begun))
+        return _LAST_POLL if hard is None else max(0.02, min(_LAST_POLL, hard - _SPARE - begun))
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Return the seconds until the next poll: 5 % of what has passed, cut to meet the deadline."""
@@ -256,7 +255,7 @@ class _Watch:
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
-                # A millisecond over, so that the look begins after the moment, not on it.
+                # A millisecond over, so that the poll begins after the moment, not on it.
                 pause = min(pause, due - now + 0.001)
         if self.limit.at is not None:
             left = self.limit.at - now
