@@ -10,7 +10,6 @@ import pytest
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import FIELDS
-from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
@@ -78,22 +77,6 @@ def test_it_prints_as_an_aligned_table_with_arguments_masked():
         "unreadable row 2 (pid 9): command: missing, started_at: missing"
     )
     assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
-
-
-def test_timeline_counts_the_polls_of_each_state():
-    history = History(lambda: 0.0)
-    timeline = Timeline(0.0, history)
-    for at, rows in enumerate(([raw()], [raw()], [raw(**ended(0))], [raw(**ended(0))], [])):
-        seen = snapshot(*rows, at=float(at))
-        history.fold(seen)
-        timeline.add(seen)
-
-    assert [(state.at, state.state, state.looks) for state in timeline.states(process(41))] == [
-        (0.0, "running", 2),
-        (2.0, "exited 0", 2),
-        (4.0, "not listed", 1),
-    ]
-    assert timeline.looks == 5
 
 
 def test_history_reports_only_the_runs_that_a_snapshot_changed():
