@@ -5,19 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import (
-    AssertionFailed,
-    AuthenticationFailed,
-    ChecksFailed,
-    ContractViolation,
-    Inconclusive,
-    InfrastructureError,
-    SandboxNotFound,
-    SandboxNotRunning,
-    SandboxReplaced,
-    SandboxUnreachable,
-    TLSandboxError,
-)
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.text import count, seconds
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
@@ -42,13 +30,13 @@ _TAIL_SIZE = 64 * 1024
 _TAIL_TIME = 1.0
 _TAIL_MARGIN = 0.15
 
-_HINTS: dict[type[InfrastructureError], str] = {
-    AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
-    SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox is gone too",
-    ContractViolation: "is it the URL of a sandbox, and not of a console or a page to log in?",
-    SandboxNotRunning: "start a new one: its time-out may have ended it",
-    SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
-    SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
+_HINTS: dict[type[errors.InfrastructureError], str] = {
+    errors.AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
+    errors.SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox is gone too",
+    errors.ContractViolation: "is it the URL of a sandbox, and not of a console or a page to log in?",
+    errors.SandboxNotRunning: "start a new one: its time-out may have ended it",
+    errors.SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
+    errors.SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
 }
 _BLOCKED_HINT = "pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts"
 
@@ -60,7 +48,7 @@ def error_of(
     timeout: float | None,
     limit: Limit,
     screen: Screen,
-) -> TLSandboxError:
+) -> errors.TLSandboxError:
     """Return the error for a wait whose condition was not met.
 
     ``wanted`` and ``timeout`` are what was asked for.
@@ -95,14 +83,14 @@ def error_of(
         columns=screen.columns,
     )
     error = explanation.error(text)
-    if isinstance(error, InfrastructureError) and outcome.fault is not None:
+    if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
     return _with_data(error, explanation, wanted, outcome.timeline)
 
 
 def error_of_several(
     checks: Sequence[tuple[str, str, Result]], outcome: Outcome, label: str, screen: Screen
-) -> TLSandboxError:
+) -> errors.TLSandboxError:
     """Return the error for checks that were evaluated together, each with its number.
 
     A :class:`ChecksFailed`, or the infrastructure error if no check could be evaluated.
@@ -131,11 +119,11 @@ def error_of_several(
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
-    evaluated = any(isinstance(failure, AssertionFailed) for failure in failures)
-    error = ChecksFailed(text) if evaluated else type(failures[0])(text)
-    if isinstance(error, ChecksFailed):
+    evaluated = any(isinstance(failure, errors.AssertionFailed) for failure in failures)
+    error = errors.ChecksFailed(text) if evaluated else type(failures[0])(text)
+    if isinstance(error, errors.ChecksFailed):
         error.failures = failures
-    elif isinstance(error, InfrastructureError):
+    elif isinstance(error, errors.InfrastructureError):
         error.label = failures[0].first_line
     error.wanted = " and ".join(name for name, _, _ in checks)
     error.snapshot = outcome.timeline.last
@@ -143,9 +131,9 @@ def error_of_several(
 
 
 def _with_data(
-    error: TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
-) -> TLSandboxError:
-    if isinstance(error, InfrastructureError) and error.label == str(error):
+    error: errors.TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
+) -> errors.TLSandboxError:
+    if isinstance(error, errors.InfrastructureError) and error.label == str(error):
         error.label = explanation.headline  # a label has one line
     error.wanted = wanted
     error.snapshot = timeline.last
@@ -165,7 +153,7 @@ def _explain(outcome: Outcome) -> Explanation:
         return replace(explanation, headline=stood)
     took = seconds(outcome.seconds)
     return Explanation(
-        Inconclusive,
+        errors.Inconclusive,
         f"Not observed: the time ended after {took}, too soon to be sure",
         hint="more time for the test",
     )
@@ -180,7 +168,9 @@ def _stopped(outcome: Outcome, timeout: float | None) -> str:
     return f"stopped after {seconds(outcome.seconds)}"
 
 
-def _of_fault(fault: InfrastructureError, timeline: Timeline, label: str, took: str) -> Explanation:
+def _of_fault(
+    fault: errors.InfrastructureError, timeline: Timeline, label: str, took: str
+) -> Explanation:
     """Explain an infrastructure error."""
     first = timeline.outages[0] if timeline.outages else None
     remarks = []
@@ -188,12 +178,12 @@ def _of_fault(fault: InfrastructureError, timeline: Timeline, label: str, took: 
         at = seconds(timeline.last.begun - timeline.start)
         remarks.append(("last good", f"+{at}, {count(len(timeline.last), 'process')} listed"))
     hint = _HINTS.get(type(fault), "")
-    if isinstance(fault, SandboxNotRunning) and fault.transient:
+    if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = (
             "traffic wakes a suspended sandbox, which takes seconds: wait longer, or resume it "
             "before the tests"
         )
-    if isinstance(fault, SandboxUnreachable) and not fault.transient:
+    if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # It has not got as far as the sandbox: TLS, a header, a block.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
@@ -239,7 +229,7 @@ def tail_of(
             lines = client.output(process.pid, stream, limit=left)
             if lines:
                 return OutputTail(stream, _last(lines), len(lines))
-    except InfrastructureError as fault:
+    except errors.InfrastructureError as fault:
         return OutputTail("output", unread=fault.label)
     return OutputTail("output", unread="" if rows else "the sandbox no longer has it")
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import (
-    AssertionFailed,
-    Inconclusive,
-    ProcessCrashed,
-    ProcessOOMKilled,
-    ProcessRestarted,
-    ProcessUnhealthy,
-    TLSandboxError,
-)
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import describe_going_on, list_names, list_texts
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history import incidents as kinds
@@ -63,7 +55,7 @@ class NotRunning:
         if living:
             alone = len(living) == 1
             explanation = Explanation(
-                AssertionFailed,
+                errors.AssertionFailed,
                 f"Still {describe_going_on(living[0])}"
                 if alone
                 else f"Still running: {list_names(living, 1)}",
@@ -89,29 +81,29 @@ class Rule:
     """
 
     kinds: tuple[str, ...]
-    error: type[TLSandboxError]
+    error: type[errors.TLSandboxError]
     verdict: str
     hint: str
     needs_ends: bool = False
 
 
-OOM = Rule((kinds.OOM,), ProcessOOMKilled, "OOM-killed", MORE_MEMORY, needs_ends=True)
+OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", MORE_MEMORY, needs_ends=True)
 CRASH = Rule(
     (kinds.CRASH, kinds.GAVE_UP),
-    ProcessCrashed,
+    errors.ProcessCrashed,
     "Crashed",
     "what it wrote last; python -X faulthandler says where a crash was",
     needs_ends=True,
 )
 RESTART = Rule(
     (kinds.RESTART,),
-    ProcessRestarted,
+    errors.ProcessRestarted,
     "Restarted",
     "restart_process() for a restart that is meant: it is not counted",
 )
 UNHEALTHY = Rule(
     (kinds.UNHEALTHY,),
-    ProcessUnhealthy,
+    errors.ProcessUnhealthy,
     "Unhealthy",
     "wait_for_process(process, healthy=True), if it only needs more time",
 )
@@ -191,7 +183,7 @@ class NoIncident:
         if self.history.forgot_since(self.since):
             return Impossible(
                 Explanation(
-                    Inconclusive,
+                    errors.Inconclusive,
                     "Not observed: more incidents happened since then than are kept",
                     hint="a shorter time: from_now(), or a newer snapshot as since=",
                 )
@@ -317,7 +309,7 @@ class NoIncident:
 
 
 def _explain(
-    error: type[TLSandboxError],
+    error: type[errors.TLSandboxError],
     headline: str,
     incidents: Sequence[Incident],
     *,
@@ -352,7 +344,7 @@ def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
     run = incidents[0].run
     if incidents[0].kind == kinds.LOST_END:
         explanation = _explain(
-            Inconclusive,
+            errors.Inconclusive,
             f"Unknown end: {run_name(run)} {run.state}",
             incidents,
             process=shown_row(run),
@@ -363,7 +355,7 @@ def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
         return Impossible(replace(explanation, because=because), CORRECTION_TIME)
     vanished = run.is_newest and run.row is not None
     explanation = _explain(
-        Inconclusive,
+        errors.Inconclusive,
         f"Not observed: the end of {run_name(run)}",
         incidents,
         process=shown_row(run),

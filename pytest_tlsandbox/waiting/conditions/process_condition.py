@@ -6,14 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import (
-    AmbiguousProcess,
-    Inconclusive,
-    ProcessNotFound,
-    ProcessOOMKilled,
-    UnexpectedExit,
-    WaitTimedOut,
-)
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import describe_going_on, describe_state, named
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
@@ -35,7 +28,6 @@ from pytest_tlsandbox.waiting.suggestions import not_found
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tlsandbox.errors import TLSandboxError
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick
@@ -124,7 +116,7 @@ class ProcessCondition:
 
     def _explain(
         self,
-        error: type[TLSandboxError],
+        error: type[errors.TLSandboxError],
         headline: str,
         row: ProcessInfo,
         hint: str,
@@ -135,7 +127,7 @@ class ProcessCondition:
         )
 
     def _pending(self, headline: str, row: ProcessInfo, hint: str) -> Pending:
-        return Pending(lambda: self._explain(WaitTimedOut, headline, row, hint))
+        return Pending(lambda: self._explain(errors.WaitTimedOut, headline, row, hint))
 
     def _lost_end(self, row: ProcessInfo) -> Impossible:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
@@ -159,7 +151,7 @@ class ProcessCondition:
     def _ambiguous(self, rows: Sequence[ProcessInfo]) -> Impossible:
         return Impossible(
             Explanation(
-                AmbiguousProcess,
+                errors.AmbiguousProcess,
                 f"{len(rows)} processes are meant by {self._selector.label}",
                 because="exactly one is needed, and these match",
                 listed=tuple(Listed(row) for row in rows),
@@ -176,7 +168,7 @@ class ProcessCondition:
     def _gone(self, row: ProcessInfo | None) -> Impossible:
         name = self._selector.label if row is None else named(row)
         explanation = Explanation(
-            ProcessNotFound,
+            errors.ProcessNotFound,
             f"Gone: {name} is no longer listed",
             because=f"wanted {self.wanted}; how it ended cannot be known",
             process=row,
@@ -189,10 +181,12 @@ class ProcessCondition:
         if row.oom_killed or row.state == "oom_killed":
             whose = "" if row.state == "oom_killed" else "a child of "
             headline = f"OOM-killed: {whose}{name}, wanted {self.wanted}"
-            return self._explain(ProcessOOMKilled, headline, row, MORE_MEMORY, "it has ended")
+            return self._explain(
+                errors.ProcessOOMKilled, headline, row, MORE_MEMORY, "it has ended"
+            )
         if doubt:
             return self._explain(
-                Inconclusive,
+                errors.Inconclusive,
                 f"Unknown end: {name} {state}",
                 row,
                 "run it again: the sandbox loses the end of a few processes in a thousand",
@@ -208,7 +202,7 @@ class ProcessCondition:
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
             hint, because = WHY_IT_ENDS, f"its supervisor gave up after {restarts}"
-        return self._explain(UnexpectedExit, headline, row, hint, because)
+        return self._explain(errors.UnexpectedExit, headline, row, hint, because)
 
     def _hint_after(self, row: ProcessInfo) -> str:
         """Return what to try after an end that was not expected."""
