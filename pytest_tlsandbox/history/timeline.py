@@ -5,28 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.history import History
+    from pytest_tlsandbox.history.runs import Change
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-
-
-class SeenState(NamedTuple):
-    """A process was in this state for so many polls.
-
-    ``at`` is in seconds since the wait began; ``moment`` is when the state began by the sandbox's
-    clock, where known.
-    """
-
-    at: float
-    state: str
-    looks: int
-    moment: datetime | None
 
 
 @dataclass
@@ -112,8 +98,11 @@ class Timeline:
         """Mean duration of a good poll."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
-    def states(self, process: ProcessInfo) -> list[SeenState]:
-        """Return the states that a process was in during the wait, over all runs of a managed one."""
+    def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:
+        """Return the changes of state of a process, over all its runs, and how many polls saw each.
+
+        The times are in seconds since the wait began.
+        """
         run = self._history.run_of(process)
         if run is None or not self._looks:
             return []
@@ -130,8 +119,6 @@ class Timeline:
             seen[0] = 0
         seen.append(self.looks)
         return [
-            SeenState(
-                max(change.at, first) - self.start, change.state, after - begun, change.moment
-            )
+            (change._replace(at=max(change.at, first) - self.start), after - begun)
             for change, begun, after in zip(changes, seen[:-1], seen[1:], strict=True)
         ]

@@ -206,7 +206,8 @@ def _facts(
         tail = [_extent(output, len(shown))]
         for line in shown:
             masked = mask_text(line[:LONGEST_LINE])
-            folded = fold(masked, room - 2, size.command, beyond=_over(line))
+            beyond = max(len(line) - LONGEST_LINE, 0)
+            folded = fold(masked, room - 2, size.command, beyond=beyond)
             tail += [f"{'|' if index == 0 else ' '} {part}" for index, part in enumerate(folded)]
         facts.append((output.stream, tail))
     return facts
@@ -224,10 +225,6 @@ def _labelled(facts: Sequence[_Fact]) -> list[str]:
         if line
     ]
     return [_INDENT + line for line in align(cells)] if cells else []
-
-
-def _over(line: str) -> int:
-    return max(len(line) - LONGEST_LINE, 0)
 
 
 def _extent(output: OutputTail, shown: int) -> str:
@@ -278,10 +275,10 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
         for outage in timeline.outages
     ]
     states = timeline.states(row)
-    for seen in states:
-        state = f"{seen.state}, {count(seen.looks, 'look')}" if seen.looks else seen.state
-        clock = moment(seen.moment) if seen.moment is not None else ""
-        events.append((seen.at, clock, state))
+    for change, polls in states:
+        state = f"{change.state}, {count(polls, 'look')}" if polls else change.state
+        clock = moment(change.moment) if change.moment is not None else ""
+        events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:
