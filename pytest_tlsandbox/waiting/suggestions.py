@@ -176,9 +176,8 @@ def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
 
 def _letters(one: str, other: str) -> int:
     """Count the letters that differ; two that are swapped count as one."""
-    steps = SequenceMatcher(None, one, other).get_opcodes()
-    changed = sum(max(b - a, d - c) for tag, a, b, c, d in steps if tag != "equal")
-    return 1 if changed == 2 and sorted(one) == sorted(other) else changed
+    blocks = SequenceMatcher(None, one, other).get_matching_blocks()
+    return max(len(one), len(other)) - sum(block.size for block in blocks)
 
 
 def _how(text: str, word: str, letters: int) -> str:
