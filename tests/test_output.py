@@ -8,18 +8,7 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.types import Screen
-from tests.support import (
-    OOM,
-    T0,
-    box_of,
-    ended,
-    failure,
-    looks,
-    managed,
-    process,
-    raw,
-    unreachable,
-)
+from tests.support import OOM, T0, box_of, ended, failure, looks, managed, process, raw, unreachable
 
 SERVER = raw(77, args=("server.py",))
 ENDED = raw(77, args=("server.py",), **ended(1))

@@ -92,9 +92,7 @@ def exits(timeout):
         (
             [HOSTILE],
             exits(20),
-            [
-                r"15 of 20 s: Still \x1b[31mpaused: a\x1b[31mb\nc\u202e (pid 41), wanted exit code 0",
-            ],
+            [r"15 of 20 s: Still \x1b[31mpaused: a\x1b[31mb\nc\u202e (pid 41), wanted exit code 0"],
         ),
     ],
 )

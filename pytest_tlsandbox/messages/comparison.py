@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.formatting.processes import describe_end, named, process_table
 from pytest_tlsandbox.formatting.text import align, count, cut, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
-from pytest_tlsandbox.models import (
-    LastExit,
-    ManagedProcess,
-    ProcessInfo,
-    RestartPolicy,
-)
+from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

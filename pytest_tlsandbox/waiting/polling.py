@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tenacity
 
-from pytest_tlsandbox.client.retry import (
-    LONGEST_CALL,
-    is_transient,
-    pause_after,
-    with_jitter,
-)
+from pytest_tlsandbox.client.retry import LONGEST_CALL, is_transient, pause_after, with_jitter
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline

@@ -127,13 +127,7 @@ def test_signals_that_this_test_sends_to_a_managed_process_are_not_incidents():
 
 
 def test_a_supervisor_that_was_stopped_on_purpose_did_not_give_up():
-    over = web(
-        7,
-        "stopped",
-        restart_count=5,
-        last_exit=last(signal=15),
-        **killed(15),
-    )
+    over = web(7, "stopped", restart_count=5, last_exit=last(signal=15), **killed(15))
     later(over, before=[web(7, restart_count=5)]).assert_no_crash()
 
     gave_up = {**over, "managed": {**over["managed"], "last_error": "restart limit reached"}}
@@ -186,12 +180,7 @@ def test_a_supervisor_that_gave_up_before_did_not_give_up_on_the_run_it_is_resta
 def test_an_end_that_was_visible_at_the_baseline_is_not_counted_again():
     waiting = web(7, "backing_off", last_exit=last(1), **exited(1))
     over = web(
-        8,
-        "stopped",
-        10_000,
-        restart_count=1,
-        last_exit=last(1, at=12_000),
-        **exited(1, 12_000),
+        8, "stopped", 10_000, restart_count=1, last_exit=last(1, at=12_000), **exited(1, 12_000)
     )
 
     later(over, before=[waiting]).assert_no_oom()

@@ -135,8 +135,7 @@ def test_of_many_processes_twenty_are_listed():
 
 
 @pytest.mark.parametrize(
-    ("left", "right"),
-    [(process(41), snapshot()), (process(41), 41), (snapshot(), []), (1, 2)],
+    ("left", "right"), [(process(41), snapshot()), (process(41), 41), (snapshot(), []), (1, 2)]
 )
 def test_what_is_not_two_of_a_kind_is_left_to_pytest(left, right):
     assert compare(left, right, 100) is None

@@ -81,10 +81,7 @@ def test_a_managed_process_is_followed_over_its_restarts():
     last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
     second = {"started_at": T0 + 12_000, "restart_count": 1, "last_exit": last_exit}
     seen = timeline(
-        (0, [web(7)]),
-        (1, [web(7, **ended(1))]),
-        (2, [web(9, **second)]),
-        (3, [web(9, **second)]),
+        (0, [web(7)]), (1, [web(7, **ended(1))]), (2, [web(9, **second)]), (3, [web(9, **second)])
     )
 
     assert changes(

@@ -11,13 +11,7 @@ from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.incidents import (
-    describe,
-    ended_row,
-    run_label,
-    run_name,
-    shown_row,
-)
+from pytest_tlsandbox.messages.incidents import describe, ended_row, run_label, run_name, shown_row
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,

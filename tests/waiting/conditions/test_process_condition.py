@@ -231,10 +231,7 @@ def test_an_unknown_end_says_after_a_second_why_it_is_unknown(end, state, why):
 def test_a_check_of_an_end_waits_a_second_for_the_correction_of_a_lost_one(ask):
     box = box_of([raw(41, **ended(-1))])
 
-    assert outcome(lambda: ask(box)) == (
-        "Inconclusive",
-        "Unknown end: train.py (pid 41) exited -1",
-    )
+    assert outcome(lambda: ask(box)) == ("Inconclusive", "Unknown end: train.py (pid 41) exited -1")
     assert 1.0 <= looks(box)[-1] <= 1.1
 
 
