@@ -101,8 +101,8 @@ nightly: $(VENV)/.dev  ## run every test, with 100,000 random histories
 	$(MAKE) schemathesis CASES=2000
 	$(MAKE) oldest ON_OLDEST='tests $(addprefix --ignore tests/,$(NOT_ON_OLDEST))'
 
-mutants: $(VENV)-mutants/.done  ## change the judging code in every way, and see that a test fails
-	$(VENV)-mutants/bin/mutmut run
+mutants: $(VENV)-mutants/.done  ## change the code that decides results in every way, and see that a test fails
+	HISTORIES=100 $(VENV)-mutants/bin/mutmut run
 	$(VENV)-mutants/bin/python tools/mutants.py
 
 $(VENV)/.demo: pyproject.toml
@@ -135,7 +135,7 @@ environments: $(addsuffix /.done,$(filter-out %mutants,$(OWN)))  ## make those o
 $(VENV)-browser/.done: NEEDS = --editable '.[local]' 'playwright>=1.49'
 $(VENV)-companions/.done: NEEDS = --editable '.[local]' --requirement tests/companions/requirements.txt
 $(VENV)-companions/.done: tests/companions/requirements.txt
-$(VENV)-mutants/.done: NEEDS = 'mutmut>=3.8' 'pytest>=8.2' 'pydantic>=2.7' 'requests>=2.31' 'tenacity>=9'
+$(VENV)-mutants/.done: NEEDS = --editable '.[local]' 'mutmut>=3.8'
 $(VENV)-oldest/.done: NEEDS = --editable '.[local]' --requirement tests/oldest.txt
 $(VENV)-oldest/.done: tests/oldest.txt
 $(VENV)-release/.done: NEEDS = --group release

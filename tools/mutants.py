@@ -1,7 +1,7 @@
 """Print what the last run of mutmut left alive; fail where too few mutants were killed.
 
 mutmut leaves properties and constants alone; what `ended`, `state`, `over` and `living` return is
-covered by the tables of tests/client/test_models.py and tests/test_edge_cases.py, and by the model test.
+covered by the tables of tests/test_models.py and tests/test_edge_cases.py, and by the model test.
 """
 
 from __future__ import annotations
