@@ -37,6 +37,8 @@ BLOCK = re.compile(
 )
 FAILING = ("fails", "readme: test")
 """Marks of tests that are to fail; that of the README has a tool of its own."""
+ELSEWHERE = "run by "
+"""Mark of a block that needs a package which this environment does not have: names its test."""
 SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
 TEST = "def test_it(tlsandbox): tlsandbox.assert_no_incidents()"
 MADE_UP_SERVICE = """
@@ -94,8 +96,11 @@ def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     for number, block in enumerate(blocks(page)):
-        if block.language == "python" and block.mark not in FAILING:
-            name = (block.mark or "").removeprefix("file: ")
+        mark = block.mark or ""
+        if mark.startswith(ELSEWHERE):
+            assert mark in (ROOT / mark.removeprefix(ELSEWHERE)).read_text(encoding="utf-8")
+        elif block.language == "python" and mark not in FAILING:
+            name = mark.removeprefix("file: ")
             (tmp_path / (name if name.endswith(".py") else f"test_{number}.py")).write_text(
                 block.text
             )
