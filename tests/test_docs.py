@@ -1,7 +1,5 @@
 """The documents show what happens."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -66,13 +64,13 @@ def test_the_stated_cost_of_an_unused_plugin_is_the_measured_one(installed, meas
     assert stated == pytest.approx(with_it - without, abs=2, rel=0.1)
 
 
-def block(language: str, having: str) -> str:
+def block(language, having):
     blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (found,) = [text for text in blocks if having in text]
     return found
 
 
-def run_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run_pytest(folder, *options):
     command = [sys.executable, "-m", "pytest", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 

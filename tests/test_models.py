@@ -1,12 +1,9 @@
 """How the process list is read."""
 
-from __future__ import annotations
-
 import json
 import time
 from dataclasses import FrozenInstanceError, asdict
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
@@ -19,11 +16,11 @@ from tests.support import T0, ended, managed, process, raw, signaled
 FOUR = datetime(2024, 3, 9, 16, 0, 0, tzinfo=timezone.utc)
 
 
-def listing(*rows: Any) -> bytes:
+def listing(*rows):
     return json.dumps({"processes": rows}).encode()
 
 
-def reason_of(row: Any) -> str:
+def reason_of(row):
     """Why a row cannot be read. A good row beside it stays readable."""
     read, (unreadable,) = parse_list(listing(row, raw(7)))
     assert [row.pid for row in read] == [7]
@@ -53,20 +50,20 @@ def reason_of(row: Any) -> str:
         pytest.param(0, datetime(1970, 1, 1, tzinfo=timezone.utc), id="zero"),
     ],
 )
-def test_a_time_is_read_in_every_form_that_was_seen(value: object, moment: datetime) -> None:
+def test_a_time_is_read_in_every_form_that_was_seen(value, moment):
     seen = process(started_at=value).started_at
 
     assert seen == moment
     assert seen.utcoffset() == timedelta(0)
 
 
-def test_a_time_that_is_none_in_utc_is_out_of_range() -> None:
+def test_a_time_that_is_none_in_utc_is_out_of_range():
     assert reason_of(raw(41, started_at="0001-01-01T00:00:00+14:00")) == (
         "started_at: a time out of range"
     )
 
 
-def test_a_time_is_in_utc_wherever_the_tests_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_is_in_utc_wherever_the_tests_run(monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
@@ -84,12 +81,12 @@ def test_a_time_is_in_utc_wherever_the_tests_run(monkeypatch: pytest.MonkeyPatch
     [True, [], {}, "", "soon", "1e9", "nan", "9" * 400, 1e300],
     ids=["flag", "list", "object", "empty", "word", "e9", "nan", "digits", "huge"],
 )
-def test_what_is_no_time_spoils_its_row(field: str, value: object) -> None:
+def test_what_is_no_time_spoils_its_row(field, value):
     assert reason_of(raw(**{field: value})).startswith(f"{field}: ")
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_a_number_without_end_is_no_time(word: str) -> None:
+def test_a_number_without_end_is_no_time(word):
     body = listing(raw(started_at=12321)).replace(b"12321", word.encode())
 
     read, (unreadable,) = parse_list(body)
@@ -114,7 +111,7 @@ def test_a_number_without_end_is_no_time(word: str) -> None:
         "managed",
     ],
 )
-def test_null_is_what_absent_is(field: str) -> None:
+def test_null_is_what_absent_is(field):
     row = raw(args=())
     absent = {name: value for name, value in row.items() if name != field}
 
@@ -138,7 +135,7 @@ def test_null_is_what_absent_is(field: str) -> None:
         "next_restart_at",
     ],
 )
-def test_null_is_what_absent_is_in_a_managed_process(field: str) -> None:
+def test_null_is_what_absent_is_in_a_managed_process(field):
     whole = managed()
     absent = {name: value for name, value in whole.items() if name != field}
 
@@ -149,7 +146,7 @@ def test_null_is_what_absent_is_in_a_managed_process(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["exit_code", "signal", "oom_killed", "ended_at"])
-def test_null_is_what_absent_is_in_a_last_exit(field: str) -> None:
+def test_null_is_what_absent_is_in_a_last_exit(field):
     whole = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0}
     absent = {name: value for name, value in whole.items() if name != field}
 
@@ -160,7 +157,7 @@ def test_null_is_what_absent_is_in_a_last_exit(field: str) -> None:
     assert with_null == without
 
 
-def test_a_minimal_row_is_enough() -> None:
+def test_a_minimal_row_is_enough():
     body = listing({"pid": 42, "status": "running", "command": "python", "started_at": T0})
 
     (row,), unreadable = parse_list(body)
@@ -182,7 +179,7 @@ def test_a_minimal_row_is_enough() -> None:
     }
 
 
-def test_every_field_is_read() -> None:
+def test_every_field_is_read():
     row = process(
         77,
         "sh",
@@ -233,7 +230,7 @@ def test_every_field_is_read() -> None:
     }
 
 
-def test_fields_that_are_new_are_passed_over() -> None:
+def test_fields_that_are_new_are_passed_over():
     row = raw(colour="blue", managed=managed(mood={"is": "good"}))
 
     read, unreadable = parse_list(json.dumps({"processes": [row], "next": None}).encode())
@@ -242,7 +239,7 @@ def test_fields_that_are_new_are_passed_over() -> None:
     assert unreadable == ()
 
 
-def test_words_that_are_new_are_kept_in_lower_case() -> None:
+def test_words_that_are_new_are_kept_in_lower_case():
     row = process(
         status="Paused",
         managed=managed(status="Draining", health_status="Odd", restart={"policy": "Sometimes"}),
@@ -254,17 +251,17 @@ def test_words_that_are_new_are_kept_in_lower_case() -> None:
     assert words == ("paused", "draining", "odd", "sometimes")
 
 
-def test_rows_keep_the_order_of_the_server() -> None:
+def test_rows_keep_the_order_of_the_server():
     read, _ = parse_list(listing(raw(3), raw(1), raw(2)))
 
     assert [row.pid for row in read] == [3, 1, 2]
 
 
-def test_a_list_of_nothing_is_read() -> None:
+def test_a_list_of_nothing_is_read():
     assert parse_list(b'{"processes": []}') == ((), ())
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
+def test_a_byte_order_mark_is_passed_over():
     read, _ = parse_list(b"\xef\xbb\xbf" + listing(raw()))
 
     assert len(read) == 1
@@ -305,7 +302,7 @@ SECRET = "hunter2"
         pytest.param([SECRET], "row: not an object", id="list"),
     ],
 )
-def test_a_row_that_cannot_be_read_says_why_and_shows_no_value(row: Any, reason: str) -> None:
+def test_a_row_that_cannot_be_read_says_why_and_shows_no_value(row, reason):
     read, (unreadable,) = parse_list(listing(raw(7), row))
 
     pid = 41 if isinstance(row, dict) else None
@@ -316,17 +313,17 @@ def test_a_row_that_cannot_be_read_says_why_and_shows_no_value(row: Any, reason:
 
 
 @pytest.mark.parametrize("pid", [None, "41", 41.0, True], ids=["null", "text", "float", "flag"])
-def test_a_pid_that_is_no_whole_number_is_not_shown(pid: object) -> None:
+def test_a_pid_that_is_no_whole_number_is_not_shown(pid):
     _, (unreadable,) = parse_list(listing(raw(handle=1) | {"pid": pid}))
 
     assert str(unreadable) == "row 0: pid: not a valid integer"
 
 
-def test_half_of_a_surrogate_pair_spoils_its_row_only() -> None:
+def test_half_of_a_surrogate_pair_spoils_its_row_only():
     assert "hunter2" not in reason_of(raw(command="hunter2 \ud800"))
 
 
-def test_a_broken_row_keeps_its_fingerprint_from_look_to_look() -> None:
+def test_a_broken_row_keeps_its_fingerprint_from_look_to_look():
     one, again, other = (
         parse_list(listing(*rows))[1][0].fingerprint
         for rows in (
@@ -363,7 +360,7 @@ def test_a_broken_row_keeps_its_fingerprint_from_look_to_look() -> None:
     ],
     ids=["empty", "blank", "html", "text", "cut", "deep", "data", "null", "object", "array", "nil"],
 )
-def test_a_body_that_is_no_list_is_described_and_not_quoted(body: bytes, message: str) -> None:
+def test_a_body_that_is_no_list_is_described_and_not_quoted(body, message):
     with pytest.raises(ContractViolation) as raised:
         parse_list(body)
 
@@ -372,11 +369,11 @@ def test_a_body_that_is_no_list_is_described_and_not_quoted(body: bytes, message
     assert not raised.value.transient
 
 
-def test_a_process_is_read_alone() -> None:
+def test_a_process_is_read_alone():
     assert parse_process(json.dumps(raw()).encode()) == process()
 
 
-def test_a_body_that_is_no_process_is_described_and_not_quoted() -> None:
+def test_a_body_that_is_no_process_is_described_and_not_quoted():
     with pytest.raises(ContractViolation) as raised:
         parse_process(b'{"pid": 41, "command": "hunter2"}')
 
@@ -393,7 +390,7 @@ def test_a_body_that_is_no_process_is_described_and_not_quoted() -> None:
     ],
     ids=["html", "doctype", "json", "binary"],
 )
-def test_a_body_is_described(body: bytes, words: str) -> None:
+def test_a_body_is_described(body, words):
     assert describe_body(body) == words
 
 
@@ -421,22 +418,22 @@ def test_a_body_is_described(body: bytes, words: str) -> None:
         pytest.param({"signal": 9, "exit_code": 137}, "exited", True, id="running with both"),
     ],
 )
-def test_any_evidence_of_an_end_is_an_end(fields: dict[str, Any], state: str, over: bool) -> None:
+def test_any_evidence_of_an_end_is_an_end(fields, state, over):
     row = process(**fields)
 
     assert (row.state, row.ended) == (state, over)
 
 
-def test_a_lifetime_is_that_of_the_sandbox_clock() -> None:
+def test_a_lifetime_is_that_of_the_sandbox_clock():
     assert process(**ended()).lifetime == timedelta(seconds=9)
     assert process().lifetime is None
 
 
-def test_a_run_is_known_by_handle_pid_and_start() -> None:
+def test_a_run_is_known_by_handle_pid_and_start():
     assert process(41, handle=3).identity == Identity(3, 41, FOUR)
 
 
-def test_a_process_shows_its_command_masked() -> None:
+def test_a_process_shows_its_command_masked():
     row = process(
         args=("train.py", "--token", "hunter2", "--api-key=hunter2", "--max-tokens=5"),
         managed=managed("web"),
@@ -447,26 +444,26 @@ def test_a_process_shows_its_command_masked() -> None:
     assert row.command_line == ("python train.py --token hunter2 --api-key=hunter2 --max-tokens=5")
 
 
-def test_a_secret_in_a_managed_name_is_masked() -> None:
+def test_a_secret_in_a_managed_name_is_masked():
     row = process(args=("app",), managed=managed("web --token=hunter2"))
 
     assert repr(row) == "<ProcessInfo pid 41 'web --token=***' running: python app>"
     assert repr(row.managed) == "<ManagedProcess web --token=*** running>"
 
 
-def test_a_process_cannot_be_changed() -> None:
+def test_a_process_cannot_be_changed():
     with pytest.raises(FrozenInstanceError):
-        process().pid = 1  # type: ignore[misc]
+        process().pid = 1
 
 
-def test_an_error_of_a_model_does_not_quote_its_input() -> None:
+def test_an_error_of_a_model_does_not_quote_its_input():
     with pytest.raises(ValueError, match="started_at") as raised:
         ProcessInfo(pid=1, status="running", command="hunter2")
 
     assert "hunter2" not in str(raised.value)
 
 
-def test_the_text_of_one_row_is_read_as_it_is_within_a_list() -> None:
+def test_the_text_of_one_row_is_read_as_it_is_within_a_list():
     good, bad = json.dumps(raw(41)).encode(), json.dumps(raw(42, started_at=[])).encode()
 
     assert parse_row(0, good) == process(41)

@@ -9,14 +9,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from pytest_tlsandbox.local.server import start_local_sandbox
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -63,12 +60,12 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks(page: str) -> list[Block]:
+def blocks(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     return [Block(*match.group("mark", "language", "text")) for match in BLOCK.finditer(text)]
 
 
-def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(folder, *command, **environment):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
         [sys.executable, "-m", *command, "-p", "no:cacheprovider", "-p", "no:hypothesispytest"],
@@ -80,19 +77,19 @@ def run(folder: Path, *command: str, **environment: str) -> subprocess.Completed
     )
 
 
-def stable(line: str) -> str:
+def stable(line):
     """Leave out what differs from run to run: numbers, and the space that fills a column."""
     return " ".join(re.sub(r"\d+(\.\d+)?( ms| s)?", "N", line.removeprefix("E ")).split())
 
 
 @pytest.fixture(scope="module")
-def my_sandbox() -> Iterator[LocalSandbox]:
+def my_sandbox():
     with start_local_sandbox(identifier="my-sandbox") as sandbox:
         yield sandbox
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
+def test_the_tests_of_a_page_pass(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     for number, block in enumerate(blocks(page)):
@@ -113,9 +110,7 @@ def test_the_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["web", "other"])
-def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(name, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     [recipe] = [block.text for block in blocks("docs/recipes.md") if "started_again" in block.text]
     without_restart = recipe.replace("    tlsandbox.send_signal(server, 15)\n", "")
@@ -130,7 +125,7 @@ def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_shows_of_a_failure_is_what_is_printed(page: str, tmp_path: Path) -> None:
+def test_what_a_page_shows_of_a_failure_is_what_is_printed(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     shown = blocks(page)
     for block, output in itertools.pairwise(shown):
@@ -145,7 +140,7 @@ def test_what_a_page_shows_of_a_failure_is_what_is_printed(page: str, tmp_path: 
 
 
 @pytest.mark.parametrize("page", [*PAGES, "docs/timeline.md"])
-def test_the_commands_of_a_page_run(page: str, tmp_path: Path, my_sandbox: LocalSandbox) -> None:
+def test_the_commands_of_a_page_run(page, tmp_path, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     for block in blocks(page):
         for line in block.text.splitlines() if block.language == "console" else ():
@@ -162,7 +157,7 @@ def test_the_commands_of_a_page_run(page: str, tmp_path: Path, my_sandbox: Local
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_settings_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
+def test_the_settings_of_a_page_are_taken(page, tmp_path):
     (tmp_path / "test_it.py").write_text(TEST)
     for block in blocks(page):
         if block.language == "toml":
@@ -172,7 +167,7 @@ def test_the_settings_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
             assert "\ntlsandbox: local\n" in done.stdout
 
 
-def anchors(page: Path) -> set[str]:
+def anchors(page):
     """Give the anchors of a page, as GitHub makes them of its headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
@@ -191,7 +186,7 @@ LINKING = [
 
 
 @pytest.mark.parametrize("page", LINKING)
-def test_what_a_page_links_to_is_there(page: str) -> None:
+def test_what_a_page_links_to_is_there(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if link.startswith(("http://", "https://")):
@@ -203,7 +198,7 @@ def test_what_a_page_links_to_is_there(page: str) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_each_page_is_linked_from_another() -> None:
+def test_each_page_is_linked_from_another():
     pages = [*(ROOT / "docs").glob("*.md")]
     text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *pages])
     for page in pages:

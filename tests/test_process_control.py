@@ -1,7 +1,5 @@
 """What a start without a good answer reports, and what the end of a test does about what it started."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_tlsandbox import errors
@@ -14,18 +12,18 @@ from tests.client.servers import HANG, RESET, Server, reply
 from tests.support import FakeClock, ScriptedLister, process
 
 
-def left_by(fault: errors.InfrastructureError) -> list[int]:
+def left_by(fault):
     """Give the pids that are left running where the sandbox answers with a fault."""
 
     class Client(ScriptedLister):
-        def list(self, *, patience: float):
+        def list(self, *, patience):
             return self.look()
 
     box = Sandbox(Client(FakeClock(), {0.0: fault}), started=[process(41)])
     return [row.pid for row in box.kill_started()]
 
 
-def asleep(state: str, *, transient: bool) -> errors.SandboxNotRunning:
+def asleep(state, *, transient):
     return errors.SandboxNotRunning(f"Sandbox my-sandbox is {state}", transient=transient)
 
 

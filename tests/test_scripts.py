@@ -1,7 +1,5 @@
 """What users test their own helpers with: scripted listings, a clock that jumps, no sleep."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 
@@ -24,7 +22,7 @@ EXITED = row(41, status="exited", exit_code=0)
 BUSY = errors.SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
 
 
-def elapsed(call) -> float:
+def elapsed(call):
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
@@ -137,7 +135,7 @@ def test_without_sleep_a_wait_for_what_does_not_change_takes_as_long_as_its_look
     transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="test")
     box = Sandbox(SandboxClient(transport))
 
-    def wait() -> None:
+    def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
 
@@ -162,7 +160,7 @@ def test_cancellation_ends_a_wait_that_does_not_sleep(serve):  # noqa: F811
     transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="test")
     box = AsyncSandbox(Sandbox(SandboxClient(transport)))
 
-    async def test() -> None:
+    async def test():
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(box.wait_for_process("no such", timeout=1e9), 0.2)
 

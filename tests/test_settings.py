@@ -1,10 +1,7 @@
 """What can be set, and where it may come from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,13 +14,7 @@ from pytest_tlsandbox.setting_values import (
     parse_size,
     parse_time,
 )
-from pytest_tlsandbox.settings import (
-    OPTIONS,
-    Option,
-    Settings,
-    fill_worker,
-    read,
-)
+from pytest_tlsandbox.settings import OPTIONS, Settings, fill_worker, read
 
 M, G = 2**20, 2**30
 
@@ -31,40 +22,31 @@ M, G = 2**20, 2**30
 class Config:
     """What ``read`` asks of pytest's own: values by ``dest`` and by ini key."""
 
-    def __init__(
-        self,
-        options: dict[str, Any] | None = None,
-        ini: dict[str, Any] | None = None,
-        inipath: Path | None = Path("/suite/pyproject.toml"),
-    ) -> None:
+    def __init__(self, options=None, ini=None, inipath=Path("/suite/pyproject.toml")):
         self._options = options or {}
         self._ini = ini or {}
         self.inipath = inipath
         self.rootpath = Path("/")
         self.invocation_params = SimpleNamespace(dir=Path("/tmp"))
 
-    def getoption(self, name: str) -> Any:
+    def getoption(self, name):
         return self._options.get(name)
 
-    def getini(self, name: str) -> Any:
+    def getini(self, name):
         lists = ("tlsandbox", "tlsandbox_guard", "tlsandbox_mask")
         default = False if name.endswith("_only") else [] if name in lists else ""
         return self._ini.get(name, default)
 
 
-def resolved(
-    options: dict[str, Any] | None = None,
-    ini: dict[str, Any] | None = None,
-    environment: dict[str, str] | None = None,
-) -> Settings:
+def resolved(options=None, ini=None, environment=None):
     return checked(Config(options, ini), environment or {})
 
 
-def checked(config: Config, environment: dict[str, str]) -> Settings:
-    return check(read(config, environment), config)  # type: ignore[arg-type]
+def checked(config, environment):
+    return check(read(config, environment), config)
 
 
-def message(call: Any, *args: Any) -> str:
+def message(call, *args):
     with pytest.raises(InvalidSetting) as raised:
         call(*args)
     return str(raised.value)
@@ -73,7 +55,7 @@ def message(call: Any, *args: Any) -> str:
 # Where it comes from
 
 
-def test_nothing_set_is_the_defaults() -> None:
+def test_nothing_set_is_the_defaults():
     assert resolved() == Settings(targets=(), proxy_url=None, timeout=30.0, memory=None)
 
 
@@ -104,9 +86,7 @@ def test_nothing_set_is_the_defaults() -> None:
         "empty environment",
     ],
 )
-def test_targets_come_from_the_first_place_that_has_any(
-    option: list[str] | None, ini: list[str], environment: str, targets: tuple[str, ...]
-) -> None:
+def test_targets_come_from_the_first_place_that_has_any(option, ini, environment, targets):
     settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
 
     assert settings.targets == targets
@@ -122,9 +102,7 @@ def test_targets_come_from_the_first_place_that_has_any(
     ],
     ids=["option", "ini", "environment", "none"],
 )
-def test_the_proxy_url_comes_from_the_first_place_that_has_one(
-    option: str | None, ini: str, environment: str, url: str | None
-) -> None:
+def test_the_proxy_url_comes_from_the_first_place_that_has_one(option, ini, environment, url):
     settings = resolved(
         {"tlsandbox_proxy_url": option},
         {"tlsandbox_proxy_url": ini},
@@ -134,7 +112,7 @@ def test_the_proxy_url_comes_from_the_first_place_that_has_one(
     assert settings.proxy_url == url
 
 
-def test_rules_of_the_guard_come_from_option_or_ini_in_the_order_of_the_table() -> None:
+def test_rules_of_the_guard_come_from_option_or_ini_in_the_order_of_the_table():
     ini = {"tlsandbox_guard": "leak oom", "tlsandbox_guard_report_only": True}
 
     assert resolved().guard == ()
@@ -147,7 +125,7 @@ def test_rules_of_the_guard_come_from_option_or_ini_in_the_order_of_the_table() 
     assert resolved({"tlsandbox_guard_report_only": True}).guard_report_only
 
 
-def test_a_report_is_named_from_where_it_was_said() -> None:
+def test_a_report_is_named_from_where_it_was_said():
     """On the command line from where pytest was started, in the ini file from the root folder."""
     assert resolved().report is None
     assert resolved({"tlsandbox_report": "new/out.json"}).report == Path("/tmp/new/out.json")
@@ -159,13 +137,13 @@ def test_a_report_is_named_from_where_it_was_said() -> None:
     ("text", "end"),
     [("ooms", "; did you mean 'oom'?"), ("everything", ""), ("OOM", "; did you mean 'oom'?")],
 )
-def test_what_is_no_rule_is_told_with_the_rules_there_are(text: str, end: str) -> None:
+def test_what_is_no_rule_is_told_with_the_rules_there_are(text, end):
     assert message(parse_rules, [text], "here") == (
         f"here: unknown guard rule {text!r}; expected one of oom, crash, restart, unhealthy, leak{end}"
     )
 
 
-def test_time_and_memory_come_from_option_or_ini() -> None:
+def test_time_and_memory_come_from_option_or_ini():
     ini = {"tlsandbox_timeout": "2m", "tlsandbox_memory": "1G"}
 
     assert resolved(ini=ini) == Settings((), None, 120.0, G)
@@ -177,7 +155,7 @@ def test_time_and_memory_come_from_option_or_ini() -> None:
 @pytest.mark.parametrize(
     "name", ["TLSANDBOX_TIMEOUT", "TLSANDBOX_MEMORY", "TIMEOUT", "TENSORLAKE_API_KEY"]
 )
-def test_the_environment_sets_nothing_else(name: str) -> None:
+def test_the_environment_sets_nothing_else(name):
     assert resolved(environment={name: "nonsense"}) == resolved()
 
 
@@ -231,20 +209,18 @@ URL = (
         "proxy environment",
     ],
 )
-def test_a_bad_value_says_where_it_came_from_and_what_is_allowed(
-    options: dict[str, Any], ini: dict[str, Any], environment: dict[str, str], text: str
-) -> None:
+def test_a_bad_value_says_where_it_came_from_and_what_is_allowed(options, ini, environment, text):
     assert message(resolved, options, ini, environment) == text
 
 
 @pytest.mark.parametrize("name", ["tlsandbox_timeout", "tlsandbox_memory", "tlsandbox_proxy_url"])
-def test_an_empty_option_is_not_passed_over(name: str) -> None:
+def test_an_empty_option_is_not_passed_over(name):
     # As from --tlsandbox-timeout=$UNSET: the ini file must not speak in its place.
     with pytest.raises(InvalidSetting):
         resolved({name: ""})
 
 
-def test_a_bad_value_of_no_file_is_one_of_the_ini_file() -> None:
+def test_a_bad_value_of_no_file_is_one_of_the_ini_file():
     config = Config(ini={"tlsandbox_timeout": "x"}, inipath=None)
 
     assert message(checked, config, {}) == f"tlsandbox_timeout in the ini file: {TIME}, got 'x'"
@@ -267,11 +243,11 @@ def test_a_bad_value_of_no_file_is_one_of_the_ini_file() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_an_option_is_called(option: Option, ini: str, flag: str) -> None:
+def test_an_option_is_called(option, ini, flag):
     assert (option.ini, option.flag) == (ini, flag)
 
 
-def test_no_option_takes_the_api_key() -> None:
+def test_no_option_takes_the_api_key():
     names = [f"{option.flag} {option.ini} {option.environment}" for option in OPTIONS]
 
     assert [name for name in names if "key" in name.lower()] == []
@@ -295,7 +271,7 @@ def test_no_option_takes_the_api_key() -> None:
         ("0.001", 0.001),
     ],
 )
-def test_a_time_is_read(text: str, seconds: float) -> None:
+def test_a_time_is_read(text, seconds):
     assert parse_time(text, "here") == pytest.approx(seconds)
 
 
@@ -304,7 +280,7 @@ def test_a_time_is_read(text: str, seconds: float) -> None:
     ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan", ".5", "5.",
      "1,5", "30 30", "s", "9" * 400],
 )  # fmt: skip
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_what_is_no_time_is_refused(text):
     assert message(parse_time, text, "here") == f"here: {TIME}, got {text!r}"
 
 
@@ -328,7 +304,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         ("1048576B", M),
     ],
 )
-def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
+def test_a_size_is_read_in_bytes(text, size):
     assert parse_size(text, "here") == size
 
 
@@ -338,7 +314,7 @@ def test_a_size_is_read_in_bytes(text: str, size: int) -> None:
      "nan", "9" * 400, "9" * 400 + "G"],
     ids=lambda text: text[:6] or "empty",
 )  # fmt: skip
-def test_what_is_no_size_is_refused(text: str) -> None:
+def test_what_is_no_size_is_refused(text):
     assert message(parse_size, text, "here") == f"here: {SIZE}, got {text!r}"
 
 
@@ -359,7 +335,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         "https://x.example/base/",
     ],
 )
-def test_a_target_is_accepted(target: str) -> None:
+def test_a_target_is_accepted(target):
     check_target(target, "here")
 
 
@@ -367,7 +343,7 @@ def test_a_target_is_accepted(target: str) -> None:
     "target",
     ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}", "a{", "x{worker"],
 )
-def test_what_is_no_target_is_refused(target: str) -> None:
+def test_what_is_no_target_is_refused(target):
     assert message(check_target, target, "here") == f"here: {TARGET}, got {target!r}"
 
 
@@ -382,7 +358,7 @@ def test_what_is_no_target_is_refused(target: str) -> None:
         ("http://10.0.0.1", ("http", "10.0.0.1", None, None)),
     ],
 )
-def test_a_url_is_taken_apart(url: str, parts: tuple[str | None, ...]) -> None:
+def test_a_url_is_taken_apart(url, parts):
     assert check_url(url, "here").group("scheme", "host", "port", "path") == parts
 
 
@@ -409,7 +385,7 @@ def test_a_url_is_taken_apart(url: str, parts: tuple[str | None, ...]) -> None:
         " https://x.example",
     ],
 )
-def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
+def test_what_is_no_url_is_refused_and_not_repeated(url):
     assert message(check_url, url, "here") == f"here: {URL}"
 
 
@@ -426,14 +402,14 @@ def test_what_is_no_url_is_refused_and_not_repeated(url: str) -> None:
         ("local", {"PYTEST_XDIST_WORKER": "gw3"}, "local"),
     ],
 )
-def test_the_worker_is_filled_in(target: str, environment: dict[str, str], filled: str) -> None:
+def test_the_worker_is_filled_in(target, environment, filled):
     assert fill_worker(target, environment) == filled
 
 
 # Own patterns
 
 
-def test_patterns_of_what_is_secret_come_from_the_ini_file() -> None:
+def test_patterns_of_what_is_secret_come_from_the_ini_file():
     given = resolved(ini={"tlsandbox_mask": ["acme-[0-9]+", "x.y"]})
 
     assert [mask.pattern for mask in given.masks] == ["acme-[0-9]+", "x.y"]
@@ -449,7 +425,7 @@ def test_patterns_of_what_is_secret_come_from_the_ini_file() -> None:
         ("a*", "expected an expression that does not match empty text, got 'a*'"),
     ],
 )
-def test_a_pattern_that_means_nothing_is_told(pattern: str, sentence: str) -> None:
+def test_a_pattern_that_means_nothing_is_told(pattern, sentence):
     config = Config(ini={"tlsandbox_mask": [pattern]})
 
     assert message(checked, config, {}) == f"tlsandbox_mask in pyproject.toml: {sentence}"

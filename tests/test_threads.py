@@ -1,13 +1,10 @@
 """Many threads share one sandbox: each gets its own answer, and nothing grows."""
 
-from __future__ import annotations
-
 import gc
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
 import pytest
@@ -38,11 +35,11 @@ def box(proxy):
     transport.close()
 
 
-def asked_by_all(box: Sandbox, times: int = 1) -> list[tuple[int, int | None]]:
+def asked_by_all(box, times=1):
     """Have each thread ask for its own job, all at the same moment."""
     together = threading.Barrier(THREADS)
 
-    def ask(pid: int) -> tuple[int, int | None]:
+    def ask(pid):
         together.wait(30)
         for _ in range(times):
             job = box.wait_for_exit(f"job-{pid}.py", exit_code=pid % 200, timeout=20)
@@ -84,7 +81,7 @@ def test_nothing_grows_with_what_was_asked(box):
     assert objects <= before[2] + 3000
 
 
-def test_development_mode_and_warnings_as_errors_find_nothing_left_open(tmp_path: Path):
+def test_development_mode_and_warnings_as_errors_find_nothing_left_open(tmp_path):
     (tmp_path / "test_it.py").write_text(
         """
 import threading

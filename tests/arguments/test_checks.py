@@ -1,7 +1,5 @@
 """What a helper may be called with; each error is one sentence that says what is allowed."""
 
-from __future__ import annotations
-
 import math
 import signal
 import traceback

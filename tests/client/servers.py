@@ -11,12 +11,6 @@ import struct
 import subprocess
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import TypeAlias
 
 
 class Play(enum.Enum):
@@ -30,9 +24,6 @@ class Play(enum.Enum):
 
 HANG, CLOSE, RESET, READ = Play
 
-if TYPE_CHECKING:
-    Script: TypeAlias = Sequence[bytes | float | Play]
-
 
 @dataclass(frozen=True, repr=False)
 class Request:
@@ -43,15 +34,15 @@ class Request:
     body: bytes
 
     @property
-    def method(self) -> str:
+    def method(self):
         return self.line.split()[0]
 
     @property
-    def path(self) -> str:
+    def path(self):
         return self.line.split()[1]
 
 
-def reply(status: int = 200, body: Any = b"", *, length: bool = True, **headers: str) -> bytes:
+def reply(status=200, body=b"", *, length=True, **headers):
     """One answer: ``body`` is sent as JSON unless it is bytes; ``length`` announces its length."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -61,7 +52,7 @@ def reply(status: int = 200, body: Any = b"", *, length: bool = True, **headers:
     return f"HTTP/1.1 {status} Status\r\n{lines}\r\n".encode() + data
 
 
-def drip(data: bytes, every: float) -> list[bytes | float]:
+def drip(data, every):
     """Send one byte at a time."""
     return [step for byte in data for step in (bytes([byte]), every)]
 
@@ -73,16 +64,8 @@ class Server:
     each connection in place of all that.
     """
 
-    def __init__(
-        self,
-        *scripts: Script,
-        answer: Callable[[Request], Script] | None = None,
-        greeting: Script = (),
-        tls: Path | None = None,
-        host: str = "127.0.0.1",
-        port: int = 0,
-    ) -> None:
-        self.requests: list[Request] = []
+    def __init__(self, *scripts, answer=None, greeting=(), tls=None, host="127.0.0.1", port=0):
+        self.requests = []
         self.connections = 0
         self._scripts = scripts
         self._answer = answer
@@ -90,23 +73,23 @@ class Server:
         self._tls = _server_context(tls) if tls else None
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._sockets: list[socket.socket] = []
+        self._sockets = []
         self._listener = socket.create_server((host, port), backlog=64)
         self.port = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return f"<Server at {self.url}>"
 
     @property
-    def request(self) -> Request:
+    def request(self):
         """The only request there was."""
         (request,) = self.requests
         return request
 
-    def close(self) -> None:
+    def close(self):
         self._closing.set()
         with contextlib.suppress(OSError):
             socket.create_connection(self._listener.getsockname(), 1).close()
@@ -118,7 +101,7 @@ class Server:
         for thread in self._threads:
             thread.join(5)
 
-    def _accept(self) -> None:
+    def _accept(self):
         while True:
             sock, _ = self._listener.accept()
             if self._closing.is_set():
@@ -130,7 +113,7 @@ class Server:
             self._threads.append(thread)
             thread.start()
 
-    def _converse(self, sock: socket.socket) -> None:
+    def _converse(self, sock):
         with contextlib.suppress(OSError):
             if self._greeting:
                 self._play(sock, self._greeting)
@@ -153,7 +136,7 @@ class Server:
         # Hang up for real: the file object above would keep the descriptor open.
         sock.close()
 
-    def _play(self, sock: socket.socket, script: Script) -> bool:
+    def _play(self, sock, script):
         """Play a script; tell whether the connection stays."""
         for step in script:
             if isinstance(step, bytes):
@@ -173,24 +156,24 @@ class Server:
         return True
 
 
-def _read_request(lines: Any) -> Request | None:
+def _read_request(lines):
     line = lines.readline().decode("latin-1").strip()
     if not line:
         return None
-    headers: dict[str, str] = {}
+    headers = {}
     while (header := lines.readline().decode("latin-1").strip()) != "":
         name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
     return Request(line, headers, lines.read(int(headers.get("content-length", 0))))
 
 
-def _server_context(certificate: Path) -> ssl.SSLContext:
+def _server_context(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
 
 
-def make_certificate(folder: Path, host: str) -> Path:
+def make_certificate(folder, host):
     """Make a self-signed certificate and its key, in one file."""
     path = folder / "key-and-certificate.pem"
     subprocess.run(

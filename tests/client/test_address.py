@@ -1,9 +1,6 @@
 """Where a sandbox is, and what that looks like on the wire."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from tensorlake._tracing import Traced
@@ -15,13 +12,6 @@ from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from tests.client.conftest import KEY
 from tests.client.servers import reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.client.transport import Transport
-    from tests.client.servers import Server
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
@@ -78,20 +68,18 @@ BAD_URL = (
         ),
     ],
 )
-def test_a_text_is_located(
-    target: str, proxy_url: str | None, label: str, url: str, headers: dict[str, str]
-) -> None:
+def test_a_text_is_located(target, proxy_url, label, url, headers):
     assert locate(target, proxy_url) == Address(label, url, headers)
 
 
-def test_what_is_located_stays_where_it_is() -> None:
+def test_what_is_located_stays_where_it_is():
     address = locate("abc")
 
     assert locate(address, "http://localhost:9443") is address
 
 
 @pytest.mark.parametrize("target", ["", "two words", "a/b", "-x", "abc.example", "é"])
-def test_a_text_that_is_no_sandbox_is_refused(target: str) -> None:
+def test_a_text_that_is_no_sandbox_is_refused(target):
     with pytest.raises(InvalidSetting) as raised:
         locate(target)
 
@@ -101,7 +89,7 @@ def test_a_text_that_is_no_sandbox_is_refused(target: str) -> None:
     )
 
 
-def test_a_proxy_url_with_a_password_is_refused_and_not_repeated() -> None:
+def test_a_proxy_url_with_a_password_is_refused_and_not_repeated():
     with pytest.raises(InvalidSetting) as raised:
         locate("abc", "https://user:hunter2@proxy.example")
 
@@ -111,9 +99,7 @@ def test_a_proxy_url_with_a_password_is_refused_and_not_repeated() -> None:
 # The wire
 
 
-def test_an_id_behind_a_loopback_proxy_goes_into_the_host_header(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient]
-) -> None:
+def test_an_id_behind_a_loopback_proxy_goes_into_the_host_header(serve, client):
     server = serve(EMPTY)
 
     client(locate("abc", server.url)).list()
@@ -123,9 +109,7 @@ def test_an_id_behind_a_loopback_proxy_goes_into_the_host_header(
     assert "x-tensorlake-sandbox-id" not in server.request.headers
 
 
-def test_an_id_behind_another_proxy_goes_into_the_header(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient]
-) -> None:
+def test_an_id_behind_another_proxy_goes_into_the_header(serve, client):
     server = serve(EMPTY, host="127.0.0.2")
 
     client(locate("abc", server.url)).list()
@@ -135,9 +119,7 @@ def test_an_id_behind_another_proxy_goes_into_the_header(
     assert server.request.headers["x-tensorlake-sandbox-id"] == "abc"
 
 
-def test_a_url_is_asked_as_it_is(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient]
-) -> None:
+def test_a_url_is_asked_as_it_is(serve, client):
     server = serve(EMPTY)
 
     client(locate(server.url + "/base/")).list()
@@ -150,7 +132,7 @@ def test_a_url_is_asked_as_it_is(
 # Objects
 
 
-def test_an_embedded_sandbox_is_located_with_its_key() -> None:
+def test_an_embedded_sandbox_is_located_with_its_key():
     embedded = SimpleNamespace(
         identifier="local", url="http://127.0.0.1:9443", api_key=Secret(KEY), memory_limit=None
     )
@@ -160,26 +142,26 @@ def test_an_embedded_sandbox_is_located_with_its_key() -> None:
     )
 
 
-def sdk_object(kind: str, proxy_url: str, **options: Any) -> Any:
+def sdk_object(kind, proxy_url, **options):
     make = AsyncSandbox if kind == "async" else SDKSandbox
     sandbox = make(identifier="abc", proxy_url=proxy_url, api_key=KEY, **options)
     return Traced("trace", sandbox) if kind == "traced" else sandbox
 
 
 @pytest.mark.parametrize("kind", ["plain", "traced", "async"])
-def test_a_sandbox_of_the_sdk_is_located_with_its_key(kind: str) -> None:
+def test_a_sandbox_of_the_sdk_is_located_with_its_key(kind):
     address = locate(sdk_object(kind, "http://127.0.0.1:9443"))
 
     assert address == Address("abc", "http://127.0.0.1:9443", {"Host": "abc.local"}, Secret(KEY))
 
 
-def test_a_sandbox_of_the_sdk_without_a_key_brings_none() -> None:
+def test_a_sandbox_of_the_sdk_without_a_key_brings_none():
     sandbox = SDKSandbox(identifier="abc", proxy_url="http://127.0.0.1:9443", api_key=None)
 
     assert locate(sandbox).key is None
 
 
-def test_organization_and_project_of_an_sdk_sandbox_are_forwarded() -> None:
+def test_organization_and_project_of_an_sdk_sandbox_are_forwarded():
     sandbox = sdk_object(
         "plain", "https://p.example", organization_id="org-1", project_id="project-1"
     )
@@ -193,9 +175,7 @@ def test_organization_and_project_of_an_sdk_sandbox_are_forwarded() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST"])
 @pytest.mark.parametrize("path", ["", "/", "/some/path"])
-def test_we_address_a_sandbox_as_the_sdk_does(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient], host: str, path: str
-) -> None:
+def test_we_address_a_sandbox_as_the_sdk_does(serve, client, host, path):
     server = serve(EMPTY, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
     sandbox = sdk_object("plain", f"http://{host}:{server.port}{path}")
 
@@ -219,7 +199,7 @@ def test_we_address_a_sandbox_as_the_sdk_does(
     ],
     ids=["None", "a number", "an object", "no identifier", "a URL that is no text"],
 )
-def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
+def test_an_object_that_is_no_sandbox_is_refused(thing):
     with pytest.raises(InvalidArgument) as raised:
         locate(thing)
 
@@ -229,13 +209,13 @@ def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
     )
 
 
-def test_an_address_shows_no_key() -> None:
+def test_an_address_shows_no_key():
     address = locate(sdk_object("plain", "http://127.0.0.1:9443"))
 
     assert KEY not in repr(address)
 
 
-def test_equal_addresses_are_one_key_of_a_dict() -> None:
+def test_equal_addresses_are_one_key_of_a_dict():
     first, second = (locate("abc", "http://localhost:9443") for _ in range(2))
 
     assert {first: 1}[second] == 1
@@ -261,7 +241,7 @@ def test_equal_addresses_are_one_key_of_a_dict() -> None:
         ("https://abc.sandbox.tensorlake.ai", False),
     ],
 )
-def test_a_url_of_this_machine_is_known(url: str, here: bool) -> None:
+def test_a_url_of_this_machine_is_known(url, here):
     assert is_loopback(url) is here
 
 
@@ -277,22 +257,21 @@ def test_a_url_of_this_machine_is_known(url: str, here: bool) -> None:
     ],
     ids=["line break", "header", "space", "non-ASCII", "NUL", "empty"],
 )
-def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key):
     with pytest.raises(InvalidSetting) as raised:
         usable_key(Secret(key), locate("abc"), "the hook")
 
     assert str(raised.value) == BAD_KEY
 
 
-def test_white_space_around_a_key_is_dropped() -> None:
+def test_white_space_around_a_key_is_dropped():
     assert usable_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"],
+    "url", ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
 )
-def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
+def test_a_key_goes_over_https_and_to_this_machine(url):
     assert usable_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
 
 
@@ -301,9 +280,7 @@ def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
     [("http://x.example", None), ("abc", "http://x.example"), ("http://127.0.0.1.nip.io", None)],
     ids=["url", "proxy url", "look-alike"],
 )
-def test_a_key_does_not_go_over_plain_http_to_another_machine(
-    target: str, proxy_url: str | None
-) -> None:
+def test_a_key_does_not_go_over_plain_http_to_another_machine(target, proxy_url):
     address = locate(target, proxy_url)
 
     with pytest.raises(InvalidSetting) as raised:
@@ -314,9 +291,7 @@ def test_a_key_does_not_go_over_plain_http_to_another_machine(
     )
 
 
-def test_the_key_is_sent_as_a_bearer(
-    serve: Callable[..., Server], connect: Callable[..., Transport]
-) -> None:
+def test_the_key_is_sent_as_a_bearer(serve, connect):
     server = serve(EMPTY)
 
     connect(server).request("GET", "/processes")

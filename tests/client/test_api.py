@@ -1,9 +1,6 @@
 """The calls of the process API, over a real socket."""
 
-from __future__ import annotations
-
 import json
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,15 +16,6 @@ from pytest_tlsandbox.errors import (
 from tests.client.servers import CLOSE, RESET, reply
 from tests.support import T0, FakeClock, managed, process, raw
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from tests.client.servers import Server
-
-    Serve = Callable[..., Server]
-    MakeClient = Callable[..., SandboxClient]
-
 OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 LIST = reply(200, {"processes": [raw()]})
 ROW = reply(201, raw())
@@ -38,12 +26,12 @@ HTML = b"<html>please log in</html>"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
+def clock():
     return FakeClock()
 
 
 @pytest.fixture
-def patient(client: MakeClient, clock: FakeClock) -> MakeClient:
+def patient(client, clock):
     """Make clients whose pauses take no time."""
     return lambda server: client(server, clock=clock)
 
@@ -51,9 +39,7 @@ def patient(client: MakeClient, clock: FakeClock) -> MakeClient:
 # Listing
 
 
-def test_a_list_is_sorted_by_start_and_knows_its_sandbox(
-    serve: Serve, patient: MakeClient, clock: FakeClock
-) -> None:
+def test_a_list_is_sorted_by_start_and_knows_its_sandbox(serve, patient, clock):
     rows = [raw(3, started_at=T0 + 2), raw(1, started_at=T0 + 1), raw(2), "odd"]
 
     seen = patient(serve(reply(200, {"processes": rows}))).list()
@@ -78,9 +64,7 @@ def test_a_list_is_sorted_by_start_and_knows_its_sandbox(
         pytest.param([OPEN_ENDED, CLOSE], id="nothing, length unknown"),
     ],
 )
-def test_a_list_rides_out_what_may_pass(
-    serve: Serve, patient: MakeClient, clock: FakeClock, fault: list[Any]
-) -> None:
+def test_a_list_rides_out_what_may_pass(serve, patient, clock, fault):
     server = serve(fault, fault, LIST)
 
     assert len(patient(server).list()) == 1
@@ -88,9 +72,7 @@ def test_a_list_rides_out_what_may_pass(
     assert clock.slept == pytest.approx([0.1, 0.2], rel=0.101)
 
 
-def test_a_list_waits_as_long_as_the_server_asks(
-    serve: Serve, patient: MakeClient, clock: FakeClock
-) -> None:
+def test_a_list_waits_as_long_as_the_server_asks(serve, patient, clock):
     busy = reply(429, {"error": "slow down"}, Retry_After="12")
 
     patient(serve(busy, busy, LIST)).list()
@@ -98,9 +80,7 @@ def test_a_list_waits_as_long_as_the_server_asks(
     assert clock.slept == [12.0, 12.0]
 
 
-def test_a_list_gives_up_after_30_seconds(
-    serve: Serve, patient: MakeClient, clock: FakeClock
-) -> None:
+def test_a_list_gives_up_after_30_seconds(serve, patient, clock):
     start = clock.now
 
     with pytest.raises(SandboxUnreachable) as raised:
@@ -160,9 +140,7 @@ def test_a_list_gives_up_after_30_seconds(
         ),
     ],
 )
-def test_a_list_ends_at_once_at_what_is_final(
-    serve: Serve, patient: MakeClient, clock: FakeClock, answer: list[Any], kind: type, message: str
-) -> None:
+def test_a_list_ends_at_once_at_what_is_final(serve, patient, clock, answer, kind, message):
     server = serve(answer)
 
     with pytest.raises(kind) as raised:
@@ -174,7 +152,7 @@ def test_a_list_ends_at_once_at_what_is_final(
     assert clock.slept == []
 
 
-def test_a_look_is_one_try(serve: Serve, patient: MakeClient, clock: FakeClock) -> None:
+def test_a_look_is_one_try(serve, patient, clock):
     server = serve(NOT_READY, LIST)
 
     with pytest.raises(SandboxUnreachable):
@@ -183,13 +161,13 @@ def test_a_look_is_one_try(serve: Serve, patient: MakeClient, clock: FakeClock) 
     assert len(server.requests) == 1
 
 
-def test_a_list_of_unknown_length_that_is_whole_is_read(serve: Serve, patient: MakeClient) -> None:
+def test_a_list_of_unknown_length_that_is_whole_is_read(serve, patient):
     server = serve([OPEN_ENDED, b'{"processes": []}', CLOSE])
 
     assert len(patient(server).list()) == 0
 
 
-def test_a_cut_list_of_unknown_length_says_so(serve: Serve, patient: MakeClient) -> None:
+def test_a_cut_list_of_unknown_length_says_so(serve, patient):
     server = serve([OPEN_ENDED, b'{"processes": [{"pid"', CLOSE])
 
     with pytest.raises(SandboxUnreachable) as raised:
@@ -199,7 +177,7 @@ def test_a_cut_list_of_unknown_length_says_so(serve: Serve, patient: MakeClient)
     assert raised.value.label == "cut short"
 
 
-def test_a_lister_and_a_client_show_their_sandbox_only(connect: Any, client: MakeClient) -> None:
+def test_a_lister_and_a_client_show_their_sandbox_only(connect, client):
     lister = ProcessLister(connect("http://127.0.0.1:1"))
 
     assert repr(lister) == "<ProcessLister of my-sandbox>"
@@ -209,7 +187,7 @@ def test_a_lister_and_a_client_show_their_sandbox_only(connect: Any, client: Mak
 # Starting
 
 
-def test_a_process_is_started(serve: Serve, patient: MakeClient) -> None:
+def test_a_process_is_started(serve, patient):
     server = serve(ROW)
 
     started = patient(server).start({"command": "python", "args": ["train.py"]})
@@ -233,25 +211,21 @@ def test_a_process_is_started(serve: Serve, patient: MakeClient) -> None:
         ),
     ],
 )
-def test_a_start_that_certainly_did_not_arrive_is_repeated(
-    serve: Serve, patient: MakeClient, fault: list[Any]
-) -> None:
+def test_a_start_that_certainly_did_not_arrive_is_repeated(serve, patient, fault):
     server = serve(fault, fault, ROW)
 
     assert patient(server).start({"command": "a"}).pid == 41
     assert len(server.requests) == 3
 
 
-def test_a_start_is_repeated_while_the_connection_is_refused(
-    serve: Serve, client: MakeClient
-) -> None:
+def test_a_start_is_repeated_while_the_connection_is_refused(serve, client):
     server = serve(ROW)
     port = server.port
     server.close()
-    revived: list[Server] = []
+    revived = []
 
     class Reviver(FakeClock):
-        def sleep(self, seconds: float) -> None:  # type: ignore[override]
+        def sleep(self, seconds):
             super().sleep(seconds)
             if len(self.slept) == 3:
                 revived.append(serve(ROW, port=port))
@@ -283,9 +257,7 @@ def test_a_start_is_repeated_while_the_connection_is_refused(
         ),
     ],
 )
-def test_a_start_that_may_have_arrived_is_not_repeated(
-    serve: Serve, patient: MakeClient, answer: list[Any], message: str
-) -> None:
+def test_a_start_that_may_have_arrived_is_not_repeated(serve, patient, answer, message):
     server = serve(answer, ROW)
 
     with pytest.raises(SandboxUnreachable) as raised:
@@ -295,7 +267,7 @@ def test_a_start_that_may_have_arrived_is_not_repeated(
     assert len(server.requests) == 1
 
 
-def test_a_start_that_is_refused_says_why(serve: Serve, patient: MakeClient) -> None:
+def test_a_start_that_is_refused_says_why(serve, patient):
     server = serve(reply(500, {"error": "Failed to spawn process"}))
 
     with pytest.raises(RequestRefused) as raised:
@@ -305,9 +277,7 @@ def test_a_start_that_is_refused_says_why(serve: Serve, patient: MakeClient) -> 
     assert len(server.requests) == 1
 
 
-def test_a_start_whose_answer_is_no_process_breaks_the_contract(
-    serve: Serve, patient: MakeClient
-) -> None:
+def test_a_start_whose_answer_is_no_process_breaks_the_contract(serve, patient):
     with pytest.raises(ContractViolation) as raised:
         patient(serve(reply(201, {"ok": True}))).start({"command": "a"})
 
@@ -329,9 +299,7 @@ def test_a_start_whose_answer_is_no_process_breaks_the_contract(
         ("web-1_x.y~z", "web-1_x.y~z"),
     ],
 )
-def test_a_managed_process_is_addressed_by_its_encoded_name(
-    serve: Serve, patient: MakeClient, name: str | None, segment: str
-) -> None:
+def test_a_managed_process_is_addressed_by_its_encoded_name(serve, patient, name, segment):
     row = process(managed=managed(name))
     server = serve(reply(200, {"success": True}), DONE, ROW)
     client = patient(server)
@@ -348,9 +316,7 @@ def test_a_managed_process_is_addressed_by_its_encoded_name(
 
 
 @pytest.mark.parametrize("name", [".", ".."])
-def test_a_name_of_dots_does_not_lead_to_another_path(
-    serve: Serve, patient: MakeClient, name: str
-) -> None:
+def test_a_name_of_dots_does_not_lead_to_another_path(serve, patient, name):
     server = serve(DONE)
 
     patient(server).kill(process(managed=managed(name)))
@@ -359,7 +325,7 @@ def test_a_name_of_dots_does_not_lead_to_another_path(
     assert server.request.path.startswith("/api/v1/processes/")
 
 
-def test_an_unmanaged_process_is_addressed_by_its_pid(serve: Serve, patient: MakeClient) -> None:
+def test_an_unmanaged_process_is_addressed_by_its_pid(serve, patient):
     server = serve(DONE)
 
     patient(server).kill(process(77))
@@ -367,7 +333,7 @@ def test_an_unmanaged_process_is_addressed_by_its_pid(serve: Serve, patient: Mak
     assert server.request.line == "DELETE /api/v1/processes/77 HTTP/1.1"
 
 
-def test_a_signal_is_sent_by_number(serve: Serve, patient: MakeClient) -> None:
+def test_a_signal_is_sent_by_number(serve, patient):
     server = serve(reply(200, {"success": True}))
 
     patient(server).signal(process(), 15)
@@ -389,16 +355,14 @@ def test_a_signal_is_sent_by_number(serve: Serve, patient: MakeClient) -> None:
     ],
     ids=["reaped", "finished"],
 )
-def test_a_signal_to_what_has_ended_is_refused(
-    serve: Serve, patient: MakeClient, answer: bytes, message: str
-) -> None:
+def test_a_signal_to_what_has_ended_is_refused(serve, patient, answer, message):
     with pytest.raises(RequestRefused) as raised:
         patient(serve(answer)).signal(process(), 15)
 
     assert str(raised.value) == message
 
 
-def test_a_signal_that_may_have_arrived_is_not_repeated(serve: Serve, patient: MakeClient) -> None:
+def test_a_signal_that_may_have_arrived_is_not_repeated(serve, patient):
     server = serve(GATEWAY, reply(200, {"success": True}))
 
     with pytest.raises(SandboxUnreachable):
@@ -415,7 +379,7 @@ def test_a_signal_that_may_have_arrived_is_not_repeated(serve: Serve, patient: M
     ],
     ids=["finished", "reaped"],
 )
-def test_a_kill_of_what_has_ended_is_well(serve: Serve, patient: MakeClient, answer: bytes) -> None:
+def test_a_kill_of_what_has_ended_is_well(serve, patient, answer):
     server = serve(answer)
 
     patient(server).kill(process())
@@ -423,7 +387,7 @@ def test_a_kill_of_what_has_ended_is_well(serve: Serve, patient: MakeClient, ans
     assert len(server.requests) == 1
 
 
-def test_a_kill_is_repeated_until_it_is_answered(serve: Serve, patient: MakeClient) -> None:
+def test_a_kill_is_repeated_until_it_is_answered(serve, patient):
     server = serve([RESET], GATEWAY, DONE)
 
     patient(server).kill(process())
@@ -441,17 +405,13 @@ def test_a_kill_is_repeated_until_it_is_answered(serve: Serve, patient: MakeClie
     ],
     ids=["no sandbox", "no API", "401", "405"],
 )
-def test_a_kill_that_was_turned_down_for_another_reason_is_told(
-    serve: Serve, patient: MakeClient, answer: bytes, kind: type
-) -> None:
+def test_a_kill_that_was_turned_down_for_another_reason_is_told(serve, patient, answer, kind):
     with pytest.raises(kind):
         patient(serve(answer)).kill(process())
 
 
 @pytest.mark.parametrize("call", ["signal", "kill"])
-def test_a_page_to_log_in_is_no_sign_that_it_was_done(
-    serve: Serve, patient: MakeClient, call: str
-) -> None:
+def test_a_page_to_log_in_is_no_sign_that_it_was_done(serve, patient, call):
     client = patient(serve(reply(200, b"<!doctype html><title>Log in</title>")))
 
     with pytest.raises(ContractViolation) as raised:
@@ -460,9 +420,7 @@ def test_a_page_to_log_in_is_no_sign_that_it_was_done(
     assert str(raised.value) == (f"my-sandbox: the answer to a {call} is an HTML page (36 bytes)")
 
 
-def test_a_call_is_given_up_soon_where_an_outage_was_ridden_out_in_vain(
-    serve: Serve, patient: MakeClient, clock: FakeClock
-) -> None:
+def test_a_call_is_given_up_soon_where_an_outage_was_ridden_out_in_vain(serve, patient, clock):
     start = clock.now
     client = patient(serve(NOT_READY))
     client.outage.failed(start - 30, start)
@@ -473,7 +431,7 @@ def test_a_call_is_given_up_soon_where_an_outage_was_ridden_out_in_vain(
     assert clock.now - start == pytest.approx(1.0)
 
 
-def test_a_restart_gives_the_new_run(serve: Serve, patient: MakeClient) -> None:
+def test_a_restart_gives_the_new_run(serve, patient):
     server = serve(reply(200, raw(42, managed=managed("web", restart_count=1))))
 
     again = patient(server).restart(process(managed=managed("web")))
@@ -486,21 +444,21 @@ def test_a_restart_gives_the_new_run(serve: Serve, patient: MakeClient) -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
-def test_output_is_lines(serve: Serve, patient: MakeClient, stream: Any) -> None:
+def test_output_is_lines(serve, patient, stream):
     server = serve(reply(200, {"pid": 41, "lines": ["one", "", "zwölf"], "line_count": 3}))
 
     assert patient(server).output(41, stream) == ["one", "", "zwölf"]
     assert server.request.line == f"GET /api/v1/processes/41/{stream} HTTP/1.1"
 
 
-def test_output_rides_out_what_may_pass(serve: Serve, patient: MakeClient) -> None:
+def test_output_rides_out_what_may_pass(serve, patient):
     server = serve(GATEWAY, [RESET], reply(200, {"lines": []}))
 
     assert patient(server).output(41) == []
     assert len(server.requests) == 3
 
 
-def test_output_with_a_limit_is_one_try(serve: Serve, patient: MakeClient) -> None:
+def test_output_with_a_limit_is_one_try(serve, patient):
     server = serve(GATEWAY, reply(200, {"lines": []}))
 
     with pytest.raises(SandboxUnreachable):
@@ -523,16 +481,14 @@ def test_output_with_a_limit_is_one_try(serve: Serve, patient: MakeClient) -> No
     ],
     ids=["empty", "html", "array", "object", "null", "number", "text", "deep"],
 )
-def test_output_without_lines_breaks_the_contract(
-    serve: Serve, patient: MakeClient, body: bytes
-) -> None:
+def test_output_without_lines_breaks_the_contract(serve, patient, body):
     with pytest.raises(ContractViolation) as raised:
         patient(serve(reply(200, body))).output(41)
 
     assert str(raised.value) == "my-sandbox: the output of pid 41 has no lines"
 
 
-def test_a_closed_client_has_closed_its_transport(serve: Serve, client: MakeClient) -> None:
+def test_a_closed_client_has_closed_its_transport(serve, client):
     made = client(serve(LIST))
     made.list()
 

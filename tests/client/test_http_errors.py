@@ -13,7 +13,6 @@ from pytest_tlsandbox.client.http_errors import fault_of
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
     ContractViolation,
-    InfrastructureError,
     RequestRefused,
     SandboxNotFound,
     SandboxNotRunning,
@@ -32,19 +31,19 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
     @property
-    def fault(self) -> InfrastructureError | None:
+    def fault(self):
         body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
         return fault_of(f"{self.method} /processes", self.status, dict(self.headers), body, ADDRESS)
 
 
-def fault(answer: Answer) -> InfrastructureError:
+def fault(answer):
     found = answer.fault
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_an_answer_that_succeeded_is_no_fault(status: int) -> None:
+def test_an_answer_that_succeeded_is_no_fault(status):
     assert Answer(status).fault is None
 
 
@@ -341,13 +340,7 @@ MEANINGS = {
 @pytest.mark.parametrize(
     ("answer", "kind", "message", "label", "fate"), MEANINGS.values(), ids=MEANINGS
 )
-def test_an_answer_means(
-    answer: Answer,
-    kind: type[InfrastructureError],
-    message: str,
-    label: str,
-    fate: tuple[bool, bool],
-) -> None:
+def test_an_answer_means(answer, kind, message, label, fate):
     found = fault(answer)
 
     assert type(found) is kind
@@ -356,7 +349,7 @@ def test_an_answer_means(
     assert (found.transient, found.delivered) == fate
 
 
-def test_an_answer_that_is_neither_success_nor_error_is_not_called_a_redirect() -> None:
+def test_an_answer_that_is_neither_success_nor_error_is_not_called_a_redirect():
     assert "redirect" not in str(fault(Answer(206)))
 
 
@@ -387,36 +380,34 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
     [{"error": "later"}, {"error": "(state: suspended)", "code": "SANDBOX_NOT_RUNNING"}],
     ids=["429", "suspended"],
 )
-def test_retry_after_is_read(body: dict[str, str], value: str, seconds: float | None) -> None:
+def test_retry_after_is_read(body, value, seconds):
     answer = Answer(429, body, headers=(("Retry-After", value), ("Date", DATE)))
 
     assert fault(answer).retry_after == seconds
 
 
-def test_a_date_to_retry_after_means_nothing_without_the_date_of_the_server() -> None:
+def test_a_date_to_retry_after_means_nothing_without_the_date_of_the_server():
     assert fault(Answer(503, headers=(("Retry-After", DATE),))).retry_after is None
 
 
-def test_a_fault_that_says_no_retry_after_has_none() -> None:
+def test_a_fault_that_says_no_retry_after_has_none():
     assert fault(Answer(503)).retry_after is None
 
 
-def test_a_call_that_a_sandbox_does_not_have_is_named() -> None:
+def test_a_call_that_a_sandbox_does_not_have_is_named():
     fault = fault_of("POST /processes/41/restart", 404, {}, b"", ADDRESS)
 
     assert type(fault) is RequestRefused
     assert str(fault) == "my-sandbox has no POST /processes/41/restart (404)"
 
 
-def test_a_secret_in_the_name_of_a_process_is_masked_in_a_call_that_a_sandbox_does_not_have() -> (
-    None
-):
+def test_a_secret_in_the_name_of_a_process_is_masked_in_a_call_that_a_sandbox_does_not_have():
     fault = fault_of("DELETE /processes/web%20--token%3Dabc", 405, {}, b"", ADDRESS)
 
     assert str(fault) == "my-sandbox has no DELETE /processes/web --token=*** (405)"
 
 
-def test_the_words_of_a_rejection_are_shown() -> None:
+def test_the_words_of_a_rejection_are_shown():
     body = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
     fault = fault_of(
         "POST /processes", 422, {"Content-Type": "text/plain; charset=utf-8"}, body, ADDRESS

@@ -1,11 +1,8 @@
 """One list after another: what is read again, what is not, and that it makes no difference."""
 
-from __future__ import annotations
-
 import json
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -18,12 +15,12 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from tests.support import T0, ended, raw
 
 
-def listing(*rows: Any, spaced: bool = False) -> bytes:
+def listing(*rows, spaced=False):
     separators = (", ", ": ") if spaced else (",", ":")
     return json.dumps({"processes": rows}, separators=separators).encode()
 
 
-def read(*bodies: bytes) -> list[ProcessSnapshot]:
+def read(*bodies):
     """Read the bodies one after the other, with one reader."""
     reader = ListReader("my-sandbox")
     return [reader.read(body) for body in bodies]
@@ -80,7 +77,7 @@ HARMLESS = "},{", "}]}", '{"processes":[{', '"},{"', "\\", '\\"},{\\"', "é\u202
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_a_text_that_looks_like_the_end_of_a_row_is_a_text(text: str):
+def test_a_text_that_looks_like_the_end_of_a_row_is_a_text(text):
     row = raw(1, command=text, args=(text, text), extra=[{"a": [text]}, {}], more={text: text})
     for body in (listing(row), listing(READABLE, row), listing(row, row, READABLE)):
         first, second = read(listing(READABLE), body)
@@ -120,7 +117,7 @@ def test_a_row_that_cannot_be_read_is_told_where_it_stands_now():
         b'{"processes":[{"pid":1},{]}',
     ],
 )
-def test_what_is_no_list_is_none_after_a_good_one_too(body: bytes):
+def test_what_is_no_list_is_none_after_a_good_one_too(body):
     reader = ListReader("my-sandbox")
     with pytest.raises(ContractViolation):
         reader.read(body)
@@ -166,18 +163,18 @@ LISTS = st.builds(
 )
 
 
-def outcome(reading: Any) -> object:
+def outcome(reading):
     try:
         return reading()
     except ContractViolation as violation:
         return str(violation)
 
 
-def repeats_a_key(body: bytes) -> bool:
+def repeats_a_key(body):
     """Return whether an object has a key twice: which one counts is left open, and pydantic 2.7 differs."""
     repeated = []
 
-    def notice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def notice(pairs):
         repeated.append(len(dict(pairs)) < len(pairs))
         return dict(pairs)
 
@@ -188,7 +185,7 @@ def repeats_a_key(body: bytes) -> bool:
     return any(repeated)
 
 
-def assert_each_is_read_as_if_it_were_the_first(bodies: list[bytes]) -> None:
+def assert_each_is_read_as_if_it_were_the_first(bodies):
     reader = ListReader("my-sandbox")
     for body in bodies:
         alone = outcome(lambda body=body: ProcessSnapshot(*parse_list(body)))
@@ -203,16 +200,14 @@ def assert_each_is_read_as_if_it_were_the_first(bodies: list[bytes]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(LISTS, min_size=1, max_size=5))
-def test_each_list_is_read_as_if_it_were_the_first(bodies: list[bytes]):
+def test_each_list_is_read_as_if_it_were_the_first(bodies):
     assert_each_is_read_as_if_it_were_the_first(bodies)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=4), st.data())
 @example([raw(1, command="a},{b")], None)
-def test_a_body_that_was_cut_or_mended_anywhere_is_read_as_if_it_were_the_first(
-    rows: list[dict[str, Any]], data: st.DataObject | None
-):
+def test_a_body_that_was_cut_or_mended_anywhere_is_read_as_if_it_were_the_first(rows, data):
     body = listing(*rows)
     bodies = [body]
     places = st.integers(0, len(body))

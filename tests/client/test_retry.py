@@ -1,17 +1,10 @@
 """How faults are ridden out."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, is_transient, pause_after, persist
-from pytest_tlsandbox.errors import AuthenticationFailed, InfrastructureError, SandboxUnreachable
+from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
 from tests.support import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 DOWN = SandboxUnreachable("down", transient=True)
 REFUSED = SandboxUnreachable("refused", transient=True, delivered=False)
@@ -21,32 +14,32 @@ FINAL = AuthenticationFailed("no")
 class Script:
     """Raises what is in the list, then gives "done"."""
 
-    def __init__(self, *faults: BaseException) -> None:
+    def __init__(self, *faults):
         self.faults = list(faults)
         self.calls = 0
 
-    def __call__(self, limit: float) -> str:
+    def __call__(self, limit):
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
         return "done"
 
 
-def always(fault: BaseException) -> Callable[[float], str]:
-    def call(limit: float) -> str:
+def always(fault):
+    def call(limit):
         raise fault
 
     return call
 
 
-def test_a_good_answer_is_given_at_once() -> None:
+def test_a_good_answer_is_given_at_once():
     clock = FakeClock()
 
     assert persist(lambda limit: 7, clock) == 7
     assert clock.slept == []
 
 
-def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double() -> None:
+def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double():
     clock = FakeClock()
 
     assert persist(Script(*[DOWN] * 8), clock) == "done"
@@ -56,7 +49,7 @@ def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double() -> None:
     assert clock.slept != pytest.approx(expected, rel=1e-6), "no jitter"
 
 
-def test_after_30_seconds_the_last_fault_is_raised() -> None:
+def test_after_30_seconds_the_last_fault_is_raised():
     clock = FakeClock()
     start = clock.now
 
@@ -69,11 +62,11 @@ def test_after_30_seconds_the_last_fault_is_raised() -> None:
     assert clock.now - start == pytest.approx(30.0)
 
 
-def test_the_time_of_the_calls_counts() -> None:
+def test_the_time_of_the_calls_counts():
     clock = FakeClock()
     calls = 0
 
-    def slow(limit: float) -> None:
+    def slow(limit):
         nonlocal calls
         calls += 1
         clock.now += 15.0
@@ -85,7 +78,7 @@ def test_the_time_of_the_calls_counts() -> None:
     assert calls == 2
 
 
-def test_a_final_fault_is_raised_at_once() -> None:
+def test_a_final_fault_is_raised_at_once():
     clock = FakeClock()
     script = Script(FINAL)
 
@@ -96,7 +89,7 @@ def test_a_final_fault_is_raised_at_once() -> None:
     assert (script.calls, clock.slept) == (1, [])
 
 
-def test_a_final_fault_ends_an_outage() -> None:
+def test_a_final_fault_ends_an_outage():
     script = Script(DOWN, DOWN, FINAL)
 
     with pytest.raises(AuthenticationFailed):
@@ -106,7 +99,7 @@ def test_a_final_fault_ends_an_outage() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2), ValueError("a bug")])
-def test_what_is_no_fault_comes_out_as_it_is(error: BaseException) -> None:
+def test_what_is_no_fault_comes_out_as_it_is(error):
     script = Script(error)
 
     with pytest.raises(type(error)) as raised:
@@ -116,7 +109,7 @@ def test_what_is_no_fault_comes_out_as_it_is(error: BaseException) -> None:
     assert script.calls == 1
 
 
-def test_the_server_says_when_to_ask_again() -> None:
+def test_the_server_says_when_to_ask_again():
     clock = FakeClock()
     busy = SandboxUnreachable("busy", transient=True, retry_after=7.0)
 
@@ -124,7 +117,7 @@ def test_the_server_says_when_to_ask_again() -> None:
     assert clock.slept == [7.0, pytest.approx(0.2, rel=0.101), 7.0]
 
 
-def test_a_retry_after_beyond_the_budget_is_not_waited_for() -> None:
+def test_a_retry_after_beyond_the_budget_is_not_waited_for():
     clock = FakeClock()
     busy = SandboxUnreachable("busy", transient=True, retry_after=31.0)
 
@@ -135,12 +128,12 @@ def test_a_retry_after_beyond_the_budget_is_not_waited_for() -> None:
     assert clock.slept == []
 
 
-def test_a_retry_after_of_nothing_does_not_ask_without_end() -> None:
+def test_a_retry_after_of_nothing_does_not_ask_without_end():
     clock = FakeClock()
     at_once = SandboxUnreachable("busy", transient=True, retry_after=0.0)
     calls = 0
 
-    def call(limit: float) -> str:
+    def call(limit):
         nonlocal calls
         calls += 1
         if calls == 10_000:
@@ -152,9 +145,7 @@ def test_a_retry_after_of_nothing_does_not_ask_without_end() -> None:
 
 
 @pytest.mark.parametrize(("fault", "again"), [(REFUSED, True), (DOWN, False), (FINAL, False)])
-def test_what_may_have_arrived_is_not_repeated_on_request(
-    fault: InfrastructureError, again: bool
-) -> None:
+def test_what_may_have_arrived_is_not_repeated_on_request(fault, again):
     script = Script(fault)
 
     if again:
@@ -170,29 +161,29 @@ def test_what_may_have_arrived_is_not_repeated_on_request(
     [(DOWN, True), (FINAL, False), (OSError(), False), (KeyboardInterrupt(), False)],
     ids=["transient", "final", "not ours", "interrupt"],
 )
-def test_only_a_fault_that_says_so_may_pass(error: BaseException, may_pass: bool) -> None:
+def test_only_a_fault_that_says_so_may_pass(error, may_pass):
     assert is_transient(error) is may_pass
 
 
 @pytest.mark.parametrize(
     ("tries", "seconds"), [(1, 0.1), (2, 0.2), (5, 1.6), (6, 2.0), (100, 2.0), (100_000, 2.0)]
 )
-def test_a_pause_doubles_up_to_two_seconds(tries: int, seconds: float) -> None:
+def test_a_pause_doubles_up_to_two_seconds(tries, seconds):
     assert pause_after(DOWN, tries) == pytest.approx(seconds, rel=0.101)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 60.0])
-def test_a_pause_is_what_the_server_asked_for(seconds: float) -> None:
+def test_a_pause_is_what_the_server_asked_for(seconds):
     busy = SandboxUnreachable("busy", transient=True, retry_after=seconds)
 
     assert pause_after(busy, 3) == seconds
 
 
-def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left() -> None:
+def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left():
     clock = FakeClock()
     limits = []
 
-    def slow(limit: float) -> None:
+    def slow(limit):
         limits.append(limit)
         clock.now += limit
         raise DOWN
@@ -206,12 +197,12 @@ def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left() -> None:
 
 @pytest.mark.parametrize(("until", "seconds"), [(None, 0.5), (9.0, 0.5), (2.0, 0.1)])
 def test_the_last_call_has_time_for_a_new_connection_unless_the_test_is_to_be_killed(
-    until: float | None, seconds: float
-) -> None:
+    until, seconds
+):
     clock = FakeClock()
     limits = []
 
-    def down(limit: float) -> None:
+    def down(limit):
         limits.append(limit)
         raise DOWN
 

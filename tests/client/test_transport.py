@@ -1,7 +1,5 @@
 """One call over a real socket: what comes back, how long it may take, what may be seen of it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import logging
@@ -11,30 +9,15 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
 
 import freezegun
 import pytest
 import requests
 from requests import exceptions as http
 
-from pytest_tlsandbox.errors import (
-    ContractViolation,
-    InfrastructureError,
-    SandboxUnreachable,
-)
+from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from tests.client.conftest import KEY
 from tests.client.servers import CLOSE, HANG, READ, RESET, drip, reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from pytest_tlsandbox.client.transport import Transport
-    from tests.client.servers import Server
-
-    Serve = Callable[..., Server]
-    Connect = Callable[..., Transport]
 
 BODY = b'{"processes": []}'
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -44,11 +27,11 @@ OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
-def chunk(data: bytes) -> bytes:
+def chunk(data):
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def fault_of(transport: Transport, **options: Any) -> InfrastructureError:
+def fault_of(transport, **options):
     with pytest.raises(InfrastructureError) as raised:
         transport.request("GET", "/processes", **options)
     return raised.value
@@ -74,15 +57,15 @@ def fault_of(transport: Transport, **options: Any) -> InfrastructureError:
     ],
 )
 def test_an_answer_is_bytes_and_whether_they_are_known_to_be_all(
-    serve: Serve, connect: Connect, script: list[Any], body: bytes, announced: bool
-) -> None:
+    serve, connect, script, body, announced
+):
     answer = connect(serve(script)).request("GET", "/processes")
 
     assert answer.body == body
     assert answer.announced is announced
 
 
-def test_a_json_body_is_sent(serve: Serve, connect: Connect) -> None:
+def test_a_json_body_is_sent(serve, connect):
     server = serve(reply(201, {}))
 
     answer = connect(server).request("POST", "/processes", json={"command": "a", "args": []})
@@ -93,7 +76,7 @@ def test_a_json_body_is_sent(serve: Serve, connect: Connect) -> None:
     assert json.loads(server.request.body) == {"command": "a", "args": []}
 
 
-def test_a_call_without_a_body_says_so(serve: Serve, connect: Connect) -> None:
+def test_a_call_without_a_body_says_so(serve, connect):
     server = serve(reply(200, {}))
 
     connect(server).request("POST", "/processes/web/restart")
@@ -101,7 +84,7 @@ def test_a_call_without_a_body_says_so(serve: Serve, connect: Connect) -> None:
     assert server.request.headers["content-length"] == "0"
 
 
-def test_one_connection_serves_many_calls(serve: Serve, connect: Connect) -> None:
+def test_one_connection_serves_many_calls(serve, connect):
     server = serve(reply(200, BODY))
     transport = connect(server)
 
@@ -111,7 +94,7 @@ def test_one_connection_serves_many_calls(serve: Serve, connect: Connect) -> Non
     assert (len(server.requests), server.connections) == (5, 1)
 
 
-def test_a_redirect_is_not_followed(serve: Serve, connect: Connect) -> None:
+def test_a_redirect_is_not_followed(serve, connect):
     elsewhere = serve(reply(200, BODY))
     server = serve(reply(301, Location=elsewhere.url + "/api/v1/processes"))
 
@@ -123,7 +106,7 @@ def test_a_redirect_is_not_followed(serve: Serve, connect: Connect) -> None:
     assert elsewhere.requests == []
 
 
-def test_an_answer_with_an_error_status_is_its_fault(serve: Serve, connect: Connect) -> None:
+def test_an_answer_with_an_error_status_is_its_fault(serve, connect):
     later = reply(429, {"error": "slow down"}, Retry_After="7")
 
     fault = fault_of(connect(serve(later)))
@@ -133,21 +116,15 @@ def test_an_answer_with_an_error_status_is_its_fault(serve: Serve, connect: Conn
     assert (fault.transient, fault.delivered, fault.retry_after) == (True, False, 7.0)
 
 
-def test_a_date_to_retry_after_is_counted_from_the_date_of_the_server(
-    serve: Serve, connect: Connect
-) -> None:
+def test_a_date_to_retry_after_is_counted_from_the_date_of_the_server(serve, connect):
     later = reply(
-        503,
-        Retry_After="Sun, 06 Nov 1994 08:49:57 GMT",
-        Date="Sun, 06 Nov 1994 08:49:37 GMT",
+        503, Retry_After="Sun, 06 Nov 1994 08:49:57 GMT", Date="Sun, 06 Nov 1994 08:49:37 GMT"
     )
 
     assert fault_of(connect(serve(later))).retry_after == 20.0
 
 
-def test_an_answer_that_is_too_large_is_given_up(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_that_is_too_large_is_given_up(serve, connect, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.client.transport._LARGEST_BODY", 2**20)
 
     fault = fault_of(connect(serve(reply(200, b"x" * (2**20 + 1)))))
@@ -184,13 +161,8 @@ UNREADABLE = ("the answer is compressed and cannot be read", "bad encoding", (Fa
     ],
 )
 def test_an_answer_that_does_not_come_whole_is_told_apart(
-    serve: Serve,
-    connect: Connect,
-    script: list[Any],
-    reason: str,
-    label: str,
-    fate: tuple[bool, bool],
-) -> None:
+    serve, connect, script, reason, label, fate
+):
     fault = fault_of(connect(serve(script)))
 
     assert type(fault) is SandboxUnreachable
@@ -199,13 +171,13 @@ def test_an_answer_that_does_not_come_whole_is_told_apart(
     assert (fault.transient, fault.delivered) == fate
 
 
-def test_a_service_that_does_not_speak_http_is_a_fault(serve: Serve, connect: Connect) -> None:
+def test_a_service_that_does_not_speak_http_is_a_fault(serve, connect):
     fault = fault_of(connect(serve([b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE])))
 
     assert type(fault) is SandboxUnreachable
 
 
-def test_a_port_where_nobody_listens_refuses(connect: Connect) -> None:
+def test_a_port_where_nobody_listens_refuses(connect):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
 
@@ -217,10 +189,8 @@ def test_a_port_where_nobody_listens_refuses(connect: Connect) -> None:
     assert (fault.transient, fault.delivered) == (True, False)
 
 
-def test_a_name_that_nobody_knows_is_a_fault_that_may_pass(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unknown(*_: object, **__: object) -> None:
+def test_a_name_that_nobody_knows_is_a_fault_that_may_pass(connect, monkeypatch):
+    def unknown(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
@@ -232,14 +202,12 @@ def test_a_name_that_nobody_knows_is_a_fault_that_may_pass(
     assert (fault.transient, fault.delivered) == (True, False)
 
 
-def test_a_blocked_socket_is_final(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_blocked_socket_is_final(serve, connect, monkeypatch):
     class SocketBlockedError(RuntimeError):
         """What pytest-socket raises, in the way it does."""
 
     class GuardedSocket(socket.socket):
-        def __new__(cls, *_: object, **__: object) -> Any:
+        def __new__(cls, *_, **__):
             raise SocketBlockedError("A test tried to use socket.socket.")
 
     transport = connect(serve(reply()))
@@ -254,7 +222,7 @@ def test_a_blocked_socket_is_final(
     assert (fault.transient, fault.delivered) == (False, False)
 
 
-def subclasses(kind: type) -> Iterator[type]:
+def subclasses(kind):
     for below in kind.__subclasses__():
         yield below
         yield from subclasses(below)
@@ -292,15 +260,13 @@ OF_REQUESTS = {
 }
 
 
-def test_the_table_of_requests_errors_is_complete() -> None:
+def test_the_table_of_requests_errors_is_complete():
     assert {kind.__name__ for kind in OF_REQUESTS} == set(FATES)
 
 
 @pytest.mark.parametrize("kind", sorted(OF_REQUESTS, key=lambda kind: kind.__name__))
-def test_every_error_of_requests_becomes_one_of_ours(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
-) -> None:
-    def fail(*_: object, **__: object) -> None:
+def test_every_error_of_requests_becomes_one_of_ours(connect, monkeypatch, kind):
+    def fail(*_, **__):
         raise kind("Bearer " + KEY, KEY, 0) if kind is http.JSONDecodeError else kind(KEY)
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fail)
@@ -316,16 +282,14 @@ def test_every_error_of_requests_becomes_one_of_ours(
 # TLS
 
 
-def secure(serve: Serve, connect: Connect, certificate: Path, *scripts: Any) -> Transport:
+def secure(serve, connect, certificate, *scripts):
     """Connect in a way that trusts the server's own certificate."""
     transport = connect(serve(*scripts, tls=certificate))
     transport._session.verify = str(certificate)
     return transport
 
 
-def test_a_certificate_that_is_trusted_is_accepted(
-    serve: Serve, connect: Connect, certificate: Path
-) -> None:
+def test_a_certificate_that_is_trusted_is_accepted(serve, connect, certificate):
     transport = secure(serve, connect, certificate, reply(200, BODY))
 
     assert transport.request("GET", "/processes").body == BODY
@@ -333,43 +297,35 @@ def test_a_certificate_that_is_trusted_is_accepted(
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_certificate_that_the_environment_names_is_trusted_on_this_machine_too(
-    serve: Serve,
-    connect: Connect,
-    certificate: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    variable: str,
-) -> None:
+    serve, connect, certificate, monkeypatch, variable
+):
     monkeypatch.setenv(variable, str(certificate))
     transport = connect(serve(reply(200, BODY), tls=certificate))
 
     assert transport.request("GET", "/processes").body == BODY
 
 
-def assert_final_tls_fault(fault: InfrastructureError, reason: str) -> None:
+def assert_final_tls_fault(fault, reason):
     assert type(fault) is SandboxUnreachable
     assert str(fault) == f"my-sandbox cannot be reached: TLS failed ({reason})"
     assert fault.label == "TLS"
     assert (fault.transient, fault.delivered) == (False, False)
 
 
-def test_a_self_signed_certificate_is_final(
-    serve: Serve, connect: Connect, certificate: Path
-) -> None:
+def test_a_self_signed_certificate_is_final(serve, connect, certificate):
     server = serve(reply(), tls=certificate)
 
     assert_final_tls_fault(fault_of(connect(server)), "self-signed certificate")
     assert server.requests == []
 
 
-def test_a_certificate_of_another_host_is_final(
-    serve: Serve, connect: Connect, certificate_of_another: Path
-) -> None:
+def test_a_certificate_of_another_host_is_final(serve, connect, certificate_of_another):
     transport = secure(serve, connect, certificate_of_another, reply())
 
     assert_final_tls_fault(fault_of(transport), "the certificate is for another host")
 
 
-def test_https_to_a_server_of_plain_http_is_final(serve: Serve, connect: Connect) -> None:
+def test_https_to_a_server_of_plain_http_is_final(serve, connect):
     server = serve(greeting=[READ, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", CLOSE])
 
     fault = fault_of(connect(server.url.replace("http:", "https:")))
@@ -377,9 +333,7 @@ def test_https_to_a_server_of_plain_http_is_final(serve: Serve, connect: Connect
     assert_final_tls_fault(fault, "the other side does not speak TLS")
 
 
-def test_a_peer_that_hangs_up_in_the_handshake_may_come_back(
-    serve: Serve, connect: Connect
-) -> None:
+def test_a_peer_that_hangs_up_in_the_handshake_may_come_back(serve, connect):
     server = serve(greeting=[READ, CLOSE])
 
     fault = fault_of(connect(server.url.replace("http:", "https:")))
@@ -394,7 +348,7 @@ def test_a_peer_that_hangs_up_in_the_handshake_may_come_back(
 LATE = "my-sandbox did not answer within 0.5 s"
 
 
-def assert_ends_in_time(transport: Transport) -> InfrastructureError:
+def assert_ends_in_time(transport):
     start = time.monotonic()
     fault = fault_of(transport, limit=0.5)
     took = time.monotonic() - start
@@ -423,33 +377,29 @@ def assert_ends_in_time(transport: Transport) -> InfrastructureError:
         ),
     ],
 )
-def test_a_call_ends_at_its_limit(serve: Serve, connect: Connect, script: list[Any]) -> None:
+def test_a_call_ends_at_its_limit(serve, connect, script):
     fault = assert_ends_in_time(connect(serve(script)))
 
     assert fault.delivered
 
 
-def test_a_call_over_tls_ends_at_its_limit(
-    serve: Serve, connect: Connect, certificate: Path
-) -> None:
+def test_a_call_over_tls_ends_at_its_limit(serve, connect, certificate):
     assert_ends_in_time(secure(serve, connect, certificate, drip(reply(200, BODY), 0.1)))
 
 
-def test_a_dripping_handshake_ends_at_the_limit(serve: Serve, connect: Connect) -> None:
+def test_a_dripping_handshake_ends_at_the_limit(serve, connect):
     server = serve(greeting=drip(b"\x16\x03\x03\x40\x00" + b"\x02\x00\x3f\xfc" + bytes(99), 0.1))
 
     assert_ends_in_time(connect(server.url.replace("http:", "https:")))
 
 
-def test_a_call_through_a_proxy_ends_at_its_limit(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_through_a_proxy_ends_at_its_limit(serve, connect, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", serve(drip(reply(200, BODY), 0.1)).url)
 
     assert_ends_in_time(connect("http://sandbox.example"))
 
 
-def test_a_call_ends_at_its_limit_where_time_stands_still(serve: Serve, connect: Connect) -> None:
+def test_a_call_ends_at_its_limit_where_time_stands_still(serve, connect):
     transport = connect(serve(drip(reply(200, BODY), 0.1)))
 
     with freezegun.freeze_time("2024-03-09"):  # which takes its time, and leaves this clock alone
@@ -461,7 +411,7 @@ def test_a_call_ends_at_its_limit_where_time_stands_still(serve: Serve, connect:
     assert 0.45 < took < 0.85
 
 
-def test_a_call_that_never_got_a_connection_was_not_delivered(connect: Connect) -> None:
+def test_a_call_that_never_got_a_connection_was_not_delivered(connect):
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -482,9 +432,7 @@ def test_a_call_that_never_got_a_connection_was_not_delivered(connect: Connect) 
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0])
-def test_a_call_with_no_time_left_is_not_answered(
-    serve: Serve, connect: Connect, limit: float
-) -> None:
+def test_a_call_with_no_time_left_is_not_answered(serve, connect, limit):
     fault = fault_of(connect(serve(reply(200, BODY))), limit=limit)
 
     assert type(fault) is SandboxUnreachable
@@ -492,7 +440,7 @@ def test_a_call_with_no_time_left_is_not_answered(
     assert fault.transient
 
 
-def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve: Serve, connect: Connect) -> None:
+def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve, connect):
     server = serve([reply(200, BODY)[:-4], HANG], reply(200, b'{"second": 1}'))
     transport = connect(server)
 
@@ -502,7 +450,7 @@ def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve: Serve, connect
     assert server.connections == 2
 
 
-def test_a_call_that_is_cut_does_not_touch_those_beside_it(serve: Serve, connect: Connect) -> None:
+def test_a_call_that_is_cut_does_not_touch_those_beside_it(serve, connect):
     scripts = {"/api/v1/hangs": [HANG], "/api/v1/slow": [0.4, reply(200, b"slow")]}
     server = serve(answer=lambda request: scripts[request.path])
     transport = connect(server)
@@ -515,14 +463,12 @@ def test_a_call_that_is_cut_does_not_touch_those_beside_it(serve: Serve, connect
     assert str(hangs.exception()) == "my-sandbox did not answer within 0.1 s"
 
 
-def test_sixteen_threads_share_a_transport_and_each_gets_its_own_answer(
-    serve: Serve, connect: Connect
-) -> None:
+def test_sixteen_threads_share_a_transport_and_each_gets_its_own_answer(serve, connect):
     server = serve(answer=lambda request: [reply(200, request.path.encode())])
     transport = connect(server)
     together = threading.Barrier(16)
 
-    def ask(worker: int) -> list[bytes]:
+    def ask(worker):
         together.wait(10)
         return [transport.request("GET", f"/{worker}-{n}").body for n in range(10)]
 
@@ -534,13 +480,11 @@ def test_sixteen_threads_share_a_transport_and_each_gets_its_own_answer(
     ]
 
 
-def watchdogs() -> set[threading.Thread]:
+def watchdogs():
     return {thread for thread in threading.enumerate() if thread.name == "tlsandbox-watchdog"}
 
 
-def test_one_thread_watches_and_ends_when_the_transport_is_closed(
-    serve: Serve, connect: Connect
-) -> None:
+def test_one_thread_watches_and_ends_when_the_transport_is_closed(serve, connect):
     before = watchdogs()
     server = serve(reply(200, BODY))
     transport = connect(server)
@@ -556,7 +500,7 @@ def test_one_thread_watches_and_ends_when_the_transport_is_closed(
     assert not thread.is_alive()
 
 
-def test_closing_twice_or_before_any_call_is_well(connect: Connect) -> None:
+def test_closing_twice_or_before_any_call_is_well(connect):
     transport = connect("http://127.0.0.1:1")
 
     transport.close()
@@ -567,7 +511,7 @@ def test_closing_twice_or_before_any_call_is_well(connect: Connect) -> None:
 
 
 @pytest.fixture
-def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def netrc(tmp_path, monkeypatch):
     path = tmp_path / "netrc"
     hosts = ("127.0.0.1", "127.0.0.2", "sandbox.example")
     path.write_text("".join(f"machine {host} login user password pw\n" for host in hosts))
@@ -577,7 +521,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("netrc")
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_the_key_wins_over_netrc(serve: Serve, connect: Connect, host: str) -> None:
+def test_the_key_wins_over_netrc(serve, connect, host):
     server = serve(reply(200, BODY), host=host)
     assert requests.utils.get_netrc_auth(server.url) == ("user", "pw")
 
@@ -587,9 +531,7 @@ def test_the_key_wins_over_netrc(serve: Serve, connect: Connect, host: str) -> N
 
 
 @pytest.mark.usefixtures("netrc")
-def test_the_key_wins_over_netrc_on_another_machine(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_key_wins_over_netrc_on_another_machine(serve, connect, monkeypatch):
     proxy = serve(reply(200, BODY))
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
 
@@ -602,8 +544,8 @@ def test_the_key_wins_over_netrc_on_another_machine(
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, variable: str, host: str
-) -> None:
+    serve, connect, monkeypatch, variable, host
+):
     server, proxy = serve(reply(200, BODY), host=host), serve(reply(502))
     monkeypatch.setenv(variable, proxy.url)
 
@@ -611,9 +553,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     assert proxy.requests == []
 
 
-def test_a_proxy_is_not_asked_for_a_host_that_is_excepted(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_is_not_asked_for_a_host_that_is_excepted(serve, connect, monkeypatch):
     proxy = serve(reply(200, BODY))
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "sandbox.invalid")
@@ -622,9 +562,7 @@ def test_a_proxy_is_not_asked_for_a_host_that_is_excepted(
     assert proxy.requests == []
 
 
-def test_the_environment_is_read_once_for_each_connection(
-    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_read_once_for_each_connection(serve, connect, monkeypatch):
     """A test may set a proxy for the program it tests: that is none of the plugin's business."""
     first, second = serve(reply(200, BODY)), serve(reply(200, BODY))
     monkeypatch.setenv("HTTP_PROXY", first.url)
@@ -638,7 +576,7 @@ def test_the_environment_is_read_once_for_each_connection(
     assert (len(first.requests), second.requests) == (3, [])
 
 
-def test_no_cookie_is_kept_as_the_official_sdk_keeps_none(serve: Serve, connect: Connect) -> None:
+def test_no_cookie_is_kept_as_the_official_sdk_keeps_none(serve, connect):
     server = serve(reply(200, BODY, Set_Cookie="seen=1; Path=/"))
     transport = connect(server)
 
@@ -648,9 +586,7 @@ def test_no_cookie_is_kept_as_the_official_sdk_keeps_none(serve: Serve, connect:
     assert [request.headers.get("cookie") for request in server.requests] == [None] * 3
 
 
-def test_a_proxy_that_refuses_may_come_back(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_that_refuses_may_come_back(connect, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
@@ -667,9 +603,9 @@ def test_a_proxy_that_refuses_may_come_back(
 # What can be seen of the key
 
 
-def seen_in(error: BaseException) -> Iterator[str]:
+def seen_in(error):
     """All that a report could show of an error: messages, and the locals of frames but ours."""
-    shown: BaseException | None = error
+    shown = error
     while shown is not None:
         yield repr(shown)
         yield repr(vars(shown))
@@ -680,16 +616,16 @@ def seen_in(error: BaseException) -> Iterator[str]:
         shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
 
 
-def assert_key_is_not_seen(error: BaseException, key: str = KEY) -> None:
+def assert_key_is_not_seen(error, key=KEY):
     assert [text for text in seen_in(error) if key in text] == []
 
 
-def assert_no_frame_below_request(error: BaseException) -> None:
+def assert_no_frame_below_request(error):
     names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
     assert names[1:] == ["request"]
 
 
-def test_the_check_of_frames_sees_a_key_in_the_frames_of_requests(serve: Serve) -> None:
+def test_the_check_of_frames_sees_a_key_in_the_frames_of_requests(serve):
     server = serve([RESET])
 
     with pytest.raises(requests.ConnectionError) as raised:
@@ -716,9 +652,7 @@ FAILING = {
 
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
 @pytest.mark.parametrize("body", [None, {"command": "a"}], ids=["GET", "POST"])
-def test_no_frame_of_a_failing_call_shows_the_key(
-    serve: Serve, connect: Connect, script: list[Any], body: dict[str, object] | None
-) -> None:
+def test_no_frame_of_a_failing_call_shows_the_key(serve, connect, script, body):
     transport = connect(serve(script))
 
     with pytest.raises(InfrastructureError) as raised:
@@ -728,9 +662,7 @@ def test_no_frame_of_a_failing_call_shows_the_key(
     assert_no_frame_below_request(raised.value)
 
 
-def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(
-    serve: Serve, connect: Connect, certificate: Path
-) -> None:
+def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(serve, connect, certificate):
     for place in ("http://127.0.0.1:1", "https://127.0.0.1:1", serve(reply(), tls=certificate)):
         with pytest.raises(InfrastructureError) as raised:
             connect(place).request("GET", "/processes")
@@ -743,9 +675,7 @@ def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(
     ["sentinel\nsentinel", "sentinel\u2026sentinel", "sentinel sentinel"],
     ids=["line break", "non-ASCII", "space"],
 )
-def test_a_key_that_cannot_be_sent_is_not_shown_either(
-    serve: Serve, connect: Connect, key: str
-) -> None:
+def test_a_key_that_cannot_be_sent_is_not_shown_either(serve, connect, key):
     server = serve(reply(401))
 
     with pytest.raises(InfrastructureError) as raised:
@@ -756,9 +686,7 @@ def test_a_key_that_cannot_be_sent_is_not_shown_either(
 
 @pytest.mark.parametrize("key", [KEY, "plain-sentinel"])
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-def test_a_key_that_the_server_repeats_is_not_shown(
-    serve: Serve, connect: Connect, status: int, key: str
-) -> None:
+def test_a_key_that_the_server_repeats_is_not_shown(serve, connect, status, key):
     server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
 
     with pytest.raises(InfrastructureError) as raised:
@@ -767,9 +695,7 @@ def test_a_key_that_the_server_repeats_is_not_shown(
     assert_key_is_not_seen(raised.value, key)
 
 
-def test_the_log_does_not_show_the_key(
-    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_does_not_show_the_key(serve, connect, caplog):
     caplog.set_level(logging.DEBUG)
     transport = connect(serve([RESET], reply(401), reply(200, BODY)))
 
@@ -781,9 +707,7 @@ def test_the_log_does_not_show_the_key(
     assert KEY not in caplog.text
 
 
-def test_the_log_shows_the_name_of_a_process_masked(
-    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_shows_the_name_of_a_process_masked(serve, connect, caplog):
     caplog.set_level(logging.DEBUG)
     transport = connect(serve([reply(204, length=False)], [reply(204, length=False)]))
 
@@ -794,20 +718,18 @@ def test_the_log_shows_the_name_of_a_process_masked(
     assert '"DELETE /api/v1/processes/web%20%2541 HTTP/1.1" 204' in caplog.text
 
 
-def test_a_transport_shows_its_sandbox_only(connect: Connect) -> None:
+def test_a_transport_shows_its_sandbox_only(connect):
     assert repr(connect("http://127.0.0.1:1")) == "<Transport to my-sandbox>"
 
 
 @pytest.mark.parametrize("script", [[HANG], [reply(200, BODY)[:-4], HANG]], ids=["headers", "body"])
-def test_a_ctrl_c_during_a_call_comes_out_and_shows_no_key(
-    serve: Serve, connect: Connect, script: list[Any]
-) -> None:
+def test_a_ctrl_c_during_a_call_comes_out_and_shows_no_key(serve, connect, script):
     main = threading.main_thread().ident
     assert main is not None
     assert threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def press(_: object) -> list[Any]:
+    def press(_):
         threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
         return script
 
@@ -822,11 +744,9 @@ def test_a_ctrl_c_during_a_call_comes_out_and_shows_no_key(
     assert_no_frame_below_request(raised.value)
 
 
-def test_a_time_out_of_pytest_comes_out_as_it_is(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_out_of_pytest_comes_out_as_it_is(connect, monkeypatch):
     # pytest-timeout raises it from a signal handler, in the midst of whatever runs.
-    def fail(*_: object, **__: object) -> None:
+    def fail(*_, **__):
         pytest.fail("Timeout >1.0s")
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fail)

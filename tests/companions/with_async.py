@@ -1,22 +1,11 @@
 """Coroutines: ``tlsandbox_async`` is awaited on the loops of pytest-asyncio and anyio."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., pytest.RunResult]
-
 ASYNCIO = "pytest_asyncio.plugin"
 STRICT = ("-o", "asyncio_default_fixture_loop_scope=function")
 GUARD = "--tlsandbox-guard=oom,leak"
 
 
-def test_waits_of_pytest_asyncio_go_on_side_by_side(run: Run, pytester: pytest.Pytester) -> None:
+def test_waits_of_pytest_asyncio_go_on_side_by_side(run, pytester):
     pytester.makepyfile(
         """
         import asyncio
@@ -39,9 +28,7 @@ def test_waits_of_pytest_asyncio_go_on_side_by_side(run: Run, pytester: pytest.P
     run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=1)
 
 
-def test_the_loop_of_pytest_asyncio_goes_on_during_a_wait(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_the_loop_of_pytest_asyncio_goes_on_during_a_wait(run, pytester):
     pytester.makepyfile(
         """
         import asyncio
@@ -62,9 +49,7 @@ def test_the_loop_of_pytest_asyncio_goes_on_during_a_wait(
     run(ASYNCIO, "--asyncio-mode=auto", *STRICT, GUARD).assert_outcomes(passed=1)
 
 
-def test_a_wait_that_pytest_asyncio_calls_off_ends_at_once(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_wait_that_pytest_asyncio_calls_off_ends_at_once(run, pytester):
     pytester.makepyfile(
         """
         import asyncio
@@ -81,9 +66,7 @@ def test_a_wait_that_pytest_asyncio_calls_off_ends_at_once(
     run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=1)
 
 
-def test_a_fixture_of_pytest_asyncio_serves_a_whole_session(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_fixture_of_pytest_asyncio_serves_a_whole_session(run, pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -105,9 +88,7 @@ def test_a_fixture_of_pytest_asyncio_serves_a_whole_session(
     run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=2)
 
 
-def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(run, pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -130,9 +111,7 @@ def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(
     )
 
 
-def test_a_task_group_of_anyio_waits_on_asyncio_and_on_trio(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_task_group_of_anyio_waits_on_asyncio_and_on_trio(run, pytester):
     pytester.makepyfile(
         """
         from functools import partial
@@ -156,9 +135,7 @@ def test_a_task_group_of_anyio_waits_on_asyncio_and_on_trio(
     result.stdout.fnmatch_lines(["*test_it[[]asyncio[]] PASSED*", "*test_it[[]trio[]] PASSED*"])
 
 
-def test_the_plain_fixture_waits_in_a_thread_of_the_tests_own(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_the_plain_fixture_waits_in_a_thread_of_the_tests_own(run, pytester):
     pytester.makepyfile(
         """
         import asyncio

@@ -1,16 +1,8 @@
 """Plugins that put something else in the place of sockets, of the clock, of a test's arguments."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., pytest.RunResult]
 
 LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
 
@@ -22,9 +14,7 @@ LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
         ("--allow-hosts=192.0.2.1", "SocketConnectBlockedError"),
     ],
 )
-def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(
-    run: Run, pytester: pytest.Pytester, option: str, name: str
-) -> None:
+def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(run, pytester, option, name):
     pytester.makepyfile(LISTS)
     start = time.monotonic()
     result = run("pytest_socket", option, "-W", "default::UserWarning")
@@ -36,9 +26,7 @@ def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(
 
 
 @pytest.mark.parametrize("target", ["my-sandbox", "local"])
-def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(
-    run: Run, pytester: pytest.Pytester, target: str
-) -> None:
+def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(run, pytester, target):
     pytester.makepyfile(LISTS)
     result = run("pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
     result.assert_outcomes(passed=1)
@@ -55,7 +43,7 @@ TIMES = """
 """
 
 
-def test_a_wait_has_its_deadline_under_freezegun(run: Run, pytester: pytest.Pytester) -> None:
+def test_a_wait_has_its_deadline_under_freezegun(run, pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -71,9 +59,7 @@ def test_a_wait_has_its_deadline_under_freezegun(run: Run, pytester: pytest.Pyte
 
 
 @pytest.mark.parametrize("tick", [True, False])
-def test_a_wait_has_its_deadline_under_time_machine(
-    run: Run, pytester: pytest.Pytester, tick: bool
-) -> None:
+def test_a_wait_has_its_deadline_under_time_machine(run, pytester, tick):
     pytester.makepyfile(
         f"""
         import pytest
@@ -88,9 +74,7 @@ def test_a_wait_has_its_deadline_under_time_machine(
     run("time_machine", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
 
 
-def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run, pytester):
     pytester.makepyfile(
         """
         from hypothesis import given, settings, strategies

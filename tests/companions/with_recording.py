@@ -1,27 +1,17 @@
 """vcrpy: the conftest.py of docs/testing.md records a sandbox, and replays it without the sandbox."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.local.server import start_local_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 MARK = "run by tests/companions/with_recording.py"
 
 
 def test_recorded_sandbox_is_replayed_without_the_sandbox_and_without_its_key(
-    run: Callable[..., pytest.RunResult],
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    run, pytester, monkeypatch
+):
     [conftest] = re.findall(
         rf"<!-- {re.escape(MARK)} -->\n```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
     )

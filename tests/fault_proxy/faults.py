@@ -12,7 +12,7 @@ import gzip
 import json
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +26,7 @@ class Play(enum.Enum):
     RESET = "hang up so that the client sees a reset"
 
 
-Step: TypeAlias = "bytes | float | Play"
+Step = "bytes | float | Play"
 """Bytes to send as they are, seconds to pause, or an end of the connection."""
 
 
@@ -38,9 +38,9 @@ class Reply:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def head(self, **changed: str | None) -> bytes:
+    def head(self, **changed):
         """Give status line and headers; ``content_length=None`` leaves a header out."""
-        headers: dict[str, str | None] = {
+        headers = {
             "Content-Length": str(len(self.body)),
             **self.headers,
             **{name.replace("_", "-").title(): value for name, value in changed.items()},
@@ -50,7 +50,7 @@ class Reply:
         lines = [f"{name}: {value}\r\n" for name, value in headers.items() if value is not None]
         return f"HTTP/1.1 {self.status} Status\r\n{''.join(lines)}\r\n".encode()
 
-    def whole(self) -> bytes:
+    def whole(self):
         """Give all of it, as it is sent."""
         return self.head() + self.body
 
@@ -67,11 +67,11 @@ class Fault:
     script: Callable[[Callable[[], Reply]], Iterable[Step]]
     refuses: bool = False
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return f"<Fault {self.name}>"
 
 
-def answer(status: int, body: object = b"", *, name: str = "", **headers: str) -> Fault:
+def answer(status, body=b"", *, name="", **headers):
     """Answer with this status and body in place of the sandbox.
 
     What is not bytes is sent as JSON. Headers are given with ``_`` for ``-``: ``Retry_After="3"``.
@@ -84,10 +84,10 @@ def answer(status: int, body: object = b"", *, name: str = "", **headers: str) -
     return Fault(name or f"{status} {code}".strip(), lambda _ask: [reply.whole()])
 
 
-def listing(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], *, name: str) -> Fault:
+def listing(change, *, name):
     """Pass requests on, and change the rows of the process list on their way back."""
 
-    def script(ask: Callable[[], Reply]) -> Iterable[Step]:
+    def script(ask):
         reply = ask()
         document = json.loads(reply.body) if reply.status == 200 and reply.body else None
         if not isinstance(document, dict) or not isinstance(document.get("processes"), list):
@@ -98,24 +98,24 @@ def listing(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], *, n
     return Fault(name, script)
 
 
-def spoilt(name: str, spoil: Callable[[Reply], Iterable[Step]]) -> Fault:
+def spoilt(name, spoil):
     """Pass the request on, and send what ``spoil`` makes of the good answer."""
     return Fault(name, lambda ask: spoil(ask()))
 
 
-def _coded(status: int, code: str, text: str = "the proxy could not serve this") -> Fault:
+def _coded(status, code, text="the proxy could not serve this"):
     return answer(status, {"error": text, "code": code})
 
 
-def _half(reply: Reply) -> bytes:
+def _half(reply):
     return reply.body[: len(reply.body) // 2]
 
 
-def _chunk(data: bytes) -> bytes:
+def _chunk(data):
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def _drip(reply: Reply) -> list[Step]:
+def _drip(reply):
     return [step for byte in reply.whole() for step in (bytes([byte]), 1.0)]
 
 
@@ -160,7 +160,7 @@ NO_CONTENT = answer(204, name="204")
 EMPTY = answer(200, name="200, empty")
 
 
-def redirected(url: str) -> Fault:
+def redirected(url):
     """301 to another address."""
     return answer(301, Location=url, name="301 to another host")
 
@@ -230,7 +230,7 @@ WRITE_TIMEOUT = _coded(504, "WRITE_TIMEOUT")
 _A_DAY = 24 * 3600 * 1000
 
 
-def _anew(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _anew(rows):
     """Give the first handles to processes of another daemon."""
     return [
         {

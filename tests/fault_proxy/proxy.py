@@ -12,18 +12,15 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from pytest_tlsandbox.redact import Secret
 from tests.fault_proxy.faults import Fault, Play, Reply
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterable, Mapping
-    from types import TracebackType
+    from collections.abc import Mapping
 
-    from typing_extensions import Self
 
 _UPSTREAM_SECONDS = 10.0
 
@@ -72,53 +69,35 @@ class FaultProxy:
 
     """
 
-    def __init__(
-        self,
-        sandbox: ServesTheAPI | None = None,
-        *,
-        processes: Iterable[Mapping[str, Any]] = (),
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, sandbox=None, *, processes=(), tls=None):
         self.sandbox = sandbox
         self.processes = list(processes)
         self.api_key = sandbox.api_key if sandbox else Secret(secrets.token_urlsafe())
         self.identifier = sandbox.identifier if sandbox else "fault-proxy"
-        self.requests: list[str] = []
+        self.requests = []
         self._tls = tls
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._stages: deque[_Stage] = deque()
+        self._stages = deque()
         self._closed = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._listener: socket.socket | None = None
+        self._open = set()
+        self._listener = None
         self._held = _bound(0)
-        self._port: int = self._held.getsockname()[1]
+        self._port = self._held.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._port}"
         self._listen()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return f"<FaultProxy at {self.url}>"
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind, error, traceback):
         self.close()
 
-    def fail(
-        self,
-        fault: Fault,
-        *,
-        seconds: float | None = None,
-        times: int | None = None,
-        only: str = "",
-    ) -> Self:
+    def fail(self, fault, *, seconds=None, times=None, only=""):
         """Do this to every request from now on; in place of what was to be done before.
 
         ``seconds``, ``times``: for so long, or to so many requests, and then no more. ``only``: to
@@ -127,27 +106,20 @@ class FaultProxy:
         self.recover()
         return self.then(fault, seconds=seconds, times=times, only=only)
 
-    def then(
-        self,
-        fault: Fault,
-        *,
-        seconds: float | None = None,
-        times: int | None = None,
-        only: str = "",
-    ) -> Self:
+    def then(self, fault, *, seconds=None, times=None, only=""):
         """Do this once what was asked for before is over."""
         with self._changed:
             self._stages.append(_Stage(fault, seconds, times, only))
             self._settle()
         return self
 
-    def recover(self) -> None:
+    def recover(self):
         """Pass everything on again."""
         with self._changed:
             self._stages.clear()
             self._settle()
 
-    def close(self) -> None:
+    def close(self):
         """Stop listening, and end every connection."""
         self._closed.set()
         with self._changed:
@@ -158,7 +130,7 @@ class FaultProxy:
 
     # What is done now. All of it with the lock held.
 
-    def _settle(self) -> None:
+    def _settle(self):
         """Leave the stages that are over, and listen or refuse as the present one asks."""
         now = time.monotonic()
         while self._stages:
@@ -175,12 +147,12 @@ class FaultProxy:
             self._listen()
         self._changed.notify()
 
-    def _listen(self) -> None:
+    def _listen(self):
         self._listener = self._held
         self._listener.listen(128)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def _stop_listening(self) -> None:
+    def _stop_listening(self):
         if self._listener is None:
             return
         # Ended first, so that the thread that waits in accept() lets go of it.
@@ -193,7 +165,7 @@ class FaultProxy:
             # A port that is bound and does not listen refuses, and nobody else can take it.
             self._held = _bound(self._port)
 
-    def _watch(self) -> None:
+    def _watch(self):
         """Leave each stage on time, also when no request comes."""
         with self._changed:
             while not self._closed.is_set():
@@ -202,7 +174,7 @@ class FaultProxy:
                 if until is not None and time.monotonic() >= until:
                     self._settle()
 
-    def _fault_of(self, line: str) -> Fault | None:
+    def _fault_of(self, line):
         with self._changed:
             self.requests.append(line)
             self._settle()
@@ -215,13 +187,13 @@ class FaultProxy:
 
     # One connection. A thread each.
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener):
         with contextlib.suppress(OSError):
             while True:
                 sock, _ = listener.accept()
                 threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
-    def _serve(self, plain: socket.socket) -> None:
+    def _serve(self, plain):
         sock = plain
         with self._lock:
             self._open.add(plain)
@@ -241,7 +213,7 @@ class FaultProxy:
                 self._open -= {plain, sock}
             sock.close()
 
-    def _reply(self, sock: socket.socket, request: _Request) -> bool:
+    def _reply(self, sock, request):
         """Answer one request; tell whether the connection stays."""
         fault = self._fault_of(f"{request.method} {request.path}")
         if fault is None:
@@ -262,7 +234,7 @@ class FaultProxy:
                 return False
         return True
 
-    def _ask(self, request: _Request) -> Reply:
+    def _ask(self, request):
         if self.sandbox is None:
             if (request.method, request.path) != ("GET", "/api/v1/processes"):
                 return Reply(404, b"")
@@ -286,25 +258,25 @@ class FaultProxy:
             return Reply(answer.status, answer.read(), kept)
 
 
-def _bound(port: int) -> socket.socket:
+def _bound(port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("127.0.0.1", port))
     return sock
 
 
-def _end(sock: socket.socket) -> None:
+def _end(sock):
     with contextlib.suppress(OSError):
         # The plain socket's method, since that of a TLS socket is not made for two threads.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _read(lines: IO[bytes]) -> _Request | None:
+def _read(lines):
     """Read one request; None where the client has hung up."""
     first = lines.readline().decode("latin-1").split()
     if len(first) != 3:
         return None
-    headers: dict[str, str] = {}
+    headers = {}
     while line := lines.readline().decode("latin-1").strip():
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()

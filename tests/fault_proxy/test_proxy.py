@@ -1,11 +1,8 @@
 """The fault proxy, a certificate with each flaw."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -18,18 +15,14 @@ from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, faults, make_certificate
 from tests.support import raw
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
 READY = faults.SANDBOX_NOT_READY
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Sandbox]]:
-    transports: list[Transport] = []
+def connect():
+    transports = []
 
-    def make(proxy: FaultProxy) -> Sandbox:
+    def make(proxy):
         address = locate(proxy)
         transports.append(Transport(address, address.key, user_agent="test/1"))
         return Sandbox(SandboxClient(transports[-1]))
@@ -39,7 +32,7 @@ def connect() -> Iterator[Callable[..., Sandbox]]:
         transport.close()
 
 
-def get(proxy: FaultProxy, path: str = "/api/v1/processes") -> requests.Response:
+def get(proxy, path="/api/v1/processes"):
     with requests.Session() as session:
         session.trust_env = False
         return session.get(proxy.url + path, timeout=5)
@@ -105,11 +98,7 @@ def test_while_it_refuses_nothing_listens_and_nobody_else_can_take_the_port():
     ],
 )
 def test_a_certificate_has_the_flaw_that_was_asked_for(
-    connect,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flaw: str,
-    reason: str | None,
+    connect, tmp_path, monkeypatch, flaw, reason
 ):
     path = tmp_path / "certificate.pem"
     with FaultProxy(tls=make_certificate(path, flaw)) as proxy:
@@ -134,5 +123,5 @@ def test_it_shows_no_key():
         assert proxy.api_key.reveal() not in f"{vars(proxy)}"
 
 
-def test_a_context_for_tls_is_one_of_the_standard_library(tmp_path: Path):
+def test_a_context_for_tls_is_one_of_the_standard_library(tmp_path):
     assert isinstance(make_certificate(tmp_path / "certificate.pem"), ssl.SSLContext)

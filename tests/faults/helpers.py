@@ -28,7 +28,7 @@ from tests.fault_proxy import FaultProxy, make_certificate
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from pytest_tlsandbox.models import ProcessInfo
     from tests.fault_proxy.certificates import Flaw
@@ -67,27 +67,27 @@ class Helper:
     have arrived), "again" (is), "teardown" (as a warning), "guard" (as a gap)."""
 
 
-def _soft(box: Sandbox, world: World, _timeout: float) -> None:
+def _soft(box, world, _timeout):
     with box.soft() as check:
         check.assert_process(world.server, status="running")
         check.assert_no_oom()
 
 
-def _kill(box: Sandbox, world: World, _timeout: float) -> None:
+def _kill(box, world, _timeout):
     box.kill_process(world.direct.start_process("sleep", ["600"]))
 
 
-def _restart(box: Sandbox, world: World, _timeout: float) -> None:
+def _restart(box, world, _timeout):
     box.restart_process(world.direct.start_process("sleep", ["600"], restart={"policy": "always"}))
 
 
-def _kill_started(box: Sandbox, world: World, _timeout: float) -> object:
+def _kill_started(box, world, _timeout):
     box._started.append(world.direct.start_process("sleep", ["600"]))
     left = box.kill_started()
     return f"{named(left[0])} is left running" if left else None
 
 
-def _guard(box: Sandbox, _world: World, _timeout: float) -> object:
+def _guard(box, _world, _timeout):
     """Guard a test that had begun before anything went wrong."""
     guard = Guard((), box._client.clock)
     guard.watch(Connection(box._client, shared=False))
@@ -137,9 +137,9 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
+def world():
     """Start an embedded sandbox with something in it."""
-    flaws: tuple[Flaw, ...] = ("self-signed", "expired", "for another host")
+    flaws = ("self-signed", "expired", "for another host")
     with (
         mock.patch.dict(os.environ),
         tempfile.TemporaryDirectory() as folder,
@@ -160,7 +160,7 @@ def world() -> Iterator[World]:
 
 
 @contextlib.contextmanager
-def connected(address: Address, *, verify: str = "") -> Iterator[Sandbox]:
+def connected(address, *, verify=""):
     """Connect; ``verify`` is a certificate to trust."""
     assert address.key is not None
     transport = Transport(address, address.key, user_agent="faults/1")
@@ -182,7 +182,7 @@ class Scene:
     flaw: Flaw | None = None
 
 
-def play(scene: Scene, here: World, helper: Helper, *, timeout: float) -> Outcome:
+def play(scene, here, helper, *, timeout):
     """Call one helper through a proxy of its own, while the scene is played on it."""
     certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
     with FaultProxy(here.local, tls=context) as proxy:
@@ -202,7 +202,7 @@ def play(scene: Scene, here: World, helper: Helper, *, timeout: float) -> Outcom
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)
 
 
-def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]:
+def play_all(scene, here, *, timeout):
     """Call every helper at the same time: most of it is waiting."""
     with ThreadPoolExecutor(len(HELPERS)) as pool:
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
@@ -213,7 +213,7 @@ def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]
     return given
 
 
-def without_numbers(text: str) -> str:
+def without_numbers(text):
     """Leave out what differs from run to run: times, counts, ports, pids."""
     text = re.sub(r"\d+(\.\d+)?( ms| s)\b", "N s", text)
     text = re.sub(r" x\d+", "", text)
