@@ -1,6 +1,8 @@
 """Servers that play scripts, and transports to them; all are closed in the end."""
 
 import os
+import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +10,8 @@ from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
-from tests.client.servers import Server, make_certificate
+from tests.client.servers import Server
+from tests.fault_proxy.certificates import make_certificate
 
 KEY = "tl_apiKey_sentinel-2f9c"
 
@@ -62,13 +65,24 @@ def client(connect):
     return lambda *args, **options: SandboxClient(connect(*args, **options))
 
 
+@pytest.fixture
+def unused_url():
+    """A URL of this machine where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+def made(tmp_path_factory, flaw):
+    path = str(tmp_path_factory.mktemp("tls") / "certificate.pem")
+    return SimpleNamespace(path=path, context=make_certificate(path, flaw))
+
+
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """Certificate and key of 127.0.0.1, signed by itself."""
-    return make_certificate(tmp_path_factory.mktemp("tls"), "IP:127.0.0.1")
+    return made(tmp_path_factory, "self-signed")
 
 
 @pytest.fixture(scope="session")
 def certificate_of_another(tmp_path_factory):
-    """Certificate and key of another host, signed by itself."""
-    return make_certificate(tmp_path_factory.mktemp("tls"), "DNS:other.example")
+    return made(tmp_path_factory, "for another host")
