@@ -24,51 +24,25 @@ BAD_URL = (
 )
 
 
+IN_HOST, IN_HEADER = {"Host": "abc.local"}, {"X-Tensorlake-Sandbox-Id": "abc"}
+
+
 @pytest.mark.parametrize(
-    ("target", "proxy_url", "label", "url", "headers"),
+    ("target", "proxy_url", "url", "headers"),
     [
-        pytest.param(
-            *("abc", None, "abc", "https://abc.sandbox.tensorlake.ai", {}),
-            id="an id has a host of its own",
-        ),
-        pytest.param(
-            *("abc", "http://localhost:9443", "abc", "http://localhost:9443"),
-            {"Host": "abc.local"},
-            id="localhost gets a Host",
-        ),
-        pytest.param(
-            *("abc", "http://127.0.0.1:9443", "abc", "http://127.0.0.1:9443"),
-            {"Host": "abc.local"},
-            id="127.0.0.1 gets a Host",
-        ),
-        pytest.param(
-            *("abc", "http://127.0.0.2:9443", "abc", "http://127.0.0.2:9443"),
-            {"X-Tensorlake-Sandbox-Id": "abc"},
-            id="127.0.0.2 gets the header",
-        ),
-        pytest.param(
-            *("abc", "https://sandbox.tensorlake.ai/", "abc", "https://sandbox.tensorlake.ai"),
-            {"X-Tensorlake-Sandbox-Id": "abc"},
-            id="a shared host gets the header",
-        ),
-        pytest.param(
-            *("abc", "https://proxy.example:8443/a/b", "abc", "https://proxy.example:8443"),
-            {"X-Tensorlake-Sandbox-Id": "abc"},
-            id="a path is dropped from a proxy URL",
-        ),
-        pytest.param(
-            *("https://x.example/base/", None, "https://x.example/base", "https://x.example/base"),
-            {},
-            id="a URL is used as it is",
-        ),
-        pytest.param(
-            *("https://x.example", "http://localhost:1", "https://x.example", "https://x.example"),
-            {},
-            id="a URL needs no proxy",
-        ),
+        ("abc", None, "https://abc.sandbox.tensorlake.ai", {}),
+        ("abc", "http://localhost:9443", "http://localhost:9443", IN_HOST),
+        ("abc", "http://127.0.0.1:9443", "http://127.0.0.1:9443", IN_HOST),
+        ("abc", "http://127.0.0.2:9443", "http://127.0.0.2:9443", IN_HEADER),
+        ("abc", "https://sandbox.tensorlake.ai/", "https://sandbox.tensorlake.ai", IN_HEADER),
+        ("abc", "https://proxy.example:8443/a/b", "https://proxy.example:8443", IN_HEADER),
+        ("https://x.example/base/", None, "https://x.example/base", {}),
+        ("https://x.example", "http://localhost:1", "https://x.example", {}),
     ],
 )
-def test_a_text_is_located(target, proxy_url, label, url, headers):
+def test_text_is_located(target, proxy_url, url, headers):
+    label = target.rstrip("/")
+
     assert locate(target, proxy_url) == Address(label, url, headers)
 
 
@@ -99,34 +73,29 @@ def test_a_proxy_url_with_a_password_is_refused_and_not_repeated():
 # The wire
 
 
-def test_an_id_behind_a_loopback_proxy_goes_into_the_host_header(serve, client):
-    server = serve(EMPTY)
+@pytest.mark.parametrize(
+    ("host", "target", "line", "host_header", "id_header"),
+    [
+        ("127.0.0.1", "abc", "GET /api/v1/processes HTTP/1.1", "abc.local", None),
+        ("127.0.0.2", "abc", "GET /api/v1/processes HTTP/1.1", "127.0.0.2:{port}", "abc"),
+        (
+            "127.0.0.1",
+            "{url}/base/",
+            "GET /base/api/v1/processes HTTP/1.1",
+            "127.0.0.1:{port}",
+            None,
+        ),
+    ],
+    ids=["id behind a loopback proxy", "id behind another proxy", "URL"],
+)
+def test_request_names_the_sandbox(serve, client, host, target, line, host_header, id_header):
+    server = serve(EMPTY, host=host)
 
-    client(locate("abc", server.url)).list()
+    client(locate(target.format(url=server.url), server.url)).list()
 
-    assert server.request.line == "GET /api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == "abc.local"
-    assert "x-tensorlake-sandbox-id" not in server.request.headers
-
-
-def test_an_id_behind_another_proxy_goes_into_the_header(serve, client):
-    server = serve(EMPTY, host="127.0.0.2")
-
-    client(locate("abc", server.url)).list()
-
-    assert server.request.line == "GET /api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == f"127.0.0.2:{server.port}"
-    assert server.request.headers["x-tensorlake-sandbox-id"] == "abc"
-
-
-def test_a_url_is_asked_as_it_is(serve, client):
-    server = serve(EMPTY)
-
-    client(locate(server.url + "/base/")).list()
-
-    assert server.request.line == "GET /base/api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == f"127.0.0.1:{server.port}"
-    assert "x-tensorlake-sandbox-id" not in server.request.headers
+    assert server.request.line == line
+    assert server.request.headers["host"] == host_header.format(port=server.port)
+    assert server.request.headers.get("x-tensorlake-sandbox-id") == id_header
 
 
 # Objects
