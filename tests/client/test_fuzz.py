@@ -16,6 +16,7 @@ from pytest_tlsandbox.client.parsing import parse_list, parse_process
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
+from tests.client.test_list_cache import LIKE_THE_END_OF_A_ROW
 from tests.support import raw
 
 # `make nightly` asks for many times as many bodies, and for others.
@@ -96,6 +97,7 @@ anything = st.recursive(
     ),
     max_leaves=6,
 )
+PATCHES = [b"", b"},{", b"}]}", b"{", b"\\", b'"', b" ", b"\xff"]
 FIELDS = [*raw(), "oom_killed", "managed"]
 MANAGED = [
     *("id", "name", "status", "restart_count", "restart", "health_status", "last_exit"),
@@ -159,39 +161,65 @@ def test_a_list_with_some_bytes_changed_is_a_list_or_a_violation(data):
 # ---------------------------------------------------------- one list after another
 
 
-def whole(body):
+text = st.sampled_from(LIKE_THE_END_OF_A_ROW) | st.text('{},[]":\\ a', max_size=8)
+delimiters = st.builds(
+    lambda pid, command, args, extra: raw(pid, command, tuple(args), extra=extra),
+    st.integers(1, 4),
+    text,
+    st.lists(text, max_size=2),
+    st.recursive(
+        st.none() | text,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+        max_leaves=5,
+    ),
+)
+any_row = delimiters | contract | bent
+
+
+def repeats_a_key(body):
+    """Return whether an object has a key twice: which one counts is left open, and pydantic 2.7 differs."""
+    repeated = []
+
+    def notice(pairs):
+        repeated.append(len(dict(pairs)) < len(pairs))
+        return dict(pairs)
+
     try:
-        return ProcessSnapshot(*parse_list(body))
+        json.loads(body, object_pairs_hook=notice)
+    except (ValueError, RecursionError):
+        return False
+    return any(repeated)
+
+
+def outcome(reading):
+    """Return what was read. The order of rows that say they began together is the server's."""
+    try:
+        seen = reading()
     except ContractViolation as violation:
         return str(violation)
+    return seen.processes, seen.unreadable
 
 
-def after_others(reader, body):
-    try:
-        return reader.read(body)
-    except ContractViolation as violation:
-        return str(violation)
-
-
-def compact(rows):
-    """Write a list as the sandbox does, so that its rows are read one by one."""
-    return json.dumps({"processes": rows}, separators=(",", ":")).encode()
-
-
-@fuzz(200)
-@given(st.lists(contract | bent, min_size=1, max_size=4), st.data())
-def test_a_list_that_is_read_after_others_gives_what_it_gives_alone(rows, data):
-    reader = ListReader("sandbox")
-    for _ in range(4):
-        body = bytearray(compact(rows))
-        if data.draw(st.integers(0, 3)) == 0:
-            at = data.draw(st.integers(0, len(body) - 1))
-            body[at : at + data.draw(st.integers(0, 3))] = data.draw(
-                st.sampled_from([b"", b"},{", b"}]}", b"\\", b'"', b" ", b"\xff"])
-            )
-        assert after_others(reader, bytes(body)) == whole(bytes(body))
+@fuzz(400)
+@given(st.lists(any_row, min_size=1, max_size=4), st.data())
+def test_list_that_is_read_after_others_is_read_as_if_it_were_the_first(rows, data):
+    """Rows change from list to list, and bodies are cut or mended anywhere."""
+    reader = ListReader("my-sandbox")
+    bodies = []
+    for _ in range(3):
+        spaced = data.draw(st.integers(0, 3)) == 0
+        # Without white space, as the sandbox writes it, its rows are read one by one.
+        body = json.dumps({"processes": rows}, separators=None if spaced else (",", ":")).encode()
+        places = st.integers(0, len(body))
+        start, end = sorted((data.draw(places), data.draw(places)))
+        patch = data.draw(st.sampled_from([*PATCHES, body[start:end]]))
+        bodies += [body, body[:start] + patch + body[end:], body[:end] + patch + body[end:]]
         at = data.draw(st.integers(0, len(rows) - 1))
-        rows = [*rows[:at], data.draw(contract | bent), *rows[at + data.draw(st.integers(0, 1)) :]]
+        rows = [*rows[:at], data.draw(any_row), *rows[at + data.draw(st.integers(0, 1)) :]]
+    for body in bodies:
+        if not repeats_a_key(body):
+            alone = outcome(lambda body=body: ProcessSnapshot(*parse_list(body)))
+            assert outcome(lambda body=body: reader.read(body)) == alone
 
 
 # ------------------------------------------------------------------------ bounds
