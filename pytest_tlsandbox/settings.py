@@ -75,9 +75,7 @@ TIMEOUT = Option(
     "TIME",
 )
 MEMORY = Option(
-    "memory",
-    "Memory limit of the embedded sandbox: '256M', '1G' (default: none).",
-    "SIZE",
+    "memory", "Memory limit of the embedded sandbox: '256M', '1G' (default: none).", "SIZE"
 )
 GUARD = Option(
     "guard",

@@ -28,7 +28,7 @@ from tests.fault_proxy import FaultProxy, make_certificate
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_tlsandbox.models import ProcessInfo
     from tests.fault_proxy.certificates import Flaw
@@ -137,7 +137,7 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def world():
+def world() -> Iterator[World]:
     """Start an embedded sandbox with something in it."""
     flaws = ("self-signed", "expired", "for another host")
     with (
@@ -202,7 +202,7 @@ def play(scene, here, helper, *, timeout):
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)
 
 
-def play_all(scene, here, *, timeout):
+def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]:
     """Call every helper at the same time: most of it is waiting."""
     with ThreadPoolExecutor(len(HELPERS)) as pool:
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)

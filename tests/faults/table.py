@@ -22,6 +22,8 @@ from .helpers import LEFT, PASS, Scene
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import pytest
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -41,7 +43,7 @@ SPARE = 8.0
 """Seconds above what is promised that a machine with other work to do may take."""
 
 
-def scaled_down(patch, pace):
+def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
     """Scale the times down, and make a name that nobody knows."""
     for module in (polling, retry, sandbox, watching):
         patch.setattr(module, "LONGEST_CALL", pace.call)
