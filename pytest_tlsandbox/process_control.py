@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -53,20 +54,14 @@ def start_body(
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
         raise no_list(args)
-    args = list(args)
-    for position, arg in enumerate(args):
+    body: dict[str, Any] = {"command": command, "args": list(args)}
+    for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)
     if env is not None:
         _check_env(env)
-    given = {
-        name: check_option(name, value) for name, value in options.items() if value is not None
-    }
-    return {
-        "command": command,
-        "args": args,
-        **({} if env is None else {"env": dict(env)}),
-        **given,
-    }
+        body["env"] = dict(env)
+    given = {name: value for name, value in options.items() if value is not None}
+    return body | {name: check_option(name, value) for name, value in given.items()}
 
 
 def _check_command(command: object) -> None:
@@ -111,13 +106,9 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
                 f"Not known whether {_program(body)} was started: {fault}; it may have started, "
                 "list_processes() shows it then"
             )
-        raise type(fault)(
-            text,
-            label=fault.label,
-            transient=fault.transient,
-            retry_after=fault.retry_after,
-            delivered=fault.delivered,
-        ) from None
+        explained = copy.copy(fault)  # observers keep the original
+        explained.args = (text,)
+        raise explained from None
 
 
 def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
@@ -155,8 +146,8 @@ def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
     if not failed_to_spawn:
         return ""
     folder = mask_text(body.get("working_dir", ""))
-    hint = "; is it installed there, and on PATH"
-    return hint + (f", and is {folder!r} a folder there?" if folder else "?")
+    and_folder = f", and is {folder!r} a folder there" if folder else ""
+    return f"; is it installed there, and on PATH{and_folder}?"
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ from pytest_tlsandbox.arguments.checks import (
     check_signal,
     check_statuses,
     check_stream,
-    shown,
+    wrong,
 )
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
@@ -30,7 +30,6 @@ from pytest_tlsandbox.waiting.conditions.process import HasExited, HasStatus, Is
 from pytest_tlsandbox.waiting.conditions.results import Listing, Met, Until
 from pytest_tlsandbox.waiting.failures import failure_of, failure_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
-from pytest_tlsandbox.waiting.selectors import Process, Selector
 
 if TYPE_CHECKING:
     import re
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick, Stream
     from pytest_tlsandbox.waiting.conditions.results import Condition
+    from pytest_tlsandbox.waiting.selectors import Process
 
 T = TypeVar("T")
 
@@ -92,9 +92,7 @@ class Sandbox(Assertions):
         ``baseline``: a look that was taken already, as the guard does. What is started through either is one test's: it ends with the test.
         """
         if baseline is not None and not isinstance(baseline, ProcessSnapshot):
-            raise InvalidArgument(
-                f"baseline must be a snapshot or None (list the processes now), got {shown(baseline)}"
-            )
+            raise wrong("baseline", "a snapshot or None (list the processes now)", baseline)
         return Sandbox(
             self._client,
             timeout=self._timeout,
@@ -128,7 +126,7 @@ class Sandbox(Assertions):
         restart, for as many seconds. ``pick``: which one, where several fit.
         """
         condition = HasStatus(
-            Selector(process, self._history, self._since(since)),
+            self._selector(process, since),
             self._history,
             check_statuses(status),
             healthy=healthy,
@@ -152,7 +150,7 @@ class Sandbox(Assertions):
         A code the sandbox does not know (-1, or none at all) is no code: ``Inconclusive``.
         """
         condition = HasExited(
-            Selector(process, self._history, self._since(since)),
+            self._selector(process, since),
             self._history,
             check_codes(exit_code),
             check_pick(pick),
@@ -173,16 +171,15 @@ class Sandbox(Assertions):
 
         Both streams are read whole, each time it looks. The end of the process is the end of it.
         """
-        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        clock = self._client.clock
-        end = clock.monotonic() + seconds
+        seconds = self._seconds(timeout)
+        end = self._client.clock.monotonic() + seconds
 
         def read(row: ProcessInfo) -> list[str]:
-            left = end - clock.monotonic()
+            left = end - self._client.clock.monotonic()
             return self._client.output(row.pid, limit=min(max(left, 0.5), LONGEST_CALL))
 
         condition = HasWritten(
-            Selector(process, self._history, self._since(since)),
+            self._selector(process, since),
             self._history,
             check_pattern(pattern),
             read,
@@ -235,9 +232,14 @@ class Sandbox(Assertions):
         duration = check_seconds("stable_for", stable_for)
         if duration == 0:
             raise InvalidArgument("stable_for must be > 0 seconds, got 0")
-        selector = Selector(process, self._history, self._since(since))
-        statuses, pick = check_statuses(status), check_pick(pick)
-        found: ProcessInfo = self._judge(Stays(selector, self._history, statuses, duration, pick))
+        condition = Stays(
+            self._selector(process, since),
+            self._history,
+            check_statuses(status),
+            duration,
+            check_pick(pick),
+        )
+        found: ProcessInfo = self._judge(condition)
         return found
 
     def soft(self) -> Soft:
@@ -346,13 +348,14 @@ class Sandbox(Assertions):
 
     def _row_meant(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
         """Give the one process that is meant, at this moment: the living one, else the newest."""
-        selector = Selector(process, self._history, self.baseline)
-        found: ProcessInfo = self._judge(kind(selector, self._history, None))
+        found: ProcessInfo = self._judge(kind(self._selector(process, "test"), self._history, None))
         return found
 
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else check_seconds("timeout", timeout)
+
     def _wait(self, condition: Condition, timeout: float | None) -> Any:
-        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        return self._judge(condition, seconds)
+        return self._judge(condition, self._seconds(timeout))
 
     def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
         limit = self._limit(timeout)
