@@ -107,9 +107,7 @@ class ProcessLister:
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
         except InfrastructureError as fault:
-            self._note_failure(fault, begun)
-            for observer in self.observers:
-                observer.call_failed(fault, begun)
+            self._note_failure(fault, begun, is_list_call=True)
             raise
         snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
         for run in self.history.fold(snapshot):
@@ -128,9 +126,13 @@ class ProcessLister:
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
             ) from None
 
-    def _note_failure(self, fault: InfrastructureError, begun: float) -> None:
+    def _note_failure(
+        self, fault: InfrastructureError, begun: float, *, is_list_call: bool = False
+    ) -> None:
         if fault.transient:
             self.outage.failed(begun, self.clock.monotonic())
+        for observer in self.observers if fault.transient or is_list_call else ():
+            observer.call_failed(fault, begun)
 
     def _note_success(self, begun: float) -> None:
         self.outage.succeeded()
@@ -260,8 +262,6 @@ class SandboxClient(ProcessLister):
             answer = self._transport.request(method, path, limit=limit, json=json)
         except InfrastructureError as fault:
             self._note_failure(fault, begun)
-            for observer in self.observers if fault.transient else ():
-                observer.call_failed(fault, begun)
             raise
         self._note_success(begun)
         return answer

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
 
-_CUT_SHORT = ("IncompleteRead", "InvalidChunkLength", "ended prematurely")
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
 
@@ -63,7 +62,7 @@ class _Bearer(requests.auth.AuthBase):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with a status below 300.
+    """A response with a status below 300.
 
     ``announced``: its length was, so that it is known to be whole. A body that ends when the
     connection does may have been cut anywhere.
@@ -174,12 +173,9 @@ class Transport:
         fault = fault_of(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
             raise fault
-        announced = (
-            response.status_code == 204
-            or "Content-Length" in response.headers
-            or "Transfer-Encoding" in response.headers
-        )
-        return Answer(response.status_code, body, announced)
+        status, headers = response.status_code, response.headers
+        announced = "Content-Length" in headers or "Transfer-Encoding" in headers
+        return Answer(status, body, announced=announced or status == 204)
 
 
 def _read(response: requests.Response, call: Call) -> bytes:
@@ -206,8 +202,27 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
     )
 
 
+# The exception, text of its causes, label, reason, whether it is transient, and whether the request
+# may have been delivered. The first row that matches counts.
+_BROKEN = (http.ConnectionError, http.ChunkedEncodingError)
+_PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
+_COMPRESSED = "the answer is compressed and cannot be read"
+_MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
+    (http.ProxyError, "", "proxy", _PROXY, True, False),
+    (http.ConnectTimeout, "", "no connection", "no connection in time", True, False),
+    (http.Timeout, "", "no answer", "no answer in time", True, True),
+    (http.ContentDecodingError, "", "bad encoding", _COMPRESSED, False, True),
+    (_BROKEN, "NameResolutionError", "no such host", "its host name is not known", True, False),
+    (_BROKEN, "NewConnectionError", "refused", "the connection was refused", True, False),
+    (_BROKEN, "IncompleteRead", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "InvalidChunkLength", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "ended prematurely", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "", "reset", "the connection was reset", True, True),
+)
+
+
 def _fault_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Map what requests, or anything below it, raises."""
+    """Return the error for what requests, or anything below it, raises."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",
@@ -218,34 +233,20 @@ def _fault_of_exception(error: Exception, address: Address) -> InfrastructureErr
 
 
 def _explain(error: Exception) -> tuple[str, str, bool, bool]:
-    """Give a label, a reason, whether it may pass, and whether the request may have arrived."""
     text = _causes(error)
+    name = type(error).__name__
     if isinstance(error, http.SSLError):
-        # A peer that hangs up during the handshake is a fault of the moment, a bad certificate is not.
-        moment = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
-        return "TLS", f"TLS failed ({_tls_reason(text)})", moment, False
-    if isinstance(error, http.ProxyError):
-        return "proxy", "the proxy of this environment (HTTPS_PROXY) does not answer", True, False
-    if isinstance(error, http.ConnectTimeout):
-        return "no connection", "no connection in time", True, False
-    if isinstance(error, http.Timeout):
-        return "no answer", "no answer in time", True, True
-    if isinstance(error, http.ContentDecodingError):
-        return "bad encoding", "the answer is compressed and cannot be read", False, True
-    if isinstance(error, (http.ConnectionError, http.ChunkedEncodingError)):
-        if "NameResolutionError" in text:
-            return "no such host", "its host name is not known", True, False
-        if "NewConnectionError" in text:
-            return "refused", "the connection was refused", True, False
-        if any(sign in text for sign in _CUT_SHORT):
-            return "cut short", "the answer was cut short", True, True
-        return "reset", "the connection was reset", True, True
+        # A peer that hangs up during the handshake may come back; a bad certificate stays bad.
+        hung_up = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
+        return "TLS", f"TLS failed ({_tls_reason(text)})", hung_up, False
+    for kind, cause, label, reason, transient, delivered in _MEANINGS:
+        if isinstance(error, kind) and cause in text:
+            return label, reason, transient, delivered
     if isinstance(error, http.RequestException):
-        return type(error).__name__, f"requests raised {type(error).__name__}", False, True
+        return name, f"requests raised {name}", False, True
     if isinstance(error, ValueError):  # http.client quotes the header that it finds invalid
         return "invalid request", "the request cannot be sent", False, False
-    # pytest-socket's block, among others: asking again does not help.
-    name = type(error).__name__
+    # pytest-socket's block, among others: a retry does not help.
     return name, f"{name}: {mask_text(str(error))}", False, False
 
 
@@ -258,17 +259,18 @@ def _causes(error: BaseException | None) -> str:
     return " < ".join(names)
 
 
+_TLS_REASONS = {
+    "self-signed": "self-signed certificate",
+    "self signed": "self-signed certificate",
+    "expired": "the certificate has expired",
+    "doesn't match": "the certificate is for another host",
+    "mismatch": "the certificate is for another host",
+    "unable to get local issuer": "the certificate's issuer is not known here",
+    "EOF occurred": "the other side hung up",
+    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
+}
+
+
 def _tls_reason(text: str) -> str:
-    for sign, reason in (
-        ("self-signed", "self-signed certificate"),
-        ("self signed", "self-signed certificate"),
-        ("expired", "the certificate has expired"),
-        ("doesn't match", "the certificate is for another host"),
-        ("mismatch", "the certificate is for another host"),
-        ("unable to get local issuer", "the certificate's issuer is not known here"),
-        ("EOF occurred", "the other side hung up"),
-        ("WRONG_VERSION_NUMBER", "the other side does not speak TLS"),
-    ):
-        if sign in text:
-            return reason
-    return "handshake failed"
+    found = (reason for sign, reason in _TLS_REASONS.items() if sign in text)
+    return next(found, "handshake failed")
