@@ -28,7 +28,7 @@ def main() -> None:
             times = []
             for _ in range(CALLS):
                 start = time.perf_counter()
-                client.look()
+                client.poll()
                 times.append((time.perf_counter() - start) * 1000)
             times.sort()
             median, p95 = statistics.median(times), times[int(CALLS * 0.95)]

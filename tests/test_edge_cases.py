@@ -321,7 +321,7 @@ def test_a_sighup_and_a_lost_exit_code_are_looked_at_again_for_a_second():
         with pytest.raises(errors.Inconclusive):
             Sandbox(lister).wait_for_exit(pid)
 
-        assert 1.0 <= lister.looks[-1] <= 1.1, who
+        assert 1.0 <= lister.polls[-1] <= 1.1, who
 
 
 def test_an_end_that_corrects_itself_is_believed():

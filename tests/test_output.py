@@ -69,7 +69,7 @@ def test_a_line_that_is_there_is_found_at_the_first_look():
     box, lister = box_of({0: [SERVER]}, {0: (["starting", "ready on 8080"], [])})
 
     assert box.wait_for_output("server.py", "ready") == "ready on 8080"
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_a_line_that_comes_later_is_waited_for():
@@ -78,7 +78,7 @@ def test_a_line_that_comes_later_is_waited_for():
     )
 
     assert box.wait_for_output(77, "ready", timeout=10) == "ready"
-    assert 4 <= lister.looks[-1] < 4.3
+    assert 4 <= lister.polls[-1] < 4.3
 
 
 def test_the_first_of_the_lines_that_match_is_given():
@@ -114,7 +114,7 @@ def test_a_line_is_found_whether_the_process_still_runs_or_not():
     box, lister = box_of({0: [ENDED]}, {0: (["ready"], [])})
 
     assert box.wait_for_output("server.py", "ready") == "ready"
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_the_last_words_of_a_process_may_come_a_moment_after_its_end():
@@ -129,14 +129,14 @@ def test_output_that_is_stored_more_than_a_second_after_the_end_is_waited_for(pr
     box, lister = box_of({0: [ENDED]}, {**growing, 8.4: ([*["a"] * 12, "THE END"], [])})
 
     assert box.wait_for_output(process, "THE END") == "THE END"
-    assert 8.4 <= lister.looks[-1] < 8.7
+    assert 8.4 <= lister.polls[-1] < 8.7
 
 
 def test_a_process_that_is_yet_to_come_is_waited_for():
     box, lister = box_of({0: [], 2: [SERVER]}, {0: (["ready"], [])})
 
     assert box.wait_for_output("server.py", "ready", timeout=10) == "ready"
-    assert 2 <= lister.looks[-1] < 2.3
+    assert 2 <= lister.polls[-1] < 2.3
 
 
 def test_a_managed_process_is_read_over_its_restarts():
@@ -295,7 +295,7 @@ def test_a_process_that_ends_without_it_ends_the_wait():
 
     message = told(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
 
-    assert 3 <= lister.looks[-1] < 3.3
+    assert 3 <= lister.polls[-1] < 3.3
     assert message == text(
         """
         Ended already: server.py (pid 77) ran 9 s and exited 1, wanted a line with "ready"
@@ -339,7 +339,7 @@ def test_the_wait_ends_a_second_after_the_stored_output_last_grew():
     message = told(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
     assert "wrote no such line in 3 lines" in " ".join(message.split())
-    assert 2.8 <= lister.looks[-1] < 3.2
+    assert 2.8 <= lister.polls[-1] < 3.2
 
 
 def test_output_that_grows_without_end_is_read_until_the_deadline():
@@ -348,7 +348,7 @@ def test_output_that_grows_without_end_is_read_until_the_deadline():
 
     message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
 
-    assert lister.looks[-1] == 5.0
+    assert lister.polls[-1] == 5.0
     assert "5 s: the deadline came before it could change" in " ".join(message.split())
 
 
@@ -403,7 +403,7 @@ def test_a_fault_that_passes_while_it_is_read_is_ridden_out():
     box, lister = box_of({0: [SERVER]}, {0: fault(), 3: (["ready"], [])})
 
     assert box.wait_for_output(77, "ready", timeout=10) == "ready"
-    assert 3 <= lister.looks[-1] < 3.3
+    assert 3 <= lister.polls[-1] < 3.3
 
 
 def test_output_that_could_not_be_read_to_the_end_is_a_fault_and_no_judgement():
@@ -431,7 +431,7 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
     with pytest.raises(errors.AuthenticationFailed) as caught:
         box.wait_for_output(77, "ready", timeout=60)
 
-    assert lister.looks[-1] < 1.2
+    assert lister.polls[-1] < 1.2
     assert caught.value.first_line == "Not read: the output of server.py (pid 77)"
     assert "my-sandbox: the API key was refused (401)" in str(caught.value)
 
@@ -455,7 +455,7 @@ def test_what_is_no_text_and_no_regex_is_an_error_before_anything_is_asked(patte
     message = told(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
     assert message == f"pattern must be text from one line or a compiled regex, got {got}"
-    assert lister.looks == []
+    assert lister.polls == []
 
 
 def test_a_secret_in_a_pattern_is_masked_and_so_it_is_in_the_lines():

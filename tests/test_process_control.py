@@ -17,7 +17,7 @@ def left_by(fault):
 
     class Client(ScriptedLister):
         def list(self, *, patience):
-            return self.look()
+            return self.poll()
 
     box = Sandbox(Client(FakeClock(), {0.0: fault}), started=[process(41)])
     return [row.pid for row in box.kill_started()]

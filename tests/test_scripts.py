@@ -37,7 +37,7 @@ def test_a_wait_on_a_script_takes_the_time_of_the_script_and_none_of_ours():
     took = elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=4000))
 
     assert took < 30  # 14,400 looks, each parsed
-    assert 3600 <= lister.looks[-1] < 3600.3
+    assert 3600 <= lister.polls[-1] < 3600.3
 
 
 def test_a_look_meets_rows_bodies_and_faults_as_the_script_says():
@@ -83,7 +83,7 @@ def test_a_start_takes_until_the_script_lists_the_process():
     server = box.start_process("python", ["serve.py"])
 
     assert (server.pid, box.wait_for_process(server).pid) == (41, 41)
-    assert lister.looks == [2.0]
+    assert lister.polls == [2.0]
     with pytest.raises(errors.RequestRefused, match="lists no such process"):
         box.start_process("python", ["other.py"])
 

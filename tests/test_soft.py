@@ -59,9 +59,9 @@ def test_all_are_judged_when_the_block_ends_and_on_one_look():
         for _ in range(5):
             check.assert_process(42, exit_code=0)
             check.assert_no_oom()
-        assert lister.looks == []
+        assert lister.polls == []
 
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_one_that_fails_does_not_keep_the_others_from_being_told():
@@ -74,7 +74,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_told():
         check.assert_no_oom()
         check.assert_no_crash()
 
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
     assert str(caught.value) == text(f"""
         2 of 4 checks failed: train.py (pid 43) differs in exit_code ...
 
@@ -163,7 +163,7 @@ def test_a_negative_check_has_the_time_that_it_has_alone():
         check.assert_process(41, status="running")
         check.assert_no_oom()
 
-    assert 0.2 <= lister.looks[-1] < 0.4
+    assert 0.2 <= lister.polls[-1] < 0.4
 
 
 def test_what_happens_while_it_settles_is_seen():
@@ -236,7 +236,7 @@ def test_faults_that_pass_are_ridden_out():
     with box.soft() as check:
         check.assert_process(42, exit_code=0)
 
-    assert lister.looks[-1] >= 5
+    assert lister.polls[-1] >= 5
 
 
 # ------------------------------------------------------------- what the block raises
@@ -267,7 +267,7 @@ def test_what_the_block_raises_is_raised_and_what_the_checks_found_is_its_note()
           looks    1, 60 ms each
           sandbox  my-sandbox
     """)
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
     assert caught.value.__context__ is None
 
 
@@ -287,7 +287,7 @@ def test_where_nothing_was_checked_yet_what_the_block_raises_costs_no_look():
     with pytest.raises(Broken), box.soft():
         raise Broken
 
-    assert lister.looks == []
+    assert lister.polls == []
 
 
 def test_what_the_checks_find_is_added_to_notes_that_there_are():
@@ -316,7 +316,7 @@ def test_an_interruption_and_a_skip_go_through_untouched_and_at_once(kind):
 
     assert caught.value is error
     assert getattr(caught.value, "__notes__", []) == []
-    assert lister.looks == []
+    assert lister.polls == []
 
 
 def test_a_call_that_means_nothing_is_an_error_at_its_own_line_and_not_one_of_the_checks():
@@ -345,7 +345,7 @@ def test_a_block_in_which_nothing_is_checked_is_an_error():
         "soft(): nothing was checked; write `with tlsandbox.soft() as check:`, and "
         "check.assert_process(...) in it"
     )
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_a_check_after_the_block_is_an_error_and_not_forgotten():

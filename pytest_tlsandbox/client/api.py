@@ -90,13 +90,13 @@ class ProcessLister:
 
         """
         return persist(
-            lambda limit: self.look(limit=limit),
+            lambda limit: self.poll(limit=limit),
             self.clock,
             patience=self.outage.left if patience is None else patience,
             until=self.give_up_at(),
         )
 
-    def look(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
+    def poll(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
         """List all processes in one try of at most ``limit`` seconds.
 
         Raises:

@@ -145,7 +145,7 @@ class Watched:
                 end = lister.give_up_at()  # before the test itself would be killed
                 if end is not None:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
-                snapshot = lister.look(limit=limit)
+                snapshot = lister.poll(limit=limit)
             except InfrastructureError as fault:
                 if once or not fault.transient or self._has_ended(fault):
                     raise

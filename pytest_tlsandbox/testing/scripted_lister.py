@@ -75,8 +75,8 @@ class ScriptedLister(SandboxClient):
     change nothing: they are in ``requests``.
 
     Attributes:
-        looks: when it was looked at, in seconds since it was made.
-        limits: how many seconds each look was given.
+        polls: when it was polled, in seconds since it was made.
+        limits: how many seconds each poll was given.
         requests: method and path of every request, in order.
 
     """
@@ -94,7 +94,7 @@ class ScriptedLister(SandboxClient):
     ) -> None:
         wire = _Wire(clock or FakeClock(), label, self._answer)
         super().__init__(cast("Transport", wire))
-        self.looks: list[float] = []
+        self.polls: list[float] = []
         self.limits: list[float] = []
         self.requests: list[str] = []
         self._start = self.clock.monotonic()
@@ -113,7 +113,7 @@ class ScriptedLister(SandboxClient):
         at = self.clock.monotonic() - self._start
         self.requests.append(f"{method} {path}")
         if f"{method} {path}" == "GET /processes":
-            self.looks.append(round(at, 6))
+            self.polls.append(round(at, 6))
             self.limits.append(limit)
             self.clock.now += min(self._latency, limit)
             return _body(_newest(self._script, at))

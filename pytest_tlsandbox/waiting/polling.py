@@ -168,7 +168,7 @@ class _Watch:
         self._last_begun = begun = self._now()
         left = self._lister.outage.left
         try:
-            snapshot = self._lister.look(limit=self._time_for_a_look(begun))
+            snapshot = self._lister.poll(limit=self._time_for_a_look(begun))
             if self._since is not None and self._lister.history.replaced_at > self._since:
                 raise SandboxReplaced(
                     f"Replaced: another sandbox answers as {snapshot.sandbox}\n"

@@ -196,7 +196,7 @@ def test_a_call_that_means_nothing_is_refused_before_anything_is_asked(call, mes
         call(Sandbox(lister))
 
     assert str(caught.value) == message
-    assert lister.looks == []
+    assert lister.polls == []
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_call_gives_up_when_the_outage_budget_is_spent(serve, patient, clock, ca
 
 
 @pytest.mark.parametrize(
-    "call", [lambda client: client.look(), lambda client: client.output(41, limit=1)]
+    "call", [lambda client: client.poll(), lambda client: client.output(41, limit=1)]
 )
 def test_poll_and_output_with_a_limit_are_tried_once(serve, patient, call):
     server = serve(NOT_READY, LIST)

@@ -227,9 +227,9 @@ def test_a_pid_stays_with_its_run_though_a_newer_one_is_listed():
 
 def test_two_good_polls_settle_a_negative_assertion_however_far_apart_they_are():
     class Slow(ScriptedLister):
-        def look(self, *, limit=5.0):
+        def poll(self, *, limit=5.0):
             self.clock.now += 1.2
-            return super().look(limit=limit)
+            return super().poll(limit=limit)
 
     clock = FakeClock()
     box = Sandbox(Slow(clock, {0: [raw(1)]}))

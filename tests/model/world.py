@@ -221,7 +221,7 @@ class ModelLister:
     def now(self) -> float:
         return self.clock.now - self._zero
 
-    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
+    def poll(self, *, limit: float = 5.0) -> ProcessSnapshot:
         begun, at = self.clock.now, self.now
         fails = any(start <= at < end for start, end in self.world.outages)
         refused = at >= self.world.refused

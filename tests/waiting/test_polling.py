@@ -33,7 +33,7 @@ def test_the_first_look_is_at_once_and_a_wait_that_is_satisfied_looks_once():
     box, lister, _ = box_of({0: [RUNNING]})
 
     assert box.wait_for_process("train.py").pid == 41
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
@@ -42,8 +42,8 @@ def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
     with pytest.raises(errors.WaitTimedOut):
         box.wait_for_exit("train.py", timeout=20)
 
-    pauses = [after - before for before, after in itertools.pairwise(lister.looks)]
-    for at, pause in list(zip(lister.looks, pauses, strict=False))[:-1]:
+    pauses = [after - before for before, after in itertools.pairwise(lister.polls)]
+    for at, pause in list(zip(lister.polls, pauses, strict=False))[:-1]:
         ideal = min(0.25, max(0.05, at * 0.05))
         assert 0.89 * ideal <= pause <= 1.11 * ideal or pause in (0.05, 0.25), at
 
@@ -56,7 +56,7 @@ def test_the_last_look_starts_at_the_deadline(timeout, latency):
     with pytest.raises(errors.WaitTimedOut):
         box.wait_for_exit("train.py", timeout=timeout)
 
-    assert lister.looks[-1] == pytest.approx(timeout, abs=1e-6)
+    assert lister.polls[-1] == pytest.approx(timeout, abs=1e-6)
     assert clock.now - 1000 <= timeout + 0.5
 
 
@@ -83,7 +83,7 @@ def test_a_wait_ends_250_ms_before_pytest_timeout_would_end_the_test_and_says_so
     with pytest.raises(errors.WaitTimedOut) as caught:
         box.wait_for_exit("train.py", timeout=60)
 
-    assert lister.looks[-1] == pytest.approx(29.75)
+    assert lister.polls[-1] == pytest.approx(29.75)
     # The last look leaves 150 ms to tell what was seen.
     assert lister.limits[-1] == pytest.approx(0.1)
     assert caught.value.first_line == (
@@ -110,7 +110,7 @@ def test_the_end_of_a_run_that_is_meant_by_object_or_pid_is_the_end():
 
         with pytest.raises(errors.UnexpectedExit):
             box.wait_for_exit(meant, timeout=30)
-        assert lister.looks[-1] < 1.1
+        assert lister.polls[-1] < 1.1
 
 
 def raw_object():
@@ -133,7 +133,7 @@ def test_when_nothing_follows_within_two_seconds_the_wait_stops():
     with pytest.raises(errors.UnexpectedExit):
         box.wait_for_process("train.py", timeout=30)
 
-    assert 2.0 <= lister.looks[-1] < 2.1
+    assert 2.0 <= lister.polls[-1] < 2.1
 
 
 def test_a_process_that_is_no_longer_listed_for_a_second_is_gone():
@@ -143,7 +143,7 @@ def test_a_process_that_is_no_longer_listed_for_a_second_is_gone():
         box.wait_for_exit(41, timeout=30)
 
     assert caught.value.first_line == "Gone: train.py (pid 41) is no longer listed"
-    assert 3.0 <= lister.looks[-1] < 3.3
+    assert 3.0 <= lister.polls[-1] < 3.3
 
 
 def test_a_process_that_is_listed_again_within_a_second_is_not_gone():
@@ -173,7 +173,7 @@ def test_a_managed_process_has_ended_when_its_supervisor_has_stopped():
     with pytest.raises(errors.UnexpectedExit) as caught:
         box.wait_for_exit("web", timeout=30)
 
-    assert 9.0 <= lister.looks[-1] < 9.3
+    assert 9.0 <= lister.polls[-1] < 9.3
     assert "its supervisor gave up after 5 restarts" in str(caught.value)
 
 
@@ -183,7 +183,7 @@ def test_stable_for_starts_anew_when_the_process_is_started_again():
     box, lister, _ = box_of({0: [first], 0.6: [second]})
 
     assert box.wait_for_process("web", stable_for=1, timeout=5).pid == 8
-    assert 1.6 <= lister.looks[-1] < 1.8
+    assert 1.6 <= lister.polls[-1] < 1.8
 
 
 def test_a_process_that_dies_before_it_was_stable_is_told_as_ended():
@@ -198,7 +198,7 @@ def test_assert_stays_stops_at_the_first_breach():
 
     with pytest.raises(errors.UnexpectedExit):
         box.assert_stays("train.py", stable_for=10)
-    assert lister.looks[-1] < 3.3
+    assert lister.polls[-1] < 3.3
 
 
 def test_assert_stays_takes_the_time_it_names_and_no_more():
@@ -206,7 +206,7 @@ def test_assert_stays_takes_the_time_it_names_and_no_more():
 
     box.assert_stays("train.py", stable_for=10)
 
-    assert lister.looks[-1] == pytest.approx(10.0, abs=0.01)
+    assert lister.polls[-1] == pytest.approx(10.0, abs=0.01)
 
 
 def test_assert_stays_does_not_take_a_restart_for_staying():
@@ -230,11 +230,11 @@ def test_assert_stays_has_not_observed_what_lies_in_a_gap():
 def test_a_negative_assertion_looks_again_for_200_ms_while_something_is_alive():
     box, lister, _ = box_of({0: [RUNNING]})
     box.assert_no_oom()
-    assert 0.2 <= lister.looks[-1] < 0.3
+    assert 0.2 <= lister.polls[-1] < 0.3
 
     box, lister, _ = box_of({0: [raw(41, **ended(0))]})
     box.assert_no_oom()
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_an_oom_that_shows_while_it_looks_again_is_seen():
@@ -279,7 +279,7 @@ def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
         "Not checked: no listing of my-sandbox has succeeded since +5"
     )
     assert caught.value.snapshot is not None
-    assert len(lister.looks) > 10
+    assert len(lister.polls) > 10
 
 
 def test_a_good_look_between_two_outages_starts_the_budget_anew():
@@ -296,19 +296,19 @@ def test_a_final_fault_ends_the_wait_at_once():
     with pytest.raises(errors.AuthenticationFailed) as caught:
         box.wait_for_exit(41, timeout=120)
 
-    assert lister.looks[-1] < 1.1
+    assert lister.polls[-1] < 1.1
     assert caught.value.first_line == "my-sandbox: the API key was refused (401)"
 
 
 def test_retry_after_is_obeyed_inside_the_deadline():
     box, lister, _ = box_of({0: unreachable("429", retry_after=3.0), 3: [RUNNING]})
     box.wait_for_process("train.py", timeout=10)
-    assert lister.looks == [0.0, 3.0]
+    assert lister.polls == [0.0, 3.0]
 
     box, lister, _ = box_of({0: unreachable("429", retry_after=3600.0)})
     with pytest.raises(errors.SandboxUnreachable):
         box.wait_for_process("train.py", timeout=2)
-    assert lister.looks == [0.0, 2.0]
+    assert lister.polls == [0.0, 2.0]
 
 
 def test_one_failed_look_at_the_deadline_does_not_hide_what_was_seen_just_before():
@@ -362,7 +362,7 @@ def test_an_interruption_is_not_retried():
     clock.sleep = interrupt
     with pytest.raises(KeyboardInterrupt):
         box.wait_for_exit("train.py")
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_a_fault_that_a_condition_of_the_user_raises_is_not_taken_for_the_loops_own():
@@ -375,7 +375,7 @@ def test_a_fault_that_a_condition_of_the_user_raises_is_not_taken_for_the_loops_
     with pytest.raises(errors.SandboxUnreachable) as caught:
         box.wait_until(ask)
     assert caught.value is fault
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_an_outage_is_no_time_in_which_a_process_was_seen_to_be_stable():
@@ -383,7 +383,7 @@ def test_an_outage_is_no_time_in_which_a_process_was_seen_to_be_stable():
 
     box.wait_for_process(41, stable_for=2, timeout=60)
 
-    assert lister.looks[-1] >= 22
+    assert lister.polls[-1] >= 22
 
 
 @pytest.mark.parametrize(
@@ -398,16 +398,16 @@ def test_stable_begins_anew_where_nothing_was_seen_for_a_second_or_a_tenth_of_it
 
     box.wait_for_process(41, stable_for=stable_for, timeout=60)
 
-    assert took[0] <= lister.looks[-1] < took[1]
+    assert took[0] <= lister.polls[-1] < took[1]
 
 
 class _Wavering(ScriptedLister):
     """Lists a row that cannot be read at every second look."""
 
-    def look(self, **options):
+    def poll(self, **options):
         spoilt = {"pid": 5}
-        self._script = {0.0: [RUNNING, spoilt] if len(self.looks) % 2 else [RUNNING]}
-        return super().look(**options)
+        self._script = {0.0: [RUNNING, spoilt] if len(self.polls) % 2 else [RUNNING]}
+        return super().poll(**options)
 
 
 def test_an_assertion_whose_verdict_wavers_ends_in_six_seconds():
@@ -456,7 +456,7 @@ def test_negative_assertion_needs_a_good_poll_on_each_side_of_an_outage_and_no_m
 
     box.assert_no_oom()
 
-    assert 7 <= lister.looks[-1] < 9.5
+    assert 7 <= lister.polls[-1] < 9.5
 
 
 def test_outages_without_end_do_not_make_an_assertion_go_on_without_end():
@@ -466,7 +466,7 @@ def test_outages_without_end_do_not_make_an_assertion_go_on_without_end():
     with pytest.raises(errors.InfrastructureError):
         box.assert_stays("train.py", stable_for=300)
 
-    assert lister.looks[-1] < 100
+    assert lister.polls[-1] < 100
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
     assert "it was alive, and is no longer listed" in text
     assert "\n  process  python train.py\n" in text
     assert "was the sandbox or its daemon restarted, or the process removed by a kill?" in text
-    assert 1.0 <= lister.looks[-1] <= 1.1
+    assert 1.0 <= lister.polls[-1] <= 1.1
 
 
 def test_a_process_that_the_test_killed_may_vanish():
@@ -101,11 +101,11 @@ def test_a_process_meant_by_name_of_its_object_that_is_gone_is_told_after_a_seco
     box, lister = box_of([raw(42)])
     error = fails(lambda: box.assert_no_oom(process(41)), errors.ProcessNotFound)
     assert error.first_line == "No process pid 41 in my-sandbox"
-    assert 1.0 <= lister.looks[-1] <= 1.1
+    assert 1.0 <= lister.polls[-1] <= 1.1
 
     box, lister = box_of([raw(42)])
     fails(lambda: box.assert_no_oom("none"), errors.ProcessNotFound)
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 # ----------------------------------------------------------------------- output
@@ -139,7 +139,7 @@ def test_output_that_cannot_be_read_is_told_with_its_reason():
     error = fails(lambda: box.wait_for_output("train.py", "x", timeout=9))
     assert type(error) is errors.RequestRefused
     assert error.first_line == "Not read: the output of train.py (pid 41)"
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 def test_output_that_can_be_read_again_is_searched():
@@ -176,11 +176,11 @@ def test_what_has_ended_without_the_line_is_told_by_identity_after_a_second_by_t
     text = str(fails(lambda: box.wait_for_output(41, "up"), errors.UnexpectedExit))
     assert "it has ended, and wrote no such line in 1 line" in text
     assert "the rest of its output: output(process)" in text
-    assert 1.0 <= lister.looks[-1] <= 1.1
+    assert 1.0 <= lister.polls[-1] <= 1.1
 
     box, lister = output_box(["one"], rows=(over,))
     fails(lambda: box.wait_for_output("train.py", "up"), errors.UnexpectedExit)
-    assert 2.0 <= lister.looks[-1] <= 2.1
+    assert 2.0 <= lister.polls[-1] <= 2.1
 
 
 def test_a_process_that_was_oom_killed_before_it_wrote_is_told_so():
@@ -254,7 +254,7 @@ def test_a_row_that_cannot_be_read_is_not_gone():
     error = fails(lambda: box.wait_for_exit(41), errors.Inconclusive)
 
     assert error.first_line == "Not observed: 1 row of my-sandbox cannot be read"
-    assert 2.0 <= lister.looks[-1] <= 2.4
+    assert 2.0 <= lister.polls[-1] <= 2.4
 
 
 def test_a_row_of_another_pid_that_cannot_be_read_does_not_matter_to_a_pid():
@@ -278,7 +278,7 @@ def test_a_pid_that_is_not_there_yet_is_waited_for_and_is_then_one_run():
 
     fails(lambda: box.wait_for_exit(7), errors.UnexpectedExit)
 
-    assert 1.0 <= lister.looks[-1] <= 1.1
+    assert 1.0 <= lister.polls[-1] <= 1.1
 
 
 def test_a_process_of_the_sdk_without_a_time_zone_is_in_utc():
@@ -400,7 +400,7 @@ def test_handles_and_exact_values_mean_one_run():
 
     assert box.wait_for_exit(by(handle=4)).pid == 42
     assert box.assert_process(by(pid=41), status="running").handle == 3
-    assert lister.looks == [0.0, 0.0]
+    assert lister.polls == [0.0, 0.0]
 
 
 # ------------------------------------------------------------------- replacement
@@ -480,11 +480,11 @@ def test_an_assertion_on_an_end_looks_again_at_one_that_may_be_corrected(fields)
     box, lister = box_of([raw(41, **ended(-1))])
     error = fails(lambda: box.assert_process(41, **fields), errors.Inconclusive)
     assert error.first_line == "Unknown end: train.py (pid 41) exited -1"
-    assert 1.0 <= lister.looks[-1] <= 1.1
+    assert 1.0 <= lister.polls[-1] <= 1.1
 
     box, lister = box_of([raw(41, **ended(-1))])
     fails(lambda: box.assert_process(41, status="running"), errors.AssertionFailed)
-    assert lister.looks == [0.0]
+    assert lister.polls == [0.0]
 
 
 @pytest.mark.parametrize(
