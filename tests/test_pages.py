@@ -1,7 +1,5 @@
 """What the README and the pages of ``docs`` show is run as it stands, and what they link to is there."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re
@@ -17,17 +15,9 @@ from pytest_tlsandbox.local.server import start_local_sandbox
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
-    "README.md",
-    "docs/async.md",
-    "docs/cost.md",
-    "docs/guard.md",
-    "docs/guide.md",
-    "docs/local.md",
-    "docs/recipes.md",
-    "docs/sdk.md",
-    "docs/security.md",
-    "docs/testing.md",
-]
+    "README.md", "docs/async.md", "docs/cost.md", "docs/guard.md", "docs/guide.md", "docs/local.md",
+    "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md",
+]  # fmt: skip
 """Those whose code is run here, whole; the others have tests of their own, or no code."""
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL
@@ -55,14 +45,17 @@ def pytest_configure(config):
 
 
 class Block(NamedTuple):
-    mark: str | None
+    mark: str
     language: str
     text: str
 
 
 def blocks(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [Block(*match.group("mark", "language", "text")) for match in BLOCK.finditer(text)]
+    return [
+        Block(match["mark"] or "", match["language"], match["text"])
+        for match in BLOCK.finditer(text)
+    ]
 
 
 def run(folder, *command, **environment):
@@ -77,9 +70,10 @@ def run(folder, *command, **environment):
     )
 
 
-def stable(line):
+def stable(text):
     """Leave out what differs from run to run: numbers, and the space that fills a column."""
-    return " ".join(re.sub(r"\d+(\.\d+)?( ms| s)?", "N", line.removeprefix("E ")).split())
+    lines = [re.sub(r"^E  ?", "", line) for line in text.splitlines()]
+    return " ".join(re.sub(r"\d+(\.\d+)?( ms| s)?", "N", "\n".join(lines)).split())
 
 
 @pytest.fixture(scope="module")
@@ -89,24 +83,27 @@ def my_sandbox():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_tests_of_a_page_pass(page, tmp_path):
+def test_tests_of_a_page_pass(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
+    shown = ""
     for number, block in enumerate(blocks(page)):
-        mark = block.mark or ""
-        if mark.startswith(ELSEWHERE):
-            assert mark in (ROOT / mark.removeprefix(ELSEWHERE)).read_text(encoding="utf-8")
-        elif block.language == "python" and mark not in FAILING:
-            name = mark.removeprefix("file: ")
-            (tmp_path / (name if name.endswith(".py") else f"test_{number}.py")).write_text(
-                block.text
-            )
+        if block.mark.startswith(ELSEWHERE):
+            test = ROOT / block.mark.removeprefix(ELSEWHERE)
+            assert block.mark in test.read_text(encoding="utf-8")
+        elif block.language == "python" and block.mark not in FAILING:
+            name = block.mark.removeprefix("file: ")
+            name = name if name.endswith(".py") else f"test_{number}.py"
+            (tmp_path / name).write_text(block.text)
+            shown += block.text
 
     guarded = ["--tlsandbox-guard=crash,leak"] if page == "docs/guard.md" else []
     service = ["-p", "made_up_service"] if page in ("docs/async.md", "docs/sdk.md") else []
     done = run(tmp_path, "pytest", *guarded, *service)
 
     assert done.returncode == 0, done.stdout
+    for reason in re.findall(r'reason="(.+?)"', shown) if guarded else ():
+        assert f"allowed: {reason}" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["web", "other"])
@@ -125,46 +122,46 @@ def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(name, tmp_
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_shows_of_a_failure_is_what_is_printed(page, tmp_path):
+def test_failure_that_a_page_shows_is_what_is_printed(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
-    shown = blocks(page)
-    for block, output in itertools.pairwise(shown):
-        if block.mark != "fails":
-            continue
-        (tmp_path / "test_it.py").write_text(block.text)
-        done = run(tmp_path, "pytest")
-        assert done.returncode == 1
-        assert output.language == "text"
-        told = stable("\n".join(line.removeprefix("E  ") for line in done.stdout.splitlines()))
-        assert stable(output.text) in told, done.stdout
+    for block, output in itertools.pairwise(blocks(page)):
+        if block.mark == "fails":
+            (tmp_path / "test_it.py").write_text(block.text)
+            done = run(tmp_path, "pytest")
+            assert (done.returncode, output.language) == (1, "text")
+            assert stable(output.text) in stable(done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("page", [*PAGES, "docs/timeline.md"])
-def test_the_commands_of_a_page_run(page, tmp_path, my_sandbox):
+def test_commands_of_a_page_run(page, tmp_path, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
-    for block in blocks(page):
-        for line in block.text.splitlines() if block.language == "console" else ():
-            command = shlex.split(line.removeprefix("$ "), comments=True)
-            if line.startswith("$ pytest "):
-                done = run(
-                    tmp_path,
-                    *command,
-                    "--noconftest",  # that of this repository takes the key away from the checks
-                    TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
-                    TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
-                )
-                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+    consoles = [block.text for block in blocks(page) if block.language == "console"]
+    for line in "".join(consoles).splitlines():
+        if line.startswith("$ pytest "):
+            done = run(
+                tmp_path,
+                *shlex.split(line.removeprefix("$ "), comments=True),
+                "--noconftest",  # that of this repository takes the key away from the checks
+                TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
+                TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_settings_of_a_page_are_taken(page, tmp_path):
+TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >= (9,))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+@pytest.mark.parametrize("table", TABLES)
+def test_settings_of_a_page_are_taken(page, table, tmp_path):
+    [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
-    for block in blocks(page):
-        if block.language == "toml":
-            (tmp_path / "pyproject.toml").write_text(block.text)
-            done = run(tmp_path, "pytest")
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert "\ntlsandbox: local\n" in done.stdout
+    (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))
+
+    done = run(tmp_path, "pytest")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\ntlsandbox: local\n" in done.stdout
 
 
 def anchors(page):

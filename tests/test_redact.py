@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from pytest_tlsandbox.redact import Secret, also_mask, mask_args, mask_text
+from pytest_tlsandbox.redact import Secret, mask_args, mask_text, set_masks
 
 VALUE = "hunter2"
 
@@ -175,10 +175,10 @@ def test_arguments_are_masked(marked):
 
 
 def test_what_fits_a_pattern_of_ones_own_is_masked_until_it_is_taken_back():
-    also_mask([re.compile("acme-[0-9]+")])
+    set_masks([re.compile("acme-[0-9]+")])
     try:
         assert mask_text("job acme-42 of acme-x") == "job *** of acme-x"
         assert mask_args(["acme-1", "--id", "xacme-2"]) == ["***", "--id", "x***"]
     finally:
-        also_mask([])
+        set_masks([])
     assert mask_text("acme-42") == "acme-42"

@@ -1,4 +1,4 @@
-"""Checks of what a helper was called with; each error says what is allowed."""
+"""Validation of the arguments of helpers; each error says what is allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
-"""What is asked for in one of these is one of several values; in arguments, all of them."""
+"""A value of one of these types lists alternatives; for ``args`` it is the list itself."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
 _NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -51,7 +51,7 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     """Return one or several statuses as a tuple.
 
     Raises:
-        InvalidArgument: a word is no status; the message suggests the nearest.
+        InvalidArgument: a word is not a status; the message suggests the nearest.
 
     """
     statuses = (status,) if isinstance(status, str) else _several(status)
@@ -67,13 +67,13 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
 def check_value(field: str, value: Any) -> None:
     """Raise InvalidArgument for a value that a field of a process can never equal.
 
-    Plain values only are judged: any other, as a matcher, may equal what it likes.
+    Only plain values are checked: a matcher may define its own equality.
     """
     if field == "status":
         check_statuses(value)
         return
     if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
-        raise no_list(value)
+        raise not_a_list(value)
     noun, kinds = _KINDS[field]
     for one in value if type(value) in SEVERAL else (value,):
         if type(one) in _PLAIN and type(one) not in kinds:
@@ -86,7 +86,7 @@ def _cure(value: object, noun: str) -> str:
     return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
 
 
-def no_list(args: object) -> InvalidArgument:
+def not_a_list(args: object) -> InvalidArgument:
     """Return the error for arguments that are not a list."""
     given = "one text" if isinstance(args, str) else shown(args)
     return InvalidArgument(f"args must be a list of texts, got {given}")

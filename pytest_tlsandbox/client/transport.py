@@ -1,4 +1,4 @@
-"""One session with one sandbox: every answer is bytes, every failure is one of our errors."""
+"""The HTTP session with one sandbox: a response is bytes, a failure is one of our errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import requests
 from requests import exceptions as http
 
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, WatchedAdapter
-from pytest_tlsandbox.client.http_errors import LIST_CALL, fault_of
+from pytest_tlsandbox.client.http_errors import LIST_CALL, error_of_response
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.clock import Clock, uncut
+from pytest_tlsandbox.clock import Clock, shielded
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.redact import mask_text
 
@@ -107,22 +107,22 @@ class Transport:
         limit: float = LONGEST_CALL,
         json: Mapping[str, object] | None = None,
     ) -> Answer:
-        """Make one call under ``/api/v1``; ``limit`` is in seconds, for the whole of it.
+        """Make one call under ``/api/v1`` that may take ``limit`` seconds.
 
         Raises:
-            InfrastructureError: one of its subclasses, for every call without a good answer.
+            InfrastructureError: one of its subclasses, for every call without a good response.
 
         """
         # The frames below hold the key in their locals, so no traceback of theirs gets out: not
         # with an error of ours, nor with a Ctrl-C or a time-out of pytest-timeout.
         try:
             # What changes the sandbox is not cut off amid: a process that was started is to be known.
-            with contextlib.nullcontext() if method == "GET" else uncut():
+            with contextlib.nullcontext() if method == "GET" else shielded():
                 return self._call(method, path, limit, json)
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
-            raise _fault_of_exception(error, self.address) from None
+            raise _error_of_exception(error, self.address) from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
 
@@ -140,7 +140,7 @@ class Transport:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """What the environment says of proxies and certificates, when it is first needed."""
+        """Proxies and certificates from the environment, read at the first call."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -170,7 +170,7 @@ class Transport:
             if call.overdue:
                 # A body that ends with the connection looks whole when it has been cut.
                 raise _overdue(self.address, limit, delivered=True)
-        fault = fault_of(name, response.status_code, response.headers, body, self.address)
+        fault = error_of_response(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
             raise fault
         status, headers = response.status_code, response.headers
@@ -221,7 +221,7 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
 )
 
 
-def _fault_of_exception(error: Exception, address: Address) -> InfrastructureError:
+def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
     """Return the error for what requests, or anything below it, raises."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(

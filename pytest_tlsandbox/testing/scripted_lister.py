@@ -1,4 +1,4 @@
-"""A sandbox that lists what a script says, for tests of helpers that wait and assert.
+"""A sandbox that lists the processes of a script, for tests of helpers that wait and assert.
 
 ::
 
@@ -34,19 +34,19 @@ Row: TypeAlias = "Mapping[str, Any]"
 """A process as it comes over the wire."""
 
 Listing: TypeAlias = "Iterable[Row] | Mapping[str, Any] | bytes | InfrastructureError"
-"""What a look meets: rows, the whole of a body, or a fault."""
+"""The result of a list call: rows, a whole body, or an error."""
 
 STARTED_AT = 1_710_000_000_000
-"""When a row began unless it says otherwise: 2024-03-09 16:00:00 UTC, in the wire's milliseconds."""
+"""Default start of a row: 2024-03-09 16:00:00 UTC, in milliseconds since 1970."""
 
 
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Make a row as it comes over the wire: running, unless ``fields`` say otherwise.
+    """Return a row as the API sends it: a running process, unless ``fields`` say otherwise.
 
-    As ``row(42, status="exited", exit_code=1)``. Times are in milliseconds since 1970. What no
-    sandbox should send is passed on as it is: fields there are none of, values of another type.
+    For example ``row(42, status="exited", exit_code=1)``. Times are in milliseconds since 1970.
+    Unknown fields and values of other types are sent as they are.
     """
     return {
         "handle": pid,
@@ -64,11 +64,11 @@ def row(
 
 
 class ScriptedLister(SandboxClient):
-    """Lists what a script says; a lister by itself, and ``Sandbox(lister)`` is a sandbox of it.
+    """Lists the processes of a script; ``Sandbox(lister)`` is a sandbox with these processes.
 
-    ``script`` maps seconds, since this was made, to what looks meet from then on: rows
-    (:func:`row`), the whole of a body, or a ``InfrastructureError``. Its clock is a :class:`FakeClock`
-    unless one is given, so that no wait takes time. ``latency``: seconds that a look takes.
+    ``script`` maps seconds since the creation to the result of list calls from then on: rows
+    (:func:`row`), a whole body, or an ``InfrastructureError``. Its clock is a :class:`FakeClock`
+    unless one is given, so that no wait takes time. ``latency``: seconds that a list call takes.
     ``output`` maps a pid to the lines of its streams: ``{41: {"stderr": ["no memory"]}}``.
 
     A start takes until the script lists a process of that command and arguments. Signals and kills
@@ -143,7 +143,7 @@ _INSTANT = 1e-9
 
 
 def _newest(script: Mapping[float, Listing], at: float) -> Listing:
-    """Give what holds at a time; before the first moment of the script, what that says."""
+    """Return the entry of a script that holds at a time; before the first one, the first."""
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]
 
@@ -161,7 +161,7 @@ def _command_line(row: Mapping[str, Any]) -> list[str]:
 
 
 class _Wire:
-    """What a client takes for its transport."""
+    """A transport that reads the script."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from tensorlake._tracing import Traced
 from tensorlake.sandbox import AsyncSandbox
 from tensorlake.sandbox import Sandbox as SDKSandbox
 
-from pytest_tlsandbox.client.address import Address, is_loopback, locate, usable_key
+from pytest_tlsandbox.client.address import Address, check_key, is_loopback, locate
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from tests.client.conftest import KEY
@@ -228,20 +228,20 @@ def test_a_url_of_this_machine_is_known(url, here):
 )
 def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key):
     with pytest.raises(InvalidSetting) as raised:
-        usable_key(Secret(key), locate("abc"), "the hook")
+        check_key(Secret(key), locate("abc"), "the hook")
 
     assert str(raised.value) == BAD_KEY
 
 
 def test_white_space_around_a_key_is_dropped():
-    assert usable_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
+    assert check_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
 
 
 @pytest.mark.parametrize(
     "url", ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
 )
 def test_a_key_goes_over_https_and_to_this_machine(url):
-    assert usable_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
+    assert check_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_key_does_not_go_over_plain_http_to_another_machine(target, proxy_url)
     address = locate(target, proxy_url)
 
     with pytest.raises(InvalidSetting) as raised:
-        usable_key(Secret(KEY), address, "the hook")
+        check_key(Secret(KEY), address, "the hook")
 
     assert str(raised.value) == (
         f"{target}: an API key is not sent over plain http, except to this machine; use https"

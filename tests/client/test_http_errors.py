@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.http_errors import fault_of
+from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
     ContractViolation,
@@ -22,7 +22,7 @@ HTML = b"<html><h1>502 Bad Gateway</h1></html>"
 def fault(status, body=b"", method="GET", **headers):
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return fault_of(f"{method} /processes", status, sent, content, ADDRESS)
+    return error_of_response(f"{method} /processes", status, sent, content, ADDRESS)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -178,21 +178,21 @@ def test_a_fault_that_says_no_retry_after_has_none():
 
 
 def test_a_call_that_a_sandbox_does_not_have_is_named():
-    fault = fault_of("POST /processes/41/restart", 404, {}, b"", ADDRESS)
+    fault = error_of_response("POST /processes/41/restart", 404, {}, b"", ADDRESS)
 
     assert type(fault) is RequestRefused
     assert str(fault) == "my-sandbox has no POST /processes/41/restart (404)"
 
 
 def test_a_secret_in_the_name_of_a_process_is_masked_in_a_call_that_a_sandbox_does_not_have():
-    fault = fault_of("DELETE /processes/web%20--token%3Dabc", 405, {}, b"", ADDRESS)
+    fault = error_of_response("DELETE /processes/web%20--token%3Dabc", 405, {}, b"", ADDRESS)
 
     assert str(fault) == "my-sandbox has no DELETE /processes/web --token=*** (405)"
 
 
 def test_the_words_of_a_rejection_are_shown():
     body = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
-    fault = fault_of(
+    fault = error_of_response(
         "POST /processes", 422, {"Content-Type": "text/plain; charset=utf-8"}, body, ADDRESS
     )
 
@@ -204,7 +204,7 @@ def test_the_words_of_a_rejection_are_shown():
 def test_a_sandbox_that_does_not_exist_and_looks_like_local_suggests_it():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
     body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
-    fault = fault_of("GET /processes", 404, {}, body, address)
+    fault = error_of_response("GET /processes", 404, {}, body, address)
 
     assert fault is not None
     assert fault.first_line == (

@@ -2,7 +2,12 @@
 
 import pytest
 
-from pytest_tlsandbox.client.retry import OUTAGE_BUDGET, is_transient, pause_after, persist
+from pytest_tlsandbox.client.retry import (
+    OUTAGE_BUDGET,
+    call_with_retries,
+    is_transient,
+    pause_after,
+)
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
 from tests.support import FakeClock
 
@@ -35,14 +40,14 @@ def always(fault):
 def test_a_good_answer_is_given_at_once():
     clock = FakeClock()
 
-    assert persist(lambda limit: 7, clock) == 7
+    assert call_with_retries(lambda limit: 7, clock) == 7
     assert clock.slept == []
 
 
 def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double():
     clock = FakeClock()
 
-    assert persist(Script(*[DOWN] * 8), clock) == "done"
+    assert call_with_retries(Script(*[DOWN] * 8), clock) == "done"
 
     expected = [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
     assert clock.slept == pytest.approx(expected, rel=0.101)
@@ -54,7 +59,7 @@ def test_after_30_seconds_the_last_fault_is_raised():
     start = clock.now
 
     with pytest.raises(SandboxUnreachable) as raised:
-        persist(always(DOWN), clock)
+        call_with_retries(always(DOWN), clock)
 
     assert raised.value is DOWN
     assert OUTAGE_BUDGET == 30.0
@@ -73,7 +78,7 @@ def test_the_time_of_the_calls_counts():
         raise DOWN
 
     with pytest.raises(SandboxUnreachable):
-        persist(slow, clock)
+        call_with_retries(slow, clock)
 
     assert calls == 2
 
@@ -83,7 +88,7 @@ def test_a_final_fault_is_raised_at_once():
     script = Script(FINAL)
 
     with pytest.raises(AuthenticationFailed) as raised:
-        persist(script, clock)
+        call_with_retries(script, clock)
 
     assert raised.value is FINAL
     assert (script.calls, clock.slept) == (1, [])
@@ -93,7 +98,7 @@ def test_a_final_fault_ends_an_outage():
     script = Script(DOWN, DOWN, FINAL)
 
     with pytest.raises(AuthenticationFailed):
-        persist(script, FakeClock())
+        call_with_retries(script, FakeClock())
 
     assert script.calls == 3
 
@@ -103,7 +108,7 @@ def test_what_is_no_fault_comes_out_as_it_is(error):
     script = Script(error)
 
     with pytest.raises(type(error)) as raised:
-        persist(script, FakeClock())
+        call_with_retries(script, FakeClock())
 
     assert raised.value is error
     assert script.calls == 1
@@ -113,7 +118,7 @@ def test_the_server_says_when_to_ask_again():
     clock = FakeClock()
     busy = SandboxUnreachable("busy", transient=True, retry_after=7.0)
 
-    assert persist(Script(busy, DOWN, busy), clock) == "done"
+    assert call_with_retries(Script(busy, DOWN, busy), clock) == "done"
     assert clock.slept == [7.0, pytest.approx(0.2, rel=0.101), 7.0]
 
 
@@ -122,7 +127,7 @@ def test_a_retry_after_beyond_the_budget_is_not_waited_for():
     busy = SandboxUnreachable("busy", transient=True, retry_after=31.0)
 
     with pytest.raises(SandboxUnreachable) as raised:
-        persist(always(busy), clock)
+        call_with_retries(always(busy), clock)
 
     assert raised.value is busy
     assert clock.slept == []
@@ -141,7 +146,7 @@ def test_a_retry_after_of_nothing_does_not_ask_without_end():
         raise at_once
 
     with pytest.raises(SandboxUnreachable):
-        persist(call, clock)
+        call_with_retries(call, clock)
 
 
 @pytest.mark.parametrize(("fault", "again"), [(REFUSED, True), (DOWN, False), (FINAL, False)])
@@ -149,10 +154,10 @@ def test_what_may_have_arrived_is_not_repeated_on_request(fault, again):
     script = Script(fault)
 
     if again:
-        assert persist(script, FakeClock(), only_undelivered=True) == "done"
+        assert call_with_retries(script, FakeClock(), only_undelivered=True) == "done"
     else:
         with pytest.raises(type(fault)):
-            persist(script, FakeClock(), only_undelivered=True)
+            call_with_retries(script, FakeClock(), only_undelivered=True)
     assert script.calls == (2 if again else 1)
 
 
@@ -189,7 +194,7 @@ def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left():
         raise DOWN
 
     with pytest.raises(SandboxUnreachable):
-        persist(slow, clock, until=clock.now + 7.0)
+        call_with_retries(slow, clock, until=clock.now + 7.0)
 
     assert limits == [5.0, pytest.approx(1.9, abs=0.02)]
     assert clock.now - 1000 <= 7.0
@@ -207,6 +212,6 @@ def test_the_last_call_has_time_for_a_new_connection_unless_the_test_is_to_be_ki
         raise DOWN
 
     with pytest.raises(SandboxUnreachable):
-        persist(down, clock, patience=3.0, until=until and clock.now + until)
+        call_with_retries(down, clock, patience=3.0, until=until and clock.now + until)
 
     assert limits[-1] == pytest.approx(seconds)

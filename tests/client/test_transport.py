@@ -24,7 +24,7 @@ OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
-def fault_of(transport, **options):
+def error_of(transport, **options):
     with pytest.raises(InfrastructureError) as raised:
         transport.request("GET", "/processes", **options)
     return raised.value
@@ -74,7 +74,7 @@ def test_redirect_is_not_followed(serve, connect):
     elsewhere = serve(reply(200, BODY))
     server = serve(reply(301, Location=elsewhere.url + "/api/v1/processes"))
 
-    fault = fault_of(connect(server))
+    fault = error_of(connect(server))
 
     assert type(fault) is ContractViolation
     assert fault.label == "301"
@@ -89,7 +89,7 @@ DATES = {"Retry_After": "Sun, 06 Nov 1994 08:49:57 GMT", "Date": "Sun, 06 Nov 19
 def test_error_status_is_raised_with_the_time_that_the_server_asks_for(
     serve, connect, headers, seconds
 ):
-    fault = fault_of(connect(serve(reply(429, {"error": "slow down"}, **headers))))
+    fault = error_of(connect(serve(reply(429, {"error": "slow down"}, **headers))))
 
     assert type(fault) is SandboxUnreachable
     assert str(fault) == "my-sandbox answered 429: slow down"
@@ -117,17 +117,17 @@ BAD = {
 
 @pytest.mark.parametrize(("script", "expected"), BAD.values(), ids=BAD)
 def test_incomplete_response_is_told_apart_by_its_cause(serve, connect, script, expected):
-    assert_unreachable(fault_of(connect(serve(script))), *expected)
+    assert_unreachable(error_of(connect(serve(script))), *expected)
 
 
 def test_service_that_does_not_speak_http_is_unreachable(serve, connect):
-    fault = fault_of(connect(serve([b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE])))
+    fault = error_of(connect(serve([b"SSH-2.0-OpenSSH_9.6\r\n", CLOSE])))
 
     assert type(fault) is SandboxUnreachable
 
 
 def test_port_where_nobody_listens_refuses(connect, unused_url):
-    fault = fault_of(connect(unused_url))
+    fault = error_of(connect(unused_url))
 
     assert_unreachable(fault, "the connection was refused", "refused", (True, False))
 
@@ -138,7 +138,7 @@ def test_unknown_host_name_is_transient(connect, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
-    fault = fault_of(connect("https://abc.sandbox.tensorlake.ai"))
+    fault = error_of(connect("https://abc.sandbox.tensorlake.ai"))
 
     assert_unreachable(fault, "its host name is not known", "no such host", (True, False))
 
@@ -154,7 +154,7 @@ def test_blocked_socket_is_final(serve, connect, monkeypatch):
     transport = connect(serve(reply()))
     with monkeypatch.context() as patched:
         patched.setattr(socket, "socket", GuardedSocket)
-        fault = fault_of(transport)
+        fault = error_of(transport)
 
     name = "SocketBlockedError"
     reason = f"{name}: A test tried to use socket.socket."
@@ -191,7 +191,7 @@ def test_every_error_of_requests_becomes_one_of_ours(connect, monkeypatch, kind)
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", fail)
 
-    fault = fault_of(connect("http://127.0.0.1:1"))
+    fault = error_of(connect("http://127.0.0.1:1"))
 
     assert type(fault) is SandboxUnreachable
     assert str(fault).startswith("my-sandbox cannot be reached: ")
@@ -232,20 +232,20 @@ def assert_final_tls_fault(fault, reason):
 def test_a_self_signed_certificate_is_final(serve, connect, certificate):
     server = serve(reply(), tls=certificate.context)
 
-    assert_final_tls_fault(fault_of(connect(server)), "self-signed certificate")
+    assert_final_tls_fault(error_of(connect(server)), "self-signed certificate")
     assert server.requests == []
 
 
 def test_a_certificate_of_another_host_is_final(serve, connect, certificate_of_another):
     transport = secure(serve, connect, certificate_of_another, reply())
 
-    assert_final_tls_fault(fault_of(transport), "the certificate is for another host")
+    assert_final_tls_fault(error_of(transport), "the certificate is for another host")
 
 
 def test_https_to_a_server_of_plain_http_is_final(serve, connect):
     server = serve(greeting=[READ, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", CLOSE])
 
-    fault = fault_of(connect(server.url.replace("http:", "https:")))
+    fault = error_of(connect(server.url.replace("http:", "https:")))
 
     assert_final_tls_fault(fault, "the other side does not speak TLS")
 
@@ -253,7 +253,7 @@ def test_https_to_a_server_of_plain_http_is_final(serve, connect):
 def test_a_peer_that_hangs_up_in_the_handshake_may_come_back(serve, connect):
     server = serve(greeting=[READ, CLOSE])
 
-    fault = fault_of(connect(server.url.replace("http:", "https:")))
+    fault = error_of(connect(server.url.replace("http:", "https:")))
 
     assert_unreachable(fault, "TLS failed (the other side hung up)", "TLS", (True, False))
 
@@ -266,7 +266,7 @@ LATE = "my-sandbox did not answer within 0.5 s"
 def assert_ends_in_time(transport):
     """Each of these scripts takes 6 s or more."""
     start = time.monotonic()
-    fault = fault_of(transport, limit=0.5)
+    fault = error_of(transport, limit=0.5)
     assert 0.45 < time.monotonic() - start < 4
     assert type(fault) is SandboxUnreachable
     assert str(fault) == LATE
@@ -315,7 +315,7 @@ def test_call_ends_at_its_limit_where_time_stands_still(serve, connect):
     start = time.clock_gettime(time.CLOCK_MONOTONIC)
 
     with freezegun.freeze_time("2024-03-09"):
-        assert str(fault_of(transport, limit=0.5)) == LATE
+        assert str(error_of(transport, limit=0.5)) == LATE
 
     assert time.clock_gettime(time.CLOCK_MONOTONIC) - start < 5
 
@@ -330,7 +330,7 @@ def test_a_call_that_never_got_a_connection_was_not_delivered(connect):
                 sock.setblocking(False)
                 sock.connect_ex(full.getsockname())
 
-            fault = fault_of(connect(f"http://127.0.0.1:{full.getsockname()[1]}"), limit=0.3)
+            fault = error_of(connect(f"http://127.0.0.1:{full.getsockname()[1]}"), limit=0.3)
         finally:
             for sock in waiting:
                 sock.close()
@@ -342,7 +342,7 @@ def test_a_call_that_never_got_a_connection_was_not_delivered(connect):
 
 @pytest.mark.parametrize("limit", [0.0, -1.0])
 def test_a_call_with_no_time_left_is_not_answered(serve, connect, limit):
-    fault = fault_of(connect(serve(reply(200, BODY))), limit=limit)
+    fault = error_of(connect(serve(reply(200, BODY))), limit=limit)
 
     assert type(fault) is SandboxUnreachable
     assert fault.label == "no answer"
@@ -353,7 +353,7 @@ def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve, connect):
     server = serve([reply(200, BODY)[:-4], HANG], reply(200, b'{"second": 1}'))
     transport = connect(server)
 
-    fault_of(transport, limit=0.1)
+    error_of(transport, limit=0.1)
 
     assert transport.request("GET", "/processes").body == b'{"second": 1}'
     assert server.connections == 2
@@ -467,7 +467,7 @@ def test_a_proxy_is_not_asked_for_a_host_that_is_excepted(serve, connect, monkey
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "sandbox.invalid")
 
-    assert fault_of(connect("http://sandbox.invalid")).label == "no such host"
+    assert error_of(connect("http://sandbox.invalid")).label == "no such host"
     assert proxy.requests == []
 
 
@@ -498,7 +498,7 @@ def test_no_cookie_is_kept_as_the_official_sdk_keeps_none(serve, connect):
 def test_proxy_that_refuses_may_come_back(connect, monkeypatch, unused_url):
     monkeypatch.setenv("HTTPS_PROXY", unused_url.replace("//", "//user:hunter2@"))
 
-    fault = fault_of(connect("https://sandbox.example"))
+    fault = error_of(connect("https://sandbox.example"))
 
     reason = "the proxy of this environment (HTTPS_PROXY) does not answer"
     assert_unreachable(fault, reason, "proxy", (True, False))
@@ -607,8 +607,8 @@ def test_the_log_does_not_show_the_key(serve, connect, caplog):
     caplog.set_level(logging.DEBUG)
     transport = connect(serve([RESET], reply(401), reply(200, BODY)))
 
-    fault_of(transport)
-    fault_of(transport)
+    error_of(transport)
+    error_of(transport)
     transport.request("GET", "/processes")
 
     assert "GET /api/v1/processes" in caplog.text

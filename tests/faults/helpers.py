@@ -22,7 +22,7 @@ from pytest_tlsandbox.formatting.words import named
 from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
-from pytest_tlsandbox.process_control import kill_all
+from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.fault_proxy import FaultProxy, make_certificate
 
@@ -208,7 +208,7 @@ def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
         given = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
     # Not before all are done: a kill is an incident to those who did not send it.
-    kill_all(here.direct._started[3:], here.direct._client)
+    kill_and_wait(here.direct._started[3:], here.direct._client)
     del here.direct._started[3:]
     return given
 

@@ -207,7 +207,7 @@ class ModelLister:
 
     label = "my-sandbox"
     test_deadline = staticmethod(lambda: None)
-    give_up_at = ProcessLister.give_up_at
+    wait_deadline = ProcessLister.wait_deadline
 
     def __init__(self, world: World, now: float) -> None:
         self.clock = FakeClock()
