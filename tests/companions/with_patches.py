@@ -32,7 +32,23 @@ def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(run, pytester,
     result.assert_outcomes(passed=1)
 
 
-TIMES = """
+@pytest.mark.parametrize(
+    ("plugin", "module", "frozen"),
+    [
+        ("", "freezegun", "freeze_time('2020-01-01')"),
+        ("time_machine", "time_machine", "travel('2020-01-01', tick=True)"),
+        ("time_machine", "time_machine", "travel('2020-01-01', tick=False)"),
+    ],
+)
+def test_wait_has_its_deadline_under_a_frozen_clock(run, pytester, plugin, module, frozen):
+    pytester.makepyfile(
+        f"""
+        import pytest
+        import {module}
+        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
+
+        @{module}.{frozen}
+        def test_it(tlsandbox):
             job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
             with pytest.raises(UnexpectedExit):
                 tlsandbox.wait_for_exit(job, timeout=10)
@@ -40,38 +56,9 @@ TIMES = """
             with pytest.raises(WaitTimedOut):
                 tlsandbox.wait_for_exit("sleep 60", timeout=0.3)
             tlsandbox.assert_stays("sleep 60", stable_for=0.2)
-"""
-
-
-def test_a_wait_has_its_deadline_under_freezegun(run, pytester):
-    pytester.makepyfile(
         """
-        import pytest
-        from freezegun import freeze_time
-        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
-
-        @freeze_time("2020-01-01")
-        def test_it(tlsandbox):
-        """
-        + TIMES
     )
-    run("", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
-
-
-@pytest.mark.parametrize("tick", [True, False])
-def test_a_wait_has_its_deadline_under_time_machine(run, pytester, tick):
-    pytester.makepyfile(
-        f"""
-        import pytest
-        import time_machine
-        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
-
-        @time_machine.travel("2020-01-01", tick={tick})
-        def test_it(tlsandbox):
-        """
-        + TIMES
-    )
-    run("time_machine", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
+    run(plugin, "--tlsandbox-guard=oom").assert_outcomes(passed=1)
 
 
 def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run, pytester):
