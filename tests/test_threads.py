@@ -1,6 +1,7 @@
 """Many threads share one sandbox: each gets its own answer, and nothing grows."""
 
 import gc
+import shlex
 import subprocess
 import sys
 import threading
@@ -101,25 +102,13 @@ def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
 """,
         encoding="utf-8",
     )
+    options = shlex.split("-X dev -W error -m pytest -q -p no:asyncio -p no:cacheprovider -W error")
     done = subprocess.run(
-        [
-            *(sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q"),
-            *(
-                "-p",
-                "no:asyncio",
-                "-p",
-                "no:cacheprovider",
-                "--tlsandbox=local",
-                "-W",
-                "error",
-                str(tmp_path),
-            ),
-        ],
+        [sys.executable, *options, "--tlsandbox=local", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=tmp_path,
-        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert "ResourceWarning" not in done.stdout + done.stderr

@@ -1,11 +1,10 @@
-"""How faults are ridden out."""
+"""Retries: which errors, after which pauses, and for how long."""
 
 import pytest
 
 from pytest_tlsandbox.client.retry import (
     OUTAGE_BUDGET,
     call_with_retries,
-    is_transient,
     pause_after,
 )
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
@@ -37,14 +36,14 @@ def always(fault):
     return call
 
 
-def test_a_good_answer_is_given_at_once():
+def test_good_response_is_returned_at_once():
     clock = FakeClock()
 
     assert call_with_retries(lambda limit: 7, clock) == 7
     assert clock.slept == []
 
 
-def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double():
+def test_transient_errors_are_retried_with_pauses_that_double():
     clock = FakeClock()
 
     assert call_with_retries(Script(*[DOWN] * 8), clock) == "done"
@@ -54,7 +53,7 @@ def test_faults_that_may_pass_are_ridden_out_with_pauses_that_double():
     assert clock.slept != pytest.approx(expected, rel=1e-6), "no jitter"
 
 
-def test_after_30_seconds_the_last_fault_is_raised():
+def test_last_error_is_raised_after_30_seconds():
     clock = FakeClock()
     start = clock.now
 
@@ -67,7 +66,7 @@ def test_after_30_seconds_the_last_fault_is_raised():
     assert clock.now - start == pytest.approx(30.0)
 
 
-def test_the_time_of_the_calls_counts():
+def test_time_of_the_calls_counts():
     clock = FakeClock()
     calls = 0
 
@@ -83,38 +82,20 @@ def test_the_time_of_the_calls_counts():
     assert calls == 2
 
 
-def test_a_final_fault_is_raised_at_once():
+@pytest.mark.parametrize("outage", [0, 2])
+@pytest.mark.parametrize("error", [FINAL, KeyboardInterrupt(), SystemExit(2), ValueError("a bug")])
+def test_every_other_exception_ends_the_retries(outage, error):
     clock = FakeClock()
-    script = Script(FINAL)
-
-    with pytest.raises(AuthenticationFailed) as raised:
-        call_with_retries(script, clock)
-
-    assert raised.value is FINAL
-    assert (script.calls, clock.slept) == (1, [])
-
-
-def test_a_final_fault_ends_an_outage():
-    script = Script(DOWN, DOWN, FINAL)
-
-    with pytest.raises(AuthenticationFailed):
-        call_with_retries(script, FakeClock())
-
-    assert script.calls == 3
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2), ValueError("a bug")])
-def test_what_is_no_fault_comes_out_as_it_is(error):
-    script = Script(error)
+    script = Script(*[DOWN] * outage, error)
 
     with pytest.raises(type(error)) as raised:
-        call_with_retries(script, FakeClock())
+        call_with_retries(script, clock)
 
     assert raised.value is error
-    assert script.calls == 1
+    assert (script.calls, len(clock.slept)) == (outage + 1, outage)
 
 
-def test_the_server_says_when_to_ask_again():
+def test_pause_is_as_long_as_the_server_asks():
     clock = FakeClock()
     busy = SandboxUnreachable("busy", transient=True, retry_after=7.0)
 
@@ -122,7 +103,7 @@ def test_the_server_says_when_to_ask_again():
     assert clock.slept == [7.0, pytest.approx(0.2, rel=0.101), 7.0]
 
 
-def test_a_retry_after_beyond_the_budget_is_not_waited_for():
+def test_retry_after_beyond_the_budget_is_not_waited_for():
     clock = FakeClock()
     busy = SandboxUnreachable("busy", transient=True, retry_after=31.0)
 
@@ -133,7 +114,7 @@ def test_a_retry_after_beyond_the_budget_is_not_waited_for():
     assert clock.slept == []
 
 
-def test_a_retry_after_of_nothing_does_not_ask_without_end():
+def test_retry_after_of_0_does_not_poll_without_end():
     clock = FakeClock()
     at_once = SandboxUnreachable("busy", transient=True, retry_after=0.0)
     calls = 0
@@ -150,7 +131,7 @@ def test_a_retry_after_of_nothing_does_not_ask_without_end():
 
 
 @pytest.mark.parametrize(("fault", "again"), [(REFUSED, True), (DOWN, False), (FINAL, False)])
-def test_what_may_have_arrived_is_not_repeated_on_request(fault, again):
+def test_request_that_may_have_been_delivered_is_not_repeated_if_so_asked(fault, again):
     script = Script(fault)
 
     if again:
@@ -162,29 +143,13 @@ def test_what_may_have_arrived_is_not_repeated_on_request(fault, again):
 
 
 @pytest.mark.parametrize(
-    ("error", "may_pass"),
-    [(DOWN, True), (FINAL, False), (OSError(), False), (KeyboardInterrupt(), False)],
-    ids=["transient", "final", "not ours", "interrupt"],
-)
-def test_only_a_fault_that_says_so_may_pass(error, may_pass):
-    assert is_transient(error) is may_pass
-
-
-@pytest.mark.parametrize(
     ("tries", "seconds"), [(1, 0.1), (2, 0.2), (5, 1.6), (6, 2.0), (100, 2.0), (100_000, 2.0)]
 )
-def test_a_pause_doubles_up_to_two_seconds(tries, seconds):
+def test_pause_doubles_up_to_two_seconds(tries, seconds):
     assert pause_after(DOWN, tries) == pytest.approx(seconds, rel=0.101)
 
 
-@pytest.mark.parametrize("seconds", [0.5, 60.0])
-def test_a_pause_is_what_the_server_asked_for(seconds):
-    busy = SandboxUnreachable("busy", transient=True, retry_after=seconds)
-
-    assert pause_after(busy, 3) == seconds
-
-
-def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left():
+def test_call_may_take_5_s_and_no_longer_than_there_is_time_left():
     clock = FakeClock()
     limits = []
 
@@ -201,7 +166,7 @@ def test_a_call_may_take_5_s_and_no_longer_than_there_is_time_left():
 
 
 @pytest.mark.parametrize(("until", "seconds"), [(None, 0.5), (9.0, 0.5), (2.0, 0.1)])
-def test_the_last_call_has_time_for_a_new_connection_unless_the_test_is_to_be_killed(
+def test_last_call_has_time_for_a_new_connection_unless_the_test_is_about_to_be_killed(
     until, seconds
 ):
     clock = FakeClock()

@@ -1,7 +1,6 @@
 """The fault proxy, a certificate with each flaw."""
 
 import socket
-import ssl
 import time
 
 import pytest
@@ -121,7 +120,3 @@ def test_it_shows_no_key():
     with FaultProxy() as proxy:
         assert repr(proxy) == f"<FaultProxy at {proxy.url}>"
         assert proxy.api_key.reveal() not in f"{vars(proxy)}"
-
-
-def test_a_context_for_tls_is_one_of_the_standard_library(tmp_path):
-    assert isinstance(make_certificate(tmp_path / "certificate.pem"), ssl.SSLContext)
