@@ -3,12 +3,9 @@
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.client.servers import HANG, RESET, Server, reply
+from tests.client.servers import HANG, RESET, Server, connected, reply
 from tests.support import FakeClock, ScriptedLister, process
 
 
@@ -69,14 +66,11 @@ def test_start_without_a_good_answer_says_whether_the_program_may_have_started(
     answer, error, message
 ):
     server = Server([answer])
-    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="tests")
     # The deadline of the test cuts the call, to 0.1 s at least.
-    end = transport.clock.monotonic() + (0.25 if answer is HANG else 1)
-    client = SandboxClient(transport, test_deadline=lambda: end)
+    end = Clock.monotonic() + (0.25 if answer is HANG else 1)
 
-    with pytest.raises(error) as caught:
-        Sandbox(client).start_process("python", ["train.py", "--token", "abc"])
+    with connected(server, test_deadline=lambda: end) as box, pytest.raises(error) as caught:
+        box.start_process("python", ["train.py", "--token", "abc"])
 
-    client.close()
     server.close()
     assert str(caught.value) == message

@@ -7,16 +7,12 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
-from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep
 from pytest_tlsandbox.testing.scripted_lister import ScriptedLister, row
 from tests.client.conftest import serve  # noqa: F401 - a fixture
-from tests.client.servers import reply
+from tests.client.servers import connected, reply
 
 EXITED = row(41, status="exited", exit_code=0)
 BUSY = errors.SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
@@ -130,17 +126,19 @@ def test_a_clock_can_be_shared_and_shows_what_was_slept():
 # --------------------------------------------------------------------------- no sleep
 
 
-def test_without_sleep_a_wait_for_what_does_not_change_takes_as_long_as_its_looks(serve):  # noqa: F811
+@pytest.fixture
+def box(serve):  # noqa: F811
     server = serve(reply(200, {"processes": [row(41)]}))
-    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="test")
-    box = Sandbox(SandboxClient(transport))
+    with connected(server) as box:
+        yield box
 
+
+def test_wait_without_pauses_takes_as_long_as_its_polls(box):
     def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
 
     assert elapsed(wait) < 10
-    transport.close()
 
 
 def test_the_clock_is_as_it_was_afterwards():
@@ -155,15 +153,11 @@ def test_the_clock_is_as_it_was_afterwards():
     assert Clock.monotonic() < begun + 1000
 
 
-def test_cancellation_ends_a_wait_that_does_not_sleep(serve):  # noqa: F811
-    server = serve(reply(200, {"processes": []}))
-    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="test")
-    box = AsyncSandbox(Sandbox(SandboxClient(transport)))
-
+def test_cancellation_ends_a_wait_that_does_not_sleep(box):
     async def test():
+        wait = AsyncSandbox(box).wait_for_process("no such", timeout=1e9)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(box.wait_for_process("no such", timeout=1e9), 0.2)
+            await asyncio.wait_for(wait, 0.2)
 
     with no_sleep():
         asyncio.run(test())
-    transport.close()

@@ -11,10 +11,7 @@ import psutil
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, faults
 from tests.support import ended, raw
 
@@ -30,10 +27,8 @@ def proxy():
 
 @pytest.fixture
 def box(proxy):
-    address = locate(proxy)
-    transport = Transport(address, address.key, user_agent="threads/1")
-    yield Sandbox(SandboxClient(transport))
-    transport.close()
+    with connected(proxy) as box:
+        yield box
 
 
 def asked_by_all(box, times=1):

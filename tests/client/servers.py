@@ -10,6 +10,12 @@ import struct
 import threading
 from dataclasses import dataclass
 
+from pytest_tlsandbox.client.address import Address, locate
+from pytest_tlsandbox.client.api import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.sandbox import Sandbox
+
 
 class Play(enum.Enum):
     """What a script can do but send bytes. A number is a pause in seconds."""
@@ -72,6 +78,17 @@ def bind(host="127.0.0.1", port=0):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
     return sock
+
+
+@contextlib.contextmanager
+def connected(place, *, verify="", **options):
+    """Yield the sandbox behind a server, a proxy or an address; ``verify``: a certificate to trust."""
+    address = Address("my-sandbox", place.url) if isinstance(place, Server) else locate(place)
+    transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
+    if verify:
+        transport._session.verify = verify
+    with contextlib.closing(transport):
+        yield Sandbox(SandboxClient(transport, **options))
 
 
 class Server:

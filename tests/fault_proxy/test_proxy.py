@@ -7,28 +7,11 @@ import pytest
 import requests
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, faults, make_certificate
 from tests.support import raw
 
 READY = faults.SANDBOX_NOT_READY
-
-
-@pytest.fixture
-def connect():
-    transports = []
-
-    def make(proxy):
-        address = locate(proxy)
-        transports.append(Transport(address, address.key, user_agent="test/1"))
-        return Sandbox(SandboxClient(transports[-1]))
-
-    yield make
-    for transport in transports:
-        transport.close()
 
 
 def get(proxy, path="/api/v1/processes"):
@@ -37,11 +20,11 @@ def get(proxy, path="/api/v1/processes"):
         return session.get(proxy.url + path, timeout=5)
 
 
-def test_alone_it_lists_the_rows_it_was_given(connect):
-    with FaultProxy(processes=[raw(41)]) as proxy:
-        assert [row.pid for row in connect(proxy).list_processes()] == [41]
+def test_alone_it_lists_the_rows_it_was_given():
+    with FaultProxy(processes=[raw(41)]) as proxy, connected(proxy) as box:
+        assert [row.pid for row in box.list_processes()] == [41]
         proxy.processes = [raw(42)]
-        assert [row.pid for row in connect(proxy).list_processes()] == [42]
+        assert [row.pid for row in box.list_processes()] == [42]
         assert get(proxy, "/api/v1/info").status_code == 404
 
 
@@ -96,24 +79,22 @@ def test_while_it_refuses_nothing_listens_and_nobody_else_can_take_the_port():
         ("for another host", "the certificate is for another host"),
     ],
 )
-def test_a_certificate_has_the_flaw_that_was_asked_for(
-    connect, tmp_path, monkeypatch, flaw, reason
-):
-    path = tmp_path / "certificate.pem"
+def test_a_certificate_has_the_flaw_that_was_asked_for(tmp_path, monkeypatch, flaw, reason):
+    path = str(tmp_path / "certificate.pem")
     with FaultProxy(tls=make_certificate(path, flaw)) as proxy:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-        trusting = connect(proxy)
-        if reason is None:
-            assert len(trusting.list_processes()) == 0
-        else:
-            with pytest.raises(errors.SandboxUnreachable) as caught:
-                trusting.list_processes()
-            assert caught.value.first_line == (
-                f"fault-proxy cannot be reached: TLS failed ({reason})"
-            )
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", path)
+        with connected(proxy) as trusting:
+            if reason is None:
+                assert len(trusting.list_processes()) == 0
+            else:
+                with pytest.raises(errors.SandboxUnreachable) as caught:
+                    trusting.list_processes()
+                assert caught.value.first_line == (
+                    f"fault-proxy cannot be reached: TLS failed ({reason})"
+                )
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-        with pytest.raises(errors.SandboxUnreachable, match="TLS failed"):
-            connect(proxy).list_processes()
+        with connected(proxy) as box, pytest.raises(errors.SandboxUnreachable, match="TLS failed"):
+            box.list_processes()
 
 
 def test_it_shows_no_key():

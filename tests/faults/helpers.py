@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from pytest_tlsandbox.client.address import Address, locate
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.words import named
@@ -24,6 +22,7 @@ from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.server import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, make_certificate
 
 if TYPE_CHECKING:
@@ -145,8 +144,8 @@ def world() -> Iterator[World]:
         tempfile.TemporaryDirectory() as folder,
         start_local_sandbox() as local,
         start_local_sandbox() as other,
-        connected(locate(local)) as direct,
-        connected(locate(other)) as elsewhere,
+        connected(local) as direct,
+        connected(other) as elsewhere,
     ):
         for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             os.environ.pop(variable, None)  # what they name is trusted, on this machine too
@@ -157,17 +156,6 @@ def world() -> Iterator[World]:
         job = direct.start_process("sh", ["-c", "echo ready"])
         web = direct.start_process("sleep", ["600"], name="web")
         yield World(local, direct, other, server, direct.wait_for_exit(job), web, certificates)
-
-
-@contextlib.contextmanager
-def connected(address, *, verify=""):
-    """Connect; ``verify`` is a certificate to trust."""
-    assert address.key is not None
-    transport = Transport(address, address.key, user_agent="faults/1")
-    if verify:
-        transport._session.verify = verify
-    with contextlib.closing(transport):
-        yield Sandbox(SandboxClient(transport))
 
 
 @dataclass(frozen=True)
