@@ -112,14 +112,9 @@ def steps_of(workflow):
 @contextlib.contextmanager
 def deployment(newcomer):
     """Deploy a web server to an embedded sandbox; give the variables the workflow would set."""
+    options = "-m", "pytest_tlsandbox.local", "--memory=96M", "--id=my-sandbox"
     serving = subprocess.Popen(
-        [
-            newcomer.folder / "venv/bin/python",
-            "-m",
-            "pytest_tlsandbox.local",
-            "--memory=96M",
-            "--id=my-sandbox",
-        ],
+        [newcomer.folder / "venv/bin/python", *options],
         cwd=newcomer.folder,
         env=newcomer.environment,
         stdout=subprocess.PIPE,

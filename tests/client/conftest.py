@@ -13,17 +13,14 @@ from pytest_tlsandbox.redact import Secret
 from tests.client.servers import Server
 from tests.fault_proxy.certificates import make_certificate
 
+SETTINGS = ("NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 KEY = "tl_apiKey_sentinel-2f9c"
 
 
 @pytest.fixture(autouse=True)
 def no_proxy_in_the_environment(monkeypatch):
     for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name in (
-            "NETRC",
-            "REQUESTS_CA_BUNDLE",
-            "CURL_CA_BUNDLE",
-        ):
+        if name.lower().endswith("_proxy") or name in SETTINGS:
             monkeypatch.delenv(name)
 
 

@@ -134,7 +134,7 @@ def test_response_is_turned_into_the_error_that_it_means(row):
     assert (found.transient, found.delivered) == fate
 
 
-def test_an_answer_that_is_neither_success_nor_error_is_not_called_a_redirect():
+def test_other_success_is_not_called_a_redirect():
     assert "redirect" not in str(fault(206))
 
 
@@ -169,45 +169,37 @@ def test_retry_after_is_read(body, value, seconds):
     assert fault(429, body, Retry_After=value, Date=DATE).retry_after == seconds
 
 
-def test_a_date_to_retry_after_means_nothing_without_the_date_of_the_server():
-    assert fault(503, Retry_After=DATE).retry_after is None
+@pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
+def test_retry_after_is_unknown_without_a_date_of_the_server(headers):
+    assert fault(503, **headers).retry_after is None
 
 
-def test_a_fault_that_says_no_retry_after_has_none():
-    assert fault(503).retry_after is None
+TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+REJECTION = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
 
 
-def test_a_call_that_a_sandbox_does_not_have_is_named():
-    fault = error_of_response("POST /processes/41/restart", 404, {}, b"", ADDRESS)
+@pytest.mark.parametrize(
+    ("call", "status", "headers", "body", "message"),
+    [
+        ("POST /processes/41/restart", 404, {}, b"", "has no POST /processes/41/restart (404)"),
+        ("DELETE /processes/web%20--token%3Dabc", 405, {}, b"",
+         "has no DELETE /processes/web --token=*** (405)"),
+        ("POST /processes", 422, TEXT, REJECTION,
+         "answered 422: Failed to deserialize the JSON body: args: --token=***"),
+    ],
+)  # fmt: skip
+def test_rejected_call_is_named_and_masked(call, status, headers, body, message):
+    found = error_of_response(call, status, headers, body, ADDRESS)
 
-    assert type(fault) is RequestRefused
-    assert str(fault) == "my-sandbox has no POST /processes/41/restart (404)"
-
-
-def test_a_secret_in_the_name_of_a_process_is_masked_in_a_call_that_a_sandbox_does_not_have():
-    fault = error_of_response("DELETE /processes/web%20--token%3Dabc", 405, {}, b"", ADDRESS)
-
-    assert str(fault) == "my-sandbox has no DELETE /processes/web --token=*** (405)"
-
-
-def test_the_words_of_a_rejection_are_shown():
-    body = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
-    fault = error_of_response(
-        "POST /processes", 422, {"Content-Type": "text/plain; charset=utf-8"}, body, ADDRESS
-    )
-
-    assert str(fault) == (
-        "my-sandbox answered 422: Failed to deserialize the JSON body: args: --token=***"
-    )
+    assert type(found) is RequestRefused
+    assert str(found) == f"my-sandbox {message}"
 
 
-def test_a_sandbox_that_does_not_exist_and_looks_like_local_suggests_it():
+def test_unknown_sandbox_with_a_name_like_local_suggests_it():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
     body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
-    fault = error_of_response("GET /processes", 404, {}, body, address)
 
-    assert fault is not None
-    assert fault.first_line == (
+    assert error_of_response("GET /processes", 404, {}, body, address).first_line == (
         "No sandbox lcal: it does not exist, or is not running (404 SANDBOX_NOT_FOUND); "
         "did you mean 'local'?"
     )

@@ -1,8 +1,8 @@
 """One world for all rows, and no proxy but ours."""
 
-import os
-
 import pytest
+
+from tests.client.conftest import no_proxy_in_the_environment  # noqa: F401 - a fixture
 
 from .helpers import world
 
@@ -12,10 +12,3 @@ def here():
     """Return an embedded sandbox with something in it."""
     with world() as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy_in_the_environment(monkeypatch):
-    for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name in ("NETRC", "REQUESTS_CA_BUNDLE"):
-            monkeypatch.delenv(name)
