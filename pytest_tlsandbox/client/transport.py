@@ -49,17 +49,6 @@ def _masked_path(part: object) -> object:
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sends the key. As an auth object, since a header would lose against ``~/.netrc``."""
-
-    def __init__(self, key: Secret) -> None:
-        self._key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        return request
-
-
 @dataclass(frozen=True)
 class Answer:
     """A response with a status below 300.
@@ -79,11 +68,16 @@ class Transport:
     def __init__(
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
     ) -> None:
+        def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            # Not a header of the session, which would lose against ~/.netrc.
+            request.headers["Authorization"] = f"Bearer {key.reveal()}"
+            return request
+
         self.address = address
         self.clock = clock or Clock()
         self._watchdog = Watchdog(self.clock)
         self._session = requests.Session()
-        self._session.auth = _Bearer(key)
+        self._session.auth = authorize
         self._session.headers.update(
             {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
         )

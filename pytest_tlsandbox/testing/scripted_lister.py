@@ -100,12 +100,11 @@ class ScriptedLister(SandboxClient):
         self._start = self.clock.monotonic()
         self._script = script or {0.0: []}
         self._latency = latency
-        self._outputs: dict[str, Mapping[float, Any]] = {}
+        self._outputs: dict[str, list[str]] = {}
         for pid, streams in (output or {}).items():
             both = [*streams.get("stdout", ()), *streams.get("stderr", ())]
             for stream, lines in {"output": both, **streams}.items():
-                body = {"lines": [*lines]}
-                self._outputs[f"/processes/{pid}/{stream}"] = {0.0: body}
+                self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def _answer(
         self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None
@@ -118,18 +117,14 @@ class ScriptedLister(SandboxClient):
             self.clock.now += min(self._latency, limit)
             return _body(_newest(self._script, at))
         if method == "GET":
-            return _body(_newest(self._outputs.get(path, {0.0: {"lines": []}}), at))
+            return _body({"lines": self._outputs.get(path, [])})
         return b"" if sent is None or "command" not in sent else _body(self._started(sent, at))
 
     def _started(self, sent: Mapping[str, Any], at: float) -> Row:
         wanted = _command_line(sent)
         now = max((time for time in self._script if time <= at + _INSTANT), default=0.0)
         for time in sorted(time for time in self._script if time >= now):
-            listing = self._script[time]
-            if isinstance(listing, (InfrastructureError, bytes)):
-                continue
-            rows = listing.get("processes", ()) if isinstance(listing, dict) else listing
-            for listed in cast("Iterable[Row]", rows):
+            for listed in _rows(self._script[time]):
                 if isinstance(listed, dict) and _command_line(listed) == wanted:
                     self.clock.now = max(self.clock.now, self._start + time)
                     return listed
@@ -146,6 +141,12 @@ def _newest(script: Mapping[float, Listing], at: float) -> Listing:
     """Return the entry of a script that holds at a time; before the first one, the first."""
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]
+
+
+def _rows(listing: Any) -> Any:
+    if isinstance(listing, (InfrastructureError, bytes)):
+        return ()
+    return listing.get("processes", ()) if isinstance(listing, dict) else listing
 
 
 def _body(answer: Listing) -> bytes:

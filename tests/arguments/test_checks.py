@@ -27,15 +27,14 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import FakeClock, ScriptedLister, process, raw
 
+STATUS = "status must be one of running, exited, signaled, oom_killed, got"
+RESTART = "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms"
 CASES = [
-    (lambda box: box.wait_for_process("x", status="runing"),
-     "status must be one of running, exited, signaled, oom_killed, got 'runing'; did you mean 'running'?"),
+    (lambda box: box.wait_for_process("x", status="runing"), f"{STATUS} 'runing'; did you mean 'running'?"),
     (lambda box: box.wait_for_process("x", status=[]),
      "status must be one or several of running, exited, signaled, oom_killed, got none"),
-    (lambda box: box.assert_process("x", status="Running"),
-     "status must be one of running, exited, signaled, oom_killed, got 'Running'; did you mean 'running'?"),
-    (lambda box: box.wait_for_process("x", timeout=-1),
-     "timeout must be >= 0 seconds and finite, got -1"),
+    (lambda box: box.assert_process("x", status="Running"), f"{STATUS} 'Running'; did you mean 'running'?"),
+    (lambda box: box.wait_for_process("x", timeout=-1), "timeout must be >= 0 seconds and finite, got -1"),
     (lambda box: box.wait_for_process("x", timeout=math.inf),
      "timeout must be >= 0 seconds and finite, got inf"),
     (lambda box: box.wait_for_process("x", timeout="5s"), "timeout must be a number of seconds, got '5s'"),
@@ -55,10 +54,8 @@ CASES = [
      "a process has no field 'exitcode'; did you mean 'exit_code'?"),
     (lambda box: box.wait_until("x"), "condition must be a function of the snapshot, got 'x'"),
     (lambda box: box.wait_for_exit("x", exit_code=1.0), "exit_code must be from 0 to 255, got 1.0"),
-    (lambda box: box.wait_for_process("x", status=None),
-     "status must be one of running, exited, signaled, oom_killed, got None"),
-    (lambda box: box.wait_for_process("x", status="killed"),
-     "status must be one of running, exited, signaled, oom_killed, got 'killed'"),
+    (lambda box: box.wait_for_process("x", status=None), f"{STATUS} None"),
+    (lambda box: box.wait_for_process("x", status="killed"), f"{STATUS} 'killed'"),
     (lambda box: box.send_signal(41, "TERM"), "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got 'TERM'"),
     (lambda box: box.send_signal(41, 0), "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got 0"),
     (lambda box: box.send_signal(41, 65), "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got 65"),
@@ -95,14 +92,11 @@ CASES = [
     (lambda box: box.start_process("sh", stdout_mode=None, stderr_mode=False),
      "stderr_mode: unknown mode False; expected one of capture, discard"),
     (lambda box: box.start_process("web", restart="always"),
-     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
-     "max_backoff_ms, got 'always'; write restart={\"policy\": \"always\"}"),
+     f"{RESTART}, got 'always'; write restart={{\"policy\": \"always\"}}"),
     (lambda box: box.start_process("web", restart="never"),
-     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
-     "max_backoff_ms, got 'never'; write restart={\"policy\": \"never\"}"),
+     f"{RESTART}, got 'never'; write restart={{\"policy\": \"never\"}}"),
     (lambda box: box.start_process("web", restart=True),
-     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
-     "max_backoff_ms, got True; write restart={\"policy\": \"always\"}"),
+     f"{RESTART}, got True; write restart={{\"policy\": \"always\"}}"),
     (lambda box: box.start_process("web", restart={"polcy": "always"}),
      "restart: unknown key 'polcy'; did you mean 'policy'?"),
     (lambda box: box.start_process("web", restart={3: "times"}),
