@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.http_errors import fault_of
+from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import FakeClock, ScriptedLister
 
@@ -300,7 +300,7 @@ FAULTS = [
 def test_each_body_of_a_fault_is_told_by_meaning(number, status, error, transient):
     address = Address("my-sandbox", "https://my-sandbox.sandbox.tensorlake.ai")
 
-    fault = fault_of("GET", status, {}, BODIES[number].encode(), address)
+    fault = error_of_response("GET", status, {}, BODIES[number].encode(), address)
 
     assert type(fault) is error
     assert fault.transient is transient
