@@ -216,7 +216,7 @@ def test_a_row_that_cannot_be_read_says_why_and_shows_no_value(row, reason):
 
 
 @pytest.mark.parametrize("pid", [None, "41", 41.0, True], ids=["null", "text", "float", "flag"])
-def test_a_pid_that_is_no_whole_number_is_not_shown(pid):
+def test_pid_that_is_not_an_integer_is_not_shown(pid):
     _, (unreadable,) = parse_list(listing(raw(handle=1) | {"pid": pid}))
 
     assert str(unreadable) == "row 0: pid: not a valid integer"
@@ -226,7 +226,7 @@ def test_half_of_a_surrogate_pair_spoils_its_row_only():
     assert "hunter2" not in reason_of(raw(command="hunter2 \ud800"))
 
 
-def test_a_broken_row_keeps_its_fingerprint_from_look_to_look():
+def test_unreadable_row_keeps_its_fingerprint_from_list_to_list():
     one, again, other = (
         parse_list(listing(*rows))[1][0].fingerprint
         for rows in (
@@ -262,7 +262,7 @@ NO_LIST = "the answer has no list 'processes'"
     ],
     ids=["empty", "blank", "html", "text", "cut", "deep", "data", "null", "object", "array", "nil"],
 )
-def test_a_body_that_is_no_list_is_described_and_not_quoted(body, message):
+def test_body_that_is_not_a_list_is_described_and_not_quoted(body, message):
     with pytest.raises(ContractViolation) as raised:
         parse_list(body)
 

@@ -183,7 +183,7 @@ LINKING = [
 
 
 @pytest.mark.parametrize("page", LINKING)
-def test_what_a_page_links_to_is_there(page):
+def test_target_of_each_link_exists(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if link.startswith(("http://", "https://")):

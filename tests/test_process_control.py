@@ -36,7 +36,7 @@ def asleep(state, *, transient):
     ],
     ids=["no sandbox", "terminated", "suspended", "refused", "502"],
 )
-def test_what_could_not_be_killed_is_told_where_something_is_left_to_kill(fault, left):
+def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_ended(fault, left):
     assert left_by(fault) == left
 
 

@@ -63,7 +63,7 @@ def test_no_protocol_pickles_a_secret(protocol):
         pickle.dumps([Secret(VALUE)], protocol)
 
 
-def test_a_secret_is_no_json():
+def test_secret_is_not_written_as_json():
     with pytest.raises(TypeError) as raised:
         json.dumps({"key": Secret(VALUE)})
 
@@ -143,7 +143,7 @@ def test_a_quote_that_was_cut_off_does_not_show_the_secret(text):
     assert "hunter2" not in mask_args(["run", text])[1]
 
 
-def test_a_long_text_is_masked_in_no_time():
+def test_masking_of_long_text_takes_no_noticeable_time():
     text = "a-" * 20_000 + " token=hunter2"
 
     assert "hunter2" not in mask_text(text)
@@ -174,7 +174,7 @@ def test_arguments_are_masked(marked):
     assert args == [split(arg)[0] for arg in marked], "the list itself is left alone"
 
 
-def test_what_fits_a_pattern_of_ones_own_is_masked_until_it_is_taken_back():
+def test_match_of_a_users_pattern_is_masked_until_the_pattern_is_removed():
     set_masks([re.compile("acme-[0-9]+")])
     try:
         assert mask_text("job acme-42 of acme-x") == "job *** of acme-x"

@@ -36,7 +36,7 @@ def test_a_wait_on_a_script_takes_the_time_of_the_script_and_none_of_ours():
     assert 3600 <= lister.polls[-1] < 3600.3
 
 
-def test_a_look_meets_rows_bodies_and_faults_as_the_script_says():
+def test_poll_returns_the_rows_bodies_and_errors_of_the_script():
     lister = ScriptedLister(
         {
             0: [row(41)],
@@ -53,7 +53,7 @@ def test_a_look_meets_rows_bodies_and_faults_as_the_script_says():
         box.list_processes()
 
 
-def test_what_was_there_before_is_a_baseline_as_in_a_test():
+def test_earlier_incidents_are_in_the_baseline_as_in_a_test():
     box = Sandbox(ScriptedLister({0: [row(41, status="oom_killed")]}))
 
     box.from_now().assert_no_oom()

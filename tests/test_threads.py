@@ -55,13 +55,13 @@ def test_each_of_64_threads_gets_its_own_answer(box):
     assert asked_by_all(box) == RIGHT
 
 
-def test_each_of_64_threads_rides_out_an_outage_by_itself(box, proxy):
+def test_each_of_64_threads_survives_an_outage(box, proxy):
     proxy.fail(faults.RESET_BEFORE_HEADERS, seconds=0.3).then(faults.SANDBOX_NOT_READY, seconds=0.3)
 
     assert asked_by_all(box) == RIGHT
 
 
-def test_nothing_grows_with_what_was_asked(box):
+def test_threads_descriptors_and_objects_do_not_grow_with_the_calls(box):
     asked_by_all(box)
     gc.collect()
     me = psutil.Process()

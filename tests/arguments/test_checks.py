@@ -183,7 +183,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:40] for _, message in CASES])
-def test_a_call_that_means_nothing_is_refused_before_anything_is_asked(call, message):
+def test_invalid_call_is_rejected_before_any_request(call, message):
     lister = ScriptedLister(FakeClock(), {0: []})
 
     with pytest.raises(InvalidArgument) as caught:
@@ -232,7 +232,7 @@ def test_unknown_argument_is_a_type_error_as_in_python():
         Sandbox(ScriptedLister(FakeClock(), {0: []})).wait_for_exit("x", time_out=1)
 
 
-def test_what_means_something_is_taken():
+def test_valid_values_are_accepted():
     assert check_statuses("running") == ("running",)
     assert check_statuses(["exited", "signaled"]) == ("exited", "signaled")
     assert check_seconds("timeout", 5) == 5.0
@@ -259,7 +259,7 @@ def test_a_signal_that_linux_has_is_left_to_the_daemon(number):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_what_defines_its_own_equality_is_taken_for_any_field(field):
+def test_value_with_its_own_equality_is_accepted_for_any_field(field):
     check_fields({field: ANY})
     check_fields({field: [ANY]})
 
@@ -281,7 +281,7 @@ def test_what_defines_its_own_equality_is_taken_for_any_field(field):
         ("status", ("exited", "signaled")),
     ],
 )
-def test_a_value_that_a_field_may_equal_is_taken(field, value):
+def test_value_that_a_field_may_equal_is_accepted(field, value):
     check_value(field, value)
 
 
@@ -304,7 +304,7 @@ def test_a_signal_is_given_by_number_or_by_name():
     assert lister.sent == (41, 15)
 
 
-def test_arguments_may_come_from_what_is_read_once():
+def test_arguments_may_come_from_an_iterator():
     lister = StartingLister(FakeClock(), {0: []})
 
     Sandbox(lister).start_process("sleep", (text for text in ["60"]))

@@ -46,14 +46,14 @@ def test_text_is_located(target, proxy_url, url, headers):
     assert locate(target, proxy_url) == Address(label, url, headers)
 
 
-def test_what_is_located_stays_where_it_is():
+def test_address_is_located_as_it_is():
     address = locate("abc")
 
     assert locate(address, "http://localhost:9443") is address
 
 
 @pytest.mark.parametrize("target", ["", "two words", "a/b", "-x", "abc.example", "é"])
-def test_a_text_that_is_no_sandbox_is_refused(target):
+def test_text_that_does_not_name_a_sandbox_is_rejected(target):
     with pytest.raises(InvalidSetting) as raised:
         locate(target)
 
@@ -168,7 +168,7 @@ def test_we_address_a_sandbox_as_the_sdk_does(serve, client, host, path):
     ],
     ids=["None", "a number", "an object", "no identifier", "a URL that is no text"],
 )
-def test_an_object_that_is_no_sandbox_is_refused(thing):
+def test_object_that_is_not_a_sandbox_is_rejected(thing):
     with pytest.raises(InvalidArgument) as raised:
         locate(thing)
 

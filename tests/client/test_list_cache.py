@@ -27,14 +27,14 @@ def read(*bodies):
 # What is not read again
 
 
-def test_a_list_that_did_not_change_gives_the_same_rows_in_a_look_of_its_own():
+def test_unchanged_list_gives_the_same_rows_in_another_snapshot():
     first, second = read(listing(raw(1), raw(2)), listing(raw(1), raw(2)))
 
     assert second.processes is first.processes
     assert second is not first
 
 
-def test_what_was_found_out_about_a_list_holds_for_the_same_list_again():
+def test_cached_properties_of_a_snapshot_hold_for_the_same_list_again():
     reader = ListReader("my-sandbox")
     first = reader.read(listing(raw(1), raw(2, **ended())))
     alive = first.alive
@@ -75,7 +75,7 @@ LIKE_THE_END_OF_A_ROW = "},{", "}]}", '{"processes":[{', '"},{"', "\\", '\\"},{\
 
 
 @pytest.mark.parametrize("text", LIKE_THE_END_OF_A_ROW)
-def test_a_text_that_looks_like_the_end_of_a_row_is_a_text(text):
+def test_text_that_looks_like_the_end_of_a_row_is_read_as_text(text):
     row = raw(1, command=text, args=(text, text), extra=[{"a": [text]}, {}], more={text: text})
     for body in (listing(row), listing(READABLE, row), listing(row, row, READABLE)):
         first, second = read(listing(READABLE), body)
@@ -83,7 +83,7 @@ def test_a_text_that_looks_like_the_end_of_a_row_is_a_text(text):
         assert second == ProcessSnapshot(*parse_list(body))
 
 
-def test_a_row_that_cannot_be_read_spoils_only_itself_look_after_look():
+def test_unreadable_row_affects_only_itself_in_list_after_list():
     good, bad = raw(1), raw(2, started_at="never")
     first, second, third = read(
         listing(good, bad), listing(good, bad, raw(3)), listing(good, raw(2), raw(3))
@@ -95,7 +95,7 @@ def test_a_row_that_cannot_be_read_spoils_only_itself_look_after_look():
     assert third.unreadable == ()
 
 
-def test_a_row_that_cannot_be_read_is_told_where_it_stands_now():
+def test_unreadable_row_is_reported_at_its_new_position():
     _, second = read(
         listing(raw(2, started_at="never"), raw(1)), listing(raw(1), raw(2, started_at=None))
     )
@@ -115,7 +115,7 @@ def test_a_row_that_cannot_be_read_is_told_where_it_stands_now():
         b'{"processes":[{"pid":1},{]}',
     ],
 )
-def test_what_is_no_list_is_none_after_a_good_one_too(body):
+def test_invalid_list_is_rejected_after_a_valid_one_too(body):
     reader = ListReader("my-sandbox")
     with pytest.raises(ContractViolation):
         reader.read(body)

@@ -131,7 +131,7 @@ def test_retry_after_of_0_does_not_poll_without_end():
 
 
 @pytest.mark.parametrize(("fault", "again"), [(REFUSED, True), (DOWN, False), (FINAL, False)])
-def test_request_that_may_have_been_delivered_is_not_repeated_if_so_asked(fault, again):
+def test_request_that_may_have_been_delivered_is_not_repeated_on_request(fault, again):
     script = Script(fault)
 
     if again:

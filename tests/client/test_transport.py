@@ -409,7 +409,7 @@ def test_one_thread_watches_and_ends_when_the_transport_is_closed(serve, connect
     assert not thread.is_alive()
 
 
-def test_closing_twice_or_before_any_call_is_well(connect):
+def test_closing_twice_or_before_any_call_succeeds(connect):
     transport = connect("http://127.0.0.1:1")
 
     transport.close()
@@ -452,7 +452,7 @@ def test_the_key_wins_over_netrc_on_another_machine(serve, connect, monkeypatch)
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+def test_proxy_of_the_environment_is_not_used_for_this_machine(
     serve, connect, monkeypatch, variable, host
 ):
     server, proxy = serve(reply(200, BODY), host=host), serve(reply(502))
@@ -462,7 +462,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
     assert proxy.requests == []
 
 
-def test_a_proxy_is_not_asked_for_a_host_that_is_excepted(serve, connect, monkeypatch):
+def test_proxy_is_not_used_for_an_excepted_host(serve, connect, monkeypatch):
     proxy = serve(reply(200, BODY))
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "sandbox.invalid")

@@ -14,7 +14,7 @@ LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
         ("--allow-hosts=192.0.2.1", "SocketConnectBlockedError"),
     ],
 )
-def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(run, pytester, option, name):
+def test_block_of_pytest_socket_is_reported_at_once_and_by_name(run, pytester, option, name):
     pytester.makepyfile(LISTS)
     start = time.monotonic()
     result = run("pytest_socket", option, "-W", "default::UserWarning")

@@ -28,13 +28,13 @@ def test_alone_it_lists_the_rows_it_was_given():
         assert get(proxy, "/api/v1/info").status_code == 404
 
 
-def test_a_fault_lasts_for_as_many_requests_as_it_was_asked_for():
+def test_fault_lasts_for_a_number_of_requests():
     with FaultProxy() as proxy:
         proxy.fail(READY, times=2)
         assert [get(proxy).status_code for _ in range(3)] == [503, 503, 200]
 
 
-def test_a_fault_lasts_for_as_many_seconds_as_it_was_asked_for():
+def test_fault_lasts_for_a_number_of_seconds():
     with FaultProxy() as proxy:
         begun = time.monotonic()
         proxy.fail(READY, seconds=0.3)
@@ -51,7 +51,7 @@ def test_one_fault_follows_another_and_recover_ends_all():
         assert get(proxy).status_code == 200
 
 
-def test_only_the_requests_that_are_meant_fail():
+def test_only_the_selected_requests_fail():
     with FaultProxy() as proxy:
         proxy.fail(READY, only="/info")
         assert get(proxy).status_code == 200
@@ -79,7 +79,7 @@ def test_while_it_refuses_nothing_listens_and_nobody_else_can_take_the_port():
         ("for another host", "the certificate is for another host"),
     ],
 )
-def test_a_certificate_has_the_flaw_that_was_asked_for(tmp_path, monkeypatch, flaw, reason):
+def test_certificate_has_the_requested_flaw(tmp_path, monkeypatch, flaw, reason):
     path = str(tmp_path / "certificate.pem")
     with FaultProxy(tls=make_certificate(path, flaw)) as proxy:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", path)

@@ -11,7 +11,7 @@ from .table import SPARE, TABLE, scaled_down
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row.name.replace(" ", "_") for row in TABLE])
-def test_each_helper_gives_what_the_table_says_in_time(here, row, monkeypatch):
+def test_each_helper_has_the_outcome_of_the_table_in_time(here, row, monkeypatch):
     scaled_down(monkeypatch, row.pace)
 
     outcomes = play_all(row.scene, here, timeout=row.pace.timeout)
@@ -43,7 +43,7 @@ def rollout(seconds):
 
 
 @pytest.mark.parametrize("seconds", [7, pytest.param(30, marks=pytest.mark.slow)])
-def test_a_rollout_is_ridden_out_by_every_helper_and_by_the_guard_for_22_seconds(
+def test_rollout_is_survived_by_every_helper_and_for_22_seconds_by_the_guard(
     here, seconds, monkeypatch
 ):
     # But for the end of a test, which does not hold the next one up for so long.
