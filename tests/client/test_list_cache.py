@@ -113,6 +113,7 @@ def test_unreadable_row_is_reported_at_its_new_position():
         b'{"processes":[{}',
         b'{"processes":[{"a":1}],"processes":{}}]}',
         b'{"processes":[{"pid":1},{]}',
+        listing(raw(2))[:-3] + b"}]]",
     ],
 )
 def test_invalid_list_is_rejected_after_a_valid_one_too(body):
