@@ -134,8 +134,7 @@ class Sandbox(Assertions):
             stable_for=check_seconds("stable_for", stable_for),
             pick=check_pick(pick),
         )
-        found: ProcessInfo = self._wait(condition, timeout)
-        return found
+        return self._process(condition, self._seconds(timeout))
 
     def wait_for_exit(
         self,
@@ -156,8 +155,7 @@ class Sandbox(Assertions):
             check_codes(exit_code),
             check_pick(pick),
         )
-        found: ProcessInfo = self._wait(condition, timeout)
-        return found
+        return self._process(condition, self._seconds(timeout))
 
     def wait_for_output(
         self,
@@ -186,7 +184,7 @@ class Sandbox(Assertions):
             read,
             check_pick(pick),
         )
-        line: str = self._wait(condition, seconds)
+        line: str = self._judge(condition, seconds)
         return line
 
     def wait_until(
@@ -198,7 +196,7 @@ class Sandbox(Assertions):
         condition ends the wait at once.
         """
         check_condition(condition)
-        value: T = self._wait(Until(condition), timeout)
+        value: T = self._judge(Until(condition), self._seconds(timeout))
         return value
 
     # ------------------------------------------------------------- assertions
@@ -213,8 +211,7 @@ class Sandbox(Assertions):
         **expected: Unpack[Fields],
     ) -> ProcessInfo:
         """Assert that every field has the given value (or one of several) now; return the process."""
-        found: ProcessInfo = self._judge(self._has_fields(process, expected, pick, since))
-        return found
+        return self._process(self._has_fields(process, expected, pick, since))
 
     def assert_stays(
         self,
@@ -241,8 +238,7 @@ class Sandbox(Assertions):
             duration,
             check_pick(pick),
         )
-        found: ProcessInfo = self._judge(condition)
-        return found
+        return self._process(condition)
 
     def soft(self) -> Soft:
         """Return a context manager that checks several things on one snapshot and reports all failures.
@@ -278,9 +274,8 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Start a program; it is killed when the test ends.
 
-        ``name``, ``restart`` or ``health_check`` make it a managed process, which
-        has a supervisor; ``RequestRefused`` if the sandbox ignores them. Never repeated if the
-        first call may have started it.
+        ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor;
+        ``RequestRefused`` if the sandbox ignores them. Never repeated if it may have started.
         """
         body = process_control.start_body(
             command,
@@ -340,8 +335,8 @@ class Sandbox(Assertions):
     def kill_started(self) -> list[ProcessInfo]:
         """Kill the processes that were started through this object; return those that still run then.
 
-        The ``tlsandbox`` fixture calls this when the test ends. It waits a moment until the list
-        shows that they ended: the next test must not find them alive.
+        The ``tlsandbox`` fixture calls this when the test ends. It waits until the list shows the
+        ends, since the next test must not find these processes alive.
         """
         started, self._started[:] = [*self._started], []
         return process_control.kill_and_wait(started, self._client) if started else []
@@ -350,14 +345,14 @@ class Sandbox(Assertions):
 
     def _find_one(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
         """Return the one process that matches now: the living one, else the newest."""
-        found: ProcessInfo = self._judge(kind(self._selector(process, "test"), self._history, None))
+        return self._process(kind(self._selector(process, "test"), self._history, None))
+
+    def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:
+        found: ProcessInfo = self._judge(condition, timeout)
         return found
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
-
-    def _wait(self, condition: Condition, timeout: float | None) -> Any:
-        return self._judge(condition, self._seconds(timeout))
 
     def _judge(self, condition: Condition, timeout: float | None = None) -> Any:
         limit = self._limit(timeout)
@@ -371,26 +366,24 @@ class Sandbox(Assertions):
     def _judge_together(self, checks: Together) -> None:
         limit = self._limit(None)
         outcome = self._watch(checks, limit)
+        results = list(zip(checks.checks, checks.verdicts, strict=False))
         if isinstance(outcome.verdict, Met) and outcome.final:
-            for check, verdict in zip(checks.checks, checks.verdicts, strict=True):
+            for check, verdict in results:
                 if isinstance(check.condition, OneProcess) and isinstance(verdict, Met):
                     check.condition.declare(verdict.value)
             return
         if outcome.verdict is None:
             raise failure_of(outcome, checks.wanted, self._client, None, limit, self._screen)
-        told = [
-            (check.name, check.place, verdict)
-            for check, verdict in zip(checks.checks, checks.verdicts, strict=True)
-        ]
+        told = [(check.name, check.place, verdict) for check, verdict in results]
         raise failure_of_several(told, outcome, self._client.label, self._screen)
 
     def _limit(self, timeout: float | None) -> Limit:
         start = self._client.clock.monotonic()
         at = None if timeout is None else start + timeout
         sooner = self._client.wait_deadline()
-        if sooner is not None and (at is None or sooner < at):
-            return Limit(start, max(start, sooner), self._client.test_deadline())
-        return Limit(start, at)
+        if sooner is None or (at is not None and at <= sooner):
+            return Limit(start, at)
+        return Limit(start, max(start, sooner), self._client.test_deadline())
 
     def _watch(self, condition: Condition, limit: Limit) -> Outcome:
         since = None if self.baseline is None else self._history.position_of(self.baseline)
