@@ -76,7 +76,7 @@ def calls(local: LocalSandbox, _server: Server) -> None:
         times = []
         for _ in range(CALLS):
             began = time.perf_counter()
-            client.look()
+            client.poll()
             times.append(time.perf_counter() - began)
         print(f"{rows:5} rows: {_quantiles(times)} ({CALLS} calls)")
     client.close()

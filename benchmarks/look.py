@@ -50,12 +50,12 @@ def _measure(
             locate("local", served.url), Secret("test"), user_agent="pytest-tlsandbox"
         )
         client, raw = SandboxClient(transport), RawClient(served.port)
-        ways = {"SDK": sdk.list_processes, "plugin": client.look, "bare socket": raw.get}
+        ways = {"SDK": sdk.list_processes, "plugin": client.poll, "bare socket": raw.get}
         side_by_side(ways, 2)  # connections are made, caches are warm
         for kind, ours, before, most in (
-            ("unchanged", client.look, lambda: None, most_unchanged),
-            ("1 % changed", client.look, served.change, most_changed),
-            ("first", lambda: ProcessLister(transport).look(), lambda: None, None),
+            ("unchanged", client.poll, lambda: None, most_unchanged),
+            ("1 % changed", client.poll, served.change, most_changed),
+            ("first", lambda: ProcessLister(transport).poll(), lambda: None, None),
         ):
             times = side_by_side(
                 {**ways, "plugin": ours},

@@ -81,7 +81,7 @@ def _trial(name: str, life: float, network: float) -> tuple[float, int]:
         Sandbox(client, timeout=600).wait_for_exit(PID)
     else:
         pauses = SCHEDULES[name]()
-        while not lister.look()[0].ended:
+        while not lister.poll()[0].ended:
             clock.sleep(next(pauses))
     return clock.now - life, lister.calls
 
@@ -120,7 +120,7 @@ class SimulatedLister(ProcessLister):
         self._life = life
         self._network = network
 
-    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
+    def poll(self, *, limit: float = 5.0) -> ProcessSnapshot:
         """List what is so halfway through the call."""
         assert limit > self._network
         self.calls += 1

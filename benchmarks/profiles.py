@@ -38,15 +38,15 @@ def main() -> None:
         with serve(rows) as served:
             transport = Transport(locate("local", served.url), Secret("test"), user_agent="profile")
             client = SandboxClient(transport)
-            client.look()
-            _profile(f"a look at {rows:,} processes, unchanged", client.look, looks)
+            client.poll()
+            _profile(f"a look at {rows:,} processes, unchanged", client.poll, looks)
             served.change()
 
             def changed(
                 client: SandboxClient = client, change: Callable[[], None] = served.change
             ) -> None:
                 change()
-                client.look()
+                client.poll()
 
             _profile(f"a look at {rows:,} processes, 1 % changed", changed, looks)
             client.close()

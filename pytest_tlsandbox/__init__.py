@@ -5,6 +5,7 @@ The fixtures come with the plugin; what can be imported is listed in ``__all__``
 PYTEST_DONT_REWRITE: no assertion of a test is in here, and it may be imported before pytest starts.
 """
 
+# ruff: noqa: F403, F405 - the errors are in __all__ below; naming each again would add nothing
 from __future__ import annotations
 
 import importlib
@@ -92,32 +93,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
-    from pytest_tlsandbox.errors import (
-        AmbiguousProcess,
-        AssertionFailed,
-        AuthenticationFailed,
-        ChecksFailed,
-        ContractViolation,
-        GuardFailure,
-        Inconclusive,
-        InfrastructureError,
-        InvalidArgument,
-        InvalidSetting,
-        LocalSandboxError,
-        ProcessCrashed,
-        ProcessNotFound,
-        ProcessOOMKilled,
-        ProcessRestarted,
-        ProcessUnhealthy,
-        RequestRefused,
-        SandboxNotFound,
-        SandboxNotRunning,
-        SandboxReplaced,
-        SandboxUnreachable,
-        TLSandboxError,
-        UnexpectedExit,
-        WaitTimedOut,
-    )
+    from pytest_tlsandbox.errors import *
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.local.sandbox import start_local_sandbox
     from pytest_tlsandbox.models import ProcessInfo

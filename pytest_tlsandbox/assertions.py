@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import check_pick, shown
+from pytest_tlsandbox.arguments.checks import check_pick, wrong
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import list_texts
@@ -56,8 +56,7 @@ class Assertions:
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
         """Assert that nothing alive is meant, nor anything a supervisor will start again."""
-        baseline = self._since(since)
-        self._check(NotRunning(Selector(process, self._history, baseline), baseline))
+        self._check(NotRunning(self._selector(process, since), self._since(since)))
 
     def assert_no_oom(
         self,
@@ -108,8 +107,11 @@ class Assertions:
                 "assert_process needs at least one expected field, such as exit_code=0"
             )
         check_fields(expected)
-        selector = Selector(process, self._history, self._since(since))
+        selector = self._selector(process, since)
         return HasFields(selector, dict(expected), check_pick(pick))
+
+    def _selector(self, process: Process, since: Since) -> Selector:
+        return Selector(process, self._history, self._since(since))
 
     def _since(self, since: Since) -> ProcessSnapshot | None:
         if isinstance(since, str) and since == "test":
@@ -120,9 +122,7 @@ class Assertions:
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
-        raise InvalidArgument(
-            f'since must be "test", a snapshot or None (all there is), got {shown(since)}'
-        )
+        raise wrong("since", '"test", a snapshot or None (all there is)', since)
 
     def _assert_none(
         self,
@@ -138,7 +138,7 @@ class Assertions:
             rules,
             self._history,
             self._history.position_of(baseline),
-            selectors=[Selector(process, self._history, baseline) for process in processes],
+            selectors=[self._selector(process, since) for process in processes],
             started=self._started,
             only_started=self._shared and not all_processes,
             baseline=baseline,

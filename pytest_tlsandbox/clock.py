@@ -1,4 +1,4 @@
-"""The clock that every wait is measured by, and how one is called off."""
+"""The clock of all waits, and their cancellation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _time_sleep = time.sleep
 
 
 class _Thread(threading.local):
-    """What the thread that asks may be called off by."""
+    """The cancellation of the current thread."""
 
     # No ContextVar: its module takes 0.3 ms of every start of pytest.
     cancellation: Cancellation | None = None
@@ -24,13 +24,13 @@ _this_thread = _Thread()
 
 
 class Cancelled(BaseException):
-    """Nobody waits for the answer any more; ends the thread that looked for it."""
+    """The caller was cancelled: ends the thread that works for it."""
 
 
 class Cancellation:
-    """Calls off, from any thread, what another one does under it: its sleep, and its look.
+    """Cancels, from any thread, the sleep or the call of the thread that has entered it.
 
-    A thread is under one at a time.
+    A thread enters one at a time.
     """
 
     def __init__(self) -> None:
@@ -45,25 +45,25 @@ class Cancellation:
         _this_thread.cancellation = None
 
     def cancel(self) -> None:
-        """Call it off. Does not wait for its end."""
+        """Cancel, without waiting for the end."""
         self._event.set()
         with self._changing:
             for cut in self._cuts:
                 cut()
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, unless it is called off.
+        """Sleep.
 
         Raises:
-            Cancelled: it was, before or meanwhile.
+            Cancelled: before or during the sleep.
 
         """
         if self._event.wait(seconds):
             raise Cancelled
 
     @contextlib.contextmanager
-    def cutting(self, cut: Callable[[], None]) -> Iterator[None]:
-        """Have ``cut`` called if it is called off meanwhile, or has been."""
+    def on_cancellation(self, cut: Callable[[], None]) -> Iterator[None]:
+        """Call ``cut`` if this is cancelled in the context, or was before."""
         with self._changing:
             self._cuts.add(cut)
             if self._event.is_set():
@@ -75,15 +75,15 @@ class Cancellation:
                 self._cuts.discard(cut)
 
 
-def cutting(cut: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-    """Have ``cut`` called if what is done inside is called off; it must not wait."""
+def on_cancellation(cut: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    """Call ``cut`` if the current thread is cancelled in the context; it must not block."""
     cancellation = _this_thread.cancellation
-    return contextlib.nullcontext() if cancellation is None else cancellation.cutting(cut)
+    return contextlib.nullcontext() if cancellation is None else cancellation.on_cancellation(cut)
 
 
 @contextlib.contextmanager
-def uncut() -> Iterator[None]:
-    """Do what is done inside to its end, also when it is called off."""
+def shielded() -> Iterator[None]:
+    """Complete the context even if the current thread is cancelled."""
     cancellation, _this_thread.cancellation = _this_thread.cancellation, None
     try:
         yield

@@ -1,4 +1,4 @@
-"""The sandboxes a test session is connected to: each once, and the embedded one if it is used."""
+"""The connections of a test session: one for each sandbox, and the embedded sandbox if it is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tlsandbox.client.address import locate, suggest_local, usable_key
+from pytest_tlsandbox.client.address import check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
@@ -33,13 +33,13 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass
 class Connection:
-    """What talks to one sandbox.
+    """The client of one sandbox, and how it is used.
 
     Attributes:
         shared: several xdist workers use it.
-        of_suite: the suite itself said which one, and may end it; --tlsandbox did not.
-        loopback: it is on this machine, so that what refuses a connection has ended.
-        baseline: the look at the start of the running test, where the guard has taken it.
+        of_suite: the suite chose the sandbox, and may end it; --tlsandbox did not.
+        loopback: it is on this machine, so that a refused connection means that it has ended.
+        baseline: the snapshot at the start of the running test, if the guard has taken one.
 
     """
 
@@ -53,7 +53,7 @@ class Connection:
 class Connections:
     """Connects to each sandbox once; closes all of them in the end.
 
-    ``ask_for_key`` gives the key from the hook, if any; ``test_deadline`` the moment on the clock
+    ``ask_for_key`` returns the key from the hook, if any; ``test_deadline`` the moment on the clock
     at which the running test would be killed.
     """
 
@@ -72,10 +72,10 @@ class Connections:
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
-        """Is told of every new connection."""
+        """Called with every new connection."""
 
     def sandbox(self, target: object) -> Sandbox:
-        """Give a sandbox without a baseline."""
+        """Return a sandbox without a baseline."""
         connection = self.connect(target)
         return Sandbox(
             connection.client,
@@ -85,14 +85,14 @@ class Connections:
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:
-        """Give a sandbox for one test: its baseline is the guard's, or that of this moment."""
+        """Return a sandbox for one test, with the guard's baseline or one of this moment."""
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
-        """Give the connection to a sandbox; nothing is sent yet.
+        """Return the connection to a sandbox; nothing is sent yet.
 
         Raises:
-            InvalidSetting: the target means none, or there is no key for it.
+            InvalidSetting: the target is invalid, or there is no key for it.
 
         """
         address = self._address(target)
@@ -115,7 +115,7 @@ class Connections:
         return self._connections[address]
 
     def local(self) -> LocalSandbox:
-        """Give the embedded sandbox of this process; it starts when it is first asked for."""
+        """Return the embedded sandbox of this process; the first call starts it."""
         if self._local is None:
             from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
@@ -123,7 +123,7 @@ class Connections:
         return self._local
 
     def close(self) -> None:
-        """Close every connection, and end the embedded sandbox with all it started."""
+        """Close every connection, and end the embedded sandbox with its processes."""
         for connection in self._connections.values():
             connection.client.close()
         if self._local is not None:
@@ -138,23 +138,23 @@ class Connections:
 
     def _key(self, target: object, address: Address) -> Secret:
         if address.key is not None:
-            return usable_key(address.key, address, address.label)
+            return check_key(address.key, address, address.label)
         given = self._ask_for_key(target)
         if isinstance(given, InvalidSetting):
             raise given
         if given is not None:
-            return usable_key(given, address, "hook pytest_tlsandbox_api_key")
+            return check_key(given, address, "hook pytest_tlsandbox_api_key")
         found = os.environ.get(API_KEY_VARIABLE)
         if not found:
             raise InvalidSetting(
                 f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return one from the "
                 f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
-        return usable_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
+        return check_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
 
 
 def kill_started(sandbox: Sandbox) -> None:
-    """Kill what was started through a sandbox; warn of what still runs."""
+    """Kill the processes that were started through a sandbox; warn if some still run."""
     left = sandbox.kill_started()
     if left:
         warnings.warn(

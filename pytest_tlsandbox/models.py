@@ -1,8 +1,7 @@
-"""The process list as the sandbox sends it: tolerant to what is new, exact about what is wrong.
+"""The process list as the sandbox sends it.
 
-Fields and their meaning: the contract, and fact sheet sections 2 (processes) and 3 (managed ones).
-Absent and null mean the same everywhere. Unknown fields are passed over, unknown words for a
-status are kept. A row that cannot be read spoils only itself.
+Absent and null mean the same everywhere. Unknown fields are ignored, unknown words for a status are
+kept, wrong values are rejected. An unreadable row affects only itself.
 """
 
 from __future__ import annotations
@@ -12,12 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as model
 
 from pytest_tlsandbox.redact import mask_args, mask_text
@@ -28,10 +22,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def _read_number(value: object) -> object:
-    """Read s, ms, us or ns since the epoch, told apart by size; leave ISO 8601 to pydantic.
+    """Read s, ms, us or ns since the epoch, distinguished by size; leave ISO 8601 to pydantic.
 
-    The wire has integer milliseconds; other releases were seen with every other form (fact sheet
-    2.4), numeric text included.
+    The wire has integer milliseconds; other releases were seen with every other form, numeric text included.
     """
     if isinstance(value, str):
         try:
@@ -81,7 +74,7 @@ STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class RestartPolicy:
-    """When a supervisor starts a process again (fact sheet 3.1)."""
+    """When a supervisor starts a process again."""
 
     policy: Word
     max_restarts: int | None = None
@@ -89,7 +82,7 @@ class RestartPolicy:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class LastExit:
-    """The last end of a managed process; earlier ones are not kept (fact sheet 3.3)."""
+    """The last end of a managed process; earlier ones are not kept."""
 
     exit_code: int | None = None
     signal: int | None = None
@@ -99,7 +92,7 @@ class LastExit:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class ManagedProcess:
-    """What the supervisor of a process says (fact sheet 3.2; not in the contract).
+    """The state of the supervisor of a process.
 
     ``status`` is the supervisor's (starting, running, backing_off, stopped), not the process's.
     """
@@ -123,7 +116,7 @@ class ManagedProcess:
 class ProcessInfo:
     """One row of the process list. Times are aware datetimes in UTC, by the sandbox's clock.
 
-    A row that did not change from one look to the next may be the same object in both.
+    A row that did not change may be the same object in two snapshots.
     """
 
     handle: int | None = None
@@ -141,22 +134,22 @@ class ProcessInfo:
 
     @property
     def identity(self) -> Identity:
-        """This run, apart from all others."""
+        """What distinguishes this run from all others."""
         return Identity(self.handle, self.pid, self.started_at)
 
     @property
     def command_line(self) -> str:
-        """Command and arguments, joined by one space, unmasked: what a text is searched in."""
+        """Command and arguments, joined by one space, unmasked: text selectors search in it."""
         return " ".join((self.command, *self.args))
 
     @property
     def masked_command_line(self) -> str:
-        """Command and arguments as they may be shown."""
+        """Command and arguments, masked."""
         return " ".join((mask_text(self.command), *mask_args(self.args)))
 
     @property
     def ended(self) -> bool:
-        """Any evidence of an end is an end, whatever the status says (fact sheet 2.3)."""
+        """Whether there is any evidence of an end, whatever the status says."""
         return (
             self.status in _ENDED
             or self.oom_killed
@@ -167,7 +160,7 @@ class ProcessInfo:
 
     @property
     def state(self) -> str:
-        """The status, put right where other fields contradict it.
+        """The status, corrected where other fields contradict it.
 
         ``oom_killed`` when the flag says so; ``exited`` or ``signaled`` for a row that says
         running, or an unknown word, and shows an end; else the word as it came.
@@ -192,7 +185,7 @@ class ProcessInfo:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """A row that is not what the contract promises, kept aside.
+    """A row that does not follow the API.
 
     ``reason`` names fields and what is wrong with them, never their values.
     """

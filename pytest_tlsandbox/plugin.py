@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         )
         if option.metavar is None:
             parser.addini(option.ini, option.help, "bool", default=False)
-        elif option.per_line:
+        elif option.repeatable:
             parser.addini(option.ini, option.help, "linelist", default=[])
         else:
             parser.addini(option.ini, option.help, "string", default="")
@@ -91,10 +91,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check every setting before the first test; bring the guard in, if it is asked for."""
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
-        from pytest_tlsandbox.redact import also_mask
+        from pytest_tlsandbox.redact import set_masks
 
-        also_mask(settings.masks)
-        config.add_cleanup(lambda: also_mask(()))
+        set_masks(settings.masks)
+        config.add_cleanup(lambda: set_masks(()))
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.guard or settings.report:
@@ -354,9 +354,9 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
     """
     if hasattr(request, "param"):
         return request.param
-    from pytest_tlsandbox.setting_values import only_target
+    from pytest_tlsandbox.setting_values import single_target
 
-    return only_target(request.config.stash[_SETTINGS].targets)
+    return single_target(request.config.stash[_SETTINGS].targets)
 
 
 @pytest.fixture(scope="session")

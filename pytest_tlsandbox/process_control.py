@@ -1,12 +1,13 @@
-"""Starting what a test needs, reading what it wrote, and ending what it has left."""
+"""Processes of a test: start them, read their output, and kill them when the test ends."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arguments.checks import check_text, no_list
+from pytest_tlsandbox.arguments.checks import check_text, not_a_list
 from pytest_tlsandbox.arguments.start_options import check_option
 from pytest_tlsandbox.errors import (
     ContractViolation,
@@ -36,7 +37,7 @@ _LONGEST_ARGUMENT = 2**17 - 1
 """Bytes that Linux takes in one argument, or in one variable with its name (MAX_ARG_STRLEN)."""
 
 _LONGEST_FAREWELL = 3.0
-"""Seconds for the look at what a test has left running, and again until its ends are listed."""
+"""Seconds to list what a test has left running, and again until the list shows that it ended."""
 _BETWEEN_READINGS = 0.05
 """Seconds until the output of an ended process is read again."""
 
@@ -44,29 +45,23 @@ _BETWEEN_READINGS = 0.05
 def start_body(
     command: str, args: Sequence[str], *, env: Mapping[str, str] | None, **options: object
 ) -> dict[str, Any]:
-    """Make the body of a start request, of what was given only.
+    """Return the body of a start request, with the given options only.
 
     Raises:
-        InvalidArgument: there is no command, or the request would be rejected for an argument.
+        InvalidArgument: the command is missing, or the request would be rejected.
 
     """
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
-        raise no_list(args)
-    args = list(args)
-    for position, arg in enumerate(args):
+        raise not_a_list(args)
+    body: dict[str, Any] = {"command": command, "args": list(args)}
+    for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)
     if env is not None:
         _check_env(env)
-    given = {
-        name: check_option(name, value) for name, value in options.items() if value is not None
-    }
-    return {
-        "command": command,
-        "args": args,
-        **({} if env is None else {"env": dict(env)}),
-        **given,
-    }
+        body["env"] = dict(env)
+    given = {name: value for name, value in options.items() if value is not None}
+    return body | {name: check_option(name, value) for name, value in given.items()}
 
 
 def _check_command(command: object) -> None:
@@ -97,7 +92,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     """Start a process; an error names the program, and says whether it may have started.
 
     Raises:
-        InfrastructureError: one of its subclasses, for every start without a good answer.
+        InfrastructureError: one of its subclasses, for every start without a good response.
 
     """
     try:
@@ -111,13 +106,9 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
                 f"Not known whether {_program(body)} was started: {fault}; it may have started, "
                 "list_processes() shows it then"
             )
-        raise type(fault)(
-            text,
-            label=fault.label,
-            transient=fault.transient,
-            retry_after=fault.retry_after,
-            delivered=fault.delivered,
-        ) from None
+        explained = copy.copy(fault)  # observers keep the original
+        explained.args = (text,)
+        raise explained from None
 
 
 def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
@@ -126,9 +117,9 @@ def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list
     A sandbox may list the end of a process before it has stored all of its output: after the end,
     read until two readings agree, for at most 1 s.
     """
-    clock, give_up_at = client.clock, client.give_up_at()
+    clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME
-    end = end if give_up_at is None else min(end, give_up_at)
+    end = end if wait_deadline is None else min(end, wait_deadline)
     lines = client.output(row.pid, stream)
     while row.ended and clock.monotonic() + _BETWEEN_READINGS <= end:
         clock.sleep(_BETWEEN_READINGS)
@@ -155,8 +146,8 @@ def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
     if not failed_to_spawn:
         return ""
     folder = mask_text(body.get("working_dir", ""))
-    hint = "; is it installed there, and on PATH"
-    return hint + (f", and is {folder!r} a folder there?" if folder else "?")
+    and_folder = f", and is {folder!r} a folder there" if folder else ""
+    return f"; is it installed there, and on PATH{and_folder}?"
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:
@@ -191,15 +182,15 @@ def kill(row: ProcessInfo, client: SandboxClient) -> None:
         run.forget(SIGTERM, SIGKILL)
 
 
-def kill_all(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
+def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
     """Kill what still runs, and wait until the list shows the ends; return what still runs then."""
     # By identity: a pid may belong to another process by now.
     selectors = [Selector(process, client.history) for process in started]
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
     except InfrastructureError as fault:
-        # Where nothing listens any more, nothing is left to kill either.
-        return [] if is_over(fault) or fault.label == "refused" else list(started)
+        # If nothing listens any more, nothing is left to kill.
+        return [] if is_terminated(fault) or fault.label == "refused" else list(started)
     for row in living:
         with contextlib.suppress(InfrastructureError):  # what is left is reported below
             kill(row, client)
@@ -211,8 +202,8 @@ def kill_all(started: Sequence[ProcessInfo], client: SandboxClient) -> list[Proc
     return living if last is None else living_of(selectors, last)
 
 
-def is_over(fault: InfrastructureError) -> bool:
-    """Tell that a sandbox is no more. One that sleeps keeps its processes (fact sheet 1.8)."""
+def is_terminated(fault: InfrastructureError) -> bool:
+    """Return whether a sandbox was terminated. A suspended one keeps its processes."""
     if isinstance(fault, SandboxNotRunning):
         return not fault.transient
     return isinstance(fault, SandboxNotFound)

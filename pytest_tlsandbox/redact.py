@@ -1,4 +1,4 @@
-"""What must not be printed: the key, and what a command line or a URL may hide."""
+"""Secrets: the API key, and masks for command lines, URLs and other text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WITH_SPACES = r"\\{0,3}\"[^\"]*\"?|\\{0,3}'[^']*'?|(?:Bearer|Basic)\s+\S+"
 _VALUE = rf"(?:{_WITH_SPACES}|[^\s\"'&;,}}]+)"
 # --token=x, API_KEY=x, password: x, {"token": "x"}
 _ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}\\{{0,3}}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
-# The same as an argument of its own: all that follows is the value.
+# The same as a whole argument: everything that follows is the value.
 _ARGUMENT = re.compile(rf"({_NAME}[=:]).+", re.IGNORECASE | re.DOTALL)
 # --token, with what it announces in the next argument
 _FLAG = re.compile(rf"-{_NAME}", re.IGNORECASE)
@@ -47,19 +47,19 @@ _ANNOUNCED = re.compile(
 _OPENING = re.compile(r"\\*[\"']")
 _SCHEME = re.compile(r"\bBearer\s+[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
-# The form of the platform's own keys (fact sheet 1.4).
+# The form of the platform's own keys.
 _OWN_KEY = re.compile(r"\btl_(?:apiKey|pat)_[\w-]+")
 
 
-# Every secret there is: a server may repeat a key, a program may print it.
+# All secrets: a server may repeat a key, a program may print it.
 _known: set[str] = set()
-# What the users' own patterns say (ini key tlsandbox_mask).
+# Patterns of the user (ini key tlsandbox_mask).
 _own: list[re.Pattern[str]] = []
 _SHORTEST_KNOWN = 8
 
 
 class Secret:
-    """A text that shows as ``***`` wherever it turns up; ``reveal()`` gives it."""
+    """Text that is shown as ``***`` everywhere; ``reveal()`` returns it."""
 
     __slots__ = ("_value",)
 
@@ -69,7 +69,7 @@ class Secret:
             _known.add(value)
 
     def reveal(self) -> str:
-        """Give the text itself."""
+        """Return the text itself."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -89,13 +89,13 @@ class Secret:
         raise TypeError(message)
 
 
-def also_mask(patterns: Sequence[re.Pattern[str]]) -> None:
-    """Mask what fits these patterns as well, from now on; in place of those that were given before."""
+def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:
+    """Set the patterns of the user: what matches one is masked too."""
     _own[:] = patterns
 
 
 def mask_text(text: str) -> str:
-    """Replace what looks like a secret (``token=…``, ``://user:password@``), and every known one."""
+    """Mask what looks like a secret (``token=…``, ``://user:password@``), and every known one."""
     for pattern in _own:
         text = pattern.sub(MASK, text)
     text = _USERINFO.sub(MASK, text)
@@ -109,7 +109,7 @@ def mask_text(text: str) -> str:
 
 
 def mask_args(args: Sequence[str]) -> list[str]:
-    """Mask each argument, and whole the one that follows a flag like ``--token``."""
+    """Mask each argument, and the whole argument that follows a flag like ``--token``."""
     masked = []
     announced = False
     for arg in args:

@@ -1,4 +1,4 @@
-"""What a test holds: a sandbox whose processes can be waited for, asserted on and started."""
+"""The sandbox of a test: waits, assertions, and calls that start, signal and kill processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_tlsandbox.arguments.checks import (
     check_signal,
     check_statuses,
     check_stream,
-    shown,
+    wrong,
 )
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
@@ -32,7 +32,6 @@ from pytest_tlsandbox.waiting.conditions.process_condition import ProcessConditi
 from pytest_tlsandbox.waiting.conditions.status import HasStatus, Stays
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
-from pytest_tlsandbox.waiting.selectors import Process, Selector
 
 if TYPE_CHECKING:
     import re
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick, Stream
     from pytest_tlsandbox.waiting.conditions.condition import Condition
+    from pytest_tlsandbox.waiting.selectors import Process
 
 T = TypeVar("T")
 
@@ -55,14 +55,14 @@ T = TypeVar("T")
 class Sandbox(Assertions):
     """The processes of one sandbox.
 
-    Every ``wait_`` looks at once and again until the answer is certain or ``timeout`` (seconds)
-    has passed; every ``assert_`` judges now, which may take a few looks. Both ride out faults of
-    the sandbox for up to 30 s. A process is meant by text, by pid, by a compiled regex, by an
-    object that was listed or started, by ``by(...)``, or by a predicate.
+    Every ``wait_`` polls until the result is certain or ``timeout`` (seconds) has passed; every
+    ``assert_`` checks now, which may take a few polls. Both retry transient errors for up to 30 s.
+    Select a process by text, pid, compiled regex, an object that was listed or started,
+    ``by(...)``, or a predicate.
 
-    All of them raise a ``AssertionFailed`` (an AssertionError) where the processes are not as the test
-    says, a ``InfrastructureError`` where nothing can be said, ``InvalidArgument`` for a call that means
-    nothing.
+    All of them raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
+    expects, ``InfrastructureError`` if they could not be observed, and ``InvalidArgument`` for an
+    invalid call.
     """
 
     def __init__(
@@ -89,14 +89,13 @@ class Sandbox(Assertions):
         return f"<Sandbox {self._client.label}>"
 
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
-        """Give the same sandbox with a baseline of this moment: what was before does not count.
+        """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
 
-        ``baseline``: a look that was taken already, as the guard does. What is started through either is one test's: it ends with the test.
+        ``baseline``: an earlier snapshot to use instead. The processes that are started through
+        either sandbox are killed when the test ends.
         """
         if baseline is not None and not isinstance(baseline, ProcessSnapshot):
-            raise InvalidArgument(
-                f"baseline must be a snapshot or None (list the processes now), got {shown(baseline)}"
-            )
+            raise wrong("baseline", "a snapshot or None (list the processes now)", baseline)
         return Sandbox(
             self._client,
             timeout=self._timeout,
@@ -107,7 +106,7 @@ class Sandbox(Assertions):
         )
 
     def list_processes(self) -> ProcessSnapshot:
-        """Look once, at all processes the sandbox lists; gives them sorted by start."""
+        """List all processes, sorted by their start."""
         seen: ProcessSnapshot = self._check(Listing())
         return seen
 
@@ -124,20 +123,19 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the process has that status (one or several); gives the process.
+        """Wait until the process has that status (one or several); return the process.
 
-        ``healthy``: and its health check passes. ``stable_for``: and has stayed so, without a
-        restart, for as many seconds. ``pick``: which one, where several fit.
+        ``healthy``: its health check must pass too. ``stable_for``: it must stay so, without a
+        restart, for as many seconds. ``pick``: which one to use if several match.
         """
         condition = HasStatus(
-            Selector(process, self._history, self._since(since)),
+            self._selector(process, since),
             check_statuses(status),
             healthy=healthy,
             stable_for=check_seconds("stable_for", stable_for),
             pick=check_pick(pick),
         )
-        found: ProcessInfo = self._wait(condition, timeout)
-        return found
+        return self._process(condition, self._seconds(timeout))
 
     def wait_for_exit(
         self,
@@ -150,15 +148,14 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Wait until the process has exited with that code (one, several, or "any").
 
-        A code the sandbox does not know (-1, or none at all) is no code: ``Inconclusive``.
+        If the sandbox lost the code (-1, or none at all), the wait raises ``Inconclusive``.
         """
         condition = HasExited(
-            Selector(process, self._history, self._since(since)),
+            self._selector(process, since),
             check_codes(exit_code),
             check_pick(pick),
         )
-        found: ProcessInfo = self._wait(condition, timeout)
-        return found
+        return self._process(condition, self._seconds(timeout))
 
     def wait_for_output(
         self,
@@ -169,37 +166,36 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> str:
-        """Wait until a line of its output has that text, or fits the compiled regex; gives the line.
+        """Wait until a line of its output has that text, or matches the compiled regex; return the line.
 
-        Both streams are read whole, each time it looks. The end of the process is the end of it.
+        Each poll reads both streams from the start. The wait fails when the process ends.
         """
-        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        clock = self._client.clock
-        end = clock.monotonic() + seconds
+        seconds = self._seconds(timeout)
+        end = self._client.clock.monotonic() + seconds
 
         def read(row: ProcessInfo) -> list[str]:
-            left = end - clock.monotonic()
+            left = end - self._client.clock.monotonic()
             return self._client.output(row.pid, limit=min(max(left, 0.5), LONGEST_CALL))
 
         condition = HasWritten(
-            Selector(process, self._history, self._since(since)),
+            self._selector(process, since),
             check_pattern(pattern),
             read,
             check_pick(pick),
         )
-        line: str = self._wait(condition, seconds)
+        line: str = self._check(condition, seconds)
         return line
 
     def wait_until(
         self, condition: Callable[[ProcessSnapshot], T | None], *, timeout: float | None = None
     ) -> T:
-        """Wait until ``condition(snapshot)`` is truthy; gives what it returned.
+        """Wait until ``condition(snapshot)`` is truthy; return its value.
 
-        The snapshot has all that the sandbox lists, of earlier tests too. What the condition raises
-        ends the wait at once.
+        The snapshot has all processes of the sandbox, those of earlier tests too. An exception of the
+        condition ends the wait at once.
         """
         check_condition(condition)
-        value: T = self._wait(Until(condition), timeout)
+        value: T = self._check(Until(condition), self._seconds(timeout))
         return value
 
     # ------------------------------------------------------------- assertions
@@ -213,9 +209,8 @@ class Sandbox(Assertions):
         since: Since = "test",
         **expected: Unpack[Fields],
     ) -> ProcessInfo:
-        """Assert that every field is as given (or one of several), now; gives the process."""
-        found: ProcessInfo = self._check(self._has_fields(process, expected, pick, since))
-        return found
+        """Assert that every field has the given value (or one of several) now; return the process."""
+        return self._process(self._has_fields(process, expected, pick, since))
 
     def assert_stays(
         self,
@@ -228,22 +223,26 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Assert that the same run keeps that status for ``stable_for`` seconds, from now on.
 
-        Fails at the first change; ``wait_for_process(stable_for=...)`` starts anew until its timeout. A gap between looks of more than 1 s, or a tenth of the time
-        where that is more, is ``Inconclusive``.
+        Fails at the first change; ``wait_for_process(stable_for=...)`` starts again until its timeout.
+        A gap between polls of more than 1 s, or a tenth of the time if that is more, is
+        ``Inconclusive``.
         """
         duration = check_seconds("stable_for", stable_for)
         if duration == 0:
             raise InvalidArgument("stable_for must be > 0 seconds, got 0")
-        selector = Selector(process, self._history, self._since(since))
-        statuses, pick = check_statuses(status), check_pick(pick)
-        found: ProcessInfo = self._check(Stays(selector, statuses, duration, pick))
-        return found
+        condition = Stays(
+            self._selector(process, since),
+            check_statuses(status),
+            duration,
+            check_pick(pick),
+        )
+        return self._process(condition)
 
     def soft(self) -> Soft:
-        """Check several things on one look, and be told of all that fail: a context manager.
+        """Return a context manager that checks several things on one snapshot and reports all failures.
 
-        ``with tlsandbox.soft() as check:`` takes ``check.assert_process(...)`` and the other
-        assertions, but for ``assert_stays``. They are judged when the block ends, together, and
+        In ``with tlsandbox.soft() as check:`` call ``check.assert_process(...)`` and the other
+        assertions, except ``assert_stays``. They are evaluated together when the block ends, and
         raise one ``ChecksFailed``.
         """
         return Soft(
@@ -273,9 +272,8 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Start a program; it is killed when the test ends.
 
-        ``name``, ``restart`` or ``health_check`` make it a managed process (fact sheet 3.1), which
-        has a supervisor; a sandbox that ignores them is a ``RequestRefused``. Never repeated when
-        the first try may have started it.
+        ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor;
+        ``RequestRefused`` if the sandbox ignores them. Never repeated if it may have started.
         """
         body = process_control.start_body(
             command,
@@ -299,7 +297,7 @@ class Sandbox(Assertions):
     def send_signal(self, process: Process, signal: int) -> None:
         """Send a signal, by number, to the process group of a process."""
         number = check_signal(signal)
-        row = self._row_meant(process)
+        row = self._find_one(process)
         run = self._history.note_signal(row, number)
         try:
             self._client.signal(row, number)
@@ -309,12 +307,12 @@ class Sandbox(Assertions):
             raise
 
     def kill_process(self, process: Process) -> None:
-        """Kill a process, or stop the supervisor of a managed one. An ended process is no error."""
-        process_control.kill(self._row_meant(process), self._client)
+        """Kill a process, or stop the supervisor of a managed one. Killing an ended process succeeds."""
+        process_control.kill(self._find_one(process), self._client)
 
     def restart_process(self, process: Process) -> ProcessInfo:
-        """Restart a managed process; gives its new run."""
-        row = self._row_meant(process)
+        """Restart a managed process; return its new run."""
+        row = self._find_one(process)
         if row.managed is None:
             raise InvalidArgument(
                 f"restart_process: {named(row)} is not managed; start it with name= or restart="
@@ -324,34 +322,35 @@ class Sandbox(Assertions):
         return new
 
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
-        """Read the lines a process has written so far: "stdout", "stderr", or both ("output").
+        """Return the lines that a process has written so far: "stdout", "stderr", or both ("output").
 
-        After its end they are read until they stay the same for 50 ms, for at most 1 s.
+        For an ended process, read until two readings 50 ms apart agree, for at most 1 s.
         """
         stream = check_stream(stream)
-        row = self._row_meant(process, HasOutput)
+        row = self._find_one(process, HasOutput)
         return process_control.read_output(row, self._client, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
-        """Kill what was started through this object and still runs; gives what still runs after.
+        """Kill the processes that were started through this object; return those that still run then.
 
-        The ``tlsandbox`` fixture calls it when the test ends. It waits, for a moment, until the
-        list shows the ends: the next test must not find them alive.
+        The ``tlsandbox`` fixture calls this when the test ends. It waits until the list shows the
+        ends, since the next test must not find these processes alive.
         """
         started, self._started[:] = [*self._started], []
-        return process_control.kill_all(started, self._client) if started else []
+        return process_control.kill_and_wait(started, self._client) if started else []
 
     # ---------------------------------------------------------------- engine
 
-    def _row_meant(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
-        """Give the one process that is meant, at this moment: the living one, else the newest."""
-        selector = Selector(process, self._history, self.baseline)
-        found: ProcessInfo = self._check(kind(selector))
+    def _find_one(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
+        """Return the one process that matches now: the living one, else the newest."""
+        return self._process(kind(self._selector(process, "test")))
+
+    def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:
+        found: ProcessInfo = self._check(condition, timeout)
         return found
 
-    def _wait(self, condition: Condition, timeout: float | None) -> Any:
-        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        return self._check(condition, seconds)
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else check_seconds("timeout", timeout)
 
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         limit = self._limit(timeout)
@@ -365,26 +364,24 @@ class Sandbox(Assertions):
     def _check_together(self, checks: Together) -> None:
         limit = self._limit(None)
         outcome = self._watch(checks, limit)
+        results = list(zip(checks.checks, checks.results, strict=False))
         if isinstance(outcome.result, Met) and outcome.final:
-            for check, result in zip(checks.checks, checks.results, strict=True):
+            for check, result in results:
                 if isinstance(check.condition, ProcessCondition) and isinstance(result, Met):
                     check.condition.declare(result.value)
             return
         if outcome.result is None:
             raise error_of(outcome, checks.wanted, self._client, None, limit, self._screen)
-        told = [
-            (check.name, check.place, result)
-            for check, result in zip(checks.checks, checks.results, strict=True)
-        ]
+        told = [(check.name, check.place, result) for check, result in results]
         raise error_of_several(told, outcome, self._client.label, self._screen)
 
     def _limit(self, timeout: float | None) -> Limit:
         start = self._client.clock.monotonic()
         at = None if timeout is None else start + timeout
-        sooner = self._client.give_up_at()
-        if sooner is not None and (at is None or sooner < at):
-            return Limit(start, max(start, sooner), self._client.test_deadline())
-        return Limit(start, at)
+        sooner = self._client.wait_deadline()
+        if sooner is None or (at is not None and at <= sooner):
+            return Limit(start, at)
+        return Limit(start, max(start, sooner), self._client.test_deadline())
 
     def _watch(self, condition: Condition, limit: Limit) -> Outcome:
         since = None if self.baseline is None else self._history.position_of(self.baseline)

@@ -1,6 +1,6 @@
-"""What a setting may be.
+"""The values that settings may have.
 
-A bad value is an :class:`InvalidSetting` that names where it came from (``source``: an option, an
+An invalid value is an :class:`InvalidSetting` that names where it came from (``source``: an option, an
 ini key, a variable, a marker) and what is allowed.
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config) -> Settings:
-    """Check all that was given (``settings.read``); what was not is as ``Settings`` has it.
+    """Return the settings from what ``settings.read`` found; the others have their defaults.
 
     Raises:
-        InvalidSetting: a value means nothing, or pytest took it for the path of a test.
+        InvalidSetting: a value is invalid, or pytest took it for the path of a test.
 
     """
     for texts, source in given.values():
@@ -46,12 +46,12 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
 
 
 def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
-    """Raise InvalidSetting if pytest found its rootdir or its ini file by the value of an option.
+    """Raise InvalidSetting if pytest derived its rootdir or ini file from the value of an option.
 
     Without "=", pytest cannot know yet that it is the value of an option. If a file has that path,
     pytest takes it for the path of a test, and reads the ini file of that place.
     """
-    if not isinstance(text, str) or not os.path.exists(text):  # that of a switch is True
+    if not isinstance(text, str) or not os.path.exists(text):  # a switch has the value True
         return
     paths = config.getoption("file_or_dir", None) or []  # there are none with --help
     found = config.rootpath, config.inipath
@@ -68,8 +68,8 @@ def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
-def only_target(targets: Sequence[str]) -> str:
-    """Return the one sandbox that a test uses that names none.
+def single_target(targets: Sequence[str]) -> str:
+    """Return the sandbox of a test that does not name one.
 
     Raises:
         InvalidSetting: none was given, or several.
@@ -90,7 +90,7 @@ def only_target(targets: Sequence[str]) -> str:
 
 
 def parse_mask(text: str, source: str) -> re.Pattern[str]:
-    """Read an expression for what is secret; it must not fit everywhere."""
+    """Return a regular expression for secrets; it must not match empty text."""
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -143,7 +143,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
     """Read rules of the guard, ``oom,crash``, in the order of the table.
 
     Raises:
-        InvalidSetting: there is no such rule, or none is given.
+        InvalidSetting: a rule is unknown, or none is given.
 
     """
     given = [word for text in texts for word in re.split(r"[,\s]+", str(text)) if word]
@@ -165,7 +165,7 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     """Return the absolute path of a report that can be written; missing folders are made later.
 
     Raises:
-        InvalidSetting: it cannot, or another file would be lost.
+        InvalidSetting: it cannot be written, or another file would be overwritten.
 
     """
     start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
@@ -198,7 +198,7 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Try it: root may write by the mode bits where nothing can be written."""
+    """Return whether a file can be created: for root, the mode bits do not say."""
     import tempfile
 
     try:

@@ -1,8 +1,7 @@
-"""What can be set, and where it may come from.
+"""Options, ini keys and environment variables.
 
-One table says for each setting its option, its ini key and its environment variable. The command
-line beats the ini file, which beats the environment. What a value may be is in ``setting_values``, which a
-suite that sets nothing does not import.
+The command line wins over the ini file, which wins over the environment. ``setting_values`` checks
+the values; a suite that sets nothing does not import it.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
 API_KEY_VARIABLE = "TENSORLAKE_API_KEY"
 LOCAL = "local"
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
-"""What the guard can watch for."""
+"""The rules of the guard."""
 FACTS = "tlsandbox_facts"
-"""The attribute of a report, and the key of an xdist worker's output, that carries what was seen."""
+"""The attribute of a test report, and the key in an xdist worker's output, with the recorded facts."""
 
 
 # Named tuples, since it takes 0.4 ms of every start of pytest to make a dataclass.
 class Option(NamedTuple):
-    """One setting: where it may be given, and the help that option and ini key share.
+    """One setting: its names, and the help text of its option and ini key.
 
-    Without a ``metavar`` it is a switch. ``repeatable``: what the option is given several times adds
-    up. ``per_line``: so it does in the ini file, where each has a line.
+    Without a ``metavar`` it is a switch. ``repeatable``: it may have several values; the option is
+    given several times, and in the ini file each value has a line.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Option(NamedTuple):
     metavar: str | None
     environment: str | None = None
     repeatable: bool = False
-    per_line: bool = False
 
     @property
     def ini(self) -> str:
@@ -60,7 +58,6 @@ TARGET = Option(
     "TARGET",
     environment="TLSANDBOX",
     repeatable=True,
-    per_line=True,
 )
 PROXY_URL = Option(
     "proxy_url",
@@ -71,29 +68,25 @@ PROXY_URL = Option(
 )
 TIMEOUT = Option(
     "timeout",
-    "How long a wait goes on when the test does not say: 30, '30s', '2m' (default: 30s).",
+    "Default timeout of waits: 30, '30s', '2m' (default: 30s).",
     "TIME",
 )
 MEMORY = Option(
-    "memory",
-    "Memory limit of the embedded sandbox: '256M', '1G' (default: none).",
-    "SIZE",
+    "memory", "Memory limit of the embedded sandbox: '256M', '1G' (default: none).", "SIZE"
 )
 GUARD = Option(
     "guard",
-    "Fail the test in which one of these happens in the sandbox, even if it never looks: "
+    "Fail the test in which one of these happens in the sandbox, even if it checks nothing: "
     f"{', '.join(RULES)}; several with commas, or the option several times (default: none).",
     "RULES",
     repeatable=True,
-    per_line=True,
 )
 GUARD_REPORT_ONLY = Option(
-    "guard_report_only", "Have the guard tell what it finds, and fail nothing.", None
+    "guard_report_only", "Report the findings of the guard without failing tests.", None
 )
 REPORT = Option(
     "report",
-    "Write what was seen of the processes to this file: a timeline to look at where its name ends "
-    "in .html, else JSON.",
+    "Write the recorded processes to this file: a timeline if its name ends in .html, else JSON.",
     "PATH",
 )
 OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
@@ -102,17 +95,17 @@ OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
 MARKERS = (
     (
-        f"{GUARD_MARKER}(*rules): the guard judges this test by these rules ({', '.join(RULES)}), "
-        "whatever the command line says; without any, by none"
+        f"{GUARD_MARKER}(*rules): only these rules of the guard for this test ({', '.join(RULES)}); "
+        "no arguments turns the guard off"
     ),
     (
-        f"{ALLOW_MARKER}(*rules, reason): what the guard finds in this test by these rules is meant, "
-        "and fails nothing; the reason is compulsory, and shown"
+        f"{ALLOW_MARKER}(*rules, reason): findings of these rules are expected in this test and do "
+        "not fail it; the reason is required, and shown"
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""Ini key only: what is secret is a matter of the project."""
-MASK_HELP = "Regular expressions, one a line: what fits one is shown as ***, as a secret is."
+"""An ini key only: secrets are a matter of the project."""
+MASK_HELP = "Regular expressions, one a line: what matches one is shown as ***, like a secret."
 
 
 class Settings(NamedTuple):
@@ -134,9 +127,9 @@ class Settings(NamedTuple):
 def read(
     config: pytest.Config, environment: Mapping[str, str] = os.environ
 ) -> dict[str, tuple[Sequence[str], str]]:
-    """Give of each setting that was given what was written, and where.
+    """Return the texts of each setting that was given, and their source.
 
-    By the field of :class:`Settings`. Nothing is checked: ``setting_values.check`` does that.
+    The keys are the fields of :class:`Settings`. ``setting_values.check`` checks the texts.
 
     Raises:
         pytest.UsageError: a switch in the ini file is neither true nor false.
@@ -151,12 +144,12 @@ def read(
 def _read(
     config: pytest.Config, option: Option, environment: Mapping[str, str]
 ) -> tuple[Sequence[str], str]:
-    """Give the values from the first place that has any, and the name of that place."""
+    """Return the values from the first source that has any, and the name of that source."""
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
     given, source = _read_ini(config, option.ini)
-    if isinstance(given, list) and not option.per_line:
+    if isinstance(given, list) and not option.repeatable:
         raise pytest.UsageError(f"{source}: expected one value, got {given!r}")
     if option.metavar is None and isinstance(given, str):
         if given not in ("true", "false"):
@@ -205,5 +198,5 @@ def _ini_source(config: pytest.Config, key: str) -> str:
 
 
 def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Put the name of the xdist worker ("gw0"; "master" without xdist) in place of ``{worker}``."""
+    """Replace ``{worker}`` by the name of the xdist worker ("gw0"; "master" without xdist)."""
     return target.replace("{worker}", environment.get("PYTEST_XDIST_WORKER", "master"))

@@ -16,42 +16,14 @@ Stream = Literal["stdout", "stderr", "output"]
 """An output stream of a process; "output" is both."""
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
-"""The words the contract has for a status."""
+"""The statuses of a process."""
 
 # Sandboxes run Linux, whatever runs the tests; these are its numbers (signal(7)).
 SIGNALS = [
-    "HUP",
-    "INT",
-    "QUIT",
-    "ILL",
-    "TRAP",
-    "ABRT",
-    "BUS",
-    "FPE",
-    "KILL",
-    "USR1",
-    "SEGV",
-    "USR2",
-    "PIPE",
-    "ALRM",
-    "TERM",
-    "STKFLT",
-    "CHLD",
-    "CONT",
-    "STOP",
-    "TSTP",
-    "TTIN",
-    "TTOU",
-    "URG",
-    "XCPU",
-    "XFSZ",
-    "VTALRM",
-    "PROF",
-    "WINCH",
-    "IO",
-    "PWR",
-    "SYS",
-]
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+]  # fmt: skip
 SIGHUP, SIGKILL, SIGTERM = 1, 9, 15
 CRASH_SIGNALS = frozenset(
     number
@@ -59,16 +31,16 @@ CRASH_SIGNALS = frozenset(
     if name in {"ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"}
 )
 UNKNOWN_EXIT_CODE = -1
-"""What the daemon puts where it has lost the exit code (fact sheet 2.3)."""
+"""The exit code that the daemon reports if it has lost the real one."""
 SIGKILL_EXIT_CODE = 128 + SIGKILL
-"""What a shell exits with when SIGKILL ended its child: a hint of an OOM kill, no proof."""
+"""The exit code of a shell whose child was killed by SIGKILL: a hint of an OOM kill, not a proof."""
 
 # The SDK and the wire may differ below the millisecond.
 _SAME_MOMENT = timedelta(milliseconds=1)
 
 
 class Identity(NamedTuple):
-    """Handle, pid and start of a run: a pid alone is used again (fact sheet 2.2)."""
+    """Handle, pid and start of a run: a pid alone is used again."""
 
     handle: int | None
     pid: int

@@ -5,8 +5,6 @@ one fail, and gates a made-up deployment with the commands of the workflow. It n
 the dependencies, and no other network.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
@@ -16,11 +14,7 @@ import tempfile
 import venv
 from email import message_from_string
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zipfile import ZipFile
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 WORKFLOW = Path(__file__).parent.parent / "examples" / "ci" / "gate-deployment.yml"
 TRAIN = """\
@@ -53,7 +47,7 @@ while "train.py" in sys.argv and row["status"] == "running":
 class Newcomer:
     """A folder, a venv in it, and commands that are run there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.folder = folder
         venv.create(folder / "venv", with_pip=True)
         kept = ("HOME", "LANG", "TMPDIR", "PIP_", "SSL_", "REQUESTS_CA_BUNDLE")
@@ -64,7 +58,7 @@ class Newcomer:
             "COLUMNS": "80",
         }
 
-    def does(self, command: str, status: int = 0, **environment: str) -> str:
+    def does(self, command, status=0, **environment):
         """Run a shell command, which ends with that status; give what it prints."""
         print(f"$ {command}", flush=True)
         done = subprocess.run(
@@ -80,13 +74,13 @@ class Newcomer:
             sys.exit(f"exit status {done.returncode}, wanted {status}:\n{done.stdout}")
         return done.stdout
 
-    def writes(self, name: str, text: str) -> None:
+    def writes(self, name, text):
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def readme_of(wheel: Path) -> str:
+def readme_of(wheel):
     """Give the README as the registry shows it."""
     with ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
@@ -94,20 +88,20 @@ def readme_of(wheel: Path) -> str:
     return str(metadata.get_payload())
 
 
-def block(readme: str, having: str) -> str:
+def block(readme, having):
     [found] = [
         text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if having in text
     ]
     return str(found)
 
 
-def shows(output: str, *parts: str) -> None:
+def shows(output, *parts):
     for part in parts:
         if part not in output:
             sys.exit(f"not shown: {part!r}, in:\n{output}")
 
 
-def steps_of(workflow: str) -> dict[str, str]:
+def steps_of(workflow):
     """Give the commands of a workflow by the names of their steps."""
     step = re.compile(r"- name: (.+)\n +run: (?:>-\n((?: {10,}.+\n)+)|(.+)\n)")
     return {
@@ -116,16 +110,11 @@ def steps_of(workflow: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def deployment(newcomer: Newcomer) -> Iterator[dict[str, str]]:
+def deployment(newcomer):
     """Deploy a web server to an embedded sandbox; give the variables the workflow would set."""
+    options = "-m", "pytest_tlsandbox.local", "--memory=96M", "--id=my-sandbox"
     serving = subprocess.Popen(
-        [
-            newcomer.folder / "venv/bin/python",
-            "-m",
-            "pytest_tlsandbox.local",
-            "--memory=96M",
-            "--id=my-sandbox",
-        ],
+        [newcomer.folder / "venv/bin/python", *options],
         cwd=newcomer.folder,
         env=newcomer.environment,
         stdout=subprocess.PIPE,
@@ -150,7 +139,7 @@ def deployment(newcomer: Newcomer) -> Iterator[dict[str, str]]:
         serving.wait(10)
 
 
-def main(wheel: Path) -> None:
+def main(wheel):
     readme, workflow = readme_of(wheel), WORKFLOW.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         newcomer = Newcomer(Path(folder))

@@ -106,9 +106,9 @@ def box_of(script: Any, *, latency: float = 0.0, written: Any = None, **options:
     return Sandbox(ScriptedLister(FakeClock(), script, latency, written), **options)
 
 
-def looks(box: Sandbox) -> list[float]:
+def polls(box: Sandbox) -> list[float]:
     """When a sandbox was listed, in seconds since it was made."""
-    return box._client.looks
+    return box._client.polls
 
 
 def pass_time(box: Sandbox, seconds: float = 1) -> Sandbox:

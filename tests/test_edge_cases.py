@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.http_errors import fault_of
+from pytest_tlsandbox.client.http_errors import error_of_response
 from tests.support import box_of, failure, pass_time
 
 # fmt: off
@@ -163,7 +163,7 @@ FAULTS = [
 def test_each_error_body_becomes_the_error_of_the_table(number, status, error, transient):
     address = Address("my-sandbox", "https://my-sandbox.sandbox.tensorlake.ai")
 
-    fault = fault_of("GET", status, {}, BODIES[number].encode(), address)
+    fault = error_of_response("GET", status, {}, BODIES[number].encode(), address)
 
     assert type(fault) is error
     assert fault.transient is transient

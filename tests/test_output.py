@@ -8,7 +8,7 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.types import Screen
-from tests.support import OOM, T0, box_of, ended, failure, looks, managed, process, raw, unreachable
+from tests.support import OOM, T0, box_of, ended, failure, managed, polls, process, raw, unreachable
 
 SERVER = raw(77, args=("server.py",))
 ENDED = raw(77, args=("server.py",), **ended(1))
@@ -52,7 +52,7 @@ def test_the_first_line_with_the_text_or_the_regex_is_returned(pattern, line, ro
         failure(lambda: box.wait_for_output(77, pattern, timeout=0))
     else:
         assert box.wait_for_output("server.py", pattern) == line
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
 
 
 FIRST = raw(7, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
@@ -87,7 +87,7 @@ def test_a_line_that_comes_later_is_waited_for(script, name, written, at):
     box = output_box(script, {**written, at: (["ready"], [])})
 
     assert box.wait_for_output(name, "ready") == "ready"
-    assert at <= looks(box)[-1] < at + 0.3
+    assert at <= polls(box)[-1] < at + 0.3
 
 
 def test_each_read_has_as_long_as_the_wait_has_and_half_a_second_at_its_end():
@@ -119,7 +119,7 @@ def test_a_process_that_ends_without_it_ends_the_wait_after_a_second():
 
     failure(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
 
-    assert 3 <= looks(box)[-1] < 3.3
+    assert 3 <= polls(box)[-1] < 3.3
 
 
 def test_a_process_that_was_oom_killed_before_it_wrote_is_reported_as_oom_killed():
@@ -156,7 +156,7 @@ def test_the_wait_ends_a_second_after_the_stored_output_last_grew():
     message = told(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
     assert "wrote no such line in 3 lines" in " ".join(message.split())
-    assert 2.8 <= looks(box)[-1] < 3.2
+    assert 2.8 <= polls(box)[-1] < 3.2
 
 
 def test_output_that_grows_without_end_is_read_until_the_deadline():
@@ -165,7 +165,7 @@ def test_output_that_grows_without_end_is_read_until_the_deadline():
 
     message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
 
-    assert looks(box)[-1] == 5.0
+    assert polls(box)[-1] == 5.0
     assert "5 s: the deadline came before it could change" in " ".join(message.split())
 
 
@@ -175,7 +175,7 @@ def test_the_end_of_a_run_given_by_pid_counts_sooner_than_that_of_a_text(name, s
 
     failure(lambda: box.wait_for_output(name, "ready"), errors.UnexpectedExit)
 
-    assert seconds <= looks(box)[-1] <= seconds + 0.1
+    assert seconds <= polls(box)[-1] <= seconds + 0.1
 
 
 # ------------------------------------------------------------------------------ output()
@@ -247,7 +247,7 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
         lambda: box.wait_for_output(77, "ready", timeout=60), errors.AuthenticationFailed
     )
 
-    assert looks(box)[-1] < 1.2
+    assert polls(box)[-1] < 1.2
     assert error.first_line == "Not read: the output of server.py (pid 77)"
     assert "my-sandbox: the API key was refused (401)" in str(error)
 
@@ -271,7 +271,7 @@ def test_a_pattern_of_another_type_is_refused_before_the_first_poll(pattern, got
     message = told(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
     assert message == f"pattern must be text from one line or a compiled regex, got {got}"
-    assert looks(box) == []
+    assert polls(box) == []
 
 
 def test_a_secret_in_a_pattern_is_masked_and_so_it_is_in_the_lines():

@@ -1,31 +1,26 @@
 """What a start without a good answer reports, and what the end of a test does about what it started."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.client.servers import HANG, RESET, Server, reply
+from tests.client.servers import HANG, RESET, Server, connected, reply
 from tests.support import FakeClock, ScriptedLister, process
 
 
-def left_by(fault: errors.InfrastructureError) -> list[int]:
+def left_by(fault):
     """Give the pids that are left running where the sandbox answers with a fault."""
 
     class Client(ScriptedLister):
-        def list(self, *, patience: float):
-            return self.look()
+        def list(self, *, patience):
+            return self.poll()
 
     box = Sandbox(Client(FakeClock(), {0.0: fault}), started=[process(41)])
     return [row.pid for row in box.kill_started()]
 
 
-def asleep(state: str, *, transient: bool) -> errors.SandboxNotRunning:
+def asleep(state, *, transient):
     return errors.SandboxNotRunning(f"Sandbox my-sandbox is {state}", transient=transient)
 
 
@@ -41,7 +36,7 @@ def asleep(state: str, *, transient: bool) -> errors.SandboxNotRunning:
     ],
     ids=["no sandbox", "terminated", "suspended", "refused", "502"],
 )
-def test_what_could_not_be_killed_is_told_where_something_is_left_to_kill(fault, left):
+def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_ended(fault, left):
     assert left_by(fault) == left
 
 
@@ -71,14 +66,11 @@ def test_start_without_a_good_answer_says_whether_the_program_may_have_started(
     answer, error, message
 ):
     server = Server([answer])
-    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="tests")
     # The deadline of the test cuts the call, to 0.1 s at least.
-    end = transport.clock.monotonic() + (0.25 if answer is HANG else 1)
-    client = SandboxClient(transport, test_deadline=lambda: end)
+    end = Clock.monotonic() + (0.25 if answer is HANG else 1)
 
-    with pytest.raises(error) as caught:
-        Sandbox(client).start_process("python", ["train.py", "--token", "abc"])
+    with connected(server, test_deadline=lambda: end) as box, pytest.raises(error) as caught:
+        box.start_process("python", ["train.py", "--token", "abc"])
 
-    client.close()
     server.close()
     assert str(caught.value) == message

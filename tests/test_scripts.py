@@ -1,7 +1,5 @@
 """What users test their own helpers with: scripted listings, a clock that jumps, no sleep."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 
@@ -9,22 +7,18 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
-from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.clock import Clock
-from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep
 from pytest_tlsandbox.testing.scripted_lister import ScriptedLister, row
 from tests.client.conftest import serve  # noqa: F401 - a fixture
-from tests.client.servers import reply
+from tests.client.servers import connected, reply
 
 EXITED = row(41, status="exited", exit_code=0)
 BUSY = errors.SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
 
 
-def elapsed(call) -> float:
+def elapsed(call):
     begun = time.perf_counter()
     call()
     return time.perf_counter() - begun
@@ -39,10 +33,10 @@ def test_a_wait_on_a_script_takes_the_time_of_the_script_and_none_of_ours():
     took = elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=400))
 
     assert took < 100
-    assert 300 <= lister.looks[-1] < 300.3
+    assert 300 <= lister.polls[-1] < 300.3
 
 
-def test_a_look_meets_rows_bodies_and_faults_as_the_script_says():
+def test_poll_returns_the_rows_bodies_and_errors_of_the_script():
     lister = ScriptedLister(
         {
             0: [row(41)],
@@ -59,7 +53,7 @@ def test_a_look_meets_rows_bodies_and_faults_as_the_script_says():
         box.list_processes()
 
 
-def test_what_was_there_before_is_a_baseline_as_in_a_test():
+def test_earlier_incidents_are_in_the_baseline_as_in_a_test():
     box = Sandbox(ScriptedLister({0: [row(41, status="oom_killed")]}))
 
     box.from_now().assert_no_oom()
@@ -85,7 +79,7 @@ def test_a_start_takes_until_the_script_lists_the_process():
     server = box.start_process("python", ["serve.py"])
 
     assert (server.pid, box.wait_for_process(server).pid) == (41, 41)
-    assert lister.looks == [2.0]
+    assert lister.polls == [2.0]
     with pytest.raises(errors.RequestRefused, match="lists no such process"):
         box.start_process("python", ["other.py"])
 
@@ -132,17 +126,19 @@ def test_a_clock_can_be_shared_and_shows_what_was_slept():
 # --------------------------------------------------------------------------- no sleep
 
 
-def test_without_sleep_a_wait_for_what_does_not_change_takes_as_long_as_its_looks(serve):  # noqa: F811
+@pytest.fixture
+def box(serve):  # noqa: F811
     server = serve(reply(200, {"processes": [row(41)]}))
-    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="test")
-    box = Sandbox(SandboxClient(transport))
+    with connected(server) as box:
+        yield box
 
-    def wait() -> None:
+
+def test_wait_without_pauses_takes_as_long_as_its_polls(box):
+    def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
 
     assert elapsed(wait) < 50
-    transport.close()
 
 
 def test_the_clock_is_as_it_was_afterwards():
@@ -157,15 +153,11 @@ def test_the_clock_is_as_it_was_afterwards():
     assert Clock.monotonic() < begun + 1000
 
 
-def test_cancellation_ends_a_wait_that_does_not_sleep(serve):  # noqa: F811
-    server = serve(reply(200, {"processes": []}))
-    transport = Transport(Address("my-sandbox", server.url), Secret("k"), user_agent="test")
-    box = AsyncSandbox(Sandbox(SandboxClient(transport)))
-
-    async def test() -> None:
+def test_cancellation_ends_a_wait_that_does_not_sleep(box):
+    async def test():
+        wait = AsyncSandbox(box).wait_for_process("no such", timeout=1e9)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(box.wait_for_process("no such", timeout=1e9), 0.2)
+            await asyncio.wait_for(wait, 0.2)
 
     with no_sleep():
         asyncio.run(test())
-    transport.close()

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from tests.support import OOM as OOM_KILLED
-from tests.support import box_of, dedented, ended, failure, looks, raw, unreachable
+from tests.support import box_of, dedented, ended, failure, polls, raw, unreachable
 
 RUNNING = raw(41)
 EXITED = raw(42, args=("prepare.py",), **ended(0))
@@ -39,9 +39,9 @@ def test_all_checks_are_evaluated_when_the_block_ends_and_on_one_snapshot():
         assert check.assert_no_restart() is None
         assert check.assert_no_incidents() is None
         assert check.assert_not_running("prepare.py") is None
-        assert looks(box) == []
+        assert polls(box) == []
 
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
 
 
 def test_the_error_carries_what_each_check_alone_would_have_raised():
@@ -85,7 +85,7 @@ def test_a_negative_check_has_the_time_that_it_has_alone():
         check.assert_process(41, status="running")
         check.assert_no_oom()
 
-    assert 0.2 <= looks(box)[-1] < 0.4
+    assert 0.2 <= polls(box)[-1] < 0.4
 
 
 def test_one_that_fails_at_once_does_not_cut_the_time_of_another():
@@ -172,7 +172,7 @@ def test_what_the_block_raises_is_raised_and_what_the_checks_found_is_its_note()
           looks    1, 60 ms each
           sandbox  my-sandbox
     """)
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
     assert caught.value.__context__ is None
 
 
@@ -192,7 +192,7 @@ def test_an_error_before_the_first_check_costs_no_poll():
     with pytest.raises(Broken), box.soft():
         raise Broken
 
-    assert looks(box) == []
+    assert polls(box) == []
 
 
 def test_what_the_checks_find_is_added_to_notes_that_there_are():
@@ -221,7 +221,7 @@ def test_an_interruption_and_a_skip_go_through_untouched_and_at_once(kind):
 
     assert caught.value is error
     assert getattr(caught.value, "__notes__", []) == []
-    assert looks(box) == []
+    assert polls(box) == []
 
 
 def test_an_invalid_argument_is_raised_at_its_line_and_is_not_one_of_the_checks():

@@ -1,22 +1,17 @@
 """Many threads share one sandbox: each gets its own answer, and nothing grows."""
 
-from __future__ import annotations
-
 import gc
+import shlex
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psutil
 import pytest
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, faults
 from tests.support import ended, raw
 
@@ -32,17 +27,15 @@ def proxy():
 
 @pytest.fixture
 def box(proxy):
-    address = locate(proxy)
-    transport = Transport(address, address.key, user_agent="threads/1")
-    yield Sandbox(SandboxClient(transport))
-    transport.close()
+    with connected(proxy) as box:
+        yield box
 
 
-def asked_by_all(box: Sandbox, times: int = 1) -> list[tuple[int, int | None]]:
+def asked_by_all(box, times=1):
     """Have each thread ask for its own job, all at the same moment."""
     together = threading.Barrier(THREADS)
 
-    def ask(pid: int) -> tuple[int, int | None]:
+    def ask(pid):
         together.wait(30)
         for _ in range(times):
             job = box.wait_for_exit(f"job-{pid}.py", exit_code=pid % 200, timeout=20)
@@ -62,13 +55,13 @@ def test_each_of_64_threads_gets_its_own_answer(box):
     assert asked_by_all(box) == RIGHT
 
 
-def test_each_of_64_threads_rides_out_an_outage_by_itself(box, proxy):
+def test_each_of_64_threads_survives_an_outage(box, proxy):
     proxy.fail(faults.RESET_BEFORE_HEADERS, seconds=0.3).then(faults.SANDBOX_NOT_READY, seconds=0.3)
 
     assert asked_by_all(box) == RIGHT
 
 
-def test_nothing_grows_with_what_was_asked(box):
+def test_threads_descriptors_and_objects_do_not_grow_with_the_calls(box):
     asked_by_all(box)
     gc.collect()
     me = psutil.Process()
@@ -84,7 +77,7 @@ def test_nothing_grows_with_what_was_asked(box):
     assert objects <= before[2] + 3000
 
 
-def test_development_mode_and_warnings_as_errors_find_nothing_left_open(tmp_path: Path):
+def test_development_mode_and_warnings_as_errors_find_nothing_left_open(tmp_path):
     (tmp_path / "test_it.py").write_text(
         """
 import threading
@@ -104,25 +97,13 @@ def test_it(tlsandbox, tlsandbox_connect, tlsandbox_local):
 """,
         encoding="utf-8",
     )
+    options = shlex.split("-X dev -W error -m pytest -q -p no:asyncio -p no:cacheprovider -W error")
     done = subprocess.run(
-        [
-            *(sys.executable, "-X", "dev", "-W", "error", "-m", "pytest", "-q"),
-            *(
-                "-p",
-                "no:asyncio",
-                "-p",
-                "no:cacheprovider",
-                "--tlsandbox=local",
-                "-W",
-                "error",
-                str(tmp_path),
-            ),
-        ],
+        [sys.executable, *options, "--tlsandbox=local", str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=tmp_path,
-        check=False,
     )
     assert done.returncode == 0, done.stdout
     assert "ResourceWarning" not in done.stdout + done.stderr

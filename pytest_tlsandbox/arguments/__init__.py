@@ -1,1 +1,1 @@
-"""Checks of what the callers of helpers pass."""
+"""Validation of the arguments of helpers."""

@@ -1,4 +1,4 @@
-"""Checks of what a helper was called with; each error says what is allowed."""
+"""Validation of the arguments of helpers; each error says what is allowed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import STATUSES
 
-STREAMS = ("stdout", "stderr", "output")
-
 if TYPE_CHECKING:
     from pytest_tlsandbox.types import Pick, Stream
 
+STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
-"""What is asked for in one of these is one of several values; in arguments, all of them."""
+"""A value of one of these types lists alternatives; for ``args`` it is the list itself."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
 _NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -43,20 +42,23 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
 """What a field holds, and the plain types of which a value may equal it."""
 
 
+def wrong(name: str, expected: str, value: object, hint: str = "") -> InvalidArgument:
+    """Return the error for an argument whose value is not what is expected."""
+    return InvalidArgument(f"{name} must be {expected}, got {shown(value)}{hint}")
+
+
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
-    """Give one or several statuses as a tuple.
+    """Return one or several statuses as a tuple.
 
     Raises:
-        InvalidArgument: a word is no status; the message suggests the nearest.
+        InvalidArgument: a word is not a status; the message suggests the nearest.
 
     """
     statuses = (status,) if isinstance(status, str) else _several(status)
     for word in statuses:
         if word not in STATUSES:
             hint = suggestion(word, STATUSES, cutoff=0.76)
-            raise InvalidArgument(
-                f"status must be one of {', '.join(STATUSES)}, got {word!r}{hint}"
-            )
+            raise wrong("status", f"one of {', '.join(STATUSES)}", word, hint)
     if not statuses:
         raise InvalidArgument(f"status must be one or several of {', '.join(STATUSES)}, got none")
     return statuses
@@ -65,17 +67,17 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
 def check_value(field: str, value: Any) -> None:
     """Raise InvalidArgument for a value that a field of a process can never equal.
 
-    Plain values only are judged: any other, as a matcher, may equal what it likes.
+    Only plain values are checked: a matcher may define its own equality.
     """
     if field == "status":
         check_statuses(value)
         return
     if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
-        raise no_list(value)
+        raise not_a_list(value)
     noun, kinds = _KINDS[field]
     for one in value if type(value) in SEVERAL else (value,):
         if type(one) in _PLAIN and type(one) not in kinds:
-            raise InvalidArgument(f"{field} must be {noun}, got {shown(one)}{_cure(one, noun)}")
+            raise wrong(field, noun, one, _cure(one, noun))
 
 
 def _cure(value: object, noun: str) -> str:
@@ -84,18 +86,18 @@ def _cure(value: object, noun: str) -> str:
     return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
 
 
-def no_list(args: object) -> InvalidArgument:
+def not_a_list(args: object) -> InvalidArgument:
     """Return the error for arguments that are not a list."""
     given = "one text" if isinstance(args, str) else shown(args)
     return InvalidArgument(f"args must be a list of texts, got {given}")
 
 
 def check_seconds(name: str, value: object) -> float:
-    """Give a time in seconds, from 0 up."""
+    """Return a time in seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidArgument(f"{name} must be a number of seconds, got {shown(value)}")
+        raise wrong(name, "a number of seconds", value)
     if not 0 <= value < math.inf:
-        raise InvalidArgument(f"{name} must be >= 0 seconds and finite, got {value!r}")
+        raise wrong(name, ">= 0 seconds and finite", value)
     return float(value)
 
 
@@ -111,47 +113,41 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
                 hint = '; pass "any" to accept every exit code'
             elif isinstance(code, int) and code < 0:
                 hint = '; an end by a signal is wait_for_process(process, status="signaled")'
-            raise InvalidArgument(f"exit_code must be from 0 to 255, got {shown(code)}{hint}")
+            raise wrong("exit_code", "from 0 to 255", code, hint)
     if not codes:
         raise InvalidArgument('exit_code must be one code, several, or "any", got no code')
     return codes
 
 
 def check_signal(signal: int) -> int:
-    """Give a signal's number; which of Linux's 64 a daemon sends is for it to say."""
+    """Return the number of a signal; the daemon decides which of Linux's 64 it can send."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
-        raise InvalidArgument(
-            f"signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got {shown(signal)}"
-        )
+        raise wrong("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
     return int(signal)
 
 
 def check_stream(stream: Stream) -> Stream:
-    """Give the name of an output stream."""
+    """Return the name of an output stream."""
     if stream not in STREAMS:
         hint = suggestion(stream, STREAMS)
-        raise InvalidArgument(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}{hint}")
+        raise wrong("stream", f"one of {', '.join(STREAMS)}", stream, hint)
     return stream
 
 
 def check_pattern(pattern: object) -> str | re.Pattern[str]:
-    """Give a text, or a regex that was compiled, to look for in lines of output."""
-    if isinstance(pattern, str) and "\n" in pattern:
-        raise InvalidArgument(
-            f"pattern must be text from one line, got {mask_text(repr(pattern))} with a line break; "
-            "wait for one line at a time"
-        )
-    if isinstance(pattern, str) and pattern:
-        return pattern
+    """Return a text, or a compiled regex, to search for in lines of output."""
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
-    if pattern == "":
+    if not isinstance(pattern, str):
+        raise wrong("pattern", "text from one line or a compiled regex", pattern)
+    if not pattern:
         raise InvalidArgument(
             "pattern must be part of a line, got an empty text, which every line contains"
         )
-    raise InvalidArgument(
-        f"pattern must be text from one line or a compiled regex, got {shown(pattern)}"
-    )
+    if "\n" in pattern:
+        hint = " with a line break; wait for one line at a time"
+        raise wrong("pattern", "text from one line", pattern, hint)
+    return pattern
 
 
 def check_text(place: str, value: object, *, secret: bool = False) -> None:
@@ -160,9 +156,10 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
     ``place`` is, for example, "args[1]". A ``secret`` value is not shown.
     """
     if not isinstance(value, str):
-        got = f"a value of type {type(value).__name__}" if secret else shown(value)
+        if secret:
+            raise InvalidArgument(f"{place} must be text, got {type_name(value)}")
         cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
-        raise InvalidArgument(f"{place} must be text, got {got}{'' if secret else cure}")
+        raise wrong(place, "text", value, cure)
     if "\0" in value:
         raise InvalidArgument(
             f"{place} must not contain a NUL character, got one at position {value.index(chr(0))}"
@@ -178,9 +175,7 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
 def check_condition(condition: Callable[..., object]) -> None:
     """Raise InvalidArgument for what cannot be called with a snapshot."""
     if not callable(condition):
-        raise InvalidArgument(
-            f"condition must be a function of the snapshot, got {shown(condition)}"
-        )
+        raise wrong("condition", "a function of the snapshot", condition)
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
             "condition must be a plain function of the snapshot, got a coroutine function, which "
@@ -215,17 +210,22 @@ def shown(value: object) -> str:
     if isinstance(value, re.Pattern):
         return "a regex of bytes"  # those of text are accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):
-        return f"a value of type {type(value).__name__}"
+        return type_name(value)
     return shorten(mask_text(repr(value)), 60)
 
 
+def type_name(value: object) -> str:
+    """Return the type of a value that is not shown itself."""
+    return f"a value of type {type(value).__name__}"
+
+
 def _several(value: object) -> tuple[Any, ...]:
-    """Give one value or several as a tuple."""
+    """Return one value or several as a tuple."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
 def check_pick(pick: Pick | None) -> Pick | None:
-    """Give which of several processes is meant."""
+    """Return which of several matching processes to use."""
     if pick not in (None, "newest", "oldest"):
-        raise InvalidArgument(f'pick must be "newest" or "oldest", got {shown(pick)}')
+        raise wrong("pick", '"newest" or "oldest"', pick)
     return pick

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-from pytest_tlsandbox.arguments.checks import check_text, shown, suggestion
+from pytest_tlsandbox.arguments.checks import check_text, shown, suggestion, wrong
 from pytest_tlsandbox.errors import InvalidArgument
 
 
@@ -45,7 +45,7 @@ _MODES = {
     "stdout_mode": ("capture", "discard"),
     "stderr_mode": ("capture", "discard"),
 }
-_TYPES: dict[str, tuple[Any, dict[str, object]]] = {
+_MAPPINGS: dict[str, tuple[Any, dict[str, object]]] = {
     "restart": (RestartOptions, {"policy": "always"}),
     "health_check": (HealthCheckOptions, {"type": "http", "port": 8080}),
 }
@@ -59,8 +59,8 @@ def check_option(name: str, value: object) -> object:
         InvalidArgument: it has another type, an unknown key, or a value that its key cannot have.
 
     """
-    if name in _TYPES:
-        return _check_mapping(name, value)
+    if name in _MAPPINGS:
+        return _check_mapping(name, value, *_MAPPINGS[name])
     if name in _MODES:
         _check_word(name, "mode", value, _MODES[name])
     elif not (name == "user" and isinstance(value, Mapping)):
@@ -68,20 +68,18 @@ def check_option(name: str, value: object) -> object:
     return value
 
 
-def _check_mapping(name: str, value: object) -> dict[str, object]:
-    kind, example = _TYPES[name]
+def _check_mapping(
+    name: str, value: object, kind: Any, example: dict[str, object]
+) -> dict[str, object]:
     hints = get_type_hints(kind)
     if not isinstance(value, Mapping):
         # The first key is the one that is most often given alone: restart="always".
         first = next(iter(hints))
-        word = next((word for word in get_args(hints[first]) if word == value), example[first])
-        raise InvalidArgument(
-            f"{name} must be a mapping with the keys {', '.join(hints)}, got {shown(value)}; "
-            f"write {name}={json.dumps({**example, first: word})}"
-        )
+        word = value if value in get_args(hints[first]) else example[first]
+        hint = f"; write {name}={json.dumps({**example, first: word})}"
+        raise wrong(name, f"a mapping with the keys {', '.join(hints)}", value, hint)
     for key, given in value.items():
-        if key not in hints:
-            raise InvalidArgument(f"{name}: unknown key {shown(key)}{_expected(key, [*hints])}")
+        _check_word(name, "key", key, [*hints])
         _check_value(name, key, hints[key], given)
     for key in hints:
         if key in kind.__required_keys__ and key not in value:
@@ -103,16 +101,11 @@ def _check_value(name: str, key: str, hint: object, value: object) -> None:
         numbers = range(1, 2**16) if key == "port" else range(2**32)
         if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
             none = " or None" if type(None) in kinds else ""
-            raise InvalidArgument(
-                f"{name}: {key} must be an integer from {numbers[0]} to {numbers[-1]}{none}, "
-                f"got {shown(value)}"
-            )
+            expected = f"an integer from {numbers[0]} to {numbers[-1]}{none}"
+            raise wrong(f"{name}: {key}", expected, value)
 
 
-def _check_word(name: str, what: str, value: object, known: tuple[str, ...]) -> None:
+def _check_word(name: str, what: str, value: object, known: Sequence[str]) -> None:
     if value not in known:
-        raise InvalidArgument(f"{name}: unknown {what} {shown(value)}{_expected(value, known)}")
-
-
-def _expected(word: object, known: list[str] | tuple[str, ...]) -> str:
-    return suggestion(word, known) or f"; expected one of {', '.join(known)}"
+        hint = suggestion(value, known) or f"; expected one of {', '.join(known)}"
+        raise InvalidArgument(f"{name}: unknown {what} {shown(value)}{hint}")

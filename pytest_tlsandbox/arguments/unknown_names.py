@@ -18,7 +18,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 __tracebackhide__ = True  # pytest ends the traceback of an AttributeError at the user's line
 
 _OTHER_WORDS = {"cwd": "working_dir"}
-"""What subprocess calls an argument of ours."""
+"""Names that subprocess has for arguments of ours."""
 
 
 def explain_misuse(kind: type[T]) -> type[T]:

@@ -1,1 +1,1 @@
-"""The wire: what is asked of a sandbox, and what comes back."""
+"""HTTP: the calls of the sandbox API, their retries, and what they return."""

@@ -1,4 +1,4 @@
-"""Where a sandbox is: the four ways to address one, and the key that opens it."""
+"""Addresses of sandboxes: by id, URL or object, and the API keys that may be sent to them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLIC_HOST = "sandbox.tensorlake.ai"
-# The spellings for which the official SDK changes the Host header (fact sheet 1.3).
+# The spellings for which the official SDK changes the Host header.
 _HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the process API of one sandbox is served, and how a request gets there.
+    """The base URL of one sandbox and the headers that route a request to it.
 
-    ``label`` is what messages call the sandbox. ``key`` is set where the address brings its own.
+    ``label`` is the name in messages. ``key`` is set if the object that was located has one.
     """
 
     label: str
@@ -41,7 +41,7 @@ class Address:
 
 
 def is_loopback(url: str) -> bool:
-    """Tell whether a URL leads to this machine without asking any name server."""
+    """Return whether a URL leads to this machine, without a DNS lookup."""
     host = check_url(url, "URL")["host"].lower()
     return host in ("localhost", "[::1]") or (
         host.startswith("127.") and host.replace(".", "").isdigit()
@@ -49,15 +49,14 @@ def is_loopback(url: str) -> bool:
 
 
 def locate(target: object, proxy_url: str | None = None) -> Address:
-    """Find a sandbox by id or name, by URL, or by an object: an embedded sandbox, or the SDK's.
+    """Return the address of a sandbox given by id, name, URL, or as an object (embedded or of the SDK).
 
     By id: ``https://<id>.sandbox.tensorlake.ai``, or through ``proxy_url`` the way the SDK does:
-    on loopback with ``Host: <id>.local``, elsewhere with ``X-Tensorlake-Sandbox-Id`` (fact sheet
-    1.2, 1.3). A URL is used as it is, which is how another ingress host is reached.
+    on loopback with ``Host: <id>.local``, elsewhere with ``X-Tensorlake-Sandbox-Id``. A URL is used as it is.
 
     Raises:
-        InvalidSetting: the text is no sandbox.
-        InvalidArgument: the object is none.
+        InvalidSetting: the text does not name a sandbox.
+        InvalidArgument: the object is not a sandbox.
 
     """
     if isinstance(target, Address):
@@ -112,11 +111,11 @@ def _locate_sdk_object(sandbox: object) -> Address:
     return Address(label=identifier, key=Secret(key) if key else None, **place)
 
 
-def usable_key(key: Secret, address: Address, source: str) -> Secret:
-    """Check that a key can be sent to an address at all.
+def check_key(key: Secret, address: Address, source: str) -> Secret:
+    """Return a key without white space around it.
 
     Raises:
-        InvalidSetting: it has characters no header can carry, or would go over plain http to
+        InvalidSetting: it has characters that no header can carry, or would go over plain HTTP to
             another machine.
 
     """

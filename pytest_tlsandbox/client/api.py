@@ -1,4 +1,4 @@
-"""The calls of the process API (fact sheet section 4)."""
+"""The calls of the process API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.parsing import describe_body, parse_process
-from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, persist
+from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
 from pytest_tlsandbox.errors import (
     ContractViolation,
     InfrastructureError,
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 TIMEOUT_MARGIN = 0.25
-"""Seconds before the test's own time-out at which everything that waits ends, to tell what it saw."""
+"""Seconds before the timeout of the test at which every wait ends, so that its error is shown."""
 
 
 class Observer(Protocol):
-    """Follows the calls to one sandbox, whoever makes them."""
+    """Receives every call to one sandbox."""
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
-        """Take in a list call that failed, or another one that failed with a transient error."""
+        """Record a failed list call, or a transient error of another call."""
 
     def call_succeeded(self, begun: float) -> None:
-        """Take in a call that was answered, and when it began."""
+        """Record a call that succeeded."""
 
     def output_read(self, pid: int, stream: Stream, lines: list[str]) -> None:
-        """Take in the output of a process, as far as it is written."""
+        """Record the output of a process."""
 
 
 class ProcessLister:
@@ -86,30 +86,28 @@ class ProcessLister:
         sandbox has left.
 
         Raises:
-            InfrastructureError: one of its subclasses, when there is no good answer.
+            InfrastructureError: one of its subclasses, if there is no good response.
 
         """
-        return persist(
-            lambda limit: self.look(limit=limit),
+        return call_with_retries(
+            lambda limit: self.poll(limit=limit),
             self.clock,
             patience=self.outage.left if patience is None else patience,
-            until=self.give_up_at(),
+            until=self.wait_deadline(),
         )
 
-    def look(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
+    def poll(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
         """List all processes in one try of at most ``limit`` seconds.
 
         Raises:
-            InfrastructureError: as for :meth:`list`, at the first fault.
+            InfrastructureError: as for :meth:`list`, at the first error.
 
         """
         begun = self.clock.monotonic()
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
         except InfrastructureError as fault:
-            self._note_failure(fault, begun)
-            for observer in self.observers:
-                observer.call_failed(fault, begun)
+            self._note_failure(fault, begun, is_list_call=True)
             raise
         snapshot.begun, snapshot.ended = begun, self.clock.monotonic()
         for run in self.history.fold(snapshot):
@@ -128,17 +126,21 @@ class ProcessLister:
                 f"{self.label}: the answer was cut short", label="cut short", transient=True
             ) from None
 
-    def _note_failure(self, fault: InfrastructureError, begun: float) -> None:
+    def _note_failure(
+        self, fault: InfrastructureError, begun: float, *, is_list_call: bool = False
+    ) -> None:
         if fault.transient:
             self.outage.failed(begun, self.clock.monotonic())
+        for observer in self.observers if fault.transient or is_list_call else ():
+            observer.call_failed(fault, begun)
 
     def _note_success(self, begun: float) -> None:
         self.outage.succeeded()
         for observer in self.observers:
             observer.call_succeeded(begun)
 
-    def give_up_at(self) -> float | None:
-        """Give the moment on the clock at which to end, for there to be time to tell what was met."""
+    def wait_deadline(self) -> float | None:
+        """Return the moment on the clock at which waits end, so that their error can be shown."""
         deadline = self.test_deadline()
         return None if deadline is None else deadline - TIMEOUT_MARGIN
 
@@ -147,11 +149,11 @@ class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
-        """Start a process. Never repeated when the first try may have started one.
+        """Start a process. Never repeated if the first call may have started one.
 
         Raises:
             RequestRefused: the sandbox cannot start it.
-            SandboxUnreachable: no answer; it may have been started or not.
+            SandboxUnreachable: no response; the process may have been started.
 
         """
         return parse_process(self._once("POST", "/processes", json=body).body)
@@ -161,7 +163,7 @@ class SandboxClient(ProcessLister):
 
         Raises:
             RequestRefused: the process has ended, or is not known.
-            ContractViolation: the answer is not the sandbox's.
+            ContractViolation: the response is not the sandbox's.
 
         """
         path = f"/processes/{self._path(process)}/signal"
@@ -179,7 +181,7 @@ class SandboxClient(ProcessLister):
         return True
 
     def restart(self, process: ProcessInfo) -> ProcessInfo:
-        """Restart a managed process; gives its new run.
+        """Restart a managed process; return its new run.
 
         Raises:
             RequestRefused: it is not managed, or not known.
@@ -190,9 +192,9 @@ class SandboxClient(ProcessLister):
     def output(
         self, pid: int, stream: Stream = "output", *, limit: float | None = None
     ) -> list[str]:
-        """Read the lines a process has written so far; with ``limit`` (seconds), in one try.
+        """Return the lines that a process has written so far; with ``limit`` (seconds), try once.
 
-        The sandbox answers for a pid it does not know as for one that is silent: with no lines.
+        For an unknown pid the sandbox returns no lines, as for a silent process.
         """
         path = f"/processes/{pid}/{stream}"
         answer = self._ask("GET", path) if limit is None else self._try("GET", path, limit)
@@ -223,7 +225,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Refuse to take a page to log in for "done": a good answer is empty, or JSON."""
+        """Raise ContractViolation unless a response is empty or JSON: a login page is not "done"."""
         try:
             if answer.body:
                 json.loads(answer.body)
@@ -244,11 +246,11 @@ class SandboxClient(ProcessLister):
         json: Mapping[str, object] | None = None,
         only_undelivered: bool = False,
     ) -> Answer:
-        return persist(
+        return call_with_retries(
             lambda limit: self._try(method, path, limit, json),
             self.clock,
             patience=self.outage.left,
-            until=self.give_up_at(),
+            until=self.wait_deadline(),
             only_undelivered=only_undelivered,
         )
 
@@ -260,8 +262,6 @@ class SandboxClient(ProcessLister):
             answer = self._transport.request(method, path, limit=limit, json=json)
         except InfrastructureError as fault:
             self._note_failure(fault, begun)
-            for observer in self.observers if fault.transient else ():
-                observer.call_failed(fault, begun)
             raise
         self._note_success(begun)
         return answer

@@ -1,7 +1,7 @@
-"""Ends a call at its deadline, whatever the server does.
+"""Deadlines of calls: each ends at its deadline, whatever the server does.
 
-The time-out of requests bounds each read, not the whole: a server that sends one byte a second
-held a call with a time-out of 0.5 s for 7.8 s.
+The timeout of requests bounds each read, not the call: a server that sent one byte a second
+held a call with a timeout of 0.5 s for 7.8 s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from pytest_tlsandbox.clock import cutting
+from pytest_tlsandbox.clock import on_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
 
 
-# Seconds until an overdue call that has no socket yet is looked at again.
+# Seconds until an overdue call that has no socket yet is checked again.
 _CONNECTING = 0.05
 
 
@@ -43,7 +43,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[Call]:
-        """Watch over what is done inside, until ``deadline`` on the clock or its cancellation."""
+        """End the call made in this context at ``deadline`` on the clock, or when it is cancelled."""
         call = Call(deadline)
         self._current.call = call
         with self._changed:
@@ -56,7 +56,7 @@ class Watchdog:
             elif self._wakes_at is None or deadline < self._wakes_at:
                 self._changed.notify()
         try:
-            with cutting(partial(self._end, call)):
+            with on_cancellation(partial(self._end, call)):
                 yield call
         finally:
             self._current.call = None
@@ -64,7 +64,7 @@ class Watchdog:
                 del self._calls[id(call)]
 
     def uses(self, connection: urllib3.connection.HTTPConnection) -> None:
-        """Take note that the call of this thread goes over that connection."""
+        """Record the connection that the call of this thread uses."""
         call = getattr(self._current, "call", None)
         if call is not None:
             call.connection = connection
@@ -111,7 +111,7 @@ class Call:
         return self.socket is not None
 
     def cut(self) -> bool:
-        """Shut the socket; False where there is none yet."""
+        """Shut the socket down; return False if there is none yet."""
         self.overdue = True
         sock = self.socket or getattr(self.connection, "sock", None)
         if sock is None:
@@ -124,7 +124,7 @@ class Call:
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Talks to one place, and tells the watchdog which connection each request uses."""
+    """Sends requests to one server, and reports to the watchdog which connection each one uses."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
@@ -143,9 +143,9 @@ class WatchedAdapter(HTTPAdapter):
         return manager
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Give the pool of connections, which is always the same: there is one place to talk to.
+        """Return the pool of connections, always the same one: there is one server.
 
-        To find it again took a tenth of a call. (requests before 2.32 does not ask here.)
+        To look it up took a tenth of a call. (requests before 2.32 does not ask here.)
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
@@ -159,7 +159,7 @@ class WatchedAdapter(HTTPAdapter):
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """Skips interim answers, as "103 Early Hints"; ``http.client`` skips "100 Continue" alone."""
+    """Skips interim responses such as "103 Early Hints"; ``http.client`` skips only "100 Continue"."""
 
     def begin(self) -> None:
         super().begin()

@@ -1,7 +1,6 @@
-"""What an answer with an error status means (fact sheet 1.6 to 1.8).
+"""What a response with an error status means.
 
-Transient faults are worth asking again for; the others are final. Bodies come in at least five
-shapes, so a code is looked for where it may be, and the status decides where there is none.
+Bodies have at least five shapes. The code decides if there is one, else the status does.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
 
-# The proxy answered these itself; the request went no further (fact sheet 1.7).
+# The proxy answered these itself; the request went no further.
 _NEVER_FORWARDED = frozenset(
     {
         "AUTH_SERVICE_UNAVAILABLE",
@@ -49,10 +48,10 @@ _STATE = re.compile(r"\((?:status|state):\s*(\w+)\)", re.IGNORECASE)
 _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 
 
-def fault_of(
+def error_of_response(
     call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
 ) -> InfrastructureError | None:
-    """Say what is wrong with an answer, if anything is; ``call`` is "GET /processes", say."""
+    """Return the error that a response means, or None; ``call`` is for example "GET /processes"."""
     if status in (200, 201, 202, 204):
         return None
     if status < 300:
@@ -71,7 +70,7 @@ def fault_of(
     text = str(fields.get("error") or fields.get("message") or "")
     label = f"{status} {code}".strip()
     if not fields and headers.get("Content-Type", "").startswith("text/plain"):
-        # The words in which a daemon's framework rejects a body (fact sheet 1.6).
+        # The words in which a daemon's framework rejects a body.
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
     if status in (401, 403):
@@ -84,7 +83,7 @@ def fault_of(
     if fault is not None:
         fault.retry_after = _retry_after(headers)
         return fault
-    # The daemon says no to a call with a 500 that has a reason and no code (fact sheet 1.7).
+    # The daemon says no to a call with a 500 that has a reason and no code.
     refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
     if status in _TRANSIENT_STATUSES and not refusal:
         return SandboxUnreachable(
@@ -102,7 +101,7 @@ def fault_of(
 def _lifecycle(
     status: int, fields: dict[str, Any], code: str, text: str, label: str, address: Address
 ) -> InfrastructureError | None:
-    """Recognise what is said about the sandbox, not about one of its processes."""
+    """Return the error if the response is about the sandbox itself, not about a process."""
     if code == "LIFECYCLE_PATH_NOT_FOUND":
         return SandboxNotFound(
             f"No sandbox is served at {address.url} ({label}): the request reached a shared host "
@@ -149,7 +148,7 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read ``Retry-After`` in seconds, from a number or a date; None when it is neither.
+    """Return ``Retry-After`` in seconds, from a number or a date; None for anything else.
 
     A date is counted from the server's own ``Date``: the clock here may be off, or frozen.
     """

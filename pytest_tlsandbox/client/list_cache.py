@@ -1,4 +1,4 @@
-"""Reads one process list after another, and of each only what the last one did not have."""
+"""Reads process lists, and parses only the rows that changed since the last one."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class _Read(NamedTuple):
 class ListReader:
     """Reads the process lists of one sandbox; safe to use from several threads.
 
-    Of a list that is the last one again, byte for byte, nothing is read. Of another, a row whose
-    bytes stood in the last one is the same object again.
+    If the body did not change, nothing is parsed. Else a row whose bytes did not change is the
+    same object again.
     """
 
     def __init__(self, sandbox: str) -> None:
@@ -44,7 +44,7 @@ class ListReader:
         self._last: _Read | None = None
 
     def read(self, body: bytes) -> ProcessSnapshot:
-        """Read a body; the caller sets when the look began and ended.
+        """Read a body; the caller sets when the call began and ended.
 
         Raises:
             ContractViolation: the body is not JSON, or has no list of processes.

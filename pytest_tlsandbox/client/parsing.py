@@ -57,7 +57,7 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
 
 def _read_row(position: int, row: Any) -> ProcessInfo | UnreadableRow:
     try:
-        # Through JSON again, so that a row is judged by the same rules as in a whole list.
+        # Through JSON again, so that the same rules apply as in a whole list.
         return _PROCESS.validate_json(json.dumps(row))
     except ValidationError as error:
         reason = ", ".join(
@@ -113,7 +113,7 @@ def parse_process(body: bytes) -> ProcessInfo:
 
 
 def describe_body(body: bytes) -> str:
-    """Say in a few words what came in place of what was promised; nothing of it is quoted."""
+    """Describe an unexpected body in a few words, without quoting it."""
     start = body[:200].lstrip().lower()
     if not start:
         kind = "an empty answer"

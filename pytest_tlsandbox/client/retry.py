@@ -1,4 +1,4 @@
-"""How faults are ridden out: what may be tried again, how soon, and for how long."""
+"""Retries: which errors are retried, after which pauses, and for how long."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
 
 OUTAGE_BUDGET = 30.0
-"""Seconds a sandbox may give no good answer: a control-plane rollout lasts 7 to 30 (fact sheet 1.7)."""
+"""Seconds for which transient errors are retried: a control-plane rollout lasts 7 to 30."""
 
 TRY_AFTER_THE_BUDGET = 1.0
-"""Seconds for which a caller tries once the budget is spent: not every test must wait for all of it."""
+"""Seconds for which a caller retries after the budget is spent, so that not every test waits for it."""
 
 LONGEST_CALL = 5.0
-"""Seconds after which a call that has not been answered is given up, and may be made again."""
+"""Seconds that one call may take."""
 
 _jitter = random.Random()  # its own: a seeded test must not change with the number of looks
 
 _LAST_CALL, _HURRIED_CALL = 0.5, 0.1
-"""Seconds that the last call has: enough for a new connection far away, if the test goes on after."""
+"""Seconds that the last call has: time for a new connection, and less if the test is about to be killed."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _INSTANT = 1e-6
@@ -72,12 +72,12 @@ class OutageBudget:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Tell a fault that may pass. Named positively: everything else, a Ctrl-C too, is final."""
+    """Return whether a retry may succeed. Everything else, a Ctrl-C too, is final."""
     return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
-    """Seconds to wait after the n-th fault in a row: what the server asked for, or doubling."""
+    """Return the seconds to wait after the n-th error in a row: as requested, or doubling."""
     if isinstance(error, InfrastructureError) and error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
     doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
@@ -85,11 +85,11 @@ def pause_after(error: BaseException | None, tries: int) -> float:
 
 
 def with_jitter(pause: float) -> float:
-    """Vary a pause by a tenth, so that many who wait do not ask in step."""
+    """Vary a pause by a tenth, so that many waits do not poll at the same moment."""
     return pause * _jitter.uniform(0.9, 1.1)
 
 
-def persist(
+def call_with_retries(
     call: Callable[[float], T],
     clock: Clock,
     *,
@@ -97,11 +97,11 @@ def persist(
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Make a call until it succeeds, a fault is final, or ``patience`` (seconds) is at its end.
+    """Make a call until it succeeds, an error is final, or ``patience`` (seconds) is over.
 
-    ``call`` is given the seconds it may take. ``until``: a moment on the clock at which to give up
-    before that. ``only_undelivered``: repeat only what certainly did not reach the sandbox, since
-    starting a process twice is worse than not starting it.
+    ``call`` gets the seconds it may take. ``until``: an earlier deadline on the clock.
+    ``only_undelivered``: repeat only what certainly did not reach the sandbox, since starting a
+    process twice is worse than not starting it.
 
     Raises:
         InfrastructureError: the last one.
@@ -128,7 +128,7 @@ def persist(
 
     def pause(state: tenacity.RetryCallState) -> float:
         seconds = pause_after(fault(state), state.attempt_number)
-        # Cut, so that the last try is made at the end: an outage as long as the budget is ridden out.
+        # Cut, so that the last call is made at the end: an outage as long as the budget is survived.
         return seconds if asked(state) else max(0.0, min(seconds, end - clock.monotonic()))
 
     def is_over(state: tenacity.RetryCallState) -> bool:

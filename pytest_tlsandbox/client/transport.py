@@ -1,4 +1,4 @@
-"""One session with one sandbox: every answer is bytes, every failure is one of our errors."""
+"""The HTTP session with one sandbox: a response is bytes, a failure is one of our errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import requests
 from requests import exceptions as http
 
 from pytest_tlsandbox.client.call_deadline import Call, Watchdog, WatchedAdapter
-from pytest_tlsandbox.client.http_errors import LIST_CALL, fault_of
+from pytest_tlsandbox.client.http_errors import LIST_CALL, error_of_response
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.clock import Clock, uncut
+from pytest_tlsandbox.clock import Clock, shielded
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, SandboxUnreachable
 from pytest_tlsandbox.redact import mask_text
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
 
-_CUT_SHORT = ("IncompleteRead", "InvalidChunkLength", "ended prematurely")
 _LARGEST_BODY = 64 * 2**20
 _CHUNK = 256 * 1024
 
@@ -50,20 +49,9 @@ def _masked_path(part: object) -> object:
 logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Sends the key. As an auth object, since a header would lose against ``~/.netrc``."""
-
-    def __init__(self, key: Secret) -> None:
-        self._key = key
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
-        return request
-
-
 @dataclass(frozen=True)
 class Answer:
-    """An answer with a status below 300.
+    """A response with a status below 300.
 
     ``announced``: its length was, so that it is known to be whole. A body that ends when the
     connection does may have been cut anywhere.
@@ -80,11 +68,16 @@ class Transport:
     def __init__(
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
     ) -> None:
+        def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            # Not a header of the session, which would lose against ~/.netrc.
+            request.headers["Authorization"] = f"Bearer {key.reveal()}"
+            return request
+
         self.address = address
         self.clock = clock or Clock()
         self._watchdog = Watchdog(self.clock)
         self._session = requests.Session()
-        self._session.auth = _Bearer(key)
+        self._session.auth = authorize
         self._session.headers.update(
             {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
         )
@@ -108,22 +101,22 @@ class Transport:
         limit: float = LONGEST_CALL,
         json: Mapping[str, object] | None = None,
     ) -> Answer:
-        """Make one call under ``/api/v1``; ``limit`` is in seconds, for the whole of it.
+        """Make one call under ``/api/v1`` that may take ``limit`` seconds.
 
         Raises:
-            InfrastructureError: one of its subclasses, for every call without a good answer.
+            InfrastructureError: one of its subclasses, for every call without a good response.
 
         """
         # The frames below hold the key in their locals, so no traceback of theirs gets out: not
         # with an error of ours, nor with a Ctrl-C or a time-out of pytest-timeout.
         try:
             # What changes the sandbox is not cut off amid: a process that was started is to be known.
-            with contextlib.nullcontext() if method == "GET" else uncut():
+            with contextlib.nullcontext() if method == "GET" else shielded():
                 return self._call(method, path, limit, json)
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
-            raise _fault_of_exception(error, self.address) from None
+            raise _error_of_exception(error, self.address) from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
 
@@ -141,7 +134,7 @@ class Transport:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """What the environment says of proxies and certificates, when it is first needed."""
+        """Proxies and certificates from the environment, read at the first call."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -171,15 +164,12 @@ class Transport:
             if call.overdue:
                 # A body that ends with the connection looks whole when it has been cut.
                 raise _overdue(self.address, limit, delivered=True)
-        fault = fault_of(name, response.status_code, response.headers, body, self.address)
+        fault = error_of_response(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
             raise fault
-        announced = (
-            response.status_code == 204
-            or "Content-Length" in response.headers
-            or "Transfer-Encoding" in response.headers
-        )
-        return Answer(response.status_code, body, announced)
+        status, headers = response.status_code, response.headers
+        announced = "Content-Length" in headers or "Transfer-Encoding" in headers
+        return Answer(status, body, announced=announced or status == 204)
 
 
 def _read(response: requests.Response, call: Call) -> bytes:
@@ -206,8 +196,27 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
     )
 
 
-def _fault_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Map what requests, or anything below it, raises."""
+# The exception, text of its causes, label, reason, whether it is transient, and whether the request
+# may have been delivered. The first row that matches counts.
+_BROKEN = (http.ConnectionError, http.ChunkedEncodingError)
+_PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
+_COMPRESSED = "the answer is compressed and cannot be read"
+_MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
+    (http.ProxyError, "", "proxy", _PROXY, True, False),
+    (http.ConnectTimeout, "", "no connection", "no connection in time", True, False),
+    (http.Timeout, "", "no answer", "no answer in time", True, True),
+    (http.ContentDecodingError, "", "bad encoding", _COMPRESSED, False, True),
+    (_BROKEN, "NameResolutionError", "no such host", "its host name is not known", True, False),
+    (_BROKEN, "NewConnectionError", "refused", "the connection was refused", True, False),
+    (_BROKEN, "IncompleteRead", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "InvalidChunkLength", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "ended prematurely", "cut short", "the answer was cut short", True, True),
+    (_BROKEN, "", "reset", "the connection was reset", True, True),
+)
+
+
+def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
+    """Return the error for what requests, or anything below it, raises."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",
@@ -218,34 +227,20 @@ def _fault_of_exception(error: Exception, address: Address) -> InfrastructureErr
 
 
 def _explain(error: Exception) -> tuple[str, str, bool, bool]:
-    """Give a label, a reason, whether it may pass, and whether the request may have arrived."""
     text = _causes(error)
+    name = type(error).__name__
     if isinstance(error, http.SSLError):
-        # A peer that hangs up during the handshake is a fault of the moment, a bad certificate is not.
-        moment = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
-        return "TLS", f"TLS failed ({_tls_reason(text)})", moment, False
-    if isinstance(error, http.ProxyError):
-        return "proxy", "the proxy of this environment (HTTPS_PROXY) does not answer", True, False
-    if isinstance(error, http.ConnectTimeout):
-        return "no connection", "no connection in time", True, False
-    if isinstance(error, http.Timeout):
-        return "no answer", "no answer in time", True, True
-    if isinstance(error, http.ContentDecodingError):
-        return "bad encoding", "the answer is compressed and cannot be read", False, True
-    if isinstance(error, (http.ConnectionError, http.ChunkedEncodingError)):
-        if "NameResolutionError" in text:
-            return "no such host", "its host name is not known", True, False
-        if "NewConnectionError" in text:
-            return "refused", "the connection was refused", True, False
-        if any(sign in text for sign in _CUT_SHORT):
-            return "cut short", "the answer was cut short", True, True
-        return "reset", "the connection was reset", True, True
+        # A peer that hangs up during the handshake may come back; a bad certificate stays bad.
+        hung_up = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
+        return "TLS", f"TLS failed ({_tls_reason(text)})", hung_up, False
+    for kind, cause, label, reason, transient, delivered in _MEANINGS:
+        if isinstance(error, kind) and cause in text:
+            return label, reason, transient, delivered
     if isinstance(error, http.RequestException):
-        return type(error).__name__, f"requests raised {type(error).__name__}", False, True
+        return name, f"requests raised {name}", False, True
     if isinstance(error, ValueError):  # http.client quotes the header that it finds invalid
         return "invalid request", "the request cannot be sent", False, False
-    # pytest-socket's block, among others: asking again does not help.
-    name = type(error).__name__
+    # pytest-socket's block, among others: a retry does not help.
     return name, f"{name}: {mask_text(str(error))}", False, False
 
 
@@ -258,17 +253,18 @@ def _causes(error: BaseException | None) -> str:
     return " < ".join(names)
 
 
+_TLS_REASONS = {
+    "self-signed": "self-signed certificate",
+    "self signed": "self-signed certificate",
+    "expired": "the certificate has expired",
+    "doesn't match": "the certificate is for another host",
+    "mismatch": "the certificate is for another host",
+    "unable to get local issuer": "the certificate's issuer is not known here",
+    "EOF occurred": "the other side hung up",
+    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
+}
+
+
 def _tls_reason(text: str) -> str:
-    for sign, reason in (
-        ("self-signed", "self-signed certificate"),
-        ("self signed", "self-signed certificate"),
-        ("expired", "the certificate has expired"),
-        ("doesn't match", "the certificate is for another host"),
-        ("mismatch", "the certificate is for another host"),
-        ("unable to get local issuer", "the certificate's issuer is not known here"),
-        ("EOF occurred", "the other side hung up"),
-        ("WRONG_VERSION_NUMBER", "the other side does not speak TLS"),
-    ):
-        if sign in text:
-            return reason
-    return "handshake failed"
+    found = (reason for sign, reason in _TLS_REASONS.items() if sign in text)
+    return next(found, "handshake failed")

@@ -8,7 +8,7 @@ from pytest_tlsandbox.client.retry import LONGEST_CALL
 from pytest_tlsandbox.errors import InfrastructureError, TLSandboxError
 from pytest_tlsandbox.guard.rules import LEAK
 from pytest_tlsandbox.history.incidents import Incident
-from pytest_tlsandbox.process_control import is_over
+from pytest_tlsandbox.process_control import is_terminated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,10 +142,10 @@ class Watched:
         try:
             try:
                 limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
-                end = lister.give_up_at()  # before the test itself would be killed
+                end = lister.wait_deadline()  # before the test itself would be killed
                 if end is not None:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
-                snapshot = lister.look(limit=limit)
+                snapshot = lister.poll(limit=limit)
             except InfrastructureError as fault:
                 if once or not fault.transient or self._has_ended(fault):
                     raise
@@ -166,4 +166,4 @@ class Watched:
         connection = self.connection
         if not connection.of_suite or (self.gap is not None and self.gap.open):
             return False
-        return is_over(fault) or (fault.label == "refused" and connection.loopback)
+        return is_terminated(fault) or (fault.label == "refused" and connection.loopback)

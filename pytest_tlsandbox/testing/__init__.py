@@ -1,7 +1,7 @@
-"""For tests of your own helpers: what stands in for a sandbox.
+"""Doubles for tests of your own helpers.
 
-``ScriptedLister`` lists what a script of ``row``s says, on a ``FakeClock`` that takes no time;
-``no_sleep`` makes waits skip their pauses.
+``ScriptedLister`` lists ``row``s from a script, on a ``FakeClock`` that takes no time; ``no_sleep``
+makes waits skip their pauses.
 """
 
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep

@@ -1,4 +1,4 @@
-"""Time that takes none: a clock that jumps, and waits that do not sleep."""
+"""Tests that take no time: a clock that jumps, and waits that do not sleep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FakeClock(Clock):
-    """A clock on which a sleep takes no time at all: it only moves ``now`` on.
+    """A clock on which a sleep takes no time: it only advances ``now``.
 
     Attributes:
         now: the time it shows, in seconds; set it to move it.
@@ -26,22 +26,22 @@ class FakeClock(Clock):
         self.slept: list[float] = []
 
     def monotonic(self) -> float:
-        """Give the time it shows."""
+        """Return the current time of this clock."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Move the time on by so many seconds."""
+        """Advance the clock by so many seconds."""
         self.slept.append(seconds)
         self.now += seconds
 
 
 @contextlib.contextmanager
 def no_sleep() -> Iterator[None]:
-    """Have every wait and assertion made inside skip its pauses, as if they had passed.
+    """Make every wait and assertion in this context skip its pauses, as if they had passed.
 
-    For what does not change with time, such as rows that a proxy serves: a wait of 30 s then takes
-    as long as its looks do. A real process gets no more time than that to do something, and what is
-    skipped counts against a time-out of pytest-timeout.
+    For rows that do not change with time, as from a proxy: a wait of 30 s then takes as long as its
+    polls do. A real process gets no more time than that, and skipped pauses count against the timeout
+    of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]
@@ -53,6 +53,6 @@ def no_sleep() -> Iterator[None]:
         real_sleep(0)  # where a coroutine that was cancelled ends
         skipped[0] += seconds
 
-    # By mock, since static methods are no attributes to a type checker.
+    # By mock, since type checkers do not let static methods be assigned.
     with mock.patch.multiple(Clock, monotonic=staticmethod(monotonic), sleep=staticmethod(sleep)):
         yield

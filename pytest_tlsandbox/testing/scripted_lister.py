@@ -1,4 +1,4 @@
-"""A sandbox that lists what a script says, for tests of helpers that wait and assert.
+"""A sandbox that lists the processes of a script, for tests of helpers that wait and assert.
 
 ::
 
@@ -34,19 +34,19 @@ Row: TypeAlias = "Mapping[str, Any]"
 """A process as it comes over the wire."""
 
 Listing: TypeAlias = "Iterable[Row] | Mapping[str, Any] | bytes | InfrastructureError"
-"""What a look meets: rows, the whole of a body, or a fault."""
+"""The result of a list call: rows, a whole body, or an error."""
 
 STARTED_AT = 1_710_000_000_000
-"""When a row began unless it says otherwise: 2024-03-09 16:00:00 UTC, in the wire's milliseconds."""
+"""Default start of a row: 2024-03-09 16:00:00 UTC, in milliseconds since 1970."""
 
 
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Make a row as it comes over the wire: running, unless ``fields`` say otherwise.
+    """Return a row as the API sends it: a running process, unless ``fields`` say otherwise.
 
-    As ``row(42, status="exited", exit_code=1)``. Times are in milliseconds since 1970. What no
-    sandbox should send is passed on as it is: fields there are none of, values of another type.
+    For example ``row(42, status="exited", exit_code=1)``. Times are in milliseconds since 1970.
+    Unknown fields and values of other types are sent as they are.
     """
     return {
         "handle": pid,
@@ -64,19 +64,19 @@ def row(
 
 
 class ScriptedLister(SandboxClient):
-    """Lists what a script says; a lister by itself, and ``Sandbox(lister)`` is a sandbox of it.
+    """Lists the processes of a script; ``Sandbox(lister)`` is a sandbox with these processes.
 
-    ``script`` maps seconds, since this was made, to what looks meet from then on: rows
-    (:func:`row`), the whole of a body, or a ``InfrastructureError``. Its clock is a :class:`FakeClock`
-    unless one is given, so that no wait takes time. ``latency``: seconds that a look takes.
+    ``script`` maps seconds since the creation to the result of list calls from then on: rows
+    (:func:`row`), a whole body, or an ``InfrastructureError``. Its clock is a :class:`FakeClock`
+    unless one is given, so that no wait takes time. ``latency``: seconds that a list call takes.
     ``output`` maps a pid to the lines of its streams: ``{41: {"stderr": ["no memory"]}}``.
 
     A start takes until the script lists a process of that command and arguments. Signals and kills
     change nothing: they are in ``requests``.
 
     Attributes:
-        looks: when it was looked at, in seconds since it was made.
-        limits: how many seconds each look was given.
+        polls: when it was polled, in seconds since it was made.
+        limits: how many seconds each poll was given.
         requests: method and path of every request, in order.
 
     """
@@ -94,18 +94,17 @@ class ScriptedLister(SandboxClient):
     ) -> None:
         wire = _Wire(clock or FakeClock(), label, self._answer)
         super().__init__(cast("Transport", wire))
-        self.looks: list[float] = []
+        self.polls: list[float] = []
         self.limits: list[float] = []
         self.requests: list[str] = []
         self._start = self.clock.monotonic()
         self._script = script or {0.0: []}
         self._latency = latency
-        self._outputs: dict[str, Mapping[float, Any]] = {}
+        self._outputs: dict[str, list[str]] = {}
         for pid, streams in (output or {}).items():
             both = [*streams.get("stdout", ()), *streams.get("stderr", ())]
             for stream, lines in {"output": both, **streams}.items():
-                body = {"lines": [*lines]}
-                self._outputs[f"/processes/{pid}/{stream}"] = {0.0: body}
+                self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def _answer(
         self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None
@@ -113,23 +112,19 @@ class ScriptedLister(SandboxClient):
         at = self.clock.monotonic() - self._start
         self.requests.append(f"{method} {path}")
         if f"{method} {path}" == "GET /processes":
-            self.looks.append(round(at, 6))
+            self.polls.append(round(at, 6))
             self.limits.append(limit)
             self.clock.now += min(self._latency, limit)
             return _body(_newest(self._script, at))
         if method == "GET":
-            return _body(_newest(self._outputs.get(path, {0.0: {"lines": []}}), at))
+            return _body({"lines": self._outputs.get(path, [])})
         return b"" if sent is None or "command" not in sent else _body(self._started(sent, at))
 
     def _started(self, sent: Mapping[str, Any], at: float) -> Row:
         wanted = _command_line(sent)
         now = max((time for time in self._script if time <= at + _INSTANT), default=0.0)
         for time in sorted(time for time in self._script if time >= now):
-            listing = self._script[time]
-            if isinstance(listing, (InfrastructureError, bytes)):
-                continue
-            rows = listing.get("processes", ()) if isinstance(listing, dict) else listing
-            for listed in cast("Iterable[Row]", rows):
+            for listed in _rows(self._script[time]):
                 if isinstance(listed, dict) and _command_line(listed) == wanted:
                     self.clock.now = max(self.clock.now, self._start + time)
                     return listed
@@ -143,9 +138,15 @@ _INSTANT = 1e-9
 
 
 def _newest(script: Mapping[float, Listing], at: float) -> Listing:
-    """Give what holds at a time; before the first moment of the script, what that says."""
+    """Return the entry of a script that holds at a time; before the first one, the first."""
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]
+
+
+def _rows(listing: Any) -> Any:
+    if isinstance(listing, (InfrastructureError, bytes)):
+        return ()
+    return listing.get("processes", ()) if isinstance(listing, dict) else listing
 
 
 def _body(answer: Listing) -> bytes:
@@ -161,7 +162,7 @@ def _command_line(row: Mapping[str, Any]) -> list[str]:
 
 
 class _Wire:
-    """What a client takes for its transport."""
+    """A transport that reads the script."""
 
     def __init__(
         self,

@@ -157,7 +157,7 @@ class _Watch:
         self._last_begun = begun = self._now()
         left = self.lister.outage.left
         try:
-            snapshot = self.lister.look(limit=self._time_for_a_poll(begun))
+            snapshot = self.lister.poll(limit=self._time_for_a_poll(begun))
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
                     f"Replaced: another sandbox answers as {snapshot.sandbox}\n"

@@ -1,7 +1,5 @@
 """What a helper may be called with; each error is one sentence that says what is allowed."""
 
-from __future__ import annotations
-
 import math
 import signal
 import traceback
@@ -29,15 +27,14 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import FakeClock, ScriptedLister, process, raw
 
+STATUS = "status must be one of running, exited, signaled, oom_killed, got"
+RESTART = "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms"
 CASES = [
-    (lambda box: box.wait_for_process("x", status="runing"),
-     "status must be one of running, exited, signaled, oom_killed, got 'runing'; did you mean 'running'?"),
+    (lambda box: box.wait_for_process("x", status="runing"), f"{STATUS} 'runing'; did you mean 'running'?"),
     (lambda box: box.wait_for_process("x", status=[]),
      "status must be one or several of running, exited, signaled, oom_killed, got none"),
-    (lambda box: box.assert_process("x", status="Running"),
-     "status must be one of running, exited, signaled, oom_killed, got 'Running'; did you mean 'running'?"),
-    (lambda box: box.wait_for_process("x", timeout=-1),
-     "timeout must be >= 0 seconds and finite, got -1"),
+    (lambda box: box.assert_process("x", status="Running"), f"{STATUS} 'Running'; did you mean 'running'?"),
+    (lambda box: box.wait_for_process("x", timeout=-1), "timeout must be >= 0 seconds and finite, got -1"),
     (lambda box: box.wait_for_process("x", timeout=math.inf),
      "timeout must be >= 0 seconds and finite, got inf"),
     (lambda box: box.wait_for_process("x", timeout="5s"), "timeout must be a number of seconds, got '5s'"),
@@ -57,10 +54,8 @@ CASES = [
      "a process has no field 'exitcode'; did you mean 'exit_code'?"),
     (lambda box: box.wait_until("x"), "condition must be a function of the snapshot, got 'x'"),
     (lambda box: box.wait_for_exit("x", exit_code=1.0), "exit_code must be from 0 to 255, got 1.0"),
-    (lambda box: box.wait_for_process("x", status=None),
-     "status must be one of running, exited, signaled, oom_killed, got None"),
-    (lambda box: box.wait_for_process("x", status="killed"),
-     "status must be one of running, exited, signaled, oom_killed, got 'killed'"),
+    (lambda box: box.wait_for_process("x", status=None), f"{STATUS} None"),
+    (lambda box: box.wait_for_process("x", status="killed"), f"{STATUS} 'killed'"),
     (lambda box: box.send_signal(41, "TERM"), "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got 'TERM'"),
     (lambda box: box.send_signal(41, 0), "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got 0"),
     (lambda box: box.send_signal(41, 65), "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got 65"),
@@ -97,14 +92,11 @@ CASES = [
     (lambda box: box.start_process("sh", stdout_mode=None, stderr_mode=False),
      "stderr_mode: unknown mode False; expected one of capture, discard"),
     (lambda box: box.start_process("web", restart="always"),
-     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
-     "max_backoff_ms, got 'always'; write restart={\"policy\": \"always\"}"),
+     f"{RESTART}, got 'always'; write restart={{\"policy\": \"always\"}}"),
     (lambda box: box.start_process("web", restart="never"),
-     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
-     "max_backoff_ms, got 'never'; write restart={\"policy\": \"never\"}"),
+     f"{RESTART}, got 'never'; write restart={{\"policy\": \"never\"}}"),
     (lambda box: box.start_process("web", restart=True),
-     "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, "
-     "max_backoff_ms, got True; write restart={\"policy\": \"always\"}"),
+     f"{RESTART}, got True; write restart={{\"policy\": \"always\"}}"),
     (lambda box: box.start_process("web", restart={"polcy": "always"}),
      "restart: unknown key 'polcy'; did you mean 'policy'?"),
     (lambda box: box.start_process("web", restart={3: "times"}),
@@ -191,14 +183,14 @@ CASES = [
 
 
 @pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:40] for _, message in CASES])
-def test_a_call_that_means_nothing_is_refused_before_anything_is_asked(call, message):
+def test_invalid_call_is_rejected_before_any_request(call, message):
     lister = ScriptedLister(FakeClock(), {0: []})
 
     with pytest.raises(InvalidArgument) as caught:
         call(Sandbox(lister))
 
     assert str(caught.value) == message
-    assert lister.looks == []
+    assert lister.polls == []
 
 
 @pytest.mark.parametrize(
@@ -240,7 +232,7 @@ def test_unknown_argument_is_a_type_error_as_in_python():
         Sandbox(ScriptedLister(FakeClock(), {0: []})).wait_for_exit("x", time_out=1)
 
 
-def test_what_means_something_is_taken():
+def test_valid_values_are_accepted():
     assert check_statuses("running") == ("running",)
     assert check_statuses(["exited", "signaled"]) == ("exited", "signaled")
     assert check_seconds("timeout", 5) == 5.0
@@ -267,7 +259,7 @@ def test_a_signal_that_linux_has_is_left_to_the_daemon(number):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_what_defines_its_own_equality_is_taken_for_any_field(field):
+def test_value_with_its_own_equality_is_accepted_for_any_field(field):
     check_fields({field: ANY})
     check_fields({field: [ANY]})
 
@@ -289,7 +281,7 @@ def test_what_defines_its_own_equality_is_taken_for_any_field(field):
         ("status", ("exited", "signaled")),
     ],
 )
-def test_a_value_that_a_field_may_equal_is_taken(field, value):
+def test_value_that_a_field_may_equal_is_accepted(field, value):
     check_value(field, value)
 
 
@@ -312,7 +304,7 @@ def test_a_signal_is_given_by_number_or_by_name():
     assert lister.sent == (41, 15)
 
 
-def test_arguments_may_come_from_what_is_read_once():
+def test_arguments_may_come_from_an_iterator():
     lister = StartingLister(FakeClock(), {0: []})
 
     Sandbox(lister).start_process("sleep", (text for text in ["60"]))

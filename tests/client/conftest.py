@@ -1,9 +1,8 @@
 """Servers that play scripts, and transports to them; all are closed in the end."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING, Any
+import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,31 +10,25 @@ from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
-from tests.client.servers import Server, make_certificate
+from tests.client.servers import Server
+from tests.fault_proxy.certificates import make_certificate
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
+SETTINGS = ("NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 KEY = "tl_apiKey_sentinel-2f9c"
 
 
 @pytest.fixture(autouse=True)
-def no_proxy_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_proxy_in_the_environment(monkeypatch):
     for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name in (
-            "NETRC",
-            "REQUESTS_CA_BUNDLE",
-            "CURL_CA_BUNDLE",
-        ):
+        if name.lower().endswith("_proxy") or name in SETTINGS:
             monkeypatch.delenv(name)
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Server]]:
-    servers: list[Server] = []
+def serve():
+    servers = []
 
-    def start(*scripts: Any, **options: Any) -> Server:
+    def start(*scripts, **options):
         # A script of one step needs no list.
         played = [[step] if isinstance(step, bytes) else step for step in scripts]
         servers.append(Server(*played, **options))
@@ -47,16 +40,10 @@ def serve() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture
-def connect() -> Iterator[Callable[..., Transport]]:
-    transports: list[Transport] = []
+def connect():
+    transports = []
 
-    def make(
-        place: Server | Address | str,
-        *,
-        headers: dict[str, str] | None = None,
-        key: str = KEY,
-        **options: Any,
-    ) -> Transport:
+    def make(place, *, headers=None, key=KEY, **options):
         if isinstance(place, Address):
             address = place
         else:
@@ -71,17 +58,28 @@ def connect() -> Iterator[Callable[..., Transport]]:
 
 
 @pytest.fixture
-def client(connect: Callable[..., Transport]) -> Callable[..., SandboxClient]:
+def client(connect):
     return lambda *args, **options: SandboxClient(connect(*args, **options))
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificate and key of 127.0.0.1, signed by itself."""
-    return make_certificate(tmp_path_factory.mktemp("tls"), "IP:127.0.0.1")
+@pytest.fixture
+def unused_url():
+    """A URL of this machine where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    return f"http://127.0.0.1:{port}"
+
+
+def made(tmp_path_factory, flaw):
+    path = str(tmp_path_factory.mktemp("tls") / "certificate.pem")
+    return SimpleNamespace(path=path, context=make_certificate(path, flaw))
 
 
 @pytest.fixture(scope="session")
-def certificate_of_another(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificate and key of another host, signed by itself."""
-    return make_certificate(tmp_path_factory.mktemp("tls"), "DNS:other.example")
+def certificate(tmp_path_factory):
+    return made(tmp_path_factory, "self-signed")
+
+
+@pytest.fixture(scope="session")
+def certificate_of_another(tmp_path_factory):
+    return made(tmp_path_factory, "for another host")

@@ -6,32 +6,27 @@ import contextlib
 import enum
 import json
 import socket
-import ssl
 import struct
-import subprocess
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from typing import TypeAlias
+from pytest_tlsandbox.client.address import Address, locate
+from pytest_tlsandbox.client.api import SandboxClient
+from pytest_tlsandbox.client.transport import Transport
+from pytest_tlsandbox.redact import Secret
+from pytest_tlsandbox.sandbox import Sandbox
 
 
 class Play(enum.Enum):
     """What a script can do but send bytes. A number is a pause in seconds."""
 
-    HANG = "say nothing more"
+    HANG = "send nothing more, until the client hangs up"
     CLOSE = "hang up"
     RESET = "hang up so that the client sees a reset"
     READ = "wait for some bytes, and forget them"
 
 
 HANG, CLOSE, RESET, READ = Play
-
-if TYPE_CHECKING:
-    Script: TypeAlias = Sequence[bytes | float | Play]
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,118 +38,146 @@ class Request:
     body: bytes
 
     @property
-    def method(self) -> str:
+    def method(self):
         return self.line.split()[0]
 
     @property
-    def path(self) -> str:
+    def path(self):
         return self.line.split()[1]
 
 
-def reply(status: int = 200, body: Any = b"", *, length: bool = True, **headers: str) -> bytes:
-    """One answer: ``body`` is sent as JSON unless it is bytes; ``length`` announces its length."""
+def reply(status=200, body=b"", **headers):
+    """Return a response: ``body`` is sent as JSON unless it is bytes.
+
+    Headers are given with ``_`` for ``-``; one that is None is left out, as ``Content_Length=None``.
+    """
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    if length:
-        fields.setdefault("Content-Length", str(len(data)))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    fields = {"Content_Length": len(data), **headers}
+    if status == 204:
+        del fields["Content_Length"]
+    lines = "".join(
+        f"{name.replace('_', '-')}: {value}\r\n"
+        for name, value in fields.items()
+        if value is not None
+    )
     return f"HTTP/1.1 {status} Status\r\n{lines}\r\n".encode() + data
 
 
-def drip(data: bytes, every: float) -> list[bytes | float]:
+def chunk(data):
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def drip(data, every):
     """Send one byte at a time."""
     return [step for byte in data for step in (bytes([byte]), every)]
 
 
+def bind(host="127.0.0.1", port=0):
+    """Return a socket that refuses connections, and whose port nobody else can take."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((host, port))
+    return sock
+
+
+@contextlib.contextmanager
+def connected(place, *, verify="", **options):
+    """Yield the sandbox behind a server, a proxy or an address; ``verify``: a certificate to trust."""
+    address = Address("my-sandbox", place.url) if isinstance(place, Server) else locate(place)
+    transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
+    if verify:
+        transport._session.verify = verify
+    with contextlib.closing(transport):
+        yield Sandbox(SandboxClient(transport, **options))
+
+
 class Server:
-    """Listens on loopback until it is closed; each request gets the next script, or the last one.
+    """Listens until it is closed; each request gets the next script, or the last one.
 
     A function in place of scripts makes the script from the request. A ``greeting`` is played to
     each connection in place of all that.
     """
 
-    def __init__(
-        self,
-        *scripts: Script,
-        answer: Callable[[Request], Script] | None = None,
-        greeting: Script = (),
-        tls: Path | None = None,
-        host: str = "127.0.0.1",
-        port: int = 0,
-    ) -> None:
-        self.requests: list[Request] = []
+    def __init__(self, *scripts, answer=None, greeting=(), tls=None, listener=None, **address):
+        self.requests = []
         self.connections = 0
-        self._scripts = scripts
         self._answer = answer
+        self._scripts = scripts
         self._greeting = greeting
-        self._tls = _server_context(tls) if tls else None
+        self._tls = tls
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server((host, port), backlog=64)
-        self.port = self._listener.getsockname()[1]
+        self._sockets = set()
+        self._listener = listener or bind(**address)
+        self._listener.listen(128)
+        host, self.port = self._listener.getsockname()
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._threads = []
+        self._run(self._accept)
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return f"<Server at {self.url}>"
 
     @property
-    def request(self) -> Request:
+    def request(self):
         """The only request there was."""
         (request,) = self.requests
         return request
 
-    def close(self) -> None:
+    def stop(self):
+        """Refuse connections, and end those that are open."""
         self._closing.set()
-        with contextlib.suppress(OSError):
-            socket.create_connection(self._listener.getsockname(), 1).close()
-        self._threads[0].join(5)
-        self._listener.close()
-        for sock in self._sockets:
+        for sock in (self._listener, *tuple(self._sockets)):
             with contextlib.suppress(OSError):
+                # The plain socket's method, since that of a TLS socket is not made for two threads.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        self._listener.close()
+
+    def close(self):
+        self.stop()
         for thread in self._threads:
             thread.join(5)
 
-    def _accept(self) -> None:
-        while True:
-            sock, _ = self._listener.accept()
-            if self._closing.is_set():
-                sock.close()
-                return
-            self.connections += 1
-            self._sockets.append(sock)
-            thread = threading.Thread(target=self._converse, args=(sock,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def _run(self, target, *args):
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
-    def _converse(self, sock: socket.socket) -> None:
+    def _accept(self):
         with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self.connections += 1
+                self._sockets.add(sock)
+                self._run(self._converse, sock)
+
+    def _converse(self, plain):
+        sock = plain
+        try:
             if self._greeting:
                 self._play(sock, self._greeting)
-                sock.close()
                 return
             if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True)
-                self._sockets.append(sock)
+                sock = self._tls.wrap_socket(plain, server_side=True)
+                self._sockets.add(sock)
             with sock.makefile("rb") as lines:
-                while (request := _read_request(lines)) is not None:
-                    with self._lock:
-                        number = len(self.requests)
-                        self.requests.append(request)
-                    if self._answer is not None:
-                        script = self._answer(request)
-                    else:
-                        script = self._scripts[min(number, len(self._scripts) - 1)]
-                    if not self._play(sock, script):
+                while (request := _read_request(lines)) and not self._closing.is_set():
+                    if not self._play(sock, self._script_for(request)):
                         break
-        # Hang up for real: the file object above would keep the descriptor open.
-        sock.close()
+        except (OSError, ValueError):
+            pass  # the client hung up, or was made to
+        finally:
+            self._sockets -= {plain, sock}
+            sock.close()
 
-    def _play(self, sock: socket.socket, script: Script) -> bool:
-        """Play a script; tell whether the connection stays."""
+    def _script_for(self, request):
+        with self._lock:
+            self.requests.append(request)
+            number = min(len(self.requests), len(self._scripts)) - 1
+        return self._answer(request) if self._answer else self._scripts[number]
+
+    def _play(self, sock, script):
+        """Play a script; return whether the connection stays."""
         for step in script:
             if isinstance(step, bytes):
                 sock.sendall(step)
@@ -163,45 +186,22 @@ class Server:
                     return False
             elif step is READ:
                 sock.recv(2**16)
-            elif step is HANG:
-                self._closing.wait()
-                return False
             else:
-                if step is RESET:
+                if step is HANG:
+                    sock.recv(1)
+                elif step is RESET:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return False
         return True
 
 
-def _read_request(lines: Any) -> Request | None:
+def _read_request(lines):
+    """Return the next request; None if the client hung up."""
     line = lines.readline().decode("latin-1").strip()
     if not line:
         return None
-    headers: dict[str, str] = {}
-    while (header := lines.readline().decode("latin-1").strip()) != "":
+    headers = {}
+    while header := lines.readline().decode("latin-1").strip():
         name, _, value = header.partition(":")
         headers[name.lower()] = value.strip()
     return Request(line, headers, lines.read(int(headers.get("content-length", 0))))
-
-
-def _server_context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
-def make_certificate(folder: Path, host: str) -> Path:
-    """Make a self-signed certificate and its key, in one file."""
-    path = folder / "key-and-certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName={host}"),
-            *("-keyout", str(path), "-out", str(folder / "certificate.pem")),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    with path.open("ab") as file:
-        file.write((folder / "certificate.pem").read_bytes())
-    return path

@@ -1,27 +1,17 @@
 """Where a sandbox is, and what that looks like on the wire."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from tensorlake._tracing import Traced
 from tensorlake.sandbox import AsyncSandbox
 from tensorlake.sandbox import Sandbox as SDKSandbox
 
-from pytest_tlsandbox.client.address import Address, is_loopback, locate, usable_key
+from pytest_tlsandbox.client.address import Address, check_key, is_loopback, locate
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from tests.client.conftest import KEY
 from tests.client.servers import reply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.client.api import SandboxClient
-    from pytest_tlsandbox.client.transport import Transport
-    from tests.client.servers import Server
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
@@ -34,64 +24,36 @@ BAD_URL = (
 )
 
 
+IN_HOST, IN_HEADER = {"Host": "abc.local"}, {"X-Tensorlake-Sandbox-Id": "abc"}
+
+
 @pytest.mark.parametrize(
-    ("target", "proxy_url", "label", "url", "headers"),
+    ("target", "proxy_url", "url", "headers"),
     [
-        pytest.param(
-            *("abc", None, "abc", "https://abc.sandbox.tensorlake.ai", {}),
-            id="an id has a host of its own",
-        ),
-        pytest.param(
-            *("abc", "http://localhost:9443", "abc", "http://localhost:9443"),
-            {"Host": "abc.local"},
-            id="localhost gets a Host",
-        ),
-        pytest.param(
-            *("abc", "http://127.0.0.1:9443", "abc", "http://127.0.0.1:9443"),
-            {"Host": "abc.local"},
-            id="127.0.0.1 gets a Host",
-        ),
-        pytest.param(
-            *("abc", "http://127.0.0.2:9443", "abc", "http://127.0.0.2:9443"),
-            {"X-Tensorlake-Sandbox-Id": "abc"},
-            id="127.0.0.2 gets the header",
-        ),
-        pytest.param(
-            *("abc", "https://sandbox.tensorlake.ai/", "abc", "https://sandbox.tensorlake.ai"),
-            {"X-Tensorlake-Sandbox-Id": "abc"},
-            id="a shared host gets the header",
-        ),
-        pytest.param(
-            *("abc", "https://proxy.example:8443/a/b", "abc", "https://proxy.example:8443"),
-            {"X-Tensorlake-Sandbox-Id": "abc"},
-            id="a path is dropped from a proxy URL",
-        ),
-        pytest.param(
-            *("https://x.example/base/", None, "https://x.example/base", "https://x.example/base"),
-            {},
-            id="a URL is used as it is",
-        ),
-        pytest.param(
-            *("https://x.example", "http://localhost:1", "https://x.example", "https://x.example"),
-            {},
-            id="a URL needs no proxy",
-        ),
+        ("abc", None, "https://abc.sandbox.tensorlake.ai", {}),
+        ("abc", "http://localhost:9443", "http://localhost:9443", IN_HOST),
+        ("abc", "http://127.0.0.1:9443", "http://127.0.0.1:9443", IN_HOST),
+        ("abc", "http://127.0.0.2:9443", "http://127.0.0.2:9443", IN_HEADER),
+        ("abc", "https://sandbox.tensorlake.ai/", "https://sandbox.tensorlake.ai", IN_HEADER),
+        ("abc", "https://proxy.example:8443/a/b", "https://proxy.example:8443", IN_HEADER),
+        ("https://x.example/base/", None, "https://x.example/base", {}),
+        ("https://x.example", "http://localhost:1", "https://x.example", {}),
     ],
 )
-def test_a_text_is_located(
-    target: str, proxy_url: str | None, label: str, url: str, headers: dict[str, str]
-) -> None:
+def test_text_is_located(target, proxy_url, url, headers):
+    label = target.rstrip("/")
+
     assert locate(target, proxy_url) == Address(label, url, headers)
 
 
-def test_what_is_located_stays_where_it_is() -> None:
+def test_address_is_located_as_it_is():
     address = locate("abc")
 
     assert locate(address, "http://localhost:9443") is address
 
 
 @pytest.mark.parametrize("target", ["", "two words", "a/b", "-x", "abc.example", "é"])
-def test_a_text_that_is_no_sandbox_is_refused(target: str) -> None:
+def test_text_that_does_not_name_a_sandbox_is_rejected(target):
     with pytest.raises(InvalidSetting) as raised:
         locate(target)
 
@@ -101,7 +63,7 @@ def test_a_text_that_is_no_sandbox_is_refused(target: str) -> None:
     )
 
 
-def test_a_proxy_url_with_a_password_is_refused_and_not_repeated() -> None:
+def test_a_proxy_url_with_a_password_is_refused_and_not_repeated():
     with pytest.raises(InvalidSetting) as raised:
         locate("abc", "https://user:hunter2@proxy.example")
 
@@ -111,46 +73,35 @@ def test_a_proxy_url_with_a_password_is_refused_and_not_repeated() -> None:
 # The wire
 
 
-def test_an_id_behind_a_loopback_proxy_goes_into_the_host_header(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient]
-) -> None:
-    server = serve(EMPTY)
+@pytest.mark.parametrize(
+    ("host", "target", "line", "host_header", "id_header"),
+    [
+        ("127.0.0.1", "abc", "GET /api/v1/processes HTTP/1.1", "abc.local", None),
+        ("127.0.0.2", "abc", "GET /api/v1/processes HTTP/1.1", "127.0.0.2:{port}", "abc"),
+        (
+            "127.0.0.1",
+            "{url}/base/",
+            "GET /base/api/v1/processes HTTP/1.1",
+            "127.0.0.1:{port}",
+            None,
+        ),
+    ],
+    ids=["id behind a loopback proxy", "id behind another proxy", "URL"],
+)
+def test_request_names_the_sandbox(serve, client, host, target, line, host_header, id_header):
+    server = serve(EMPTY, host=host)
 
-    client(locate("abc", server.url)).list()
+    client(locate(target.format(url=server.url), server.url)).list()
 
-    assert server.request.line == "GET /api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == "abc.local"
-    assert "x-tensorlake-sandbox-id" not in server.request.headers
-
-
-def test_an_id_behind_another_proxy_goes_into_the_header(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient]
-) -> None:
-    server = serve(EMPTY, host="127.0.0.2")
-
-    client(locate("abc", server.url)).list()
-
-    assert server.request.line == "GET /api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == f"127.0.0.2:{server.port}"
-    assert server.request.headers["x-tensorlake-sandbox-id"] == "abc"
-
-
-def test_a_url_is_asked_as_it_is(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient]
-) -> None:
-    server = serve(EMPTY)
-
-    client(locate(server.url + "/base/")).list()
-
-    assert server.request.line == "GET /base/api/v1/processes HTTP/1.1"
-    assert server.request.headers["host"] == f"127.0.0.1:{server.port}"
-    assert "x-tensorlake-sandbox-id" not in server.request.headers
+    assert server.request.line == line
+    assert server.request.headers["host"] == host_header.format(port=server.port)
+    assert server.request.headers.get("x-tensorlake-sandbox-id") == id_header
 
 
 # Objects
 
 
-def test_an_embedded_sandbox_is_located_with_its_key() -> None:
+def test_an_embedded_sandbox_is_located_with_its_key():
     embedded = SimpleNamespace(
         identifier="local", url="http://127.0.0.1:9443", api_key=Secret(KEY), memory_limit=None
     )
@@ -160,26 +111,26 @@ def test_an_embedded_sandbox_is_located_with_its_key() -> None:
     )
 
 
-def sdk_object(kind: str, proxy_url: str, **options: Any) -> Any:
+def sdk_object(kind, proxy_url, **options):
     make = AsyncSandbox if kind == "async" else SDKSandbox
     sandbox = make(identifier="abc", proxy_url=proxy_url, api_key=KEY, **options)
     return Traced("trace", sandbox) if kind == "traced" else sandbox
 
 
 @pytest.mark.parametrize("kind", ["plain", "traced", "async"])
-def test_a_sandbox_of_the_sdk_is_located_with_its_key(kind: str) -> None:
+def test_a_sandbox_of_the_sdk_is_located_with_its_key(kind):
     address = locate(sdk_object(kind, "http://127.0.0.1:9443"))
 
     assert address == Address("abc", "http://127.0.0.1:9443", {"Host": "abc.local"}, Secret(KEY))
 
 
-def test_a_sandbox_of_the_sdk_without_a_key_brings_none() -> None:
+def test_a_sandbox_of_the_sdk_without_a_key_brings_none():
     sandbox = SDKSandbox(identifier="abc", proxy_url="http://127.0.0.1:9443", api_key=None)
 
     assert locate(sandbox).key is None
 
 
-def test_organization_and_project_of_an_sdk_sandbox_are_forwarded() -> None:
+def test_organization_and_project_of_an_sdk_sandbox_are_forwarded():
     sandbox = sdk_object(
         "plain", "https://p.example", organization_id="org-1", project_id="project-1"
     )
@@ -193,9 +144,7 @@ def test_organization_and_project_of_an_sdk_sandbox_are_forwarded() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST"])
 @pytest.mark.parametrize("path", ["", "/", "/some/path"])
-def test_we_address_a_sandbox_as_the_sdk_does(
-    serve: Callable[..., Server], client: Callable[..., SandboxClient], host: str, path: str
-) -> None:
+def test_we_address_a_sandbox_as_the_sdk_does(serve, client, host, path):
     server = serve(EMPTY, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
     sandbox = sdk_object("plain", f"http://{host}:{server.port}{path}")
 
@@ -219,7 +168,7 @@ def test_we_address_a_sandbox_as_the_sdk_does(
     ],
     ids=["None", "a number", "an object", "no identifier", "a URL that is no text"],
 )
-def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
+def test_object_that_is_not_a_sandbox_is_rejected(thing):
     with pytest.raises(InvalidArgument) as raised:
         locate(thing)
 
@@ -229,13 +178,13 @@ def test_an_object_that_is_no_sandbox_is_refused(thing: object) -> None:
     )
 
 
-def test_an_address_shows_no_key() -> None:
+def test_an_address_shows_no_key():
     address = locate(sdk_object("plain", "http://127.0.0.1:9443"))
 
     assert KEY not in repr(address)
 
 
-def test_equal_addresses_are_one_key_of_a_dict() -> None:
+def test_equal_addresses_are_one_key_of_a_dict():
     first, second = (locate("abc", "http://localhost:9443") for _ in range(2))
 
     assert {first: 1}[second] == 1
@@ -261,7 +210,7 @@ def test_equal_addresses_are_one_key_of_a_dict() -> None:
         ("https://abc.sandbox.tensorlake.ai", False),
     ],
 )
-def test_a_url_of_this_machine_is_known(url: str, here: bool) -> None:
+def test_a_url_of_this_machine_is_known(url, here):
     assert is_loopback(url) is here
 
 
@@ -277,23 +226,22 @@ def test_a_url_of_this_machine_is_known(url: str, here: bool) -> None:
     ],
     ids=["line break", "header", "space", "non-ASCII", "NUL", "empty"],
 )
-def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key):
     with pytest.raises(InvalidSetting) as raised:
-        usable_key(Secret(key), locate("abc"), "the hook")
+        check_key(Secret(key), locate("abc"), "the hook")
 
     assert str(raised.value) == BAD_KEY
 
 
-def test_white_space_around_a_key_is_dropped() -> None:
-    assert usable_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
+def test_white_space_around_a_key_is_dropped():
+    assert check_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"],
+    "url", ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
 )
-def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
-    assert usable_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
+def test_a_key_goes_over_https_and_to_this_machine(url):
+    assert check_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
 
 
 @pytest.mark.parametrize(
@@ -301,22 +249,18 @@ def test_a_key_goes_over_https_and_to_this_machine(url: str) -> None:
     [("http://x.example", None), ("abc", "http://x.example"), ("http://127.0.0.1.nip.io", None)],
     ids=["url", "proxy url", "look-alike"],
 )
-def test_a_key_does_not_go_over_plain_http_to_another_machine(
-    target: str, proxy_url: str | None
-) -> None:
+def test_a_key_does_not_go_over_plain_http_to_another_machine(target, proxy_url):
     address = locate(target, proxy_url)
 
     with pytest.raises(InvalidSetting) as raised:
-        usable_key(Secret(KEY), address, "the hook")
+        check_key(Secret(KEY), address, "the hook")
 
     assert str(raised.value) == (
         f"{target}: an API key is not sent over plain http, except to this machine; use https"
     )
 
 
-def test_the_key_is_sent_as_a_bearer(
-    serve: Callable[..., Server], connect: Callable[..., Transport]
-) -> None:
+def test_the_key_is_sent_as_a_bearer(serve, connect):
     server = serve(EMPTY)
 
     connect(server).request("GET", "/processes")

@@ -1,14 +1,11 @@
 """Any body gives rows, unreadable rows, or ContractViolation: never another error, nor without bound."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,18 +16,14 @@ from pytest_tlsandbox.client.parsing import parse_list, parse_process
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
+from tests.client.test_list_cache import LIKE_THE_END_OF_A_ROW
 from tests.support import raw
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from tests.client.servers import Server
 
 # `make nightly` asks for many times as many bodies, and for others.
 ASKED_FOR = int(os.environ.get("HISTORIES", "0"))
 
 
-def fuzz(bodies: int) -> settings:
+def fuzz(bodies):
     return settings(
         max_examples=bodies * max(ASKED_FOR // 2000, 1) if ASKED_FOR else bodies // 4,
         deadline=None,
@@ -40,7 +33,7 @@ def fuzz(bodies: int) -> settings:
     )
 
 
-def read(body: bytes) -> ProcessSnapshot | None:
+def read(body):
     """Read a body as a look does, and show what came of it; None for a ContractViolation."""
     try:
         rows, unreadable = parse_list(body)
@@ -82,7 +75,7 @@ contract = st.fixed_dictionaries(
 
 @fuzz(400)
 @given(st.lists(contract, max_size=5))
-def test_every_list_of_the_contract_is_read_whole(rows: list[dict[str, Any]]) -> None:
+def test_every_list_of_the_contract_is_read_whole(rows):
     seen = read(json.dumps({"processes": rows}).encode())
 
     assert seen is not None
@@ -104,6 +97,7 @@ anything = st.recursive(
     ),
     max_leaves=6,
 )
+PATCHES = [b"", b"},{", b"}]}", b"{", b"\\", b'"', b" ", b"\xff"]
 FIELDS = [*raw(), "oom_killed", "managed"]
 MANAGED = [
     *("id", "name", "status", "restart_count", "restart", "health_status", "last_exit"),
@@ -123,7 +117,7 @@ bent = st.builds(
 
 @fuzz(700)
 @given(st.lists(bent | anything, max_size=4))
-def test_a_row_that_is_bent_spoils_itself_only(rows: list[Any]) -> None:
+def test_a_row_that_is_bent_spoils_itself_only(rows):
     whole = {**raw(7, handle=777), "command": "whole"}
 
     seen = read(json.dumps({"processes": [*rows, whole]}).encode())
@@ -135,7 +129,7 @@ def test_a_row_that_is_bent_spoils_itself_only(rows: list[Any]) -> None:
 
 @fuzz(600)
 @given(anything)
-def test_any_document_is_a_list_or_a_violation(document: Any) -> None:
+def test_any_document_is_a_list_or_a_violation(document):
     read(json.dumps(document).encode())
     read(json.dumps({"processes": document}).encode())
 
@@ -145,7 +139,7 @@ def test_any_document_is_a_list_or_a_violation(document: Any) -> None:
 
 @fuzz(1000)
 @given(st.binary(max_size=200))
-def test_random_bytes_are_a_list_or_a_violation(body: bytes) -> None:
+def test_random_bytes_are_a_list_or_a_violation(body):
     read(body)
     with pytest.raises(ContractViolation):
         parse_process(body)
@@ -153,7 +147,7 @@ def test_random_bytes_are_a_list_or_a_violation(body: bytes) -> None:
 
 @fuzz(1000)
 @given(st.data())
-def test_a_list_with_some_bytes_changed_is_a_list_or_a_violation(data: st.DataObject) -> None:
+def test_a_list_with_some_bytes_changed_is_a_list_or_a_violation(data):
     body = bytearray(json.dumps({"processes": [raw(), raw(42)]}).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body) - 1))
@@ -167,41 +161,65 @@ def test_a_list_with_some_bytes_changed_is_a_list_or_a_violation(data: st.DataOb
 # ---------------------------------------------------------- one list after another
 
 
-def whole(body: bytes) -> object:
+text = st.sampled_from(LIKE_THE_END_OF_A_ROW) | st.text('{},[]":\\ a', max_size=8)
+delimiters = st.builds(
+    lambda pid, command, args, extra: raw(pid, command, tuple(args), extra=extra),
+    st.integers(1, 4),
+    text,
+    st.lists(text, max_size=2),
+    st.recursive(
+        st.none() | text,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+        max_leaves=5,
+    ),
+)
+any_row = delimiters | contract | bent
+
+
+def repeats_a_key(body):
+    """Return whether an object has a key twice: which one counts is left open, and pydantic 2.7 differs."""
+    repeated = []
+
+    def notice(pairs):
+        repeated.append(len(dict(pairs)) < len(pairs))
+        return dict(pairs)
+
     try:
-        return ProcessSnapshot(*parse_list(body))
+        json.loads(body, object_pairs_hook=notice)
+    except (ValueError, RecursionError):
+        return False
+    return any(repeated)
+
+
+def outcome(reading):
+    """Return what was read. The order of rows that say they began together is the server's."""
+    try:
+        seen = reading()
     except ContractViolation as violation:
         return str(violation)
+    return seen.processes, seen.unreadable
 
 
-def after_others(reader: ListReader, body: bytes) -> object:
-    try:
-        return reader.read(body)
-    except ContractViolation as violation:
-        return str(violation)
-
-
-def compact(rows: list[Any]) -> bytes:
-    """Write a list as the sandbox does, so that its rows are read one by one."""
-    return json.dumps({"processes": rows}, separators=(",", ":")).encode()
-
-
-@fuzz(200)
-@given(st.lists(contract | bent, min_size=1, max_size=4), st.data())
-def test_a_list_that_is_read_after_others_gives_what_it_gives_alone(
-    rows: list[Any], data: st.DataObject
-) -> None:
-    reader = ListReader("sandbox")
-    for _ in range(4):
-        body = bytearray(compact(rows))
-        if data.draw(st.integers(0, 3)) == 0:
-            at = data.draw(st.integers(0, len(body) - 1))
-            body[at : at + data.draw(st.integers(0, 3))] = data.draw(
-                st.sampled_from([b"", b"},{", b"}]}", b"\\", b'"', b" ", b"\xff"])
-            )
-        assert after_others(reader, bytes(body)) == whole(bytes(body))
+@fuzz(400)
+@given(st.lists(any_row, min_size=1, max_size=4), st.data())
+def test_list_that_is_read_after_others_is_read_as_if_it_were_the_first(rows, data):
+    """Rows change from list to list, and bodies are cut or mended anywhere."""
+    reader = ListReader("my-sandbox")
+    bodies = []
+    for _ in range(3):
+        spaced = data.draw(st.integers(0, 3)) == 0
+        # Without white space, as the sandbox writes it, its rows are read one by one.
+        body = json.dumps({"processes": rows}, separators=None if spaced else (",", ":")).encode()
+        places = st.integers(0, len(body))
+        start, end = sorted((data.draw(places), data.draw(places)))
+        patch = data.draw(st.sampled_from([*PATCHES, body[start:end]]))
+        bodies += [body, body[:start] + patch + body[end:], body[:end] + patch + body[end:]]
         at = data.draw(st.integers(0, len(rows) - 1))
-        rows = [*rows[:at], data.draw(contract | bent), *rows[at + data.draw(st.integers(0, 1)) :]]
+        rows = [*rows[:at], data.draw(any_row), *rows[at + data.draw(st.integers(0, 1)) :]]
+    for body in bodies:
+        if not repeats_a_key(body):
+            alone = outcome(lambda body=body: ProcessSnapshot(*parse_list(body)))
+            assert outcome(lambda body=body: reader.read(body)) == alone
 
 
 # ------------------------------------------------------------------------ bounds
@@ -209,7 +227,7 @@ def test_a_list_that_is_read_after_others_gives_what_it_gives_alone(
 
 @pytest.mark.parametrize("depth", [100, 1_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["lists", "objects"])
-def test_deep_nesting_is_a_violation_or_an_unreadable_row(opening: bytes, depth: int) -> None:
+def test_deep_nesting_is_a_violation_or_an_unreadable_row(opening, depth):
     closing = b"]" if opening == b"[" else b"}"
     nested = opening * depth + b"1" + closing * depth
 
@@ -220,8 +238,8 @@ def test_deep_nesting_is_a_violation_or_an_unreadable_row(opening: bytes, depth:
 
 
 @pytest.fixture
-def swollen(serve: Callable[..., Server], connect: Callable[..., Any]) -> Callable[..., Any]:
-    def ask(head: bytes, parts: Iterable[bytes], limit: float = 20) -> InfrastructureError:
+def swollen(serve, connect):
+    def ask(head, parts, limit=20):
         with pytest.raises(InfrastructureError) as raised:
             connect(serve([head, *parts])).request("GET", "/processes", limit=limit)
         return raised.value
@@ -229,13 +247,13 @@ def swollen(serve: Callable[..., Server], connect: Callable[..., Any]) -> Callab
     return ask
 
 
-def grown(before: int) -> float:
+def grown(before):
     """Give the MiB by which the most that this process ever took has grown."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
 
 
-def zeros() -> Iterator[bytes]:
+def zeros():
     part = b" " * 2**20
     return (part for _ in range(300))
 
@@ -250,9 +268,7 @@ TOO_LARGE = "Answer too large: more than 64 MiB for one call"
         pytest.param(b"HTTP/1.1 200 OK\r\n\r\n", id="without an end"),
     ],
 )
-def test_a_body_beyond_the_limit_is_given_up_before_it_has_been_read(
-    swollen: Callable[..., Any], head: bytes
-) -> None:
+def test_a_body_beyond_the_limit_is_given_up_before_it_has_been_read(swollen, head):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     fault = swollen(head, zeros())
@@ -263,7 +279,7 @@ def test_a_body_beyond_the_limit_is_given_up_before_it_has_been_read(
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["gzip", "gzip of gzip"])
-def test_a_small_body_that_swells_is_given_up_too(swollen: Callable[..., Any], times: int) -> None:
+def test_a_small_body_that_swells_is_given_up_too(swollen, times):
     body = b" " * (300 * 2**20)
     encoding = ", ".join(["gzip"] * times)
     for _ in range(times):
@@ -281,7 +297,7 @@ def test_a_small_body_that_swells_is_given_up_too(swollen: Callable[..., Any], t
     assert grown(before) < 800
 
 
-def test_a_list_of_fifty_thousand_rows_is_within_the_limit() -> None:
+def test_a_list_of_fifty_thousand_rows_is_within_the_limit():
     body = json.dumps({"processes": [raw(pid) for pid in range(50_000)]}).encode()
 
     assert len(body) < 64 * 2**20

@@ -1,19 +1,14 @@
-"""What an answer with an error status means."""
-
-from __future__ import annotations
+"""What a response with an error status means."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.http_errors import fault_of
+from pytest_tlsandbox.client.http_errors import error_of_response
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
     ContractViolation,
-    InfrastructureError,
     RequestRefused,
     SandboxNotFound,
     SandboxNotRunning,
@@ -24,340 +19,123 @@ ADDRESS = Address("my-sandbox", "https://x.example")
 HTML = b"<html><h1>502 Bad Gateway</h1></html>"
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: Any = b""
-    method: str = "GET"
-    headers: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def fault(self) -> InfrastructureError | None:
-        body = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
-        return fault_of(f"{self.method} /processes", self.status, dict(self.headers), body, ADDRESS)
-
-
-def fault(answer: Answer) -> InfrastructureError:
-    found = answer.fault
-    assert found is not None
-    return found
+def fault(status, body=b"", method="GET", **headers):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return error_of_response(f"{method} /processes", status, sent, content, ADDRESS)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_an_answer_that_succeeded_is_no_fault(status: int) -> None:
-    assert Answer(status).fault is None
+def test_response_that_succeeded_is_not_an_error(status):
+    assert fault(status) is None
 
 
-# The answer, what is raised, the message, the label, (transient, delivered).
+def not_running(text):
+    return {"error": text, "code": "SANDBOX_NOT_RUNNING"}
+
+
+# (transient, delivered)
 FINAL, PASSES, NOT_SENT, FINAL_NOT_SENT = (False, True), (True, True), (True, False), (False, False)
-MEANINGS = {
-    "redirect": (
-        Answer(301),
-        ContractViolation,
-        (
-            "my-sandbox answered 301, a redirect to another place; redirects are not followed, for "
-            "the key would go with them"
-        ),
-        "301",
-        FINAL_NOT_SENT,
-    ),
-    "401 of the platform": (
-        Answer(401, {"message": "invalid credentials", "code": "UNAUTHORIZED", "trace_id": "0a"}),
-        AuthenticationFailed,
-        "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid credentials",
-        "401 UNAUTHORIZED",
-        FINAL,
-    ),
-    "401 without a word": (
-        Answer(401),
-        AuthenticationFailed,
-        "my-sandbox: the API key was refused (401)",
-        "401",
-        FINAL,
-    ),
-    "403": (
-        Answer(403, {"error": "not yours", "code": "TL_FORBIDDEN"}),
-        AuthenticationFailed,
-        "my-sandbox: the API key may not do this (403 TL_FORBIDDEN): not yours",
-        "403 TL_FORBIDDEN",
-        FINAL,
-    ),
-    "403 in HTML": (
-        Answer(403, HTML),
-        AuthenticationFailed,
-        "my-sandbox: the API key may not do this (403)",
-        "403",
-        FINAL,
-    ),
-    "404 by code": (
-        Answer(404, {"error": "no", "code": "SANDBOX_NOT_FOUND"}),
-        SandboxNotFound,
-        "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)",
-        "404 SANDBOX_NOT_FOUND",
-        FINAL,
-    ),
-    "404 by text": (
-        Answer(404, {"error": "Sandbox 'abc123' not found or not running"}),
-        SandboxNotFound,
-        "No sandbox my-sandbox: it does not exist, or is not running (404)",
-        "404",
-        FINAL,
-    ),
-    "404 of a process": (
-        Answer(404, {"error": "Process 42 not found", "code": "NOT_FOUND"}),
-        RequestRefused,
-        "my-sandbox answered 404 NOT_FOUND: Process 42 not found",
-        "404 NOT_FOUND",
-        FINAL,
-    ),
-    "404 empty": (
-        Answer(404),
-        SandboxNotFound,
-        "No process API at https://x.example (404): is this the URL of a sandbox?",
-        "404",
-        FINAL,
-    ),
-    "404 in HTML": (
-        Answer(404, HTML),
-        SandboxNotFound,
-        "No process API at https://x.example (404): is this the URL of a sandbox?",
-        "404",
-        FINAL,
-    ),
-    "404 of the shared host": (
-        Answer(404, {"error": "path not found", "code": "LIFECYCLE_PATH_NOT_FOUND"}),
-        SandboxNotFound,
-        (
-            "No sandbox is served at https://x.example (404 LIFECYCLE_PATH_NOT_FOUND): the request "
-            "reached a shared host without the name of a sandbox; give its id and set the proxy URL, "
-            "not a bare URL"
-        ),
-        "404 LIFECYCLE_PATH_NOT_FOUND",
-        FINAL,
-    ),
-    "405 empty": (
-        Answer(405),
-        RequestRefused,
-        "my-sandbox answered 405 with an empty answer (0 bytes)",
-        "405",
-        FINAL,
-    ),
-    "409 terminated": (
-        Answer(409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is terminated (Timeout)",
-        "409",
-        FINAL_NOT_SENT,
-    ),
-    "409 failed": (
-        Answer(409, {"sandbox_id": "abc", "status": "failed", "termination_reason": "no_capacity"}),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is failed (no_capacity)",
-        "409",
-        FINAL_NOT_SENT,
-    ),
-    "409 pending": (
-        Answer(409, {"sandbox_id": "abc", "status": "pending"}),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is pending",
-        "409",
-        NOT_SENT,
-    ),
-    "400 suspending": (
-        Answer(
-            400,
-            {
-                "error": "Sandbox 'abc' is not running (status: suspending).",
-                "code": "SANDBOX_NOT_RUNNING",
-            },
-        ),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is suspending (400 SANDBOX_NOT_RUNNING)",
-        "400 suspending",
-        NOT_SENT,
-    ),
-    "503 suspended": (
-        Answer(
-            503, {"error": "Sandbox not running (state: Suspended)", "code": "SANDBOX_NOT_RUNNING"}
-        ),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is suspended (503 SANDBOX_NOT_RUNNING)",
-        "503 suspended",
-        NOT_SENT,
-    ),
-    "400 terminated": (
-        Answer(400, {"error": "no (status: terminated)", "code": "SANDBOX_NOT_RUNNING"}),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is terminated (400 SANDBOX_NOT_RUNNING)",
-        "400 terminated",
-        FINAL_NOT_SENT,
-    ),
-    "503 in a state that is not said": (
-        Answer(503, {"error": "Sandbox not running", "code": "SANDBOX_NOT_RUNNING"}),
-        SandboxNotRunning,
-        "Sandbox my-sandbox is not running (503 SANDBOX_NOT_RUNNING)",
-        "503 SANDBOX_NOT_RUNNING",
-        NOT_SENT,
-    ),
-    "429": (
-        Answer(429, {"error": "slow down", "code": "TOO_MANY_SESSIONS"}),
-        SandboxUnreachable,
-        "my-sandbox answered 429 TOO_MANY_SESSIONS: slow down",
-        "429 TOO_MANY_SESSIONS",
-        NOT_SENT,
-    ),
-    "500 for a GET": (
-        Answer(500, {"error": "oops"}),
-        SandboxUnreachable,
-        "my-sandbox answered 500: oops",
-        "500",
-        PASSES,
-    ),
-    "500 for a call, with a reason": (
-        Answer(500, {"error": "Failed to spawn process"}, "POST"),
-        RequestRefused,
-        "my-sandbox answered 500: Failed to spawn process",
-        "500",
-        FINAL,
-    ),
-    "500 for a call, with a code": (
-        Answer(500, {"error": "later", "code": "SANDBOX_UPSTREAM_ERROR"}, "POST"),
-        SandboxUnreachable,
-        "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later",
-        "500 SANDBOX_UPSTREAM_ERROR",
-        NOT_SENT,
-    ),
-    "500 for a call, without a word": (
-        Answer(500, b"", "POST"),
-        SandboxUnreachable,
-        "my-sandbox answered 500 with an empty answer (0 bytes)",
-        "500",
-        PASSES,
-    ),
-    "502 in HTML": (
-        Answer(502, HTML),
-        SandboxUnreachable,
-        "my-sandbox answered 502 with an HTML page (37 bytes)",
-        "502",
-        PASSES,
-    ),
-    "502 by code": (
-        Answer(502, {"error": "Failed to proxy request", "code": "PROXY_ERROR"}),
-        SandboxUnreachable,
-        "my-sandbox answered 502 PROXY_ERROR: Failed to proxy request",
-        "502 PROXY_ERROR",
-        PASSES,
-    ),
-    "503 not ready": (
-        Answer(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}),
-        SandboxUnreachable,
-        "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready",
-        "503 SANDBOX_NOT_READY",
-        NOT_SENT,
-    ),
-    "503 unreachable": (
-        Answer(503, {"code": "SANDBOX_UNREACHABLE"}),
-        SandboxUnreachable,
-        (
-            "my-sandbox answered 503 SANDBOX_UNREACHABLE with JSON of another shape, or cut short "
-            "(31 bytes)"
-        ),
-        "503 SANDBOX_UNREACHABLE",
-        NOT_SENT,
-    ),
-    "503 of the auth service": (
-        Answer(503, {"error": "auth is down", "code": "AUTH_SERVICE_UNAVAILABLE"}),
-        SandboxUnreachable,
-        "my-sandbox answered 503 AUTH_SERVICE_UNAVAILABLE: auth is down",
-        "503 AUTH_SERVICE_UNAVAILABLE",
-        NOT_SENT,
-    ),
-    "503 upstream": (
-        Answer(503, {"error": "later", "code": "SANDBOX_UPSTREAM_ERROR"}),
-        SandboxUnreachable,
-        "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later",
-        "503 SANDBOX_UPSTREAM_ERROR",
-        NOT_SENT,
-    ),
-    "400 upstream": (
-        Answer(400, {"error": "bad name", "code": "SANDBOX_UPSTREAM_ERROR"}),
-        RequestRefused,
-        "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name",
-        "400 SANDBOX_UPSTREAM_ERROR",
-        FINAL,
-    ),
-    "504": (
-        Answer(504, {"error": "late", "code": "READ_TIMEOUT"}),
-        SandboxUnreachable,
-        "my-sandbox answered 504 READ_TIMEOUT: late",
-        "504 READ_TIMEOUT",
-        PASSES,
-    ),
-    "501": (
-        Answer(501),
-        RequestRefused,
-        "my-sandbox answered 501 with an empty answer (0 bytes)",
-        "501",
-        FINAL,
-    ),
-    "400 in text": (
-        Answer(400, b"Invalid URL: cannot parse `web` to a `u32`"),
-        RequestRefused,
-        "my-sandbox answered 400 with text that is not JSON (42 bytes)",
-        "400",
-        FINAL,
-    ),
-    "422 in text": (
-        Answer(422, b"missing field `signal`", "POST"),
-        RequestRefused,
-        "my-sandbox answered 422 with text that is not JSON (22 bytes)",
-        "422",
-        FINAL,
-    ),
-    "a body of nested brackets": (
-        Answer(502, b"[" * 100_000),
-        SandboxUnreachable,
-        "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)",
-        "502",
-        PASSES,
-    ),
-    "fields of another kind": (
-        Answer(400, {"error": {"a": 1}, "code": 7}),
-        RequestRefused,
-        "my-sandbox answered 400 7: {'a': 1}",
-        "400 7",
-        FINAL,
-    ),
-    "a secret in the reason": (
-        Answer(400, {"error": "cannot start curl --token=hunter2 https://me:pw@x.example"}, "POST"),
-        RequestRefused,
-        "my-sandbox answered 400: cannot start curl --token=*** https://***@x.example",
-        "400",
-        FINAL,
-    ),
-}
+# The response, the error, its fate, its message. Its label is the status and the code unless it is given.
+MEANINGS = [
+    ("GET", 301, b"", ContractViolation, FINAL_NOT_SENT,
+     "my-sandbox answered 301, a redirect to another place; redirects are not followed, for "
+     "the key would go with them"),
+    ("GET", 401, {"message": "invalid credentials", "code": "UNAUTHORIZED", "trace_id": "0a"}, AuthenticationFailed, FINAL,
+     "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
+    ("GET", 401, b"", AuthenticationFailed, FINAL,
+     "my-sandbox: the API key was refused (401)"),
+    ("GET", 403, {"error": "not yours", "code": "TL_FORBIDDEN"}, AuthenticationFailed, FINAL,
+     "my-sandbox: the API key may not do this (403 TL_FORBIDDEN): not yours"),
+    ("GET", 403, HTML, AuthenticationFailed, FINAL,
+     "my-sandbox: the API key may not do this (403)"),
+    ("GET", 404, {"error": "no", "code": "SANDBOX_NOT_FOUND"}, SandboxNotFound, FINAL,
+     "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)"),
+    ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, SandboxNotFound, FINAL,
+     "No sandbox my-sandbox: it does not exist, or is not running (404)"),
+    ("GET", 404, {"error": "Process 42 not found", "code": "NOT_FOUND"}, RequestRefused, FINAL,
+     "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
+    ("GET", 404, b"", SandboxNotFound, FINAL,
+     "No process API at https://x.example (404): is this the URL of a sandbox?"),
+    ("GET", 404, HTML, SandboxNotFound, FINAL,
+     "No process API at https://x.example (404): is this the URL of a sandbox?"),
+    ("GET", 404, {"error": "path not found", "code": "LIFECYCLE_PATH_NOT_FOUND"}, SandboxNotFound, FINAL,
+     "No sandbox is served at https://x.example (404 LIFECYCLE_PATH_NOT_FOUND): the request "
+     "reached a shared host without the name of a sandbox; give its id and set the proxy URL, "
+     "not a bare URL"),
+    ("GET", 405, b"", RequestRefused, FINAL,
+     "my-sandbox answered 405 with an empty answer (0 bytes)"),
+    ("GET", 409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}, SandboxNotRunning, FINAL_NOT_SENT,
+     "Sandbox my-sandbox is terminated (Timeout)"),
+    ("GET", 409, {"sandbox_id": "abc", "status": "failed", "termination_reason": "no_capacity"}, SandboxNotRunning, FINAL_NOT_SENT,
+     "Sandbox my-sandbox is failed (no_capacity)"),
+    ("GET", 409, {"sandbox_id": "abc", "status": "pending"}, SandboxNotRunning, NOT_SENT,
+     "Sandbox my-sandbox is pending"),
+    ("GET", 400, not_running("Sandbox 'abc' is not running (status: suspending)."), SandboxNotRunning, NOT_SENT,
+     "Sandbox my-sandbox is suspending (400 SANDBOX_NOT_RUNNING)", "400 suspending"),
+    ("GET", 503, not_running("Sandbox not running (state: Suspended)"), SandboxNotRunning, NOT_SENT,
+     "Sandbox my-sandbox is suspended (503 SANDBOX_NOT_RUNNING)", "503 suspended"),
+    ("GET", 400, not_running("no (status: terminated)"), SandboxNotRunning, FINAL_NOT_SENT,
+     "Sandbox my-sandbox is terminated (400 SANDBOX_NOT_RUNNING)", "400 terminated"),
+    ("GET", 503, not_running("Sandbox not running"), SandboxNotRunning, NOT_SENT,
+     "Sandbox my-sandbox is not running (503 SANDBOX_NOT_RUNNING)"),
+    ("GET", 429, {"error": "slow down", "code": "TOO_MANY_SESSIONS"}, SandboxUnreachable, NOT_SENT,
+     "my-sandbox answered 429 TOO_MANY_SESSIONS: slow down"),
+    ("GET", 500, {"error": "oops"}, SandboxUnreachable, PASSES,
+     "my-sandbox answered 500: oops"),
+    ("GET", 502, HTML, SandboxUnreachable, PASSES,
+     "my-sandbox answered 502 with an HTML page (37 bytes)"),
+    ("GET", 502, {"error": "Failed to proxy request", "code": "PROXY_ERROR"}, SandboxUnreachable, PASSES,
+     "my-sandbox answered 502 PROXY_ERROR: Failed to proxy request"),
+    ("GET", 503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}, SandboxUnreachable, NOT_SENT,
+     "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
+    ("GET", 503, {"code": "SANDBOX_UNREACHABLE"}, SandboxUnreachable, NOT_SENT,
+     "my-sandbox answered 503 SANDBOX_UNREACHABLE with JSON of another shape, or cut short "
+     "(31 bytes)"),
+    ("GET", 503, {"error": "auth is down", "code": "AUTH_SERVICE_UNAVAILABLE"}, SandboxUnreachable, NOT_SENT,
+     "my-sandbox answered 503 AUTH_SERVICE_UNAVAILABLE: auth is down"),
+    ("GET", 503, {"error": "later", "code": "SANDBOX_UPSTREAM_ERROR"}, SandboxUnreachable, NOT_SENT,
+     "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later"),
+    ("GET", 400, {"error": "bad name", "code": "SANDBOX_UPSTREAM_ERROR"}, RequestRefused, FINAL,
+     "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name"),
+    ("GET", 504, {"error": "late", "code": "READ_TIMEOUT"}, SandboxUnreachable, PASSES,
+     "my-sandbox answered 504 READ_TIMEOUT: late"),
+    ("GET", 501, b"", RequestRefused, FINAL,
+     "my-sandbox answered 501 with an empty answer (0 bytes)"),
+    ("GET", 400, b"Invalid URL: cannot parse `web` to a `u32`", RequestRefused, FINAL,
+     "my-sandbox answered 400 with text that is not JSON (42 bytes)"),
+    ("GET", 502, b"[" * 100_000, SandboxUnreachable, PASSES,
+     "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)"),
+    ("GET", 400, {"error": {"a": 1}, "code": 7}, RequestRefused, FINAL,
+     "my-sandbox answered 400 7: {'a': 1}"),
+    ("POST", 500, {"error": "Failed to spawn process"}, RequestRefused, FINAL,
+     "my-sandbox answered 500: Failed to spawn process"),
+    ("POST", 500, {"error": "later", "code": "SANDBOX_UPSTREAM_ERROR"}, SandboxUnreachable, NOT_SENT,
+     "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later"),
+    ("POST", 500, b"", SandboxUnreachable, PASSES,
+     "my-sandbox answered 500 with an empty answer (0 bytes)"),
+    ("POST", 422, b"missing field `signal`", RequestRefused, FINAL,
+     "my-sandbox answered 422 with text that is not JSON (22 bytes)"),
+    ("POST", 400, {"error": "cannot start curl --token=hunter2 https://me:pw@x.example"}, RequestRefused, FINAL,
+     "my-sandbox answered 400: cannot start curl --token=*** https://***@x.example"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "message", "label", "fate"), MEANINGS.values(), ids=MEANINGS
-)
-def test_an_answer_means(
-    answer: Answer,
-    kind: type[InfrastructureError],
-    message: str,
-    label: str,
-    fate: tuple[bool, bool],
-) -> None:
-    found = fault(answer)
+@pytest.mark.parametrize("row", MEANINGS, ids=[f"{row[0]} {row[5][:40]}" for row in MEANINGS])
+def test_response_is_turned_into_the_error_that_it_means(row):
+    method, status, body, kind, fate, message, *label = row
+    code = body.get("code", "") if isinstance(body, dict) else ""
+
+    found = fault(status, body, method)
 
     assert type(found) is kind
     assert str(found) == message
-    assert found.label == label
+    assert found.label == (label[0] if label else f"{status} {code}".strip())
     assert (found.transient, found.delivered) == fate
 
 
-def test_an_answer_that_is_neither_success_nor_error_is_not_called_a_redirect() -> None:
-    assert "redirect" not in str(fault(Answer(206)))
+def test_other_success_is_not_called_a_redirect():
+    assert "redirect" not in str(fault(206))
 
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -387,53 +165,41 @@ DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
     [{"error": "later"}, {"error": "(state: suspended)", "code": "SANDBOX_NOT_RUNNING"}],
     ids=["429", "suspended"],
 )
-def test_retry_after_is_read(body: dict[str, str], value: str, seconds: float | None) -> None:
-    answer = Answer(429, body, headers=(("Retry-After", value), ("Date", DATE)))
-
-    assert fault(answer).retry_after == seconds
+def test_retry_after_is_read(body, value, seconds):
+    assert fault(429, body, Retry_After=value, Date=DATE).retry_after == seconds
 
 
-def test_a_date_to_retry_after_means_nothing_without_the_date_of_the_server() -> None:
-    assert fault(Answer(503, headers=(("Retry-After", DATE),))).retry_after is None
+@pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
+def test_retry_after_is_unknown_without_a_date_of_the_server(headers):
+    assert fault(503, **headers).retry_after is None
 
 
-def test_a_fault_that_says_no_retry_after_has_none() -> None:
-    assert fault(Answer(503)).retry_after is None
+TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+REJECTION = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
 
 
-def test_a_call_that_a_sandbox_does_not_have_is_named() -> None:
-    fault = fault_of("POST /processes/41/restart", 404, {}, b"", ADDRESS)
+@pytest.mark.parametrize(
+    ("call", "status", "headers", "body", "message"),
+    [
+        ("POST /processes/41/restart", 404, {}, b"", "has no POST /processes/41/restart (404)"),
+        ("DELETE /processes/web%20--token%3Dabc", 405, {}, b"",
+         "has no DELETE /processes/web --token=*** (405)"),
+        ("POST /processes", 422, TEXT, REJECTION,
+         "answered 422: Failed to deserialize the JSON body: args: --token=***"),
+    ],
+)  # fmt: skip
+def test_rejected_call_is_named_and_masked(call, status, headers, body, message):
+    found = error_of_response(call, status, headers, body, ADDRESS)
 
-    assert type(fault) is RequestRefused
-    assert str(fault) == "my-sandbox has no POST /processes/41/restart (404)"
-
-
-def test_a_secret_in_the_name_of_a_process_is_masked_in_a_call_that_a_sandbox_does_not_have() -> (
-    None
-):
-    fault = fault_of("DELETE /processes/web%20--token%3Dabc", 405, {}, b"", ADDRESS)
-
-    assert str(fault) == "my-sandbox has no DELETE /processes/web --token=*** (405)"
-
-
-def test_the_words_of_a_rejection_are_shown() -> None:
-    body = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
-    fault = fault_of(
-        "POST /processes", 422, {"Content-Type": "text/plain; charset=utf-8"}, body, ADDRESS
-    )
-
-    assert str(fault) == (
-        "my-sandbox answered 422: Failed to deserialize the JSON body: args: --token=***"
-    )
+    assert type(found) is RequestRefused
+    assert str(found) == f"my-sandbox {message}"
 
 
-def test_a_sandbox_that_does_not_exist_and_looks_like_local_suggests_it():
+def test_unknown_sandbox_with_a_name_like_local_suggests_it():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
     body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
-    fault = fault_of("GET /processes", 404, {}, body, address)
 
-    assert fault is not None
-    assert fault.first_line == (
+    assert error_of_response("GET /processes", 404, {}, body, address).first_line == (
         "No sandbox lcal: it does not exist, or is not running (404 SANDBOX_NOT_FOUND); "
         "did you mean 'local'?"
     )

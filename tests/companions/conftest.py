@@ -1,29 +1,21 @@
 """Each inner run has pytest, this plugin and the one under test, and nothing else."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
 
 @pytest.fixture(scope="session")
-def box() -> Iterator[LocalSandbox]:
+def box():
     """Return an embedded sandbox that all inner runs share: to them it is a real one."""
     with start_local_sandbox(identifier="my-sandbox", memory_limit=96 * 2**20) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def run(
-    pytester: pytest.Pytester, box: LocalSandbox, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., pytest.RunResult]:
+def run(pytester, box, monkeypatch):
     """Give a function that runs pytest with the plugins of these names, and further options."""
     for name in [*os.environ]:
         if name.startswith(("PYTEST_XDIST", "TLSANDBOX", "TENSORLAKE", "COV_")):
@@ -35,7 +27,7 @@ def run(
     monkeypatch.setenv("TLSANDBOX", "my-sandbox")
     monkeypatch.setenv("COLUMNS", "160")
 
-    def run_pytest(plugins: str, *options: str) -> pytest.RunResult:
+    def run_pytest(plugins, *options):
         loaded = [word for name in ["pytest_tlsandbox", *plugins.split()] for word in ("-p", name)]
         return pytester.runpytest_subprocess(
             "-W", "error", "-p", "no:cacheprovider", *loaded, *options, timeout=50

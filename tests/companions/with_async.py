@@ -1,29 +1,17 @@
 """Coroutines: ``tlsandbox_async`` is awaited on the loops of pytest-asyncio and anyio."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., pytest.RunResult]
-
 ASYNCIO = "pytest_asyncio.plugin"
 STRICT = ("-o", "asyncio_default_fixture_loop_scope=function")
 GUARD = "--tlsandbox-guard=oom,leak"
 
 
-def test_waits_of_pytest_asyncio_go_on_side_by_side(run: Run, pytester: pytest.Pytester) -> None:
+def test_helpers_run_on_the_loop_of_pytest_asyncio(run, pytester):
     pytester.makepyfile(
         """
         import asyncio
         import pytest
 
-        @pytest.mark.asyncio
-        async def test_it(tlsandbox_async):
+        async def test_waits_run_side_by_side(tlsandbox_async):
             job = await tlsandbox_async.start_process("sh", ["-c", "echo ready; sleep 0.3; exit 3"])
             server = await tlsandbox_async.start_process("sleep", ["60"], name="web")
 
@@ -34,19 +22,8 @@ def test_waits_of_pytest_asyncio_go_on_side_by_side(run: Run, pytester: pytest.P
             )
 
             assert (line, done.exit_code, web.pid) == ("ready", 3, server.pid)
-        """
-    )
-    run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=1)
 
-
-def test_the_loop_of_pytest_asyncio_goes_on_during_a_wait(
-    run: Run, pytester: pytest.Pytester
-) -> None:
-    pytester.makepyfile(
-        """
-        import asyncio
-
-        async def test_it(tlsandbox_async):
+        async def test_loop_goes_on_during_a_wait(tlsandbox_async):
             async def answer(reader, writer):
                 writer.write(b"go on")
                 writer.close()
@@ -57,33 +34,23 @@ def test_the_loop_of_pytest_asyncio_goes_on_during_a_wait(
                 code = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(9)"
                 job = await tlsandbox_async.start_process("python", ["-c", code])
                 await tlsandbox_async.wait_for_exit(job, timeout=10)
-        """
-    )
-    run(ASYNCIO, "--asyncio-mode=auto", *STRICT, GUARD).assert_outcomes(passed=1)
 
-
-def test_a_wait_that_pytest_asyncio_calls_off_ends_at_once(
-    run: Run, pytester: pytest.Pytester
-) -> None:
-    pytester.makepyfile(
-        """
-        import asyncio
-        import pytest
-
-        @pytest.mark.asyncio
-        async def test_it(tlsandbox_async):
+        async def test_cancelled_wait_ends_at_once(tlsandbox_async):
             job = await tlsandbox_async.start_process("sleep", ["60"])
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(tlsandbox_async.wait_for_exit(job, timeout=60), 0.2)
             await tlsandbox_async.assert_process(job, status="running")
+
+        async def test_plain_fixture_waits_in_a_thread(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "exit 3"])
+            wait = asyncio.to_thread(tlsandbox.wait_for_exit, job, exit_code=3, timeout=10)
+            assert (await wait).exit_code == 3
         """
     )
-    run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=1)
+    run(ASYNCIO, "--asyncio-mode=auto", *STRICT, GUARD).assert_outcomes(passed=4)
 
 
-def test_a_fixture_of_pytest_asyncio_serves_a_whole_session(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_fixture_of_pytest_asyncio_serves_a_whole_session(run, pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -105,9 +72,7 @@ def test_a_fixture_of_pytest_asyncio_serves_a_whole_session(
     run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=2)
 
 
-def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(run, pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -130,9 +95,7 @@ def test_a_failure_under_pytest_asyncio_ends_at_the_line_that_awaits(
     )
 
 
-def test_a_task_group_of_anyio_waits_on_asyncio_and_on_trio(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_task_group_of_anyio_waits_on_asyncio_and_on_trio(run, pytester):
     pytester.makepyfile(
         """
         from functools import partial
@@ -154,21 +117,3 @@ def test_a_task_group_of_anyio_waits_on_asyncio_and_on_trio(
     result = run("anyio.pytest_plugin", "-v", GUARD)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*test_it[[]asyncio[]] PASSED*", "*test_it[[]trio[]] PASSED*"])
-
-
-def test_the_plain_fixture_waits_in_a_thread_of_the_tests_own(
-    run: Run, pytester: pytest.Pytester
-) -> None:
-    pytester.makepyfile(
-        """
-        import asyncio
-        import pytest
-
-        @pytest.mark.asyncio
-        async def test_it(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "exit 3"])
-            wait = asyncio.to_thread(tlsandbox.wait_for_exit, job, exit_code=3, timeout=10)
-            assert (await wait).exit_code == 3
-        """
-    )
-    run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=1)

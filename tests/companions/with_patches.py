@@ -1,16 +1,8 @@
 """Plugins that put something else in the place of sockets, of the clock, of a test's arguments."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., pytest.RunResult]
 
 LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
 
@@ -22,9 +14,7 @@ LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
         ("--allow-hosts=192.0.2.1", "SocketConnectBlockedError"),
     ],
 )
-def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(
-    run: Run, pytester: pytest.Pytester, option: str, name: str
-) -> None:
+def test_block_of_pytest_socket_is_reported_at_once_and_by_name(run, pytester, option, name):
     pytester.makepyfile(LISTS)
     start = time.monotonic()
     result = run("pytest_socket", option, "-W", "default::UserWarning")
@@ -36,15 +26,29 @@ def test_a_block_of_pytest_socket_is_told_at_once_and_by_name(
 
 
 @pytest.mark.parametrize("target", ["my-sandbox", "local"])
-def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(
-    run: Run, pytester: pytest.Pytester, target: str
-) -> None:
+def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(run, pytester, target):
     pytester.makepyfile(LISTS)
     result = run("pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
     result.assert_outcomes(passed=1)
 
 
-TIMES = """
+@pytest.mark.parametrize(
+    ("plugin", "module", "frozen"),
+    [
+        ("", "freezegun", "freeze_time('2020-01-01')"),
+        ("time_machine", "time_machine", "travel('2020-01-01', tick=True)"),
+        ("time_machine", "time_machine", "travel('2020-01-01', tick=False)"),
+    ],
+)
+def test_wait_has_its_deadline_under_a_frozen_clock(run, pytester, plugin, module, frozen):
+    pytester.makepyfile(
+        f"""
+        import pytest
+        import {module}
+        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
+
+        @{module}.{frozen}
+        def test_it(tlsandbox):
             job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
             with pytest.raises(UnexpectedExit):
                 tlsandbox.wait_for_exit(job, timeout=10)
@@ -52,45 +56,12 @@ TIMES = """
             with pytest.raises(WaitTimedOut):
                 tlsandbox.wait_for_exit("sleep 60", timeout=0.3)
             tlsandbox.assert_stays("sleep 60", stable_for=0.2)
-"""
-
-
-def test_a_wait_has_its_deadline_under_freezegun(run: Run, pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
         """
-        import pytest
-        from freezegun import freeze_time
-        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
-
-        @freeze_time("2020-01-01")
-        def test_it(tlsandbox):
-        """
-        + TIMES
     )
-    run("", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
+    run(plugin, "--tlsandbox-guard=oom").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize("tick", [True, False])
-def test_a_wait_has_its_deadline_under_time_machine(
-    run: Run, pytester: pytest.Pytester, tick: bool
-) -> None:
-    pytester.makepyfile(
-        f"""
-        import pytest
-        import time_machine
-        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
-
-        @time_machine.travel("2020-01-01", tick={tick})
-        def test_it(tlsandbox):
-        """
-        + TIMES
-    )
-    run("time_machine", "--tlsandbox-guard=oom").assert_outcomes(passed=1)
-
-
-def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run, pytester):
     pytester.makepyfile(
         """
         from hypothesis import given, settings, strategies

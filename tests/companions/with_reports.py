@@ -1,21 +1,11 @@
 """Plugins that gather failures, or tell of them elsewhere."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
-
-    Run = Callable[..., pytest.RunResult]
 
 FAILS = """
         SECRET = "tl_" + "secret"
@@ -26,9 +16,7 @@ FAILS = """
 """
 
 
-def test_a_test_goes_on_after_a_failure_inside_a_block_of_pytest_check(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_a_test_goes_on_after_a_failure_inside_a_block_of_pytest_check(run, pytester):
     pytester.makepyfile(
         """
         from pytest_check import check
@@ -51,9 +39,7 @@ def test_a_test_goes_on_after_a_failure_inside_a_block_of_pytest_check(
 
 
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
-def test_pytest_html_shows_the_message_and_all_processes_and_no_secret(
-    run: Run, pytester: pytest.Pytester, box: LocalSandbox, workers: tuple[str, ...]
-) -> None:
+def test_pytest_html_shows_the_message_and_all_processes_and_no_secret(run, pytester, box, workers):
     pytester.makepyfile(FAILS)
     plugins = "pytest_metadata.plugin pytest_html.plugin"
     result = run(plugins, "--html=report.html", "--self-contained-html", "-l", *workers)
@@ -74,8 +60,8 @@ def test_pytest_html_shows_the_message_and_all_processes_and_no_secret(
 
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
 def test_pytest_html_leads_to_the_timeline_and_from_a_failed_test_to_its_place_there(
-    run: Run, pytester: pytest.Pytester, workers: tuple[str, ...]
-) -> None:
+    run, pytester, workers
+):
     pytester.makepyfile(test_it=FAILS + "\n        def test_other(): pass\n")
     options = "--html=out/report.html", "--self-contained-html", "--tlsandbox-report=a b.html"
     result = run("pytest_metadata.plugin pytest_html.plugin", *options, *workers)
@@ -94,7 +80,7 @@ def test_pytest_html_leads_to_the_timeline_and_from_a_failed_test_to_its_place_t
     assert (pytester.path / "a b.html").read_text().count("test_it.py::test_it") >= 2
 
 
-def test_pytest_cov_measures_a_suite_as_before(run: Run, pytester: pytest.Pytester) -> None:
+def test_pytest_cov_measures_a_suite_as_before(run, pytester):
     pytester.makepyfile(
         client="""
         def answer(good):
@@ -115,9 +101,7 @@ def test_pytest_cov_measures_a_suite_as_before(run: Run, pytester: pytest.Pytest
     result.stdout.re_match_lines([r"client\.py +4 +1 +75% +4"])
 
 
-def test_an_annotation_of_a_change_on_github_begins_with_the_verdict(
-    run: Run, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_annotation_of_a_change_on_github_begins_with_the_verdict(run, pytester, monkeypatch):
     pytester.makepyfile(FAILS)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))

@@ -1,24 +1,16 @@
 """Plugins that change how tests are run: on several workers, again, shuffled, against the clock."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Run = Callable[..., pytest.RunResult]
 
 EATER = "taken = [bytearray(10_000_000) for _ in range(300)]"
 
 
 @pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
-def test_each_way_of_xdist_to_hand_out_tests_tells_a_failure_once_and_at_its_test(
-    run: Run, pytester: pytest.Pytester, dist: str
-) -> None:
+def test_each_distribution_mode_of_xdist_reports_a_failure_once_and_at_its_test(
+    run, pytester, dist
+):
     for module in ("one", "two"):
         pytester.makepyfile(
             **{
@@ -55,9 +47,7 @@ def test_each_way_of_xdist_to_hand_out_tests_tells_a_failure_once_and_at_its_tes
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
-def test_a_wait_ends_and_tells_before_pytest_timeout_strikes(
-    run: Run, pytester: pytest.Pytester, method: str
-) -> None:
+def test_wait_ends_with_its_message_before_pytest_timeout_strikes(run, pytester, method):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -72,7 +62,7 @@ def test_a_wait_ends_and_tells_before_pytest_timeout_strikes(
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
 
-def test_each_attempt_of_rerunfailures_begins_anew(run: Run, pytester: pytest.Pytester) -> None:
+def test_each_attempt_of_rerunfailures_begins_anew(run, pytester):
     """What the first attempt started has been killed, and does not answer for the second's."""
     pytester.makepyfile(
         """
@@ -91,9 +81,7 @@ def test_each_attempt_of_rerunfailures_begins_anew(run: Run, pytester: pytest.Py
     result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
 
 
-def test_rerunfailures_can_be_told_verdicts_from_faults(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_rerunfailures_can_rerun_infrastructure_errors_only(run, pytester):
     pytester.makepyfile(
         """
         def test_verdict(tlsandbox):
@@ -111,9 +99,7 @@ def test_rerunfailures_can_be_told_verdicts_from_faults(
     result.stdout.fnmatch_lines(["*2 failed, 1 rerun*"])
 
 
-def test_randomly_draws_the_same_however_often_a_wait_looks(
-    run: Run, pytester: pytest.Pytester
-) -> None:
+def test_polls_of_a_wait_do_not_change_the_random_numbers_of_a_test(run, pytester):
     pytester.makepyfile(
         """
         import random

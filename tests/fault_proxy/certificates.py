@@ -1,7 +1,5 @@
 """Certificates that a client must not accept, made with the ``openssl`` program."""
 
-from __future__ import annotations
-
 import ssl
 import subprocess
 import tempfile
@@ -31,7 +29,7 @@ _VALID = {"expired": ("20200101000000Z", "20200102000000Z")}
 _ALWAYS = ("20200101000000Z", "20991231000000Z")
 
 
-def make_certificate(path: str | Path, flaw: Flaw = "self-signed") -> ssl.SSLContext:
+def make_certificate(path, flaw="self-signed"):
     """Write a certificate of 127.0.0.1 with that flaw to a file; give what a ``FaultProxy`` needs.
 
     A client that trusts the file sees the flaw by itself: "self-signed" is then none.
@@ -48,7 +46,7 @@ def make_certificate(path: str | Path, flaw: Flaw = "self-signed") -> ssl.SSLCon
         (at / "config").write_text(_CONFIG.format(host=host), encoding="utf-8")
         (at / "index").touch()
 
-        def openssl(*arguments: str) -> None:
+        def openssl(*arguments):
             subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
         openssl(

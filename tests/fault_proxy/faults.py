@@ -7,52 +7,35 @@ a start or a kill has not happened.
 
 from __future__ import annotations
 
-import enum
 import gzip
 import json
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
+
+from tests.client.servers import CLOSE, HANG, RESET, chunk, drip, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-class Play(enum.Enum):
-    """What a fault can do but send bytes."""
-
-    HANG = "say nothing more, and keep the connection"
-    CLOSE = "hang up"
-    RESET = "hang up so that the client sees a reset"
-
-
-Step: TypeAlias = "bytes | float | Play"
-"""Bytes to send as they are, seconds to pause, or an end of the connection."""
-
-
 @dataclass(frozen=True)
 class Reply:
-    """An answer of the sandbox: its status, the headers that matter, and its body."""
+    """A response of the sandbox: its status, its body, and the headers that matter."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def head(self, **changed: str | None) -> bytes:
-        """Give status line and headers; ``content_length=None`` leaves a header out."""
-        headers: dict[str, str | None] = {
-            "Content-Length": str(len(self.body)),
-            **self.headers,
-            **{name.replace("_", "-").title(): value for name, value in changed.items()},
-        }
-        if self.status == 204:
-            headers["Content-Length"] = None
-        lines = [f"{name}: {value}\r\n" for name, value in headers.items() if value is not None]
-        return f"HTTP/1.1 {self.status} Status\r\n{''.join(lines)}\r\n".encode()
+    def head(self, length=None):
+        """Return status line and headers; ``length`` announces another length."""
+        length = len(self.body) if length is None else length
+        return reply(self.status, Content_Length=length, **self.headers)
 
-    def whole(self) -> bytes:
-        """Give all of it, as it is sent."""
-        return self.head() + self.body
+    def whole(self, body=None, **headers):
+        """Return all of it, as it is sent; with another body of the length that it says."""
+        body = self.body if body is None else body
+        return reply(self.status, body, **self.headers, **headers)
 
 
 @dataclass(frozen=True)
@@ -64,95 +47,79 @@ class Fault:
     """
 
     name: str
-    script: Callable[[Callable[[], Reply]], Iterable[Step]]
+    script: Callable[[Callable[[], Reply]], Iterable[object]]
     refuses: bool = False
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return f"<Fault {self.name}>"
 
 
-def answer(status: int, body: object = b"", *, name: str = "", **headers: str) -> Fault:
+def answer(status, body=b"", *, name="", **headers):
     """Answer with this status and body in place of the sandbox.
 
     What is not bytes is sent as JSON. Headers are given with ``_`` for ``-``: ``Retry_After="3"``.
     """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    given = {"Content-Type": "text/html" if content[:1] == b"<" else "application/json"}
-    given.update({name.replace("_", "-"): value for name, value in headers.items()})
-    reply = Reply(status, content, given)
+    given = {"Content_Type": "text/html" if content[:1] == b"<" else "application/json", **headers}
+    script = [reply(status, content, **given)]
     code = body.get("code", "") if isinstance(body, dict) else ""
-    return Fault(name or f"{status} {code}".strip(), lambda _ask: [reply.whole()])
+    return Fault(name or f"{status} {code}".strip(), lambda _ask: script)
 
 
-def listing(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], *, name: str) -> Fault:
+def listing(change, *, name):
     """Pass requests on, and change the rows of the process list on their way back."""
 
-    def script(ask: Callable[[], Reply]) -> Iterable[Step]:
-        reply = ask()
-        document = json.loads(reply.body) if reply.status == 200 and reply.body else None
-        if not isinstance(document, dict) or not isinstance(document.get("processes"), list):
-            return [reply.whole()]
-        rows = change(document["processes"])
-        return [Reply(200, json.dumps({"processes": rows}).encode(), reply.headers).whole()]
+    def script(ask):
+        good = ask()
+        if b'"processes"' not in good.body:
+            return [good.whole()]
+        rows = change(json.loads(good.body)["processes"])
+        return [good.whole(json.dumps({"processes": rows}).encode())]
 
     return Fault(name, script)
 
 
-def spoilt(name: str, spoil: Callable[[Reply], Iterable[Step]]) -> Fault:
+def spoilt(name, spoil):
     """Pass the request on, and send what ``spoil`` makes of the good answer."""
     return Fault(name, lambda ask: spoil(ask()))
 
 
-def _coded(status: int, code: str, text: str = "the proxy could not serve this") -> Fault:
+def _coded(status, code, text="the proxy could not serve this"):
     return answer(status, {"error": text, "code": code})
 
 
-def _half(reply: Reply) -> bytes:
-    return reply.body[: len(reply.body) // 2]
+def _half(good):
+    return good.body[: len(good.body) // 2]
 
-
-def _chunk(data: bytes) -> bytes:
-    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
-
-
-def _drip(reply: Reply) -> list[Step]:
-    return [step for byte in reply.whole() for step in (bytes([byte]), 1.0)]
-
-
-_HANG, _CLOSE, _RESET = Play.HANG, Play.CLOSE, Play.RESET
-_CHUNKED = {"content_length": None, "transfer_encoding": "chunked"}
 
 # The way to the sandbox.
 REFUSED = Fault("connection refused", lambda _ask: [], refuses=True)
-RESET_BEFORE_HEADERS = Fault("reset before headers", lambda _ask: [_RESET])
-RESET_AFTER_HEADERS = spoilt("reset after headers", lambda reply: [reply.head(), 0.01, _RESET])
-HANG_BEFORE_HEADERS = Fault("hang before headers", lambda _ask: [_HANG])
-HANG_IN_BODY = spoilt("hang in the body", lambda reply: [reply.head() + _half(reply), _HANG])
-ONE_BYTE_A_SECOND = spoilt("one byte a second", _drip)
+RESET_BEFORE_HEADERS = Fault("reset before headers", lambda _ask: [RESET])
+RESET_AFTER_HEADERS = spoilt("reset after headers", lambda good: [good.head(), 0.01, RESET])
+HANG_BEFORE_HEADERS = Fault("hang before headers", lambda _ask: [HANG])
+HANG_IN_BODY = spoilt("hang in the body", lambda good: [good.head(), _half(good), HANG])
+ONE_BYTE_A_SECOND = spoilt("one byte a second", lambda good: drip(good.whole(), 1.0))
 
 # The body.
-CUT_JSON = spoilt(
-    "cut JSON", lambda reply: [Reply(reply.status, _half(reply), reply.headers).whole()]
-)
+CUT_JSON = spoilt("cut JSON", lambda good: [good.whole(_half(good))])
 LENGTH_TOO_LARGE = spoilt(
-    "announced length too large",
-    lambda reply: [reply.head(content_length=str(len(reply.body) + 9)) + reply.body, _CLOSE],
+    "announced length too large", lambda good: [good.head(len(good.body) + 9), good.body, CLOSE]
 )
 LENGTH_TOO_SMALL = spoilt(
-    "announced length too small",
-    lambda reply: [reply.head(content_length=str(len(reply.body) // 2)) + reply.body],
+    "announced length too small", lambda good: [good.head(len(good.body) // 2) + good.body]
 )
 CHUNKED_AND_CUT = spoilt(
-    "chunked and cut", lambda reply: [reply.head(**_CHUNKED) + _chunk(_half(reply)), _CLOSE]
+    "chunked and cut",
+    lambda good: [
+        reply(good.status, Content_Length=None, Transfer_Encoding="chunked", **good.headers),
+        chunk(_half(good)),
+        CLOSE,
+    ],
 )
 BROKEN_GZIP = spoilt(
     "broken gzip",
-    lambda reply: [
-        Reply(
-            reply.status,
-            gzip.compress(reply.body)[:10] + b"\xff" * 40,
-            {**reply.headers, "Content-Encoding": "gzip"},
-        ).whole()
+    lambda good: [
+        good.whole(gzip.compress(good.body)[:10] + b"\xff" * 40, Content_Encoding="gzip")
     ],
 )
 HTML = answer(200, b"<!doctype html><title>Log in</title>", name="200 with HTML")
@@ -160,7 +127,7 @@ NO_CONTENT = answer(204, name="204")
 EMPTY = answer(200, name="200, empty")
 
 
-def redirected(url: str) -> Fault:
+def redirected(url):
     """301 to another address."""
     return answer(301, Location=url, name="301 to another host")
 
@@ -230,7 +197,7 @@ WRITE_TIMEOUT = _coded(504, "WRITE_TIMEOUT")
 _A_DAY = 24 * 3600 * 1000
 
 
-def _anew(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _anew(rows):
     """Give the first handles to processes of another daemon."""
     return [
         {

@@ -6,34 +6,17 @@ import contextlib
 import http.client
 import json
 import secrets
-import socket
-import struct
 import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from pytest_tlsandbox.redact import Secret
-from tests.fault_proxy.faults import Fault, Play, Reply
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterable, Mapping
-    from types import TracebackType
-
-    from typing_extensions import Self
+from tests.client.servers import Server, bind
+from tests.fault_proxy.faults import Fault, Reply
 
 _UPSTREAM_SECONDS = 10.0
-
-
-class ServesTheAPI(Protocol):
-    """What a proxy can stand in front of: the embedded sandbox, or another proxy."""
-
-    url: str
-    api_key: Secret
-    identifier: str
 
 
 @dataclass
@@ -41,26 +24,18 @@ class _Stage:
     """One fault, and for how long: seconds from its first moment on, or a number of requests."""
 
     fault: Fault
-    seconds: float | None
-    times: int | None
-    only: str
+    seconds: float | None = None
+    times: int | None = None
+    only: str = ""
     until: float | None = None
-
-
-@dataclass(frozen=True, repr=False)
-class _Request:
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class FaultProxy:
     """Serves the sandbox API at ``url``, and fails when it is told to.
 
-    In front of ``sandbox`` (the embedded one) it passes everything on; alone it answers each look
-    with ``processes``, rows as they come over the wire, and every other call with 404. It can be
-    given to ``tlsandbox_connect`` like a sandbox. With ``tls`` it speaks https.
+    In front of ``sandbox`` (the embedded one) it passes everything on; alone it answers each list
+    call with ``processes``, rows as they come over the wire, and every other call with 404. It can
+    be given to ``tlsandbox_connect`` like a sandbox. With ``tls`` it speaks https.
 
     Attributes:
         url: where it listens, ``http://127.0.0.1:<port>``.
@@ -72,93 +47,65 @@ class FaultProxy:
 
     """
 
-    def __init__(
-        self,
-        sandbox: ServesTheAPI | None = None,
-        *,
-        processes: Iterable[Mapping[str, Any]] = (),
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, sandbox=None, *, processes=(), tls=None):
         self.sandbox = sandbox
         self.processes = list(processes)
         self.api_key = sandbox.api_key if sandbox else Secret(secrets.token_urlsafe())
         self.identifier = sandbox.identifier if sandbox else "fault-proxy"
-        self.requests: list[str] = []
+        self.requests = []
         self._tls = tls
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._stages: deque[_Stage] = deque()
-        self._closed = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._listener: socket.socket | None = None
-        self._held = _bound(0)
-        self._port: int = self._held.getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._port}"
-        self._listen()
+        self._changed = threading.Condition()
+        self._stages = deque()
+        self._closed = False
+        self._refusing = None
+        self._server = self._listen(bind())
+        self.url = self._server.url
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __repr__(self) -> str:
+    def __repr__(self):
         return f"<FaultProxy at {self.url}>"
 
-    def __enter__(self) -> Self:
+    def __enter__(self):
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_):
         self.close()
 
-    def fail(
-        self,
-        fault: Fault,
-        *,
-        seconds: float | None = None,
-        times: int | None = None,
-        only: str = "",
-    ) -> Self:
+    def fail(self, fault, **how_long):
         """Do this to every request from now on; in place of what was to be done before.
 
         ``seconds``, ``times``: for so long, or to so many requests, and then no more. ``only``: to
         requests whose method and path contain this text, such as "POST" or "/signal".
         """
         self.recover()
-        return self.then(fault, seconds=seconds, times=times, only=only)
+        return self.then(fault, **how_long)
 
-    def then(
-        self,
-        fault: Fault,
-        *,
-        seconds: float | None = None,
-        times: int | None = None,
-        only: str = "",
-    ) -> Self:
+    def then(self, fault, **how_long):
         """Do this once what was asked for before is over."""
         with self._changed:
-            self._stages.append(_Stage(fault, seconds, times, only))
+            self._stages.append(_Stage(fault, **how_long))
             self._settle()
         return self
 
-    def recover(self) -> None:
+    def recover(self):
         """Pass everything on again."""
         with self._changed:
             self._stages.clear()
             self._settle()
 
-    def close(self) -> None:
+    def close(self):
         """Stop listening, and end every connection."""
-        self._closed.set()
         with self._changed:
+            self._closed = True
             self._stages.clear()
-            self._stop_listening()
-            self._held.close()
+            self._server.stop()
+            if self._refusing is not None:
+                self._refusing.close()
             self._changed.notify()
 
     # What is done now. All of it with the lock held.
 
-    def _settle(self) -> None:
+    def _settle(self):
         """Leave the stages that are over, and listen or refuse as the present one asks."""
         now = begins = time.monotonic()
         while self._stages:
@@ -171,40 +118,26 @@ class FaultProxy:
             begins = now if stage.until is None else min(now, stage.until)
             self._stages.popleft()
         refuses = bool(self._stages) and self._stages[0].fault.refuses
-        if refuses and self._listener is not None:
-            self._stop_listening()
-        elif not refuses and self._listener is None and not self._closed.is_set():
-            self._listen()
+        if refuses and self._refusing is None:
+            self._server.stop()
+            self._refusing = bind(port=self._server.port)
+        elif not refuses and self._refusing is not None and not self._closed:
+            self._server, self._refusing = self._listen(self._refusing), None
         self._changed.notify()
 
-    def _listen(self) -> None:
-        self._listener = self._held
-        self._listener.listen(128)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+    def _listen(self, listener):
+        return Server(answer=self._answer, tls=self._tls, listener=listener)
 
-    def _stop_listening(self) -> None:
-        if self._listener is None:
-            return
-        # Ended first, so that the thread that waits in accept() lets go of it.
-        _end(self._listener)
-        self._listener.close()
-        self._listener = None
-        for sock in self._open:
-            _end(sock)
-        if not self._closed.is_set():
-            # A port that is bound and does not listen refuses, and nobody else can take it.
-            self._held = _bound(self._port)
-
-    def _watch(self) -> None:
+    def _watch(self):
         """Leave each stage on time, also when no request comes."""
         with self._changed:
-            while not self._closed.is_set():
+            while not self._closed:
                 until = self._stages[0].until if self._stages else None
                 self._changed.wait(None if until is None else max(0.0, until - time.monotonic()))
                 if until is not None and time.monotonic() >= until:
                     self._settle()
 
-    def _fault_of(self, line: str) -> Fault | None:
+    def _fault_of(self, line):
         with self._changed:
             self.requests.append(line)
             self._settle()
@@ -215,56 +148,14 @@ class FaultProxy:
                 stage.times -= 1
             return stage.fault
 
-    # One connection. A thread each.
-
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = listener.accept()
-                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
-    def _serve(self, plain: socket.socket) -> None:
-        sock = plain
-        with self._lock:
-            self._open.add(plain)
-        try:
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(plain, server_side=True)
-                with self._lock:
-                    self._open.add(sock)
-            with sock.makefile("rb") as lines:
-                while (request := _read(lines)) is not None and not self._closed.is_set():
-                    if not self._reply(sock, request):
-                        break
-        except (OSError, ValueError):
-            pass  # the client hung up, or was made to
-        finally:
-            with self._lock:
-                self._open -= {plain, sock}
-            sock.close()
-
-    def _reply(self, sock: socket.socket, request: _Request) -> bool:
-        """Answer one request; tell whether the connection stays."""
+    def _answer(self, request):
+        """Return the script of one request."""
         fault = self._fault_of(f"{request.method} {request.path}")
         if fault is None:
-            sock.sendall(self._ask(request).whole())
-            return True
-        for step in fault.script(lambda: self._ask(request)):
-            if isinstance(step, bytes):
-                sock.sendall(step)
-            elif isinstance(step, (int, float)):
-                if self._closed.wait(step):
-                    return False
-            elif step is Play.HANG:
-                sock.recv(1)  # until the client has had enough
-                return False
-            else:
-                if step is Play.RESET:
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return False
-        return True
+            return [self._ask(request).whole()]
+        return fault.script(lambda: self._ask(request))
 
-    def _ask(self, request: _Request) -> Reply:
+    def _ask(self, request):
         if self.sandbox is None:
             if (request.method, request.path) != ("GET", "/api/v1/processes"):
                 return Reply(404, b"")
@@ -272,7 +163,7 @@ class FaultProxy:
             return Reply(200, body, {"Content-Type": "application/json"})
         address = urlsplit(self.sandbox.url)
         upstream = http.client.HTTPConnection(
-            address.hostname or "", address.port, timeout=_UPSTREAM_SECONDS
+            address.hostname, address.port, timeout=_UPSTREAM_SECONDS
         )
         headers = dict(request.headers)
         if headers.get("authorization") == f"Bearer {self.api_key.reveal()}":
@@ -286,29 +177,3 @@ class FaultProxy:
                 if name.lower() in ("content-type", "date", "retry-after")
             }
             return Reply(answer.status, answer.read(), kept)
-
-
-def _bound(port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", port))
-    return sock
-
-
-def _end(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        # The plain socket's method, since that of a TLS socket is not made for two threads.
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def _read(lines: IO[bytes]) -> _Request | None:
-    """Read one request; None where the client has hung up."""
-    first = lines.readline().decode("latin-1").split()
-    if len(first) != 3:
-        return None
-    headers: dict[str, str] = {}
-    while line := lines.readline().decode("latin-1").strip():
-        name, _, value = line.partition(":")
-        headers[name.lower()] = value.strip()
-    body = lines.read(int(headers.get("content-length", 0)))
-    return _Request(first[0], first[1], headers, body)

@@ -1,65 +1,40 @@
 """The fault proxy, a certificate with each flaw."""
 
-from __future__ import annotations
-
 import socket
-import ssl
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.client.address import locate
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
-from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, faults, make_certificate
 from tests.support import raw
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 READY = faults.SANDBOX_NOT_READY
 
 
-@pytest.fixture
-def connect() -> Iterator[Callable[..., Sandbox]]:
-    transports: list[Transport] = []
-
-    def make(proxy: FaultProxy) -> Sandbox:
-        address = locate(proxy)
-        transports.append(Transport(address, address.key, user_agent="test/1"))
-        return Sandbox(SandboxClient(transports[-1]))
-
-    yield make
-    for transport in transports:
-        transport.close()
-
-
-def get(proxy: FaultProxy, path: str = "/api/v1/processes") -> requests.Response:
+def get(proxy, path="/api/v1/processes"):
     with requests.Session() as session:
         session.trust_env = False
         return session.get(proxy.url + path, timeout=5)
 
 
-def test_alone_it_lists_the_rows_it_was_given(connect):
-    with FaultProxy(processes=[raw(41)]) as proxy:
-        assert [row.pid for row in connect(proxy).list_processes()] == [41]
+def test_alone_it_lists_the_rows_it_was_given():
+    with FaultProxy(processes=[raw(41)]) as proxy, connected(proxy) as box:
+        assert [row.pid for row in box.list_processes()] == [41]
         proxy.processes = [raw(42)]
-        assert [row.pid for row in connect(proxy).list_processes()] == [42]
+        assert [row.pid for row in box.list_processes()] == [42]
         assert get(proxy, "/api/v1/info").status_code == 404
 
 
-def test_a_fault_lasts_for_as_many_requests_as_it_was_asked_for():
+def test_fault_lasts_for_a_number_of_requests():
     with FaultProxy() as proxy:
         proxy.fail(READY, times=2)
         assert [get(proxy).status_code for _ in range(3)] == [503, 503, 200]
 
 
-def test_a_fault_lasts_for_as_many_seconds_as_it_was_asked_for():
+def test_fault_lasts_for_a_number_of_seconds():
     with FaultProxy() as proxy:
         begun = time.monotonic()
         proxy.fail(READY, seconds=0.3)
@@ -76,7 +51,7 @@ def test_one_fault_follows_another_and_recover_ends_all():
         assert get(proxy).status_code == 200
 
 
-def test_only_the_requests_that_are_meant_fail():
+def test_only_the_selected_requests_fail():
     with FaultProxy() as proxy:
         proxy.fail(READY, only="/info")
         assert get(proxy).status_code == 200
@@ -104,35 +79,25 @@ def test_while_it_refuses_nothing_listens_and_nobody_else_can_take_the_port():
         ("for another host", "the certificate is for another host"),
     ],
 )
-def test_a_certificate_has_the_flaw_that_was_asked_for(
-    connect,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    flaw: str,
-    reason: str | None,
-):
-    path = tmp_path / "certificate.pem"
+def test_certificate_has_the_requested_flaw(tmp_path, monkeypatch, flaw, reason):
+    path = str(tmp_path / "certificate.pem")
     with FaultProxy(tls=make_certificate(path, flaw)) as proxy:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-        trusting = connect(proxy)
-        if reason is None:
-            assert len(trusting.list_processes()) == 0
-        else:
-            with pytest.raises(errors.SandboxUnreachable) as caught:
-                trusting.list_processes()
-            assert caught.value.first_line == (
-                f"fault-proxy cannot be reached: TLS failed ({reason})"
-            )
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", path)
+        with connected(proxy) as trusting:
+            if reason is None:
+                assert len(trusting.list_processes()) == 0
+            else:
+                with pytest.raises(errors.SandboxUnreachable) as caught:
+                    trusting.list_processes()
+                assert caught.value.first_line == (
+                    f"fault-proxy cannot be reached: TLS failed ({reason})"
+                )
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
-        with pytest.raises(errors.SandboxUnreachable, match="TLS failed"):
-            connect(proxy).list_processes()
+        with connected(proxy) as box, pytest.raises(errors.SandboxUnreachable, match="TLS failed"):
+            box.list_processes()
 
 
 def test_it_shows_no_key():
     with FaultProxy() as proxy:
         assert repr(proxy) == f"<FaultProxy at {proxy.url}>"
         assert proxy.api_key.reveal() not in f"{vars(proxy)}"
-
-
-def test_a_context_for_tls_is_one_of_the_standard_library(tmp_path: Path):
-    assert isinstance(make_certificate(tmp_path / "certificate.pem"), ssl.SSLContext)

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from pytest_tlsandbox.client.address import Address, locate
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.guard.engine import Guard
 from pytest_tlsandbox.guard.rules import TestRun
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
-from pytest_tlsandbox.process_control import kill_all
+from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
+from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, make_certificate
 
 if TYPE_CHECKING:
@@ -67,27 +66,27 @@ class Helper:
     have arrived), "again" (is), "teardown" (as a warning), "guard" (as a gap)."""
 
 
-def _soft(box: Sandbox, world: World, _timeout: float) -> None:
+def _soft(box, world, _timeout):
     with box.soft() as check:
         check.assert_process(world.server, status="running")
         check.assert_no_oom()
 
 
-def _kill(box: Sandbox, world: World, _timeout: float) -> None:
+def _kill(box, world, _timeout):
     box.kill_process(world.direct.start_process("sleep", ["600"]))
 
 
-def _restart(box: Sandbox, world: World, _timeout: float) -> None:
+def _restart(box, world, _timeout):
     box.restart_process(world.direct.start_process("sleep", ["600"], restart={"policy": "always"}))
 
 
-def _kill_started(box: Sandbox, world: World, _timeout: float) -> object:
+def _kill_started(box, world, _timeout):
     box._started.append(world.direct.start_process("sleep", ["600"]))
     left = box.kill_started()
     return f"{named(left[0])} is left running" if left else None
 
 
-def _guard(box: Sandbox, _world: World, _timeout: float) -> object:
+def _guard(box, _world, _timeout):
     """Guard a test that had begun before anything went wrong."""
     guard = Guard((), box._client.clock)
     guard.watch(Connection(box._client, shared=False))
@@ -139,14 +138,14 @@ class Outcome:
 @contextlib.contextmanager
 def world() -> Iterator[World]:
     """Start an embedded sandbox with something in it."""
-    flaws: tuple[Flaw, ...] = ("self-signed", "expired", "for another host")
+    flaws = ("self-signed", "expired", "for another host")
     with (
         mock.patch.dict(os.environ),
         tempfile.TemporaryDirectory() as folder,
         start_local_sandbox() as local,
         start_local_sandbox() as other,
-        connected(locate(local)) as direct,
-        connected(locate(other)) as elsewhere,
+        connected(local) as direct,
+        connected(other) as elsewhere,
     ):
         for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             os.environ.pop(variable, None)  # what they name is trusted, on this machine too
@@ -157,17 +156,6 @@ def world() -> Iterator[World]:
         job = direct.start_process("sh", ["-c", "echo ready"])
         web = direct.start_process("sleep", ["600"], name="web")
         yield World(local, direct, other, server, direct.wait_for_exit(job), web, certificates)
-
-
-@contextlib.contextmanager
-def connected(address: Address, *, verify: str = "") -> Iterator[Sandbox]:
-    """Connect; ``verify`` is a certificate to trust."""
-    assert address.key is not None
-    transport = Transport(address, address.key, user_agent="faults/1")
-    if verify:
-        transport._session.verify = verify
-    with contextlib.closing(transport):
-        yield Sandbox(SandboxClient(transport))
 
 
 @dataclass(frozen=True)
@@ -182,7 +170,7 @@ class Scene:
     flaw: Flaw | None = None
 
 
-def play(scene: Scene, here: World, helper: Helper, *, timeout: float) -> Outcome:
+def play(scene, here, helper, *, timeout):
     """Call one helper through a proxy of its own, while the scene is played on it."""
     certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
     with FaultProxy(here.local, tls=context) as proxy:
@@ -208,12 +196,12 @@ def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
         given = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
     # Not before all are done: a kill is an incident to those who did not send it.
-    kill_all(here.direct._started[3:], here.direct._client)
+    kill_and_wait(here.direct._started[3:], here.direct._client)
     del here.direct._started[3:]
     return given
 
 
-def without_numbers(text: str) -> str:
+def without_numbers(text):
     """Leave out what differs from run to run: times, counts, ports, pids."""
     text = re.sub(r"\d+(\.\d+)?( ms| s)\b", "N s", text)
     text = re.sub(r" x\d+", "", text)

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import process_control, sandbox
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.guard import watching
 from pytest_tlsandbox.waiting import polling
-from tests.fault_proxy import Fault, faults
+from tests.fault_proxy import faults
 
-from .helpers import LEFT, PASS, Helper, Scene
+from .helpers import LEFT, PASS, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pytest
-
-    from tests.fault_proxy import FaultProxy
-    from tests.fault_proxy.certificates import Flaw
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
     patch.setattr(process_control, "_LONGEST_FAREWELL", pace.patience)
     look_up = socket.getaddrinfo
 
-    def fail_for_invalid(host: Any, *args: Any, **options: Any) -> Any:
+    def fail_for_invalid(host, *args, **options):
         if str(host).endswith(".invalid"):  # asking a real name server may take its time
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return look_up(host, *args, **options)
@@ -77,27 +74,27 @@ class Row:
     but: Mapping[str, str] = field(default_factory=dict)
     pace: Pace = AMPLE
 
-    def expected(self, helper: Helper) -> str:
+    def expected(self, helper):
         """Give what this helper is to give."""
         return self.but.get(helper.name, self.by_kind[helper.kind])
 
 
-def _kinds(look: str, **others: str) -> dict[str, str]:
+def _kinds(look, **others):
     """Give the same to every kind of helper, but for some."""
     return {**dict.fromkeys(("look", "read", "once", "again", "teardown", "guard"), look), **others}
 
 
-def _once(fault: Fault) -> Scene:
+def _once(fault):
     if fault.refuses:  # there are no requests to count
         return Scene(lambda proxy, *_: proxy.fail(fault, seconds=0.2))
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
 
 
-def _always(fault: Fault) -> Scene:
+def _always(fault):
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
 
 
-def of_a_start(told: str, *, arrives: bool) -> str:
+def of_a_start(told, *, arrives):
     """Return how a start tells an error: with its program, which may have started."""
     error, _, words = told.partition(": ")
     if not arrives:
@@ -109,17 +106,17 @@ def of_a_start(told: str, *, arrives: bool) -> str:
 
 
 def passes(
-    fault: Fault,
-    label: str,
-    words: str,
+    fault,
+    label,
+    words,
     *,
-    arrives: bool,
-    error: str = "SandboxUnreachable",
-    without_a_body: tuple[str, ...] = (),
-    asked: float = 0.0,
-    refusal: bool = False,
-    hangs: bool = False,
-) -> list[Row]:
+    arrives,
+    error="SandboxUnreachable",
+    without_a_body=(),
+    asked=0.0,
+    refusal=False,
+    hangs=False,
+):
     """Give both rows of a fault that may pass.
 
     ``label`` is how a timeline shows it, ``words`` how a call tells it, ``arrives`` whether the
@@ -163,19 +160,12 @@ def passes(
     ]
 
 
-def coded(fault: Fault, label: str, *, arrives: bool) -> list[Row]:
+def coded(fault, label, *, arrives):
     """Give both rows of an error that the sandbox's proxy gives with a code."""
     return passes(fault, label, _answered(label), arrives=arrives)
 
 
-def final(
-    fault: Fault,
-    error: str,
-    words: str,
-    *,
-    arrives: bool = False,
-    but: Mapping[str, str] | None = None,
-) -> list[Row]:
+def final(fault, error, words, *, arrives=False, but=None):
     """Give the row of a fault that asking again does not mend: it ends everything at once."""
     told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
@@ -185,7 +175,7 @@ def final(
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
 
-def tls(flaw: Flaw, reason: str) -> list[Row]:
+def tls(flaw, reason):
     """Give the row of a certificate that is not to be accepted."""
     words = f"{_REACHED}TLS failed ({reason})"
     told = f"SandboxUnreachable: {words}"
@@ -195,7 +185,7 @@ def tls(flaw: Flaw, reason: str) -> list[Row]:
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
 
 
-def no_body_of_ours(fault: Fault, kind: str, *, done: tuple[str, ...] = ()) -> list[Row]:
+def no_body_of_ours(fault, kind, *, done=()):
     """Give the row of a body that is complete, and not what was promised.
 
     ``done``: the calls to which this, too, may be the answer.
@@ -215,11 +205,11 @@ def no_body_of_ours(fault: Fault, kind: str, *, done: tuple[str, ...] = ()) -> l
     )
 
 
-def _elsewhere(proxy: FaultProxy) -> Address:
+def _elsewhere(proxy):
     return Address("local", "https://local.sandbox.invalid", key=proxy.api_key)
 
 
-def _answered(label: str) -> str:
+def _answered(label):
     return f"local answered {label}: the proxy could not serve this"
 
 
@@ -238,7 +228,7 @@ _REPLACED = "SandboxReplaced: Replaced: another sandbox answers as local"
 _MISSED = "not watched: it was replaced: what was listed before is listed no more, and its end is not known"
 
 # fmt: off
-TABLE: list[Row] = [
+TABLE = [
     # The way to the sandbox.
     *passes(faults.REFUSED, "refused", f"{_REACHED}the connection was refused", arrives=False),
     *passes(faults.RESET_BEFORE_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True),

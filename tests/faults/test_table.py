@@ -1,9 +1,5 @@
 """For each fault and each helper the outcome is written in one table, and the table is the test."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pytest_tlsandbox import process_control
@@ -12,10 +8,7 @@ from tests.fault_proxy import Fault, faults
 from tests.support import sample_of
 
 from .helpers import HELPERS, Scene, play_all
-from .table import SPARE, TABLE, Row, scaled_down
-
-if TYPE_CHECKING:
-    from .helpers import World
+from .table import SPARE, TABLE, scaled_down
 
 SAMPLE = (
     "connection refused, once",
@@ -38,9 +31,7 @@ SAMPLE = (
 
 
 @pytest.mark.parametrize("row", sample_of({row.name: row for row in TABLE}, *SAMPLE))
-def test_each_helper_gives_what_the_table_says_in_time(
-    here: World, row: Row, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_helper_has_the_outcome_of_the_table_in_time(here, row, monkeypatch):
     scaled_down(monkeypatch, row.pace)
 
     outcomes = play_all(row.scene, here, timeout=row.pace.timeout)
@@ -52,14 +43,14 @@ def test_each_helper_gives_what_the_table_says_in_time(
     assert not late
 
 
-def test_every_fault_is_in_the_table() -> None:
+def test_every_fault_is_in_the_table():
     named = {fault.name for fault in vars(faults).values() if isinstance(fault, Fault)}
     rows = {row.name.removesuffix(", once").removesuffix(", and stays") for row in TABLE}
 
     assert named <= rows
 
 
-def rollout(seconds: float) -> Scene:
+def rollout(seconds):
     """What a rollout of the control plane does (fact sheet 1.7)."""
     third = seconds / 3
     return Scene(
@@ -73,9 +64,9 @@ def rollout(seconds: float) -> Scene:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [7, 30])
-def test_a_rollout_is_ridden_out_by_every_helper_and_by_the_guard_for_22_seconds(
-    here: World, seconds: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rollout_is_survived_by_every_helper_and_for_22_seconds_by_the_guard(
+    here, seconds, monkeypatch
+):
     # But for the end of a test, which does not hold the next one up for so long.
     monkeypatch.setattr(process_control, "_LONGEST_FAREWELL", 30.0)
 

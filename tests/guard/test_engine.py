@@ -533,7 +533,7 @@ def test_one_that_had_only_seemed_to_have_ended_is_watched_again_and_the_gap_is_
     watch.guard.end_test()
     watch.begin("b")
     watch.box.fault = None
-    watch.box.look()  # a helper of the test finds it there
+    watch.box.poll()  # a helper of the test finds it there
     assert watch.call(oom(1), raw(2)) == []  # whenever that was
     watch.end("teardown")
     watch.guard.end_test()

@@ -110,7 +110,7 @@ def test_a_block_does_not_excuse_a_second_oom_kill_after_it():
         watch.box.rows = [killed]
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
     watch.box.rows = [again]
-    watch.box.look()
+    watch.box.poll()
     twice = web(
         8,
         "backing_off",

@@ -59,9 +59,9 @@ def test_an_outage_ends_with_the_first_good_answer_of_any_call(call):
     seen.follow("box", box)
     box.fault, box.latency = REFUSED, 0.5
     with pytest.raises(type(REFUSED)):
-        box.look()
+        box.poll()
     box.fault, clock.now = None, 2.0
-    _ = box.look() if call == "list" else box.output(1)
+    _ = box.poll() if call == "list" else box.output(1)
     assert outages(seen) == [("01.000", "02.000", "refused", None)]
 
 

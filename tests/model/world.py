@@ -207,7 +207,7 @@ class ModelLister:
 
     label = "my-sandbox"
     test_deadline = staticmethod(lambda: None)
-    give_up_at = ProcessLister.give_up_at
+    wait_deadline = ProcessLister.wait_deadline
 
     def __init__(self, world: World, now: float) -> None:
         self.clock = FakeClock()
@@ -221,7 +221,7 @@ class ModelLister:
     def now(self) -> float:
         return self.clock.now - self._zero
 
-    def look(self, *, limit: float = 5.0) -> ProcessSnapshot:
+    def poll(self, *, limit: float = 5.0) -> ProcessSnapshot:
         begun, at = self.clock.now, self.now
         fails = any(start <= at < end for start, end in self.world.outages)
         refused = at >= self.world.refused

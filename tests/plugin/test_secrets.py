@@ -44,7 +44,7 @@ FAILING = """
 
     @pytest.mark.parametrize("tlsandbox_target", FAULTS.values(), ids=FAULTS, indirect=True)
     def test_look(tlsandbox_lister):
-        tlsandbox_lister.look(limit=0.2)
+        tlsandbox_lister.poll(limit=0.2)
 
     @pytest.fixture(params=["wrong_key", "error_500"])
     def url(request):

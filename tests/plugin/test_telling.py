@@ -148,7 +148,7 @@ def test_no_traceback_shows_a_line_of_ours(
         "connect(os.environ['DENYING']).wait_for_process('x')",
         "connect(os.environ['DENYING']).start_process('x')",
         "lister.list()",
-        "lister.look()",
+        "lister.poll()",
         "connect('')",
         "connect(object())",
         "by()",

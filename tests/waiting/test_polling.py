@@ -8,7 +8,7 @@ import random
 import pytest
 
 from pytest_tlsandbox import errors
-from tests.support import box_of, ended, failure, looks, raw, unreachable
+from tests.support import box_of, ended, failure, polls, raw, unreachable
 
 RUNNING = raw(41)
 FAILED = raw(41, **ended(1))
@@ -25,7 +25,7 @@ def test_the_first_poll_is_at_once_and_ends_a_wait_whose_condition_is_met():
     box = box_of([RUNNING])
 
     assert box.wait_for_process("train.py").pid == 41
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
 
 
 def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
@@ -33,8 +33,8 @@ def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
 
     failure(lambda: box.wait_for_exit("train.py", timeout=20), errors.WaitTimedOut)
 
-    pauses = [after - before for before, after in itertools.pairwise(looks(box))]
-    for at, pause in list(zip(looks(box), pauses, strict=False))[:-1]:
+    pauses = [after - before for before, after in itertools.pairwise(polls(box))]
+    for at, pause in list(zip(polls(box), pauses, strict=False))[:-1]:
         ideal = min(0.25, max(0.05, at * 0.05))
         assert 0.89 * ideal <= pause <= 1.11 * ideal or pause in (0.05, 0.25), at
 
@@ -46,7 +46,7 @@ def test_the_last_poll_starts_at_the_deadline(timeout, latency):
 
     failure(lambda: box.wait_for_exit("train.py", timeout=timeout), errors.WaitTimedOut)
 
-    assert looks(box)[-1] == pytest.approx(timeout, abs=1e-6)
+    assert polls(box)[-1] == pytest.approx(timeout, abs=1e-6)
     assert elapsed(box) <= timeout + 0.5
 
 
@@ -71,7 +71,7 @@ def test_a_wait_ends_250_ms_before_pytest_timeout_would_end_the_test_and_says_so
 
     error = failure(lambda: box.wait_for_exit("train.py", timeout=60), errors.WaitTimedOut)
 
-    assert looks(box)[-1] == pytest.approx(29.75)
+    assert polls(box)[-1] == pytest.approx(29.75)
     # The last look leaves 150 ms to tell what was seen.
     assert box._client.limits[-1] == pytest.approx(0.1)
     assert error.first_line == (
@@ -129,7 +129,7 @@ def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
         "Not checked: no listing of my-sandbox has succeeded since +5"
     )
     assert error.snapshot is not None
-    assert len(looks(box)) > 10
+    assert len(polls(box)) > 10
 
 
 def test_a_final_fault_ends_the_wait_at_once():
@@ -138,18 +138,18 @@ def test_a_final_fault_ends_the_wait_at_once():
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.AuthenticationFailed)
 
-    assert looks(box)[-1] < 1.1
+    assert polls(box)[-1] < 1.1
     assert error.first_line == "my-sandbox: the API key was refused (401)"
 
 
 def test_retry_after_is_obeyed_inside_the_deadline():
     box = box_of({0: unreachable("429", retry_after=3.0), 3: [RUNNING]})
     box.wait_for_process("train.py", timeout=10)
-    assert looks(box) == [0.0, 3.0]
+    assert polls(box) == [0.0, 3.0]
 
     box = box_of({0: unreachable("429", retry_after=3600.0)})
     failure(lambda: box.wait_for_process("train.py", timeout=2), errors.SandboxUnreachable)
-    assert looks(box) == [0.0, 2.0]
+    assert polls(box) == [0.0, 2.0]
 
 
 def test_an_interruption_is_not_retried():
@@ -161,7 +161,7 @@ def test_an_interruption_is_not_retried():
     box._client.clock.sleep = interrupt
     with pytest.raises(KeyboardInterrupt):
         box.wait_for_exit("train.py")
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
 
 
 def test_polling_does_not_draw_from_the_random_numbers_of_the_test():

@@ -15,10 +15,10 @@ from tests.support import (
     box_of,
     ended,
     failure,
-    looks,
     managed,
     outcome,
     pass_time,
+    polls,
     process,
     raw,
     signaled,
@@ -53,7 +53,7 @@ def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
     assert "it was alive, and is no longer listed" in text
     assert "\n  process  python train.py\n" in text
     assert "was the sandbox or its daemon restarted, or the process removed by a kill?" in text
-    assert 1.0 <= looks(box)[-1] <= 1.1
+    assert 1.0 <= polls(box)[-1] <= 1.1
 
 
 def test_a_process_that_the_test_started_and_killed_may_vanish():
@@ -89,7 +89,7 @@ def test_a_process_given_by_object_is_reported_as_gone_after_a_second():
         "ProcessNotFound",
         "No process pid 41 in my-sandbox",
     )
-    assert 1.0 <= looks(box)[-1] <= 1.1
+    assert 1.0 <= polls(box)[-1] <= 1.1
 
 
 @pytest.mark.parametrize("name", ["trian.py", 99])
@@ -97,7 +97,7 @@ def test_an_assertion_about_a_process_that_is_not_listed_fails_at_once(name):
     box = box_of([raw(1)])
 
     failure(lambda: box.assert_no_oom(name), errors.ProcessNotFound)
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
     box.assert_not_running(name)
 
 
@@ -146,11 +146,11 @@ def test_an_unreadable_row_matters_unless_it_has_another_pid_than_the_selected_p
 def test_a_negative_assertion_polls_for_200_ms_while_something_is_alive():
     box = box_of([RUNNING])
     box.assert_no_oom()
-    assert 0.2 <= looks(box)[-1] < 0.3
+    assert 0.2 <= polls(box)[-1] < 0.3
 
     box = box_of([raw(41, **ended(0))])
     box.assert_no_oom()
-    assert looks(box) == [0.0]
+    assert polls(box) == [0.0]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_lost_end_from_before_the_test_costs_no_time():
 
     box.assert_no_oom()
 
-    assert looks(box) == [0.0, 0.0]
+    assert polls(box) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("other", [raw(2), {"pid": 5}], ids=["alive", "unreadable"])
@@ -190,15 +190,15 @@ def test_an_assertion_whose_result_changes_for_ever_ends_in_six_seconds(name, ot
     with contextlib.suppress(errors.TLSandboxError):
         getattr(box, name)(*args)
 
-    assert looks(box)[-1] < 7
+    assert polls(box)[-1] < 7
 
 
 class _Alternating(ScriptedLister):
     """Lists a row that cannot be read at every second poll."""
 
-    def look(self, **options):
-        self._script = {0.0: [RUNNING, {"pid": 5}] if len(self.looks) % 2 else [RUNNING]}
-        return super().look(**options)
+    def poll(self, **options):
+        self._script = {0.0: [RUNNING, {"pid": 5}] if len(self.polls) % 2 else [RUNNING]}
+        return super().poll(**options)
 
 
 def test_an_assertion_whose_result_never_settles_is_inconclusive():
@@ -206,7 +206,7 @@ def test_an_assertion_whose_result_never_settles_is_inconclusive():
 
     error = failure(box.assert_no_oom, errors.Inconclusive)
 
-    assert 5 < looks(box)[-1] < 6.5
+    assert 5 < polls(box)[-1] < 6.5
     assert error.first_line.startswith("Not observed: the time ended after ")
 
 
@@ -216,7 +216,7 @@ def test_a_negative_assertion_needs_a_good_poll_on_each_side_of_an_outage_and_no
 
     box.assert_no_oom()
 
-    assert 7 <= looks(box)[-1] < 9.5
+    assert 7 <= polls(box)[-1] < 9.5
 
 
 def test_two_good_polls_settle_a_negative_assertion_however_far_apart_they_are():
@@ -224,7 +224,7 @@ def test_two_good_polls_settle_a_negative_assertion_however_far_apart_they_are()
 
     box.assert_no_oom()
 
-    assert len(looks(box)) == 2
+    assert len(polls(box)) == 2
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,4 @@ def test_what_a_function_of_the_user_raises_ends_the_wait(error):
         raise error
 
     assert failure(lambda: box.wait_until(ask), type(error)) is error
-    assert box._client.looks == [0.0]
+    assert box._client.polls == [0.0]

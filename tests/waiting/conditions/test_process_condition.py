@@ -20,9 +20,9 @@ from tests.support import (
     box_of,
     ended,
     failure,
-    looks,
     managed,
     outcome,
+    polls,
     process,
     raw,
     signaled,
@@ -83,7 +83,7 @@ def test_handles_and_exact_values_select_one_run():
 
     assert box.wait_for_exit(by(handle=4)).pid == 42
     assert box.assert_process(by(pid=41), status="running").handle == 3
-    assert looks(box) == [0.0, 0.0]
+    assert polls(box) == [0.0, 0.0]
 
 
 def test_an_object_of_another_library_is_one_run_by_its_start_and_its_handle():
@@ -111,7 +111,7 @@ def test_a_pid_stands_for_the_run_that_was_first_listed_with_it():
     waiting = raw(7, "web", (), **ended(1), managed=managed(status="backing_off"))
     box = box_of({0: [], 1: [waiting]})
     failure(lambda: box.wait_for_exit(7), errors.UnexpectedExit)
-    assert 1.0 <= looks(box)[-1] <= 1.1
+    assert 1.0 <= polls(box)[-1] <= 1.1
 
 
 # ------------------------------------------------------------------------------ the end
@@ -123,7 +123,7 @@ def test_the_end_of_a_run_given_by_pid_or_object_ends_the_wait(name):
 
     failure(lambda: box.wait_for_exit(name), errors.UnexpectedExit)
 
-    assert looks(box)[-1] < 1.1
+    assert polls(box)[-1] < 1.1
 
 
 def test_a_process_given_by_text_may_be_followed_by_another_within_two_seconds():
@@ -134,7 +134,7 @@ def test_a_process_given_by_text_may_be_followed_by_another_within_two_seconds()
 
     box = box_of([FAILED])
     failure(lambda: box.wait_for_process("train.py"), errors.UnexpectedExit)
-    assert 2.0 <= looks(box)[-1] < 2.1
+    assert 2.0 <= polls(box)[-1] < 2.1
 
 
 def test_a_successor_that_failed_too_leaves_time_for_another():
@@ -142,7 +142,7 @@ def test_a_successor_that_failed_too_leaves_time_for_another():
     box = box_of({0: rows[:1], 1.5: rows[:2], 3: rows})
 
     assert box.wait_for_exit("train.py", pick="newest").pid == 3
-    assert 3 <= looks(box)[-1] < 3.5
+    assert 3 <= polls(box)[-1] < 3.5
 
 
 def test_an_end_that_the_deadline_left_no_time_to_confirm_is_reported():
@@ -167,7 +167,7 @@ def test_a_managed_process_has_ended_when_its_supervisor_has_stopped():
 
     error = failure(lambda: box.wait_for_exit("web"), errors.UnexpectedExit)
 
-    assert 9.0 <= looks(box)[-1] < 9.3
+    assert 9.0 <= polls(box)[-1] < 9.3
     assert "its supervisor gave up after 5 restarts" in str(error)
 
 
@@ -211,7 +211,7 @@ def test_an_unknown_end_says_after_a_second_why_it_is_unknown(end, state, why):
 
     assert error.first_line == f"Unknown end: train.py (pid 41) {state}"
     assert f"{why}, and did not within 1 s" in str(error)
-    assert 1.0 <= looks(box)[-1] <= 1.1
+    assert 1.0 <= polls(box)[-1] <= 1.1
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_check_of_an_end_waits_a_second_for_the_correction_of_a_lost_one(ask):
     box = box_of([raw(41, **ended(-1))])
 
     assert outcome(lambda: ask(box)) == ("Inconclusive", "Unknown end: train.py (pid 41) exited -1")
-    assert 1.0 <= looks(box)[-1] <= 1.1
+    assert 1.0 <= polls(box)[-1] <= 1.1
 
 
 def test_a_lost_end_does_not_matter_to_a_check_of_other_fields():
@@ -240,7 +240,7 @@ def test_a_lost_end_does_not_matter_to_a_check_of_other_fields():
 
     assert box.assert_process(1, command="python").pid == 1
     failure(lambda: box.assert_process(1, status="running"), errors.AssertionFailed)
-    assert looks(box) == [0.0, 0.0]
+    assert polls(box) == [0.0, 0.0]
 
 
 def test_each_of_several_lost_ends_settles_for_itself():
@@ -263,7 +263,7 @@ def test_a_process_that_is_not_listed_for_a_second_is_gone():
         "ProcessNotFound",
         "Gone: train.py (pid 41) is no longer listed",
     )
-    assert 3.0 <= looks(box)[-1] < 3.3
+    assert 3.0 <= polls(box)[-1] < 3.3
 
     box = box_of({0: [RUNNING], 2: [], 2.5: [RUNNING], 4: [raw(41, **ended(0))]})
     assert box.wait_for_exit(41).exit_code == 0
@@ -282,7 +282,7 @@ def test_a_process_whose_row_cannot_be_read_any_more_is_not_gone(name):
     box = box_of({0: [RUNNING], 1: [UNREADABLE, other]})
 
     assert outcome(lambda: box.wait_for_exit(name)) == SPOILT
-    assert 2.0 <= looks(box)[-1] <= 2.4
+    assert 2.0 <= polls(box)[-1] <= 2.4
 
 
 def test_rows_that_cannot_be_read_are_shown_if_no_process_matches():

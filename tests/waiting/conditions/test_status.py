@@ -12,9 +12,9 @@ from tests.support import (
     box_of,
     ended,
     failure,
-    looks,
     managed,
     outcome,
+    polls,
     raw,
     signaled,
     unreachable,
@@ -111,7 +111,7 @@ def test_stable_for_begins_anew_with_a_restart():
     box = box_of({0: [raw(7, **WEB, managed=managed())], 0.6: [second]})
 
     assert box.wait_for_process("web", stable_for=1, timeout=5).pid == 8
-    assert 1.6 <= looks(box)[-1] < 1.8
+    assert 1.6 <= polls(box)[-1] < 1.8
 
 
 def test_a_process_that_ends_before_it_was_stable_is_reported_as_ended():
@@ -132,7 +132,7 @@ def test_stable_for_begins_anew_after_an_outage_of_a_second_or_a_tenth_of_it(
 
     box.wait_for_process(41, stable_for=stable_for, timeout=60)
 
-    assert took[0] <= looks(box)[-1] < took[1]
+    assert took[0] <= polls(box)[-1] < took[1]
 
 
 # ------------------------------------------------------------------------ assert_stays
@@ -143,7 +143,7 @@ def test_assert_stays_takes_the_time_it_names_and_no_more():
 
     box.assert_stays("train.py", stable_for=10)
 
-    assert looks(box)[-1] == pytest.approx(10.0, abs=0.01)
+    assert polls(box)[-1] == pytest.approx(10.0, abs=0.01)
 
 
 def test_assert_stays_stops_at_the_first_change_of_the_run_that_it_found():
@@ -155,7 +155,7 @@ def test_assert_stays_stops_at_the_first_change_of_the_run_that_it_found():
         "UnexpectedExit",
         "Ended already: train.py (pid 41) ran 9 s and exited 1, wanted running for 10 s",
     )
-    assert looks(box)[-1] < 3.3
+    assert polls(box)[-1] < 3.3
 
 
 @pytest.mark.parametrize(
@@ -222,4 +222,4 @@ def test_outages_without_end_do_not_make_assert_stays_go_on_without_end():
 
     failure(lambda: box.assert_stays("train.py", stable_for=300), errors.InfrastructureError)
 
-    assert looks(box)[-1] < 100
+    assert polls(box)[-1] < 100
