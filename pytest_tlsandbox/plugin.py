@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,14 +19,18 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.guard.hooks import Watcher
+    from pytest_tlsandbox.guard.guard import Guard
     from pytest_tlsandbox.local.server import LocalSandbox
+    from pytest_tlsandbox.monitoring.monitor import Monitor
+    from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-_WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
+_MONITOR: pytest.StashKey[Monitor] = pytest.StashKey()
+_SESSION: pytest.StashKey[SessionData] = pytest.StashKey()
+_GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -88,7 +91,7 @@ def _action(option: setup.Option) -> dict[str, Any]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test; bring the guard in, if it is asked for."""
+    """Check every setting before the first test; start the guard and the report, if requested."""
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
         from pytest_tlsandbox.redact import also_mask
@@ -97,8 +100,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: also_mask(()))
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
-    if settings.guard or settings.report:
-        _bring_in_guard(config)
+    if settings.report:
+        _start_report(config)
+    if settings.guard:
+        _start_guard(config)
 
 
 def _settings(config: pytest.Config) -> setup.Settings:
@@ -114,18 +119,56 @@ def _settings(config: pytest.Config) -> setup.Settings:
         raise pytest.UsageError(str(error)) from None
 
 
-def _bring_in_guard(config: pytest.Config) -> None:
-    if _WATCHER in config.stash:
+def _start_monitor(config: pytest.Config) -> None:
+    """Register what the guard and the report share."""
+    if _MONITOR in config.stash:
         return
-    from pytest_tlsandbox.guard.hooks import Watcher
-    from pytest_tlsandbox.guard.summary import Teller
+    from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
 
     settings = config.stash[_SETTINGS]
-    connections = partial(_connections, config)
-    watcher = config.stash[_WATCHER] = Watcher(config, settings, connections)
-    config.pluginmanager.register(watcher, "tlsandbox-watcher")
-    if watcher.worker is None:
-        config.pluginmanager.register(Teller(config, settings, watcher), "tlsandbox-teller")
+    plugin = MonitorPlugin(config, settings, partial(_connections, config))
+    config.stash[_MONITOR] = plugin.monitor
+    config.pluginmanager.register(plugin, "tlsandbox-monitor")
+    if not _is_worker(config):
+        from pytest_tlsandbox.monitoring.collector import Collector
+
+        collector = Collector(config, settings, plugin)
+        config.stash[_SESSION] = collector.session
+        config.pluginmanager.register(collector, "tlsandbox-collector")
+
+
+def _start_report(config: pytest.Config) -> None:
+    from pytest_tlsandbox.report.recorder import Recorder
+
+    _start_monitor(config)
+    monitor = config.stash[_MONITOR]
+    monitor.observers.append(Recorder(monitor))
+    if not _is_worker(config):
+        from pytest_tlsandbox.report.plugin import ReportPlugin
+
+        report = ReportPlugin(config, config.stash[_SETTINGS], config.stash[_SESSION])
+        config.pluginmanager.register(report, "tlsandbox-report")
+
+
+def _start_guard(config: pytest.Config) -> None:
+    if _GUARD in config.stash:
+        return
+    from pytest_tlsandbox.guard.plugin import GuardPlugin
+
+    _start_monitor(config)
+    settings = config.stash[_SETTINGS]
+    plugin = GuardPlugin(settings, config.stash[_MONITOR], lambda: _connections(config).screen)
+    config.stash[_GUARD] = plugin.guard
+    config.pluginmanager.register(plugin, "tlsandbox-guard")
+    if not _is_worker(config):
+        from pytest_tlsandbox.guard.summary import GuardSummary
+
+        summary = GuardSummary(config, settings, config.stash[_SESSION])
+        config.pluginmanager.register(summary, "tlsandbox-guard-summary")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -136,13 +179,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not settings.guard and not any(marks):
         return
     from pytest_tlsandbox.errors import InvalidSetting
-    from pytest_tlsandbox.guard.marks import check_marks
+    from pytest_tlsandbox.guard.markers import check_markers
 
     try:
-        if check_marks(session, settings):
-            _bring_in_guard(config)
+        if check_markers(session, settings):
+            _start_guard(config)
     except InvalidSetting as error:
-        if not hasattr(config, "workerinput"):
+        if not _is_worker(config):
             raise pytest.UsageError(str(error)) from None
         # xdist takes an error of a worker for a crash: this ends the session with the sentence.
         session.items.clear()
@@ -151,9 +194,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Bring the guard in on a controller that learns from a worker's report that tests ask for it."""
-    if setup.FACTS in data:
-        _bring_in_guard(config)
+    """Start the guard on a controller that learns from a worker's report that tests are marked."""
+    if "guard" in data.get(setup.FACTS, ()):
+        _start_guard(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -176,9 +219,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
         if name in (re.split(r"\s*,\s*", names.strip()) if isinstance(names, str) else names):
             return
-    from pytest_tlsandbox.integration.pytest_private import defining_module
+    from pytest_tlsandbox.integration.pytest_private import overrides_target
 
-    if defining_module(metafunc.definition, name) == __name__:
+    if not overrides_target(metafunc.definition):
         metafunc.parametrize(name, targets, indirect=True, scope="session")
 
 
@@ -257,10 +300,9 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
-        with _without_collecting():
-            from pytest_tlsandbox.connections import Connections
-            from pytest_tlsandbox.integration import key_hook
-            from pytest_tlsandbox.integration.terminal import screen_of
+        from pytest_tlsandbox.connections import Connections
+        from pytest_tlsandbox.integration import key_hook
+        from pytest_tlsandbox.integration.terminal import screen_of
 
         config.pluginmanager.register(key_hook)
         connections = Connections(
@@ -274,18 +316,6 @@ def _connections(config: pytest.Config) -> Connections:
         config.stash[_CONNECTIONS] = connections
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]
-
-
-@contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Import without a search for garbage, of which modules are none: a sixth of the time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 @pytest.fixture
@@ -377,10 +407,19 @@ def tlsandbox_allow(
     ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
     does it for a whole test. Without a guard it does nothing.
     """
-    from pytest_tlsandbox.guard.marks import allowing
+    from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
+    from pytest_tlsandbox.guard.markers import check_allowance
 
-    watcher = request.config.stash.get(_WATCHER, None)
-    return partial(allowing, watcher.guard if watcher is not None else None)
+    guard = request.config.stash.get(_GUARD, None)
+
+    def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
+        try:
+            checked, why = check_allowance(rules, reason)
+        except InvalidSetting as error:
+            raise InvalidArgument(str(error)) from None
+        return contextlib.nullcontext() if guard is None else guard.allowing(checked, why)
+
+    return allow
 
 
 @pytest.fixture(scope="session")
@@ -393,7 +432,6 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
 
 
 def _kill_started(sandbox: Sandbox) -> None:
-    # Not earlier: _connections imports that module, and all below it, without garbage collection.
     from pytest_tlsandbox.connections import kill_started
 
     kill_started(sandbox)

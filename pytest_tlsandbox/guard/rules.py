@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.monitoring.plain_data import Place
     from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 _RULES: dict[str, Rule] = {
@@ -30,32 +32,6 @@ LEAK = "leak"
 """The rule, and its kind of incident, that needs to know when a process began."""
 _LEAK_VERDICT = "Left running"
 _LEAK_HINT = "end it in the test, or in the fixture that started it"
-
-
-class Place(NamedTuple):
-    """Where something was found: in which attempt at which test, and in which phase of it."""
-
-    test: str | None = None
-    attempt: int | None = None
-    phase: str | None = None
-
-
-@dataclass
-class TestRun:
-    """One attempt at one test."""
-
-    __test__ = False
-
-    nodeid: str
-    attempt: int = 1
-    rules: tuple[str, ...] = ()
-    allowed: Mapping[str, str] = field(default_factory=dict)
-    phase: str = "setup"
-
-    @property
-    def place(self) -> Place:
-        """Where something is found now."""
-        return Place(self.nodeid, self.attempt, self.phase)
 
 
 @dataclass(frozen=True)
@@ -71,7 +47,7 @@ class Finding:
         allowed: the reason of the marker or block that allows it.
         before, now: the snapshots between which it was found.
         client: the sandbox, to read output from.
-        told: at the "test", or at the end of the "session".
+        reported_in: the "test" that it fails, or the summary of the "session".
         at: when the guard found it, by this machine's clock.
 
     """
@@ -83,7 +59,7 @@ class Finding:
     before: ProcessSnapshot
     now: ProcessSnapshot
     client: SandboxClient
-    told: str
+    reported_in: str
     at: str
     inconclusive: bool = False
     allowed: str | None = None
@@ -141,7 +117,7 @@ class Finding:
             "attempt": self.place.attempt,
             "phase": self.place.phase,
             "worker": worker,
-            "told": self.told,
+            "reported_in": self.reported_in,
             "allowed": self.allowed,
             "at": self.at,
         }
@@ -166,12 +142,6 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
     if successor is not None and successor.row is not None and run.times == 1:
         keys.append(f"{rule} before {identity_text(successor.row)}")
     return keys or [f"{rule} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
-
-
-def identity_text(row: ProcessInfo) -> str:
-    """Identify one run that was listed, as text: handle, pid and start in milliseconds."""
-    started = int(row.started_at.timestamp() * 1000)
-    return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"
 
 
 def apply_rules(

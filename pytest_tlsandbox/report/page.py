@@ -16,9 +16,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.report.findings import tell_findings
-from pytest_tlsandbox.report.picture import picture_of
-from pytest_tlsandbox.report.summary import about, found, headline
+from pytest_tlsandbox.monitoring.summary_rows import finding_rows
+from pytest_tlsandbox.report.page_summary import about, found, headline
+from pytest_tlsandbox.report.timeline_rows import picture_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def page_of(document: Mapping[str, Any]) -> str:
     style = _file("timeline.css")
     script = _file("timeline-draw.js") + _file("timeline-act.js")
     title = html.escape(headline(document, picture))
-    told = [": ".join(filter(None, parts)) for parts in tell_findings(document["findings"])]
+    told = [": ".join(filter(None, parts)) for parts in finding_rows(document["findings"])]
     return Template(_file("timeline.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",

@@ -80,7 +80,7 @@ def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fie
         "attempt": 1,
         "phase": "call",
         "worker": None,
-        "told": "test",
+        "reported_in": "test",
         "allowed": None,
         "at": at(1),
         **fields,

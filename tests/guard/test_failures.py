@@ -30,10 +30,10 @@ def failure(
     if phase == "teardown":
         watch.call()
     else:
-        watch.guard.begin_call(fixtures=False)
+        watch.begin_call()
     watch.clock.now += 2.5
     watch.box.rows = [*rows]
-    return error_for(watch.guard.end_phase(phase), Screen(columns=300))
+    return error_for(watch.findings(phase), Screen(columns=300))
 
 
 def test_one_finding_is_told_as_a_failure_of_the_assertion_would_be():
@@ -169,7 +169,7 @@ def test_what_a_test_leaves_running_is_reported_after_the_test():
     watch = Watch()
     watch.begin("a")
     watch.call(raw(1))
-    error = error_for(watch.guard.end_phase("teardown"), Screen())
+    error = error_for(watch.findings("teardown"), Screen())
     assert error.first_line == "Left running after this test: train.py (pid 1)"
     assert type(error) is GuardFailure
 

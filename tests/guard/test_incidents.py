@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox.errors import ProcessOOMKilled
 from pytest_tlsandbox.guard.failures import error_for
-from pytest_tlsandbox.report.record import Record
+from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
 
@@ -42,7 +42,7 @@ def test_an_end_that_a_restart_hides_is_reported_as_not_observed():
 
     watch.test("a", hidden)
 
-    [finding] = watch.guard.take_facts()["findings"]
+    [finding] = watch.monitor.take_data()["findings"]
     assert (finding["verdict"], finding["observed"]) == ("Not observed", False)
 
 
@@ -60,7 +60,7 @@ def test_a_restart_that_one_test_asked_for_is_not_a_finding_of_a_later_one():
     history.note_restart(history.last[0], snapshot(again)[0])
     assert watch.call(again) == []
     assert watch.end("teardown") == []
-    watch.guard.end_test()
+    watch.end_test()
 
     over = web(
         8,
@@ -83,7 +83,7 @@ def test_a_process_under_a_name_that_was_used_before_is_a_leak():
 def test_a_fixture_may_start_a_process_under_a_name_that_was_used_before():
     watch = Watch(web(7, "stopped", fields=ended(0), last_exit=last(0)))
     watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    watch.begin_call()
     with watch.guard.exempting():
         watch.box.rows = [web(9, start=20_000)]
 
@@ -102,7 +102,7 @@ def test_a_name_that_is_used_again_is_unhealthy_anew():
 def test_a_block_does_not_excuse_a_second_oom_kill_after_it():
     watch = Watch(web(7))
     watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    watch.begin_call()
     killed = web(
         7, "backing_off", fields=signaled(9, oom_killed=True), last_exit=last(None, 9, oom=True)
     )
@@ -128,9 +128,9 @@ def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
     watch.begin("a", oom="the limit is under test", restart="the limit is under test")
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
     assert watch.call(again) + watch.end("teardown") == []
-    watch.guard.end_test()
-    record = Record()
-    record.add_facts(watch.guard.take_facts())
+    watch.end_test()
+    record = SessionData()
+    record.add_data(watch.monitor.take_data())
 
     watch.box.rows = [
         web(
@@ -142,10 +142,12 @@ def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
             last_exit=last(None, 9, oom=True, at=15_000),
         )
     ]
-    watch.guard.end_session()
-    record.add_facts(watch.guard.take_facts())
+    watch.monitor.end_session()
+    record.add_data(watch.monitor.take_data())
 
-    assert [(found["rule"], found["told"], found["allowed"]) for found in record.findings] == [
+    assert [
+        (found["rule"], found["reported_in"], found["allowed"]) for found in record.findings
+    ] == [
         ("oom", "test", "the limit is under test"),
         ("restart", "test", "the limit is under test"),
         ("oom", "session", None),
@@ -155,13 +157,13 @@ def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
 def test_an_oom_kill_that_the_test_waited_for_is_expected():
     watch = Watch(raw(1))
     watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    watch.begin_call()
     watch.box.rows = [oom(1)]
     Sandbox(watch.box).wait_for_process(1, status="oom_killed")
 
     assert watch.end("call") == []
-    assert watch.told() == [
-        "a, call: oom of train.py (pid 1), told at the test, "
+    assert watch.reported() == [
+        "a, call: oom of train.py (pid 1), reported in the test, "
         "allowed: the test waited for it, or asserted it"
     ]
 
@@ -169,7 +171,7 @@ def test_an_oom_kill_that_the_test_waited_for_is_expected():
 def test_a_crash_signal_that_the_test_asserted_is_expected():
     watch = Watch(raw(1))
     watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    watch.begin_call()
     watch.box.rows = [raw(1, **signaled(11))]
     Sandbox(watch.box).assert_process(1, signal=11)
 
@@ -179,12 +181,12 @@ def test_a_crash_signal_that_the_test_asserted_is_expected():
 def test_an_error_that_the_test_caught_leaves_the_finding_and_says_how_to_declare_it():
     watch = Watch(raw(1))
     watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    watch.begin_call()
     watch.box.rows = [oom(1)]
     with pytest.raises(ProcessOOMKilled):
         Sandbox(watch.box).wait_for_exit(1)
 
-    findings = watch.guard.end_phase("call")
+    findings = watch.findings("call")
     assert 'wait_for_process(process, status="oom_killed")' in str(error_for(findings, Screen()))
 
 
@@ -192,8 +194,8 @@ def test_ends_that_the_sandbox_lost_are_counted_and_fail_nothing():
     watch = Watch(raw(1))
     assert watch.test("a", raw(1, **ended(-1))) == []
 
-    record = Record()
-    record.add_facts(watch.guard.take_facts())
+    record = SessionData()
+    record.add_data(watch.monitor.take_data())
     assert [unknown["name"] for unknown in record.unknown_ends] == ["train.py (pid 1)"]
 
 
@@ -203,17 +205,17 @@ def test_a_lost_end_of_a_process_that_the_test_started_is_not_observed():
     watch.box.history.note_start(snapshot(raw(1))[0])
     watch.call(raw(1, **ended(-1)))
 
-    [finding] = watch.guard.take_facts()["findings"]
+    [finding] = watch.monitor.take_data()["findings"]
     assert (finding["verdict"], finding["test"]) == ("Not observed", "a")
 
 
 def test_an_oom_kill_behind_a_restart_names_the_run_that_died():
     watch = Watch(web(7))
     watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    watch.begin_call()
     watch.box.rows = [web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))]
 
-    error = error_for(watch.guard.end_phase("call")[:1], Screen())
+    error = error_for(watch.findings("call")[:1], Screen())
 
     assert str(error).splitlines()[0] == "OOM-killed in this test: web, first run"
     assert "first run, pid 7, OOM-killed at 16:00:09.000, ran 9 s, restarted as pid 8" in str(error)
@@ -232,7 +234,7 @@ def test_facts_hold_the_name_of_a_managed_process_masked():
     watch = Watch(raw(7, managed=web), rules=("crash",))
     watch.test("a", raw(7, managed={**web, "status": "stopped"}, **signaled(11)))
 
-    facts = watch.guard.take_facts()
+    facts = watch.monitor.take_data()
     [finding] = facts["findings"]
     assert finding["name"] == "web --token=*** (pid 7)"
     assert "abc" not in str(facts)

@@ -500,7 +500,8 @@ def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(
 ) -> None:
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
     pytester.makeconftest(
-        "from pytest_tlsandbox.guard import watching\nwatching.FIRST_PATIENCE = 0.3\n"
+        "from pytest_tlsandbox.monitoring import monitored_sandbox\n"
+        "monitored_sandbox.FIRST_PATIENCE = 0.3\n"
     )
     pytester.makepyfile(
         """

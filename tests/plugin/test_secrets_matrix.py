@@ -66,10 +66,9 @@ SUITE = '''
     from pytest_tlsandbox import Secret, process_control, by
     from pytest_tlsandbox.client import retry
     from tests.fault_proxy import FaultProxy, faults
-    from pytest_tlsandbox.guard import watching
 
-    # A report makes the guard wait for the end of each outage: here, of one sandbox for each test.
-    watching.FIRST_PATIENCE = retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
+    # Each test has an outage of its own, which is to end soon.
+    retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
     process_control._LONGEST_FAREWELL = 0.01
 
     def rows():

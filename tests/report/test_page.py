@@ -16,7 +16,7 @@ import pytest
 
 from pytest_tlsandbox.report.__main__ import main
 from pytest_tlsandbox.report.page import page_of
-from pytest_tlsandbox.report.write import write_report
+from pytest_tlsandbox.report.report_file import write_report
 
 from ..browser.made_up import at, attempt, change, finding, process, report
 
@@ -113,7 +113,7 @@ def test_findings_are_told_in_the_words_of_the_terminal_and_several_of_one_proce
 def test_a_finding_about_what_is_not_in_the_picture_is_told_all_the_same():
     old = process(1, -9, before_the_session=True, name="old")
     old["changes"] = [change("oom_killed", -5, signal=9)]
-    found = [finding("oom", "OOM-killed", old, None, told="session")]
+    found = [finding("oom", "OOM-killed", old, None, reported_in="session")]
     assert words(report(10, [old], [PASSED], findings=found)) == [
         "OOM-killed: box, in no test: old (pid 1001): the sandbox says so"
     ]

@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.guard.recording import Recorder
-from pytest_tlsandbox.guard.rules import Place
-from pytest_tlsandbox.guard.worker_data import HostTime
+from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.monitoring.monitor import Monitor
+from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
+from pytest_tlsandbox.monitoring.plain_data import Place
+from pytest_tlsandbox.report.recorder import Recorder
 
+from ..guard.boxes import REFUSED, Box
 from ..support import FakeClock, managed, raw, snapshot
-from .boxes import REFUSED, Box
 
 
 def recorder() -> Recorder:
-    host = HostTime(FakeClock())
-    host._offset = 1_767_268_800.0  # noon of a day
-    return Recorder(host)
+    monitor = Monitor(FakeClock())
+    monitor.wall_clock._offset = 1_767_268_800.0  # noon of a day
+    return Recorder(monitor)
 
 
 def listed(recorder: Recorder, *rows: dict[str, Any]) -> None:
@@ -30,22 +32,22 @@ def listed(recorder: Recorder, *rows: dict[str, Any]) -> None:
 def outages(recorder: Recorder) -> list[tuple[str, str, str, str | None]]:
     return [
         (told["from_at"][17:23], told["to_at"][17:23], told["faults"], told["test"])
-        for told in recorder.take().get("outages", [])
+        for told in recorder.take_data().get("outages", [])
     ]
 
 
 def outputs(recorder: Recorder) -> list[Any]:
     return [
         (told["process"].split("/")[1], told["stream"], told["lines"], told["total"])
-        for told in recorder.take().get("outputs", [])
+        for told in recorder.take_data().get("outputs", [])
     ]
 
 
 def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_it_began():
     seen = recorder()
-    seen.place = Place("test_a", 1, "call")
+    seen._monitor.place = Place("test_a", 1, "call")
     seen.failed("box", REFUSED, 1.0, 1.5)
-    seen.place = Place("test_b", 1, "setup")
+    seen._monitor.place = Place("test_b", 1, "setup")
     seen.failed("box", REFUSED, 2.0, 2.5)
     seen.recovered("box", 4.0)
     assert outages(seen) == [("01.000", "04.000", "refused x2", "test_a")]
@@ -56,7 +58,7 @@ def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_
 def test_an_outage_ends_with_the_first_good_answer_of_any_call(call):
     seen, clock = recorder(), FakeClock(1.0)
     box = Box(clock, raw(1))
-    seen.follow("box", box)
+    seen.add_sandbox(MonitoredSandbox(Connection(box, shared=False), "box"))
     box.fault, box.latency = REFUSED, 0.5
     with pytest.raises(type(REFUSED)):
         box.look()
@@ -83,7 +85,7 @@ def test_an_answer_of_one_sandbox_does_not_end_an_outage_of_another():
 def test_the_name_of_a_managed_process_is_masked():
     seen = recorder()
     listed(seen, raw(41, managed=managed("web --token=abc")))
-    [process] = seen.take()["processes"]
+    [process] = seen.take_data()["processes"]
     assert process["name"] == "web --token=***"
     assert process["managed"] == {"id": "web --token=***", "name": "web --token=***"}
 
@@ -107,7 +109,7 @@ def test_what_is_read_by_a_pid_is_of_its_newest_process_and_silence_takes_nothin
     seen.read("box", 41, "stdout", ["first"])
     seen.read("box", 41, "stderr", [])
     seen.read("box", 42, "stdout", ["of no one that is listed"])
-    [told] = seen.take()["outputs"]
+    [told] = seen.take_data()["outputs"]
     assert told["process"].split("/")[0] == "9"
     assert told["lines"] == ["first"]
 
@@ -116,7 +118,7 @@ def test_a_change_has_how_the_run_before_ended_as_its_supervisor_tells():
     seen = recorder()
     last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
     listed(seen, raw(1, managed=managed(restart_count=1, last_exit=last)))
-    [change] = seen.take()["changes"]
+    [change] = seen.take_data()["changes"]
     assert change["supervisor"]["last_exit"] == {
         "text": "OOM-killed",
         "exit_code": None,
@@ -133,7 +135,7 @@ def test_the_end_of_a_run_that_only_its_supervisor_reports_is_a_change_of_that_r
     after = managed(restart_count=1, last_exit=last)
     for row in (raw(1, managed=managed()), raw(2, started_at=1_710_000_010_000, managed=after)):
         seen.listed("box", history, history.fold(snapshot(row)))
-    changes = seen.take()["changes"]
+    changes = seen.take_data()["changes"]
     assert [(told["process"].split("/")[1], told["state"], told["at"]) for told in changes] == [
         ("1", "running", "2024-03-09T16:00:00.000Z"),
         ("1", "oom_killed", "2024-03-09T16:00:09.000Z"),

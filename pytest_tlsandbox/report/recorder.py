@@ -1,43 +1,42 @@
-"""What happens in sandboxes as data for the report: processes, changes, outages, output."""
+"""Records processes, their changes and output, and outages, as plain data for the report."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.client.api import Observer
+from pytest_tlsandbox.client import api
 from pytest_tlsandbox.formatting.states import describe_end, describe_state
 from pytest_tlsandbox.formatting.words import short_name
-from pytest_tlsandbox.guard.rules import Place, identity_text
-from pytest_tlsandbox.guard.worker_data import iso
 from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.messages.incidents import ended_row
+from pytest_tlsandbox.monitoring.monitor import Observer
+from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.errors import InfrastructureError
-    from pytest_tlsandbox.guard.worker_data import Facts, HostTime
     from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.models import LastExit, ProcessInfo
+    from pytest_tlsandbox.monitoring.monitor import Monitor
+    from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
     from pytest_tlsandbox.types import Stream
 
 MOST_OUTPUT = 20
 """Lines of the end of an output that are kept."""
 
 
-class Recorder:
-    """Collects what is new since it was last asked, as plain data."""
+class Recorder(Observer):
+    """Records what every snapshot, call and reading of output shows, whoever makes them."""
 
-    def __init__(self, host: HostTime) -> None:
-        self.place = Place()
-        """Where what is seen now belongs."""
-        self._host = host
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._clock = monitor.wall_clock
         self._histories: dict[str, History] = {}
         self._states: dict[tuple[str, str], dict[str, Any]] = {}
         self._processes: list[dict[str, Any]] = []
@@ -46,26 +45,32 @@ class Recorder:
         self._past_outages: list[dict[str, Any]] = []
         self._outputs: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def follow(self, sandbox: str, client: SandboxClient) -> None:
-        """Collect outages and output of a sandbox too."""
-        client.observers.append(_Follower(self, sandbox, client.clock))
+    def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
+        """Record what happens in one more sandbox."""
+        name, client = sandbox.name, sandbox.client
+        client.observers.append(_CallRecorder(self, name, client.clock))
+        client.history.observers.append(
+            lambda _snapshot, changed: self.listed(name, client.history, changed)
+        )
 
     def listed(self, sandbox: str, history: History, changed: Iterable[Run]) -> None:
-        """Take in the runs that a snapshot changed; of the first one, all."""
+        """Record the runs that a snapshot changed; of the first one, all."""
         first = sandbox not in self._histories
         self._histories[sandbox] = history
-        at = self._host.at(history.last.begun) if history.last is not None else None
+        at = self._clock.at(history.last.begun) if history.last is not None else None
         for run in history.runs() if first else changed:
             if run.row is not None:  # no list call saw the others, so they have no bar to draw
-                self._take_run(sandbox, run, before=first, seen_at=at)
+                self._record_run(sandbox, run, before=first, seen_at=at)
 
     def failed(self, sandbox: str, fault: InfrastructureError, begun: float, ended: float) -> None:
-        """Take in a call that failed."""
-        outage, _ = self._outages.setdefault(sandbox, (Outage(begun, ended), self.place.test))
+        """Record a call that failed."""
+        outage, _ = self._outages.setdefault(
+            sandbox, (Outage(begun, ended), self._monitor.place.test)
+        )
         outage.add(fault, ended)
 
     def recovered(self, sandbox: str, begun: float) -> None:
-        """Take in that a call was answered: an outage lasted until that began."""
+        """Record a call that was answered: an outage lasted until it began."""
         past = self._outages.pop(sandbox, None)
         if past is not None:
             outage, test = past
@@ -73,7 +78,7 @@ class Recorder:
             self._past_outages.append(self._as_data(sandbox, outage, test))
 
     def read(self, sandbox: str, pid: int, stream: Stream, lines: Sequence[str]) -> None:
-        """Take in the output of the newest process with that pid."""
+        """Record the output of the newest process with that pid."""
         history = self._histories.get(sandbox)
         last = None if history is None else history.last
         rows = [row for row in last or () if row.pid == pid]
@@ -87,32 +92,32 @@ class Recorder:
                 "total": len(lines),
             }
 
-    def take(self) -> Facts:
-        """Give what is new since the last time; an outage that goes on, again."""
-        facts: Facts = {"processes": self._processes, "changes": self._changes}
+    def take_data(self) -> dict[str, Any]:
+        """Return what is new since the last call; an outage that goes on, again."""
+        data: dict[str, Any] = {"processes": self._processes, "changes": self._changes}
         self._processes, self._changes = [], []
         outages, self._past_outages = self._past_outages, []
         outages += [self._as_data(name, *outage) for name, outage in [*self._outages.items()]]
         if outages:
-            facts["outages"] = outages
+            data["outages"] = outages
         if self._outputs:
-            facts["outputs"] = [
+            data["outputs"] = [
                 {**output, "lines": [mask_text(line[:LONGEST_LINE]) for line in output["lines"]]}
                 for output in self._outputs.values()
             ]
             self._outputs = {}
-        return facts
+        return data
 
     def _as_data(self, sandbox: str, outage: Outage, test: str | None) -> dict[str, Any]:
         return {
             "sandbox": sandbox,
-            "from_at": self._host.at(outage.start),
-            "to_at": self._host.at(outage.end),
+            "from_at": self._clock.at(outage.start),
+            "to_at": self._clock.at(outage.end),
             "faults": str(outage),
             "test": test,
         }
 
-    def _take_run(self, sandbox: str, run: Run, *, before: bool, seen_at: str | None) -> None:
+    def _record_run(self, sandbox: str, run: Run, *, before: bool, seen_at: str | None) -> None:
         row = ended_row(run)
         if row is None:
             return
@@ -120,7 +125,7 @@ class Recorder:
         key = (sandbox, process)
         if key not in self._states:
             self._processes.append(self._process(sandbox, row, before=before))
-        states = [(_state_of(row), _moment_of(row))]
+        states = [(_state_of(row), _changed_at(row))]
         if run.gone:
             states.append(({"state": NOT_LISTED}, None))
         if self._states.get(key) == states[-1][0]:
@@ -135,7 +140,7 @@ class Recorder:
                         **state,
                         "at": at,
                         "seen_at": seen_at,
-                        **self.place._asdict(),
+                        **self._monitor.place._asdict(),
                     }
                 )
 
@@ -153,12 +158,12 @@ class Recorder:
             else {"id": mask_text(managed.id), "name": managed.name and mask_text(managed.name)},
             "command_line": row.masked_command_line,
             "before_the_session": before,
-            "test": None if before else self.place.test,
+            "test": None if before else self._monitor.place.test,
         }
 
 
-class _Follower(Observer):
-    """Passes on to the recorder what happens to the calls to one sandbox."""
+class _CallRecorder(api.Observer):
+    """Records the calls to one sandbox."""
 
     def __init__(self, recorder: Recorder, sandbox: str, clock: Clock) -> None:
         self._recorder = recorder
@@ -204,8 +209,8 @@ def _end_of(last: LastExit) -> dict[str, Any]:
     }
 
 
-def _moment_of(row: ProcessInfo) -> str | None:
-    """Give when the sandbox says that a row came to be as it is, where it does."""
+def _changed_at(row: ProcessInfo) -> str | None:
+    """Return when a row came to its state, by the sandbox's clock, if it says so."""
     if row.ended:
         return None if row.ended_at is None else iso(row.ended_at)
     return iso(row.started_at)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.report.picture import picture_of
+from pytest_tlsandbox.report.timeline_rows import picture_of
 
 from ..browser.made_up import at as time_at
 from ..browser.made_up import attempt, change, finding, process, report

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.states import signal_name
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.report.bars import Axis, bar_of, end_of, epoch, had_ended, states_of
+from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, epoch, had_ended, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

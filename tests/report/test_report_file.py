@@ -8,7 +8,7 @@ import stat
 import jsonschema
 import pytest
 
-from pytest_tlsandbox.report.write import write_report
+from pytest_tlsandbox.report.report_file import write_report
 
 from .reading import schema
 

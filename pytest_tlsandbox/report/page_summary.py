@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.formatting.words import capitalized, count, seconds
-from pytest_tlsandbox.report.findings import ALLOWED, tell_findings, tell_gap
-from pytest_tlsandbox.report.picture import went_wrong
+from pytest_tlsandbox.monitoring.summary_rows import ALLOWED, finding_rows, gap_row
+from pytest_tlsandbox.report.timeline_rows import went_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -140,7 +140,7 @@ def _rows(picture: Data) -> Iterator[tuple[str, Data]]:
 def _findings(document: Data, picture: Data) -> Iterator[tuple[str, str]]:
     """Tell each finding, with its verdict; of several of one kind about one process, their tests."""
     findings = document["findings"]
-    told = [*tell_findings(findings)]
+    told = [*finding_rows(findings)]
     loose = set(range(len(told)))
     for called, row, first in _placed(picture):
         groups: dict[str, dict[int, str]] = {}
@@ -178,7 +178,7 @@ def _failed(document: Data) -> Iterator[str]:
 def _unseen(document: Data, picture: Data) -> Iterator[str]:
     labels = {box["name"]: box["label"] for box in document["sandboxes"]}
     for gap in document["gaps"]:
-        verdict, where, _, why = tell_gap(gap, labels.get(gap["sandbox"], gap["sandbox"]))
+        verdict, where, _, why = gap_row(gap, labels.get(gap["sandbox"], gap["sandbox"]))
         yield _line(verdict, html.escape(printable(f"{where}: {why}")))
     for section in picture["sections"]:
         for outage in section["outages"]:
