@@ -35,7 +35,7 @@ _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
-    """Where one of the fixtures below raises, the sentence says it all: its source is not shown."""
+    """Hide our frames when a fixture raises one of our errors."""
     from pytest_tlsandbox.errors import TLSandboxError
 
     return raised.errisinstance(TLSandboxError)
@@ -258,14 +258,14 @@ def pytest_runtest_makereport(
     if raised is None:
         return (yield)
     from pytest_tlsandbox.errors import TLSandboxError
-    from pytest_tlsandbox.integration.tracebacks import show_verdict, without_our_frames
+    from pytest_tlsandbox.integration.tracebacks import show_first_line, without_our_frames
 
     error = without_our_frames(raised.value)
     call.excinfo = pytest.ExceptionInfo.from_exception(error)
     if aside:
         aside[0] = call.excinfo
     report = yield
-    show_verdict(item, report, error)
+    show_first_line(item, report, error)
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
         from pytest_tlsandbox.integration.pytest_html import add_extra
 
@@ -277,7 +277,7 @@ def pytest_runtest_makereport(
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Tell the fields that differ between two processes, or two snapshots, that should be equal."""
+    """Show the fields that differ between two processes, or two snapshots, that should be equal."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -288,7 +288,7 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Learn when pytest-timeout would end the test, so that a wait can end before and tell."""
+    """Store when pytest-timeout would end the test, so that a wait can end and report before."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
@@ -301,10 +301,10 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
         from pytest_tlsandbox.connections import Connections
-        from pytest_tlsandbox.integration import key_hook
+        from pytest_tlsandbox.integration import api_key_hook
         from pytest_tlsandbox.integration.terminal import screen_of
 
-        config.pluginmanager.register(key_hook)
+        config.pluginmanager.register(api_key_hook)
         connections = Connections(
             config.stash[_SETTINGS],
             ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(
@@ -402,7 +402,7 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 def tlsandbox_allow(
     request: pytest.FixtureRequest,
 ) -> Callable[..., AbstractContextManager[None]]:
-    """Return a context manager: what the guard finds meanwhile is meant, and fails nothing.
+    """Return a context manager: what the guard finds in its block is expected, and fails nothing.
 
     ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
     does it for a whole test. Without a guard it does nothing.

@@ -1,4 +1,4 @@
-"""What the ready-made tests judge by, and how they ask many sandboxes at once."""
+"""The checks of the ready-made tests, and the lists of many sandboxes, requested side by side."""
 
 from __future__ import annotations
 
@@ -99,9 +99,9 @@ def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
 
 
 class Listings:
-    """What the sandboxes under test list: each asked once, all of them side by side.
+    """The lists of all sandboxes under test, each requested once, side by side.
 
-    It is a plugin as well: in the end it prints a row for each, where there are several.
+    It is also a plugin: if there are several sandboxes, it prints a row for each at the end.
     """
 
     def __init__(self, items: Sequence[pytest.Item], connect: Callable[[object], Sandbox]) -> None:
@@ -111,7 +111,7 @@ class Listings:
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
     def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
-        """Give what a sandbox lists, or why that is not known."""
+        """Return the list of a sandbox, or the error."""
         if target not in self._answers:
             from concurrent.futures import ThreadPoolExecutor
 

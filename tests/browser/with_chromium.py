@@ -152,10 +152,10 @@ def test_an_outage_and_a_time_without_a_watch_are_marked_where_they_happened(
     suite.write_text(
         """
 import pytest
-from pytest_tlsandbox.guard import watching
+from pytest_tlsandbox.monitoring import monitored_sandbox
 from tests.fault_proxy import FaultProxy, faults
 
-watching.FIRST_PATIENCE = 0.3
+monitored_sandbox.FIRST_PATIENCE = 0.3
 
 @pytest.fixture(scope="session")
 def proxy(tlsandbox_local, request):

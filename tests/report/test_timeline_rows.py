@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.report.timeline_rows import picture_of
+from pytest_tlsandbox.report.timeline_rows import timeline_of
 
 from ..browser.made_up import at as time_at
 from ..browser.made_up import attempt, change, finding, process, report
@@ -20,7 +20,7 @@ def supervisor(restarts: int, **fields: Any) -> dict[str, Any]:
 
 
 def rows_of(*processes: Any, seconds: float = 10, **fields: Any) -> list[dict[str, Any]]:
-    [section] = picture_of(report(seconds, [*processes], [], **fields))["sections"]
+    [section] = timeline_of(report(seconds, [*processes], [], **fields))["sections"]
     rows: list[dict[str, Any]] = section["rows"]
     return rows
 
@@ -47,7 +47,7 @@ def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_told_from_what_is_seen()
     for job, seen in zip(jobs, (1.2, 2.3), strict=True):
         job["changes"][0]["seen_at"] = time_at(seen)
     jobs[1]["changes"][1]["seen_at"] = time_at(8.6)
-    [section] = picture_of(report(10, jobs, []))["sections"]
+    [section] = timeline_of(report(10, jobs, []))["sections"]
     assert section["offset"] == 3_600_200  # the smallest delay there was
     places = [(bar["from"], bar["to"]) for row in section["rows"] for bar in row["bars"]]
     assert places == [(1200, 5200), (2200, 8200)]
@@ -89,7 +89,7 @@ def test_what_had_ended_before_the_session_is_counted_and_not_drawn():
     unknown = process(2, -9, before_the_session=True)
     unknown["changes"] = [change("exited", 0, at=None)]
     alive = process(3, -9, change("exited", 2), before_the_session=True)
-    [section] = picture_of(report(10, [old, unknown, alive], []))["sections"]
+    [section] = timeline_of(report(10, [old, unknown, alive], []))["sections"]
     assert section["earlier"] == 2
     assert [row["bars"][0]["pid"] for row in section["rows"]] == [1003]
 
@@ -192,7 +192,7 @@ def test_gaps_and_outages_stand_at_their_sandbox_and_a_gap_tells_the_outages_in_
         for start, end in ((1, 1.5), (2, 3.5), (8, 9))
     ]  # fmt: skip
     document = report(10, [process(1, 1)], [], gaps=[gap], outages=outages)
-    [section] = picture_of(document)["sections"]
+    [section] = timeline_of(document)["sections"]
     assert section["gaps"] == [
         {"from": 2000, "to": 4000, "open": False, "why": "refused"},
         {"from": 8000, "to": 10_000, "open": True, "why": "refused"},
@@ -206,7 +206,7 @@ def test_a_sandbox_that_could_not_be_connected_to_has_its_place_too():
         "why": "no key",
         "times": [{"worker": None, "from_at": time_at(1), "to_at": None}],
     }
-    sections = picture_of(report(10, [], [], gaps=[gap]))["sections"]
+    sections = timeline_of(report(10, [], [], gaps=[gap]))["sections"]
     assert [(section["name"], len(section["gaps"])) for section in sections] == [
         ("box", 0),
         ("other", 1),
@@ -220,14 +220,14 @@ def test_a_sandbox_that_could_not_be_connected_to_has_its_place_too():
 def test_a_sandbox_of_one_worker_has_the_tests_of_that_worker_behind_its_bars(name, label, worker):
     workers = [{"id": f"gw{number}", "lost": False} for number in range(2)]
     boxes = [{"name": name, "label": label, "shared": worker is None}]
-    [section] = picture_of(report(10, [], [], workers=workers, sandboxes=boxes))["sections"]
+    [section] = timeline_of(report(10, [], [], workers=workers, sandboxes=boxes))["sections"]
     assert section["worker"] == worker
 
 
 def test_a_test_whose_end_is_not_known_keeps_its_place():
     lost = attempt("test_a", 1, 2, "crashed") | {"ended_at": None}
     never = attempt("test_b", 1, 2, "crashed") | {"started_at": None, "ended_at": None}
-    picture = picture_of(report(10, [], [lost, never]))
+    picture = timeline_of(report(10, [], [lost, never]))
     assert [(test["from"], test["to"]) for test in picture["tests"]] == [(1000, 1000), (0, 0)]
 
 
