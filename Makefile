@@ -65,7 +65,8 @@ faults-slow: $(VENV)/.dev  ## ride out a rollout of 30 seconds
 	$(VENV)/bin/pytest -m slow tests/faults
 
 HISTORIES ?= 100000
-nightly: $(VENV)/.dev  ## judge 100,000 random histories by every helper
+nightly: $(VENV)/.dev  ## judge 100,000 random histories by every helper, and run what is marked slow
+	$(VENV)/bin/pytest -n 2 -m slow tests/plugin
 	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest -n 2 -o faulthandler_timeout=0 tests/model
 
 mutants: $(VENV)-mutants/.done  ## change the judging code in every way, and see that a test fails
@@ -85,7 +86,7 @@ $(VENV)/.dev: $(VENV)/.demo
 
 # Without what hangs on them least: the logic, the documents, and the slowest tests of the wiring.
 NOT_ON_OLDEST := waiting/conditions faults messages model test_docs.py test_pages.py \
-	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
+	$(addprefix plugin/test_,progress.py session_end.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
 	$(VENV)-oldest/bin/pytest -n 2 --dist worksteal $(addprefix --ignore tests/,$(NOT_ON_OLDEST))
 

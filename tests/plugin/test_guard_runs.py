@@ -355,9 +355,8 @@ def test_subtests_are_one_test(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
 def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(
-    pytester: pytest.Pytester, option: str
+    pytester: pytest.Pytester,
 ) -> None:
     pytester.makepyfile(
         CRASHES
@@ -366,7 +365,7 @@ def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(
         def test_second(): pass
         """
     )
-    result = pytester.runpytest_inprocess(option, CRASH, REPORT)
+    result = pytester.runpytest_inprocess("-x", CRASH, REPORT)
     result.assert_outcomes(failed=1)
     assert result.ret == 1
     assert findings(pytester) == [("test_first", 1, "call")]
@@ -511,9 +510,7 @@ def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(
         def test_it(number): pass
         """
     )
-    start = time.monotonic()
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
-    assert time.monotonic() - start < 10
     result.assert_outcomes(passed=300)
     assert result.ret == 1
     assert summary(result) == [
@@ -543,10 +540,8 @@ def test_a_suite_ends_the_sandboxes_that_it_makes(pytester: pytest.Pytester, sco
             tlsandbox.wait_until(lambda seen: not seen.alive)
         """
     )
-    start = time.monotonic()
-    result = pytester.runpytest_subprocess("--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
+    result = pytester.runpytest_subprocess(CRASH, REPORT)
 
-    assert time.monotonic() - start < 15
     assert failures(result) == {"test_two": "Crashed in this test: sh -c (pid #)"}
     assert summary(result)[:-1] == [
         "Crashed  test_two (call): sh -c (pid #): crashed with 11 (SIGSEGV)"

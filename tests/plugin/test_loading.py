@@ -43,53 +43,40 @@ def run(pytester: pytest.Pytester, test: str, *options: str) -> None:
     assert result.ret == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "plugins", "conftest"),
-    [
-        pytest.param([], "", "", id="entry point"),
-        pytest.param(XDIST, "", "", id="entry point, xdist"),
-        pytest.param(PACKAGE, "", "", id="-p package"),
-        pytest.param(PLUGIN, "", "", id="-p plugin"),
-        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
-        pytest.param([], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package"),
-        pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
-        pytest.param([], "", CONFTEST, id="conftest"),
-    ],
-)
-def test_the_plugin_is_there_once_beside_autoload(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
-    plugins: str,
-    conftest: str,
-) -> None:
-    monkeypatch.setenv("PYTEST_PLUGINS", plugins)
-    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
-    pytester.makeconftest(conftest)
-    run(pytester, IS_THERE_ONCE, "--tlsandbox=my-sandbox", *options)
+# How the plugin is loaded: options, PYTEST_PLUGINS, conftest.
+ROUTES = {
+    "-p package": (PACKAGE, "", ""),
+    "-p plugin": (PLUGIN, "", ""),
+    "-p both": ([*PACKAGE, *PLUGIN], "", ""),
+    "PYTEST_PLUGINS package": ([], "pytest_tlsandbox", ""),
+    "PYTEST_PLUGINS plugin": ([], "pytest_tlsandbox.plugin", ""),
+    "conftest": ([], "", CONFTEST),
+}
+AUTOLOAD = {"entry point": ([], "", ""), "entry point, xdist": (XDIST, "", ""), **ROUTES}
+WITHOUT = {
+    **ROUTES,
+    "-p package, xdist": (["-p", "xdist", *XDIST, *PACKAGE], "", ""),
+    "conftest, xdist": (["-p", "xdist", *XDIST], "", CONFTEST),
+}
 
 
 @pytest.mark.parametrize(
-    ("options", "plugins", "conftest"),
+    ("autoload", "route"),
     [
-        pytest.param(PACKAGE, "", "", id="-p package"),
-        pytest.param(PLUGIN, "", "", id="-p plugin"),
-        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
-        pytest.param([], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package"),
-        pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
-        pytest.param([], "", CONFTEST, id="conftest"),
-        pytest.param(["-p", "xdist", *XDIST, *PACKAGE], "", "", id="-p package, xdist"),
-        pytest.param(["-p", "xdist", *XDIST], "", CONFTEST, id="conftest, xdist"),
+        pytest.param(autoload, route, id=f"{name}, {'with' if autoload else 'without'} autoload")
+        for autoload, routes in ((True, AUTOLOAD), (False, WITHOUT))
+        for name, route in routes.items()
     ],
 )
-def test_the_plugin_is_there_once_with_autoload_off(
+def test_the_plugin_is_there_once(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
-    plugins: str,
-    conftest: str,
+    autoload: bool,
+    route: tuple[list[str], str, str],
 ) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    options, plugins, conftest = route
+    if not autoload:
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_PLUGINS", plugins)
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makeconftest(conftest)

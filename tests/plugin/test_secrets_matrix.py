@@ -35,6 +35,9 @@ WAYS = {
     "PYTEST_DEBUG": ("--setup-show", "--trace-config"),
 }
 
+SAMPLE = ("--full-trace", "xdist", "live log", "PYTEST_DEBUG")
+"""The ways that `make test` plays; `make nightly` plays all."""
+
 TRACES = {"--debug": "debug.log", "PYTEST_DEBUG": "stderr"}
 """Where these two ways write each call of a hook, with its arguments and its result."""
 
@@ -118,6 +121,22 @@ SUITE = '''
         box = tlsandbox_connect(proxy)
         box.wait_for_exit("job", timeout=0)
 
+    @pytest.fixture
+    def failing_setup(tlsandbox_connect, proxy):
+        tlsandbox_connect(proxy).wait_for_exit("job", timeout=0)
+
+    def test_setup(failing_setup):
+        pass
+
+    @pytest.fixture
+    def failing_teardown(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        yield box
+        box.wait_for_exit("job", timeout=0)
+
+    def test_teardown(failing_teardown):
+        pytest.fail("and its teardown fails too")
+
     def test_not_found(tlsandbox_connect, proxy):
         box = tlsandbox_connect(proxy)
         box.wait_for_process(by(command="no such"), timeout=0.05)
@@ -166,7 +185,10 @@ SUITE = '''
 '''
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [way if way in SAMPLE else pytest.param(way, marks=pytest.mark.slow) for way in WAYS],
+)
 def test_no_secret_is_in_what_pytest_shows_and_writes(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
