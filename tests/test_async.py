@@ -24,13 +24,13 @@ from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import FakeClock, ScriptedLister, ended, raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine
 
 BACKENDS = ("asyncio", "anyio on asyncio", "trio")
 
 
 @pytest.fixture(params=BACKENDS)
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def run(request):
     """Run a coroutine function, by each kind of event loop there is."""
     if request.param == "asyncio":
         return lambda function: asyncio.run(function())
@@ -45,7 +45,7 @@ def connect(url: str, key: Secret, identifier: str = "my-sandbox") -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[Sandbox]:
+def local():
     with start_local_sandbox() as served:
         sandbox = connect(served.url, served.api_key, served.identifier)
         yield sandbox
@@ -53,14 +53,14 @@ def local() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def box(local: Sandbox) -> Iterator[AsyncSandbox]:
+def box(local):
     box = local.from_now()
     yield AsyncSandbox(box)
     assert box.kill_started() == []
 
 
 @pytest.fixture
-def silent() -> Iterator[tuple[AsyncSandbox, threading.Event]]:
+def silent():
     """Give a sandbox that takes requests and never answers; the event is set when one has come."""
     asked = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:

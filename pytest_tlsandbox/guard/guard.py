@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.monitoring.monitor import Monitor
+    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 
 LONGEST_SETTLING = 0.5
@@ -113,20 +113,13 @@ class Guard(Observer):
                     block = _Block(sandbox, since, end.position or 0, rules, reason)
                     self._allowed_blocks.append(block)
 
-    def examine(
-        self,
-        sandbox: MonitoredSandbox,
-        since: int,
-        snapshot: ProcessSnapshot,
-        *,
-        place: Place,
-        ends_phase: bool,
-    ) -> None:
+    def examine(self, seen: Observation) -> None:
         """Report the incidents after a position, and leaks at the end of a test.
 
         At the end of a phase, findings fail the running test if they are attributed to it.
         """
-        incidents = sandbox.client.history.incidents(since)
+        sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
+        incidents = sandbox.client.history.incidents(seen.since)
         rules = self._session_rules if place.test is None else self._rules
         started = sandbox.started
         before = sandbox.baseline or snapshot
@@ -134,13 +127,13 @@ class Guard(Observer):
             (rule, incident, before, inconclusive)
             for rule, incident, inconclusive in apply_rules(rules, incidents, started)
         ]
-        if ends_phase and place.phase == "teardown" and LEAK in rules:
+        if seen.ends_phase and place.phase == "teardown" and LEAK in rules:
             before = sandbox.before_call or snapshot
             exempt = self._exemptions(sandbox)
             found += [(LEAK, leak, before, False) for leak in leaks(sandbox, snapshot, exempt)]
         for rule, incident, before, inconclusive in found:
             attributed = place if sandbox.belongs_to_the_test(incident.run) else Place()
-            fails = ends_phase and attributed.test is not None
+            fails = seen.ends_phase and attributed.test is not None
             finding = Finding(
                 rule=rule,
                 incident=incident,

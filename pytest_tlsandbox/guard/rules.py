@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
@@ -20,14 +21,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.monitoring.plain_data import Place
-    from pytest_tlsandbox.waiting.conditions.absence import Rule
 
-_RULES: dict[str, Rule] = {
-    "oom": absence.OOM,
-    "crash": absence.CRASH,
-    "restart": absence.RESTART,
-    "unhealthy": absence.UNHEALTHY,
-}
 LEAK = "leak"
 """The rule, and its kind of incident, that needs to know when a process began."""
 _LEAK_VERDICT = "Left running"
@@ -74,7 +68,7 @@ class Finding:
         """What happened, in a word or two."""
         if self.inconclusive:
             return "Not observed"
-        return _LEAK_VERDICT if self.rule == LEAK else _RULES[self.rule].verdict
+        return _LEAK_VERDICT if self.rule == LEAK else RULES[self.rule].verdict
 
     @property
     def what(self) -> str:
@@ -89,7 +83,7 @@ class Finding:
         rule, kind = self.rule, self.incident.kind
         if self.inconclusive:
             return f'list the processes in between; tlsandbox_allow("{rule}", reason=...)'
-        hint = _LEAK_HINT if rule == LEAK else absence.hint_of(_RULES[rule], self.incident)
+        hint = _LEAK_HINT if rule == LEAK else absence.hint_of(RULES[rule], self.incident)
         declared = f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is expected'
         if kind == kinds.OOM and self.incident.run.successor is None:
             declared += ', or wait_for_process(process, status="oom_killed")'
@@ -102,20 +96,14 @@ class Finding:
 
     def as_data(self, worker: str | None) -> dict[str, Any]:
         """Return it as plain data, which travels from an xdist worker to the controller."""
-        run = self.incident.run
         return {
-            "keys": self.keys,
-            "rule": self.rule,
+            **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
+            "what": self.what,
+            "keys": self.keys,
             "observed": not self.inconclusive,
             "sandbox": self.sandbox,
-            "process": identity_text(self.row),
-            "run": run.number if run.generation.id is not None else None,
-            "name": run_name(run),
-            "what": self.what,
-            "test": self.place.test,
-            "attempt": self.place.attempt,
-            "phase": self.place.phase,
+            **self.place._asdict(),
             "worker": worker,
             "reported_in": self.reported_in,
             "allowed": self.allowed,
@@ -157,11 +145,11 @@ def apply_rules(
         (name, incident, incident.run.assumed)
         for name in rules
         for incident in incidents
-        if incident.kind in _RULES[name].kinds
+        if incident.kind in RULES[name].kinds
     ]
     # A restart may be allowed, and says nothing about the end before it.
-    known = {incident.run for name, incident, _ in found if _RULES[name].needs_ends}
-    hiding = next((name for name in rules if _RULES[name].needs_ends), None)
+    known = {incident.run for name, incident, _ in found if RULES[name].needs_ends}
+    hiding = next((name for name in rules if RULES[name].needs_ends), None)
     if hiding is not None:
         found += [
             (hiding, incident, True)
@@ -187,4 +175,4 @@ def unknown_ends(
 
 def is_declared(rule: str, run: Run) -> bool:
     """Return whether a test waited for, or asserted, just this incident of this run."""
-    return any(kind in run.declared for kind in (_RULES[rule].kinds if rule in _RULES else ()))
+    return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.monitoring.gaps import Gap, Gaps
 from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
@@ -25,22 +25,31 @@ _PAUSE = 0.02
 _INSTANT = 1e-6
 
 
+class Observation(NamedTuple):
+    """A snapshot of a sandbox that the monitor took.
+
+    Attributes:
+        since: the position in the history up to which incidents were evaluated before.
+        place: the test that runs; none if the sandbox was not monitored before.
+        ends_phase: whether a phase of that test has just ended.
+
+    """
+
+    sandbox: MonitoredSandbox
+    since: int
+    snapshot: ProcessSnapshot
+    place: Place
+    ends_phase: bool
+
+
 class Observer:
     """What the guard and the report add to the monitor."""
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
         """Follow one more sandbox."""
 
-    def examine(
-        self,
-        sandbox: MonitoredSandbox,
-        since: int,
-        snapshot: ProcessSnapshot,
-        *,
-        place: Place,
-        ends_phase: bool,
-    ) -> None:
-        """Evaluate what the history shows after a position, up to a snapshot."""
+    def examine(self, seen: Observation) -> None:
+        """Evaluate what the history of a sandbox shows after a position."""
 
     def take_data(self) -> dict[str, Any]:
         """Return what is new since the last call, as plain data; empty if there is nothing."""
@@ -230,10 +239,9 @@ class Monitor:
             since = replaced_at
         if since is not None:
             place = Place() if in_gap else self.place
+            seen = Observation(sandbox, since, snapshot, place, ends_phase and not in_gap)
             for observer in self.observers:
-                observer.examine(
-                    sandbox, since, snapshot, place=place, ends_phase=ends_phase and not in_gap
-                )
+                observer.examine(seen)
         self._end_gap(sandbox, snapshot.begun)
         return snapshot
 

@@ -23,6 +23,7 @@ class SessionData:
         self.sandboxes: dict[str, dict[str, Any]] = {}
         self.processes: dict[tuple[str, str], dict[str, Any]] = {}
         self.changes: list[dict[str, Any]] = []
+        self.incidents: dict[tuple[object, ...], dict[str, Any]] = {}
         self.collection_errors: list[str] = []
         self.looks = 0
         self._found: list[dict[str, Any]] = []
@@ -69,6 +70,9 @@ class SessionData:
         self.changes += data.get("changes", ())
         self._found += data.get("findings", ())
         self._caused.update(data.get("caused", ()))
+        for incident in data.get("incidents", ()):  # several workers see the same
+            key = tuple(incident[name] for name in ("sandbox", "process", "run", "rule", "what"))
+            self.incidents.setdefault(key, incident)
         for unknown in data.get("unknown_ends", ()):
             self._unknown_ends[unknown["sandbox"], unknown["process"]] = unknown
         for gap in data.get("gaps", ()):

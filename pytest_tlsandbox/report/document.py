@@ -49,6 +49,7 @@ def document_of(session: SessionData, settings: Settings, exit_status: int) -> d
             {**process, "changes": changes.get(owner, []), "output": session.outputs.get(owner)}
             for owner, process in session.processes.items()
         ],
+        "incidents": [*session.incidents.values()],
         "findings": [_without(finding, "keys") for finding in session.findings],
         "unknown_ends": session.unknown_ends,
         "gaps": [_without(gap, "id", "label", "from_at", "to_at") for gap in session.gaps],

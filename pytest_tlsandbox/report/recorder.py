@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.client import api
@@ -10,7 +11,8 @@ from pytest_tlsandbox.formatting.words import short_name
 from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
-from pytest_tlsandbox.messages.incidents import ended_row
+from pytest_tlsandbox.messages.incidents import describe, ended_row
+from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data, rule_of
 from pytest_tlsandbox.monitoring.monitor import Observer
 from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
 from pytest_tlsandbox.redact import mask_text
@@ -18,12 +20,11 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.clock import Clock
     from pytest_tlsandbox.errors import InfrastructureError
-    from pytest_tlsandbox.history.history import History
     from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import LastExit, ProcessInfo
-    from pytest_tlsandbox.monitoring.monitor import Monitor
+    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
     from pytest_tlsandbox.types import Stream
 
@@ -36,148 +37,146 @@ class Recorder(Observer):
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._clock = monitor.wall_clock
-        self._histories: dict[str, History] = {}
-        self._states: dict[tuple[str, str], dict[str, Any]] = {}
-        self._processes: list[dict[str, Any]] = []
-        self._changes: list[dict[str, Any]] = []
-        self._outages: dict[str, tuple[Outage, str | None]] = {}
-        self._past_outages: list[dict[str, Any]] = []
-        self._outputs: dict[tuple[str, str], dict[str, Any]] = {}
+        self._recorders: list[_SandboxRecorder] = []
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
         """Record what happens in one more sandbox."""
-        name, client = sandbox.name, sandbox.client
-        client.observers.append(_CallRecorder(self, name, client.clock))
-        client.history.observers.append(
-            lambda _snapshot, changed: self.listed(name, client.history, changed)
-        )
+        recorder = _SandboxRecorder(self._monitor, sandbox.name, sandbox.client)
+        self._recorders.append(recorder)
+        sandbox.client.observers.append(recorder)
+        sandbox.client.history.observers.append(recorder.listed)
 
-    def listed(self, sandbox: str, history: History, changed: Iterable[Run]) -> None:
+    def examine(self, seen: Observation) -> None:
+        """Record the incidents that the guard would report, also of runs that were never listed."""
+        for recorder in self._recorders:
+            if recorder.sandbox == seen.sandbox.name:
+                recorder.record_incidents(seen)
+
+    def take_data(self) -> dict[str, Any]:
+        """Return what is new since the last call; an outage that goes on, again."""
+        data: dict[str, Any] = {}
+        for recorder in self._recorders:
+            for kind, new in recorder.take().items():
+                data.setdefault(kind, []).extend(new)
+        return data
+
+
+class _SandboxRecorder(api.Observer):
+    """Records what happens in one sandbox."""
+
+    def __init__(self, monitor: Monitor, sandbox: str, client: api.SandboxClient) -> None:
+        self.sandbox = sandbox
+        self._monitor = monitor
+        self._clock = monitor.wall_clock
+        self._client = client
+        self._listed_before = False
+        self._states: dict[str, dict[str, Any]] = {}
+        self._new: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._outage: tuple[Outage, str | None] | None = None
+        self._outputs: dict[str, dict[str, Any]] = {}
+
+    def record_incidents(self, seen: Observation) -> None:
+        for incident in self._client.history.incidents(seen.since):
+            rule = rule_of(incident)
+            if rule and not (incident.caused_here or incident.run.assumed):
+                self._add(
+                    "incidents",
+                    **incident_data(rule, incident),
+                    verdict=RULES[rule].verdict,
+                    what=describe(incident),
+                    at=self._clock.at(seen.snapshot.begun),
+                    **seen.place._asdict(),
+                )
+
+    def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
         """Record the runs that a snapshot changed; of the first one, all."""
-        first = sandbox not in self._histories
-        self._histories[sandbox] = history
-        at = self._clock.at(history.last.begun) if history.last is not None else None
-        for run in history.runs() if first else changed:
+        first, self._listed_before = not self._listed_before, True
+        seen_at = self._clock.at(snapshot.begun)
+        for run in self._client.history.runs() if first else changed:
             if run.row is not None:  # no list call saw the others, so they have no bar to draw
-                self._record_run(sandbox, run, before=first, seen_at=at)
+                self._record_run(run, before=first, seen_at=seen_at)
 
-    def failed(self, sandbox: str, fault: InfrastructureError, begun: float, ended: float) -> None:
-        """Record a call that failed."""
-        outage, _ = self._outages.setdefault(
-            sandbox, (Outage(begun, ended), self._monitor.place.test)
-        )
-        outage.add(fault, ended)
+    def call_failed(self, fault: InfrastructureError, begun: float) -> None:
+        ended = self._client.clock.monotonic()
+        if self._outage is None:
+            self._outage = Outage(begun, ended), self._monitor.place.test
+        self._outage[0].add(fault, ended)
 
-    def recovered(self, sandbox: str, begun: float) -> None:
-        """Record a call that was answered: an outage lasted until it began."""
-        past = self._outages.pop(sandbox, None)
-        if past is not None:
-            outage, test = past
-            outage.end = begun
-            self._past_outages.append(self._as_data(sandbox, outage, test))
+    def call_succeeded(self, begun: float) -> None:
+        if self._outage is not None:
+            self._outage[0].end = begun
+            self._add_outage(*self._outage)
+            self._outage = None
 
-    def read(self, sandbox: str, pid: int, stream: Stream, lines: Sequence[str]) -> None:
+    def output_read(self, pid: int, stream: Stream, lines: Sequence[str]) -> None:
         """Record the output of the newest process with that pid."""
-        history = self._histories.get(sandbox)
-        last = None if history is None else history.last
-        rows = [row for row in last or () if row.pid == pid]
+        rows = [row for row in self._client.history.last or () if row.pid == pid]
         if rows and lines:
             process = identity_text(rows[-1])
-            self._outputs[sandbox, process] = {
-                "sandbox": sandbox,
+            self._outputs[process] = {
+                "sandbox": self.sandbox,
                 "process": process,
                 "stream": stream,
                 "lines": lines[-MOST_OUTPUT:],
                 "total": len(lines),
             }
 
-    def take_data(self) -> dict[str, Any]:
+    def take(self) -> dict[str, list[dict[str, Any]]]:
         """Return what is new since the last call; an outage that goes on, again."""
-        data: dict[str, Any] = {"processes": self._processes, "changes": self._changes}
-        self._processes, self._changes = [], []
-        outages, self._past_outages = self._past_outages, []
-        outages += [self._as_data(name, *outage) for name, outage in [*self._outages.items()]]
-        if outages:
-            data["outages"] = outages
-        if self._outputs:
-            data["outputs"] = [
-                {**output, "lines": [mask_text(line[:LONGEST_LINE]) for line in output["lines"]]}
-                for output in self._outputs.values()
-            ]
-            self._outputs = {}
-        return data
+        if self._outage is not None:
+            self._add_outage(*self._outage)
+        for output in self._outputs.values():
+            lines = [mask_text(line[:LONGEST_LINE]) for line in output["lines"]]
+            self._new["outputs"].append({**output, "lines": lines})
+        self._outputs = {}
+        new, self._new = self._new, defaultdict(list)
+        return {kind: items for kind, items in new.items() if items}
 
-    def _as_data(self, sandbox: str, outage: Outage, test: str | None) -> dict[str, Any]:
-        return {
-            "sandbox": sandbox,
-            "from_at": self._clock.at(outage.start),
-            "to_at": self._clock.at(outage.end),
-            "faults": str(outage),
-            "test": test,
-        }
+    def _add(self, kind: str, **data: Any) -> None:
+        self._new[kind].append({"sandbox": self.sandbox, **data})
 
-    def _record_run(self, sandbox: str, run: Run, *, before: bool, seen_at: str | None) -> None:
+    def _add_outage(self, outage: Outage, test: str | None) -> None:
+        self._add(
+            "outages",
+            from_at=self._clock.at(outage.start),
+            to_at=self._clock.at(outage.end),
+            faults=str(outage),
+            test=test,
+        )
+
+    def _record_run(self, run: Run, *, before: bool, seen_at: str) -> None:
         row = ended_row(run)
         if row is None:
             return
         process = identity_text(row)
-        key = (sandbox, process)
-        if key not in self._states:
-            self._processes.append(self._process(sandbox, row, before=before))
+        if process not in self._states:
+            self._add_process(row, before=before)
         states = [(_state_of(row), _changed_at(row))]
         if run.gone:
             states.append(({"state": NOT_LISTED}, None))
-        if self._states.get(key) == states[-1][0]:
+        if self._states.get(process) == states[-1][0]:
             return
         for state, at in states:
-            if self._states.get(key) != state:
-                self._states[key] = state
-                self._changes.append(
-                    {
-                        "sandbox": sandbox,
-                        "process": process,
-                        **state,
-                        "at": at,
-                        "seen_at": seen_at,
-                        **self._monitor.place._asdict(),
-                    }
-                )
+            if self._states.get(process) != state:
+                self._states[process] = state
+                place = self._monitor.place._asdict()
+                self._add("changes", process=process, **state, at=at, seen_at=seen_at, **place)
 
-    def _process(self, sandbox: str, row: ProcessInfo, *, before: bool) -> dict[str, Any]:
+    def _add_process(self, row: ProcessInfo, *, before: bool) -> None:
         managed = row.managed
-        return {
-            "id": identity_text(row),
-            "sandbox": sandbox,
-            "handle": row.handle,
-            "pid": row.pid,
-            "started_at": iso(row.started_at),
-            "name": short_name(row),
-            "managed": None
-            if managed is None
-            else {"id": mask_text(managed.id), "name": managed.name and mask_text(managed.name)},
-            "command_line": row.masked_command_line,
-            "before_the_session": before,
-            "test": None if before else self._monitor.place.test,
-        }
-
-
-class _CallRecorder(api.Observer):
-    """Records the calls to one sandbox."""
-
-    def __init__(self, recorder: Recorder, sandbox: str, clock: Clock) -> None:
-        self._recorder = recorder
-        self._sandbox = sandbox
-        self._clock = clock
-
-    def call_failed(self, fault: InfrastructureError, begun: float) -> None:
-        self._recorder.failed(self._sandbox, fault, begun, self._clock.monotonic())
-
-    def call_succeeded(self, begun: float) -> None:
-        self._recorder.recovered(self._sandbox, begun)
-
-    def output_read(self, pid: int, stream: Stream, lines: list[str]) -> None:
-        self._recorder.read(self._sandbox, pid, stream, lines)
+        self._add(
+            "processes",
+            id=identity_text(row),
+            handle=row.handle,
+            pid=row.pid,
+            started_at=iso(row.started_at),
+            name=short_name(row),
+            managed=managed
+            and {"id": mask_text(managed.id), "name": managed.name and mask_text(managed.name)},
+            command_line=row.masked_command_line,
+            before_the_session=before,
+            test=None if before else self._monitor.place.test,
+        )
 
 
 def _state_of(row: ProcessInfo) -> dict[str, Any]:

@@ -72,7 +72,11 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
     for number, finding in enumerate(document["findings"]):
         if finding["sandbox"] == sandbox:
             findings[finding["process"]].append((number, finding))
-    rows = [_row(group, axis, findings) for group in _grouped(drawn)]
+    incidents: dict[str, list[Data]] = defaultdict(list)
+    for incident in document.get("incidents", ()):
+        if incident["sandbox"] == sandbox:
+            incidents[incident["process"]].append(incident)
+    rows = [_row(group, axis, findings, incidents) for group in _grouped(drawn)]
     gaps = [*_gaps(document["gaps"], sandbox, axis)]
     return {
         "offset": offset,
@@ -113,7 +117,10 @@ def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
 
 
 def _row(
-    runs: Sequence[Data], axis: Axis, findings: Mapping[str, list[tuple[int, Data]]]
+    runs: Sequence[Data],
+    axis: Axis,
+    findings: Mapping[str, list[tuple[int, Data]]],
+    incidents: Mapping[str, list[Data]],
 ) -> dict[str, Any]:
     bars: list[dict[str, Any]] = []
     marks: list[dict[str, Any]] = []
@@ -130,7 +137,10 @@ def _row(
         shown = {mark["kind"] for mark in seen}
         if successor is not None:
             shown.add("restart")  # marked where the next run begins
-        seen += _finding_marks((finding for _, finding in own), shown, run, bar, axis)
+        found = {(finding["rule"], finding["run"]): finding for _, finding in own}
+        for incident in incidents.get(run["id"], ()):  # without a rule of the guard, also these
+            found.setdefault((incident["rule"], incident["run"]), incident)
+        seen += _finding_marks(found.values(), shown, run, bar, axis)
         allowed = {finding["rule"] for _, finding in own if finding["allowed"] is not None}
         ended = [] if before is None else findings.get(before["id"], [])
         restarts = [finding for _, finding in ended if finding["rule"] == "restart"]

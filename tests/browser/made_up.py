@@ -103,6 +103,7 @@ def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any
         "collection_errors": [],
         "tests": tests,
         "processes": processes,
+        "incidents": [],
         "findings": [],
         "unknown_ends": [],
         "gaps": [],

@@ -56,9 +56,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ),
     ],
 )
-def test_a_bad_option_ends_the_run_before_the_first_test(
-    pytester: pytest.Pytester, option: str, sentence: str
-) -> None:
+def test_a_bad_option_ends_the_run_before_the_first_test(pytester, option, sentence):
     pytester.makeini("[pytest]")
     result = pytester.runpytest_inprocess(option)
     assert told_on_stderr(result) == sentence.replace("{path}", str(pytester.path))
@@ -97,12 +95,8 @@ def test_a_bad_option_ends_the_run_before_the_first_test(
     ],
 )
 def test_a_bad_ini_key_or_environment_variable_is_named(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    value: str,
-    sentence: str,
-) -> None:
+    pytester, monkeypatch, name, value, sentence
+):
     if name.isupper():
         monkeypatch.setenv(name, value)
     else:
@@ -112,13 +106,13 @@ def test_a_bad_ini_key_or_environment_variable_is_named(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester: pytest.Pytester) -> None:
+def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester):
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
     assert told_on_stderr(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
     assert result.ret == 4
 
 
-def test_no_target_is_an_error_of_each_test_that_needs_one(pytester: pytest.Pytester) -> None:
+def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox): pass
@@ -171,19 +165,15 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester: pytest.Pyte
     ],
 )
 def test_no_usable_key_is_told_before_anything_is_sent(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    target: str,
-    key: str,
-    sentence: str,
-) -> None:
+    pytester, monkeypatch, target, key, sentence
+):
     monkeypatch.setenv("TENSORLAKE_API_KEY", key)
     pytester.makepyfile("def test_it(tlsandbox): pass")
     record = pytester.inline_run(f"--tlsandbox={target}")
     assert told(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
 
 
-def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester: pytest.Pytester) -> None:
+def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester):
     pytester.makeconftest(
         """
         def pytest_tlsandbox_api_key(config, target):
@@ -201,9 +191,7 @@ def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester: pytest.Pyte
 @pytest.mark.parametrize(
     ("returned", "kind"), [("'tl_abc'", "str"), ("b'tl_abc'", "bytes"), ("lambda: 1", "int")]
 )
-def test_a_hook_that_returns_a_plain_key_is_told_to_return_a_secret(
-    pytester: pytest.Pytester, returned: str, kind: str
-) -> None:
+def test_a_hook_that_returns_a_plain_key_is_told_to_return_a_secret(pytester, returned, kind):
     pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
@@ -223,7 +211,7 @@ CALLS = {
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_call_that_means_nothing_is_told_at_once(pytester: pytest.Pytester) -> None:
+def test_a_call_that_means_nothing_is_told_at_once(pytester):
     pytester.makepyfile(
         "from pytest_tlsandbox import by\n"
         + "\n".join(
@@ -238,7 +226,7 @@ def test_a_call_that_means_nothing_is_told_at_once(pytester: pytest.Pytester) ->
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) -> None:
+def test_what_is_no_sandbox_cannot_be_connected_to(pytester):
     pytester.makepyfile(
         """
         def test_text(tlsandbox_connect):
@@ -255,9 +243,7 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester: pytest.Pytester) ->
     }
 
 
-def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):
@@ -283,9 +269,7 @@ def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(
 
 
 @pytest.mark.parametrize("missing", [("starlette",), ("psutil", "uvicorn")])
-def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(
-    pytester: pytest.Pytester, missing: tuple[str, ...]
-) -> None:
+def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(pytester, missing):
     pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     result = pytester.runpytest_subprocess("--tlsandbox=local")
@@ -320,9 +304,7 @@ MARKERS = {
 
 
 @pytest.mark.parametrize("marker", MARKERS)
-def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(
-    pytester: pytest.Pytester, marker: str
-) -> None:
+def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(pytester, marker):
     pytester.makepyfile(
         test_a="def test_before(): open('ran', 'w')",
         test_b=f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass",
@@ -335,9 +317,7 @@ def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(
     assert not (pytester.path / "ran").exists()
 
 
-def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(pytester):
     pytester.makepyfile("def test_it(): open('ran', 'w')")
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
     assert told_on_stderr(result) == NO_SANDBOX
@@ -351,7 +331,7 @@ def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(
     assert not (pytester.path / "ran").exists()
 
 
-def test_markers_that_are_right_need_no_guard(pytester: pytest.Pytester) -> None:
+def test_markers_that_are_right_need_no_guard(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -373,9 +353,7 @@ def test_markers_that_are_right_need_no_guard(pytester: pytest.Pytester) -> None
         'tlsandbox = "local"\ntlsandbox_guard = ["oom, crash"]\ntlsandbox_timeout = 5.0',
     ],
 )
-def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(
-    pytester: pytest.Pytester, table: str, lines: str
-) -> None:
+def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(pytester, table, lines):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
         pytest.skip("pytest 8 has no such table")
     more = 'tlsandbox_guard_report_only = true\ntlsandbox_mask = "hunter.*"'
@@ -408,9 +386,7 @@ def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(
         ),
     ],
 )
-def test_a_value_of_a_toml_file_that_fits_no_type_is_told(
-    pytester: pytest.Pytester, line: str, sentence: str
-) -> None:
+def test_a_value_of_a_toml_file_that_fits_no_type_is_told(pytester, line, sentence):
     pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
     result = pytester.runpytest_inprocess()
 

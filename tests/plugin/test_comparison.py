@@ -26,9 +26,7 @@ def outcome(pytester: pytest.Pytester, test: str, *options: str) -> str:
     return "\n".join(line[8:].rstrip() for line in lines if re.match(r"E(\s|$)", line))
 
 
-def test_two_processes_that_should_be_equal_are_told_by_the_fields_that_differ(
-    pytester: pytest.Pytester,
-) -> None:
+def test_two_processes_that_should_be_equal_are_told_by_the_fields_that_differ(pytester):
     message = outcome(
         pytester,
         """
@@ -46,9 +44,7 @@ def test_two_processes_that_should_be_equal_are_told_by_the_fields_that_differ(
 
 
 @pytest.mark.usefixtures("connected")
-def test_two_looks_that_should_be_equal_are_told_by_what_has_changed(
-    pytester: pytest.Pytester,
-) -> None:
+def test_two_looks_that_should_be_equal_are_told_by_what_has_changed(pytester):
     message = outcome(
         pytester,
         """
@@ -68,9 +64,7 @@ def test_two_looks_that_should_be_equal_are_told_by_what_has_changed(
     ), message
 
 
-def test_what_is_unequal_in_another_way_is_left_to_pytest_and_masked(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_is_unequal_in_another_way_is_left_to_pytest_and_masked(pytester):
     message = outcome(
         pytester,
         """

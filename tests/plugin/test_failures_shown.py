@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .inner import error_of, server, told, unused_url
 
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
-
 
 @pytest.mark.usefixtures("connected")
-def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(pytester):
     pytester.makepyfile(
         test_a="""
         import pytest
@@ -43,9 +37,7 @@ def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(
     )
 
 
-def test_no_traceback_shows_a_line_of_ours(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, box: LocalSandbox
-) -> None:
+def test_no_traceback_shows_a_line_of_ours(pytester, monkeypatch, box):
     """Whatever is called in vain: each ends at the user's line, or at the fixture's name."""
     calls = [
         "connect('my-sandbox').wait_for_process('no such', timeout=0)",
@@ -100,7 +92,7 @@ def test_no_traceback_shows_a_line_of_ours(
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_bug_of_the_users_keeps_its_frames(pytester: pytest.Pytester) -> None:
+def test_a_bug_of_the_users_keeps_its_frames(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -113,7 +105,7 @@ def test_a_bug_of_the_users_keeps_its_frames(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_wait_ends_in_time_where_the_clock_is_frozen(pytester: pytest.Pytester) -> None:
+def test_a_wait_ends_in_time_where_the_clock_is_frozen(pytester):
     pytester.makepyfile(
         """
         import time
@@ -174,9 +166,7 @@ def assert_cut(message: str, latest: float) -> None:
         pytest.param("@pytest.mark.timeout(4, method='thread')", "", [], 3.85, id="by a thread"),
     ],
 )
-def test_a_wait_ends_before_pytest_timeout_would_end_the_test(
-    pytester: pytest.Pytester, mark: str, ini: str, options: list[str], latest: float
-) -> None:
+def test_a_wait_ends_before_pytest_timeout_would_end_the_test(pytester, mark, ini, options, latest):
     pytester.makeini(f"[pytest]\n{ini}")
     pytester.makepyfile(WAITING.format(mark=mark))
     by_thread = "thread" in mark
@@ -187,7 +177,7 @@ def test_a_wait_ends_before_pytest_timeout_would_end_the_test(
 
 
 @pytest.mark.usefixtures("connected")
-def test_assertions_that_look_for_a_while_end_before_it_too(pytester: pytest.Pytester) -> None:
+def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -204,7 +194,7 @@ def test_assertions_that_look_for_a_while_end_before_it_too(pytester: pytest.Pyt
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_time_out_of_one_test_is_none_of_the_next(pytester: pytest.Pytester) -> None:
+def test_a_time_out_of_one_test_is_none_of_the_next(pytester):
     pytester.makepyfile(
         """
         import time
@@ -227,8 +217,8 @@ def test_a_time_out_of_one_test_is_none_of_the_next(pytester: pytest.Pytester) -
 
 
 def test_an_unreachable_sandbox_is_reported_before_pytest_timeout_would_end_the_test(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    pytester, monkeypatch
+):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makepyfile(
         """

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
 
 SOONER = """
     import pytest
@@ -36,7 +32,7 @@ SAID = r"tlsandbox: waiting [01] of 0\.5 s: Still running: sleep \(pid \d+\), wa
 
 
 @pytest.fixture(autouse=True)
-def _suite(pytester: pytest.Pytester, connected: LocalSandbox) -> None:
+def _suite(pytester, connected):
     pytester.makeconftest(SOONER)
     pytester.makepyfile(test_a=WAITING)
 
@@ -51,9 +47,7 @@ def said(lines: list[str]) -> list[str]:
     return [line for line in lines if "waiting" in line and "tlsandbox:" in line]
 
 
-def test_it_is_said_on_a_line_of_its_own_amid_the_dots_and_past_the_capture(
-    pytester: pytest.Pytester,
-) -> None:
+def test_it_is_said_on_a_line_of_its_own_amid_the_dots_and_past_the_capture(pytester):
     lines = run(pytester)
 
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))
@@ -68,18 +62,14 @@ def test_it_is_said_on_a_line_of_its_own_amid_the_dots_and_past_the_capture(
     assert outcomes == ".F."
 
 
-def test_what_the_test_prints_is_captured_as_ever_and_what_is_said_is_no_part_of_it(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_the_test_prints_is_captured_as_ever_and_what_is_said_is_no_part_of_it(pytester):
     output = "\n".join(run(pytester))
 
     _, _, captured = output.partition("Captured stdout call")
     assert re.match(r" -*\nprinted by the test\n-* Captured stderr call -*\non stderr\n", captured)
 
 
-def test_where_nothing_is_captured_it_is_said_among_what_is_printed(
-    pytester: pytest.Pytester,
-) -> None:
+def test_where_nothing_is_captured_it_is_said_among_what_is_printed(pytester):
     lines = run(pytester, "-s")
 
     assert said(lines)
@@ -87,7 +77,7 @@ def test_where_nothing_is_captured_it_is_said_among_what_is_printed(
     assert "printed by the test" in "\n".join(lines)
 
 
-def test_verbose_shows_each_outcome_once(pytester: pytest.Pytester) -> None:
+def test_verbose_shows_each_outcome_once(pytester):
     lines = run(pytester, "-v")
 
     assert said(lines)
@@ -96,31 +86,31 @@ def test_verbose_shows_each_outcome_once(pytester: pytest.Pytester) -> None:
     assert len(re.findall(r"FAILED +\[", text)) == 1
 
 
-def test_quiet_says_nothing(pytester: pytest.Pytester) -> None:
+def test_quiet_says_nothing(pytester):
     assert said(run(pytester, "-q")) == []
 
 
-def test_xdist_says_nothing_and_loses_nothing(pytester: pytest.Pytester) -> None:
+def test_xdist_says_nothing_and_loses_nothing(pytester):
     pytest.importorskip("xdist")
 
     assert said(run(pytester, "-n1")) == []
 
 
-def test_no_terminal_is_no_error(pytester: pytest.Pytester) -> None:
+def test_no_terminal_is_no_error(pytester):
     result = pytester.runpytest_subprocess("-p", "no:terminal")
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert said(result.outlines + result.errlines) == []
 
 
-def test_it_is_in_the_log_that_a_failure_shows(pytester: pytest.Pytester) -> None:
+def test_it_is_in_the_log_that_a_failure_shows(pytester):
     lines = run(pytester, "--log-level=INFO")
 
     logged = [line for line in lines if line.startswith("INFO ")]
     assert [line for line in logged if "my-sandbox: waiting " in line]
 
 
-def test_colour_is_that_of_pytest_and_what_is_said_has_none(pytester: pytest.Pytester) -> None:
+def test_colour_is_that_of_pytest_and_what_is_said_has_none(pytester):
     lines = run(pytester, "--color=yes")
 
     assert said(lines)

@@ -8,14 +8,10 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .inner import ending, server, start_pytest
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
 
 KEY = "Sentinel-1f2e3d4c5b6a"
 
@@ -73,12 +69,7 @@ HANGING = """
         ),
     ],
 )
-def test_the_key_is_not_shown_when_something_ends_a_call(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    autouse: bool,
-    options: tuple[str, ...],
-) -> None:
+def test_the_key_is_not_shown_when_something_ends_a_call(pytester, monkeypatch, autouse, options):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     pytester.makepyfile(HANGING.format(autouse=autouse))
     with server(None) as url:
@@ -89,9 +80,7 @@ def test_the_key_is_not_shown_when_something_ends_a_call(
     assert leaks(result, "") == []
 
 
-def test_the_key_is_not_shown_when_ctrl_c_strikes_inside_a_call(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_key_is_not_shown_when_ctrl_c_strikes_inside_a_call(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     pytester.makepyfile(HANGING.format(autouse=False))
     asked = threading.Event()
@@ -156,18 +145,14 @@ MASKED = """
 
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("options", [(), ALL_FRAMES], ids=["as it is", "all frames"])
-def test_a_masked_argument_is_nowhere_either(
-    pytester: pytest.Pytester, options: tuple[str, ...]
-) -> None:
+def test_a_masked_argument_is_nowhere_either(pytester, options):
     pytester.makepyfile(MASKED.format(halves=KEY.split("-")))
     result = pytester.runpytest_subprocess("--junitxml=junit.xml", *options)
     result.assert_outcomes(failed=9)
     assert leaks(result, (pytester.path / "junit.xml").read_text()) == []
 
 
-def test_no_secret_is_in_what_the_guard_prints_and_writes(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_secret_is_in_what_the_guard_prints_and_writes(pytester, monkeypatch):
     """Findings and gaps; in the summary, in JUnit, in the report, for GitHub."""
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
@@ -225,9 +210,7 @@ def test_no_secret_is_in_what_the_guard_prints_and_writes(
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.html"])
-def test_a_key_that_a_program_writes_is_in_no_report(
-    pytester: pytest.Pytester, connected: LocalSandbox, name: str
-) -> None:
+def test_a_key_that_a_program_writes_is_in_no_report(pytester, connected, name):
     pytester.makepyfile(
         """
         import os

@@ -16,7 +16,7 @@ import pytest
 from .inner import ending, running, start_pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 # A process, its child, and one that has left the group and the session and lost its parent. The
 # test waits in a call of ours beside a thread that does.
@@ -46,7 +46,7 @@ LONGEST = 60.0
 
 
 @pytest.fixture
-def seconds() -> Iterator[str]:
+def seconds():
     """Give a number of seconds that no other process of this machine sleeps for."""
     mark = str(10**9 + uuid.uuid4().int % 10**9)
     yield mark
@@ -113,9 +113,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_session_says_how_it_ended_and_leaves_nothing_behind(
-    pytester: pytest.Pytester, seconds: str, end: End
-) -> None:
+def test_a_session_says_how_it_ended_and_leaves_nothing_behind(pytester, seconds, end):
     pytester.makepyfile(SUITE.format(seconds=seconds, line=end.line))
     inner = start_pytest(pytester, "--tlsandbox=local", "--junitxml=junit.xml", *end.options)
     with ending(inner):
@@ -139,9 +137,7 @@ def test_a_session_says_how_it_ended_and_leaves_nothing_behind(
     assert_gone(seconds)
 
 
-def test_a_program_that_forks_the_tests_does_not_end_the_sandbox(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_program_that_forks_the_tests_does_not_end_the_sandbox(pytester):
     """A fork ends with the finalizers of its parent; the sandbox is the parent's."""
     pytester.makepyfile(
         """
@@ -165,9 +161,7 @@ def test_a_program_that_forks_the_tests_does_not_end_the_sandbox(
     result.assert_outcomes(passed=1)
 
 
-def test_no_thread_of_ours_keeps_the_interpreter_alive(
-    pytester: pytest.Pytester, seconds: str
-) -> None:
+def test_no_thread_of_ours_keeps_the_interpreter_alive(pytester, seconds):
     """A sandbox that is never closed, as in a script, or where pytest could not end in order."""
     program = """
         from pytest_tlsandbox import Sandbox, start_local_sandbox

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.server import LocalSandbox
 
 JOB = """
     SHARDS = [f"--shard=/data/{number:02}.parquet" for number in range(16)]
@@ -119,7 +115,7 @@ def marked(lines: list[str]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _suite(pytester: pytest.Pytester, connected: LocalSandbox) -> None:
+def _suite(pytester, connected):
     pytester.makepyfile(test_a=JOB)
 
 
@@ -128,12 +124,8 @@ def _suite(pytester: pytest.Pytester, connected: LocalSandbox) -> None:
     [*((*size, ()) for size in SIZES), (80, 0, ("-n1",)), (120, 1, ("-n1", "-rA"))],
 )
 def test_the_whole_message_is_shown_in_every_size_and_its_first_line_where_one_is(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    columns: int,
-    verbosity: int,
-    options: tuple[str, ...],
-) -> None:
+    pytester, monkeypatch, columns, verbosity, options
+):
     """Where CI is set, or -vv is given, pytest would show the whole message in the short summary."""
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("CI", "true" if verbosity else "")
@@ -155,7 +147,7 @@ def test_the_whole_message_is_shown_in_every_size_and_its_first_line_where_one_i
     assert "\x1b" not in result.stdout.str() + result.stderr.str()
 
 
-def test_colour_is_pytests_own_and_none_is_within_our_text(pytester: pytest.Pytester) -> None:
+def test_colour_is_pytests_own_and_none_is_within_our_text(pytester):
     lines = pytester.runpytest_inprocess("--color=yes").outlines
 
     red = re.compile(r"\x1b\[1m\x1b\[31m(E.*)\x1b\[0m")

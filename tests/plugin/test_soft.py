@@ -10,6 +10,8 @@ import pytest
 
 from .inner import error_of
 
+pytestmark = pytest.mark.usefixtures("connected")
+
 CHECKS = """
     import pytest
 
@@ -49,10 +51,7 @@ def errors_of(result: pytest.RunResult) -> str:
     return "\n".join(line[8:] for line in lines)
 
 
-@pytest.mark.usefixtures("connected")
-def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(
-    pytester: pytest.Pytester,
-) -> None:
+def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(pytester):
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess()
 
@@ -66,8 +65,7 @@ def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(
     )
 
 
-@pytest.mark.usefixtures("connected")
-def test_xdist_tells_the_same(pytester: pytest.Pytester) -> None:
+def test_xdist_tells_the_same(pytester):
     pytest.importorskip("xdist")
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess("-n1")
@@ -76,10 +74,7 @@ def test_xdist_tells_the_same(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before")
-@pytest.mark.usefixtures("connected")
-def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -95,10 +90,7 @@ def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(
     ), message
 
 
-@pytest.mark.usefixtures("connected")
-def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes_on(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes_on(pytester):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """
@@ -124,10 +116,7 @@ def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes
     assert "went on" in output
 
 
-@pytest.mark.usefixtures("connected")
-def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_judged(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_judged(pytester):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """
@@ -150,10 +139,9 @@ def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_bein
     assert "assert 3 == 4" in output
 
 
-@pytest.mark.usefixtures("connected")
 def test_a_block_goes_with_skips_expected_failures_and_threads_and_an_empty_one_is_an_error(
-    pytester: pytest.Pytester,
-) -> None:
+    pytester,
+):
     pytester.makepyfile(
         """
         from concurrent.futures import ThreadPoolExecutor

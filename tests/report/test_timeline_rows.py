@@ -123,6 +123,10 @@ def test_a_run_that_was_never_listed_is_marked_where_the_next_one_begins():
     assert told(row) == [(4010, "OOM-killed"), (5010, "Restarted")]
     second["changes"][0]["supervisor"]["restarts"] = 3
     hidden = finding("oom", "OOM-killed", second, "test_a", run=2, at=time_at(7))
+    assert rows_of(first, second, incidents=[hidden]) == [
+        {**row, "bars": [row["bars"][0], {**row["bars"][1], "findings": []}]}
+        for row in rows_of(first, second, findings=[hidden], incidents=[hidden])
+    ]
     [row] = rows_of(first, second, findings=[hidden])
     assert told(row) == [(4010, "OOM-killed"), (5010, "Restarted 3 times"), (5010, "OOM-killed")]
     assert row["totals"] == {"oom": 2, "restart": 3}
