@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.formatting.words import capitalized, count, seconds
 from pytest_tlsandbox.monitoring.summary_rows import ALLOWED, finding_rows, gap_row
-from pytest_tlsandbox.report.timeline_rows import went_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +34,7 @@ def headline(document: Data, timeline: Data) -> str:
     failed = sum(test["outcome"] in _BAD_OUTCOMES for test in tests)
     number = count(len(tests), "test")
     sentences = [f"{failed} of {number} failed." if failed else f"{number}, none failed."]
-    wrong = [(name, row) for name, row in _rows(timeline) if went_wrong(row)]
+    wrong = [(name, row) for name, row in _rows(timeline) if row["wrong"]]
     # Rows with most trouble are named, where not all can be.
     wrong.sort(key=lambda named: -sum(named[1]["totals"].values()))
     shown = len(wrong) if len(wrong) <= _MOST_NAMED else 1

@@ -53,13 +53,10 @@ def timeline_of(document: Data) -> dict[str, Any]:
         "workers": workers,
         "tests": [*_tests(document["tests"], Axis(start, span))],
         # Where something went wrong comes first.
-        "sections": sorted(sections, key=lambda section: not any(map(went_wrong, section["rows"]))),
+        "sections": sorted(
+            sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
+        ),
     }
-
-
-def went_wrong(row: Data) -> bool:
-    """Return whether something happened to the process of a row that was not allowed."""
-    return any(not mark["allowed"] for mark in row["marks"])
 
 
 def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, Any]:
@@ -85,7 +82,7 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
         # Where something went wrong, what is managed, the rest; each by its start.
         "rows": sorted(
-            rows, key=lambda row: (not went_wrong(row), not row["managed"], row["bars"][0]["from"])
+            rows, key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"])
         ),
     }
 
@@ -156,6 +153,7 @@ def _row(
         "name": bars[0]["name"],
         "managed": runs[0]["managed"] is not None,
         "bars": bars,
+        "wrong": not all(mark["allowed"] for mark in marks),
         "marks": sorted(marks, key=lambda mark: mark["at"]),
         "totals": {kind: totals[kind] for kind in _VERDICTS if totals[kind]},
     }

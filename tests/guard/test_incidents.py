@@ -29,21 +29,14 @@ def web(pid, status="running", start=0, fields=None, **supervised):
     )
 
 
-def test_an_end_that_a_restart_hides_is_reported_as_not_observed():
-    watch = Watch(web(7), rules=("oom", "crash"))
-    hidden = web(
-        8,
-        "backing_off",
-        10_000,
-        ended(1, ended_at=T0 + 12_000),
-        restart_count=1,
-        last_exit=last(1, at=12_000),
-    )
-
-    watch.test("a", hidden)
-
-    [finding] = watch.monitor.take_data()["findings"]
-    assert (finding["verdict"], finding["observed"]) == ("Not observed", False)
+KILLED_TWICE = web(
+    8,
+    "backing_off",
+    10_000,
+    signaled(9, oom_killed=True, ended_at=T0 + 15_000),
+    restart_count=1,
+    last_exit=last(None, 9, oom=True, at=15_000),
+)
 
 
 def test_an_oom_flag_that_appears_on_the_ended_process_of_a_fixture_fails_the_test():
@@ -111,16 +104,7 @@ def test_a_block_does_not_excuse_a_second_oom_kill_after_it():
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
     watch.box.rows = [again]
     watch.box.look()
-    twice = web(
-        8,
-        "backing_off",
-        10_000,
-        signaled(9, oom_killed=True, ended_at=T0 + 15_000),
-        restart_count=1,
-        last_exit=last(None, 9, oom=True, at=15_000),
-    )
-
-    assert watch.end("call", twice) == ["oom 8", "restart 7"]
+    assert watch.end("call", KILLED_TWICE) == ["oom 8", "restart 7"]
 
 
 def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
@@ -132,16 +116,7 @@ def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
     record = SessionData()
     record.add_data(watch.monitor.take_data())
 
-    watch.box.rows = [
-        web(
-            8,
-            "backing_off",
-            10_000,
-            signaled(9, oom_killed=True, ended_at=T0 + 15_000),
-            restart_count=1,
-            last_exit=last(None, 9, oom=True, at=15_000),
-        )
-    ]
+    watch.box.rows = [KILLED_TWICE]
     watch.monitor.end_session()
     record.add_data(watch.monitor.take_data())
 
@@ -207,18 +182,6 @@ def test_a_lost_end_of_a_process_that_the_test_started_is_not_observed():
 
     [finding] = watch.monitor.take_data()["findings"]
     assert (finding["verdict"], finding["test"]) == ("Not observed", "a")
-
-
-def test_an_oom_kill_behind_a_restart_names_the_run_that_died():
-    watch = Watch(web(7))
-    watch.begin("a")
-    watch.begin_call()
-    watch.box.rows = [web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))]
-
-    error = error_for(watch.findings("call")[:1], Screen())
-
-    assert str(error).splitlines()[0] == "OOM-killed in this test: web, first run"
-    assert "first run, pid 7, OOM-killed at 16:00:09.000, ran 9 s, restarted as pid 8" in str(error)
 
 
 def test_an_allowed_restart_does_not_excuse_an_end_that_nobody_saw():
