@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.soft import Soft
 
+    _Backend = tuple[
+        Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
+    ]
+    """How to await the end of a thread, how the thread reports it, how to await it uncancelled."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -197,10 +202,8 @@ def _is_trio_running() -> bool:
     return False
 
 
-def _asyncio() -> tuple[
-    Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
-]:
-    """Give how to await a thread's end, how the thread tells it, and how to await that unmoved."""
+def _asyncio() -> _Backend:
+    """Return the backend for asyncio."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
@@ -214,10 +217,8 @@ def _asyncio() -> tuple[
     return done.wait, partial(loop.call_soon_threadsafe, done.set), wait_shielded
 
 
-def _trio() -> tuple[
-    Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
-]:
-    """Give the same for trio, which is imported where it runs."""
+def _trio() -> _Backend:
+    """Return the backend for trio, which is imported where it runs."""
     trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.monitoring.gaps import Gap, Gaps
+from pytest_tlsandbox.monitoring.gap import Gap
 from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place, WallClock
 
@@ -84,7 +85,8 @@ class Monitor:
         self.wall_clock = WallClock(clock)
         self._clock = clock
         self.worker = worker
-        self._gaps = Gaps(worker)
+        self._gaps = 0
+        self._changed_gaps: dict[str, Gap] = {}
         self._unconnected: list[Gap] = []
         self._new: dict[str, dict[str, object]] = {}
         self._has_baselines = True
@@ -160,7 +162,7 @@ class Monitor:
         for sandbox in self.sandboxes:
             sandbox.connection.baseline = None
         for gap in [*self._unconnected, *(sandbox.gap for sandbox in self.sandboxes)]:
-            self._gaps.count_test(gap)
+            self._count_test(gap)
         self.place = Place()
 
     def end_session(self) -> None:
@@ -175,8 +177,9 @@ class Monitor:
         data: dict[str, Any] = {}
         for observer in self.observers:
             data |= observer.take_data()
-        if gaps := self._gaps.take():
-            data["gaps"] = gaps
+        if self._changed_gaps:
+            data["gaps"] = [asdict(gap) for gap in self._changed_gaps.values()]
+            self._changed_gaps = {}
         if self._new:
             data["sandboxes"], self._new = self._new, {}
         return data
@@ -193,7 +196,7 @@ class Monitor:
                     sandbox.name, sandbox.client.label, sandbox.why, begun
                 )
         elif sandbox.position is None:
-            self._end_gap(sandbox, snapshot.begun)
+            self._end_gap(sandbox.gap, snapshot.begun)
         return snapshot
 
     def poll_until_decided(
@@ -232,7 +235,7 @@ class Monitor:
         in_gap = sandbox.in_gap
         replaced_at = sandbox.client.history.replaced_at
         if since is not None and replaced_at > since:
-            self._end_gap(sandbox, snapshot.begun)
+            self._end_gap(sandbox.gap, snapshot.begun)
             sandbox.before_call = None
             begun = snapshot.begun if sandbox.baseline is None else sandbox.baseline.begun
             sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, _REPLACED, begun)
@@ -242,7 +245,7 @@ class Monitor:
             seen = Observation(sandbox, since, snapshot, place, ends_phase and not in_gap)
             for observer in self.observers:
                 observer.examine(seen)
-        self._end_gap(sandbox, snapshot.begun)
+        self._end_gap(sandbox.gap, snapshot.begun)
         return snapshot
 
     def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
@@ -256,22 +259,40 @@ class Monitor:
             gap = self._begin_gap(
                 sandbox.name, sandbox.client.label, _ENDED, ended, fails=not sandbox.is_new
             )
-            self._gaps.end(gap, self.wall_clock.at(ended), self.place.test)
+            self._end_gap(gap, ended)
 
     def _resume(self, sandbox: MonitoredSandbox, ended: float) -> None:
         """Monitor a sandbox again that seemed to have ended, and answers somebody."""
         sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, sandbox.why, ended)
         sandbox.ended = sandbox.position = None
-        self._end_gap(sandbox, self._clock.monotonic())
+        self._end_gap(sandbox.gap, self._clock.monotonic())
         self.sandboxes.append(sandbox)
 
     def _begin_gap(
         self, sandbox: str, label: str, why: str, begun: float, *, fails: bool = True
     ) -> Gap:
-        at = self.wall_clock.at(begun)
-        guarded = self.guarding and fails
-        return self._gaps.begin(sandbox, label, why, at, self.place.test, guarded=guarded)
+        self._gaps += 1
+        gap = Gap(
+            id=f"{self.worker or 'main'}/{self._gaps}",
+            sandbox=sandbox,
+            label=label,
+            worker=self.worker,
+            why=why,
+            from_at=self.wall_clock.at(begun),
+            from_test=self.place.test,
+            guarded=self.guarding and fails,
+        )
+        self._changed_gaps[gap.id] = gap
+        return gap
 
-    def _end_gap(self, sandbox: MonitoredSandbox, at: float) -> None:
-        if sandbox.gap is not None and sandbox.gap.open:
-            self._gaps.end(sandbox.gap, self.wall_clock.at(at), self.place.test)
+    def _count_test(self, gap: Gap | None) -> None:
+        """Record that a test ended in a gap, if the gap is open."""
+        if gap is not None and gap.open:
+            gap.tests += 1
+            self._changed_gaps[gap.id] = gap
+
+    def _end_gap(self, gap: Gap | None, at: float) -> None:
+        """Record that the sandbox is monitored again."""
+        if gap is not None and gap.open:
+            self._count_test(gap)
+            gap.open, gap.to_at, gap.to_test = False, self.wall_clock.at(at), self.place.test

@@ -20,11 +20,11 @@ _MOST_LINKS = 8
 _MOST_NAMED = 3
 _BAD_OUTCOMES = ("failed", "error", "crashed")
 _VERBS = {
-    "oom": ("was", "were", "OOM-killed"),
-    "crash": ("", "", "crashed"),
-    "restart": ("was", "were", "restarted"),
-    "unhealthy": ("was", "were", "unhealthy"),
-    "leak": ("was", "were", "left running"),
+    "oom": "OOM-killed",
+    "crash": "crashed",
+    "restart": "restarted",
+    "unhealthy": "unhealthy",
+    "leak": "left running",
 }
 
 
@@ -118,8 +118,8 @@ def _incident_counts(rows: Sequence[Data]) -> Iterator[str]:
 
 
 def _verb(kind: str, number: int) -> str:
-    was, were, what = _VERBS[kind]
-    return f"{was if number == 1 else were} {what}".strip()
+    auxiliary = "" if kind == "crash" else "was " if number == 1 else "were "
+    return auxiliary + _VERBS[kind]
 
 
 def _join(parts: Sequence[str]) -> str:
