@@ -19,6 +19,7 @@ def test_fixture_is_defined_in_the_module_that_a_test_sees(request):
     assert defined(request.node, "of_wider_scope") == __name__
     assert defined(request.node, "tmp_path") == "_pytest.tmpdir"
     assert defined(request.node, "no_such_fixture") is None
+    assert not pytest_private.overrides_target(request.node)
 
 
 @pytest.mark.usefixtures("tmp_path_factory")

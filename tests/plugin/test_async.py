@@ -107,17 +107,6 @@ def test_a_call_that_is_not_awaited_fails_the_test(pytester, suite):
     )
 
 
-def test_the_guard_looks_at_what_coroutines_do(pytester, suite):
-    code = """
-        async def test_it(tlsandbox_async):
-            job = await tlsandbox_async.start_process("sh", ["-c", "kill -SEGV $$"])
-            await tlsandbox_async.wait_for_process(job, status="signaled")
-    """
-    result = suite.run(pytester, code, "--tlsandbox-guard=crash")
-    result.assert_outcomes(failed=suite.backends)
-    assert result.stdout.str().count("Crashed in this test: sh -c (pid ") == suite.backends
-
-
 def test_a_target_can_be_made_by_a_coroutine_with_the_sdk(pytester, suite):
     pytester.makeconftest(
         """

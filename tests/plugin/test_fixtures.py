@@ -191,20 +191,6 @@ def test_two_modules_that_each_name_a_sandbox_run_on_their_own(pytester, connect
     assert passed(pytester.inline_run()) == 2
 
 
-@pytest.mark.usefixtures("connected")
-def test_the_lister_lists_and_nothing_is_looked_at_unasked(pytester):
-    pytester.makepyfile(
-        """
-        from pytest_tlsandbox import ProcessLister, ProcessSnapshot
-
-        def test_it(tlsandbox_lister):
-            assert isinstance(tlsandbox_lister, ProcessLister)
-            assert isinstance(tlsandbox_lister.list(), ProcessSnapshot)
-        """
-    )
-    assert passed(pytester.inline_run()) == 1
-
-
 def test_the_embedded_sandbox_needs_no_target(pytester):
     pytester.makepyfile(
         """
