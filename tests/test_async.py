@@ -144,7 +144,7 @@ def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
     run(test)
 
 
-def test_soft_checks_are_made_in_the_block_and_judged_when_it_ends(run):
+def test_soft_checks_are_made_in_the_block_and_evaluated_when_it_ends(run):
     box = scripted({0: [raw(41, **ended(1))]})
 
     async def test() -> None:
@@ -216,7 +216,7 @@ def test_cancellation_ends_a_wait_that_sleeps(box, backend):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_cancellation_ends_the_look_that_is_in_flight(silent, backend):
+def test_cancellation_ends_the_list_call_that_is_in_flight(silent, backend):
     box, asked = silent
 
     async def test() -> None:
@@ -254,7 +254,7 @@ def test_a_time_out_of_asyncio_ends_a_wait(box):
     asyncio.run(test())
 
 
-def test_a_start_that_is_called_off_is_made_to_its_end_and_its_process_is_known(box, monkeypatch):
+def test_a_start_that_is_cancelled_is_made_to_its_end_and_its_process_is_known(box, monkeypatch):
     """Else nobody would kill what it has started."""
     transport = box._sandbox._client._transport
     send, sent, called_off = transport._call, threading.Event(), threading.Event()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .conftest import run_suite
-from .made_up import attempt, change, finding, large, process, report
+from .made_up_reports import attempt, change, finding, large, process, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,9 @@ def test_of_a_real_run_every_bar_is_where_the_report_says(show, shop):
         assert place[0] * span == pytest.approx(seconds(test["started_at"], start), abs=0.02)
 
 
-def test_a_restart_loop_after_oom_kills_is_told_in_the_first_line_and_first_of_all_rows(show, shop):
+def test_a_restart_loop_after_oom_kills_is_reported_in_the_first_line_and_first_of_all_rows(
+    show, shop
+):
     document, path = shop
     page = show(path)
     told = re.search(
@@ -164,7 +166,7 @@ def test_rides_it_out(tlsandbox, proxy):
 
 def test_is_not_watched(tlsandbox, proxy): proxy.fail(faults.BAD_GATEWAY_HTML)
 
-def test_is_watched_again(proxy): proxy.recover()
+def test_is_monitored_again(proxy): proxy.recover()
 """
     )
     document, path = run_suite(

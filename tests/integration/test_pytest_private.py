@@ -23,7 +23,7 @@ def test_fixture_is_defined_in_the_module_that_a_test_sees(request):
 
 
 @pytest.mark.usefixtures("tmp_path_factory")
-def test_fixtures_without_an_argument_are_told_from_the_others(request, pytestconfig):
+def test_fixtures_without_an_argument_are_reported_from_the_others(request, pytestconfig):
     found = pytest_private.unrequested_fixtures(request.node)
 
     assert {"of_wider_scope", "tmp_path_factory"} <= set(found)

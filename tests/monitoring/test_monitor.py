@@ -7,7 +7,7 @@ import pytest
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.monitoring.monitor import Monitor
 
-from ..guard.boxes import REFUSED, Box, oom
+from ..guard.guarded_box import REFUSED, Box, oom
 from ..support import FakeClock, ended, raw
 
 

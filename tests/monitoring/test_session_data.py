@@ -35,14 +35,14 @@ def outcome(*reports: Any) -> list[tuple[int, str]]:
     return [(test["attempt"], test["outcome"]) for test in record.tests]
 
 
-def test_a_finding_that_several_workers_saw_is_told_once():
+def test_a_finding_that_several_workers_saw_is_reported_once():
     record = SessionData()
     for _ in range(3):
         record.add_data({"findings": [found("oom 1"), found("oom 2")]})
     assert [finding["keys"][0] for finding in record.findings] == ["oom 1", "oom 2"]
 
 
-def test_a_finding_that_is_pinned_on_a_test_or_allowed_by_one_is_not_told_again():
+def test_a_finding_that_is_attributed_to_a_test_or_allowed_by_one_is_not_reported_again():
     record = SessionData()
     record.add_data({"findings": [found("a"), found("b"), found("c")]})
     record.add_data({"findings": [found("a", reported_in="test"), found("b", allowed="meant")]})
@@ -53,7 +53,7 @@ def test_a_finding_that_is_pinned_on_a_test_or_allowed_by_one_is_not_told_again(
     ]
 
 
-def test_what_a_worker_did_itself_or_a_test_allows_is_not_told_by_another():
+def test_what_a_worker_did_itself_or_a_test_allows_is_not_reported_by_another():
     record = SessionData()
     record.add_data({"findings": [found("a"), found("b"), found("c", allowed="meant")]})
     record.add_data({"findings": [found("b", allowed="meant")], "caused": ["a", "c"]})
@@ -69,7 +69,7 @@ def test_workers_that_know_a_finding_in_different_ways_report_it_once():
     assert [finding["keys"][0] for finding in record.findings] == ["its row"]
 
 
-def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
+def test_a_gap_that_several_workers_met_is_reported_once_with_all_its_tests():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a"}
     begun = {**gap, "open": True, "to_test": None, "to_at": None}
     mine, other = {"id": "gw0/1", "worker": "gw0"}, {"id": "gw1/1", "worker": "gw1"}
@@ -86,7 +86,7 @@ def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
     ]
 
 
-def test_an_outage_that_goes_on_is_told_again_and_kept_once():
+def test_an_outage_that_goes_on_is_reported_again_and_kept_once():
     outage = {"sandbox": "box", "from_at": "1", "test": "a"}
     record = SessionData()
     for faults, to_at in (("502", "2"), ("502 x4", "5")):

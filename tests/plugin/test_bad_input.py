@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from .inner import told, told_on_stderr
+from .inner import errors_of_tests, usage_error_of
 
 NOT_A_SANDBOX = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
@@ -46,7 +46,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
 def test_a_bad_option_ends_the_run_before_the_first_test(pytester, option, sentence):
     pytester.makeini("[pytest]")
     result = pytester.runpytest_inprocess(option)
-    assert told_on_stderr(result) == sentence.replace("{path}", str(pytester.path))
+    assert usage_error_of(result) == sentence.replace("{path}", str(pytester.path))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
@@ -81,13 +81,13 @@ def test_a_bad_ini_key_or_environment_variable_is_named(
     else:
         pytester.makeini(f"[pytest]\n{name} = {value}")
     result = pytester.runpytest_inprocess()
-    assert told_on_stderr(result) == sentence
+    assert usage_error_of(result) == sentence
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester):
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
-    assert told_on_stderr(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
+    assert usage_error_of(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
     assert result.ret == 4
 
 
@@ -106,7 +106,9 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         "TLSANDBOX in the environment"
     )
     record = pytester.inline_run()
-    assert told(record) == dict.fromkeys(("test_it", "test_session", "test_lister"), sentence)
+    assert errors_of_tests(record) == dict.fromkeys(
+        ("test_it", "test_session", "test_lister"), sentence
+    )
     assert record.ret == pytest.ExitCode.TESTS_FAILED
 
 
@@ -143,16 +145,16 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         ),
     ],
 )
-def test_no_usable_key_is_told_before_anything_is_sent(
+def test_no_usable_key_is_reported_before_anything_is_sent(
     pytester, monkeypatch, target, key, sentence
 ):
     monkeypatch.setenv("TENSORLAKE_API_KEY", key)
     pytester.makepyfile("def test_it(tlsandbox): pass")
     record = pytester.inline_run(f"--tlsandbox={target}")
-    assert told(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
+    assert errors_of_tests(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
 
 
-def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester):
+def test_a_hook_with_an_unusable_key_is_reported_as_the_source(pytester):
     pytester.makeconftest(
         """
         def pytest_tlsandbox_api_key(config, target):
@@ -160,7 +162,7 @@ def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester):
         """
     )
     pytester.makepyfile("def test_it(tlsandbox): pass")
-    assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
+    assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
         "must be ASCII text without spaces and line breaks, got one that is empty or has other "
         "characters; copy it again"
@@ -170,10 +172,10 @@ def test_a_hook_with_an_unusable_key_is_told_as_the_source(pytester):
 @pytest.mark.parametrize(
     ("returned", "kind"), [("'tl_abc'", "str"), ("b'tl_abc'", "bytes"), ("lambda: 1", "int")]
 )
-def test_a_hook_that_returns_a_plain_key_is_told_to_return_a_secret(pytester, returned, kind):
+def test_a_hook_that_returns_a_plain_key_is_reported_to_return_a_secret(pytester, returned, kind):
     pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
     pytester.makepyfile("def test_it(tlsandbox): pass")
-    assert told(pytester.inline_run("--tlsandbox=my-sandbox")) == {
+    assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key must return a "
         f"Secret, or a function without arguments that returns the key, got a value of type {kind}; "
         "write `return Secret(key)` after `from pytest_tlsandbox import Secret`"
@@ -190,7 +192,7 @@ CALLS = {
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_call_that_means_nothing_is_told_at_once(pytester):
+def test_a_call_that_means_nothing_is_reported_at_once(pytester):
     pytester.makepyfile(
         "from pytest_tlsandbox import by\n"
         + "\n".join(
@@ -198,7 +200,7 @@ def test_a_call_that_means_nothing_is_told_at_once(pytester):
             for number, call in enumerate(CALLS)
         )
     )
-    assert told(pytester.inline_run()) == {
+    assert errors_of_tests(pytester.inline_run()) == {
         f"test_{number}": f"pytest_tlsandbox.InvalidArgument: {sentence}"
         for number, sentence in enumerate(CALLS.values())
     }
@@ -215,7 +217,7 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester):
             tlsandbox_connect(object())
         """
     )
-    assert told(pytester.inline_run()) == {
+    assert errors_of_tests(pytester.inline_run()) == {
         "test_text": f"pytest_tlsandbox.InvalidSetting: sandbox: {NOT_A_SANDBOX}, got ''",
         "test_object": "pytest_tlsandbox.InvalidArgument: a sandbox must be an id, a name, a URL "
         "or a connected tensorlake.sandbox.Sandbox, got a value of type object",
@@ -234,7 +236,7 @@ def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(
         """
     )
     record = pytester.inline_run()
-    assert told(record) == {
+    assert errors_of_tests(record) == {
         "test_no_reason": "pytest_tlsandbox.InvalidArgument: tlsandbox_allow: expected a reason, as in "
         'tlsandbox_allow("oom", reason="..."), got none',
         "test_no_rule": f"pytest_tlsandbox.InvalidArgument: tlsandbox_allow: unknown guard rule 'leek'{NO_RULE}; "
@@ -291,7 +293,7 @@ def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(pytester
     result = pytester.runpytest_inprocess()
     sentence = MARKERS[marker]
     expected = NO_SANDBOX if sentence is None else f"test_b.py::test_it: {sentence}"
-    assert told_on_stderr(result) == expected
+    assert usage_error_of(result) == expected
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert not (pytester.path / "ran").exists()
 
@@ -299,7 +301,7 @@ def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(pytester
 def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(pytester):
     pytester.makepyfile("def test_it(): open('ran', 'w')")
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
-    assert told_on_stderr(result) == NO_SANDBOX
+    assert usage_error_of(result) == NO_SANDBOX
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     # Under xdist it is a worker that sees it, and the session ends in the same words.
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox-guard=oom")
@@ -365,8 +367,8 @@ def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(pytester, table, l
         ),
     ],
 )
-def test_a_value_of_a_toml_file_that_fits_no_type_is_told(pytester, line, sentence):
+def test_a_value_of_a_toml_file_that_fits_no_type_is_reported(pytester, line, sentence):
     pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
     result = pytester.runpytest_inprocess()
 
-    assert told_on_stderr(result) == sentence.format("pyproject.toml")
+    assert usage_error_of(result) == sentence.format("pyproject.toml")

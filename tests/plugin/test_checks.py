@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..guard.boxes import oom
+from ..guard.guarded_box import oom
 from ..support import ended, managed, raw
 from .inner import failures, outcomes, unused_url
 

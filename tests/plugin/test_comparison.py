@@ -26,7 +26,7 @@ def outcome(pytester: pytest.Pytester, test: str, *options: str) -> str:
     return "\n".join(line[8:].rstrip() for line in lines if re.match(r"E(\s|$)", line))
 
 
-def test_two_processes_that_should_be_equal_are_told_by_the_fields_that_differ(pytester):
+def test_two_processes_that_should_be_equal_are_reported_by_the_fields_that_differ(pytester):
     message = outcome(
         pytester,
         """

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from .inner import error_of, server, told, unused_url
+from .inner import error_of, errors_of_tests, server, unused_url
 
 
 @pytest.mark.usefixtures("connected")
@@ -185,7 +185,7 @@ def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
             tlsandbox.assert_stays(job, stable_for=20)
         """
     )
-    [message] = told(pytester.inline_run("--timeout=0.5")).values()
+    [message] = errors_of_tests(pytester.inline_run("--timeout=0.5")).values()
     assert re.match(
         r"pytest_tlsandbox\.Inconclusive: Not observed: the time ended after 0\.\d+ s, too soon to "
         r"be sure\n\nstopped after 0\.\d+ s \(pytest-timeout\)",
@@ -194,7 +194,7 @@ def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_time_out_of_one_test_is_none_of_the_next(pytester):
+def test_a_time_out_of_one_test_is_not_of_the_next(pytester):
     pytester.makepyfile(
         """
         import time
@@ -209,7 +209,7 @@ def test_a_time_out_of_one_test_is_none_of_the_next(pytester):
             tlsandbox.wait_for_exit(job, timeout=0.4)
         """
     )
-    [message] = told(pytester.inline_run()).values()
+    [message] = errors_of_tests(pytester.inline_run()).values()
     assert re.match(
         r"pytest_tlsandbox\.WaitTimedOut: Still running: sleep \(pid \d+\) after 0\.4\d? s\n",
         message,
@@ -227,7 +227,7 @@ def test_an_unreachable_sandbox_is_reported_before_pytest_timeout_would_end_the_
         """
     )
     url = unused_url()
-    messages = told(pytester.inline_run(f"--tlsandbox={url}", "--timeout=0.6"))
+    messages = errors_of_tests(pytester.inline_run(f"--tlsandbox={url}", "--timeout=0.6"))
     assert messages["test_baseline"].startswith("pytest_tlsandbox.SandboxUnreachable: ")
     assert re.match(
         rf"pytest_tlsandbox\.SandboxUnreachable: Not checked: no listing of {url} succeeded in "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .inner import passed, told
+from .inner import errors_of_tests, passed
 
 
 @pytest.mark.usefixtures("connected")
@@ -30,7 +30,7 @@ def test_what_a_test_starts_is_killed_when_it_ends(pytester):
         """
     )
     record = pytester.inline_run()
-    assert told(record) == {"test_that_fails_with_one_running": "ZeroDivisionError"}
+    assert errors_of_tests(record) == {"test_that_fails_with_one_running": "ZeroDivisionError"}
     assert [len(outcome) for outcome in record.listoutcomes()] == [2, 0, 1]
 
 

@@ -317,7 +317,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
     }
 
 
-def test_what_is_meant_is_allowed_by_a_marker_or_a_block_and_shown(pytester):
+def test_what_is_expected_is_allowed_by_a_marker_or_a_block_and_shown(pytester):
     pytester.makepyfile(
         PROGRAMS
         + """
@@ -380,7 +380,7 @@ def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(pytester):
     assert failures(result) == {"test_guarded": "OOM-killed in this test: python -c (pid #)"}
 
 
-def test_report_only_tells_and_fails_nothing(pytester):
+def test_report_only_reports_and_fails_nothing(pytester):
     pytester.makeini("[pytest]\ntlsandbox_guard = oom, leak\ntlsandbox_guard_report_only = true\n")
     pytester.makepyfile(
         PROGRAMS
@@ -422,7 +422,7 @@ def test_a_guard_that_found_nothing_prints_so_only_with_v_and_shares_the_baselin
     assert summary(result) == ["nothing found: oom, crash, leak; 2 tests, 6 looks at small"]
 
 
-def test_the_guard_watches_a_sandbox_that_the_suite_names_itself(pytester, monkeypatch):
+def test_the_guard_monitors_a_sandbox_that_the_suite_names_itself(pytester, monkeypatch):
     """Without --tlsandbox: by tlsandbox_target, by tlsandbox_connect, by the embedded one."""
     monkeypatch.delenv("TLSANDBOX")
     pytester.makeconftest(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..report.reading import read
+from ..report.read_report import read
 from .inner import ending, failures, outcomes, server, start_pytest, summary, unused_url
 
 pytestmark = pytest.mark.usefixtures("limited")
@@ -42,7 +42,7 @@ def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_xdist_with_a_dead_worker_tells_each_finding_once_and_at_its_test(pytester, elsewhere):
+def test_xdist_with_a_dead_worker_reports_each_finding_once_and_at_its_test(pytester, elsewhere):
     """Of a shared sandbox: what no worker started is told once, at the end."""
     go = pytester.path / "go"
     waits = f"until [ -e {go} ]; do sleep 0.02; done; kill -SEGV $$"
@@ -123,7 +123,7 @@ def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(pytest
     ]
 
 
-def test_what_a_test_does_itself_in_a_shared_sandbox_is_no_finding_of_the_others(pytester):
+def test_what_a_test_does_itself_in_a_shared_sandbox_is_not_a_finding_of_the_others(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -355,7 +355,7 @@ def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(pytester):
 
 
 @pytest.mark.parametrize("options", [[], ["-n1"]], ids=["alone", "xdist"])
-def test_a_run_that_is_interrupted_tells_what_it_has_seen(pytester, options):
+def test_a_run_that_is_interrupted_reports_what_it_has_seen(pytester, options):
     pytester.makepyfile(
         CRASHES
         + """
@@ -398,7 +398,7 @@ def test_the_exit_status_is_pytests_where_nothing_is_found(pytester, options):
     assert summary(result)[:-1] == []
 
 
-def test_a_python_test_case_is_watched_as_well(pytester):
+def test_a_python_test_case_is_monitored_as_well(pytester):
     """What its class sets up is no leak, what its method starts is one."""
     pytester.makepyfile(
         CRASHES
@@ -424,7 +424,7 @@ def test_a_python_test_case_is_watched_as_well(pytester):
         class TestClass:
             @classmethod
             def setup_class(cls):
-                from test_a_python_test_case_is_watched_as_well import TestIt
+                from test_a_python_test_case_is_monitored_as_well import TestIt
                 cls.job = TestIt.sandbox.start_process("sleep", ["60"])
 
             def test_d(self): pass
@@ -438,7 +438,9 @@ def test_a_python_test_case_is_watched_as_well(pytester):
     }
 
 
-def test_a_silent_sandbox_is_told_before_pytest_timeout_would_kill_the_test(pytester, monkeypatch):
+def test_a_silent_sandbox_is_reported_before_pytest_timeout_would_kill_the_test(
+    pytester, monkeypatch
+):
     pytester.makepyfile("def test_it(): pass")
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     with server(None) as url:
@@ -453,7 +455,7 @@ def test_a_silent_sandbox_is_told_before_pytest_timeout_would_kill_the_test(pyte
     )
 
 
-def test_a_sandbox_without_a_key_is_told_once_and_fails_the_session(pytester, monkeypatch):
+def test_a_sandbox_without_a_key_is_reported_once_and_fails_the_session(pytester, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
     pytester.makepyfile("def test_it(): pass\ndef test_too(): pass")
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "--tlsandbox=my-sandbox")
@@ -466,7 +468,9 @@ def test_a_sandbox_without_a_key_is_told_once_and_fails_the_session(pytester, mo
     ]
 
 
-def test_an_unreachable_sandbox_is_told_once_and_fails_the_session(pytester, limited, monkeypatch):
+def test_an_unreachable_sandbox_is_reported_once_and_fails_the_session(
+    pytester, limited, monkeypatch
+):
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
     pytester.makeconftest(
         "from pytest_tlsandbox.monitoring import monitored_sandbox\n"

@@ -43,7 +43,7 @@ def run(pytester: pytest.Pytester, *options: str) -> list[str]:
     return result.outlines
 
 
-def said(lines: list[str]) -> list[str]:
+def progress_lines(lines: list[str]) -> list[str]:
     return [line for line in lines if "waiting" in line and "tlsandbox:" in line]
 
 
@@ -53,9 +53,9 @@ def test_progress_is_printed_between_the_dots_and_is_no_part_of_the_captured_out
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))
     end = next(index for index, line in enumerate(lines) if "FAILURES" in line)
     shown = [line.rstrip() for line in lines[start:end] if line.strip()]
-    assert said(shown)
-    assert all(re.fullmatch(SAID, line) for line in said(shown)), shown
-    rest = [line for line in shown if line not in said(shown)]
+    assert progress_lines(shown)
+    assert all(re.fullmatch(SAID, line) for line in progress_lines(shown)), shown
+    rest = [line for line in shown if line not in progress_lines(shown)]
     # The outcome of every test is shown, whatever is printed in between.
     outcomes = re.sub(r"\[\s*\d+%\]|test_a\.py|\s", "", "".join(rest))
     assert outcomes == ".F."
@@ -66,15 +66,15 @@ def test_progress_is_printed_between_the_dots_and_is_no_part_of_the_captured_out
 def test_without_capture_progress_is_printed_among_what_the_test_prints(pytester):
     lines = run(pytester, "-s")
 
-    assert said(lines)
-    assert all(re.fullmatch(SAID, line) for line in said(lines)), said(lines)
+    assert progress_lines(lines)
+    assert all(re.fullmatch(SAID, line) for line in progress_lines(lines)), progress_lines(lines)
     assert "printed by the test" in "\n".join(lines)
 
 
 def test_with_v_each_outcome_is_shown_once_and_progress_is_logged_and_without_colour(pytester):
     lines = run(pytester, "-v", "--log-level=INFO", "--color=yes")
 
-    printed = [line for line in said(lines) if line.startswith("tlsandbox: ")]
+    printed = [line for line in progress_lines(lines) if line.startswith("tlsandbox: ")]
     assert printed
     assert all("\x1b" not in line for line in printed)
     text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(lines))
@@ -88,4 +88,4 @@ def test_no_progress_is_printed(pytester, options):
     result = pytester.runpytest_subprocess(*options)
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert said(result.outlines + result.errlines) == []
+    assert progress_lines(result.outlines + result.errlines) == []

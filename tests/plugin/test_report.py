@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ..report.reading import read
-from .inner import PROGRAMS, summary, told_on_stderr, unused_url
+from ..report.read_report import read
+from .inner import PROGRAMS, summary, unused_url, usage_error_of
 
 SUITE = (
     PROGRAMS
@@ -118,13 +118,14 @@ GUARD, REPORT = "--tlsandbox-guard=oom,leak", "--tlsandbox-report=out.json"
 
 
 @pytest.mark.usefixtures("limited")
-@pytest.mark.parametrize("xdist", [(), ("-n1",)], ids=["alone", "xdist"])
-@pytest.mark.parametrize("options", [(REPORT,), (GUARD,), (GUARD, REPORT)], ids=" ".join)
-def test_the_report_and_the_guard_work_without_each_other(pytester, monkeypatch, options, xdist):
+@pytest.mark.parametrize(
+    "options", [(REPORT,), (REPORT, "-n1"), (GUARD,), (GUARD, REPORT)], ids=" ".join
+)
+def test_the_report_and_the_guard_work_without_each_other(pytester, monkeypatch, options):
     """Both see the same: the report alone fails, prints and writes nothing of the guard's."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     pytester.makepyfile(test_it=SUITE)
-    result = pytester.runpytest_subprocess("-v", *options, *xdist)
+    result = pytester.runpytest_subprocess("-v", *options)
 
     guarded, path = GUARD in options, pytester.path / "out.json"
     assert result.ret == (1 if guarded else 0)
@@ -349,7 +350,7 @@ def test_the_path_of_a_report_without_an_equals_sign_does_not_turn_the_guard_off
     else:
         found = "{tmp}/other/pytest.ini" if "other" in place else "no ini file"
         assert second.ret == pytest.ExitCode.USAGE_ERROR
-        assert told_on_stderr(second) == (
+        assert usage_error_of(second) == (
             f"--tlsandbox-report: pytest took {path!r} for the path of a test, and read its "
             f"settings from {found.format(tmp=tmp_path)}; write --tlsandbox-report={path}"
         )
@@ -361,7 +362,7 @@ def test_a_file_that_is_not_a_report_is_not_replaced(pytester):
     victim = pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_inprocess(f"--tlsandbox-report={victim.name}")
 
-    assert told_on_stderr(result) == (
+    assert usage_error_of(result) == (
         f"--tlsandbox-report: {victim.name!r} cannot be written: that file is not a report of this "
         "plugin; remove it, or name another file"
     )

@@ -248,7 +248,7 @@ def hits(shown: dict[str, str]) -> list[str]:
     ]
 
 
-def test_the_search_finds_a_secret_that_is_told():
+def test_the_search_finds_a_secret_that_is_reported():
     assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == [
         "KEY: log.txt: key=Sentinel-key-5b6a7c"
     ]

@@ -51,7 +51,7 @@ def errors_of(result: pytest.RunResult) -> str:
     return "\n".join(line[8:] for line in lines)
 
 
-def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(pytester):
+def test_all_that_fail_are_reported_together_and_the_traceback_ends_at_the_block(pytester):
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess()
 
@@ -65,7 +65,7 @@ def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(pyt
     )
 
 
-def test_xdist_tells_the_same(pytester):
+def test_xdist_shows_the_same(pytester):
     pytest.importorskip("xdist")
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess("-n1")
@@ -116,7 +116,9 @@ def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes
     assert "went on" in output
 
 
-def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_judged(pytester):
+def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_evaluated(
+    pytester,
+):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """

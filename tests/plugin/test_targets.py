@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .inner import passed, told
+from .inner import errors_of_tests, passed
 
 TWO = ("--tlsandbox=one", "--tlsandbox=two")
 SEVERAL = (
@@ -101,7 +101,7 @@ def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(pytester)
                 pass
         """
     )
-    assert told(pytester.inline_run(*TWO)) == {
+    assert errors_of_tests(pytester.inline_run(*TWO)) == {
         "test_by_name": SEVERAL,
         "TestOld::test_method": SEVERAL,
         "TestOlder::test_method": SEVERAL,

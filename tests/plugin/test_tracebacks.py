@@ -41,7 +41,7 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(pytester
     assert text == shown(*UNWRAPPED)
 
 
-def test_nor_one_of_the_report_that_watches_it(pytester, shown):
+def test_nor_one_of_the_report_that_monitors_it(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")

@@ -12,7 +12,7 @@ from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place
 from pytest_tlsandbox.report.recorder import Recorder
 
-from ..guard.boxes import REFUSED, Box
+from ..guard.guarded_box import REFUSED, Box
 from ..support import FakeClock, managed, raw
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from pytest_tlsandbox.report.timeline_rows import timeline_of
 
-from ..browser.made_up import at as time_at
-from ..browser.made_up import attempt, change, finding, process, report
+from ..browser.made_up_reports import at as time_at
+from ..browser.made_up_reports import attempt, change, finding, process, report
 
 WEB = {"name": "web", "managed": {"id": "web", "name": "web"}}
 
@@ -41,7 +41,7 @@ def test_a_bar_is_from_the_start_to_the_end_that_the_sandbox_tells():
     assert (bar["begun"], bar["ended"], bar["lived"]) == ("sandbox", "sandbox", 3000)
 
 
-def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_told_from_what_is_seen():
+def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_distinguished_from_what_is_seen():
     early = [change("exited", 5 - 3600, seen_at=time_at(5.5)), change("exited", 8 - 3600)]
     jobs = [process(n, n - 3600, end) for n, end in enumerate(early, 1)]
     for job, seen in zip(jobs, (1.2, 2.3), strict=True):
@@ -143,7 +143,7 @@ def test_a_health_check_is_marked_when_it_begins_to_fail_and_once():
     assert told(row) == [(4000, "Unhealthy"), (7000, "Unhealthy")]
 
 
-def test_a_finding_marks_what_nothing_else_does_and_an_allowed_one_is_no_trouble():
+def test_a_finding_marks_what_nothing_else_does_and_an_allowed_one_is_not_a_problem():
     server = process(1, 1)
     hog = process(2, 2, change("oom_killed", 3, signal=9))
     found = [

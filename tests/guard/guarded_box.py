@@ -69,7 +69,7 @@ def _json(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-class Watch:
+class GuardedBox:
     """A guard over one box, and the phases of tests as short calls."""
 
     def __init__(
