@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,28 +65,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
+        environment = f" [environment: {option.environment}]" if option.environment else ""
+        action: dict[str, Any] = {"action": "store_true"}
+        if option.metavar is not None:
+            action = {"action": "append" if option.repeatable else "store"}
+            action["metavar"] = option.metavar
+        # None by default, so that the ini file counts.
         group.addoption(
-            option.flag,
-            dest=option.ini,
-            help=option.help
-            + (f" [environment: {option.environment}]" if option.environment else ""),
-            **_action(option),
+            option.flag, dest=option.ini, default=None, help=option.help + environment, **action
         )
         if option.metavar is None:
-            parser.addini(option.ini, option.help, "bool", default=False)
+            parser.addini(option.ini, option.help, "bool")
         elif option.per_line:
-            parser.addini(option.ini, option.help, "linelist", default=[])
+            parser.addini(option.ini, option.help, "linelist")
         else:
-            parser.addini(option.ini, option.help, "string", default="")
-    parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])
-
-
-def _action(option: setup.Option) -> dict[str, Any]:
-    # None by default, so that the ini file counts.
-    if option.metavar is None:
-        return {"action": "store_true", "default": None}
-    action = "append" if option.repeatable else "store"
-    return {"action": action, "default": None, "metavar": option.metavar}
+            parser.addini(option.ini, option.help, "string")
+    parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -217,7 +210,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     for mark in metafunc.definition.iter_markers("parametrize"):
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        if name in (re.split(r"\s*,\s*", names.strip()) if isinstance(names, str) else names):
+        if name in (names.replace(",", " ").split() if isinstance(names, str) else names):
             return
     from pytest_tlsandbox.integration.pytest_private import overrides_target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
@@ -57,19 +58,25 @@ class CheckResult:
             raise self.error("\n".join([*lines, f"  sandbox  {self.sandbox}"]))
 
 
-def oom_killed(listed: ProcessSnapshot) -> CheckResult:
-    """Find what was OOM-killed, behind a restart too."""
-    return _found(absence.OOM, listed)
+def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
+    """Find everything that the list shows, however old."""
+    history = History(lambda: listed.begun)
+    history.fold(copy.copy(listed))
+    incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
+    found = tuple(
+        (run_name(item.run), shown_row(item.run), describe(item))
+        for item in incidents
+        if not history.is_assumed(item.run)
+    )
+    return CheckResult(rule.error, rule.verdict, listed.sandbox, found)
 
 
-def crashed(listed: ProcessSnapshot) -> CheckResult:
-    """Find what died of a crash signal, and supervisors that gave up."""
-    return _found(absence.CRASH, listed)
-
-
-def unhealthy(listed: ProcessSnapshot) -> CheckResult:
-    """Find managed processes whose health check fails."""
-    return _found(absence.UNHEALTHY, listed)
+oom_killed = partial(_found, absence.OOM)
+"""Find what was OOM-killed, also if a restart hides it."""
+crashed = partial(_found, absence.CRASH)
+"""Find what died of a crash signal, and supervisors that gave up."""
+unhealthy = partial(_found, absence.UNHEALTHY)
+"""Find managed processes whose health check fails."""
 
 
 def looping(listed: ProcessSnapshot) -> CheckResult:
@@ -83,19 +90,6 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
         if row.managed and row.managed.status == "backing_off" and row.managed.restart_count
     )
     return CheckResult(ProcessRestarted, "Restart loop", listed.sandbox, found)
-
-
-def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
-    """Find everything that the list shows, however old."""
-    history = History(lambda: listed.begun)
-    history.fold(copy.copy(listed))
-    incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
-    found = tuple(
-        (run_name(item.run), shown_row(item.run), describe(item))
-        for item in incidents
-        if not history.is_assumed(item.run)
-    )
-    return CheckResult(rule.error, rule.verdict, listed.sandbox, found)
 
 
 class Listings:
