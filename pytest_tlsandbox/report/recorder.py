@@ -37,25 +37,23 @@ class Recorder(Observer):
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._recorders: list[_SandboxRecorder] = []
+        self._recorders: dict[MonitoredSandbox, _SandboxRecorder] = {}
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
         """Record what happens in one more sandbox."""
         recorder = _SandboxRecorder(self._monitor, sandbox.name, sandbox.client)
-        self._recorders.append(recorder)
+        self._recorders[sandbox] = recorder
         sandbox.client.observers.append(recorder)
         sandbox.client.history.observers.append(recorder.listed)
 
     def examine(self, seen: Observation) -> None:
         """Record the incidents that the guard would report, also of runs that were never listed."""
-        for recorder in self._recorders:
-            if recorder.sandbox == seen.sandbox.name:
-                recorder.record_incidents(seen)
+        self._recorders[seen.sandbox].record_incidents(seen)
 
     def take_data(self) -> dict[str, Any]:
         """Return what is new since the last call; an outage that goes on, again."""
         data: dict[str, Any] = {}
-        for recorder in self._recorders:
+        for recorder in self._recorders.values():
             for kind, new in recorder.take().items():
                 data.setdefault(kind, []).extend(new)
         return data
@@ -65,7 +63,7 @@ class _SandboxRecorder(api.Observer):
     """Records what happens in one sandbox."""
 
     def __init__(self, monitor: Monitor, sandbox: str, client: api.SandboxClient) -> None:
-        self.sandbox = sandbox
+        self._sandbox = sandbox
         self._monitor = monitor
         self._clock = monitor.wall_clock
         self._client = client
@@ -76,6 +74,7 @@ class _SandboxRecorder(api.Observer):
         self._outputs: dict[str, dict[str, Any]] = {}
 
     def record_incidents(self, seen: Observation) -> None:
+        """Record the incidents after a position, except what this plugin caused."""
         for incident in self._client.history.incidents(seen.since):
             rule = rule_of(incident)
             if rule and not (incident.caused_here or incident.run.assumed):
@@ -114,7 +113,7 @@ class _SandboxRecorder(api.Observer):
         if rows and lines:
             process = identity_text(rows[-1])
             self._outputs[process] = {
-                "sandbox": self.sandbox,
+                "sandbox": self._sandbox,
                 "process": process,
                 "stream": stream,
                 "lines": lines[-MOST_OUTPUT:],
@@ -133,7 +132,7 @@ class _SandboxRecorder(api.Observer):
         return {kind: items for kind, items in new.items() if items}
 
     def _add(self, kind: str, **data: Any) -> None:
-        self._new[kind].append({"sandbox": self.sandbox, **data})
+        self._new[kind].append({"sandbox": self._sandbox, **data})
 
     def _add_outage(self, outage: Outage, test: str | None) -> None:
         self._add(

@@ -153,3 +153,13 @@ def test_incidents_are_recorded_without_a_guard_also_of_a_run_that_was_never_lis
         (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
     ]
     assert {seen["rule"] for seen in incidents} == {"restart", "oom"}
+
+
+def test_two_sandboxes_of_one_name_are_both_recorded():
+    """As of a suite that makes a sandbox for each test."""
+    seen = Recorded(raw(1))
+    again = Box(seen.clock, raw(2))
+    seen.recorder.add_sandbox(MonitoredSandbox(Connection(again, shared=False), "box"))
+    seen.box.look()
+    again.look()
+    assert [process["pid"] for process in seen.take("processes")] == [1, 2]
