@@ -18,18 +18,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.guard.guard import Guard
     from pytest_tlsandbox.local.server import LocalSandbox
-    from pytest_tlsandbox.monitoring.monitor import Monitor
-    from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-_MONITOR: pytest.StashKey[Monitor] = pytest.StashKey()
-_SESSION: pytest.StashKey[SessionData] = pytest.StashKey()
-_GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -94,7 +88,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.report:
-        _start_report(config)
+        from pytest_tlsandbox.registration import register_report
+
+        register_report(config, settings, partial(_connections, config))
     if settings.guard:
         _start_guard(config)
 
@@ -112,56 +108,10 @@ def _settings(config: pytest.Config) -> setup.Settings:
         raise pytest.UsageError(str(error)) from None
 
 
-def _start_monitor(config: pytest.Config) -> None:
-    """Register what the guard and the report share."""
-    if _MONITOR in config.stash:
-        return
-    from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
-
-    settings = config.stash[_SETTINGS]
-    plugin = MonitorPlugin(config, settings, partial(_connections, config))
-    config.stash[_MONITOR] = plugin.monitor
-    config.pluginmanager.register(plugin, "tlsandbox-monitor")
-    if not _is_worker(config):
-        from pytest_tlsandbox.monitoring.collector import Collector
-
-        collector = Collector(config, settings, plugin)
-        config.stash[_SESSION] = collector.session
-        config.pluginmanager.register(collector, "tlsandbox-collector")
-
-
-def _start_report(config: pytest.Config) -> None:
-    from pytest_tlsandbox.report.recorder import Recorder
-
-    _start_monitor(config)
-    monitor = config.stash[_MONITOR]
-    monitor.observers.append(Recorder(monitor))
-    if not _is_worker(config):
-        from pytest_tlsandbox.report.plugin import ReportPlugin
-
-        report = ReportPlugin(config, config.stash[_SETTINGS], config.stash[_SESSION])
-        config.pluginmanager.register(report, "tlsandbox-report")
-
-
 def _start_guard(config: pytest.Config) -> None:
-    if _GUARD in config.stash:
-        return
-    from pytest_tlsandbox.guard.plugin import GuardPlugin
+    from pytest_tlsandbox.registration import register_guard
 
-    _start_monitor(config)
-    settings = config.stash[_SETTINGS]
-    plugin = GuardPlugin(settings, config.stash[_MONITOR], lambda: _connections(config).screen)
-    config.stash[_GUARD] = plugin.guard
-    config.pluginmanager.register(plugin, "tlsandbox-guard")
-    if not _is_worker(config):
-        from pytest_tlsandbox.guard.summary import GuardSummary
-
-        summary = GuardSummary(config, settings, config.stash[_SESSION])
-        config.pluginmanager.register(summary, "tlsandbox-guard-summary")
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
+    register_guard(config, config.stash[_SETTINGS], partial(_connections, config))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -178,7 +128,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if check_markers(session, settings):
             _start_guard(config)
     except InvalidSetting as error:
-        if not _is_worker(config):
+        if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
         # xdist takes an error of a worker for a crash: this ends the session with the sentence.
         session.items.clear()
@@ -402,8 +352,9 @@ def tlsandbox_allow(
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
+    from pytest_tlsandbox.registration import GUARD
 
-    guard = request.config.stash.get(_GUARD, None)
+    guard = request.config.stash.get(GUARD, None)
 
     def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
         try:
