@@ -17,8 +17,8 @@ test: $(VENV)/.dev  ## run the test suite
 
 # Random inputs and many repeats, which coverage would slow down most, and what compares imports, stderr and secrets.
 UNMEASURED := $(addprefix tests/,model client/test_fuzz.py client/test_list_cache.py messages/test_shapes.py \
-	messages/test_size.py test_docs.py test_pages.py $(addprefix plugin/test_,ending.py import_cost.py interruption.py \
-	loading.py progress.py secrets.py secrets_matrix.py sizes.py telling.py tracebacks.py))
+	messages/test_size.py test_docs.py test_pages.py $(addprefix plugin/test_,import_cost.py \
+	loading.py progress.py secrets.py secrets_matrix.py session_end.py sizes.py tracebacks.py))
 coverage: $(VENV)/.dev  ## run the test suite, most of it measured, also in subprocesses; fail if too little is run
 	$(VENV)/bin/coverage erase
 	$(VENV)/bin/coverage run -m pytest $(ON_TWO_CORES) $(addprefix --ignore ,$(UNMEASURED))
@@ -120,10 +120,10 @@ $(VENV)/.dev: $(VENV)/.demo
 ON_OLDEST ?= $(addprefix tests/,test_async.py test_models.py test_on_local.py waiting/test_polling.py \
 	$(addprefix client/test_,address.py api.py http_errors.py retry.py transport.py) \
 	$(addprefix local/test_,bad_input.py request_bodies.py memory.py processes.py routes.py sdk.py server.py) \
-	$(addprefix plugin/test_,async.py fixtures.py guard_runs.py loading.py telling.py tracebacks.py))
+	$(addprefix plugin/test_,async.py fixtures.py guard_runs.py loading.py tracebacks.py))
 # Where all is run: without the documents, the logic, and what only takes long.
 NOT_ON_OLDEST := waiting/conditions faults messages model test_docs.py test_pages.py \
-	$(addprefix plugin/test_,ending.py interruption.py progress.py secrets.py secrets_matrix.py)
+	$(addprefix plugin/test_,progress.py session_end.py secrets.py secrets_matrix.py)
 oldest: $(VENV)-oldest/.done  ## run what uses other packages on the oldest releases that are promised
 	$(VENV)-oldest/bin/pytest $(ON_TWO_CORES) $(ON_OLDEST)
 

@@ -1,7 +1,7 @@
-"""The sandbox for coroutines: the same calls, awaitable, on the same engine.
+"""The sandbox for coroutines: each call of :class:`Sandbox`, awaitable.
 
-Each call of :class:`AsyncSandbox` runs that of :class:`Sandbox` in a thread of its own. There is
-no pool: with one, a few waits could keep the very call waiting that is to satisfy them.
+Each call runs in a thread of its own. A pool could fill up with waits and block the very call that
+they wait for.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.soft import Soft
 
+    _Backend = tuple[
+        Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
+    ]
+    """How to await the end of a thread, how the thread reports it, how to await it uncancelled."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_FAREWELL = 5.0
+_LONGEST_END = 5.0
 """Seconds for a call that was cancelled to end: a look ends at once, a start is made to its end."""
 
 
@@ -161,7 +166,7 @@ class AsyncSoft:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     """Do some work in a thread of its own; end it, and await its end, when this is cancelled."""
-    wait, tell, see_it_end = _trio() if _trio_runs() else _asyncio()
+    wait, notify, wait_shielded = _trio() if _is_trio_running() else _asyncio()
     cancellation = Cancellation()
     outcome: Future[T] = Future()
 
@@ -172,7 +177,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
             except BaseException as error:
                 outcome.set_exception(error)
         with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
-            tell()
+            notify()
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(run,), name="tlsandbox-call", daemon=True)
@@ -184,12 +189,12 @@ async def _in_thread(work: Callable[[], T]) -> T:
         raise
     except BaseException:
         cancellation.cancel()
-        await see_it_end()
+        await wait_shielded()
         raise
     return outcome.result()
 
 
-def _trio_runs() -> bool:
+def _is_trio_running() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -197,33 +202,29 @@ def _trio_runs() -> bool:
     return False
 
 
-def _asyncio() -> tuple[
-    Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
-]:
-    """Give how to await a thread's end, how the thread tells it, and how to await that unmoved."""
+def _asyncio() -> _Backend:
+    """Return the backend for asyncio."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
-    async def see_it_end() -> None:
-        end = Clock.monotonic() + _FAREWELL
+    async def wait_shielded() -> None:
+        end = Clock.monotonic() + _LONGEST_END
         while not done.is_set() and Clock.monotonic() < end:
             # anyio cancels again and again what does not end at once.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.002)
 
-    return done.wait, partial(loop.call_soon_threadsafe, done.set), see_it_end
+    return done.wait, partial(loop.call_soon_threadsafe, done.set), wait_shielded
 
 
-def _trio() -> tuple[
-    Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
-]:
-    """Give the same for trio, which is imported where it runs."""
+def _trio() -> _Backend:
+    """Return the backend for trio, which is imported where it runs."""
     trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()
 
-    async def see_it_end() -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL):
+    async def wait_shielded() -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LONGEST_END):
             await done.wait()
 
-    return done.wait, partial(token.run_sync_soon, done.set), see_it_end
+    return done.wait, partial(token.run_sync_soon, done.set), wait_shielded

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +18,17 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.guard.hooks import Watcher
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-_WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
-    """Where one of the fixtures below raises, the sentence says it all: its source is not shown."""
+    """Hide our frames when a fixture raises one of our errors."""
     from pytest_tlsandbox.errors import TLSandboxError
 
     return raised.errisinstance(TLSandboxError)
@@ -63,32 +59,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
+        environment = f" [environment: {option.environment}]" if option.environment else ""
+        action: dict[str, Any] = {"action": "store_true"}
+        if option.metavar is not None:
+            action = {"action": "append" if option.repeatable else "store"}
+            action["metavar"] = option.metavar
+        # None by default, so that the ini file counts.
         group.addoption(
-            option.flag,
-            dest=option.ini,
-            help=option.help
-            + (f" [environment: {option.environment}]" if option.environment else ""),
-            **_action(option),
+            option.flag, dest=option.ini, default=None, help=option.help + environment, **action
         )
         if option.metavar is None:
-            parser.addini(option.ini, option.help, "bool", default=False)
+            parser.addini(option.ini, option.help, "bool")
         elif option.repeatable:
-            parser.addini(option.ini, option.help, "linelist", default=[])
+            parser.addini(option.ini, option.help, "linelist")
         else:
-            parser.addini(option.ini, option.help, "string", default="")
-    parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist", default=[])
-
-
-def _action(option: setup.Option) -> dict[str, Any]:
-    # None by default, so that the ini file counts.
-    if option.metavar is None:
-        return {"action": "store_true", "default": None}
-    action = "append" if option.repeatable else "store"
-    return {"action": action, "default": None, "metavar": option.metavar}
+            parser.addini(option.ini, option.help, "string")
+    parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test; bring the guard in, if it is asked for."""
+    """Check every setting before the first test; start the guard and the report, if requested."""
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
@@ -97,8 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: set_masks(()))
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
-    if settings.guard or settings.report:
-        _bring_in_guard(config)
+    if settings.report:
+        from pytest_tlsandbox.registration import register_report
+
+        register_report(config, settings, partial(_connections, config))
+    if settings.guard:
+        _start_guard(config)
 
 
 def _settings(config: pytest.Config) -> setup.Settings:
@@ -114,18 +108,10 @@ def _settings(config: pytest.Config) -> setup.Settings:
         raise pytest.UsageError(str(error)) from None
 
 
-def _bring_in_guard(config: pytest.Config) -> None:
-    if _WATCHER in config.stash:
-        return
-    from pytest_tlsandbox.guard.hooks import Watcher
-    from pytest_tlsandbox.guard.summary import Teller
+def _start_guard(config: pytest.Config) -> None:
+    from pytest_tlsandbox.registration import register_guard
 
-    settings = config.stash[_SETTINGS]
-    connections = partial(_connections, config)
-    watcher = config.stash[_WATCHER] = Watcher(config, settings, connections)
-    config.pluginmanager.register(watcher, "tlsandbox-watcher")
-    if watcher.worker is None:
-        config.pluginmanager.register(Teller(config, settings, watcher), "tlsandbox-teller")
+    register_guard(config, config.stash[_SETTINGS], partial(_connections, config))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -136,11 +122,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not settings.guard and not any(marks):
         return
     from pytest_tlsandbox.errors import InvalidSetting
-    from pytest_tlsandbox.guard.marks import check_marks
+    from pytest_tlsandbox.guard.markers import check_markers
 
     try:
-        if check_marks(session, settings):
-            _bring_in_guard(config)
+        if check_markers(session, settings):
+            _start_guard(config)
     except InvalidSetting as error:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
@@ -151,9 +137,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Bring the guard in on a controller that learns from a worker's report that tests ask for it."""
-    if setup.FACTS in data:
-        _bring_in_guard(config)
+    """Start the guard on a controller that learns from a worker's report that tests are marked."""
+    if "guard" in data.get(setup.FACTS, ()):
+        _start_guard(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -174,11 +160,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     for mark in metafunc.definition.iter_markers("parametrize"):
         names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
-        if name in (re.split(r"\s*,\s*", names.strip()) if isinstance(names, str) else names):
+        if name in (names.replace(",", " ").split() if isinstance(names, str) else names):
             return
-    from pytest_tlsandbox.integration.pytest_private import defining_module
+    from pytest_tlsandbox.integration.pytest_private import overrides_target
 
-    if defining_module(metafunc.definition, name) == __name__:
+    if not overrides_target(metafunc.definition):
         metafunc.parametrize(name, targets, indirect=True, scope="session")
 
 
@@ -215,14 +201,14 @@ def pytest_runtest_makereport(
     if raised is None:
         return (yield)
     from pytest_tlsandbox.errors import TLSandboxError
-    from pytest_tlsandbox.integration.tracebacks import show_verdict, without_our_frames
+    from pytest_tlsandbox.integration.tracebacks import show_first_line, without_our_frames
 
     error = without_our_frames(raised.value)
     call.excinfo = pytest.ExceptionInfo.from_exception(error)
     if aside:
         aside[0] = call.excinfo
     report = yield
-    show_verdict(item, report, error)
+    show_first_line(item, report, error)
     if isinstance(error, TLSandboxError) and error.snapshot is not None:
         from pytest_tlsandbox.integration.pytest_html import add_extra
 
@@ -234,7 +220,7 @@ def pytest_runtest_makereport(
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Tell the fields that differ between two processes, or two snapshots, that should be equal."""
+    """Show the fields that differ between two processes, or two snapshots, that should be equal."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -245,7 +231,7 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Learn when pytest-timeout would end the test, so that a wait can end before and tell."""
+    """Store when pytest-timeout would end the test, so that a wait can end and report before."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
@@ -257,12 +243,11 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
-        with _without_collecting():
-            from pytest_tlsandbox.connections import Connections
-            from pytest_tlsandbox.integration import key_hook
-            from pytest_tlsandbox.integration.terminal import screen_of
+        from pytest_tlsandbox.connections import Connections
+        from pytest_tlsandbox.integration import api_key_hook
+        from pytest_tlsandbox.integration.terminal import screen_of
 
-        config.pluginmanager.register(key_hook)
+        config.pluginmanager.register(api_key_hook)
         connections = Connections(
             config.stash[_SETTINGS],
             ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(
@@ -274,18 +259,6 @@ def _connections(config: pytest.Config) -> Connections:
         config.stash[_CONNECTIONS] = connections
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]
-
-
-@contextlib.contextmanager
-def _without_collecting() -> Iterator[None]:
-    """Import without a search for garbage, of which modules are none: a sixth of the time."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 @pytest.fixture
@@ -372,15 +345,25 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 def tlsandbox_allow(
     request: pytest.FixtureRequest,
 ) -> Callable[..., AbstractContextManager[None]]:
-    """Return a context manager: what the guard finds meanwhile is meant, and fails nothing.
+    """Return a context manager: what the guard finds in its block is expected, and fails nothing.
 
     ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
     does it for a whole test. Without a guard it does nothing.
     """
-    from pytest_tlsandbox.guard.marks import allowing
+    from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
+    from pytest_tlsandbox.guard.markers import check_allowance
+    from pytest_tlsandbox.registration import GUARD
 
-    watcher = request.config.stash.get(_WATCHER, None)
-    return partial(allowing, watcher.guard if watcher is not None else None)
+    guard = request.config.stash.get(GUARD, None)
+
+    def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
+        try:
+            checked, why = check_allowance(rules, reason)
+        except InvalidSetting as error:
+            raise InvalidArgument(str(error)) from None
+        return contextlib.nullcontext() if guard is None else guard.allowing(checked, why)
+
+    return allow
 
 
 @pytest.fixture(scope="session")
@@ -393,7 +376,6 @@ def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
 
 
 def _kill_started(sandbox: Sandbox) -> None:
-    # Not earlier: _connections imports that module, and all below it, without garbage collection.
     from pytest_tlsandbox.connections import kill_started
 
     kill_started(sandbox)

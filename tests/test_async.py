@@ -24,13 +24,13 @@ from pytest_tlsandbox.sandbox import Sandbox
 from tests.support import FakeClock, ScriptedLister, ended, raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Coroutine
 
 BACKENDS = ("asyncio", "anyio on asyncio", "trio")
 
 
 @pytest.fixture(params=BACKENDS)
-def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def run(request):
     """Run a coroutine function, by each kind of event loop there is."""
     if request.param == "asyncio":
         return lambda function: asyncio.run(function())
@@ -45,7 +45,7 @@ def connect(url: str, key: Secret, identifier: str = "my-sandbox") -> Sandbox:
 
 
 @pytest.fixture(scope="module")
-def local() -> Iterator[Sandbox]:
+def local():
     with start_local_sandbox() as served:
         sandbox = connect(served.url, served.api_key, served.identifier)
         yield sandbox
@@ -53,14 +53,14 @@ def local() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def box(local: Sandbox) -> Iterator[AsyncSandbox]:
+def box(local):
     box = local.from_now()
     yield AsyncSandbox(box)
     assert box.kill_started() == []
 
 
 @pytest.fixture
-def silent() -> Iterator[tuple[AsyncSandbox, threading.Event]]:
+def silent():
     """Give a sandbox that takes requests and never answers; the event is set when one has come."""
     asked = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -144,7 +144,7 @@ def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
     run(test)
 
 
-def test_soft_checks_are_made_in_the_block_and_judged_when_it_ends(run):
+def test_soft_checks_are_made_in_the_block_and_evaluated_when_it_ends(run):
     box = scripted({0: [raw(41, **ended(1))]})
 
     async def test() -> None:
@@ -188,30 +188,8 @@ def test_a_condition_that_is_a_coroutine_function_is_refused_since_it_is_always_
 # ----------------------------------------------------------- the loop goes on turning
 
 
-async def ticks(seconds: float, every: float = 0.1) -> float:
-    """Tick; give by how much the latest tick was late."""
-    late, due = 0.0, time.perf_counter()
-    for _ in range(round(seconds / every)):
-        due += every
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        late = max(late, time.perf_counter() - due)
-        due = time.perf_counter()
-    return late
-
-
-def test_ticks_of_100_ms_lose_at_most_20_ms_during_a_wait(box):
-    async def lost() -> float:
-        idle = await ticks(0.5)
-        job = await box.start_process("sleep", ["1.2"])
-        late, _ = await asyncio.gather(ticks(1.2), box.wait_for_exit(job))
-        return late - idle
-
-    # What else this machine does makes ticks late as well: one good time of a few will do.
-    assert any(asyncio.run(lost()) <= 0.02 for _ in range(5))
-
-
 def test_waits_do_not_queue_for_threads(box):
-    """As many as there are: else the call that is to satisfy them would wait for their end."""
+    """However many there are: or the call that they wait for would wait for their end, and the loop too."""
 
     async def test() -> None:
         waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
@@ -238,7 +216,7 @@ def test_cancellation_ends_a_wait_that_sleeps(box, backend):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_cancellation_ends_the_look_that_is_in_flight(silent, backend):
+def test_cancellation_ends_the_list_call_that_is_in_flight(silent, backend):
     box, asked = silent
 
     async def test() -> None:
@@ -247,7 +225,7 @@ def test_cancellation_ends_the_look_that_is_in_flight(silent, backend):
             group.start_soon(box.list_processes)
             await anyio.to_thread.run_sync(asked.wait)
             group.cancel_scope.cancel()
-        assert time.perf_counter() - begun < 4.5  # a poll may take 5 s
+        assert time.perf_counter() - begun < 4.5  # a list call may take 5 s, and is tried for 30
         assert no_call_goes_on()
 
     anyio.run(test, backend=backend)
@@ -276,7 +254,7 @@ def test_a_time_out_of_asyncio_ends_a_wait(box):
     asyncio.run(test())
 
 
-def test_a_start_that_is_called_off_is_made_to_its_end_and_its_process_is_known(box, monkeypatch):
+def test_a_start_that_is_cancelled_is_made_to_its_end_and_its_process_is_known(box, monkeypatch):
     """Else nobody would kill what it has started."""
     transport = box._sandbox._client._transport
     send, sent, called_off = transport._call, threading.Event(), threading.Event()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_tlsandbox.checks.health import Listings, crashed, looping, oom_killed, unhealthy
+from pytest_tlsandbox.checks.sandbox_checks import Listings, crashed, looping, oom_killed, unhealthy
 from pytest_tlsandbox.errors import Inconclusive, TLSandboxError
 from pytest_tlsandbox.integration.terminal import columns_of
 

@@ -1,1 +1,1 @@
-"""The gate: what happens to the processes behind a test's back turns that test red."""
+"""The guard: fails the test in which an OOM kill, a crash, a restart ... happens in a sandbox."""

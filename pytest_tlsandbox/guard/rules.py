@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
+from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions import absence
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.incidents import Incident
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.waiting.conditions.absence import Rule
+    from pytest_tlsandbox.monitoring.plain_data import Place
 
-_RULES: dict[str, Rule] = {
-    "oom": absence.OOM,
-    "crash": absence.CRASH,
-    "restart": absence.RESTART,
-    "unhealthy": absence.UNHEALTHY,
-}
 LEAK = "leak"
 """The rule, and its kind of incident, that needs to know when a process began."""
 _LEAK_VERDICT = "Left running"
 _LEAK_HINT = "end it in the test, or in the fixture that started it"
-
-
-class Place(NamedTuple):
-    """Where something was found: in which attempt at which test, and in which phase of it."""
-
-    test: str | None = None
-    attempt: int | None = None
-    phase: str | None = None
-
-
-@dataclass
-class TestRun:
-    """One attempt at one test."""
-
-    __test__ = False
-
-    nodeid: str
-    attempt: int = 1
-    rules: tuple[str, ...] = ()
-    allowed: Mapping[str, str] = field(default_factory=dict)
-    phase: str = "setup"
-
-    @property
-    def place(self) -> Place:
-        """Where something is found now."""
-        return Place(self.nodeid, self.attempt, self.phase)
 
 
 @dataclass(frozen=True)
@@ -71,7 +41,7 @@ class Finding:
         allowed: the reason of the marker or block that allows it.
         before, now: the snapshots between which it was found.
         client: the sandbox, to read output from.
-        told: at the "test", or at the end of the "session".
+        reported_in: the "test" that it fails, or the summary of the "session".
         at: when the guard found it, by this machine's clock.
 
     """
@@ -83,7 +53,7 @@ class Finding:
     before: ProcessSnapshot
     now: ProcessSnapshot
     client: SandboxClient
-    told: str
+    reported_in: str
     at: str
     inconclusive: bool = False
     allowed: str | None = None
@@ -98,7 +68,7 @@ class Finding:
         """What happened, in a word or two."""
         if self.inconclusive:
             return "Not observed"
-        return _LEAK_VERDICT if self.rule == LEAK else _RULES[self.rule].verdict
+        return _LEAK_VERDICT if self.rule == LEAK else RULES[self.rule].verdict
 
     @property
     def what(self) -> str:
@@ -113,7 +83,7 @@ class Finding:
         rule, kind = self.rule, self.incident.kind
         if self.inconclusive:
             return f'list the processes in between; tlsandbox_allow("{rule}", reason=...)'
-        hint = _LEAK_HINT if rule == LEAK else absence.hint_of(_RULES[rule], self.incident)
+        hint = _LEAK_HINT if rule == LEAK else absence.hint_of(RULES[rule], self.incident)
         declared = f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is expected'
         if kind == kinds.OOM and self.incident.run.successor is None:
             declared += ', or wait_for_process(process, status="oom_killed")'
@@ -126,22 +96,16 @@ class Finding:
 
     def as_data(self, worker: str | None) -> dict[str, Any]:
         """Return it as plain data, which travels from an xdist worker to the controller."""
-        run = self.incident.run
         return {
-            "keys": self.keys,
-            "rule": self.rule,
+            **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
+            "what": self.what,
+            "keys": self.keys,
             "observed": not self.inconclusive,
             "sandbox": self.sandbox,
-            "process": identity_text(self.row),
-            "run": run.number if run.generation.id is not None else None,
-            "name": run_name(run),
-            "what": self.what,
-            "test": self.place.test,
-            "attempt": self.place.attempt,
-            "phase": self.place.phase,
+            **self.place._asdict(),
             "worker": worker,
-            "told": self.told,
+            "reported_in": self.reported_in,
             "allowed": self.allowed,
             "at": self.at,
         }
@@ -168,12 +132,6 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
     return keys or [f"{rule} {supervisor}#{run.number} {identity_text(shown_row(run))}"]
 
 
-def identity_text(row: ProcessInfo) -> str:
-    """Identify one run that was listed, as text: handle, pid and start in milliseconds."""
-    started = int(row.started_at.timestamp() * 1000)
-    return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"
-
-
 def apply_rules(
     rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[tuple[str, Incident, bool]]:
@@ -187,11 +145,11 @@ def apply_rules(
         (name, incident, incident.run.assumed)
         for name in rules
         for incident in incidents
-        if incident.kind in _RULES[name].kinds
+        if incident.kind in RULES[name].kinds
     ]
     # A restart may be allowed, and says nothing about the end before it.
-    known = {incident.run for name, incident, _ in found if _RULES[name].needs_ends}
-    hiding = next((name for name in rules if _RULES[name].needs_ends), None)
+    known = {incident.run for name, incident, _ in found if RULES[name].needs_ends}
+    hiding = next((name for name in rules if RULES[name].needs_ends), None)
     if hiding is not None:
         found += [
             (hiding, incident, True)
@@ -217,4 +175,4 @@ def unknown_ends(
 
 def is_declared(rule: str, run: Run) -> bool:
     """Return whether a test waited for, or asserted, just this incident of this run."""
-    return any(kind in run.declared for kind in (_RULES[rule].kinds if rule in _RULES else ()))
+    return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import pytest
 
 
+PLUGIN = "pytest_tlsandbox.plugin"
+TARGET = "tlsandbox_target"
+"""The fixture that a suite overrides to name its sandbox."""
+
+
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
     """Return the module that defines a fixture as a test sees it; None if there is none.
 
@@ -23,6 +28,11 @@ def defining_module(item: pytest.Item, fixture: str) -> str | None:
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
     module: str | None = definitions[-1].func.__module__ if definitions else None
     return module
+
+
+def overrides_target(item: pytest.Item) -> bool:
+    """Return whether a suite names, for this test, a sandbox of its own."""
+    return defining_module(item, TARGET) not in (None, PLUGIN)
 
 
 def unrequested_fixtures(item: pytest.Item) -> list[str]:

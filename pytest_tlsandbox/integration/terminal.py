@@ -1,4 +1,4 @@
-"""pytest's terminal: how wide a message may be, and how something is said amid a test."""
+"""pytest's terminal: the width of messages, and how to print a line while a test runs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _MARGIN, _NARROWEST = 12, 60
 
 
 def screen_of(config: pytest.Config) -> Screen:
-    """Give where messages are told in this run of pytest."""
+    """Return how this run of pytest shows messages."""
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        """Write a line amid pytest's dots, past its capture."""
+        """Print a line between pytest's dots, past its capture."""
         if reporter is None:
             return
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
@@ -34,7 +34,7 @@ def screen_of(config: pytest.Config) -> Screen:
 
 
 def columns_of(config: pytest.Config) -> int:
-    """Count the columns a message has: pytest marks and indents each line of an error."""
+    """Return the width of a message: pytest marks and indents each line of an error."""
     has_terminal = config.pluginmanager.has_plugin("terminalreporter")
     writer = config.get_terminal_writer() if has_terminal else None
     wide = writer.fullwidth if writer else shutil.get_terminal_size().columns

@@ -1,4 +1,4 @@
-"""Which frames of a traceback are worth showing, and what is where one line is shown."""
+"""Removes our frames from tracebacks, and shows the first line of a message where pytest shows one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_our_frames(error: E) -> E:
-    """Leave the frames of this package out of an error's traceback, for good.
+    """Remove the frames of this package from an error's traceback, its causes and its contexts.
 
-    What a helper raises is told by its message, and what came through it (a time-out, the user's
-    own condition) by the user's frames; besides, ours hold arguments that are not to be shown. A
-    bug of ours, an error of another kind that was raised in this package, keeps every frame. So it
-    is with what the error was raised from, and with what it was raised amid: pytest shows those too.
+    The message explains what a helper raises, and the user's frames explain what passed through it
+    (a timeout, the user's own condition); ours hold arguments that must not be shown. A bug of ours,
+    an error of another kind that was raised in this package, keeps every frame.
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [error.__cause__, error.__context__]
@@ -38,8 +37,8 @@ def without_our_frames(error: E) -> E:
     return _trim(error)
 
 
-def show_verdict(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
-    """Have an error of ours told by its first line where one line is shown."""
+def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
+    """Show only the first line of an error of ours in places that have one line."""
     shown: Any = report.longrepr
     if not isinstance(error, TLSandboxError) or getattr(shown, "reprcrash", None) is None:
         return
@@ -74,7 +73,7 @@ def _trim(error: E) -> E:
 
 
 def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
-    """Give the entries of plugins (pytest-asyncio, say) that only wrap a hook and hand the error on.
+    """Return the entries of plugins (pytest-asyncio, say) that only wrap a hook and pass the error on.
 
     pluggy throws it into each wrapper: the same frame of pluggy is before the entry and after it.
     """

@@ -1,1 +1,1 @@
-"""What was seen in a test session, for machines: a JSON document with a schema of its own."""
+"""The report of a session: a JSON document with a schema, or a page with a timeline."""

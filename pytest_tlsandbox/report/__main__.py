@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pytest_tlsandbox.report.record import VERSION
-from pytest_tlsandbox.report.write import is_page, write_report
+from pytest_tlsandbox.report.document import VERSION
+from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,8 +1,8 @@
-"""A report as one page for people: findings in words, and below them the picture.
+"""The report as one HTML page: a summary in words, and below it the timeline.
 
-The page is one file and asks for nothing: its policy allows its own style and its own script, by
-their hashes, and no other. What is from the run reaches it as escaped text, or as JSON from which
-the script makes text. Without the script, the words remain.
+The page is one file and requests nothing: its policy allows only its own style and script, by their
+hashes. Data of the run reaches it as escaped text, or as JSON from which the script makes text.
+Without the script, the summary remains.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.report.findings import tell_findings
-from pytest_tlsandbox.report.picture import picture_of
-from pytest_tlsandbox.report.summary import about, found, headline
+from pytest_tlsandbox.monitoring.summary_rows import finding_rows
+from pytest_tlsandbox.report.page_summary import describe_run, headline, list_of_items
+from pytest_tlsandbox.report.timeline_rows import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def page_of(document: Mapping[str, Any]) -> str:
-    """Give the page of a report."""
-    picture = picture_of(document)
+    """Return the page of a report."""
+    timeline = timeline_of(document)
     style = _file("timeline.css")
     script = _file("timeline-draw.js") + _file("timeline-act.js")
-    title = html.escape(headline(document, picture))
-    told = [": ".join(filter(None, parts)) for parts in tell_findings(document["findings"])]
+    title = html.escape(headline(document, timeline))
+    findings = [": ".join(filter(None, parts)) for parts in finding_rows(document["findings"])]
     return Template(_file("timeline.html")).substitute(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
         title=title,
         style=style,
-        about=html.escape(about(document, picture)),
-        found=found(document, picture),
-        data=_as_data({**picture, "told": [printable(text) for text in told]}),
+        about=html.escape(describe_run(document, timeline)),
+        found=list_of_items(document, timeline),
+        data=_as_data({**timeline, "findings": [printable(text) for text in findings]}),
         script=script,
     )
 
@@ -53,7 +53,7 @@ def _hash(text: str) -> str:
 
 
 def _as_data(value: object) -> str:
-    """Give JSON that can end neither its element nor a line of the script it stands in."""
+    """Return JSON that can end neither its element nor a line of the script it stands in."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -229,7 +229,7 @@ function tellBar({bar, marks, sandbox}, facts, list) {
   addFact(facts, "managed", bar.supervisor);
   addFact(facts, "first seen in", bar.test);
   addFact(list, "command", bar.command, "code");
-  bar.findings.forEach((number) => addFact(list, "found", picture.told[number]));
+  bar.findings.forEach((number) => addFact(list, "found", picture.findings[number]));
   if (bar.output) {
     const {stream, lines, total} = bar.output;
     make("dt", "", stream, list);

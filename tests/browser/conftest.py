@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser():
     """Start the Chromium of this machine; end the run where there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
@@ -35,7 +33,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+def show(browser, tmp_path):
     """Give a function that opens a report, or a file, and fails if the page complains or asks for anything."""
     complaints: list[str] = []
     asked: list[str] = []
@@ -78,7 +76,7 @@ def run_suite(folder: Path, *options: str) -> tuple[dict[str, Any], Path]:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def shop(tmp_path_factory):
     """Run the suite whose server is killed and restarted again and again."""
     folder = tmp_path_factory.mktemp("shop")
     return run_suite(folder, "tests/browser/shop.py", "--tlsandbox-guard=oom,crash,restart")

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .conftest import run_suite
-from .made_up import attempt, change, finding, large, process, report
+from .made_up_reports import attempt, change, finding, large, process, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from playwright.sync_api import Page
 
@@ -77,9 +76,7 @@ def focused(page: Page) -> str:
 # ------------------------------------------------------------------ a real run
 
 
-def test_of_a_real_run_every_bar_is_where_the_report_says(
-    show: Show, shop: tuple[dict[str, Any], Path]
-) -> None:
+def test_of_a_real_run_every_bar_is_where_the_report_says(show, shop):
     document, path = shop
     places = show(path).evaluate(PLACES)
     start = document["started_at"]
@@ -107,9 +104,9 @@ def test_of_a_real_run_every_bar_is_where_the_report_says(
         assert place[0] * span == pytest.approx(seconds(test["started_at"], start), abs=0.02)
 
 
-def test_a_restart_loop_after_oom_kills_is_told_in_the_first_line_and_first_of_all_rows(
-    show: Show, shop: tuple[dict[str, Any], Path]
-) -> None:
+def test_a_restart_loop_after_oom_kills_is_reported_in_the_first_line_and_first_of_all_rows(
+    show, shop
+):
     document, path = shop
     page = show(path)
     told = re.search(
@@ -133,9 +130,7 @@ def test_a_restart_loop_after_oom_kills_is_told_in_the_first_line_and_first_of_a
     )
 
 
-def test_details_say_what_a_failed_test_would_with_the_output_that_was_read(
-    show: Show, shop: tuple[dict[str, Any], Path]
-) -> None:
+def test_details_say_what_a_failed_test_would_with_the_output_that_was_read(show, shop):
     page = show(shop[1])
     page.locator("[aria-label*='exited 4']").hover()
     shown = re.sub(r"\d+(\.\d+)?( ms| s)?(?! of)", "N", details(page))
@@ -145,17 +140,15 @@ def test_details_say_what_a_failed_test_would_with_the_output_that_was_read(
     assert "tl_secret" not in shop[1].read_text()
 
 
-def test_an_outage_and_a_time_without_a_watch_are_marked_where_they_happened(
-    show: Show, tmp_path: Path
-) -> None:
+def test_an_outage_and_a_time_without_a_watch_are_marked_where_they_happened(show, tmp_path):
     suite = tmp_path / "test_it.py"
     suite.write_text(
         """
 import pytest
-from pytest_tlsandbox.guard import watching
+from pytest_tlsandbox.monitoring import monitored_sandbox
 from tests.fault_proxy import FaultProxy, faults
 
-watching.FIRST_PATIENCE = 0.3
+monitored_sandbox.FIRST_PATIENCE = 0.3
 
 @pytest.fixture(scope="session")
 def proxy(tlsandbox_local, request):
@@ -173,7 +166,7 @@ def test_rides_it_out(tlsandbox, proxy):
 
 def test_is_not_watched(tlsandbox, proxy): proxy.fail(faults.BAD_GATEWAY_HTML)
 
-def test_is_watched_again(proxy): proxy.recover()
+def test_is_monitored_again(proxy): proxy.recover()
 """
     )
     document, path = run_suite(
@@ -203,9 +196,7 @@ def test_is_watched_again(proxy): proxy.recover()
 # ---------------------------------------------------------------- keys, filter, zoom
 
 
-def test_the_keyboard_reaches_every_bar_every_test_and_every_note(
-    show: Show, shop: tuple[dict[str, Any], Path]
-) -> None:
+def test_the_keyboard_reaches_every_bar_every_test_and_every_note(show, shop):
     page = show(shop[1])
     page.locator("#theme").focus()
     page.keyboard.press("Tab")  # Chromium stops at what scrolls
@@ -227,9 +218,7 @@ def test_the_keyboard_reaches_every_bar_every_test_and_every_note(
     assert reached == page.evaluate(PLACES).keys()
 
 
-def test_what_has_the_focus_is_shown_in_full_view_and_escape_closes_its_details(
-    show: Show, shop: tuple[dict[str, Any], Path]
-) -> None:
+def test_what_has_the_focus_is_shown_in_full_view_and_escape_closes_its_details(show, shop):
     page = show(shop[1], viewport={"width": 900, "height": 420})
     last = page.locator(".process .item").last
     last.focus()
@@ -242,7 +231,7 @@ def test_what_has_the_focus_is_shown_in_full_view_and_escape_closes_its_details(
     assert details(page).startswith("Point at a bar, or go to it with the keys: ")
 
 
-def test_a_filter_leaves_the_rows_that_fit_by_text_and_by_status(show: Show) -> None:
+def test_a_filter_leaves_the_rows_that_fit_by_text_and_by_status(show):
     jobs = [
         process(1, 0, change("exited", 1)),
         process(2, 0, change("oom_killed", 2, signal=9), test="test_memory.py::test_hog"),
@@ -271,7 +260,7 @@ def test_a_filter_leaves_the_rows_that_fit_by_text_and_by_status(show: Show) -> 
     assert rows_shown(page) == ["job-3.py"]
 
 
-def test_zoom_by_keys_buttons_wheel_and_a_drag_keeps_what_is_looked_at_in_view(show: Show) -> None:
+def test_zoom_by_keys_buttons_wheel_and_a_drag_keeps_what_is_looked_at_in_view(show):
     page = show(report(100, [process(1, 40, change("exited", 41))], []))
     bar = page.locator("#p0")
 
@@ -313,9 +302,7 @@ def test_zoom_by_keys_buttons_wheel_and_a_drag_keeps_what_is_looked_at_in_view(s
     assert "40 s" in ticks
 
 
-def test_a_finding_links_to_its_bar_and_another_page_to_a_test_also_where_a_filter_hides_it(
-    show: Show,
-) -> None:
+def test_a_finding_links_to_its_bar_and_another_page_to_a_test_also_where_a_filter_hides_it(show):
     hog = process(2, 0, change("oom_killed", 2, signal=9))
     tests = [
         attempt("test_a.py::test_a[x]", 0, 1, "passed"),
@@ -351,7 +338,7 @@ HOSTILE = (
 )
 
 
-def test_hostile_text_is_shown_as_text_and_does_no_harm(show: Show) -> None:
+def test_hostile_text_is_shown_as_text_and_does_no_harm(show):
     jobs = [
         process(
             number,
@@ -392,9 +379,7 @@ def test_hostile_text_is_shown_as_text_and_does_no_harm(show: Show) -> None:
             assert not re.search("[\u202e\u2066\u2028\u2029\x00\x1b]", shown)
 
 
-def test_without_its_script_the_page_still_says_what_was_found(
-    show: Show, shop: tuple[dict[str, Any], Path]
-) -> None:
+def test_without_its_script_the_page_still_says_what_was_found(show, shop):
     page = show(shop[1], java_script_enabled=False)
     assert "web was OOM-killed" in page.inner_text("h1")
     assert page.locator(".found a").count() > 5
@@ -402,8 +387,8 @@ def test_without_its_script_the_page_still_says_what_was_found(
 
 
 def test_a_thousand_processes_and_two_thousand_tests_are_small_quick_and_smooth(
-    show: Show, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    show, tmp_path, capsys
+):
     page = show(large())
     size = (tmp_path / "page.html").stat().st_size
     drawn = []
@@ -540,7 +525,7 @@ def contrast(one: list[float], other: list[float]) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_and_every_mark_has_the_contrast_of_wcag_aa(show: Show, scheme: str) -> None:
+def test_every_text_and_every_mark_has_the_contrast_of_wcag_aa(show, scheme):
     page = show(every_kind(), color_scheme=scheme)
     page.locator("#p0").focus()
     pairs = page.evaluate(COLOURS)
@@ -554,7 +539,7 @@ def test_every_text_and_every_mark_has_the_contrast_of_wcag_aa(show: Show, schem
     assert len(pairs) > 150
 
 
-def test_the_button_changes_between_light_and_dark(show: Show) -> None:
+def test_the_button_changes_between_light_and_dark(show):
     page = show(every_kind(), color_scheme="light")
     shades = []
     for _ in range(3):
@@ -563,7 +548,7 @@ def test_the_button_changes_between_light_and_dark(show: Show) -> None:
     assert shades == ["rgb(255, 255, 255)", "rgb(20, 24, 30)", "rgb(255, 255, 255)"]
 
 
-def test_every_kind_of_end_and_of_mark_differs_by_more_than_its_colour(show: Show) -> None:
+def test_every_kind_of_end_and_of_mark_differs_by_more_than_its_colour(show):
     page = show(every_kind())
     shapes = page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll(".process .bar")].map((bar) => {
@@ -590,7 +575,7 @@ def test_every_kind_of_end_and_of_mark_differs_by_more_than_its_colour(show: Sho
     ]  # fmt: skip
 
 
-def test_a_print_is_light_and_has_every_row(show: Show) -> None:
+def test_a_print_is_light_and_has_every_row(show):
     page = show(large(), color_scheme="dark")
     page.keyboard.press("+")
     page.emulate_media(media="print", color_scheme="dark")
@@ -603,15 +588,13 @@ def test_a_print_is_light_and_has_every_row(show: Show) -> None:
 
 
 @pytest.mark.parametrize("width", [400, 700, 1280])
-def test_the_page_itself_never_scrolls_sideways(
-    show: Show, shop: tuple[dict[str, Any], Path], width: int
-) -> None:
+def test_the_page_itself_never_scrolls_sideways(show, shop, width):
     page = show(shop[1], viewport={"width": width, "height": 800})
     page.locator("#p0").focus()
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_several_sandboxes_and_workers_stand_under_each_other(show: Show) -> None:
+def test_several_sandboxes_and_workers_stand_under_each_other(show):
     jobs = [
         process(1, 1, change("exited", 3), sandbox="local@gw0"),
         process(2, 2, change("oom_killed", 3, signal=9), sandbox="local@gw1"),

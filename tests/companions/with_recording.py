@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pytest_tlsandbox.local.server import start_local_sandbox
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 MARK = "run by tests/companions/with_recording.py"

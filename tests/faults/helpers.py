@@ -17,9 +17,9 @@ from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.processes import named
-from pytest_tlsandbox.guard.engine import Guard
-from pytest_tlsandbox.guard.rules import TestRun
+from pytest_tlsandbox.guard.guard import Guard
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.client.servers import connected
@@ -88,15 +88,18 @@ def _kill_started(box, world, _timeout):
 
 def _guard(box, _world, _timeout):
     """Guard a test that had begun before anything went wrong."""
-    guard = Guard((), box._client.clock)
-    guard.watch(Connection(box._client, shared=False))
-    [watched] = guard.watched
-    watched.baseline, watched.position = box.baseline, box._client.history.position
-    guard.begin_test(TestRun("test_it", rules=("oom",)))  # other helpers do the rest meanwhile
-    findings = [*guard.end_phase("call"), *guard.end_phase("teardown")]
-    guard.end_test()
-    assert not findings, "nothing has happened"
-    gaps = guard.take_facts().get("gaps")
+    monitor = Monitor(box._client.clock)
+    guard = Guard(monitor, ())
+    monitor.add(Connection(box._client, shared=False))
+    [sandbox] = monitor.sandboxes
+    sandbox.baseline, sandbox.position = box.baseline, box._client.history.position
+    guard.begin_test(("oom",), {})  # other helpers do the rest meanwhile
+    monitor.begin_test("test_it", 1)
+    monitor.end_phase("call")
+    monitor.end_phase("teardown")
+    monitor.end_test()
+    assert not guard.take_failing(), "nothing has happened"
+    gaps = monitor.take_data().get("gaps")
     return f"not watched: {gaps[0]['why']}" if gaps else None
 
 

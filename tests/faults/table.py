@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox import process_control, sandbox
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.guard import watching
+from pytest_tlsandbox.monitoring import monitored_sandbox
 from pytest_tlsandbox.waiting import polling
 from tests.fault_proxy import faults
 
@@ -45,10 +45,10 @@ SPARE = 8.0
 
 def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
     """Scale the times down, and make a name that nobody knows."""
-    for module in (polling, retry, sandbox, watching):
+    for module in (polling, retry, sandbox, monitored_sandbox):
         patch.setattr(module, "LONGEST_CALL", pace.call)
     patch.setattr(retry, "OUTAGE_BUDGET", pace.patience)
-    patch.setattr(watching, "FIRST_PATIENCE", pace.patience)
+    patch.setattr(monitored_sandbox, "FIRST_PATIENCE", pace.patience)
     patch.setattr(process_control, "_LONGEST_FAREWELL", pace.patience)
     look_up = socket.getaddrinfo
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_tlsandbox import process_control
-from pytest_tlsandbox.guard.watching import FIRST_PATIENCE
+from pytest_tlsandbox.monitoring.monitored_sandbox import FIRST_PATIENCE
 from tests.fault_proxy import Fault, faults
 from tests.support import sample_of
 

@@ -9,7 +9,7 @@ from pytest_tlsandbox.guard.failures import error_for
 from pytest_tlsandbox.types import Screen
 
 from ..support import managed, raw, signaled
-from .boxes import Watch, oom
+from .guarded_box import GuardedBox, oom
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.errors import AssertionFailed
@@ -25,18 +25,18 @@ def failure(
     **more: Any,
 ) -> AssertionFailed:
     """Return the error for a test in whose call, or teardown, the sandbox comes to list ``rows``."""
-    watch = Watch(*before, **more)
-    watch.begin("a")
+    guarded = GuardedBox(*before, **more)
+    guarded.begin("a")
     if phase == "teardown":
-        watch.call()
+        guarded.call()
     else:
-        watch.guard.begin_call(fixtures=False)
-    watch.clock.now += 2.5
-    watch.box.rows = [*rows]
-    return error_for(watch.guard.end_phase(phase), Screen(columns=300))
+        guarded.begin_call()
+    guarded.clock.now += 2.5
+    guarded.box.rows = [*rows]
+    return error_for(guarded.findings(phase), Screen(columns=300))
 
 
-def test_one_finding_is_told_as_a_failure_of_the_assertion_would_be():
+def test_one_finding_is_reported_as_a_failure_of_the_assertion_would_be():
     error = failure(oom(41), before=(raw(41),))
     assert type(error) is ProcessOOMKilled
     assert (
@@ -166,10 +166,10 @@ def test_each_rule_has_its_verdict():
 
 
 def test_what_a_test_leaves_running_is_reported_after_the_test():
-    watch = Watch()
-    watch.begin("a")
-    watch.call(raw(1))
-    error = error_for(watch.guard.end_phase("teardown"), Screen())
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.call(raw(1))
+    error = error_for(guarded.findings("teardown"), Screen())
     assert error.first_line == "Left running after this test: train.py (pid 1)"
     assert type(error) is GuardFailure
 

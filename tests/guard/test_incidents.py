@@ -6,12 +6,12 @@ import pytest
 
 from pytest_tlsandbox.errors import ProcessOOMKilled
 from pytest_tlsandbox.guard.failures import error_for
-from pytest_tlsandbox.report.record import Record
+from pytest_tlsandbox.monitoring.session_data import SessionData
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.types import Screen
 
 from ..support import T0, ended, managed, raw, signaled, snapshot
-from .boxes import Watch, oom
+from .guarded_box import GuardedBox, oom
 
 
 def last(code=None, signal=None, *, oom=False, at=9000):
@@ -29,38 +29,31 @@ def web(pid, status="running", start=0, fields=None, **supervised):
     )
 
 
-def test_an_end_that_a_restart_hides_is_reported_as_not_observed():
-    watch = Watch(web(7), rules=("oom", "crash"))
-    hidden = web(
-        8,
-        "backing_off",
-        10_000,
-        ended(1, ended_at=T0 + 12_000),
-        restart_count=1,
-        last_exit=last(1, at=12_000),
-    )
-
-    watch.test("a", hidden)
-
-    [finding] = watch.guard.take_facts()["findings"]
-    assert (finding["verdict"], finding["observed"]) == ("Not observed", False)
+KILLED_TWICE = web(
+    8,
+    "backing_off",
+    10_000,
+    signaled(9, oom_killed=True, ended_at=T0 + 15_000),
+    restart_count=1,
+    last_exit=last(None, 9, oom=True, at=15_000),
+)
 
 
 def test_an_oom_flag_that_appears_on_the_ended_process_of_a_fixture_fails_the_test():
-    watch = Watch(raw(1, **ended(0)))
+    guarded = GuardedBox(raw(1, **ended(0)))
 
-    assert watch.test("a", raw(1, **ended(0, oom_killed=True))) == ["oom 1"]
+    assert guarded.test("a", raw(1, **ended(0, oom_killed=True))) == ["oom 1"]
 
 
 def test_a_restart_that_one_test_asked_for_is_not_a_finding_of_a_later_one():
-    watch = Watch(web(7))
-    watch.begin("a")
+    guarded = GuardedBox(web(7))
+    guarded.begin("a")
     again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
-    history = watch.box.history
+    history = guarded.box.history
     history.note_restart(history.last[0], snapshot(again)[0])
-    assert watch.call(again) == []
-    assert watch.end("teardown") == []
-    watch.guard.end_test()
+    assert guarded.call(again) == []
+    assert guarded.end("teardown") == []
+    guarded.end_test()
 
     over = web(
         8,
@@ -70,82 +63,66 @@ def test_a_restart_that_one_test_asked_for_is_not_a_finding_of_a_later_one():
         restart_count=1,
         last_exit=last(0, at=12_000),
     )
-    assert watch.test("b", over) == []
+    assert guarded.test("b", over) == []
 
 
 def test_a_process_under_a_name_that_was_used_before_is_a_leak():
     before = web(7, "stopped", fields=ended(0), last_exit=last(0))
-    watch = Watch(before)
+    guarded = GuardedBox(before)
 
-    assert watch.test("a", web(9, start=20_000)) == ["leak 9"]
+    assert guarded.test("a", web(9, start=20_000)) == ["leak 9"]
 
 
 def test_a_fixture_may_start_a_process_under_a_name_that_was_used_before():
-    watch = Watch(web(7, "stopped", fields=ended(0), last_exit=last(0)))
-    watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
-    with watch.guard.exempting():
-        watch.box.rows = [web(9, start=20_000)]
+    guarded = GuardedBox(web(7, "stopped", fields=ended(0), last_exit=last(0)))
+    guarded.begin("a")
+    guarded.begin_call()
+    with guarded.guard.exempting():
+        guarded.box.rows = [web(9, start=20_000)]
 
-    assert watch.end("call") + watch.end("teardown") == []
+    assert guarded.end("call") + guarded.end("teardown") == []
 
 
 def test_a_name_that_is_used_again_is_unhealthy_anew():
-    watch = Watch(web(7, "stopped", fields=ended(0), health_status="unhealthy"))
+    guarded = GuardedBox(web(7, "stopped", fields=ended(0), health_status="unhealthy"))
 
-    assert watch.test("a", web(9, start=20_000, health_status="unhealthy")) == [
+    assert guarded.test("a", web(9, start=20_000, health_status="unhealthy")) == [
         "unhealthy 9",
         "leak 9",
     ]
 
 
 def test_a_block_does_not_excuse_a_second_oom_kill_after_it():
-    watch = Watch(web(7))
-    watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
+    guarded = GuardedBox(web(7))
+    guarded.begin("a")
+    guarded.begin_call()
     killed = web(
         7, "backing_off", fields=signaled(9, oom_killed=True), last_exit=last(None, 9, oom=True)
     )
-    with watch.guard.allowing(("oom",), "the limit is under test"):
-        watch.box.rows = [killed]
+    with guarded.guard.allowing(("oom",), "the limit is under test"):
+        guarded.box.rows = [killed]
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
-    watch.box.rows = [again]
-    watch.box.poll()
-    twice = web(
-        8,
-        "backing_off",
-        10_000,
-        signaled(9, oom_killed=True, ended_at=T0 + 15_000),
-        restart_count=1,
-        last_exit=last(None, 9, oom=True, at=15_000),
-    )
-
-    assert watch.end("call", twice) == ["oom 8", "restart 7"]
+    guarded.box.rows = [again]
+    guarded.box.poll()
+    assert guarded.end("call", KILLED_TWICE) == ["oom 8", "restart 7"]
 
 
 def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
-    watch = Watch(web(7))
-    watch.begin("a", oom="the limit is under test", restart="the limit is under test")
+    guarded = GuardedBox(web(7))
+    guarded.begin("a", oom="the limit is under test", restart="the limit is under test")
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
-    assert watch.call(again) + watch.end("teardown") == []
-    watch.guard.end_test()
-    record = Record()
-    record.add_facts(watch.guard.take_facts())
+    assert guarded.call(again) + guarded.end("teardown") == []
+    guarded.end_test()
+    record = SessionData()
+    record.add_data(guarded.monitor.take_data())
 
-    watch.box.rows = [
-        web(
-            8,
-            "backing_off",
-            10_000,
-            signaled(9, oom_killed=True, ended_at=T0 + 15_000),
-            restart_count=1,
-            last_exit=last(None, 9, oom=True, at=15_000),
-        )
-    ]
-    watch.guard.end_session()
-    record.add_facts(watch.guard.take_facts())
+    guarded.box.rows = [KILLED_TWICE]
+    guarded.monitor.end_session()
+    record.add_data(guarded.monitor.take_data())
 
-    assert [(found["rule"], found["told"], found["allowed"]) for found in record.findings] == [
+    assert [
+        (found["rule"], found["reported_in"], found["allowed"]) for found in record.findings
+    ] == [
         ("oom", "test", "the limit is under test"),
         ("restart", "test", "the limit is under test"),
         ("oom", "session", None),
@@ -153,87 +130,75 @@ def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
 
 
 def test_an_oom_kill_that_the_test_waited_for_is_expected():
-    watch = Watch(raw(1))
-    watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
-    watch.box.rows = [oom(1)]
-    Sandbox(watch.box).wait_for_process(1, status="oom_killed")
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [oom(1)]
+    Sandbox(guarded.box).wait_for_process(1, status="oom_killed")
 
-    assert watch.end("call") == []
-    assert watch.told() == [
-        "a, call: oom of train.py (pid 1), told at the test, "
+    assert guarded.end("call") == []
+    assert guarded.reported() == [
+        "a, call: oom of train.py (pid 1), reported in the test, "
         "allowed: the test waited for it, or asserted it"
     ]
 
 
 def test_a_crash_signal_that_the_test_asserted_is_expected():
-    watch = Watch(raw(1))
-    watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
-    watch.box.rows = [raw(1, **signaled(11))]
-    Sandbox(watch.box).assert_process(1, signal=11)
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [raw(1, **signaled(11))]
+    Sandbox(guarded.box).assert_process(1, signal=11)
 
-    assert watch.end("call") == []
+    assert guarded.end("call") == []
 
 
 def test_an_error_that_the_test_caught_leaves_the_finding_and_says_how_to_declare_it():
-    watch = Watch(raw(1))
-    watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
-    watch.box.rows = [oom(1)]
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [oom(1)]
     with pytest.raises(ProcessOOMKilled):
-        Sandbox(watch.box).wait_for_exit(1)
+        Sandbox(guarded.box).wait_for_exit(1)
 
-    findings = watch.guard.end_phase("call")
+    findings = guarded.findings("call")
     assert 'wait_for_process(process, status="oom_killed")' in str(error_for(findings, Screen()))
 
 
 def test_ends_that_the_sandbox_lost_are_counted_and_fail_nothing():
-    watch = Watch(raw(1))
-    assert watch.test("a", raw(1, **ended(-1))) == []
+    guarded = GuardedBox(raw(1))
+    assert guarded.test("a", raw(1, **ended(-1))) == []
 
-    record = Record()
-    record.add_facts(watch.guard.take_facts())
+    record = SessionData()
+    record.add_data(guarded.monitor.take_data())
     assert [unknown["name"] for unknown in record.unknown_ends] == ["train.py (pid 1)"]
 
 
 def test_a_lost_end_of_a_process_that_the_test_started_is_not_observed():
-    watch = Watch()
-    watch.begin("a")
-    watch.box.history.note_start(snapshot(raw(1))[0])
-    watch.call(raw(1, **ended(-1)))
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.box.history.note_start(snapshot(raw(1))[0])
+    guarded.call(raw(1, **ended(-1)))
 
-    [finding] = watch.guard.take_facts()["findings"]
+    [finding] = guarded.monitor.take_data()["findings"]
     assert (finding["verdict"], finding["test"]) == ("Not observed", "a")
 
 
-def test_an_oom_kill_behind_a_restart_names_the_run_that_died():
-    watch = Watch(web(7))
-    watch.begin("a")
-    watch.guard.begin_call(fixtures=False)
-    watch.box.rows = [web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))]
-
-    error = error_for(watch.guard.end_phase("call")[:1], Screen())
-
-    assert str(error).splitlines()[0] == "OOM-killed in this test: web, first run"
-    assert "first run, pid 7, OOM-killed at 16:00:09.000, ran 9 s, restarted as pid 8" in str(error)
-
-
 def test_an_allowed_restart_does_not_excuse_an_end_that_nobody_saw():
-    watch = Watch(web(7), rules=("oom", "restart"))
-    watch.begin("a", restart="the server restarts once a minute")
+    guarded = GuardedBox(web(7), rules=("oom", "restart"))
+    guarded.begin("a", restart="the server restarts once a minute")
     hidden = web(9, start=20_000, restart_count=2, last_exit=last(1, at=19_000))
 
-    assert watch.call(hidden) == ["oom 7"]
+    assert guarded.call(hidden) == ["oom 7"]
 
 
 def test_facts_hold_the_name_of_a_managed_process_masked():
     web = managed("web --token=abc")
-    watch = Watch(raw(7, managed=web), rules=("crash",))
-    watch.test("a", raw(7, managed={**web, "status": "stopped"}, **signaled(11)))
+    guarded = GuardedBox(raw(7, managed=web), rules=("crash",))
+    guarded.test("a", raw(7, managed={**web, "status": "stopped"}, **signaled(11)))
 
-    facts = watch.guard.take_facts()
+    facts = guarded.monitor.take_data()
     [finding] = facts["findings"]
     assert finding["name"] == "web --token=*** (pid 7)"
     assert "abc" not in str(facts)
-    assert "abc" not in repr([*watch.box.history.runs()])
+    assert "abc" not in repr([*guarded.box.history.runs()])

@@ -9,22 +9,21 @@ from pytest_tlsandbox.integration import pytest_private
 
 
 @pytest.fixture(scope="session", autouse=True)
-def of_wider_scope() -> None:
+def of_wider_scope():
     """Is one that no test requests by an argument."""
 
 
-def test_fixture_is_defined_in_the_module_that_a_test_sees(request: pytest.FixtureRequest) -> None:
+def test_fixture_is_defined_in_the_module_that_a_test_sees(request):
     defined = pytest_private.defining_module
 
     assert defined(request.node, "of_wider_scope") == __name__
     assert defined(request.node, "tmp_path") == "_pytest.tmpdir"
     assert defined(request.node, "no_such_fixture") is None
+    assert not pytest_private.overrides_target(request.node)
 
 
 @pytest.mark.usefixtures("tmp_path_factory")
-def test_fixtures_without_an_argument_are_told_from_the_others(
-    request: pytest.FixtureRequest, pytestconfig: pytest.Config
-) -> None:
+def test_fixtures_without_an_argument_are_reported_from_the_others(request, pytestconfig):
     found = pytest_private.unrequested_fixtures(request.node)
 
     assert {"of_wider_scope", "tmp_path_factory"} <= set(found)
@@ -32,7 +31,7 @@ def test_fixtures_without_an_argument_are_told_from_the_others(
     assert pytestconfig is request.config
 
 
-def test_error_of_a_test_case_is_kept_for_the_report(pytester: pytest.Pytester) -> None:
+def test_error_of_a_test_case_is_kept_for_the_report(pytester):
     pytester.makeconftest(
         """
         import pytest
@@ -60,9 +59,7 @@ def test_error_of_a_test_case_is_kept_for_the_report(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["*kept it and not None*"])
 
 
-def test_settings_are_found_as_pytest_finds_them(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_settings_are_found_as_pytest_finds_them(pytestconfig, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "pytest.ini").write_text("[pytest]\n")
 
@@ -72,7 +69,7 @@ def test_settings_are_found_as_pytest_finds_them(
     assert other == (elsewhere, elsewhere / "pytest.ini")
 
 
-def test_package_is_left_out_of_what_pytest_rewrites(pytestconfig: pytest.Config) -> None:
+def test_package_is_left_out_of_what_pytest_rewrites(pytestconfig):
     names = pytestconfig.pluginmanager.rewrite_hook._must_rewrite  # type: ignore[attr-defined]
 
     assert names  # pytest still keeps them there

@@ -14,9 +14,10 @@ from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
-from pytest_tlsandbox.guard.engine import Guard
-from pytest_tlsandbox.guard.rules import Finding, TestRun
+from pytest_tlsandbox.guard.guard import Guard
+from pytest_tlsandbox.guard.rules import Finding
 from pytest_tlsandbox.history.runs import Run
+from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.sandbox import Sandbox
 
 from .session import Fault, Refused, Reported, Wire
@@ -71,27 +72,30 @@ class Plugin:
         retry._jitter.seed(0)
         self.client = SandboxClient(Transport(wire))  # type: ignore[arg-type]
         self.box = Sandbox(self.client)
-        self._guard = Guard((), self.client.clock)
+        self._monitor = Monitor(self.client.clock)
+        self._guard = Guard(self._monitor, ())
         self._connection = Connection(self.client, shared=False)
         self._watching = False
 
     def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
-        self._guard._rules = tuple(rules)
-        self._guard.begin_test(TestRun("test", 1, tuple(rules), allowed))
+        self._guard._session_rules = tuple(rules)
+        self._guard.begin_test(rules, allowed)
+        self._monitor.begin_test("test", 1)
         if not self._watching:
             self._watching = True
-            self._guard.watch(self._connection)
+            self._monitor.add(self._connection)
         self._reported()  # what this list call shows happened between two tests
         self.box = Sandbox(self.client).from_now(self._connection.baseline)
 
     def begin_call(self) -> None:
-        self._guard.begin_call(fixtures=True)
+        self._monitor.begin_call(fixtures=True)
 
     def end_phase(self, phase: str) -> list[Reported]:
-        self._guard.end_phase(phase)
+        self._monitor.end_phase(phase)
         return self._reported()
 
     def end_test(self) -> None:
+        self._monitor.end_test()
         self._guard.end_test()
 
     @contextmanager
@@ -100,7 +104,7 @@ class Plugin:
             yield
 
     def end_session(self) -> list[Reported]:
-        self._guard.end_session()
+        self._monitor.end_session()
         return self._reported()
 
     def incidents(self) -> list[tuple[Any, ...]]:
@@ -143,5 +147,5 @@ def _report(finding: Finding) -> Reported:
         managed_id,
         number,
         finding.allowed is not None,
-        finding.told == "test",
+        finding.reported_in == "test",
     )

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 # Imported here for the inner runs too: one in this process forgets what it imported, and pydantic's
 # core is not made to be imported anew.
 from pytest_tlsandbox.connections import Connections
-from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.settings import Settings
 from pytest_tlsandbox.types import Screen
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_tlsandbox.sandbox import Sandbox
-
 
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> None:
+def _clean_environment(monkeypatch, pytester):
     for name in [*os.environ]:
         if name.startswith(("PYTEST_XDIST", "TLSANDBOX", "TENSORLAKE")) or name in {
             "PYTEST_PLUGINS",
@@ -39,21 +33,21 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pyteste
 
 
 @pytest.fixture(scope="session")
-def box() -> Iterator[LocalSandbox]:
+def box():
     """Return an embedded sandbox that all inner runs can use: to them it is a real one."""
     with start_local_sandbox(identifier="my-sandbox") as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="session")
-def small_box() -> Iterator[LocalSandbox]:
+def small_box():
     """Return one with so little memory that a process is soon killed for want of it."""
     with start_local_sandbox(identifier="small", memory_limit=96 * 2**20) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def limited(small_box: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> LocalSandbox:
+def limited(small_box, monkeypatch):
     """Have inner runs reach ``small_box`` by its id, with the right key."""
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", small_box.url)
     monkeypatch.setenv("TENSORLAKE_API_KEY", small_box.api_key.reveal())
@@ -62,7 +56,7 @@ def limited(small_box: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> LocalSa
 
 
 @pytest.fixture
-def elsewhere(limited: LocalSandbox) -> Iterator[Sandbox]:
+def elsewhere(limited):
     """Give the sandbox of the inner runs, to do in it what none of them does."""
     settings = Settings(targets=(), proxy_url=None, timeout=10.0, memory=None)
     connections = Connections(
@@ -75,7 +69,7 @@ def elsewhere(limited: LocalSandbox) -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def connected(box: LocalSandbox, monkeypatch: pytest.MonkeyPatch) -> LocalSandbox:
+def connected(box, monkeypatch):
     """Have inner runs reach ``box`` by its id, with the right key."""
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", box.url)
     monkeypatch.setenv("TENSORLAKE_API_KEY", box.api_key.reveal())

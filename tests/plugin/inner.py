@@ -23,7 +23,7 @@ HEAVY = frozenset(
 """What must not be imported by a suite that uses no sandbox."""
 
 
-def told(record: pytest.HookRecorder) -> dict[str, str]:
+def errors_of_tests(record: pytest.HookRecorder) -> dict[str, str]:
     """Give for each inner test that failed, by name, the error as pytest shows it."""
     return {
         report.nodeid.partition("::")[2]: error_of(report.longreprtext)
@@ -46,7 +46,7 @@ def passed(record: pytest.HookRecorder) -> int:
     return len(good)
 
 
-def told_on_stderr(result: pytest.RunResult) -> str:
+def usage_error_of(result: pytest.RunResult) -> str:
     """Give the one line that pytest says of a usage error."""
     [line] = [line for line in result.errlines if line.startswith("ERROR: ")]
     return line.removeprefix("ERROR: ")
@@ -133,6 +133,10 @@ PROGRAMS = """
 
         def unhealthy(seen):
             return any(row.managed and row.managed.health_status == "unhealthy" for row in seen)
+
+        def restarted(seen, name):  # the count rises before the new run begins
+            row = seen.where(name=name)[-1]
+            return row.status == "running" and row.managed.restart_count
 
         def be_killed(sandbox):  # and do not declare that the OOM kill is expected
             job = sandbox.start_process(*HOG)

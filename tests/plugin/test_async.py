@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support import sample_of
-
 from .inner import error_of
 
 
@@ -29,10 +27,8 @@ SCOPE = "asyncio_default_fixture_loop_scope=session"
 SUITES = [Suite("asyncio", ("-o", "asyncio_mode=auto", "-o", SCOPE), 1), Suite("anyio", (), 2)]
 
 
-@pytest.fixture(params=sample_of({suite.mark: suite for suite in SUITES}, "anyio"))
-def suite(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, connected: object
-) -> Suite:
+@pytest.fixture(params=SUITES, ids=lambda suite: suite.mark)
+def suite(request, monkeypatch, connected):
     suite: Suite = request.param
     other = "-p no:anyio" if suite.mark == "asyncio" else "-p no:asyncio"
     monkeypatch.setenv(
@@ -41,7 +37,7 @@ def suite(
     return suite
 
 
-def test_baseline_and_end_are_those_of_tlsandbox(pytester: pytest.Pytester, suite: Suite) -> None:
+def test_baseline_and_end_are_those_of_tlsandbox(pytester, suite):
     code = """
         started = []
 
@@ -65,7 +61,7 @@ def test_baseline_and_end_are_those_of_tlsandbox(pytester: pytest.Pytester, suit
     suite.run(pytester, code).assert_outcomes(passed=2 * suite.backends)
 
 
-def test_a_failure_ends_at_the_line_that_awaits(pytester: pytest.Pytester, suite: Suite) -> None:
+def test_a_failure_ends_at_the_line_that_awaits(pytester, suite):
     code = """
         async def test_it(tlsandbox_async):
             job = await tlsandbox_async.start_process("sh", ["-c", "exit 3"])
@@ -83,7 +79,7 @@ def test_a_failure_ends_at_the_line_that_awaits(pytester: pytest.Pytester, suite
     assert "async_sandbox.py" not in text
 
 
-def test_a_call_that_is_not_awaited_fails_the_test(pytester: pytest.Pytester, suite: Suite) -> None:
+def test_a_call_that_is_not_awaited_fails_the_test(pytester, suite):
     code = """
         async def test_it(tlsandbox_async):
             tlsandbox_async.assert_no_oom()
@@ -111,20 +107,7 @@ def test_a_call_that_is_not_awaited_fails_the_test(pytester: pytest.Pytester, su
     )
 
 
-def test_the_guard_looks_at_what_coroutines_do(pytester: pytest.Pytester, suite: Suite) -> None:
-    code = """
-        async def test_it(tlsandbox_async):
-            job = await tlsandbox_async.start_process("sh", ["-c", "kill -SEGV $$"])
-            await tlsandbox_async.wait_for_process(job, status="signaled")
-    """
-    result = suite.run(pytester, code, "--tlsandbox-guard=crash")
-    result.assert_outcomes(failed=suite.backends)
-    assert result.stdout.str().count("Crashed in this test: sh -c (pid ") == suite.backends
-
-
-def test_a_target_can_be_made_by_a_coroutine_with_the_sdk(
-    pytester: pytest.Pytester, suite: Suite
-) -> None:
+def test_a_target_can_be_made_by_a_coroutine_with_the_sdk(pytester, suite):
     pytester.makeconftest(
         """
         import os

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from .inner import passed, told
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
+from .inner import errors_of_tests, passed
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_a_test_starts_is_killed_when_it_ends(pytester: pytest.Pytester) -> None:
+def test_what_a_test_starts_is_killed_when_it_ends(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -35,12 +30,12 @@ def test_what_a_test_starts_is_killed_when_it_ends(pytester: pytest.Pytester) ->
         """
     )
     record = pytester.inline_run()
-    assert told(record) == {"test_that_fails_with_one_running": "ZeroDivisionError"}
+    assert errors_of_tests(record) == {"test_that_fails_with_one_running": "ZeroDivisionError"}
     assert [len(outcome) for outcome in record.listoutcomes()] == [2, 0, 1]
 
 
 @pytest.mark.usefixtures("connected")
-def test_an_earlier_job_never_answers_for_this_tests(pytester: pytest.Pytester) -> None:
+def test_an_earlier_job_never_answers_for_this_tests(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -75,7 +70,7 @@ def test_an_earlier_job_never_answers_for_this_tests(pytester: pytest.Pytester) 
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester: pytest.Pytester) -> None:
+def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester):
     """However the test orders its arguments: the baseline is taken before them all."""
     pytester.makepyfile(
         """
@@ -104,9 +99,7 @@ def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester: pytest.Pyt
     assert passed(pytester.inline_run()) == 1
 
 
-def test_what_a_suite_sets_up_by_itself_may_bring_the_key(
-    pytester: pytest.Pytester, connected: LocalSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_suite_sets_up_by_itself_may_bring_the_key(pytester, connected, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
     monkeypatch.setenv("THE_KEY", connected.api_key.reveal())
     pytester.makepyfile(
@@ -168,12 +161,7 @@ BY_ASYNC_SDK_OBJECT = BY_SDK_OBJECT.replace("Sandbox(", "AsyncSandbox(").replace
         pytest.param(BY_ASYNC_SDK_OBJECT, id="object of the SDK, for coroutines"),
     ],
 )
-def test_a_suite_can_name_the_sandbox_it_made(
-    pytester: pytest.Pytester,
-    connected: LocalSandbox,
-    monkeypatch: pytest.MonkeyPatch,
-    module: str,
-) -> None:
+def test_a_suite_can_name_the_sandbox_it_made(pytester, connected, monkeypatch, module):
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
     pytester.makepyfile(module)
@@ -181,9 +169,7 @@ def test_a_suite_can_name_the_sandbox_it_made(
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_two_modules_that_each_name_a_sandbox_run_on_their_own(
-    pytester: pytest.Pytester, connected: LocalSandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_modules_that_each_name_a_sandbox_run_on_their_own(pytester, connected, monkeypatch):
     """Pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
@@ -205,21 +191,7 @@ def test_two_modules_that_each_name_a_sandbox_run_on_their_own(
     assert passed(pytester.inline_run()) == 2
 
 
-@pytest.mark.usefixtures("connected")
-def test_the_lister_lists_and_nothing_is_looked_at_unasked(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        from pytest_tlsandbox import ProcessLister, ProcessSnapshot
-
-        def test_it(tlsandbox_lister):
-            assert isinstance(tlsandbox_lister, ProcessLister)
-            assert isinstance(tlsandbox_lister.list(), ProcessSnapshot)
-        """
-    )
-    assert passed(pytester.inline_run()) == 1
-
-
-def test_the_embedded_sandbox_needs_no_target(pytester: pytest.Pytester) -> None:
+def test_the_embedded_sandbox_needs_no_target(pytester):
     pytester.makepyfile(
         """
         from pytest_tlsandbox import Secret
@@ -245,7 +217,7 @@ def test_the_embedded_sandbox_needs_no_target(pytester: pytest.Pytester) -> None
     assert passed(pytester.inline_run("--tlsandbox-memory=256M")) == 3
 
 
-def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester: pytest.Pytester) -> None:
+def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -266,11 +238,8 @@ def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester: pytest.P
 
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
 def test_a_hook_gives_the_key_before_the_environment_does(
-    pytester: pytest.Pytester,
-    connected: LocalSandbox,
-    monkeypatch: pytest.MonkeyPatch,
-    wrapped: str,
-) -> None:
+    pytester, connected, monkeypatch, wrapped
+):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
     monkeypatch.setenv("VAULT", connected.api_key.reveal())
     key = wrapped.format("os.environ['VAULT']")
@@ -302,7 +271,7 @@ def test_a_hook_gives_the_key_before_the_environment_does(
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_test_can_use_two_sandboxes(pytester: pytest.Pytester) -> None:
+def test_a_test_can_use_two_sandboxes(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -328,9 +297,7 @@ def test_a_test_can_use_two_sandboxes(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_was_started_by_connect_is_killed_when_the_session_ends(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_was_started_by_connect_is_killed_when_the_session_ends(pytester):
     pytester.makepyfile(
         """
         started = []

@@ -43,65 +43,35 @@ def run(pytester: pytest.Pytester, test: str, *options: str) -> None:
     assert result.ret == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "plugins", "conftest"),
-    [
-        pytest.param([], "", "", id="entry point"),
-        pytest.param(XDIST, "", "", id="entry point, xdist", marks=pytest.mark.slow),
-        pytest.param(PACKAGE, "", "", id="-p package", marks=pytest.mark.slow),
-        pytest.param(PLUGIN, "", "", id="-p plugin", marks=pytest.mark.slow),
-        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both"),
-        pytest.param(
-            [], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            [], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin", marks=pytest.mark.slow
-        ),
-        pytest.param([], "", CONFTEST, id="conftest"),
-    ],
-)
-def test_the_plugin_is_there_once_beside_autoload(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
-    plugins: str,
-    conftest: str,
-) -> None:
-    monkeypatch.setenv("PYTEST_PLUGINS", plugins)
-    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
-    pytester.makeconftest(conftest)
-    run(pytester, IS_THERE_ONCE, "--tlsandbox=my-sandbox", *options)
+# How the plugin is loaded: options, PYTEST_PLUGINS, conftest.
+ROUTES = {
+    "-p package": (PACKAGE, "", ""),
+    "-p plugin": (PLUGIN, "", ""),
+    "-p both": ([*PACKAGE, *PLUGIN], "", ""),
+    "PYTEST_PLUGINS package": ([], "pytest_tlsandbox", ""),
+    "PYTEST_PLUGINS plugin": ([], "pytest_tlsandbox.plugin", ""),
+    "conftest": ([], "", CONFTEST),
+}
+AUTOLOAD = {"entry point": ([], "", ""), "entry point, xdist": (XDIST, "", ""), **ROUTES}
+WITHOUT = {
+    **ROUTES,
+    "-p package, xdist": (["-p", "xdist", *XDIST, *PACKAGE], "", ""),
+    "conftest, xdist": (["-p", "xdist", *XDIST], "", CONFTEST),
+}
 
 
 @pytest.mark.parametrize(
-    ("options", "plugins", "conftest"),
+    ("autoload", "route"),
     [
-        pytest.param(PACKAGE, "", "", id="-p package"),
-        pytest.param(PLUGIN, "", "", id="-p plugin", marks=pytest.mark.slow),
-        pytest.param([*PACKAGE, *PLUGIN], "", "", id="-p both", marks=pytest.mark.slow),
-        pytest.param(
-            [], "pytest_tlsandbox", "", id="PYTEST_PLUGINS package", marks=pytest.mark.slow
-        ),
-        pytest.param([], "pytest_tlsandbox.plugin", "", id="PYTEST_PLUGINS plugin"),
-        pytest.param([], "", CONFTEST, id="conftest"),
-        pytest.param(
-            ["-p", "xdist", *XDIST, *PACKAGE],
-            "",
-            "",
-            id="-p package, xdist",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(["-p", "xdist", *XDIST], "", CONFTEST, id="conftest, xdist"),
+        pytest.param(autoload, route, id=f"{name}, {'with' if autoload else 'without'} autoload")
+        for autoload, routes in ((True, AUTOLOAD), (False, WITHOUT))
+        for name, route in routes.items()
     ],
 )
-def test_the_plugin_is_there_once_with_autoload_off(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
-    plugins: str,
-    conftest: str,
-) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+def test_the_plugin_is_there_once(pytester, monkeypatch, autoload, route):
+    options, plugins, conftest = route
+    if not autoload:
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTEST_PLUGINS", plugins)
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makeconftest(conftest)
@@ -109,25 +79,21 @@ def test_the_plugin_is_there_once_with_autoload_off(
 
 
 @pytest.mark.parametrize("name", ["tlsandbox", "pytest_tlsandbox"])
-def test_the_plugin_can_be_blocked_by_either_name(pytester: pytest.Pytester, name: str) -> None:
+def test_the_plugin_can_be_blocked_by_either_name(pytester, name):
     run(pytester, IS_ABSENT, "-p", f"no:{name}")
 
 
-def test_without_autoload_and_unasked_the_plugin_is_absent(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_autoload_and_unasked_the_plugin_is_absent(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     run(pytester, IS_ABSENT)
 
 
-def test_a_bare_worker_and_a_run_without_xdist_know_no_hook_of_others(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_bare_worker_and_a_run_without_xdist_know_no_hook_of_others(pytester):
     """Hooks of pytest-timeout and xdist are optional: without those, pytest does not complain."""
     run(pytester, "def test_it(): pass", "-p", "no:timeout", "-p", "no:xdist")
 
 
-def test_help_tells_each_option_and_ini_key(pytester: pytest.Pytester) -> None:
+def test_help_tells_each_option_and_ini_key(pytester):
     help_text = pytester.runpytest_subprocess("--help").stdout.str()
     assert "TENSORLAKE_API_KEY" in help_text
     for option in ("--tlsandbox", "--tlsandbox-timeout", "--tlsandbox-memory"):
@@ -135,20 +101,20 @@ def test_help_tells_each_option_and_ini_key(pytester: pytest.Pytester) -> None:
         assert help_text.count(f"  {option[2:].replace('-', '_')} (") == 1
 
 
-def test_what_is_public_is_sorted_and_can_be_imported() -> None:
+def test_what_is_public_is_sorted_and_can_be_imported():
     assert pytest_tlsandbox.__all__ == sorted(pytest_tlsandbox.__all__)
     namespace: dict[str, object] = {}
     exec("from pytest_tlsandbox import *", namespace)
     assert set(pytest_tlsandbox.__all__) <= namespace.keys()
 
 
-def test_what_is_not_public_is_no_attribute() -> None:
+def test_what_is_not_public_is_no_attribute():
     with pytest.raises(AttributeError) as error:
         pytest_tlsandbox.Sandbx  # noqa: B018
     assert str(error.value) == "module 'pytest_tlsandbox' has no attribute 'Sandbx'"
 
 
-def test_looking_through_the_package_imports_nothing() -> None:
+def test_looking_through_the_package_imports_nothing():
     """As pytest looks through the ``dir()`` of a plugin for fixtures; a ``__dir__`` would tell it more."""
     assert "__dir__" not in vars(pytest_tlsandbox)
     code = (
@@ -162,7 +128,7 @@ def test_looking_through_the_package_imports_nothing() -> None:
     assert HEAVY.isdisjoint(modules)
 
 
-def test_it_may_be_imported_before_pytest_starts(pytester: pytest.Pytester) -> None:
+def test_it_may_be_imported_before_pytest_starts(pytester):
     pytester.makepyfile("def test_it(): pass")
     start = (
         "import pytest_tlsandbox, pytest; pytest.main(['-W', 'error', '-p', 'pytest_tlsandbox'])"

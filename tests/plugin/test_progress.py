@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 SOONER = """
     import pytest
@@ -36,7 +32,7 @@ SAID = r"tlsandbox: waiting [01] of 0\.5 s: Still running: sleep \(pid \d+\), wa
 
 
 @pytest.fixture(autouse=True)
-def _suite(pytester: pytest.Pytester, connected: LocalSandbox) -> None:
+def _suite(pytester, connected):
     pytester.makeconftest(SOONER)
     pytester.makepyfile(test_a=WAITING)
 
@@ -47,84 +43,49 @@ def run(pytester: pytest.Pytester, *options: str) -> list[str]:
     return result.outlines
 
 
-def said(lines: list[str]) -> list[str]:
+def progress_lines(lines: list[str]) -> list[str]:
     return [line for line in lines if "waiting" in line and "tlsandbox:" in line]
 
 
-def test_it_is_said_on_a_line_of_its_own_amid_the_dots_and_past_the_capture(
-    pytester: pytest.Pytester,
-) -> None:
+def test_progress_is_printed_between_the_dots_and_is_no_part_of_the_captured_output(pytester):
     lines = run(pytester)
 
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))
     end = next(index for index, line in enumerate(lines) if "FAILURES" in line)
     shown = [line.rstrip() for line in lines[start:end] if line.strip()]
-    assert said(shown)
-    for line in said(shown):
-        assert re.fullmatch(SAID, line), shown
-    rest = [line for line in shown if line not in said(shown)]
-    # The outcome of every test is shown, whatever is said in between.
+    assert progress_lines(shown)
+    assert all(re.fullmatch(SAID, line) for line in progress_lines(shown)), shown
+    rest = [line for line in shown if line not in progress_lines(shown)]
+    # The outcome of every test is shown, whatever is printed in between.
     outcomes = re.sub(r"\[\s*\d+%\]|test_a\.py|\s", "", "".join(rest))
     assert outcomes == ".F."
-
-
-def test_what_the_test_prints_is_captured_as_ever_and_what_is_said_is_no_part_of_it(
-    pytester: pytest.Pytester,
-) -> None:
-    output = "\n".join(run(pytester))
-
-    _, _, captured = output.partition("Captured stdout call")
+    _, _, captured = "\n".join(lines).partition("Captured stdout call")
     assert re.match(r" -*\nprinted by the test\n-* Captured stderr call -*\non stderr\n", captured)
 
 
-@pytest.mark.slow
-def test_where_nothing_is_captured_it_is_said_among_what_is_printed(
-    pytester: pytest.Pytester,
-) -> None:
+def test_without_capture_progress_is_printed_among_what_the_test_prints(pytester):
     lines = run(pytester, "-s")
 
-    assert said(lines)
-    assert all(re.fullmatch(SAID, line) for line in said(lines)), said(lines)
+    assert progress_lines(lines)
+    assert all(re.fullmatch(SAID, line) for line in progress_lines(lines)), progress_lines(lines)
     assert "printed by the test" in "\n".join(lines)
 
 
-def test_verbose_shows_each_outcome_once(pytester: pytest.Pytester) -> None:
-    lines = run(pytester, "-v")
+def test_with_v_each_outcome_is_shown_once_and_progress_is_logged_and_without_colour(pytester):
+    lines = run(pytester, "-v", "--log-level=INFO", "--color=yes")
 
-    assert said(lines)
-    text = "\n".join(lines)
+    printed = [line for line in progress_lines(lines) if line.startswith("tlsandbox: ")]
+    assert printed
+    assert all("\x1b" not in line for line in printed)
+    text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(lines))
     assert text.count("PASSED") == 2
     assert len(re.findall(r"FAILED +\[", text)) == 1
+    assert re.search(r"^INFO .*my-sandbox: waiting ", text, re.MULTILINE)
 
 
-def test_quiet_says_nothing(pytester: pytest.Pytester) -> None:
-    assert said(run(pytester, "-q")) == []
-
-
-@pytest.mark.slow
-def test_xdist_says_nothing_and_loses_nothing(pytester: pytest.Pytester) -> None:
-    pytest.importorskip("xdist")
-
-    assert said(run(pytester, "-n1")) == []
-
-
-def test_no_terminal_is_no_error(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("-p", "no:terminal")
+@pytest.mark.parametrize("options", [("-q",), ("-n1",), ("-p", "no:terminal")], ids=" ".join)
+def test_no_progress_is_printed(pytester, options):
+    result = pytester.runpytest_subprocess(*options)
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert said(result.outlines + result.errlines) == []
-
-
-def test_it_is_in_the_log_that_a_failure_shows(pytester: pytest.Pytester) -> None:
-    lines = run(pytester, "--log-level=INFO")
-
-    logged = [line for line in lines if line.startswith("INFO ")]
-    assert [line for line in logged if "my-sandbox: waiting " in line]
-
-
-@pytest.mark.slow
-def test_colour_is_that_of_pytest_and_what_is_said_has_none(pytester: pytest.Pytester) -> None:
-    lines = run(pytester, "--color=yes")
-
-    assert said(lines)
-    assert all("\x1b" not in line for line in said(lines))
+    assert progress_lines(result.outlines + result.errlines) == []

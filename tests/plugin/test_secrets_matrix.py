@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import sample_of
-
 from .inner import unused_url
 
 if TYPE_CHECKING:
@@ -36,6 +34,9 @@ WAYS = {
     "--debug": ("-l", "--debug=debug.log", "--trace-config"),
     "PYTEST_DEBUG": ("--setup-show", "--trace-config"),
 }
+
+SAMPLE = ("--full-trace", "xdist", "live log", "PYTEST_DEBUG")
+"""The ways that `make test` plays; `make nightly` plays all."""
 
 TRACES = {"--debug": "debug.log", "PYTEST_DEBUG": "stderr"}
 """Where these two ways write each call of a hook, with its arguments and its result."""
@@ -68,10 +69,9 @@ SUITE = '''
     from pytest_tlsandbox import Secret, process_control, by
     from pytest_tlsandbox.client import retry
     from tests.fault_proxy import FaultProxy, faults
-    from pytest_tlsandbox.guard import watching
 
-    # A report makes the guard wait for the end of each outage: here, of one sandbox for each test.
-    watching.FIRST_PATIENCE = retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
+    # Each test has an outage of its own, which is to end soon.
+    retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
     process_control._LONGEST_FAREWELL = 0.01
 
     def rows():
@@ -121,6 +121,22 @@ SUITE = '''
         box = tlsandbox_connect(proxy)
         box.wait_for_exit("job", timeout=0)
 
+    @pytest.fixture
+    def failing_setup(tlsandbox_connect, proxy):
+        tlsandbox_connect(proxy).wait_for_exit("job", timeout=0)
+
+    def test_setup(failing_setup):
+        pass
+
+    @pytest.fixture
+    def failing_teardown(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        yield box
+        box.wait_for_exit("job", timeout=0)
+
+    def test_teardown(failing_teardown):
+        pytest.fail("and its teardown fails too")
+
     def test_not_found(tlsandbox_connect, proxy):
         box = tlsandbox_connect(proxy)
         box.wait_for_process(by(command="no such"), timeout=0.05)
@@ -169,10 +185,11 @@ SUITE = '''
 '''
 
 
-@pytest.mark.parametrize("way", sample_of({way: way for way in WAYS}, "-l -vv", "--debug"))
-def test_no_secret_is_in_what_pytest_shows_and_writes(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, way: str
-) -> None:
+@pytest.mark.parametrize(
+    "way",
+    [way if way in SAMPLE else pytest.param(way, marks=pytest.mark.slow) for way in WAYS],
+)
+def test_no_secret_is_in_what_pytest_shows_and_writes(pytester, monkeypatch, way):
     for name, value in SENTINELS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TENSORLAKE_API_KEY", SENTINELS["KEY"])
@@ -231,13 +248,13 @@ def hits(shown: dict[str, str]) -> list[str]:
     ]
 
 
-def test_the_search_finds_a_secret_that_is_told() -> None:
+def test_the_search_finds_a_secret_that_is_reported():
     assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == [
         "KEY: log.txt: key=Sentinel-key-5b6a7c"
     ]
 
 
-def test_a_pattern_of_ones_own_is_checked_when_pytest_starts(pytester: pytest.Pytester) -> None:
+def test_a_pattern_of_ones_own_is_checked_when_pytest_starts(pytester):
     path: Path = pytester.makeini("[pytest]\ntlsandbox_mask = acme-(\n")
 
     result = pytester.runpytest_inprocess()

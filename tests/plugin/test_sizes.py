@@ -1,19 +1,14 @@
-"""One failure in every size: two widths, four verbosities, with colour and without, anywhere.
+"""pytest shows a message whole in every size: two widths, four verbosities, with colour and without.
 
-What a message says in all its kinds is held by ``tests/messages/shapes``; here it is that pytest
-shows it, all of it and nothing else.
+``tests/messages/shapes`` covers what each kind of message says.
 """
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from pytest_tlsandbox.local.sandbox import LocalSandbox
 
 JOB = """
     SHARDS = [f"--shard=/data/{number:02}.parquet" for number in range(16)]
@@ -122,87 +117,48 @@ def marked(lines: list[str]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _suite(pytester: pytest.Pytester, connected: LocalSandbox) -> None:
+def _suite(pytester, connected):
     pytester.makepyfile(test_a=JOB)
 
 
-@pytest.mark.parametrize(("columns", "verbosity"), SIZES)
-def test_the_whole_message_is_shown_in_every_size(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int, verbosity: int
-) -> None:
+@pytest.mark.parametrize(
+    ("columns", "verbosity", "options"),
+    [*((*size, ()) for size in SIZES), (80, 0, ("-n1",)), (120, 1, ("-n1", "-rA"))],
+)
+def test_the_whole_message_is_shown_in_every_size_and_its_first_line_where_one_is(
+    pytester, monkeypatch, columns, verbosity, options
+):
+    """Where CI is set, or -vv is given, pytest would show the whole message in the short summary."""
     monkeypatch.setenv("COLUMNS", str(columns))
-    result = pytester.runpytest_inprocess(*FLAGS[verbosity])
+    monkeypatch.setenv("CI", "true" if verbosity else "")
+    options = ("--color=no", "--junitxml=junit.xml", *options, *FLAGS[verbosity])
+    result = pytester.runpytest_inprocess(*options)
+    lines = result.outlines
 
-    assert marked(result.outlines) == expected(columns, verbosity)
-    # "E", and the indent of the line that raised; the verdict alone may be wider.
-    told = [line for line in result.outlines if re.match(r"E(\s|$)", line)][1:]
-    table = next((index for index, line in enumerate(told) if "  all " in line), len(told))
-    assert max(map(len, told[:table])) <= columns
+    assert marked(lines) == expected(columns, verbosity)
+    # "E", and the indent of the line that raised; the first line alone may be wider.
+    shown = [line for line in lines if re.match(r"E(\s|$)", line)][1:]
+    table = next((index for index, line in enumerate(shown) if "  all " in line), len(shown))
+    assert max(map(len, shown[:table])) <= columns
+    start = next(index for index, line in enumerate(lines) if "short test summary" in line)
+    assert normal(lines[start + 1]) == f"FAILED test_a.py::test_it - {VERDICT}"
+    assert re.search(r"\b1 failed\b", lines[start + 2])
+    [failure] = ET.parse(pytester.path / "junit.xml").iter("failure")
+    assert normal(failure.attrib["message"]) == VERDICT
+    assert marked((failure.text or "").splitlines()) == expected(columns, verbosity)
+    assert "\x1b" not in result.stdout.str() + result.stderr.str()
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_colour_is_pytests_own_and_none_is_within_our_text(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
+def test_colour_is_pytests_own_and_none_is_within_our_text(pytester):
     lines = pytester.runpytest_inprocess("--color=yes").outlines
 
     red = re.compile(r"\x1b\[1m\x1b\[31m(E.*)\x1b\[0m")
     matches = [match[1] for line in lines if (match := red.fullmatch(line))]
     assert not [line for line in matches if "\x1b" in line]
-    assert marked(matches) == expected(columns, 0)
+    assert marked(matches) == expected(80, 0)
     [summary] = [line for line in lines if "FAILED" in line]
     assert re.fullmatch(
         r"\x1b\[31mFAILED\x1b\[0m test_a\.py::\x1b\[1mtest_it\x1b\[0m - "
         r"Exited 3: sh -c \(pid \d+\), wanted exit code 0",
         summary,
     ), summary
-
-
-def test_without_colour_there_is_not_one_escape_code(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_inprocess("--color=no", "-vv")
-
-    assert marked(result.outlines) == expected(80, 2)
-    assert "\x1b" not in result.stdout.str() + result.stderr.str()
-
-
-@pytest.mark.parametrize(
-    ("columns", "verbosity"), [pytest.param(80, 0, marks=pytest.mark.slow), (120, 1)]
-)
-def test_xdist_shows_the_same(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int, verbosity: int
-) -> None:
-    pytest.importorskip("xdist")
-    monkeypatch.setenv("COLUMNS", str(columns))
-    result = pytester.runpytest_inprocess("-n1", *FLAGS[verbosity])
-
-    assert marked(result.outlines) == expected(columns, verbosity)
-
-
-@pytest.mark.parametrize(("columns", "verbosity"), [(80, 0), (120, -1)])
-def test_junit_has_the_verdict_as_message_and_all_of_it_as_body(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, columns: int, verbosity: int
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    pytester.runpytest_inprocess("--junitxml=junit.xml", *FLAGS[verbosity])
-
-    [failure] = ET.parse(pytester.path / "junit.xml").iter("failure")
-    assert normal(failure.attrib["message"]) == VERDICT
-    assert marked((failure.text or "").splitlines()) == expected(columns, verbosity)
-
-
-@pytest.mark.parametrize(
-    "options", [(), ("-q",), ("-vv",), pytest.param(("-n1",), marks=pytest.mark.slow)], ids=" ".join
-)
-def test_where_ci_is_set_the_short_summary_still_has_the_verdict_alone(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
-) -> None:
-    """Where CI is set, or -vv is given, pytest would show the whole message there."""
-    monkeypatch.setenv("CI", "true")
-    lines = pytester.runpytest_inprocess("-rA", *options).outlines
-
-    start = next(index for index, line in enumerate(lines) if "short test summary" in line)
-    end = next(index for index, line in enumerate(lines) if re.search(r"\b1 failed\b", line))
-    assert [normal(line) for line in lines[start + 1 : end]] == [
-        f"FAILED test_a.py::test_it - {VERDICT}"
-    ]

@@ -8,7 +8,9 @@ from textwrap import dedent
 
 import pytest
 
-from .inner import told
+from .inner import error_of
+
+pytestmark = pytest.mark.usefixtures("connected")
 
 CHECKS = """
     import pytest
@@ -49,10 +51,7 @@ def errors_of(result: pytest.RunResult) -> str:
     return "\n".join(line[8:] for line in lines)
 
 
-@pytest.mark.usefixtures("connected")
-def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(
-    pytester: pytest.Pytester,
-) -> None:
+def test_all_that_fail_are_reported_together_and_the_traceback_ends_at_the_block(pytester):
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess()
 
@@ -66,8 +65,7 @@ def test_all_that_fail_are_told_together_and_the_traceback_ends_at_the_block(
     )
 
 
-@pytest.mark.usefixtures("connected")
-def test_xdist_tells_the_same(pytester: pytest.Pytester) -> None:
+def test_xdist_shows_the_same(pytester):
     pytest.importorskip("xdist")
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess("-n1")
@@ -76,10 +74,7 @@ def test_xdist_tells_the_same(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before")
-@pytest.mark.usefixtures("connected")
-def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(
-    pytester: pytest.Pytester,
-) -> None:
+def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -95,41 +90,7 @@ def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(
     ), message
 
 
-@pytest.mark.usefixtures("connected")
-def test_a_skip_inside_a_block_is_a_skip(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import pytest
-
-        def test_it(tlsandbox):
-            with tlsandbox.soft() as check:
-                check.assert_process("no such program", status="running")
-                pytest.skip("not here")
-        """
-    )
-    pytester.runpytest_inprocess().assert_outcomes(skipped=1)
-
-
-@pytest.mark.usefixtures("connected")
-def test_junit_and_an_expected_failure_take_it_for_any_other(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import pytest
-        import pytest_tlsandbox
-
-        @pytest.mark.xfail(raises=pytest_tlsandbox.ChecksFailed, strict=True)
-        def test_it(tlsandbox):
-            with tlsandbox.soft() as check:
-                check.assert_process("no such program", status="running")
-        """
-    )
-    pytester.runpytest_inprocess().assert_outcomes(xfailed=1)
-
-
-@pytest.mark.usefixtures("connected")
-def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes_on(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes_on(pytester):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """
@@ -155,10 +116,9 @@ def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes
     assert "went on" in output
 
 
-@pytest.mark.usefixtures("connected")
-def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_judged(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_evaluated(
+    pytester,
+):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """
@@ -181,13 +141,27 @@ def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_bein
     assert "assert 3 == 4" in output
 
 
-@pytest.mark.usefixtures("connected")
-def test_blocks_of_several_threads_are_judged_each_for_itself(pytester: pytest.Pytester) -> None:
+def test_a_block_goes_with_skips_expected_failures_and_threads_and_an_empty_one_is_an_error(
+    pytester,
+):
     pytester.makepyfile(
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        def test_it(tlsandbox):
+        import pytest
+        import pytest_tlsandbox
+
+        def test_skip(tlsandbox):
+            with tlsandbox.soft() as check:
+                check.assert_process("no such program", status="running")
+                pytest.skip("not here")
+
+        @pytest.mark.xfail(raises=pytest_tlsandbox.ChecksFailed, strict=True)
+        def test_expected(tlsandbox):
+            with tlsandbox.soft() as check:
+                check.assert_process("no such program", status="running")
+
+        def test_threads(tlsandbox):
             def one(number):
                 with tlsandbox.soft() as check:
                     check.assert_process(f"no such {number}", status="running")
@@ -198,25 +172,16 @@ def test_blocks_of_several_threads_are_judged_each_for_itself(pytester: pytest.P
                 f'1 of 1 check failed: No process "no such {number}" in my-sandbox'
                 for number in range(4)
             ]
-        """
-    )
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
-
-@pytest.mark.usefixtures("connected")
-def test_an_empty_block_fails_the_test_and_says_how_one_is_written(
-    pytester: pytest.Pytester,
-) -> None:
-    pytester.makepyfile(
-        """
-        def test_it(tlsandbox):
+        def test_empty(tlsandbox):
             with tlsandbox.soft():
                 tlsandbox.assert_no_oom()
         """
     )
-    [message] = told(pytester.inline_run()).values()
+    result = pytester.runpytest_inprocess()
 
-    assert message == (
+    result.assert_outcomes(skipped=1, xfailed=1, passed=1, failed=1)
+    assert error_of(result.stdout.str()) == (
         "pytest_tlsandbox.InvalidArgument: soft(): nothing was checked; write `with "
         "tlsandbox.soft() as check:`, and check.assert_process(...) in it"
     )

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from .inner import passed, told
+from .inner import errors_of_tests, passed
 
 TWO = ("--tlsandbox=one", "--tlsandbox=two")
 SEVERAL = (
@@ -31,9 +31,7 @@ SUITE = """
 """
 
 
-def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(
-    pytester: pytest.Pytester,
-) -> None:
+def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(pytester):
     pytester.makepyfile(SUITE)
     assert in_order_of_run(pytester, *TWO) == [
         *("test_a[one]", "test_b[one]", "test_c[one]"),
@@ -42,7 +40,7 @@ def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(
     ]
 
 
-def test_with_one_sandbox_the_ids_stay_as_they_are(pytester: pytest.Pytester) -> None:
+def test_with_one_sandbox_the_ids_stay_as_they_are(pytester):
     pytester.makepyfile(SUITE)
     plain = ["test_a", "test_b", "test_c", "test_d", "test_e"]
     assert in_order_of_run(pytester) == plain
@@ -51,9 +49,7 @@ def test_with_one_sandbox_the_ids_stay_as_they_are(pytester: pytest.Pytester) ->
 
 
 @pytest.mark.parametrize("source", ["ini", "environment"])
-def test_several_can_be_given_in_the_ini_file_and_the_environment(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, source: str
-) -> None:
+def test_several_can_be_given_in_the_ini_file_and_the_environment(pytester, monkeypatch, source):
     pytester.makepyfile("def test_a(tlsandbox): pass")
     if source == "ini":
         pytester.makeini("[pytest]\ntlsandbox =\n  one\n  two")
@@ -65,7 +61,7 @@ def test_several_can_be_given_in_the_ini_file_and_the_environment(
 
 
 @pytest.mark.usefixtures("connected")
-def test_each_run_is_connected_to_its_sandbox(pytester: pytest.Pytester) -> None:
+def test_each_run_is_connected_to_its_sandbox(pytester):
     pytester.makepyfile(
         """
         def test_a(tlsandbox, tlsandbox_session, tlsandbox_lister, tlsandbox_target, request):
@@ -82,9 +78,7 @@ def test_each_run_is_connected_to_its_sandbox(pytester: pytest.Pytester) -> None
     assert passed(pytester.inline_run("--tlsandbox=my-sandbox", "--tlsandbox=local")) == 4
 
 
-def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(
-    pytester: pytest.Pytester,
-) -> None:
+def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -107,7 +101,7 @@ def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(
                 pass
         """
     )
-    assert told(pytester.inline_run(*TWO)) == {
+    assert errors_of_tests(pytester.inline_run(*TWO)) == {
         "test_by_name": SEVERAL,
         "TestOld::test_method": SEVERAL,
         "TestOlder::test_method": SEVERAL,
@@ -115,7 +109,7 @@ def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(
 
 
 @pytest.mark.usefixtures("connected")
-def test_with_one_sandbox_those_ways_are_fine(pytester: pytest.Pytester) -> None:
+def test_with_one_sandbox_those_ways_are_fine(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -136,7 +130,7 @@ def test_with_one_sandbox_those_ways_are_fine(pytester: pytest.Pytester) -> None
     assert passed(pytester.inline_run()) == 2
 
 
-def test_a_suite_that_names_its_own_sandbox_runs_on_that_alone(pytester: pytest.Pytester) -> None:
+def test_a_suite_that_names_its_own_sandbox_runs_on_that_alone(pytester):
     """In a conftest, a module or a class; also while several are given for the other tests."""
     override = """
         import pytest
@@ -170,7 +164,7 @@ def test_a_suite_that_names_its_own_sandbox_runs_on_that_alone(pytester: pytest.
     assert sorted(ids) == ["TestClass::test_c", "test_a", "test_b", "test_d[one]", "test_d[two]"]
 
 
-def test_a_test_that_names_its_sandboxes_itself_runs_on_those(pytester: pytest.Pytester) -> None:
+def test_a_test_that_names_its_sandboxes_itself_runs_on_those(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -183,7 +177,7 @@ def test_a_test_that_names_its_sandboxes_itself_runs_on_those(pytester: pytest.P
     assert in_order_of_run(pytester, *TWO) == ["test_it[a]", "test_it[b]"]
 
 
-def test_other_parameters_go_with_the_sandboxes(pytester: pytest.Pytester) -> None:
+def test_other_parameters_go_with_the_sandboxes(pytester):
     """However they are written."""
     pytester.makepyfile(
         """
@@ -204,9 +198,7 @@ def test_other_parameters_go_with_the_sandboxes(pytester: pytest.Pytester) -> No
     ]
 
 
-def test_the_worker_gives_its_name_to_a_sandbox_of_its_own(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_worker_gives_its_name_to_a_sandbox_of_its_own(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makepyfile(
         """
@@ -227,7 +219,7 @@ def test_the_worker_gives_its_name_to_a_sandbox_of_its_own(
     assert sorted(labels.read_text().split()) == ["ci-gw0", "ci-gw1"]
 
 
-def test_the_header_names_the_sandboxes_only_if_any_are_given(pytester: pytest.Pytester) -> None:
+def test_the_header_names_the_sandboxes_only_if_any_are_given(pytester):
     assert "tlsandbox: " not in pytester.runpytest_inprocess().stdout.str()
     several = pytester.runpytest_inprocess(*TWO, "--tlsandbox=ci-{worker}").outlines
     assert "tlsandbox: one, two, ci-{worker}" in several

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def shown(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Shown:
+def shown(pytester, monkeypatch):
     """Give a function that runs the inner tests and gives what pytest shows of their errors."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider")
 
@@ -31,9 +31,7 @@ WRAPPED = ("-o", "asyncio_default_fixture_loop_scope=function")
 UNWRAPPED = ("-p", "no:asyncio")
 
 
-def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(
-    pytester: pytest.Pytester, shown: Shown
-) -> None:
+def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     text = shown(*WRAPPED)
@@ -43,8 +41,7 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(
     assert text == shown(*UNWRAPPED)
 
 
-@pytest.mark.slow
-def test_nor_one_of_the_report_that_watches_it(pytester: pytest.Pytester, shown: Shown) -> None:
+def test_nor_one_of_the_report_that_monitors_it(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")
@@ -53,9 +50,7 @@ def test_nor_one_of_the_report_that_watches_it(pytester: pytest.Pytester, shown:
 
 
 @pytest.mark.usefixtures("connected")
-def test_an_error_in_a_testcase_is_shown_as_any_other_is(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_a_testcase_is_shown_as_any_other_is(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(
         test_case="""
@@ -80,9 +75,7 @@ def test_an_error_in_a_testcase_is_shown_as_any_other_is(
 
 
 @pytest.mark.usefixtures("connected")
-def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(
-    pytester: pytest.Pytester, shown: Shown
-) -> None:
+def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(pytester, shown):
     pytester.makeconftest(
         """
         import pytest
@@ -105,9 +98,7 @@ def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("connected")
-def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(
-    pytester: pytest.Pytester, shown: Shown
-) -> None:
+def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(pytester, shown):
     pytester.makeconftest(
         """
         import pytest
@@ -136,9 +127,7 @@ def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(
     ],
     ids=["not ours", "ours"],
 )
-def test_a_wrapper_that_hands_an_error_on_is_left_out_of_ours_alone(
-    pytester: pytest.Pytester, shown: Shown, body: str, lines: list[str]
-) -> None:
+def test_a_wrapper_that_hands_an_error_on_is_left_out_of_ours_alone(pytester, shown, body, lines):
     pytester.makeconftest(
         f"""
         import pytest

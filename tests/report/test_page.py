@@ -16,9 +16,9 @@ import pytest
 
 from pytest_tlsandbox.report.__main__ import main
 from pytest_tlsandbox.report.page import page_of
-from pytest_tlsandbox.report.write import write_report
+from pytest_tlsandbox.report.report_file import write_report
 
-from ..browser.made_up import at, attempt, change, finding, process, report
+from ..browser.made_up_reports import at, attempt, change, finding, process, report
 
 
 def headline(document: Any) -> str:
@@ -81,7 +81,7 @@ def test_the_first_line_says_what_happened(document, said):
     assert headline(document) == said
 
 
-def test_findings_are_told_in_the_words_of_the_terminal_and_several_of_one_process_together():
+def test_findings_are_reported_in_the_words_of_the_terminal_and_several_of_one_process_together():
     hog, web = hogs(2)
     found = [
         finding("oom", "OOM-killed", hog, "test_a.py::test_a", allowed="it is meant"),
@@ -110,10 +110,10 @@ def test_findings_are_told_in_the_words_of_the_terminal_and_several_of_one_proce
     assert "A sandbox was not watched for a time." in headline(document)
 
 
-def test_a_finding_about_what_is_not_in_the_picture_is_told_all_the_same():
+def test_a_finding_about_what_is_not_in_the_picture_is_reported_all_the_same():
     old = process(1, -9, before_the_session=True, name="old")
     old["changes"] = [change("oom_killed", -5, signal=9)]
-    found = [finding("oom", "OOM-killed", old, None, told="session")]
+    found = [finding("oom", "OOM-killed", old, None, reported_in="session")]
     assert words(report(10, [old], [PASSED], findings=found)) == [
         "OOM-killed: box, in no test: old (pid 1001): the sandbox says so"
     ]
@@ -195,7 +195,7 @@ def test_a_report_that_was_written_before_is_made_into_the_same_page(tmp_path, c
         ('{"version": 1}', "in.json does not hold what its schema says"),
     ],
 )
-def test_what_is_no_report_is_told_in_one_line(tmp_path, monkeypatch, capsys, content, told):
+def test_what_is_no_report_is_reported_in_one_line(tmp_path, monkeypatch, capsys, content, told):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path("in.json").write_text(content)
@@ -204,7 +204,7 @@ def test_what_is_no_report_is_told_in_one_line(tmp_path, monkeypatch, capsys, co
     assert not Path("out.html").exists()
 
 
-def test_a_page_that_cannot_be_written_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_a_page_that_cannot_be_written_is_reported_in_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_report(report(10, [], []), Path("in.json"))
     Path("out.html").mkdir()

@@ -1,4 +1,4 @@
-"""What was found and what was not watched, in the words that the terminal and the page share."""
+"""Findings and gaps as rows of text, which the terminal and the page of the report share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ALLOWED = "allowed"
-"""What stands in the place of a verdict where the finding was meant."""
+"""The first text of a finding that is allowed, instead of its verdict."""
 
 
-def tell_findings(
+def finding_rows(
     findings: Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Give for each finding: what it is, where, the process, what happened."""
+    """Return for each finding: its verdict, where it was found, the process, what happened."""
     for finding in findings:
         where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
         if finding["allowed"] is not None:
@@ -28,16 +28,16 @@ def tell_findings(
             yield finding["verdict"], where, finding["name"], finding["what"]
 
 
-def tell_unknown_ends(ends: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
-    """Give a row for ends that the sandbox lost, as those of findings: nobody answers for them."""
+def unknown_end_rows(ends: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Return a row for ends that the sandbox lost, for which no test fails."""
     if ends:
         names = list_texts([str(end["name"]) for end in ends])
         sandboxes = ", ".join(dict.fromkeys(str(end["sandbox"]) for end in ends))
         yield f"{count(len(ends), 'end')} unknown", sandboxes, names, ""
 
 
-def tell_gap(gap: Mapping[str, Any], label: str) -> tuple[str, str, str, str]:
-    """Give of a time in which a sandbox was not watched the same; ``label`` is the sandbox's."""
+def gap_row(gap: Mapping[str, Any], label: str) -> tuple[str, str, str, str]:
+    """Return the row of an interval in which a sandbox was not monitored."""
     end = gap["to_test"] or "the end"
     span = f"{label}, from {gap['from_test'] or 'the start'} to {end}"
     return "Not watched", f"{span}, {count(gap['tests'], 'test')}", "", gap["why"]

@@ -1,9 +1,10 @@
-"""What the ready-made tests judge by, and how they ask many sandboxes at once."""
+"""The checks of the ready-made tests, and the lists of many sandboxes, requested side by side."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import ProcessRestarted, TLSandboxError
@@ -56,19 +57,25 @@ class CheckResult:
             raise self.error("\n".join([*lines, f"  sandbox  {self.sandbox}"]))
 
 
-def oom_killed(listed: ProcessSnapshot) -> CheckResult:
-    """Find what was OOM-killed, behind a restart too."""
-    return _found(absence.OOM, listed)
+def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
+    """Find everything that the list shows, however old."""
+    history = History(lambda: listed.begun)
+    history.fold(copy.copy(listed))
+    incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
+    found = tuple(
+        (run_name(item.run), shown_row(item.run), describe(item))
+        for item in incidents
+        if not history.is_assumed(item.run)
+    )
+    return CheckResult(rule.error, rule.verdict, listed.sandbox, found)
 
 
-def crashed(listed: ProcessSnapshot) -> CheckResult:
-    """Find what died of a crash signal, and supervisors that gave up."""
-    return _found(absence.CRASH, listed)
-
-
-def unhealthy(listed: ProcessSnapshot) -> CheckResult:
-    """Find managed processes whose health check fails."""
-    return _found(absence.UNHEALTHY, listed)
+oom_killed = partial(_found, absence.OOM)
+"""Find what was OOM-killed, also if a restart hides it."""
+crashed = partial(_found, absence.CRASH)
+"""Find what died of a crash signal, and supervisors that gave up."""
+unhealthy = partial(_found, absence.UNHEALTHY)
+"""Find managed processes whose health check fails."""
 
 
 def looping(listed: ProcessSnapshot) -> CheckResult:
@@ -84,23 +91,10 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
     return CheckResult(ProcessRestarted, "Restart loop", listed.sandbox, found)
 
 
-def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
-    """Find everything that the list shows, however old."""
-    history = History(lambda: listed.begun)
-    history.fold(copy.copy(listed))
-    incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
-    found = tuple(
-        (run_name(item.run), shown_row(item.run), describe(item))
-        for item in incidents
-        if not history.is_assumed(item.run)
-    )
-    return CheckResult(rule.error, rule.verdict, listed.sandbox, found)
-
-
 class Listings:
-    """What the sandboxes under test list: each asked once, all of them side by side.
+    """The lists of all sandboxes under test, each requested once, side by side.
 
-    It is a plugin as well: in the end it prints a row for each, where there are several.
+    It is also a plugin: if there are several sandboxes, it prints a row for each at the end.
     """
 
     def __init__(self, items: Sequence[pytest.Item], connect: Callable[[object], Sandbox]) -> None:
@@ -110,7 +104,7 @@ class Listings:
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
     def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
-        """Give what a sandbox lists, or why that is not known."""
+        """Return the list of a sandbox, or the error."""
         if target not in self._answers:
             from concurrent.futures import ThreadPoolExecutor
 

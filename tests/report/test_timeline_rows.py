@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.report.picture import picture_of
+from pytest_tlsandbox.report.timeline_rows import timeline_of
 
-from ..browser.made_up import at as time_at
-from ..browser.made_up import attempt, change, finding, process, report
+from ..browser.made_up_reports import at as time_at
+from ..browser.made_up_reports import attempt, change, finding, process, report
 
 WEB = {"name": "web", "managed": {"id": "web", "name": "web"}}
 
@@ -20,7 +20,7 @@ def supervisor(restarts: int, **fields: Any) -> dict[str, Any]:
 
 
 def rows_of(*processes: Any, seconds: float = 10, **fields: Any) -> list[dict[str, Any]]:
-    [section] = picture_of(report(seconds, [*processes], [], **fields))["sections"]
+    [section] = timeline_of(report(seconds, [*processes], [], **fields))["sections"]
     rows: list[dict[str, Any]] = section["rows"]
     return rows
 
@@ -41,13 +41,13 @@ def test_a_bar_is_from_the_start_to_the_end_that_the_sandbox_tells():
     assert (bar["begun"], bar["ended"], bar["lived"]) == ("sandbox", "sandbox", 3000)
 
 
-def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_told_from_what_is_seen():
+def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_distinguished_from_what_is_seen():
     early = [change("exited", 5 - 3600, seen_at=time_at(5.5)), change("exited", 8 - 3600)]
     jobs = [process(n, n - 3600, end) for n, end in enumerate(early, 1)]
     for job, seen in zip(jobs, (1.2, 2.3), strict=True):
         job["changes"][0]["seen_at"] = time_at(seen)
     jobs[1]["changes"][1]["seen_at"] = time_at(8.6)
-    [section] = picture_of(report(10, jobs, []))["sections"]
+    [section] = timeline_of(report(10, jobs, []))["sections"]
     assert section["offset"] == 3_600_200  # the smallest delay there was
     places = [(bar["from"], bar["to"]) for row in section["rows"] for bar in row["bars"]]
     assert places == [(1200, 5200), (2200, 8200)]
@@ -89,7 +89,7 @@ def test_what_had_ended_before_the_session_is_counted_and_not_drawn():
     unknown = process(2, -9, before_the_session=True)
     unknown["changes"] = [change("exited", 0, at=None)]
     alive = process(3, -9, change("exited", 2), before_the_session=True)
-    [section] = picture_of(report(10, [old, unknown, alive], []))["sections"]
+    [section] = timeline_of(report(10, [old, unknown, alive], []))["sections"]
     assert section["earlier"] == 2
     assert [row["bars"][0]["pid"] for row in section["rows"]] == [1003]
 
@@ -123,6 +123,10 @@ def test_a_run_that_was_never_listed_is_marked_where_the_next_one_begins():
     assert told(row) == [(4010, "OOM-killed"), (5010, "Restarted")]
     second["changes"][0]["supervisor"]["restarts"] = 3
     hidden = finding("oom", "OOM-killed", second, "test_a", run=2, at=time_at(7))
+    assert rows_of(first, second, incidents=[hidden]) == [
+        {**row, "bars": [row["bars"][0], {**row["bars"][1], "findings": []}]}
+        for row in rows_of(first, second, findings=[hidden], incidents=[hidden])
+    ]
     [row] = rows_of(first, second, findings=[hidden])
     assert told(row) == [(4010, "OOM-killed"), (5010, "Restarted 3 times"), (5010, "OOM-killed")]
     assert row["totals"] == {"oom": 2, "restart": 3}
@@ -139,7 +143,7 @@ def test_a_health_check_is_marked_when_it_begins_to_fail_and_once():
     assert told(row) == [(4000, "Unhealthy"), (7000, "Unhealthy")]
 
 
-def test_a_finding_marks_what_nothing_else_does_and_an_allowed_one_is_no_trouble():
+def test_a_finding_marks_what_nothing_else_does_and_an_allowed_one_is_not_a_problem():
     server = process(1, 1)
     hog = process(2, 2, change("oom_killed", 3, signal=9))
     found = [
@@ -192,7 +196,7 @@ def test_gaps_and_outages_stand_at_their_sandbox_and_a_gap_tells_the_outages_in_
         for start, end in ((1, 1.5), (2, 3.5), (8, 9))
     ]  # fmt: skip
     document = report(10, [process(1, 1)], [], gaps=[gap], outages=outages)
-    [section] = picture_of(document)["sections"]
+    [section] = timeline_of(document)["sections"]
     assert section["gaps"] == [
         {"from": 2000, "to": 4000, "open": False, "why": "refused"},
         {"from": 8000, "to": 10_000, "open": True, "why": "refused"},
@@ -206,7 +210,7 @@ def test_a_sandbox_that_could_not_be_connected_to_has_its_place_too():
         "why": "no key",
         "times": [{"worker": None, "from_at": time_at(1), "to_at": None}],
     }
-    sections = picture_of(report(10, [], [], gaps=[gap]))["sections"]
+    sections = timeline_of(report(10, [], [], gaps=[gap]))["sections"]
     assert [(section["name"], len(section["gaps"])) for section in sections] == [
         ("box", 0),
         ("other", 1),
@@ -220,14 +224,14 @@ def test_a_sandbox_that_could_not_be_connected_to_has_its_place_too():
 def test_a_sandbox_of_one_worker_has_the_tests_of_that_worker_behind_its_bars(name, label, worker):
     workers = [{"id": f"gw{number}", "lost": False} for number in range(2)]
     boxes = [{"name": name, "label": label, "shared": worker is None}]
-    [section] = picture_of(report(10, [], [], workers=workers, sandboxes=boxes))["sections"]
+    [section] = timeline_of(report(10, [], [], workers=workers, sandboxes=boxes))["sections"]
     assert section["worker"] == worker
 
 
 def test_a_test_whose_end_is_not_known_keeps_its_place():
     lost = attempt("test_a", 1, 2, "crashed") | {"ended_at": None}
     never = attempt("test_b", 1, 2, "crashed") | {"started_at": None, "ended_at": None}
-    picture = picture_of(report(10, [], [lost, never]))
+    picture = timeline_of(report(10, [], [lost, never]))
     assert [(test["from"], test["to"]) for test in picture["tests"]] == [(1000, 1000), (0, 0)]
 
 

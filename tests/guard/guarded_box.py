@@ -10,8 +10,8 @@ from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Answer, Transport
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable
-from pytest_tlsandbox.guard.engine import Guard
-from pytest_tlsandbox.guard.rules import TestRun
+from pytest_tlsandbox.guard.guard import Guard
+from pytest_tlsandbox.monitoring.monitor import Monitor
 
 from ..support import FakeClock, raw
 
@@ -69,7 +69,7 @@ def _json(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
 
 
-class Watch:
+class GuardedBox:
     """A guard over one box, and the phases of tests as short calls."""
 
     def __init__(
@@ -78,51 +78,65 @@ class Watch:
         rules: tuple[str, ...] = ALL,
         shared: bool = False,
         of_suite: bool = False,
+        report_only: bool = False,
         **kwargs: Any,
     ) -> None:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
-        self.guard = Guard(rules, self.clock, **kwargs)
+        self.monitor = Monitor(self.clock, **kwargs)
+        self.guard = Guard(self.monitor, rules, report_only=report_only)
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
-        self.watching = False
+        self.monitored = False
 
     def begin(self, name: str, rules: tuple[str, ...] | None = None, **allowed: str) -> None:
-        run = TestRun(name, 1, self.rules if rules is None else rules, allowed)
-        self.guard.begin_test(run)
-        if not self.watching:
-            self.watching = True
-            self.guard.watch(self.connection)
+        self.guard.begin_test(self.rules if rules is None else rules, allowed)
+        self.monitor.begin_test(name, 1)
+        if not self.monitored:
+            self.monitored = True
+            self.monitor.add(self.connection)
+
+    def begin_call(self) -> None:
+        self.monitor.begin_call(fixtures=False)
 
     def call(self, *rows: dict[str, Any], fixtures: bool = False) -> list[str]:
-        """End the set-up, have the call leave these rows, end it; give what fails it."""
-        self.guard.begin_call(fixtures=fixtures)
+        """End the set-up, have the call leave these rows, end it; return what fails it."""
+        self.monitor.begin_call(fixtures=fixtures)
         return self.end("call", *rows)
 
     def end(self, phase: str, *rows: dict[str, Any]) -> list[str]:
+        return [f"{found.rule} {found.row.pid}" for found in self.findings(phase, *rows)]
+
+    def findings(self, phase: str, *rows: dict[str, Any]) -> list[Finding]:
         if rows:
             self.box.rows = [*rows]
-        return _told(self.guard.end_phase(phase))
+        self.monitor.end_phase(phase)
+        return self.guard.take_failing()
 
-    def test(self, name: str, *rows: dict[str, Any]) -> list[str]:
-        """Run a whole test whose call leaves these rows; give what fails it."""
-        self.begin(name)
-        found = self.call(*rows) + self.end("teardown")
+    def end_test(self) -> None:
+        self.monitor.end_test()
         self.guard.end_test()
+
+    def test(self, name: str, *rows: dict[str, Any], **allowed: str) -> list[str]:
+        """Run a whole test whose call leaves these rows; return what fails it."""
+        self.begin(name, **allowed)
+        found = self.call(*rows) + self.end("teardown")
+        self.end_test()
         return found
 
-    def told(self) -> list[str]:
-        """Give all findings since the last time, in one line each."""
+    def reported(self) -> list[str]:
+        """Return all findings since the last call, in one line each."""
         return [
             f"{found['test'] or 'no test'}, {found['phase']}: {found['rule']} of {found['name']}, "
-            f"told at the {found['told']}"
+            f"reported in the {found['reported_in']}"
             + (f", allowed: {found['allowed']}" if found["allowed"] else "")
-            for found in self.guard.take_facts().get("findings", [])
+            for found in self.monitor.take_data().get("findings", [])
         ]
 
-
-def _told(findings: list[Finding]) -> list[str]:
-    return [f"{finding.rule} {finding.row.pid}" for finding in findings]
+    def gap(self) -> dict[str, Any]:
+        """Return the only gap since the last call."""
+        [gap] = self.monitor.take_data()["gaps"]
+        return gap
 
 
 def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from pytest_tlsandbox.report.record import Record
+from pytest_tlsandbox.monitoring.session_data import SessionData
+from pytest_tlsandbox.report.document import document_of
+from pytest_tlsandbox.settings import Settings
 
 
-def found(*keys: str, told: str = "session", allowed: str | None = None, **more: Any) -> Any:
-    return {"keys": [*keys], "told": told, "allowed": allowed, **more}
+def found(*keys: str, reported_in: str = "session", allowed: str | None = None, **more: Any) -> Any:
+    return {"keys": [*keys], "reported_in": reported_in, "allowed": allowed, **more}
 
 
 def report(when: str, outcome: str = "passed", worker: str | None = None, **more: Any) -> Any:
@@ -27,55 +29,55 @@ def report(when: str, outcome: str = "passed", worker: str | None = None, **more
 
 
 def outcome(*reports: Any) -> list[tuple[int, str]]:
-    record = Record()
+    record = SessionData()
     for one in reports:
         record.add_report(one)
     return [(test["attempt"], test["outcome"]) for test in record.tests]
 
 
-def test_a_finding_that_several_workers_saw_is_told_once():
-    record = Record()
+def test_a_finding_that_several_workers_saw_is_reported_once():
+    record = SessionData()
     for _ in range(3):
-        record.add_facts({"findings": [found("oom 1"), found("oom 2")]})
+        record.add_data({"findings": [found("oom 1"), found("oom 2")]})
     assert [finding["keys"][0] for finding in record.findings] == ["oom 1", "oom 2"]
 
 
-def test_a_finding_that_is_pinned_on_a_test_or_allowed_by_one_is_not_told_again():
-    record = Record()
-    record.add_facts({"findings": [found("a"), found("b"), found("c")]})
-    record.add_facts({"findings": [found("a", told="test"), found("b", allowed="meant")]})
-    assert [(finding["keys"][0], finding["told"]) for finding in record.findings] == [
+def test_a_finding_that_is_attributed_to_a_test_or_allowed_by_one_is_not_reported_again():
+    record = SessionData()
+    record.add_data({"findings": [found("a"), found("b"), found("c")]})
+    record.add_data({"findings": [found("a", reported_in="test"), found("b", allowed="meant")]})
+    assert [(finding["keys"][0], finding["reported_in"]) for finding in record.findings] == [
         ("c", "session"),
         ("a", "test"),
         ("b", "session"),
     ]
 
 
-def test_what_a_worker_did_itself_or_a_test_allows_is_not_told_by_another():
-    record = Record()
-    record.add_facts({"findings": [found("a"), found("b"), found("c", allowed="meant")]})
-    record.add_facts({"findings": [found("b", allowed="meant")], "meant": ["a", "c"]})
+def test_what_a_worker_did_itself_or_a_test_allows_is_not_reported_by_another():
+    record = SessionData()
+    record.add_data({"findings": [found("a"), found("b"), found("c", allowed="meant")]})
+    record.add_data({"findings": [found("b", allowed="meant")], "caused": ["a", "c"]})
     assert [(finding["keys"][0], finding["allowed"]) for finding in record.findings] == [
         ("b", "meant")
     ]
 
 
 def test_workers_that_know_a_finding_in_different_ways_report_it_once():
-    record = Record()
-    record.add_facts({"findings": [found("its row", "its end"), found("its end", "its successor")]})
-    record.add_facts({"findings": [found("another")], "meant": ["another", "the same"]})
+    record = SessionData()
+    record.add_data({"findings": [found("its row", "its end"), found("its end", "its successor")]})
+    record.add_data({"findings": [found("another")], "caused": ["another", "the same"]})
     assert [finding["keys"][0] for finding in record.findings] == ["its row"]
 
 
-def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
+def test_a_gap_that_several_workers_met_is_reported_once_with_all_its_tests():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a"}
     begun = {**gap, "open": True, "to_test": None, "to_at": None}
     mine, other = {"id": "gw0/1", "worker": "gw0"}, {"id": "gw1/1", "worker": "gw1"}
-    record = Record()
-    record.add_facts({"gaps": [{**begun, **mine, "from_at": "1", "tests": 1}]})
+    record = SessionData()
+    record.add_data({"gaps": [{**begun, **mine, "from_at": "1", "tests": 1}]})
     ended = {"open": False, "to_test": "d", "to_at": "9"}
-    record.add_facts({"gaps": [{**gap, **mine, **ended, "from_at": "1", "tests": 3}]})
-    record.add_facts({"gaps": [{**begun, **other, "from_at": "2", "tests": 2}]})
+    record.add_data({"gaps": [{**gap, **mine, **ended, "from_at": "1", "tests": 3}]})
+    record.add_data({"gaps": [{**begun, **other, "from_at": "2", "tests": 2}]})
     [merged] = record.gaps
     assert (merged["tests"], merged["open"], merged["to_test"]) == (5, True, None)
     assert merged["times"] == [
@@ -84,13 +86,13 @@ def test_a_gap_that_several_workers_met_is_told_once_with_all_its_tests():
     ]
 
 
-def test_an_outage_that_goes_on_is_told_again_and_kept_once():
+def test_an_outage_that_goes_on_is_reported_again_and_kept_once():
     outage = {"sandbox": "box", "from_at": "1", "test": "a"}
-    record = Record()
+    record = SessionData()
     for faults, to_at in (("502", "2"), ("502 x4", "5")):
         told = {**outage, "faults": faults, "to_at": to_at}
-        record.add_facts({"worker": "gw0", "outages": [told]})
-    document = record.document(exit_status=0, rules=(), report_only=False)
+        record.add_data({"worker": "gw0", "outages": [told]})
+    document = document_of(record, Settings(), 0)
     assert document["outages"] == [{**outage, "faults": "502 x4", "to_at": "5", "worker": "gw0"}]
 
 
@@ -122,12 +124,12 @@ def test_a_test_in_which_its_worker_died_has_crashed_and_keeps_its_place():
 
 def test_the_same_change_seen_by_two_workers_is_one():
     change = {"sandbox": "box", "process": "1", "state": "running", "at": None, "test": None}
-    record = Record()
+    record = SessionData()
     process = {"id": "1", "sandbox": "box", "before_the_session": True, "test": None}
-    record.add_facts({"processes": [process], "changes": [{**change, "seen_at": "2"}]})
+    record.add_data({"processes": [process], "changes": [{**change, "seen_at": "2"}]})
     mine = {**process, "before_the_session": False, "test": "test_a"}
-    record.add_facts({"processes": [mine], "changes": [{**change, "seen_at": "1"}]})
-    document = record.document(exit_status=0, rules=(), report_only=False)
+    record.add_data({"processes": [mine], "changes": [{**change, "seen_at": "1"}]})
+    document = document_of(record, Settings(), 0)
     [told] = document["processes"]
     assert (told["before_the_session"], told["test"]) == (False, "test_a")
     assert [one["seen_at"] for one in told["changes"]] == ["1"]

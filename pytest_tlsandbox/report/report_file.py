@@ -1,4 +1,4 @@
-"""A report as a file: whole, or not there."""
+"""Writes a report to a file, which is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def is_page(path: Path) -> bool:
-    """Tell whether a report of that name is a page for people."""
+    """Return whether a report of that name is an HTML page."""
     return path.suffix.lower() in (".html", ".htm")
 
 
 def write_report(document: Mapping[str, Any], path: Path) -> None:
-    """Write a document: as a page for people where the name ends in .html, else as JSON.
+    """Write a document: as a page if the name ends in .html, else as JSON.
 
-    A reader sees all of it, or what was there before.
+    A reader sees the whole report, or the file that was there before.
 
     Raises:
         OSError: it cannot be written; then nothing is left of it.

@@ -1,4 +1,4 @@
-"""One run of a process as a bar: from when to when, by which clock, and how it ended."""
+"""One run of a process as a bar of the timeline: start, end, the clock of each, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _LONGEST_LINE = 400
 
 
 class Axis:
-    """Places on the picture of what is told by the clock of the tests, or of one sandbox.
+    """Converts times of the host's clock, and of one sandbox's, to milliseconds from ``start``.
 
-    In milliseconds from ``start``; ``offset`` is how far the sandbox's clock is behind, where that
-    is known.
+    ``offset`` is how far the sandbox's clock is behind, if that is known.
     """
 
     def __init__(self, start: int, span: int, offset: int | None = None) -> None:
@@ -27,39 +26,39 @@ class Axis:
         self._start = start
         self._offset = offset
 
-    def seen(self, time: str) -> int:
-        """Give the place of a time by the clock of the tests."""
+    def by_host_clock(self, time: str) -> int:
+        """Return the place of a time by the clock of the machine that ran the tests."""
         return min(max(epoch(time) - self._start, 0), self.span)
 
-    def told(self, time: str | None) -> int | None:
-        """Give the place of a time by the clock of the sandbox; it may be before the start."""
+    def by_sandbox_clock(self, time: str | None) -> int | None:
+        """Return the place of a time by the clock of the sandbox; it may be before the start."""
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)
 
 
 def epoch(time: str) -> int:
-    """Give a time of a report in milliseconds. Python 3.10 does not read its Z."""
+    """Return a time of a report in milliseconds. Python 3.10 does not read its Z."""
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Give the changes that show a state, and not that it is listed no more."""
+    """Return the changes that show a state, and not that the run is no longer listed."""
     return [change for change in run["changes"] if change["state"] != "not listed"]
 
 
 def has_ended(change: Mapping[str, Any]) -> bool:
-    """Tell whether a change shows the end of a run."""
+    """Return whether a change shows the end of a run."""
     known = change["exit_code"] is not None or change["signal"] is not None
     return known or change["state"] in ("exited", "signaled", "oom_killed")
 
 
 def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
-    """Tell what was over before the session: a sandbox lists it for as long as it lives."""
+    """Return whether a run had ended before the session; a sandbox may list it forever."""
     first = states_of(run)[0]
     if not run["before_the_session"] or not has_ended(first):
         return False
-    ended = axis.told(first["at"])
+    ended = axis.by_sandbox_clock(first["at"])
     return ended is None or ended <= 0
 
 
@@ -70,15 +69,15 @@ def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) -> dict[str, Any]:
-    """Give the bar of a run that ended so."""
+    """Return the bar of a run; ``end`` is the change that shows its end, if any."""
     begun, begun_by = _begin(run, axis)
     gone = run["changes"][-1] if run["changes"][-1]["state"] == "not listed" else None
     if end is not None:
-        told = axis.told(end["at"])
-        ended = axis.seen(end["seen_at"]) if told is None else told
-        ended_by, kind = "seen" if told is None else "sandbox", _kind(end)
+        reported = axis.by_sandbox_clock(end["at"])
+        ended = axis.by_host_clock(end["seen_at"]) if reported is None else reported
+        ended_by, kind = "seen" if reported is None else "sandbox", _kind(end)
     elif gone is not None:
-        ended, ended_by, kind = axis.seen(gone["seen_at"]), "gone", "gone"
+        ended, ended_by, kind = axis.by_host_clock(gone["seen_at"]), "gone", "gone"
     else:
         ended, ended_by, kind = axis.span, "open", "running"
     lived = None
@@ -105,13 +104,13 @@ def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) ->
 
 
 def _begin(run: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
-    """Give where a bar begins, and how that is known."""
-    told = axis.told(run["started_at"])
-    if run["before_the_session"] and (told is None or told <= 0):
+    """Return where a bar begins, and how that is known."""
+    reported = axis.by_sandbox_clock(run["started_at"])
+    if run["before_the_session"] and (reported is None or reported <= 0):
         return 0, "before"
-    if told is not None:
-        return max(told, 0), "sandbox"
-    return axis.seen(run["changes"][0]["seen_at"]), "seen"
+    if reported is not None:
+        return max(reported, 0), "sandbox"
+    return axis.by_host_clock(run["changes"][0]["seen_at"]), "seen"
 
 
 def _kind(end: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Where all that a report holds stands in its picture: rows, bars, bands and marks.
+"""The layout of the timeline: sections, rows, bars and marks, as plain data from plain data.
 
-Pure data, from data. Times are milliseconds from the start of the session, by the clock of the
-machine that ran the tests: the one clock that several sandboxes and the tests have in common. What
-a sandbox tells by its own is shifted by the difference between the two, where that can be judged.
+Times are milliseconds from the start of the session, by the clock of the machine that ran the
+tests, which several sandboxes and the tests have in common. Times by the clock of a sandbox are
+shifted by the difference between the two, if that can be estimated.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import signal_name
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.report.bars import Axis, bar_of, end_of, epoch, had_ended, states_of
+from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, epoch, had_ended, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     Data = Mapping[str, Any]
-    """A part of the report, or of the picture."""
+    """A part of the report, or of the timeline."""
 
 _VERDICTS = {
     "oom": "OOM-killed",
@@ -27,15 +27,15 @@ _VERDICTS = {
     "unhealthy": "Unhealthy",
     "leak": "Left running",
 }
-"""What is marked where it happened, by its rule."""
+"""The text of a mark, by the rule that it belongs to."""
 
 
-def picture_of(document: Data) -> dict[str, Any]:
-    """Give the picture of a report."""
+def timeline_of(document: Data) -> dict[str, Any]:
+    """Return the timeline of a report."""
     start = epoch(document["started_at"])
     span = max(epoch(document["ended_at"]) - start, 1)
     labels = {box["name"]: box["label"] for box in document["sandboxes"]}
-    for gap in document["gaps"]:  # what could not even be connected to has nothing else
+    for gap in document["gaps"]:  # a sandbox that could not be connected to has nothing else
         labels.setdefault(gap["sandbox"], gap["sandbox"])
     workers = [worker["id"] for worker in document["workers"]]
     workers.sort(key=lambda worker: (len(worker), worker))  # gw2 before gw10
@@ -53,17 +53,14 @@ def picture_of(document: Data) -> dict[str, Any]:
         "workers": workers,
         "tests": [*_tests(document["tests"], Axis(start, span))],
         # Where something went wrong comes first.
-        "sections": sorted(sections, key=lambda section: not any(map(went_wrong, section["rows"]))),
+        "sections": sorted(
+            sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
+        ),
     }
 
 
-def went_wrong(row: Data) -> bool:
-    """Tell whether something happened to the process of a row that was not allowed."""
-    return any(not mark["allowed"] for mark in row["marks"])
-
-
 def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, Any]:
-    """Give the rows of one sandbox, and when it was not seen."""
+    """Return the rows of one sandbox, its gaps and its outages."""
     runs = [run for run in document["processes"] if run["sandbox"] == sandbox]
     offset = _offset(runs)
     axis = Axis(start, span, offset)
@@ -72,7 +69,11 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
     for number, finding in enumerate(document["findings"]):
         if finding["sandbox"] == sandbox:
             findings[finding["process"]].append((number, finding))
-    rows = [_row(group, axis, findings) for group in _grouped(drawn)]
+    incidents: dict[str, list[Data]] = defaultdict(list)
+    for incident in document.get("incidents", ()):
+        if incident["sandbox"] == sandbox:
+            incidents[incident["process"]].append(incident)
+    rows = [_row(group, axis, findings, incidents) for group in _grouped(drawn)]
     gaps = [*_gaps(document["gaps"], sandbox, axis)]
     return {
         "offset": offset,
@@ -81,13 +82,13 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
         # Where something went wrong, what is managed, the rest; each by its start.
         "rows": sorted(
-            rows, key=lambda row: (not went_wrong(row), not row["managed"], row["bars"][0]["from"])
+            rows, key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"])
         ),
     }
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Judge how far the clock of a sandbox is behind that of the tests.
+    """Estimate how far the clock of a sandbox is behind that of the tests.
 
     A change is seen after it happened: the smallest delay is the nearest to the truth.
     """
@@ -104,7 +105,7 @@ def _offset(runs: Iterable[Data]) -> int | None:
 
 
 def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
-    """Put the runs of a managed process together, each other one by itself."""
+    """Group the runs of a managed process; every other run is a group of its own."""
     groups: dict[tuple[str, str], list[Data]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: epoch(run["started_at"])):
         managed = run["managed"]
@@ -113,7 +114,10 @@ def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
 
 
 def _row(
-    runs: Sequence[Data], axis: Axis, findings: Mapping[str, list[tuple[int, Data]]]
+    runs: Sequence[Data],
+    axis: Axis,
+    findings: Mapping[str, list[tuple[int, Data]]],
+    incidents: Mapping[str, list[Data]],
 ) -> dict[str, Any]:
     bars: list[dict[str, Any]] = []
     marks: list[dict[str, Any]] = []
@@ -126,11 +130,14 @@ def _row(
             bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
         own = findings.get(run["id"], [])
         bar["findings"] = [place for place, _ in own]
-        seen = [*_restart(run, bar, before), *_incidents(run, bar, axis)]
+        seen = [*_restart_mark(run, bar, before), *_incident_marks(run, bar, axis)]
         shown = {mark["kind"] for mark in seen}
         if successor is not None:
             shown.add("restart")  # marked where the next run begins
-        seen += _found((finding for _, finding in own), shown, run, bar, axis)
+        found = {(finding["rule"], finding["run"]): finding for _, finding in own}
+        for incident in incidents.get(run["id"], ()):  # without a rule of the guard, also these
+            found.setdefault((incident["rule"], incident["run"]), incident)
+        seen += _finding_marks(found.values(), shown, run, bar, axis)
         allowed = {finding["rule"] for _, finding in own if finding["allowed"] is not None}
         ended = [] if before is None else findings.get(before["id"], [])
         restarts = [finding for _, finding in ended if finding["rule"] == "restart"]
@@ -146,6 +153,7 @@ def _row(
         "name": bars[0]["name"],
         "managed": runs[0]["managed"] is not None,
         "bars": bars,
+        "wrong": not all(mark["allowed"] for mark in marks),
         "marks": sorted(marks, key=lambda mark: mark["at"]),
         "totals": {kind: totals[kind] for kind in _VERDICTS if totals[kind]},
     }
@@ -155,7 +163,7 @@ def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
     return {"at": at, "kind": kind, "text": text, "times": times}
 
 
-def _restart(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
+def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
     """Mark the start of a run that its supervisor began anew; more than once, if some were not seen."""
     supervisor = states_of(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
@@ -168,7 +176,7 @@ def _restart(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, An
         yield _mark(bar["from"], "restart", _VERDICTS["restart"] + more, times)
 
 
-def _incidents(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
+def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
     """Mark an OOM kill or a crash at the end of a run, and when its health check began to fail."""
     if bar["kind"] == "oom":
         yield _mark(bar["to"], "oom", _VERDICTS["oom"])
@@ -181,28 +189,28 @@ def _incidents(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
         supervisor = change["supervisor"]
         unhealthy = supervisor is not None and supervisor["health"] == "unhealthy"
         if unhealthy and not was:
-            at = max(axis.seen(change["seen_at"]), bar["from"])
+            at = max(axis.by_host_clock(change["seen_at"]), bar["from"])
             yield _mark(at, "unhealthy", _VERDICTS["unhealthy"])
 
 
-def _found(
+def _finding_marks(
     findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark what was found and shows in no state: a leak, or what happened to a run never listed."""
+    """Mark findings that no state shows: a leak, or what happened to a run that was never listed."""
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:
             # A run that was never listed came before this one.
             earlier = supervisor is not None and (finding["run"] or 0) < supervisor["restarts"]
-            at = bar["from"] if earlier else axis.seen(finding["at"])
+            at = bar["from"] if earlier else axis.by_host_clock(finding["at"])
             yield _mark(at, finding["rule"], finding["verdict"])
 
 
 def _tests(tests: Iterable[Data], axis: Axis) -> Iterator[dict[str, Any]]:
     for test in tests:
-        begun = axis.seen(test["started_at"]) if test["started_at"] else 0
+        begun = axis.by_host_clock(test["started_at"]) if test["started_at"] else 0
         # The end of one in which its worker died is not known.
-        ended = axis.seen(test["ended_at"]) if test["ended_at"] else begun
+        ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
         yield {
             "id": printable(test["id"]),
             "attempt": test["attempt"],
@@ -217,8 +225,8 @@ def _gaps(gaps: Iterable[Data], sandbox: str, axis: Axis) -> Iterator[dict[str, 
     for gap in gaps:
         for time in gap["times"] if gap["sandbox"] == sandbox else ():
             yield {
-                "from": axis.seen(time["from_at"]),
-                "to": axis.span if time["to_at"] is None else axis.seen(time["to_at"]),
+                "from": axis.by_host_clock(time["from_at"]),
+                "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
                 "open": time["to_at"] is None,
                 "why": printable(gap["why"]),
             }
@@ -227,9 +235,9 @@ def _gaps(gaps: Iterable[Data], sandbox: str, axis: Axis) -> Iterator[dict[str, 
 def _outages(
     outages: Iterable[Data], gaps: Iterable[Data], sandbox: str, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Give the outages that no gap tells."""
+    """Return the outages that are not within a gap."""
     for outage in outages:
-        begun, ended = axis.seen(outage["from_at"]), axis.seen(outage["to_at"])
+        begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
         if outage["sandbox"] == sandbox and not within:
             yield {
@@ -241,7 +249,7 @@ def _outages(
 
 
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
-    """Give the worker whose own a sandbox is, if it is: its tests are the bands behind the bars."""
+    """Return the worker that a sandbox belongs to, if any: its tests are the bands behind the bars."""
     own = (
         worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
     )

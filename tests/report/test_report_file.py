@@ -8,9 +8,9 @@ import stat
 import jsonschema
 import pytest
 
-from pytest_tlsandbox.report.write import write_report
+from pytest_tlsandbox.report.report_file import write_report
 
-from .reading import schema
+from .read_report import schema
 
 
 def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):

@@ -1,0 +1,215 @@
+"""The guard: applies the rules to what the monitor sees, and attributes findings to tests."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_tlsandbox.guard.leaks import leaks, started_in_call
+from pytest_tlsandbox.guard.rules import (
+    LEAK,
+    Finding,
+    apply_rules,
+    is_declared,
+    keys_of,
+    unknown_ends,
+)
+from pytest_tlsandbox.monitoring.monitor import Observer
+from pytest_tlsandbox.monitoring.plain_data import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_tlsandbox.history.incidents import Incident
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.monitoring.monitor import Monitor, Observation
+    from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
+
+LONGEST_SETTLING = 0.5
+"""Seconds for which something undecided is polled again."""
+LEFTOVER_SETTLING = 0.2
+"""The same for what a test has started and not ended: it may be ending."""
+
+
+class _Block(NamedTuple):
+    """A part of a test, from one position of the history of a sandbox to another one."""
+
+    sandbox: MonitoredSandbox
+    start: int
+    end: int
+    rules: Sequence[str] = ()
+    reason: str = ""
+
+
+class Guard(Observer):
+    """Reports incidents by rules; the monitor calls it at the end of each phase.
+
+    ``rules``: those of the session, which apply outside of tests.
+    """
+
+    def __init__(
+        self, monitor: Monitor, rules: Sequence[str], *, report_only: bool = False
+    ) -> None:
+        self._monitor = monitor
+        self._session_rules = tuple(rules)
+        self._report_only = report_only
+        self._allowed_blocks: list[_Block] = []
+        self._exempt_blocks: list[_Block] = []
+        self._failing: list[Finding] = []
+        self._findings: list[Finding] = []
+        self._unknown_ends: list[dict[str, Any]] = []
+        self._caused: list[str] = []
+        self.end_test()
+        monitor.observers.append(self)
+        monitor.undecided = self._undecided_for
+
+    def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
+        """Apply the rules of one test; ``allowed`` are the reasons of its markers, by rule."""
+        self._rules, self._allowed = tuple(rules), allowed
+        self._allowed_blocks.clear()
+        self._exempt_blocks.clear()
+        self._monitor.guarding = bool(rules)
+
+    def end_test(self) -> None:
+        """Apply the rules of the session again."""
+        self.begin_test(self._session_rules, {})
+
+    def take_failing(self) -> list[Finding]:
+        """Return the findings that fail the phase that has ended."""
+        failing, self._failing = self._failing, []
+        return failing
+
+    @contextlib.contextmanager
+    def exempting(self) -> Iterator[None]:
+        """Let what begins in the block outlive the test: a fixture of wider scope, within a call."""
+        monitor = self._monitor
+        if LEAK not in self._rules or monitor.place.phase != "call":
+            yield
+            return
+        before = [(sandbox, monitor.poll(sandbox)) for sandbox in [*monitor.sandboxes]]
+        yield
+        for sandbox, start in before:
+            end = monitor.poll(sandbox)
+            if start is not None and end is not None:
+                self._exempt_blocks.append(_Block(sandbox, start.position or 0, end.position or 0))
+
+    @contextlib.contextmanager
+    def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
+        """Allow what happens in the block, by these rules."""
+        monitor = self._monitor
+        sandboxes = [*monitor.sandboxes] if monitor.active else []
+        before = [(sandbox, monitor.poll(sandbox)) for sandbox in sandboxes]
+        try:
+            yield
+        finally:
+            for sandbox, start in before:
+                end = None if start is None else monitor.poll(sandbox)
+                if start is not None and end is not None:
+                    since = start.position or 0
+                    end = monitor.poll_until_decided(
+                        sandbox, end, partial(self._undecided_ends, sandbox, since)
+                    )
+                    block = _Block(sandbox, since, end.position or 0, rules, reason)
+                    self._allowed_blocks.append(block)
+
+    def examine(self, seen: Observation) -> None:
+        """Report the incidents after a position, and leaks at the end of a test.
+
+        At the end of a phase, findings fail the running test if they are attributed to it.
+        """
+        sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
+        incidents = sandbox.client.history.incidents(seen.since)
+        rules = self._session_rules if place.test is None else self._rules
+        started = sandbox.started
+        before = sandbox.baseline or snapshot
+        found = [
+            (rule, incident, before, inconclusive)
+            for rule, incident, inconclusive in apply_rules(rules, incidents, started)
+        ]
+        if seen.ends_phase and place.phase == "teardown" and LEAK in rules:
+            before = sandbox.before_call or snapshot
+            exempt = self._exemptions(sandbox)
+            found += [(LEAK, leak, before, False) for leak in leaks(sandbox, snapshot, exempt)]
+        for rule, incident, before, inconclusive in found:
+            attributed = place if sandbox.belongs_to_the_test(incident.run) else Place()
+            fails = seen.ends_phase and attributed.test is not None
+            finding = Finding(
+                rule=rule,
+                incident=incident,
+                sandbox=sandbox.name,
+                place=attributed,
+                before=before,
+                now=snapshot,
+                client=sandbox.client,
+                reported_in="test" if fails else "session",
+                at=self._monitor.wall_clock.at(snapshot.begun),
+                inconclusive=inconclusive,
+                allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
+            )
+            self._findings.append(finding)
+            if fails and finding.allowed is None and not self._report_only:
+                self._failing.append(finding)
+        self._unknown_ends += [
+            {"sandbox": sandbox.name, **end} for end in unknown_ends(incidents, started)
+        ]
+        if sandbox.connection.shared:
+            # What this worker did itself looks to the others like what happened by itself.
+            self._caused += [
+                f"{sandbox.name} {key}"
+                for incident in incidents
+                if incident.caused_here
+                for rule in rules
+                for key in keys_of(rule, incident)
+            ]
+
+    def take_data(self) -> dict[str, Any]:
+        """Return what was found since the last call, as plain data."""
+        data: dict[str, Any] = {}
+        if self._findings:
+            worker = self._monitor.worker
+            data["findings"] = [finding.as_data(worker) for finding in self._findings]
+            self._findings = []
+        if self._unknown_ends:
+            data["unknown_ends"], self._unknown_ends = self._unknown_ends, []
+        if self._caused:
+            data["caused"], self._caused = self._caused, []
+        return data
+
+    def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
+        """Return the reason for which an incident is allowed, if it is."""
+        position = incident.run.generation.first_seen if rule == LEAK else incident.position
+        for block in self._allowed_blocks:
+            within = block.sandbox is sandbox and block.start < position <= block.end
+            if within and rule in block.rules:
+                return block.reason
+        declared = is_declared(rule, incident.run)
+        return self._allowed.get(
+            rule, "the test waited for it, or asserted it" if declared else None
+        )
+
+    def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
+        """Return the seconds for which to poll again at the end of a phase."""
+        if sandbox.baseline is None or not self._rules:
+            return 0.0
+        undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
+        if undecided or self._monitor.place.phase != "teardown":
+            return undecided
+        if LEAK in self._rules and leaks(sandbox, now, self._exemptions(sandbox)):
+            return LONGEST_SETTLING
+        return LEFTOVER_SETTLING if started_in_call(sandbox, now) else 0.0
+
+    def _exemptions(self, sandbox: MonitoredSandbox) -> list[tuple[int, int]]:
+        blocks = self._exempt_blocks
+        return [(block.start, block.end) for block in blocks if block.sandbox is sandbox]
+
+    def _undecided_ends(
+        self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
+    ) -> float:
+        """Return the seconds for which to poll again for ends that the sandbox may correct."""
+        undecided = any(
+            incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)
+            for incident in sandbox.client.history.incidents(since)
+            if not incident.caused_here
+        )
+        return LONGEST_SETTLING if undecided else 0.0

@@ -1,0 +1,90 @@
+"""The markers ``tlsandbox_guard`` and ``tlsandbox_allow``, read and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import InvalidSetting
+from pytest_tlsandbox.integration.pytest_private import TARGET, overrides_target
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.setting_values import parse_rules
+from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pytest
+
+    from pytest_tlsandbox.settings import Settings
+
+
+def check_markers(session: pytest.Session, settings: Settings) -> bool:
+    """Check the markers of all tests, and return whether any test is guarded.
+
+    Raises:
+        InvalidSetting: a marker is wrong, or there is no sandbox to guard.
+
+    """
+    guarded = []
+    for item in session.items:
+        allowances_of(item)
+        if rules_of(item, settings.guard):
+            guarded.append(item)
+    if guarded and not settings.targets and not any(map(_brings_its_sandbox, session.items)):
+        raise InvalidSetting(
+            "no sandbox to guard: give --tlsandbox local for the embedded one, --tlsandbox ID for "
+            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
+        )
+    return bool(guarded)
+
+
+def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
+    """Return the rules for a test: those of its closest marker, else those of the session."""
+    mark = item.get_closest_marker(GUARD_MARKER)
+    if mark is None:
+        return tuple(of_session)
+    where = f"{item.nodeid}: {GUARD_MARKER}"
+    if mark.kwargs:
+        raise InvalidSetting(
+            f"{where}: expected rules only, as in {GUARD_MARKER}('oom'), got "
+            f"{next(iter(mark.kwargs))!r}"
+        )
+    return parse_rules(mark.args, where) if mark.args else ()
+
+
+def allowances_of(item: pytest.Item) -> dict[str, str]:
+    """Return the rules that the markers of a test allow, with the reason of the closest marker."""
+    allowed: dict[str, str] = {}
+    for mark in item.iter_markers(ALLOW_MARKER):
+        where = f"{item.nodeid}: {ALLOW_MARKER}"
+        unknown = [name for name in mark.kwargs if name != "reason"]
+        if unknown:
+            raise InvalidSetting(f"{where}: expected rules and a reason, got {unknown[0]!r}")
+        rules, reason = check_allowance(mark.args, mark.kwargs.get("reason"), where)
+        for rule in rules:
+            allowed.setdefault(rule, reason)
+    return allowed
+
+
+def check_allowance(
+    rules: Iterable[object], reason: object, where: str = ALLOW_MARKER
+) -> tuple[tuple[str, ...], str]:
+    """Return the rules that are allowed and the reason, on one line and masked.
+
+    Raises:
+        InvalidSetting: an unknown rule, no rule, or no reason.
+
+    """
+    parsed = parse_rules(rules, where)
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidSetting(
+            f'{where}: expected a reason, as in {ALLOW_MARKER}("{parsed[0]}", reason="..."), got none'
+        )
+    return parsed, mask_text(" ".join(reason.split()))
+
+
+def _brings_its_sandbox(item: pytest.Item) -> bool:
+    """Return whether a test may bring its own sandbox, which is monitored once it does."""
+    parameters = getattr(getattr(item, "callspec", None), "params", ())
+    names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
+    return bool(names) or TARGET in parameters or overrides_target(item)

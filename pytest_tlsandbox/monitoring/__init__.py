@@ -1,0 +1,1 @@
+"""Snapshots around each test, which the guard and the report share."""

@@ -1,0 +1,36 @@
+"""Incidents by rule, and as plain data for the findings of the guard and for the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.messages.incidents import run_name, shown_row
+from pytest_tlsandbox.monitoring.plain_data import identity_text
+from pytest_tlsandbox.waiting.conditions import absence
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.history.incidents import Incident
+    from pytest_tlsandbox.waiting.conditions.absence import Rule
+
+RULES: dict[str, Rule] = {
+    "oom": absence.OOM,
+    "crash": absence.CRASH,
+    "restart": absence.RESTART,
+    "unhealthy": absence.UNHEALTHY,
+}
+
+
+def rule_of(incident: Incident) -> str | None:
+    """Return the rule for an incident, if there is one."""
+    return next((name for name, rule in RULES.items() if incident.kind in rule.kinds), None)
+
+
+def incident_data(rule: str, incident: Incident) -> dict[str, Any]:
+    """Return the rule, and the run of the process that the incident happened to."""
+    run = incident.run
+    return {
+        "rule": rule,
+        "process": identity_text(shown_row(run)),
+        "run": run.number if run.generation.id is not None else None,
+        "name": run_name(run),
+    }

@@ -1,0 +1,298 @@
+"""Polls sandboxes around each test, and records when a sandbox could not be polled."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_tlsandbox.monitoring.gap import Gap
+from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
+from pytest_tlsandbox.monitoring.plain_data import Place, WallClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tlsandbox.clock import Clock
+    from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+
+_ENDED = (
+    "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+)
+_REPLACED = "it was replaced: what was listed before is listed no more, and its end is not known"
+_PAUSE = 0.02
+_INSTANT = 1e-6
+
+
+class Observation(NamedTuple):
+    """A snapshot of a sandbox that the monitor took.
+
+    Attributes:
+        since: the position in the history up to which incidents were evaluated before.
+        place: the test that runs; none if the sandbox was not monitored before.
+        ends_phase: whether a phase of that test has just ended.
+
+    """
+
+    sandbox: MonitoredSandbox
+    since: int
+    snapshot: ProcessSnapshot
+    place: Place
+    ends_phase: bool
+
+
+class Observer:
+    """What the guard and the report add to the monitor."""
+
+    def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
+        """Follow one more sandbox."""
+
+    def examine(self, seen: Observation) -> None:
+        """Evaluate what the history of a sandbox shows after a position."""
+
+    def take_data(self) -> dict[str, Any]:
+        """Return what is new since the last call, as plain data; empty if there is nothing."""
+        return {}
+
+
+class Monitor:
+    """Polls every sandbox after the call and the teardown of each test.
+
+    The last snapshot of a test is the baseline of the next.
+
+    Attributes:
+        sandboxes: those that are monitored.
+        observers: the guard and the report, if any.
+        worker: the xdist worker in which this runs, if any.
+        place: the test that runs, and its phase.
+        guarding: whether rules of the guard are in force now; the guard sets it.
+        recording: whether a report is written, for which every test is monitored.
+        undecided: returns the seconds for which to poll again at the end of a phase; the guard's.
+        snapshots: how many good answers there were.
+
+    """
+
+    def __init__(self, clock: Clock, *, worker: str | None = None, recording: bool = False) -> None:
+        self.sandboxes: list[MonitoredSandbox] = []
+        self.observers: list[Observer] = []
+        self.place = Place()
+        self.guarding = False
+        self.recording = recording
+        self.undecided: Callable[[MonitoredSandbox, ProcessSnapshot], float] | None = None
+        self.snapshots = 0
+        self.wall_clock = WallClock(clock)
+        self._clock = clock
+        self.worker = worker
+        self._gaps = 0
+        self._changed_gaps: dict[str, Gap] = {}
+        self._unconnected: list[Gap] = []
+        self._new: dict[str, dict[str, object]] = {}
+        self._has_baselines = True
+
+    @property
+    def active(self) -> bool:
+        """Whether anyone needs snapshots now."""
+        return self.guarding or self.recording
+
+    def add(self, connection: Connection, *, patient: bool = True) -> None:
+        """Monitor one more sandbox from now on; what happened before does not count."""
+        label = connection.client.label
+        # Each worker has its own sandbox, except of one that is shared or named after the worker.
+        if connection.shared or self.worker in (None, *label.split("-")):
+            sandbox = MonitoredSandbox(connection, label)
+        else:
+            sandbox = MonitoredSandbox(connection, f"{label}@{self.worker}")
+        self.sandboxes.append(sandbox)
+        self._new[sandbox.name] = {"label": label, "shared": connection.shared}
+
+        def count(_snapshot: ProcessSnapshot, _changed: list[Run]) -> None:
+            self.snapshots += 1
+            if sandbox.ended is not None:
+                self._resume(sandbox, sandbox.ended)
+
+        connection.client.history.observers.append(count)
+        for observer in self.observers:
+            observer.add_sandbox(sandbox)
+        if self.active:
+            self._take_baseline(sandbox, patient=patient)
+
+    def add_unconnected(self, label: str, why: str) -> None:
+        """Record a gap for a sandbox that cannot even be connected to."""
+        self._unconnected.append(self._begin_gap(label, label, why, self._clock.monotonic()))
+
+    def begin_test(self, test: str, attempt: int) -> None:
+        """Take the baseline of a test: the last snapshot of the test before, if there was one."""
+        self.place = Place(test, attempt, "setup")
+        for sandbox in [*self.sandboxes]:
+            sandbox.begin_test()
+            sandbox.connection.baseline = None
+            if not self.active:
+                continue
+            if self._has_baselines and sandbox.baseline is not None:
+                sandbox.connection.baseline = sandbox.before_call = sandbox.baseline
+            else:
+                if not self._has_baselines:
+                    sandbox.position = None
+                self._take_baseline(sandbox)
+        self._has_baselines = self.active
+
+    def begin_call(self, *, fixtures: bool) -> None:
+        """Poll before the call if fixtures ran: what they started may outlive the test."""
+        self.place = self.place._replace(phase="call")
+        if fixtures and self.active:
+            for sandbox in [*self.sandboxes]:
+                sandbox.before_call = self.poll(sandbox)
+
+    def end_phase(self, phase: str) -> None:
+        """Poll after a phase of the running test."""
+        if self.place.test is None or not self.active:
+            return
+        if phase == "teardown":
+            self.place = self.place._replace(phase=phase)
+        for sandbox in [*self.sandboxes]:
+            sandbox.baseline = self._observe(sandbox, ends_phase=True)
+            if phase != "teardown":
+                sandbox.after_call = sandbox.baseline
+        self.place = self.place._replace(phase="teardown")
+
+    def end_test(self) -> None:
+        """Leave the test."""
+        for sandbox in self.sandboxes:
+            sandbox.connection.baseline = None
+        for gap in [*self._unconnected, *(sandbox.gap for sandbox in self.sandboxes)]:
+            self._count_test(gap)
+        self.place = Place()
+
+    def end_session(self) -> None:
+        """Poll for what happened outside of every test, or in one that was interrupted."""
+        if self.active and self._has_baselines:
+            for sandbox in [*self.sandboxes]:
+                self._observe(sandbox, ends_phase=False)
+        self.place = Place()
+
+    def take_data(self) -> dict[str, Any]:
+        """Return what is new since the last call; empty if there is nothing."""
+        data: dict[str, Any] = {}
+        for observer in self.observers:
+            data |= observer.take_data()
+        if self._changed_gaps:
+            data["gaps"] = [asdict(gap) for gap in self._changed_gaps.values()]
+            self._changed_gaps = {}
+        if self._new:
+            data["sandboxes"], self._new = self._new, {}
+        return data
+
+    def poll(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> ProcessSnapshot | None:
+        """Return a snapshot of a sandbox; None, and a gap begins, if there is no good answer."""
+        begun = self._clock.monotonic()
+        snapshot = sandbox.poll(patient=patient and self.guarding)
+        if sandbox.ended is not None:
+            self._remove(sandbox, sandbox.ended)
+        elif snapshot is None:
+            if not sandbox.in_gap:
+                sandbox.gap = self._begin_gap(
+                    sandbox.name, sandbox.client.label, sandbox.why, begun
+                )
+        elif sandbox.position is None:
+            self._end_gap(sandbox.gap, snapshot.begun)
+        return snapshot
+
+    def poll_until_decided(
+        self,
+        sandbox: MonitoredSandbox,
+        snapshot: ProcessSnapshot,
+        undecided: Callable[[ProcessSnapshot], float],
+    ) -> ProcessSnapshot:
+        """Poll again while a snapshot is undecided; ``undecided`` returns the seconds to spend on it."""
+        start = self._clock.monotonic()
+        while (left := start + undecided(snapshot) - self._clock.monotonic()) > _INSTANT:
+            self._clock.sleep(min(_PAUSE, left))
+            again = sandbox.poll(patient=True)
+            if again is None:
+                break
+            snapshot = again
+        return snapshot
+
+    def _take_baseline(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> None:
+        if sandbox.position is None:
+            snapshot = self.poll(sandbox, patient=patient)
+            sandbox.position = None if snapshot is None else snapshot.position
+        else:
+            snapshot = self._observe(sandbox, ends_phase=False)
+        sandbox.connection.baseline = sandbox.before_call = sandbox.baseline = snapshot
+
+    def _observe(self, sandbox: MonitoredSandbox, *, ends_phase: bool) -> ProcessSnapshot | None:
+        """Poll, and have the observers examine what is new."""
+        snapshot = self.poll(sandbox)
+        if snapshot is None:
+            return None
+        if ends_phase and self.undecided is not None:
+            undecided = partial(self.undecided, sandbox)
+            snapshot = self.poll_until_decided(sandbox, snapshot, undecided)
+        since, sandbox.position = sandbox.position, snapshot.position
+        in_gap = sandbox.in_gap
+        replaced_at = sandbox.client.history.replaced_at
+        if since is not None and replaced_at > since:
+            self._end_gap(sandbox.gap, snapshot.begun)
+            sandbox.before_call = None
+            begun = snapshot.begun if sandbox.baseline is None else sandbox.baseline.begun
+            sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, _REPLACED, begun)
+            since = replaced_at
+        if since is not None:
+            place = Place() if in_gap else self.place
+            seen = Observation(sandbox, since, snapshot, place, ends_phase and not in_gap)
+            for observer in self.observers:
+                observer.examine(seen)
+        self._end_gap(sandbox.gap, snapshot.begun)
+        return snapshot
+
+    def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
+        """Stop monitoring a sandbox that the suite has ended: in a teardown, as a rule.
+
+        A test that ends it before the poll after its call hides something, which is a gap; it fails
+        the session if the sandbox was there before that test.
+        """
+        self.sandboxes.remove(sandbox)
+        if self.place.phase == "call":
+            gap = self._begin_gap(
+                sandbox.name, sandbox.client.label, _ENDED, ended, fails=not sandbox.is_new
+            )
+            self._end_gap(gap, ended)
+
+    def _resume(self, sandbox: MonitoredSandbox, ended: float) -> None:
+        """Monitor a sandbox again that seemed to have ended, and answers somebody."""
+        sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, sandbox.why, ended)
+        sandbox.ended = sandbox.position = None
+        self._end_gap(sandbox.gap, self._clock.monotonic())
+        self.sandboxes.append(sandbox)
+
+    def _begin_gap(
+        self, sandbox: str, label: str, why: str, begun: float, *, fails: bool = True
+    ) -> Gap:
+        self._gaps += 1
+        gap = Gap(
+            id=f"{self.worker or 'main'}/{self._gaps}",
+            sandbox=sandbox,
+            label=label,
+            worker=self.worker,
+            why=why,
+            from_at=self.wall_clock.at(begun),
+            from_test=self.place.test,
+            guarded=self.guarding and fails,
+        )
+        self._changed_gaps[gap.id] = gap
+        return gap
+
+    def _count_test(self, gap: Gap | None) -> None:
+        """Record that a test ended in a gap, if the gap is open."""
+        if gap is not None and gap.open:
+            gap.tests += 1
+            self._changed_gaps[gap.id] = gap
+
+    def _end_gap(self, gap: Gap | None, at: float) -> None:
+        """Record that the sandbox is monitored again."""
+        if gap is not None and gap.open:
+            self._count_test(gap)
+            gap.open, gap.to_at, gap.to_test = False, self.wall_clock.at(at), self.place.test

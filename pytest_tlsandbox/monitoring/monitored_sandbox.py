@@ -1,0 +1,121 @@
+"""One monitored sandbox: its snapshots, and how long a poll waits in an outage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.client.retry import LONGEST_CALL
+from pytest_tlsandbox.errors import InfrastructureError, TLSandboxError
+from pytest_tlsandbox.process_control import is_terminated
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.connections import Connection
+    from pytest_tlsandbox.history.runs import Generation, Run
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.monitoring.gap import Gap
+
+FIRST_PATIENCE = 22.0
+"""Seconds for which the guard retries in the first outage; later ones get one try a test."""
+ONE_TRY = 1.0
+"""Seconds such a try may take, while any of the budget is left."""
+_SHORTEST_TRY = 0.05
+
+
+class MonitoredSandbox:
+    """A sandbox that is polled around each test.
+
+    Attributes:
+        name: identifies the sandbox within the session.
+        baseline: the last snapshot, which is the next test's start; None if there was no answer.
+        position: the position in the history up to which incidents were reported; None before.
+        before_call, after_call: snapshots at the start and the end of the call phase, if taken.
+        gap: the last interval in which the sandbox was not monitored, if any.
+        error: why the last poll failed, if it did.
+        is_new: no test has begun since the sandbox is monitored.
+        ended: the moment on the clock from which on it gave no answer, if the suite has ended it.
+
+    """
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self.connection = connection
+        self.client = connection.client
+        self.name = name
+        self.baseline: ProcessSnapshot | None = None
+        self.position: int | None = None
+        self.before_call: ProcessSnapshot | None = None
+        self.after_call: ProcessSnapshot | None = None
+        self.gap: Gap | None = None
+        self.error: TLSandboxError | None = None
+        self.is_new = True
+        self.ended: float | None = None
+        self._started = 0
+        self._tried_in_vain = False
+
+    @property
+    def in_gap(self) -> bool:
+        """Whether the sandbox is not monitored now."""
+        return self.gap is not None and self.gap.open
+
+    @property
+    def why(self) -> str:
+        """Why the last poll failed, in one line."""
+        return self.error.first_line if self.error else "no answer"
+
+    def begin_test(self) -> None:
+        """Forget what belongs to the test before."""
+        self.is_new = False
+        self.before_call = self.after_call = None
+        self._tried_in_vain = False
+        self._started = len(self.client.history.started)
+
+    @property
+    def started(self) -> set[Generation]:
+        """What the running test has started through this plugin."""
+        return {run.generation for run in self.client.history.started[self._started :]}
+
+    def belongs_to_the_test(self, run: Run) -> bool:
+        """Return whether an incident of a run is attributed to the running test.
+
+        Every one is, except in a sandbox that others use too: there, only of what the test started
+        through this plugin.
+        """
+        return not self.connection.shared or run.generation in self.started
+
+    def poll(self, *, patient: bool) -> ProcessSnapshot | None:
+        """Return a snapshot; None if there is no good answer, with the reason in ``error``.
+
+        A patient poll retries in the first outage. Any other is one try, and is made only while the
+        session has spent no more on outages than one budget.
+        """
+        client, clock, outage = self.client, self.client.clock, self.client.outage
+        begun = clock.monotonic()
+        if (self.in_gap and self._tried_in_vain) or not outage.worth_a_try(begun):
+            return None
+        once = self.in_gap or not patient
+        try:
+            try:
+                limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
+                end = client.wait_deadline()  # before the test itself would be killed
+                if end is not None:
+                    limit = min(limit, max(_SHORTEST_TRY, end - begun))
+                snapshot = client.poll(limit=limit)
+            except InfrastructureError as error:
+                if once or not error.transient or self._has_ended(error):
+                    raise
+                snapshot = client.list(patience=max(0.0, FIRST_PATIENCE - outage.spent))
+        except InfrastructureError as error:
+            self.error = error
+            if self._has_ended(error):
+                self.ended = begun
+            else:
+                self._tried_in_vain = True
+            return None
+        self.error = None
+        return snapshot
+
+    def _has_ended(self, error: InfrastructureError) -> bool:
+        """Return whether the error shows that the suite has ended its own sandbox, which is not an error."""
+        connection = self.connection
+        if not connection.of_suite or self.in_gap:
+            return False
+        return is_terminated(error) or (error.label == "refused" and connection.loopback)

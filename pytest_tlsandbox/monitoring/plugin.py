@@ -1,0 +1,149 @@
+"""The monitor as a pytest plugin, registered only if a guard or a report needs it.
+
+It runs where tests do: in the one process there is, or in each xdist worker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.integration.pytest_private import PLUGIN, TARGET, overrides_target
+from pytest_tlsandbox.monitoring.monitor import Monitor
+from pytest_tlsandbox.settings import FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from pytest_tlsandbox.connections import Connections
+    from pytest_tlsandbox.settings import Settings
+
+_NO_FAILURES = (
+    KeyboardInterrupt,
+    pytest.exit.Exception,
+    pytest.skip.Exception,
+    pytest.xfail.Exception,
+)
+
+
+class MonitorPlugin:
+    """Has the monitor poll after each phase of each test, and sends its data with the reports."""
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
+    ) -> None:
+        self._config = config
+        self._targets = settings.targets
+        self._connections = connections
+        worker = getattr(config, "workerinput", {}).get("workerid")
+        self.monitor = Monitor(Clock(), worker=worker, recording=settings.report is not None)
+        self._monitored: set[str] = set()
+        self._attempts: dict[str, int] = {}
+        self._fixtures_ran = False
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Take the baseline before anything of the test runs."""
+        attempt = self._attempts[item.nodeid] = self._attempts.get(item.nodeid, 0) + 1
+        self._fixtures_ran = False
+        self.monitor.begin_test(item.nodeid, attempt)
+        self._connections().on_connect = self.monitor.add
+        self._monitor_targets(item)
+        try:
+            result = yield
+        except _NO_FAILURES:
+            raise
+        except BaseException:
+            self.monitor.end_phase("setup")
+            raise
+        self.monitor.begin_call(fixtures=self._fixtures_ran)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Poll after the call."""
+        return (yield from self._poll_after("call"))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+        """Poll after the teardown."""
+        try:
+            return (yield from self._poll_after("teardown"))
+        finally:
+            self.monitor.end_test()
+
+    def _poll_after(self, phase: str) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException:
+            self.monitor.end_phase(phase)
+            raise
+        self.monitor.end_phase(phase)
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """Monitor the sandbox that a suite names, and note which fixtures may start something."""
+        self._fixtures_ran |= _may_start_something(fixturedef)
+        result = yield
+        if fixturedef.argname == TARGET:
+            self._monitor_target(result)
+        return result
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add what is new to the report, which xdist sends to the controller."""
+        report = yield
+        if data := self.monitor.take_data():
+            setattr(report, FACTS, {**data, "worker": self.monitor.worker})
+        return report
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Poll once more in a worker; its output takes the data to the controller."""
+        if self.monitor.worker is not None:
+            self._config.workeroutput[FACTS] = self.end_session()  # type: ignore[attr-defined]
+
+    def end_session(self) -> dict[str, Any]:
+        """Poll for what happened outside of every test, and return the last data."""
+        self.monitor.end_session()
+        data = self.monitor.take_data()
+        return {**data, "worker": self.monitor.worker, "looks": self.monitor.snapshots}
+
+    def monitor_shared(self, target: str) -> None:
+        """Monitor a sandbox that workers test: poll it once, without a retry."""
+        self.monitor.add(self._connections().connect(target), patient=False)
+
+    def _monitor_targets(self, item: pytest.Item) -> None:
+        """Monitor what --tlsandbox names, unless the suite names its own."""
+        if self._monitored.issuperset(self._targets) or not self.monitor.active:
+            return
+        if not overrides_target(item):
+            for target in self._targets:
+                self._monitor_target(target)
+
+    def _monitor_target(self, target: object) -> None:
+        if isinstance(target, str):
+            if target in self._monitored:
+                return
+            self._monitored.add(target)
+        try:
+            self._connections().connect(target)
+        except TLSandboxError as error:
+            # A test that needs it fails by itself; for any other it is a gap.
+            name = target if isinstance(target, str) else type(target).__name__
+            self.monitor.add_unconnected(name, error.first_line)
+
+
+def _may_start_something(fixturedef: pytest.FixtureDef[Any]) -> bool:
+    """Return whether a fixture is neither pytest's nor ours, or sets up a class."""
+    module = getattr(fixturedef.func, "__module__", None) or ""
+    sets_up = fixturedef.argname.startswith(("_xunit_", "_unittest_"))
+    return sets_up or not module.startswith(("_pytest.", PLUGIN))

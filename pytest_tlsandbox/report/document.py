@@ -1,0 +1,80 @@
+"""The report as a document, described by ``report-1.schema.json`` beside this module."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.monitoring.plain_data import iso
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_tlsandbox.monitoring.session_data import SessionData
+    from pytest_tlsandbox.settings import Settings
+
+VERSION = 1
+"""Of the schema; raised when a reader of the old one would misread the new."""
+
+
+def document_of(session: SessionData, settings: Settings, exit_status: int) -> dict[str, Any]:
+    """Return the report of a session, as the schema describes it."""
+    changes: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for change in sorted(session.changes, key=lambda change: change["seen_at"]):
+        owner = (change["sandbox"], change["process"])
+        change = _without(change, "sandbox", "process")
+        same = changes.setdefault(owner, [])
+        if not same or _state(same[-1]) != _state(change):  # several workers see the same
+            same.append(change)
+    finished = not any(worker["lost"] for worker in session.workers.values())
+    return {
+        "version": VERSION,
+        "versions": _versions(),
+        "started_at": session.started_at,
+        "ended_at": iso(datetime.now(timezone.utc)),
+        "exit_status": exit_status,
+        "complete": finished and exit_status in (0, 1, 5),
+        "guard": {
+            "rules": [*settings.guard],
+            "report_only": settings.guard_report_only,
+        },
+        "workers": [*session.workers.values()],
+        "sandboxes": [*session.sandboxes.values()],
+        "collection_errors": session.collection_errors,
+        "tests": session.tests,
+        "processes": [
+            {**process, "changes": changes.get(owner, []), "output": session.outputs.get(owner)}
+            for owner, process in session.processes.items()
+        ],
+        "incidents": [*session.incidents.values()],
+        "findings": [_without(finding, "keys") for finding in session.findings],
+        "unknown_ends": session.unknown_ends,
+        "gaps": [_without(gap, "id", "label", "from_at", "to_at") for gap in session.gaps],
+        "outages": sorted(session.outages.values(), key=lambda outage: outage["from_at"]),
+    }
+
+
+def _state(change: Mapping[str, Any]) -> dict[str, Any]:
+    return _without(change, "at", "seen_at", "test", "attempt", "phase")
+
+
+def _without(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in keys}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in (
+        "pytest-tlsandbox",
+        "pytest",
+        "pytest-xdist",
+        "pytest-rerunfailures",
+        "pytest-timeout",
+        "tensorlake",
+    ):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name.replace("-", "_")] = metadata.version(name)
+    return found

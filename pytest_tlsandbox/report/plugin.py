@@ -1,0 +1,88 @@
+"""The report as a pytest plugin: written by the one process that reports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+
+from pytest_tlsandbox.formatting.text import capitalized
+from pytest_tlsandbox.integration.pytest_html import add_extra
+from pytest_tlsandbox.report.document import document_of
+from pytest_tlsandbox.report.report_file import is_page, write_report
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_tlsandbox.monitoring.session_data import SessionData
+    from pytest_tlsandbox.settings import Settings
+
+_LINK_TEXT = "timeline of the processes"
+
+
+class ReportPlugin:
+    """Writes the report when the session ends."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, session: SessionData) -> None:
+        self._config = config
+        self._settings = settings
+        self._session = session
+        self._path: Path | None = None
+        self._error: str | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        """Remove the report of an earlier run, but not if no test will run."""
+        if self._settings.report is None or self._config.getoption("collectonly"):
+            return
+        self._path = self._settings.report
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Link a failed test in the report of pytest-html to its place in the timeline."""
+        if report.failed and (link := self._timeline_link()):
+            url = f"{link}#test={quote(report.nodeid, safe='')}"
+            add_extra(self._config, report, "url", url, _LINK_TEXT)
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the report, with the exit status that the guard may have set."""
+        result = yield
+        if self._path is not None:
+            document = document_of(self._session, self._settings, int(session.exitstatus))
+            try:
+                write_report(document, self._path)
+            except OSError as error:
+                self._error = error.strerror or type(error).__name__
+                if session.exitstatus == pytest.ExitCode.OK:
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return result
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print where the report is."""
+        if self._error is not None:
+            terminalreporter.line(f"{self._path} could not be written: {self._error}", red=True)
+        elif self._path is not None:
+            terminalreporter.line(f"tlsandbox report: {self._path}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str]) -> None:
+        """Link the report of pytest-html to the timeline."""
+        if link := self._timeline_link():
+            prefix.append(f'<p><a href="{escape(link)}">{capitalized(_LINK_TEXT)}</a></p>')
+
+    def _timeline_link(self) -> str | None:
+        """Return the address of the timeline relative to pytest-html's report, if both are made."""
+        path = self._config.getoption("htmlpath", None)
+        if not path or self._path is None or not is_page(self._path):
+            return None
+        folder = Path(os.path.expandvars(path)).expanduser().parent
+        return quote(Path(os.path.relpath(self._path, folder)).as_posix())

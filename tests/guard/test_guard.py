@@ -1,0 +1,559 @@
+"""When the guard looks, and whose a finding is."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_tlsandbox.errors import AuthenticationFailed, SandboxNotFound, SandboxNotRunning
+from pytest_tlsandbox.guard import guard
+
+from ..support import ended, managed, process, raw, signaled
+from .guarded_box import ALL, OOM, REFUSED, GuardedBox, oom
+
+EXITED = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": 1_710_000_005_000}
+
+
+def test_a_test_is_polled_twice_and_the_last_snapshot_is_the_next_baseline():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    assert guarded.box.looks == 1  # there was no test before it
+    baseline = guarded.connection.baseline
+    assert baseline is not None
+    assert [row.pid for row in baseline] == [1]
+    assert guarded.call() == []
+    assert guarded.end("teardown") == []
+    guarded.end_test()
+    assert guarded.connection.baseline is None
+    assert guarded.box.looks == 3
+    for name in "bcd":
+        assert guarded.test(name) == []
+    assert guarded.box.looks == 9
+    assert [*guarded.monitor.take_data()] == ["sandboxes"]
+    assert guarded.monitor.take_data() == {}
+
+
+def test_what_happens_in_the_call_fails_the_call_and_is_reported_once():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    assert guarded.call(oom(1)) == ["oom 1"]
+    assert guarded.end("teardown") == []
+    assert guarded.test("b") == []
+    assert guarded.reported() == ["a, call: oom of train.py (pid 1), reported in the test"]
+
+
+def test_an_oom_kill_is_of_the_test_in_which_it_happened_and_its_restart_of_a_later_one():
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": OOM["ended_at"]}
+    waiting = managed(status="backing_off", last_exit=last)
+    guarded = GuardedBox(raw(1, managed=managed()))
+    assert guarded.test("a", oom(1, managed=waiting)) == ["oom 1"]
+    again = raw(
+        2, started_at=OOM["ended_at"] + 10, managed=managed(restart_count=1, last_exit=last)
+    )
+    assert guarded.test("b", again) == ["restart 1"]
+    assert guarded.reported()[-1] == "b, call: restart of web, first run, reported in the test"
+
+
+def test_what_happens_in_a_teardown_is_of_that_test_and_not_of_the_next():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    assert guarded.call() == []
+    assert guarded.end("teardown", oom(1)) == ["oom 1"]
+    assert guarded.test("b") == []
+    assert guarded.reported() == ["a, teardown: oom of train.py (pid 1), reported in the test"]
+
+
+def test_what_happens_in_a_set_up_is_of_the_test_whose_set_up_ran():
+    guarded = GuardedBox(raw(1))
+    assert guarded.test("a") == []
+    guarded.begin("b")
+    guarded.box.rows = [oom(1)]
+    assert guarded.call(fixtures=True) == ["oom 1"]
+
+
+def test_a_set_up_that_fails_is_polled_as_well():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    assert guarded.end("setup", oom(1)) == ["oom 1"]
+    assert guarded.reported() == ["a, setup: oom of train.py (pid 1), reported in the test"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        oom(1),
+        raw(1, **signaled(11)),
+        raw(1, managed=managed(restart_count=3)),
+        raw(1, managed=managed(health_status="unhealthy")),
+        raw(1),
+    ],
+    ids=ALL,
+)
+def test_what_was_there_before_is_not_a_finding(row):
+    guarded = GuardedBox(row)
+    assert guarded.test("a") == []
+    assert guarded.test("b") == []
+    assert guarded.reported() == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "row"),
+    [
+        ("oom", oom(1)),
+        ("crash", raw(1, **signaled(11))),
+        ("restart", raw(2, managed=managed(restart_count=1, last_exit=EXITED))),
+        ("unhealthy", raw(1, managed=managed(health_status="unhealthy"))),
+    ],
+)
+def test_each_rule_finds_its_own_and_is_silent_where_it_is_not_on(rule, row):
+    before = raw(1, managed=managed()) if "managed" in row else raw(1)
+    assert GuardedBox(before).test("a", row) == [f"{rule} 1"]
+    others = tuple(name for name in ("oom", "crash", "restart", "unhealthy") if name != rule)
+    assert GuardedBox(before, rules=others).test("a", row) == []
+
+
+def test_several_findings_of_one_test_are_reported_together():
+    guarded = GuardedBox(raw(1), raw(2))
+    assert guarded.test("a", oom(1), raw(2, **signaled(6))) == ["oom 1", "crash 2"]
+
+
+def test_ends_that_only_a_suspicion_speaks_of_fail_nothing():
+    guarded = GuardedBox(raw(1), raw(2), raw(3))
+    after = raw(1, **signaled(9)), raw(2, **ended(137)), raw(3, **signaled(15))
+    assert guarded.test("a", *after) == []
+
+
+def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
+    guarded = GuardedBox(raw(1, managed=managed()), rules=("oom", "crash"))
+    row = raw(2, managed=managed(restart_count=3, last_exit=EXITED))
+    assert guarded.test("a", row) == ["oom 1", "oom 2"]
+    findings = guarded.monitor.take_data()["findings"]
+    assert {finding["verdict"] for finding in findings} == {"Not observed"}
+    assert [finding["name"] for finding in findings] == ["web, first run", "web, restart 1"]
+    assert {finding["what"] for finding in findings} == {
+        "it ended between two list calls, and the sandbox keeps the last end only"
+    }
+
+
+# Leaks
+
+
+def test_what_begins_in_a_call_and_outlives_the_teardown_is_a_leak():
+    guarded = GuardedBox()
+    assert guarded.test("a", raw(7)) == ["leak 7"]
+    assert guarded.clock.slept  # it was given the time to end
+    assert sum(guarded.clock.slept) == pytest.approx(0.5)
+    assert guarded.test("b") == []
+    assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
+
+
+def test_what_a_teardown_ends_is_not_a_leak():
+    guarded = GuardedBox()
+    guarded.begin("a")
+    assert guarded.call(raw(7)) == []
+    assert guarded.end("teardown", raw(7, **signaled(9))) == []
+    assert guarded.clock.slept == []
+
+
+def test_what_is_listed_as_running_for_a_moment_after_its_kill_is_not_a_leak():
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.call(raw(7))
+    guarded.box.later = {guarded.box.looks + 5: [raw(7, **signaled(9))]}
+    assert guarded.end("teardown") == []
+    assert 0.07 < sum(guarded.clock.slept) < 0.1
+
+
+def test_what_a_fixture_begins_may_outlive_the_test():
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.box.rows = [raw(7)]
+    assert guarded.call(fixtures=True) == []
+    assert guarded.end("teardown") == []
+    assert guarded.clock.slept == []
+
+
+def test_what_a_fixture_of_wider_scope_begins_within_a_call_may_outlive_it_too():
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.begin_call()
+    with guarded.guard.exempting():
+        guarded.box.rows = [raw(7)]
+    assert guarded.end("call", raw(7), raw(8)) == []
+    assert guarded.end("teardown") == ["leak 8"]
+
+
+def test_what_begins_in_a_teardown_is_not_a_leak():
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.call()
+    assert guarded.end("teardown", raw(7)) == []
+
+
+def test_a_managed_process_that_waits_for_its_restart_is_a_leak():
+    guarded = GuardedBox()
+    assert guarded.test("a", raw(7, **ended(1), managed=managed(status="backing_off"))) == [
+        "leak 7"
+    ]
+
+
+# Settling
+
+
+def test_an_end_in_doubt_is_polled_until_it_is_known():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.box.later = {5: [oom(1)]}
+    assert guarded.call(raw(1, **ended(-1))) == ["oom 1"]
+    assert 0 < sum(guarded.clock.slept) < 0.1
+
+
+def test_an_end_that_stays_in_doubt_costs_half_a_second_and_is_found_once_it_is_known():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    assert guarded.call(raw(1, **ended(-1))) == []
+    assert sum(guarded.clock.slept) == pytest.approx(0.5)
+    assert guarded.end("teardown", oom(1)) == ["oom 1"]
+
+
+def test_a_lost_end_delays_only_one_test_and_is_reported_when_its_oom_kill_shows():
+    guarded = GuardedBox(raw(1))
+    assert guarded.test("a", raw(1, **ended(-1))) == []
+    slept = len(guarded.clock.slept)
+    assert guarded.test("b") == []
+    assert len(guarded.clock.slept) == slept
+    assert guarded.test("c", oom(1)) == ["oom 1"]
+
+
+def test_nothing_is_settled_where_nothing_is_undecided():
+    guarded = GuardedBox(raw(1), raw(2))
+    assert guarded.test("a", raw(1), raw(2, **ended(0)), raw(3, **ended(1))) == []
+    assert guarded.clock.slept == []
+
+
+# Allowances
+
+
+def test_what_a_marker_allows_is_reported_with_its_reason_and_fails_nothing():
+    guarded = GuardedBox(raw(1), raw(2))
+    guarded.begin("a", oom="the limit is under test")
+    assert guarded.call(oom(1), raw(2, **signaled(11))) == ["crash 2"]
+    assert guarded.reported() == [
+        "a, call: oom of train.py (pid 1), reported in the test, allowed: the limit is under test",
+        "a, call: crash of train.py (pid 2), reported in the test",
+    ]
+
+
+def test_a_block_allows_what_happens_within_it_and_no_more():
+    guarded = GuardedBox(raw(1), raw(2))
+    guarded.begin("a")
+    guarded.begin_call()
+    with guarded.guard.allowing(("oom", "leak"), "meant"):
+        guarded.box.rows = [oom(1), raw(2), raw(3)]
+    assert guarded.end("call", oom(1), oom(2), raw(3), raw(4)) == ["oom 2"]
+    assert guarded.end("teardown") == ["leak 4"]
+    assert guarded.reported() == [
+        "a, call: oom of train.py (pid 1), reported in the test, allowed: meant",
+        "a, call: oom of train.py (pid 2), reported in the test",
+        "a, teardown: leak of train.py (pid 3), reported in the test, allowed: meant",
+        "a, teardown: leak of train.py (pid 4), reported in the test",
+    ]
+
+
+def test_a_block_allows_what_happened_in_it_also_where_it_is_left_by_an_error():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.begin_call()
+    with pytest.raises(ZeroDivisionError), guarded.guard.allowing(("oom",), "meant"):
+        guarded.box.rows = [oom(1)]
+        raise ZeroDivisionError
+    assert guarded.end("call") == []
+
+
+def test_report_only_reports_and_fails_nothing():
+    guarded = GuardedBox(raw(1), report_only=True)
+    assert guarded.test("a", oom(1)) == []
+    assert guarded.reported() == ["a, call: oom of train.py (pid 1), reported in the test"]
+
+
+# Rules of one test
+
+
+def test_a_test_without_rules_is_not_polled_and_its_end_is_no_ones():
+    guarded = GuardedBox(raw(1), raw(2))
+    assert guarded.test("a") == []
+    looks = guarded.box.looks
+    guarded.begin("b", rules=())
+    assert guarded.call(oom(1), raw(2)) + guarded.end("teardown") == []
+    guarded.end_test()
+    assert guarded.box.looks == looks
+    assert guarded.test("c") == []
+    assert guarded.test("d", oom(1), oom(2)) == ["oom 2"]
+
+
+def test_without_rules_and_report_nothing_is_polled():
+    guarded = GuardedBox(raw(1), rules=())
+    assert guarded.test("a", oom(1)) == []
+    guarded.monitor.end_session()
+    assert guarded.box.looks == 0
+
+
+# Outside of tests
+
+
+def test_what_happens_after_the_last_test_is_reported_at_the_end():
+    guarded = GuardedBox(raw(1))
+    guarded.test("a")
+    guarded.box.rows = [oom(1)]
+    guarded.monitor.end_session()
+    assert guarded.reported() == ["no test, None: oom of train.py (pid 1), reported in the session"]
+
+
+def test_what_happens_in_a_test_that_is_interrupted_names_it():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [oom(1)]
+    guarded.monitor.end_session()
+    assert guarded.reported() == ["a, call: oom of train.py (pid 1), reported in the session"]
+
+
+# A shared sandbox
+
+
+def test_in_a_shared_sandbox_only_what_the_test_started_is_attributed_to_it():
+    guarded = GuardedBox(raw(1), shared=True)
+    guarded.begin("a")
+    guarded.box.history.note_start(process(2))
+    assert guarded.call(oom(1), oom(2)) == ["oom 2"]
+    assert guarded.reported() == [
+        "no test, None: oom of train.py (pid 1), reported in the session",
+        "a, call: oom of train.py (pid 2), reported in the test",
+    ]
+
+
+def test_in_a_shared_sandbox_a_process_of_an_earlier_test_is_not_this_ones():
+    guarded = GuardedBox(shared=True)
+    guarded.begin("a")
+    guarded.box.history.note_start(process(2))
+    guarded.call(raw(2))
+    guarded.end("teardown")
+    assert guarded.test("b", oom(2)) == []
+    assert (
+        guarded.reported()[-1] == "no test, None: oom of train.py (pid 2), reported in the session"
+    )
+
+
+def test_in_a_shared_sandbox_what_others_do_is_not_a_leak_and_settles_nothing():
+    guarded = GuardedBox(shared=True)
+    assert guarded.test("a", raw(7), raw(8, **ended(-1))) == []
+    assert guarded.clock.slept == []
+
+
+# Outages
+
+
+@pytest.mark.parametrize("latency", [0.001, 60], ids=["refusing", "silent"])
+@pytest.mark.parametrize("before", [0, 3], ids=["from the start", "after a while"])
+def test_an_unreachable_sandbox_costs_a_suite_one_outage_budget(latency, before):
+    guarded = GuardedBox(raw(1))
+    for number in range(before):
+        assert guarded.test(f"good {number}") == []
+    guarded.box.fault, guarded.box.latency = REFUSED, latency
+    start = guarded.clock.now
+    for number in range(300):
+        assert guarded.test(f"test {number}") == []
+    guarded.monitor.end_session()
+    assert guarded.clock.now - start <= 30.5
+    gap = guarded.gap()
+    assert gap["why"] == "my-sandbox cannot be reached: the connection was refused"
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("test 0", None, 300)
+
+
+def test_an_unreachable_sandbox_is_tried_once_a_test():
+    guarded = GuardedBox(raw(1))
+    guarded.box.fault = REFUSED
+    guarded.test("a")
+    looks = guarded.box.looks
+    for name in "bcd":
+        guarded.test(name)
+    assert guarded.box.looks == looks + 3
+    assert guarded.box.outage.left == 8.0  # the guard took 22 s of the 30 s; helpers have the rest
+
+
+def test_a_fault_that_does_not_pass_is_not_waited_for():
+    guarded = GuardedBox(raw(1))
+    guarded.box.fault = AuthenticationFailed("my-sandbox: 403")
+    guarded.test("a")
+    assert guarded.clock.slept == []
+    assert [gap["why"] for gap in guarded.monitor.take_data()["gaps"]] == ["my-sandbox: 403"]
+
+
+def test_what_happened_while_nobody_polled_is_attributed_to_no_test():
+    guarded = GuardedBox(raw(1), raw(2))
+    guarded.test("a")
+    guarded.box.fault = REFUSED
+    guarded.test("b")
+    guarded.box.fault = None
+    guarded.box.rows = [oom(1), raw(2)]
+    assert guarded.test("c") == []
+    assert guarded.test("d", oom(1), oom(2)) == ["oom 2"]
+    facts = guarded.monitor.take_data()
+    assert [(found["test"], found["reported_in"]) for found in facts["findings"]] == [
+        (None, "session"),
+        ("d", "test"),
+    ]
+    [gap] = facts["gaps"]
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "c", 2)
+    assert gap["from_at"] < gap["to_at"]
+
+
+def test_a_sandbox_that_was_replaced_is_reported_and_not_compared():
+    guarded = GuardedBox(raw(41), raw(42))
+    assert guarded.test("a", raw(1, handle=41), oom(2, handle=42)) == []
+    gap = guarded.gap()
+    assert gap["why"].startswith("it was replaced: ")
+    assert (gap["from_test"], gap["to_test"]) == ("a", "a")
+    assert guarded.test("b", oom(1, handle=41), oom(2, handle=42)) == ["oom 1"]
+
+
+def test_a_sandbox_that_lists_nothing_more_of_what_had_ended_is_another_as_well():
+    guarded = GuardedBox(raw(41), raw(42, **ended(0)))
+    assert guarded.test("a", raw(1)) == []
+    gap = guarded.gap()
+    assert gap["why"].startswith("it was replaced: ")
+
+
+def test_an_oom_kill_in_a_sandbox_that_replaced_another_one_fails_the_test():
+    guarded = GuardedBox(raw(41), raw(42, **ended(0)))
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [raw(1, handle=41)]
+    guarded.box.list()
+    guarded.box.rows = [oom(1, handle=41)]
+
+    assert guarded.end("call") == ["oom 1"]
+
+
+def test_a_kill_that_takes_the_row_with_it_is_not_a_finding_and_not_a_gap():
+    guarded = GuardedBox(raw(41))
+    guarded.begin("a")
+    guarded.call()
+    guarded.box.rows = []
+    assert guarded.end("teardown") == []
+    guarded.end_test()
+    assert [*guarded.monitor.take_data()] == ["sandboxes"]
+
+
+def test_what_cannot_be_connected_to_is_reported_once():
+    guarded = GuardedBox()
+    guarded.begin("a")
+    guarded.monitor.add_unconnected("other", "no API key for other")
+    guarded.end_test()
+    guarded.test("b")
+    gap = guarded.gap()
+    assert (gap["sandbox"], gap["why"]) == ("other", "no API key for other")
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("a", None, 2)
+
+
+def test_a_sandbox_of_one_worker_is_distinguished_from_that_of_another():
+    guarded = GuardedBox(raw(1), worker="gw1", recording=True)
+    guarded.begin("a")
+    assert [*guarded.monitor.take_data()["sandboxes"]] == ["my-sandbox@gw1"]
+    shared = GuardedBox(raw(1), worker="gw1", recording=True, shared=True)
+    shared.begin("a")
+    assert [*shared.monitor.take_data()["sandboxes"]] == ["my-sandbox"]
+
+
+def test_the_longest_that_anything_is_settled_for_is_what_the_issue_allows():
+    assert guard.LONGEST_SETTLING == 0.5
+
+
+# A sandbox that the suite ends
+
+OVER = [
+    SandboxNotRunning("Sandbox my-sandbox is terminated", label="409"),
+    SandboxNotFound("No sandbox my-sandbox", label="404"),
+    REFUSED,
+]
+
+
+@pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
+def test_a_sandbox_that_a_fixture_of_the_suite_ends_is_not_a_gap_and_is_not_asked_again(fault):
+    guarded = GuardedBox(raw(1), of_suite=True)
+    assert guarded.test("a") == []
+    guarded.begin("b")
+    assert guarded.call(oom(1)) == ["oom 1"]
+    guarded.box.fault = fault
+    assert guarded.end("teardown") == []
+    guarded.end_test()
+    looks = guarded.box.looks
+    assert guarded.test("c") == []
+    guarded.monitor.end_session()
+
+    assert guarded.box.looks == looks
+    assert guarded.clock.slept == []
+    assert "gaps" not in guarded.monitor.take_data()
+
+
+def test_a_sandbox_that_the_command_line_named_is_not_for_the_suite_to_end():
+    guarded = GuardedBox(raw(1))
+    guarded.begin("a")
+    guarded.call()
+    guarded.box.fault = OVER[0]
+    guarded.end("teardown")
+
+    gap = guarded.gap()
+    assert (gap["why"], gap["guarded"]) == ("Sandbox my-sandbox is terminated", True)
+
+
+@pytest.mark.parametrize(("first", "fails"), [("b", False), ("a", True)])
+def test_one_that_is_ended_within_a_call_is_reported_and_fails_the_session_if_it_was_there_before(
+    first, fails
+):
+    guarded = GuardedBox(raw(1), of_suite=True)
+    if first == "a":
+        guarded.test("a")
+    guarded.begin("b")
+    guarded.box.fault = OVER[0]
+    assert guarded.call() == []
+    assert guarded.end("teardown") == []
+    guarded.end_test()
+    guarded.test("c")
+
+    gap = guarded.gap()
+    assert gap["why"] == (
+        "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+    )
+    assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "b", 1)
+    assert gap["guarded"] is fails
+
+
+def test_one_that_had_only_seemed_to_have_ended_is_monitored_again_and_the_gap_is_reported():
+    guarded = GuardedBox(raw(1), raw(2), of_suite=True)
+    guarded.begin("a")
+    guarded.call()
+    guarded.box.fault = REFUSED
+    guarded.end("teardown")
+    guarded.end_test()
+    guarded.begin("b")
+    guarded.box.fault = None
+    guarded.box.poll()  # a helper of the test finds it there
+    assert guarded.call(oom(1), raw(2)) == []  # whenever that was
+    guarded.end("teardown")
+    guarded.end_test()
+    assert guarded.test("c", oom(1), oom(2)) == ["oom 2"]
+
+    gap = guarded.gap()
+    assert gap["why"] == "my-sandbox cannot be reached: the connection was refused"
+    assert (gap["from_test"], gap["to_test"], gap["guarded"]) == ("b", "b", True)
+
+
+def test_one_that_sleeps_has_not_ended():
+    guarded = GuardedBox(raw(1), of_suite=True)
+    guarded.begin("a")
+    guarded.call()
+    guarded.box.fault = SandboxNotRunning("Sandbox my-sandbox is suspended", transient=True)
+    guarded.end("teardown")
+
+    assert guarded.clock.slept != []
+    assert len(guarded.monitor.take_data()["gaps"]) == 1

@@ -1,0 +1,59 @@
+"""What the monitor does for a report alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_tlsandbox.connections import Connection
+from pytest_tlsandbox.monitoring.monitor import Monitor
+
+from ..guard.guarded_box import REFUSED, Box, oom
+from ..support import FakeClock, ended, raw
+
+
+class Recorded:
+    """A monitor of one box for a report, without a guard."""
+
+    def __init__(self, **options: bool) -> None:
+        self.clock = FakeClock()
+        self.box = Box(self.clock, raw(1))
+        self.monitor = Monitor(self.clock, **options)
+        self.monitor.add(Connection(self.box, shared=False))
+
+    def test(self, *rows: dict[str, object]) -> None:
+        self.monitor.begin_test("a", 1)
+        self.monitor.begin_call(fixtures=False)
+        self.box.rows = [*rows]
+        self.monitor.end_phase("call")
+        self.monitor.end_phase("teardown")
+        self.monitor.end_test()
+
+
+def test_a_report_alone_polls_after_each_phase_and_waits_for_nothing():
+    """Not for an end that may be corrected, nor for a process that still runs."""
+    recorded = Recorded(recording=True)
+    recorded.test(oom(1), raw(2, **ended(-1)), raw(3))
+    recorded.test(raw(3), raw(4))
+
+    assert recorded.box.looks == 5
+    assert recorded.clock.slept == []
+    assert [*recorded.monitor.take_data()] == ["sandboxes"]
+
+
+def test_a_report_alone_tries_once_in_an_outage_and_its_gap_fails_nothing():
+    recorded = Recorded(recording=True)
+    recorded.box.fault = REFUSED
+    recorded.test(raw(1))
+
+    assert recorded.clock.slept == []
+    [gap] = recorded.monitor.take_data()["gaps"]
+    assert (gap["from_test"], gap["guarded"]) == ("a", False)
+
+
+@pytest.mark.parametrize("recording", [False, True])
+def test_without_a_guard_and_a_report_nothing_is_polled(recording):
+    recorded = Recorded(recording=recording)
+    recorded.test(raw(1))
+    recorded.monitor.end_session()
+
+    assert (recorded.box.looks > 0) is recording

@@ -1,0 +1,237 @@
+"""Tracebacks end at the user's line, and waits end before pytest-timeout ends the test."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from .inner import error_of, errors_of_tests, server, unused_url
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(pytester):
+    pytester.makepyfile(
+        test_a="""
+        import pytest
+
+        def test_it(tlsandbox):
+            tlsandbox.wait_for_process("no such", timeout=0)
+
+        @pytest.fixture
+        def broken(tlsandbox):
+            tlsandbox.wait_for_process("", timeout=0)
+
+        def test_setup(broken):
+            pass
+        """,
+    )
+    lines = pytester.runpytest_inprocess("--junitxml=junit.xml").outlines
+    assert '>       tlsandbox.wait_for_process("no such", timeout=0)' in lines
+    places = [line for line in lines if re.match(r"\S+\.py:\d+: ", line)]
+    assert places == ["test_a.py:8: InvalidArgument", "test_a.py:4: ProcessNotFound"]
+    [error] = ET.parse(pytester.path / "junit.xml").iter("error")
+    assert error.attrib["message"] == (
+        'failed on setup with "process must be part of a command line, got an empty text, which every one contains"'
+    )
+
+
+def test_no_traceback_shows_a_line_of_ours(pytester, monkeypatch, box):
+    """Whatever is called in vain: each ends at the user's line, or at the fixture's name."""
+    calls = [
+        "connect('my-sandbox').wait_for_process('no such', timeout=0)",
+        "connect('my-sandbox').wait_for_process('x', status='runing')",
+        "connect('my-sandbox').wait_for_process('x', timeout=-1)",
+        "connect('my-sandbox').wait_until(lambda: True)",
+        "connect('my-sandbox').wait_for_exit()",
+        "connect('my-sandbox').wait_for_proces('x')",
+        "connect('my-sandbox').soft().assert_no_oom(suspect=True)",
+        "AsyncSandbox(connect('my-sandbox')).wait_for_proces('x')",
+        "connect('my-sandbox').assert_stays('no such', stable_for=1)",
+        "connect('my-sandbox').start_process('no-such-program')",
+        "connect('my-sandbox').send_signal('no such', 9)",
+        "connect('my-sandbox').output('no such')",
+        "connect('my-sandbox').list_processes().where(exitcode=1)",
+        "connect(os.environ['DENYING']).from_now()",
+        "connect(os.environ['DENYING']).wait_for_process('x')",
+        "lister.list()",
+        "lister.look()",
+        "connect('')",
+        "by()",
+    ]
+    pytester.makepyfile(
+        "import os, pytest\nfrom pytest_tlsandbox import AsyncSandbox, by\n"
+        f"CALLS = {calls}\n"
+        + "\n".join(
+            f"def test_{number}(tlsandbox_connect, tlsandbox_lister):\n"
+            "    connect, lister = tlsandbox_connect, tlsandbox_lister\n"
+            f"    {call}\n"
+            for number, call in enumerate(calls)
+        )
+        + "\ndef test_baseline(tlsandbox): pass\n"
+    )
+    monkeypatch.setenv("TENSORLAKE_API_KEY", box.api_key.reveal())
+    monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", box.url)
+    denial = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with server(denial) as url:
+        monkeypatch.setenv("DENYING", url)
+        record = pytester.inline_run(f"--tlsandbox={url}")
+    failed = {
+        report.nodeid.partition("::")[2]: report.longreprtext
+        for report in record.getreports("pytest_runtest_logreport")
+        if report.failed
+    }
+    # Where there is no line of the user's, no code is shown: or, by older pytests, the fixture.
+    baseline = failed.pop("test_baseline")
+    assert not re.search(r"(client|tenacity|_pytest|pluggy)/", baseline)
+    foreign = re.compile(r"(pytest_tlsandbox|tenacity|_pytest|pluggy)/")
+    assert len(failed) == len(calls)
+    showing = [calls[int(name[5:])] for name, text in failed.items() if foreign.search(text)]
+    assert not showing, showing
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_bug_of_the_users_keeps_its_frames(pytester):
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox):
+            tlsandbox.wait_until(lambda snapshot: 1 / 0)
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.stdout.fnmatch_lines(["E * ZeroDivisionError: division by zero"])
+    result.stdout.fnmatch_lines(["FAILED * - ZeroDivisionErr*"])
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_wait_ends_in_time_where_the_clock_is_frozen(pytester):
+    pytester.makepyfile(
+        """
+        import time
+        import freezegun
+        import pytest
+        import pytest_tlsandbox
+
+        def real(clock=time.monotonic):
+            return clock()
+
+        @freezegun.freeze_time("2024-03-09 16:00:00")
+        def test_it(tlsandbox):
+            frozen = time.monotonic()
+            job = tlsandbox.start_process("sleep", ["60"])
+            start = real()
+            with pytest.raises(pytest_tlsandbox.WaitTimedOut):
+                tlsandbox.wait_for_exit(job, timeout=0.3)
+            assert real() - start >= 0.3
+            tlsandbox.assert_stays(job, stable_for=0.2)
+            assert 0.5 <= real() - start < 30
+            assert time.monotonic() == frozen
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+WAITING = """
+    import pytest
+
+    {mark}
+    def test_it(tlsandbox):
+        job = tlsandbox.start_process("sleep", ["60"])
+        tlsandbox.wait_for_exit(job, timeout=20)
+"""
+
+
+def assert_cut(message: str, latest: float) -> None:
+    first_line = message.partition("\n")[0]
+    cut = re.fullmatch(
+        r"pytest_tlsandbox\.WaitTimedOut: Still running: sleep \(pid \d+\) after (.+) s "
+        r"\(20 s cut by pytest-timeout\)",
+        first_line,
+    )
+    assert cut is not None, message
+    # Or pytest-timeout would have ended the test.
+    assert 0 < float(cut[1]) <= latest
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize(
+    ("mark", "ini", "options", "latest"),
+    [
+        pytest.param("@pytest.mark.timeout(0.6)", "", [], 0.6, id="marker"),
+        pytest.param("", "timeout = 0.6", [], 0.6, id="ini"),
+        pytest.param("", "timeout = 9", ["--timeout=0.6"], 0.6, id="option"),
+        pytest.param("@pytest.mark.timeout(0.6, func_only=True)", "", [], 0.6, id="function only"),
+        # This method leaves no report, and no process to report from.
+        pytest.param("@pytest.mark.timeout(4, method='thread')", "", [], 4.0, id="by a thread"),
+    ],
+)
+def test_a_wait_ends_before_pytest_timeout_would_end_the_test(pytester, mark, ini, options, latest):
+    pytester.makeini(f"[pytest]\n{ini}")
+    pytester.makepyfile(WAITING.format(mark=mark))
+    by_thread = "thread" in mark
+    run = pytester.runpytest_subprocess if by_thread else pytester.runpytest_inprocess
+    result = run(*options)
+    result.assert_outcomes(failed=1)
+    assert_cut(error_of(result.stdout.str()), latest)
+
+
+@pytest.mark.usefixtures("connected")
+def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox):
+            job = tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.assert_stays(job, stable_for=20)
+        """
+    )
+    [message] = errors_of_tests(pytester.inline_run("--timeout=0.5")).values()
+    assert re.match(
+        r"pytest_tlsandbox\.Inconclusive: Not observed: the time ended after 0\.\d+ s, too soon to "
+        r"be sure\n\nstopped after 0\.\d+ s \(pytest-timeout\)",
+        message,
+    )
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_time_out_of_one_test_is_not_of_the_next(pytester):
+    pytester.makepyfile(
+        """
+        import time
+        import pytest
+
+        @pytest.mark.timeout(0.3)
+        def test_short(tlsandbox):
+            pass
+
+        def test_long(tlsandbox):
+            job = tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.wait_for_exit(job, timeout=0.4)
+        """
+    )
+    [message] = errors_of_tests(pytester.inline_run()).values()
+    assert re.match(
+        r"pytest_tlsandbox\.WaitTimedOut: Still running: sleep \(pid \d+\) after [\d.]+ s\n",
+        message,
+    )
+
+
+def test_an_unreachable_sandbox_is_reported_before_pytest_timeout_would_end_the_test(
+    pytester, monkeypatch
+):
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+    pytester.makepyfile(
+        """
+        def test_baseline(tlsandbox): pass
+        def test_wait(tlsandbox_session): tlsandbox_session.wait_for_process("x", timeout=20)
+        """
+    )
+    url = unused_url()
+    messages = errors_of_tests(pytester.inline_run(f"--tlsandbox={url}", "--timeout=0.6"))
+    assert messages["test_baseline"].startswith("pytest_tlsandbox.SandboxUnreachable: ")
+    assert re.match(
+        rf"pytest_tlsandbox\.SandboxUnreachable: Not checked: no listing of {url} succeeded in "
+        r"0\.\d+ s \(refused x\d\)\n\nstopped after 0\.\d+ s of 20 s \(20 s cut by pytest-timeout\)"
+        rf":\n{url} cannot be reached: the connection was\nrefused\n",
+        messages["test_wait"],
+    )

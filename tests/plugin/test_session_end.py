@@ -1,0 +1,184 @@
+"""However a session ends: it says so, and nothing that it started in the embedded sandbox is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from .inner import ending, running, start_pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A process, its child, and one that has left the group and the session and lost its parent. The
+# test waits in a call of ours beside a thread that does.
+SUITE = """
+    import os, threading, time
+    import psutil
+    import pytest
+
+    def family(_):
+        lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+        return lines.count(["sleep", "{seconds}"]) == 3
+
+    def test_it(tlsandbox, tlsandbox_local):
+        program = "sleep {seconds} & setsid sh -c 'sleep {seconds} & sleep {seconds}; :' & wait"
+        tlsandbox.start_process("sh", ["-c", program, "{seconds}"])
+        tlsandbox.wait_until(family, timeout=5)
+        wait = lambda: tlsandbox.wait_for_exit("sh", timeout=60)
+        threading.Thread(target=wait, daemon=True).start()
+        open("begun", "w").close()
+        {line}
+
+    def test_next(tlsandbox):
+        tlsandbox.assert_no_oom()
+"""
+LONGEST = 60.0
+"""Seconds that only a session that hangs takes to end, with all that it prints and kills."""
+
+
+@pytest.fixture
+def seconds():
+    """Give a number of seconds that no other process of this machine sleeps for."""
+    mark = str(10**9 + uuid.uuid4().int % 10**9)
+    yield mark
+    for process in running(mark):
+        process.kill()
+
+
+def assert_gone(seconds: str) -> None:
+    deadline = time.monotonic() + LONGEST
+    while left := running(seconds):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.02)
+
+
+class End(NamedTuple):
+    """How a session is ended, and what comes of it; ``junit`` is whether it writes its report."""
+
+    status: int
+    line: str = 'tlsandbox.wait_for_exit("sh", timeout=60)'
+    how: Callable[[int], object] | None = None
+    options: tuple[str, ...] = ()
+    text: str = ""
+    junit: bool = True
+
+
+def kill(number: int) -> Callable[[int], object]:
+    return lambda pid: os.kill(pid, number)
+
+
+def kill_group(number: int) -> Callable[[int], object]:
+    return lambda pid: os.killpg(pid, number)
+
+
+def timeout(method: str) -> tuple[str, ...]:
+    return "--timeout=3", f"--timeout-method={method}"
+
+
+HANG = "time.sleep(60)"  # a call of the test's own, which no wait of ours cuts short
+BOTH = "1 failed, 1 passed"
+ENDS = {
+    "a failure": End(1, "assert False", text=BOTH),
+    "Ctrl-C": End(2, how=kill(signal.SIGINT), text="KeyboardInterrupt"),
+    "SIGTERM": End(-signal.SIGTERM, how=kill(signal.SIGTERM), junit=False),
+    "SIGKILL": End(-signal.SIGKILL, how=kill(signal.SIGKILL), junit=False),
+    "pytest.exit": End(7, 'pytest.exit("enough", 7)', text="Exit: enough"),
+    "os._exit": End(9, "os._exit(9)", junit=False),
+    "pytest-timeout by a signal": End(1, HANG, options=timeout("signal"), text=BOTH),
+    "pytest-timeout by a thread": End(
+        1, HANG, options=timeout("thread"), text="Timeout", junit=False
+    ),
+    "a wait cut short, by a signal": End(
+        1, options=timeout("signal"), text="cut by pytest-timeout"
+    ),
+    "a wait cut short, by a thread": End(1, options=timeout("thread"), text=BOTH),
+    "a worker that crashes": End(
+        1, "os.kill(os.getpid(), 9)", options=("-n1",), text="worker 'gw0' crashed while running"
+    ),
+    # As a terminal does at Ctrl-C. A worker that is left alone takes 5 s to see it (execnet).
+    "Ctrl-C with workers": End(2, how=kill_group(signal.SIGINT), options=("-n1",)),
+    "SIGKILL with workers": End(
+        -signal.SIGKILL, how=kill_group(signal.SIGKILL), options=("-n1",), junit=False
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_a_session_says_how_it_ended_and_leaves_nothing_behind(pytester, seconds, end):
+    pytester.makepyfile(SUITE.format(seconds=seconds, line=end.line))
+    inner = start_pytest(pytester, "--tlsandbox=local", "--junitxml=junit.xml", *end.options)
+    with ending(inner):
+        if end.how is not None:
+            while not (pytester.path / "begun").exists():
+                assert inner.poll() is None, inner.communicate()
+                time.sleep(0.02)
+            assert len(running(seconds)) >= 3
+            end.how(inner.pid)
+        out, err = inner.communicate(timeout=LONGEST)
+
+    assert (pytester.path / "begun").exists()
+    assert inner.returncode == end.status
+    assert end.text in (out + err).decode()
+    assert (pytester.path / "junit.xml").exists() is end.junit
+    if end.junit:
+        assert ET.parse(pytester.path / "junit.xml").getroot().tag == "testsuites"
+    if end.how is None and end.junit and "-n1" not in end.options:
+        # Not even for a moment: the end of the session waits for it.
+        assert running(seconds) == []
+    assert_gone(seconds)
+
+
+def test_a_program_that_forks_the_tests_does_not_end_the_sandbox(pytester):
+    """A fork ends with the finalizers of its parent; the sandbox is the parent's."""
+    pytester.makepyfile(
+        """
+        import os, sys
+
+        def test_it(tlsandbox):
+            job = tlsandbox.start_process("sleep", ["60"])
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    sys.exit()
+                finally:
+                    import atexit
+                    atexit._run_exitfuncs()
+                    os._exit(0)
+            os.waitpid(pid, 0)
+            tlsandbox.assert_process(job, status="running")
+        """
+    )
+    result = pytester.runpytest_subprocess("--tlsandbox=local", "-W", "ignore::DeprecationWarning")
+    result.assert_outcomes(passed=1)
+
+
+def test_no_thread_of_ours_keeps_the_interpreter_alive(pytester, seconds):
+    """A sandbox that is never closed, as in a script, or where pytest could not end in order."""
+    program = """
+        from pytest_tlsandbox import Sandbox, start_local_sandbox
+        from pytest_tlsandbox.client.address import locate
+        from pytest_tlsandbox.client.api import SandboxClient
+        from pytest_tlsandbox.client.transport import Transport
+
+        local = start_local_sandbox()
+        address = locate(local)
+        box = Sandbox(SandboxClient(Transport(address, address.key, user_agent="x")))
+        box.start_process("sleep", ["{seconds}"])
+        print("done")
+    """
+    script = pytester.makepyfile(script=program.format(seconds=seconds))
+    inner = pytester.popen([sys.executable, script], stdin=subprocess.DEVNULL)
+    with ending(inner):
+        out, _ = inner.communicate(timeout=LONGEST)
+
+    assert (inner.returncode, out) == (0, b"done\n")
+    assert_gone(seconds)

@@ -1,0 +1,165 @@
+"""What is seen, as data: what is new is told once, what goes on is told again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_tlsandbox.connections import Connection
+from pytest_tlsandbox.monitoring.monitor import Monitor
+from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
+from pytest_tlsandbox.monitoring.plain_data import Place
+from pytest_tlsandbox.report.recorder import Recorder
+
+from ..guard.guarded_box import REFUSED, Box
+from ..support import FakeClock, managed, raw
+
+
+class Recorded:
+    """A recorder of two sandboxes, whose clock starts at noon of a day."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        self.clock = FakeClock()
+        self.monitor = Monitor(self.clock)
+        self.monitor.wall_clock._offset = 1_767_268_800.0
+        self.recorder = Recorder(self.monitor)
+        self.box, self.other = Box(self.clock, *rows), Box(self.clock)
+        for name, box in (("box", self.box), ("other", self.other)):
+            connection = Connection(box, shared=False)
+            self.recorder.add_sandbox(MonitoredSandbox(connection, name))
+
+    def fail(self, begun: float) -> None:
+        """Have a list call fail that takes half a second."""
+        self.clock.now, self.box.fault, self.box.latency = begun, REFUSED, 0.5
+        with pytest.raises(type(REFUSED)):
+            self.box.poll()
+        self.box.fault, self.box.latency = None, 0.0
+
+    def take(self, kind: str) -> list[dict[str, Any]]:
+        return self.recorder.take_data().get(kind, [])
+
+    def outages(self) -> list[tuple[str, str, str, str | None]]:
+        return [
+            (seen["from_at"][17:23], seen["to_at"][17:23], seen["faults"], seen["test"])
+            for seen in self.take("outages")
+        ]
+
+
+def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_it_began():
+    seen = Recorded()
+    seen.monitor.place = Place("test_a", 1, "call")
+    seen.fail(1.0)
+    seen.monitor.place = Place("test_b", 1, "setup")
+    seen.fail(2.0)
+    seen.clock.now = 3.0
+    seen.other.poll()
+    assert seen.outages() == [("01.000", "02.500", "refused x2", "test_a")]  # it goes on
+    seen.clock.now = 4.0
+    seen.box.poll()
+    assert seen.outages() == [("01.000", "04.000", "refused x2", "test_a")]
+    assert seen.outages() == []
+
+
+@pytest.mark.parametrize("call", ["list", "output"])
+def test_an_outage_ends_with_the_first_good_answer_of_any_call(call):
+    seen = Recorded()
+    seen.fail(1.0)
+    seen.clock.now = 2.0
+    _ = seen.box.poll() if call == "list" else seen.box.output(1)
+    assert seen.outages() == [("01.000", "02.000", "refused", None)]
+
+
+def test_the_name_of_a_managed_process_is_masked():
+    seen = Recorded(raw(41, managed=managed("web --token=abc")))
+    seen.box.poll()
+    [process] = seen.take("processes")
+    assert process["name"] == "web --token=***"
+    assert process["managed"] == {"id": "web --token=***", "name": "web --token=***"}
+
+
+def test_of_what_was_read_the_last_lines_are_kept_masked_and_cut():
+    seen = Recorded(raw(41))
+    seen.box.poll()
+    lines = [f"line {number}" for number in range(30)] + ["API_KEY=abc " + "x" * 9000]
+    seen.box.observers[0].output_read(41, "stderr", lines)
+    [output] = seen.take("outputs")
+    kept = output["lines"]
+    assert (output["stream"], output["total"]) == ("stderr", 31)
+    assert kept[:-1] == lines[11:-1]
+    assert kept[-1].startswith("API_KEY=*** xxx")
+    assert len(kept[-1]) <= 4096
+    assert seen.take("outputs") == []
+
+
+def test_what_is_read_by_a_pid_is_of_its_newest_process_and_silence_takes_nothing_away():
+    seen = Recorded(raw(41, started_at=1_700_000_000_000), raw(41, handle=9))
+    seen.box.poll()
+    read = seen.box.observers[0].output_read
+    read(41, "stdout", ["first"])
+    read(41, "stderr", [])
+    read(42, "stdout", ["of no one that is listed"])
+    [output] = seen.take("outputs")
+    assert output["process"].split("/")[0] == "9"
+    assert output["lines"] == ["first"]
+
+
+def test_a_change_has_how_the_run_before_ended_as_its_supervisor_tells():
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
+    seen = Recorded(raw(1, managed=managed(restart_count=1, last_exit=last)))
+    seen.box.poll()
+    [change] = seen.take("changes")
+    assert change["supervisor"]["last_exit"] == {
+        "text": "OOM-killed",
+        "exit_code": None,
+        "signal": 9,
+        "oom_killed": True,
+        "at": "2024-03-09T16:00:09.000Z",
+    }
+
+
+def test_the_end_of_a_run_that_only_its_supervisor_reports_is_a_change_of_that_run():
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
+    after = managed(restart_count=1, last_exit=last)
+    seen = Recorded(raw(1, managed=managed()))
+    seen.box.poll()
+    seen.box.rows = [raw(2, started_at=1_710_000_010_000, managed=after)]
+    seen.box.poll()
+    changes = seen.take("changes")
+    assert [(seen["process"].split("/")[1], seen["state"], seen["at"]) for seen in changes] == [
+        ("1", "running", "2024-03-09T16:00:00.000Z"),
+        ("1", "oom_killed", "2024-03-09T16:00:09.000Z"),
+        ("1", "not listed", None),
+        ("2", "running", "2024-03-09T16:00:10.000Z"),
+    ]
+
+
+def test_incidents_are_recorded_without_a_guard_also_of_a_run_that_was_never_listed():
+    clock = FakeClock()
+    box = Box(clock, raw(1, managed=managed()))
+    monitor = Monitor(clock, recording=True)
+    monitor.observers.append(Recorder(monitor))
+    monitor.add(Connection(box, shared=False))
+    monitor.begin_test("test_a", 1)
+    monitor.begin_call(fixtures=False)
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
+    after = managed(restart_count=2, last_exit=last)
+    box.rows = [raw(3, started_at=1_710_000_010_000, managed=after)]
+    monitor.end_phase("call")
+
+    incidents = monitor.take_data()["incidents"]
+    killed = "it was OOM-killed, restarted as pid 3"
+    assert ("OOM-killed", "web, restart 1", killed, "test_a") in [
+        (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
+    ]
+    assert {seen["rule"] for seen in incidents} == {"restart", "oom"}
+
+
+def test_two_sandboxes_of_one_name_are_both_recorded():
+    """As of a suite that makes a sandbox for each test."""
+    seen = Recorded(raw(1))
+    again = Box(seen.clock, raw(2))
+    seen.recorder.add_sandbox(MonitoredSandbox(Connection(again, shared=False), "box"))
+    seen.box.poll()
+    again.poll()
+    assert [process["pid"] for process in seen.take("processes")] == [1, 2]
