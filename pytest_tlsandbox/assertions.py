@@ -83,8 +83,8 @@ class Assertions:
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
-            InfrastructureError: the processes could not be listed for 30 s, or ``Inconclusive``: a
-                row cannot be read, or the process vanished before its end was seen.
+            Inconclusive: a row cannot be read, or the process vanished before its end was seen.
+            InfrastructureError: the processes could not be listed for 30 s.
             InvalidArgument: wrong arguments.
 
         """
@@ -116,8 +116,8 @@ class Assertions:
         Raises:
             ProcessOOMKilled: a process was OOM-killed, or with ``suspected`` may have been.
             ProcessNotFound: one of ``processes`` matches nothing.
-            InfrastructureError: the processes could not be listed for 30 s, or ``Inconclusive``: the
-                observations do not decide the check.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed for 30 s.
             InvalidArgument: wrong arguments.
 
         """
@@ -128,11 +128,11 @@ class Assertions:
     def assert_no_crash(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that no crash signal ended a process and no supervisor gave up since the test began.
+        """Assert that no process crashed and no supervisor gave up since the test began.
 
-        Crash signals are SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS and SIGTRAP. A supervisor
-        gives up when a failing process has used up all its restarts. Signals that this plugin sent
-        do not count.
+        A process crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP ended it.
+        A supervisor gives up when a failing process has used up all its restarts. An end by a
+        signal that this plugin sent does not count.
 
         Args:
             *processes: selects the processes to check: text, pids, compiled regexes, processes,
@@ -146,8 +146,8 @@ class Assertions:
         Raises:
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessNotFound: one of ``processes`` matches nothing.
-            InfrastructureError: the processes could not be listed for 30 s, or ``Inconclusive``: the
-                observations do not decide the check.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed for 30 s.
             InvalidArgument: wrong arguments.
 
         """
@@ -173,8 +173,8 @@ class Assertions:
         Raises:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
             ProcessNotFound: one of ``processes`` matches nothing.
-            InfrastructureError: the processes could not be listed for 30 s, or ``Inconclusive``: the
-                observations do not decide the check.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed for 30 s.
             InvalidArgument: wrong arguments.
 
         """
@@ -198,11 +198,13 @@ class Assertions:
                 that snapshot; None, everything that is known.
 
         Raises:
-            ProcessOOMKilled, ProcessCrashed, ProcessRestarted, ProcessUnhealthy: the first kind of incident
-                that was found, in this order.
+            ProcessOOMKilled: a process was OOM-killed.
+            ProcessCrashed: a process crashed, or its supervisor gave up.
+            ProcessRestarted: a process was restarted.
+            ProcessUnhealthy: a health check fails. If several apply, the first of this list.
             ProcessNotFound: one of ``processes`` matches nothing.
-            InfrastructureError: the processes could not be listed for 30 s, or ``Inconclusive``: the
-                observations do not decide the check.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed for 30 s.
             InvalidArgument: wrong arguments.
 
         """
@@ -211,7 +213,7 @@ class Assertions:
         )
 
     def _check(self, condition: Condition) -> Any:
-        """Evaluate a condition: return its value if met, else raise; None if it is only recorded."""
+        """Evaluate a condition: return its value or raise; None if it is only recorded."""
         raise NotImplementedError
 
     def _has_fields(

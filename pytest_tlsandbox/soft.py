@@ -55,7 +55,7 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the first result that is not met, with the longest settling time of all results."""
+        """Return the first result that is not met, with the longest settling time of all."""
         self.results = [check.condition.evaluate(snapshot) for check in self.checks]
         settled = [result for result in self.results if not isinstance(result, Pending)]
         settling_time = max((result.settling_time for result in settled), default=0.0)

@@ -60,7 +60,7 @@ class Generations:
         return self._by_id.get(generation.id or "", [generation])[-1]
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether the existence of a run depends on how this daemon counts, not known yet."""
+        """Return whether a run exists only if this daemon counts in one of two possible ways."""
         return run.assumed and self._counts_early is None
 
     def never_existed(self, run: Run) -> bool:
@@ -215,7 +215,7 @@ class Generations:
         return hidden
 
     def _may_count_early(self, row: ProcessInfo) -> bool:
-        """Return whether the restart count of a row may be one higher than its number of earlier runs."""
+        """Return whether the restart count of a row may include a restart that is still to come."""
         waits = row.managed is not None and row.managed.status == "backing_off"
         return waits and self._counts_early is None
 

@@ -61,7 +61,7 @@ class History:
         )
         self._past: deque[Identity] = deque()
         self._unlisted: dict[Identity, float] = {}
-        """Runs that this plugin started or restarted since the last snapshot, with the time in seconds."""
+        """When this plugin started or restarted the runs that no snapshot has listed yet."""
         # A row of the first snapshot becomes a run when it changes or is requested. Most rows
         # never do, and converting ten thousand takes 0.1 s.
         self._unread: dict[Identity, ProcessInfo] = {}
@@ -135,7 +135,7 @@ class History:
         with self._lock:
             old = self.run_of(before)
             old = old or self._take_row(before, lambda: self._generations.place(before))
-            # The request addressed the supervisor by name, so it reached the newest one with that name.
+            # The request named the supervisor, so it reached the newest one with that name.
             named = self._generations.newest(old.generation)
             had_ended = [run for run in named.runs if run.end is not None]
             run = self._take_row(after, lambda: self._generations.continue_with(named, after))
@@ -223,7 +223,7 @@ class History:
             return found
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether the existence of a run depends on how this daemon counts, not known yet."""
+        """Return whether a run exists only if this daemon counts in one of two possible ways."""
         return self._generations.is_assumed(run)
 
     def forgot_since(self, position: int) -> bool:

@@ -21,7 +21,7 @@ UNHEALTHY = "unhealthy"
 UNSEEN_END = "unseen_end"
 LOST_END = "lost_end"
 OPEN_END = "open_end"
-"""An end by a SIGHUP that this plugin did not send: a daemon may correct it later (api-notes, "Ends")."""
+"""An end by a SIGHUP that this plugin did not send; it may be corrected (api-notes, "Ends")."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class End(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Whether the sandbox lost this end: exit code -1, or no code and no signal (api-notes, "Ends")."""
+        """Whether the end is lost: exit code -1, or no code and no signal (api-notes, "Ends")."""
         if self.oom_killed or self.signal is not None:
             return False
         return self.exit_code in (None, UNKNOWN_EXIT_CODE)
@@ -72,7 +72,10 @@ class End(NamedTuple):
         return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
 
     def corrected(self, newer: End) -> End:
-        """Return this end, corrected by newer evidence; a lost end and a missing OOM flag correct nothing."""
+        """Return this end, corrected by newer evidence.
+
+        A known end stays if the newer one is lost, and an OOM kill stays in any case.
+        """
         kept = self if newer.lost and not self.lost else newer
         killed = self.oom_killed or newer.oom_killed
         return kept._replace(
@@ -170,7 +173,7 @@ class Run:
 
     @property
     def suspected_oom(self) -> bool:
-        """Whether it ended by SIGKILL or with exit code 137, which may be an unconfirmed OOM kill."""
+        """Whether it ended by SIGKILL or exit code 137, which may be an unconfirmed OOM kill."""
         end = self.end
         if end is None or end.oom_killed:
             return False
@@ -180,7 +183,7 @@ class Run:
     def gave_up(self) -> bool:
         """Whether its supervisor gave up, because a failing process used up all restarts.
 
-        If the supervisor reports no error, an end by SIGTERM or SIGKILL counts as a deliberate stop.
+        If the supervisor reports no error, an end by SIGTERM or SIGKILL is a deliberate stop.
         """
         if self.seen and "gave_up" in self.seen:
             return True  # even if it was started again since

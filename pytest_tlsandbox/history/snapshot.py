@@ -163,7 +163,7 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The processes by the ``id()`` of their objects, to compare many at once; see :meth:`holds`."""
+        """The processes by the ``id()`` of their objects, to compare many; see :meth:`holds`."""
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property

@@ -31,9 +31,9 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
 _LAST_POLL = 0.5
 """Longest duration in seconds of the poll at the deadline."""
 _CUT_CALL = 0.1
-"""Seconds; if less than this remains, the loop sleeps until the deadline and makes the last poll."""
+"""If less than these seconds remain, the loop sleeps until the deadline for its last poll."""
 _SPARE = 0.15
-"""Seconds reserved after the last poll to report the failure before pytest-timeout ends the test."""
+"""Seconds kept free after the last poll to report the failure before pytest-timeout acts."""
 _INSTANT = 1e-6
 """Tolerance in seconds when comparing points in time: sums of floats are inexact."""
 _LONGEST_WAVERING = 5.0

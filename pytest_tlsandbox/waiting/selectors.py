@@ -96,7 +96,7 @@ class TracedProcess(Protocol):
 # One string: pyright does not evaluate concatenated strings.
 Process: TypeAlias = "str | int | re.Pattern[str] | By | ListedProcess | TracedProcess | Callable[[ProcessInfo], object]"
 """Ways to select a process: text from its command line or its managed name, a pid, a compiled
-regex, an object that was listed or started (by the plugin or the SDK), ``by(...)``, or a predicate."""
+regex, an object that the plugin or the SDK listed or started, ``by(...)``, or a predicate."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ class Selector:
         return Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
-        """Return whether a row shows the newest run of its id: some sandboxes also list earlier runs."""
+        """Return whether a row shows the newest run of its id; some sandboxes list earlier ones."""
         run = None if row.managed is None else self.history.run_of(row)
         if run is None or row.managed is None:
             return True
@@ -294,7 +294,7 @@ def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process was alive at the baseline, was about to be restarted, or began later."""
+    """Return whether a process was alive or about to be restarted at the baseline, or newer."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -302,7 +302,7 @@ def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> 
 
 
 def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
-    """Return the rows without earlier runs of managed processes (api-notes, "Managed processes")."""
+    """Return rows without earlier runs of managed processes (api-notes, "Managed processes")."""
     rows = list(rows)
     newest = {row.managed.id: row for row in rows if row.managed}
     return [row for row in rows if not row.managed or newest[row.managed.id] is row]

@@ -167,7 +167,7 @@ class NoIncident:
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot; if met, its value lists suspected OOM kills and lost ends."""
+        """Return the result; if met, its value lists suspected OOM kills and lost ends."""
         own = {run.generation for row in self.started if (run := self.history.run_of(row))}
         rows, generations, missing = self._select(snapshot, own)
         incidents = [
@@ -218,7 +218,10 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, their generations or runs (None: all), and why a process is missing."""
+        """Return the rows, their generations or runs, and the failure if nothing matches.
+
+        The second value is None if all processes are checked, the third if all selectors match.
+        """
         run_of = self.history.run_of
         if not self.selectors:
             if not self.only_started:
@@ -264,7 +267,7 @@ class NoIncident:
     def _inconclusive(
         self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
     ) -> list[Incident]:
-        # A kill by another client may remove one row; if all rows vanished, the daemon was replaced.
+        # A kill by another client may remove one row. If all vanished, the daemon was replaced.
         before = self.baseline or ()
         all_gone = (
             bool(before)
@@ -344,7 +347,7 @@ def _is_behind_another(run: Run) -> bool:
 
 
 def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return a row for each incident; for a run that no list call saw, the next row with a remark."""
+    """Return a row for each incident; for a run that no list call saw, the next row."""
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""

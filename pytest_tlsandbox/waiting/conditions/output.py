@@ -115,7 +115,7 @@ class HasWritten(ProcessCondition):
         if lost is not None:
             return lost
         try:
-            # Search old lines too: stdout comes before stderr, so new lines are not only at the end.
+            # Search old lines too: stdout comes before stderr, so new lines can come first.
             lines = self._read(row)
         except InfrastructureError as fault:
             headline = f"Not read: the output of {named(row)}"

@@ -64,7 +64,7 @@ class ProcessCondition:
         self._pick = pick
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot; impossible if several processes match and none is picked."""
+        """Return the result; impossible if several processes match and none is picked."""
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
         candidates = fitting or selection.living
