@@ -43,8 +43,8 @@ class Assertions:
     """Assertions that no process runs, or that no incident happened.
 
     Each one evaluates now and does not wait for a change. While a checked process is alive, the
-    result must stay the same for 0.2 s; an uncertain end, for 1 s. During an outage, the assertion
-    retries for up to 30 s.
+    result must stay the same for 0.2 s; an uncertain end, for 1 s. Transient infrastructure errors
+    are retried for up to 30 s.
 
     Args:
         baseline: the snapshot at the start of the test; None for all that is known.
@@ -78,13 +78,13 @@ class Assertions:
         Args:
             process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
                 a function.
-            since: "test" ignores processes that had ended before the test began; a snapshot, those
-                that had ended before it; None ignores none.
+            since: "test" ignores processes that had ended, and rows that were unreadable, before
+                the test began; a snapshot, those before it; None ignores none.
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
             Inconclusive: a row cannot be read, or the process vanished before its end was seen.
-            InfrastructureError: the processes could not be listed for 30 s.
+            InfrastructureError: the processes could not be listed.
             InvalidArgument: wrong arguments.
 
         """
@@ -103,7 +103,7 @@ class Assertions:
         The check includes kills that a restart hides from the list of processes.
 
         Args:
-            *processes: selects the processes to check: text, pids, compiled regexes, processes,
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             suspected: also fail for an end that may be an OOM kill: by a SIGKILL that this plugin
@@ -117,7 +117,7 @@ class Assertions:
             ProcessOOMKilled: a process was OOM-killed, or with ``suspected`` may have been.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
-            InfrastructureError: the processes could not be listed for 30 s.
+            InfrastructureError: the processes could not be listed.
             InvalidArgument: wrong arguments.
 
         """
@@ -135,7 +135,7 @@ class Assertions:
         signal that this plugin sent does not count.
 
         Args:
-            *processes: selects the processes to check: text, pids, compiled regexes, processes,
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
@@ -147,7 +147,7 @@ class Assertions:
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
-            InfrastructureError: the processes could not be listed for 30 s.
+            InfrastructureError: the processes could not be listed.
             InvalidArgument: wrong arguments.
 
         """
@@ -158,11 +158,11 @@ class Assertions:
     ) -> None:
         """Assert that no supervisor restarted a managed process since the test began.
 
-        A restart that this plugin requested does not count, and neither does the restart after a
-        run that it killed.
+        A restart that this plugin requested does not count. The same applies to the restart after
+        a run that it killed.
 
         Args:
-            *processes: selects the processes to check: text, pids, compiled regexes, processes,
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
@@ -174,7 +174,7 @@ class Assertions:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
-            InfrastructureError: the processes could not be listed for 30 s.
+            InfrastructureError: the processes could not be listed.
             InvalidArgument: wrong arguments.
 
         """
@@ -189,7 +189,7 @@ class Assertions:
         together, on the same snapshots. A health check that failed earlier does not count.
 
         Args:
-            *processes: selects the processes to check: text, pids, compiled regexes, processes,
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
@@ -204,7 +204,7 @@ class Assertions:
             ProcessUnhealthy: a health check fails. If several apply, the first of this list.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
-            InfrastructureError: the processes could not be listed for 30 s.
+            InfrastructureError: the processes could not be listed.
             InvalidArgument: wrong arguments.
 
         """

@@ -55,7 +55,7 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the first result that is not met, with the longest settling time of all."""
+        """Return met, or the first other result; its settling time is the longest of all."""
         self.results = [check.condition.evaluate(snapshot) for check in self.checks]
         settled = [result for result in self.results if not isinstance(result, Pending)]
         settling_time = max((result.settling_time for result in settled), default=0.0)
@@ -139,8 +139,9 @@ class Soft(Assertions):
             pick: which process to use if several match: "newest" or "oldest"; None makes the check
                 fail.
             since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none.
-            **expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+            expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
                 set or range stands for any of several values.
 
         Raises:

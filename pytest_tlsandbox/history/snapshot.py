@@ -31,7 +31,7 @@ class ProcessSnapshot:
 
     A snapshot is a read-only sequence: iterate over it, or use ``len(snapshot)`` and
     ``snapshot[-1]`` (the newest process). ``print(snapshot)`` shows a table. Two snapshots are
-    equal if they list the same processes.
+    equal if their processes and unreadable rows are equal.
 
     Args:
         processes: the processes, in any order.
@@ -102,7 +102,7 @@ class ProcessSnapshot:
     def rows(self) -> list[dict[str, Any]]:
         """The processes as dictionaries, oldest first, ready for JSON or a table.
 
-        Secrets in commands, arguments and managed names are masked. ``status`` takes the other
+        Secrets in texts are masked. ``status`` takes the other
         fields into account. Times are ISO 8601 text.
         """
         return [_plain(row) for row in self.processes]
@@ -148,7 +148,7 @@ class ProcessSnapshot:
         Example: ``snapshot.where(command="python", exit_code=(0, 1))``
 
         Args:
-            **fields: the expected value of each field; a tuple, list, set or range stands for any
+            fields: the expected value of each field; a tuple, list, set or range stands for any
                 of several values. ``args`` is compared as a whole.
 
         Returns:

@@ -234,7 +234,7 @@ def tail_of(
             test would be killed.
 
     Returns:
-        The tail; None if there is no process, or if its row is no longer listed.
+        The tail; None if the explanation has no process or its row is no longer listed.
 
     """
     process, run = explanation.process, explanation.run

@@ -189,9 +189,8 @@ class Selector:
             self._managed_id = managed.id if managed is not None else None
             self._one_run = managed is None
             self._run = _identity_of(process)
-            self._last_seen = (
-                meant if hasattr(process, "identity") else None
-            )  # an object of the SDK has no identity
+            # An object of the SDK has no identity, and is not a row of ours.
+            self._last_seen = meant if hasattr(process, "identity") else None
             self.fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
         else:
             self.fits = lambda row: bool(meant(row))
@@ -354,7 +353,7 @@ def _brief(text: str) -> str:
 
 
 def _is_process_info(process: Any) -> bool:
-    """Return whether this is a process object, of this plugin or of the SDK, traced or not."""
+    """Return whether a value is a process object of this plugin or of the SDK, traced or not."""
     return hasattr(process, "pid") and hasattr(process, "started_at")
 
 

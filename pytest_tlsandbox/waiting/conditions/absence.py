@@ -69,7 +69,7 @@ class NotRunning:
 
 @dataclass(frozen=True)
 class Rule:
-    """What one kind of check looks for, and how it fails.
+    """A kind of check: the incidents that it finds, and how it fails.
 
     Attributes:
         kinds: the kinds of incident that fail the check.
