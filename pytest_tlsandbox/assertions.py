@@ -1,4 +1,4 @@
-"""The assertions that something is not so, for a sandbox and for a block of soft checks alike."""
+"""The assertions on absence, shared by ``Sandbox`` and the soft checks."""
 
 from __future__ import annotations
 
@@ -34,12 +34,28 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
-"""What an assertion looks back to: the start of the test, a snapshot, or (None) all there is."""
+"""Where a check starts: at the beginning of the test, at a snapshot, or (None) at the beginning of
+the history."""
 
 
 @explain_misuse
 class Assertions:
-    """The assertions on the processes of a sandbox; a subclass evaluates their conditions."""
+    """Assertions that no process runs, or that no incident happened.
+
+    Each one evaluates now and does not wait for a change. While a checked process is alive, the
+    result must stay the same for 0.2 s; an uncertain end, for 1 s. Transient infrastructure errors
+    are retried for up to 30 s.
+
+    Args:
+        baseline: the snapshot at the start of the test; None for all that is known.
+        history: the history of the sandbox.
+        shared: whether other xdist workers use the sandbox too.
+        started: the processes that this test started.
+
+    Attributes:
+        baseline: the snapshot that ``since="test"`` stands for; None for all that is known.
+
+    """
 
     def __init__(
         self,
@@ -55,7 +71,23 @@ class Assertions:
         self._started = started
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
-        """Assert that nothing alive is meant, nor anything a supervisor will start again."""
+        """Assert that no selected process is alive, or about to be restarted by its supervisor.
+
+        A process that never ran passes too.
+
+        Args:
+            process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
+                a function.
+            since: "test" ignores processes that had ended, and rows that were unreadable, before
+                the test began; a snapshot, those before it; None ignores none.
+
+        Raises:
+            AssertionFailed: a selected process is alive, or will be restarted.
+            Inconclusive: a row cannot be read, or the process vanished before its end was seen.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
+        """
         self._check(NotRunning(self._selector(process, since), self._since(since)))
 
     def assert_no_oom(
@@ -65,11 +97,28 @@ class Assertions:
         all_processes: bool = False,
         since: Since = "test",
     ) -> None:
-        """Assert that nothing was OOM-killed since the test began.
+        """Assert that no process was OOM-killed since the test began.
 
-        Sees kills behind a restart too. ``suspected``: a SIGKILL not sent from here, exit code
-        137 and a lost exit code fail as well. ``all_processes``: on a sandbox shared by xdist workers,
-        judge all processes and not just this test's own.
+        The check includes kills that a restart hides from the list of processes.
+
+        Args:
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
+                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
+                xdist workers share, those that this test started.
+            suspected: also fail for an end that may be an OOM kill: by a SIGKILL that this plugin
+                did not send, with exit code 137, or an end that the sandbox lost.
+            all_processes: on a sandbox that xdist workers share, check all processes and not only
+                those that this test started. No effect if ``processes`` are given.
+            since: "test" checks what happened since the test began; a snapshot, what happened since
+                that snapshot; None, everything that is known.
+
+        Raises:
+            ProcessOOMKilled: a process was OOM-killed, or with ``suspected`` may have been.
+            ProcessNotFound: one of ``processes`` matches nothing.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
         """
         self._assert_none(
             (OOM,), processes, since, all_processes=all_processes, suspected=suspected
@@ -78,25 +127,92 @@ class Assertions:
     def assert_no_crash(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that nothing died of a crash signal (SEGV, ABRT ...), and no supervisor gave up."""
+        """Assert that no process crashed and no supervisor gave up since the test began.
+
+        A process crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP ended it.
+        A supervisor gives up when a failing process has used up all its restarts. An end by a
+        signal that this plugin sent does not count.
+
+        Args:
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
+                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
+                xdist workers share, those that this test started.
+            all_processes: on a sandbox that xdist workers share, check all processes and not only
+                those that this test started. No effect if ``processes`` are given.
+            since: "test" checks what happened since the test began; a snapshot, what happened since
+                that snapshot; None, everything that is known.
+
+        Raises:
+            ProcessCrashed: a process crashed, or its supervisor gave up.
+            ProcessNotFound: one of ``processes`` matches nothing.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
+        """
         self._assert_none((CRASH,), processes, since, all_processes=all_processes)
 
     def assert_no_restart(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that no managed process was started again, but by this test."""
+        """Assert that no supervisor restarted a managed process since the test began.
+
+        A restart that this plugin requested does not count. The same applies to the restart after
+        a run that it killed.
+
+        Args:
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
+                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
+                xdist workers share, those that this test started.
+            all_processes: on a sandbox that xdist workers share, check all processes and not only
+                those that this test started. No effect if ``processes`` are given.
+            since: "test" checks what happened since the test began; a snapshot, what happened since
+                that snapshot; None, everything that is known.
+
+        Raises:
+            ProcessRestarted: a process was restarted, by its supervisor or by another client.
+            ProcessNotFound: one of ``processes`` matches nothing.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
+        """
         self._assert_none((RESTART,), processes, since, all_processes=all_processes)
 
     def assert_no_incidents(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert no OOM kill, no crash, no restart, and no failing health check."""
+        """Assert that no OOM kill, crash or restart happened, and that no health check fails now.
+
+        This is :meth:`assert_no_oom`, :meth:`assert_no_crash` and :meth:`assert_no_restart`
+        together, on the same snapshots. A health check that failed earlier does not count.
+
+        Args:
+            processes: selects the processes to check: text, pids, compiled regexes, processes,
+                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
+                xdist workers share, those that this test started.
+            all_processes: on a sandbox that xdist workers share, check all processes and not only
+                those that this test started. No effect if ``processes`` are given.
+            since: "test" checks what happened since the test began; a snapshot, what happened since
+                that snapshot; None, everything that is known.
+
+        Raises:
+            ProcessOOMKilled: a process was OOM-killed.
+            ProcessCrashed: a process crashed, or its supervisor gave up.
+            ProcessRestarted: a process was restarted.
+            ProcessUnhealthy: a health check fails. If several apply, the first of this list.
+            ProcessNotFound: one of ``processes`` matches nothing.
+            Inconclusive: the observations do not decide the check.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
+        """
         self._assert_none(
             (OOM, CRASH, RESTART, UNHEALTHY), processes, since, all_processes=all_processes
         )
 
     def _check(self, condition: Condition) -> Any:
-        """Return the value of a condition that is met, or raise; None if it is evaluated later."""
+        """Evaluate a condition: return its value or raise; None if it is only recorded."""
         raise NotImplementedError
 
     def _has_fields(

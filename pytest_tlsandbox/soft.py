@@ -1,4 +1,4 @@
-"""Checks that are evaluated together: on one snapshot, and reported in one message."""
+"""Soft checks: evaluated together on the same snapshots, and reported in one error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """One check in a block: what is asked for, and where in the test ("test_jobs.py:12")."""
+    """One check of a block.
+
+    Attributes:
+        name: what it expects, in words.
+        place: the line of the test, such as "test_jobs.py:12".
+        condition: the condition to evaluate.
+
+    """
 
     name: str
     place: str
@@ -33,7 +40,14 @@ class Check(NamedTuple):
 
 
 class Together:
-    """All of several conditions, evaluated on the same snapshot."""
+    """Met if all of several conditions are met on the same snapshot.
+
+    Attributes:
+        checks: the checks.
+        results: the results of the checks for the last snapshot, in the same order.
+        wanted: the expectation of all of them in words.
+
+    """
 
     def __init__(self, checks: list[Check]) -> None:
         self.checks = checks
@@ -41,7 +55,7 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the first result that is not met; its settling time is the longest of all."""
+        """Return met, or the first other result; its settling time is the longest of all."""
         self.results = [check.condition.evaluate(snapshot) for check in self.checks]
         settled = [result for result in self.results if not isinstance(result, Pending)]
         settling_time = max((result.settling_time for result in settled), default=0.0)
@@ -54,10 +68,26 @@ class Together:
 
 @explain_misuse
 class Soft(Assertions):
-    """The assertions of a sandbox, kept until the block ends and judged on one look.
+    """Collects checks in a ``with`` block and evaluates them together when the block ends.
 
-    Made by ``Sandbox.soft()``. Where the block raises, that is what is raised; what the checks
-    made before it have found is added to it as a note.
+    ``Sandbox.soft()`` creates it. In the block, each assertion only records its check and returns
+    None. At the end, all checks are evaluated on the same snapshots::
+
+        with tlsandbox.soft() as check:
+            check.assert_process("train.py", exit_code=0)
+            check.assert_no_oom()
+
+    If the block itself raises an error, that error passes through unchanged; a failure of the
+    checks before it is added to the error as a note.
+
+    Raises:
+        ChecksFailed: at the end of the block, if at least one check failed; its ``failures`` are
+            the errors that the failed checks would have raised alone.
+        InfrastructureError: at the end of the block, if all failed checks are inconclusive, or if
+            the processes could not be listed.
+        InvalidArgument: the block has no check, or a check is made outside a block. A wrong
+            argument raises it at the line of the check.
+
     """
 
     def __init__(self, evaluate_all: Callable[[Together], None], **state: Any) -> None:
@@ -101,7 +131,23 @@ class Soft(Assertions):
         since: Since = "test",
         **expected: Unpack[Fields],
     ) -> None:
-        """Check that every field is as given (or one of several)."""
+        """Check that the process has the expected values when the block ends.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            pick: which process to use if several match: "newest" or "oldest"; None makes the check
+                fail.
+            since: "test" ignores processes that had ended before the test began; a snapshot ignores
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+            expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
+                set or range stands for any of several values.
+
+        Raises:
+            InvalidArgument: wrong arguments, or a call outside the block.
+
+        """
         condition = self._has_fields(process, expected, pick, since)
         self._keep(f"{label_of(process)}: {condition.wanted}", condition)
 

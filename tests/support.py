@@ -1,4 +1,4 @@
-"""What the tests of the logic share: rows, snapshots, a clock that jumps, scripted listings."""
+"""Helpers of the tests: rows, snapshots, sandboxes with a fake clock and scripted list calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 def sample_of(cases: Mapping[str, Any], *names: str) -> list[Any]:
-    """Return the cases as parameters; only ``make nightly`` runs those that are not named."""
+    """Return the cases as parameters; only ``make nightly`` runs the unnamed ones."""
     assert set(names) <= set(cases)
     return [
         pytest.param(case, id=name, marks=[] if name in names else pytest.mark.slow)
@@ -32,12 +32,12 @@ def sample_of(cases: Mapping[str, Any], *names: str) -> list[Any]:
 
 
 def ended(code: int | None = 0, **fields: Any) -> dict[str, Any]:
-    """The fields of a row that exited after 9 s."""
+    """Return the fields of a row that exited after 9 s."""
     return {"status": "exited", "exit_code": code, "ended_at": T0 + 9000, **fields}
 
 
 def signaled(number: int | None, **fields: Any) -> dict[str, Any]:
-    """The fields of a row that a signal ended after 9 s."""
+    """Return the fields of a row that a signal ended after 9 s."""
     return {"status": "signaled", "signal": number, "ended_at": T0 + 9000, **fields}
 
 
@@ -46,7 +46,7 @@ OOM = signaled(9, status="oom_killed", oom_killed=True)
 
 
 def managed(name: str | None = "web", status: str = "running", **fields: Any) -> dict[str, Any]:
-    """The ``managed`` object of a row."""
+    """Return the ``managed`` object of a row."""
     return {
         "id": name or "p-7f",
         "name": name,
@@ -62,21 +62,21 @@ def managed(name: str | None = "web", status: str = "running", **fields: Any) ->
 
 
 def process(*args: Any, **fields: Any) -> ProcessInfo:
-    """One process, read from the wire."""
+    """Return a process, parsed from a JSON row."""
     return snapshot(raw(*args, **fields)).processes[0]
 
 
 def snapshot(*rows: dict[str, Any], at: float = 0.0) -> ProcessSnapshot:
-    """A snapshot of these rows, read from the wire."""
+    """Return a snapshot, parsed from JSON rows; ``at`` is its time in seconds."""
     read, unreadable = parse_list(json.dumps({"processes": rows}).encode())
     return ProcessSnapshot(read, unreadable, sandbox="my-sandbox", begun=at, ended=at)
 
 
 class ScriptedLister(listings.ScriptedLister):
-    """The public one, with a clock that is always given, and output for each process.
+    """The public scripted lister, with a required clock and output that changes over time.
 
-    ``written`` maps seconds to the lines on stdout and stderr from then on, or to a fault that
-    reading them meets. ``reads`` has when which stream was read, and how many seconds it had.
+    ``written`` maps a time in seconds to the lines on stdout and stderr from then on, or to the
+    error of reading them. ``reads`` contains the time, stream and time limit of each read.
     """
 
     def __init__(
@@ -101,41 +101,41 @@ class ScriptedLister(listings.ScriptedLister):
 
 
 def box_of(script: Any, *, latency: float = 0.0, written: Any = None, **options: Any) -> Sandbox:
-    """A sandbox that lists what a script says, or always the same rows; it takes no time."""
+    """Return a sandbox that lists scripted rows, or always the same rows; waits take no time."""
     script = script if isinstance(script, dict) else {0: script}
     return Sandbox(ScriptedLister(FakeClock(), script, latency, written), **options)
 
 
 def polls(box: Sandbox) -> list[float]:
-    """When a sandbox was listed, in seconds since it was made."""
+    """Return the times of all list calls, in seconds since the sandbox was created."""
     return box._client.polls
 
 
 def pass_time(box: Sandbox, seconds: float = 1) -> Sandbox:
-    """Move the clock of a sandbox on."""
+    """Advance the clock of a sandbox by some seconds, and return the sandbox."""
     box._client.clock.now += seconds
     return box
 
 
 def failure(call: Callable[[], object], error: type[E] = TLSandboxError) -> E:
-    """The error that a call raises."""
+    """Return the error that a call raises."""
     with pytest.raises(error) as caught:
         call()
     return caught.value
 
 
 def outcome(call: Callable[[], object]) -> tuple[str, str]:
-    """The name and the first line of the error that a call raises."""
+    """Return the name and the first line of the error that a call raises."""
     error = failure(call)
     return type(error).__name__, error.first_line
 
 
 def unreachable(label: str = "502", text: str = "", **more: Any) -> SandboxUnreachable:
-    """An error that may pass."""
+    """Return a transient error."""
     text = f"my-sandbox {text or f'answered {label}'}"
     return SandboxUnreachable(text, label=label, transient=True, **more)
 
 
 def dedented(indented: str) -> str:
-    """A message as it stands in a test."""
+    """Return a message without the indentation that it has in the source of a test."""
     return dedent(indented).strip()

@@ -1,4 +1,4 @@
-"""The 26 bodies of the fact sheet (section 8), and what each helper answers to them, in one table."""
+"""The results of every helper for 26 unusual response bodies, in a table (see api-notes)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Q = {
     "no_incidents": lambda box, _who: box.assert_no_incidents(),
 }
 
-# Body, process, the result ("ok", or the error), and the questions that have it.
+# Body, process, the result ("ok" or the name of the error), and the questions with this result.
 ANSWERS = [
     (1, "app.py", "ProcessNotFound", "running exit_0 no_oom_of_it"),
     (1, "app.py", OK, "not_running no_oom no_incidents"),
@@ -105,7 +105,7 @@ ANSWERS = [
     (14, "web", "WaitTimedOut", "running exit_0"),
     (14, "web", OK, "exit_1"),
     (14, "web", "AssertionFailed", "not_running"),
-    # One end or two: some sandboxes count a restart before it happens.
+    # There may be one end or two: some sandboxes count a restart before it happens.
     (14, "web", "Inconclusive", "no_oom no_crash no_restart"),
     (15, "web", OK, "running no_restart no_crash"),
     (15, "web", "WaitTimedOut", "healthy"),
@@ -135,7 +135,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("number", "who", "question", "answer"), CASES)
-def test_each_body_gets_the_answer_of_the_table(number, who, question, answer):
+def test_helper_returns_the_result_in_the_table_for_each_body(number, who, question, answer):
     box = box_of(rows(number))
     result = OK
     try:
@@ -145,7 +145,7 @@ def test_each_body_gets_the_answer_of_the_table(number, who, question, answer):
     assert result == answer
 
 
-# Body, the status it comes with, the error, and whether it is worth asking again.
+# Body, status of the response, the error, and whether a retry may succeed.
 FAULTS = [
     (19, 404, errors.SandboxNotFound, False),
     (20, 404, errors.RequestRefused, False),
@@ -160,7 +160,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("number", "status", "error", "transient"), FAULTS)
-def test_each_error_body_becomes_the_error_of_the_table(number, status, error, transient):
+def test_error_body_raises_the_error_in_the_table(number, status, error, transient):
     address = Address("my-sandbox", "https://my-sandbox.sandbox.tensorlake.ai")
 
     fault = error_of_response("GET", status, {}, BODIES[number].encode(), address)
@@ -169,7 +169,7 @@ def test_each_error_body_becomes_the_error_of_the_table(number, status, error, t
     assert fault.transient is transient
 
 
-def test_every_body_of_the_fact_sheet_is_in_a_table():
+def test_every_body_is_in_a_table():
     asked = {number for number, *_ in ANSWERS} | {number for number, *_ in FAULTS}
 
     assert asked == BODIES.keys() == set(range(1, 27))
@@ -179,14 +179,14 @@ def rows(number: int) -> list[dict[str, Any]]:
     return json.loads(BODIES[number])["processes"]
 
 
-def test_an_end_that_is_corrected_is_believed():
+def test_corrected_end_counts():
     lost = rows(7)
     box = box_of({0: lost, 0.5: [{**lost[0], "exit_code": 0}]})
 
     assert box.wait_for_exit("true").exit_code == 0
 
 
-def test_an_oom_behind_a_restart_counts_only_when_it_is_new():
+def test_oom_kill_hidden_by_a_restart_counts_only_if_it_is_new():
     (row,) = rows(13)
     before = {**row, "managed": {**row["managed"], "restart_count": 2, "last_exit": None}}
     box = pass_time(box_of({0: [before], 1: [row]}).from_now())

@@ -1,4 +1,4 @@
-"""The promises, on the embedded sandbox: real processes, real HTTP, real time, the kernel's OOM."""
+"""The main features on the embedded sandbox: real processes, HTTP, time and OOM kills."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ CHECK = {"type": "tcp", "port": 8642}
 EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
 
 
-# -------------------------------------------------------- stops when it is certain
+# ---------------------------------------------------------- early ends of a wait
 
 
 @pytest.mark.parametrize("by_text", [True, False], ids=["text", "object"])
-def test_a_wait_for_a_process_that_ended_stops_before_its_deadline_and_says_why(box, by_text):
+def test_wait_for_an_ended_process_fails_before_its_deadline_with_the_reason(box, by_text):
     process = box.start_process(*DIES_AT_ONCE)
     process = "module: x" if by_text else process
 
@@ -63,14 +63,14 @@ def test_a_wait_for_a_process_that_ended_stops_before_its_deadline_and_says_why(
     assert "| no such module: x" in str(error)
 
 
-def test_a_job_that_is_started_again_1_s_after_it_failed_is_not_given_up_on(box):
+def test_wait_by_text_accepts_a_job_that_starts_1_s_after_a_failed_one(box):
     box.start_process("sh", ["-c", "exit 1 # job"])
     threading.Timer(1.0, lambda: box.start_process("sh", ["-c", "exit 0 # job"])).start()
 
     assert box.wait_for_exit("# job", timeout=30).exit_code == 0
 
 
-def test_an_earlier_tests_finished_job_never_answers_for_this_tests(box):
+def test_wait_ignores_a_finished_job_of_an_earlier_test(box):
     box.start_process("sh", ["-c", "exit 0 # nightly"])
     box.wait_for_exit("# nightly")
 
@@ -79,18 +79,18 @@ def test_an_earlier_tests_finished_job_never_answers_for_this_tests(box):
     assert later.wait_for_exit("# nightly", since=None).exit_code == 0
 
 
-# ------------------------------------------------------------ a deadline is one
+# ---------------------------------------------------------------------- deadlines
 
 
 def timed(call) -> float:
-    """The seconds of a clock that freezegun does not stop."""
+    """Return the duration of a call in seconds, by a clock that freezegun does not stop."""
     start = time.clock_gettime(time.CLOCK_MONOTONIC)
     call()
     return time.clock_gettime(time.CLOCK_MONOTONIC) - start
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_wait_ends_at_its_deadline_also_if_freezegun_stops_the_clock(box, frozen):
+def test_wait_ends_at_its_deadline_even_if_freezegun_stops_the_clock(box, frozen):
     process = box.start_process("sleep", ["60"])
 
     with freeze_time("2020-01-01") if frozen else contextlib.nullcontext():
@@ -101,7 +101,7 @@ def test_a_wait_ends_at_its_deadline_also_if_freezegun_stops_the_clock(box, froz
     assert 1 <= took < 15
 
 
-def test_a_server_that_drips_its_answer_cannot_hold_a_wait_past_its_deadline():
+def test_slow_response_does_not_delay_a_wait_beyond_its_deadline():
     server = Server(answer=lambda _request: drip(reply(200, b" " * 1000), 1))
     client = client_of("dripping", server.url, Secret("k"))
 
@@ -119,7 +119,7 @@ def test_a_server_that_drips_its_answer_cannot_hold_a_wait_past_its_deadline():
 # ---------------------------------------------------------------------- memory
 
 
-def test_an_oom_kill_is_named_and_does_not_fail_a_later_test(box):
+def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     job = box.start_process(*EATER)
     killed = failure(lambda: box.wait_for_exit(job, timeout=30), errors.ProcessOOMKilled)
     found = failure(lambda: box.assert_no_oom(), errors.ProcessOOMKilled)
@@ -138,7 +138,7 @@ def test_an_oom_kill_is_named_and_does_not_fail_a_later_test(box):
     assert f"python -c (pid {job.pid}): before this test, not counted" in str(error)
 
 
-def test_a_kill_by_this_test_is_not_an_oom_kill_and_a_foreign_one_is_suspected(box):
+def test_only_a_sigkill_from_elsewhere_is_a_suspected_oom_kill(box):
     ours = box.start_process("sleep", ["60"])
     box.kill_process(ours)
     box.wait_for_process(ours, status="signaled")
@@ -151,10 +151,10 @@ def test_a_kill_by_this_test_is_not_an_oom_kill_and_a_foreign_one_is_suspected(b
     assert error.first_line == f"Suspected to be OOM-killed: sh -c (pid {theirs.pid})"
 
 
-# ----------------------------------------------------------------------- arrange
+# ---------------------------------------------------------------- process control
 
 
-def test_a_signal_is_sent_and_the_exit_code_reported(box):
+def test_send_signal_reaches_the_process_and_its_exit_code_is_reported(box):
     process = box.start_process(
         "sh", ["-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"]
     )
@@ -165,7 +165,7 @@ def test_a_signal_is_sent_and_the_exit_code_reported(box):
     assert box.wait_for_exit(process, exit_code=7, timeout=10).exit_code == 7
 
 
-def test_what_a_test_has_left_running_is_ended_and_its_pid_is_not_confused(box):
+def test_kill_started_kills_the_processes_that_the_test_left_running(box):
     later = box.from_now()
     process = later.start_process("sleep", ["60"])
 
@@ -186,7 +186,7 @@ def test_what_a_test_has_left_running_is_ended_and_its_pid_is_not_confused(box):
     ],
     ids=["program", "folder"],
 )
-def test_a_program_that_cannot_be_started_is_refused(box, options, hint):
+def test_program_that_cannot_be_started_raises_an_error(box, options, hint):
     error = failure(lambda: box.start_process("/no/such/program", **options), errors.RequestRefused)
 
     assert error.first_line == (
@@ -204,7 +204,7 @@ def test_a_program_that_cannot_be_started_is_refused(box, options, hint):
     ],
     ids=["argument", "bytes, not characters", "variable"],
 )
-def test_argument_that_linux_does_not_take_is_named(box, options, place):
+def test_too_long_argument_is_named_in_the_error(box, options, place):
     error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
 
     assert str(error) == (
@@ -218,7 +218,7 @@ def test_argument_that_linux_does_not_take_is_named(box, options, place):
     [{"args": ["a" * 131_071]}, {"env": {"TEXT": "a" * 131_066}}],
     ids=["argument", "variable"],
 )
-def test_longest_argument_that_linux_takes_is_passed(box, options):
+def test_longest_allowed_argument_is_passed(box, options):
     assert box.wait_for_exit(box.start_process("true", **options)).exit_code == 0
 
 
@@ -263,7 +263,7 @@ def older_box(session_box):
     ],
     ids=["name", "restart", "all"],
 )  # fmt: skip
-def test_daemon_that_ignores_the_options_of_managed_processes_is_an_error(
+def test_daemon_that_ignores_options_of_managed_processes_raises_an_error(
     older_box, box, options, ignored
 ):
     error = failure(
@@ -289,7 +289,7 @@ def test_killing_an_ended_process_succeeds(box):
 
 
 @pytest.mark.parametrize("wrapped", [True, False], ids=["in a trace", "bare"])
-def test_an_object_of_the_sdk_is_accepted_wherever_ours_is(session_box, box, wrapped):
+def test_sdk_objects_are_accepted_by_every_helper(session_box, box, wrapped):
     from tensorlake.sandbox import Sandbox as SDKSandbox
 
     address = session_box._client._transport.address

@@ -1,4 +1,4 @@
-"""Waiting for a line that a process writes."""
+"""``wait_for_output`` and ``output``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _no_jitter(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.waiting.polling.with_jitter", lambda pause: pause)
 
 
-# --------------------------------------------------------------------------- it matches
+# ----------------------------------------------------------------------------- matches
 
 
 @pytest.mark.parametrize("row", [SERVER, ENDED], ids=["running", "ended"])
@@ -44,7 +44,7 @@ def _no_jitter(monkeypatch):
         (re.compile("^on"), None),
     ],
 )
-def test_the_first_line_with_the_text_or_the_regex_is_returned(pattern, line, row):
+def test_wait_returns_the_first_line_that_matches_the_text_or_regex(pattern, line, row):
     written = {0: (["starting", "ready on 8080 (v1.2)", "ready 2"], ["INFO: ready"])}
     box = output_box([row], written)
 
@@ -83,14 +83,14 @@ STORED_SLOWLY = {0.7 * step: (["a"] * step, []) for step in range(12)}
         "an outage after the end",
     ],
 )
-def test_a_line_that_comes_later_is_waited_for(script, name, written, at):
+def test_wait_returns_a_line_that_appears_later(script, name, written, at):
     box = output_box(script, {**written, at: (["ready"], [])})
 
     assert box.wait_for_output(name, "ready") == "ready"
     assert at <= polls(box)[-1] < at + 0.3
 
 
-def test_each_read_has_as_long_as_the_wait_has_and_half_a_second_at_its_end():
+def test_each_read_is_limited_by_the_deadline_and_the_last_to_half_a_second():
     box = output_box([SERVER], {0: ([], [])})
 
     told(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
@@ -101,10 +101,10 @@ def test_each_read_has_as_long_as_the_wait_has_and_half_a_second_at_its_end():
     assert searched[-1] == (6.0, 0.5)
 
 
-# -------------------------------------------------------------------------- it does not
+# -------------------------------------------------------------------------- no match
 
 
-def test_a_line_that_never_comes_is_reported_with_the_number_of_lines_that_came():
+def test_timeout_reports_the_number_of_lines_so_far():
     box = output_box([SERVER], {0: (["starting", "migrating"], [])})
 
     message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
@@ -114,7 +114,7 @@ def test_a_line_that_never_comes_is_reported_with_the_number_of_lines_that_came(
     assert "buffered" not in message
 
 
-def test_a_process_that_ends_without_it_ends_the_wait_after_a_second():
+def test_wait_fails_one_second_after_the_process_ended_without_the_line():
     box = output_box({0: [SERVER], 2: [ENDED]}, {0: (["starting"], ["address in use"])})
 
     failure(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
@@ -122,7 +122,7 @@ def test_a_process_that_ends_without_it_ends_the_wait_after_a_second():
     assert 3 <= polls(box)[-1] < 3.3
 
 
-def test_a_process_that_was_oom_killed_before_it_wrote_is_reported_as_oom_killed():
+def test_wait_reports_an_oom_kill_of_the_process():
     box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
@@ -137,7 +137,7 @@ PLAIN = ["(v1.2)", "up...", "costs $5", "[app] up", "5 % (3/6)", "a | b", "(y/n)
 
 @pytest.mark.parametrize("row", [SERVER, ENDED], ids=["running", "ended"])
 @pytest.mark.parametrize("pattern", [*REGEXES, *PLAIN, re.compile(r"port \d+")])
-def test_only_text_that_looks_like_a_regex_is_reported_as_such(pattern, row):
+def test_hint_about_regexes_appears_only_for_text_that_looks_like_one(pattern, row):
     box = output_box([row], {0: (["listening"], [])})
     hint = (
         "try re.compile(...): the text looks like a regular expression, but is searched for "
@@ -149,7 +149,7 @@ def test_only_text_that_looks_like_a_regex_is_reported_as_such(pattern, row):
     assert (hint in " ".join(message.split())) == (pattern in REGEXES)
 
 
-def test_the_wait_ends_a_second_after_the_stored_output_last_grew():
+def test_wait_fails_one_second_after_the_stored_output_stopped_growing():
     written = {0: (["one"], []), 0.9: (["one", "two"], []), 1.8: (["one", "two", "three"], [])}
     box = output_box([ENDED], written)
 
@@ -159,8 +159,8 @@ def test_the_wait_ends_a_second_after_the_stored_output_last_grew():
     assert 2.8 <= polls(box)[-1] < 3.2
 
 
-def test_output_that_grows_without_end_is_read_until_the_deadline():
-    """As that of a process whose children go on writing."""
+def test_wait_reads_endlessly_growing_output_until_the_deadline():
+    """The children of an ended process can go on writing."""
     box = output_box([ENDED], {0.5 * step: (["a"] * step, []) for step in range(20)})
 
     message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
@@ -170,7 +170,7 @@ def test_output_that_grows_without_end_is_read_until_the_deadline():
 
 
 @pytest.mark.parametrize(("name", "seconds"), [(77, 1), ("server.py", 2)])
-def test_the_end_of_a_run_given_by_pid_counts_sooner_than_that_of_a_text(name, seconds):
+def test_end_counts_sooner_for_a_process_selected_by_pid_than_by_text(name, seconds):
     box = output_box([ENDED], {0: (["one"], [])})
 
     failure(lambda: box.wait_for_output(name, "ready"), errors.UnexpectedExit)
@@ -181,7 +181,7 @@ def test_the_end_of_a_run_given_by_pid_counts_sooner_than_that_of_a_text(name, s
 # ------------------------------------------------------------------------------ output()
 
 
-def test_output_after_the_end_is_read_until_two_readings_agree():
+def test_output_of_an_ended_process_is_read_until_two_reads_agree():
     one, two, three = ["one"], ["one", "two"], ["one", "two", "three"]
     box = output_box({0: [ENDED]}, {0: (one, ["up"]), 0.04: (two, ["up"]), 0.09: (three, ["up"])})
 
@@ -190,21 +190,21 @@ def test_output_after_the_end_is_read_until_two_readings_agree():
 
 
 @pytest.mark.parametrize(("row", "readings"), [(SERVER, 1), (ENDED, 2)], ids=["running", "ended"])
-def test_output_that_does_not_grow_is_read_once_and_after_the_end_once_more(row, readings):
+def test_output_is_read_once_and_of_an_ended_process_twice(row, readings):
     box = output_box({0: [row]}, {0: (["one"], ["up"])})
 
     assert box.output(77, "stderr") == ["up"]
     assert box._client.reads == [(0.05 * reading, "stderr", None) for reading in range(readings)]
 
 
-def test_output_that_goes_on_growing_after_the_end_is_read_for_one_second():
+def test_growing_output_of_an_ended_process_is_read_for_one_second():
     box = output_box([ENDED], {0.05 * step: (["a"] * step, []) for step in range(60)})
 
     assert box.output(77) == ["a"] * 20
     assert box._client.reads[-1][0] == 1
 
 
-def test_output_is_not_read_again_when_the_test_is_about_to_be_killed():
+def test_output_is_not_read_again_shortly_before_pytest_timeout_kills_the_test():
     box = output_box([ENDED], {0.05 * step: (["a"] * step, []) for step in range(60)})
     box._client.test_deadline = lambda: 1000.45
 
@@ -212,7 +212,7 @@ def test_output_is_not_read_again_when_the_test_is_about_to_be_killed():
     assert box._client.reads[-1][0] == 0.2
 
 
-def test_output_is_read_of_a_listed_process_only():
+def test_output_requires_a_listed_process():
     box = output_box([SERVER], {0: (["one"], [])})
 
     failure(lambda: box.output("none"), errors.ProcessNotFound)
@@ -222,8 +222,8 @@ def test_output_is_read_of_a_listed_process_only():
 @pytest.mark.parametrize(
     "read", [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]
 )
-def test_the_output_of_another_process_with_the_same_pid_is_not_taken_for_its_own(read):
-    """Output is asked for by pid, and the kernel uses a pid again."""
+def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
+    """The API returns output by pid, and the kernel reuses pids."""
     web = raw(77, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box = output_box([ENDED, web], {0: (["one"], [])})
 
@@ -236,10 +236,10 @@ def test_the_output_of_another_process_with_the_same_pid_is_not_taken_for_its_ow
     assert "read it before the process has ended, or give it a name" in text
 
 
-# ------------------------------------------------------------------------------ faults
+# --------------------------------------------------------------- infrastructure errors
 
 
-def test_a_fault_that_is_final_ends_the_wait_at_once():
+def test_permanent_error_while_reading_ends_the_wait_immediately():
     refused = errors.AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
     box = output_box([SERVER], {0: ([], []), 1: refused})
 
@@ -252,7 +252,7 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
     assert "my-sandbox: the API key was refused (401)" in str(error)
 
 
-# --------------------------------------------------------------------- called wrongly
+# ----------------------------------------------------------------------------- misuse
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_fault_that_is_final_ends_the_wait_at_once():
         (["ready"], "['ready']"),
     ],
 )
-def test_a_pattern_of_another_type_is_refused_before_the_first_poll(pattern, got):
+def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got):
     box = output_box([SERVER], {0: ([], [])})
 
     message = told(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
@@ -274,7 +274,7 @@ def test_a_pattern_of_another_type_is_refused_before_the_first_poll(pattern, got
     assert polls(box) == []
 
 
-def test_a_secret_in_a_pattern_is_masked_and_so_it_is_in_the_lines():
+def test_secrets_in_the_pattern_and_in_the_output_are_masked():
     box = output_box([SERVER], {0: (["TOKEN=abc123"], [])})
 
     message = told(lambda: box.wait_for_output(77, "TOKEN=xyz789", timeout=0), errors.WaitTimedOut)

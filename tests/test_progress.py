@@ -1,4 +1,4 @@
-"""A wait that goes on says so, and logs what it sees."""
+"""Progress reports of long waits, and the log."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ def exits(timeout):
         ),
     ],
 )
-def test_a_wait_reports_every_fifteen_seconds_what_it_waits_for_and_how_it_stands(
-    script, ask, expected
-):
+def test_wait_reports_its_condition_and_the_current_state_every_15_s(script, ask, expected):
     lines: list[str] = []
     box = box_of(script, screen=Screen(say=lines.append))
 
@@ -111,7 +109,7 @@ def test_a_wait_reports_every_fifteen_seconds_what_it_waits_for_and_how_it_stand
 # ------------------------------------------------------------------------------ the log
 
 
-def test_what_is_said_is_logged_with_the_sandbox_also_where_nothing_is_said(log):
+def test_progress_is_logged_with_the_sandbox_even_if_it_is_not_shown(log):
     box = box_of({0: [RUNNING]})
     failure(lambda: box.wait_for_exit(41, timeout=50), errors.WaitTimedOut)
 
@@ -123,7 +121,7 @@ def test_what_is_said_is_logged_with_the_sandbox_also_where_nothing_is_said(log)
     assert {record.name for record in log.records} == {"pytest_tlsandbox"}
 
 
-def test_changes_of_state_and_met_conditions_are_logged_at_info_and_polls_at_debug(log):
+def test_state_changes_and_met_conditions_are_logged_at_info_and_polls_at_debug(log):
     box = box_of({0: [RUNNING], 0.1: [RUNNING, raw(42)], 0.2: [raw(41, **ended(0))]})
     box.wait_for_exit(41)
 
@@ -142,21 +140,21 @@ def test_changes_of_state_and_met_conditions_are_logged_at_info_and_polls_at_deb
     ]
 
 
-def test_a_failed_poll_is_logged_at_debug_with_its_error(log):
+def test_failed_poll_is_logged_at_debug_with_its_error(log):
     box = box_of({0: unreachable(), 0.1: [RUNNING]})
     box.wait_for_process(41)
 
     assert logged(log, logging.DEBUG)[0] == "look at my-sandbox failed: 502"
 
 
-def test_states_in_the_first_snapshot_are_not_changes(log):
+def test_states_in_the_first_snapshot_are_not_logged_as_changes(log):
     box = box_of({0: [RUNNING, raw(42, **ended(1))]})
     box.wait_for_process(41)
 
     assert logged(log, logging.INFO) == ["my-sandbox: running: yes, after 1 look at 2 processes"]
 
 
-def test_a_hostile_state_is_escaped_in_the_log(log):
+def test_control_characters_in_a_state_are_escaped_in_the_log(log):
     box = box_of({0: [RUNNING], 0.1: [raw(41, status="\x1b[31mpaused")]})
     failure(lambda: box.wait_for_exit(41, timeout=0.2), errors.WaitTimedOut)
 

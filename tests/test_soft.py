@@ -1,4 +1,4 @@
-"""Several checks, judged on one look and told together."""
+"""Soft checks: evaluated on the same snapshots and reported together."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def soft_box(script):
 
 
 def here() -> int:
-    """The number of the line that asks for it."""
+    """Return the line number of the caller."""
     return sys._getframe(1).f_lineno
 
 
-# ------------------------------------------------------------------- on one look
+# ------------------------------------------------------------------ on one snapshot
 
 
-def test_all_checks_are_evaluated_when_the_block_ends_and_on_one_snapshot():
+def test_all_checks_are_evaluated_on_one_snapshot_at_the_end_of_the_block():
     box = soft_box([EXITED])
 
     with box.soft() as check:
@@ -44,7 +44,7 @@ def test_all_checks_are_evaluated_when_the_block_ends_and_on_one_snapshot():
     assert polls(box) == [0.0]
 
 
-def test_the_error_carries_what_each_check_alone_would_have_raised():
+def test_error_contains_the_error_that_each_failed_check_would_have_raised():
     box = soft_box([FAILED, OOM, {"pid": 9}])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -64,7 +64,7 @@ def test_the_error_carries_what_each_check_alone_would_have_raised():
     assert failures[0].wanted == "pid 43: exit_code 0"
 
 
-def test_the_checks_of_a_block_look_back_to_where_the_test_began():
+def test_checks_in_a_block_cover_the_time_since_the_test_began():
     box = soft_box({0: [OOM, RUNNING], 1: [OOM, RUNNING]})
     box = box.from_now()
 
@@ -75,10 +75,10 @@ def test_the_checks_of_a_block_look_back_to_where_the_test_began():
         check.assert_no_oom(since=None)
 
 
-# ------------------------------------------------------------------ how long it takes
+# -------------------------------------------------------------------- settling time
 
 
-def test_a_negative_check_has_the_time_that_it_has_alone():
+def test_negative_check_keeps_its_settling_time_in_a_block():
     box = soft_box([RUNNING])
 
     with box.soft() as check:
@@ -88,7 +88,7 @@ def test_a_negative_check_has_the_time_that_it_has_alone():
     assert 0.2 <= polls(box)[-1] < 0.4
 
 
-def test_one_that_fails_at_once_does_not_cut_the_time_of_another():
+def test_immediate_failure_does_not_cut_the_settling_time_of_another_check():
     box = soft_box({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]})
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -99,8 +99,8 @@ def test_one_that_fails_at_once_does_not_cut_the_time_of_another():
     assert "judged on the last, after " in str(caught.value)
 
 
-def test_a_check_that_could_not_settle_does_not_spoil_one_that_is_certain():
-    """The first needs no more than one look; the second more than pytest-timeout leaves it."""
+def test_unsettled_check_does_not_change_the_result_of_a_settled_one():
+    """The first check needs one poll; the second needs more time than pytest-timeout leaves."""
     box = soft_box([RUNNING])
     box._client.test_deadline = lambda: 1000.3
 
@@ -111,10 +111,10 @@ def test_a_check_that_could_not_settle_does_not_spoil_one_that_is_certain():
     assert caught.value.first_line.startswith("1 of 2 checks failed: Not observed: ")
 
 
-# ---------------------------------------------------------------------------- faults
+# ------------------------------------------------------------- infrastructure errors
 
 
-def test_an_outage_during_the_block_is_raised_as_infrastructure_error():
+def test_outage_at_the_end_of_the_block_raises_an_infrastructure_error():
     box = soft_box([])
     box._client._script = {0: unreachable()}
 
@@ -129,7 +129,7 @@ def test_an_outage_during_the_block_is_raised_as_infrastructure_error():
     assert (caught.value.label, caught.value.transient) == ("502", True)
 
 
-def test_a_block_whose_failed_checks_are_all_inconclusive_is_inconclusive():
+def test_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
     box = soft_box([EXITED, {"pid": 9}])
 
     with pytest.raises(errors.Inconclusive) as caught, box.soft() as check:
@@ -144,14 +144,14 @@ def test_a_block_whose_failed_checks_are_all_inconclusive_is_inconclusive():
     assert caught.value.label == "Not observed: 1 row of my-sandbox cannot be read"
 
 
-# ------------------------------------------------------------- what the block raises
+# --------------------------------------------------------- exceptions in the block
 
 
 class Broken(Exception):
-    """An error of the user's own."""
+    """An exception from the code of the test."""
 
 
-def test_what_the_block_raises_is_raised_and_what_the_checks_found_is_its_note():
+def test_exception_in_the_block_is_raised_with_failed_checks_as_a_note():
     box = soft_box([FAILED])
 
     with pytest.raises(Broken) as caught, box.soft() as check:
@@ -176,7 +176,7 @@ def test_what_the_block_raises_is_raised_and_what_the_checks_found_is_its_note()
     assert caught.value.__context__ is None
 
 
-def test_where_the_checks_pass_what_the_block_raises_has_no_note():
+def test_exception_in_the_block_has_no_note_if_the_checks_pass():
     box = soft_box([EXITED])
 
     with pytest.raises(Broken) as caught, box.soft() as check:
@@ -186,7 +186,7 @@ def test_where_the_checks_pass_what_the_block_raises_has_no_note():
     assert getattr(caught.value, "__notes__", []) == []
 
 
-def test_an_error_before_the_first_check_costs_no_poll():
+def test_exception_before_the_first_check_causes_no_poll():
     box = soft_box([EXITED])
 
     with pytest.raises(Broken), box.soft():
@@ -195,7 +195,7 @@ def test_an_error_before_the_first_check_costs_no_poll():
     assert polls(box) == []
 
 
-def test_what_the_checks_find_is_added_to_notes_that_there_are():
+def test_failed_checks_are_added_after_existing_notes():
     box = soft_box([FAILED])
     error = Broken()
     error.__notes__ = ["the first"]
@@ -211,7 +211,7 @@ def test_what_the_checks_find_is_added_to_notes_that_there_are():
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, pytest.skip.Exception])
-def test_an_interruption_and_a_skip_go_through_untouched_and_at_once(kind):
+def test_interruption_and_skip_pass_through_unchanged_without_a_poll(kind):
     box = soft_box([FAILED])
     error = kind("stop")
 
@@ -224,7 +224,7 @@ def test_an_interruption_and_a_skip_go_through_untouched_and_at_once(kind):
     assert polls(box) == []
 
 
-def test_an_invalid_argument_is_raised_at_its_line_and_is_not_one_of_the_checks():
+def test_invalid_argument_is_raised_at_its_line_and_adds_no_check():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.InvalidArgument) as caught, box.soft() as check:
@@ -237,11 +237,11 @@ def test_an_invalid_argument_is_raised_at_its_line_and_is_not_one_of_the_checks(
     assert caught.value.__notes__[0].startswith("besides, 1 of 1 check failed: ")
 
 
-# ---------------------------------------------------------------------- used wrongly
+# --------------------------------------------------------------------------- misuse
 
 
 @pytest.mark.parametrize("entered", [True, False])
-def test_a_check_outside_a_block_is_an_error(entered):
+def test_check_outside_a_block_is_rejected(entered):
     check = soft_box([EXITED]).soft()
     if entered:
         with check:
@@ -253,7 +253,7 @@ def test_a_check_outside_a_block_is_an_error(entered):
     )
 
 
-def test_nested_blocks_are_evaluated_each_at_its_end():
+def test_each_nested_block_is_evaluated_at_its_own_end():
     box = soft_box([FAILED, OOM])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as outer:
@@ -265,7 +265,7 @@ def test_nested_blocks_are_evaluated_each_at_its_end():
     assert inside.value.first_line == "1 of 1 check failed: OOM-killed: worker.py (pid 44)"
 
 
-def test_a_block_may_be_entered_anew_and_begins_with_no_checks():
+def test_reentered_block_starts_without_checks():
     box = soft_box([EXITED, FAILED])
     soft = box.soft()
     with pytest.raises(errors.ChecksFailed), soft as check:
@@ -275,7 +275,7 @@ def test_a_block_may_be_entered_anew_and_begins_with_no_checks():
         check.assert_process(42, exit_code=0)
 
 
-def test_threads_may_add_checks_and_none_is_lost():
+def test_threads_can_add_checks_without_losing_any():
     box = soft_box([EXITED, FAILED])
     ready = threading.Barrier(8)
 
@@ -296,7 +296,7 @@ def test_threads_may_add_checks_and_none_is_lost():
     assert len(caught.value.failures) == 8
 
 
-def test_a_check_in_code_that_belongs_to_no_module_is_kept_as_any_other():
+def test_check_from_code_without_a_module_is_recorded():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.ChecksFailed), box.soft() as check:

@@ -1,4 +1,4 @@
-"""What happened to the processes of a sandbox: snapshots folded into runs, and incidents of them.
+"""The history of a sandbox: it folds snapshots into runs, and finds the incidents of these runs.
 
-Everything that decides or explains reads this history. Nothing else infers what happened.
+Checks, messages, guard and report read this history. No other package infers what happened.
 """

@@ -1,6 +1,6 @@
-"""Which generation a row belongs to, and which runs of it nobody saw.
+"""Assign rows to generations, and infer the hidden runs: those that no list call saw.
 
-The rules are explained in ``docs/history.md``.
+``docs/history.md`` explains the rules.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 _SAME_MOMENT = timedelta(milliseconds=1)
 _MOST_OF_A_NAME = 10
-"""Generations kept of one name."""
+"""How many generations of one name are kept."""
 
 
 class Generations:
     """The generations of one sandbox, by the id of their supervisor.
 
-    ``position`` returns the current position of the history, ``note`` looks at the evidence about
-    a run anew, and ``lists`` returns whether the snapshot that is being folded has a row.
+    Args:
+        position: returns the current position of the history.
+        note: records the incidents that the evidence about a run shows now.
+        lists: returns whether the snapshot that is being folded has a row.
+
     """
 
     def __init__(
@@ -44,31 +47,36 @@ class Generations:
         self._counts_early: bool | None = None
 
     def clear(self) -> None:
-        """Forget all of them: another daemon answers."""
+        """Forget all generations; call this when another daemon answers."""
         self._by_id.clear()
 
     def forget(self, generation: Generation) -> None:
-        """Forget one that is no longer listed."""
+        """Forget a generation that is no longer listed."""
         if generation.id is not None:
             self._by_id.pop(generation.id, None)
 
     def newest(self, generation: Generation) -> Generation:
-        """Return the generation that has the id of this one now."""
+        """Return the newest generation with the id of this one."""
         return self._by_id.get(generation.id or "", [generation])[-1]
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether a run exists only if this daemon counts in a way that is not yet known."""
+        """Return whether a run exists only if this daemon counts in one of two possible ways."""
         return run.assumed and self._counts_early is None
 
     def never_existed(self, run: Run) -> bool:
-        """Return whether it turned out that there was no such run."""
+        """Return whether an assumed run turned out not to exist."""
         return run.assumed and self._counts_early is True
 
     def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
-        """Return rows, oldest first, as they are to be taken in.
+        """Return rows in the order in which to record them.
 
-        Older runs that are listed late come last, and the newest of them first: each takes the
-        place of the last run that nobody had seen.
+        Args:
+            rows: new or changed rows, oldest first.
+
+        Returns:
+            The rows, oldest first; then older runs that are listed late, newest first, because
+            each of them replaces the last hidden run.
+
         """
         on_time: list[ProcessInfo] = []
         late: list[ProcessInfo] = []
@@ -81,14 +89,20 @@ class Generations:
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
-        """Return the generations under the id of a row that did not begin after it, oldest first."""
+        """Return the generations with the id of a row that began before it, oldest first."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
-        """Return a new run for a row that was not listed before, in the right generation.
+        """Return a new run for a row that was not listed before.
 
-        ``later`` is what :func:`count_later` returned for it.
+        Args:
+            row: the row.
+            later: the number that :func:`count_later` returned for it.
+
+        Returns:
+            The run, in the generation that it continues, or in a new one.
+
         """
         managed = row.managed
         if managed is not None and managed.status == "backing_off" and not managed.restart_count:
@@ -99,10 +113,10 @@ class Generations:
         return self.begin(row, later)
 
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
-        """Return whether a row, not listed before, is of a generation whose first run is older."""
+        """Return whether a row that was not listed before continues a generation."""
         new, old, newest = row.managed, generation.managed, generation.newest
         if newest.began_after(row):
-            return True  # it began between two runs of this generation
+            return True  # the row began between two runs of this generation
         known = newest.row
         if new is None or old is None or known is None:
             return False
@@ -111,24 +125,24 @@ class Generations:
         if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
             return False
         if newest.gone:
-            return False  # its supervisor was removed, and took the row with it
+            return False  # its supervisor was removed together with the row
         if _same_supervisor(row, known) or new.name is None:
             return True
-        # If the last run was seen backing off, its count may be one too high.
+        # If a list call saw the last run backing off, its count may be one too high.
         rise = self._count_of(row) - newest.count + self._may_count_early(known)
         if _ended_with(newest, new):
             return True
         earlier_end = not _describes(new.last_exit, row)
         if new.restart_count == 0 and not row.ended and earlier_end:
-            return True  # this daemon does not count the restarts that somebody asks for
+            return True  # this daemon does not count requested restarts
         if old.status == "stopped":
-            return False  # deployed again; a restart would show the end that is known
+            return False  # deployed again; after a restart, the known end would be the last exit
         if newest.end and newest.end.ended_at and rise < 2 and earlier_end:
             return False
         return rise > 0
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
-        """Return the first run of a new generation: a new supervisor, or an unmanaged process."""
+        """Return the first run of a new generation: of a new supervisor or an unmanaged process."""
         managed = row.managed
         generation = Generation(None if managed is None else managed.id)
         if managed is None:
@@ -150,15 +164,15 @@ class Generations:
         return run
 
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
-        """Return a new run of a generation, with the runs before it that no list call saw."""
+        """Return a new run of a generation, and add the hidden runs before it."""
         newest = generation.newest
         if newest.began_after(row):
             return self._insert_older(generation, row)
         managed = row.managed
         before = None if newest.row is None else newest.row.managed
         count = max(0, self._count_of(row) - later)
-        # No run came between if the supervisor reports the end that is known. And if the row of
-        # the last run is still listed, those of later runs would be listed too.
+        # No run is hidden if the supervisor reports the known end as the last exit, or if the row
+        # of the last run is still listed: then rows of later runs would be listed too.
         follows = _ended_with(newest, managed)
         if follows and managed and before and before.status == "backing_off":
             self._learn_counting(early=managed.restart_count == before.restart_count)
@@ -176,20 +190,20 @@ class Generations:
         return Run(generation, max(0, number), max(0, count), self._position(), times)
 
     def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
-        """Return the run of an older row that is listed late: in place of a hidden run, if any."""
+        """Return the run of an older row that is listed late; it replaces a hidden run, if any."""
         later = next(run for run in generation.runs if run.began_after(row))
         before = generation.before(later)
         run = self._new_run(generation, later.number - 1, later.count - 1)
         if before is not None and before.row is None:
             if before.times == 1:
                 return before
-            # The end that is known is the end of the last of them.
+            # The known end belongs to the last of the hidden runs.
             before.times -= 1
             before.end, run.end = None, before.end
         return generation.add(run, before=later)
 
     def _hide(self, generation: Generation, run: Run, times: int, *, unsure: bool = False) -> None:
-        """Add runs before ``run`` that nobody saw; if ``unsure``, the last one is only assumed."""
+        """Add hidden runs before ``run``; if ``unsure``, the last one is only assumed."""
         if unsure and times > 1:
             self._hide_one(generation, run, times, times - 1)
             times = 1
@@ -201,12 +215,12 @@ class Generations:
         return hidden
 
     def _may_count_early(self, row: ProcessInfo) -> bool:
-        """Return whether the count of a row may be one higher than the runs before it."""
+        """Return whether the restart count of a row may include a restart that is still to come."""
         waits = row.managed is not None and row.managed.status == "backing_off"
         return waits and self._counts_early is None
 
     def _before(self, run: Run, last: LastExit) -> Run:
-        """Return the run before ``run``, whose end the supervisor reports; it may be a hidden one."""
+        """Return the run before ``run``, whose end the supervisor reports; it may be hidden."""
         before = run.generation.before(run)
         if before is not None and before.row is None:
             if before.times == 1:
@@ -232,7 +246,14 @@ class Generations:
         return max(0, managed.restart_count - bool(early))
 
     def read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
-        """Take in what the supervisor of the newest run of a generation says."""
+        """Record the state of the supervisor that the row of the newest run of a generation shows.
+
+        Args:
+            run: the newest run of its generation.
+            row: its new row.
+            before: its row before that; None if it is listed for the first time.
+
+        """
         generation, managed = run.generation, row.managed
         if managed is None:
             return
@@ -250,7 +271,7 @@ class Generations:
                 self._hide(generation, run, rise)
                 run.count, run.number = managed.restart_count, run.number + rise
         if managed.status == "stopped":
-            run.count = managed.restart_count  # some daemons count a restart that never comes
+            run.count = managed.restart_count  # some daemons count a restart that never happens
         if last is None:
             return
         if its_own:
@@ -261,7 +282,7 @@ class Generations:
             self._note(earlier)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Learn whether this daemon counts a restart already when it begins to back off."""
+        """Record whether this daemon counts a restart when it starts to back off."""
         if self._counts_early is not None:
             return
         self._counts_early = early
@@ -270,19 +291,19 @@ class Generations:
             for run in [*generation.runs]:
                 run.number -= removed
                 run.count -= run.counted_late
-                if run.assumed:  # there was no such run
+                if run.assumed:  # the run turned out not to exist
                     generation.remove(run)
                     removed += 1
 
 
 def learn_end(run: Run, end: End) -> None:
-    """Take in evidence about the end of a run."""
+    """Record evidence about the end of a run."""
     run.end = end if run.end is None else run.end.corrected(end)
     run.unhealthy = False
 
 
 def _describes(last: LastExit, row: ProcessInfo) -> bool:
-    """Return whether the last exit that a supervisor reports is that of the run of this row."""
+    """Return whether the last exit that a supervisor reports is the end of this row's run."""
     if row.ended:
         return last.ended_at is None or last.ended_at >= row.started_at
     waits = row.managed is not None and row.managed.status in ("backing_off", "stopped")
@@ -290,11 +311,18 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
 
 
 def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
-    """Return how many later rows show the state of the newest one of a supervisor, as a row does.
+    """Return for each row how many later runs its restart count includes.
 
-    If a sandbox lists older runs too, their rows may have the restart count and the last exit of
-    the newest run. A run that is being restarted counts as one: its row may show the count of the
-    next run already. ``rows`` are sorted by their start; rows without later ones are left out.
+    If a sandbox also lists older runs, their rows may have the restart count and the last exit of
+    the newest run. A run that is being restarted has one later run, because its row may already
+    show the count of the next run.
+
+    Args:
+        rows: rows sorted by their start.
+
+    Returns:
+        The number of later runs by identity; rows without later runs are left out.
+
     """
     newest: dict[str, ProcessInfo] = {}
     counts: dict[str, int] = {}
@@ -308,7 +336,7 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
 
 
 def _is_being_restarted(row: ProcessInfo) -> bool:
-    """Return whether a row shows its own end, and its supervisor has the next run in hand."""
+    """Return whether a row shows its own end while its supervisor already starts the next run."""
     managed = row.managed
     if managed is None or managed.last_exit is None or not row.ended:
         return False
@@ -316,7 +344,7 @@ def _is_being_restarted(row: ProcessInfo) -> bool:
 
 
 def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
-    """Return whether two rows show the same state of one supervisor. Health has its own pace."""
+    """Return whether two rows show the same state of a supervisor, apart from its health check."""
     a, b = one.managed, other.managed
     if a is None or b is None:
         return False

@@ -1,7 +1,7 @@
-"""The history of a sandbox: folds what the list calls show into runs, and finds incidents in it.
+"""The history of a sandbox: it folds snapshots into runs, and finds incidents.
 
-The daemon lists rows, not runs: a managed process keeps its id over its restarts, names are used
-again, and only the last end is kept. The rules that assign rows to runs are in ``docs/history.md``.
+The daemon lists rows, not runs: a managed process keeps its id across restarts, names are used
+again, and only the last exit is kept. ``docs/history.md`` explains how rows are assigned to runs.
 """
 
 from __future__ import annotations
@@ -25,22 +25,25 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Identity
 
 _MOST_PAST_RUNS = 5_000
-"""Runs kept that are no longer listed; a day of crash loops must not fill the memory."""
+"""How many runs that are no longer listed are kept: crash loops must not fill the memory."""
 _MOST_INCIDENTS = 20_000
 
 
 class History:
-    """What happened in one sandbox, from all its snapshots and this plugin's own actions.
+    """The runs and incidents of one sandbox, from all snapshots and this plugin's own actions.
 
     A *position* is a number that grows with each snapshot or row that is folded. Position 0 is
     before all of them. Safe to use from several threads.
 
+    Args:
+        now: the monotonic clock, in seconds.
+
     Attributes:
         position: the newest position.
-        last: the newest snapshot.
-        started: the runs that this plugin started, in that order.
-        replaced_at: the position at which the daemon was last seen to be another one; 0 if never.
-        observers: called with each snapshot, and the runs that changed with it.
+        last: the newest snapshot; None before the first.
+        started: the runs that this plugin started, oldest first.
+        replaced_at: the position at which another daemon last answered; 0 if never.
+        observers: functions that get each snapshot and the runs that it changed.
 
     """
 
@@ -58,9 +61,9 @@ class History:
         )
         self._past: deque[Identity] = deque()
         self._unlisted: dict[Identity, float] = {}
-        """What this plugin started or restarted since the last snapshot, and when."""
-        # Rows of the first snapshot become runs when they are first asked for, or change: most
-        # never do, and ten thousand take 0.1 s.
+        """When this plugin started or restarted the runs that no snapshot has listed yet."""
+        # A row of the first snapshot becomes a run when it changes or is requested. Most rows
+        # never do, and converting ten thousand takes 0.1 s.
         self._unread: dict[Identity, ProcessInfo] = {}
         self._unread_ids: dict[str, list[ProcessInfo]] = {}
         self._first: ProcessSnapshot | None = None
@@ -76,10 +79,14 @@ class History:
         return f"<History: position {self.position}, {len(self._runs)} runs>"
 
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
-        """Take in a snapshot; return the runs that changed since the one before.
+        """Record a snapshot, set its history and position, and call the observers.
 
-        The first snapshot changes nothing: it is what the history begins with. A snapshot that was
-        requested before the newest one is older evidence, and changes nothing either.
+        The first snapshot changes no run: the history begins with it. A snapshot that was requested
+        before the newest one is older evidence and does not change a run.
+
+        Returns:
+            The runs that changed since the snapshot before.
+
         """
         with self._lock:
             last, changed = self.last, []
@@ -100,7 +107,7 @@ class History:
             return changed
 
     def position_of(self, snapshot: ProcessSnapshot | None) -> int:
-        """Return the position of a snapshot; 0 for None. One that was made by hand is folded."""
+        """Return the position of a snapshot, or 0 for None; fold it if it has no position."""
         if snapshot is None:
             return 0
         if snapshot.position is None:
@@ -108,18 +115,27 @@ class History:
         return snapshot.position or 0
 
     def note_start(self, row: ProcessInfo) -> Run:
-        """Record a process that this plugin started: it begins a new generation."""
+        """Record a process that this plugin started; return its run, in a new generation."""
         with self._lock:
             run = self._take_row(row, lambda: self._generations.begin(row))
             self.started.append(run)
             return run
 
     def note_restart(self, before: ProcessInfo, after: ProcessInfo) -> Run:
-        """Record a restart that this plugin asked for: of ``before``, which ``after`` follows."""
+        """Record a restart that this plugin requested.
+
+        Args:
+            before: the row of the run that was restarted.
+            after: the row that the sandbox returned for the next run.
+
+        Returns:
+            The next run.
+
+        """
         with self._lock:
             old = self.run_of(before)
             old = old or self._take_row(before, lambda: self._generations.place(before))
-            # A supervisor is addressed by its name: it is the newest one that has that name.
+            # The request named the supervisor, so it reached the newest one with that name.
             named = self._generations.newest(old.generation)
             had_ended = [run for run in named.runs if run.end is not None]
             run = self._take_row(after, lambda: self._generations.continue_with(named, after))
@@ -133,8 +149,15 @@ class History:
     def note_signal(self, row: ProcessInfo, number: int) -> Run | None:
         """Record a signal that this plugin sends.
 
-        Return its run, to take the record back if the sandbox refuses; None if there is nothing to
-        take back: the run had ended, or was sent the signal before.
+        Args:
+            row: the process.
+            number: the signal.
+
+        Returns:
+            The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
+            the signal; None if there is nothing to undo: the run had ended, or this plugin had
+            sent it the signal before.
+
         """
         run = self.run_of(row)
         if run is None or run.over or run.was_sent(number):
@@ -143,25 +166,30 @@ class History:
         return run
 
     def note_kill(self, row: ProcessInfo) -> Run | None:
-        """Record a kill, which stops the supervisor of a managed process; return as for a signal."""
+        """Record a kill, which also stops the supervisor of a managed process.
+
+        Returns:
+            The same as :meth:`note_signal`.
+
+        """
         run = self.note_signal(row, SIGKILL)
         if run is not None and row.managed is not None:
             run.stop()
         return run
 
     def run_of(self, row: ProcessInfo) -> Run | None:
-        """Return the run that a row belongs to."""
+        """Return the run that a row belongs to; None if the history does not know the row."""
         with self._lock:
             return self._find(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the run with this pid that vanished last."""
+        """Return the run with this pid that vanished last; None if there is none."""
         with self._lock:
             gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
             return next((run for run in gone if run is not None and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
-        """Return the run with this identity, which may lack the handle."""
+        """Return the run with this identity, which may lack the handle; None if it is unknown."""
         with self._lock:
             run = self._find(identity)
             if run is None and self.last is not None:
@@ -170,7 +198,7 @@ class History:
             return run
 
     def runs(self) -> list[Run]:
-        """Return every run that a list call saw and that is still known."""
+        """Return every known run that a list call saw."""
         with self._lock:
             self._read_first()
             return [*self._runs.values()]
@@ -178,7 +206,10 @@ class History:
     # -------------------------------------------------------------- incidents
 
     def incidents(self, since: int) -> list[Incident]:
-        """Return the incidents whose evidence first showed after a position, oldest first."""
+        """Return the incidents whose evidence first showed after a position, oldest first.
+
+        Incidents that later evidence refuted are left out.
+        """
         with self._lock:
             if since < self.position_of(self._first):
                 self._read_first()
@@ -192,11 +223,11 @@ class History:
             return found
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether a run exists only if this daemon counts in a way that is not yet known."""
+        """Return whether a run exists only if this daemon counts in one of two possible ways."""
         return self._generations.is_assumed(run)
 
     def forgot_since(self, position: int) -> bool:
-        """Return whether more has happened since a position than is kept."""
+        """Return whether incidents after a position were dropped to save memory."""
         return position < self._forgotten_at
 
     def _still_shows(self, incident: Incident) -> bool:
@@ -205,10 +236,10 @@ class History:
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
     def _note(self, run: Run) -> None:
-        """Note which incidents the evidence about a run shows for the first time."""
+        """Record the incidents that the evidence about a run shows for the first time."""
         run.note_state(self._at)
         if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
-            del run.seen[UNHEALTHY]  # if it fails again, that is another incident
+            del run.seen[UNHEALTHY]  # the next failure is another incident
         for kind in kinds_of(run):
             if run.seen is None:
                 run.seen = {}
@@ -243,11 +274,11 @@ class History:
         for row in self._generations.in_order(changed):
             self._fold_row(row, later.get(row.identity, 0))
         self._note_gone(gone, snapshot)
-        touched, self._touched = self._touched, []  # with what our own calls returned before it
+        touched, self._touched = self._touched, []  # includes changes by our own calls before it
         return [*dict.fromkeys(touched)]
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
-        """Take in a row that a call returned: that is a position too."""
+        """Record a row that a call other than a list call returned, at a new position."""
         self._index_first()
         self._folded = None
         self.position += 1
@@ -261,7 +292,7 @@ class History:
         return run
 
     def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
-        """Return what was started before a snapshot was requested, and is not in it."""
+        """Return the runs that this plugin started before a snapshot was requested and it lacks."""
         due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
         for identity in due:
             del self._unlisted[identity]
@@ -290,7 +321,7 @@ class History:
         self._note(run)
 
     def _lists(self, row: ProcessInfo) -> bool:
-        """Return whether the snapshot that is being folded lists a run."""
+        """Return whether the snapshot that is being folded has a row."""
         snapshot = self._folded
         return snapshot is not None and (snapshot.holds(row) or row.identity in self._changed)
 
@@ -317,10 +348,10 @@ class History:
     def _is_replaced(
         self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
     ) -> bool:
-        """Return whether another daemon answers: nothing that was listed is listed any more.
+        """Return whether another daemon answers: none of the listed rows is listed any more.
 
-        A kill may remove the row of the process that it kills. So, more is needed: handles that
-        belong to other processes now, or ended processes that vanished together with living ones.
+        A kill may remove the row of the killed process (api-notes, "Rows"). So, this also requires
+        handles that now belong to other processes, or ended rows that vanished with living ones.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False
@@ -334,7 +365,7 @@ class History:
         return len(last.alive) < len(last) or any(row.handle in handles for row in snapshot)
 
     def _forget_all(self) -> None:
-        self._read_first()  # what it showed stays in the history
+        self._read_first()  # the incidents that it showed stay in the history
         self.replaced_at = self.position
         self._runs.clear()
         self._generations.clear()
@@ -344,7 +375,7 @@ class History:
     # ---------------------------------------------------------- first snapshot
 
     def _index_first(self) -> None:
-        """Prepare to find the rows of the first snapshot, once something has changed."""
+        """Index the rows of the first snapshot, once."""
         if self._indexed or self._first is None:
             return
         self._indexed = True
@@ -364,7 +395,7 @@ class History:
         return run
 
     def _read(self, rows: Iterable[ProcessInfo]) -> None:
-        """Make runs of rows of the first snapshot, as of its position."""
+        """Convert rows of the first snapshot to runs, at its position."""
         rows = [row for row in rows if self._unread.pop(row.identity, None) is not None]
         if not rows or self._first is None:
             return
@@ -381,7 +412,7 @@ class History:
         self.position, self._at, self._folded, self._touched = now
 
     def _read_same_id(self, row: ProcessInfo) -> None:
-        """Make runs of what the first snapshot listed under the managed id of a row."""
+        """Convert the rows of the first snapshot that have the managed id of a row to runs."""
         if row.managed is not None:
             self._read(self._unread_ids.get(row.managed.id, ()))
 

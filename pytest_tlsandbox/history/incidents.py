@@ -1,4 +1,4 @@
-"""What went wrong in a sandbox: OOM kills, crashes, restarts ... each an event of one run."""
+"""Incidents: OOM kills, crashes, restarts and other events of a run."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ UNHEALTHY = "unhealthy"
 UNSEEN_END = "unseen_end"
 LOST_END = "lost_end"
 OPEN_END = "open_end"
-"""An end by a SIGHUP from outside: some daemons report it, and correct it later."""
+"""An end by a SIGHUP that this plugin did not send; it may be corrected (api-notes, "Ends")."""
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that went wrong with a run.
+    """An event that happened to a run.
 
     Attributes:
         kind: one of the kinds of this module.
         run: the run that it happened to.
         position: the position of the history at which the evidence first showed.
-        at: when that was, in seconds of this machine's monotonic clock.
-        caused_here: whether this plugin caused it.
+        at: the time of that position, in seconds of this machine's monotonic clock.
+        caused_here: whether this plugin caused the incident.
 
     """
 
@@ -44,14 +44,14 @@ class Incident:
 
     @property
     def caused_here(self) -> bool:
-        """Whether this plugin caused it; never an OOM kill that the sandbox confirms."""
+        """Whether this plugin caused the incident; always False for a confirmed OOM kill."""
         if self.kind == RESTART and self.run.restarted_here:
             return True
         return self.kind not in (OOM, UNHEALTHY) and self.run.ended_here
 
 
 def kinds_of(run: Run) -> Iterator[str]:
-    """Iterate over the kinds of incident that the evidence about a run shows now."""
+    """Iterate over the kinds of incident that the current evidence about a run shows."""
     end = run.end
     if end is None:
         if run.over:

@@ -26,15 +26,21 @@ NOT_LISTED = "not listed"
 _STOPS = frozenset({SIGTERM, SIGKILL})
 _STOP_EXIT_CODES = {128 + number for number in _STOPS}
 _MOST_CHANGES = 100
-"""Changes of state kept of one run. Of more, the first one and the newest ones stay."""
+"""How many changes of state of one run are kept: the first and the newest ones."""
 _MOST_RUNS = 100
-"""Runs kept of one generation, for crash loops."""
+"""How many runs of one generation are kept: crash loops must not fill the memory."""
 
 
 class End(NamedTuple):
-    """How a run ended, as far as the sandbox has said so.
+    """How a run ended, as far as the sandbox has reported it.
 
-    ``child``: the OOM kill met a child of the process; the process itself exited.
+    Attributes:
+        exit_code: the exit code; None if a signal ended the run or the code is unknown.
+        signal: the number of the signal that ended the run; None if it exited.
+        oom_killed: whether the sandbox confirms an OOM kill.
+        ended_at: when the run ended, by the clock of the sandbox.
+        child: whether the OOM kill hit a child of the process, and the process itself exited.
+
     """
 
     exit_code: int | None
@@ -45,7 +51,7 @@ class End(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Return whether the sandbox lost it: exit code -1, or neither code nor signal."""
+        """Whether the end is lost: exit code -1, or no code and no signal (api-notes, "Ends")."""
         if self.oom_killed or self.signal is not None:
             return False
         return self.exit_code in (None, UNKNOWN_EXIT_CODE)
@@ -66,7 +72,10 @@ class End(NamedTuple):
         return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
 
     def corrected(self, newer: End) -> End:
-        """Return what is known after newer evidence: what was certain stays, and so does an OOM kill."""
+        """Return this end, corrected by newer evidence.
+
+        A known end stays if the newer one is lost, and an OOM kill stays in any case.
+        """
         kept = self if newer.lost and not self.lost else newer
         killed = self.oom_killed or newer.oom_killed
         return kept._replace(
@@ -77,10 +86,13 @@ class End(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A run was in this state from here on.
+    """A change of the state of a run.
 
-    ``at`` is a moment of this machine's monotonic clock, in seconds; ``moment`` is when the state
-    began by the sandbox's clock, where known.
+    Attributes:
+        at: when a list call first showed the state, in seconds of this machine's monotonic clock.
+        state: the new state in words.
+        moment: when the state began, by the clock of the sandbox; None if unknown.
+
     """
 
     at: float
@@ -93,23 +105,24 @@ class Run:
     """One execution of a program.
 
     Attributes:
-        generation: the runs that one supervisor started under one id, this one among them.
+        generation: the generation that this run belongs to.
         number: how many runs came before it in its generation, as far as known.
         count: the restart count of the supervisor during this run.
-        times: how many runs this stands for; more than 1 only if no list call saw them.
-        row: the newest row of it; None if no list call saw the run.
-        end: how it ended, if that is known.
-        successor: the run that followed it in its generation.
         first_seen: the position of the history at which it first showed.
-        gone: it was listed, and is no longer.
-        counted_late: its count assumes that this daemon counts a restart when the new run starts.
-        assumed: it exists only if this daemon counts a restart when the new run starts.
-        seen: for each kind of incident, the position at which its evidence first showed.
-        waited: its supervisor was seen to back off after its end.
-        restarted_here: this plugin asked for the restart that followed it.
-        sent: the signals that this plugin sent to it, also as part of a kill.
+        times: how many runs this object stands for; more than 1 only for hidden runs.
+        row: its newest row; None if no list call saw the run.
+        end: how it ended; None if no end is known.
+        successor: the next run of its generation; None if there is none.
+        gone: whether it was listed before and no longer is.
+        unhealthy: whether its health check fails now.
+        assumed: whether it exists only if this daemon counts a restart when the new run starts.
+        counted_late: whether its count relies on the same assumption.
+        waited: whether a list call saw its supervisor back off after its end.
+        restarted_here: whether this plugin requested the restart that followed it.
+        sent: the signals that this plugin sent to it, including those of a kill.
         declared: the kinds of incident that a test waited for or asserted.
-        changes: the states it was seen in, oldest first.
+        seen: for each kind of incident, the position at which its evidence first showed.
+        changes: the changes of its state, oldest first.
 
     """
 
@@ -138,20 +151,20 @@ class Run:
 
     @property
     def is_newest(self) -> bool:
-        """Whether no later run is known under its id."""
+        """Whether no later run with its id is known."""
         return self.successor is None and not self.generation.replaced
 
     @property
     def over(self) -> bool:
-        """Whether it is known to be over, with or without a visible end."""
+        """Whether the run is over: it ended, vanished, or has a later run."""
         return self.end is not None or self.gone or not self.is_newest
 
     @property
     def may_be_corrected(self) -> bool:
-        """Whether the sandbox may not know the truth about its end, and may yet correct it.
+        """Whether the sandbox may report the end wrongly and correct it later.
 
-        An end that was lost, and a SIGHUP that this plugin did not send: daemons report both for
-        processes that finished properly.
+        This applies to a lost end and to a SIGHUP that this plugin did not send: daemons report
+        both for processes that exited properly (api-notes, "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:
@@ -160,7 +173,7 @@ class Run:
 
     @property
     def suspected_oom(self) -> bool:
-        """Whether it ended as after an OOM kill that nothing confirms."""
+        """Whether it ended by SIGKILL or exit code 137, which may be an unconfirmed OOM kill."""
         end = self.end
         if end is None or end.oom_killed:
             return False
@@ -168,12 +181,12 @@ class Run:
 
     @property
     def gave_up(self) -> bool:
-        """Whether its supervisor gave up: restarts used up by a process that fails.
+        """Whether its supervisor gave up, because a failing process used up all restarts.
 
-        If the supervisor names no error, an end by TERM or KILL is somebody's stop.
+        If the supervisor reports no error, an end by SIGTERM or SIGKILL is a deliberate stop.
         """
         if self.seen and "gave_up" in self.seen:
-            return True  # also if it was started again since
+            return True  # even if it was started again since
         end, managed = self.end, self._supervisor
         if end is None or managed is None or managed.status != "stopped":
             return False
@@ -185,13 +198,13 @@ class Run:
         if managed.last_error is not None:
             return end.exit_code != 0
         if self.waited:
-            return False  # it had restarts left, and somebody stopped it
+            return False  # it had restarts left, so another client stopped it
         stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
 
     @property
     def _supervisor(self) -> ManagedProcess | None:
-        """What its row says of its supervisor; None if that is the state of a later run."""
+        """The state of the supervisor in its row; None if that is the state during a later run."""
         managed = None if self.row is None else self.row.managed
         if managed is None or self.successor is None:
             return managed
@@ -200,38 +213,38 @@ class Run:
         return managed if own else None
 
     def was_sent(self, number: int | None) -> bool:
-        """Return whether this plugin sent the run that signal, also as part of a kill."""
+        """Return whether this plugin sent that signal to the run, directly or as part of a kill."""
         return number in self.sent
 
     def forget(self, *numbers: int) -> None:
-        """Forget signals that the sandbox refused to send: the run had ended by itself."""
+        """Forget signals that the sandbox did not send because the run had already ended."""
         self.sent -= {*numbers}
 
     def stop(self) -> None:
-        """Record that this plugin has its supervisor stop or replace it: SIGTERM, then SIGKILL."""
+        """Record that this plugin makes the supervisor stop the run: by SIGTERM, then SIGKILL."""
         self.sent |= _STOPS
 
     @property
     def ended_here(self) -> bool:
-        """Whether this plugin caused its end."""
+        """Whether this plugin caused the end of the run."""
         end = self.end
         if end is None or end.lost:
-            # A SIGTERM may be handled, so it does not explain an end that nobody saw.
+            # A program may handle SIGTERM, so SIGTERM does not explain an unknown end.
             return bool(self.sent & {SIGKILL, *CRASH_SIGNALS})
         if end.oom_killed:
-            return False  # the kernel was faster
+            return False  # the OOM kill came before our signal
         if end.signal is not None:
             return self.was_sent(end.signal)
         code = end.exit_code or 0
         return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether a list call saw this run, and it began after a row."""
+        """Return whether a list call saw this run and it began after a row."""
         return self.row is not None and by_start(self.row) > by_start(row)
 
     @property
     def state(self) -> str:
-        """What it is, or was last, in a few words."""
+        """The current or final state of the run in words."""
         if self.gone and self.is_newest:
             return NOT_LISTED
         if self.row is not None and (self.row.ended or not self.over):
@@ -239,7 +252,7 @@ class Run:
         return "ended, how is not known" if self.end is None else describe_end(self.end)
 
     def note_state(self, at: float) -> None:
-        """Add its state to the changes, if it is another one."""
+        """Record the current state if it changed; ``at`` is in seconds of the monotonic clock."""
         state, changes = self.state, self.changes
         if changes and changes[-1].state == state:
             return
@@ -258,13 +271,13 @@ class Run:
 
 @dataclass(eq=False, repr=False, slots=True)
 class Generation:
-    """Everything that one supervisor does under one id; of an unmanaged process, its one run.
+    """The runs of one supervisor. An unmanaged process is a generation of one run.
 
     Attributes:
-        id: the supervisor's; None for an unmanaged process.
-        runs: oldest first. Never empty once it is in a history.
-        managed: what its newest row said of the supervisor.
-        replaced: another generation began under the same id.
+        id: the id of the supervisor; None for an unmanaged process.
+        runs: the runs, oldest first; never empty once the generation is in a history.
+        managed: the state of the supervisor in its newest row.
+        replaced: whether another generation began under the same id.
 
     """
 
@@ -275,33 +288,36 @@ class Generation:
 
     @property
     def newest(self) -> Run:
-        """Its newest run."""
+        """The newest run."""
         return self.runs[-1]
 
     @property
     def first_seen(self) -> int:
-        """The position of the history at which it first showed."""
+        """The position of the history at which the generation first showed."""
         return min(run.first_seen for run in self.runs)
 
     @property
     def alive(self) -> bool:
-        """Whether a run of it is alive, or its supervisor will start another one."""
+        """Whether a run is alive or the supervisor will start another one."""
         if self.newest.gone or self.replaced:
             return False
         waits = self.managed is not None and self.managed.status != "stopped"
         return self.newest.end is None or waits
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether its first listed run began after a row."""
+        """Return whether the first listed run began after a row."""
         return next(run for run in self.runs if run.row is not None).began_after(row)
 
     def before(self, run: Run) -> Run | None:
-        """Return the run before one of its runs."""
+        """Return the run before one of the runs; None for the first."""
         place = self.runs.index(run)
         return self.runs[place - 1] if place else None
 
     def add(self, run: Run, before: Run | None = None) -> Run:
-        """Add a run at the end, or before another one; of very many, forget one of the oldest."""
+        """Add a run at the end, or before another one, and return it.
+
+        If more than 100 runs are kept, the oldest one after the first is dropped.
+        """
         place = len(self.runs) if before is None else self.runs.index(before)
         if place:
             self.runs[place - 1].successor = run

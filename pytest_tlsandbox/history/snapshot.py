@@ -1,4 +1,4 @@
-"""One look at the processes of a sandbox."""
+"""The snapshot: the processes of a sandbox at one point in time."""
 
 from __future__ import annotations
 
@@ -27,15 +27,27 @@ _ROW = TypeAdapter(ProcessInfo)
 
 
 class ProcessSnapshot:
-    """The processes of a sandbox as one answer listed them, sorted by their start.
+    """The processes of a sandbox at one point in time, oldest first.
+
+    A snapshot is a read-only sequence: iterate over it, or use ``len(snapshot)`` and
+    ``snapshot[-1]`` (the newest process). ``print(snapshot)`` shows a table. Two snapshots are
+    equal if their processes and unreadable rows are equal.
+
+    Args:
+        processes: the processes, in any order.
+        unreadable: rows that could not be read.
+        sandbox: the name of the sandbox.
+        begun: when the list call was sent, in seconds.
+        ended: when its answer arrived, in seconds.
 
     Attributes:
-        processes: the rows, oldest first. The server's own order means nothing.
-        unreadable: rows that are not what the API promises, kept aside.
+        processes: the processes, sorted by their start time, oldest first.
+        unreadable: rows that do not follow the API; they are not in ``processes``.
         sandbox: the name of the sandbox.
-        begun, ended: when the look began and was answered, in seconds on the waits' own clock.
-        position: its place in the history of its sandbox; None if it is in no history.
-        history: that history.
+        begun: when the list call was sent, in seconds of the monotonic clock of the waits.
+        ended: when its answer arrived, in seconds of the same clock.
+        position: the position in the history of the sandbox; None if it was not recorded.
+        history: the history in which it was recorded; None if it was not.
 
     """
 
@@ -71,7 +83,7 @@ class ProcessSnapshot:
             return NotImplemented
         return (self.processes, self.unreadable) == (other.processes, other.unreadable)
 
-    __hash__ = None  # type: ignore[assignment] # as of a list
+    __hash__ = None  # type: ignore[assignment] # unhashable, like a list
 
     def __repr__(self) -> str:
         odd = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
@@ -83,23 +95,29 @@ class ProcessSnapshot:
 
     @cached_property
     def alive(self) -> tuple[ProcessInfo, ...]:
-        """The processes that show no evidence of an end."""
+        """The processes that show no evidence of an end, oldest first."""
         return tuple(row for row in self.processes if not row.ended)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The processes as plain data, oldest first: for JSON, or a table of one's own.
+        """The processes as dictionaries, oldest first, ready for JSON or a table.
 
-        As they may be shown: arguments are masked, and ``status`` is put right by the other
-        fields. Times are ISO 8601 text.
+        Secrets in texts are masked. ``status`` takes the other
+        fields into account. Times are ISO 8601 text.
         """
         return [_plain(row) for row in self.processes]
 
     def find(self, identity: Identity) -> ProcessInfo | None:
-        """Give the row of one run, if it is listed.
+        """Return the process with the given identity.
+
+        Args:
+            identity: the identity of a run: the ``identity`` attribute of a process.
+
+        Returns:
+            The process in this snapshot; None if it is not listed.
 
         Raises:
-            InvalidArgument: it is no identity of a run.
+            InvalidArgument: the argument is not the identity of a run.
 
         """
         if not hasattr(identity, "started_at"):
@@ -113,18 +131,31 @@ class ProcessSnapshot:
         )
 
     def holds(self, row: ProcessInfo) -> bool:
-        """Tell whether this very object is one of the rows.
+        """Return whether this snapshot contains the same object (not an equal one).
 
-        Between looks of one lister, that is so for most rows that did not change; never for one
-        that did.
+        Consecutive snapshots of one lister share the objects of most unchanged rows, and never
+        those of changed rows. So, True means that the process did not change.
+
+        Args:
+            row: a process of this or another snapshot.
+
         """
         return id(row) in self.by_id
 
     def where(self, **fields: Unpack[Fields]) -> tuple[ProcessInfo, ...]:
-        """Give the processes whose fields have exactly these values, or one of several.
+        """Return the processes whose fields have the given values.
+
+        Example: ``snapshot.where(command="python", exit_code=(0, 1))``
+
+        Args:
+            fields: the expected value of each field; a tuple, list, set or range stands for any
+                of several values. ``args`` is compared as a whole.
+
+        Returns:
+            The processes that match all fields, oldest first; empty if none does.
 
         Raises:
-            InvalidArgument: there is no such field, or it can never have such a value.
+            InvalidArgument: a field does not exist, or can never have the given value.
 
         """
         check_fields(fields)
@@ -132,7 +163,7 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The rows by the ids of their objects, to compare many at once; see :meth:`holds`."""
+        """The processes by the ``id()`` of their objects, to compare many; see :meth:`holds`."""
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
@@ -144,7 +175,7 @@ class ProcessSnapshot:
 
 
 def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living processes before the ended ones, each group newest first."""
+    """Return the living processes, then the ended ones; each group newest first."""
     newest_first = snapshot.processes[::-1]
     return sorted(newest_first, key=lambda row: row.ended)
 
@@ -159,10 +190,27 @@ def _plain(row: ProcessInfo) -> dict[str, Any]:
 
 
 class Fields(TypedDict, total=False):
-    """What can be asked of a process: the values of each field; of most, any of several.
+    """The fields of a process that a test can check.
 
-    ``status`` is its state: the word, put right by the other fields. ``name`` is that of a
-    managed process.
+    A value is exact, or a tuple, list, set or range for any of several values; ``args`` is compared
+    as a whole. ``managed``, ``oom_killed`` and ``stdin_writable`` take one value.
+
+    Keys:
+        args: all arguments, in order.
+        command: the program, without its arguments.
+        ended_at: when the process ended, by the clock of the sandbox; None if it is alive.
+        exit_code: the exit code; None if the process is alive or was ended by a signal.
+        handle: the handle that the sandbox assigned to the run; None on older sandboxes.
+        managed: the state of the supervisor; None if the process is not managed.
+        name: the name of a managed process; None if it has none.
+        oom_killed: whether the sandbox confirms an OOM kill.
+        pid: the process id.
+        signal: the number of the signal that ended the process; None if none did.
+        started_at: when the process started, by the clock of the sandbox.
+        status: "running", "exited", "signaled" or "oom_killed", corrected by the other fields: a
+            row that says "running" and has an exit code counts as "exited".
+        stdin_writable: whether the process accepts input.
+
     """
 
     args: Sequence[str]
@@ -181,11 +229,11 @@ class Fields(TypedDict, total=False):
 
 
 FIELDS = tuple(Fields.__annotations__)
-"""The names of these fields, sorted."""
+"""The names of all fields, sorted."""
 
 
 def check_fields(fields: Mapping[str, object]) -> None:
-    """Raise InvalidArgument for a name that is no field of a process, or a value that none has."""
+    """Raise InvalidArgument for an unknown field, or for a value that the field can never have."""
     for name in fields:
         if name not in FIELDS:
             hint = suggestion(name, FIELDS) or f"; there are {', '.join(FIELDS)}"
@@ -195,7 +243,7 @@ def check_fields(fields: Mapping[str, object]) -> None:
 
 
 def value_of(row: ProcessInfo, field: str) -> object:
-    """Return the value of one of :data:`FIELDS`."""
+    """Return the value of a field; ``field`` is one of :data:`FIELDS`."""
     if field == "status":
         return row.state
     if field == "name":
@@ -204,7 +252,7 @@ def value_of(row: ProcessInfo, field: str) -> object:
 
 
 def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields of a row that differ from the expected values, with their values."""
+    """Return the fields of a row that differ from the expected values, with their actual values."""
     return {
         field: value_of(row, field)
         for field, value in wanted.items()
@@ -218,5 +266,5 @@ _CHOICES = (*SEVERAL, range)
 def _as_wanted(value: object, wanted: object) -> bool:
     if not isinstance(wanted, _CHOICES):
         return value == wanted
-    # Arguments are compared as a whole, in a list or a tuple; of other fields, one of several.
+    # Arguments are compared as a whole; for other fields, a sequence lists the allowed values.
     return value == list(wanted) if isinstance(value, list) else value in wanted

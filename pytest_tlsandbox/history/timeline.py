@@ -1,4 +1,4 @@
-"""What one wait saw: its polls, its outages, and the part of the history that it covers."""
+"""The timeline of a wait: its polls, its outages, and the changes of state in between."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outage:
-    """Polls that failed, with none between them that succeeded; in seconds since the wait began."""
+    """A series of failed polls without a successful one between them.
+
+    Attributes:
+        start: when its first poll was sent, in seconds since the wait began.
+        end: when it ended, or when its last poll failed, in seconds since the wait began.
+        faults: the labels of the errors in order, each with how often it came in a row.
+
+    """
 
     start: float
     end: float
     faults: list[tuple[str, int]] = field(default_factory=list)
-    """Labels in the order they came, each with how often it came in a row."""
 
     def __str__(self) -> str:
         return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
 
     def add(self, fault: InfrastructureError, ended: float) -> None:
-        """Take in one more."""
+        """Record another failed poll that ended at ``ended`` (seconds since the wait began)."""
         self.end = ended
         label, count = self.faults[-1] if self.faults else ("", 0)
         if label == fault.label:
@@ -38,11 +44,16 @@ class Outage:
 
 
 class Timeline:
-    """What one wait saw.
+    """The polls and outages of one wait.
+
+    Args:
+        start: when the wait began, in seconds of the monotonic clock.
+        history: the history of the sandbox.
 
     Attributes:
-        outages: the series of polls that failed.
-        last: the last good snapshot.
+        start: when the wait began, in seconds of the monotonic clock.
+        outages: the outages, oldest first.
+        last: the snapshot of the last successful poll; None if none succeeded.
 
     """
 
@@ -60,20 +71,20 @@ class Timeline:
 
     @property
     def looks(self) -> int:
-        """How many polls succeeded."""
+        """The number of successful polls."""
         return len(self._looks)
 
     def add(self, snapshot: ProcessSnapshot) -> None:
-        """Take in a good snapshot."""
+        """Record the snapshot of a successful poll."""
         self.last = snapshot
         self._looks.append(snapshot.begun)
         self._time_in_looks += snapshot.ended - snapshot.begun
         if self._in_outage:
-            self.outages[-1].end = snapshot.begun - self.start  # nothing was seen until then
+            self.outages[-1].end = snapshot.begun - self.start  # the outage lasts until this poll
         self._in_outage = False
 
     def add_fault(self, fault: InfrastructureError, begun: float, ended: float) -> None:
-        """Take in a poll that failed."""
+        """Record a failed poll; ``begun`` and ``ended`` are in seconds of the monotonic clock."""
         if not self._in_outage:
             self.outages.append(Outage(begun - self.start, ended - self.start))
         self.outages[-1].add(fault, ended - self.start)
@@ -81,12 +92,12 @@ class Timeline:
 
     @property
     def outage(self) -> Outage | None:
-        """The series of failed polls that has not ended yet."""
+        """The outage that has not ended yet; None if the last poll succeeded."""
         return self.outages[-1] if self._in_outage else None
 
     @property
     def faults(self) -> Counter[str]:
-        """How often each fault occurred."""
+        """The number of failed polls by the label of their error."""
         total: Counter[str] = Counter()
         for outage in self.outages:
             for label, count in outage.faults:
@@ -95,13 +106,19 @@ class Timeline:
 
     @property
     def seconds_a_look(self) -> float:
-        """Mean duration of a good poll."""
+        """The mean duration of a successful poll in seconds; 0 if none succeeded."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
     def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:
-        """Return the changes of state of a process, over all its runs, and how many polls saw each.
+        """Return the changes of state of a process that this wait saw.
 
-        The times are in seconds since the wait began.
+        Args:
+            process: the process; the runs before and after it in its generation count too.
+
+        Returns:
+            Each change (``at`` in seconds since the wait began) with the number of polls that saw
+            the state.
+
         """
         run = self._history.run_of(process)
         if run is None or not self._looks:

@@ -1,1 +1,1 @@
-"""Decides what a test asks about processes, and waits for the decision."""
+"""Waits: select processes, evaluate conditions on them, and poll until the result is final."""

@@ -1,4 +1,4 @@
-"""From the outcome of a wait to the error that is raised for it."""
+"""Turn the outcome of a wait into the error that the helper raises."""
 
 from __future__ import annotations
 
@@ -51,7 +51,17 @@ def error_of(
 ) -> errors.TLSandboxError:
     """Return the error for a wait whose condition was not met.
 
-    ``wanted`` and ``timeout`` are what was asked for.
+    Args:
+        outcome: how the wait ended.
+        wanted: what the caller expected, in words.
+        client: the sandbox; its output routes provide the last lines of the process.
+        timeout: the timeout of the wait in seconds; None for an assertion, which has none.
+        limit: the deadline of the wait.
+        screen: the width and the verbosity of the message.
+
+    Returns:
+        The error, with ``wanted`` and the last snapshot.
+
     """
     took = seconds(outcome.seconds)
     cut = ""
@@ -93,7 +103,15 @@ def error_of_several(
 ) -> errors.TLSandboxError:
     """Return the error for checks that were evaluated together, each with its number.
 
-    A :class:`ChecksFailed`, or the infrastructure error if no check could be evaluated.
+    Args:
+        checks: the name, the place in the test, and the result of each check.
+        outcome: how the wait for all of them ended.
+        label: the name of the sandbox.
+        screen: the width and the verbosity of the message.
+
+    Returns:
+        A :class:`ChecksFailed`, or the infrastructure error if no check could be evaluated.
+
     """
     took = seconds(outcome.seconds)
     explanations = [
@@ -134,14 +152,14 @@ def _with_data(
     error: errors.TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
 ) -> errors.TLSandboxError:
     if isinstance(error, errors.InfrastructureError) and error.label == str(error):
-        error.label = explanation.headline  # a label has one line
+        error.label = explanation.headline  # a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
     return error
 
 
 def _explain(outcome: Outcome) -> Explanation:
-    """Explain a result that is not met, or was not for long enough."""
+    """Explain a result that is not met, or was not met for long enough."""
     result = outcome.result
     if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
         return result.explain()
@@ -160,7 +178,7 @@ def _explain(outcome: Outcome) -> Explanation:
 
 
 def _stopped(outcome: Outcome, timeout: float | None) -> str:
-    """Return for how long the wait tried, if that is of interest."""
+    """Return how long the wait took; empty if an assertion made only one poll."""
     if timeout is not None:
         return f"stopped after {seconds(outcome.seconds)} of {seconds(timeout)}"
     if outcome.timeline.looks + outcome.timeline.faults.total() == 1:
@@ -184,7 +202,7 @@ def _of_fault(
             "before the tests"
         )
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
-        # It has not got as far as the sandbox: TLS, a header, a block.
+        # The request did not reach the sandbox, so the hint about its memory does not apply.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
         headline, _, because = str(fault).partition("\n")
@@ -204,7 +222,21 @@ def _of_fault(
 def tail_of(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> OutputTail | None:
-    """Read the end of the output of a process; if that fails, the rest is reported all the same."""
+    """Return the last lines of output of the explained process.
+
+    A failed read does not replace the error of the wait: the tail then says why it is missing.
+
+    Args:
+        explanation: the explanation of the result; it names the process or the run.
+        client: the sandbox.
+        timeline: what the wait saw; its last snapshot shows whether the pid was used again.
+        limit: the deadline of the wait. Reading takes at most 1 s and stops 0.15 s before the
+            test would be killed.
+
+    Returns:
+        The tail; None if the explanation has no process or its row is no longer listed.
+
+    """
     process, run = explanation.process, explanation.run
     if process is None:
         return None
@@ -216,7 +248,7 @@ def tail_of(
     if rows and not rows[-1].identity.same_run(process.identity):
         return None if run is None else OutputTail("output", unread="its pid was used again")
     if not rows and run is None:
-        return None  # no longer listed
+        return None
     clock = client.clock
     end = clock.monotonic() + _TAIL_TIME
     if limit.hard is not None:
@@ -235,7 +267,7 @@ def tail_of(
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:
-    """Return the last lines, as many as a message has room for."""
+    """Return as many of the last lines as a message has room for."""
     last = lines[-MOST_OUTPUT:]
     size = 0
     for kept, line in enumerate(reversed(last)):

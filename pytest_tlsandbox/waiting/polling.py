@@ -1,7 +1,7 @@
-"""The loop: poll, evaluate, sleep; until the answer is certain, or the deadline has come.
+"""The wait loop: poll, evaluate, sleep, until the result is final or the deadline has passed.
 
-tenacity drives it. What tenacity does not have is here: a last poll that starts at the deadline, a
-result that must stand for a while, an outage budget for each streak of faults.
+tenacity drives the loop. This module adds what tenacity lacks: a last poll that starts at the
+deadline, a settling time for results, and a time budget for each outage.
 """
 
 from __future__ import annotations
@@ -29,29 +29,34 @@ logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
 _LAST_POLL = 0.5
-"""Seconds that the poll at the deadline may take."""
+"""Longest duration in seconds of the poll at the deadline."""
 _CUT_CALL = 0.1
-"""Seconds; a poll that would have less than this is not begun, so that the next one is the last."""
+"""If less than these seconds remain, the loop sleeps until the deadline for its last poll."""
 _SPARE = 0.15
-"""Seconds left after the last poll, before pytest-timeout ends the test, to report the failure."""
+"""Seconds kept free after the last poll to report the failure before pytest-timeout acts."""
 _INSTANT = 1e-6
-"""Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
+"""Tolerance in seconds when comparing points in time: sums of floats are inexact."""
 _LONGEST_WAVERING = 5.0
-"""Seconds after which an assertion, which has no deadline, takes no more changes of its result."""
+"""Seconds, beyond the settling time, that the result of an assertion may keep changing.
+
+An assertion has no deadline."""
 _LONGEST_UNSEEN = 60.0
-"""Seconds that all its outages together may add to that: two of the longest that are ridden out."""
+"""Seconds that outages may add to that: two of the longest outages that an assertion rides out."""
 _SAYING_INTERVAL = 15.0
-"""Seconds after which a wait that goes on says so, and again."""
+"""Seconds between the progress reports of a wait."""
 LONG_OUTAGE = 1.0
-"""Without an answer for so long, what was seen before it is no answer any more."""
+"""Seconds without a successful poll after which the result before an outage no longer counts."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """When a wait ends: ``at`` on the clock, or never.
+    """The deadline of a wait. All values are in seconds on the clock of the lister.
 
-    ``hard`` is the moment the test itself would be killed, which is when the wait had to end
-    sooner than it was asked to.
+    Attributes:
+        start: when the wait started.
+        at: the deadline; None if the wait has none.
+        hard: when pytest-timeout kills the test, if that shortened the wait; else None.
+
     """
 
     start: float
@@ -64,11 +69,12 @@ class Outcome:
     """How a wait ended.
 
     Attributes:
-        result: the last one; None if no poll succeeded, or if an error ended the wait.
-        final: it was certain, and not cut off by the deadline.
-        fault: the error that ended the wait, if one did.
-        seconds: how long it took.
-        same_for: seconds for which the result had been the same.
+        result: the last result; None if no poll succeeded, or if an error ended the wait.
+        final: whether the result is certain; False if the deadline cut the wait short.
+        fault: the error that ended the wait; None if the wait ended with a result.
+        timeline: what the wait saw.
+        seconds: the duration of the wait.
+        same_for: for how many seconds the result had not changed.
 
     """
 
@@ -87,10 +93,23 @@ def watch(
     since: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Poll until the condition's result is certain; a long wait reports progress every 15 s.
+    """Poll until the result of the condition is final or the deadline has passed.
 
-    ``since``: a position in the history. If the daemon was replaced after it, that ends the wait.
-    The outcome has everything, errors too; only what a function of the user raises is raised.
+    A long wait reports its progress every 15 s.
+
+    Args:
+        condition: evaluates each snapshot.
+        lister: lists the processes, and has the clock and the history.
+        limit: the deadline.
+        since: a position in the history. If the daemon was replaced after it, the wait ends.
+        say: shows a progress report to the user; None if only the log gets it.
+
+    Returns:
+        The outcome. It includes infrastructure errors; they are not raised.
+
+    Raises:
+        Exception: an error from a function of the user, unchanged.
+
     """
     return _Watch(condition, lister, limit, since, say).run()
 
@@ -128,7 +147,7 @@ class _Watch:
                 | tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
                 stop=self._is_over,
-                # Without it: RetryError, which names a Future and no cause.
+                # The default raises RetryError, which names a Future instead of the cause.
                 retry_error_callback=lambda _state: None,
             )(self._poll)
         except InfrastructureError as error:
@@ -210,9 +229,9 @@ class _Watch:
             self.say(text)
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
-        """Decide whether a result has stood, unchanged, for as long as it must.
+        """Record a result, and set whether it has been the same for its settling time.
 
-        If a condition must hold without interruption, a long time without a poll begins it anew.
+        If the result has a longest gap, a longer time between two polls restarts the settling time.
         """
         begun = snapshot.begun
         gap = 0.0 if self._result is None else begun - self._last_good
@@ -239,7 +258,11 @@ class _Watch:
         return _LAST_POLL if hard is None else max(0.02, min(_LAST_POLL, hard - _SPARE - begun))
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Return the seconds until the next poll: 5 % of what has passed, cut to meet the deadline."""
+        """Return the seconds until the next poll.
+
+        After a success: 5 % of the time since the start, from 0.05 s to 0.25 s. Never beyond the
+        moment at which the result would be settled, or the deadline.
+        """
         now = self._now()
         error = state.outcome.exception() if state.outcome else None
         if error is not None:
@@ -250,7 +273,7 @@ class _Watch:
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
-                # A millisecond over, so that the poll begins after the moment, not on it.
+                # One millisecond later, so that the poll begins after that moment and not at it.
                 pause = min(pause, due - now + 0.001)
         if self.limit.at is not None:
             left = self.limit.at - now
@@ -262,7 +285,7 @@ class _Watch:
             return True
         if self._timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT
-        # What an outage took is not time in which a result wavered.
+        # The result could not change visibly during an outage, so that time does not count.
         patience = getattr(self._result, "settling_time", 0.0) + _LONGEST_WAVERING
         patience += min(self._unseen, _LONGEST_UNSEEN)
         return self.limit.at is None and self._last_begun - self._first_good > patience

@@ -1,4 +1,4 @@
-"""How a test selects a process: by text, pid, regex, object, exact values or a predicate."""
+"""Select a process by text, pid, regex, object, exact values or a predicate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class By:
-    """Exact values of fields; made by :func:`by`."""
+    """The exact field values of a process; :func:`by` creates it."""
 
     fields: tuple[tuple[str, object], ...]
 
@@ -44,10 +44,23 @@ def by(
     pid: int | None = None,
     handle: int | None = None,
 ) -> By:
-    """Mean a process by exact values: managed name, command, arguments, pid, handle.
+    """Select a process by exact field values; a process must match all of them.
+
+    Example: ``tlsandbox.wait_for_exit(by(command="python", args=["train.py"]))``
+
+    Args:
+        name: the name of a managed process.
+        command: the program, without its arguments.
+        args: all arguments, in order.
+        pid: the process id. Selects the newest process that has it when the wait first lists one;
+            a later process with the same pid is not selected.
+        handle: the handle that the sandbox assigned to the run.
+
+    Returns:
+        A selector; pass it to any helper that takes a process.
 
     Raises:
-        InvalidArgument: nothing is given, or what can never be.
+        InvalidArgument: no argument, or a value that the field can never have.
 
     """
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
@@ -59,19 +72,19 @@ def by(
 
 
 class ListedProcess(Protocol):
-    """A process that was listed or started: ours, or the SDK's."""
+    """A process that was listed or started, by this plugin or by the Tensorlake SDK."""
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
 
     @property
     def started_at(self) -> datetime:
-        """When it began."""
+        """When the process started, by the clock of the sandbox; UTC if it has no time zone."""
 
 
 class TracedProcess(Protocol):
-    """The same as calls of the SDK give it, wrapped with the id of a trace."""
+    """A process as the SDK returns it: wrapped, with the id of a trace."""
 
     trace_id: str
 
@@ -80,10 +93,10 @@ class TracedProcess(Protocol):
         """The process."""
 
 
-# In one piece: pyright reads no text that is put together.
+# One string: pyright does not evaluate concatenated strings.
 Process: TypeAlias = "str | int | re.Pattern[str] | By | ListedProcess | TracedProcess | Callable[[ProcessInfo], object]"
-"""What a process can be meant by: text, a pid, a compiled regex, an object that was listed or
-started (ours or the SDK's), ``by(...)``, or a predicate."""
+"""Ways to select a process: text from its command line or its managed name, a pid, a compiled
+regex, an object that the plugin or the SDK listed or started, ``by(...)``, or a predicate."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +104,15 @@ class Selection:
     """What a selector found in one snapshot.
 
     Attributes:
-        matches: the rows that are meant, oldest first.
-        older: rows that fit and are left out, since they had ended before the baseline.
-        gone: the run that was meant has been listed and is no more; ``last_seen`` is its last row.
-        successors: another process may come to be meant, so that the end of all matches is not
-            the end of the matter.
-        each_run: the end of a run is the end, also where a supervisor starts it again.
+        history: the history of the sandbox.
+        matches: the selected rows, oldest first.
+        older: rows that match but are excluded, because they had ended before the baseline.
+        gone: whether the selected run was listed before and no longer is.
+        last_seen: the last row of the selected run, if any.
+        successors: whether a process that starts later may match too, so that the end of all
+            matches is not final.
+        each_run: whether the selector selects a single run, so that its end is final even if a
+            supervisor starts the program again.
 
     """
 
@@ -109,28 +125,34 @@ class Selection:
     each_run: bool = False
 
     def over(self, row: ProcessInfo) -> bool:
-        """Return whether a match has ended, and will not be started again."""
+        """Return whether a match has ended and its supervisor, if any, will not start it again."""
         if not row.ended or self.each_run or row.managed is None or row.managed.status == "stopped":
             return row.ended
-        # Its name was deployed again: the old row may still say "backing off".
+        # If its name was deployed again, the old row may still say "backing off".
         run = self.history.run_of(row)
         return run is not None and run.generation.replaced
 
     @property
     def living(self) -> tuple[ProcessInfo, ...]:
-        """The matches that have not come to their end."""
+        """The matches that are alive, or that a supervisor will start again."""
         return tuple(row for row in self.matches if not self.over(row))
 
 
 class Selector:
-    """Selects a process from one snapshot after the other; made anew for each wait.
+    """Selects a process from one snapshot after the other. Each wait has a new selector.
 
-    Text, regex, predicate and ``by`` see what was alive at the baseline or began after it. A pid
-    or handle (in ``by`` too) stands for its newest row when it is first seen, and for that run
-    from then on. The name, or an object, of a managed process stands for it over its restarts.
+    Text, regex, predicate and ``by`` select processes that were alive at the baseline or started
+    after it. A pid or a handle (in ``by`` too) selects the newest row that has it when it is first
+    listed, and from then on only that run. The name, or an object, of a managed process selects
+    that process across its restarts.
+
+    Args:
+        process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
+        history: the history of the sandbox.
+        baseline: the snapshot from which on processes count; None for all that are listed.
 
     Raises:
-        InvalidArgument: nothing can be meant by it.
+        InvalidArgument: ``process`` is of another type, or can match nothing or everything.
 
     """
 
@@ -167,7 +189,8 @@ class Selector:
             self._managed_id = managed.id if managed is not None else None
             self._one_run = managed is None
             self._run = _identity_of(process)
-            self._last_seen = meant if hasattr(process, "identity") else None  # not the SDK's
+            # An object of the SDK has no identity, and is not a row of ours.
+            self._last_seen = meant if hasattr(process, "identity") else None
             self.fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
         else:
             self.fits = lambda row: bool(meant(row))
@@ -177,16 +200,16 @@ class Selector:
 
     @property
     def pid(self) -> int | None:
-        """The pid of the selected run, if one run is selected and it is known."""
+        """The pid of the selected run; None if the selector does not select a single known run."""
         return self._run.pid if self._one_run and self._run is not None else None
 
     @property
     def may_select_others(self) -> bool:
-        """Whether any process that fits is selected, also one that has not begun yet."""
+        """Whether any matching process is selected, including one that starts later."""
         return not self._one_run and self._managed_id is None
 
     def select(self, snapshot: ProcessSnapshot) -> Selection:
-        """Return the matches in a snapshot."""
+        """Return the matches in a snapshot, and remember the selected run for the next one."""
         if self._one_run:
             return self._select_run(snapshot)
         if self._managed_id is not None:
@@ -198,9 +221,12 @@ class Selector:
         return self._scoped(fitting, successors=True)
 
     def vanished(self) -> Run | None:
-        """Return the selected run if its row vanished and nobody saw its end; None if we killed it.
+        """Return the selected run if its row vanished before any list call showed its end.
 
-        Only for a process given by an object or a pid: text stands for whatever is listed.
+        Returns:
+            The run; None if this plugin killed it, or if the process was not selected by an object
+            or a pid: text selects whatever is listed.
+
         """
         if self._generation is not None:
             run: Run | None = self._generation.newest
@@ -214,11 +240,11 @@ class Selector:
         return run if run and run.gone and run.end is None and not run.ended_here else None
 
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
-        """Select the newest run of a managed process; a name that is used again is another one."""
+        """Select the newest run of a managed process; a redeployed name is another process."""
         rows = [row for row in snapshot if self.fits(row)]
         if self._generation is None and self._run is not None:
             run = self.history.find(self._run)
-            if run is None and rows:  # it was restarted before anybody listed it
+            if run is None and rows:  # it was restarted before the first list call
                 run = self.history.run_of(rows[-1])
             self._generation = None if run is None else run.generation
         own = [
@@ -226,7 +252,7 @@ class Selector:
             for row in rows
             if (run := self.history.run_of(row)) is not None
             and run.generation is self._generation
-            and run.successor is None  # some sandboxes list earlier runs too
+            and run.successor is None  # some sandboxes also list earlier runs
         ]
         self._last_seen = own[-1] if own else self._last_seen
         return Selection(self.history, tuple(own[-1:]), gone=not own, last_seen=self._last_seen)
@@ -234,7 +260,7 @@ class Selector:
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
             fitting = [row for row in snapshot if self.fits(row)]
-            if not fitting:  # a pid may be yet to come
+            if not fitting:  # a process with this pid may start later
                 return Selection(self.history)
             self._run = fitting[-1].identity
         row = snapshot.find(self._run)
@@ -244,13 +270,13 @@ class Selector:
         return Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
-        """Return whether a row shows the newest run under its id: some sandboxes list others too."""
+        """Return whether a row shows the newest run of its id; some sandboxes list earlier ones."""
         run = None if row.managed is None else self.history.run_of(row)
         if run is None or row.managed is None:
             return True
         if run.generation.replaced and not row.ended and run.end is None:
-            return False  # the row was never brought up to date
-        # A name stands for what was deployed last under it.
+            return False  # the sandbox never updated the row
+        # A name selects the last deployment under that name.
         return run.is_newest if _is_named(row, self.text) else run.successor is None
 
     def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
@@ -262,12 +288,12 @@ class Selector:
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living matches of several selectors."""
+    """Return the living matches of several selectors, in the order of the selectors."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process was alive at the baseline, or about to be, or began after it."""
+    """Return whether a process was alive or about to be restarted at the baseline, or newer."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -275,7 +301,7 @@ def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> 
 
 
 def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
-    """Leave out the earlier runs of managed processes, where a sandbox lists them (sheet 3.4)."""
+    """Return rows without earlier runs of managed processes (api-notes, "Managed processes")."""
     rows = list(rows)
     newest = {row.managed.id: row for row in rows if row.managed}
     return [row for row in rows if not row.managed or newest[row.managed.id] is row]
@@ -286,10 +312,10 @@ def _is_named(row: ProcessInfo, text: str | None) -> bool:
 
 
 def label_of(process: Any) -> str:
-    """Return in a few words what is selected, masked.
+    """Return a short description of a selector for messages, with secrets masked.
 
     Raises:
-        InvalidArgument: nothing can be meant by it.
+        InvalidArgument: ``process`` is of a wrong type, or can match nothing or everything.
 
     """
     if isinstance(process, str):
@@ -327,7 +353,7 @@ def _brief(text: str) -> str:
 
 
 def _is_process_info(process: Any) -> bool:
-    """Return whether it is a process of ours or of the SDK, wrapped in a trace or not."""
+    """Return whether a value is a process object of this plugin or of the SDK, traced or not."""
     return hasattr(process, "pid") and hasattr(process, "started_at")
 
 

@@ -1,4 +1,4 @@
-"""What to say if no process matches: the near misses, best match first, and what to try."""
+"""Explain that no process matches: near misses, best match first, and a hint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,14 @@ _REGEX_SYNTAX = re.compile(
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
-    """Return that no process matches, and which came near."""
+    """Return the explanation that no process matches, with the near misses.
+
+    Args:
+        selector: the selector that matched nothing.
+        snapshot: the snapshot that was searched.
+        selection: what the selector returned for it; its older rows are listed first.
+
+    """
     near = near_misses(selector.process, snapshot, selection.older)
     return Explanation(
         ProcessNotFound,
@@ -59,7 +66,7 @@ def _how_to_select(selector: Selector, word: str) -> str:
 
 
 def regex_hint(text: str) -> str:
-    """Return what to try for a text that looks like a regular expression, before any other hint."""
+    """Return the start of a hint if a text looks like a regular expression; else an empty text."""
     if not _REGEX_SYNTAX.search(text):
         return ""
     return (
@@ -68,7 +75,15 @@ def regex_hint(text: str) -> str:
 
 
 class NearMiss(NamedTuple):
-    """A process that comes near, why, its spelling if only that differs, and how far off it is."""
+    """A process that nearly matches.
+
+    Attributes:
+        row: the process.
+        why: how it differs, for the message.
+        word: the word of its command line that resembles the text; empty if none does.
+        rank: how much it differs; 0 is the nearest.
+
+    """
 
     row: ProcessInfo
     why: str
@@ -79,7 +94,14 @@ class NearMiss(NamedTuple):
 def near_misses(
     process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
 ) -> list[NearMiss]:
-    """Return near misses, best match first, after those of ``older``: they match, and ended before."""
+    """Return near misses, best match first; at most three, after at most three of ``older``.
+
+    Args:
+        process: what the test selected by.
+        snapshot: the snapshot that was searched.
+        older: matches that had ended before the baseline.
+
+    """
     ended = [NearMiss(row, "ended before this test; since=None sees it") for row in older[-_MOST:]]
     known = {row.identity for row in older}
     rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
@@ -153,7 +175,7 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
 
 
 def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
-    """Iterate over all runs of so many words in a command line, and the managed name."""
+    """Iterate over all sequences of ``size`` words of a command line, and over the managed name."""
     words = line.split()[:_MOST_WORDS]
     for start in range(len(words) - size + 1):
         part = " ".join(words[start : start + size])
@@ -163,9 +185,9 @@ def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
 
 
 def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
-    """Return how many letters of the nearest candidate differ, and the candidate; 0 if none is near.
+    """Return how many letters of the nearest candidate differ, and the candidate.
 
-    A third of the letters may differ, three at most.
+    At most a third of the letters may differ, and at most three. Return 0 if none is that near.
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]
@@ -175,7 +197,7 @@ def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
 
 
 def _letters(one: str, other: str) -> int:
-    """Count the letters that differ; two that are swapped count as one."""
+    """Return how many letters differ; two swapped letters count as one."""
     blocks = SequenceMatcher(None, one, other).get_matching_blocks()
     return max(len(one), len(other)) - sum(block.size for block in blocks)
 

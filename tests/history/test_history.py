@@ -1,4 +1,4 @@
-"""What the history of runs decides: which run it was, what is new, and what nobody saw."""
+"""The history: which run a row belongs to, which incidents are new, and which runs are hidden."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def last(code=None, signal=None, *, oom=False, at=9000):
 
 
 def web(pid, status="running", start=0, name="web", end=None, **supervised):
-    """A row of a managed process; ``end`` has the fields of the row that show its end."""
+    """Return a row of a managed process; ``end`` contains the fields that show its end."""
     fields = {"started_at": T0 + start, "managed": managed(name, status, **supervised)}
     return raw(pid, name or "job", (), **fields, **(end or {}))
 
@@ -30,12 +30,12 @@ def killed(number, at=9000):
 
 
 def later(*rows, before=()):
-    """A sandbox in which the rows of ``before`` were listed when the test began, and these now."""
+    """Return a sandbox that listed ``before`` when the test began, and lists ``rows`` now."""
     return pass_time(box_of({0: list(before), 1: list(rows)}).from_now())
 
 
 def watched(*lists):
-    """A sandbox that was listed once with each of these rows, in a test that began with the first."""
+    """Return a sandbox after one list call for each of the lists; the test began at the first."""
     box = box_of(dict(enumerate(lists))).from_now()
     for _ in lists:
         box.list_processes()
@@ -50,7 +50,7 @@ def first_line(call, error) -> str:
 # Which processes match
 
 
-def test_an_unnamed_managed_process_hides_no_other_match():
+def test_unnamed_managed_process_does_not_hide_another_match():
     unnamed = web(7, name=None)
     other = raw(8, "job", (), started_at=T0 + 1)
     box = box_of({0: [{**unnamed, **ended(0)}, other]})
@@ -66,10 +66,10 @@ def test_an_unnamed_managed_process_hides_no_other_match():
     )
 
 
-# What happened since a position
+# Incidents since a position
 
 
-def test_an_end_before_a_restart_that_nobody_saw_is_inconclusive():
+def test_unseen_end_before_a_restart_is_inconclusive():
     row = web(8, "backing_off", 10_000, restart_count=1, last_exit=last(1, at=12_000))
     box = later({**row, **ended(1, ended_at=T0 + 12_000)}, before=[web(7)])
 
@@ -79,7 +79,7 @@ def test_an_end_before_a_restart_that_nobody_saw_is_inconclusive():
     assert first_line(box.assert_no_crash, errors.Inconclusive)
 
 
-def test_an_oom_flag_that_appears_on_an_old_end_is_new():
+def test_oom_flag_that_appears_on_an_old_end_is_a_new_incident():
     box = later(raw(1, **ended(0, oom_killed=True)), before=[raw(1, **ended(0))])
 
     assert first_line(box.assert_no_oom, errors.ProcessOOMKilled) == (
@@ -87,7 +87,7 @@ def test_an_oom_flag_that_appears_on_an_old_end_is_new():
     )
 
 
-def test_a_restart_by_this_plugin_does_not_fail_later_tests():
+def test_restart_by_this_plugin_does_not_fail_later_tests():
     again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
     over = web(
         8, "stopped", 10_000, restart_count=1, last_exit=last(0, at=12_000), **exited(0, 12_000)
@@ -101,7 +101,7 @@ def test_a_restart_by_this_plugin_does_not_fail_later_tests():
     box.assert_no_restart()
 
 
-def test_a_name_that_is_used_again_is_another_process():
+def test_restart_under_a_reused_name_fails_assert_no_restart():
     before = web(7, restart_count=3, last_exit=last(1, at=-5000))
     after = web(9, start=10_000, restart_count=2, last_exit=last(signal=11, at=12_000))
     box = later(after, before=[before])
@@ -109,7 +109,7 @@ def test_a_name_that_is_used_again_is_another_process():
     assert "Restarted: " in first_line(box.assert_no_restart, errors.ProcessRestarted)
 
 
-def test_signals_that_this_test_sends_to_a_managed_process_are_not_incidents():
+def test_signals_that_this_test_sends_to_a_managed_process_cause_no_incidents():
     script = {
         0: [web(7)],
         1: [web(8, start=10_000, restart_count=1, last_exit=last(signal=11))],
@@ -126,7 +126,7 @@ def test_signals_that_this_test_sends_to_a_managed_process_are_not_incidents():
     box.assert_no_incidents()
 
 
-def test_a_supervisor_that_was_stopped_on_purpose_did_not_give_up():
+def test_deliberately_stopped_supervisor_did_not_give_up():
     over = web(7, "stopped", restart_count=5, last_exit=last(signal=15), **killed(15))
     later(over, before=[web(7, restart_count=5)]).assert_no_crash()
 
@@ -135,14 +135,14 @@ def test_a_supervisor_that_was_stopped_on_purpose_did_not_give_up():
     assert first_line(box.assert_no_crash, errors.ProcessCrashed) == "Crashed: web (pid 7)"
 
 
-def test_a_supervisor_that_gave_up_after_an_oom_kill_is_a_crash():
+def test_supervisor_that_gave_up_after_an_oom_kill_counts_as_a_crash():
     over = web(7, "stopped", restart_count=5, end={"status": "oom_killed", "ended_at": T0 + 9000})
     box = later(over, before=[web(7, restart_count=5)])
 
     assert first_line(box.assert_no_crash, errors.ProcessCrashed) == "Crashed: web (pid 7)"
 
 
-def test_a_supervisor_gave_up_although_its_end_showed_only_after_somebodys_restart():
+def test_supervisor_gave_up_even_if_the_end_appears_only_after_a_manual_restart():
     spent = {"restart_count": 5, "status": "stopped"}
     lost = web(7, **spent, **exited(None), last_exit=last())
     known = web(7, **spent, **exited(1), last_exit=last(1))
@@ -152,7 +152,7 @@ def test_a_supervisor_gave_up_although_its_end_showed_only_after_somebodys_resta
     assert first_line(box.assert_no_crash, errors.ProcessCrashed) == "Crashed: web, restart 5"
 
 
-def test_a_supervisor_that_was_stopped_before_a_restart_did_not_give_up():
+def test_supervisor_that_was_stopped_while_it_backed_off_did_not_give_up():
     kind = {"name": None, "restart": {"policy": "always", "max_restarts": 1}}
     ending = {**kind, "restart_count": 1, **exited(1), "last_exit": last(1)}
     second = {"restart_count": 2, **exited(1, 19_000), "last_exit": last(1, at=19_000)}
@@ -166,7 +166,7 @@ def test_a_supervisor_that_was_stopped_before_a_restart_did_not_give_up():
     box.assert_no_crash()
 
 
-def test_a_supervisor_that_gave_up_before_did_not_give_up_on_the_run_it_is_restarting():
+def test_supervisor_that_gave_up_earlier_does_not_count_again_during_a_restart():
     spent = {"name": None, "restart_count": 5}
     why = {"last_exit": last(1), "last_error": "restart limit reached"}
     gave_up = web(7, "stopped", **spent, **exited(1), **why)
@@ -177,7 +177,7 @@ def test_a_supervisor_that_gave_up_before_did_not_give_up_on_the_run_it_is_resta
     box.assert_no_crash()
 
 
-def test_an_end_that_was_visible_at_the_baseline_is_not_counted_again():
+def test_end_that_was_visible_at_the_baseline_is_not_counted_again():
     waiting = web(7, "backing_off", last_exit=last(1), **exited(1))
     over = web(
         8, "stopped", 10_000, restart_count=1, last_exit=last(1, at=12_000), **exited(1, 12_000)
@@ -186,7 +186,7 @@ def test_an_end_that_was_visible_at_the_baseline_is_not_counted_again():
     later(over, before=[waiting]).assert_no_oom()
 
 
-def test_an_older_row_that_stays_listed_is_not_passed_over():
+def test_oom_kill_in_an_older_row_is_found():
     old, new = (
         web(7, "backing_off", last_exit=last(signal=9), **killed(9)),
         web(8, start=10_000, restart_count=1, last_exit=last(signal=9)),
@@ -197,7 +197,7 @@ def test_an_older_row_that_stays_listed_is_not_passed_over():
     assert first_line(box.assert_no_oom, errors.ProcessOOMKilled) == "OOM-killed: web, first run"
 
 
-def test_a_pid_stays_with_its_run_though_a_newer_one_is_listed():
+def test_pid_selects_its_run_even_if_a_newer_run_is_listed():
     old = web(7, "backing_off", last_exit=last(1), **exited(1))
     new = web(8, start=10_000, restart_count=1, last_exit=last(1))
     box = box_of({0: [old], 0.5: [old, new]})
@@ -212,7 +212,7 @@ LOST = [ended(-1), ended(None), signaled(None)]
 
 
 @pytest.mark.parametrize("end", LOST, ids=["-1", "no code", "no signal"])
-def test_a_lost_end_counts_as_suspected_on_request(end):
+def test_lost_end_counts_as_suspected_oom_kill_on_request(end):
     box = later(raw(1, **end), before=[raw(1)])
 
     assert first_line(lambda: box.assert_no_oom(suspected=True), errors.ProcessOOMKilled) == (
@@ -220,7 +220,7 @@ def test_a_lost_end_counts_as_suspected_on_request(end):
     )
 
 
-def test_a_lost_end_of_a_process_that_nobody_asked_for_is_logged(caplog):
+def test_lost_end_of_an_unselected_process_is_logged(caplog):
     box = later(raw(1, **ended(-1)), before=[raw(1)])
 
     with caplog.at_level("INFO", "pytest_tlsandbox"):
@@ -229,7 +229,7 @@ def test_a_lost_end_of_a_process_that_nobody_asked_for_is_logged(caplog):
     assert "1 end unknown: train.py (pid 1)" in caplog.messages
 
 
-def test_a_lost_end_is_inconclusive_for_a_process_that_the_test_started():
+def test_lost_end_of_a_process_that_the_test_started_is_inconclusive():
     box = box_of({0: [], 1: [raw(1)], 2: [raw(1, **ended(-1))]})
     box.start_process("python", ["train.py"])
     pass_time(box)
@@ -240,7 +240,7 @@ def test_a_lost_end_is_inconclusive_for_a_process_that_the_test_started():
 # Rows that vanish
 
 
-def test_a_process_whose_row_vanished_is_not_known_to_have_ended():
+def test_assert_not_running_is_inconclusive_if_the_row_vanished():
     box = box_of({0: [raw(1), raw(2)], 1: [raw(2)]})
     job = box.list_processes()[0]
     pass_time(box)
@@ -250,7 +250,7 @@ def test_a_process_whose_row_vanished_is_not_known_to_have_ended():
     )
 
 
-def test_a_process_that_this_plugin_killed_may_vanish():
+def test_assert_not_running_passes_if_a_killed_process_vanished():
     box = box_of({0: [raw(1), raw(2)], 1: [raw(2)]})
     job = box.list_processes()[0]
     box.kill_process(job)
@@ -259,10 +259,10 @@ def test_a_process_that_this_plugin_killed_may_vanish():
     box.assert_not_running(job)
 
 
-# An OOM kill behind a restart
+# An OOM kill hidden by a restart
 
 
-def test_an_oom_kill_of_a_run_that_was_never_listed_says_so():
+def test_oom_kill_of_a_hidden_run_is_reported_as_such():
     again = web(9, start=20_000, restart_count=2, last_exit=last(signal=9, oom=True, at=19_000))
     box = later(again, before=[web(7)])
 
@@ -277,8 +277,8 @@ def test_an_oom_kill_of_a_run_that_was_never_listed_says_so():
 # Bounds
 
 
-def test_older_rows_that_show_the_state_of_the_newest_run_hide_no_run():
-    """The embedded sandbox lists them so for a moment."""
+def test_older_rows_with_the_state_of_the_newest_run_add_no_hidden_run():
+    """The embedded sandbox lists older rows like this for a moment."""
     now = {"restart_count": 1, "last_exit": last(1)}
     box = later(web(7, **now, **exited()), web(8, start=10_000, **now))
 
@@ -287,15 +287,15 @@ def test_older_rows_that_show_the_state_of_the_newest_run_hide_no_run():
     assert line == "Restarted: web, first run"
 
 
-def test_a_run_that_is_being_restarted_may_show_the_count_of_the_next_one():
+def test_run_that_is_being_restarted_may_show_the_count_of_the_next_run():
     now = {"restart_count": 1, "last_exit": last(1)}
     box = later(web(7, "starting", **now, **exited()))
 
     box.assert_no_restart("web")
 
 
-def test_no_run_came_after_the_end_that_the_supervisor_still_reports():
-    """Some daemons count a restart before they wait for it, and another one if somebody asks."""
+def test_no_hidden_run_is_added_after_the_end_that_the_supervisor_reports():
+    """Some daemons count a restart when they start to back off, and again for a manual restart."""
     ending = {"last_exit": last(1), "restart_count": 1}
     box = watched(
         [web(7)],
@@ -306,8 +306,8 @@ def test_no_run_came_after_the_end_that_the_supervisor_still_reports():
     box.assert_no_crash()
 
 
-def test_a_run_that_backed_off_at_count_0_shows_how_the_daemon_counts():
-    """Somebody restarted it by hand, and this daemon does not count that."""
+def test_backing_off_at_count_0_shows_how_the_daemon_counts():
+    """Another client restarted the process, and this daemon does not count manual restarts."""
     first = web(7, "running", **exited(), name=None, last_exit=last(0))
     ending = {"name": None, "last_exit": last(1, at=19_000)}
     waited = web(8, "backing_off", 10_000, **exited(1, 19_000), **ending)
@@ -320,7 +320,7 @@ def test_a_run_that_backed_off_at_count_0_shows_how_the_daemon_counts():
     assert line == "Restarted: api, first run"
 
 
-def test_a_restart_that_was_counted_and_cancelled_hides_no_run():
+def test_restart_that_was_counted_and_cancelled_adds_no_hidden_run():
     ending = {"name": None, "last_exit": last(0), **exited(0)}
     box = watched(
         [web(7, name=None)],
@@ -332,14 +332,14 @@ def test_a_restart_that_was_counted_and_cancelled_hides_no_run():
     box.assert_no_crash()
 
 
-def test_a_row_that_lags_behind_the_count_of_its_supervisor_hides_no_run():
+def test_row_that_lags_behind_the_restart_count_adds_no_hidden_run():
     box = later(web(7, "stopped", restart_count=1, last_exit=last(1)), before=[web(7)])
 
     box.assert_no_restart()
     box.assert_no_crash()
 
 
-def test_ends_one_millisecond_apart_are_of_two_processes():
+def test_ends_one_millisecond_apart_belong_to_two_runs():
     spent = web(7, "stopped", **killed(15), last_exit=last(signal=15))
     again = web(8, "stopped", 9000, **killed(9, 9001), last_exit=last(signal=9, at=9001))
     box = later(spent, again, before=[web(7)])
@@ -347,7 +347,7 @@ def test_ends_one_millisecond_apart_are_of_two_processes():
     box.assert_no_restart()
 
 
-def test_a_deployment_that_ended_before_its_row_shows_it_is_not_a_restart():
+def test_new_deployment_whose_row_does_not_show_its_end_yet_is_not_a_restart():
     waiting = web(7, "backing_off", **exited(0), last_exit=last(0))
     stopped = web(7, "stopped", **exited(0), last_exit=last(0))
     again = web(8, "backing_off", 10_000, last_exit=last(3, at=11_000))
@@ -356,7 +356,7 @@ def test_a_deployment_that_ended_before_its_row_shows_it_is_not_a_restart():
     box.assert_no_restart()
 
 
-def test_rows_that_are_listed_late_take_the_places_of_the_runs_that_nobody_had_seen():
+def test_rows_that_are_listed_late_replace_hidden_runs():
     stopped = last(signal=15, at=39_000)
     rows = [
         web(7, "backing_off", **exited(1), last_exit=last(1)),
@@ -380,7 +380,7 @@ def test_rows_that_are_listed_late_take_the_places_of_the_runs_that_nobody_had_s
     box.assert_no_crash()
 
 
-def test_a_start_under_a_name_that_was_in_use_ends_what_had_it():
+def test_start_under_a_used_name_ends_the_process_that_had_the_name():
     box = box_of({0: [web(7)], 1: [web(8, start=10_000)]})
     box.list_processes()
     box._history.note_start(snapshot(web(8, start=10_000))[0])
@@ -390,7 +390,7 @@ def test_a_start_under_a_name_that_was_in_use_ends_what_had_it():
     assert line == "Not observed: the end of web (pid 7)"
 
 
-def test_a_process_whose_name_was_taken_is_not_waiting_for_its_restart():
+def test_process_whose_name_was_taken_does_not_wait_for_a_restart():
     old = web(7, "backing_off", last_exit=last(1), **exited())
     box = later(old, web(8, start=10_000), before=[old])
     row = snapshot(old)[0]
@@ -398,13 +398,13 @@ def test_a_process_whose_name_was_taken_is_not_waiting_for_its_restart():
     box.assert_not_running(row)
 
 
-def test_a_process_whose_row_lags_behind_its_end_stays_selected_when_its_name_is_taken():
+def test_process_with_a_lagging_row_stays_selected_when_its_name_is_taken():
     over = web(7, "stopped", last_exit=last(signal=15))
     box = later(over, raw(8, "web2", (), managed=managed("web")), before=[web(7)])
     box.assert_no_restart(re.compile("^web$"))
 
 
-def test_a_deployment_that_came_and_went_unseen_keeps_the_order_of_its_runs():
+def test_unseen_deployment_keeps_the_order_of_its_runs():
     stopped = last(0, at=29_000)
     rows = [
         web(7, "stopped", last_exit=last(0), **exited(0)),
@@ -423,7 +423,7 @@ def test_a_deployment_that_came_and_went_unseen_keeps_the_order_of_its_runs():
     assert [run.row.pid for run in runs[9].generation.runs] == [8, 9]
 
 
-def test_the_history_of_a_crash_loop_is_bounded():
+def test_history_of_a_crash_loop_is_bounded():
     rows = [
         web(
             turn + 1,
@@ -441,7 +441,7 @@ def test_the_history_of_a_crash_loop_is_bounded():
     assert not history.forgot_since(0)
 
 
-def test_a_snapshot_of_another_client_is_rejected():
+def test_snapshot_of_another_client_is_rejected():
     other, box = box_of([raw(1)]).list_processes(), box_of([raw(1)])
 
     assert first_line(lambda: box.assert_no_oom(since=other), errors.InvalidArgument) == (
@@ -461,20 +461,20 @@ FRESH = raw(50, handle=9, started_at=T0 + 60_000)
     [
         ([JOB, OVER], [OTHER], True),
         ([JOB, OVER], [OTHER, JOB], False),
-        # A kill removes the row of a living process. The row of an ended one goes with the daemon.
+        # A kill removes the row of a living process; rows of ended ones vanish with the daemon.
         ([JOB, OVER], [FRESH], True),
         ([JOB], [FRESH], False),
         ([JOB, OVER], [OVER], False),
         ([OVER], [OTHER], False),
         ([], [OTHER], False),
-        # A managed process may keep its handle over a restart.
+        # A managed process may keep its handle across a restart.
         ([{**web(7), "handle": 3}], [{**web(8), "handle": 3}], False),
         ([{**web(7), "handle": 3}], [{**web(8, name="db"), "handle": 3}], True),
         ([{**web(7), "handle": 3}], [raw(8, handle=3)], True),
         ([raw(41, handle=None)], [raw(50, handle=None, started_at=T0 + 60_000)], False),
     ],
 )
-def test_a_sandbox_is_replaced_if_all_processes_are_gone_and_a_handle_is_anothers(
+def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused(
     before, after, replaced
 ):
     history = History(lambda: 0.0)

@@ -1,4 +1,4 @@
-"""One look, as a thing to query and to print."""
+"""A snapshot: queries, comparison and printing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_tlsandbox.models import ProcessInfo
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 
-def test_rows_are_sorted_by_their_start():
+def test_snapshot_sorts_processes_by_start_time():
     seen = snapshot(
         raw(3, started_at=T0 + 2000), raw(1, started_at=T0), raw(2, started_at=T0 + 1000)
     )
@@ -22,7 +22,7 @@ def test_rows_are_sorted_by_their_start():
     assert [row.pid for row in seen] == [1, 2, 3]
 
 
-def test_it_is_queried_by_exact_fields():
+def test_where_returns_processes_with_the_exact_field_values():
     seen = snapshot(raw(1), raw(2, **ended(1)), raw(3, managed=managed("web")))
 
     assert [row.pid for row in seen.where(status="exited", exit_code=1)] == [2]
@@ -31,18 +31,18 @@ def test_it_is_queried_by_exact_fields():
     assert len(seen) == 3
 
 
-def test_every_field_of_a_process_can_be_asked_for_and_the_name_of_a_managed_one():
+def test_where_accepts_every_field_of_a_process_and_the_managed_name():
     assert {*FIELDS} == {field.name for field in dataclasses.fields(ProcessInfo)} | {"name"}
 
 
-def test_a_field_that_does_not_exist_is_an_error_with_a_suggestion():
+def test_unknown_field_raises_an_error_with_a_suggestion():
     with pytest.raises(InvalidArgument) as caught:
         snapshot().where(exitcode=1)
     assert str(caught.value) == "a process has no field 'exitcode'; did you mean 'exit_code'?"
 
 
 @pytest.mark.parametrize(("meant", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
-def test_find_refuses_what_is_not_an_identity(meant, kind):
+def test_find_rejects_arguments_that_are_not_an_identity(meant, kind):
     with pytest.raises(InvalidArgument) as caught:
         snapshot(raw(41)).find(meant)
     assert str(caught.value) == (
@@ -51,7 +51,7 @@ def test_find_refuses_what_is_not_an_identity(meant, kind):
     )
 
 
-def test_secrets_in_managed_names_are_masked_in_its_table_and_its_rows():
+def test_secrets_in_managed_names_are_masked_in_table_and_rows():
     web = managed("web --token=abc", last_error="DB_PASS=abc")
     seen = snapshot(raw(7, args=("app",), managed=web), raw(8, managed=managed(None)))
 
@@ -64,7 +64,7 @@ def test_secrets_in_managed_names_are_masked_in_its_table_and_its_rows():
     assert (unnamed["id"], unnamed["name"], unnamed["last_error"]) == ("p-7f", None, None)
 
 
-def test_it_prints_as_an_aligned_table_with_arguments_masked():
+def test_snapshot_prints_an_aligned_table_with_masked_arguments():
     seen = snapshot(
         raw(7, args=("train.py", "--token=abc")),
         raw(1234, command="gunicorn", args=("app",), **signaled(15), managed=managed("web")),
@@ -92,14 +92,14 @@ def test_history_reports_only_the_runs_that_a_snapshot_changed():
     assert (run.row.pid, run.state) == (2, "exited 0")
 
 
-def test_it_holds_the_very_rows_it_lists():
+def test_holds_compares_objects_and_not_values():
     seen = snapshot(raw(1))
 
     assert seen.holds(seen[0])
     assert not seen.holds(process(1))
 
 
-def test_a_row_that_cannot_be_read_is_known_again_by_its_handle_pid_and_start():
+def test_unreadable_row_is_recognized_by_handle_pid_and_start():
     def mark(row):
         (unreadable,) = snapshot(row).unreadable
         return unreadable.fingerprint

@@ -1,8 +1,8 @@
-"""A deterministic simulator of one sandbox daemon, with its own log of what really happened.
+"""A deterministic simulator of one sandbox daemon, with a log of all events.
 
-The caller passes the time in seconds. Inside, time is in integer milliseconds of the *world*: it
-stands still while the sandbox is suspended. Every change of a row makes a new `Shown`, which holds
-the JSON row and the truth behind it (whose row it is, whose end `last_exit` describes).
+The caller passes the time in seconds. Internally, time is in integer milliseconds of the *world*,
+which stops while the sandbox is suspended. Every change of a row creates a new `Shown`, with the
+JSON row and the truth behind it: which run it shows, and which run `last_exit` describes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ End = tuple[str, int | None, int | None, bool]
 
 @dataclass
 class Layout:
-    """What the documents leave open, drawn once for each history."""
+    """Behaviour that the documentation leaves open, drawn once for each history."""
 
     keeps_rows: bool  # older rows of a managed id stay listed
     handles: bool  # rows have a handle
@@ -38,7 +38,7 @@ class Layout:
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """One execution, and who caused its start and its end."""
+    """One execution of a program, and who caused its start and its end."""
 
     gen: Generation
     number: int
@@ -65,14 +65,14 @@ class Run:
         return is_lost(self.shown)
 
     def __repr__(self) -> str:
-        """Show it in the account of a disagreement."""
+        """Return the text for the report of a disagreement."""
         name = self.gen.id or "unmanaged"
         return f"<{name} g{self.gen.order} run {self.number} pid {self.pid} handle {self.handle}>"
 
 
 @dataclass(eq=False, slots=True, repr=False)
 class Generation:
-    """One deployment: an unmanaged process is a generation of one run."""
+    """One deployment; an unmanaged process is a generation of one run."""
 
     order: int
     id: str | None
@@ -103,7 +103,7 @@ class Generation:
     wire_config: dict[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        """Show it in the account of a disagreement."""
+        """Return the text for the report of a disagreement."""
         name, policy = self.id or "unmanaged", f"{self.policy} at most {self.limit}"
         return f"<{name} g{self.order} {self.command} {self.args[0]} {policy} {self.backoff} ms>"
 
@@ -114,7 +114,7 @@ class Generation:
 
     @property
     def living(self) -> bool:
-        """Return whether it runs (its end may not be listed yet) or will be started again."""
+        """Return whether it runs (its end may not be listed yet) or will be restarted."""
         return self.run.shown_exit is None or self.status == "backing_off"
 
 
@@ -135,21 +135,21 @@ class Shown:
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """A place in the list."""
+    """A position in the list."""
 
     now: Shown | None = None
     listed: bool = True
 
 
 def is_lost(end: End | None) -> bool:
-    """Return whether an end says neither how the process exited nor what killed it."""
+    """Return whether an end has no real exit code and no signal."""
     if end is None or end[3] or end[0] == "oom_killed":
         return False
     return end[2] is None and end[1] in (None, -1)
 
 
 class Daemon:
-    """One sandbox daemon, with a world of processes and of other clients around it."""
+    """One sandbox daemon, its processes and other clients."""
 
     def __init__(self, seed: int) -> None:
         """Draw the layout and the first processes."""
@@ -198,18 +198,18 @@ class Daemon:
     # --- time ---------------------------------------------------------------------------------
 
     def after(self, milliseconds: int, action: Callable[..., None], *args: Any) -> None:
-        """Plan an action of this epoch."""
+        """Schedule an action; it is dropped if the daemon is replaced before."""
         self.sequence += 1
         heapq.heappush(
             self.heap, (self.world + milliseconds, self.sequence, self.epoch, action, args)
         )
 
     def wire_time(self) -> int:
-        """Return the sandbox's clock."""
+        """Return the time of the sandbox's clock."""
         return EPOCH + self.world + (0 if self.layout.clock_stops else self.frozen)
 
     def advance(self, now: float) -> bool:
-        """Bring the world to `now`; return whether the sandbox answers (is not suspended)."""
+        """Advance the world to `now`; return whether the sandbox answers (is not suspended)."""
         ms = round(now * 1000)
         if self.suspend_from >= 0 and ms >= self.suspend_from:
             self._run_until(self.past + self.suspend_from)
@@ -358,7 +358,7 @@ class Daemon:
             self._list_end(run, shown)
 
     def _list_end(self, run: Run, shown: End) -> None:
-        """Show the end of a run, and have the supervisor react."""
+        """List the end of a run, and let the supervisor react."""
         gen, rng = run.gen, self.random
         if run is not gen.run or run.shown_exit is not None:
             return  # a restart listed it already
@@ -447,7 +447,7 @@ class Daemon:
         self._show_again(run)
 
     def _show_again(self, run: Run) -> None:
-        """Show a change of an old end, where it is still listed."""
+        """List a change of an old end, if its row is still listed."""
         if run.slot and run.slot.now and run.slot.now.run is run:
             self._show(run)
         newest = run.gen.run
@@ -455,7 +455,7 @@ class Daemon:
             self._show(newest)
 
     def _show(self, run: Run) -> None:
-        """Make the row of a run anew from the state of its process and supervisor."""
+        """Create a new row of a run from the state of its process and supervisor."""
         gen, slot, end, was = run.gen, run.slot, run.shown, None
         if slot is None or not slot.listed or (slot.now and slot.now.run.handle > run.handle):
             return
@@ -603,7 +603,7 @@ class Daemon:
         return self.random.randint(200, 6000 if self.calm else 2200)
 
     def _outside(self) -> None:
-        """Do what somebody else does, and plan the next such event."""
+        """Perform an action of another client, and schedule the next one."""
         rng = self.random
         self.after(self._gap(), self._outside)
         draw = rng.random()
@@ -628,7 +628,7 @@ class Daemon:
                 self._redeploy(gen)
 
     def _redeploy(self, gen: Generation) -> None:
-        """Stop a named process and start another under its name at once."""
+        """Stop a named process and immediately start another one under its name."""
         run, rng = gen.run, self.random
         if run.ended is None:
             gen.stopping = True
@@ -655,7 +655,7 @@ class Daemon:
         self._deploy(**spec, ours=False)
 
     def draw_process(self, rng: random.Random | None = None) -> dict[str, Any]:
-        """Draw what to start; two in five are unmanaged."""
+        """Draw a process to start; two in five are unmanaged."""
         rng = rng or self.random
         self.tags += 1
         tag = self.tags if rng.random() < 0.85 else max(1, self.tags - 1)
@@ -678,7 +678,7 @@ class Daemon:
         return spec
 
     def _replace(self) -> None:
-        """Replace the daemon: nothing that lived goes on, and handles start again."""
+        """Replace the daemon: all processes end; some older ended rows may stay listed."""
         self.log.append((self.world, "daemon replaced", None))
         for run in self.runs:
             if run.ended is None:
@@ -702,7 +702,7 @@ class Daemon:
     # --- the wire -----------------------------------------------------------------------------
 
     def listed(self) -> list[Shown]:
-        """Return what a list call shows now."""
+        """Return the rows that a list call returns now."""
         return [slot.now for slot in self.slots if slot.now]
 
     def find(self, key: str) -> Generation | Run | None:

@@ -1,7 +1,7 @@
-"""What is true of a world, and whether what a helper said of it may be so.
+"""Check whether the answer of a helper is allowed for a world.
 
-Nothing here knows how the helpers work: it is told what they said, at which moments they looked,
-and what the world was like at each of them.
+The checks do not know how the helpers work. They get the answer, the times of the polls, and the
+state of the world at these times.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BUDGET = 30.0
 
 @dataclass
 class Told:
-    """What a helper said: a value, or an error; and how it came to it. Times are the world's."""
+    """The answer of a helper (a value or an error) and its polls; times are of the world."""
 
     world: World
     asked: Asked
@@ -45,12 +45,12 @@ class Told:
 
     @property
     def good(self) -> list[float]:
-        """When it looked and saw."""
+        """The times of the successful polls."""
         return [look.at for look in self.looks if look.good]
 
     @property
     def last(self) -> float:
-        """When it saw for the last time."""
+        """The time of the last successful poll."""
         return self.good[-1]
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Told:
 
 
 class Target:
-    """What is meant: a run (by object or pid), a managed life (by object or name), or text."""
+    """A selected process: a run (by object or pid), a managed life (by object or name), or text."""
 
     def __init__(self, world: World, meant_by: str, life: Life, text: str = "") -> None:
         self.world = world
@@ -75,7 +75,7 @@ class Target:
         return self.meant_by in ("run", "pid")
 
     def bind(self, pid: int, good: list[float]) -> None:
-        """A pid means its newest row at the first look that has one, and that run from then on."""
+        """Bind a pid to its newest row in the first poll that has one, and to that run."""
         for t in good:
             rows = [
                 (run.start, run.handle, life, run)
@@ -87,7 +87,7 @@ class Target:
                 return
 
     def candidates(self, t: float) -> list[tuple[Life, Run]]:
-        """Give what is meant of what is listed at that moment."""
+        """Return the listed lives and runs that match at time ``t``."""
         if self.one_run:
             listed = self.life.run_at(t)
             return [(self.life, listed)] if listed is not None and listed is self.run else []
@@ -109,13 +109,13 @@ class Target:
         return life.run_at(0.0) is not None and not life.alive(0.0) and life.run_at(0.0) is run
 
     def over(self, life: Life, run: Run, t: float) -> bool:
-        """Tell whether this has come to its end."""
+        """Return whether the target has ended at time ``t`` and will not be restarted."""
         ended = run.end is not None and run.end <= t
         return ended if self.one_run else ended and not life.alive(t)
 
 
 def doubtful(run: Run, t: float) -> bool:
-    """An end of which the sandbox does not know, or may not, how it was."""
+    """Return whether the sandbox lost the end, or may correct it later."""
     if run.end is None or t < run.end or run.how.oom:
         return False
     return run.how.signal == 1 or (run.how.signal is None and known_code(run, t) is None)
@@ -127,7 +127,7 @@ Fits: TypeAlias = "Callable[[Life, Run, float], bool]"
 def judge_wait(
     told: Told, fits: Fits, *, wants_an_end: bool = False, stable_for: float = 0.0
 ) -> None:
-    """Judge a wait for one process."""
+    """Check the answer of a wait for one process."""
     deadline = told.begun + told.asked.timeout
     assert told.ended <= deadline + LAST_LOOK + EPSILON, "past its deadline"
     if not _saw_enough(told, deadline):
@@ -191,7 +191,7 @@ def _is(row: Any, run: Run, world: World) -> bool:
 
 
 def _saw_enough(told: Told, deadline: float | None) -> bool:
-    """Judge an outage: it is told only where it was ridden out; tell whether there is more to judge."""
+    """Check that outage errors come only after the retry budget; return whether polls remain."""
     refused = [look for look in told.looks if look.at >= told.world.refused]
     assert len(refused) == (told.verdict == "AuthenticationFailed"), "what is final is final"
     if refused:
@@ -213,7 +213,7 @@ def _saw_enough(told: Told, deadline: float | None) -> bool:
 
 
 def judge_stays(told: Told) -> None:
-    """Judge that the same run has kept running."""
+    """Check the answer of an assertion that the same run keeps running."""
     if not _saw_enough(told, None):
         return
     last, target = told.last, told.target
@@ -242,7 +242,7 @@ def judge_stays(told: Told) -> None:
 
 
 def _stayed(told: Told, seconds: float) -> None:
-    """The run that was given has run for so long, and was looked at without a long gap."""
+    """Check that the returned run ran for these seconds and was polled without a long gap."""
     last = told.last
     looks = [t for t in told.good if t >= last - seconds - EPSILON]
     assert last - told.good[0] >= seconds - EPSILON, "not for so long"
@@ -257,7 +257,7 @@ def _stayed(told: Told, seconds: float) -> None:
 
 
 def judge_now(told: Told, fits: Fits, *, wants_an_end: bool = False) -> None:
-    """Judge an assertion on the fields of one process."""
+    """Check the answer of an assertion on the fields of one process."""
     if not _saw_enough(told, None):
         return
     last, target = told.last, told.target
@@ -282,7 +282,7 @@ def judge_now(told: Told, fits: Fits, *, wants_an_end: bool = False) -> None:
 
 
 def judge_output(told: Told) -> None:
-    """Judge a wait for a line of output."""
+    """Check the answer of a wait for a line of output."""
     deadline = told.begun + told.asked.timeout
     assert told.ended <= deadline + LAST_LOOK + EPSILON, "past its deadline"
     if not _saw_enough(told, deadline):
@@ -319,9 +319,9 @@ def judge_output(told: Told) -> None:
 
 
 def _read_in_its_place(run: Run, told: Told) -> list[Run]:
-    """Give what its pid was another's for between the last look and the end.
+    """Return other runs whose output the helper may have read by the same pid.
 
-    That began meanwhile, or had it before, and is asked now that the newer row is listed no more.
+    Such a run started after the last poll, or had the pid before and is the only one listed now.
     """
     listed = [life.run_at(told.ended) for life in told.world.lives]
     removed = not any(other is run for other in listed)
@@ -344,7 +344,7 @@ def _pid_is_anothers(run: Run, told: Told) -> bool:
 
 
 def judge_until(told: Told, pids: int) -> None:
-    """Judge a wait for so many living processes."""
+    """Check the answer of a wait for at least ``pids`` living processes."""
     deadline = told.begun + told.asked.timeout
     assert told.ended <= deadline + LAST_LOOK + EPSILON, "past its deadline"
     if not _saw_enough(told, deadline):

@@ -1,8 +1,8 @@
-"""What must be true: incidents, answers and findings, derived from the simulator's truth.
+"""The oracle: expected incidents, answers and findings, derived from the truth of the simulator.
 
-`History` folds the good answers (views) of the daemon. It knows for each row whose run it is and
-whose end `last_exit` describes, so that it never guesses; where a client must guess (U1 to U7),
-it allows several answers and counts the case.
+`History` folds the successful answers (views) of the daemon. It knows which run each row shows and
+which run `last_exit` describes, so it does not guess. If a client must guess (cases U1 to U7 in
+`docs/history.md`), the oracle allows several answers and counts the case.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # what a late flag o
 
 @dataclass(eq=False, slots=True)
 class View:
-    """One good answer: a list, or the one row that our own start or restart returned."""
+    """One successful answer: a list, or the single row that our own start or restart returned."""
 
     index: int
     at: float
@@ -38,7 +38,7 @@ class View:
 
 @dataclass(eq=False, slots=True)
 class Known:
-    """What all views so far say about one run."""
+    """The evidence about one run from all views so far."""
 
     first: int
     listed: bool = False
@@ -75,7 +75,7 @@ class Target:
 
     @property
     def exact(self) -> bool:
-        """Return whether it identifies a process whatever its age."""
+        """Return whether it selects a process regardless of its age."""
         return self.how in ("object", "pid")
 
 
@@ -92,10 +92,10 @@ class Question:
 
 
 class History:
-    """All views so far, and the incidents that they show."""
+    """All views so far and the incidents that they show."""
 
     def __init__(self, daemon: Daemon, counts: Counter[str]) -> None:
-        """Start with no view."""
+        """Start without views."""
         self.daemon = daemon
         self.counts = counts
         self.views: list[View] = []
@@ -121,7 +121,7 @@ class History:
     # --- the fold -----------------------------------------------------------------------------
 
     def see(self, at: float, rows: list[Shown], *, full: bool) -> View:
-        """Fold one good answer into the history."""
+        """Fold one successful answer into the history."""
         daemon = self.daemon
         view = View(len(self.views), at, daemon.world, daemon.epoch, rows, full)
         if self.views and self.views[-1].epoch != view.epoch:
@@ -252,7 +252,7 @@ class History:
             self._add("suspected_oom", run, view, at)
 
     def _correct_gave_up(self, run: Run, view: View) -> None:
-        """Allow "gave up" from here on: the end that is known now may be a failure (U5)."""
+        """Allow "gave up" from this view on: the corrected end may be a failure (U5)."""
         gave_up = self.incidents.get(("gave_up", run))
         if gave_up and not gave_up.required:
             gave_up.high = view.index
@@ -308,7 +308,7 @@ class History:
                 self._over_unseen(run, view, required=sure and (known.listed or alive))
 
     def _take_name(self, gen: Generation, view: View) -> None:
-        """Allow the unseen end of what had the name before: the next list may yet show it."""
+        """Allow an unseen end of the process that had the name; the next list may show it."""
         for run in self.open:
             if (run.gen.epoch, run.gen.id) == (gen.epoch, gen.id) and run.gen is not gen:
                 self._add("unseen_end", run, view, run.ended or view.world, required=False)
@@ -358,7 +358,7 @@ class History:
     def _check_redeployed(
         self, old: Generation | None, gen: Generation, shown: Shown, view: View
     ) -> None:
-        """Note U1: the same name and configuration, first seen after its first run."""
+        """Record U1: the same name and configuration, first seen after its first run."""
         if old is None or gen.ours:
             return
         before = self.newest.get(old)
@@ -376,7 +376,7 @@ class History:
     def _check_outside_restart(
         self, gen: Generation, before: Shown, shown: Shown, view: View
     ) -> None:
-        """Note U2 and U3: somebody else restarted the process between two lists."""
+        """Record U2 and U3: another client restarted the process between two lists."""
         between = gen.runs[before.run.number + 1 : shown.run.number + 1]
         if not any(run.by == "outside restart" for run in between):
             return
@@ -391,7 +391,7 @@ class History:
             self._doubt(gen, view.index, "U3")
 
     def act(self, run: Run, gen: Generation) -> None:
-        """Note U7: our action meets a process that has changed since the last list."""
+        """Record U7: our action reaches a process that has changed since the last list."""
         if gen.id is None and run in self.known:
             return  # a signal by pid reaches that run or nothing
         seen = self.newest.get(gen)
@@ -431,7 +431,7 @@ class History:
     # --- who caused it ------------------------------------------------------------------------
 
     def caused(self, incident: Incident) -> frozenset[bool]:
-        """Return the allowed answers to the question whether this client caused it."""
+        """Return the allowed values for whether this client caused the incident."""
         run = incident.run
         if incident.kind == "oom":
             return frozenset({False})
@@ -472,7 +472,7 @@ class History:
     # --- (a) incidents ------------------------------------------------------------------------
 
     def check_incidents(self, reported: Iterable[tuple[object, ...]]) -> str:
-        """Return what is wrong with the list of all incidents so far, or ""."""
+        """Return the first error in the reported incidents, or ""."""
         seen: set[tuple[str, Run]] = set()
         hidden: set[tuple[str, str]] = set()
         by_identity: dict[tuple[str, int, int], Incident] = {}
@@ -566,7 +566,7 @@ class History:
     # --- (b) answers --------------------------------------------------------------------------
 
     def allowed(self, question: Question, now: float) -> frozenset[str]:
-        """Return the allowed outcomes of a call that has ended now."""
+        """Return the allowed outcomes of a call that ended at ``now``."""
         views = [view for view in self.views[question.first_view :] if view.full]
         if not views:
             # Only a wait has a deadline of its own; an assertion rides out 30 s.
@@ -610,7 +610,7 @@ class History:
         return self._wait(question, views, now)
 
     def _eligible(self, target: Target, shown: Shown, position: int) -> bool | None:
-        """Return whether a row counts for a selector; None if the documents do not say."""
+        """Return whether a row counts for a selector; None if the documentation does not say."""
         if target.exact:
             return True
         known = self.known[shown.run]
@@ -730,7 +730,7 @@ class History:
         return "over", self._end_classes(question, shown)
 
     def _end_classes(self, question: Question, shown: Shown) -> frozenset[str]:
-        """Return the error classes that an end which was not wanted may raise."""
+        """Return the error classes that an unexpected end may raise."""
         end = shown.end
         assert end is not None
         classes = {"UnexpectedExit"}
@@ -895,7 +895,7 @@ class History:
         return frozenset({"pass"})
 
     def _no_incident(self, question: Question, views: list[View]) -> frozenset[str]:
-        """Judge assert_no_oom, assert_no_crash, assert_no_restart and assert_no_incidents."""
+        """Return the allowed outcomes of the four assertions on incidents."""
         position, last, helper = question.position, views[-1].index, question.helper
         healthy, targets = helper == "assert_no_incidents", question.targets
         classes: dict[str, frozenset[str]] = {}
@@ -1016,7 +1016,7 @@ class History:
         )
 
     def settled(self, question: Question) -> bool:
-        """Return whether a negative assertion that passed had polls enough."""
+        """Return whether a negative assertion that passed had enough polls."""
         views = [view for view in self.views[question.first_view :] if view.full]
         targets = question.targets
         if targets and any(self._selects(targets, key) for key in self.doubts):
@@ -1037,7 +1037,7 @@ class History:
 
 
 def _picked(question: Question, rows: Sequence[Shown]) -> Shown:
-    """Return the row that a question picks of several."""
+    """Return the row that the question's ``pick`` selects from several."""
     first_or_last = max if question.options.get("pick") == "newest" else min
     return first_or_last(rows, key=lambda shown: shown.run.handle)
 

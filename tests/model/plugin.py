@@ -1,4 +1,4 @@
-"""The plugin as the model's driver uses it: helpers and guard on a simulated daemon."""
+"""The plugin for the driver of the model: helpers and guard on a simulated daemon."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Clock:
 
 
 class Transport:
-    """Passes requests on to the simulated daemon, and turns its faults into the plugin's errors."""
+    """Sends requests to the simulated daemon, and converts its errors to errors of the plugin."""
 
     def __init__(self, wire: Wire) -> None:
         self.clock = Clock(wire)
@@ -56,7 +56,7 @@ class Transport:
         return Answer(200, b"" if document is None else _dump(document), announced=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection is open."""
 
 
 def _dump(document: object) -> bytes:

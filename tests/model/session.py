@@ -1,7 +1,7 @@
-"""The driver: draws a session, asks a plugin questions, and compares the answers with the oracle.
+"""The driver: it draws a session, calls a plugin, and compares the answers with the oracle.
 
-The plugin is used through `Plugin` only; it reaches the simulated daemon through `Wire` only.
-`run(seed, factory, counts)` raises AssertionError at the first disagreement.
+The driver uses the plugin only through `Plugin`, and the plugin uses the simulated daemon only
+through `Wire`. `run(seed, factory, counts)` raises AssertionError at the first disagreement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MOST_REQUESTS = 4000
 
 
 class Fault(Exception):
-    """A poll failed: an infrastructure error that may pass."""
+    """A transient infrastructure error: a poll failed."""
 
 
 class Refused(Exception):
@@ -56,16 +56,16 @@ class Reported:
 
 
 class Plugin(Protocol):
-    """What the driver needs of the plugin; `by` is optional (the public function of that name)."""
+    """The interface of the plugin for the driver; `by` is the public function, and optional."""
 
     box: Any
     by: Any
 
     def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
-        """Begin the set-up of a test and take its baseline."""
+        """Begin the setup of a test and take its baseline."""
 
     def begin_call(self) -> None:
-        """Begin the call."""
+        """Begin the call phase."""
 
     def end_phase(self, phase: str) -> list[Reported]:
         """End "call" or "teardown"; return the findings."""
@@ -84,7 +84,7 @@ class Plugin(Protocol):
 
 
 class Wire:
-    """What the plugin calls: the daemon behind a fake clock, with faulty polls."""
+    """The connection from the plugin to the daemon, with a fake clock and failing polls."""
 
     def __init__(self, daemon: Daemon, history: History) -> None:
         """Start at second 0 of the daemon."""
@@ -99,7 +99,7 @@ class Wire:
         return self.clock
 
     def sleep(self, seconds: float) -> None:
-        """Jump ahead."""
+        """Advance the fake clock."""
         self.clock += max(0.0, seconds)
 
     def request(self, method: str, path: str, body: object | None = None) -> object:
@@ -136,7 +136,7 @@ class Wire:
 
 @dataclass(eq=False, slots=True)
 class Block:
-    """A block that allows rules: from and to which view and time."""
+    """A block that allows rules, with its first and last view and time."""
 
     rules: tuple[str, ...]
     manager: AbstractContextManager[Any]
@@ -148,7 +148,7 @@ class Block:
 
 @dataclass(eq=False, slots=True)
 class Test:
-    """What the guard must know of one test."""
+    """The state of one test that the expected findings depend on."""
 
     rules: tuple[str, ...]
     allowed: dict[str, str]
@@ -166,7 +166,7 @@ class Session:
     """One random session of two or three tests."""
 
     def __init__(self, seed: int, factory: Callable[[Wire], Plugin], counts: Counter[str]) -> None:
-        """Make the world and the plugin."""
+        """Create the world and the plugin."""
         self.seed = seed
         self.random = random.Random(f"session {seed}")
         self.counts = counts
@@ -189,7 +189,7 @@ class Session:
     # --- the account of a disagreement --------------------------------------------------------
 
     def disagree(self, what: str) -> None:
-        """Raise AssertionError with all that is known."""
+        """Raise AssertionError with a full report."""
         daemon = self.daemon
         lines = [f"seed {self.seed}: {what}", f"layout {daemon.layout}"]
         lines += [f"question {self.asked}", f"answer {self.answered}"]
@@ -214,7 +214,7 @@ class Session:
         raise AssertionError("\n".join(lines))
 
     def note(self, text: str) -> None:
-        """Record a step for the account."""
+        """Record a step for the report."""
         self.steps.append(f"{self.wire.clock:7.3f} s, view {len(self.history.views) - 1}: {text}")
 
     # --- the session --------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class Session:
         self.wire.clock += self.random.choice((0.02, 0.2, 0.6, 1.5, 3.0)) * self.random.random()
 
     def _act(self, call: Callable[[], Any]) -> Any:
-        """Do something to the sandbox; it may be refused."""
+        """Call an action of the sandbox; the sandbox may reject it."""
         try:
             return call()
         except Exception as error:
@@ -367,7 +367,7 @@ class Session:
     # --- questions ----------------------------------------------------------------------------
 
     def _draw_target(self, *, alive: bool = False, ways: tuple[str, ...] = ()) -> Target | None:
-        """Draw a process that some list had shown, and a way to select it."""
+        """Draw a listed process and a way to select it."""
         rng, history = self.random, self.history
         runs = [run for run, known in history.known.items() if known.listed]
         if alive or rng.random() < 0.6:
@@ -419,7 +419,7 @@ class Session:
         )  # fmt: skip
 
     def _ask(self) -> None:
-        """Ask a helper, and compare its answer with the oracle's."""
+        """Call a helper, and compare its answer with the oracle."""
         rng = self.random
         draw = rng.random()
         target: Target | None
@@ -488,7 +488,7 @@ class Session:
             self._declare(question)
 
     def _declare(self, question: Question) -> None:
-        """Note the ends that a passing question named."""
+        """Record the ends that a passing call asked for."""
         if not question.targets or question.first_view >= len(self.history.views):
             return
         status: Any = question.options.get("status")
@@ -572,7 +572,7 @@ class Session:
         self.guarded = last
 
     def _due(self, last: int, rules: set[str]) -> list[tuple[str, Incident, bool]]:
-        """Return what may and what must be reported for the views since the last phase."""
+        """Return the allowed and the required findings for the views since the last phase."""
         history, test, due = self.history, self.test, []
         for incident in history.incidents.values():
             kind, run = incident.kind, incident.run
@@ -678,7 +678,7 @@ class Session:
             self.disagree(f"wrong value of allowed: {report}; expected {flags}")
 
     def _allowed(self, rule: str, at: int, view: int, phase: str) -> set[bool]:
-        """Return the right values of `allowed` for an event at this time, shown at this view."""
+        """Return the allowed values of `allowed` for an event at this time and view."""
         if not phase:
             return {False}
         if rule in self.test.allowed:
@@ -742,7 +742,7 @@ class Session:
     def _check_missing(
         self, reports: list[Reported], phase: str, last: int, rules: set[str]
     ) -> None:
-        """Require the leaks and the failing health checks."""
+        """Check that leaks and failing health checks were reported."""
         test, history = self.test, self.history
         if "unhealthy" in rules:
             found = {r.pid for r in reports if r.rule == "unhealthy"}
@@ -770,7 +770,7 @@ class Session:
 
 
 def run(seed: int, plugin_factory: Callable[[Wire], Plugin], counts: Counter[str]) -> None:
-    """Play one history; raise AssertionError with an account at the first disagreement."""
+    """Play one history; raise AssertionError with a report at the first disagreement."""
     session = Session(seed, plugin_factory, counts)
     counts["histories"] += 1
     try:

@@ -1,4 +1,4 @@
-"""Random worlds, and what is asked of them."""
+"""Strategies for random worlds and random calls of helpers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ends = st.one_of(
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of which life: how it is meant, when, with what time-out."""
+    """A call of a helper: which life, how to select it, when, and with which timeout."""
 
     life: int
     meant_by: str
@@ -40,7 +40,7 @@ class Asked:
 
 @st.composite
 def lives(draw: st.DrawFn, number: int) -> Life:
-    """A life: it began before the test or begins within it; a managed one has several runs."""
+    """Draw a life that starts before or during the test; a managed one may have several runs."""
     managed = draw(st.booleans())
     t = draw(st.integers(-30, 40))
     runs = []
@@ -66,7 +66,7 @@ def lives(draw: st.DrawFn, number: int) -> Life:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """One to three lives that share three pids, never two alive at once under one."""
+    """Draw one to three lives that share three pids, but never use one at the same time."""
     made: list[Life] = []
     for number in range(draw(st.integers(1, 3))):
         life = draw(lives(number))
@@ -89,7 +89,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 def _clash(one: Run, other: Run) -> bool:
-    """The kernel gives a pid to one process at a time."""
+    """Return whether two runs use the same pid at the same time, which a kernel rules out."""
     if one.pid != other.pid:
         return False
     return one.start <= (other.end if other.end is not None else math.inf) and other.start <= (

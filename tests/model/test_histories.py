@@ -1,7 +1,7 @@
-"""Random sessions on a simulated daemon; every answer is compared with the simulator's own log.
+"""Random sessions on a simulated daemon; an oracle checks every answer against the truth.
 
-The simulator, the oracle and the driver were written from the documents of the API alone, by somebody
-who had not seen the plugin.
+The simulator, the oracle and the driver were written from the documentation of the API alone,
+without knowledge of the plugin.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHARDS = 10
 
 
 def disagreement(seed, plugin, counts):
-    """Play one history; return the account of the first disagreement, if there is one."""
+    """Play one history; return a report of the first disagreement, or an empty text."""
     try:
         run(seed, plugin, counts)
     except AssertionError as account:
@@ -32,7 +32,7 @@ def disagreement(seed, plugin, counts):
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_helpers_guard_and_history_agree_with_the_simulated_truth(shard):
+def test_helpers_guard_and_history_agree_with_the_simulated_daemon(shard):
     counts: Counter[str] = Counter()
     seeds = range(shard, HISTORIES, SHARDS)
     wrong = [account for seed in seeds if (account := disagreement(seed, Plugin, counts))]
@@ -42,7 +42,7 @@ def test_helpers_guard_and_history_agree_with_the_simulated_truth(shard):
 
 
 class AgreesToEverything(Plugin):
-    """Passes every assertion, and reports nothing."""
+    """A wrong plugin: it passes every assertion and reports no finding."""
 
     def __init__(self, wire):
         super().__init__(wire)
@@ -64,5 +64,5 @@ class AgreesToEverything(Plugin):
         return nullcontext()
 
 
-def test_a_plugin_that_agrees_to_everything_is_found_out():
+def test_model_detects_a_plugin_that_passes_every_assertion():
     assert all(disagreement(seed, AgreesToEverything, Counter()) for seed in range(20))

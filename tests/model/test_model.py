@@ -1,8 +1,8 @@
-"""Random lives of processes, judged by every helper against the truth.
+"""Random lives of processes; the answer of every helper is checked against the truth.
 
-Never a pass where the truth is a failure that was visible at any look; never a failure where the
-truth is fine; never a wait past its deadline; never a stop while success was still possible for a
-process meant by identity, none within the successor time for one meant by text.
+A helper must not pass if a poll showed a failure, must not fail if the processes are as expected,
+and must not exceed its deadline. A wait must not fail while it could still succeed: for a process
+selected by text, that includes the grace period for a successor.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHARDS = 2 if ASKED_FOR else 1
 
 
 def meant(world: World, ask: Asked) -> tuple[Any, Target] | None:
-    """Give how a process is meant, as the helper is told and as the judge is; None if it cannot be."""
+    """Return the selector for the helper and the target for the check; None if there is none."""
     if not world.lives:
         return None
     life = world.lives[ask.life % len(world.lives)]
@@ -59,7 +59,7 @@ def meant(world: World, ask: Asked) -> tuple[Any, Target] | None:
 def ask_helper(
     world: World, ask: Asked, process: Any, target: Target, call: Callable[[Sandbox], Any]
 ) -> Told:
-    """Call a helper at the moment that was asked for; give what it said."""
+    """Call a helper at the requested time, and return its answer."""
     retry._jitter.seed(0)  # so that a history has one course
     lister = ModelLister(world, ask.at)
     box = Sandbox(lister, baseline=baseline_of(world))  # type: ignore[arg-type]
@@ -122,7 +122,9 @@ HELPERS: list[Helper] = [
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(world=worlds(), ask=asked)
-def test_every_helper_says_what_is_true(shard: int, world: World, ask: Asked) -> None:
+def test_every_helper_returns_an_answer_that_is_true_for_the_world(
+    shard: int, world: World, ask: Asked
+) -> None:
     for name, call, judge in HELPERS:
         meaning = meant(world, ask)
         if meaning is None:

@@ -1,6 +1,6 @@
-"""Lives of processes, and what a sandbox lists of them at any moment. All times in seconds.
+"""Lives of processes, and the rows that a sandbox lists for them at any time.
 
-0 is the moment at which the test begins, and the baseline is taken.
+All times are in seconds. At time 0 the test begins and takes its baseline.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class End:
     """How a run ended.
 
     Attributes:
-        code, signal: as the kernel gave them; of an OOM kill the signal is 9.
-        oom: "": it was none; else how the sandbox shows it: "status", "flag" or "child".
-        lost_for: seconds for which the sandbox says -1 in place of the code; it never says more
-            where that is infinite.
+        code: the exit code from the kernel; None if a signal ended the run.
+        signal: the number of the signal from the kernel; 9 for an OOM kill.
+        oom: "" if this is not an OOM kill; else how the sandbox shows it: "status", "flag" or
+            "child".
+        lost_for: for how many seconds the sandbox reports -1 instead of the code; infinite if it
+            never reports the code.
 
     """
 
@@ -42,7 +44,7 @@ class End:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: of a process that is not managed, the only one."""
+    """One run; an unmanaged process has only one."""
 
     pid: int
     handle: int
@@ -51,13 +53,13 @@ class Run:
     how: End
 
     def wrote(self, t: float) -> bool:
-        """Tell whether it has written "ready": it takes its time, and may end before."""
+        """Return whether the run has written "ready": 0.3 s after its start, if still alive."""
         at = self.start + READY_AFTER
         return at <= t and (self.end is None or at <= self.end)
 
 
 def known_code(run: Run, t: float) -> int | None:
-    """Give the exit code that is shown, if it is one."""
+    """Return the exit code that the sandbox shows at time ``t``; None if it shows none."""
     if run.end is None or t < run.end + run.how.lost_for or run.how.signal is not None:
         return None
     return run.how.code
@@ -65,7 +67,7 @@ def known_code(run: Run, t: float) -> int | None:
 
 @dataclass(frozen=True)
 class Life:
-    """A process, over its restarts where it is managed; its row is ``reaped`` at some moment."""
+    """A process with all its runs; the sandbox removes its row at ``reaped`` seconds, if ever."""
 
     number: int
     command: str
@@ -75,29 +77,29 @@ class Life:
     most_restarts: int | None = None
 
     def run_at(self, t: float) -> Run | None:
-        """Give the run that is listed: the last that has begun."""
+        """Return the listed run: the last one that has started."""
         if self.reaped is not None and t >= self.reaped:
             return None
         begun = [run for run in self.runs if run.start <= t]
         return begun[-1] if begun else None
 
     def ends(self, since: float, until: float) -> list[Run]:
-        """Give the runs that ended within that time."""
+        """Return the runs that ended after ``since`` and until ``until``."""
         return [run for run in self.runs if run.end is not None and since < run.end <= until]
 
     def alive(self, t: float) -> bool:
-        """Tell whether it runs, or will be started again."""
+        """Return whether the process runs or will be restarted."""
         run = self.run_at(t)
         if run is None:
             return False
         return run.end is None or t < run.end or (self.managed and run is not self.runs[-1])
 
     def restarts(self, t: float) -> int:
-        """Count as the daemon does: a restart counts from the end that it follows."""
+        """Return the restart count; a restart counts from the end of the run before it."""
         return sum(run.end is not None and run.end <= t for run in self.runs[:-1])
 
     def gave_up(self, t: float) -> bool:
-        """Tell whether its supervisor has spent its restarts on a process that fails."""
+        """Return whether the supervisor has used up its restarts for a failing process."""
         last = self.runs[-1]
         return (
             self.managed
@@ -111,10 +113,16 @@ class Life:
 
 @dataclass
 class World:
-    """Lives, the looks that fail, and the clock of the sandbox.
+    """The lives, the outages and the clock of a sandbox.
 
-    ``outages``: from, to; every look that begins in one fails. ``refused``: the moment from which
-    on the key is refused, if ever. ``offset``: hours.
+    Attributes:
+        lives: the processes.
+        outages: start and end of each outage; every poll that starts in one fails.
+        refused: when the sandbox starts to reject the key; infinite if never.
+        offset: hours by which the clock of the sandbox is ahead.
+        latency: duration of a list call.
+        handles: whether rows have handles.
+
     """
 
     lives: tuple[Life, ...]
@@ -126,13 +134,13 @@ class World:
     _rows: dict[Any, ProcessInfo] = field(default_factory=dict)
 
     def rows(self, t: float) -> list[ProcessInfo]:
-        """Give what is listed at a moment, in no order."""
+        """Return the rows that are listed at time ``t``, in random order."""
         rows = [row for life in self.lives if (row := self.row(life, t)) is not None]
         random.Random(t).shuffle(rows)
         return rows
 
     def row(self, life: Life, t: float) -> ProcessInfo | None:
-        """Give the row of a life, read from the wire."""
+        """Return the row of a life at time ``t``, parsed from JSON; None if it is not listed."""
         run = life.run_at(t)
         if run is None:
             return None
@@ -196,14 +204,14 @@ def _end_fields(how: End, *, lost: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Look:
-    """One look: when it began, and whether it succeeded."""
+    """One poll: when it started, and whether it succeeded."""
 
     at: float
     good: bool
 
 
 class ModelLister:
-    """Looks at a world; keeps what it did."""
+    """Lists the processes of a world, and records its polls."""
 
     label = "my-sandbox"
     test_deadline = staticmethod(lambda: None)
@@ -241,7 +249,7 @@ class ModelLister:
         return seen
 
     def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
-        """Give what the newest process with that pid has written: the route knows pids only."""
+        """Return the output of the newest listed process with that pid, as the API does."""
         if stream != "output":
             return []
         at = self.now
@@ -253,7 +261,7 @@ class ModelLister:
 
 
 def baseline_of(world: World) -> ProcessSnapshot:
-    """Look at the moment at which the test begins."""
+    """Return the snapshot at the time at which the test begins."""
     lister = ModelLister(world, 0.0)
     return ProcessSnapshot(
         world.rows(0.0), sandbox="my-sandbox", begun=lister.clock.now, ended=lister.clock.now

@@ -1,4 +1,4 @@
-"""When the loop polls, and when it stops."""
+"""The schedule of polls, and when a wait ends."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def elapsed(box) -> float:
 # ------------------------------------------------------------------ the schedule
 
 
-def test_the_first_poll_is_at_once_and_ends_a_wait_whose_condition_is_met():
+def test_first_poll_is_immediate_and_ends_the_wait_if_the_condition_is_met():
     box = box_of([RUNNING])
 
     assert box.wait_for_process("train.py").pid == 41
     assert polls(box) == [0.0]
 
 
-def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
+def test_pause_is_5_percent_of_the_elapsed_time_within_50_to_250_ms():
     box = box_of([RUNNING])
 
     failure(lambda: box.wait_for_exit("train.py", timeout=20), errors.WaitTimedOut)
@@ -41,7 +41,7 @@ def test_the_pause_is_a_twentieth_of_the_elapsed_time_between_50_and_250_ms():
 
 @pytest.mark.parametrize("timeout", [0.0, 0.01, 0.3, 1.0, 5.0, 31.7])
 @pytest.mark.parametrize("latency", [0.0, 0.06, 0.4])
-def test_the_last_poll_starts_at_the_deadline(timeout, latency):
+def test_last_poll_starts_at_the_deadline(timeout, latency):
     box = box_of({0: [RUNNING]}, latency=latency)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=timeout), errors.WaitTimedOut)
@@ -50,13 +50,13 @@ def test_the_last_poll_starts_at_the_deadline(timeout, latency):
     assert elapsed(box) <= timeout + 0.5
 
 
-def test_what_becomes_true_at_the_deadline_is_seen():
+def test_wait_passes_if_the_condition_is_met_just_before_the_deadline():
     box = box_of({0: [RUNNING], 4.9999: [raw(41, **ended(0))]})
 
     assert box.wait_for_exit("train.py", timeout=5).exit_code == 0
 
 
-def test_a_poll_ends_at_the_deadline_and_the_last_may_take_half_a_second():
+def test_poll_is_cut_at_the_deadline_and_the_last_one_may_take_half_a_second():
     box = box_of({0: unreachable("no answer")}, latency=99)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=2), errors.SandboxUnreachable)
@@ -65,21 +65,21 @@ def test_a_poll_ends_at_the_deadline_and_the_last_may_take_half_a_second():
     assert elapsed(box) == pytest.approx(2.5)
 
 
-def test_a_wait_ends_250_ms_before_pytest_timeout_would_end_the_test_and_says_so():
+def test_wait_ends_250_ms_before_pytest_timeout_and_reports_it():
     box = box_of([RUNNING])
     box._client.test_deadline = lambda: 1030.0
 
     error = failure(lambda: box.wait_for_exit("train.py", timeout=60), errors.WaitTimedOut)
 
     assert polls(box)[-1] == pytest.approx(29.75)
-    # The last look leaves 150 ms to tell what was seen.
+    # The last poll leaves 150 ms to report the failure.
     assert box._client.limits[-1] == pytest.approx(0.1)
     assert error.first_line == (
         "Still running: train.py (pid 41) after 29.8 s (60 s cut by pytest-timeout)"
     )
 
 
-def test_a_test_that_is_about_to_be_killed_still_polls_once():
+def test_wait_polls_once_even_if_pytest_timeout_is_about_to_kill_the_test():
     box = box_of([RUNNING])
     box._client.test_deadline = lambda: 1000.1
 
@@ -105,13 +105,13 @@ def test_a_test_that_is_about_to_be_killed_still_polls_once():
     ],
     ids=["ridden out", "a new budget after a good poll", "one failed poll at the end", "too old"],
 )
-def test_transient_errors_are_retried_and_do_not_hide_what_was_seen(script, timeout, error):
+def test_wait_retries_transient_errors_and_keeps_the_last_result(script, timeout, error):
     box = box_of({0: [RUNNING], **script})
 
     failure(lambda: box.wait_for_exit(41, timeout=timeout), error)
 
 
-def test_assertions_ride_them_out_as_well():
+def test_assertion_retries_transient_errors():
     box = box_of({0: unreachable(), 29: [raw(41, **ended(0))]})
 
     box.assert_no_oom()
@@ -119,7 +119,7 @@ def test_assertions_ride_them_out_as_well():
     assert elapsed(box) > 29
 
 
-def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
+def test_outage_of_30_s_ends_a_longer_wait():
     box = box_of({0: [RUNNING], 5: unreachable()})
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
@@ -132,7 +132,7 @@ def test_an_outage_of_30_s_is_the_end_of_a_longer_wait():
     assert len(polls(box)) > 10
 
 
-def test_a_final_fault_ends_the_wait_at_once():
+def test_permanent_error_ends_the_wait_immediately():
     refused = errors.AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
     box = box_of({0: [RUNNING], 1: refused})
 
@@ -142,7 +142,7 @@ def test_a_final_fault_ends_the_wait_at_once():
     assert error.first_line == "my-sandbox: the API key was refused (401)"
 
 
-def test_retry_after_is_obeyed_inside_the_deadline():
+def test_wait_obeys_retry_after_until_the_deadline():
     box = box_of({0: unreachable("429", retry_after=3.0), 3: [RUNNING]})
     box.wait_for_process("train.py", timeout=10)
     assert polls(box) == [0.0, 3.0]
@@ -152,7 +152,7 @@ def test_retry_after_is_obeyed_inside_the_deadline():
     assert polls(box) == [0.0, 2.0]
 
 
-def test_an_interruption_is_not_retried():
+def test_keyboard_interrupt_is_not_retried():
     box = box_of([RUNNING])
 
     def interrupt(_seconds):
@@ -164,7 +164,7 @@ def test_an_interruption_is_not_retried():
     assert polls(box) == [0.0]
 
 
-def test_polling_does_not_draw_from_the_random_numbers_of_the_test():
+def test_polling_does_not_change_the_random_numbers_of_the_test():
     random.seed(7)
     expected = random.random()
     random.seed(7)
@@ -174,7 +174,7 @@ def test_polling_does_not_draw_from_the_random_numbers_of_the_test():
     assert random.random() == expected
 
 
-def test_a_sandbox_that_was_given_up_costs_the_next_tests_a_second_each():
+def test_after_an_outage_of_30_s_each_later_call_fails_after_one_second():
     box = box_of({0: unreachable(), 40: [RUNNING]})
     ends = [0.0]
     for _ in range(3):

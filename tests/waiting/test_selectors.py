@@ -1,4 +1,4 @@
-"""Which process is meant."""
+"""Which processes a selector selects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = snapshot(TRAIN, SERVE, WEB)
 
 
 def restarted() -> tuple[dict, dict]:
-    """The rows of a process that failed, and that its supervisor started again."""
+    """Return the rows of a failed run and of the run after it."""
     last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
     supervised = {"managed": managed("web", restart_count=1, last_exit=last_exit)}
     return raw(7, **ended(1), **supervised), raw(8, started_at=T0 + 9500, **supervised)
@@ -66,17 +66,17 @@ def pids(meant, seen=ALL, baseline=None):
     ],
     ids=lambda value: "predicate" if callable(value) else repr(value),
 )
-def test_a_process_is_selected_by(meant, expected):
+def test_selector_returns_the_expected_processes(meant, expected):
     assert pids(meant) == expected
 
 
-def test_a_text_that_equals_a_managed_name_selects_only_that_process():
+def test_text_that_equals_a_managed_name_selects_only_that_process():
     other = raw(50, command="curl", args=("web",))
 
     assert pids("web", snapshot(WEB, other)) == [43]
 
 
-def test_a_managed_process_stays_selected_over_its_restarts():
+def test_managed_process_stays_selected_across_restarts():
     first, second = restarted()
     object_of_the_first = process(7, managed=managed("web"))
 
@@ -84,7 +84,7 @@ def test_a_managed_process_stays_selected_over_its_restarts():
         assert pids(meant, snapshot(first, second)) == [8]
 
 
-def test_a_pid_selects_its_newest_row():
+def test_pid_selects_its_newest_row():
     old = raw(42, handle=2, **ended(0))
     new = raw(42, handle=90, started_at=T0 + 60_000)
 
@@ -92,7 +92,7 @@ def test_a_pid_selects_its_newest_row():
     assert match.handle == 90
 
 
-def test_text_does_not_see_what_had_ended_before_the_baseline():
+def test_text_excludes_processes_that_ended_before_the_baseline():
     old = raw(41, **ended(0))
     alive = raw(42)
     baseline = snapshot(old, alive)
@@ -106,7 +106,7 @@ def test_text_does_not_see_what_had_ended_before_the_baseline():
     assert pids(41, later, baseline) == [41]
 
 
-def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_clock():
+def test_baseline_distinguishes_runs_without_handles_and_with_a_skewed_clock():
     old = raw(41, handle=None, **ended(0))
     new = raw(41, handle=None, started_at=T0 - 3_600_000)
 
@@ -120,12 +120,12 @@ def test_the_baseline_tells_runs_apart_without_handles_and_without_a_common_cloc
 @pytest.mark.parametrize(
     "meant", [True, 4.1, re.compile(b"x"), ["train.py"], str, None, SimpleNamespace(pid=1)]
 )
-def test_objects_of_other_types_are_refused(meant):
+def test_objects_of_other_types_are_rejected(meant):
     with pytest.raises(InvalidArgument, match="process must be text, a pid, a compiled regex"):
         Selector(meant, history_of())
 
 
-def test_a_label_masks_what_looks_like_a_secret():
+def test_label_masks_secrets():
     assert label_of("train.py --token=abc") == '"train.py --token=***"'
     assert label_of(re.compile("API_KEY=abc")) == "/API_KEY=***/"
     assert label_of(by(command="run", args=["--token=abc"])) == (
@@ -133,20 +133,20 @@ def test_a_label_masks_what_looks_like_a_secret():
     )
 
 
-def test_the_stopped_process_of_an_earlier_test_does_not_hide_a_running_one():
+def test_stopped_process_of_an_earlier_test_does_not_hide_a_running_one():
     dead = raw(7, **ended(0), managed=managed("web", status="stopped"))
     new = raw(8, args=("web",), started_at=T0 + 60_000)
 
     assert pids("web", snapshot(dead, new), snapshot(dead)) == [8]
 
 
-def test_what_was_backing_off_at_the_baseline_was_about_to_live():
+def test_process_that_was_backing_off_at_the_baseline_is_selected():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off"))
 
     assert pids("web", snapshot(row), snapshot(row)) == [7]
 
 
-def test_an_object_of_another_library_needs_a_time_of_its_start():
+def test_object_of_another_library_needs_a_start_time():
     class Process:
         pid, handle, managed, started_at = 41, None, None, 1_710_000_000
 
@@ -155,7 +155,7 @@ def test_an_object_of_another_library_needs_a_time_of_its_start():
     assert str(caught.value) == ("process: started_at of pid 41 must be a datetime, got 1710000000")
 
 
-def test_living_matches_are_in_the_order_of_the_selectors():
+def test_living_matches_keep_the_order_of_the_selectors():
     seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
 
     living = living_of([Selector(pid, history_of(seen)) for pid in (3, 2, 1)], seen)

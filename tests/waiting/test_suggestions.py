@@ -1,4 +1,4 @@
-"""Which processes came near, why, and in which order."""
+"""Near misses: which processes are suggested, why, and in which order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def near(meant, *rows, older=()) -> list[tuple[int, str]]:
 
 
 def why(meant, command="python", args=(), **fields) -> str | None:
-    """Why the only process there is comes near; None if it does not."""
+    """Return why the only listed process is a near miss; None if it is not."""
     found = near(meant, raw(1, command=command, args=args, **fields))
     return found[0][1] if found else None
 
@@ -48,7 +48,7 @@ def why(meant, command="python", args=(), **fields) -> str | None:
         ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "has all of these words"),
     ],
 )
-def test_a_text_is_near_a_command_line_that_differs_in_little(text, command, args, reason):
+def test_text_is_near_a_slightly_different_command_line(text, command, args, reason):
     assert (why(text, command, args) or "none").startswith(reason)
 
 
@@ -66,17 +66,17 @@ def test_a_text_is_near_a_command_line_that_differs_in_little(text, command, arg
         ("a" * 8, "b" * 8, ()),
     ],
 )
-def test_a_text_is_not_near_what_only_looks_a_little_like_it(text, command, args):
+def test_text_is_not_near_a_very_different_command_line(text, command, args):
     assert why(text, command, args) is None
 
 
-def test_a_text_of_digits_is_near_the_process_with_that_pid():
+def test_text_of_digits_is_near_the_process_with_that_pid():
     assert near("41", raw(4), raw(41), raw(141)) == [
         (41, "pid 41; the number 41 finds it, text does not")
     ]
 
 
-def test_a_near_miss_has_the_right_spelling():
+def test_near_miss_contains_the_correct_spelling():
     [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
     assert miss.word == "http.server 80"
 
@@ -87,19 +87,19 @@ def test_a_near_miss_has_the_right_spelling():
     assert miss.word == ""
 
 
-def test_a_managed_name_is_near_too():
+def test_text_is_near_a_similar_managed_name():
     assert why("wbe-server", "gunicorn", managed=managed("web-server")) == "two letters swapped?"
 
 
-def test_what_stands_far_along_a_command_line_is_not_searched_for_misspelling():
+def test_misspelling_is_searched_only_in_the_first_100_words():
     assert why("trian.py", "python", ("x",) * 50 + ("train.py",)) == "two letters swapped?"
     assert why("trian.py", "python", ("x",) * 100 + ("train.py",)) is None
 
 
-# -------------------------------------------------------------- by what is not text
+# -------------------------------------------------------------- by other selectors
 
 
-def test_a_number_that_is_not_a_pid_may_be_a_handle():
+def test_number_that_matches_no_pid_is_near_a_process_with_that_handle():
     assert why(7, handle=7) == "handle 7; by(handle=7) finds it"
     assert why(8, handle=7) is None
 
@@ -112,7 +112,7 @@ def test_a_number_that_is_not_a_pid_may_be_a_handle():
         (re.compile(r"^server"), None),
     ],
 )
-def test_a_pattern_is_near_what_it_would_fit_with_another_flag_or_escaped(pattern, reason):
+def test_regex_is_near_a_process_that_it_matches_escaped_or_case_insensitively(pattern, reason):
     assert why(pattern, "./server", ("(v1)",)) == reason
 
 
@@ -130,16 +130,16 @@ def test_a_pattern_is_near_what_it_would_fit_with_another_flag_or_escaped(patter
         ({"name": "db"}, None),
     ],
 )
-def test_by_is_near_where_a_field_is_nearly_right_or_another_is(fields, reason):
+def test_by_is_near_if_a_field_is_similar_or_another_field_matches(fields, reason):
     row = {"command": "/usr/local/bin/python", "args": ("serve.py",), "managed": managed("web")}
 
     assert why(by(**fields), **row) == reason
 
 
-# ---------------------------------------------------------------------- in which order
+# ------------------------------------------------------------------------------ order
 
 
-def test_the_nearest_come_first_and_three_at_most():
+def test_at_most_three_near_misses_are_returned_best_first():
     rows = [
         raw(1, command="tranin.pyx", args=()),
         raw(2, command="Train.py", args=()),
@@ -155,13 +155,13 @@ def test_the_nearest_come_first_and_three_at_most():
     ]
 
 
-def test_of_what_is_equally_near_the_newest_comes_first():
+def test_newest_comes_first_among_equally_near_processes():
     rows = [raw(pid, command="trian.py", args=(), started_at=T0 + pid) for pid in range(1, 6)]
 
     assert [pid for pid, _ in near("train.py", *rows)] == [5, 4, 3]
 
 
-def test_the_last_three_processes_that_ended_before_the_test_come_first():
+def test_last_three_processes_that_ended_before_the_test_come_first():
     older = [process(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     rows = [raw(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     why = "ended before this test; since=None sees it"
@@ -174,7 +174,7 @@ def test_the_last_three_processes_that_ended_before_the_test_come_first():
     ]
 
 
-def test_ten_thousand_processes_are_compared_within_two_seconds():
+def test_ten_thousand_processes_are_compared_within_two_seconds_of_cpu_time():
     many = snapshot(
         *(raw(pid, args=(f"worker-{pid}.py", "--queue", "low")) for pid in range(1, 10_001))
     )
@@ -187,6 +187,6 @@ def test_ten_thousand_processes_are_compared_within_two_seconds():
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_a_row_that_fits_and_was_not_selected_is_of_an_earlier_run(meant):
+def test_matching_row_that_was_not_selected_is_reported_as_an_earlier_run(meant):
     reason = "an earlier run; another run or deployment took its place"
     assert why(meant, args=("train.py",), managed=managed()) == reason

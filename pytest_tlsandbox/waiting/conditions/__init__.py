@@ -1,5 +1,5 @@
-"""Conditions: each evaluates one snapshot, with one of three results.
+"""Conditions: each evaluates a snapshot, and returns one of three results.
 
-Met is checked first. Impossible is final, for the reason it gives. Anything else is pending.
-A result may have a settling time: it counts once it has been the same for so long.
+The results are met, pending (it may still be met) and impossible (it can no longer be met, with
+the reason). A result may have a settling time: it counts once it has not changed for that long.
 """

@@ -1,4 +1,4 @@
-"""Conditions that something is not so: nothing runs, nothing happened."""
+"""Conditions on absence: no process is alive, no incident happened."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class NotRunning:
-    """No selected process is alive, or will be started again by a supervisor."""
+    """Met if no selected process is alive or about to be restarted by its supervisor."""
 
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
@@ -44,7 +44,7 @@ class NotRunning:
         self.wanted = f"nothing alive that is meant by {selector.label}"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot."""
+        """Return the result for a snapshot: met, or impossible."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
@@ -58,7 +58,7 @@ class NotRunning:
                 listed=() if alone else tuple(Listed(row) for row in living),
                 hint='wait_for_exit(process, exit_code="any"), if it only needs more time',
             )
-            # A list call right after a kill said "running" in 39 of 200.
+            # A list call right after a kill may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
         run = self._selector.vanished()
         if run is not None:
@@ -69,9 +69,15 @@ class NotRunning:
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of check for incidents: which it finds, what it raises, what to try against them.
+    """A kind of check: the incidents that it finds, and how it fails.
 
-    ``needs_ends``: the incidents show in how runs end, so an end that nobody saw may hide one.
+    Attributes:
+        kinds: the kinds of incident that fail the check.
+        error: the error that it raises.
+        verdict: the first words of the message.
+        hint: what to try against such an incident.
+        needs_ends: whether the incidents show in how runs end, so that an unseen end may hide one.
+
     """
 
     kinds: tuple[str, ...]
@@ -104,15 +110,18 @@ UNHEALTHY = Rule(
 
 
 def hint_of(rule: Rule, incident: Incident) -> str:
-    """Return what to try against an incident: a supervisor may have given up without a crash."""
+    """Return the hint for an incident; a supervisor can give up without a crash."""
     return WHY_IT_ENDS if incident.kind == kinds.GAVE_UP else rule.hint
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
-    """Return whether an incident is an end that may hide another incident.
+    """Return whether an incident is an unknown end that makes a check inconclusive.
 
-    ``answers_for``: the check is about this process by name, or this test started it. Of any other
-    one, an end that was lost or vanished with its row is shown, and decides nothing.
+    Args:
+        incident: an incident of any kind.
+        answers_for: whether the check selects this process, or the test started it. For any other
+            process, the check only reports an end that was lost or vanished with its row.
+
     """
     if incident.kind == kinds.UNSEEN_END:
         run = incident.run
@@ -126,9 +135,19 @@ _MEANT = "kill_process() or send_signal() for a kill that is meant; else "
 
 @dataclass(eq=False)
 class NoIncident:
-    """No incident of some kinds happened since a position: to some processes, or to any.
+    """Met if no incident of some kinds happened since a position of the history.
 
-    ``started`` is what this test started, and ``only_started`` checks only that.
+    Attributes:
+        rules: what to check for.
+        history: the history of the sandbox.
+        since: the position; only incidents whose evidence showed later count.
+        selectors: the processes to check; empty for all.
+        started: the processes that this test started.
+        only_started: check only those, because other tests use the sandbox too.
+        baseline: the snapshot at ``since``, if there is one.
+        suspected: also fail for suspected OOM kills and lost ends.
+        wanted: what is expected, in words.
+
     """
 
     rules: Sequence[Rule]
@@ -148,7 +167,7 @@ class NoIncident:
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Evaluate a snapshot; if the condition is met, the value has suspicions and lost ends."""
+        """Return the result; if met, its value lists suspected OOM kills and lost ends."""
         own = {run.generation for row in self.started if (run := self.history.run_of(row))}
         rows, generations, missing = self._select(snapshot, own)
         incidents = [
@@ -199,7 +218,10 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows in question, their generations or runs, and what is missing, if anything."""
+        """Return the rows, their generations or runs, and the failure if nothing matches.
+
+        The second value is None if all processes are checked, the third if all selectors match.
+        """
         run_of = self.history.run_of
         if not self.selectors:
             if not self.only_started:
@@ -226,7 +248,7 @@ class NoIncident:
             return True
         if incident.kind == kinds.RESTART and run.successor in chosen:
             return True
-        # A process may have ended, and its row may have gone, since the last poll.
+        # The process may have ended and its row may have vanished since the last poll.
         rows = [member.row for member in run.generation.runs if member.row is not None]
         return any(
             selector.may_select_others and any(map(selector.fits, rows))
@@ -245,7 +267,7 @@ class NoIncident:
     def _inconclusive(
         self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
     ) -> list[Incident]:
-        # Somebody's kill may remove one row. All of them go with the daemon.
+        # A kill by another client may remove one row. If all vanished, the daemon was replaced.
         before = self.baseline or ()
         all_gone = (
             bool(before)
@@ -311,7 +333,7 @@ def _explain(
     run: Run | None,
     hint: str,
 ) -> Explanation:
-    """Explain one incident by its process, or several by a table."""
+    """Return the explanation: the process of a single incident, or a table of several."""
     if len(incidents) > 1:
         headline = f"{headline} and {len(incidents) - 1} more"
         return Explanation(error, headline, listed=_listed(incidents), hint=hint)
@@ -320,12 +342,12 @@ def _explain(
 
 
 def _is_behind_another(run: Run) -> bool:
-    """Return whether the row of its process shows another run."""
+    """Return whether the sandbox no longer shows this run, but a later one or no row at all."""
     return run.successor is not None or run.row is None
 
 
 def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return the rows of incidents; a run that no list call saw is named beside the next row."""
+    """Return a row for each incident; for a run that no list call saw, the next row."""
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""

@@ -1,4 +1,4 @@
-"""What a condition is, its three results, and the conditions on the whole list."""
+"""The protocol of conditions, their three results, and the conditions on the whole list."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
 
 SUCCESSOR_TIME = 2.0
-"""Grace period in seconds for a successor, once all processes that a text selects have ended."""
+"""Grace period in seconds for a successor after all processes that a text selects have ended."""
 CORRECTION_TIME = 1.0
-"""Settling time in seconds of a doubtful end, and of a row that vanished or cannot be read."""
+"""Settling time in seconds of an uncertain end and of a row that vanished or cannot be read."""
 SETTLING_TIME = 0.2
-"""Settling time in seconds of a negative assertion while a process in question is alive."""
+"""Settling time in seconds of a negative assertion while a checked process is alive."""
 MORE_MEMORY = (
     "more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process"
 )
@@ -28,33 +28,48 @@ MORE_TIME = "a longer timeout=, if it only needs more time"
 
 @dataclass(frozen=True)
 class Met:
-    """The condition is met. ``unsettled`` explains that it was not met for long enough."""
+    """The condition is met.
+
+    Attributes:
+        value: what the helper returns.
+        settling_time: for how many seconds the result must not change before it counts.
+        key: two results are the same if their types and keys are equal.
+        longest_gap: seconds between two polls after which the settling time restarts; None: never.
+        unsettled: the explanation if the deadline comes before the settling time is over.
+
+    """
 
     value: Any
     settling_time: float = 0.0
     key: Hashable = None
     longest_gap: float | None = None
-    """Seconds between two polls after which the settling time begins anew; None: never."""
     unsettled: Explanation | None = None
 
 
 @dataclass(frozen=True)
 class Pending:
-    """The condition may yet be met. ``explain`` says what is missing if the deadline comes first."""
+    """The condition may still be met; ``explain`` returns what is missing at the deadline."""
 
     explain: Callable[[], Explanation]
 
 
 @dataclass(frozen=True)
 class Impossible:
-    """The condition can no longer be met."""
+    """The condition can no longer be met.
+
+    Attributes:
+        explanation: why.
+        settling_time: for how many seconds the result must not change before it counts.
+        key: two results are the same if their types and keys are equal.
+
+    """
 
     explanation: Explanation
     settling_time: float = 0.0
     key: Hashable = None
 
     def explain(self) -> Explanation:
-        """Return why."""
+        """Return why the condition can no longer be met."""
         return self.explanation
 
 
@@ -62,27 +77,27 @@ Result: TypeAlias = Met | Pending | Impossible
 
 
 class Condition(Protocol):
-    """Evaluates one snapshot after the other."""
+    """Evaluates one snapshot after the other, and may keep state between them."""
 
     wanted: str
-    """What is expected, in words."""
+    """The expectation in words, for messages."""
 
     def evaluate(self, snapshot: ProcessSnapshot, /) -> Result:
         """Return the result for a snapshot."""
 
 
 class Listing:
-    """Any snapshot meets it."""
+    """Met by any snapshot."""
 
     wanted = "a list of processes"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the snapshot."""
+        """Return the result whose value is the snapshot."""
         return Met(snapshot)
 
 
 class Until:
-    """A function of the user returns a true value."""
+    """Met if a function of the user returns a truthy value."""
 
     def __init__(self, function: Callable[[ProcessSnapshot], Any]) -> None:
         self._function = function
@@ -90,7 +105,7 @@ class Until:
         self.wanted = f"{self._name} to be true"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Call the function. What it raises ends the wait."""
+        """Call the function and return the result; an error from the function ends the wait."""
         value = self._function(snapshot)
         return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
@@ -110,10 +125,16 @@ def unreadable_rows(
     baseline: ProcessSnapshot | None,
     pids: Container[int | None] | None = None,
 ) -> Impossible | None:
-    """Return that rows cannot be read, so that nothing negative can be said; None if all can.
+    """Return the inconclusive result of a check on absence if rows cannot be read.
 
-    Rows that could not be read at the baseline do not matter. ``pids``: only a row with one of
-    these, or with a pid that cannot be read, matters.
+    Args:
+        snapshot: the snapshot.
+        baseline: a snapshot whose unreadable rows do not matter; None if all matter.
+        pids: if set, only rows with one of these pids, or with an unreadable pid, matter.
+
+    Returns:
+        The result; None if all rows that matter can be read.
+
     """
     known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
     rows = [

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class HasExited(ProcessCondition):
-    """It exited with one of these codes, or with any known one."""
+    """Met if the process exited with one of these codes; None: with any known code."""
 
     wants_an_end = True
 

@@ -1,4 +1,4 @@
-"""The condition on the fields of one process, as ``assert_process`` takes them."""
+"""The condition on the fields of one process, for ``assert_process``."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
 )
-"""Fields of a living process that may still change."""
+"""Fields that can change while the process is alive."""
 
 
 class HasFields(ProcessCondition):
-    """Every field is as given, now."""
+    """Met if every field has the expected value now; this condition does not wait."""
 
     waits = False
 
@@ -87,7 +87,7 @@ class HasFields(ProcessCondition):
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
-    """Return the arguments that differ, each with its position."""
+    """Return a field for each argument that differs, labelled with its position."""
     pairs = zip_longest(wanted, was, fillvalue="none")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:

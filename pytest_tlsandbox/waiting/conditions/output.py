@@ -1,4 +1,4 @@
-"""Conditions on a process whose output is read, and on what it writes."""
+"""Conditions on a process that is only needed as a target, and on the output of a process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class IsListed(ProcessCondition):
-    """It is listed, alive or not: this is enough to signal it, kill it or read its output."""
+    """Met if the process is listed, alive or ended; enough to send a signal or to kill it."""
 
     wanted = "a process"
     waits = False
@@ -50,7 +50,7 @@ class IsListed(ProcessCondition):
 
 
 class HasOutput(IsListed):
-    """It is listed, and its output can be read."""
+    """Met if the process is listed and its output can still be read."""
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         result = super().evaluate(snapshot)
@@ -59,10 +59,17 @@ class HasOutput(IsListed):
 
 
 class HasWritten(ProcessCondition):
-    """A line of its output contains a text, or matches a regex; the value is that line.
+    """Met if a line of output contains a text or matches a regex; the value is that line.
 
-    ``read`` returns all lines that a process has written so far. A sandbox may list the end of a
-    process before it has stored all of its output: the end counts when that stopped growing.
+    A sandbox may list the end of a process before it has stored all of its output. So, an end
+    counts only after the output has stopped growing.
+
+    Args:
+        selector: selects the process.
+        pattern: the text or the regex.
+        read: returns all lines that a process has written so far.
+        pick: which process to use if several match.
+
     """
 
     def __init__(
@@ -103,12 +110,12 @@ class HasWritten(ProcessCondition):
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
-        """Search all lines; a transient error does not end the wait."""
+        """Return the result if a line matches or the read failed; a transient error is pending."""
         lost = _lost_output(row, self._snapshot)
         if lost is not None:
             return lost
         try:
-            # All, not only new ones: stdout comes first, and grows before the lines of stderr.
+            # Search old lines too: stdout comes before stderr, so new lines can come first.
             lines = self._read(row)
         except InfrastructureError as fault:
             headline = f"Not read: the output of {named(row)}"
@@ -129,7 +136,7 @@ class HasWritten(ProcessCondition):
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
-    """Return that the output of a run can no longer be read, if another process has its pid."""
+    """Return the inconclusive result if another process has the pid, so the output is lost."""
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None

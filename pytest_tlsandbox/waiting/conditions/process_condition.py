@@ -1,4 +1,4 @@
-"""What the conditions on one process share: they choose among matches, and explain its end."""
+"""The base class of conditions on one process: it chooses a match and explains its end."""
 
 from __future__ import annotations
 
@@ -43,12 +43,19 @@ _HINTS_FOR_SHELLS = {
 
 
 class ProcessCondition:
-    """Evaluates the one process that a selector selects."""
+    """Evaluates the one process that a selector selects.
+
+    Attributes:
+        wanted: the expectation in words, for messages.
+        wants_an_end: whether the process is expected to end, so that an uncertain end matters.
+        waits: whether a process that is not listed yet leaves the condition pending.
+        pick_hint: the end of the hint if several processes match.
+
+    """
 
     wanted: str
     wants_an_end = False
     waits = True
-    """A process that is not listed may yet be."""
     pick_hint = ', or pick="newest"'
 
     def __init__(self, selector: Selector, pick: Pick | None = None) -> None:
@@ -57,7 +64,7 @@ class ProcessCondition:
         self._pick = pick
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot."""
+        """Return the result; impossible if several processes match and none is picked."""
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
         candidates = fitting or selection.living
@@ -76,27 +83,27 @@ class ProcessCondition:
         return Pending(explain) if self.waits else Impossible(explain())
 
     def fits(self, row: ProcessInfo) -> bool:  # noqa: ARG002
-        """Return whether a process is as expected."""
+        """Return whether a process meets the condition."""
         return False
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:  # noqa: ARG002
-        """Return what was wanted beside what is."""
+        """Return expected and actual values, for the message."""
         return ()
 
     def met(self, row: ProcessInfo) -> Result:
-        """Return the result for a process that fits."""
+        """Return the result for a process that meets the condition."""
         settling_time = CORRECTION_TIME if self._may_be_corrected(row) else 0.0
         return Met(row, settling_time, key=row.identity)
 
     def alive(self, row: ProcessInfo) -> Result:
-        """Return the result for a living process that does not fit."""
+        """Return the result for a living process that does not meet the condition."""
         hint = f"{WHY_IT_ENDS}; its supervisor starts it again"
         return self._pending(
             f"Still {describe_going_on(row)}", row, hint if row.managed and row.ended else MORE_TIME
         )
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
-        """Return the result for an ended process that does not fit."""
+        """Return the result for an ended process that does not meet the condition."""
         doubt = self._may_be_corrected(row)
         explanation = self._explain_end(row, doubt=doubt)
         settling_time = CORRECTION_TIME if doubt else 0.0
@@ -112,7 +119,7 @@ class ProcessCondition:
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
-        """Record that the test expects what it asked for by name, so that the guard does not fail it."""
+        """Record the incidents that the test asked for, so that the guard does not report them."""
 
     def _explain(
         self,
@@ -133,7 +140,7 @@ class ProcessCondition:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
 
     def _is_lost(self, row: ProcessInfo) -> bool:
-        """Return whether an end is expected, and the sandbox lost the end of this process."""
+        """Return whether the condition needs the end of this process and the sandbox lost it."""
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 
@@ -160,7 +167,7 @@ class ProcessCondition:
         )
 
     def _unreadable(self, snapshot: ProcessSnapshot) -> Impossible | None:
-        """Return the result if the row of the process is listed, and cannot be read."""
+        """Return the inconclusive result if the row of the process is listed but unreadable."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
         return unreadable_rows(snapshot, None, {self._selector.pid})
@@ -205,7 +212,7 @@ class ProcessCondition:
         return self._explain(errors.UnexpectedExit, headline, row, hint, because)
 
     def _hint_after(self, row: ProcessInfo) -> str:
-        """Return what to try after an end that was not expected."""
+        """Return the hint for an unexpected end."""
         if row.oom_killed or row.state == "oom_killed":
             return MORE_MEMORY
         if row.exit_code in _HINTS_FOR_SHELLS:

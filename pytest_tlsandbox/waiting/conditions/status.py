@@ -1,4 +1,4 @@
-"""Conditions on the status of one process: that it has it, and that it keeps it."""
+"""Conditions on the status of one process: it reaches a status, or keeps it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class HasStatus(ProcessCondition):
-    """It has one of these statuses, is healthy if that is expected, and stays so for a while."""
+    """Met if the process has one of these statuses, and keeps it for ``stable_for`` seconds.
+
+    With ``healthy``, its health check must succeed too.
+    """
 
     def __init__(
         self,
@@ -90,7 +93,10 @@ class HasStatus(ProcessCondition):
 
 
 class Stays(ProcessCondition):
-    """The same run has that status in each snapshot for some seconds; fails at the first change."""
+    """Met if the same run has one of the statuses in each snapshot for ``duration`` seconds.
+
+    The first change makes it impossible; a gap between polls that is too long is inconclusive.
+    """
 
     waits = False
 
@@ -129,7 +135,7 @@ class Stays(ProcessCondition):
     def fits(self, row: ProcessInfo) -> bool:
         if self._run is None:
             return row.state in self._statuses
-        # A daemon may restart a process in place: its row is the same, and only the count rises.
+        # A daemon may restart a process in place: only the restart count of the row rises.
         in_place = not row.ended and _restarts(row) > self._restarts
         same = self._history.run_of(row) is self._run and not in_place
         return row.state in self._statuses and same
@@ -139,7 +145,7 @@ class Stays(ProcessCondition):
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
-            # From here on it is this run, whatever else the selector would select.
+            # From now on only this run counts, even if the selector matches others.
             self._run, self._restarts = self._history.run_of(row), _restarts(row)
             if self._selector.may_select_others or row.managed is None:
                 self._selector = Selector(row, self._history)
@@ -168,7 +174,7 @@ def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:
 
 
 def _longest_gap(duration: float) -> float:
-    """Return the seconds that may pass between two polls of something that must not be interrupted."""
+    """Return the longest allowed gap in seconds between polls: 1 s, or a tenth of the duration."""
     return max(1.0, duration / 10)
 
 

@@ -1,4 +1,4 @@
-"""Conditions that something is not so: what they need to have seen, and for how long."""
+"""Conditions on absence: what they must observe, and for how long."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SPOILT = ("Inconclusive", "Not observed: 1 row of my-sandbox cannot be read")
 
 
 def vanished(*before, killed=None):
-    """A sandbox of which ``before`` was listed at the start of the test, and is replaced by another."""
+    """Return a sandbox that listed ``before`` when the test began and now lists another process."""
     box = box_of({0: list(before), 1: [raw(43)]}).from_now()
     if killed is not None:
         box._history.note_signal(process(killed), 9)
@@ -42,7 +42,7 @@ def vanished(*before, killed=None):
 # ------------------------------------------------------------------------ vanished rows
 
 
-def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
+def test_vanished_process_of_the_test_is_inconclusive_after_one_second():
     box = box_of([raw(42)], started=[process(41)])
     box._history.note_start(process(41))
 
@@ -56,7 +56,7 @@ def test_a_process_of_the_test_that_vanished_is_not_observed_after_a_second():
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_a_process_that_the_test_started_and_killed_may_vanish():
+def test_assert_no_oom_passes_if_a_process_that_the_test_killed_vanished():
     box = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
     box._history.note_start(process(41))
     box._history.note_signal(process(41), 9)
@@ -64,7 +64,7 @@ def test_a_process_that_the_test_started_and_killed_may_vanish():
     pass_time(box).assert_no_oom()
 
 
-def test_all_processes_may_not_vanish_but_one_may():
+def test_vanished_processes_are_inconclusive_only_if_all_processes_vanished():
     error = failure(vanished(raw(41), raw(42)).assert_no_oom)
     assert error.first_line == "Not observed: the end of train.py (pid 41) and 1 more"
     assert "    pid 42  running  " in str(error)
@@ -76,14 +76,14 @@ def test_all_processes_may_not_vanish_but_one_may():
     vanished(raw(41), killed=41).assert_no_oom()
 
 
-def test_a_named_process_is_checked_whatever_else_vanished():
+def test_selected_process_is_checked_even_if_all_others_vanished():
     box = box_of([raw(41, **ended(0))], baseline=snapshot(raw(40)))
 
     box.assert_no_oom(41)
     failure(box.assert_no_oom, errors.Inconclusive)
 
 
-def test_a_process_given_by_object_is_reported_as_gone_after_a_second():
+def test_unlisted_process_selected_by_object_fails_after_one_second():
     box = box_of([raw(42)])
     assert outcome(lambda: box.assert_no_oom(process(41))) == (
         "ProcessNotFound",
@@ -93,7 +93,7 @@ def test_a_process_given_by_object_is_reported_as_gone_after_a_second():
 
 
 @pytest.mark.parametrize("name", ["trian.py", 99])
-def test_an_assertion_about_a_process_that_is_not_listed_fails_at_once(name):
+def test_assert_no_oom_fails_immediately_if_the_process_is_not_listed(name):
     box = box_of([raw(1)])
 
     failure(lambda: box.assert_no_oom(name), errors.ProcessNotFound)
@@ -104,7 +104,7 @@ def test_an_assertion_about_a_process_that_is_not_listed_fails_at_once(name):
 # ---------------------------------------------------------------------- still running
 
 
-def test_a_process_between_two_runs_is_still_backing_off():
+def test_assert_not_running_fails_for_a_process_that_is_backing_off():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off", restart_count=1))
 
     assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
@@ -113,21 +113,21 @@ def test_a_process_between_two_runs_is_still_backing_off():
     )
 
 
-def test_a_list_that_still_says_running_just_after_a_kill_is_not_believed():
+def test_assert_not_running_ignores_a_stale_running_status_right_after_a_kill():
     box_of({0: [RUNNING], 0.15: [raw(41, **signaled(9))]}).assert_not_running("train.py")
 
 
 # -------------------------------------------------------------------- unreadable rows
 
 
-def test_a_row_that_could_not_be_read_before_the_test_does_not_matter():
+def test_row_that_was_unreadable_before_the_test_does_not_matter():
     box = box_of({0: [raw(1), UNREADABLE], 1: [raw(1), UNREADABLE, {"pid": 4}]}).from_now()
 
     box.assert_no_oom()
     assert outcome(pass_time(box).assert_no_oom) == SPOILT
 
 
-def test_an_unreadable_row_matters_unless_it_has_another_pid_than_the_selected_process():
+def test_unreadable_row_matters_unless_its_pid_differs_from_the_selected_one():
     box = box_of([raw(41, **ended(0)), UNREADABLE])
 
     box.assert_no_oom(41)
@@ -143,7 +143,7 @@ def test_an_unreadable_row_matters_unless_it_has_another_pid_than_the_selected_p
 # ---------------------------------------------------------------------- settling time
 
 
-def test_a_negative_assertion_polls_for_200_ms_while_something_is_alive():
+def test_negative_assertion_polls_for_200_ms_while_a_process_is_alive():
     box = box_of([RUNNING])
     box.assert_no_oom()
     assert 0.2 <= polls(box)[-1] < 0.3
@@ -162,17 +162,17 @@ def test_a_negative_assertion_polls_for_200_ms_while_something_is_alive():
     ],
     ids=["alive", "lost", "hang-up"],
 )
-def test_an_incident_that_shows_while_the_result_settles_is_seen(first, then, error):
+def test_incident_that_appears_during_the_settling_time_fails_the_assertion(first, then, error):
     box = box_of({0: [raw(41, **first)], 0.1: [raw(41, **then)]})
 
     failure(box.assert_no_incidents, error)
 
 
-def test_a_lost_end_that_is_corrected_is_not_suspicious():
+def test_corrected_lost_end_is_not_a_suspected_oom_kill():
     box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **ended(0))]}).assert_no_oom(suspected=True)
 
 
-def test_a_lost_end_from_before_the_test_costs_no_time():
+def test_lost_end_from_before_the_test_does_not_delay_the_assertion():
     over = raw(2, managed=managed(status="stopped"), **ended(-1))
     box = box_of([raw(1, **ended(-1)), over]).from_now()
 
@@ -183,7 +183,7 @@ def test_a_lost_end_from_before_the_test_costs_no_time():
 
 @pytest.mark.parametrize("other", [raw(2), {"pid": 5}], ids=["alive", "unreadable"])
 @pytest.mark.parametrize("name", ["assert_no_oom", "assert_not_running"])
-def test_an_assertion_whose_result_changes_for_ever_ends_in_six_seconds(name, other):
+def test_assertion_with_an_ever_changing_result_ends_within_seven_seconds(name, other):
     box = box_of({at / 10: [RUNNING, other][: 1 + at % 2] for at in range(3000)})
     args = ["train.py"] if name == "assert_not_running" else []
 
@@ -194,14 +194,14 @@ def test_an_assertion_whose_result_changes_for_ever_ends_in_six_seconds(name, ot
 
 
 class _Alternating(ScriptedLister):
-    """Lists a row that cannot be read at every second poll."""
+    """Lists an unreadable row in every second poll."""
 
     def poll(self, **options):
         self._script = {0.0: [RUNNING, {"pid": 5}] if len(self.polls) % 2 else [RUNNING]}
         return super().poll(**options)
 
 
-def test_an_assertion_whose_result_never_settles_is_inconclusive():
+def test_assertion_whose_result_never_settles_is_inconclusive():
     box = Sandbox(_Alternating(FakeClock(), {}))
 
     error = failure(box.assert_no_oom, errors.Inconclusive)
@@ -210,8 +210,8 @@ def test_an_assertion_whose_result_never_settles_is_inconclusive():
     assert error.first_line.startswith("Not observed: the time ended after ")
 
 
-def test_a_negative_assertion_needs_a_good_poll_on_each_side_of_an_outage_and_no_more():
-    """A rollout of 7 s, right after the first poll, was reported as "too soon to be sure"."""
+def test_one_successful_poll_on_each_side_of_an_outage_settles_a_negative_assertion():
+    """Regression: an outage of 7 s right after the first poll made the assertion inconclusive."""
     box = box_of({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]})
 
     box.assert_no_oom()
@@ -219,7 +219,7 @@ def test_a_negative_assertion_needs_a_good_poll_on_each_side_of_an_outage_and_no
     assert 7 <= polls(box)[-1] < 9.5
 
 
-def test_two_good_polls_settle_a_negative_assertion_however_far_apart_they_are():
+def test_two_slow_polls_settle_a_negative_assertion():
     box = box_of([raw(1)], latency=1.2)
 
     box.assert_no_oom()
@@ -236,16 +236,16 @@ def test_two_good_polls_settle_a_negative_assertion_however_far_apart_they_are()
         lambda box: box.assert_no_incidents(),
     ],
 )
-def test_an_assertion_never_passes_without_an_answer(ask):
+def test_assertion_never_passes_without_a_successful_poll(ask):
     box = box_of({0: unreachable()})
 
     failure(lambda: ask(box), errors.SandboxUnreachable)
 
 
-# ------------------------------------------------------------------------- in words
+# -------------------------------------------------------------------------- messages
 
 
-def test_what_is_not_to_happen_is_carried_in_words():
+def test_error_of_a_negative_assertion_contains_the_expectation_in_words():
     box = box_of([raw(41, **signaled(11))])
     assert failure(box.assert_no_incidents).wanted == (
         "nothing oom-killed and nothing crashed and nothing restarted and nothing unhealthy"
@@ -254,7 +254,7 @@ def test_what_is_not_to_happen_is_carried_in_words():
     assert error.wanted == "nothing alive that is meant by pid 41"
 
 
-def test_a_crash_before_a_restart_has_the_hint_of_a_crash():
+def test_crash_hidden_by_a_restart_has_the_hint_for_a_crash():
     last = {"signal": 11, "ended_at": 1_710_000_009_000}
     row = raw(1, managed=managed(status="running", restart_count=1, last_exit=last))
 

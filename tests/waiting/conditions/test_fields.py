@@ -1,4 +1,4 @@
-"""The condition on the fields of one process, and the condition of the user's own."""
+"""The condition on the fields of one process, and ``wait_until`` with a function of the user."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def text_of(row, **expected) -> str:
         (("--token=a",), ["--token=b"], "args +other values +masked"),
     ],
 )
-def test_arguments_that_differ_are_reported_one_by_one_and_masked(args, wanted, line):
+def test_different_arguments_are_reported_individually_and_masked(args, wanted, line):
     text = text_of(raw(41, args=args), args=wanted)
 
     assert re.search(rf"^ +{line} +<$", text, re.MULTILINE), text
 
 
-def test_several_values_of_a_field_are_any_of_several():
+def test_field_matches_any_of_several_values():
     box = box_of([raw(1, **ended(1))])
 
     assert box.assert_process(1, status=["running", "exited"], exit_code=(0, 1)).pid == 1
@@ -52,20 +52,20 @@ def test_several_values_of_a_field_are_any_of_several():
         ),
     ],
 )
-def test_the_hint_for_a_field_depends_on_whether_it_may_change(row, expected, hint):
+def test_hint_for_a_field_depends_on_whether_its_value_can_change(row, expected, hint):
     assert re.search(rf"^  try +{re.escape(hint)}", text_of(row, **expected), re.MULTILINE)
 
 
 # -------------------------------------------------------------------------- wait_until
 
 
-def test_wait_until_returns_what_its_function_returned():
+def test_wait_until_returns_the_result_of_its_function():
     box = box_of([raw(1)])
 
     assert box.wait_until(lambda seen: seen.find(seen.processes[0].identity)).pid == 1
 
 
-def test_a_callable_without_a_name_is_reported_by_its_type():
+def test_callable_without_a_name_is_reported_by_its_type():
     class Never:
         def __call__(self, seen):
             return 0
@@ -78,7 +78,7 @@ def test_a_callable_without_a_name_is_reported_by_its_type():
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), errors.SandboxUnreachable("x", label="x")])
-def test_what_a_function_of_the_user_raises_ends_the_wait(error):
+def test_exception_in_the_users_function_ends_the_wait(error):
     box = box_of([raw(1)])
 
     def ask(_seen):

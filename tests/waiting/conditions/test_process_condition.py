@@ -1,4 +1,4 @@
-"""What holds for every condition on one process: the choice among matches, its end, its absence."""
+"""The rules for every condition on one process: several matches, its end, a missing row."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ LONGER = "a longer timeout=, if it only needs more time"
 
 
 def facts(script, ask):
-    """The lines of the message of a failed call, by their first word."""
+    """Return the lines of the message of a failed call by their first word."""
     message = str(failure(lambda: ask(box_of(script, screen=Screen(columns=500)))))
     lines = [line.split(None, 1) for line in message.splitlines()[1:]]
     return {word: rest[0] if rest else "" for word, *rest in filter(None, lines)}
 
 
-# --------------------------------------------------------------------------- the choice
+# ------------------------------------------------------------------- several matches
 
 
-def test_several_that_fit_are_ambiguous_and_pick_chooses():
+def test_several_matches_are_ambiguous_unless_pick_selects_one():
     box = box_of([raw(1), raw(2, started_at=T0 + 1000), raw(3, started_at=T0 + 2000, **ended(0))])
 
     for call in (
@@ -68,7 +68,7 @@ def test_several_that_fit_are_ambiguous_and_pick_chooses():
     ) == ("WaitTimedOut", "Still running: train.py (pid 2) after 0 s")
 
 
-def test_a_listed_process_is_the_living_one_or_one_that_is_about_to_be_started_again():
+def test_living_or_restarting_process_is_preferred_to_an_ended_one():
     def listed(name, *rows):
         seen, history = snapshot(*rows), History(lambda: 0.0)
         history.fold(seen)
@@ -78,7 +78,7 @@ def test_a_listed_process_is_the_living_one_or_one_that_is_about_to_be_started_a
     assert listed("web", raw(1, **ended(1), managed=managed(status="backing_off"))) == 1
 
 
-def test_handles_and_exact_values_select_one_run():
+def test_handle_or_pid_in_by_selects_one_run():
     box = box_of([raw(41, handle=3), raw(42, handle=4, **ended(0))])
 
     assert box.wait_for_exit(by(handle=4)).pid == 42
@@ -86,7 +86,7 @@ def test_handles_and_exact_values_select_one_run():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_an_object_of_another_library_is_one_run_by_its_start_and_its_handle():
+def test_object_of_another_library_selects_one_run_by_start_and_handle():
     moment = datetime.fromtimestamp(T0 / 1000, timezone.utc)
     box = box_of([raw(41, **ended(0))])
 
@@ -103,7 +103,7 @@ def test_an_object_of_another_library_is_one_run_by_its_start_and_its_handle():
     )
 
 
-def test_a_pid_stands_for_the_run_that_was_first_listed_with_it():
+def test_pid_selects_the_run_that_was_first_listed_with_it():
     reused = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box = box_of({0: [RUNNING], 1: [FAILED, reused]})
     failure(lambda: box.wait_for_exit(41), errors.UnexpectedExit)
@@ -118,7 +118,7 @@ def test_a_pid_stands_for_the_run_that_was_first_listed_with_it():
 
 
 @pytest.mark.parametrize("name", [41, process(41)], ids=["pid", "object"])
-def test_the_end_of_a_run_given_by_pid_or_object_ends_the_wait(name):
+def test_end_of_a_run_selected_by_pid_or_object_ends_the_wait(name):
     box = box_of({0: [RUNNING], 1: [FAILED]})
 
     failure(lambda: box.wait_for_exit(name), errors.UnexpectedExit)
@@ -126,7 +126,7 @@ def test_the_end_of_a_run_given_by_pid_or_object_ends_the_wait(name):
     assert polls(box)[-1] < 1.1
 
 
-def test_a_process_given_by_text_may_be_followed_by_another_within_two_seconds():
+def test_process_selected_by_text_has_two_seconds_for_a_successor():
     again = raw(42, started_at=T0 + 1000)
     box = box_of({0: [RUNNING], 1: [FAILED], 2.9: [FAILED, again]})
     box.wait_until(lambda seen: "exited" in str(seen))
@@ -137,7 +137,7 @@ def test_a_process_given_by_text_may_be_followed_by_another_within_two_seconds()
     assert 2.0 <= polls(box)[-1] < 2.1
 
 
-def test_a_successor_that_failed_too_leaves_time_for_another():
+def test_failed_successor_restarts_the_grace_period():
     rows = [raw(pid, started_at=T0 + pid, **ended(code)) for pid, code in ((1, 3), (2, 3), (3, 0))]
     box = box_of({0: rows[:1], 1.5: rows[:2], 3: rows})
 
@@ -145,7 +145,7 @@ def test_a_successor_that_failed_too_leaves_time_for_another():
     assert 3 <= polls(box)[-1] < 3.5
 
 
-def test_an_end_that_the_deadline_left_no_time_to_confirm_is_reported():
+def test_end_is_reported_if_the_deadline_cuts_the_grace_period():
     error = failure(
         lambda: box_of([raw(1, **ended(3))]).wait_for_exit("train.py", timeout=0.5),
         errors.UnexpectedExit,
@@ -155,7 +155,7 @@ def test_an_end_that_the_deadline_left_no_time_to_confirm_is_reported():
     assert "stopped after 0.5 s of 0.5 s: the deadline came before it could change" in str(error)
 
 
-def test_a_managed_process_has_ended_when_its_supervisor_has_stopped():
+def test_wait_for_a_managed_process_ends_when_its_supervisor_stops():
     web = {"command": "web", "args": ()}
     script = {
         0: [raw(7, **web, managed=managed())],
@@ -171,7 +171,7 @@ def test_a_managed_process_has_ended_when_its_supervisor_has_stopped():
     assert "its supervisor gave up after 5 restarts" in str(error)
 
 
-def test_processes_that_ended_before_the_test_are_counted():
+def test_message_counts_processes_that_ended_before_the_test():
     before = raw(40, **ended(0))
     box = box_of([before, FAILED], baseline=snapshot(before))
 
@@ -181,7 +181,7 @@ def test_processes_that_ended_before_the_test_are_counted():
     assert "it has ended, and nothing followed within 2 s" in text
 
 
-def test_an_exit_in_which_a_child_was_oom_killed_is_reported_as_an_oom_kill():
+def test_exit_after_an_oom_kill_of_a_child_is_reported_as_an_oom_kill():
     box = box_of([raw(1, command="sh", args=("-c", "x"), **ended(137, oom_killed=True))])
 
     assert outcome(lambda: box.wait_for_exit(1)) == (
@@ -204,7 +204,7 @@ def test_an_exit_in_which_a_child_was_oom_killed_is_reported_as_an_oom_kill():
         ),
     ],
 )
-def test_an_unknown_end_says_after_a_second_why_it_is_unknown(end, state, why):
+def test_unknown_end_is_reported_after_one_second_with_the_reason(end, state, why):
     box = box_of([raw(41, **end)], screen=Screen(columns=500))
 
     error = failure(lambda: box.wait_for_exit(41), errors.Inconclusive)
@@ -228,14 +228,14 @@ def test_an_unknown_end_says_after_a_second_why_it_is_unknown(end, state, why):
         lambda box: box.assert_process(41, exit_code=0),
     ],
 )
-def test_a_check_of_an_end_waits_a_second_for_the_correction_of_a_lost_one(ask):
+def test_check_of_an_end_waits_one_second_for_the_correction_of_a_lost_end(ask):
     box = box_of([raw(41, **ended(-1))])
 
     assert outcome(lambda: ask(box)) == ("Inconclusive", "Unknown end: train.py (pid 41) exited -1")
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_a_lost_end_does_not_matter_to_a_check_of_other_fields():
+def test_check_of_other_fields_ignores_a_lost_end():
     box = box_of([raw(1, **ended(-1))])
 
     assert box.assert_process(1, command="python").pid == 1
@@ -243,7 +243,7 @@ def test_a_lost_end_does_not_matter_to_a_check_of_other_fields():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_each_of_several_lost_ends_settles_for_itself():
+def test_each_lost_end_has_its_own_settling_time():
     first, second = raw(1, **ended(-1)), raw(2, started_at=T0 + 1000, **ended(-1))
     corrected = raw(2, started_at=T0 + 1000, **signaled(9))
     box = box_of({0: [first], 0.6: [second], 1.3: [corrected]})
@@ -254,10 +254,10 @@ def test_each_of_several_lost_ends_settles_for_itself():
     )
 
 
-# ------------------------------------------------------------------ not listed, not readable
+# --------------------------------------------------------------- missing or unreadable
 
 
-def test_a_process_that_is_not_listed_for_a_second_is_gone():
+def test_process_is_gone_after_it_was_not_listed_for_one_second():
     box = box_of({0: [RUNNING], 2: []})
     assert outcome(lambda: box.wait_for_exit(41)) == (
         "ProcessNotFound",
@@ -269,7 +269,7 @@ def test_a_process_that_is_not_listed_for_a_second_is_gone():
     assert box.wait_for_exit(41).exit_code == 0
 
 
-def test_an_object_that_was_never_listed_here_is_gone():
+def test_process_object_that_was_never_listed_is_reported_as_gone():
     assert outcome(lambda: box_of([raw(1)]).wait_for_exit(process(5))) == (
         "ProcessNotFound",
         "Gone: train.py (pid 5) is no longer listed",
@@ -277,7 +277,7 @@ def test_an_object_that_was_never_listed_here_is_gone():
 
 
 @pytest.mark.parametrize("name", [41, process(41)], ids=["pid", "object"])
-def test_a_process_whose_row_cannot_be_read_any_more_is_not_gone(name):
+def test_process_whose_row_became_unreadable_is_not_reported_as_gone(name):
     other = {"handle": 9, "pid": 9, "status": []}
     box = box_of({0: [RUNNING], 1: [UNREADABLE, other]})
 
@@ -285,7 +285,7 @@ def test_a_process_whose_row_cannot_be_read_any_more_is_not_gone(name):
     assert 2.0 <= polls(box)[-1] <= 2.4
 
 
-def test_rows_that_cannot_be_read_are_shown_if_no_process_matches():
+def test_unreadable_rows_are_shown_if_no_process_matches():
     box = box_of([{"pid": 77, "status": 3, "command": "x"}, RUNNING])
 
     text = str(failure(lambda: box.assert_process("none", status="running")))
@@ -294,7 +294,7 @@ def test_rows_that_cannot_be_read_are_shown_if_no_process_matches():
     assert "1 process listed" in text
 
 
-# --------------------------------------------------------------------------- in words
+# -------------------------------------------------------------------------- messages
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_rows_that_cannot_be_read_are_shown_if_no_process_matches():
         ),
     ],
 )
-def test_an_error_carries_in_words_what_was_wanted(ask, wanted):
+def test_error_contains_the_expectation_in_words(ask, wanted):
     assert failure(lambda: ask(box_of([raw(41, **signaled(15))]))).wanted == wanted
 
 
@@ -334,7 +334,7 @@ def test_an_error_carries_in_words_what_was_wanted(ask, wanted):
     ],
     ids=["oom", "flag", "exit 5", "exit 0", "signal", "stopped", "backing off", "running"],
 )
-def test_the_hint_after_an_end_fits_the_end(row, hint):
+def test_hint_depends_on_how_the_process_ended(row, hint):
     name = "web" if "managed" in row else 1
 
     assert (
@@ -342,7 +342,7 @@ def test_the_hint_after_an_end_fits_the_end(row, hint):
     )
 
 
-def test_a_signal_that_the_test_sent_is_named_as_its_own():
+def test_message_names_a_signal_that_this_test_sent():
     def ask(box):
         box.send_signal(1, 15)
         box.wait_for_exit(1)
@@ -367,5 +367,5 @@ def test_a_signal_that_the_test_sent_is_named_as_its_own():
         ),
     ],
 )
-def test_the_hint_if_no_process_matches_fits_how_it_was_selected(name, hint):
+def test_hint_for_no_match_depends_on_the_selector(name, hint):
     assert facts([raw(1)], lambda box: box.wait_for_exit(name, timeout=0))["try"] == hint

@@ -1,4 +1,4 @@
-"""Conditions on the status of one process: that it has it, and that it keeps it."""
+"""Conditions on the status of one process: it reaches a status, or keeps it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def health(status, **more):
 # -------------------------------------------------------------------- wait_for_process
 
 
-def test_one_of_several_statuses_is_enough():
+def test_wait_passes_with_any_of_several_statuses():
     box = box_of([raw(1, **signaled(15))])
 
     assert box.wait_for_process(1, status=["exited", "signaled"]).signal == 15
 
 
-def test_a_lost_end_is_not_a_status_before_it_has_settled():
+def test_status_of_a_lost_end_counts_only_after_the_settling_time():
     box = box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **signaled(9))]})
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
@@ -77,13 +77,13 @@ def test_a_lost_end_is_not_a_status_before_it_has_settled():
         ),
     ],
 )
-def test_a_status_that_is_not_reached_is_reported(row, options, expected):
+def test_status_that_is_not_reached_is_reported(row, options, expected):
     name = "web" if "managed" in row else 41
 
     assert outcome(lambda: box_of([row]).wait_for_process(name, **options)) == expected
 
 
-def test_health_is_waited_for():
+def test_wait_with_healthy_waits_for_the_health_check():
     box = box_of({0: [health("starting")], 3: [health("healthy")]})
 
     assert box.wait_for_process("web", healthy=True).pid == 2
@@ -100,13 +100,13 @@ def test_health_is_waited_for():
         (health("unhealthy"), "its health check by hand: it fails"),
     ],
 )
-def test_the_hint_for_an_unhealthy_process_fits_its_health(row, hint):
+def test_hint_for_an_unhealthy_process_depends_on_its_health(row, hint):
     error = failure(lambda: box_of([row]).wait_for_process("web", healthy=True, timeout=0))
 
     assert str(error).endswith(f"  try      {hint}")
 
 
-def test_stable_for_begins_anew_with_a_restart():
+def test_restart_resets_stable_for():
     second = raw(8, **WEB, managed=managed(restart_count=1))
     box = box_of({0: [raw(7, **WEB, managed=managed())], 0.6: [second]})
 
@@ -114,7 +114,7 @@ def test_stable_for_begins_anew_with_a_restart():
     assert 1.6 <= polls(box)[-1] < 1.8
 
 
-def test_a_process_that_ends_before_it_was_stable_is_reported_as_ended():
+def test_process_that_ends_before_it_is_stable_is_reported_as_ended():
     box = box_of({0: [RUNNING], 0.5: [FAILED]})
 
     failure(lambda: box.wait_for_process(41, stable_for=1), errors.UnexpectedExit)
@@ -125,9 +125,7 @@ def test_a_process_that_ends_before_it_was_stable_is_reported_as_ended():
     [(2, 20, (22, 30)), (5, 1.2, (6, 7.5)), (20, 1.2, (20, 21)), (20, 4, (24, 26.5))],
     ids=["outage", "a second", "less than a tenth of it", "more than that"],
 )
-def test_stable_for_begins_anew_after_an_outage_of_a_second_or_a_tenth_of_it(
-    stable_for, back, took
-):
+def test_outage_longer_than_1_s_and_a_tenth_resets_stable_for(stable_for, back, took):
     box = box_of({0: [RUNNING], 0.2: unreachable(), back: [RUNNING]})
 
     box.wait_for_process(41, stable_for=stable_for, timeout=60)
@@ -138,7 +136,7 @@ def test_stable_for_begins_anew_after_an_outage_of_a_second_or_a_tenth_of_it(
 # ------------------------------------------------------------------------ assert_stays
 
 
-def test_assert_stays_takes_the_time_it_names_and_no_more():
+def test_assert_stays_takes_exactly_stable_for_seconds():
     box = box_of([RUNNING])
 
     box.assert_stays("train.py", stable_for=10)
@@ -146,7 +144,7 @@ def test_assert_stays_takes_the_time_it_names_and_no_more():
     assert polls(box)[-1] == pytest.approx(10.0, abs=0.01)
 
 
-def test_assert_stays_stops_at_the_first_change_of_the_run_that_it_found():
+def test_assert_stays_fails_at_the_first_change_of_the_run():
     other = raw(42, command="other", args=("train.py",), **ended(0))
     successors = [raw(pid, started_at=T0 + 5000) for pid in (43, 44)]
     box = box_of({0: [RUNNING, other], 3: [FAILED, *successors]})
@@ -160,10 +158,10 @@ def test_assert_stays_stops_at_the_first_change_of_the_run_that_it_found():
 
 @pytest.mark.parametrize(
     ("pid", "started_at"),
-    # A daemon may restart in place: then the row is the same, and only the count rises.
+    # A daemon may restart a process in place: only the restart count of the row rises.
     [(8, T0 + 1500), (7, T0)],
 )
-def test_a_restarted_process_has_not_stayed(pid, started_at):
+def test_assert_stays_fails_if_the_process_was_restarted(pid, started_at):
     first = raw(7, **WEB, managed=managed())
     last = {"exit_code": 1, "ended_at": T0 + 1000}
     supervised = managed(restart_count=1, last_exit=last)
@@ -178,7 +176,7 @@ def test_a_restarted_process_has_not_stayed(pid, started_at):
     )
 
 
-def test_another_status_is_named_beside_the_expected_ones():
+def test_assert_stays_reports_expected_and_actual_status():
     box = box_of([raw(41, status="paused")])
 
     error = failure(
@@ -191,7 +189,7 @@ def test_another_status_is_named_beside_the_expected_ones():
     assert "another: it was restarted" not in str(error)
 
 
-def test_a_process_that_is_not_listed_cannot_stay():
+def test_assert_stays_fails_if_the_process_is_not_listed():
     assert outcome(lambda: box_of([]).assert_stays("train.py", stable_for=1)) == (
         "ProcessNotFound",
         'No process "train.py" in my-sandbox',
@@ -199,7 +197,7 @@ def test_a_process_that_is_not_listed_cannot_stay():
 
 
 @pytest.mark.parametrize(("gap", "stable_for"), [(1.0, 3), (1.01, 3), (2.0, 20)])
-def test_a_gap_of_more_than_a_second_or_a_tenth_of_the_time_is_inconclusive(gap, stable_for):
+def test_gap_longer_than_1_s_and_a_tenth_is_inconclusive(gap, stable_for):
     box = box_of([RUNNING])
     clock = box._client.clock
     pauses, sleep = iter([gap]), clock.sleep
@@ -215,7 +213,7 @@ def test_a_gap_of_more_than_a_second_or_a_tenth_of_the_time_is_inconclusive(gap,
     assert "a longer seconds= allows for longer gaps: a tenth of it" in str(error)
 
 
-def test_outages_without_end_do_not_make_assert_stays_go_on_without_end():
+def test_assert_stays_ends_despite_endless_outages():
     box = box_of(
         {at: [RUNNING] if at % 11 == 0 else unreachable() for at in range(400)}, latency=0.9
     )
