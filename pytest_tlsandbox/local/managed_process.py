@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
 
-# What follows the end of a run: the policy decides, a requested restart, or nothing.
+# What follows the end of a run: what the policy says, a requested restart, or nothing.
 _Next = Literal["policy", "restart", "nothing"]
 
 

@@ -199,10 +199,10 @@ class CgroupV1(_Cgroup):
 class CgroupV2(_Cgroup):
     """Limit memory with the memory controller of cgroup v2.
 
-    A group that contains processes cannot enable the controller for groups below it, and the server
-    is in its own group. If the controller is not enabled there, the group of the sandbox is created
-    beside the server's group (as systemd's delegation allows). The project has not tested this
-    class on a real kernel, because its machines have v1.
+    A group that contains processes cannot enable the controller for groups below it, and the
+    server's group contains the server. If the controller is not enabled there, the group of the
+    sandbox is created beside the server's group (as systemd's delegation allows). The project has
+    not tested this class on a real kernel, because its machines have v1.
     """
 
     mechanism: Mechanism = "cgroup v2"

@@ -23,7 +23,7 @@ class Watchdog(MemoryLimit):
 
     Above the limit, the watchdog kills the largest process, as the kernel would, and counts the
     kill for the process of the sandbox that the victim belongs to. If the processes allocate more
-    than the free rest within 50 ms, they exceed the limit until the next poll.
+    than the remaining memory within 50 ms, they exceed the limit until the next poll.
 
     Memory that forked processes share is resident in each of them, and a ``vfork`` doubles its
     parent for a moment. The watchdog therefore measures twice before it kills. The second

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _LONGEST_EXEC = 0.5
-"""Maximum time in seconds without an environment, while a process becomes another program."""
+"""Maximum time in seconds without an environment, while a process executes a program."""
 _HAS_SUBREAPER = sys.platform == "linux"
 
 

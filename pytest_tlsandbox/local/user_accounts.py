@@ -29,8 +29,7 @@ def find_account(user: str | UserSpec | None) -> Account:
 
     A name must exist on this machine; a uid need not. The group is the requested group, else the
     user's primary group, else the group with the number of the uid. Supplementary groups are set
-    only
-    if the server runs as root.
+    only if the server runs as root.
 
     Args:
         user: a name, "uid", "uid:gid" or an object; None for the user of the server.
