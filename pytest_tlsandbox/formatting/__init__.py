@@ -1,1 +1,1 @@
-"""Pieces of text: numbers with units, names of processes, tables."""
+"""Format text: numbers with units, names of processes, tables."""

@@ -1,4 +1,4 @@
-"""Processes as text: their names, command lines, states and ends, and tables of them."""
+"""Format processes as text: names, command lines, states, ends and tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INTERPRETERS = ("python", "node", "ruby", "perl", "bash", "sh", "dash", "zsh", 
 _GAP = "    "
 _LONGEST_STATE = 36
 _NARROWEST, _ENOUGH = 18, 40
-"""Columns that a command line is given even where there is no room for it, or beside a remark."""
+"""Minimum width of a command line in columns: in any row, and in a row that ends in a remark."""
 
 
 class _End(Protocol):
@@ -41,13 +41,13 @@ class _End(Protocol):
 
 
 def signal_name(number: int) -> str:
-    """Return "9 (SIGKILL)"."""
+    """Return the number of a signal with its name, such as "9 (SIGKILL)"."""
     known = 1 <= number <= len(SIGNALS)
     return f"{number} (SIG{SIGNALS[number - 1]})" if known else str(number)
 
 
 def describe_state(row: ProcessInfo) -> str:
-    """Return the state of a process: "running", "exited 1", "signaled 15 (SIGTERM)"."""
+    """Return the state of a process, such as "running", "exited 1" or "signaled 15 (SIGTERM)"."""
     state = row.state
     if state == "exited":
         code = "with no exit code" if row.exit_code is None else str(row.exit_code)
@@ -61,7 +61,7 @@ def describe_state(row: ProcessInfo) -> str:
 
 
 def describe_end(last: _End) -> str:
-    """Return how a run ended: "exited 1", "signaled 9 (SIGKILL)", "OOM-killed"."""
+    """Return how a run ended, such as "exited 1", "signaled 9 (SIGKILL)" or "OOM-killed"."""
     if last.oom_killed:
         return "OOM-killed"
     if last.signal is not None:
@@ -70,9 +70,9 @@ def describe_end(last: _End) -> str:
 
 
 def command_line(row: ProcessInfo) -> tuple[str, int]:
-    """Return command and arguments, masked, and how many characters were left out.
+    """Return the masked command line, and the number of characters that were left out.
 
-    What no line has room for is not masked either: arguments may have megabytes.
+    Only the first 4,096 characters are masked and returned, because arguments may have megabytes.
     """
     room = _LONGEST_COMMAND_LINE
     parts = []
@@ -86,7 +86,10 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 
 
 def short_name(row: ProcessInfo) -> str:
-    """Call a process by its managed name, the script it runs, or its program."""
+    """Return the managed name of a process, else the script or module it runs, else its program.
+
+    The name has at most 24 columns.
+    """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
     command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:2]])
@@ -102,12 +105,15 @@ def short_name(row: ProcessInfo) -> str:
 
 
 def named(row: ProcessInfo) -> str:
-    """Return "train.py (pid 41)"."""
+    """Return the short name and the pid of a process, such as "train.py (pid 41)"."""
     return f"{short_name(row)} (pid {row.pid})"
 
 
 def describe_going_on(row: ProcessInfo) -> str:
-    """Return the state of a process, or of its supervisor after its end, and its name."""
+    """Return the state and the name of a process, such as "running: train.py (pid 41)".
+
+    If a managed process has ended, the state is the status of its supervisor.
+    """
     state = row.managed.status if row.managed and row.ended else describe_state(row)
     return f"{state}: {named(row)}"
 
@@ -119,9 +125,18 @@ def process_table(
     most: int | None = None,
     columns: int = 240,
 ) -> list[str]:
-    """Return a line for each process: pid, state, how long it lived, command line masked, a remark.
+    """Return a table with one line per process.
 
-    ``most`` cuts the table, ``columns`` the command lines; both say by how much.
+    A line shows the pid, the state, the lifetime, the masked command line and the remark. A remark
+    that does not fit follows on separate lines.
+
+    Args:
+        rows: the processes.
+        remarks: the remarks, in the order of the rows; they may be fewer than the rows.
+        most: maximum number of processes; a last line counts the others. None lists all.
+        columns: width of the table. A longer command line is cut, and the line shows the number of
+            cut characters.
+
     """
     shown = rows if most is None else rows[:most]
     heads = align(
@@ -151,10 +166,10 @@ def process_table(
 
 
 def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
-    """Return "a.py (pid 1), b.py (pid 2) and 3 more"."""
+    """Return the names of processes, such as "a.py (pid 1), b.py (pid 2) and 3 more"."""
     return list_texts([named(row) for row in rows], most)
 
 
 def list_texts(texts: Sequence[str], most: int = 3) -> str:
-    """Return "a, b, c and 3 more"."""
+    """Return the first texts and the number of the others, such as "a, b, c and 3 more"."""
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -1,4 +1,4 @@
-"""Text as a terminal shows it: what is escaped, how wide it is, where it is cut; values as text."""
+"""Format text for a terminal: escape, measure, cut and wrap it, and show values."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _LEFT_TO_RIGHT_MARK = "\u200e"
-# A number stays with its unit.
+# A line break must not separate a number from its unit.
 _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 
 
 def printable(text: str) -> str:
-    """Escape what would move a terminal's cursor, colour it or turn its writing direction.
+    """Escape characters that move the cursor, change colors or reverse the writing direction.
 
-    Letters that are written from right to left stay; a mark after them keeps what follows, on the
-    same line, in its place.
+    Letters that are written from right to left are kept. A left-to-right mark after them keeps the
+    rest of the line in place.
     """
     return _steady(_escape(text))
 
 
 def width(text: str) -> int:
-    """Count the columns that a printable text takes: East Asian letters take two, accents none."""
+    """Return the width of a printable text in columns.
+
+    Wide East Asian characters take two columns, combining accents none.
+    """
     if text.isascii():
         return len(text)
     return sum(map(_columns, text))
 
 
 def pad(text: str, columns: int) -> str:
-    """Fill up with spaces on the right."""
+    """Pad a text with spaces on the right to a width in columns."""
     return text + " " * (columns - width(text))
 
 
 def align(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Pad every column but the last to its widest cell."""
+    """Return one line per row, with each column but the last padded to its widest cell."""
     rows = list(rows)
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [
@@ -49,28 +52,45 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def cut(text: str, columns: int, *, beyond: int = 0) -> str:
-    """Escape, cut to a width, and say how many characters were left out: "python -c aaa… +99871".
+    """Escape a text and cut it to a width; show the number of cut characters: "python -c… +99871".
 
-    ``beyond``: so many more were left out before.
+    At least one character and the number remain, even if they are wider than ``columns``.
+
+    Args:
+        text: the text.
+        columns: maximum width of the result.
+        beyond: number of characters that the caller already left out; the shown number includes
+            them.
+
     """
     whole = _escape(text)
     if width(whole) <= columns and not beyond:
         return _steady(whole)
-    mark = f"… +{len(text) + beyond}"  # as wide as the true one, or a column wider
+    mark = f"… +{len(text) + beyond}"  # the final mark is not wider
     head = _head(text, max(columns - len(mark), 1))
     return _steady(_escape(head)) + f"… +{len(text) - len(head) + beyond}"
 
 
 def shorten(text: str, columns: int) -> str:
-    """Escape and cut a name, where a count would be longer than what it counts."""
+    """Escape a name and cut it to a width in columns.
+
+    Use it for short names, where the number that ``cut`` shows would be longer than the cut part.
+    """
     whole = _escape(text)
     return _steady(whole if width(whole) <= columns else _escape(_head(text, columns - 1)) + "…")
 
 
 def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
-    """Escape and break a text into lines of a width, ``most`` of them at most: the last is cut.
+    """Escape a text and break it into lines of a width.
 
-    Between words, unless that would leave more than half a line empty.
+    A line is broken between words, unless this would leave more than half of it empty.
+
+    Args:
+        text: the text.
+        columns: maximum width of a line.
+        most: maximum number of lines; the last line is cut as ``cut`` does.
+        beyond: number of characters that the caller already left out; see ``cut``.
+
     """
     lines: list[str] = []
     while len(lines) < most - 1 and len(head := _head(text, columns)) < len(text):
@@ -81,9 +101,15 @@ def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
 
 
 def wrap(text: str, columns: int, most: int = 8) -> list[str]:
-    """Escape prose and break it between words; a word that is wider than a line stays whole.
+    """Escape prose and break it into lines between words.
 
-    What is more than ``most`` lines is cut.
+    A word that is wider than a line is not broken.
+
+    Args:
+        text: the text.
+        columns: maximum width of a line, except for long words.
+        most: maximum number of lines; longer text is cut as ``cut`` does.
+
     """
     lines: list[str] = []
     for word in re.split(_BETWEEN_WORDS, cut(text, columns * most)):
@@ -95,7 +121,7 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
 
 
 def seconds(value: float) -> str:
-    """Return a duration with a suitable precision: "4 ms", "0.31 s", "8.2 s", "120 s"."""
+    """Return a duration in seconds with a suitable precision: "4 ms", "0.31 s", "120 s"."""
     if 0.0005 <= value < 0.0995:
         return f"{value * 1000:.0f} ms"
     text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
@@ -103,30 +129,34 @@ def seconds(value: float) -> str:
 
 
 def capitalized(text: str) -> str:
-    """Begin with a capital, and leave the rest as it is."""
+    """Return a text with its first character in upper case and the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def count(number: int, noun: str) -> str:
-    """Return "1 line", "3 lines"."""
+    """Return a number and its noun, in the singular or plural: "1 line", "3 lines"."""
     plural = noun + ("es" if noun.endswith("s") else "s")
     return f"{number} {noun if number == 1 else plural}"
 
 
 def moment(time: datetime) -> str:
-    """Return the time of day, to the millisecond, in UTC."""
+    """Return the time of day of a UTC time with milliseconds, such as "16:00:09.000"."""
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"
 
 
 def shown_wanted(value: object, field: str) -> str:
-    """Return the expected value of a field, or its values: any of several, except for arguments."""
+    """Return the expected value of a field as text.
+
+    If the field may have any of several values, join them with "or". A list of arguments is a
+    single value.
+    """
     if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
         return " or ".join(map(shown, value))
     return shown(value)
 
 
 def shown(value: object) -> str:
-    """Return the value of a field, masked."""
+    """Return the value of a field as text, with secrets masked."""
     if value is None:
         return "none"
     if isinstance(value, (list, tuple)):
@@ -150,7 +180,7 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return as much of a text as fits in a width when escaped, at least one character."""
+    """Return the longest start of a text that fits in a width when escaped (>= 1 character)."""
     if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0

@@ -1,16 +1,16 @@
-"""The embedded sandbox: real processes of this machine behind the sandbox API (extra ``local``).
+"""Run the embedded sandbox: real processes of this machine with the sandbox API (extra ``local``).
 
-In the process of the tests, ``sandbox`` starts the server and ends it (``__main__`` does so from a
-terminal). In the server, a process of its own:
+In the test process, ``sandbox`` starts and stops the server; ``__main__`` does so from a terminal.
+The server is a separate process with these modules:
 
-- ``server_process``: ends the server with its parent, and everything it started with the server;
+- ``server_process``: stops the server when its parent ends, and kills all processes of the sandbox;
 - ``routes``, with ``request_bodies``, ``http_errors`` and ``event_streams`` (server-sent events);
-- ``managed_process`` and ``health_checks``: restarts, backoff, and whether a process is healthy;
-- ``supervisor``: starts, reaps, signals and kills, with ``spawn``, ``user_accounts`` and
+- ``managed_process`` and ``health_checks``: restarts, backoff and health checks;
+- ``supervisor``: starts, reaps, signals and kills processes, with ``spawn``, ``user_accounts`` and
   ``environment`` (how a program is started) and ``process_table`` (which rows are kept);
 - ``process``, ``standard_streams`` and ``process_tree``: one process, its streams, its descendants;
-- ``memory_selection``: the memory limit, by ``memory_cgroup`` or ``memory_watchdog``; the interface is
-  ``memory_limit``.
+- ``memory_limit``: the interface of the memory limit; ``memory_selection`` selects
+  ``memory_cgroup`` or ``memory_watchdog``.
 
-It is not a security boundary: it runs commands as you.
+The sandbox is not a security boundary: it runs commands as the current user.
 """

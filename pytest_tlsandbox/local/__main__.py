@@ -17,9 +17,17 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C, or until the server has ended by itself; return the exit code.
+    """Serve until Ctrl-C or until the server exits by itself.
 
-    Ends with all that was started in it, also when it is killed.
+    When this process ends, even by SIGKILL, the server and all processes of the sandbox end too.
+
+    Args:
+        arguments: the command line options; None for those in ``sys.argv``.
+
+    Returns:
+        The exit code: 0 after Ctrl-C, 1 if the sandbox does not start or the server exits by
+        itself.
+
     """
     options = _parse(arguments)
     try:

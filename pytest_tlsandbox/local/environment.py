@@ -1,4 +1,4 @@
-"""The environment that programs in the sandbox find."""
+"""Build the environment of the programs in the sandbox."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MARK = "TLSANDBOX_PROCESS"
-"""The variable that tells which process of which sandbox a program belongs to (see ``process_tree``)."""
+"""Variable that identifies the sandbox and the process of a program (see ``process_tree``)."""
 
-# The end of a word in the name of a variable that tells that its value is a secret. The first four
-# must be the whole word (MONKEY); ASKPASS is a program, OLDPWD and PWD are folders.
+# Matches the names of variables that hold a secret, by the end of a word in the name. The first
+# line matches whole words only, because MONKEY ends in KEY. ASKPASS is a program, PWD is a folder.
 _SECRET_NAME = re.compile(
     r"(?:(?:^|[\W_])(?:O?AUTH|CRED(?:ENTIAL)?S?|KEY|PAT)"
     r"|(?:ACCESS|API|AUTH|PRIVATE|SECRET)_?KEYS?|AUTHORIZATION|PASSPHRASE|PASSWD|PASSWORDS?"
@@ -23,14 +23,15 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _NO_SECRET = {"SSH_AUTH_SOCK"}
-# The name of the running test: it may be longer than what a program can be started with.
+# pytest stores the name of the test here; no program can start if the name is very long.
 _LEFT_OUT = {"PYTEST_CURRENT_TEST"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Leave out every variable whose name tells of a secret, all of Tensorlake's, the test's name.
+    """Return an environment without secrets, variables of Tensorlake, and the test's name.
 
-    In a sandbox of the service, too, a program has nothing of the machine that runs the tests.
+    A program in a cloud sandbox cannot see the secrets of the test machine, so a program in the
+    embedded sandbox must not see them either.
     """
     return {
         name: value
@@ -40,10 +41,10 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def program_environment(requested: Mapping[str, str], mark: str) -> dict[str, str]:
-    """Return our own environment, with what a start asks for, and the mark.
+    """Return the environment of a program: the server's variables, the requested ones and the mark.
 
-    The folder of the running interpreter stands first in PATH, so that ``python`` is the one that
-    runs the tests; a PATH that was asked for replaces all of it.
+    The folder of the running interpreter comes first in PATH, so that ``python`` is the interpreter
+    that runs the tests. A requested PATH replaces the whole PATH.
     """
     interpreter = os.path.dirname(sys.executable)
     path = os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)])

@@ -1,4 +1,4 @@
-"""Server-sent events about a running process: the follow streams, and the frames of a run."""
+"""Stream server-sent events about a process: the follow streams, and the frames of a run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ _KEEP_ALIVE_SECONDS = 15.0
 
 
 async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
-    """Send what a process has written, then what it writes, until it has ended.
+    """Yield the output of a process as events: past lines, then new lines until the process ends.
 
-    ``stream`` is stdout, stderr, or output: both, each line with where it came from. What was there
-    before has the timestamp 0, as the daemon's has.
+    Past lines have the timestamp 0, as the daemon sends them (api-notes, "Calls").
+
+    Args:
+        process: the process.
+        stream: "stdout", "stderr" or "output". "output" is both, and each line names its stream.
+
     """
     is_replay = True
     async for lines in _lines_until_the_end(process, stream):
@@ -36,7 +40,7 @@ async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
 
 
 async def run_frames(process: Process) -> AsyncIterator[bytes]:
-    """Send the start of a process, what it writes, and its end."""
+    """Yield the start of a process, its lines of output and its end, as events."""
     start = {"handle": process.handle, "pid": process.pid, "started_at": process.started_at}
     yield _data(start)
     async for lines in _lines_until_the_end(process, "output"):
@@ -49,7 +53,10 @@ async def run_frames(process: Process) -> AsyncIterator[bytes]:
 async def _lines_until_the_end(
     process: Process, stream: str
 ) -> AsyncIterator[list[tuple[str, str]]]:
-    """Yield the lines so far, if any; then new ones; and no line after a long silence."""
+    """Yield batches of new lines, each with the name of its stream, until the process ends.
+
+    The first batch may be empty, and every 15 s without a change yield an empty batch.
+    """
     outputs = process.outputs(stream)
     positions = dict.fromkeys(outputs, 0)
     is_due = True

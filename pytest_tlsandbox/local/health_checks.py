@@ -1,4 +1,4 @@
-"""Health checks of a managed process: whether it answers on its port of this machine."""
+"""Check the health of a managed process through its port on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ _WELL = re.compile(rb"HTTP/1\.[01] [23]\d\d\b")
 
 
 class Health:
-    """The health of one run of a process: starting, until it has answered or failed often enough."""
+    """The health of one run.
+
+    Attributes:
+        status: "starting" until a check succeeds or enough checks fail in a row; "disabled"
+            without a health check.
+        failures: number of failed checks in a row.
+
+    """
 
     def __init__(self, check: HealthCheck | None) -> None:
         self.status: HealthStatus = "disabled" if check is None else "starting"
@@ -27,7 +34,7 @@ class Health:
         self._check = check
 
     async def watch(self, process: Process) -> None:
-        """Check the health again and again, until the process has ended."""
+        """Check the health at each interval until the process ends."""
         check = self._check
         if check is None:
             return
@@ -50,14 +57,20 @@ async def _answers(check: HealthCheck) -> bool:
 
 
 async def _ask(check: HealthCheck) -> bool:
-    """Connect, and over HTTP want a status of 200 to 399. Raises OSError, ValueError."""
+    """Connect to the port and return whether the check passes; over HTTP, 200 to 399 pass.
+
+    Raises:
+        OSError: the connection failed.
+        ValueError: the response cannot be read.
+
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", check.port)
     with closing(writer):
         if check.type == "tcp":
             return True
         path = (check.path or "/").encode("utf-8")
         if not re.fullmatch(rb"[!-~]*", path):
-            return False  # no request can be made of it
+            return False  # a request line cannot contain this path
         host = f"127.0.0.1:{check.port}".encode()
         target = path if path.startswith(b"/") else b"/" + path
         writer.write(b"GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n" % (target, host))

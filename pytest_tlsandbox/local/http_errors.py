@@ -1,10 +1,16 @@
-"""The error that the API answers with; one of the daemon's web framework is an HTTPException."""
+"""Define the JSON error of the API; errors of the daemon's web framework are ``HTTPException``."""
 
 from __future__ import annotations
 
 
 class ApiError(Exception):
-    """A refused request. The answer is JSON: ``{"error": ..., "code": ...}``; some have no code."""
+    """A rejected request, answered with JSON: ``{"error": ..., "code": ...}``.
+
+    Attributes:
+        status: the HTTP status.
+        code: the code in the response, such as "NOT_FOUND"; None if the response has no code.
+
+    """
 
     def __init__(self, status: int, error: str, code: str | None = None) -> None:
         super().__init__(error)

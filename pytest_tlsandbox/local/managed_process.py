@@ -1,7 +1,7 @@
-"""Managed processes: named, started again when they end, with health checks.
+"""Run managed processes: named processes with restarts and health checks.
 
-Their fields are those of the service. What its documents leave open is decided here, and listed in
-``docs/local.md``.
+The fields are the same as in the service (api-notes, "Managed processes"). Where its documentation
+leaves the behavior open, this module decides; ``docs/local.md`` lists these decisions.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 
 SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
 
-# What follows the end of a run: what the policy says, a run that was requested, or nothing.
+# What follows the end of a run: what the policy says, a requested restart, or nothing.
 _Next = Literal["policy", "restart", "nothing"]
 
 
 class ManagedProcess:
-    """A process over all its runs, one after the other; see ``Manager`` for what others call."""
+    """A managed process with all its runs; only one run is active at a time.
+
+    ``Manager`` is the interface for other modules.
+    """
 
     def __init__(self, supervisor: Supervisor, request: StartRequest) -> None:
         self.name = request.name
@@ -47,13 +50,13 @@ class ManagedProcess:
         self._last_error: str | None = None
         self._backing_off: asyncio.Task[None] | None = None
         self._next_restart_at: int | None = None
-        # Changes to it are made one after the other.
+        # Serializes restarts and stops.
         self._changing = asyncio.Lock()
         self._forget_restarts()
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended and will not be started again by itself."""
+        """Whether the process has ended and no automatic restart will follow."""
         return self._next == "nothing" and not (self.run and self.run.is_running)
 
     def describe(self, run: Process) -> dict[str, Any]:
@@ -72,7 +75,12 @@ class ManagedProcess:
         }
 
     async def start(self) -> Process:
-        """Start a run. Raises ApiError: 409 while the name is in use, 500 if it cannot be started."""
+        """Start a run and its health check, and return the run.
+
+        Raises:
+            ApiError: 409 if another process uses the name, 500 if the program cannot be started.
+
+        """
         is_restart = self.run is not None
         self._restart_count += is_restart
         try:
@@ -84,9 +92,14 @@ class ManagedProcess:
         return run
 
     async def restart(self) -> Process:
-        """End the current run as ``stop`` does, and start another; also after the last one.
+        """End the current run as ``stop`` does, start another run and return it.
 
-        It is counted, and the limit and the backoff begin anew. Raises ApiError (500).
+        A stopped process is started again. The restart counts in ``restart_count``. The restart
+        limit and the backoff begin anew.
+
+        Raises:
+            ApiError: 500 if the program cannot be started.
+
         """
         async with self._changing:
             self._stop_waiting()
@@ -103,10 +116,10 @@ class ManagedProcess:
                 raise
 
     async def stop(self) -> None:
-        """Start no other run, and end the current one.
+        """Prevent further restarts, and end the current run in the background.
 
-        That goes on after the return: SIGTERM to its group and, once the grace is over, SIGKILL to
-        all that belongs to it.
+        The process group receives SIGTERM. When the run has ended, or after the grace period,
+        SIGKILL ends everything that belongs to the process.
         """
         async with self._changing:
             self._stop_waiting()
@@ -133,7 +146,10 @@ class ManagedProcess:
             self._back_off(run)
 
     def _back_off(self, run: Process) -> None:
-        """Wait, twice as long as before, unless the run was longer than the longest wait."""
+        """Schedule the next run; the delay doubles each time, up to ``max_backoff_ms``.
+
+        A run that lasted longer than ``max_backoff_ms`` resets the delay.
+        """
         longest = self._rules.max_backoff_ms
         if run.ended_at is not None and run.ended_at - run.started_at > longest:
             self._backoff_ms = min(self._rules.initial_backoff_ms, longest)
@@ -148,7 +164,7 @@ class ManagedProcess:
         async with self._changing:
             self._backing_off = self._next_restart_at = None
             self._tries += 1
-            # What the last run has left behind may hold the port that the next one wants.
+            # Children that the last run left behind may hold the port that the next run needs.
             await self._supervisor.kill(run)
             try:
                 await self.start()
@@ -175,7 +191,7 @@ class ManagedProcess:
         self._backing_off = self._next_restart_at = None
 
     def _forget_restarts(self) -> None:
-        """Begin anew with the limit and the backoff."""
+        """Reset the restart limit and the backoff."""
         self._tries = 0
         self._backoff_ms = min(self._rules.initial_backoff_ms, self._rules.max_backoff_ms)
 

@@ -1,11 +1,11 @@
-"""The memory limit by the kernel: cgroup v1 and v2.
+"""Limit memory by the kernel, with cgroup v1 or v2.
 
-The sandbox gets one group with the limit, below the group we are in ourselves; each process gets a
-leaf of its own below that. The kernel counts the kills of a leaf's members in the leaf, so that the
-count is evidence of who the victim was, also where a child or a neighbour was.
+The sandbox has one group with the limit, below the group of the server. Each process has a leaf
+below it. The kernel counts OOM kills for each leaf. The count shows which process was the victim,
+or had a child that was.
 
-``Documentation/admin-guide/cgroup-v1/memory.rst`` and ``.../cgroup-v2.rst`` of the kernel are the
-reference for the files.
+The kernel's ``Documentation/admin-guide/cgroup-v1/memory.rst`` and ``.../cgroup-v2.rst`` describe
+the files.
 """
 
 from __future__ import annotations
@@ -22,19 +22,30 @@ from pytest_tlsandbox.local.memory_limit import Mechanism, MemoryLimit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# A kill follows the event of a shortage within milliseconds; this is in seconds.
+# Maximum time in seconds from a memory shortage to the kill; it usually takes milliseconds.
 _KILL_FOLLOWS = 1.0
 
 
 class OwnGroups(NamedTuple):
-    """The groups that this process is in, where they are mounted and have a memory controller."""
+    """The groups of this process, as folders; None where a cgroup version is not mounted.
+
+    Attributes:
+        v1: the group of the memory controller.
+        v2: the group; it may lack a memory controller.
+
+    """
 
     v1: Path | None
     v2: Path | None
 
 
 def own_groups(proc: Path = Path("/proc/self")) -> OwnGroups:
-    """Find our own memory groups. Both are None where there are no cgroups (macOS)."""
+    """Return the groups of this process; both are None on systems without cgroups (macOS).
+
+    Args:
+        proc: the folder of the process in ``/proc``.
+
+    """
     try:
         memberships = (proc / "cgroup").read_text().splitlines()
         mounts = (proc / "mountinfo").read_text().splitlines()
@@ -51,14 +62,19 @@ def own_groups(proc: Path = Path("/proc/self")) -> OwnGroups:
         root, mount_point = fields.split()[3:5]
         kind, _, super_options = options.split(" ", 2)
         if kind in own and (kind == "cgroup2" or "memory" in super_options.split(",")):
-            # In a container, the mount may show only a part of the tree that the paths refer to.
+            # In a container, the mount may show only a part of the tree of these paths.
             inside = own[kind].removeprefix(root.rstrip("/")).lstrip("/")
             found[kind] = Path(mount_point, inside)
     return OwnGroups(found.get("cgroup"), found.get("cgroup2"))
 
 
 def remove_group_of(server: int) -> None:
-    """Remove the group that a server with that pid has left behind, where it was killed."""
+    """Remove the group that a killed server left behind.
+
+    Args:
+        server: the pid of the server.
+
+    """
     for own in filter(None, own_groups()):
         for above in (own, own.parent):
             group = above / _group_name(server)
@@ -67,9 +83,9 @@ def remove_group_of(server: int) -> None:
 
 
 class _Cgroup(MemoryLimit):
-    """What both versions share: a group with a leaf for each process."""
+    """The common part of both versions: a group with a leaf for each process."""
 
-    # The file of a group that counts the OOM kills, in a line that begins with oom_kill.
+    # The file that counts the OOM kills of a group, in a line that begins with oom_kill.
     _counts: str
 
     def __init__(self, above: Path, limit_bytes: int) -> None:
@@ -85,17 +101,17 @@ class _Cgroup(MemoryLimit):
             raise
 
     def kills(self) -> Mapping[int, int]:
-        """Read the kernel's counts, if there may be new ones."""
+        """Return the number of OOM kills by handle; empty if there cannot be new ones."""
         if not self._may_have_killed():
             return {}
         return {handle: self.kills_of(handle) for handle in list(self._leaves)}
 
     def kills_of(self, handle: int) -> int:
-        """Read the kernel's count for one process and its children."""
+        """Return the number of OOM kills among a process and its children."""
         return self._read_kills(self._leaves[handle])
 
     def leave(self, handle: int) -> None:
-        """Remove the leaf as soon as it has no member left; children may outlive their process."""
+        """Remove the leaf after its last member; children may outlive their process."""
         self._left.add(handle)
         for left in list(self._left):
             if _remove(self._leaves[left]):
@@ -129,7 +145,7 @@ class _Cgroup(MemoryLimit):
 
 
 class CgroupV1(_Cgroup):
-    """The memory controller of cgroup v1."""
+    """Limit memory with the memory controller of cgroup v1."""
 
     mechanism: Mechanism = "cgroup v1"
     _counts = "memory.oom_control"
@@ -137,12 +153,13 @@ class CgroupV1(_Cgroup):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
-        """Take the calling thread into the leaf, and out again.
+        """Move the calling thread into the leaf, and back at the end of the context.
 
-        In v1 a thread can be in another group than the rest of its process, and what it forks is
-        born there: no moment outside the limit, and a tenth of the cost of a ``preexec_fn``, which
-        would also forbid vfork. The memory of our own process stays where it is charged: to the
-        group of its main thread, which is why the main thread must not be the one to do this.
+        In v1 a thread can be in another group than the rest of its process, and a process that the
+        thread forks starts in that group. The program is therefore under the limit from the
+        beginning. A ``preexec_fn`` would take ten times as long and rule out vfork. The kernel
+        charges the memory of a process to the group of its main thread, so the main thread must not
+        call this method.
         """
         with self._new_leaf(handle) as leaf:
             (leaf / "tasks").write_text("0")
@@ -161,15 +178,16 @@ class CgroupV1(_Cgroup):
             (self._group / "cgroup.event_control").write_text(event)
 
     def close(self) -> None:
-        """Remove the group and its leaves, and stop listening for shortages."""
+        """Remove the group and its leaves, and close the event of memory shortages."""
         os.close(self._shortages)
         super().close()
 
     def _may_have_killed(self) -> bool:
-        """Return whether the kernel has reported a shortage, which it does just before it kills.
+        """Return whether the kernel reported a memory shortage within the last second.
 
-        v1 counts the kills of each group by itself, and a thousand leaves are not read at each poll
-        for nothing. ``memory.failcnt`` does not help: Linux 6.18 leaves it at 0.
+        The kernel reports a shortage just before it kills. v1 counts the kills of each group
+        separately, and reading a thousand leaves at each poll takes too long. ``memory.failcnt``
+        does not help: Linux 6.18 leaves it at 0.
         """
         now = time.monotonic()
         with suppress(BlockingIOError):
@@ -179,11 +197,12 @@ class CgroupV1(_Cgroup):
 
 
 class CgroupV2(_Cgroup):
-    """The memory controller of cgroup v2.
+    """Limit memory with the memory controller of cgroup v2.
 
-    A group with processes in it cannot hand the controller on, and ours has us in it; where it has
-    not been enabled there, the group of the sandbox is made beside ours (as systemd's delegation
-    allows). Never tried against a kernel by the project: its machines have v1.
+    A group that contains processes cannot enable the controller for groups below it, and the
+    server's group contains the server. If the controller is not enabled there, the group of the
+    sandbox is created beside the server's group (as systemd's delegation allows). The project has
+    not tested this class on a real kernel, because its machines have v1.
     """
 
     mechanism: Mechanism = "cgroup v2"
@@ -195,9 +214,9 @@ class CgroupV2(_Cgroup):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
-        """Provide a launcher that enters the leaf and becomes the program.
+        """Provide a launcher that enters the leaf and then becomes the program.
 
-        v2 moves whole processes only, so the thread cannot go ahead as in v1.
+        v2 moves whole processes only, so the calling thread cannot enter the leaf as in v1.
         """
         with self._new_leaf(handle) as leaf:
             yield _launcher(leaf)
@@ -206,7 +225,7 @@ class CgroupV2(_Cgroup):
         (self._group / "memory.max").write_text(str(limit_bytes))
         _write_if_there(self._group / "memory.swap.max", "0")
         (self._group / "cgroup.subtree_control").write_text("+memory")
-        # Entering needs rights above the group as well: find out now, not at each start.
+        # Entering a leaf also needs permissions above the group: check them now, not at each start.
         trial = self._group / "trial"
         trial.mkdir()
         try:
@@ -217,7 +236,10 @@ class CgroupV2(_Cgroup):
             raise OSError(f"{self._group} cannot be entered")
 
     def _may_have_killed(self) -> bool:
-        """Return whether the count of the whole group has changed; a leaf is counted before it."""
+        """Return whether the count of the whole group has changed.
+
+        The kernel counts a kill in the leaf before it counts it in the group.
+        """
         kills = self._read_kills(self._group)
         seen, self._seen_kills = self._seen_kills, kills
         return kills != seen
@@ -250,9 +272,9 @@ def _launcher(leaf: Path) -> list[str]:
 
 
 def _remove_with_leaves(group: Path) -> None:
-    """Remove a group whose members have been killed; waits up to 1 s for them to be gone."""
+    """Remove a group whose members were killed; wait up to 1 s for them to be gone."""
     rest = [entry for entry in group.iterdir() if entry.is_dir()]
-    for _ in range(100):  # by count: a test may have stopped the clock
+    for _ in range(100):  # a count, because a test may have frozen the clock
         rest = [leaf for leaf in rest if not _remove(leaf)]
         if not rest and _remove(group):
             return
@@ -260,7 +282,7 @@ def _remove_with_leaves(group: Path) -> None:
 
 
 def _remove(group: Path) -> bool:
-    """Remove a group; return False if it still has members."""
+    """Remove a group and return whether it is gone; a group with members stays."""
     with suppress(OSError):
         group.rmdir()
     return not group.exists()

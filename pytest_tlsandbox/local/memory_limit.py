@@ -1,4 +1,4 @@
-"""What every mechanism of the memory limit does; the base class is the sandbox without a limit."""
+"""Define the interface of the memory limit; the base class sets no limit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ Mechanism = Literal["none", "cgroup v1", "cgroup v2", "watchdog"]
 
 
 class MemoryLimit:
-    """No limit: nothing is set up, and an OOM kill cannot be distinguished from another SIGKILL.
+    """No limit: nothing is set up, and an OOM kill looks like any other SIGKILL.
 
-    ``handle`` is the handle of a process of the sandbox.
+    Subclasses set a limit. ``handle`` is the handle of a process of the sandbox.
+
+    Attributes:
+        mechanism: how the memory is limited.
+        limit_bytes: the limit for all processes together, in bytes; None for no limit.
+
     """
 
     mechanism: Mechanism = "none"
@@ -23,25 +28,26 @@ class MemoryLimit:
         self.limit_bytes = limit_bytes
 
     def entering(self, handle: int) -> AbstractContextManager[list[str]]:  # noqa: ARG002
-        """Prepare the calling thread to start one program under the limit, inside the context.
+        """Return a context in which the calling thread starts one program under the limit.
 
-        The context provides what has to stand before the program on its command line.
+        The context provides the arguments that must precede the program on its command line.
         """
         return nullcontext([])
 
     def kills(self) -> Mapping[int, int]:
-        """Count the OOM kills among each process and its children, of those that may have had any.
+        """Return the number of OOM kills among each process and its children, by handle.
 
-        A count is there before its victim is seen to have ended.
+        Processes without new kills may be missing. The kill of a process is counted before its end
+        becomes visible.
         """
         return {}
 
     def kills_of(self, handle: int) -> int:  # noqa: ARG002
-        """Count the OOM kills among one process and its children."""
+        """Return the number of OOM kills among a process and its children."""
         return 0
 
     def leave(self, handle: int) -> None:
-        """Let go of what was set up for a process that has ended."""
+        """Release what was set up for a process that has ended."""
 
     def close(self) -> None:
-        """Remove everything that was set up. The processes have been killed before."""
+        """Remove everything that was set up; all processes must have been killed before."""

@@ -1,4 +1,4 @@
-"""Which mechanism limits the memory of the sandbox: the best one that works on this machine."""
+"""Select the mechanism that limits the memory of the sandbox: the best one that works here."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ from pytest_tlsandbox.local.memory_watchdog import Watchdog
 
 
 def limit_memory(limit_bytes: int | None, token: str, mechanism: Mechanism | None) -> MemoryLimit:
-    """Set up a limit over all processes of the sandbox together, in bytes.
+    """Set up a memory limit for all processes of the sandbox together.
 
-    ``token`` marks them (see ``process_tree``). ``mechanism`` insists on one. Raises OSError if the
-    one insisted on does not work here.
+    Args:
+        limit_bytes: the limit in bytes; None for no limit.
+        token: the token of the sandbox, which marks its processes (see ``process_tree``).
+        mechanism: use only this mechanism; None for the best one that works on this machine.
+
+    Raises:
+        OSError: the requested mechanism does not work on this machine.
+
     """
     if limit_bytes is None:
         return MemoryLimit()

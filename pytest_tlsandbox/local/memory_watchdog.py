@@ -1,4 +1,4 @@
-"""The memory limit where no cgroup can be written: a thread that polls, and kills the largest."""
+"""Limit memory where cgroups are not writable: a thread polls and kills the largest process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _INTERVAL = 0.05
 
 
 class Watchdog(MemoryLimit):
-    """Adds up the resident memory of all processes of the sandbox, every 50 ms.
+    """Add up the resident memory of all processes of the sandbox every 50 ms.
 
-    Over the limit, it kills the largest one, as the kernel would, and remembers whose it was. What
-    grows by more than is free within 50 ms gets past it until the next poll.
+    Above the limit, the watchdog kills the largest process, as the kernel would, and counts the
+    kill for the process of the sandbox that the victim belongs to. If the processes allocate more
+    than the remaining memory within 50 ms, they exceed the limit until the next poll.
 
-    What forked processes share is resident in each of them, and a ``vfork`` doubles its parent for a
-    moment. So it measures twice before it kills, the second time each one's share of what is shared
-    (Linux; elsewhere shared memory counts for each, and it strikes early).
+    Memory that forked processes share is resident in each of them, and a ``vfork`` doubles its
+    parent for a moment. The watchdog therefore measures twice before it kills. The second
+    measurement divides shared memory among its processes on Linux. Elsewhere, shared memory counts
+    for each process, so the watchdog can kill too early.
     """
 
     mechanism: Mechanism = "watchdog"
@@ -44,16 +46,19 @@ class Watchdog(MemoryLimit):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:  # noqa: ARG002
-        """Keep from polling: until it is the program, a fork of ours looks as large as we are."""
+        """Suspend polling, because a fork of the server looks as large as the server.
+
+        The fork has its real size when it has become the program.
+        """
         with self._polling:
             yield []
 
     def kills(self) -> Mapping[int, int]:
-        """Return the number of kills of each process that had any."""
+        """Return the number of kills by handle, for processes that had any."""
         return self._kills.copy()
 
     def kills_of(self, handle: int) -> int:
-        """Return the number of kills among one process and its children."""
+        """Return the number of kills among a process and its children."""
         return self._kills.get(handle, 0)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""One process of the sandbox: what is known about it, as the contract describes it."""
+"""Hold one process of the sandbox and its row, in the form of the API contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,16 @@ _VICTIM_DIES_WITHIN = 2.0
 
 
 class Spawned(NamedTuple):
-    """A started program: its pid, our ends of its streams (None where not piped), its start."""
+    """A started program.
+
+    Attributes:
+        pid: its pid.
+        stdin: our end of the pipe; None if stdin is not a pipe.
+        stdout: the same for stdout.
+        stderr: the same for stderr.
+        started_at: its start, in milliseconds since the epoch.
+
+    """
 
     pid: int
     stdin: IO[bytes] | None
@@ -32,7 +41,7 @@ class Spawned(NamedTuple):
 
 
 class Manager(Protocol):
-    """What looks after the runs of a managed process, one after the other.
+    """The object that manages the runs of a managed process; only one run is active at a time.
 
     Attributes:
         name: the name in a path; None if the process has only a pid.
@@ -45,7 +54,7 @@ class Manager(Protocol):
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended and will not be started again by itself."""
+        """Whether the process has ended and no automatic restart will follow."""
 
     def describe(self, run: Process) -> dict[str, Any]:
         """Return the ``managed`` part of the row of a run."""
@@ -54,26 +63,26 @@ class Manager(Protocol):
         """Decide what follows the end of a run."""
 
     async def restart(self) -> Process:
-        """End the current run, and start another; also after the last one."""
+        """End the current run and return a new one; a stopped process is started again."""
 
     async def stop(self) -> None:
-        """End the current run, and start no other."""
+        """Prevent further restarts, and end the current run in the background."""
 
 
 class Process:
-    """A process that was started here, and its row in the table.
+    """A process that the sandbox started, and its row in the table.
 
     Attributes:
-        handle: counts from 1 in the order of the starts, and is never used again.
-        pid: also the id of its process group and session.
-        managed: what starts it again; None for a process that is not managed.
-        started_at: in milliseconds since the epoch.
-        ended_at: the same; None while it runs.
-        ended: set when it has ended.
-        changes: reports more output, and the end.
-        killed_here: SIGKILL was sent to it through this API.
-        timed_out: SIGKILL was sent because its time was up.
-        row_at_start: its row when it had just been started; it may have ended since.
+        handle: counts from 1 in the order of the starts; it is never used again.
+        pid: the pid, which is also the id of the process group and the session.
+        managed: the manager that restarts the process; None if the process is not managed.
+        started_at: the start, in milliseconds since the epoch.
+        ended_at: the end, in milliseconds since the epoch; None while the process runs.
+        ended: an event that is set when the process has ended.
+        changes: reports new output, and the end.
+        killed_here: whether the process received SIGKILL through this API.
+        timed_out: whether the process received SIGKILL because its timeout expired.
+        row_at_start: the row right after the start; the process may have ended since.
 
     """
 
@@ -110,24 +119,30 @@ class Process:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process itself has yet to end; its children may go on after it."""
+        """Whether the process itself is running; its children may outlive it."""
         return self.status == "running"
 
     def outputs(self, stream: str) -> dict[str, OutputStream]:
-        """Return the outputs by name: the one called ``stream``, or both for ``output``."""
+        """Return the stream called ``stream``, or both streams for "output", by name."""
         both = {"stdout": self.stdout, "stderr": self.stderr}
         return both if stream == "output" else {stream: both[stream]}
 
     async def ends_within(self, seconds: float) -> bool:
-        """Wait for the end for so many seconds at most; return whether the process has ended."""
+        """Wait until the process ends, at most this many seconds; return whether it has ended."""
         return await is_set_within(self.ended, seconds)
 
     def end(self, wait_status: int, oom_kills: int) -> None:
-        """Record the end, from the status of ``waitpid`` and the OOM kills counted by then.
+        """Record the end of the process.
 
-        The counts do not distinguish the process from its children. It was the victim if it died of
-        a SIGKILL that was not ours, at most 2 s after a kill was counted: a victim is counted first,
-        and then takes its time to die. If a child was the victim, the process lives on for longer.
+        The number of OOM kills does not show whether the process or a child was the victim. The
+        process was the victim if it died of a SIGKILL that this API did not send, at most 2 s after
+        a kill was counted: the kernel counts a victim first, and then the victim takes its time to
+        die. If a child was the victim, the process lives longer.
+
+        Args:
+            wait_status: the status from ``os.waitpid``.
+            oom_kills: the number of OOM kills so far among the process and its children.
+
         """
         self.stdout.drain()
         self.stderr.drain()
@@ -155,17 +170,17 @@ class Process:
             self._counted_at = time.monotonic()
 
     def keep_no_output(self) -> int:
-        """Let go of all output, for good; return how many bytes that were."""
+        """Discard past and future output; return the number of bytes discarded now."""
         return self.stdout.keep_no_more() + self.stderr.keep_no_more()
 
     def row(self) -> bytes:
-        """Return the row as JSON: the contract's fields, and ``oom_killed``.
+        """Return the row as JSON: the fields of the contract, and ``oom_killed``.
 
-        Every field is there; an unknown value is null. Only a managed process has ``managed``.
+        Every field is present; an unknown value is null. Only a managed process has ``managed``.
         """
         stdin_writable = self.stdin is not None and self.stdin.writable
         managed = {} if self.managed is None else {"managed": self.managed.describe(self)}
-        # A thousand rows are listed a hundred times a second, and hardly one of them has changed.
+        # A client may list a thousand rows a hundred times a second, and few of them change.
         state = (self.status, self.oom_killed, stdin_writable, managed)
         if self._cached is None or self._cached[0] != state:
             fields = {
@@ -174,7 +189,7 @@ class Process:
                 "status": self.status,
                 "exit_code": self.exit_code,
                 "signal": self.signal,
-                # To readers of the list, such as the official CLI, the flag is evidence of an end.
+                # For the official CLI, the flag is evidence of an end (api-notes, "Ends").
                 "oom_killed": self.oom_killed and not self.is_running,
                 "stdin_writable": stdin_writable,
                 "command": self._command,
@@ -189,7 +204,7 @@ class Process:
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event for so many seconds at most; return whether it is set."""
+    """Wait for an event, at most this many seconds; return whether it is set."""
     try:
         return await asyncio.wait_for(event.wait(), seconds)
     except asyncio.TimeoutError:
@@ -197,5 +212,5 @@ async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def now_ms() -> int:
-    """Return the time in milliseconds since the epoch, as the contract does."""
+    """Return the time in milliseconds since the epoch, the unit of the contract."""
     return time.time_ns() // 1_000_000

@@ -1,7 +1,7 @@
-"""The process table: the listed rows, which row a path selects, and which rows are dropped.
+"""Hold the process table: which rows are listed, which row a path selects, which rows are dropped.
 
-The living stay, and the newest of those that have ended. What the service keeps is unknown;
-the old daemon kept all of it for its life.
+Rows of running processes stay, and so do the newest rows of ended processes. How long the service
+keeps rows is unknown; the old daemon keeps all rows (api-notes, "Rows").
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.process import Manager, Process
 
 KEPT_ROWS = 2000
-"""Rows kept of processes that have ended; a managed one has ended when its supervisor stopped."""
+"""Rows kept of ended processes. A managed process has ended when its supervisor has stopped."""
 
 KEPT_OUTPUT = 256 * 1024 * 1024
-"""Bytes of output kept of all processes together. Over it, those that have ended lose theirs first,
-the oldest before the others; then the longest stream loses half."""
+"""Bytes of output kept of all processes together.
+
+Above it, ended processes lose their output first, the oldest ones before the others. Then the
+longest stream loses half of its output.
+"""
 
 
 class ProcessTable:
     """The rows, by handle, pid and name.
 
     Attributes:
-        total: how many processes were ever started.
-        named: who has a name, whether it runs or not.
+        total: the number of processes that were ever started.
+        named: the managed processes with a name, running or not.
 
     """
 
@@ -39,26 +42,30 @@ class ProcessTable:
         self._output = 0
 
     def rows(self) -> list[Process]:
-        """List the rows, oldest first."""
+        """Return the rows, oldest first."""
         return list(self._rows.values())
 
     def find(self, pid: int) -> Process | None:
-        """Find the process with that pid; the newest, if the system has used it again."""
+        """Return the process with this pid; the newest one if the system reused the pid."""
         return self._by_pid.get(pid)
 
     def find_named(self, name: str) -> Process | None:
-        """Find the current run of the managed process of that name, or its last one."""
+        """Return the current or last run of the managed process with this name."""
         managed = self.named.get(name)
         return None if managed is None else managed.run
 
     def check_name(self, managed: Manager | None) -> None:
-        """Raise ApiError (409) if another process has the name and has not ended."""
+        """Raise ``ApiError`` (409) if another process uses the name and has not ended."""
         holder = self.named.get(managed.name) if managed else None
         if holder and holder is not managed and not holder.has_ended:
             raise ApiError(409, f"Process '{holder.name}' already exists", "ALREADY_EXISTS")
 
     def add(self, process: Process) -> None:
-        """Add a started process. It replaces the run before it, and who had its name before."""
+        """Add a started process.
+
+        It replaces the previous run of its managed process, and the process that had its name
+        before.
+        """
         self.total += 1
         managed = process.managed
         if managed:
@@ -71,13 +78,13 @@ class ProcessTable:
         self._rows[process.handle] = self._by_pid[process.pid] = process
 
     def note_end(self, process: Process) -> None:
-        """Count a row among those that have ended; the oldest of them may have to go."""
+        """Count a row as ended, and drop the oldest ended row if there are too many."""
         self._ended[process.handle] = process
         if len(self._ended) > KEPT_ROWS:
             self.remove(next(iter(self._ended.values())))
 
     def remove(self, process: Process) -> None:
-        """Remove a row."""
+        """Remove a row and its output."""
         self._output -= process.keep_no_output()
         self._rows.pop(process.handle, None)
         self._ended.pop(process.handle, None)
@@ -88,7 +95,12 @@ class ProcessTable:
             del self.named[managed.name]
 
     def output_changed(self, more: int) -> None:
-        """Take note of output that came, or went; make room where there is too much of it."""
+        """Update the size of all output, and discard output if there is too much.
+
+        Args:
+            more: the number of bytes added; negative if output was discarded.
+
+        """
         self._output += more
         if self._output > KEPT_OUTPUT:
             for process in self._ended.values():

@@ -1,8 +1,9 @@
-"""Which processes of the machine belong to the sandbox, and to which of its processes.
+"""Find the processes of this machine that belong to the sandbox, or to one of its processes.
 
-A child stays findable in three ways: it descends from us; orphaned, it comes to us (Linux: the
-server is a subreaper); and it inherits a mark in its environment, which also holds where there is no
-subreaper (macOS), and shows whose an orphan was. The mark is not a secret.
+A child of a process can be found in three ways. It is a descendant of the server. If its parent
+ends, the server becomes its parent (on Linux, where the server is a subreaper). It inherits a mark
+in its environment; this also works without a subreaper (macOS), and shows which process an orphan
+belongs to. The mark is not a secret.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _LONGEST_EXEC = 0.5
-"""Seconds."""
+"""Maximum time in seconds without an environment, while a process executes a program."""
 _HAS_SUBREAPER = sys.platform == "linux"
 
 
 def mark(token: str, handle: int) -> str:
-    """Return the mark of a process. The token is the sandbox's, and differs from any other's."""
+    """Return the mark of a process; ``token`` is the unique token of its sandbox."""
     return f"{token}:{handle}"
 
 
 def handle_of(process: psutil.Process, token: str) -> int | None:
-    """Return the handle of the process it belongs to, by its mark or the mark of an ancestor.
+    """Return the handle of the sandbox's process that a process belongs to.
 
-    None for one whose whole line of living ancestors has cleared its environment.
+    The mark of the process or of its nearest marked ancestor shows the handle. Return None if the
+    process and all its living ancestors have cleared their environment.
     """
     candidate: psutil.Process | None = process
     while candidate is not None:
@@ -42,15 +44,19 @@ def handle_of(process: psutil.Process, token: str) -> int | None:
         try:
             candidate = candidate.parent()
         except psutil.Error:
-            return None  # it ended while we asked
+            return None  # the process has just ended
     return None
 
 
 def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[psutil.Process]:
-    """List what belongs to a process besides itself: descendants, and orphans that bear its mark.
+    """Return the processes that belong to a process: its descendants, and orphans with its mark.
 
-    ``pid`` is None for a process that has ended. ``strangers`` are pids known to be another's: with
-    a thousand processes alive, most of our children are.
+    Args:
+        pid: the pid of the process; None if it has ended.
+        own_mark: the mark of the process.
+        strangers: pids that belong to other processes and need no check. With a thousand running
+            processes, these are most of the server's children.
+
     """
     orphans = [orphan for orphan in _orphans() if orphan.pid not in strangers]
     return [
@@ -60,7 +66,7 @@ def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[
 
 
 def everything(token: str) -> list[psutil.Process]:
-    """List every living process that was started by us or by one that was."""
+    """Return all living processes that the server or its descendants started."""
     found = _descendants(None)
     if not _HAS_SUBREAPER:
         found += survivors(token)
@@ -68,13 +74,13 @@ def everything(token: str) -> list[psutil.Process]:
 
 
 def survivors(token: str) -> list[psutil.Process]:
-    """List every process of the machine that bears the mark of a sandbox."""
+    """Return all processes of the machine that have a mark with this token."""
     processes = psutil.process_iter()
     return [process for process in processes if _mark_of(process).startswith(f"{token}:")]
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return whether a process is there and has not ended."""
+    """Return whether a process exists and has not ended."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
@@ -82,7 +88,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Send SIGKILL to each; what has gone meanwhile is left out, also if its pid is used again."""
+    """Send SIGKILL to each process, except those that have ended, even if their pid was reused."""
     for process in processes:
         with suppress(psutil.Error):
             process.kill()
@@ -96,17 +102,17 @@ def _descendants(pid: int | None) -> list[psutil.Process]:
 
 
 def _orphans() -> list[psutil.Process]:
-    """List what may have lost its parent: our own children, or those of pid 1."""
+    """Return processes that may have lost their parent: our children, or those of pid 1."""
     if _HAS_SUBREAPER:
         return psutil.Process().children()
     return [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == 1]
 
 
 def _mark_in_time(process: psutil.Process) -> str:
-    """Return its mark, also if it is just about to become another program.
+    """Return the mark of a process; wait up to 0.5 s if the process has no environment.
 
-    For that moment, which is long on a busy machine, it has no environment at all: of 5,000 orphans
-    that were killed at once, 4 got away.
+    A process has no environment for a moment while it becomes another program, and longer on a busy
+    machine. Without the wait, 4 of 5,000 orphans that were killed at once survived.
     """
     end = time.monotonic() + _LONGEST_EXEC
     with suppress(psutil.Error, OSError):
@@ -119,4 +125,4 @@ def _mark_of(process: psutil.Process) -> str:
     try:
         return process.environ().get(MARK, "")
     except (psutil.Error, OSError):
-        return ""  # gone, ended, or another user's
+        return ""  # the process has ended, or belongs to another user

@@ -1,6 +1,6 @@
-"""The bodies of requests, as pydantic models.
+"""Parse the bodies of requests with pydantic.
 
-Import this module when the first body arrives: pydantic takes 90 ms.
+Import this module when the first body arrives, because the import of pydantic takes 90 ms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UInt16 = Annotated[int, Field(ge=0, lt=2**16)]
 _UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
 _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-# The daemon ignores unknown keys of a body. In the parts below, a misspelt limit would be no limit.
+# The daemon ignores unknown keys of a body. A part rejects them, to report a misspelt limit.
 _BODY = ConfigDict(strict=True)
 _PART = ConfigDict(strict=True, extra="forbid")
 
@@ -34,7 +34,7 @@ Body = TypeVar("Body")
 
 @dataclass(frozen=True, config=_PART)
 class Restart:
-    """When a managed process is started again."""
+    """The restart policy of a managed process."""
 
     policy: RestartPolicy = "on_failure"
     max_restarts: _UInt32 | None = None
@@ -44,7 +44,7 @@ class Restart:
 
 @dataclass(frozen=True, config=_PART)
 class HealthCheck:
-    """How the health of a managed process is checked."""
+    """The health check of a managed process."""
 
     type: HealthCheckType
     port: _UInt16
@@ -57,7 +57,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, config=_BODY)
 class UserSpec:
-    """The long form of ``user``: a name or a uid, and a gid."""
+    """The object form of ``user``: a name or a uid, and perhaps a gid."""
 
     name: str | None = None
     uid: _UInt32 | None = None
@@ -70,7 +70,7 @@ class UserSpec:
 
 @dataclass(frozen=True, config=_BODY)
 class Program:
-    """What to run, and as whom. A text as ``user`` is ``name``, ``uid`` or ``uid:gid``."""
+    """The program to run, and its user: ``name``, ``uid``, ``uid:gid`` or an object."""
 
     command: str
     args: list[str] = field(default_factory=list)
@@ -98,23 +98,23 @@ class StartRequest(Program):
 
     @property
     def is_managed(self) -> bool:
-        """Whether a supervisor looks after the process."""
+        """Whether the request starts a managed process."""
         return any(part is not None for part in (self.name, self.restart, self.health_check))
 
     @property
     def restart_rules(self) -> Restart:
-        """The requested rules of a managed process, or the defaults."""
+        """The requested restart policy, or the default policy."""
         return self.restart or Restart()
 
 
 @dataclass(frozen=True, config=_BODY)
 class RunRequest(Program):
-    """The body of ``POST /processes/run``: what to run, and for how many seconds at most."""
+    """The body of ``POST /processes/run``: a program, and perhaps a timeout in seconds."""
 
     timeout: _Seconds | None = None
 
     def as_start(self) -> StartRequest:
-        """Return the start of the same program, with no input and both outputs captured."""
+        """Return the start of the same program, without stdin and with both outputs captured."""
         return StartRequest(self.command, self.args, self.env, self.working_dir, self.user)
 
 
@@ -126,7 +126,20 @@ class SignalRequest:
 
 
 def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
-    """Read a JSON body. Raises HTTPException (400, 415, 422) and ApiError (400)."""
+    """Parse a JSON body.
+
+    Args:
+        model: the class of the result.
+        body: the body.
+        content_type: the value of the ``Content-Type`` header.
+
+    Raises:
+        HTTPException: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
+            field is missing or has a wrong value.
+        ApiError: 400 for an unknown key in ``restart`` or ``health_check``, or an invalid user or
+            name.
+
+    """
     if not re.match(r"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
         raise HTTPException(415, "Expected request with `Content-Type: application/json`")
     try:

@@ -1,7 +1,7 @@
-"""The routes of the sandbox API: authentication, requests, answers.
+"""Serve the routes of the sandbox API: authentication, requests and responses.
 
-Codes, bodies and content types are those of the daemon;
-where it has none of its own (401, wrong sandbox), those of the proxy before it (section 1.7).
+Status codes, bodies and content types are the same as in the daemon. Where the daemon does not
+answer (401, wrong sandbox), they are the same as in its proxy (api-notes, "Errors").
 """
 
 from __future__ import annotations
@@ -33,13 +33,20 @@ if TYPE_CHECKING:
     Endpoint = Callable[[Request], Awaitable[Response]]
 
 BODY_LIMIT = 2 * 1024 * 1024
-"""Bytes of a request body; more is 413 (the daemon's framework has the same limit)."""
+"""Maximum bytes of a request body, as in the daemon's framework; the response to more is 413."""
 
 _SIGNALS = range(1, 32)
 
 
 def build_app(supervisor: Supervisor, *, identifier: str, api_key: str) -> ASGIApp:
-    """Build the application that serves the processes of ``supervisor``."""
+    """Return the application that serves the processes of a supervisor.
+
+    Args:
+        supervisor: owns the processes.
+        identifier: the id of the sandbox; the answer to a request for another id is 404.
+        api_key: the key that each request must carry as a bearer token.
+
+    """
     routes = _Routes(supervisor)
     errors: dict[Any, Any] = {404: _empty, 405: _empty, ApiError: _answer_error}
     app = Starlette(
@@ -66,7 +73,7 @@ def build_app(supervisor: Supervisor, *, identifier: str, api_key: str) -> ASGIA
 
 
 def _check_access(app: ASGIApp, identifier: str, api_key: str) -> ASGIApp:
-    """Pass on the requests that have the key and are addressed to this sandbox."""
+    """Return an application that rejects requests without the key or for another sandbox."""
     authorization = f"Bearer {api_key}".encode()
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +86,7 @@ def _check_access(app: ASGIApp, identifier: str, api_key: str) -> ASGIApp:
         elif others:
             error = ApiError(404, f"Sandbox '{others[0]}' not found", "SANDBOX_NOT_FOUND")
             answer = _error_response(error)
-        # The raw path: a name may contain a %2F.
+        # Use the raw path, because a name may contain %2F.
         await answer({**scope, "path": scope["raw_path"].decode("latin-1")}, receive, send)
 
     return check
@@ -94,7 +101,7 @@ class _Routes:
         return JSONResponse({"healthy": True})
 
     async def info(self, _request: Request) -> Response:
-        from importlib.metadata import version  # takes 20 ms, of each start
+        from importlib.metadata import version  # takes 20 ms, so import it on demand
 
         memory = self._supervisor.memory
         return JSONResponse(
@@ -125,7 +132,7 @@ class _Routes:
         wanted = await _parse_body(RunRequest, request)
         process = await self._start(wanted.as_start())
         if wanted.timeout is not None:
-            # Beside the answer: it holds also if the client hangs up.
+            # In the background, so that the timeout also applies if the client disconnects.
             limit = self._supervisor.limit_time(process, wanted.timeout)
             self._supervisor.run_in_background(limit)
         return _events(run_frames(process))
@@ -180,7 +187,7 @@ class _Routes:
         return Response(status_code=204)
 
     async def output(self, request: Request) -> Response:
-        """Return the lines of one stream or, under ``/output``, of both: stdout, then stderr."""
+        """Return the lines of one stream or, for ``/output``, all of stdout and then of stderr."""
         which = request.url.path.rpartition("/")[2]
         process = self._find_for_output(request)
         if isinstance(process, int):
@@ -189,7 +196,7 @@ class _Routes:
         return JSONResponse({"pid": process.pid, "lines": lines, "line_count": len(lines)})
 
     async def follow(self, request: Request) -> Response:
-        """Send the lines as they come."""
+        """Stream the lines as the process writes them."""
         which = request.url.path.split("/")[-2]
         process = self._find_for_output(request)
         return _events(_no_lines() if isinstance(process, int) else follow(process, which))
@@ -206,7 +213,10 @@ class _Routes:
         return process
 
     def _find_for_output(self, request: Request) -> Process | int:
-        """Return the process that a path selects; an unknown pid has no output, and is not 404."""
+        """Return the process that a path selects, or the pid if no process has it.
+
+        The routes for output answer with no lines for an unknown pid, not with 404.
+        """
         selector = _parse_selector(request.path_params["p"].encode("latin-1"))
         self._supervisor.note_oom_kills()
         if isinstance(selector, int):
@@ -222,7 +232,7 @@ async def _no_lines() -> AsyncIterator[bytes]:
 
 
 def _route(path: str, **endpoints: Endpoint) -> Route:
-    """Build one route for all methods of a path, so that 405 names them all."""
+    """Return one route for all methods of a path, so that a 405 response lists them all."""
     if "GET" in endpoints:
         endpoints["HEAD"] = endpoints["GET"]
 
@@ -233,9 +243,9 @@ def _route(path: str, **endpoints: Endpoint) -> Route:
 
 
 def _addressees(headers: dict[bytes, bytes]) -> list[str]:
-    """Return the ids that a request names: in the routing header, or as ``Host: <id>.local``.
+    """Return the sandbox ids in a request: in the routing header, or as ``Host: <id>.local``.
 
-    The SDK uses the one or the other; neither is needed.
+    The SDK uses one or the other; a request without both is allowed.
     """
     named = []
     host = headers.get(b"host", b"").decode("latin-1").partition(":")[0]
@@ -247,7 +257,7 @@ def _addressees(headers: dict[bytes, bytes]) -> list[str]:
 
 
 def _parse_selector(segment: bytes) -> int | str:
-    """Read a segment of the raw path: digits are a pid, an unsigned 32-bit number; else a name."""
+    """Parse a segment of the raw path: digits are a pid (unsigned, 32 bits), else a name."""
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
@@ -267,9 +277,14 @@ async def _parse_body(model: type[Body], request: Request) -> Body:
 
 
 async def _read_body(request: Request) -> bytes:
-    """Read the body. Raises HTTPException (413) once the client has sent all of a longer one.
+    """Read the body.
 
-    With an earlier answer, most clients would see a broken connection and no answer.
+    If the server responded before the client has sent it all, most clients would see a broken
+    connection and no response.
+
+    Raises:
+        HTTPException: 413 if the body is too long, after the client has sent all of it.
+
     """
     body = bytearray()
     too_long = False

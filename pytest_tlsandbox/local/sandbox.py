@@ -1,6 +1,6 @@
-"""The tests' side of the embedded sandbox: starts it as a child process, and ends it.
+"""Start the embedded sandbox as a child process of the tests, and end it.
 
-Imports nothing of the extra; that is for the child.
+The child imports the extra; this module does not, unless the child exits with an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-# By name: a test may have put a stand-in for subprocess.Popen when the sandbox is first asked for.
+# Imported by name, because a test may patch subprocess.Popen before the first sandbox starts.
 from subprocess import PIPE, Popen
 from typing import IO, TYPE_CHECKING, Any, final
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.memory_limit import Mechanism
 
 _START_SECONDS = 20.0
-# The child gives itself 3 s.
+# Longer than the 3 s that the child allows itself.
 _CLOSE_SECONDS = 5.0
 _STDERR_TAIL = 2000
 
-# The child finds this package, and what the extra brings, where we do, in whatever form it is
-# installed; the standard library comes first, so that no test module can stand in its place.
+# The child imports this package and the extra from the same places as this process, however they
+# are installed. The standard library comes first, so that no test module can replace a part of it.
 _BOOTSTRAP = """
 import json, sys
 settings = json.loads(sys.stdin.buffer.raw.readline())
@@ -41,21 +41,23 @@ sys.path += [p for p in settings["sys_path"] if p not in sys.path]
 from pytest_tlsandbox.local.server_process import main
 main(settings)
 """
-# Isolated, and without ``site``: nothing that is set up for the tests' interpreter (PYTHON*
-# variables, coverage's .pth, sitecustomize) reaches the sandbox.
+# Isolated and without ``site``, so that settings of the tests' interpreter (PYTHON* variables,
+# coverage's .pth file, sitecustomize) do not reach the sandbox.
 _FLAGS = ["-I", "-S", "-W", "ignore", "-X", "utf8"]
 
 
 @final
 class LocalSandbox:
-    """A running embedded sandbox. Ends with ``close()``, with its context, and with its process.
+    """A running embedded sandbox.
+
+    It ends with ``close()``, at the end of its context, and with the process that started it.
 
     Attributes:
-        url: where it listens, ``http://127.0.0.1:<port>``.
-        api_key: what it wants as a bearer token.
-        identifier: its id; a request that names another is answered 404.
-        memory_limit: bytes that all its processes together may use; None for no limit.
-        pid: of the server.
+        url: the address, ``http://127.0.0.1:<port>``.
+        api_key: the key that each request must carry as a bearer token.
+        identifier: the id of the sandbox; the answer to a request for another id is 404.
+        memory_limit: the limit for all its processes together, in bytes; None for no limit.
+        pid: the pid of the server.
 
     """
 
@@ -68,18 +70,19 @@ class LocalSandbox:
         self.memory_limit: int | None = settings["memory_limit"]
         self.pid = server.pid
         self._server = server
-        # Also when it is forgotten, and when the interpreter ends; and once only.
+        # Runs once: in close(), when nobody refers to the object, or when the interpreter exits.
         self._finalizer = weakref.finalize(self, _end, server, settings["token"], os.getpid())
 
     def close(self) -> None:
-        """Kill everything that was started in the sandbox, and end it. Takes some seconds at most.
+        """Kill all processes of the sandbox and end the server; takes a few seconds at most.
 
-        Does nothing the second time, nor in a fork of the process that started it.
+        A second call does nothing, and so does a call in a fork of the process that started the
+        sandbox.
         """
         self._finalizer()
 
     def wait(self) -> None:
-        """Wait until the server has ended by itself."""
+        """Wait until the server exits by itself."""
         assert self._server.stdout is not None
         _is_readable(self._server.stdout, None)
 
@@ -100,18 +103,23 @@ def start_local_sandbox(
     mechanism: Mechanism | None = None,
     port: int = 0,
 ) -> LocalSandbox:
-    """Start an embedded sandbox in a child process, on a port of 127.0.0.1; 0 is a free one.
+    """Start an embedded sandbox in a child process.
 
-    ``memory_limit`` is in bytes, over all its processes together. ``mechanism`` insists on a way
-    to hold it; without it, the best that works on this machine is taken.
+    Args:
+        memory_limit: the limit for all its processes together, in bytes; None for no limit.
+        identifier: the id of the sandbox.
+        mechanism: limit the memory only in this way; None for the best one that works here.
+        port: the port on 127.0.0.1; 0 for any free port.
 
-    Raises LocalSandboxError if the extra is not installed, if the limit is not above 0, or
-    if the server does not come up.
+    Raises:
+        LocalSandboxError: the extra is not installed, the limit is not above 0, or the server does
+            not start.
+
     """
     _check_extra()
     if memory_limit is not None and memory_limit <= 0:
         raise LocalSandboxError(f"A memory limit is a number of bytes above 0, not {memory_limit}")
-    # In no frame of a traceback, nor in what -l shows of one, is it a text.
+    # Hidden, because pytest's -l shows the local variables of a traceback.
     api_key = Secret(secrets.token_urlsafe(32))
     settings: dict[str, Any] = {
         "identifier": identifier,
@@ -129,13 +137,13 @@ def start_local_sandbox(
             stdout=PIPE,
             stderr=stderr,
             env=without_secrets(os.environ),
-            # Ctrl-C in the terminal is for the tests; the sandbox ends when they do.
+            # Ctrl-C in the terminal must reach the tests only; the sandbox ends with them.
             start_new_session=True,
         )
         try:
             assert server.stdin is not None
-            with suppress(BrokenPipeError):  # it has ended already; its standard error says why
-                # Without a variable: a traceback may show those of its frames.
+            with suppress(BrokenPipeError):  # it has exited; its stderr says why
+                # No variable holds the plain key, because a traceback may show it.
                 server.stdin.write(
                     json.dumps({**settings, "api_key": api_key.reveal()}).encode() + b"\n"
                 )
@@ -173,15 +181,16 @@ def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
 
 
 def _end(server: Popen[bytes], token: str, owner: int) -> None:
-    """End the server, and what it may have left behind."""
+    """End the server, and kill what it left behind if it did not exit properly."""
     if os.getpid() != owner:
         return
     assert server.stdin is not None
     assert server.stdout is not None
-    with suppress(BrokenPipeError):  # it may have ended already
+    with suppress(BrokenPipeError):  # it may have exited
         server.stdin.write(b"\n")
         server.stdin.close()
-    # The end of its output is its own. No clock is asked: a test may have stopped it.
+    # End of file on its output means that it has exited. This loop does not read the clock, because
+    # a test may have frozen it.
     while _is_readable(server.stdout, _CLOSE_SECONDS):
         if not os.read(server.stdout.fileno(), 1024):
             break

@@ -1,7 +1,8 @@
-"""The server process: serves the sandbox until its parent closes the pipe, or is gone.
+"""Run the server process: it serves the sandbox until its parent closes the pipe or ends.
 
-It ends with all that it started. That is why it is a process of its own, and watches its parent in
-two ways: by the pipe, and, because a fork of the parent may hold that open, by whose child it is.
+All processes of the sandbox end with the server. It is therefore a separate process and monitors
+its parent in two ways: it reads the pipe and, because a fork of the parent may keep the pipe open,
+it checks the pid of its parent.
 """
 
 from __future__ import annotations
@@ -25,21 +26,25 @@ from pytest_tlsandbox.local.supervisor import Supervisor
 _PR_SET_CHILD_SUBREAPER = 36
 _PARENT_CHECK_SECONDS = 0.5
 _OPEN_FILES = 10_000
-# No client is to find its kept-alive connection closed under it.
+# So long that no client finds its idle connection closed.
 _KEEP_ALIVE_SECONDS = 24 * 3600
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Serve until the parent ends it. The settings are those that ``sandbox`` writes.
+    """Serve until the parent ends the sandbox, then exit.
 
-    Standard input is the pipe from the parent: one line of settings, then nothing until the end.
-    Standard output takes one line: ``{"port": ...}``, or ``{"error": ...}``.
+    Standard input is the pipe from the parent. It carries one line of settings, then nothing until
+    the end. Standard output carries one line: ``{"port": ...}`` or ``{"error": ...}``.
+
+    Args:
+        settings: the settings that ``sandbox.start_local_sandbox`` sends.
+
     """
     _forget_inherited_signals()
     _become_subreaper()
     _allow_many_files()
     asyncio.run(_serve(settings))
-    # Whatever may still hold on to a thread must not hold up the end.
+    # A thread that still runs must not delay the exit.
     os._exit(0)
 
 
@@ -78,9 +83,9 @@ async def _serve(settings: dict[str, Any]) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's algorithm off only where the protocol is named: 44 ms a request.
+    # asyncio disables Nagle's algorithm, which costs 44 ms a request, only if the protocol is set.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    # The port of a server that has just ended is free at once.
+    # Without this option, the port of a server that has just exited would stay in use for a while.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
     listening.listen(1024)
@@ -103,18 +108,19 @@ def _announce(message: dict[str, Any]) -> None:
 
 
 def _forget_inherited_signals() -> None:
-    """Undo what the tests' process blocks or ignores; programs would inherit it from us."""
+    """Reset the signals that the tests' process blocks or ignores; programs would inherit them."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    # These two Python ignores for itself, and Popen gives back to programs.
+    # Python itself ignores these two, and Popen restores them for programs.
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
 
 def _allow_many_files() -> None:
-    """Raise the limit on open files: each process has up to three, and a thousand may be alive.
+    """Raise the limit of open files: each process needs up to three, and a thousand may run.
 
-    Programs inherit it. Some close everything up to the limit when they start, so it stays modest.
+    Programs inherit the limit. It stays modest, because some close all files up to the limit when
+    they start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
@@ -123,6 +129,6 @@ def _allow_many_files() -> None:
 
 
 def _become_subreaper() -> None:
-    """Have orphans, those of a session of their own included, come to us (Linux only)."""
+    """Become the parent of orphans, also of those in another session (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Starts one program: its streams, its user, its environment, its place under the memory limit."""
+"""Start one program with its streams, user, environment and memory limit."""
 
 from __future__ import annotations
 
@@ -26,17 +26,26 @@ _STREAMS = {
 
 
 def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Spawned:
-    """Start a program, in a session of its own; takes about a millisecond.
+    """Start a program in a new session; takes about 1 ms.
 
-    Not on the main thread: its cgroup v1 must stay the same (see ``memory_cgroup``). Raises ApiError
-    (500), as the daemon does: without the cause.
+    Do not call this on the main thread, whose cgroup v1 must not change (see ``memory_cgroup``).
+
+    Args:
+        request: the program, and how to start it.
+        handle: the handle of the new process.
+        token: the token of the sandbox, for the mark (see ``process_tree``).
+        memory: the memory limit.
+
+    Raises:
+        ApiError: 500 if the program cannot be started; like the daemon, without the cause.
+
     """
     account = find_account(request.user)
     mark = process_tree.mark(token, handle)
     environment = program_environment({**account.environment, **(request.env or {})}, mark)
     try:
         with memory.entering(handle) as launcher:
-            # A launcher would find out too late, and could not enter as another user.
+            # A launcher would notice a missing program too late, and has no rights as another user.
             if launcher and (account.uid is not None or not _is_program(request, environment)):
                 raise FileNotFoundError(request.command)
             started_at = now_ms()
@@ -55,7 +64,7 @@ def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -
             )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise ApiError(500, "Failed to spawn process") from error
-    # The supervisor waits for the end: with a return code of its own, Popen will never wait.
+    # The supervisor waits for the end; Popen does not wait if it has a return code.
     child.returncode = 0
     return Spawned(child.pid, child.stdin, child.stdout, child.stderr, started_at)
 

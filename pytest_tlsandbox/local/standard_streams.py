@@ -1,6 +1,7 @@
-"""The standard streams of a process: its output is kept, its input is written.
+"""Handle the standard streams of a process: keep its output, write its input.
 
-Everything runs on the event loop's thread and never blocks it; a stream may be created elsewhere.
+Everything runs on the event loop's thread and never blocks it. Only the creation of a stream may
+run on another thread.
 """
 
 from __future__ import annotations
@@ -13,50 +14,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OUTPUT_LIMIT = 10 * 1024 * 1024
-"""Bytes kept of each stream; the oldest lines go first. What the service keeps is unknown."""
+"""Bytes kept of each stream; the oldest lines are discarded. The service's limit is unknown."""
 
 _CHUNK = 64 * 1024
-# What a pipe can hold at most by default (pipe-max-size): a process that has ended has left no more
-# than this, and a grandchild that goes on writing must not keep us here.
+# The most that a pipe holds by default (pipe-max-size), so an ended process cannot have left more.
+# A grandchild that continues to write must not make us read forever.
 _LEFT_BEHIND = 1024 * 1024
 
 
 class ChangeNotifier:
-    """Wakes all who wait for a change of a process, and reports output that came or went.
+    """Wake tasks that wait for a change of a process, and report changes in the size of its output.
 
-    It is not the process itself: a stream that held on to its process would keep what the table has
-    let go of, until a garbage collection.
+    It is separate from the process. If a stream referred to its process, a process that the table
+    dropped would stay in memory until the next garbage collection.
 
     Attributes:
-        next: set at the next change; each change has an event of its own.
+        next: an event that is set at the next change; a new event follows each change.
 
     """
 
     def __init__(self, output_changed: Callable[[int], None]) -> None:
-        """Call ``output_changed`` with how many more bytes of output are kept."""
+        """Call ``output_changed`` with the number of bytes that each change adds."""
         self._output_changed = output_changed
         self.next = asyncio.Event()
 
     def notify(self, more_output: int) -> None:
-        """Report a change."""
+        """Report a change that adds this many bytes of output (negative: discarded)."""
         self._output_changed(more_output)
         self.next.set()
         self.next = asyncio.Event()
 
 
 class OutputStream:
-    """The captured standard output or standard error of a process.
+    """The captured stdout or stderr of a process.
 
-    Kept as bytes, and cut into lines when asked for: a program that prints without end costs a copy
-    a chunk, not an object a line.
+    The output is kept as bytes and split into lines on demand. A program that prints without end
+    then costs one copy per chunk, not one object per line.
 
     Attributes:
-        first: how many bytes came before the oldest one that is kept.
+        first: the position of the oldest byte that is kept, in bytes from the start of the stream.
 
     """
 
     def __init__(self, pipe: IO[bytes] | None, changes: ChangeNotifier) -> None:
-        """Own the reading end of a pipe; None for a stream that is discarded."""
+        """Take over the reading end of a pipe; None for a stream that is discarded."""
         self.first = 0
         self._kept = bytearray()
         self._limit = OUTPUT_LIMIT
@@ -67,30 +68,34 @@ class OutputStream:
 
     @property
     def size(self) -> int:
-        """How many bytes are kept."""
+        """The number of bytes that are kept."""
         return len(self._kept)
 
     def watch(self) -> None:
-        """Read whatever comes, until the last writer is gone."""
+        """Read output as it comes, until the last writer closes the pipe."""
         if self._pipe is not None:
             asyncio.get_running_loop().add_reader(self._pipe, self._read_chunk)
 
     def drain(self) -> None:
-        """Read what is there already, so that the output of an ended process is complete."""
+        """Read all available output, so that the output of an ended process is complete."""
         taken = 0
         while taken < _LEFT_BEHIND and (size := self._read_chunk()):
             taken += size
 
     def lines(self) -> list[str]:
-        """Return the lines so far. A line without an end is held back until the stream has ended."""
+        """Return the lines so far, without an incomplete last line until the stream ends."""
         return self.lines_from(self.first, with_rest=self._pipe is None)[0]
 
     def lines_from(self, position: int, *, with_rest: bool) -> tuple[list[str], int]:
-        r"""Return the lines that begin at a position or later, and the position of the next ones.
+        r"""Return the lines that begin at a position or later, and the position after them.
 
-        Positions count the bytes of the stream. Lines end in ``\n`` or ``\r\n``, which is cut off; a
-        last line without an end is left out, unless ``with_rest``. Bytes that
-        are not UTF-8 are replaced; the old daemon stops capturing there.
+        Lines end in ``\n`` or ``\r\n``, which is removed. Bytes that are not UTF-8 are replaced;
+        the old daemon stops the capture there (api-notes, "Calls").
+
+        Args:
+            position: the position in bytes from the start of the stream.
+            with_rest: whether to include a last line without a line break.
+
         """
         begin = max(position - self.first, 0)
         end = len(self._kept) if with_rest else self._kept.rfind(b"\n", begin) + 1
@@ -102,7 +107,7 @@ class OutputStream:
         return [*lines, rest] if rest else lines, self.first + end
 
     def shrink_to(self, size: int) -> int:
-        """Let go of the oldest lines until so many bytes are left; return how many bytes went."""
+        """Discard the oldest lines down to ``size`` bytes; return the number of bytes discarded."""
         cut = len(self._kept) - size
         if cut <= 0:
             return 0
@@ -113,7 +118,10 @@ class OutputStream:
         return cut
 
     def keep_no_more(self) -> int:
-        """Go on reading, so that no writer is blocked, but keep nothing; see ``shrink_to``."""
+        """Discard past and future output; return the number of bytes discarded now.
+
+        The stream is still read, so that no writer blocks.
+        """
         self._limit = 0
         return self.shrink_to(0)
 
@@ -136,10 +144,10 @@ class OutputStream:
 
 
 class InputStream:
-    """The standard input of a process that was started with ``stdin_mode: pipe``."""
+    """The stdin of a process that was started with ``stdin_mode: pipe``."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        """Own the writing end of a pipe."""
+        """Take over the writing end of a pipe."""
         os.set_blocking(pipe.fileno(), False)
         self._pipe = pipe
         self._writing = asyncio.Lock()
@@ -147,13 +155,15 @@ class InputStream:
 
     @property
     def writable(self) -> bool:
-        """Whether it is still open on our side."""
+        """Whether our end is open."""
         return not self._pipe.closed
 
     async def write(self, data: bytes) -> None:
         """Write all of ``data``, however long the process takes to read it.
 
-        Raises BrokenPipeError if the pipe is closed, or gets closed on the way.
+        Raises:
+            BrokenPipeError: the pipe is closed, before or during the write.
+
         """
         rest = memoryview(data)
         async with self._writing:
@@ -169,7 +179,7 @@ class InputStream:
                     raise
 
     def close(self) -> None:
-        """Close our end: the process reads the end of its input."""
+        """Close our end, so that the process reads the end of its input."""
         if self.writable:
             asyncio.get_running_loop().remove_writer(self._pipe)
             self._pipe.close()

@@ -1,7 +1,7 @@
-"""The supervisor: starts, reaps, signals and kills real processes.
+"""Supervise real processes: start, reap, signal and kill them.
 
-All of it runs on the event loop's thread, and so needs no locks, but for the fork: that one has a
-thread of its own, because it takes a millisecond and because cgroup v1 is entered by thread.
+All of this runs on the event loop's thread and needs no locks, except a fork. A fork takes 1 ms and
+enters cgroup v1 by thread, so it runs on another thread.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.memory_limit import MemoryLimit
     from pytest_tlsandbox.local.request_bodies import StartRequest
 
-# So many ends at once hold up a request by some milliseconds.
+# Reaping this many processes in a row delays a request by a few milliseconds.
 _ENDS_IN_A_ROW = 32
 _KILL_ROUNDS = 5
 _CLOSE_SECONDS = 3.0
 
 
 class Supervisor:
-    """Owns the processes of the sandbox, and every wait for a child of this server.
+    """Own the processes of the sandbox, and wait for every child of this server.
 
-    SIGCHLD on the event loop is the one reaper. asyncio's child watchers must not be beside it: a
-    server that is a subreaper loses exit codes to them.
+    The handler of SIGCHLD on the event loop is the only reaper. If asyncio's child watchers ran
+    beside it, a server that is a subreaper would lose exit codes to them.
 
     Attributes:
-        memory: the limit they are started under.
-        table: their rows.
+        memory: the memory limit of all processes.
+        table: the rows of the processes.
 
     """
 
@@ -58,17 +58,26 @@ class Supervisor:
 
     @property
     def running(self) -> int:
-        """How many processes are running."""
+        """The number of running processes."""
         return len(self._living)
 
     def note_oom_kills(self) -> None:
-        """Bring the rows up to date: who was OOM-killed, or had a child that was."""
+        """Update the rows of processes that were OOM-killed or had a child that was."""
         kills = self.memory.kills()
         for process in self.table.rows() if kills else ():
             process.note_oom_kills(kills.get(process.handle, 0))
 
     async def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
-        """Start a program. Raises ApiError: 409 while its name is in use, 500 if it fails."""
+        """Start a program and return its process.
+
+        Args:
+            request: the program, and how to start it.
+            managed: the manager of the process; None if the process is not managed.
+
+        Raises:
+            ApiError: 409 if another process uses the name, 500 if the program cannot be started.
+
+        """
         async with self._no_reaping():
             self.table.check_name(managed)
             handle = self.table.total + 1
@@ -83,24 +92,24 @@ class Supervisor:
         return process
 
     async def send_signal(self, process: Process, number: int) -> None:
-        """Send a signal to the group of a running process; SIGKILL reaches as far as a kill."""
+        """Send a signal to the process group; SIGKILL reaches the same processes as ``kill``."""
         if number == signal.SIGKILL:
             await self.kill(process)
         else:
             _signal_group(process, number)
 
     async def kill(self, process: Process) -> None:
-        """Kill a process, its group, and what has left the group by ``setsid``.
+        """Kill a process, its group, and descendants that left the group by ``setsid``.
 
-        If it has ended, that is what it has left behind.
+        If the process has ended, kill what it left behind.
         """
         async with self._no_reaping():
-            # What has been OOM-killed by now was not killed by us.
+            # Reap first, so that an earlier OOM kill does not count as ours.
             while self._reap_next():
                 pass
         killed: set[psutil.Process] = set()
         for kill_round in range(_KILL_ROUNDS):
-            # Who belongs to it is asked first: once it is dead, its children are no longer its own.
+            # Find its children before the kill, because afterwards they have another parent.
             pid = process.pid if process.is_running else None
             mark = process_tree.mark(self._token, process.handle)
             found = await asyncio.to_thread(
@@ -110,28 +119,28 @@ class Supervisor:
                 process.killed_here = True
                 _signal_group(process, signal.SIGKILL)
             process_tree.kill(found)
-            # Not after the first: one that changed its parent just then was seen under neither.
+            # One round is not enough: it can miss a process whose parent changes just then.
             if kill_round and killed.issuperset(found):
                 return
             killed.update(found)
 
     async def limit_time(self, process: Process, seconds: float) -> None:
-        """Kill a process, and all that belongs to it, unless it ends within so many seconds."""
+        """Kill a process and all that belongs to it, unless it ends within this many seconds."""
         if not await process.ends_within(seconds):
             process.timed_out = True
             await self.kill(process)
 
     def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task that nobody waits for."""
+        """Run a coroutine as a task that nobody waits for."""
         task = self._loop.create_task(work)
-        self._tasks.add(task)  # the loop itself would forget it
+        self._tasks.add(task)  # the loop keeps only a weak reference
         task.add_done_callback(self._tasks.discard)
         return task
 
     def close(self) -> None:
-        """Kill all that was started here and all that came of it, and remove the memory limit.
+        """Kill all processes of the sandbox, and remove the memory limit.
 
-        Takes 3 s at most: what cannot be killed (a process that hangs in the kernel) stays.
+        This takes at most 3 s. A process that cannot be killed (it hangs in the kernel) stays.
         """
         self._spawner.shutdown(cancel_futures=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
@@ -147,9 +156,10 @@ class Supervisor:
 
     @asynccontextmanager
     async def _no_reaping(self) -> AsyncIterator[None]:
-        """Keep the reaper away, from a fork until its process is in the table.
+        """Keep the reaper from running between a fork and the entry of the process in the table.
 
-        What a wait gives is then in the table, or was never started here but is an orphan.
+        A child that is reaped later is in the table, or is an orphan that the sandbox did not
+        start.
         """
         try:
             async with self._forking:
@@ -184,6 +194,6 @@ def _wait_for_any() -> tuple[int, int]:
 
 
 def _signal_group(process: Process, number: int) -> None:
-    # All of it may have ended already, not yet reaped (macOS then says EPERM).
+    # All members may have ended and wait to be reaped (macOS then reports EPERM).
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

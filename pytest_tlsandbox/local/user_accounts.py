@@ -1,4 +1,4 @@
-"""Which account a program runs as, if a start names a user."""
+"""Find the account that a program runs as, if a start names a user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IDS = range(2**32 - 1)
 
 
 class Account(NamedTuple):
-    """A user as the kernel knows one; None for what stays as it is."""
+    """The ids of a user and its variables; None for an id that does not change."""
 
     uid: int | None
     gid: int | None
@@ -25,10 +25,18 @@ class Account(NamedTuple):
 
 
 def find_account(user: str | UserSpec | None) -> Account:
-    """Return the account of a user. A name must be known on this machine, a uid need not be.
+    """Return the account of a user.
 
-    Groups can be set by root only. The group is the requested one, else the user's own, else the one with the number of the user.
-    Raises ApiError (500) if there is no such user.
+    A name must exist on this machine; a uid need not. The group is the requested group, else the
+    user's primary group, else the group with the number of the uid. Supplementary groups are set
+    only if the server runs as root.
+
+    Args:
+        user: a name, "uid", "uid:gid" or an object; None for the user of the server.
+
+    Raises:
+        ApiError: 500 if the user does not exist.
+
     """
     if user is None:
         return Account(None, None, None, {})
@@ -50,7 +58,7 @@ def find_account(user: str | UserSpec | None) -> Account:
 
 
 def _parse(text: str) -> tuple[str | None, int | None, int | None]:
-    """Read ``name``, ``uid`` or ``uid:gid``."""
+    """Parse ``name``, ``uid`` or ``uid:gid`` into a name, a uid and a gid."""
     ids = re.fullmatch(r"([0-9]{1,10})(?::([0-9]{1,10})?)?", text)
     if ids is None:
         return text, None, None

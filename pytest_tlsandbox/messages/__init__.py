@@ -1,1 +1,1 @@
-"""Messages: pure functions from a result to text."""
+"""Render results as text; all functions are pure."""

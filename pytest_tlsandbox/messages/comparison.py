@@ -1,4 +1,4 @@
-"""Two processes or two snapshots beside each other: the fields that differ, not two reprs."""
+"""Compare two processes or two snapshots field by field, for assertion messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ _MOST_ROWS = 20
 
 
 def compare(left: object, right: object, columns: int) -> list[str] | None:
-    """Return lines that show how two objects differ; None if they are not ours to compare."""
+    """Return lines that show how two processes or two snapshots differ.
+
+    Args:
+        left: the left operand of the comparison.
+        right: the right operand.
+        columns: width of the terminal.
+
+    Returns:
+        The lines, or None if the objects are not two processes or two snapshots.
+
+    """
     if isinstance(left, ProcessInfo) and isinstance(right, ProcessInfo):
         return [f"{named(left)} == {named(right)}", *_fields(left, right, columns)]
     if isinstance(left, ProcessSnapshot) and isinstance(right, ProcessSnapshot):

@@ -1,4 +1,4 @@
-"""What a check reports when it is not met, before it becomes text."""
+"""Describe the result of a failed check, before it is rendered as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """One field that was asked for: what was wanted of it, and what it was."""
+    """The expected and the actual value of one checked field."""
 
     name: str
     wanted: str
@@ -23,7 +23,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process listed as evidence, with why."""
+    """A process listed as evidence; the remark says why."""
 
     row: ProcessInfo
     remark: str = ""
@@ -31,18 +31,19 @@ class Listed:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a check reports when it is not met.
+    """The result of a failed check.
 
     Attributes:
-        error: what is raised for it.
-        headline: what happened, and to which process, within about 50 characters.
-        because: why it is certain.
-        process: the one it is about.
-        run: the run of it, if it was restarted.
-        fields: what was asked for, wanted and was.
-        listed: processes that belong to the evidence, under ``listed_as``.
-        remarks: further facts, each with a label.
-        hint: what to try.
+        error: the class of the error to raise.
+        headline: what happened to which process, in about 50 characters.
+        because: why the result is certain.
+        process: the process that the check is about.
+        run: the run that the check is about, if the process was restarted.
+        fields: the checked fields, with expected and actual values.
+        listed: processes that belong to the evidence.
+        listed_as: the title above these processes.
+        remarks: further facts, as pairs of label and text.
+        hint: what the user can try.
 
     """
 

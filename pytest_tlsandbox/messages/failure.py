@@ -1,4 +1,4 @@
-"""A failure as text: the headline first and alone, then the evidence, then what to try."""
+"""Render a failure as text: the headline alone on its line, the evidence, then a hint."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _INDENT = "  "
 LONGEST_LINE = 4096
-"""Characters of a line of output that are read: more has no room in a message."""
+"""Maximum number of characters that a message uses of one line of output."""
 
 
 class _Size(NamedTuple):
-    """How much a message shows: lines of output, changes of state, rows, lines of the command line."""
+    """How much a message shows: lines of output, state changes, rows, lines of a command line."""
 
     output: int
     changes: int
@@ -44,7 +44,7 @@ class _Size(NamedTuple):
 _SIZES = {-1: _Size(3, 4, 5, 1), 0: _Size(10, 8, 10, 2), 1: _Size(40, 40, 40, 5)}
 _SIZES[2] = _Size(200, 400, 1000, 20)
 MOST_OUTPUT = _SIZES[2].output
-"""Lines of output that the most verbose message has room for."""
+"""Number of lines of output in the most verbose message."""
 _ABOUT_THE_LOOKS = frozenset(
     {"lived", "looks", "process", "sandbox", "timeline", "managed", "gaps"}
 )
@@ -52,7 +52,15 @@ _ABOUT_THE_LOOKS = frozenset(
 
 @dataclass(frozen=True)
 class OutputTail:
-    """The last lines of what a process wrote, and how many there were; or why it was not read."""
+    """The last lines of output of a process.
+
+    Attributes:
+        stream: the label of the output in the message.
+        lines: the last lines.
+        total: number of lines that the process has written.
+        unread: why the output was not read; empty if it was read.
+
+    """
 
     stream: str
     lines: tuple[str, ...] = ()
@@ -70,10 +78,18 @@ def render(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of a failure: the headline, then lines of at most so many columns.
+    """Return the text of a failure: the headline, then details.
 
-    ``verbosity`` is pytest's: ``-q`` leaves out how it was looked at, ``-v`` tells more of all
-    that may be long, ``-vv`` adds every process there is.
+    Args:
+        explanation: the result of the check.
+        stopped: when or why the wait stopped; empty to leave it out.
+        timeline: the polls of the wait.
+        sandbox: the label of the sandbox.
+        output: the last output of the process, if there is any to show.
+        verbosity: pytest's verbosity. -1 omits how the sandbox was polled, 1 shows longer details,
+            2 adds all processes.
+        columns: width of the terminal, for all lines but the headline.
+
     """
     size = _size(verbosity)
     lines = [printable(explanation.headline), ""]
@@ -103,10 +119,17 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text for the failed ones of several checks, each with its number.
+    """Return the text of several checks of which some failed; each failed check has its number.
 
-    ``explanations``: for each check what it is called, its place in the test, and what it found (None:
-    it passed).
+    Args:
+        explanations: for each check its name, its place in the test, and its result (None: it
+            passed).
+        stopped: when or why the wait stopped; empty to leave it out.
+        timeline: the polls of the wait.
+        sandbox: the label of the sandbox.
+        verbosity: pytest's verbosity; see ``render``.
+        columns: width of the terminal, for all lines but the first.
+
     """
     size = _size(verbosity)
     failed = [explanation for _, _, explanation in explanations if explanation is not None]
@@ -191,7 +214,7 @@ def _facts(
             facts.append(("run", wrap(describe_run(explanation.run), room)))
         if explanation.run is None or explanation.run.row is not None:
             facts.append(("lived", [_lived(row)]))
-        # The row of an earlier run shows what its supervisor said at that time.
+        # The row of an earlier run holds an old report of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None:
             facts.append(("managed", wrap(_supervised(managed), room)))
@@ -264,11 +287,21 @@ def _supervised(managed: ManagedProcess) -> str:
 
 
 def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
-    """Return the states of a process, with both clocks, and the gaps between the polls.
+    """Return the state changes of a process and the outages, with their times.
 
-    None where nothing changed. In one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1,
-    1 look". The first and the last are kept where there are more than ``most``: a first error is
-    not hidden by later ones.
+    Each line shows the seconds since the wait began and the clock of the sandbox. Two states
+    without an outage share one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1, 1 look".
+
+    Args:
+        timeline: the polls of the wait.
+        row: the process.
+        columns: maximum width of a line.
+        most: maximum number of lines. The first and the last lines are kept, so that later errors
+            do not hide the first one.
+
+    Returns:
+        The lines; none if the state did not change.
+
     """
     events = [
         (outage.start, f"to +{seconds(outage.end)}", f"no listing ({outage})")
@@ -282,7 +315,7 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
     events.sort(key=lambda event: event[0])
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:
-        return []  # it was so from the first look on
+        return []  # the state did not change
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
     if len(states) == len(cells) == 2 and width(line) <= columns:
         return [line]
@@ -290,7 +323,14 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
-    """Return the intervals without an answer: "+1.2 s to +4.1 s no listing (502 x9)"."""
+    """Return the intervals without a successful poll: "+1.2 s to +4.1 s no listing (502 x9)".
+
+    Args:
+        timeline: the polls of the wait.
+        columns: maximum width of a line.
+        most: maximum number of lines; the first and the last lines are kept.
+
+    """
     lines = [
         f"+{seconds(outage.start)} to +{seconds(outage.end)} no listing ({outage})"
         for outage in timeline.outages
@@ -299,7 +339,10 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
 
 
 def looks(timeline: Timeline) -> str:
-    """Return the number of polls: "22, 61 ms each", "12 good, 9 failed (502, reset), 61 ms each"."""
+    """Return the number of polls and their mean duration, such as "22, 61 ms each".
+
+    If some polls failed: "12 good, 9 failed (502, reset), 61 ms each".
+    """
     parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
     if timeline.faults:
         parts.append(f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})")

@@ -1,4 +1,4 @@
-"""Incidents and the runs that they happened to, in words."""
+"""Describe incidents and the runs that they affect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 def shown_row(run: Run) -> ProcessInfo:
-    """Return a row to name the process by: the one of the run, or of the next run that was listed."""
+    """Return a row that identifies the process of a run, also if the run itself was never listed.
+
+    It is the row of the run, else of the next listed run, else of the last listed run.
+
+    Raises:
+        LookupError: no run of the process was ever listed.
+
+    """
     row, later = run.row, run
     while row is None and later.successor is not None:
         later = later.successor
@@ -30,7 +37,10 @@ def shown_row(run: Run) -> ProcessInfo:
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
-    """Return the row of a run with its end, also if only its supervisor reported that."""
+    """Return the row of a run with its end, also if only the supervisor reported the end.
+
+    Return None if the run was never listed.
+    """
     row, end = run.row, run.end
     if row is None or end is None or row.ended:
         return row
@@ -46,7 +56,10 @@ def ended_row(run: Run) -> ProcessInfo | None:
 
 
 def run_label(run: Run) -> str:
-    """Return "first run" or "restart 2"; nothing for a process that was never restarted."""
+    """Return "first run", "restart 2" or "restarts 2 to 4" (several runs that were not listed).
+
+    Return an empty text for a process that was never restarted.
+    """
     if run.generation.id is None or (run.number == 0 and run.successor is None):
         return ""
     if run.times > 1:
@@ -55,7 +68,10 @@ def run_label(run: Run) -> str:
 
 
 def run_name(run: Run) -> str:
-    """Name a process and its run: "web, restart 2", or "train.py (pid 41)" if it has one run."""
+    """Return the name of a run: "train.py (pid 41)" for the newest run, else "web, restart 2".
+
+    The newest run, too, is named by its number if it was never listed.
+    """
     row, label = shown_row(run), run_label(run)
     if run.successor is None and not (label and run.row is None):
         return named(row)
@@ -63,7 +79,7 @@ def run_name(run: Run) -> str:
 
 
 def describe_run(run: Run) -> str:
-    """Describe a run of a process that was restarted: which one, its pid, how long, how it ended."""
+    """Return which run of a restarted process it is, its pid, its end and how long it ran."""
     pid = (
         "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
     )
@@ -82,7 +98,10 @@ def describe_run(run: Run) -> str:
 
 
 def aftermath(run: Run) -> str:
-    """Return what followed the end of a run: "restarted as pid 42"; nothing if nothing did."""
+    """Return what followed the end of a run, such as "restarted as pid 42".
+
+    Return an empty text if nothing followed.
+    """
     successor = run.successor
     if successor is not None:
         return "restarted" if successor.row is None else f"restarted as pid {successor.row.pid}"
@@ -93,7 +112,7 @@ def aftermath(run: Run) -> str:
 
 
 def describe(incident: Incident) -> str:
-    """Return what happened to a run, what shows it, and what followed."""
+    """Return what happened to a run, the evidence, and what followed."""
     run = incident.run
     after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
     text = _what_happened(incident.kind, run)

@@ -1,4 +1,4 @@
-"""Text as a terminal shows it."""
+"""Text is escaped, measured, cut and wrapped for a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from _pytest._io.wcwidth import wcswidth
 from pytest_tlsandbox.formatting.text import align, cut, fold, printable, shorten, width, wrap
 
 MARK = "\u200e"
-"""Left to right: after Hebrew and Arabic, so that what follows stays where it is."""
+"""Left-to-right mark: keeps the text after Hebrew and Arabic in place."""
 E_ACUTE = "e\u0301"
 
 
@@ -34,7 +34,7 @@ E_ACUTE = "e\u0301"
         ("مرحبا 1", "مرحبا 1" + MARK),
     ],
 )
-def test_what_would_move_a_cursor_or_turn_a_line_is_escaped(text, expected):
+def test_printable_escapes_cursor_moves_and_direction_changes(text, expected):
     assert printable(text) == expected
 
 
@@ -57,7 +57,7 @@ def test_width_counts_the_columns_of_a_terminal(text, columns):
     assert width(text) == columns
 
 
-def test_columns_are_aligned_whatever_is_in_them():
+def test_align_pads_wide_combining_and_right_to_left_letters():
     rows = [
         ("", "wanted", "was"),
         ("训练", "0", "x"),
@@ -73,7 +73,7 @@ def test_columns_are_aligned_whatever_is_in_them():
     ]
 
 
-def test_nothing_to_align_is_nothing():
+def test_align_returns_rows_without_padding_unchanged():
     assert align([]) == []
     assert align([("one",), ("three",)]) == ["one", "three"]
 
@@ -96,19 +96,19 @@ def test_nothing_to_align_is_nothing():
         ("\udcff" * 3, 12, r"\udcff… +2"),
     ],
 )
-def test_cut_says_how_many_characters_were_left_out(text, columns, expected):
+def test_cut_shows_the_number_of_cut_characters(text, columns, expected):
     assert cut(text, columns) == expected
     assert width(expected) <= columns
 
 
-def test_cut_counts_what_was_left_out_before_it_too():
+def test_cut_includes_characters_that_the_caller_left_out():
     assert cut("0123456789", 20, beyond=100_000) == "0123456789… +100000"
     assert cut("0123456789", 16, beyond=100_000) == "0123456… +100003"
     assert cut("", 10, beyond=5) == "… +5"
 
 
 @pytest.mark.parametrize("columns", [-3, 0, 1, 4])
-def test_cut_leaves_a_letter_and_the_count_however_narrow_it_is(columns):
+def test_cut_keeps_one_character_and_the_number_at_any_width(columns):
     assert cut("0123456789", columns) == "0… +9"
 
 
@@ -126,7 +126,7 @@ def test_cut_leaves_a_letter_and_the_count_however_narrow_it_is(columns):
         ("", 3, ""),
     ],
 )
-def test_shorten_cuts_a_name(text, columns, expected):
+def test_shorten_cuts_a_name_to_a_width(text, columns, expected):
     shortened = shorten(text, columns)
 
     assert shortened.replace(MARK, "") == expected.replace(MARK, "")
@@ -152,11 +152,11 @@ def test_shorten_cuts_a_name(text, columns, expected):
         ("\x1b[31mred and more", 3, [r"\x1b[31mre", "d and more"]),
     ],
 )
-def test_fold_breaks_a_command_line_between_words_where_there_are_any(text, most, expected):
+def test_fold_breaks_a_command_line_between_words_if_it_can(text, most, expected):
     assert fold(text, 10, most) == expected
 
 
-def test_fold_counts_what_was_left_out_before_it_too():
+def test_fold_includes_characters_that_the_caller_left_out():
     assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
 
 
@@ -172,11 +172,11 @@ def test_fold_counts_what_was_left_out_before_it_too():
         ("שלום שלום שלום", ["שלום שלום", "שלום" + MARK]),
     ],
 )
-def test_wrap_breaks_prose_between_words_and_no_word(text, expected):
+def test_wrap_breaks_prose_only_between_words(text, expected):
     assert wrap(text, 10) == expected
 
 
-def test_wrap_cuts_what_would_fill_more_lines_than_there_is_room_for():
+def test_wrap_cuts_text_beyond_the_last_line():
     assert wrap("word " * 100, 20, most=3) == [
         "word word word word",
         "word word word word",
@@ -193,7 +193,7 @@ def mixed_texts():
         yield "".join(dice.choices(ALPHABET, k=dice.randrange(80))), dice.randrange(14, 50)
 
 
-def test_no_text_is_wider_than_it_was_to_be_and_nothing_is_lost_unsaid():
+def test_formatted_text_fits_its_width_and_every_cut_is_counted():
     for text, columns in mixed_texts():
         whole = printable(text).replace(MARK, "")
         assert all(char.isprintable() for char in whole)
@@ -212,7 +212,7 @@ def test_no_text_is_wider_than_it_was_to_be_and_nothing_is_lost_unsaid():
         assert wcswidth(shorten(text, columns).replace(MARK, "")) <= columns
 
 
-def test_an_accent_stays_with_its_letter_wherever_a_text_is_cut():
+def test_cutting_never_separates_an_accent_from_its_letter():
     text = E_ACUTE * 30
     for columns in range(6, 30):
         for part in (*fold(text, columns, 9), cut(text, columns), shorten(text, columns)):

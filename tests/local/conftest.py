@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.local.sandbox import LocalSandbox
 
-# Grows until somebody stops it.
+# Allocates memory until it is killed.
 HOG = "b = bytearray()\nwhile True: b += b'x' * (1 << 20)"
 
 
 def until(probe: Callable[[], Any], seconds: float = 30) -> Any:
-    """Ask again until the answer is truthy; give it."""
+    """Call ``probe`` until its result is truthy, and return the result."""
     deadline = time.monotonic() + seconds
     while not (answer := probe()):
         assert time.monotonic() < deadline, f"no answer within {seconds} s"
@@ -40,7 +40,7 @@ def is_gone(pid: int) -> bool:
 
 
 def unstarted(handle: int = 1, stdout: int | None = None, **fields: Any) -> Process:
-    """Return a process that no program stands behind; ``stdout`` is the end of a pipe."""
+    """Return a process without a program; ``stdout`` is the reading end of a pipe."""
     pipe = None if stdout is None else FileIO(stdout)
     spawned = Spawned(fields.pop("pid", handle), None, pipe, None, now_ms())
     return Process(
@@ -54,7 +54,7 @@ def outcome(row: Any) -> tuple[Any, ...]:
 
 
 def refusal(answer: requests.Response) -> tuple[int, str, str | None]:
-    """Return the status, the error and the code of a request that was refused."""
+    """Return the status, the error and the code of a rejected request."""
     assert answer.headers["content-type"] == "application/json"
     body = answer.json()
     assert set(body) <= {"error", "code"}
@@ -62,7 +62,7 @@ def refusal(answer: requests.Response) -> tuple[int, str, str | None]:
 
 
 def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
-    """Send bytes as they are: every client library would put them right first."""
+    """Send bytes unchanged, because every HTTP client would correct them."""
     host, port = sandbox.url.removeprefix("http://").split(":")
     client = socket.create_connection((host, int(port)))
     client.sendall(data)
@@ -70,7 +70,7 @@ def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
 
 
 class Api:
-    """The API of a sandbox, as a client that only knows HTTP sees it."""
+    """The API of a sandbox for a plain HTTP client."""
 
     def __init__(self, sandbox: LocalSandbox) -> None:
         self.sandbox = sandbox
@@ -95,11 +95,11 @@ class Api:
         return self.call("DELETE", f"/processes/{pid}")
 
     def run(self, command: str, *args: str, **fields: Any) -> Any:
-        """Start a program, wait for its end, and return its row."""
+        """Start a program, wait until it ends, and return its row."""
         return self.ended(self.start(command, *args, **fields))
 
     def printed(self, command: str, *args: str, **fields: Any) -> Any:
-        """Return the lines on the standard output of a program that has ended."""
+        """Run a program to its end and return the lines of its stdout."""
         return self.lines(self.run(command, *args, **fields)["pid"])
 
     def python(self, program: str, *args: str, **fields: Any) -> Any:
@@ -127,7 +127,7 @@ class Api:
 
 @contextmanager
 def new_sandbox(**options: Any) -> Iterator[Api]:
-    """Start a sandbox of its own for a test."""
+    """Start a separate sandbox for a test."""
     with start_local_sandbox(**options) as sandbox, closing(Api(sandbox)) as api:
         yield api
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the embedded sandbox's routes: every answer that the server may give."""
+"""Build the OpenAPI document of the embedded sandbox's routes, with all responses of the server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OutputName = Literal["stdout", "stderr"]
 
 
 class Answer(BaseModel):
-    """An object that has no field but its own."""
+    """An object without additional fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -150,7 +150,7 @@ class Signaled(RunEnd):
 
 class RunEvent(Answer):
     data: Json[RunStart | SourcedLine | Exited | Signaled]
-    # An event without a name is a message, to those who read events.
+    # Readers of events treat an event without a name as a message.
     event: Literal["message"] = "message"
 
 
@@ -160,7 +160,7 @@ EVENTS = (LineEvent, SourcedLineEvent, EndEvent, RunEvent)
 
 
 def document() -> Schema:
-    """Build the document."""
+    """Return the document."""
     models: tuple[Any, ...] = REQUESTS + ANSWERS + EVENTS
     adapters: Any = [(model, "validation", TypeAdapter(model)) for model in models]
     _, schemas = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
@@ -193,7 +193,7 @@ def _events(*models: type) -> Schema:
 
 
 ERROR = _json(Error)
-# 400 is for a pid or a body that cannot be read, and for a request that is refused.
+# 400 is the status of an unreadable pid or body, and of a rejected request.
 REFUSED = {400: {**ERROR, **TEXT}}
 NOT_FOUND = {404: ERROR, **REFUSED}
 TOO_LONG = {413: TEXT, **REFUSED}

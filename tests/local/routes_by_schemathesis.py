@@ -1,7 +1,7 @@
-"""schemathesis finds no answer outside the document, whatever it sends.
+"""schemathesis finds no response outside the OpenAPI document, whatever it sends.
 
-``make schemathesis`` runs it, in an environment of its own: as a pytest plugin it would be imported
-by every run of pytest that the other tests make.
+``make schemathesis`` runs this module in a separate environment: schemathesis is a pytest plugin,
+and every run of pytest inside the other tests would import it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OPERATIONS = [
     for method in item
     if method != "parameters"
 ]
-# What may be started, whatever its arguments are: it prints at most, and ends.
+# These commands are safe with any arguments: they print at most, and exit.
 HARMLESS = ["true", "false", "echo", "/no/such/program"]
 SENT: list[int] = []
 UNKNOWN = ["0", "999999", "4294967296", "nobody", "a%2Fb", "%FF", "100%25"]
@@ -56,14 +56,14 @@ UNKNOWN = ["0", "999999", "4294967296", "nobody", "a%2Fb", "%FF", "100%25"]
 
 @pytest.fixture(scope="module")
 def busy() -> Iterator[Api]:
-    """Start a sandbox in which there is something to find."""
+    """Start a sandbox for all tests, and print the number of requests."""
     with new_sandbox(memory_limit=256 << 20) as api:
         yield api
     print(f"\n{sum(SENT)} cases sent")
 
 
 def pool(api: Api) -> tuple[list[str], list[str]]:
-    """Start what paths can mean: living ones and ended ones."""
+    """Start processes; return selectors of those that are running and of those that have ended."""
     living = [api.start("cat", stdin_mode="pipe"), api.start("sleep", "600")]
     api.call("POST", "/processes", json={"command": "cat", "stdin_mode": "pipe", "name": "web"})
     ended = [api.start("sh", "-c", "echo out; echo err >&2; exit 3"), api.start("true", restart={})]
@@ -73,10 +73,10 @@ def pool(api: Api) -> tuple[list[str], list[str]]:
 
 
 def made_harmless(api: Api, path: str) -> Any:
-    """Narrow the document down to what leads somewhere, and does no harm to this machine."""
+    """Narrow the document to requests that reach something and do no harm to this machine."""
     narrowed = json.loads(json.dumps(document()))
     living, ended = pool(api)
-    # A stream of a living process would not end.
+    # The stream of a running process would not end.
     meant = [*ended, *UNKNOWN] if path.endswith("/follow") else [*living, *ended, *UNKNOWN]
     for item in narrowed["paths"].values():
         for parameter in item.get("parameters", ()):
@@ -86,7 +86,7 @@ def made_harmless(api: Api, path: str) -> Any:
         body["properties"]["command"] = {"enum": HARMLESS}
     restart, check = (json.loads(json.dumps(schemas[name])) for name in ("Restart", "HealthCheck"))
     schemas["StartRequest"]["properties"] |= {"restart": restart, "health_check": check}
-    # Not a fork a millisecond, nor a knock on every port.
+    # Prevents a fork every millisecond, and connections to every port.
     restart["required"] = ["initial_backoff_ms", "max_backoff_ms"]
     for name in restart["required"]:
         restart["properties"][name]["minimum"] = 600_000
@@ -95,7 +95,7 @@ def made_harmless(api: Api, path: str) -> Any:
 
 
 def is_harmless(body: Any) -> bool:
-    """Return whether a body, which may be outside the document, starts nothing that does harm."""
+    """Return whether a body, even one outside the document, starts nothing harmful."""
     if not isinstance(body, dict):
         return True
     restart = body.get("restart")
@@ -105,7 +105,7 @@ def is_harmless(body: Any) -> bool:
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_no_answer_is_outside_the_document(
+def test_every_response_conforms_to_the_document(
     busy: Api, path: str, method: str, mode: GenerationMode
 ) -> None:
     schema = schemathesis.openapi.from_dict(made_harmless(busy, path))
@@ -135,7 +135,7 @@ def test_no_answer_is_outside_the_document(
     SENT.append(sent)
 
 
-def test_the_server_has_come_through_it(busy: Api) -> None:
+def test_server_is_healthy_after_all_requests(busy: Api) -> None:
     assert busy.call("GET", "/health").json() == {"healthy": True}
     server = psutil.Process(busy.sandbox.pid)
     assert not [child for child in server.children() if child.status() == psutil.STATUS_ZOMBIE]

@@ -1,4 +1,4 @@
-"""Whatever is sent is answered, and the server lives on; and which user a program runs as."""
+"""The server answers any input and survives it; and which user a program runs as."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def _lives(api: Api) -> Iterator[None]:
         ({"user": {"uid": 2**32 - 1}}, "user not found: 4294967295"),
     ],
 )
-def test_a_program_that_cannot_be_started_is_500_and_not_counted(
-    api: Api, fields: Any, error: str
-) -> None:
+def test_failed_start_is_500_and_not_counted(api: Api, fields: Any, error: str) -> None:
     total = api.call("GET", "/info").json()["total_processes"]
     answer = api.call("POST", "/processes", json={"command": "true", **fields})
     assert refusal(answer) == (500, error, None)
@@ -64,7 +62,7 @@ def test_a_program_that_cannot_be_started_is_500_and_not_counted(
 
 
 @pytest.mark.parametrize("user", [{}, {"gid": 5}, {"name": "root", "uid": 0}])
-def test_a_user_with_no_name_or_two_is_refused(api: Api, user: Any) -> None:
+def test_user_without_name_and_uid_or_with_both_is_rejected(api: Api, user: Any) -> None:
     answer = api.call("POST", "/processes", json={"command": "true", "user": user})
     error = "user must have either a name or a uid"
     assert refusal(answer) == (400, error, "INVALID_USER")
@@ -81,7 +79,7 @@ def test_a_user_with_no_name_or_two_is_refused(api: Api, user: Any) -> None:
         ({"name": "nobody", "gid": 67}, None),
     ],
 )
-def test_a_program_runs_as_the_requested_user(api: Api, user: Any, ids: str | None) -> None:
+def test_program_runs_as_the_requested_user(api: Api, user: Any, ids: str | None) -> None:
     pid = api.run("sh", "-c", "echo $(id -u) $(id -g) $(id -G)", user=user, env={"PATH": "/bin"})[
         "pid"
     ]
@@ -95,7 +93,7 @@ def test_a_program_runs_as_the_requested_user(api: Api, user: Any, ids: str | No
 
 @ROOT
 @pytest.mark.parametrize("env", [{}, {"HOME": "/tmp"}])
-def test_a_known_user_has_a_home(api: Api, env: dict[str, str]) -> None:
+def test_program_of_a_known_user_has_home_and_user_variables(api: Api, env: dict[str, str]) -> None:
     home = env.get("HOME", pwd.getpwnam("nobody").pw_dir)
     assert api.printed("/bin/sh", "-c", "echo $HOME $USER $LOGNAME", user="nobody", env=env) == [
         f"{home} nobody nobody"
@@ -103,7 +101,7 @@ def test_a_known_user_has_a_home(api: Api, env: dict[str, str]) -> None:
 
 
 @ROOT
-def test_what_runs_as_another_user_is_killed_with_its_children(api: Api) -> None:
+def test_kill_ends_a_process_of_another_user(api: Api) -> None:
     pid = api.start("/bin/sh", "-c", "setsid /bin/sleep 600 & exec /bin/sleep 600", user="nobody")
     assert api.kill(pid).status_code == 204
     assert api.ended(pid)["signal"] == 9
@@ -121,7 +119,7 @@ def test_what_runs_as_another_user_is_killed_with_its_children(api: Api) -> None
         (b" " * (2**21 + 1), 413),
     ],
 )
-def test_an_unreadable_body_is_reported_in_plain_text(
+def test_unreadable_body_is_reported_in_plain_text(
     api: Api, path: str, body: bytes, status: int
 ) -> None:
     answer = api.call("POST", path, data=body, headers={"Content-Type": JSON})
@@ -167,7 +165,7 @@ def not_found(name: str) -> tuple[int, str]:
     "request_line",
     ["GET {}", "DELETE {}", "POST {}/restart", "POST {}/stdin", "POST {}/stdin/close"],
 )
-def test_a_path_that_selects_no_process_is_reported(
+def test_path_that_selects_no_process_is_reported(
     sandbox: LocalSandbox, segment: str, told: tuple[int, str], request_line: str
 ) -> None:
     request = (
@@ -198,11 +196,11 @@ def test_output_of_an_unknown_name_is_404(api: Api, rest: str) -> None:
         b"POST /api/v1/processes HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n{",
     ],
 )
-def test_the_server_survives_what_is_not_http(sandbox: LocalSandbox, sent: bytes) -> None:
+def test_server_survives_data_that_is_not_http(sandbox: LocalSandbox, sent: bytes) -> None:
     send_raw(sandbox, sent).close()
 
 
-def test_output_that_is_not_utf8_is_replaced_everywhere(api: Api) -> None:
+def test_bytes_that_are_not_utf8_are_replaced_in_output_and_follow(api: Api) -> None:
     pid = api.run("printf", r"a\n\377\376\nb\n")["pid"]
     lines = ["a", "\ufffd\ufffd", "b"]
     assert api.lines(pid) == lines

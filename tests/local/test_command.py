@@ -1,4 +1,4 @@
-"""``python -m pytest_tlsandbox.local``: what it prints, and how it ends."""
+"""``python -m pytest_tlsandbox.local``: its output, options and end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "pytest_tlsandbox.local"]
 
 
 class Running:
-    """The command as a terminal runs it: in the foreground group."""
+    """The command in the foreground process group of a terminal."""
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -37,7 +37,7 @@ class Running:
         self.printed = dict(line.split(maxsplit=1) for line in lines)
 
     def sandbox(self) -> Any:
-        """Follow the line for the SDK to the letter."""
+        """Return an SDK sandbox from the printed SDK line."""
         from tensorlake.sandbox import Sandbox
 
         return closing(eval(self.printed["SDK"], {"Sandbox": Sandbox}))
@@ -56,7 +56,7 @@ def running() -> Iterator[Running]:
     running.end(signal.SIGKILL)
 
 
-def test_the_printed_lines_are_all_that_is_needed(running: Running) -> None:
+def test_printed_sdk_and_curl_lines_work(running: Running) -> None:
     url, key = running.printed["URL"], running.printed["key"]
     sdk_line = f'Sandbox(identifier="local", proxy_url="{url}", api_key="{key}")'
     curl_line = f'curl -H "Authorization: Bearer {key}" {url}/api/v1/processes'
@@ -71,7 +71,7 @@ def test_the_printed_lines_are_all_that_is_needed(running: Running) -> None:
     ("number", "code"),
     [(signal.SIGINT, 0), (signal.SIGTERM, -15), (signal.SIGKILL, -9), (signal.SIGHUP, -1)],
 )
-def test_ctrl_c_and_every_other_end_leave_nothing_behind(
+def test_ctrl_c_and_other_signals_leave_no_process_behind(
     running: Running, number: signal.Signals, code: int
 ) -> None:
     with running.sandbox() as sdk:
@@ -81,7 +81,7 @@ def test_ctrl_c_and_every_other_end_leave_nothing_behind(
     until(lambda: is_gone(process.pid) and is_gone(int(child)))
 
 
-def test_its_options_are_obeyed_and_its_port_is_free_again_right_after() -> None:
+def test_options_apply_and_the_port_is_free_again_immediately() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -100,7 +100,7 @@ def fail(*options: str) -> tuple[int, str]:
     return told.returncode, told.stderr
 
 
-def test_a_port_in_use_is_reported() -> None:
+def test_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error = "The embedded sandbox did not start: [Errno 98] Address already in use\n"
         assert fail("--port", str(taken.getsockname()[1])) == (1, error)
@@ -113,12 +113,12 @@ def test_a_port_in_use_is_reported() -> None:
         ("--memory", "much", "expected a memory size of at least 1M"),
     ],
 )
-def test_a_wrong_option_is_reported(option: str, value: str, problem: str) -> None:
+def test_invalid_option_is_reported(option: str, value: str, problem: str) -> None:
     status, error = fail(option, value)
     assert (status, f"argument {option}: {problem}" in error) == (2, True)
 
 
-def test_it_ends_when_its_server_does(running: Running) -> None:
+def test_command_exits_when_its_server_exits(running: Running) -> None:
     import psutil
 
     (server,) = psutil.Process(running.process.pid).children()

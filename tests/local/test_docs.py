@@ -1,4 +1,4 @@
-"""``docs/local.md`` shows what works, and names every route."""
+"""``docs/local.md`` has a working example, every route and the right numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tests.local.openapi import document
 DOCS = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
 
 
-def test_the_test_that_is_shown_passes(pytester: pytest.Pytester) -> None:
+def test_example_test_passes(pytester: pytest.Pytester) -> None:
     (test,) = re.findall(r"<!-- run as a test -->\n```python\n(.*?)```", DOCS, re.DOTALL)
     pytester.makepyfile(test)
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
-def test_every_route_is_named() -> None:
+def test_every_route_is_documented() -> None:
     section = DOCS.partition("## Routes")[2].partition("## Memory")[0]
     routes = section.replace("…", "/processes/{p}")
     for path in document()["paths"]:
@@ -29,7 +29,7 @@ def test_every_route_is_named() -> None:
         assert re.search(rf"[ `]{re.escape(short)}`", routes), short
 
 
-def test_every_key_of_a_restart_and_a_health_check_is_documented_with_its_default() -> None:
+def test_keys_of_restart_and_health_check_are_documented_with_defaults() -> None:
     section = DOCS.partition("## Managed processes")[2].partition("## Memory")[0]
     rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
     words = {MISSING: "must be given", None: "none", "on_failure": '`"on_failure"`'}
@@ -41,6 +41,6 @@ def test_every_key_of_a_restart_and_a_health_check_is_documented_with_its_defaul
     assert rows == told
 
 
-def test_the_numbers_are_those_of_the_code() -> None:
+def test_documented_limits_are_the_same_as_in_the_code() -> None:
     assert f"the newest {KEPT_ROWS:,} stay" in DOCS
     assert f"{KEPT_OUTPUT >> 20} MiB in all" in DOCS

@@ -1,4 +1,4 @@
-"""The follow streams, and a run: their events as they come over the wire."""
+"""Events of the follow streams and of runs, as a client receives them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EOF = ("eof", {})
 
 
 def events_of(answer: requests.Response) -> Iterator[tuple[str | None, Any]]:
-    """Yield name (None if it has none) and data of each event, as it comes."""
+    """Yield the name (None without a name) and the data of each event as it arrives."""
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/event-stream"
     assert answer.headers["cache-control"] == "no-cache"
@@ -76,14 +76,14 @@ def line(text: str, **fields: Any) -> tuple[str, Any]:
         ),
     ],
 )
-def test_a_finished_process_is_replayed_with_timestamp_0(
+def test_output_of_an_ended_process_is_replayed_with_timestamp_0(
     api: Api, script: str, stream: str, lines: Any
 ) -> None:
     pid = api.run("sh", "-c", script)["pid"]
     assert list(follow(api, pid, stream)) == [*lines, EOF]
 
 
-def test_after_the_replay_lines_come_as_they_are_written(api: Api) -> None:
+def test_after_the_replay_lines_arrive_as_the_process_writes_them(api: Api) -> None:
     pid = api.start("cat", stdin_mode="pipe")
     api.send(pid, "stdin", data=b"before\n")
     api.lines(pid, at_least=1)
@@ -99,7 +99,7 @@ def test_after_the_replay_lines_come_as_they_are_written(api: Api) -> None:
     assert list(events) == [EOF]
 
 
-def test_a_line_without_an_end_comes_with_the_end(api: Api) -> None:
+def test_incomplete_last_line_arrives_at_the_end(api: Api) -> None:
     pid = api.start("sh", "-c", "printf part; read line; printf ial", stdin_mode="pipe")
     events = follow(api, pid)
     api.send(pid, "stdin/close")
@@ -107,7 +107,7 @@ def test_a_line_without_an_end_comes_with_the_end(api: Api) -> None:
     assert (data["line"], end) == ("partial", EOF)
 
 
-def test_several_followers_each_get_every_line(api: Api) -> None:
+def test_each_of_several_followers_receives_every_line(api: Api) -> None:
     pid = api.start("sh", "-c", "read go; seq 20000", stdin_mode="pipe")
     followers = [follow(api, pid) for _ in range(3)]
     api.send(pid, "stdin", data=b"\n")
@@ -117,7 +117,7 @@ def test_several_followers_each_get_every_line(api: Api) -> None:
         assert end == EOF
 
 
-def test_a_grandchild_that_holds_the_pipe_does_not_delay_the_end_of_the_stream(api: Api) -> None:
+def test_grandchild_that_holds_the_pipe_does_not_delay_the_end_of_the_stream(api: Api) -> None:
     pid = api.start("sh", "-c", "sleep 600 & echo $!")
     (_, data), end = follow(api, pid)
     assert end == EOF
@@ -125,11 +125,11 @@ def test_a_grandchild_that_holds_the_pipe_does_not_delay_the_end_of_the_stream(a
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
-def test_an_unknown_pid_has_no_lines_and_an_end(api: Api, stream: str) -> None:
+def test_follow_of_an_unknown_pid_ends_without_lines(api: Api, stream: str) -> None:
     assert list(follow(api, 999999, stream)) == [EOF]
 
 
-def test_a_managed_process_is_followed_by_name_until_its_run_ends(api: Api) -> None:
+def test_follow_of_a_managed_process_by_name_ends_with_its_run(api: Api) -> None:
     api.start("sh", "-c", "echo $$; exec sleep 600", name="followed")
     events = follow(api, "followed")
     _, data = next(events)
@@ -140,24 +140,24 @@ def test_a_managed_process_is_followed_by_name_until_its_run_ends(api: Api) -> N
     api.ended(pid)
 
 
-def test_a_follower_that_hangs_up_leaves_the_process_alone(api: Api, sleeper: int) -> None:
+def test_process_continues_when_a_follower_disconnects(api: Api, sleeper: int) -> None:
     api.call("GET", f"/processes/{sleeper}/output/follow", stream=True).close()
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_the_sandbox_ends_while_it_is_followed() -> None:
+def test_sandbox_ends_during_a_follow() -> None:
     with new_sandbox() as api:
         pid = api.start("sleep", "600")
         follow(api, pid)
         api.sandbox.close()
-        assert api.sandbox._server.returncode == 0  # it was not killed
+        assert api.sandbox._server.returncode == 0  # the server was not killed
         assert is_gone(pid)
 
 
 # ------------------------------------------------------------------------- run
 
 
-def test_the_frames_of_a_run_are_its_start_its_lines_and_its_end(api: Api) -> None:
+def test_events_of_a_run_are_its_start_lines_and_end(api: Api) -> None:
     before = time.time_ns() // 1_000_000
     answer = start_run(api, "sh", "-c", "echo out; echo err >&2; exit 3")
     start, *lines, end = [data for _, data in events_of(answer)]
@@ -172,17 +172,17 @@ def test_the_frames_of_a_run_are_its_start_its_lines_and_its_end(api: Api) -> No
     assert end == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
 
 
-def test_a_run_that_a_signal_ended_reports_the_signal(api: Api) -> None:
+def test_run_that_was_killed_by_a_signal_reports_the_signal(api: Api) -> None:
     _, _, end = run(api, "sh", "-c", "kill -SEGV $$", timeout=60)
     assert end == {"signal": 11, "oom_killed": False, "reason": "signaled"}
 
 
-def test_a_run_has_its_env_and_folder_and_no_stdin(api: Api) -> None:
+def test_run_uses_its_env_and_working_dir_and_has_no_stdin(api: Api) -> None:
     _, lines, end = run(api, "sh", "-c", "echo $A; pwd; cat", env={"A": "b"}, working_dir="/")
     assert (lines, end["exit_code"]) == ([("stdout", "b"), ("stdout", "/")], 0)
 
 
-def test_a_run_over_its_time_is_killed_with_its_whole_tree(api: Api) -> None:
+def test_timeout_kills_a_run_with_all_its_descendants(api: Api) -> None:
     script = "setsid sleep 600 & echo $!; sleep 600 & echo $!; exec sleep 600"
     start, lines, end = run(api, "sh", "-c", script, timeout=0.3)
     assert end == {"signal": 9, "oom_killed": False, "reason": "timed_out"}
@@ -194,7 +194,7 @@ def test_a_run_over_its_time_is_killed_with_its_whole_tree(api: Api) -> None:
     assert row["ended_at"] - row["started_at"] >= 300
 
 
-def test_the_time_of_a_run_holds_also_if_the_client_hangs_up(api: Api) -> None:
+def test_timeout_of_a_run_applies_after_the_client_disconnects(api: Api) -> None:
     answer = start_run(api, "sleep", "600", timeout=0.3)
     _, start = next(events_of(answer))
     answer.close()
@@ -202,18 +202,18 @@ def test_the_time_of_a_run_holds_also_if_the_client_hangs_up(api: Api) -> None:
     assert api.ended(start["pid"])["signal"] == 9
 
 
-def test_a_run_that_is_oom_killed_reports_it() -> None:
+def test_run_that_was_oom_killed_reports_the_oom_kill() -> None:
     with new_sandbox(memory_limit=64 << 20) as api:
         _, _, end = run(api, "python", "-c", HOG)
     assert end == {"signal": 9, "oom_killed": True, "reason": "oom_killed"}
 
 
-def test_a_run_that_cannot_be_started_is_500(api: Api) -> None:
+def test_run_that_cannot_be_started_is_500(api: Api) -> None:
     answer = start_run(api, "/no/such/program")
     assert (answer.status_code, answer.json()) == (500, {"error": "Failed to spawn process"})
 
 
-def test_lines_come_while_the_run_goes_on(api: Api) -> None:
+def test_lines_arrive_during_the_run(api: Api) -> None:
     events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
     _, start = next(events)
     _, up = next(events)
@@ -222,12 +222,12 @@ def test_lines_come_while_the_run_goes_on(api: Api) -> None:
     assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
 
 
-def test_a_run_that_prints_much_loses_no_line(api: Api) -> None:
+def test_run_with_much_output_loses_no_line(api: Api) -> None:
     _, lines, _ = run(api, "seq", "200000")
     assert [int(text) for _, text in lines] == list(range(1, 200_001))
 
 
-def test_a_reader_that_does_not_read_does_not_stop_the_program(api: Api) -> None:
+def test_client_that_does_not_read_does_not_block_the_program(api: Api) -> None:
     body = json.dumps({"command": "seq", "args": ["1000000"]})
     request = (
         "POST /api/v1/processes/run HTTP/1.1\r\nHost: local.local\r\n"
@@ -238,7 +238,7 @@ def test_a_reader_that_does_not_read_does_not_stop_the_program(api: Api) -> None
         until(lambda: [r for r in api.rows() if r["args"] == ["1000000"] and r["exit_code"] == 0])
 
 
-def test_a_quiet_stream_is_kept_alive_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comments_keep_a_silent_stream_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_streams, "_KEEP_ALIVE_SECONDS", 0.01)
 
     async def follow_a_quiet_one() -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Many processes at once: a small form of ``benchmarks/local.py``."""
+"""Many processes at the same time; a small version of ``benchmarks/local.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .conftest import is_gone, new_sandbox, unstarted, until
 SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 
 
-def test_a_burst_loses_no_exit_status_and_leaves_no_zombie() -> None:
+def test_burst_of_processes_loses_no_exit_status_and_leaves_no_zombie() -> None:
     scripts: dict[str, tuple[int | None, int | None]] = {
         f"exit {code}": (code, None) for code in range(256)
     }
@@ -30,7 +30,7 @@ def test_a_burst_loses_no_exit_status_and_leaves_no_zombie() -> None:
         assert psutil.Process(api.sandbox.pid).children(recursive=True) == []
 
 
-def test_three_hundred_living_are_listed_without_an_error_and_all_end() -> None:
+def test_300_running_processes_are_listed_and_all_end_with_the_sandbox() -> None:
     with new_sandbox() as api:
         pids = {api.start("sleep", "600") for _ in range(300)}
         for number in range(100):
@@ -39,7 +39,7 @@ def test_three_hundred_living_are_listed_without_an_error_and_all_end() -> None:
     assert all(is_gone(pid) for pid in pids)
 
 
-def test_a_row_is_written_again_only_when_it_changes() -> None:
+def test_row_is_serialized_again_only_after_a_change() -> None:
     process = unstarted()
     before = process.row()
     assert process.row() is before

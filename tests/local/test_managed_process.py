@@ -1,4 +1,4 @@
-"""Managed processes: how they are started again, named and stopped, and how healthy they are."""
+"""Managed processes: restarts, stops, names and health checks."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
 
 
 def flat(row: Any) -> Any:
-    """Put the fields of a row and of its managed part side by side, its status as ``run``."""
+    """Return the fields of a row and its managed part in one dict; ``run`` is the row's status."""
     managed = row.pop("managed")
     return {**row, "run": row["status"], **managed}
 
 
 class Managed:
-    """A managed process with a name that no other test has."""
+    """A managed process with a unique name."""
 
     def __init__(self, api: Api, name: str) -> None:
         self.api = api
@@ -58,7 +58,7 @@ class Managed:
         return flat(self.api.get(self.name))
 
     def when(self, **fields: Any) -> Any:
-        """Wait until the row has these fields; return it."""
+        """Wait until the row has these fields, and return the row."""
         return until(lambda: (row := self.row()).items() >= fields.items() and row)
 
 
@@ -70,7 +70,7 @@ def managed(api: Api, request: pytest.FixtureRequest) -> Iterator[Managed]:
     managed.when(status="stopped")
 
 
-def test_a_row_has_every_field_of_its_supervisor(managed: Managed) -> None:
+def test_row_has_every_field_of_the_supervisor(managed: Managed) -> None:
     row = managed.post("sleep", "600").json()
     assert managed.api.get(managed.name) == row
     assert row in managed.api.rows()
@@ -96,7 +96,7 @@ def test_a_row_has_every_field_of_its_supervisor(managed: Managed) -> None:
 
 
 @pytest.mark.parametrize("field", [{"restart": {}}, {"health_check": {"type": "tcp", "port": 1}}])
-def test_without_a_name_it_is_managed_and_selected_by_pid_only(api: Api, field: Any) -> None:
+def test_managed_process_without_a_name_is_selected_by_pid_only(api: Api, field: Any) -> None:
     pid = api.start("sleep", "600", **field)
     row = flat(api.get(pid))
     assert row["name"] is None
@@ -119,7 +119,7 @@ def test_without_a_name_it_is_managed_and_selected_by_pid_only(api: Api, field: 
         ("always", "exit 3", True),
     ],
 )
-def test_the_policy_decides_which_end_is_followed_by_a_start(
+def test_policy_decides_which_ends_cause_a_restart(
     managed: Managed, policy: str, script: str, comes_back: bool
 ) -> None:
     managed.start(script, restart={"policy": policy, **NEVER_TWICE})
@@ -128,7 +128,7 @@ def test_the_policy_decides_which_end_is_followed_by_a_start(
     assert (row["next_restart_at"] is not None) == comes_back
 
 
-def test_while_backing_off_the_row_is_the_last_run_with_its_end(managed: Managed) -> None:
+def test_row_during_backoff_shows_the_last_run_with_its_end(managed: Managed) -> None:
     started = managed.start("exit 3", restart=NEVER_TWICE)
     row = managed.when(status="backing_off")
     same = ("handle", "pid", "started_at")
@@ -140,7 +140,7 @@ def test_while_backing_off_the_row_is_the_last_run_with_its_end(managed: Managed
     assert row["next_restart_at"] == pytest.approx(ended_at + 600_000, abs=5000)
 
 
-def test_the_next_run_takes_the_place_of_the_last_one(managed: Managed) -> None:
+def test_next_run_replaces_the_row_of_the_last_run(managed: Managed) -> None:
     first = managed.start("exec sleep 600", restart=QUICK)
     os.kill(first["pid"], signal.SIGKILL)
     row = managed.when(restart_count=1, status="running", run="running", ended_at=None)
@@ -151,7 +151,7 @@ def test_the_next_run_takes_the_place_of_the_last_one(managed: Managed) -> None:
     assert [row["pid"] for row in rows] == [row["pid"]] != [first["pid"]]
 
 
-def test_the_limit_of_restarts_is_the_end(managed: Managed, tmp_path: Path) -> None:
+def test_process_stops_at_the_restart_limit(managed: Managed, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     restart = {"max_restarts": 3, **QUICK}
     managed.start(f"echo >> {runs}; exit 7", restart=restart)
@@ -162,7 +162,7 @@ def test_the_limit_of_restarts_is_the_end(managed: Managed, tmp_path: Path) -> N
 
 
 class Starts:
-    """Stands in for a supervisor: a start takes no time, and the test ends each run."""
+    """A fake supervisor: starts take no time, and the test ends each run."""
 
     def __init__(self) -> None:
         self.table = ProcessTable()
@@ -183,7 +183,7 @@ class Starts:
     [([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.3]), ([0, 0, 301, 0], [0.1, 0.2, 0.1, 0.2])],
     ids=["doubles between its limits", "is reset by a run longer than the longest wait"],
 )
-def test_the_backoff(
+def test_backoff_before_a_restart(
     run_times: list[int], waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -211,7 +211,7 @@ def test_the_backoff(
     assert slept == waits
 
 
-def test_a_program_that_has_gone_is_tried_again_until_the_limit(
+def test_missing_program_is_retried_until_the_restart_limit(
     managed: Managed, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
@@ -221,8 +221,8 @@ def test_a_program_that_has_gone_is_tried_again_until_the_limit(
     managed.when(status="stopped", restart_count=0, last_error="restart limit reached")
 
 
-def test_what_a_run_has_left_behind_is_killed_before_the_next(managed: Managed) -> None:
-    # A second between the runs: what is read in it is the output of the first.
+def test_children_left_behind_by_a_run_are_killed_before_the_next_run(managed: Managed) -> None:
+    # The second between the runs leaves time to read the output of the first run.
     restart = {"policy": "always", "initial_backoff_ms": 1000, "max_backoff_ms": 1000}
     managed.start("sleep 600 & setsid sleep 600 & echo $!; exit 1", restart=restart)
     child = int(managed.api.lines(managed.name, at_least=1)[0])
@@ -231,7 +231,7 @@ def test_what_a_run_has_left_behind_is_killed_before_the_next(managed: Managed) 
     until(lambda: is_gone(child))
 
 
-def test_a_loop_of_oom_kills_shows_running_between_them_and_the_count_rises() -> None:
+def test_oom_kill_loop_shows_running_rows_and_a_rising_restart_count() -> None:
     seen: list[Any] = []
     with new_sandbox(memory_limit=64 << 20) as api:
         api.python(f"import time; time.sleep(0.4)\n{HOG}", name="leaky", restart=QUICK)
@@ -253,10 +253,10 @@ def test_a_loop_of_oom_kills_shows_running_between_them_and_the_count_rises() ->
         assert row["restart_count"] == 0 or (last["oom_killed"], last["signal"]) == (True, 9)
 
 
-# ------------------------------------------------------------ restarts by hand
+# ---------------------------------------------------------- requested restarts
 
 
-def test_a_restart_ends_the_run_and_returns_the_next_one(managed: Managed) -> None:
+def test_restart_ends_the_run_and_returns_the_next_one(managed: Managed) -> None:
     first = managed.start("trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done")
     managed.api.lines(first["pid"], at_least=1)
     answer = managed.restart()
@@ -267,14 +267,14 @@ def test_a_restart_ends_the_run_and_returns_the_next_one(managed: Managed) -> No
     assert is_gone(first["pid"])
 
 
-def test_a_restart_does_not_wait_for_the_backoff(managed: Managed) -> None:
+def test_restart_does_not_wait_for_the_backoff(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     row = flat(managed.restart().json())
     assert (row["restart_count"], row["next_restart_at"]) == (1, None)
 
 
-def test_a_restart_starts_a_stopped_one_and_its_limit_begins_anew(managed: Managed) -> None:
+def test_restart_starts_a_stopped_process_and_resets_its_restart_limit(managed: Managed) -> None:
     managed.start("exit 1", restart={"max_restarts": 1, **QUICK})
     first = managed.when(status="stopped", restart_count=1)
     assert managed.restart().status_code == 200
@@ -282,7 +282,7 @@ def test_a_restart_starts_a_stopped_one_and_its_limit_begins_anew(managed: Manag
     assert last["handle"] == first["handle"] + 2
 
 
-def test_while_it_is_restarted_it_never_shows_as_stopped(managed: Managed) -> None:
+def test_process_is_never_stopped_during_a_restart(managed: Managed) -> None:
     managed.start("exec sleep 600")
     with ThreadPoolExecutor(1) as pool:
         for _ in range(5):
@@ -291,7 +291,7 @@ def test_while_it_is_restarted_it_never_shows_as_stopped(managed: Managed) -> No
                 assert managed.row()["status"] in ("running", "starting")
 
 
-def test_restarts_at_once_are_done_one_after_the_other(managed: Managed) -> None:
+def test_concurrent_restarts_run_one_after_the_other(managed: Managed) -> None:
     managed.start("exec sleep 600")
     with ThreadPoolExecutor(5) as pool:
         answers = list(pool.map(lambda _: managed.restart(), range(5)))
@@ -301,12 +301,12 @@ def test_restarts_at_once_are_done_one_after_the_other(managed: Managed) -> None
     assert managed.row()["restart_count"] == 5
 
 
-def test_a_restart_of_one_that_is_not_managed_is_refused(api: Api, sleeper: int) -> None:
+def test_restart_of_an_unmanaged_process_is_rejected(api: Api, sleeper: int) -> None:
     error = f"Process {sleeper} is not managed"
     assert refusal(api.send(sleeper, "restart")) == (400, error, "NOT_MANAGED")
 
 
-def test_a_restart_of_a_program_that_has_gone_is_500_and_the_end(
+def test_restart_of_a_missing_program_is_500_and_stops_the_process(
     managed: Managed, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
@@ -321,7 +321,7 @@ def test_a_restart_of_a_program_that_has_gone_is_500_and_the_end(
 # ------------------------------------------------------------------------ stop
 
 
-def test_a_kill_lets_it_end_in_its_own_way_and_not_come_back(managed: Managed) -> None:
+def test_kill_lets_the_process_exit_by_itself_and_prevents_a_restart(managed: Managed) -> None:
     script = "trap 'read go; exit 5' TERM; echo up; while :; do sleep 0.02; done"
     restart = {"policy": "always", **QUICK}
     pid = managed.start(script, restart=restart, stdin_mode="pipe")["pid"]
@@ -333,7 +333,7 @@ def test_a_kill_lets_it_end_in_its_own_way_and_not_come_back(managed: Managed) -
     assert refusal(managed.api.kill(managed.name)) == (500, f"Process {pid} is not running", None)
 
 
-def test_what_does_not_end_within_the_grace_is_killed_with_all_it_started(
+def test_process_is_killed_with_its_children_after_the_grace_period(
     managed: Managed,
 ) -> None:
     script = "trap '' TERM; setsid sleep 600 & echo $!; while :; do sleep 0.02; done"
@@ -346,7 +346,7 @@ def test_what_does_not_end_within_the_grace_is_killed_with_all_it_started(
     until(lambda: is_gone(child))
 
 
-def test_a_kill_while_backing_off_is_the_end(managed: Managed) -> None:
+def test_kill_during_backoff_stops_the_process(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     assert managed.api.kill(managed.name).status_code == 204
@@ -354,7 +354,7 @@ def test_a_kill_while_backing_off_is_the_end(managed: Managed) -> None:
     assert (row["exit_code"], row["status"], row["next_restart_at"]) == (1, "stopped", None)
 
 
-def test_a_signal_is_not_a_stop(managed: Managed) -> None:
+def test_signal_does_not_prevent_a_restart(managed: Managed) -> None:
     managed.start("exec sleep 600", restart=QUICK)
     managed.api.send(managed.name, "signal", json={"signal": 15})
     row = managed.when(status="running", restart_count=1)
@@ -367,7 +367,7 @@ def test_a_signal_is_not_a_stop(managed: Managed) -> None:
 @pytest.mark.parametrize(
     "name", ["web 1", "100%", "%2F", "\u00fcbung", "a?b#c", "-1", "1.0", "run", "x" * 300]
 )
-def test_a_name_stands_in_a_path_percent_encoded(api: Api, name: str) -> None:
+def test_name_is_percent_encoded_in_a_path(api: Api, name: str) -> None:
     pid = api.start("sleep", "600", name=name)
     segment = quote(name)
     assert api.get(segment)["pid"] == pid
@@ -377,12 +377,12 @@ def test_a_name_stands_in_a_path_percent_encoded(api: Api, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/", "0", "41", "00"])
-def test_an_invalid_name_is_refused(api: Api, name: str) -> None:
+def test_invalid_name_is_rejected(api: Api, name: str) -> None:
     error = f"Invalid process name '{name}': not empty, no '/', and not digits only"
     assert refusal(Managed(api, name).post()) == (400, error, "INVALID_PROCESS_NAME")
 
 
-def test_a_name_in_use_is_409(managed: Managed) -> None:
+def test_name_in_use_is_409(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     total = managed.api.call("GET", "/info").json()["total_processes"]
@@ -391,13 +391,13 @@ def test_a_name_in_use_is_409(managed: Managed) -> None:
     assert managed.api.call("GET", "/info").json()["total_processes"] == total
 
 
-def test_of_many_starts_of_one_name_at_once_one_is_done(managed: Managed) -> None:
+def test_one_of_several_concurrent_starts_with_the_same_name_succeeds(managed: Managed) -> None:
     with ThreadPoolExecutor(8) as pool:
         starts = [pool.submit(managed.post, "sleep", "600") for _ in range(8)]
     assert sorted(start.result().status_code for start in starts) == [201] + [409] * 7
 
 
-def test_the_name_of_a_stopped_one_is_used_again_and_its_row_goes(managed: Managed) -> None:
+def test_start_with_the_name_of_a_stopped_process_replaces_its_row(managed: Managed) -> None:
     before = managed.start("exit 0")
     managed.when(status="stopped")
     after = managed.start("exec sleep 600")
@@ -407,7 +407,7 @@ def test_the_name_of_a_stopped_one_is_used_again_and_its_row_goes(managed: Manag
     assert (before["pid"] in pids, after["pid"] in pids) == (False, True)
 
 
-def test_a_start_that_fails_leaves_the_name_as_it_was(managed: Managed) -> None:
+def test_failed_start_does_not_change_the_process_with_the_name(managed: Managed) -> None:
     assert managed.post("/no/such/program").status_code == 500
     assert managed.api.call("GET", f"/processes/{managed.name}").status_code == 404
     managed.start("exit 0")
@@ -447,7 +447,7 @@ def start_server(managed: Managed, port: int, **check: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", [{"type": "http", "path": "/ready"}, {"type": "tcp"}])
-def test_a_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any) -> None:
+def test_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any) -> None:
     row = flat(start_server(managed, port, failure_threshold=1000, **kind).json())
     assert row["health_status"] == "starting"
     check = often(port=port, failure_threshold=1000, **kind)
@@ -456,7 +456,7 @@ def test_a_process_that_answers_is_healthy(managed: Managed, port: int, kind: An
 
 
 @pytest.mark.parametrize("kind", [{"type": "http"}, {"type": "http", "path": "/nope"}])
-def test_a_process_that_answers_badly_is_unhealthy_and_goes_on(
+def test_process_that_answers_with_an_error_is_unhealthy_and_keeps_running(
     managed: Managed, port: int, kind: Any
 ) -> None:
     pid = start_server(managed, port, **kind).json()["pid"]
@@ -465,21 +465,21 @@ def test_a_process_that_answers_badly_is_unhealthy_and_goes_on(
     assert (row["pid"], row["run"], row["restart_count"]) == (pid, "running", 0)
 
 
-def test_before_the_threshold_it_is_starting(managed: Managed, port: int) -> None:
+def test_health_is_starting_below_the_failure_threshold(managed: Managed, port: int) -> None:
     check = often(type="tcp", port=port, failure_threshold=1000)
     managed.start("exec sleep 600", health_check=check)
     row = until(lambda: (row := managed.row())["consecutive_health_failures"] and row)
     assert row["health_status"] == "starting"
 
 
-def test_a_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> None:
+def test_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         check = often(type="http", port=silent.getsockname()[1], timeout_ms=20)
         managed.start("exec sleep 600", health_check=check)
         managed.when(health_status="unhealthy")
 
 
-def test_each_run_has_a_health_of_its_own(managed: Managed, port: int) -> None:
+def test_restart_resets_the_health(managed: Managed, port: int) -> None:
     managed.start("exec sleep 600", health_check=often(type="tcp", port=port))
     managed.when(health_status="unhealthy")
     row = flat(managed.restart().json())

@@ -1,4 +1,4 @@
-"""OOM kills: real ones by the kernel and by the watchdog, distinguished from every other SIGKILL."""
+"""Real OOM kills, by the kernel and the watchdog, differ from every other SIGKILL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 64 << 20
-# Six polls of the watchdog.
+# Runs for six polls of the watchdog.
 HOLDER = "import time; b = bytearray(20 << 20); time.sleep(0.3)"
 SHARERS = """
 import os, time
@@ -37,7 +37,7 @@ def hold(megabytes: int) -> str:
 
 
 def kernel_limits() -> bool:
-    """Return whether the kernel itself can limit memory here: root, and cgroup v1."""
+    """Return whether the kernel can limit memory here (as root, with cgroup v1)."""
     try:
         above = own_groups().v1
         return above is not None and CgroupV1(above, LIMIT).close() is None
@@ -66,16 +66,16 @@ def limited(request: pytest.FixtureRequest) -> Iterator[Api]:
     ],
     ids=["over", "under", "a child over", "over if shared memory counts twice", "killed", "ended"],
 )
-def test_only_what_exceeds_the_limit_is_oom_killed_or_had_a_child_that_was(
+def test_only_a_process_over_the_limit_is_oom_killed(
     limited: Api, command: list[str], expected: Any
 ) -> None:
     answer = limited.call("POST", "/processes", json={"command": "no-such-program"})
-    assert refusal(answer) == (500, "Failed to spawn process", None)  # and leaves nothing behind
+    assert refusal(answer) == (500, "Failed to spawn process", None)  # leaves nothing behind
     assert outcome(limited.run(*command)) == expected
 
 
 @pytest.mark.parametrize("how", ["signal", "delete", "neighbour"])
-def test_a_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> None:
+def test_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> None:
     pid = limited.start("sleep", "600")
     if how == "signal":
         limited.send(pid, "signal", json={"signal": 9})
@@ -86,7 +86,7 @@ def test_a_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> No
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, False)
 
 
-def test_the_flag_of_a_childs_kill_shows_when_the_process_itself_has_ended(limited: Api) -> None:
+def test_oom_kill_of_a_child_is_shown_after_the_end_of_the_process(limited: Api) -> None:
     pid = limited.start("sh", "-c", 'python -c "$1"; echo gone; sleep 600', "sh", HOG)
     assert limited.lines(pid, at_least=1) == ["gone"]
     assert outcome(limited.get(pid)) == ("running", None, None, False)
@@ -94,7 +94,7 @@ def test_the_flag_of_a_childs_kill_shows_when_the_process_itself_has_ended(limit
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, True)
 
 
-def test_if_a_neighbour_is_the_victim_only_the_neighbour_is_reported(limited: Api) -> None:
+def test_oom_kill_of_another_process_is_reported_only_for_that_process(limited: Api) -> None:
     large = limited.python(hold(36), stdin_mode="pipe")
     limited.lines(large, at_least=1)
     small = limited.python(hold(24), stdin_mode="pipe")
@@ -105,7 +105,7 @@ def test_if_a_neighbour_is_the_victim_only_the_neighbour_is_reported(limited: Ap
     limited.ended(small)
 
 
-def test_each_of_several_victims_is_reported(limited: Api) -> None:
+def test_every_oom_killed_process_is_reported(limited: Api) -> None:
     pids = [limited.python(HOG) for _ in range(4)]
     assert [limited.ended(pid)["status"] for pid in pids] == ["oom_killed"] * 4
 
@@ -115,7 +115,7 @@ def test_each_of_several_victims_is_reported(limited: Api) -> None:
 
 @pytest.fixture
 def above() -> Path:
-    """Return our own group, which is above the group of a sandbox."""
+    """Return our own group, the parent of a sandbox's group."""
     above = own_groups().v1
     assert above is not None
     return above
@@ -123,7 +123,7 @@ def above() -> Path:
 
 @KERNEL
 @pytest.mark.parametrize("server_is_killed", [False, True])
-def test_the_kernel_is_preferred_and_its_group_is_gone_after_the_sandbox(
+def test_kernel_limit_is_preferred_and_its_group_is_removed_with_the_sandbox(
     above: Path, server_is_killed: bool
 ) -> None:
     with new_sandbox(memory_limit=LIMIT) as api:
@@ -138,14 +138,14 @@ def test_the_kernel_is_preferred_and_its_group_is_gone_after_the_sandbox(
 
 
 @KERNEL
-def test_a_limit_that_the_kernel_refuses_leaves_no_group(above: Path) -> None:
+def test_limit_that_the_kernel_rejects_leaves_no_group(above: Path) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         CgroupV1(above, -5)
     assert not list(above.glob(f"tlsandbox-{os.getpid()}"))
 
 
 @KERNEL
-def test_a_leaf_goes_with_the_last_member_of_a_process(above: Path) -> None:
+def test_leaf_is_removed_after_its_last_member_has_ended(above: Path) -> None:
     with new_sandbox(memory_limit=LIMIT, mechanism="cgroup v1") as api:
         leaf = above / f"tlsandbox-{api.sandbox.pid}" / "1"
         parent = api.run("sh", "-c", "sleep 600 & echo $!")["pid"]
@@ -157,12 +157,12 @@ def test_a_leaf_goes_with_the_last_member_of_a_process(above: Path) -> None:
         until(lambda: not leaf.exists())
 
 
-def test_a_mechanism_that_does_not_work_here_is_reported() -> None:
+def test_mechanism_that_does_not_work_here_is_reported() -> None:
     with pytest.raises(LocalSandboxError, match=r"did not start: none cannot limit"):
         start_local_sandbox(memory_limit=LIMIT, mechanism="none")
 
 
-def test_own_groups_are_found_where_they_are_mounted(tmp_path: Path) -> None:
+def test_own_groups_are_found_at_their_mount_points(tmp_path: Path) -> None:
     assert own_groups(tmp_path) == (None, None)
     (tmp_path / "cgroup").write_text("4:memory:/box/a\n2:cpu,cpuacct:/\n0::/user/b\n")
     (tmp_path / "mountinfo").write_text(
@@ -180,10 +180,10 @@ def test_own_groups_are_found_where_they_are_mounted(tmp_path: Path) -> None:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """Return a folder with the files of a cgroup v2 that hands the memory controller on.
+    """Return a folder with the files of a cgroup v2 that passes on the memory controller.
 
-    A fake: this machine's kernel has its memory controller in v1. It shows which files are written
-    and read, and not that the kernel does with them what its documentation says.
+    The folder is a fake, because the kernel of this machine has its memory controller in v1. It
+    shows which files are written and read, not that the kernel behaves as documented.
     """
     own = tmp_path / "slice" / "scope"
     own.mkdir(parents=True)
@@ -202,7 +202,7 @@ def test_v2_fake_sets_the_limit_beside_our_own_group(own: Path) -> None:
     assert group_beside(own).joinpath("cgroup.subtree_control").read_text() == "+memory"
 
 
-def test_v2_fake_enters_the_leaf_before_it_becomes_the_program(own: Path) -> None:
+def test_v2_fake_launcher_enters_the_leaf_and_becomes_the_program(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
     procs = group_beside(own) / "1" / "cgroup.procs"
     with limit.entering(1) as launcher:
@@ -210,7 +210,7 @@ def test_v2_fake_enters_the_leaf_before_it_becomes_the_program(own: Path) -> Non
         assert subprocess.run(command, capture_output=True).stdout == b"a b c\n0\n"
 
 
-def test_v2_fake_reads_the_kills_of_each_leaf_when_the_groups_count_rises(own: Path) -> None:
+def test_v2_fake_reads_kills_of_each_leaf_when_the_group_has_new_kills(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
     group = group_beside(own)
 
@@ -227,13 +227,13 @@ def test_v2_fake_reads_the_kills_of_each_leaf_when_the_groups_count_rises(own: P
     assert limit.kills_of(2) == 3
 
 
-def test_v2_fake_is_refused_where_the_controller_is_not_handed_on(tmp_path: Path) -> None:
+def test_v2_fake_without_an_enabled_controller_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="hands on the memory controller"):
         CgroupV2(tmp_path, LIMIT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_v2_fake_is_refused_where_a_leaf_cannot_be_entered(
+def test_v2_fake_whose_leaf_cannot_be_entered_is_rejected(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = "pytest_tlsandbox.local.memory_cgroup._launcher"

@@ -1,4 +1,4 @@
-"""What the table keeps of processes that have ended, and what it drops."""
+"""The table keeps running processes and the newest ended ones, and limits the output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTable]:
     monkeypatch.setattr(process_table, "KEPT_OUTPUT", 10_000)
     loop = asyncio.new_event_loop()
-    # What runs in a server runs on its event loop.
+    # Streams need a running event loop, as in the server.
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
     yield ProcessTable()
     loop.close()
@@ -45,7 +45,7 @@ def end(table: ProcessTable, *processes: Process) -> None:
         table.note_end(process)
 
 
-def test_the_newest_ended_rows_stay_and_all_that_live(table: ProcessTable) -> None:
+def test_running_rows_and_the_newest_ended_rows_stay(table: ProcessTable) -> None:
     living = add(table)
     ended = [add(table) for _ in range(KEPT_ROWS + 10)]
     end(table, *ended)
@@ -54,14 +54,14 @@ def test_the_newest_ended_rows_stay_and_all_that_live(table: ProcessTable) -> No
     assert (table.find(ended[9].pid), table.find(ended[10].pid)) == (None, ended[10])
 
 
-def test_a_pid_that_was_used_again_is_the_newer_process(table: ProcessTable) -> None:
+def test_reused_pid_selects_the_newer_process(table: ProcessTable) -> None:
     older, newer = add(table, pid=7), add(table, pid=7)
     assert table.find(7) is newer
     table.remove(older)
     assert table.find(7) is newer
 
 
-def test_too_much_output_goes_from_the_ended_first_the_oldest_before_the_others(
+def test_oldest_ended_process_loses_its_output_first(
     table: ProcessTable,
 ) -> None:
     living = add(table, b"living\n" * 500)
@@ -72,12 +72,12 @@ def test_too_much_output_goes_from_the_ended_first_the_oldest_before_the_others(
     assert sizes == [500, 0, 750]
 
 
-def test_too_much_output_of_the_living_is_taken_from_the_longest(table: ProcessTable) -> None:
+def test_longest_output_of_the_running_processes_is_shortened(table: ProcessTable) -> None:
     longest, other = add(table, b"1234\n" * 1750), add(table, b"x\n" * 2000)
     assert (len(longest.stdout.lines()), len(other.stdout.lines())) == (875, 2000)
 
 
-def test_what_a_removed_row_had_written_makes_room(table: ProcessTable) -> None:
+def test_output_of_a_removed_row_no_longer_counts(table: ProcessTable) -> None:
     removed = add(table, b"x" * 9000)
     table.remove(removed)
     kept = add(table, b"y" * 9000)

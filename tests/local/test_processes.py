@@ -1,4 +1,4 @@
-"""How real processes end, what they print, and whom a kill reaches."""
+"""How real processes end, what they print, and which processes a kill reaches."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 137, 255])
-def test_an_exit_is_exited_with_its_code(api: Api, code: int) -> None:
+def test_exit_is_reported_with_its_code(api: Api, code: int) -> None:
     assert outcome(api.run("sh", "-c", f"exit {code}")) == ("exited", code, None, False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSEGV])
-def test_a_signal_is_signaled_with_its_number(api: Api, number: signal.Signals) -> None:
+def test_killing_signal_is_reported_with_its_number(api: Api, number: signal.Signals) -> None:
     pid = api.start("sleep", "600")
     api.send(pid, "signal", json={"signal": number})
     assert outcome(api.ended(pid)) == ("signaled", None, number, False)
     assert outcome(api.run("sh", "-c", f"kill -{number} $$")) == ("signaled", None, number, False)
 
 
-def test_a_signal_reaches_the_whole_group_and_no_other(api: Api, sleeper: int) -> None:
+def test_signal_reaches_the_process_group_only(api: Api, sleeper: int) -> None:
     pid = api.start("sh", "-c", "sleep 600 & echo $!; wait")
     child = int(api.lines(pid, at_least=1)[0])
     api.send(pid, "signal", json={"signal": 15})
@@ -48,7 +48,7 @@ def test_a_signal_reaches_the_whole_group_and_no_other(api: Api, sleeper: int) -
     ],
     ids=["descendant", "orphan"],
 )
-def test_a_kill_reaches_what_left_the_group(api: Api, sleeper: int, script: str) -> None:
+def test_kill_reaches_processes_that_left_the_group(api: Api, sleeper: int, script: str) -> None:
     pid = api.start("sh", "-c", script)
     child = int(api.lines(pid, at_least=1)[0])
     until(lambda: os.getsid(child) != pid)
@@ -57,7 +57,7 @@ def test_a_kill_reaches_what_left_the_group(api: Api, sleeper: int, script: str)
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_a_grandchild_that_holds_stdout_does_not_delay_the_end(api: Api) -> None:
+def test_grandchild_that_holds_stdout_does_not_delay_the_end(api: Api) -> None:
     pid = api.start("sh", "-c", "sleep 600 & echo $!; exit 4")
     assert api.ended(pid)["exit_code"] == 4
     grandchild = int(api.lines(pid)[0])
@@ -65,7 +65,7 @@ def test_a_grandchild_that_holds_stdout_does_not_delay_the_end(api: Api) -> None
     os.kill(grandchild, signal.SIGKILL)
 
 
-def test_output_is_complete_as_soon_as_the_end_is_reported() -> None:
+def test_output_is_complete_when_the_end_is_reported() -> None:
     async def end_with_unread_output() -> list[str]:
         reading, writing = os.pipe()
         process = unstarted(stdout=reading)
@@ -77,7 +77,7 @@ def test_output_is_complete_as_soon_as_the_end_is_reported() -> None:
     assert asyncio.run(end_with_unread_output()) == ["one"] * 10_000 + ["rest"]
 
 
-def test_a_line_shows_when_it_is_complete(api: Api) -> None:
+def test_line_is_shown_when_it_is_complete(api: Api) -> None:
     pid = api.start("sh", "-c", r"printf 'whole\r\npart'; read go; echo ial", stdin_mode="pipe")
     assert api.lines(pid, at_least=1) == ["whole"]
     api.send(pid, "stdin", data=b"\n")
@@ -85,7 +85,7 @@ def test_a_line_shows_when_it_is_complete(api: Api) -> None:
     assert api.lines(pid) == ["whole", "partial"]
 
 
-def test_the_oldest_lines_go_when_there_are_too_many(api: Api) -> None:
+def test_oldest_lines_are_discarded_above_the_limit(api: Api) -> None:
     line = "x" * 99_990
     count = OUTPUT_LIMIT // 100_000 + 20
     program = f"for n in range({count}): print({line!r} + str(n).zfill(9))"
@@ -95,15 +95,15 @@ def test_the_oldest_lines_go_when_there_are_too_many(api: Api) -> None:
     assert OUTPUT_LIMIT - 100_000 <= 100_000 * len(lines) <= OUTPUT_LIMIT
 
 
-def test_python_is_the_interpreter_of_the_tests(api: Api) -> None:
+def test_python_runs_the_interpreter_of_the_tests(api: Api) -> None:
     assert api.printed("python", "-c", "import sys; print(sys.executable)") == [sys.executable]
 
 
-def test_a_process_leads_a_session_of_its_own(api: Api, sleeper: int) -> None:
+def test_process_leads_a_new_session(api: Api, sleeper: int) -> None:
     assert os.getsid(sleeper) == os.getpgid(sleeper) == sleeper
 
 
-def test_a_process_inherits_no_open_file(api: Api) -> None:
+def test_process_inherits_no_open_file(api: Api) -> None:
     program = """
 import os
 fds = [fd for fd in range(3, 100) if os.path.exists(f"/proc/self/fd/{fd}")]
@@ -112,11 +112,11 @@ print([os.readlink(f"/proc/self/fd/{fd}") for fd in fds])
     assert api.printed("python", "-c", program) == ["[]"]
 
 
-def test_the_key_is_in_no_environment_and_on_no_command_line(
+def test_key_is_not_in_an_environment_or_command_line(
     api: Api, sandbox: LocalSandbox, sleeper: int
 ) -> None:
     key = sandbox.api_key.reveal().encode()
     for pid in (sandbox.pid, sleeper):
         for place in ("environ", "cmdline"):
-            # Empty for the moment in which a program takes the place of another.
+            # Both files are empty for a moment when a process executes its program.
             assert key not in until(Path(f"/proc/{pid}/{place}").read_bytes)

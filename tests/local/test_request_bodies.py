@@ -1,4 +1,4 @@
-"""How request bodies are read and rejected; the captured ones are in test_routes."""
+"""Request bodies are parsed or rejected; ``test_routes`` has the bodies of the daemon."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON = "application/json"
 UNREAD = "Failed to deserialize the JSON body into the target type: "
 
 
-def test_every_field_of_a_start_is_read() -> None:
+def test_every_field_of_a_start_is_parsed() -> None:
     body = b"""
         {"command": "sh", "args": ["-c", "\\u00e9"], "env": {"A": "b"}, "working_dir": "/tmp",
          "user": {"name": "app", "gid": 5}, "stdin_mode": "pipe", "stdout_mode": "discard",
@@ -39,7 +39,7 @@ def test_every_field_of_a_start_is_read() -> None:
 
 
 @pytest.mark.parametrize("rest", ["", ',"working_dir":null,"env":null', ',"user":null,"x":1'])
-def test_only_the_command_is_needed(rest: str) -> None:
+def test_only_the_command_is_required(rest: str) -> None:
     body = f'{{"command":"true"{rest}}}'.encode()
     assert parse_body(StartRequest, body, JSON) == StartRequest("true")
 
@@ -89,7 +89,7 @@ def test_any_other_content_type_is_415(content_type: str) -> None:
         ('"stop_grace_ms":1.5', "stop_grace_ms: Input should be a valid integer"),
     ],
 )
-def test_a_start_with_a_wrong_value_is_422_and_names_the_field(fields: str, problem: str) -> None:
+def test_invalid_value_in_a_start_is_422_and_names_the_field(fields: str, problem: str) -> None:
     with pytest.raises(HTTPException) as caught:
         parse_body(StartRequest, f'{{"command":"a",{fields}}}'.encode(), JSON)
     assert caught.value.status_code == 422
@@ -107,7 +107,7 @@ def test_a_start_with_a_wrong_value_is_422_and_names_the_field(fields: str, prob
         ),
     ],
 )
-def test_a_body_of_another_type_is_422(model: Any, body: str) -> None:
+def test_body_of_another_type_is_422(model: Any, body: str) -> None:
     with pytest.raises(HTTPException, match=UNREAD) as caught:
         parse_body(model, body.encode(), JSON)
     assert caught.value.status_code == 422
@@ -127,7 +127,7 @@ def test_a_body_of_another_type_is_422(model: Any, body: str) -> None:
         '{"x":' + "9" * 10_000 + "}",
     ],
 )
-def test_a_body_that_is_not_json_is_400(body: str | bytes) -> None:
+def test_body_that_is_not_json_is_400(body: str | bytes) -> None:
     data = body.encode() if isinstance(body, str) else body
     with pytest.raises(HTTPException, match="Failed to parse the request body as") as caught:
         parse_body(StartRequest, data, JSON)
@@ -149,7 +149,7 @@ def test_a_body_that_is_not_json_is_400(body: str | bytes) -> None:
         ),
     ],
 )
-def test_an_unknown_key_of_a_part_is_refused(fields: str, error: str) -> None:
+def test_unknown_key_of_a_part_is_rejected(fields: str, error: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_body(StartRequest, f'{{"command":"a",{fields}}}'.encode(), JSON)
     assert (caught.value.status, caught.value.code, str(caught.value)) == (

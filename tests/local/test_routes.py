@@ -1,4 +1,4 @@
-"""Every route, code and body, against what the daemon was captured to answer."""
+"""Every route has the status codes and bodies of the daemon (api-notes, "Calls")."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shape(answer: requests.Response) -> tuple[int, str | None, str]:
 DONE = (204, None, "")
 
 
-def test_health_is_a_flag(api: Api) -> None:
+def test_health_reports_healthy(api: Api) -> None:
     assert shape(api.call("GET", "/health")) == (200, JSON, '{"healthy":true}')
 
 
@@ -37,7 +37,7 @@ def test_info_counts_the_processes_and_names_the_memory_limit(api: Api, sleeper:
     assert info["memory"] == {"mechanism": "none", "limit_bytes": None}
 
 
-def test_a_row_has_every_field_of_the_contract(api: Api) -> None:
+def test_row_has_every_field_of_the_contract(api: Api) -> None:
     before = time.time_ns() // 1_000_000
     answer = api.call("POST", "/processes", json={"command": "true", "args": ["--flag"]})
     row = answer.json()
@@ -57,7 +57,7 @@ def test_a_row_has_every_field_of_the_contract(api: Api) -> None:
     }
 
 
-def test_handles_count_up_in_the_list(api: Api) -> None:
+def test_list_is_in_the_order_of_handles(api: Api) -> None:
     for _ in range(3):
         api.start("true")
     handles = [row["handle"] for row in api.rows()]
@@ -69,12 +69,12 @@ def test_query_parameters_of_a_list_are_ignored(api: Api, sleeper: int) -> None:
     assert sleeper in [row["pid"] for row in rows]
 
 
-def test_env_and_working_dir_reach_the_program(api: Api) -> None:
+def test_program_runs_with_env_and_working_dir(api: Api) -> None:
     script = "echo $A; pwd"
     assert api.printed("sh", "-c", script, env={"A": "b"}, working_dir="/") == ["b", "/"]
 
 
-def test_both_streams_are_kept_and_output_is_one_after_the_other(api: Api) -> None:
+def test_both_streams_are_captured_and_output_is_stdout_then_stderr(api: Api) -> None:
     pid = api.run("sh", "-c", "echo err >&2; echo out")["pid"]
     for stream, lines in {"stdout": '"out"', "stderr": '"err"', "output": '"out","err"'}.items():
         count = lines.count(",") + 1
@@ -82,7 +82,7 @@ def test_both_streams_are_kept_and_output_is_one_after_the_other(api: Api) -> No
         assert shape(api.call("GET", f"/processes/{pid}/{stream}")) == (200, JSON, expected)
 
 
-def test_a_discarded_stream_stays_empty(api: Api) -> None:
+def test_discarded_stream_stays_empty(api: Api) -> None:
     pid = api.run("sh", "-c", "echo hidden; echo shown >&2", stdout_mode="discard")["pid"]
     assert (api.lines(pid), api.lines(pid, "stderr")) == ([], ["shown"])
 
@@ -93,7 +93,7 @@ def test_output_of_an_unknown_pid_is_empty_and_not_404(api: Api, stream: str) ->
     assert shape(answer) == (200, JSON, '{"pid":999999,"lines":[],"line_count":0}')
 
 
-def test_stdin_is_written_and_closed(api: Api) -> None:
+def test_stdin_can_be_written_and_closed(api: Api) -> None:
     pid = api.start("cat", stdin_mode="pipe")
     assert api.get(pid)["stdin_writable"] is True
     assert shape(api.send(pid, "stdin", data=b"hello\nworld\n")) == DONE
@@ -106,7 +106,7 @@ def test_stdin_is_written_and_closed(api: Api) -> None:
     assert closed == (400, "Process stdin is closed", "STDIN_NOT_WRITABLE")
 
 
-def test_more_stdin_than_a_pipe_holds_arrives_whole(api: Api) -> None:
+def test_stdin_larger_than_a_pipe_arrives_completely(api: Api) -> None:
     pid = api.start("wc", "-c", stdin_mode="pipe")
     assert api.send(pid, "stdin", data=b"x" * 2**21).status_code == 204
     api.send(pid, "stdin/close")
@@ -115,7 +115,9 @@ def test_more_stdin_than_a_pipe_holds_arrives_whole(api: Api) -> None:
 
 
 @pytest.mark.parametrize("child", ["", "exec 3<&0; sleep 600 <&3 & echo $!;"])
-def test_a_write_ends_with_the_process_also_if_a_child_keeps_the_pipe(api: Api, child: str) -> None:
+def test_write_fails_when_the_process_ends_even_if_a_child_holds_the_pipe(
+    api: Api, child: str
+) -> None:
     pid = api.start("sh", "-c", f"{child} sleep 0.2", stdin_mode="pipe")
     answer = refusal(api.send(pid, "stdin", data=b"x" * 2**20))
     assert answer == (400, "Process stdin is closed", "STDIN_NOT_WRITABLE")
@@ -123,13 +125,13 @@ def test_a_write_ends_with_the_process_also_if_a_child_keeps_the_pipe(api: Api, 
         os.kill(int(line), signal.SIGKILL)
 
 
-def test_stdin_that_was_never_piped_is_refused(api: Api, sleeper: int) -> None:
+def test_write_without_a_stdin_pipe_is_rejected(api: Api, sleeper: int) -> None:
     error = "Process stdin is not writable"
     assert refusal(api.send(sleeper, "stdin", data=b"x")) == (400, error, "STDIN_NOT_WRITABLE")
     assert refusal(api.send(sleeper, "stdin/close")) == (400, error, None)
 
 
-def test_a_signal_is_sent_once_and_refused_after_the_end(api: Api) -> None:
+def test_signal_is_sent_to_a_running_process_and_rejected_after_its_end(api: Api) -> None:
     pid = api.start("sleep", "600")
     answer = api.send(pid, "signal", json={"signal": 15})
     assert shape(answer) == (200, JSON, '{"success":true}')
@@ -139,12 +141,12 @@ def test_a_signal_is_sent_once_and_refused_after_the_end(api: Api) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 99, -1])
-def test_an_invalid_signal_number_is_refused(api: Api, sleeper: int, number: int) -> None:
+def test_invalid_signal_number_is_rejected(api: Api, sleeper: int, number: int) -> None:
     answer = api.send(sleeper, "signal", json={"signal": number})
     assert refusal(answer) == (400, "Invalid signal number", None)
 
 
-def test_a_kill_is_204_and_500_after_the_end(api: Api) -> None:
+def test_kill_is_204_and_500_after_the_end(api: Api) -> None:
     pid = api.start("sleep", "600")
     assert shape(api.kill(pid)) == DONE
     row = api.ended(pid)
@@ -153,11 +155,11 @@ def test_a_kill_is_204_and_500_after_the_end(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nope", "/processes/", "/processes/1/nope"])
-def test_an_unknown_route_is_404_with_no_body(api: Api, path: str) -> None:
+def test_unknown_route_is_404_without_a_body(api: Api, path: str) -> None:
     assert shape(api.call("GET", path)) == (404, None, "")
 
 
-def test_another_method_is_405_with_no_body(api: Api) -> None:
+def test_another_method_is_405_without_a_body(api: Api) -> None:
     answer = api.call("PUT", "/processes", json={})
     assert shape(answer) == (405, None, "")
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
@@ -169,9 +171,7 @@ def test_head_is_answered(api: Api) -> None:
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong", "Bearer", "Basic {key}", "{key}"])
 @pytest.mark.parametrize("path", ["/processes", "/health", "/info", "/nope"])
-def test_no_route_answers_without_the_key(
-    sandbox: LocalSandbox, path: str, given: str | None
-) -> None:
+def test_every_route_requires_the_key(sandbox: LocalSandbox, path: str, given: str | None) -> None:
     key = sandbox.api_key.reveal()
     headers = {} if given is None else {"Authorization": given.format(key=key)}
     answer = requests.get(f"{sandbox.url}/api/v1{path}", headers=headers, timeout=10)
@@ -188,16 +188,14 @@ def test_no_route_answers_without_the_key(
         ({"X-Tensorlake-Sandbox-Id": "x"}, 404),
     ],
 )
-def test_only_requests_to_its_own_id_are_for_the_sandbox(
-    api: Api, headers: Any, status: int
-) -> None:
+def test_request_for_another_sandbox_id_is_404(api: Api, headers: Any, status: int) -> None:
     answer = api.call("GET", "/health", headers=headers)
     assert answer.status_code == status
     if status == 404:
         assert refusal(answer) == (404, "Sandbox 'x' not found", "SANDBOX_NOT_FOUND")
 
 
-def test_it_listens_on_the_loopback_interface_only(sandbox: LocalSandbox) -> None:
+def test_server_listens_on_127_0_0_1_only(sandbox: LocalSandbox) -> None:
     port = int(sandbox.url.rpartition(":")[2])
-    with socket.socket() as elsewhere:  # free on every other address
+    with socket.socket() as elsewhere:  # the port is free on other addresses
         elsewhere.bind(("127.0.0.2", port))

@@ -1,4 +1,4 @@
-"""The helpers of a test on the embedded sandbox: managed processes, and output of real programs."""
+"""The ``Sandbox`` of a test on the embedded sandbox, with managed processes and real programs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def box(connections: Connections) -> Iterator[Sandbox]:
     assert box.kill_started() == []
 
 
-def test_a_loop_of_oom_kills_is_running_and_yet_an_oom_and_a_restart(box: Sandbox) -> None:
+def test_running_process_reports_the_oom_kills_and_restarts_of_its_earlier_runs(
+    box: Sandbox,
+) -> None:
     first = box.start_process("python", ["-c", LEAKY], name="leaky", restart=QUICK)
     box.wait_until(
         lambda snapshot: any(
@@ -61,7 +63,7 @@ def test_a_loop_of_oom_kills_is_running_and_yet_an_oom_and_a_restart(box: Sandbo
     assert row.managed.last_exit.oom_killed
 
 
-def test_a_healthy_managed_process_passes_every_assertion(box: Sandbox) -> None:
+def test_managed_process_without_incidents_passes_every_assertion(box: Sandbox) -> None:
     box.start_process("sleep", ["60"], name="calm", restart=QUICK)
 
     box.wait_for_process("calm")
@@ -70,7 +72,7 @@ def test_a_healthy_managed_process_passes_every_assertion(box: Sandbox) -> None:
     box.assert_no_incidents()
 
 
-def test_a_requested_restart_is_not_an_incident(box: Sandbox) -> None:
+def test_requested_restart_is_not_an_incident(box: Sandbox) -> None:
     process = box.start_process("sleep", ["60"], name="renewed", restart=QUICK)
 
     assert box.restart_process(process).pid != process.pid
@@ -82,7 +84,7 @@ def test_a_requested_restart_is_not_an_incident(box: Sandbox) -> None:
     box.assert_no_oom(suspected=True)
 
 
-def test_one_that_gave_up_after_oom_kills_is_reported(box: Sandbox) -> None:
+def test_oom_kills_are_reported_after_the_supervisor_gave_up(box: Sandbox) -> None:
     job = box.start_process("python", ["-c", LEAKY], restart={"max_restarts": 1, **QUICK})
 
     with pytest.raises(errors.ProcessOOMKilled):
@@ -91,7 +93,7 @@ def test_one_that_gave_up_after_oom_kills_is_reported(box: Sandbox) -> None:
         box.assert_no_oom()
 
 
-def test_a_server_that_says_it_is_ready_is_waited_for_and_no_longer(box: Sandbox) -> None:
+def test_wait_for_output_returns_when_the_server_reports_ready(box: Sandbox) -> None:
     script = "echo starting; sleep 0.3; echo ready on 8080; sleep 600"
     server = box.start_process("sh", ["-c", script])
     start = time.monotonic()
@@ -102,7 +104,7 @@ def test_a_server_that_says_it_is_ready_is_waited_for_and_no_longer(box: Sandbox
     assert time.monotonic() - start < 30
 
 
-def test_a_program_that_ends_without_a_word_of_it_ends_the_wait(box: Sandbox) -> None:
+def test_wait_for_output_fails_when_the_program_exits_without_the_text(box: Sandbox) -> None:
     job = box.start_process("sh", ["-c", "echo no such module >&2; exit 1"])
     start = time.monotonic()
 
@@ -115,15 +117,13 @@ def test_a_program_that_ends_without_a_word_of_it_ends_the_wait(box: Sandbox) ->
 @pytest.mark.parametrize(
     "script", ["seq 1 50000; echo THE END; sleep 600", "yes a | head -n 32000; echo THE END"]
 )
-def test_a_line_among_many_is_found_while_the_program_runs_and_after(
-    box: Sandbox, script: str
-) -> None:
+def test_wait_for_output_finds_one_line_among_many(box: Sandbox, script: str) -> None:
     job = box.start_process("sh", ["-c", script])
 
     assert box.wait_for_output(job, re.compile("^THE END$"), timeout=60) == "THE END"
 
 
-def test_all_that_a_program_wrote_is_found_and_can_be_read_after_its_exit(box: Sandbox) -> None:
+def test_all_output_can_be_read_and_searched_after_the_exit(box: Sandbox) -> None:
     job = box.start_process("sh", ["-c", "seq 1 5000; echo done >&2; exit 3"])
     box.wait_for_exit(job, exit_code=3)
 

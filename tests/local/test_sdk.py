@@ -1,4 +1,4 @@
-"""The official SDK against the embedded sandbox, with nothing between them."""
+"""The official SDK works directly with the embedded sandbox."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_run(sdk: Sandbox, script: str, code: int, reason: CommandExitReason) ->
     assert (result.stdout, result.stderr) == ("out", "err")
 
 
-def test_run_is_killed_with_all_it_started_when_its_time_is_up(sdk: Sandbox) -> None:
+def test_timeout_kills_a_run_and_its_descendants(sdk: Sandbox) -> None:
     result = sdk.run("sh", ["-c", "setsid sleep 600 & echo $!; exec sleep 600"], timeout=0.3)
     assert (result.exit_code, result.reason) == (-9, CommandExitReason.TIMED_OUT)
     until(lambda: is_gone(int(result.stdout)))
@@ -157,7 +157,7 @@ def test_run_reports_an_oom_kill() -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_either_spelling_of_the_loopback_address_leads_to_it(
+def test_sdk_connects_by_either_spelling_of_the_loopback_address(
     sandbox: LocalSandbox, host: str
 ) -> None:
     url = f"http://{host}:{sandbox.url.rpartition(':')[2]}/"
@@ -165,6 +165,6 @@ def test_either_spelling_of_the_loopback_address_leads_to_it(
         assert sdk.health().healthy is True
 
 
-def test_a_wrong_key_is_refused(sandbox: LocalSandbox) -> None:
+def test_wrong_key_is_rejected(sandbox: LocalSandbox) -> None:
     with closing(Sandbox("local", sandbox.url, api_key="wrong")) as sdk:
         assert refused(sdk.list_processes) == (401, "UNAUTHORIZED")

@@ -1,4 +1,4 @@
-"""The life of the embedded sandbox: how it comes up, and that it leaves nothing behind."""
+"""The embedded sandbox starts, and leaves nothing behind when it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .conftest import Api, is_gone, new_sandbox, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A leader, a child in its group, one that left it, and an orphan that did: four ways to be missed.
+# A leader, a child in its group, a child outside the group and an orphan outside the group.
 FAMILY = """
 sleep 600 & echo $!
 setsid sleep 600 & echo $!
@@ -48,7 +48,7 @@ def start_family(sandbox: LocalSandbox) -> list[int]:
     return pids
 
 
-# What stands in for pytest: starts a sandbox, tells of it, and waits to be killed.
+# Plays the role of pytest: starts a sandbox, prints how to reach it, and waits to be killed.
 TESTS = """
 import json, os, sys, time
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
@@ -63,7 +63,7 @@ if "exit" not in sys.argv:
 
 @pytest.fixture
 def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A sandbox that belongs to another process than this one, which is its ``tests``."""
+    """Provide a sandbox of another process, which plays the role of pytest (``tests``)."""
     with subprocess.Popen(
         [sys.executable, "-c", TESTS, *getattr(request, "param", ())],
         stdout=subprocess.PIPE,
@@ -73,7 +73,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
         url, key, pid = json.loads(tests.stdout.readline())
         yield SimpleNamespace(tests=tests, url=url, api_key=Secret(key), pid=pid)
         if tests.returncode is None:
-            os.killpg(tests.pid, signal.SIGKILL)  # its fork, too
+            os.killpg(tests.pid, signal.SIGKILL)  # also kills the fork
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
     [(None, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)],
     ids=["alive", "terminated", "killed", "hangs"],
 )
-def test_close_leaves_nothing_behind_whatever_happened_to_the_server(
+def test_close_leaves_nothing_behind_in_any_state_of_the_server(
     number: int | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = start_local_sandbox()
@@ -92,13 +92,13 @@ def test_close_leaves_nothing_behind_whatever_happened_to_the_server(
         until(lambda: all(is_gone(pid) for pid in pids))
     if number == signal.SIGSTOP:
         monkeypatch.setattr(sandbox_module, "_CLOSE_SECONDS", 0.2)
-    for _ in range(2):  # the second one does nothing
+    for _ in range(2):  # the second call does nothing
         sandbox.close()
     assert sandbox._server.returncode == code
     until(lambda: all(is_gone(pid) for pid in pids))
 
 
-def test_a_sandbox_that_is_forgotten_ends() -> None:
+def test_sandbox_ends_when_it_is_garbage_collected() -> None:
     pid = start_local_sandbox().pid
     gc.collect()
     assert is_gone(pid)
@@ -112,12 +112,12 @@ def test_sigkill_of_the_tests_leaves_nothing_behind(elsewhere: Any) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [["exit"]], indirect=True)
-def test_the_end_of_the_interpreter_is_the_end_of_the_sandbox(elsewhere: Any) -> None:
+def test_sandbox_ends_when_the_interpreter_exits(elsewhere: Any) -> None:
     assert elsewhere.tests.wait() == 0
     assert is_gone(elsewhere.pid)
 
 
-def test_a_fork_of_the_tests_does_not_close_it(sandbox: LocalSandbox, api: Api) -> None:
+def test_fork_of_the_tests_does_not_close_the_sandbox(sandbox: LocalSandbox, api: Api) -> None:
     pid = os.fork()
     if pid == 0:
         sandbox.close()
@@ -126,18 +126,18 @@ def test_a_fork_of_the_tests_does_not_close_it(sandbox: LocalSandbox, api: Api) 
     assert api.call("GET", "/health").status_code == 200
 
 
-def test_it_lives_in_a_session_of_its_own(sandbox: LocalSandbox) -> None:
+def test_server_leads_a_new_session(sandbox: LocalSandbox) -> None:
     assert os.getsid(sandbox.pid) == sandbox.pid
 
 
-def test_it_comes_up_and_ends_under_a_frozen_clock() -> None:
+def test_sandbox_starts_and_ends_under_a_frozen_clock() -> None:
     with freezegun.freeze_time("2020-01-01"), new_sandbox() as api:
         started_at = api.get(api.start("true"))["started_at"]
     assert started_at > 1_600_000_000_000
 
 
 @pytest.mark.parametrize("module", ["sitecustomize", "json", "socket"])
-def test_no_module_of_the_tests_stands_in_for_the_servers_own(
+def test_modules_of_the_tests_do_not_replace_modules_of_the_server(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"{module}.py").write_text("import os; os._exit(3)")
@@ -147,7 +147,7 @@ def test_no_module_of_the_tests_stands_in_for_the_servers_own(
         pass
 
 
-def test_signals_that_the_tests_block_or_ignore_reach_the_programs() -> None:
+def test_programs_receive_signals_that_the_tests_block_or_ignore() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -178,7 +178,7 @@ OTHER_NAMES = [
 # fmt: on
 
 
-def test_secrets_of_the_tests_reach_neither_server_nor_programs(
+def test_server_and_programs_do_not_receive_secrets_of_the_tests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in SECRET_NAMES:
@@ -195,7 +195,7 @@ def test_secrets_of_the_tests_reach_neither_server_nor_programs(
     assert requested.items() <= found.items()
 
 
-def test_the_server_imports_pydantic_with_the_first_body() -> None:
+def test_server_imports_pydantic_with_the_first_body() -> None:
     with new_sandbox() as api:
         files = Path(f"/proc/{api.sandbox.pid}/maps")
         assert api.rows() == []
@@ -204,7 +204,7 @@ def test_the_server_imports_pydantic_with_the_first_body() -> None:
         assert "pydantic" in files.read_text()
 
 
-def test_an_answer_is_not_held_up_by_nagle() -> None:
+def test_server_disables_the_algorithm_of_nagle() -> None:
     async def connect() -> int:
         connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         with server_process._listen(0) as listening:
@@ -218,14 +218,14 @@ def test_an_answer_is_not_held_up_by_nagle() -> None:
             option: int = server.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_NODELAY)
             return option
 
-    assert asyncio.run(connect()) == 1  # 44 ms a request otherwise
+    assert asyncio.run(connect()) == 1  # otherwise each request takes 44 ms
 
 
-def test_its_repr_does_not_show_the_key(sandbox: LocalSandbox) -> None:
+def test_repr_does_not_show_the_key(sandbox: LocalSandbox) -> None:
     assert repr(sandbox) == f"<LocalSandbox 'local' at {sandbox.url}>"
 
 
-def test_its_identifier_is_the_requested_one() -> None:
+def test_identifier_is_the_requested_one() -> None:
     with new_sandbox(identifier="ci-7") as api:
         assert api.sandbox.identifier == "ci-7"
         for identifier, status in {"ci-7": 200, "local": 404}.items():
@@ -233,13 +233,15 @@ def test_its_identifier_is_the_requested_one() -> None:
             assert api.call("GET", "/health", headers=headers).status_code == status
 
 
-def test_it_works_where_only_sys_path_leads_to_the_package(tmp_path: Path) -> None:
+def test_sandbox_starts_if_only_sys_path_leads_to_the_package(tmp_path: Path) -> None:
     program = f"import sys; sys.path[:0] = {sys.path!r}\n{TESTS}"
     command = [sys.executable, "-I", "-c", program, "exit"]
     assert b"http://127.0.0.1:" in subprocess.check_output(command, cwd=tmp_path)
 
 
-def test_a_missing_extra_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_reported_with_the_command_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(LocalSandboxError) as caught:
         start_local_sandbox()
@@ -248,7 +250,7 @@ def test_a_missing_extra_is_reported_with_the_remedy(monkeypatch: pytest.MonkeyP
     )
 
 
-def test_a_server_that_does_not_start_is_reported_with_its_last_output_and_without_the_key(
+def test_failed_start_is_reported_with_stderr_and_without_the_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("secrets.token_urlsafe", lambda _: "the-key-itself")
@@ -262,12 +264,12 @@ def test_a_server_that_does_not_start_is_reported_with_its_last_output_and_witho
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_a_memory_limit_that_is_none_is_refused(limit: int) -> None:
+def test_memory_limit_of_0_or_less_is_rejected(limit: int) -> None:
     with pytest.raises(LocalSandboxError, match=f"above 0, not {limit}$"):
         start_local_sandbox(memory_limit=limit)
 
 
-def test_starting_one_imports_nothing_of_the_extra() -> None:
+def test_start_imports_nothing_of_the_extra() -> None:
     program = """
 import sys
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
@@ -277,13 +279,13 @@ print(sorted({"starlette", "uvicorn", "psutil", "pydantic", "requests"} & set(sy
     assert subprocess.check_output([sys.executable, "-c", program]) == b"[]\n"
 
 
-def test_no_open_file_of_the_sandbox_stays_with_the_tests() -> None:
+def test_close_leaves_no_open_file_in_the_tests() -> None:
     before = psutil.Process().num_fds()
     start_local_sandbox().close()
     assert psutil.Process().num_fds() == before
 
 
-def test_a_test_with_a_very_long_name_can_start_a_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_starts_in_a_test_with_a_very_long_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_CURRENT_TEST", "x" * 200_000)
 
     with start_local_sandbox() as sandbox:

@@ -1,7 +1,8 @@
-"""Every kind of failure, each as a script of what the sandbox listed and what was asked of it.
+"""Every kind of failure, as a script of what the sandbox lists and the call that fails.
 
-``shapes/`` beside this file has the whole message of each one on a terminal of 80 columns; of two,
-for two widths and four verbosities. If a message was changed on purpose, write them anew and read them::
+The folder ``shapes/`` beside this file stores the whole message of each failure on a terminal of 80
+columns; for two of them, it stores two widths and four verbosities. After a deliberate change of a
+message, write the files again and read them::
 
     python -m tests.messages.shapes
 """
@@ -28,7 +29,7 @@ WIDTHS = (80, 120)
 VERBOSITIES = {-1: "-q", 0: "default", 1: "-v", 2: "-vv"}
 IN_ALL_SIZES = ("oom_confirmed", "several_at_once")
 MARGIN = 8
-"""Columns that pytest takes before each line of a message."""
+"""Columns that pytest uses before each line of a message."""
 
 TRACEBACK = (
     "loading shard 7 of 8",
@@ -47,9 +48,11 @@ class Shape:
     """One kind of failure.
 
     Attributes:
-        script: what the sandbox always lists, or lists from so many seconds on; or the error it has.
+        script: the rows that the sandbox lists, or by the second from which it lists them; or an
+            error instead of rows.
         ask: the call that fails.
-        stderr, stdout: what each process has written.
+        stderr: the lines that each process has written to stderr.
+        stdout: the lines that each process has written to stdout.
         test_ends: seconds after which pytest-timeout would end the test.
 
     """
@@ -62,7 +65,7 @@ class Shape:
 
 
 def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError:
-    """Give the error that a shape ends with, told for a terminal of so many columns."""
+    """Return the error of a shape, rendered for a terminal of this width."""
     box = box_of(
         shape.script,
         latency=0.06,
@@ -72,7 +75,7 @@ def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError
     if shape.test_ends is not None:
         deadline = box._client.clock.now + shape.test_ends
         box._client.test_deadline = lambda: deadline
-    # A pause that varies by chance makes for other times, and now and then for one more look.
+    # Random pauses would change the times and, now and then, the number of polls.
     with mock.patch("pytest_tlsandbox.client.retry._jitter") as jitter:
         jitter.uniform.return_value = 1.0
         try:
@@ -84,14 +87,18 @@ def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError
 
 
 def kept(name: str) -> str:
-    """Return the message of a shape; of some, for each width and verbosity, under a line that names them."""
+    """Return the message of a shape as it is stored.
+
+    For a shape in ``IN_ALL_SIZES``, return the messages of all sizes, each below a line with its
+    size.
+    """
     shape = SHAPES[name]
     sizes = [(columns, verbosity) for columns in WIDTHS for verbosity in VERBOSITIES]
     texts = "\n".join(
         f"=== {columns} columns, {VERBOSITIES[verbosity]}\n{failure(shape, columns, verbosity)}\n"
         for columns, verbosity in (sizes if name in IN_ALL_SIZES else [(80, 0)])
     )
-    # The line of a soft check is a line of this file, and is another with every change to it.
+    # The line number of a soft check changes with this file.
     return re.sub(r"^(  \d+  shapes\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
 
 
@@ -130,7 +137,7 @@ WEB = {"command": "gunicorn", "args": ("app:web", "--bind", "0.0.0.0:8080")}
 
 
 def web(pid: int = 120, *, gone: dict[str, Any] | None = None, **supervised: Any) -> dict[str, Any]:
-    """A managed process; a run with another pid was started 5 s after the first."""
+    """Return a managed process; a run with another pid starts 5 s after the first."""
     started_at = T0 + (5000 if pid > 120 else 0)
     return raw(
         pid, **WEB, started_at=started_at, **(gone or {}), managed=managed("web", **supervised)
@@ -138,7 +145,7 @@ def web(pid: int = 120, *, gone: dict[str, Any] | None = None, **supervised: Any
 
 
 def again(pid: int, restarts: int, **end: Any) -> dict[str, Any]:
-    """A managed process that was restarted so often, with the last end."""
+    """Return a managed process that was restarted this many times, with its last end."""
     return web(pid, restart_count=restarts, last_exit=last_end(**end))
 
 
@@ -159,7 +166,7 @@ def last_end(**fields: Any) -> dict[str, Any]:
 
 
 def restarting(times: int) -> dict[float, Any]:
-    """A managed process that fails again and again, until its supervisor gives up."""
+    """Return the script of a managed process that fails until its supervisor gives up."""
     script: dict[float, Any] = {}
     for run in range(times):
         started = {"started_at": T0 + run * 3000}
@@ -197,7 +204,7 @@ HOSTILE = raw(
 )
 
 SHAPES: dict[str, Shape] = {
-    # ------------------------------------------------------------------ a wrong end
+    # ---------------------------------------------------------------- unexpected end
     "wrong_exit_code": Shape(
         {0: [SERVE, JOB], 8.1: [SERVE, job(ended(3))]}, exits(41, timeout=120), TRACEBACK
     ),
@@ -243,7 +250,7 @@ SHAPES: dict[str, Shape] = {
         [WORKER, job(OOM), SHELL, again(131, 1, signal=9, oom_killed=True)],
         lambda box: box.assert_no_oom(),
     ),
-    # ------------------------------------------------------------------------ too late
+    # ------------------------------------------------------------------------ timeouts
     "timed_out_still_running": Shape([SERVE, JOB], exits("train.py", timeout=10), (), LONG_LOG),
     "timed_out_before_pytest_timeout": Shape([JOB], exits(41, timeout=60), test_ends=30.0),
     "timed_out_unstable": Shape(
@@ -272,7 +279,7 @@ SHAPES: dict[str, Shape] = {
         ("OSError: [Errno 98] Address already in use",),
         ("binding port 8080",),
     ),
-    # --------------------------------------------------------------------------- which one
+    # ---------------------------------------------------------- selection of a process
     "not_found_letters_swapped": Shape(
         [SERVE, job(ended(0))], lambda box: box.wait_for_process("trian.py", timeout=10)
     ),
@@ -297,7 +304,7 @@ SHAPES: dict[str, Shape] = {
         [raw(41, **TRAIN), raw(43, args=("train.py", "--lr", "0.2"), started_at=T0 + 1000)],
         exits("train.py"),
     ),
-    # ----------------------------------------------------------------- nothing can be said
+    # ------------------------------------------------------------------- inconclusive
     "not_checked": Shape({0: BAD_GATEWAY, 13: RESET}, exits(41, timeout=60)),
     "not_checked_after_a_good_look": Shape(
         {0: [SERVE, JOB], 4: BAD_GATEWAY}, exits(41, timeout=20)
@@ -325,7 +332,7 @@ SHAPES: dict[str, Shape] = {
     "not_observed_in_a_gap": Shape(
         {0: [JOB], 1: BAD_GATEWAY, 3: [JOB]}, lambda box: box.assert_stays("train.py", stable_for=5)
     ),
-    # -------------------------------------------------------------------- many at once
+    # ------------------------------------------------------------- several failures
     "many_restarts": Shape(
         restarting(8),
         lambda box: box.wait_for_process("web", stable_for=2, timeout=60),
@@ -415,7 +422,7 @@ def three_running(snapshot: Any) -> bool:
 
 
 def write() -> None:
-    """Write what every shape says, and remove what no shape says any more."""
+    """Write the message of every shape, and remove the files of other shapes."""
     FOLDER.mkdir(exist_ok=True)
     for left in FOLDER.glob("*.txt"):
         if left.stem not in SHAPES:

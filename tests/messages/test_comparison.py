@@ -1,4 +1,4 @@
-"""What differs between two processes, or two snapshots."""
+"""Assertion messages show the differences between two processes or two snapshots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def told(left, right, columns=100) -> list[str]:
 # ----------------------------------------------------------------- two processes
 
 
-def test_only_the_fields_that_differ_are_shown():
+def test_only_fields_that_differ_are_shown():
     assert told(process(41), process(41, **ended(3))) == [
         "train.py (pid 41) == train.py (pid 41)",
         "             left     right",
@@ -28,13 +28,13 @@ def test_only_the_fields_that_differ_are_shown():
     ]
 
 
-def test_a_status_that_is_put_right_by_other_fields_is_compared_as_it_is_put_right():
+def test_comparison_uses_the_status_as_corrected_by_other_fields():
     same = told(process(41, **ended(1)), process(41, **{**ended(1), "status": "completed"}))
 
     assert same[1:] == ["  no field differs"]
 
 
-def test_the_fields_of_a_supervisor_are_shown_one_by_one():
+def test_fields_of_a_supervisor_are_compared_one_by_one():
     last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0}
     left = process(7, command="web", args=(), managed=managed("web"))
     right = process(
@@ -48,10 +48,10 @@ def test_the_fields_of_a_supervisor_are_shown_one_by_one():
 
     lines = told(left, process(7, command="web", args=()))
     assert [line.split()[0] for line in lines[2:]] == ["managed", "name"]
-    assert "id=" not in lines[2]  # the source of an object is nothing to read
+    assert "id=" not in lines[2]  # the message does not show a repr
 
 
-def test_arguments_are_masked_and_so_is_what_they_are_beside():
+def test_secrets_in_arguments_are_masked_on_both_sides():
     lines = told(
         process(41, args=("train.py", "--token", "abc")),
         process(41, args=("train.py", "--token=abc", "x")),
@@ -64,7 +64,7 @@ def test_arguments_are_masked_and_so_is_what_they_are_beside():
     ]
 
 
-def test_arguments_that_differ_only_in_a_secret_are_not_shown_as_equal():
+def test_arguments_that_differ_only_in_a_secret_are_shown_as_different():
     lines = told(process(41, args=("x", "--token=abc")), process(41, args=("x", "--token=def")))
 
     assert len(lines) > 2
@@ -74,7 +74,7 @@ def test_arguments_that_differ_only_in_a_secret_are_not_shown_as_equal():
     assert "def" not in str(lines)
 
 
-def test_long_and_hostile_values_are_cut_and_escaped_to_the_columns_there_are():
+def test_long_and_hostile_values_are_escaped_and_cut_to_the_width():
     left = process(41, command="\x1b[31m训练" * 50, args=("x" * 100_000,))
     right = process(41, command="שלום\n" * 50, args=("y" * 100_000,))
 
@@ -89,7 +89,7 @@ def test_long_and_hostile_values_are_cut_and_escaped_to_the_columns_there_are():
 # ------------------------------------------------------------------ two snapshots
 
 
-def test_two_snapshots_show_the_processes_of_one_side_and_those_that_changed():
+def test_snapshots_show_processes_that_are_missing_on_one_side_or_changed():
     left = snapshot(raw(40, command="bash", args=("-lc", "./serve.sh")), raw(41), raw(42))
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
@@ -107,7 +107,7 @@ def test_two_snapshots_show_the_processes_of_one_side_and_those_that_changed():
     ]
 
 
-def test_rows_that_cannot_be_read_are_compared_too():
+def test_snapshots_show_differences_in_unreadable_rows():
     assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
         "1 process == 1 process of my-sandbox",
         "unreadable rows differ:",
@@ -115,7 +115,7 @@ def test_rows_that_cannot_be_read_are_compared_too():
     ]
 
 
-def test_the_order_in_which_a_server_lists_is_not_a_difference():
+def test_the_order_of_the_list_is_not_a_difference():
     rows = [raw(1), raw(2, started_at=T0 + 1000)]
 
     assert told(snapshot(*rows), snapshot(*rows[::-1])) == [
@@ -123,8 +123,8 @@ def test_the_order_in_which_a_server_lists_is_not_a_difference():
     ]
 
 
-def test_of_many_processes_twenty_are_listed():
-    """A message is no longer than a screen or two."""
+def test_at_most_20_processes_are_listed():
+    """The message must fit on one or two screens."""
     many = range(1, 201)
     left = snapshot(*(raw(pid) for pid in many))
 
@@ -137,5 +137,5 @@ def test_of_many_processes_twenty_are_listed():
 @pytest.mark.parametrize(
     ("left", "right"), [(process(41), snapshot()), (process(41), 41), (snapshot(), []), (1, 2)]
 )
-def test_what_is_not_two_of_a_kind_is_left_to_pytest(left, right):
+def test_other_objects_are_left_to_pytest(left, right):
     assert compare(left, right, 100) is None

@@ -1,4 +1,4 @@
-"""What a failure says, whole."""
+"""Whole messages of failures, and the names and durations in them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def told(script, ask, verbosity=0) -> str:
     return str(failure(lambda: ask(box)))
 
 
-def test_a_block_on_this_side_is_not_held_against_the_sandbox():
+def test_message_of_a_blocked_socket_suggests_to_allow_the_host():
     fault = errors.SandboxUnreachable(
         "my-sandbox cannot be reached: SocketBlockedError: no socket", label="SocketBlockedError"
     )
@@ -34,7 +34,7 @@ def test_a_block_on_this_side_is_not_held_against_the_sandbox():
     """)
 
 
-def test_no_advice_is_better_than_a_wrong_one():
+def test_unknown_error_has_no_hint():
     fault = errors.SandboxUnreachable("my-sandbox cannot be reached: TLS failed", label="TLS")
 
     assert "try" not in told({0: fault}, lambda box: box.list_processes())
@@ -74,7 +74,7 @@ def test_secrets_in_arguments_and_managed_names_are_masked(ask):
         (120.4, "120 s"),
     ],
 )
-def test_a_duration_has_a_suitable_precision(value, expected):
+def test_duration_has_a_suitable_precision(value, expected):
     assert seconds(value) == expected
 
 
@@ -90,9 +90,9 @@ def test_a_duration_has_a_suitable_precision(value, expected):
         ("x" * 40, (), "x" * 23 + "…"),
     ],
 )
-def test_a_process_is_called_by_what_it_runs(command, args, expected):
+def test_short_name_is_the_script_module_or_program(command, args, expected):
     assert short_name(process(1, command=command, args=args)) == expected
 
 
-def test_a_managed_process_is_called_by_its_name():
+def test_managed_process_is_named_by_its_managed_name():
     assert named(process(7, managed=managed("web"))) == "web (pid 7)"

@@ -1,4 +1,4 @@
-"""How a process went, and what could not be seen of it."""
+"""Messages show the state changes of a process, outages and polls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JOB = process(41)
 
 
 def timeline(*events, took=0.0) -> Timeline:
-    """A timeline that starts at 100 s; each event is a time since then, and rows or a fault."""
+    """Return a timeline from 100 s on; each event is an offset in seconds and rows or a fault."""
     history = History(lambda: 100.0)
     seen = Timeline(100.0, history)
     for at, what in events:
@@ -54,11 +54,11 @@ def web(pid, **more):
     ],
     ids=["never listed", "no change", "two states", "hostile"],
 )
-def test_two_states_stand_in_one_line_and_one_state_in_none(events, expected):
+def test_two_states_share_one_line_and_a_single_state_has_none(events, expected):
     assert changes(timeline(*events), JOB, WIDE, MANY) == expected
 
 
-def test_where_one_line_is_too_narrow_each_state_has_its_own_with_both_clocks():
+def test_states_that_do_not_fit_on_one_line_have_a_line_each_with_both_clocks():
     seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **signaled(9))]))
 
     assert changes(seen, JOB, 55, MANY) == [
@@ -67,7 +67,7 @@ def test_where_one_line_is_too_narrow_each_state_has_its_own_with_both_clocks():
     ]
 
 
-def test_a_run_that_vanishes_and_comes_back_shows_both_changes():
+def test_run_that_disappears_and_comes_back_shows_both_changes():
     seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
 
     assert changes(seen, JOB, WIDE, MANY) == [
@@ -77,7 +77,7 @@ def test_a_run_that_vanishes_and_comes_back_shows_both_changes():
     ]
 
 
-def test_a_managed_process_is_followed_over_its_restarts():
+def test_changes_of_a_managed_process_include_its_restarts():
     last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
     second = {"started_at": T0 + 12_000, "restart_count": 1, "last_exit": last_exit}
     seen = timeline(
@@ -93,7 +93,7 @@ def test_a_managed_process_is_followed_over_its_restarts():
     ]
 
 
-def test_many_changes_are_folded_and_the_first_and_the_last_are_kept():
+def test_many_changes_are_shortened_to_the_first_and_the_last():
     states = [raw(41), *(raw(41, **ended(code)) for code in range(1, 10))]
     seen = timeline(*((float(at), [state]) for at, state in enumerate(states)))
 
@@ -108,7 +108,7 @@ def test_many_changes_are_folded_and_the_first_and_the_last_are_kept():
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
 
 
-def test_the_first_fault_is_not_hidden_by_later_ones():
+def test_later_faults_do_not_hide_the_first_fault():
     seen = timeline(
         (0, "403"), (1, "502"), (2, "502"), (3, "403"), (4, [raw(41)]), (5, "reset"), (6, [raw(41)])
     )
@@ -120,17 +120,17 @@ def test_the_first_fault_is_not_hidden_by_later_ones():
     ]
 
 
-def test_no_line_of_changes_is_wider_than_it_may_be():
+def test_lines_of_changes_fit_the_width():
     label = "409 SANDBOX_NOT_RUNNING suspended"
     seen = timeline((0, [raw(41)]), (1, label), (2, label), (3, [raw(41, **ended(0))]))
 
     assert max(map(len, changes(seen, JOB, 60, MANY))) <= 60
 
 
-# ------------------------------------------------------------------------ gaps
+# --------------------------------------------------------------------- outages
 
 
-def test_each_outage_is_a_gap_from_its_first_failed_poll_to_the_next_good_one():
+def test_an_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
     seen = timeline(
         (0, "502"), (1.2, "502"), (2, [raw(41)]), (3, "no answer"), (8, [raw(41)]), took=0.06
     )
@@ -141,7 +141,7 @@ def test_each_outage_is_a_gap_from_its_first_failed_poll_to_the_next_good_one():
     ]
 
 
-# ----------------------------------------------------------------------- looks
+# ----------------------------------------------------------------------- polls
 
 
 @pytest.mark.parametrize(
@@ -156,5 +156,5 @@ def test_each_outage_is_a_gap_from_its_first_failed_poll_to_the_next_good_one():
         ([], "0"),
     ],
 )
-def test_polls_are_counted_and_timed_and_each_kind_of_failure_is_named_once(events, expected):
+def test_polls_are_counted_and_timed_and_each_kind_of_fault_is_named_once(events, expected):
     assert looks(timeline(*events, took=0.0614)) == expected

@@ -1,4 +1,4 @@
-"""What every kind of failure says: whole, and what holds for all of them."""
+"""The stored messages of every kind of failure, and the rules for all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ every_shape = pytest.mark.parametrize("name", SHAPES)
 
 @functools.cache
 def messages(name: str) -> list[tuple[int, int, str]]:
-    """Give what a shape says in each size, with the columns there are and the verbosity."""
+    """Return the width, the verbosity and the message of a shape in every size."""
     return [
         (columns - MARGIN, verbosity, str(failure(SHAPES[name], columns, verbosity)))
         for columns in WIDTHS
@@ -29,7 +29,7 @@ def messages(name: str) -> list[tuple[int, int, str]]:
 
 
 def too_wide(lines: str, room: int) -> set[str]:
-    """Give the lines that do not fit, but for a single word that would not be read when broken."""
+    """Return the lines that do not fit, except those with a single long word."""
     lines = lines.replace(LEFT_TO_RIGHT_MARK, "")
     return {
         f"{wcswidth(line)} of {room}: {line}"
@@ -39,16 +39,16 @@ def too_wide(lines: str, room: int) -> set[str]:
 
 
 @every_shape
-def test_a_failure_says_what_it_said_before(name):
+def test_message_is_the_same_as_the_stored_one(name):
     assert kept(name) == (FOLDER / f"{name}.txt").read_text("utf-8"), AGAIN
 
 
-def test_every_text_that_is_kept_is_that_of_a_shape():
+def test_every_stored_message_belongs_to_a_shape():
     assert sorted(path.stem for path in FOLDER.iterdir()) == sorted(SHAPES), AGAIN
 
 
-def test_there_is_a_shape_for_every_error_that_a_check_can_end_with():
-    # These come of a call that arranges, of a wrong URL, before anything is asked for, or of the guard.
+def test_every_error_that_a_check_raises_has_a_shape():
+    # Calls that start or stop something, wrong URLs, settings and the guard raise these errors.
     others = {
         errors.ContractViolation,
         errors.GuardFailure,
@@ -67,8 +67,8 @@ def test_there_is_a_shape_for_every_error_that_a_check_can_end_with():
 
 
 @every_shape
-def test_the_first_line_stands_alone(name):
-    """It is all that a short summary, a JUnit message or an annotation shows."""
+def test_headline_is_a_single_line_before_an_empty_line(name):
+    """Short summaries, JUnit messages and annotations show only the first line."""
     first_lines = set()
     for _, _, message in messages(name):
         verdict, gap, rest = message.split("\n", 2)
@@ -81,7 +81,7 @@ def test_the_first_line_stands_alone(name):
 
 
 @every_shape
-def test_no_line_but_the_headline_is_wider_than_the_terminal(name):
+def test_all_lines_but_the_headline_fit_the_terminal(name):
     wide = set()
     for room, _, message in messages(name):
         for part in ALL_PROCESSES.split(message.partition("\n")[2]):
@@ -90,8 +90,8 @@ def test_no_line_but_the_headline_is_wider_than_the_terminal(name):
 
 
 @every_shape
-def test_a_message_says_what_to_try_at_its_end(name):
-    """Before the table of all processes; where several checks failed, with each of them."""
+def test_message_ends_with_a_hint(name):
+    """The hint precedes the table of all processes; each of several failed checks has a hint."""
     mute = set()
     for _, _, message in messages(name):
         told = ALL_PROCESSES.split(message)[0]
@@ -105,26 +105,26 @@ def test_a_message_says_what_to_try_at_its_end(name):
 
 
 @every_shape
-def test_no_character_moves_the_cursor_or_turns_the_line(name):
+def test_message_has_only_printable_characters(name):
     for _, _, message in messages(name):
         odd = {char for char in message if not char.isprintable()} - {"\n", LEFT_TO_RIGHT_MARK}
         assert not odd
 
 
 @every_shape
-def test_no_secret_is_shown(name):
+def test_message_shows_no_secret(name):
     assert not [message for _, _, message in messages(name) if "abc" in message]
 
 
 @every_shape
-def test_more_verbose_is_never_shorter(name):
+def test_higher_verbosity_is_never_shorter(name):
     sizes = [len(message.splitlines()) for _, _, message in messages(name)]
     half = len(VERBOSITIES)
     assert sizes[:half] == sorted(sizes[:half])
     assert sizes[half:] == sorted(sizes[half:])
 
 
-def test_at_the_default_size_no_message_has_more_than_50_lines():
+def test_message_has_at_most_50_lines_at_the_default_verbosity():
     sizes = {
         name: len(message.splitlines())
         for name in SHAPES

@@ -1,4 +1,4 @@
-"""However much there is to tell, a message has a size, and is made in no time."""
+"""Messages have a limited size and are rendered quickly, however much there is to report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_tlsandbox.waiting.selectors import Selector
 from tests.support import FakeClock, ScriptedLister, ended, raw
 
 LINE = "step {} of 100000: loss 0.1234 accuracy 0.9876 token=abc lr 0.1" + " padding" * 5
-# 10 MB in about 100,000 lines, and in one.
+# 10 MB in 100,000 lines, and in one line.
 MANY_LINES = [LINE.format(number) for number in range(100_000)]
 ONE_LINE = ["x" * 10_000_000]
 MANY_ROWS = [
@@ -27,7 +27,7 @@ MANY_ROWS = [
 
 
 def client_of(rows, lines=()) -> ScriptedLister:
-    """A client to whom each process has written these lines on stderr."""
+    """Return a client for these rows; each process has written these lines to stderr."""
     return ScriptedLister(FakeClock(), {0: rows}, written={0: ([], [*lines])})
 
 
@@ -46,9 +46,9 @@ def watched(condition, client) -> tuple[Outcome, Limit]:
 
 
 def timed(make):
-    """Return what a function returns, and the median of its processor time in milliseconds.
+    """Return the result of a function and its median processor time in milliseconds.
 
-    Processor time, since other programs may keep this machine busy.
+    Processor time does not depend on other programs on this machine.
     """
     times = []
     for _ in range(5):
@@ -92,7 +92,7 @@ def timed(make):
     ],
     ids=["many lines", "one line", "none matches", "all match", "command line of 100 KB"],
 )
-def test_a_message_about_200_processes_or_10_mb_has_a_size_and_takes_less_than_50_ms(
+def test_message_about_200_processes_or_10_mb_is_limited_and_takes_less_than_50_ms(
     rows, lines, condition, first_line, verbosity
 ):
     client = client_of(rows, lines)
@@ -110,7 +110,7 @@ def test_a_message_about_200_processes_or_10_mb_has_a_size_and_takes_less_than_5
     assert "abc" not in message
 
 
-def test_a_message_about_200_checks_lists_some_of_them_and_takes_less_than_50_ms():
+def test_message_about_200_checks_lists_some_and_takes_less_than_50_ms():
     client = client_of(MANY_ROWS)
     conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
     outcome, _ = watched(conditions[0][1], client)
@@ -130,7 +130,7 @@ UNITS += ["tl_apiKey_", "--token ", '--token", ', "pass ", " ", "\\", "\\a"]
 
 @pytest.mark.parametrize("before", ["", "--token ", "--token --", "--token \\", "pass"])
 @pytest.mark.parametrize("unit", UNITS)
-def test_masking_takes_no_half_second_whatever_the_text(unit, before):
+def test_masking_any_text_takes_less_than_half_a_second(unit, before):
     text = before + unit * (100_000 // len(unit))
 
     start = time.thread_time()
