@@ -16,7 +16,7 @@ from benchmarks.measuring import Result, Target
 from pytest_tlsandbox import Sandbox, start_local_sandbox
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import ProcessLister, SandboxClient
-from pytest_tlsandbox.client.parsing import parse_list
+from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot

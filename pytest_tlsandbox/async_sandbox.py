@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.soft import Soft
+    from pytest_tlsandbox.soft_checks import Soft
 
     _Backend = tuple[
         Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]

@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.report:
-        from pytest_tlsandbox.registration import register_report
+        from pytest_tlsandbox.start_monitoring import register_report
 
         register_report(config, settings, partial(_connections, config))
     if settings.guard:
@@ -99,17 +99,17 @@ def _settings(config: pytest.Config) -> setup.Settings:
     given = setup.read(config)
     if not given:
         return setup.Settings()
-    from pytest_tlsandbox import setting_values
+    from pytest_tlsandbox import setting_parsers
     from pytest_tlsandbox.errors import InvalidSetting
 
     try:
-        return setting_values.check(given, config)
+        return setting_parsers.check(given, config)
     except InvalidSetting as error:
         raise pytest.UsageError(str(error)) from None
 
 
 def _start_guard(config: pytest.Config) -> None:
-    from pytest_tlsandbox.registration import register_guard
+    from pytest_tlsandbox.start_monitoring import register_guard
 
     register_guard(config, config.stash[_SETTINGS], partial(_connections, config))
 
@@ -224,7 +224,7 @@ def pytest_assertrepr_compare(
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
-    from pytest_tlsandbox.messages.comparison import compare
+    from pytest_tlsandbox.messages.equality_diff import compare
 
     return compare(left, right, columns_of(config))
 
@@ -327,7 +327,7 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
     """
     if hasattr(request, "param"):
         return request.param
-    from pytest_tlsandbox.setting_values import single_target
+    from pytest_tlsandbox.setting_parsers import single_target
 
     return single_target(request.config.stash[_SETTINGS].targets)
 
@@ -352,7 +352,7 @@ def tlsandbox_allow(
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
-    from pytest_tlsandbox.registration import GUARD
+    from pytest_tlsandbox.start_monitoring import GUARD
 
     guard = request.config.stash.get(GUARD, None)
 

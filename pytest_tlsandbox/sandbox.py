@@ -23,7 +23,7 @@ from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from pytest_tlsandbox.soft import Soft, Together
+from pytest_tlsandbox.soft_checks import Soft, Together
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
 from pytest_tlsandbox.waiting.conditions.exit import HasExited

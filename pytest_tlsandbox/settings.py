@@ -1,6 +1,6 @@
 """Options, ini keys and environment variables.
 
-The command line wins over the ini file, which wins over the environment. ``setting_values`` checks
+The command line wins over the ini file, which wins over the environment. ``setting_parsers`` checks
 the values; a suite that sets nothing does not import it.
 """
 
@@ -129,7 +129,7 @@ def read(
 ) -> dict[str, tuple[Sequence[str], str]]:
     """Return the texts of each setting that was given, and their source.
 
-    The keys are the fields of :class:`Settings`. ``setting_values.check`` checks the texts.
+    The keys are the fields of :class:`Settings`. ``setting_parsers.check`` checks the texts.
 
     Raises:
         pytest.UsageError: a switch in the ini file is neither true nor false.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pytest_tlsandbox.client.parsing import parse_list
+from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.errors import InfrastructureError, SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo

@@ -9,7 +9,7 @@ from operator import getitem
 
 import pytest
 
-from pytest_tlsandbox.client.parsing import parse_list, parse_process, parse_row
+from pytest_tlsandbox.client.response_bodies import parse_list, parse_process, parse_row
 from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.models import ProcessInfo
 from pytest_tlsandbox.types import Identity

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.setting_values import (
+from pytest_tlsandbox.setting_parsers import (
     check,
     check_target,
     check_url,

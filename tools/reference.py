@@ -21,7 +21,7 @@ from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.sandbox import Sandbox
-from pytest_tlsandbox.soft import Soft
+from pytest_tlsandbox.soft_checks import Soft
 from pytest_tlsandbox.waiting.selectors import by
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_tlsandbox.arguments.checks import suggestion
 from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
-from pytest_tlsandbox.setting_values import check_target, check_url
+from pytest_tlsandbox.setting_parsers import check_target, check_url
 from pytest_tlsandbox.settings import LOCAL
 
 if TYPE_CHECKING:

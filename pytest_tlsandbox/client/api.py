@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from pytest_tlsandbox.client.list_cache import ListReader
-from pytest_tlsandbox.client.parsing import describe_body, parse_process
+from pytest_tlsandbox.client.response_bodies import describe_body, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
 from pytest_tlsandbox.errors import (
     ContractViolation,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pytest_tlsandbox.client.address import suggest_local
-from pytest_tlsandbox.client.parsing import describe_body
+from pytest_tlsandbox.client.response_bodies import describe_body
 from pytest_tlsandbox.errors import (
     AuthenticationFailed,
     ContractViolation,

@@ -7,7 +7,7 @@ import itertools
 import operator
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tlsandbox.client.parsing import parse_list, parse_row
+from pytest_tlsandbox.client.response_bodies import parse_list, parse_row
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import UnreadableRow
 

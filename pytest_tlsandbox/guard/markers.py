@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.integration.pytest_private import TARGET, overrides_target
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.setting_values import parse_rules
+from pytest_tlsandbox.setting_parsers import parse_rules
 from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.history.generations import Generations, count_later, learn_end
 from pytest_tlsandbox.history.incidents import UNHEALTHY, Incident, kinds_of
+from pytest_tlsandbox.history.rows_to_runs import Generations, count_later, learn_end
 from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.models import by_start
 from pytest_tlsandbox.types import SIGKILL

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InvalidSetting, LocalSandboxError
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
-from pytest_tlsandbox.setting_values import parse_size
+from pytest_tlsandbox.setting_parsers import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from pytest_tlsandbox.local.memory_selection import limit_memory
+from pytest_tlsandbox.local.memory_mechanism import limit_memory
 from pytest_tlsandbox.local.routes import build_app
 from pytest_tlsandbox.local.supervisor import Supervisor
 

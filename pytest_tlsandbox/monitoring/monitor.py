@@ -6,9 +6,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.monitoring.gap import Gap
 from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 from pytest_tlsandbox.monitoring.plain_data import Place, WallClock
+from pytest_tlsandbox.monitoring.unmonitored_time import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

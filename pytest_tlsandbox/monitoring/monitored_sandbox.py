@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.connections import Connection
     from pytest_tlsandbox.history.runs import Generation, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-    from pytest_tlsandbox.monitoring.gap import Gap
+    from pytest_tlsandbox.monitoring.unmonitored_time import Gap
 
 FIRST_PATIENCE = 22.0
 """Seconds for which the guard retries in the first outage; later ones get one try a test."""

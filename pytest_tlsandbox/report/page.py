@@ -28,7 +28,7 @@ def page_of(document: Mapping[str, Any]) -> str:
     """Return the page of a report."""
     timeline = timeline_of(document)
     style = _file("timeline.css")
-    script = _file("timeline-draw.js") + _file("timeline-act.js")
+    script = _file("timeline-draw.js") + _file("timeline-interaction.js")
     title = html.escape(headline(document, timeline))
     findings = [": ".join(filter(None, parts)) for parts in finding_rows(document["findings"])]
     return Template(_file("timeline.html")).substitute(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_tlsandbox.client.list_cache import ListReader
-from pytest_tlsandbox.client.parsing import parse_list, parse_process
+from pytest_tlsandbox.client.response_bodies import parse_list, parse_process
 from pytest_tlsandbox.errors import ContractViolation, InfrastructureError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo, UnreadableRow

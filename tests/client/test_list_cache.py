@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pytest_tlsandbox.client.list_cache import ListReader
-from pytest_tlsandbox.client.parsing import parse_list
+from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from tests.support import T0, ended, raw

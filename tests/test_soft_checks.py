@@ -163,7 +163,7 @@ def test_exception_in_the_block_is_raised_with_failed_checks_as_a_note():
     assert note == dedented(f"""
         besides, 1 of 1 check failed: train.py (pid 43) differs in exit_code
 
-          1  test_soft.py:{line + 1}: train.py (pid 43) differs in exit_code
+          1  test_soft_checks.py:{line + 1}: train.py (pid 43) differs in exit_code
                           wanted  was
                exit_code  0       3    <
              process  python train.py --token=***

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from _pytest._io.wcwidth import wcswidth
 
-from pytest_tlsandbox.messages.comparison import compare
+from pytest_tlsandbox.messages.equality_diff import compare
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 
