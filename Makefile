@@ -89,7 +89,7 @@ pages: $(VENV)/.dev  ## fail if a page of the documents is not what the code doe
 	$(VENV)/bin/python tools/faults.py --check
 
 # All that `make test` and CI leave out or sample:
-# - the tests marked slow: 63 of 78 rows of the table of faults, both whole rollouts, 9 of 11 ways to show secrets
+# - the tests marked slow: 63 of 78 rows of the table of faults, both whole rollouts, 7 of 11 ways to show secrets
 #   and 5 of 7 to show a failure, the code of 6 of 10 pages, repeats of a run under xdist, with pytest-asyncio, by
 #   another signal, by another way to load the plugin
 # - random histories: 200 sessions, 500 lives and 950 bodies in `make test`, 100,000 and 190,000 here
