@@ -339,8 +339,8 @@ class Sandbox(Assertions):
             The process.
 
         Raises:
-            AssertionFailed: a field has another value; ``UnexpectedExit`` or ``ProcessOOMKilled`` if
-                the process ended in another way than expected.
+            AssertionFailed: a field has another value; ``UnexpectedExit`` or
+                ``ProcessOOMKilled`` if the process ended in another way than expected.
             ProcessNotFound: no process matches.
             AmbiguousProcess: several processes match.
             Inconclusive: the observations do not show how the process ended.
