@@ -1,4 +1,4 @@
-"""How a finding is told where it fails a test: whole, as text."""
+"""The complete message of a finding that fails a test."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ Crashed in this test: train.py (pid 7) and 1 more
     )
 
 
-def test_each_rule_has_its_verdict():
+def test_failure_names_the_kind_of_finding_of_each_rule():
     ended_runs = managed(restart_count=1, last_exit=EXITED)
     hidden = managed(restart_count=2, last_exit=EXITED)
     errors = {

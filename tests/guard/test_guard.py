@@ -1,4 +1,4 @@
-"""When the guard looks, and whose a finding is."""
+"""When the guard polls, and to which test it attributes a finding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXITED = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": 1_710
 def test_a_test_is_polled_twice_and_the_last_snapshot_is_the_next_baseline():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
-    assert guarded.box.looks == 1  # there was no test before it
+    assert guarded.box.looks == 1  # because no test ran before
     baseline = guarded.connection.baseline
     assert baseline is not None
     assert [row.pid for row in baseline] == [1]
@@ -140,7 +140,7 @@ def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
 def test_what_begins_in_a_call_and_outlives_the_teardown_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7)) == ["leak 7"]
-    assert guarded.clock.slept  # it was given the time to end
+    assert guarded.clock.slept  # the guard waited for its end
     assert sum(guarded.clock.slept) == pytest.approx(0.5)
     assert guarded.test("b") == []
     assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
@@ -278,7 +278,7 @@ def test_report_only_reports_and_fails_nothing():
 # Rules of one test
 
 
-def test_a_test_without_rules_is_not_polled_and_its_end_is_no_ones():
+def test_without_rules_a_test_is_not_polled_and_has_no_findings():
     guarded = GuardedBox(raw(1), raw(2))
     assert guarded.test("a") == []
     looks = guarded.box.looks
@@ -455,7 +455,7 @@ def test_what_cannot_be_connected_to_is_reported_once():
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("a", None, 2)
 
 
-def test_a_sandbox_of_one_worker_is_distinguished_from_that_of_another():
+def test_sandboxes_of_two_workers_are_distinguished():
     guarded = GuardedBox(raw(1), worker="gw1", recording=True)
     guarded.begin("a")
     assert [*guarded.monitor.take_data()["sandboxes"]] == ["my-sandbox@gw1"]

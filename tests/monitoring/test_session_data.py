@@ -1,4 +1,4 @@
-"""A session as data: what several workers saw, told once."""
+"""The data of a session: what several workers observed is reported once."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_an_outage_that_goes_on_is_reported_again_and_kept_once():
     assert document["outages"] == [{**outage, "faults": "502 x4", "to_at": "5", "worker": "gw0"}]
 
 
-def test_the_outcome_of_a_test_is_that_of_its_phases():
+def test_outcome_of_a_test_combines_its_phases():
     good = report("setup"), report("call"), report("teardown")
     assert outcome(*good) == [(1, "passed")]
     assert outcome(report("setup", "failed"), report("teardown")) == [(1, "error")]

@@ -207,7 +207,7 @@ def test_a_call_that_means_nothing_is_reported_at_once(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_is_no_sandbox_cannot_be_connected_to(pytester):
+def test_connecting_to_an_object_that_is_not_a_sandbox_raises(pytester):
     pytester.makepyfile(
         """
         def test_text(tlsandbox_connect):
@@ -303,7 +303,7 @@ def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(pytester):
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
     assert usage_error_of(result) == NO_SANDBOX
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    # Under xdist it is a worker that sees it, and the session ends in the same words.
+    # Under xdist a worker detects the error, and the session ends with the same message.
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox-guard=oom")
     assert [line.strip("! ") for line in result.outlines if line.startswith("!")] == [
         f"xdist.dsession.Interrupted: {NO_SANDBOX}"

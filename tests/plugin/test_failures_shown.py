@@ -82,7 +82,7 @@ def test_no_traceback_shows_a_line_of_ours(pytester, monkeypatch, box):
         for report in record.getreports("pytest_runtest_logreport")
         if report.failed
     }
-    # Where there is no line of the user's, no code is shown: or, by older pytests, the fixture.
+    # Without a line of the user, no code is shown; older versions of pytest show the fixture.
     baseline = failed.pop("test_baseline")
     assert not re.search(r"(client|tenacity|_pytest|pluggy)/", baseline)
     foreign = re.compile(r"(pytest_tlsandbox|tenacity|_pytest|pluggy)/")

@@ -119,7 +119,7 @@ def test_what_a_suite_sets_up_by_itself_may_bring_the_key(pytester, connected, m
 
 
 def check_override(target: str, label: str, imports: str = "") -> str:
-    """Give a module that names its sandbox, with a test that all fixtures are of that one."""
+    """Return a module that overrides the target, with a test that all fixtures use that sandbox."""
     return f"""
         import os
         import pytest
@@ -165,7 +165,7 @@ def test_a_suite_can_name_the_sandbox_it_made(pytester, connected, monkeypatch, 
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
     pytester.makepyfile(module)
-    # In a process of its own: the SDK is a native module.
+    # In a separate process, because the SDK is a native module.
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
@@ -217,7 +217,7 @@ def test_the_embedded_sandbox_needs_no_target(pytester):
     assert passed(pytester.inline_run("--tlsandbox-memory=256M")) == 3
 
 
-def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester):
+def test_each_xdist_worker_has_its_own_embedded_sandbox(pytester):
     pytester.makepyfile(
         """
         import pytest

@@ -46,7 +46,7 @@ WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: sh -c \(pid \d
 
 
 def errors_of(result: pytest.RunResult) -> str:
-    """Give what pytest marks with an E, indented as it is shown."""
+    """Return the lines that pytest marks with an E, with their indent."""
     lines = [line for line in result.outlines if re.match(r"E(\s|$)", line)]
     return "\n".join(line[8:] for line in lines)
 

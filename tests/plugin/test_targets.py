@@ -17,7 +17,7 @@ SEVERAL = (
 
 
 def in_order_of_run(pytester: pytest.Pytester, *options: str) -> list[str]:
-    """Give the ids of the tests, without their files."""
+    """Return the ids of the tests without their files, in the order of the run."""
     result = pytester.runpytest_inprocess("--co", "-q", *options)
     return re.findall(r"^[\w/]+\.py::(.+)$", result.stdout.str(), re.MULTILINE)
 
@@ -198,7 +198,7 @@ def test_other_parameters_go_with_the_sandboxes(pytester):
     ]
 
 
-def test_the_worker_gives_its_name_to_a_sandbox_of_its_own(pytester, monkeypatch):
+def test_sandbox_of_a_worker_is_named_after_the_worker(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makepyfile(
         """

@@ -1,4 +1,4 @@
-"""What is seen, as data: what is new is told once, what goes on is told again."""
+"""The recorder reports new data once, and an outage that continues again."""
 
 from __future__ import annotations
 

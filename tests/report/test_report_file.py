@@ -1,4 +1,4 @@
-"""A report is whole, or not there."""
+"""A report file is complete or absent."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_the_schema_is_one_and_describes_every_field_it_names():
     assert document["description"]
 
 
-def test_the_schema_refuses_what_is_no_report():
+def test_schema_rejects_a_document_that_is_not_a_report():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"version": 2}, schema())

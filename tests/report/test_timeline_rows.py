@@ -1,4 +1,4 @@
-"""Where things stand in the picture of a report."""
+"""The layout of the timeline in a report."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_distinguished_from_what_
         ([change("signaled", 4, signal=15)], "signaled", "sandbox", 4010),
         ([change("signaled", 4, signal=None)], "signaled", "sandbox", 4010),
         ([change("signaled", 4, signal=11)], "crash", "sandbox", 4010),
-        # What the daemon corrects later on is seen twice.
+        # A change that the daemon corrects later is observed twice.
         ([change("exited", 4, exit_code=-1), change("oom_killed", 4)], "oom", "sandbox", 4010),
     ],
 )
