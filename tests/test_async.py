@@ -112,7 +112,7 @@ def test_every_call_of_the_sandbox_is_there_with_the_same_arguments_and_words():
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
-def test_a_wait_gives_what_it_waited_for(run, box):
+def test_wait_returns_its_result(run, box):
     async def test() -> None:
         job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
         assert await box.wait_for_output(job, "ready") == "ready"
@@ -122,7 +122,7 @@ def test_a_wait_gives_what_it_waited_for(run, box):
     run(test)
 
 
-def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
+def test_error_of_a_call_is_raised_where_it_is_awaited(run):
     box = scripted({0: [raw(41, **ended(1))]})
 
     async def test() -> None:
@@ -245,7 +245,7 @@ def test_cancelled_call_raises_cancelled_error_of_asyncio(silent):
     asyncio.run(test())
 
 
-def test_a_time_out_of_asyncio_ends_a_wait(box):
+def test_timeout_of_asyncio_ends_a_wait(box):
     async def test() -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)

@@ -34,7 +34,7 @@ def browser():
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """Return a function that opens a page, and fails if the page logs an error or requests anything."""
+    """Return a function that opens a page and fails if it logs an error or requests anything."""
     complaints: list[str] = []
     asked: list[str] = []
     opened: set[str] = set()

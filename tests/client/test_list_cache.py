@@ -52,7 +52,7 @@ def test_a_row_that_did_not_change_is_the_same_object_wherever_it_stands():
     assert second[0].exit_code == 0
 
 
-def test_rows_are_sorted_anew_where_one_has_changed():
+def test_rows_are_sorted_again_if_one_has_changed():
     _, second = read(
         listing(raw(1), raw(2, started_at=T0 + 1)),
         listing(raw(1, started_at=T0 + 2), raw(2, started_at=T0 + 1)),

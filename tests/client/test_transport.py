@@ -360,7 +360,7 @@ def test_a_call_with_no_time_left_is_not_answered(serve, connect, limit):
     assert fault.transient
 
 
-def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve, connect):
+def test_call_after_a_cut_one_gets_its_own_answer(serve, connect):
     server = serve([reply(200, BODY)[:-4], HANG], reply(200, b'{"second": 1}'))
     transport = connect(server)
 
@@ -644,7 +644,7 @@ def test_a_ctrl_c_during_a_call_comes_out_and_shows_no_key(serve, connect, scrip
     assert_no_frame_below_request(raised.value)
 
 
-def test_a_time_out_of_pytest_comes_out_as_it_is(connect, monkeypatch):
+def test_timeout_of_pytest_passes_through_unchanged(connect, monkeypatch):
     # pytest-timeout raises it from a signal handler, at any point of the code.
     def fail(*_, **__):
         pytest.fail("Timeout >1.0s")

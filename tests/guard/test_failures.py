@@ -84,7 +84,7 @@ WEB = raw(41, managed=managed())
 RESTARTED = raw(42, started_at=T5 + 100, managed=managed(restart_count=1, last_exit=SEGV))
 
 
-def test_what_several_rules_find_of_one_run_is_reported_once_with_the_run_that_died():
+def test_findings_of_several_rules_on_one_run_are_reported_once():
     error = failure(RESTARTED, before=(WEB,))
     assert (
         str(error)
@@ -165,7 +165,7 @@ def test_failure_names_the_kind_of_finding_of_each_rule():
     assert {type(error) for error in errors.values()} == {GuardFailure}
 
 
-def test_what_a_test_leaves_running_is_reported_after_the_test():
+def test_process_that_a_test_leaves_running_is_reported_after_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call(raw(1))

@@ -85,7 +85,7 @@ def test_a_bad_ini_key_or_environment_variable_is_named(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester):
+def test_bad_option_ends_a_run_under_xdist_too(pytester):
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
     assert usage_error_of(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
     assert result.ret == 4
@@ -224,7 +224,7 @@ def test_connecting_to_an_object_that_is_not_a_sandbox_raises(pytester):
     }
 
 
-def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(pytester):
+def test_arguments_of_tlsandbox_allow_are_checked_with_or_without_a_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):

@@ -146,7 +146,7 @@ def test_a_failure_has_the_place_of_the_check(checked):
     )
 
 
-def test_failure_fits_the_terminal_and_says_1_time_for_one(checked, monkeypatch):
+def test_failure_fits_the_terminal_and_says_1_restart(checked, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     row = raw(
         1,
@@ -176,7 +176,7 @@ def test_a_sandbox_that_is_not_reached_fails_one_check_and_passes_none(pytester,
     assert told.startswith("E   pytest_tlsandbox.InvalidSetting: no API key for http://127.0.0.1:")
 
 
-def test_the_embedded_sandbox_is_well(pytester):
+def test_embedded_sandbox_passes_all_checks(pytester):
     result = pytester.runpytest_subprocess(*CHECKS, "-n1", "--tlsandbox=local")
     result.assert_outcomes(passed=6)
     assert result.ret == 0

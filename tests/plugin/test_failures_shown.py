@@ -177,7 +177,7 @@ def test_a_wait_ends_before_pytest_timeout_would_end_the_test(pytester, mark, in
 
 
 @pytest.mark.usefixtures("connected")
-def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
+def test_assertions_that_poll_for_a_while_end_before_it_too(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -194,7 +194,7 @@ def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_time_out_of_one_test_is_not_of_the_next(pytester):
+def test_timeout_of_one_test_does_not_affect_the_next(pytester):
     pytester.makepyfile(
         """
         import time

@@ -161,7 +161,7 @@ def test_an_ordinary_suite_is_green(pytester):
     assert result.ret == 0
 
 
-def test_a_suite_that_knows_the_sdk_only_is_guarded_as_well(pytester):
+def test_suite_that_uses_only_the_sdk_is_guarded_too(pytester):
     """The test calls no helper and checks no end; the guard does not report its own kills."""
     pytester.makepyfile(
         PROGRAMS
@@ -317,7 +317,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
     }
 
 
-def test_what_is_expected_is_allowed_by_a_marker_or_a_block_and_shown(pytester):
+def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
     pytester.makepyfile(
         PROGRAMS
         + """

@@ -100,7 +100,7 @@ def test_xdist_with_a_dead_worker_reports_each_finding_once_and_at_its_test(pyte
 
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "xdist"])
-def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(pytester, options):
+def test_incident_outside_of_all_tests_fails_a_session_that_passed(pytester, options):
     pytester.makeconftest(
         CRASHES
         + """
@@ -126,7 +126,7 @@ def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(pytest
     ]
 
 
-def test_what_a_test_does_itself_in_a_shared_sandbox_is_not_a_finding_of_the_others(pytester):
+def test_other_workers_do_not_report_what_a_test_does_in_a_shared_sandbox(pytester):
     pytester.makepyfile(
         CRASHES
         + """

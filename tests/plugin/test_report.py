@@ -236,7 +236,7 @@ def test_a_report_holds_each_outage_that_a_call_rode_out(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_report_that_cannot_be_written_in_the_end_fails_a_session_that_was_well(pytester):
+def test_report_that_cannot_be_written_fails_a_session_that_passed(pytester):
     pytester.makepyfile(
         """
         import pathlib

@@ -74,7 +74,7 @@ def test_xdist_shows_the_same(pytester):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before")
-def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(pytester):
+def test_error_of_the_block_is_shown_with_the_failures_of_its_checks_below(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):

@@ -40,7 +40,7 @@ def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(pytester):
     ]
 
 
-def test_with_one_sandbox_the_ids_stay_as_they_are(pytester):
+def test_one_sandbox_does_not_change_the_ids_of_tests(pytester):
     pytester.makepyfile(SUITE)
     plain = ["test_a", "test_b", "test_c", "test_d", "test_e"]
     assert in_order_of_run(pytester) == plain

@@ -221,7 +221,7 @@ def test_a_page_of_another_name_is_wrong_usage(capsys):
     assert capsys.readouterr().err.endswith("error: out.json: the name of a page ends in .html\n")
 
 
-def test_making_a_page_needs_none_of_what_a_sandbox_needs(tmp_path):
+def test_making_a_page_does_not_import_what_a_sandbox_needs(tmp_path):
     write_report(report(10, hogs(1), [FAILED]), tmp_path / "in.json")
     code = (
         "import sys; from pytest_tlsandbox.report.__main__ import main; main(sys.argv[1:]); "
