@@ -2,7 +2,7 @@
 
 The fixtures come with the plugin; what can be imported is listed in ``__all__``.
 
-PYTEST_DONT_REWRITE: no assertion of a test is in here, and it may be imported before pytest starts.
+PYTEST_DONT_REWRITE: no test asserts in this module, and it may be imported before pytest starts.
 """
 
 # ruff: noqa: F403, F405 - the errors are in __all__ below; naming each again would add nothing
@@ -53,10 +53,11 @@ __all__ = [
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the plugin, which is a submodule, once for every way to load it.
+    """Register the plugin, which is a submodule, once, however this package was loaded.
 
-    Those are autoload, -p, PYTEST_PLUGINS and a conftest. With ``pytest_plugins`` instead, pytest
-    would search all installed packages for a plugin of that name, 2 ms of each start.
+    The ways are autoload, -p, PYTEST_PLUGINS and a conftest. A ``pytest_plugins`` in this module
+    would make pytest search all installed packages for a plugin of that name, which takes 2 ms of
+    each start.
     """
     _skip_assertion_rewriting(pluginmanager)
     plugin = importlib.import_module("pytest_tlsandbox.plugin")
@@ -70,8 +71,8 @@ def _skip_assertion_rewriting(pluginmanager: pytest.PytestPluginManager) -> None
     pytest rewrites the modules of a plugin, which it compiles anew in each new environment and then
     loads more slowly. A run with a first use of a fixture takes 516 ms of processor time instead of
     577 ms, and 553 ms instead of 680 ms in a new environment (medians of 31 and 15 interleaved
-    runs); a run that uses no fixture takes the same. There is no public way: if the attribute goes,
-    those costs come back.
+    runs); a run that uses no fixture takes the same. pytest has no public way to do this. If the
+    private attribute disappears, only those costs come back.
     """
     getattr(pluginmanager.rewrite_hook, "_must_rewrite", set()).discard(__name__)
 
@@ -105,9 +106,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Import a name when it is first asked for: a suite that uses no sandbox pays for none of it.
+    """Import a name when it is first used, so that a suite without a sandbox does not pay for it.
 
-    There is no ``__dir__`` beside it: pytest looks through that for fixtures, and would import all.
+    The module deliberately has no ``__dir__``: pytest searches the names in it for fixtures, and
+    would import all of them.
     """
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"

@@ -1,7 +1,7 @@
 """The sandbox for coroutines: each call of :class:`Sandbox`, awaitable.
 
-Each call runs in a thread of its own. A pool could fill up with waits and block the very call that
-they wait for.
+Each call runs in a new thread. In a thread pool, waits could occupy all threads and block the call
+that they wait for.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_END = 5.0
-"""Seconds for a call that was cancelled to end: a look ends at once, a start is made to its end."""
+"""Seconds to await the end of a cancelled call. A poll ends at once, but a start is completed."""
 
 
 def _awaitable(
     method: Callable[Concatenate[Sandbox, P], T],
 ) -> Callable[Concatenate[AsyncSandbox, P], Coroutine[object, object, T]]:
-    """Make the coroutine of a method, with its signature, for type checkers and editors too."""
-    # Not Coroutine[Any, Any, T]: what is gathered of several would be Any to mypy.
+    """Return a method as a coroutine function with the same signature, also for type checkers."""
+    # With Coroutine[Any, Any, T], mypy would infer Any for the results of asyncio.gather.
 
     @functools.wraps(method)
     def call(
@@ -58,13 +58,18 @@ def _awaitable(
 
 @explain_misuse
 class AsyncSandbox:
-    """The processes of one sandbox, for coroutines: each call is that of ``Sandbox``, awaited.
+    """The processes of one sandbox, for coroutines: await the same calls that ``Sandbox`` has.
 
-    The fixture ``tlsandbox_async`` is ``AsyncSandbox(tlsandbox)``; any other sandbox is made
-    awaitable in the same way. The event loop, of asyncio or trio, goes on meanwhile. Cancellation
-    ends a wait and the look that is in flight; a start, a signal, a kill or a restart that has been
-    sent is made to its end. What a call raises is what ``Sandbox`` raises. Functions that are given
-    to a call (a predicate, a condition) are plain ones, and run in its thread.
+    The fixture ``tlsandbox_async`` is ``AsyncSandbox(tlsandbox)``; wrap any other sandbox in the
+    same way. The event loop of asyncio or trio keeps running during a call. Cancellation ends a
+    wait and its current poll; a start, a signal, a kill or a restart that has been sent is
+    completed. The calls take the same arguments, and raise the same errors, as those of
+    ``Sandbox``. A predicate or a condition must be a plain function; it runs in the thread of the
+    call.
+
+    Args:
+        sandbox: the sandbox whose calls are made.
+
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
@@ -76,13 +81,25 @@ class AsyncSandbox:
 
     @property
     def baseline(self) -> ProcessSnapshot | None:
-        """The look at the start of the test: what ``since="test"`` means."""
+        """The snapshot that ``since="test"`` stands for; None for all that is known."""
         return self._sandbox.baseline
 
     def from_now(
         self, baseline: ProcessSnapshot | None = None
     ) -> Coroutine[object, object, AsyncSandbox]:
-        """Return the same sandbox with a baseline of this moment: what was before does not count."""
+        """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
+
+        Args:
+            baseline: an earlier snapshot to use as the baseline; None lists the processes now.
+
+        Returns:
+            A new sandbox object, when awaited; this one keeps its baseline.
+
+        Raises:
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: ``baseline`` is not a snapshot.
+
+        """
         return self._track("from_now", partial(self._from_now, baseline))
 
     def _from_now(self, baseline: ProcessSnapshot | None) -> AsyncSandbox:
@@ -91,16 +108,22 @@ class AsyncSandbox:
         return sandbox
 
     def _track(self, name: str, work: Callable[[], T]) -> Coroutine[object, object, T]:
-        """Return the coroutine of a call, and remember it until it was awaited."""
+        """Return the coroutine of a call, and remember it until it is awaited."""
         coroutine = _in_thread(work)
         self._calls[:] = [*_unawaited(self), (name, coroutine)]
         return coroutine
 
     def soft(self) -> AsyncSoft:
-        """Check several things on one look, and be told of all that fail.
+        """Check several things on the same snapshots, and report all failures in one error.
 
-        ``async with tlsandbox_async.soft() as check:`` takes ``check.assert_process(...)`` and the
-        others, which are not awaited: nothing is asked before the block ends.
+        In ``async with tlsandbox_async.soft() as check:`` call ``check.assert_process(...)`` and
+        the other assertions, except ``assert_stays``, without await. They are evaluated together
+        when the block ends.
+
+        Returns:
+            An asynchronous context manager; at its end it raises ``ChecksFailed`` if a check
+            failed.
+
         """
         return AsyncSoft(self._sandbox.soft())
 
@@ -125,10 +148,10 @@ class AsyncSandbox:
 
 
 def check_awaited(sandbox: AsyncSandbox) -> None:
-    """Raise InvalidArgument if a call was not awaited: it did nothing."""
+    """Raise InvalidArgument if a call was not awaited, because it did nothing."""
     calls = _unawaited(sandbox)
     for _, call in calls:
-        call.close()  # or Python warns of it as well
+        call.close()  # otherwise Python warns about it too
     if calls:
         name, more = calls[0][0], len(calls) - 1
         others = f", nor {'was 1 other call' if more == 1 else f'were {more} other calls'}"
@@ -147,7 +170,7 @@ def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, objec
 
 
 class AsyncSoft:
-    """``Soft`` for ``async with``: its checks are made in the block and judged when that ends."""
+    """``Soft`` for ``async with``: collects checks, and evaluates them when the block ends."""
 
     def __init__(self, soft: Soft) -> None:
         self._soft = soft
@@ -165,7 +188,7 @@ class AsyncSoft:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Do some work in a thread of its own; end it, and await its end, when this is cancelled."""
+    """Do some work in a new thread; if this coroutine is cancelled, end the work and await that."""
     wait, notify, wait_shielded = _trio() if _is_trio_running() else _asyncio()
     cancellation = Cancellation()
     outcome: Future[T] = Future()
@@ -176,7 +199,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
                 outcome.set_result(work())
             except BaseException as error:
                 outcome.set_exception(error)
-        with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits
             notify()
 
     context = contextvars.copy_context()
@@ -184,7 +207,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
     thread.start()
     try:
         await wait()
-    except GeneratorExit:  # thrown away by a loop that is closed: nothing can be awaited
+    except GeneratorExit:  # the event loop is closed, so nothing can be awaited
         cancellation.cancel()
         raise
     except BaseException:
@@ -210,7 +233,7 @@ def _asyncio() -> _Backend:
     async def wait_shielded() -> None:
         end = Clock.monotonic() + _LONGEST_END
         while not done.is_set() and Clock.monotonic() < end:
-            # anyio cancels again and again what does not end at once.
+            # anyio cancels a task repeatedly until it ends.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.002)
 
@@ -218,7 +241,7 @@ def _asyncio() -> _Backend:
 
 
 def _trio() -> _Backend:
-    """Return the backend for trio, which is imported where it runs."""
+    """Return the backend for trio, which is already imported because it runs."""
     trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()

@@ -1,4 +1,4 @@
-"""The connections of a test session: one for each sandbox, and the embedded sandbox if it is used."""
+"""The connections of a test session: one for each sandbox, and the embedded sandbox if used."""
 
 from __future__ import annotations
 
@@ -36,9 +36,11 @@ class Connection:
     """The client of one sandbox, and how it is used.
 
     Attributes:
-        shared: several xdist workers use it.
-        of_suite: the suite chose the sandbox, and may end it; --tlsandbox did not.
-        loopback: it is on this machine, so that a refused connection means that it has ended.
+        client: sends the calls.
+        shared: whether several xdist workers use the sandbox.
+        of_suite: whether the suite, and not --tlsandbox, chose the sandbox; the suite may end it.
+        loopback: whether the sandbox is on this machine, so that a refused connection means that
+            it has ended.
         baseline: the snapshot at the start of the running test, if the guard has taken one.
 
     """
@@ -51,10 +53,15 @@ class Connection:
 
 
 class Connections:
-    """Connects to each sandbox once; closes all of them in the end.
+    """Connects to each sandbox once; ``close`` closes all connections.
 
-    ``ask_for_key`` returns the key from the hook, if any; ``test_deadline`` the moment on the clock
-    at which the running test would be killed.
+    Args:
+        settings: the settings of the session.
+        ask_for_key: returns the key for a target from the hook, an error to raise, or None.
+        test_deadline: returns the moment on the clock, in seconds, at which the running test would
+            be killed, or None.
+        screen: the terminal that messages are written for.
+
     """
 
     def __init__(
@@ -89,10 +96,10 @@ class Connections:
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
-        """Return the connection to a sandbox; nothing is sent yet.
+        """Return the connection to a sandbox; the call sends nothing yet.
 
         Raises:
-            InvalidSetting: the target is invalid, or there is no key for it.
+            InvalidSetting: the target is invalid, or has no key.
 
         """
         address = self._address(target)

@@ -22,7 +22,7 @@
     │   ├── SandboxReplaced             another sandbox responds under the same name
     │   ├── ContractViolation           the response does not follow the API
     │   ├── RequestRefused              a call (start, signal ...) was rejected
-    │   └── Inconclusive                what was observed decides nothing
+    │   └── Inconclusive                the observations do not decide the check
     ├── InvalidArgument (ValueError, TypeError)  a wrong call of a helper
     ├── InvalidSetting (ValueError)     an option, ini key or environment variable
     └── LocalSandboxError               the embedded sandbox could not be started
@@ -168,7 +168,7 @@ class RequestRefused(InfrastructureError):
 
 
 class Inconclusive(InfrastructureError):
-    """What was observed decides nothing: too few polls, or an exit that the sandbox lost."""
+    """The observations do not decide the check: too few polls, or an exit that the sandbox lost."""
 
 
 class InvalidArgument(TLSandboxError, ValueError, TypeError):

@@ -55,11 +55,11 @@ def _in_utc(moment: datetime) -> datetime:
 Timestamp = Annotated[
     datetime, Field(strict=False), BeforeValidator(_read_number), AfterValidator(_in_utc)
 ]
-# Null is what absent is: the default.
+# Null means the same as an absent field: the default.
 Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
 Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value), Field(ge=0)]
 Arguments = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]
-# Interned: the same few words stand in every row of a long list.
+# Interned, because every row of a long list has the same few words.
 Word = Annotated[
     str,
     BeforeValidator(lambda value: sys.intern(value.lower()) if isinstance(value, str) else value),
@@ -67,14 +67,14 @@ Word = Annotated[
 Health = Annotated[Word, BeforeValidator(lambda value: "disabled" if value is None else value)]
 
 
-# The models are dataclasses, since those can have slots: a row takes a third of the memory that a
-# BaseModel takes.
+# The models are dataclasses with slots, because a row then takes a third of the memory of a
+# BaseModel.
 STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
 
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class RestartPolicy:
-    """When a supervisor starts a process again."""
+    """When a supervisor restarts a process."""
 
     policy: Word
     max_restarts: int | None = None
@@ -134,7 +134,7 @@ class ProcessInfo:
 
     @property
     def identity(self) -> Identity:
-        """What distinguishes this run from all others."""
+        """The identity of this run: handle, pid and start."""
         return Identity(self.handle, self.pid, self.started_at)
 
     @property
@@ -149,7 +149,7 @@ class ProcessInfo:
 
     @property
     def ended(self) -> bool:
-        """Whether there is any evidence of an end, whatever the status says."""
+        """Whether any field shows an end, whatever the status says."""
         return (
             self.status in _ENDED
             or self.oom_killed
@@ -173,7 +173,7 @@ class ProcessInfo:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """From start to end by the sandbox's clock; None while it lives."""
+        """The time from start to end by the sandbox's clock; None while the process is alive."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:
@@ -201,5 +201,5 @@ class UnreadableRow:
 
 
 def by_start(row: ProcessInfo) -> tuple[datetime, int, int]:
-    """Return what sorts processes by their start."""
+    """Return the key that sorts processes by their start."""
     return row.started_at, row.handle or 0, row.pid

@@ -41,16 +41,25 @@ class Hooks:
     def pytest_tlsandbox_api_key(
         self, config: pytest.Config, target: object
     ) -> Secret | Callable[[], str | Secret] | None:
-        """Return the API key for a sandbox, from a vault say; None leaves it to others.
+        """Return the API key for a sandbox, for example from a vault.
 
-        Return ``Secret(key)``, or a function without arguments that returns the key. Without an
-        answer the environment variable ``TENSORLAKE_API_KEY`` is used. ``target`` is what was given
-        with ``--tlsandbox``, returned from ``tlsandbox_target`` or passed to ``tlsandbox_connect``.
+        If every implementation returns None, the environment variable ``TENSORLAKE_API_KEY`` is
+        used.
+
+        Args:
+            config: the configuration of pytest.
+            target: the sandbox, as given with ``--tlsandbox``, returned from ``tlsandbox_target``
+                or passed to ``tlsandbox_connect``.
+
+        Returns:
+            ``Secret(key)``, or a function without arguments that returns the key; None to leave
+            the answer to other implementations.
+
         """
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register them."""
+    """Register the hooks that a conftest can implement."""
     pluginmanager.add_hookspecs(Hooks)
 
 
@@ -64,7 +73,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if option.metavar is not None:
             action = {"action": "append" if option.repeatable else "store"}
             action["metavar"] = option.metavar
-        # None by default, so that the ini file counts.
+        # None shows that the option was not given, so that the ini file applies.
         group.addoption(
             option.flag, dest=option.ini, default=None, help=option.help + environment, **action
         )
@@ -116,7 +125,7 @@ def _start_guard(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check the markers of all tests before the first one, and whether there is what to guard."""
+    """Check the markers of all tests, and that guarded tests have a sandbox."""
     config, settings = session.config, session.config.stash[_SETTINGS]
     marks = (item.get_closest_marker(name) for item in session.items for name in setup.MARKER_NAMES)
     if not settings.guard and not any(marks):
@@ -130,14 +139,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except InvalidSetting as error:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
-        # xdist takes an error of a worker for a crash: this ends the session with the sentence.
+        # xdist reports an error of a worker as a crash, so end the session with the message.
         session.items.clear()
         session.shouldstop = str(error)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard on a controller that learns from a worker's report that tests are marked."""
+    """Start the guard on xdist's controller when a worker reports that a test has a marker."""
     if "guard" in data.get(setup.FACTS, ()):
         _start_guard(config)
 
@@ -170,10 +179,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set ``tlsandbox`` up first: what the fixtures of a test start belongs to the test.
+    """Set ``tlsandbox`` up first, so that what the fixtures of a test start belongs to the test.
 
-    Only what a suite sets up for every test by itself (autouse, of wider scope) comes before: it
-    may bring the key, or the sandbox.
+    Only fixtures of wider scope that a test gets without an argument (autouse, usefixtures) come
+    before it, because they may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
     if "tlsandbox" not in names:
@@ -190,9 +199,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the traceback at the user's line, and show the verdict alone where one line is shown.
+    """End the traceback at the user's line, and show the first line where one line is shown.
 
-    That is the short summary, the ``message`` of JUnit, and what annotates a change.
+    Those places are the short summary, the ``message`` of JUnit and annotations of a change.
     """
     from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 
@@ -231,13 +240,13 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Store when pytest-timeout would end the test, so that a wait can end and report before."""
+    """Store when pytest-timeout would end the test, so that a wait ends and reports before."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
-    """Forget it."""
+    """Forget the deadline of the test."""
     item.config.stash[_TEST_DEADLINE] = None
 
 
@@ -263,12 +272,17 @@ def _connections(config: pytest.Config) -> Connections:
 
 @pytest.fixture
 def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
-    """Return the sandbox under test; it knows what was there when the test began.
+    """Return the sandbox under test, with a baseline from the start of the test.
 
     It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
-    starts programs (start_process), which are killed when the test ends.
+    starts programs (start_process). When the test ends, the plugin kills these programs.
+
+    Raises:
+        InvalidSetting: no sandbox was given, or no API key for it.
+        InfrastructureError: the processes could not be listed.
+
     """
-    # Not from tlsandbox_session: pytest makes that once, also where folders override the target.
+    # Not from tlsandbox_session, which pytest creates once, even if folders override the target.
     sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
     _kill_started(sandbox)
@@ -276,10 +290,16 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 
 @pytest.fixture
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
-    """Return the same with every call awaitable, for coroutines of asyncio and trio.
+    """Return the sandbox under test with awaitable calls, for coroutines of asyncio and trio.
 
-    ``await tlsandbox_async.wait_for_exit(job)``: the event loop goes on meanwhile. A call that was
-    not awaited fails the test when it ends.
+    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If a call was
+    not awaited, the test fails when it ends.
+
+    Raises:
+        InvalidArgument: at the end of the test, if a call was not awaited.
+        InvalidSetting: no sandbox was given, or no API key for it.
+        InfrastructureError: the processes could not be listed.
+
     """
     from pytest_tlsandbox.async_sandbox import AsyncSandbox, check_awaited
 
@@ -292,19 +312,27 @@ def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
 def tlsandbox_session(
     tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Sandbox:
-    """Return the sandbox under test, for fixtures of wider scope: it judges all there is.
+    """Return the sandbox under test for fixtures of wider scope; it has no baseline.
 
-    What is started through it is killed when the session ends. It is one for the whole session:
-    where folders override ``tlsandbox_target``, that of the first.
+    Without a baseline, its assertions check all incidents that are known, also those before the
+    session. When the session ends, the plugin kills the processes that were started through it.
+    The session has one such object: if folders override ``tlsandbox_target``, it uses the target of
+    the first test that requests it.
+
+    Raises:
+        InvalidSetting: no sandbox was given, or no API key for it.
+
     """
     return tlsandbox_connect(tlsandbox_target)
 
 
 @pytest.fixture(scope="session")
 def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[object], Sandbox]]:
-    """Return a function that connects to one more sandbox, by id, URL or SDK object.
+    """Return a function that connects to one more sandbox: ``tlsandbox_connect(target)``.
 
-    What is started through it is killed when the session ends.
+    ``target`` is the id or name, the URL, or an SDK object of the sandbox. The function returns a
+    ``Sandbox`` without a baseline, and raises ``InvalidSetting`` if the target is invalid or has no
+    API key. When the session ends, the plugin kills the processes that were started through it.
     """
     made: list[Sandbox] = []
 
@@ -320,10 +348,14 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
 @pytest.fixture(scope="session")
 def tlsandbox_target(request: pytest.FixtureRequest) -> object:
-    """Return what to connect to: the value of --tlsandbox.
+    """Return the sandbox to connect to: the value of --tlsandbox.
 
-    Override it in a conftest to return the id, the URL or the SDK object of a sandbox that the
-    suite made itself: all the other fixtures, the guard and the report follow.
+    Override this fixture in a conftest to return the id, the URL or the SDK object of a sandbox
+    that the suite created itself. All other fixtures, the guard and the report then use it.
+
+    Raises:
+        InvalidSetting: no sandbox was given, or several and the test cannot run on each.
+
     """
     if hasattr(request, "param"):
         return request.param
@@ -334,9 +366,13 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Return the process list of the sandbox under test, and nothing else.
+    """Return a ``ProcessLister`` of the sandbox under test, which only lists processes.
 
-    ``tlsandbox_lister.list()`` gives a ``ProcessSnapshot``; nothing is judged.
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot`` and checks nothing.
+
+    Raises:
+        InvalidSetting: no sandbox was given, or no API key for it.
+
     """
     return _connections(request.config).connect(tlsandbox_target).client
 
@@ -345,10 +381,12 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 def tlsandbox_allow(
     request: pytest.FixtureRequest,
 ) -> Callable[..., AbstractContextManager[None]]:
-    """Return a context manager: what the guard finds in its block is expected, and fails nothing.
+    """Return a function that allows findings of the guard in a ``with`` block.
 
-    ``with tlsandbox_allow("oom", reason="the limit is under test"):``. The marker of the same name
-    does it for a whole test. Without a guard it does nothing.
+    In ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the named
+    rules are expected and do not fail the test. The marker of the same name applies to a whole
+    test. Without a guard, the block has no effect. The function raises ``InvalidArgument`` for an
+    unknown rule, no rule, or no reason.
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
@@ -368,9 +406,13 @@ def tlsandbox_allow(
 
 @pytest.fixture(scope="session")
 def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
-    """Return the embedded sandbox of this process: url, api_key, identifier, memory_limit.
+    """Return the embedded sandbox of this process: url, api_key, identifier, memory_limit (bytes).
 
-    It starts when it is first asked for, and ends with the session.
+    It starts when a test first requests it, and ends with the session.
+
+    Raises:
+        LocalSandboxError: the extra ``local`` is not installed, or the server does not start.
+
     """
     return _connections(request.config).local()
 

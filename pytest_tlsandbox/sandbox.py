@@ -63,6 +63,15 @@ class Sandbox(Assertions):
     All of them raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
     expects, ``InfrastructureError`` if they could not be observed, and ``InvalidArgument`` for an
     invalid call.
+
+    Args:
+        client: the connection to the sandbox, or a ``ScriptedLister``.
+        timeout: the default timeout of waits, in seconds.
+        baseline: the snapshot at the start of the test; None for all that is known.
+        shared: whether other xdist workers use the sandbox too.
+        started: the list to which ``start_process`` adds processes; None for a new list.
+        screen: the terminal that messages are written for.
+
     """
 
     def __init__(
@@ -91,8 +100,18 @@ class Sandbox(Assertions):
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
         """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
 
-        ``baseline``: an earlier snapshot to use instead. The processes that are started through
-        either sandbox are killed when the test ends.
+        The processes that are started through either sandbox are killed when the test ends.
+
+        Args:
+            baseline: an earlier snapshot to use as the baseline; None lists the processes now.
+
+        Returns:
+            A new sandbox object; this one keeps its baseline.
+
+        Raises:
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: ``baseline`` is not a snapshot.
+
         """
         if baseline is not None and not isinstance(baseline, ProcessSnapshot):
             raise wrong("baseline", "a snapshot or None (list the processes now)", baseline)
@@ -106,7 +125,15 @@ class Sandbox(Assertions):
         )
 
     def list_processes(self) -> ProcessSnapshot:
-        """List all processes, sorted by their start."""
+        """List all processes.
+
+        Returns:
+            A snapshot: the processes, sorted by their start, and the rows that are unreadable.
+
+        Raises:
+            InfrastructureError: the processes could not be listed.
+
+        """
         seen: ProcessSnapshot = self._check(Listing())
         return seen
 
@@ -123,10 +150,36 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the process has that status (one or several); return the process.
+        """Wait until the process has the expected status.
 
-        ``healthy``: its health check must pass too. ``stable_for``: it must stay so, without a
-        restart, for as many seconds. ``pick``: which one to use if several match.
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            status: the expected status, or several of which any is enough: "running", "exited",
+                "signaled" or "oom_killed".
+            healthy: whether the health check of the process must pass too.
+            stable_for: seconds for which the process must keep the status, and must not restart.
+            timeout: seconds to wait; None for the default timeout of waits.
+            pick: which process to use if several match: "newest" or "oldest"; None raises
+                ``AmbiguousProcess``.
+            since: "test" ignores processes that had ended before the test began; a snapshot ignores
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+
+        Returns:
+            The process.
+
+        Raises:
+            WaitTimedOut: the process did not get the status in time, or did not keep it.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several processes match.
+            UnexpectedExit: the process ended in another way than expected.
+            ProcessOOMKilled: the process was OOM-killed.
+            AssertionFailed: with ``healthy``, the process has no health check.
+            Inconclusive: the observations do not show how the process ended.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
         """
         condition = HasStatus(
             self._selector(process, since),
@@ -146,9 +199,32 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the process has exited with that code (one, several, or "any").
+        """Wait until the process has exited with the expected code.
 
-        If the sandbox lost the code (-1, or none at all), the wait raises ``Inconclusive``.
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            exit_code: the expected exit code, several of which any is enough, or "any".
+            timeout: seconds to wait; None for the default timeout of waits.
+            pick: which process to use if several match: "newest" or "oldest"; None raises
+                ``AmbiguousProcess``.
+            since: "test" ignores processes that had ended before the test began; a snapshot ignores
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+
+        Returns:
+            The process.
+
+        Raises:
+            WaitTimedOut: the process did not exit in time.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several processes match.
+            UnexpectedExit: the process exited with another code, or a signal ended it.
+            ProcessOOMKilled: the process was OOM-killed.
+            Inconclusive: the sandbox lost the exit code (it reports -1 or none).
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
         """
         condition = HasExited(
             self._selector(process, since),
@@ -166,9 +242,35 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> str:
-        """Wait until a line of its output has that text, or matches the compiled regex; return the line.
+        """Wait until a process has written a line that contains a text or matches a regex.
 
-        Each poll reads both streams from the start. The wait fails when the process ends.
+        Each poll reads both streams from the start. The wait fails when the process ends without
+        such a line.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            pattern: the text, or a compiled regex, to search for in each line.
+            timeout: seconds to wait; None for the default timeout of waits.
+            pick: which process to use if several match: "newest" or "oldest"; None raises
+                ``AmbiguousProcess``.
+            since: "test" ignores processes that had ended before the test began; a snapshot ignores
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+
+        Returns:
+            The first line that matches.
+
+        Raises:
+            WaitTimedOut: the process did not write such a line in time.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several processes match.
+            UnexpectedExit: the process ended without such a line.
+            ProcessOOMKilled: the process was OOM-killed before it wrote such a line.
+            Inconclusive: another process has the pid now, so that the output is lost.
+            InfrastructureError: the processes or the output could not be read.
+            InvalidArgument: wrong arguments.
+
         """
         seconds = self._seconds(timeout)
         end = self._client.clock.monotonic() + seconds
@@ -189,10 +291,21 @@ class Sandbox(Assertions):
     def wait_until(
         self, condition: Callable[[ProcessSnapshot], T | None], *, timeout: float | None = None
     ) -> T:
-        """Wait until ``condition(snapshot)`` is truthy; return its value.
+        """Wait until ``condition(snapshot)`` is truthy.
 
-        The snapshot has all processes of the sandbox, those of earlier tests too. An exception of the
-        condition ends the wait at once.
+        Args:
+            condition: a function of a snapshot, which contains all processes of the sandbox, also
+                those of earlier tests. An exception that it raises ends the wait at once.
+            timeout: seconds to wait; None for the default timeout of waits.
+
+        Returns:
+            The first truthy value that the condition returned.
+
+        Raises:
+            WaitTimedOut: the condition was not truthy in time.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
         """
         check_condition(condition)
         value: T = self._check(Until(condition), self._seconds(timeout))
@@ -209,7 +322,32 @@ class Sandbox(Assertions):
         since: Since = "test",
         **expected: Unpack[Fields],
     ) -> ProcessInfo:
-        """Assert that every field has the given value (or one of several) now; return the process."""
+        """Assert that the fields of a process have the expected values now.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            pick: which process to use if several match: "newest" or "oldest"; None raises
+                ``AmbiguousProcess``.
+            since: "test" ignores processes that had ended before the test began; a snapshot ignores
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+            expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
+                set or range stands for any of several values.
+
+        Returns:
+            The process.
+
+        Raises:
+            AssertionFailed: a field has another value; ``UnexpectedExit`` or
+                ``ProcessOOMKilled`` if the process ended in another way than expected.
+            ProcessNotFound: no process matches.
+            AmbiguousProcess: several processes match.
+            Inconclusive: the observations do not show how the process ended.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
+        """
         return self._process(self._has_fields(process, expected, pick, since))
 
     def assert_stays(
@@ -221,11 +359,35 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Assert that the same run keeps that status for ``stable_for`` seconds, from now on.
+        """Assert that one run of a process keeps its status for a time, starting now.
 
-        Fails at the first change; ``wait_for_process(stable_for=...)`` starts again until its timeout.
-        A gap between polls of more than 1 s, or a tenth of the time if that is more, is
-        ``Inconclusive``.
+        The assertion fails at the first change. In contrast, ``wait_for_process(stable_for=...)``
+        starts again after a change, until its timeout.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            stable_for: seconds for which the run must keep the status; above 0.
+            status: the expected status, or several of which any is enough.
+            pick: which process to use if several match: "newest" or "oldest"; None raises
+                ``AmbiguousProcess``.
+            since: "test" ignores processes that had ended before the test began; a snapshot ignores
+                those that had ended before it; None ignores none. It has no effect on a process
+                selected by pid, handle or object.
+
+        Returns:
+            The process.
+
+        Raises:
+            AssertionFailed: the status changed, or the process was restarted; ``UnexpectedExit`` or
+                ``ProcessOOMKilled`` if the process ended.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several processes match.
+            Inconclusive: two polls were more than 1 s, or a tenth of ``stable_for`` if that is
+                more, apart.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: wrong arguments.
+
         """
         duration = check_seconds("stable_for", stable_for)
         if duration == 0:
@@ -239,11 +401,14 @@ class Sandbox(Assertions):
         return self._process(condition)
 
     def soft(self) -> Soft:
-        """Return a context manager that checks several things on one snapshot and reports all failures.
+        """Check several things on the same snapshots, and report all failures in one error.
 
         In ``with tlsandbox.soft() as check:`` call ``check.assert_process(...)`` and the other
-        assertions, except ``assert_stays``. They are evaluated together when the block ends, and
-        raise one ``ChecksFailed``.
+        assertions, except ``assert_stays``. They are evaluated together when the block ends.
+
+        Returns:
+            A context manager; at its end it raises ``ChecksFailed`` if a check failed.
+
         """
         return Soft(
             self._check_together,
@@ -270,10 +435,35 @@ class Sandbox(Assertions):
         restart: RestartOptions | None = None,
         health_check: HealthCheckOptions | None = None,
     ) -> ProcessInfo:
-        """Start a program; it is killed when the test ends.
+        """Start a program. When the test ends, the plugin kills it.
 
-        ``name``, ``restart`` or ``health_check`` make it a managed process, which has a supervisor;
-        ``RequestRefused`` if the sandbox ignores them. Never repeated if it may have started.
+        ``name``, ``restart`` or ``health_check`` make the process a managed one, which has a
+        supervisor. A start that may have reached the sandbox is never repeated.
+
+        Args:
+            command: the program: a path, or a name to find on PATH in the sandbox.
+            args: its arguments.
+            env: environment variables to set.
+            working_dir: the folder in the sandbox in which the program starts.
+            user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping
+                as the API takes it.
+            stdin_mode: "pipe" keeps the standard input open; "closed" gives none.
+            stdout_mode: "capture" stores the standard output; "discard" drops it.
+            stderr_mode: "capture" stores the standard error; "discard" drops it.
+            name: the name of the managed process.
+            restart: when the supervisor starts the program again.
+            health_check: how the supervisor checks the health of the process.
+
+        Returns:
+            The process.
+
+        Raises:
+            RequestRefused: the sandbox cannot start the program, or does not support managed
+                processes. In the latter case the program runs unmanaged.
+            InfrastructureError: no good response. If its ``delivered`` is true, the program may
+                have started.
+            InvalidArgument: wrong arguments.
+
         """
         body = process_control.start_body(
             command,
@@ -295,7 +485,20 @@ class Sandbox(Assertions):
         return process
 
     def send_signal(self, process: Process, signal: int) -> None:
-        """Send a signal, by number, to the process group of a process."""
+        """Send a signal to the process group of a process.
+
+        Args:
+            process: selects the process; if several match, the living one, else the newest.
+            signal: the number of the signal, such as ``signal.SIGTERM``.
+
+        Raises:
+            ProcessNotFound: no process matches.
+            AmbiguousProcess: several living processes match.
+            RequestRefused: the process has ended, or the sandbox does not know it.
+            InfrastructureError: no good response; the signal may have been sent.
+            InvalidArgument: wrong arguments.
+
+        """
         number = check_signal(signal)
         row = self._find_one(process)
         run = self._history.note_signal(row, number)
@@ -307,11 +510,39 @@ class Sandbox(Assertions):
             raise
 
     def kill_process(self, process: Process) -> None:
-        """Kill a process, or stop the supervisor of a managed one. Killing an ended process succeeds."""
+        """Kill a process, or stop the supervisor of a managed one.
+
+        Killing an ended process succeeds. The call does not wait for the end.
+
+        Args:
+            process: selects the process; if several match, the living one, else the newest.
+
+        Raises:
+            ProcessNotFound: no process matches.
+            AmbiguousProcess: several living processes match.
+            InfrastructureError: no good response; the process may have been killed.
+            InvalidArgument: ``process`` is of a wrong type.
+
+        """
         process_control.kill(self._find_one(process), self._client)
 
     def restart_process(self, process: Process) -> ProcessInfo:
-        """Restart a managed process; return its new run."""
+        """Restart a managed process.
+
+        Args:
+            process: selects the process; if several match, the living one, else the newest.
+
+        Returns:
+            The new run of the process.
+
+        Raises:
+            ProcessNotFound: no process matches.
+            AmbiguousProcess: several living processes match.
+            RequestRefused: the sandbox does not know the process.
+            InfrastructureError: no good response; the process may have been restarted.
+            InvalidArgument: the process is not managed, or ``process`` is of a wrong type.
+
+        """
         row = self._find_one(process)
         if row.managed is None:
             raise InvalidArgument(
@@ -322,19 +553,40 @@ class Sandbox(Assertions):
         return new
 
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
-        """Return the lines that a process has written so far: "stdout", "stderr", or both ("output").
+        """Return the lines that a process has written so far.
 
-        For an ended process, read until two readings 50 ms apart agree, for at most 1 s.
+        The output of an ended process is read until two readings 50 ms apart agree, for at most
+        1 s, because a sandbox may list the end before it has stored all output.
+
+        Args:
+            process: selects the process; if several match, the living one, else the newest.
+            stream: "stdout", "stderr", or "output" for both.
+
+        Returns:
+            The lines, oldest first, without line ends; of "output" first those of stdout.
+
+        Raises:
+            ProcessNotFound: no process matches.
+            AmbiguousProcess: several living processes match.
+            Inconclusive: another process has the pid now, so that the output is lost.
+            InfrastructureError: the output could not be read.
+            InvalidArgument: wrong arguments.
+
         """
         stream = check_stream(stream)
         row = self._find_one(process, HasOutput)
         return process_control.read_output(row, self._client, stream)
 
     def kill_started(self) -> list[ProcessInfo]:
-        """Kill the processes that were started through this object; return those that still run then.
+        """Kill the processes that were started through this object.
 
-        The ``tlsandbox`` fixture calls this when the test ends. It waits until the list shows the
-        ends, since the next test must not find these processes alive.
+        The ``tlsandbox`` fixture calls this when the test ends. The call waits for up to 3 s until
+        the list shows the ends, because the next test must not find these processes alive.
+
+        Returns:
+            The processes that still run after that, or that may still run if the sandbox does not
+            answer; empty if all have ended.
+
         """
         started, self._started[:] = [*self._started], []
         return process_control.kill_and_wait(started, self._client) if started else []

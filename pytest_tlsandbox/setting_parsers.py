@@ -1,7 +1,7 @@
-"""The values that settings may have.
+"""Parse and check the values of settings.
 
-An invalid value is an :class:`InvalidSetting` that names where it came from (``source``: an option, an
-ini key, a variable, a marker) and what is allowed.
+An invalid value raises :class:`InvalidSetting`, which names the source of the value (``source``: an
+option, an ini key, a variable, a marker) and the allowed values.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def single_target(targets: Sequence[str]) -> str:
     """Return the sandbox of a test that does not name one.
 
     Raises:
-        InvalidSetting: none was given, or several.
+        InvalidSetting: no sandbox was given, or several.
 
     """
     if not targets:
@@ -143,7 +143,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
     """Read rules of the guard, ``oom,crash``, in the order of the table.
 
     Raises:
-        InvalidSetting: a rule is unknown, or none is given.
+        InvalidSetting: a rule is unknown, or no rule was given.
 
     """
     given = [word for text in texts for word in re.split(r"[,\s]+", str(text)) if word]
@@ -165,7 +165,7 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     """Return the absolute path of a report that can be written; missing folders are made later.
 
     Raises:
-        InvalidSetting: it cannot be written, or another file would be overwritten.
+        InvalidSetting: the report cannot be written, or would overwrite another file.
 
     """
     start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
@@ -189,7 +189,7 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
 
 
 def _is_report(path: Path) -> bool:
-    """Return whether a file is a report of this plugin, or empty: it may be replaced."""
+    """Return whether a file may be replaced: a report of this plugin, or an empty file."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -198,7 +198,7 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a file can be created: for root, the mode bits do not say."""
+    """Return whether a file can be created. Try it, because the mode bits do not apply to root."""
     import tempfile
 
     try:

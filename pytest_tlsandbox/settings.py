@@ -25,7 +25,7 @@ FACTS = "tlsandbox_facts"
 """The attribute of a test report, and the key in an xdist worker's output, with the recorded facts."""
 
 
-# Named tuples, since it takes 0.4 ms of every start of pytest to make a dataclass.
+# Named tuples, because creating a dataclass adds 0.4 ms to every start of pytest.
 class Option(NamedTuple):
     """One setting: its names, and the help text of its option and ini key.
 
@@ -104,7 +104,7 @@ MARKERS = (
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""An ini key only: secrets are a matter of the project."""
+"""Only an ini key, because the patterns of secrets belong to the project."""
 MASK_HELP = "Regular expressions, one a line: what matches one is shown as ***, like a secret."
 
 

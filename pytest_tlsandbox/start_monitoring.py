@@ -41,7 +41,7 @@ def register_guard(
 def register_report(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:
-    """Record for the report, and write it in the process that reports."""
+    """Register the recorder, and the writer of the report in the process that reports."""
     from pytest_tlsandbox.report.plugin import ReportPlugin
     from pytest_tlsandbox.report.recorder import Recorder
 
@@ -56,7 +56,7 @@ def register_report(
 def _register_monitor(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:
-    """Register what the guard and the report share; a worker of xdist does not report."""
+    """Register the monitor, which the guard and the report share; xdist workers do not report."""
     if _MONITOR in config.stash:
         return
     from pytest_tlsandbox.monitoring.collector import Collector

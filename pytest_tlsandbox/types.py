@@ -18,7 +18,7 @@ Stream = Literal["stdout", "stderr", "output"]
 STATUSES = ("running", "exited", "signaled", "oom_killed")
 """The statuses of a process."""
 
-# Sandboxes run Linux, whatever runs the tests; these are its numbers (signal(7)).
+# The numbers of Linux (signal(7)), because sandboxes run Linux whatever system runs the tests.
 SIGNALS = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
@@ -35,19 +35,19 @@ UNKNOWN_EXIT_CODE = -1
 SIGKILL_EXIT_CODE = 128 + SIGKILL
 """The exit code of a shell whose child was killed by SIGKILL: a hint of an OOM kill, not a proof."""
 
-# The SDK and the wire may differ below the millisecond.
+# Times from the SDK and from the API may differ by less than a millisecond.
 _SAME_MOMENT = timedelta(milliseconds=1)
 
 
 class Identity(NamedTuple):
-    """Handle, pid and start of a run: a pid alone is used again."""
+    """Handle, pid and start of a run; a pid alone is not enough, because pids are reused."""
 
     handle: int | None
     pid: int
     started_at: datetime
 
     def same_run(self, other: Identity) -> bool:
-        """Compare what both sides have: older daemons send no handle."""
+        """Return whether both identify one run; compare handles only if both have one."""
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
         return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
@@ -58,9 +58,9 @@ class Screen:
     """The terminal that messages are written for.
 
     Attributes:
-        verbosity: pytest's, from -1 (``-q``) up.
-        columns: the width of a message.
-        say: writes a line while a test runs; None if there is no terminal.
+        verbosity: the verbosity of pytest, from -1 (``-q``) up.
+        columns: the width of a message in columns.
+        say: writes a line while a test runs; None without a terminal.
 
     """
 

@@ -81,7 +81,7 @@ class Newcomer:
 
 
 def readme_of(wheel):
-    """Give the README as the registry shows it."""
+    """Return the README as the registry shows it."""
     with ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = message_from_string(archive.read(name).decode())
@@ -102,7 +102,7 @@ def shows(output, *parts):
 
 
 def steps_of(workflow):
-    """Give the commands of a workflow by the names of their steps."""
+    """Return the commands of a workflow by the names of their steps."""
     step = re.compile(r"- name: (.+)\n +run: (?:>-\n((?: {10,}.+\n)+)|(.+)\n)")
     return {
         name: " ".join((folded or line).split()) for name, folded, line in step.findall(workflow)

@@ -1,4 +1,4 @@
-"""The awaitable sandbox: one engine, a loop that goes on turning, and an end when it is called off."""
+"""The awaitable sandbox: same results, an event loop that keeps running, and cancellation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def box(local):
 
 @pytest.fixture
 def silent():
-    """Give a sandbox that takes requests and never answers; the event is set when one has come."""
+    """Return a sandbox that never answers, and an event that is set when a request arrives."""
     asked = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -90,7 +90,7 @@ def calls() -> list[threading.Thread]:
 
 
 def no_call_goes_on() -> bool:
-    """Tell whether each thread has ended, but for the moment between its last word and its end."""
+    """Return whether each thread of a call has ended; wait for threads that are about to end."""
     for thread in calls():
         thread.join(0.1)
     return calls() == []
@@ -112,7 +112,7 @@ def test_every_call_of_the_sandbox_is_there_with_the_same_arguments_and_words():
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
-def test_a_wait_gives_what_it_waited_for(run, box):
+def test_wait_returns_its_result(run, box):
     async def test() -> None:
         job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
         assert await box.wait_for_output(job, "ready") == "ready"
@@ -122,7 +122,7 @@ def test_a_wait_gives_what_it_waited_for(run, box):
     run(test)
 
 
-def test_what_a_call_raises_is_raised_where_it_is_awaited(run):
+def test_error_of_a_call_is_raised_where_it_is_awaited(run):
     box = scripted({0: [raw(41, **ended(1))]})
 
     async def test() -> None:
@@ -231,7 +231,7 @@ def test_cancellation_ends_the_list_call_that_is_in_flight(silent, backend):
     anyio.run(test, backend=backend)
 
 
-def test_cancellation_is_that_of_asyncio_too(silent):
+def test_cancelled_call_raises_cancelled_error_of_asyncio(silent):
     box, asked = silent
 
     async def test() -> None:
@@ -245,7 +245,7 @@ def test_cancellation_is_that_of_asyncio_too(silent):
     asyncio.run(test())
 
 
-def test_a_time_out_of_asyncio_ends_a_wait(box):
+def test_timeout_of_asyncio_ends_a_wait(box):
     async def test() -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)
@@ -270,7 +270,7 @@ def test_a_start_that_is_cancelled_is_made_to_its_end_and_its_process_is_known(b
             task = asyncio.create_task(box.start_process("sleep", ["61"]))
             await asyncio.to_thread(sent.wait)
             task.cancel()
-            await asyncio.sleep(0)  # in which the task is told
+            await asyncio.sleep(0)  # lets the task receive the cancellation
             called_off.set()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -1,4 +1,4 @@
-"""The figures in the documents are those that were measured."""
+"""The figures in the documents agree with the measured ones."""
 
 import re
 import subprocess

@@ -240,7 +240,7 @@ def test_unreadable_row_keeps_its_fingerprint_from_list_to_list():
     assert one != other
 
 
-# Bodies that are no list
+# Bodies that are not lists
 
 NO_LIST = "the answer has no list 'processes'"
 
@@ -322,7 +322,7 @@ def test_any_evidence_of_an_end_is_an_end(fields, state, over):
     assert (row.state, row.ended) == (state, over)
 
 
-def test_a_lifetime_is_that_of_the_sandbox_clock():
+def test_lifetime_uses_the_clock_of_the_sandbox():
     assert process(**ended()).lifetime == timedelta(seconds=9)
     assert process().lifetime is None
 

@@ -1,4 +1,4 @@
-"""What the README and the pages of ``docs`` show is run as it stands, and what they link to is there."""
+"""The code in the README and the pages of ``docs`` runs as shown, and their links work."""
 
 import itertools
 import os
@@ -19,16 +19,16 @@ PAGES = [
     "README.md", "docs/async.md", "docs/cost.md", "docs/guard.md", "docs/guide.md", "docs/local.md",
     "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md",
 ]  # fmt: skip
-"""Those whose code is run here, whole; the others have tests of their own, or no code."""
+"""The pages whose code is run here; the other pages have separate tests, or no code."""
 SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md", "docs/testing.md")
-"""Those of which `make test` runs the code, too."""
+"""The pages whose code `make test` runs too."""
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL
 )
 FAILING = ("fails", "readme: test")
-"""Marks of tests that are to fail; that of the README has a tool of its own."""
+"""Marks of tests that must fail; a separate tool checks the one of the README."""
 ELSEWHERE = "run by "
-"""Mark of a block that needs a package which this environment does not have: names its test."""
+"""Mark of a block that needs a package that is not installed here; it names the test."""
 SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
 TEST = "def test_it(tlsandbox): tlsandbox.assert_no_incidents()"
 MADE_UP_SERVICE = """
@@ -74,7 +74,7 @@ def run(folder, *command, **environment):
 
 
 def stable(text):
-    """Leave out what differs from run to run: numbers, and the space that fills a column."""
+    """Remove text that differs from run to run: numbers, and the space that fills a column."""
     lines = [re.sub(r"^E  ?", "", line) for line in text.splitlines()]
     return " ".join(re.sub(r"\d+(\.\d+)?( ms| s)?", "N", "\n".join(lines)).split())
 
@@ -148,7 +148,7 @@ def test_commands_of_a_page_run(page, tmp_path, my_sandbox):
             done = run(
                 tmp_path,
                 *shlex.split(line.removeprefix("$ "), comments=True),
-                "--noconftest",  # that of this repository takes the key away from the checks
+                "--noconftest",  # the conftest of this repository removes the key
                 TENSORLAKE_SANDBOX_PROXY_URL=my_sandbox.url,
                 TENSORLAKE_API_KEY=my_sandbox.api_key.reveal(),
             )
@@ -172,7 +172,7 @@ def test_settings_of_a_page_are_taken(page, table, tmp_path):
 
 
 def anchors(page):
-    """Give the anchors of a page, as GitHub makes them of its headings."""
+    """Return the anchors of a page as GitHub creates them from its headings."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     slugs = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]

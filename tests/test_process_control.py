@@ -1,4 +1,4 @@
-"""What a start without a good answer reports, and what the end of a test does about what it started."""
+"""Errors of a failed start, and how the end of a test kills the processes that it started."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.support import FakeClock, ScriptedLister, process
 
 
 def left_by(fault):
-    """Give the pids that are left running where the sandbox answers with a fault."""
+    """Return the pids that still run after a cleanup in which the sandbox answers with a fault."""
 
     class Client(ScriptedLister):
         def list(self, *, patience):

@@ -1,4 +1,4 @@
-"""What must not be printed."""
+"""Secrets are masked in all printed text."""
 
 import copy
 import json

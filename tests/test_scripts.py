@@ -1,4 +1,4 @@
-"""What users test their own helpers with: scripted listings, a clock that jumps, no sleep."""
+"""Test doubles for users' helpers: scripted listings, a fake clock, no sleep."""
 
 import asyncio
 import time

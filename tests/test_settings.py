@@ -1,4 +1,4 @@
-"""What can be set, and where it may come from."""
+"""The settings, their sources and their allowed values."""
 
 from pathlib import Path
 from types import SimpleNamespace

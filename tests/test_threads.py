@@ -32,7 +32,7 @@ def box(proxy):
 
 
 def asked_by_all(box, times=1):
-    """Have each thread ask for its own job, all at the same moment."""
+    """Let each thread wait for its own job, all at the same time."""
     together = threading.Barrier(THREADS)
 
     def ask(pid):

@@ -11,9 +11,16 @@ from pytest_tlsandbox.errors import InvalidArgument
 
 
 class RestartOptions(TypedDict, total=False):
-    """When the supervisor of a managed process starts it again: ``start_process(restart=...)``.
+    """When the supervisor of a managed process restarts it: ``start_process(restart=...)``.
 
-    ``max_restarts=None`` sets no limit. Times are in milliseconds.
+    All keys are optional; the sandbox has a default for each missing key.
+
+    Attributes:
+        policy: "on_failure" restarts after a failure, "always" after each end, "never" not at all.
+        max_restarts: how often the supervisor restarts the process; None for no limit.
+        initial_backoff_ms: the shortest pause before a restart, in milliseconds.
+        max_backoff_ms: the longest pause before a restart, in milliseconds.
+
     """
 
     policy: Literal["on_failure", "never", "always"]
@@ -28,9 +35,19 @@ class _Required(TypedDict):
 
 
 class HealthCheckOptions(_Required, total=False):
-    """How the health of a managed process is checked: ``start_process(health_check=...)``.
+    """How the supervisor checks the health of a process: ``start_process(health_check=...)``.
 
-    ``type`` and ``port`` are required; ``path`` is for "http". Times are in milliseconds.
+    ``type`` and ``port`` are required; the sandbox has a default for each other missing key.
+
+    Attributes:
+        type: "http" sends a request, "tcp" opens a connection.
+        port: the port in the sandbox, from 1 to 65535.
+        path: the path of the request; only for "http".
+        initial_delay_ms: milliseconds from the start of the process to the first check.
+        interval_ms: milliseconds between two checks.
+        timeout_ms: milliseconds that a check may take.
+        failure_threshold: the number of failures in a row after which the process is unhealthy.
+
     """
 
     path: str | None
@@ -56,7 +73,8 @@ def check_option(name: str, value: object) -> object:
     """Return an option of ``start_process`` in the form that the request needs.
 
     Raises:
-        InvalidArgument: it has another type, an unknown key, or a value that its key cannot have.
+        InvalidArgument: the option has a wrong type, an unknown key, or a value that the key cannot
+            have.
 
     """
     if name in _MAPPINGS:
@@ -73,7 +91,7 @@ def _check_mapping(
 ) -> dict[str, object]:
     hints = get_type_hints(kind)
     if not isinstance(value, Mapping):
-        # The first key is the one that is most often given alone: restart="always".
+        # Users most often pass the value of the first key alone: restart="always".
         first = next(iter(hints))
         word = value if value in get_args(hints[first]) else example[first]
         hint = f"; write {name}={json.dumps({**example, first: word})}"

@@ -1,4 +1,4 @@
-"""The checks of the ready-made tests, and the lists of many sandboxes, requested side by side."""
+"""The checks of the ready-made tests, and the lists of many sandboxes, requested in parallel."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 AT_ONCE = 50
-"""How many sandboxes are asked at the same time."""
+"""How many lists are requested at the same time."""
 _MOST_ROWS = 10
 _TARGET = "tlsandbox_target"
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found of one sandbox."""
+    """The result of one check of one sandbox.
+
+    Attributes:
+        error: the error to raise if anything was found.
+        verdict: what happened, in a word or two, such as "OOM-killed".
+        sandbox: the name of the sandbox in messages.
+
+    """
 
     error: type[TLSandboxError]
     verdict: str
@@ -43,12 +50,12 @@ class CheckResult:
 
     @property
     def headline(self) -> str:
-        """The verdict, and the first process."""
+        """What happened, and to which process first."""
         more = f" and {len(self.found) - 1} more" if len(self.found) > 1 else ""
         return f"{self.verdict}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
-        """Raise the error, if anything was found, in a message that is so many columns wide."""
+        """Raise the error if anything was found; its message is at most ``columns`` wide."""
         if self.found:
             _, rows, remarks = zip(*self.found, strict=True)
             table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
@@ -58,7 +65,7 @@ class CheckResult:
 
 
 def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
-    """Find everything that the list shows, however old."""
+    """Find all incidents that the list shows, of any age."""
     history = History(lambda: listed.begun)
     history.fold(copy.copy(listed))
     incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
@@ -79,9 +86,9 @@ unhealthy = partial(_found, absence.UNHEALTHY)
 
 
 def looping(listed: ProcessSnapshot) -> CheckResult:
-    """Find managed processes that have ended again, and wait to be started again.
+    """Find managed processes that have ended again, and wait to be restarted.
 
-    One that was restarted and runs is none: the list does not say how long ago that was.
+    A restarted process that runs does not count, because the list does not say when it restarted.
     """
     found = tuple(
         (named(row), row, f"{count(row.managed.restart_count, 'restart')}, and it is backing off")
@@ -92,7 +99,7 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 
 
 class Listings:
-    """The lists of all sandboxes under test, each requested once, side by side.
+    """The process lists of all sandboxes under test, each requested once, in parallel.
 
     It is also a plugin: if there are several sandboxes, it prints a row for each at the end.
     """
@@ -108,7 +115,7 @@ class Listings:
         if target not in self._answers:
             from concurrent.futures import ThreadPoolExecutor
 
-            # Connected one by one, since that may ask a conftest for the key.
+            # Connect one by one, because this may call the hook of a conftest for the key.
             made = {one: self._made(one) for one in dict.fromkeys([target, *self._targets])}
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 self._answers.update(zip(made, pool.map(_ask, made.values()), strict=True))
@@ -121,7 +128,7 @@ class Listings:
             return error
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print a row for each sandbox, where there are several."""
+        """Print a row for each sandbox if there are several."""
         if len(self._answers) > 1:
             terminalreporter.section("sandboxes")
             for line in align(_row(str(target), said) for target, said in self._answers.items()):

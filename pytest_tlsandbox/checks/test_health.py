@@ -1,6 +1,6 @@
-"""Is a sandbox well? Six tests of each that is given with ``--tlsandbox``, on one look at it.
+"""Check the health of each sandbox given with ``--tlsandbox``: six tests of one snapshot of it.
 
-There is no test before, so that all that is listed counts, however old it is.
+No test ran before these, so that every listed incident counts, however old it is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
-    """Hide the source of a check: what it has found, its message says."""
+    """Hide the source of a check, because the message says what the check found."""
     return raised.errisinstance(TLSandboxError)
 
 
 @pytest.fixture(scope="session")
 def columns(request: pytest.FixtureRequest) -> int:
-    """Return how wide a message may be."""
+    """Return the width of a message in columns."""
     return columns_of(request.config)
 
 
@@ -35,7 +35,7 @@ def columns(request: pytest.FixtureRequest) -> int:
 def listings(
     request: pytest.FixtureRequest, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Listings:
-    """Return what all sandboxes under test list, asked side by side when the first is wanted."""
+    """Return the lists of all sandboxes; the first use of one requests all of them in parallel."""
     asked = Listings(request.session.items, tlsandbox_connect)
     if not hasattr(request.config, "workerinput"):
         request.config.pluginmanager.register(asked, "tlsandbox-checks")
@@ -44,7 +44,7 @@ def listings(
 
 @pytest.fixture
 def listed(listings: Listings, tlsandbox_target: object) -> ProcessSnapshot:
-    """Return what the sandbox under test lists; that it cannot be reached is one test's to tell."""
+    """Return the snapshot of the sandbox under test; without one, skip: test_reachable fails."""
     answer = listings.of(tlsandbox_target)
     if isinstance(answer, TLSandboxError):
         pytest.skip(f"not checked: {answer.first_line}")
@@ -52,34 +52,34 @@ def listed(listings: Listings, tlsandbox_target: object) -> ProcessSnapshot:
 
 
 def test_reachable(listings: Listings, tlsandbox_target: object) -> None:
-    """It answers."""
+    """Check that the sandbox answers."""
     answer = listings.of(tlsandbox_target)
     if isinstance(answer, TLSandboxError):
         raise answer
 
 
 def test_no_oom(listed: ProcessSnapshot, columns: int) -> None:
-    """Nothing it lists was killed for want of memory."""
+    """Check that no listed process was OOM-killed."""
     oom_killed(listed).check(columns)
 
 
 def test_no_crash(listed: ProcessSnapshot, columns: int) -> None:
-    """Nothing it lists died of a crash signal, and no supervisor has given up."""
+    """Check that no crash signal ended a listed process, and that no supervisor gave up."""
     crashed(listed).check(columns)
 
 
 def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
-    """No supervisor waits to start again what has ended once more."""
+    """Check that no supervisor is about to restart a process that has ended again."""
     looping(listed).check(columns)
 
 
 def test_healthy(listed: ProcessSnapshot, columns: int) -> None:
-    """No health check fails."""
+    """Check that no health check fails."""
     unhealthy(listed).check(columns)
 
 
 def test_everything_readable(listed: ProcessSnapshot) -> None:
-    """Every row is what the API promises, so that nothing hides in one that is not."""
+    """Check that every row follows the API, because an unreadable row may hide an incident."""
     if listed.unreadable:
         rows = "\n".join(f"  {row}" for row in listed.unreadable[:10])
         raise Inconclusive(f"Not readable: {len(listed.unreadable)} of the rows\n\n{rows}")

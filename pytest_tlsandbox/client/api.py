@@ -48,15 +48,18 @@ class Observer(Protocol):
 
 
 class ProcessLister:
-    """Lists the processes of one sandbox, and nothing else.
+    """Lists the processes of one sandbox, and does nothing else.
 
-    ``test_deadline`` returns the moment on the clock at which the running test would be killed, if
-    any: a call that is retried ends before it, so that its error can be shown.
+    Args:
+        transport: sends the requests.
+        test_deadline: returns the moment on the clock, in seconds, at which the running test would
+            be killed, or None. A call that is retried ends before it, so that its error is shown.
 
     Attributes:
+        clock: the clock of all waits.
         outage: how long callers may retry while the sandbox does not answer.
         history: what happened in the sandbox, from every snapshot, whoever requested it.
-        observers: follow every call.
+        observers: receive every call.
 
     """
 
@@ -76,17 +79,21 @@ class ProcessLister:
 
     @property
     def label(self) -> str:
-        """What messages call the sandbox."""
+        """The name of the sandbox in messages."""
         return self._transport.address.label
 
     def list(self, *, patience: float | None = None) -> ProcessSnapshot:
-        """List all processes, sorted by their start.
+        """List all processes; retry transient errors.
 
-        Transient errors are retried for ``patience`` seconds; None means what the budget of the
-        sandbox has left.
+        Args:
+            patience: seconds for which transient errors are retried; None for what is left of the
+                outage budget of the sandbox (30 s).
+
+        Returns:
+            A snapshot: the processes, sorted by their start, and the rows that are unreadable.
 
         Raises:
-            InfrastructureError: one of its subclasses, if there is no good response.
+            InfrastructureError: one of its subclasses, if the sandbox sent no good response.
 
         """
         return call_with_retries(
@@ -97,7 +104,13 @@ class ProcessLister:
         )
 
     def poll(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
-        """List all processes in one try of at most ``limit`` seconds.
+        """List all processes in one try.
+
+        Args:
+            limit: seconds that the call may take.
+
+        Returns:
+            A snapshot: the processes, sorted by their start, and the rows that are unreadable.
 
         Raises:
             InfrastructureError: as for :meth:`list`, at the first error.
@@ -149,10 +162,16 @@ class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
-        """Start a process. Never repeated if the first call may have started one.
+        """Start a process. A call that may have reached the sandbox is never repeated.
+
+        Args:
+            body: the body of the request: ``command``, ``args`` and options, as the API takes them.
+
+        Returns:
+            The process.
 
         Raises:
-            RequestRefused: the sandbox cannot start it.
+            RequestRefused: the sandbox cannot start the process.
             SandboxUnreachable: no response; the process may have been started.
 
         """
@@ -161,9 +180,13 @@ class SandboxClient(ProcessLister):
     def signal(self, process: ProcessInfo, number: int) -> None:
         """Send a signal to the process group of a process.
 
+        Args:
+            process: the process.
+            number: the number of the signal.
+
         Raises:
-            RequestRefused: the process has ended, or is not known.
-            ContractViolation: the response is not the sandbox's.
+            RequestRefused: the process has ended, or the sandbox does not know it.
+            ContractViolation: the response does not come from the sandbox.
 
         """
         path = f"/processes/{self._path(process)}/signal"
@@ -174,7 +197,7 @@ class SandboxClient(ProcessLister):
         try:
             self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
         except RequestRefused as refusal:
-            # Daemons answer 500 without a code for a process that ended, 404 for one without a row.
+            # For an ended process, daemons answer 500 without a code; for an unlisted process, 404.
             if "not running" not in str(refusal) and refusal.label != "404 NOT_FOUND":
                 raise
             return False
@@ -184,7 +207,7 @@ class SandboxClient(ProcessLister):
         """Restart a managed process; return its new run.
 
         Raises:
-            RequestRefused: it is not managed, or not known.
+            RequestRefused: the process is not managed, or the sandbox does not know it.
 
         """
         return parse_process(self._once("POST", f"/processes/{self._path(process)}/restart").body)
@@ -192,9 +215,18 @@ class SandboxClient(ProcessLister):
     def output(
         self, pid: int, stream: Stream = "output", *, limit: float | None = None
     ) -> list[str]:
-        """Return the lines that a process has written so far; with ``limit`` (seconds), try once.
+        """Return the lines that a process has written so far.
 
-        For an unknown pid the sandbox returns no lines, as for a silent process.
+        For an unknown pid the sandbox returns no lines, as for a process without output.
+
+        Args:
+            pid: the process id.
+            stream: "stdout", "stderr", or "output" for both.
+            limit: seconds for a single try; None retries transient errors.
+
+        Raises:
+            InfrastructureError: one of its subclasses, if the sandbox sent no good response.
+
         """
         path = f"/processes/{pid}/{stream}"
         answer = self._ask("GET", path) if limit is None else self._try("GET", path, limit)
@@ -209,10 +241,11 @@ class SandboxClient(ProcessLister):
         return lines
 
     def _path(self, process: ProcessInfo) -> str:
-        """Return the name of a managed process, since its pid changes at a restart; else the pid.
+        """Return the last part of the path: the name of a managed process, else the pid.
 
-        Of an earlier run that is still listed the pid: the name would reach the current run. A name
-        of dots alone would lead to another path, encoded or not.
+        The pid of a managed process changes at a restart, but its name does not. An earlier run
+        that is still listed needs its pid, because the name would reach the current run. So does a
+        name of dots only, which would lead to another path, encoded or not.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
@@ -225,7 +258,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Raise ContractViolation unless a response is empty or JSON: a login page is not "done"."""
+        """Raise ContractViolation unless a response is empty or JSON, as a login page is not."""
         try:
             if answer.body:
                 json.loads(answer.body)

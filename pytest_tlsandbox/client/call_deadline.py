@@ -1,7 +1,7 @@
 """Deadlines of calls: each ends at its deadline, whatever the server does.
 
-The timeout of requests bounds each read, not the call: a server that sent one byte a second
-held a call with a timeout of 0.5 s for 7.8 s.
+The timeout of requests limits each read, not the call: with a timeout of 0.5 s, a call took 7.8 s
+because the server sent one byte a second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONNECTING = 0.05
 
 
 class Watchdog:
-    """One thread for all calls of a session: it shuts the socket of each that is overdue."""
+    """One thread for all calls of a session, which shuts down the socket of each overdue call."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -68,7 +68,7 @@ class Watchdog:
         call = getattr(self._current, "call", None)
         if call is not None:
             call.connection = connection
-            # Kept, since http.client lets go of it as soon as an answer says "Connection: close".
+            # Kept, because http.client drops it as soon as a response says "Connection: close".
             call.socket = connection.sock
 
     def _end(self, call: Call) -> None:
@@ -107,7 +107,7 @@ class Call:
 
     @property
     def connected(self) -> bool:
-        """The request may have been sent."""
+        """Whether the request may have been sent."""
         return self.socket is not None
 
     def cut(self) -> bool:
@@ -116,8 +116,8 @@ class Call:
         sock = self.socket or getattr(self.connection, "sock", None)
         if sock is None:
             return False
-        # Shut, not closed: the thread that reads owns the descriptor. The plain socket's method,
-        # since that of a TLS socket is not made for two threads.
+        # Shut down, not closed, because the thread that reads owns the descriptor. This is the
+        # method of a plain socket, because the method of a TLS socket is not thread-safe.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         return True
@@ -132,20 +132,20 @@ class WatchedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the manager of direct connections, with pools that are watched."""
+        """Create the manager of direct connections, with watched pools."""
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the manager of connections through a proxy, with pools that are watched."""
+        """Return the manager of connections through a proxy, with watched pools."""
         manager = super().proxy_manager_for(*args, **kwargs)
         self._watch(manager)
         return manager
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool of connections, always the same one: there is one server.
+        """Return the pool of connections: always the same one, because there is one server.
 
-        To look it up took a tenth of a call. (requests before 2.32 does not ask here.)
+        Finding it anew took a tenth of a call. (requests before 2.32 does not call this method.)
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)

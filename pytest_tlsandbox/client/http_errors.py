@@ -1,6 +1,7 @@
-"""What a response with an error status means.
+"""Turn a response with an error status into an error.
 
-Bodies have at least five shapes. The code decides if there is one, else the status does.
+Bodies have at least five shapes (api-notes, "Errors"). The code of the body decides which error it
+is; without a code, the status decides.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
 
-# The proxy answered these itself; the request went no further.
+# The proxy sent these answers itself; it did not forward the request.
 _NEVER_FORWARDED = frozenset(
     {
         "AUTH_SERVICE_UNAVAILABLE",
@@ -70,7 +71,7 @@ def error_of_response(
     text = str(fields.get("error") or fields.get("message") or "")
     label = f"{status} {code}".strip()
     if not fields and headers.get("Content-Type", "").startswith("text/plain"):
-        # The words in which a daemon's framework rejects a body.
+        # The words with which a daemon's framework rejects a body.
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
     if status in (401, 403):
@@ -83,7 +84,7 @@ def error_of_response(
     if fault is not None:
         fault.retry_after = _retry_after(headers)
         return fault
-    # The daemon says no to a call with a 500 that has a reason and no code.
+    # The daemon rejects a call with a 500 that has a reason and no code.
     refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
     if status in _TRANSIENT_STATUSES and not refusal:
         return SandboxUnreachable(

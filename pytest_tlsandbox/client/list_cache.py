@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.models import ProcessInfo
 
-# A list as the sandbox writes it, without white space. One that is written otherwise is read whole.
+# A list as the sandbox writes it, without white space. Any other list is read as a whole.
 _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body, what it was cut into, the row of each piece, and the snapshot of them.
+    """A body, the pieces it was cut into, the row of each piece, and the snapshot of all rows.
 
-    A row that cannot be read is None. There are no pieces if the body was read as a whole.
+    An unreadable row is None. If the body was read as a whole, ``pieces`` is empty.
     """
 
     body: bytes
@@ -35,8 +35,8 @@ class _Read(NamedTuple):
 class ListReader:
     """Reads the process lists of one sandbox; safe to use from several threads.
 
-    If the body did not change, nothing is parsed. Else a row whose bytes did not change is the
-    same object again.
+    If the body did not change, nothing is parsed. Otherwise, a row whose bytes did not change
+    is the same object again.
     """
 
     def __init__(self, sandbox: str) -> None:
@@ -44,7 +44,7 @@ class ListReader:
         self._last: _Read | None = None
 
     def read(self, body: bytes) -> ProcessSnapshot:
-        """Read a body; the caller sets when the call began and ended.
+        """Return the snapshot of a body; the caller sets when the call began and ended.
 
         Raises:
             ContractViolation: the body is not JSON, or has no list of processes.
@@ -52,7 +52,7 @@ class ListReader:
         """
         last = self._last
         if last is not None and body == last.body:
-            return copy.copy(last.snapshot)  # with all that has been found out about its rows
+            return copy.copy(last.snapshot)  # keeps what is already computed about its rows
         pieces = _split(body)
         try:
             rows, unreadable = _read_rows(pieces, last)
@@ -68,7 +68,7 @@ class ListReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Cut a body at what stands between two rows, braces off; nothing if it is written otherwise."""
+    """Cut a body between its rows, without their braces; return nothing for any other format."""
     if not (body.startswith(_START) and body.endswith(_END)):
         return []
     return body[len(_START) : -len(_END)].split(_BETWEEN)
@@ -77,10 +77,10 @@ def _split(body: bytes) -> list[bytes]:
 def _read_rows(
     pieces: Sequence[bytes], last: _Read | None
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
-    """Read a body row by row; the last list has most of the rows, in the same order as a rule.
+    """Read a body row by row; most rows are also in the last list, usually in the same order.
 
-    What stands between two rows may also stand inside one, in a text say. No harm is done: if each
-    piece is a JSON object by itself, then the body is the list of just these.
+    The separator of rows may also occur inside a row, for example in a text. This is safe: if each
+    piece is a JSON object by itself, then the body is the list of exactly these objects.
 
     Raises:
         ValueError, RecursionError: a piece is not a row.

@@ -1,4 +1,4 @@
-"""From the body of a response to processes."""
+"""Parse the bodies of responses into processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROCESS_LIST = TypeAdapter(_ProcessList)
 def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
     """Read the body of ``GET /api/v1/processes``: rows in the server's order, and unreadable ones.
 
-    Rows are read one by one only when the whole cannot be.
+    The rows are parsed one by one only if the body cannot be parsed as a whole.
 
     Raises:
         ContractViolation: the body is not JSON, or has no list of processes.
@@ -85,10 +85,10 @@ def _in_words(kind: str, message: str) -> str:
 
 
 def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
-    """Read the text of one row, which stands at that position of a list.
+    """Parse the text of one row; ``position`` is its index in the list.
 
     Raises:
-        ValueError, RecursionError: it is not JSON.
+        ValueError, RecursionError: the text is not JSON.
 
     """
     try:

@@ -23,10 +23,10 @@ TRY_AFTER_THE_BUDGET = 1.0
 LONGEST_CALL = 5.0
 """Seconds that one call may take."""
 
-_jitter = random.Random()  # its own: a seeded test must not change with the number of looks
+_jitter = random.Random()  # separate, so that the number of polls does not change a seeded test
 
 _LAST_CALL, _HURRIED_CALL = 0.5, 0.1
-"""Seconds that the last call has: time for a new connection, and less if the test is about to be killed."""
+"""Seconds for the last call: enough for a new connection; less if the test is about to be killed."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _INSTANT = 1e-6
@@ -36,10 +36,10 @@ T = TypeVar("T")
 
 
 class OutageBudget:
-    """How long callers may still retry while one sandbox does not answer; one for each sandbox.
+    """How long callers may still retry while a sandbox does not answer; each sandbox has one.
 
-    The time of failed calls, and the pauses between those that follow each other, add up to
-    ``spent`` (seconds) until a call succeeds.
+    ``spent`` is the time, in seconds, of failed calls and of the pauses between them since the
+    last call that succeeded.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class OutageBudget:
         return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
 
     def worth_a_try(self, now: float) -> bool:
-        """Return whether a caller that need not know should ask: not too often in a long outage."""
+        """Return whether an optional call is due; in a long outage, such calls are rare."""
         last = self._last_failure
         return self.spent < OUTAGE_BUDGET - _INSTANT or (
             last is None or now - last >= OUTAGE_BUDGET
@@ -67,17 +67,17 @@ class OutageBudget:
         self._last_failure = ended
 
     def succeeded(self) -> None:
-        """Record a call that was answered: the outage is over."""
+        """Record a call that succeeded, which ends the outage."""
         self.spent, self._last_failure = 0.0, None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed. Everything else, a Ctrl-C too, is final."""
+    """Return whether a retry may succeed. Any other error, also a Ctrl-C, is final."""
     return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
-    """Return the seconds to wait after the n-th error in a row: as requested, or doubling."""
+    """Return the seconds to wait after the n-th error in a row: as the server asks, or doubling."""
     if isinstance(error, InfrastructureError) and error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
     doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)
@@ -97,14 +97,21 @@ def call_with_retries(
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Make a call until it succeeds, an error is final, or ``patience`` (seconds) is over.
+    """Make a call until it succeeds, an error is final, or the time for retries is over.
 
-    ``call`` gets the seconds it may take. ``until``: an earlier deadline on the clock.
-    ``only_undelivered``: repeat only what certainly did not reach the sandbox, since starting a
-    process twice is worse than not starting it.
+    Args:
+        call: makes the call; its argument is the number of seconds that it may take.
+        clock: the clock of the pauses.
+        patience: seconds for which transient errors are retried.
+        until: an earlier deadline on the clock, in seconds; None for no other deadline.
+        only_undelivered: repeat only a call that certainly did not reach the sandbox, because
+            starting a process twice is worse than not starting it.
+
+    Returns:
+        The result of the call.
 
     Raises:
-        InfrastructureError: the last one.
+        InfrastructureError: the last error.
 
     """
     end, shortest = clock.monotonic() + patience, _LAST_CALL

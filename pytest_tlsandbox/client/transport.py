@@ -1,4 +1,4 @@
-"""The HTTP session with one sandbox: a response is bytes, a failure is one of our errors."""
+"""The HTTP session with one sandbox: returns bodies as bytes, raises our errors."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 class Answer:
     """A response with a status below 300.
 
-    ``announced``: its length was, so that it is known to be whole. A body that ends when the
-    connection does may have been cut anywhere.
+    ``announced``: whether the server announced the length, so that the body is known to be
+    complete. A body that ends with the connection may have been cut anywhere.
     """
 
     status: int
@@ -69,7 +69,7 @@ class Transport:
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
     ) -> None:
         def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            # Not a header of the session, which would lose against ~/.netrc.
+            # Not a header of the session, because ~/.netrc would override it.
             request.headers["Authorization"] = f"Bearer {key.reveal()}"
             return request
 
@@ -101,16 +101,22 @@ class Transport:
         limit: float = LONGEST_CALL,
         json: Mapping[str, object] | None = None,
     ) -> Answer:
-        """Make one call under ``/api/v1`` that may take ``limit`` seconds.
+        """Make one call.
+
+        Args:
+            method: the HTTP method.
+            path: the path below ``/api/v1``.
+            limit: seconds that the call may take.
+            json: the body of the request, if any.
 
         Raises:
             InfrastructureError: one of its subclasses, for every call without a good response.
 
         """
-        # The frames below hold the key in their locals, so no traceback of theirs gets out: not
-        # with an error of ours, nor with a Ctrl-C or a time-out of pytest-timeout.
+        # The frames below have the key in local variables, so remove them from every traceback,
+        # also from the traceback of a Ctrl-C or a timeout of pytest-timeout.
         try:
-            # What changes the sandbox is not cut off amid: a process that was started is to be known.
+            # Complete a call that changes the sandbox, so that a started process is known.
             with contextlib.nullcontext() if method == "GET" else shielded():
                 return self._call(method, path, limit, json)
         except InfrastructureError as fault:
@@ -153,7 +159,7 @@ class Transport:
                 prepared = (
                     self._list_request if name == LIST_CALL else self._prepare(method, path, json)
                 )
-                # Not by the session, which looks for proxies, cookies and redirects at each call.
+                # Bypass the session, which looks for proxies, cookies and redirects at each call.
                 response = self._adapter.send(prepared, timeout=limit, **self._environment)
                 with response:
                     body = _read(response, call)
@@ -162,7 +168,7 @@ class Transport:
                     raise _overdue(self.address, limit, delivered=call.connected) from None
                 raise
             if call.overdue:
-                # A body that ends with the connection looks whole when it has been cut.
+                # A body that ends with the connection looks complete even if it was cut.
                 raise _overdue(self.address, limit, delivered=True)
         fault = error_of_response(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
@@ -175,7 +181,7 @@ class Transport:
 def _read(response: requests.Response, call: Call) -> bytes:
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
-        if call.overdue:  # the connection has been cut; what had come may take minutes to unpack
+        if call.overdue:  # the connection was cut; decompressing what arrived may take minutes
             raise http.Timeout
         chunks.append(chunk)
         size += len(chunk)
@@ -197,7 +203,7 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
 
 
 # The exception, text of its causes, label, reason, whether it is transient, and whether the request
-# may have been delivered. The first row that matches counts.
+# may have been delivered. The first row that matches applies.
 _BROKEN = (http.ConnectionError, http.ChunkedEncodingError)
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"

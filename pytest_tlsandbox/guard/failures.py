@@ -30,7 +30,7 @@ _SEEN = {
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     """Return the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``.
 
-    It carries what :class:`TLSandboxError` says, of the sandbox of the first finding.
+    Its attributes (:class:`TLSandboxError`) are from the sandbox of the first finding.
     """
     ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
     first = ordered[0]
@@ -74,7 +74,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
 
 
 def _by_run(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Group what several rules report of one run, each in the order given."""
+    """Group findings by run, in the given order."""
     found: dict[Run, list[Finding]] = {}
     for item in findings:
         found.setdefault(item.incident.run, []).append(item)
@@ -89,14 +89,14 @@ def _when(item: Finding) -> str:
 
 def _listed(findings: Sequence[Finding]) -> Listed:
     run = findings[0].incident.run
-    hidden = run.successor is not None or run.row is None  # the list may show another run's row
+    hidden = run.successor is not None or run.row is None  # the row may be another run's
     label = f"{run_label(run)}: " if hidden else ""
     return Listed(ended_row(run) or findings[0].row, f"{label}{_remarks(findings)}")
 
 
 def _remarks(findings: Sequence[Finding], headline: str = "") -> str:
-    """Say what several rules found of one run, with verdicts that the headline does not give."""
-    # What the other findings say names the run that followed, so a restart adds nothing to them.
+    """Describe the findings of one run, with each verdict that the headline does not name."""
+    # The other findings already name the run that followed, so a restart adds nothing.
     others = [item for item in findings if item.rule != "restart"] or findings
     return "; ".join(
         item.what

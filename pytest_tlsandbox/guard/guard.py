@@ -1,4 +1,4 @@
-"""The guard: applies the rules to what the monitor sees, and attributes findings to tests."""
+"""The guard: applies the rules to the monitor's observations, and attributes findings to tests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LEFTOVER_SETTLING = 0.2
 
 
 class _Block(NamedTuple):
-    """A part of a test, from one position of the history of a sandbox to another one."""
+    """A part of a test, from one position in the history of a sandbox to another one."""
 
     sandbox: MonitoredSandbox
     start: int
@@ -45,7 +45,7 @@ class _Block(NamedTuple):
 class Guard(Observer):
     """Reports incidents by rules; the monitor calls it at the end of each phase.
 
-    ``rules``: those of the session, which apply outside of tests.
+    ``rules`` are the rules of the session, which apply outside of tests.
     """
 
     def __init__(
@@ -82,7 +82,10 @@ class Guard(Observer):
 
     @contextlib.contextmanager
     def exempting(self) -> Iterator[None]:
-        """Let what begins in the block outlive the test: a fixture of wider scope, within a call."""
+        """Allow processes that start in the block to outlive the test.
+
+        The block is the setup of a fixture of wider scope during a call.
+        """
         monitor = self._monitor
         if LEAK not in self._rules or monitor.place.phase != "call":
             yield
@@ -96,7 +99,7 @@ class Guard(Observer):
 
     @contextlib.contextmanager
     def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
-        """Allow what happens in the block, by these rules."""
+        """Allow findings of these rules for incidents in the block."""
         monitor = self._monitor
         sandboxes = [*monitor.sandboxes] if monitor.active else []
         before = [(sandbox, monitor.poll(sandbox)) for sandbox in sandboxes]
@@ -154,7 +157,7 @@ class Guard(Observer):
             {"sandbox": sandbox.name, **end} for end in unknown_ends(incidents, started)
         ]
         if sandbox.connection.shared:
-            # What this worker did itself looks to the others like what happened by itself.
+            # Other workers cannot know which incidents this worker caused itself.
             self._caused += [
                 f"{sandbox.name} {key}"
                 for incident in incidents
@@ -164,7 +167,7 @@ class Guard(Observer):
             ]
 
     def take_data(self) -> dict[str, Any]:
-        """Return what was found since the last call, as plain data."""
+        """Return the findings since the last call as plain data."""
         data: dict[str, Any] = {}
         if self._findings:
             worker = self._monitor.worker
@@ -177,7 +180,7 @@ class Guard(Observer):
         return data
 
     def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
-        """Return the reason for which an incident is allowed, if it is."""
+        """Return the reason why an incident is allowed; None if it is not."""
         position = incident.run.generation.first_seen if rule == LEAK else incident.position
         for block in self._allowed_blocks:
             within = block.sandbox is sandbox and block.start < position <= block.end

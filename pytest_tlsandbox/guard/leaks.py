@@ -1,4 +1,4 @@
-"""What a test started in its call, and what of it still runs."""
+"""Find the processes that a test started in its call, and those of them that still run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def started_in_call(sandbox: MonitoredSandbox, now: ProcessSnapshot) -> list[Run]:
-    """Return what began in the call phase and is alive, or will be started again."""
+    """Return the runs that began in the call phase and are alive, or will be restarted."""
     before = sandbox.before_call
     if before is None:
         return []
@@ -36,9 +36,10 @@ def started_in_call(sandbox: MonitoredSandbox, now: ProcessSnapshot) -> list[Run
 def leaks(
     sandbox: MonitoredSandbox, now: ProcessSnapshot, exempt: Iterable[tuple[int, int]]
 ) -> list[Incident]:
-    """Return what the test started in its call and has not ended.
+    """Return the runs that the test started in its call and that still run.
 
-    ``exempt``: from which to which position of the history what begins may outlive the test.
+    ``exempt``: intervals of positions in the history; a run that begins in one may outlive the
+    test.
     """
     after = sandbox.after_call
     if after is None:

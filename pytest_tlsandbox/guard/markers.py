@@ -22,7 +22,7 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
     """Check the markers of all tests, and return whether any test is guarded.
 
     Raises:
-        InvalidSetting: a marker is wrong, or there is no sandbox to guard.
+        InvalidSetting: a marker is wrong, or no sandbox was given to guard.
 
     """
     guarded = []
@@ -39,7 +39,7 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
 
 
 def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
-    """Return the rules for a test: those of its closest marker, else those of the session."""
+    """Return the rules for a test: from its closest marker, else the rules of the session."""
     mark = item.get_closest_marker(GUARD_MARKER)
     if mark is None:
         return tuple(of_session)
@@ -69,7 +69,7 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
 def check_allowance(
     rules: Iterable[object], reason: object, where: str = ALLOW_MARKER
 ) -> tuple[tuple[str, ...], str]:
-    """Return the rules that are allowed and the reason, on one line and masked.
+    """Return the allowed rules, and the reason on one line and masked.
 
     Raises:
         InvalidSetting: an unknown rule, no rule, or no reason.
@@ -84,7 +84,7 @@ def check_allowance(
 
 
 def _brings_its_sandbox(item: pytest.Item) -> bool:
-    """Return whether a test may bring its own sandbox, which is monitored once it does."""
+    """Return whether a test may provide its own sandbox, which is monitored from then on."""
     parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
     return bool(names) or TARGET in parameters or overrides_target(item)

@@ -1,7 +1,7 @@
 """The guard as a pytest plugin, registered only if rules are given or a test is marked.
 
-It runs where tests do: in the one process there is, or in each xdist worker. Its hooks wrap those
-of the monitor, which has polled when they go on.
+It runs where tests run: in the only process, or in each xdist worker. Its hooks wrap the hooks of
+the monitor, so that the monitor has polled when they continue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
 
 
 class GuardPlugin:
-    """Fails the phase of a test in which the guard found something."""
+    """Fails the phase of a test in which the guard has a finding."""
 
     def __init__(self, settings: Settings, monitor: Monitor, screen: Callable[[], Screen]) -> None:
         self.guard = Guard(monitor, settings.guard, report_only=settings.guard_report_only)
@@ -55,12 +55,12 @@ class GuardPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail the call if something was found, also if it passed or was skipped."""
+        """Fail the call if the guard has a finding, also if it passed or was skipped."""
         return (yield from self._end_phase("call", item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail the teardown if something was found."""
+        """Fail the teardown if the guard has a finding."""
         try:
             return (yield from self._end_phase("teardown", item))
         finally:
@@ -70,7 +70,7 @@ class GuardPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Exempt what fixtures of wider scope start within a call from the rule ``leak``."""
+        """Exempt processes that fixtures of wider scope start in a call from the rule ``leak``."""
         if fixturedef.scope == "function":
             return (yield)
         with self.guard.exempting():
@@ -85,7 +85,7 @@ class GuardPlugin:
             self._make_error(phase, item)
             if self._raised is not None and isinstance(error, _EXCUSES):
                 raise self._raised from None
-            raise  # its own failure comes first, the finding is shown beside it
+            raise  # the failure of the phase comes first, the finding is shown beside it
         self._make_error(phase, item)
         if self._raised is not None:
             raise self._raised
@@ -98,19 +98,19 @@ class GuardPlugin:
             self._raised = error_for(findings, self._screen())
             plugins = item.config.pluginmanager
             if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):
-                # Neither this attempt nor its own failure is tried again: a regex of its own
-                # would see whichever exception came first.
+                # Do not rerun the test: a regex of the user's marker would be compared with
+                # whichever exception came first.
                 item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Show findings in the report of a phase, after all other plugins: no xfail excuses one."""
+        """Show findings in the report of a phase, after all plugins, so that xfail hides none."""
         report = yield
         findings = self._ended.pop(call.when, None)
         if findings is None:
-            return report  # of a subtest, while the test itself goes on
+            return report  # the report of a subtest; the test itself continues
         if findings:
             self._show(item, call, report, findings)
         data: dict[str, Any] = {"guard": True, **getattr(report, FACTS, {})}
@@ -151,8 +151,8 @@ class GuardPlugin:
 
 
 def _without_code(failure: AssertionFailed, item: pytest.Item) -> Any:
-    """Return what pytest shows of a failure: its message and no code, since no line raised it."""
-    if failure.__traceback__ is None:  # pytest shows no place for an error without a traceback
+    """Return the text of a failure: its message without code, because no line raised it."""
+    if failure.__traceback__ is None:  # without a traceback, pytest shows no place
         with contextlib.suppress(TLSandboxError):
             raise failure
     shown = pytest.ExceptionInfo.from_exception(failure).getrepr(style="value")

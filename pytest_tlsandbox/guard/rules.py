@@ -35,7 +35,7 @@ class Finding:
     Attributes:
         rule: the rule that reports it.
         incident: what happened, and to which run.
-        inconclusive: nobody saw how the run ended, so this may hide an incident.
+        inconclusive: whether the end of the run was not observed, so that it may hide an incident.
         sandbox: the name of the sandbox within the session.
         place: the test that it is attributed to, if any.
         allowed: the reason of the marker or block that allows it.
@@ -65,7 +65,7 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """What happened, in a word or two."""
+        """The kind of finding in a word or two, such as "OOM-killed"."""
         if self.inconclusive:
             return "Not observed"
         return _LEAK_VERDICT if self.rule == LEAK else RULES[self.rule].verdict
@@ -79,7 +79,7 @@ class Finding:
 
     @property
     def hint(self) -> str:
-        """What to try against it, and how to declare it."""
+        """How to fix the cause, and how to declare the finding."""
         rule, kind = self.rule, self.incident.kind
         if self.inconclusive:
             return f'list the processes in between; tlsandbox_allow("{rule}", reason=...)'
@@ -91,11 +91,11 @@ class Finding:
 
     @property
     def keys(self) -> list[str]:
-        """What tells it from every other finding in the session, whichever worker reports it."""
+        """The keys that identify the finding in the session, whichever worker reports it."""
         return [f"{self.sandbox} {key}" for key in keys_of(self.rule, self.incident)]
 
     def as_data(self, worker: str | None) -> dict[str, Any]:
-        """Return it as plain data, which travels from an xdist worker to the controller."""
+        """Return the finding as plain data, which an xdist worker sends to the controller."""
         return {
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
@@ -112,10 +112,10 @@ class Finding:
 
 
 def keys_of(rule: str, incident: Incident) -> list[str]:
-    """Identify an incident within its sandbox, in each way that a worker which saw it may know.
+    """Return the keys that identify an incident within its sandbox.
 
-    Workers list a shared sandbox at different moments: one may have seen the run, another how it
-    ended, a third only the run that followed it.
+    Workers list a shared sandbox at different moments: one may have seen the run, another its end,
+    a third only the next run. So each observation has its own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
@@ -135,9 +135,16 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
 def apply_rules(
     rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[tuple[str, Incident, bool]]:
-    """Return what rules other than ``leak`` report of incidents: rule, incident, inconclusive or not.
+    """Return the rule for each incident that a rule other than ``leak`` reports.
 
-    ``started``: what the test started itself. Only for these, a lost end is inconclusive.
+    Args:
+        rules: the rules to apply.
+        incidents: the incidents.
+        started: the processes that the test started. Only their lost ends are inconclusive.
+
+    Returns:
+        For each reported incident: the rule, the incident, and whether it is inconclusive.
+
     """
     rules = [name for name in rules if name != LEAK]
     incidents = [incident for incident in incidents if not incident.caused_here]
@@ -163,7 +170,7 @@ def apply_rules(
 def unknown_ends(
     incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[dict[str, str]]:
-    """Return the processes whose ends the sandbox lost, and that no test started."""
+    """Return the processes whose ends the sandbox lost and that no test started."""
     return [
         {"process": identity_text(shown_row(incident.run)), "name": run_name(incident.run)}
         for incident in incidents

@@ -24,7 +24,7 @@ _MOST_ROWS = 50
 
 
 class GuardSummary:
-    """Prints what was found in all tests, and fails the session for what belongs to none."""
+    """Prints the findings of all tests, and fails the session for findings of no test."""
 
     def __init__(self, config: pytest.Config, settings: Settings, session: SessionData) -> None:
         self._config = config
@@ -34,7 +34,7 @@ class GuardSummary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Return an outcome of its own for a test that an OOM kill failed."""
+        """Return the outcome "OOM" for a test that failed because of an OOM kill."""
         if not report.failed or not getattr(report, FACTS, {}).get("oom"):
             return None
         return "failed" if report.when == "call" else "error", "O", "OOM"
@@ -51,7 +51,7 @@ class GuardSummary:
                 file.write(self._markdown())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print what was found, allowed, or not monitored; with -v, also that nothing was."""
+        """Print findings, allowed findings and gaps; with -v, also that there are none."""
         rows = [*self._rows()]
         width = max((len(row[0]) for row in rows), default=0)
         lines = [
@@ -69,7 +69,7 @@ class GuardSummary:
             terminalreporter.line(f"tlsandbox guard: this session fails for {self._why}", red=True)
 
     def _reason(self) -> str | None:
-        """Return why the session fails, for what belongs to no test."""
+        """Return why the session fails although no test does; None if it does not."""
         if self._settings.guard_report_only:
             return None
         loose = sum(map(_is_loose, self._session.findings))
@@ -85,7 +85,7 @@ class GuardSummary:
         return f"{rules}; {tests}, {count(self._session.looks, 'look')} at {names}"
 
     def _rows(self) -> Iterable[tuple[str, str, str, str]]:
-        """Return rows of four texts: what it is, where, the process, what happened."""
+        """Return rows of four texts: the kind, the place, the process, what happened."""
         yield from finding_rows(self._session.findings)
         yield from unknown_end_rows(self._session.unknown_ends)
         for gap in self._session.gaps:

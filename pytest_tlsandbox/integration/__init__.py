@@ -1,1 +1,1 @@
-"""What touches pytest and its other plugins."""
+"""Code that depends on pytest's private names and on other plugins."""

@@ -1,4 +1,4 @@
-"""Adds to the rows of tests in the report of pytest-html."""
+"""Adds text and links to the rows of tests in the report of pytest-html."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ TARGET = "tlsandbox_target"
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
     """Return the module that defines a fixture as a test sees it; None if there is none.
 
-    The public ways show a fixture only while a test requests it.
+    The public functions show a fixture only while a test requests it.
     """
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
     module: str | None = definitions[-1].func.__module__ if definitions else None
@@ -31,7 +31,7 @@ def defining_module(item: pytest.Item, fixture: str) -> str | None:
 
 
 def overrides_target(item: pytest.Item) -> bool:
-    """Return whether a suite names, for this test, a sandbox of its own."""
+    """Return whether the suite overrides ``tlsandbox_target`` for this test."""
     return defining_module(item, TARGET) not in (None, PLUGIN)
 
 
@@ -56,7 +56,7 @@ def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseExce
 def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
     """Return the rootdir and the ini file that pytest finds for the paths of tests.
 
-    The public attributes say only what it found for the whole command line.
+    The public attributes show only the result for the whole command line.
     """
     import inspect
 

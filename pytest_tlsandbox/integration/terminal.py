@@ -11,13 +11,13 @@ from pytest_tlsandbox.types import Screen
 if TYPE_CHECKING:
     import pytest
 
-# pytest writes "E" and the indent of the line that raised before each line of a message: of one in
-# a class, say, or in a block.
+# pytest puts "E" and the indent of the raising line before each line of a message. This leaves room
+# for a line in a class or a block.
 _MARGIN, _NARROWEST = 12, 60
 
 
 def screen_of(config: pytest.Config) -> Screen:
-    """Return how this run of pytest shows messages."""
+    """Return the terminal of this run of pytest, for which messages are written."""
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
 
@@ -34,7 +34,7 @@ def screen_of(config: pytest.Config) -> Screen:
 
 
 def columns_of(config: pytest.Config) -> int:
-    """Return the width of a message: pytest marks and indents each line of an error."""
+    """Return the width of a message in columns, without the mark and indent that pytest adds."""
     has_terminal = config.pluginmanager.has_plugin("terminalreporter")
     writer = config.get_terminal_writer() if has_terminal else None
     wide = writer.fullwidth if writer else shutil.get_terminal_size().columns

@@ -10,7 +10,7 @@ from pytest_tlsandbox.errors import TLSandboxError
 if TYPE_CHECKING:
     import pytest
 
-# tenacity drives the loop, and hands its outcomes about in futures.
+# tenacity drives the retry loop, and passes its outcomes in futures.
 _PACKAGE = frozenset({"pytest_tlsandbox"})
 _OURS = _PACKAGE | {"concurrent", "tenacity"}
 _PLUGGY = frozenset({"pluggy"})
@@ -22,9 +22,9 @@ E = TypeVar("E", bound=BaseException)
 def without_our_frames(error: E) -> E:
     """Remove the frames of this package from an error's traceback, its causes and its contexts.
 
-    The message explains what a helper raises, and the user's frames explain what passed through it
-    (a timeout, the user's own condition); ours hold arguments that must not be shown. A bug of ours,
-    an error of another kind that was raised in this package, keeps every frame.
+    The message explains an error of a helper, and the user's frames explain an error that passed
+    through it (a timeout, the user's condition). Our frames contain arguments that must not be
+    shown. A bug in this package, which raises an error of another kind, keeps every frame.
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [error.__cause__, error.__context__]
@@ -75,7 +75,8 @@ def _trim(error: E) -> E:
 def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
     """Return the entries of plugins (pytest-asyncio, say) that only wrap a hook and pass the error on.
 
-    pluggy throws it into each wrapper: the same frame of pluggy is before the entry and after it.
+    pluggy throws the error into each wrapper, so that the same frame of pluggy is before and after
+    the entry.
     """
     return [
         entry

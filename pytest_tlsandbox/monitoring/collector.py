@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """Adds what reports and workers carry to the data of the session."""
+    """Adds the data from reports and workers to the data of the session."""
 
     def __init__(self, config: pytest.Config, settings: Settings, monitor: MonitorPlugin) -> None:
         self.session = SessionData()
@@ -30,14 +30,14 @@ class Collector:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Poll what workers will share: the controller sees what a worker that dies cannot send."""
+        """Poll sandboxes that workers share, so that data of a worker that dies is not lost."""
         for target in self._targets if self._has_workers else ():
             if target != LOCAL and "{worker}" not in target:
                 with contextlib.suppress(TLSandboxError):
                     self._monitor.monitor_shared(target)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Record what could not be collected."""
+        """Record an error of the collection."""
         if report.failed:
             self.session.collection_errors.append(report.nodeid)
 

@@ -31,7 +31,7 @@ class Observation(NamedTuple):
 
     Attributes:
         since: the position in the history up to which incidents were evaluated before.
-        place: the test that runs; none if the sandbox was not monitored before.
+        place: the running test; none if the sandbox was not monitored before.
         ends_phase: whether a phase of that test has just ended.
 
     """
@@ -44,13 +44,13 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """What the guard and the report add to the monitor."""
+    """The interface of the guard and the report, which receive the observations of the monitor."""
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
         """Follow one more sandbox."""
 
     def examine(self, seen: Observation) -> None:
-        """Evaluate what the history of a sandbox shows after a position."""
+        """Evaluate the history of a sandbox after a position."""
 
     def take_data(self) -> dict[str, Any]:
         """Return what is new since the last call, as plain data; empty if there is nothing."""
@@ -63,14 +63,15 @@ class Monitor:
     The last snapshot of a test is the baseline of the next.
 
     Attributes:
-        sandboxes: those that are monitored.
+        sandboxes: the monitored sandboxes.
         observers: the guard and the report, if any.
         worker: the xdist worker in which this runs, if any.
         place: the test that runs, and its phase.
         guarding: whether rules of the guard are in force now; the guard sets it.
         recording: whether a report is written, for which every test is monitored.
-        undecided: returns the seconds for which to poll again at the end of a phase; the guard's.
-        snapshots: how many good answers there were.
+        undecided: returns the seconds for which to poll again at the end of a phase; set by the
+            guard.
+        snapshots: the number of successful list calls.
 
     """
 
@@ -99,7 +100,8 @@ class Monitor:
     def add(self, connection: Connection, *, patient: bool = True) -> None:
         """Monitor one more sandbox from now on; what happened before does not count."""
         label = connection.client.label
-        # Each worker has its own sandbox, except of one that is shared or named after the worker.
+        # Workers give the same name to their own sandboxes, so add the name of the worker; a
+        # shared sandbox, or one that is named after its worker, does not need it.
         if connection.shared or self.worker in (None, *label.split("-")):
             sandbox = MonitoredSandbox(connection, label)
         else:
@@ -158,7 +160,7 @@ class Monitor:
         self.place = self.place._replace(phase="teardown")
 
     def end_test(self) -> None:
-        """Leave the test."""
+        """Record that no test runs."""
         for sandbox in self.sandboxes:
             sandbox.connection.baseline = None
         for gap in [*self._unconnected, *(sandbox.gap for sandbox in self.sandboxes)]:
@@ -185,7 +187,7 @@ class Monitor:
         return data
 
     def poll(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> ProcessSnapshot | None:
-        """Return a snapshot of a sandbox; None, and a gap begins, if there is no good answer."""
+        """Return a snapshot of a sandbox; on an error, begin a gap and return None."""
         begun = self._clock.monotonic()
         snapshot = sandbox.poll(patient=patient and self.guarding)
         if sandbox.ended is not None:
@@ -249,10 +251,10 @@ class Monitor:
         return snapshot
 
     def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Stop monitoring a sandbox that the suite has ended: in a teardown, as a rule.
+        """Stop monitoring a sandbox that the suite has ended, usually in a teardown.
 
-        A test that ends it before the poll after its call hides something, which is a gap; it fails
-        the session if the sandbox was there before that test.
+        If a test ends the sandbox before the poll after its call, that is a gap, because incidents
+        may be hidden. The gap fails the session if the sandbox existed before that test.
         """
         self.sandboxes.remove(sandbox)
         if self.place.phase == "call":
@@ -262,7 +264,7 @@ class Monitor:
             self._end_gap(gap, ended)
 
     def _resume(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Monitor a sandbox again that seemed to have ended, and answers somebody."""
+        """Monitor a sandbox again that seemed to have ended, because it answered a call."""
         sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, sandbox.why, ended)
         sandbox.ended = sandbox.position = None
         self._end_gap(sandbox.gap, self._clock.monotonic())

@@ -26,13 +26,15 @@ class MonitoredSandbox:
 
     Attributes:
         name: identifies the sandbox within the session.
-        baseline: the last snapshot, which is the next test's start; None if there was no answer.
+        baseline: the last snapshot, which is the baseline of the next test; None if the list call
+            failed.
         position: the position in the history up to which incidents were reported; None before.
         before_call, after_call: snapshots at the start and the end of the call phase, if taken.
         gap: the last interval in which the sandbox was not monitored, if any.
         error: why the last poll failed, if it did.
-        is_new: no test has begun since the sandbox is monitored.
-        ended: the moment on the clock from which on it gave no answer, if the suite has ended it.
+        is_new: whether no test has begun since the monitor added the sandbox.
+        ended: the moment on the clock, in seconds, from which on the sandbox did not answer, if the
+            suite has ended it.
 
     """
 
@@ -62,7 +64,7 @@ class MonitoredSandbox:
         return self.error.first_line if self.error else "no answer"
 
     def begin_test(self) -> None:
-        """Forget what belongs to the test before."""
+        """Forget the data of the previous test."""
         self.is_new = False
         self.before_call = self.after_call = None
         self._tried_in_vain = False
@@ -70,22 +72,22 @@ class MonitoredSandbox:
 
     @property
     def started(self) -> set[Generation]:
-        """What the running test has started through this plugin."""
+        """The processes that the running test has started through this plugin."""
         return {run.generation for run in self.client.history.started[self._started :]}
 
     def belongs_to_the_test(self, run: Run) -> bool:
         """Return whether an incident of a run is attributed to the running test.
 
-        Every one is, except in a sandbox that others use too: there, only of what the test started
-        through this plugin.
+        Every incident is, except in a shared sandbox: there, only incidents of processes that the
+        test started through this plugin.
         """
         return not self.connection.shared or run.generation in self.started
 
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
-        """Return a snapshot; None if there is no good answer, with the reason in ``error``.
+        """Return a snapshot; on an error, set ``error`` and return None.
 
-        A patient poll retries in the first outage. Any other is one try, and is made only while the
-        session has spent no more on outages than one budget.
+        A patient poll retries in the first outage. Any other poll tries once, and only until the
+        outages of the session have used up one outage budget.
         """
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()
@@ -95,7 +97,7 @@ class MonitoredSandbox:
         try:
             try:
                 limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
-                end = client.wait_deadline()  # before the test itself would be killed
+                end = client.wait_deadline()  # before pytest-timeout would kill the test
                 if end is not None:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
                 snapshot = client.poll(limit=limit)

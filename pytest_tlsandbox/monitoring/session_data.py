@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SessionData:
-    """What was seen in one session, by the one process that reports."""
+    """The data of one session, in the one process that reports."""
 
     def __init__(self) -> None:
         self.started_at = iso(datetime.now(timezone.utc))
@@ -37,7 +37,7 @@ class SessionData:
     def add_report(self, report: pytest.TestReport) -> None:
         """Add the report of one phase of a test."""
         if hasattr(report, "context"):
-            return  # of a subtest: the report of its test follows
+            return  # the report of a subtest; the report of its test follows
         worker = getattr(report, "worker_id", None)
         if worker is not None:
             self.workers.setdefault(worker, {"id": worker, "lost": False})
@@ -86,12 +86,12 @@ class SessionData:
             self.outputs[output["sandbox"], output["process"]] = kept
 
     def lose_worker(self, worker: str) -> None:
-        """Record that a worker died; what it had reported stays."""
+        """Record that a worker died; the data that it sent before is kept."""
         self.workers[worker] = {"id": worker, "lost": True}
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Findings, each once: what a test fails for, allows, or caused is not repeated at the end."""
+        """Findings, each once: the end does not repeat one that a test reported or caused."""
         of_tests = [finding for finding in self._found if finding["reported_in"] == "test"]
         settled = self._caused.union(*(finding["keys"] for finding in of_tests))
         allowed = {
@@ -112,12 +112,12 @@ class SessionData:
 
     @property
     def unknown_ends(self) -> list[dict[str, Any]]:
-        """Processes whose end a sandbox lost, and that no test started; each once."""
+        """Processes whose end the sandbox lost and that no test started; each once."""
         return [*self._unknown_ends.values()]
 
     @property
     def gaps(self) -> list[dict[str, Any]]:
-        """The intervals in which a sandbox was not monitored, each once, whichever worker met it."""
+        """The intervals in which a sandbox was not monitored, each once for all workers."""
         merged: dict[tuple[str, str], dict[str, Any]] = {}
         for gap in self._gaps.values():
             new = {**gap, "tests": 0, "times": []}
@@ -152,7 +152,7 @@ class SessionData:
         test["outcome"] = "crashed"
 
     def _add_process(self, process: dict[str, Any]) -> None:
-        """Add a process: what one worker found running, another may have seen begin."""
+        """Add a process, or merge it with the data that another worker sent about it."""
         known = self.processes.setdefault((process["sandbox"], process["id"]), process)
         known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
         if known["test"] is None:

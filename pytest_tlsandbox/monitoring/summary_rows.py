@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 ALLOWED = "allowed"
-"""The first text of a finding that is allowed, instead of its verdict."""
+"""The first text in the row of an allowed finding; other rows begin with the verdict."""
 
 
 def finding_rows(
     findings: Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Return for each finding: its verdict, where it was found, the process, what happened."""
+    """Return a row for each finding: the verdict, the place, the process, what happened."""
     for finding in findings:
         where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
         if finding["allowed"] is not None:

@@ -13,7 +13,7 @@ from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run it; give the exit status: 0, 1 if a file is not as it should be, 2 for wrong usage."""
+    """Write the page; return the exit status: 0, 1 for a bad file, 2 for wrong usage."""
     parser = argparse.ArgumentParser(
         prog="python -m pytest_tlsandbox.report",
         description="Make the HTML timeline of a JSON report.",
@@ -42,8 +42,8 @@ def _read(path: Path) -> dict[str, Any]:
     """Read a report.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is none, with what to say of it.
+        OSError: the file cannot be read.
+        ValueError: the file is not a report; the error has the message.
 
     """
     try:

@@ -28,7 +28,7 @@ _VERBS = {
 
 
 def headline(document: Data, timeline: Data) -> str:
-    """Return a sentence or two on what happened."""
+    """Return one or two sentences that summarize the session."""
     tests = document["tests"]
     failed = sum(test["outcome"] in _BAD_OUTCOMES for test in tests)
     number = count(len(tests), "test")
@@ -57,7 +57,7 @@ def headline(document: Data, timeline: Data) -> str:
 
 
 def describe_run(document: Data, timeline: Data) -> str:
-    """Return a line on the run: sandboxes, time, workers, guard, exit status."""
+    """Return a line about the run: sandboxes, time, workers, guard, exit status."""
     names = [section["name"] for section in timeline["sections"]]
     more = " ..." if len(names) > _MOST_NAMED else ""
     rules = ", ".join(document["guard"]["rules"])
@@ -100,7 +100,7 @@ def list_of_items(document: Data, timeline: Data) -> str:
 
 
 def _incidents_of(row: Data) -> str:
-    """Return what happened to the process of a row, and how often."""
+    """Return the kinds of incidents of the process in a row, and how often each happened."""
     parts = []
     for kind, number in row["totals"].items():
         times = f" {number} times" if number > 1 else ""
@@ -138,7 +138,7 @@ def _rows(timeline: Data) -> Iterator[tuple[str, Data]]:
 
 
 def _findings(document: Data, timeline: Data) -> Iterator[tuple[str, str]]:
-    """Iterate over items for findings, with the verdict; several of one kind and process share one."""
+    """Iterate over items for findings; findings of one kind and process share an item."""
     findings = document["findings"]
     texts = [*finding_rows(findings)]
     loose = set(range(len(texts)))
@@ -204,7 +204,7 @@ def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
 
 
 def _links(what: str, tests: Sequence[tuple[str, str]]) -> str:
-    """Return links to tests, up to a limit; a file that all are in is named once."""
+    """Return links to tests, up to a limit; a file that contains all of them is named once."""
     files = {test.partition("::")[0] for test, _ in tests}
     if len(files) == 1 and all("::" in test for test, _ in tests):
         what += f" in {files.pop()}"

@@ -37,7 +37,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Remove the report of an earlier run, but not if no test will run."""
+        """Remove the report of an earlier run, unless no test will run."""
         if self._settings.report is None or self._config.getoption("collectonly"):
             return
         self._path = self._settings.report
@@ -80,7 +80,7 @@ class ReportPlugin:
             prefix.append(f'<p><a href="{escape(link)}">{capitalized(_LINK_TEXT)}</a></p>')
 
     def _timeline_link(self) -> str | None:
-        """Return the address of the timeline relative to pytest-html's report, if both are made."""
+        """Return the address of the timeline relative to pytest-html's report, if both exist."""
         path = self._config.getoption("htmlpath", None)
         if not path or self._path is None or not is_page(self._path):
             return None

@@ -32,7 +32,7 @@ MOST_OUTPUT = 20
 
 
 class Recorder(Observer):
-    """Records what every snapshot, call and reading of output shows, whoever makes them."""
+    """Records data from every snapshot, call and reading of output, whoever makes them."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
@@ -87,11 +87,11 @@ class _SandboxRecorder(api.Observer):
                 )
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
-        """Record the runs that a snapshot changed; of the first one, all."""
+        """Record the runs that a snapshot changed; for the first snapshot, all runs."""
         first, self._listed_before = not self._listed_before, True
         seen_at = self._clock.at(snapshot.begun)
         for run in self._client.history.runs() if first else changed:
-            if run.row is not None:  # no list call saw the others, so they have no bar to draw
+            if run.row is not None:  # the others were never listed, so they have no bar
                 self._record_run(run, before=first, seen_at=seen_at)
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
@@ -207,7 +207,7 @@ def _end_of(last: LastExit) -> dict[str, Any]:
 
 
 def _changed_at(row: ProcessInfo) -> str | None:
-    """Return when a row came to its state, by the sandbox's clock, if it says so."""
+    """Return when a row got its state, by the sandbox's clock; None if the row does not say."""
     if row.ended:
         return None if row.ended_at is None else iso(row.ended_at)
     return iso(row.started_at)

@@ -21,10 +21,10 @@ def is_page(path: Path) -> bool:
 def write_report(document: Mapping[str, Any], path: Path) -> None:
     """Write a document: as a page if the name ends in .html, else as JSON.
 
-    A reader sees the whole report, or the file that was there before.
+    A reader sees the complete report or the previous file, never a part.
 
     Raises:
-        OSError: it cannot be written; then nothing is left of it.
+        OSError: the report cannot be written; no partial file remains.
 
     """
     if is_page(path):
@@ -34,10 +34,10 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
     else:
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder: a file is moved in one step only within its file system.
+    # In the same folder, because a move is atomic only within a file system.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        # Half a surrogate pair, as of a file name that is no UTF-8, becomes its escape in JSON.
+        # Escape a lone surrogate, for example from a file name that is not UTF-8.
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()

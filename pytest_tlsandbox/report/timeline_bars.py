@@ -1,4 +1,4 @@
-"""One run of a process as a bar of the timeline: start, end, the clock of each, and how it ended."""
+"""A run of a process as a bar of the timeline: start and end, their clocks, and how it ended."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ class Axis:
         self._offset = offset
 
     def by_host_clock(self, time: str) -> int:
-        """Return the place of a time by the clock of the machine that ran the tests."""
+        """Return the position of a time by the clock of the machine that ran the tests."""
         return min(max(epoch(time) - self._start, 0), self.span)
 
     def by_sandbox_clock(self, time: str | None) -> int | None:
-        """Return the place of a time by the clock of the sandbox; it may be before the start."""
+        """Return the position of a time by the sandbox's clock; it may be before the start."""
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)
 
 
 def epoch(time: str) -> int:
-    """Return a time of a report in milliseconds. Python 3.10 does not read its Z."""
+    """Return a time of a report in milliseconds. Python 3.10 does not parse its "Z"."""
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the changes that show a state, and not that the run is no longer listed."""
+    """Return the changes that show a state, without those that show that the row vanished."""
     return [change for change in run["changes"] if change["state"] != "not listed"]
 
 
@@ -63,7 +63,7 @@ def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
 
 
 def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the change that shows the end of a run, also one that its supervisor reported."""
+    """Return the change that shows the end of a run, as its row or its supervisor reported it."""
     ends = [change for change in states_of(run) if has_ended(change)]
     return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # it may be corrected
 

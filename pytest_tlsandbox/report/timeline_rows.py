@@ -1,8 +1,8 @@
 """The layout of the timeline: sections, rows, bars and marks, as plain data from plain data.
 
 Times are milliseconds from the start of the session, by the clock of the machine that ran the
-tests, which several sandboxes and the tests have in common. Times by the clock of a sandbox are
-shifted by the difference between the two, if that can be estimated.
+tests, because all sandboxes and tests share it. Times by the clock of a sandbox are shifted by the
+difference between the two clocks, if it can be estimated.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Estimate how far the clock of a sandbox is behind that of the tests.
+    """Estimate how far, in milliseconds, the clock of a sandbox is behind the clock of the tests.
 
-    A change is seen after it happened: the smallest delay is the nearest to the truth.
+    A change is observed after it happened, so the smallest difference is the best estimate.
     """
     return min(
         (
@@ -105,7 +105,7 @@ def _offset(runs: Iterable[Data]) -> int | None:
 
 
 def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
-    """Group the runs of a managed process; every other run is a group of its own."""
+    """Group the runs of each managed process; every other run is a separate group."""
     groups: dict[tuple[str, str], list[Data]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: epoch(run["started_at"])):
         managed = run["managed"]
@@ -126,7 +126,7 @@ def _row(
         successor = runs[number + 1] if number + 1 < len(runs) else None
         bar = bar_of(run, end_of(run), axis)
         if bars:
-            # Its end may have been seen only when the next run was.
+            # Its end may have been observed only together with the next run.
             bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
         own = findings.get(run["id"], [])
         bar["findings"] = [place for place, _ in own]
@@ -141,7 +141,7 @@ def _row(
         allowed = {finding["rule"] for _, finding in own if finding["allowed"] is not None}
         ended = [] if before is None else findings.get(before["id"], [])
         restarts = [finding for _, finding in ended if finding["rule"] == "restart"]
-        if restarts:  # a restart is found of the run that ended, and marked at the next
+        if restarts:  # the finding belongs to the run that ended, the mark to the next run
             allowed.discard("restart")
             allowed |= {"restart" for finding in restarts if finding["allowed"] is not None}
         marks += [{**mark, "bar": number, "allowed": mark["kind"] in allowed} for mark in seen]
@@ -164,7 +164,7 @@ def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
 
 
 def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
-    """Mark the start of a run that its supervisor began anew; more than once, if some were not seen."""
+    """Mark the start of a restarted run, with the number of restarts if some were not observed."""
     supervisor = states_of(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
         return
@@ -196,7 +196,7 @@ def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]
 def _finding_marks(
     findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark findings that no state shows: a leak, or what happened to a run that was never listed."""
+    """Mark findings that no state shows: a leak, or an incident of a run that was never listed."""
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:
@@ -249,7 +249,7 @@ def _outages(
 
 
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
-    """Return the worker that a sandbox belongs to, if any: its tests are the bands behind the bars."""
+    """Return the worker of a sandbox, if any; its tests are the bands behind the bars."""
     own = (
         worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
     )

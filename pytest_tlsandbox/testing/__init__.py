@@ -1,7 +1,7 @@
-"""Doubles for tests of your own helpers.
+"""Test doubles for tests of your helpers.
 
-``ScriptedLister`` lists ``row``s from a script, on a ``FakeClock`` that takes no time; ``no_sleep``
-makes waits skip their pauses.
+``ScriptedLister`` lists ``row``s from a script, with a ``FakeClock`` on which waits take no time;
+``no_sleep`` makes waits skip their pauses.
 """
 
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 class FakeClock(Clock):
     """A clock on which a sleep takes no time: it only advances ``now``.
 
+    Args:
+        now: the first time that it shows, in seconds.
+
     Attributes:
-        now: the time it shows, in seconds; set it to move it.
-        slept: the sleeps there were, in seconds each.
+        now: the current time in seconds; a test may set it.
+        slept: the duration of each sleep so far, in seconds.
 
     """
 
@@ -26,11 +29,11 @@ class FakeClock(Clock):
         self.slept: list[float] = []
 
     def monotonic(self) -> float:
-        """Return the current time of this clock."""
+        """Return the current time of this clock in seconds."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock by so many seconds."""
+        """Advance the clock by ``seconds``."""
         self.slept.append(seconds)
         self.now += seconds
 
@@ -39,9 +42,9 @@ class FakeClock(Clock):
 def no_sleep() -> Iterator[None]:
     """Make every wait and assertion in this context skip its pauses, as if they had passed.
 
-    For rows that do not change with time, as from a proxy: a wait of 30 s then takes as long as its
-    polls do. A real process gets no more time than that, and skipped pauses count against the timeout
-    of pytest-timeout.
+    Use it for rows that do not change with time, as from a proxy: a wait of 30 s then takes only as
+    long as its polls. A real process does not get the skipped time. The skipped pauses count
+    against the timeout of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]
@@ -50,9 +53,9 @@ def no_sleep() -> Iterator[None]:
         return real_monotonic() + skipped[0]
 
     def sleep(seconds: float) -> None:
-        real_sleep(0)  # where a coroutine that was cancelled ends
+        real_sleep(0)  # a cancelled coroutine ends here
         skipped[0] += seconds
 
-    # By mock, since type checkers do not let static methods be assigned.
+    # With mock, because type checkers reject an assignment to a static method.
     with mock.patch.multiple(Clock, monotonic=staticmethod(monotonic), sleep=staticmethod(sleep)):
         yield

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Stream
 
 Row: TypeAlias = "Mapping[str, Any]"
-"""A process as it comes over the wire."""
+"""A process as the sandbox sends it."""
 
 Listing: TypeAlias = "Iterable[Row] | Mapping[str, Any] | bytes | InfrastructureError"
 """The result of a list call: rows, a whole body, or an error."""
@@ -43,10 +43,17 @@ STARTED_AT = 1_710_000_000_000
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Return a row as the API sends it: a running process, unless ``fields`` say otherwise.
+    """Return a row as the API sends it: a running process, unless ``fields`` change that.
 
-    For example ``row(42, status="exited", exit_code=1)``. Times are in milliseconds since 1970.
-    Unknown fields and values of other types are sent as they are.
+    Example: ``row(42, status="exited", exit_code=1)``
+
+    Args:
+        pid: the process id; also the handle.
+        command: the program.
+        args: the arguments of the program.
+        fields: more fields of the row, or other values for the default ones. Times are in
+            milliseconds since 1970. Unknown fields and values of wrong types are sent as they are.
+
     """
     return {
         "handle": pid,
@@ -66,18 +73,24 @@ def row(
 class ScriptedLister(SandboxClient):
     """Lists the processes of a script; ``Sandbox(lister)`` is a sandbox with these processes.
 
-    ``script`` maps seconds since the creation to the result of list calls from then on: rows
-    (:func:`row`), a whole body, or an ``InfrastructureError``. Its clock is a :class:`FakeClock`
-    unless one is given, so that no wait takes time. ``latency``: seconds that a list call takes.
-    ``output`` maps a pid to the lines of its streams: ``{41: {"stderr": ["no memory"]}}``.
+    A start advances the clock until the script lists a process with that command and arguments. It
+    raises ``RequestRefused`` if the script lists none from then on. Signals and kills change
+    nothing; they only appear in ``requests``.
 
-    A start takes until the script lists a process of that command and arguments. Signals and kills
-    change nothing: they are in ``requests``.
+    Args:
+        script: maps seconds since the creation to the result of list calls from then on: rows
+            (:func:`row`), a whole body (a dict or bytes), or an ``InfrastructureError`` to raise.
+            Before the first entry, the first entry applies.
+        clock: the clock of all waits; None for a new :class:`FakeClock`, so that waits take no
+            time.
+        latency: seconds that a list call takes on the clock.
+        output: maps a pid to the lines of its streams: ``{41: {"stderr": ["no memory"]}}``.
+        label: the name of the sandbox in messages.
 
     Attributes:
-        polls: when it was polled, in seconds since it was made.
-        limits: how many seconds each poll was given.
-        requests: method and path of every request, in order.
+        polls: the time of each list call, in seconds since the creation.
+        limits: the seconds that each list call was allowed to take.
+        requests: the method and path of each request, in order.
 
     """
 
@@ -138,7 +151,7 @@ _INSTANT = 1e-9
 
 
 def _newest(script: Mapping[float, Listing], at: float) -> Listing:
-    """Return the entry of a script that holds at a time; before the first one, the first."""
+    """Return the entry of a script that applies at a time; before the first entry, the first."""
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]
 

@@ -212,7 +212,7 @@ def test_misspelt_method_is_an_attribute_error_that_suggests_one(attribute, mess
     with pytest.raises(AttributeError) as caught:
         attribute(box)
 
-    # As a traceback ends: Python 3.12 and later add a suggestion of their own to some.
+    # As at the end of a traceback, where Python 3.12 and later add their suggestion to some errors.
     [line] = traceback.format_exception_only(caught.type, caught.value)
     assert line == f"AttributeError: {message}\n"
     assert not hasattr(box, "wait_for_proces")
@@ -286,7 +286,7 @@ def test_value_that_a_field_may_equal_is_accepted(field, value):
 
 
 class StartingLister(ScriptedLister):
-    """Starts what it is told to have started."""
+    """Returns a given process from each start."""
 
     def start(self, body):
         self.started = body
@@ -334,7 +334,7 @@ def test_types_of_options_are_those_of_the_embedded_sandbox():
         assert types.__required_keys__ == required
 
 
-def test_on_a_sandbox_that_workers_share_only_the_tests_own_processes_are_judged():
+def test_on_a_shared_sandbox_only_processes_of_the_test_are_checked():
     oom = {"status": "oom_killed", "signal": 9, "ended_at": 1_710_000_009_000}
     lister = StartingLister(FakeClock(), {0: [raw(41), raw(42, **oom)]})
     box = Sandbox(lister, shared=True)

@@ -1,4 +1,4 @@
-"""A real Chromium, and real runs for it to show. ``make browser`` has an environment of its own."""
+"""A real Chromium, and real runs for it to show. ``make browser`` uses a separate environment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="session")
 def browser():
-    """Start the Chromium of this machine; end the run where there is none."""
+    """Start the Chromium of this machine; end the run if it has none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.exit(f"no browser: none of {', '.join(NAMES)} is on PATH", returncode=4)
@@ -34,7 +34,7 @@ def browser():
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """Give a function that opens a report, or a file, and fails if the page complains or asks for anything."""
+    """Return a function that opens a page and fails if it logs an error or requests anything."""
     complaints: list[str] = []
     asked: list[str] = []
     opened: set[str] = set()
@@ -59,7 +59,7 @@ def show(browser, tmp_path):
 
 
 def written(report: dict[str, Any], path: Path) -> Path:
-    """Make the page of a report as a user would."""
+    """Write the page of a report as a user would."""
     path.with_suffix(".json").write_text(json.dumps(report))
     command = [sys.executable, "-m", "pytest_tlsandbox.report", path.with_suffix(".json"), path]
     subprocess.run(command, check=True)
@@ -67,7 +67,7 @@ def written(report: dict[str, Any], path: Path) -> Path:
 
 
 def run_suite(folder: Path, *options: str) -> tuple[dict[str, Any], Path]:
-    """Run tests on ``local`` for real; give the report, and its page."""
+    """Run tests on ``local``; return the report and its page."""
     command = [sys.executable, "-m", "pytest", "-c", "examples/pytest.ini", f"--rootdir={ROOT}"]
     command += ["-p", "no:cacheprovider", f"--tlsandbox-report={folder / 'run.json'}", *options]
     subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False, timeout=100)

@@ -1,4 +1,4 @@
-"""Reports made up for the page: as large, and as hostile, as they may come."""
+"""Invented reports for the page, as large and as hostile as reports can be."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ START = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 
 
 def at(seconds: float) -> str:
-    """Give a time of the session as a report has it."""
+    """Return a time of the session in the form of a report."""
     time = START + timedelta(seconds=seconds)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def change(state: str, seconds: float, **fields: Any) -> dict[str, Any]:
-    """Give a change as it is seen 10 ms after it came to be."""
+    """Return a change of state that was observed 10 ms after it happened."""
     place = {"test": None, "attempt": None, "phase": None, "seen_at": at(seconds + 0.01)}
     if state == "not listed":
         return {"state": state, "at": None, **place}
@@ -33,7 +33,7 @@ def change(state: str, seconds: float, **fields: Any) -> dict[str, Any]:
 
 
 def process(number: int, begun: float, *changes: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """Give a process that was first seen in the session, with its changes after its start."""
+    """Return a process that started in the session, with its changes after the start."""
     return {
         "id": f"{number}/{1000 + number}/{begun}",
         "sandbox": "box",
@@ -52,7 +52,7 @@ def process(number: int, begun: float, *changes: dict[str, Any], **fields: Any) 
 
 
 def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
-    """Give an attempt at a test."""
+    """Return an attempt at a test."""
     return {
         "id": name,
         "attempt": 1,
@@ -66,7 +66,7 @@ def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fi
 
 
 def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fields: Any) -> Any:
-    """Give a finding about a process, pinned on a test."""
+    """Return a finding about a process, attributed to a test."""
     return {
         "rule": rule,
         "verdict": verdict,
@@ -88,7 +88,7 @@ def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fie
 
 
 def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any) -> dict[str, Any]:
-    """Give a report of a session of so many seconds."""
+    """Return a report of a session that lasted ``seconds``."""
     names = dict.fromkeys(["box", *(row["sandbox"] for row in processes)])
     return {
         "version": 1,
@@ -113,7 +113,7 @@ def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any
 
 
 def large() -> dict[str, Any]:
-    """Give a session of 1,000 processes, 100 of them runs of ten that restart, and 2,000 tests."""
+    """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart."""
     processes = []
     for number in range(900):
         begun = number * 0.6

@@ -1,6 +1,6 @@
 """A suite for a picture: a server that takes too much memory again and again, and what goes on beside it.
 
-It is no example of good tests. `tools/picture.py` and `with_chromium.py` run it, on `local`.
+It is not an example of good tests. `tools/picture.py` and `with_chromium.py` run it on `local`.
 """
 
 import time

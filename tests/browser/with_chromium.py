@@ -60,7 +60,7 @@ def drawn(page: Page) -> Page:
 
 
 def rows_shown(page: Page) -> list[str]:
-    """Give the names of the processes that the filter leaves."""
+    """Return the names of the processes that pass the filter."""
     labels = drawn(page).locator(".process:visible .label").all_inner_texts()
     return [label.split()[0] for label in labels]
 
@@ -415,11 +415,11 @@ def test_a_thousand_processes_and_two_thousand_tests_are_small_quick_and_smooth(
     assert page.inner_text("#shown") == "11 of 1,000 runs"
 
 
-# ---------------------------------------------------------------------- looks
+# ----------------------------------------------------------------- appearance
 
 
 def every_kind() -> dict[str, Any]:
-    """Give a report that has all that a page can show."""
+    """Return a report that has everything that a page can show."""
     managed = {"id": "web", "name": "web"}
     sick = {"status": "running", "restarts": 1, "health": "unhealthy", "last_exit": None}
     well = {**sick, "restarts": 0, "health": "healthy"}
@@ -511,7 +511,7 @@ COLOURS = """() => {
 
 
 def contrast(one: list[float], other: list[float]) -> float:
-    """Give the contrast of two colours as WCAG 2.2 defines it."""
+    """Return the contrast of two colours as WCAG 2.2 defines it."""
 
     def luminance(colour: list[float]) -> float:
         parts = [part / 255 for part in colour[:3]]
@@ -617,5 +617,5 @@ def test_several_sandboxes_and_workers_stand_under_each_other(show):
         "local@gw0",
         "job-1.py python job-1.py --shard 1 of many --token=***",
     ]
-    # Behind the bars of a sandbox are the tests of its own worker.
+    # The tests of a worker are behind the bars of its sandbox.
     assert [box.locator(".band.bad").count() for box in page.locator(".sandbox").all()] == [1, 0]

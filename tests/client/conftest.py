@@ -1,4 +1,4 @@
-"""Servers that play scripts, and transports to them; all are closed in the end."""
+"""Servers that play scripts, and transports to them; all are closed at the end of the test."""
 
 import os
 import socket
@@ -64,7 +64,7 @@ def client(connect):
 
 @pytest.fixture
 def unused_url():
-    """A URL of this machine where nobody listens."""
+    """Return a URL of this machine at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     return f"http://127.0.0.1:{port}"

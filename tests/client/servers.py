@@ -1,4 +1,4 @@
-"""A server that plays what a script says, byte for byte, and keeps what it was asked."""
+"""A server that plays a script, byte for byte, and stores the requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 
 
 class Play(enum.Enum):
-    """What a script can do but send bytes. A number is a pause in seconds."""
+    """Actions of a script other than sending bytes. A number is a pause in seconds."""
 
     HANG = "send nothing more, until the client hangs up"
     CLOSE = "hang up"
@@ -31,7 +31,7 @@ HANG, CLOSE, RESET, READ = Play
 
 @dataclass(frozen=True, repr=False)
 class Request:
-    """A request as it came."""
+    """A received request."""
 
     line: str
     headers: dict[str, str]
@@ -49,7 +49,7 @@ class Request:
 def reply(status=200, body=b"", **headers):
     """Return a response: ``body`` is sent as JSON unless it is bytes.
 
-    Headers are given with ``_`` for ``-``; one that is None is left out, as ``Content_Length=None``.
+    Write ``_`` for ``-`` in headers; None omits a header, as in ``Content_Length=None``.
     """
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {"Content_Length": len(data), **headers}
@@ -120,7 +120,7 @@ class Server:
 
     @property
     def request(self):
-        """The only request there was."""
+        """Return the only request so far."""
         (request,) = self.requests
         return request
 
@@ -129,7 +129,7 @@ class Server:
         self._closing.set()
         for sock in (self._listener, *tuple(self._sockets)):
             with contextlib.suppress(OSError):
-                # The plain socket's method, since that of a TLS socket is not made for two threads.
+                # The method of a plain socket, because a TLS socket's is not thread-safe.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
         self._listener.close()
 

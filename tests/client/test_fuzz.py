@@ -34,7 +34,7 @@ def fuzz(bodies):
 
 
 def read(body):
-    """Read a body as a look does, and show what came of it; None for a ContractViolation."""
+    """Read a body as a list call does; return what was read, None for a ContractViolation."""
     try:
         rows, unreadable = parse_list(body)
     except ContractViolation:
@@ -62,7 +62,7 @@ contract = st.fixed_dictionaries(
         "stdin_writable": st.booleans(),
         "command": words,
         "args": st.lists(words, max_size=4),
-        # int64 on paper; what is no moment at all, such as the year 300,000, cannot be read.
+        # An int64 by the API, but a time beyond the range of datetime cannot be read.
         "started_at": st.integers(0, 253_402_300_799_000),
     },
     optional={
@@ -248,7 +248,7 @@ def swollen(serve, connect):
 
 
 def grown(before):
-    """Give the MiB by which the most that this process ever took has grown."""
+    """Return the MiB by which the peak memory of this process has grown."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
 

@@ -1,4 +1,4 @@
-"""One list after another: what is read again, what is not, and that it makes no difference."""
+"""Successive lists: which rows are read again, and that the result is always the same."""
 
 import json
 import tracemalloc
@@ -24,7 +24,7 @@ def read(*bodies):
     return [reader.read(body) for body in bodies]
 
 
-# What is not read again
+# Unchanged rows are not read again
 
 
 def test_unchanged_list_gives_the_same_rows_in_another_snapshot():
@@ -52,7 +52,7 @@ def test_a_row_that_did_not_change_is_the_same_object_wherever_it_stands():
     assert second[0].exit_code == 0
 
 
-def test_rows_are_sorted_anew_where_one_has_changed():
+def test_rows_are_sorted_again_if_one_has_changed():
     _, second = read(
         listing(raw(1), raw(2, started_at=T0 + 1)),
         listing(raw(1, started_at=T0 + 2), raw(2, started_at=T0 + 1)),
@@ -68,7 +68,7 @@ def test_a_list_with_white_space_is_read_whole_each_time_it_changes():
     assert second[0] is not first[0]
 
 
-# That it makes no difference
+# The result is the same as without the cache
 
 READABLE = raw(1)
 LIKE_THE_END_OF_A_ROW = "},{", "}]}", '{"processes":[{', '"},{"', "\\", '\\"},{\\"', "é\u2028"

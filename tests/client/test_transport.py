@@ -1,4 +1,4 @@
-"""One call over a real socket: what comes back, how long it may take, what may be seen of it."""
+"""One call over a real socket: its result, its time limit, and which data reports can show."""
 
 import gzip
 import logging
@@ -117,7 +117,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("script", "expected"), BAD.values(), ids=BAD)
-def test_incomplete_response_is_told_apart_by_its_cause(serve, connect, script, expected):
+def test_error_of_an_incomplete_response_names_the_cause(serve, connect, script, expected):
     assert_unreachable(error_of(connect(serve(script))), *expected)
 
 
@@ -146,7 +146,7 @@ def test_unknown_host_name_is_transient(connect, monkeypatch):
 
 def test_blocked_socket_is_final(serve, connect, monkeypatch):
     class SocketBlockedError(RuntimeError):
-        """What pytest-socket raises, in the way it does."""
+        """The error of pytest-socket."""
 
     class GuardedSocket(socket.socket):
         def __new__(cls, *_, **__):
@@ -204,7 +204,7 @@ def test_every_error_of_requests_becomes_one_of_ours(connect, monkeypatch, kind)
 
 
 def secure(serve, connect, certificate, *scripts):
-    """Connect in a way that trusts the server's own certificate."""
+    """Connect, and trust the server's certificate."""
     transport = connect(serve(*scripts, tls=certificate.context))
     transport._session.verify = certificate.path
     return transport
@@ -360,7 +360,7 @@ def test_a_call_with_no_time_left_is_not_answered(serve, connect, limit):
     assert fault.transient
 
 
-def test_a_call_after_one_that_was_cut_gets_its_own_answer(serve, connect):
+def test_call_after_a_cut_one_gets_its_own_answer(serve, connect):
     server = serve([reply(200, BODY)[:-4], HANG], reply(200, b'{"second": 1}'))
     transport = connect(server)
 
@@ -483,7 +483,7 @@ def test_proxy_is_not_used_for_an_excepted_host(serve, connect, monkeypatch):
 
 
 def test_the_environment_is_read_once_for_each_connection(serve, connect, monkeypatch):
-    """A test may set a proxy for the program it tests: that is none of the plugin's business."""
+    """A test may set a proxy for the program under test, which the plugin must ignore."""
     first, second = serve(reply(200, BODY)), serve(reply(200, BODY))
     monkeypatch.setenv("HTTP_PROXY", first.url)
     transport = connect("http://sandbox.example")
@@ -519,7 +519,7 @@ def test_proxy_that_refuses_may_come_back(connect, monkeypatch, unused_url):
 
 
 def seen_in(error):
-    """All that a report could show of an error: messages, and the locals of frames but ours."""
+    """Return all that a report could show of an error: messages, and locals of other frames."""
     shown = error
     while shown is not None:
         yield repr(shown)
@@ -644,8 +644,8 @@ def test_a_ctrl_c_during_a_call_comes_out_and_shows_no_key(serve, connect, scrip
     assert_no_frame_below_request(raised.value)
 
 
-def test_a_time_out_of_pytest_comes_out_as_it_is(connect, monkeypatch):
-    # pytest-timeout raises it from a signal handler, in the midst of whatever runs.
+def test_timeout_of_pytest_passes_through_unchanged(connect, monkeypatch):
+    # pytest-timeout raises it from a signal handler, at any point of the code.
     def fail(*_, **__):
         pytest.fail("Timeout >1.0s")
 

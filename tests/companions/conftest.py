@@ -9,14 +9,14 @@ from pytest_tlsandbox.local.sandbox import start_local_sandbox
 
 @pytest.fixture(scope="session")
 def box():
-    """Return an embedded sandbox that all inner runs share: to them it is a real one."""
+    """Return an embedded sandbox that all inner runs share as if it were a remote one."""
     with start_local_sandbox(identifier="my-sandbox", memory_limit=96 * 2**20) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def run(pytester, box, monkeypatch):
-    """Give a function that runs pytest with the plugins of these names, and further options."""
+    """Return a function that runs pytest with these plugins and further options."""
     for name in [*os.environ]:
         if name.startswith(("PYTEST_XDIST", "TLSANDBOX", "TENSORLAKE", "COV_")):
             monkeypatch.delenv(name)

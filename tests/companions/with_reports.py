@@ -1,4 +1,4 @@
-"""Plugins that gather failures, or tell of them elsewhere."""
+"""Plugins that collect failures, or report them elsewhere."""
 
 import base64
 import html
@@ -101,7 +101,7 @@ def test_pytest_cov_measures_a_suite_as_before(run, pytester):
     result.stdout.re_match_lines([r"client\.py +4 +1 +75% +4"])
 
 
-def test_an_annotation_of_a_change_on_github_begins_with_the_verdict(run, pytester, monkeypatch):
+def test_annotation_on_github_begins_with_the_kind_of_finding(run, pytester, monkeypatch):
     pytester.makepyfile(FAILS)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))

@@ -1,4 +1,4 @@
-"""A proxy between a client and the embedded sandbox that fails on demand: faults of real networks.
+"""A proxy between a client and the embedded sandbox that injects the faults of real networks.
 
 It refuses, resets, hangs, drips, cuts or answers 503. ``faults`` has every such fault by name;
 ``make_certificate`` makes, with ``openssl``, the certificates that a client must not accept.

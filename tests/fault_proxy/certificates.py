@@ -30,13 +30,13 @@ _ALWAYS = ("20200101000000Z", "20991231000000Z")
 
 
 def make_certificate(path, flaw="self-signed"):
-    """Write a certificate of 127.0.0.1 with that flaw to a file; give what a ``FaultProxy`` needs.
+    """Write a certificate of 127.0.0.1 with this flaw; return the ``tls`` of a ``FaultProxy``.
 
-    A client that trusts the file sees the flaw by itself: "self-signed" is then none.
+    A client that trusts the file finds only the flaw; then "self-signed" is not a flaw.
 
     Raises:
-        FileNotFoundError: there is no ``openssl`` on PATH.
-        subprocess.CalledProcessError: it failed.
+        FileNotFoundError: ``openssl`` is not on PATH.
+        subprocess.CalledProcessError: ``openssl`` failed.
 
     """
     host = "DNS:other.example" if flaw == "for another host" else "IP:127.0.0.1"

@@ -1,8 +1,9 @@
-"""Every fault by name: what is done to a request in place of the good answer.
+"""Every fault by name: what happens to a request instead of the good answer.
 
-Statuses, codes and bodies are those of the sandbox's proxy and daemon (fact sheet 1.6 to 1.8).
-A fault that passes the request on before it spoils the answer says so; the others do not, so that
-a start or a kill has not happened.
+Statuses, codes and bodies are as the sandbox's proxy and daemon send them (api-notes, "Errors" and
+"Suspended and terminated sandboxes").
+The docstring of a fault says if it forwards the request before it damages the answer. With all
+other faults, a start or a kill did not happen.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ class Reply:
         return reply(self.status, Content_Length=length, **self.headers)
 
     def whole(self, body=None, **headers):
-        """Return all of it, as it is sent; with another body of the length that it says."""
+        """Return the complete response; ``body`` replaces the body, not the announced length."""
         body = self.body if body is None else body
         return reply(self.status, body, **self.headers, **headers)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to go wrong.
+    """One fault.
 
-    ``script`` says what is sent in answer to a request; it is given a function that passes the
-    request on and gives the good answer. ``refuses``: nothing listens, so that there is no request.
+    ``script`` returns what is sent in answer to a request; its argument is a function that forwards
+    the request and returns the good answer. ``refuses``: nothing listens, so no request arrives.
     """
 
     name: str
@@ -55,9 +56,9 @@ class Fault:
 
 
 def answer(status, body=b"", *, name="", **headers):
-    """Answer with this status and body in place of the sandbox.
+    """Answer with this status and body instead of the sandbox.
 
-    What is not bytes is sent as JSON. Headers are given with ``_`` for ``-``: ``Retry_After="3"``.
+    A body that is not bytes is sent as JSON. Write ``_`` for ``-`` in headers: ``Retry_After="3"``.
     """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"Content_Type": "text/html" if content[:1] == b"<" else "application/json", **headers}
@@ -67,7 +68,7 @@ def answer(status, body=b"", *, name="", **headers):
 
 
 def listing(change, *, name):
-    """Pass requests on, and change the rows of the process list on their way back."""
+    """Forward requests, and change the rows of the process list in the answer."""
 
     def script(ask):
         good = ask()
@@ -80,7 +81,7 @@ def listing(change, *, name):
 
 
 def spoilt(name, spoil):
-    """Pass the request on, and send what ``spoil`` makes of the good answer."""
+    """Forward the request, and send what ``spoil`` returns for the good answer."""
     return Fault(name, lambda ask: spoil(ask()))
 
 
@@ -128,7 +129,7 @@ EMPTY = answer(200, name="200, empty")
 
 
 def redirected(url):
-    """301 to another address."""
+    """Redirect to another address with status 301."""
     return answer(301, Location=url, name="301 to another host")
 
 
@@ -168,7 +169,7 @@ NOT_RUNNING_TERMINATED = answer(
 
 # Too much, or too early.
 TOO_MANY_SECONDS = answer(429, {"error": "slow down"}, Retry_After="1", name="429 with seconds")
-# By a clock that is years off: what counts is the difference of the two dates.
+# The clock is wrong by years, because only the difference of the two dates counts.
 TOO_MANY_DATE = answer(
     429,
     {"error": "slow down"},
@@ -198,7 +199,7 @@ _A_DAY = 24 * 3600 * 1000
 
 
 def _anew(rows):
-    """Give the first handles to processes of another daemon."""
+    """Replace the first handles, as another daemon assigns them to its processes."""
     return [
         {
             "handle": handle,

@@ -1,4 +1,4 @@
-"""A proxy of real sockets that does to the sandbox API what a bad day does."""
+"""A proxy with real sockets that injects faults into the sandbox API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UPSTREAM_SECONDS = 10.0
 
 @dataclass
 class _Stage:
-    """One fault, and for how long: seconds from its first moment on, or a number of requests."""
+    """One fault and its duration: seconds from its start, or a number of requests."""
 
     fault: Fault
     seconds: float | None = None
@@ -31,11 +31,11 @@ class _Stage:
 
 
 class FaultProxy:
-    """Serves the sandbox API at ``url``, and fails when it is told to.
+    """Serves the sandbox API at ``url``, and fails on request.
 
-    In front of ``sandbox`` (the embedded one) it passes everything on; alone it answers each list
-    call with ``processes``, rows as they come over the wire, and every other call with 404. It can
-    be given to ``tlsandbox_connect`` like a sandbox. With ``tls`` it speaks https.
+    In front of ``sandbox`` (the embedded one) it forwards all requests; alone it answers each list
+    call with ``processes``, rows as the API sends them, and every other call with 404. Pass it to
+    ``tlsandbox_connect`` like a sandbox. With ``tls`` it uses https.
 
     Attributes:
         url: where it listens, ``http://127.0.0.1:<port>``.
@@ -43,7 +43,7 @@ class FaultProxy:
         sandbox: what it stands in front of; set another one to replace it under the same name. The
             key goes on being the first one's.
         processes: the rows it answers with when it stands alone.
-        requests: method and path of each request that came, in order.
+        requests: method and path of each request, in order.
 
     """
 
@@ -72,23 +72,23 @@ class FaultProxy:
         self.close()
 
     def fail(self, fault, **how_long):
-        """Do this to every request from now on; in place of what was to be done before.
+        """Inject this fault into every request from now on, instead of earlier faults.
 
-        ``seconds``, ``times``: for so long, or to so many requests, and then no more. ``only``: to
-        requests whose method and path contain this text, such as "POST" or "/signal".
+        ``seconds``, ``times``: stop after this time, or after this number of requests. ``only``:
+        affect requests whose method and path contain this text, such as "POST" or "/signal".
         """
         self.recover()
         return self.then(fault, **how_long)
 
     def then(self, fault, **how_long):
-        """Do this once what was asked for before is over."""
+        """Inject this fault after the earlier ones are over."""
         with self._changed:
             self._stages.append(_Stage(fault, **how_long))
             self._settle()
         return self
 
     def recover(self):
-        """Pass everything on again."""
+        """Forward all requests again."""
         with self._changed:
             self._stages.clear()
             self._settle()
@@ -103,10 +103,10 @@ class FaultProxy:
                 self._refusing.close()
             self._changed.notify()
 
-    # What is done now. All of it with the lock held.
+    # The current stage. Each of these methods needs the lock.
 
     def _settle(self):
-        """Leave the stages that are over, and listen or refuse as the present one asks."""
+        """End the stages that are over, and listen or refuse as the current one requires."""
         now = begins = time.monotonic()
         while self._stages:
             stage = self._stages[0]
@@ -114,7 +114,7 @@ class FaultProxy:
                 stage.until = begins + stage.seconds
             if stage.times != 0 and (stage.until is None or now < stage.until):
                 break
-            # On a busy machine this is late; the next stage does not end later for it.
+            # A busy machine may do this late, but the next stage does not end later.
             begins = now if stage.until is None else min(now, stage.until)
             self._stages.popleft()
         refuses = bool(self._stages) and self._stages[0].fault.refuses
@@ -129,7 +129,7 @@ class FaultProxy:
         return Server(answer=self._answer, tls=self._tls, listener=listener)
 
     def _watch(self):
-        """Leave each stage on time, also when no request comes."""
+        """End each stage on time, even without requests."""
         with self._changed:
             while not self._closed:
                 until = self._stages[0].until if self._stages else None

@@ -1,4 +1,4 @@
-"""Every helper, called through a proxy that fails, and what came of it."""
+"""Call every helper through a proxy that fails, and return the outcomes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LEFT = "sleep (pid N) is left running"
 
 @dataclass(frozen=True)
 class World:
-    """The embedded sandbox with what runs in it: a server, a job that ended well, a managed web.
+    """The embedded sandbox with a server, a job that exited with 0, and a managed process.
 
     ``other`` is another sandbox, in which something was started too. ``certificates``: by their
     flaw, a file and what makes a server show it.
@@ -87,7 +87,7 @@ def _kill_started(box, world, _timeout):
 
 
 def _guard(box, _world, _timeout):
-    """Guard a test that had begun before anything went wrong."""
+    """Guard a test that began before the fault."""
     monitor = Monitor(box._client.clock)
     guard = Guard(monitor, ())
     monitor.add(Connection(box._client, shared=False))
@@ -132,7 +132,7 @@ HELPERS = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a helper gave: "pass", or the error with its first line; and the seconds it took."""
+    """The outcome of a helper, "pass" or the error with its first line, and its seconds."""
 
     text: str
     seconds: float
@@ -174,10 +174,10 @@ class Scene:
 
 
 def play(scene, here, helper, *, timeout):
-    """Call one helper through a proxy of its own, while the scene is played on it."""
+    """Call one helper through its own proxy, while the scene is played on it."""
     certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
     with FaultProxy(here.local, tls=context) as proxy:
-        # Trusted, so that its flaw is the only one; what is self-signed has no other.
+        # Trusted, so that it has no other flaw; not to be trusted is the flaw of a self-signed one.
         trusted = "" if scene.flaw == "self-signed" else certificate
         with connected(scene.address(proxy), verify=trusted) as box:
             box.baseline = copy(here.direct.list_processes())
@@ -194,18 +194,18 @@ def play(scene, here, helper, *, timeout):
 
 
 def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]:
-    """Call every helper at the same time: most of it is waiting."""
+    """Call every helper at the same time, because most of the time is waiting."""
     with ThreadPoolExecutor(len(HELPERS)) as pool:
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
         given = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
-    # Not before all are done: a kill is an incident to those who did not send it.
+    # Only after all are done, because a kill is an incident for the other helpers.
     kill_and_wait(here.direct._started[3:], here.direct._client)
     del here.direct._started[3:]
     return given
 
 
 def without_numbers(text):
-    """Leave out what differs from run to run: times, counts, ports, pids."""
+    """Remove text that differs from run to run: times, counts, ports, pids."""
     text = re.sub(r"\d+(\.\d+)?( ms| s)\b", "N s", text)
     text = re.sub(r" x\d+", "", text)
     text = re.sub(r"\d+ bytes", "N bytes", text)

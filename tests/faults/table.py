@@ -1,7 +1,7 @@
-"""The table: what each helper gives for each fault. Times, counts, ports and pids are written N.
+"""The table: the outcome of each helper for each fault. N replaces times, counts, ports and pids.
 
-A fault that may pass has two rows. Met once, it is ridden out; where a request may have arrived
-and must not be made twice, it is told instead. Where it stays, patience ends, and is told.
+A fault that may pass has two rows. If it happens once, the helper retries; a request that may have
+arrived and must not be repeated fails instead. If the fault stays, the helper fails in the end.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Pace:
     call: float = 5.0
 
 
-# Scaled down only where they are waited for; where something is to pass, or to end at once, they
-# are ample, since a machine may have other work to do.
+# Short only if a test waits for them to pass. Otherwise they are ample, because the machine may be
+# busy.
 AMPLE = Pace(15.0, 15.0)
 SHORT = Pace(1.6, 1.2)
 _CALL = 1.0
@@ -44,7 +44,7 @@ SPARE = 8.0
 
 
 def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
-    """Scale the times down, and make a name that nobody knows."""
+    """Scale the times down, and make unknown host names fail at once."""
     for module in (polling, retry, sandbox, monitored_sandbox):
         patch.setattr(module, "LONGEST_CALL", pace.call)
     patch.setattr(retry, "OUTAGE_BUDGET", pace.patience)
@@ -62,9 +62,9 @@ def scaled_down(patch: pytest.MonkeyPatch, pace: Pace) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One fault: what is played, and what each kind of helper gives.
+    """One fault: what is played, and the outcome of each kind of helper.
 
-    ``seconds``: what it may take, but for :data:`SPARE`. ``but``: helpers that give something else.
+    ``seconds``: how long it may take, without :data:`SPARE`. ``but``: outcomes of some helpers.
     """
 
     name: str
@@ -75,17 +75,17 @@ class Row:
     pace: Pace = AMPLE
 
     def expected(self, helper):
-        """Give what this helper is to give."""
+        """Return the expected outcome of this helper."""
         return self.but.get(helper.name, self.by_kind[helper.kind])
 
 
 def _kinds(look, **others):
-    """Give the same to every kind of helper, but for some."""
+    """Return the same outcome for every kind of helper, with some exceptions."""
     return {**dict.fromkeys(("look", "read", "once", "again", "teardown", "guard"), look), **others}
 
 
 def _once(fault):
-    if fault.refuses:  # there are no requests to count
+    if fault.refuses:  # no request arrives, so count by seconds
         return Scene(lambda proxy, *_: proxy.fail(fault, seconds=0.2))
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
 
@@ -95,7 +95,7 @@ def _always(fault):
 
 
 def of_a_start(told, *, arrives):
-    """Return how a start tells an error: with its program, which may have started."""
+    """Return how a start reports an error: with its program, which may have started."""
     error, _, words = told.partition(": ")
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
@@ -117,12 +117,12 @@ def passes(
     refusal=False,
     hangs=False,
 ):
-    """Give both rows of a fault that may pass.
+    """Return both rows of a fault that may pass.
 
-    ``label`` is how a timeline shows it, ``words`` how a call tells it, ``arrives`` whether the
-    request may have been acted upon; ``without_a_body``: calls whose good answer has none to spoil;
-    ``asked``: seconds the server asks to wait; ``refusal``: to calls that change something it is a
-    refusal, and final; ``hangs``: it is the time of the call that ends it.
+    ``label`` is its text in a timeline, ``words`` its text in the error of a call, ``arrives``
+    whether the request may have had its effect; ``without_a_body``: calls whose good answer has no
+    body to damage; ``asked``: seconds that the server asks to wait; ``refusal``: whether it rejects
+    calls that change something, finally; ``hangs``: whether only the limit of the call ends it.
     """
     call = _CALL if hangs else AMPLE.call
     look = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
@@ -161,12 +161,12 @@ def passes(
 
 
 def coded(fault, label, *, arrives):
-    """Give both rows of an error that the sandbox's proxy gives with a code."""
+    """Return both rows of an error that the sandbox's proxy sends with a code."""
     return passes(fault, label, _answered(label), arrives=arrives)
 
 
 def final(fault, error, words, *, arrives=False, but=None):
-    """Give the row of a fault that asking again does not mend: it ends everything at once."""
+    """Return the row of a fault that a retry cannot fix, so that every call fails at once."""
     told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
@@ -176,7 +176,7 @@ def final(fault, error, words, *, arrives=False, but=None):
 
 
 def tls(flaw, reason):
-    """Give the row of a certificate that is not to be accepted."""
+    """Return the row of a certificate that a client must reject."""
     words = f"{_REACHED}TLS failed ({reason})"
     told = f"SandboxUnreachable: {words}"
     by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
@@ -186,9 +186,9 @@ def tls(flaw, reason):
 
 
 def no_body_of_ours(fault, kind, *, done=()):
-    """Give the row of a body that is complete, and not what was promised.
+    """Return the row of a body that is complete but does not follow the API.
 
-    ``done``: the calls to which this, too, may be the answer.
+    ``done``: the calls for which this body is also a good answer.
     """
     told = f"ContractViolation: local: the answer to a {{}} is {kind}"
     return final(
@@ -284,7 +284,7 @@ TABLE = [
     *coded(faults.WRITE_TIMEOUT, "504 WRITE_TIMEOUT", arrives=True),
     *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered("404 SANDBOX_UPSTREAM_ERROR")),
 
-    # What lasts for a while, and is over.
+    # Faults that last for a while and pass.
     Row("slow start", Scene(lambda proxy, *_: proxy.fail(faults.REFUSED, seconds=0.2).then(faults.SANDBOX_NOT_READY, seconds=0.2)), _kinds(PASS), SHORT.timeout),
     Row("rollout", Scene(lambda proxy, *_: proxy.fail(faults.SANDBOX_NOT_READY, seconds=0.25).then(faults.AUTH_SERVICE_UNAVAILABLE, seconds=0.2)), _kinds(PASS), SHORT.timeout),
     Row("suspended, and resumed", Scene(lambda proxy, *_: proxy.fail(faults.SUSPENDING, seconds=0.2).then(faults.SUSPENDED, seconds=0.2)), _kinds(PASS), SHORT.timeout),

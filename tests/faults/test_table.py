@@ -1,4 +1,4 @@
-"""For each fault and each helper the outcome is written in one table, and the table is the test."""
+"""Compare the outcome of each helper for each fault with one table."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_every_fault_is_in_the_table():
 
 
 def rollout(seconds):
-    """What a rollout of the control plane does (fact sheet 1.7)."""
+    """Return the faults of a rollout of the control plane (api-notes, "Errors")."""
     third = seconds / 3
     return Scene(
         lambda proxy, *_: (
@@ -67,7 +67,7 @@ def rollout(seconds):
 def test_rollout_is_survived_by_every_helper_and_for_22_seconds_by_the_guard(
     here, seconds, monkeypatch
 ):
-    # But for the end of a test, which does not hold the next one up for so long.
+    # Except for the end of a test, which does not delay the next test for so long.
     monkeypatch.setattr(process_control, "_LONGEST_FAREWELL", 30.0)
 
     outcomes = play_all(rollout(seconds), here, timeout=40)

@@ -1,4 +1,4 @@
-"""A sandbox made of rows that a test changes, and a guard that watches it."""
+"""A sandbox whose rows a test changes, and a guard that monitors it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Box(SandboxClient):
 
 
 class _Wire:
-    """What a client takes for its transport."""
+    """A fake transport."""
 
     def __init__(self, clock: FakeClock, box: Box) -> None:
         self.clock = clock
@@ -100,7 +100,7 @@ class GuardedBox:
         self.monitor.begin_call(fixtures=False)
 
     def call(self, *rows: dict[str, Any], fixtures: bool = False) -> list[str]:
-        """End the set-up, have the call leave these rows, end it; return what fails it."""
+        """Run the call of a test, which leaves these rows; return the findings that fail it."""
         self.monitor.begin_call(fixtures=fixtures)
         return self.end("call", *rows)
 
@@ -118,7 +118,7 @@ class GuardedBox:
         self.guard.end_test()
 
     def test(self, name: str, *rows: dict[str, Any], **allowed: str) -> list[str]:
-        """Run a whole test whose call leaves these rows; return what fails it."""
+        """Run a test whose call leaves these rows; return the findings that fail it."""
         self.begin(name, **allowed)
         found = self.call(*rows) + self.end("teardown")
         self.end_test()
@@ -140,5 +140,5 @@ class GuardedBox:
 
 
 def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:
-    """A row that was killed for want of memory."""
+    """Return the row of an OOM-killed process."""
     return raw(pid, **{**OOM, **fields})

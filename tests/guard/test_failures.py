@@ -1,4 +1,4 @@
-"""How a finding is told where it fails a test: whole, as text."""
+"""The complete message of a finding that fails a test."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ WEB = raw(41, managed=managed())
 RESTARTED = raw(42, started_at=T5 + 100, managed=managed(restart_count=1, last_exit=SEGV))
 
 
-def test_what_several_rules_find_of_one_run_is_reported_once_with_the_run_that_died():
+def test_findings_of_several_rules_on_one_run_are_reported_once():
     error = failure(RESTARTED, before=(WEB,))
     assert (
         str(error)
@@ -147,7 +147,7 @@ Crashed in this test: train.py (pid 7) and 1 more
     )
 
 
-def test_each_rule_has_its_verdict():
+def test_failure_names_the_kind_of_finding_of_each_rule():
     ended_runs = managed(restart_count=1, last_exit=EXITED)
     hidden = managed(restart_count=2, last_exit=EXITED)
     errors = {
@@ -165,7 +165,7 @@ def test_each_rule_has_its_verdict():
     assert {type(error) for error in errors.values()} == {GuardFailure}
 
 
-def test_what_a_test_leaves_running_is_reported_after_the_test():
+def test_process_that_a_test_leaves_running_is_reported_after_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call(raw(1))

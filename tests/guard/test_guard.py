@@ -1,4 +1,4 @@
-"""When the guard looks, and whose a finding is."""
+"""When the guard polls, and to which test it attributes a finding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXITED = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": 1_710
 def test_a_test_is_polled_twice_and_the_last_snapshot_is_the_next_baseline():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
-    assert guarded.box.looks == 1  # there was no test before it
+    assert guarded.box.looks == 1  # because no test ran before
     baseline = guarded.connection.baseline
     assert baseline is not None
     assert [row.pid for row in baseline] == [1]
@@ -32,7 +32,7 @@ def test_a_test_is_polled_twice_and_the_last_snapshot_is_the_next_baseline():
     assert guarded.monitor.take_data() == {}
 
 
-def test_what_happens_in_the_call_fails_the_call_and_is_reported_once():
+def test_incident_in_the_call_fails_the_call_and_is_reported_once():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call(oom(1)) == ["oom 1"]
@@ -53,7 +53,7 @@ def test_an_oom_kill_is_of_the_test_in_which_it_happened_and_its_restart_of_a_la
     assert guarded.reported()[-1] == "b, call: restart of web, first run, reported in the test"
 
 
-def test_what_happens_in_a_teardown_is_of_that_test_and_not_of_the_next():
+def test_incident_in_a_teardown_is_attributed_to_that_test_and_not_to_the_next():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call() == []
@@ -62,7 +62,7 @@ def test_what_happens_in_a_teardown_is_of_that_test_and_not_of_the_next():
     assert guarded.reported() == ["a, teardown: oom of train.py (pid 1), reported in the test"]
 
 
-def test_what_happens_in_a_set_up_is_of_the_test_whose_set_up_ran():
+def test_incident_in_a_setup_is_attributed_to_the_test_of_that_setup():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a") == []
     guarded.begin("b")
@@ -70,7 +70,7 @@ def test_what_happens_in_a_set_up_is_of_the_test_whose_set_up_ran():
     assert guarded.call(fixtures=True) == ["oom 1"]
 
 
-def test_a_set_up_that_fails_is_polled_as_well():
+def test_failed_setup_is_polled_too():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.end("setup", oom(1)) == ["oom 1"]
@@ -88,7 +88,7 @@ def test_a_set_up_that_fails_is_polled_as_well():
     ],
     ids=ALL,
 )
-def test_what_was_there_before_is_not_a_finding(row):
+def test_incident_before_the_session_is_not_a_finding(row):
     guarded = GuardedBox(row)
     assert guarded.test("a") == []
     assert guarded.test("b") == []
@@ -137,16 +137,16 @@ def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
 # Leaks
 
 
-def test_what_begins_in_a_call_and_outlives_the_teardown_is_a_leak():
+def test_process_that_starts_in_a_call_and_outlives_the_teardown_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7)) == ["leak 7"]
-    assert guarded.clock.slept  # it was given the time to end
+    assert guarded.clock.slept  # the guard waited for its end
     assert sum(guarded.clock.slept) == pytest.approx(0.5)
     assert guarded.test("b") == []
     assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
 
 
-def test_what_a_teardown_ends_is_not_a_leak():
+def test_process_that_a_teardown_ends_is_not_a_leak():
     guarded = GuardedBox()
     guarded.begin("a")
     assert guarded.call(raw(7)) == []
@@ -154,7 +154,7 @@ def test_what_a_teardown_ends_is_not_a_leak():
     assert guarded.clock.slept == []
 
 
-def test_what_is_listed_as_running_for_a_moment_after_its_kill_is_not_a_leak():
+def test_process_listed_as_running_just_after_its_kill_is_not_a_leak():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call(raw(7))
@@ -163,7 +163,7 @@ def test_what_is_listed_as_running_for_a_moment_after_its_kill_is_not_a_leak():
     assert 0.07 < sum(guarded.clock.slept) < 0.1
 
 
-def test_what_a_fixture_begins_may_outlive_the_test():
+def test_process_that_a_fixture_starts_may_outlive_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.box.rows = [raw(7)]
@@ -172,7 +172,7 @@ def test_what_a_fixture_begins_may_outlive_the_test():
     assert guarded.clock.slept == []
 
 
-def test_what_a_fixture_of_wider_scope_begins_within_a_call_may_outlive_it_too():
+def test_process_that_a_wider_fixture_starts_in_a_call_may_outlive_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.begin_call()
@@ -182,7 +182,7 @@ def test_what_a_fixture_of_wider_scope_begins_within_a_call_may_outlive_it_too()
     assert guarded.end("teardown") == ["leak 8"]
 
 
-def test_what_begins_in_a_teardown_is_not_a_leak():
+def test_process_that_starts_in_a_teardown_is_not_a_leak():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call()
@@ -233,7 +233,7 @@ def test_nothing_is_settled_where_nothing_is_undecided():
 # Allowances
 
 
-def test_what_a_marker_allows_is_reported_with_its_reason_and_fails_nothing():
+def test_finding_that_a_marker_allows_is_reported_with_its_reason_and_fails_nothing():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.begin("a", oom="the limit is under test")
     assert guarded.call(oom(1), raw(2, **signaled(11))) == ["crash 2"]
@@ -278,7 +278,7 @@ def test_report_only_reports_and_fails_nothing():
 # Rules of one test
 
 
-def test_a_test_without_rules_is_not_polled_and_its_end_is_no_ones():
+def test_without_rules_a_test_is_not_polled_and_has_no_findings():
     guarded = GuardedBox(raw(1), raw(2))
     assert guarded.test("a") == []
     looks = guarded.box.looks
@@ -300,7 +300,7 @@ def test_without_rules_and_report_nothing_is_polled():
 # Outside of tests
 
 
-def test_what_happens_after_the_last_test_is_reported_at_the_end():
+def test_incident_after_the_last_test_is_reported_at_the_end():
     guarded = GuardedBox(raw(1))
     guarded.test("a")
     guarded.box.rows = [oom(1)]
@@ -308,7 +308,7 @@ def test_what_happens_after_the_last_test_is_reported_at_the_end():
     assert guarded.reported() == ["no test, None: oom of train.py (pid 1), reported in the session"]
 
 
-def test_what_happens_in_a_test_that_is_interrupted_names_it():
+def test_incident_in_an_interrupted_test_names_the_test():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -388,7 +388,7 @@ def test_a_fault_that_does_not_pass_is_not_waited_for():
     assert [gap["why"] for gap in guarded.monitor.take_data()["gaps"]] == ["my-sandbox: 403"]
 
 
-def test_what_happened_while_nobody_polled_is_attributed_to_no_test():
+def test_incident_while_nobody_polled_is_attributed_to_no_test():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.test("a")
     guarded.box.fault = REFUSED
@@ -416,7 +416,7 @@ def test_a_sandbox_that_was_replaced_is_reported_and_not_compared():
     assert guarded.test("b", oom(1, handle=41), oom(2, handle=42)) == ["oom 1"]
 
 
-def test_a_sandbox_that_lists_nothing_more_of_what_had_ended_is_another_as_well():
+def test_sandbox_that_no_longer_lists_ended_processes_counts_as_replaced():
     guarded = GuardedBox(raw(41), raw(42, **ended(0)))
     assert guarded.test("a", raw(1)) == []
     gap = guarded.gap()
@@ -444,7 +444,7 @@ def test_a_kill_that_takes_the_row_with_it_is_not_a_finding_and_not_a_gap():
     assert [*guarded.monitor.take_data()] == ["sandboxes"]
 
 
-def test_what_cannot_be_connected_to_is_reported_once():
+def test_sandbox_that_cannot_be_connected_to_is_reported_once():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.monitor.add_unconnected("other", "no API key for other")
@@ -455,7 +455,7 @@ def test_what_cannot_be_connected_to_is_reported_once():
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("a", None, 2)
 
 
-def test_a_sandbox_of_one_worker_is_distinguished_from_that_of_another():
+def test_sandboxes_of_two_workers_are_distinguished():
     guarded = GuardedBox(raw(1), worker="gw1", recording=True)
     guarded.begin("a")
     assert [*guarded.monitor.take_data()["sandboxes"]] == ["my-sandbox@gw1"]
@@ -528,7 +528,7 @@ def test_one_that_is_ended_within_a_call_is_reported_and_fails_the_session_if_it
     assert gap["guarded"] is fails
 
 
-def test_one_that_had_only_seemed_to_have_ended_is_monitored_again_and_the_gap_is_reported():
+def test_sandbox_that_only_seemed_ended_is_monitored_again_and_the_gap_is_reported():
     guarded = GuardedBox(raw(1), raw(2), of_suite=True)
     guarded.begin("a")
     guarded.call()
@@ -548,7 +548,7 @@ def test_one_that_had_only_seemed_to_have_ended_is_monitored_again_and_the_gap_i
     assert (gap["from_test"], gap["to_test"], gap["guarded"]) == ("b", "b", True)
 
 
-def test_one_that_sleeps_has_not_ended():
+def test_suspended_sandbox_has_not_ended():
     guarded = GuardedBox(raw(1), of_suite=True)
     guarded.begin("a")
     guarded.call()

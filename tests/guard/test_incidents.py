@@ -45,7 +45,7 @@ def test_an_oom_flag_that_appears_on_the_ended_process_of_a_fixture_fails_the_te
     assert guarded.test("a", raw(1, **ended(0, oom_killed=True))) == ["oom 1"]
 
 
-def test_a_restart_that_one_test_asked_for_is_not_a_finding_of_a_later_one():
+def test_restart_requested_by_one_test_is_not_a_finding_of_a_later_test():
     guarded = GuardedBox(web(7))
     guarded.begin("a")
     again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))

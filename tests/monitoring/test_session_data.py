@@ -1,4 +1,4 @@
-"""A session as data: what several workers saw, told once."""
+"""The data of a session: what several workers observed is reported once."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_finding_that_is_attributed_to_a_test_or_allowed_by_one_is_not_reporte
     ]
 
 
-def test_what_a_worker_did_itself_or_a_test_allows_is_not_reported_by_another():
+def test_incident_that_a_worker_caused_or_a_test_allows_is_not_reported_by_another():
     record = SessionData()
     record.add_data({"findings": [found("a"), found("b"), found("c", allowed="meant")]})
     record.add_data({"findings": [found("b", allowed="meant")], "caused": ["a", "c"]})
@@ -96,7 +96,7 @@ def test_an_outage_that_goes_on_is_reported_again_and_kept_once():
     assert document["outages"] == [{**outage, "faults": "502 x4", "to_at": "5", "worker": "gw0"}]
 
 
-def test_the_outcome_of_a_test_is_that_of_its_phases():
+def test_outcome_of_a_test_combines_its_phases():
     good = report("setup"), report("call"), report("teardown")
     assert outcome(*good) == [(1, "passed")]
     assert outcome(report("setup", "failed"), report("teardown")) == [(1, "error")]
@@ -122,7 +122,7 @@ def test_a_test_in_which_its_worker_died_has_crashed_and_keeps_its_place():
     assert outcome(crash) == [(1, "crashed")]
 
 
-def test_the_same_change_seen_by_two_workers_is_one():
+def test_change_observed_by_two_workers_is_reported_once():
     change = {"sandbox": "box", "process": "1", "state": "running", "at": None, "test": None}
     record = SessionData()
     process = {"id": "1", "sandbox": "box", "before_the_session": True, "test": None}

@@ -1,4 +1,4 @@
-"""Inner runs start from a clean environment, and share one embedded sandbox where they can."""
+"""Inner runs start from a clean environment, and share one embedded sandbox if possible."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _clean_environment(monkeypatch, pytester):
             "PYTEST_TIMEOUT",
         }:
             monkeypatch.delenv(name)
-    # After pytester, which clears it.
+    # After pytester, which clears the environment.
     # pytest-asyncio wants a setting, or warns; anyio and hypothesis take 0.4 s of each start.
     monkeypatch.setenv(
         "PYTEST_ADDOPTS",
@@ -34,14 +34,14 @@ def _clean_environment(monkeypatch, pytester):
 
 @pytest.fixture(scope="session")
 def box():
-    """Return an embedded sandbox that all inner runs can use: to them it is a real one."""
+    """Return an embedded sandbox that all inner runs can use as if it were a remote one."""
     with start_local_sandbox(identifier="my-sandbox") as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="session")
 def small_box():
-    """Return one with so little memory that a process is soon killed for want of it."""
+    """Return a sandbox with so little memory that a process is soon OOM-killed."""
     with start_local_sandbox(identifier="small", memory_limit=96 * 2**20) as sandbox:
         yield sandbox
 
@@ -57,7 +57,7 @@ def limited(small_box, monkeypatch):
 
 @pytest.fixture
 def elsewhere(limited):
-    """Give the sandbox of the inner runs, to do in it what none of them does."""
+    """Return the sandbox of the inner runs, to act in it from outside of them."""
     settings = Settings(targets=(), proxy_url=None, timeout=10.0, memory=None)
     connections = Connections(
         settings, ask_for_key=lambda _: None, test_deadline=lambda: None, screen=Screen()

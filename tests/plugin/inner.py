@@ -1,4 +1,4 @@
-"""What the tests of the wiring share: reading what an inner run told, and servers that misbehave."""
+"""Helpers that read the output of an inner run, and servers that misbehave."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEAVY = frozenset(
 
 
 def errors_of_tests(record: pytest.HookRecorder) -> dict[str, str]:
-    """Give for each inner test that failed, by name, the error as pytest shows it."""
+    """Return the error of each failed inner test as pytest shows it, by the name of the test."""
     return {
         report.nodeid.partition("::")[2]: error_of(report.longreprtext)
         for report in record.getreports("pytest_runtest_logreport")
@@ -33,13 +33,13 @@ def errors_of_tests(record: pytest.HookRecorder) -> dict[str, str]:
 
 
 def error_of(text: str) -> str:
-    """Give the lines pytest marks with an E, without the mark."""
+    """Return the lines that pytest marks with an E, without the mark."""
     lines = [line[1:].strip() for line in text.splitlines() if re.match(r"E(\s|$)", line)]
     return "\n".join(lines)
 
 
 def passed(record: pytest.HookRecorder) -> int:
-    """Check that nothing failed or was skipped; give how many tests passed."""
+    """Check that no test failed or was skipped; return how many passed."""
     good, skipped, failed = record.listoutcomes()
     assert not skipped
     assert not failed, "\n".join(report.longreprtext for report in failed)
@@ -47,20 +47,20 @@ def passed(record: pytest.HookRecorder) -> int:
 
 
 def usage_error_of(result: pytest.RunResult) -> str:
-    """Give the one line that pytest says of a usage error."""
+    """Return the single line that pytest prints for a usage error."""
     [line] = [line for line in result.errlines if line.startswith("ERROR: ")]
     return line.removeprefix("ERROR: ")
 
 
 def start_pytest(pytester: pytest.Pytester, *options: str) -> subprocess.Popen[bytes]:
-    """Start an inner run, in a process group and a session of its own."""
+    """Start an inner run in a new process group and session."""
     command = [sys.executable, "-m", "pytest", *options]
     return pytester.popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 @contextlib.contextmanager
 def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """See to it that a process has ended, whatever fails."""
+    """Kill the process at the end of the context if it still runs."""
     try:
         yield
     finally:
@@ -116,7 +116,7 @@ def server(answer: bytes | None, asked: threading.Event | None = None) -> Iterat
 
 
 def unused_url() -> str:
-    """Give a URL of this machine at which nothing listens."""
+    """Return a URL of this machine at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}"
 
@@ -146,7 +146,7 @@ PROGRAMS = """
 
 
 def failures(result: pytest.RunResult) -> dict[str, str]:
-    """Give for each inner test that failed the line of the short summary, with no numbers of pids."""
+    """Return the lines of the short summary for failed inner tests, without numbers of pids."""
     found = {}
     for line in result.outlines:
         match = re.match(r"(?:FAILED|ERROR|OOM) \S+?::(\S+)(?: - (.*))?$", line)
@@ -156,7 +156,7 @@ def failures(result: pytest.RunResult) -> dict[str, str]:
 
 
 def outcomes(result: pytest.RunResult) -> dict[str, list[str]]:
-    """Give for each inner test the words that -v shows, one for each phase that has one."""
+    """Return for each inner test the outcomes that -v shows, one for each phase that has one."""
     words: dict[str, list[str]] = {}
     for line in result.outlines:
         if match := re.match(r"\S+::(\S+) ([A-Z]+)(?: \(.*\))? +\[", line):
@@ -165,7 +165,7 @@ def outcomes(result: pytest.RunResult) -> dict[str, list[str]]:
 
 
 def summary(result: pytest.RunResult) -> list[str]:
-    """Give the lines of the guard's section, with no numbers of pids and no names of files."""
+    """Return the lines of the guard's section, without numbers of pids and names of files."""
     lines = result.outlines
     titles = [
         number for number, line in enumerate(lines) if re.match("=+ tlsandbox guard =+", line)

@@ -85,7 +85,7 @@ def test_a_bad_ini_key_or_environment_variable_is_named(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_a_bad_option_ends_a_run_under_xdist_as_well(pytester):
+def test_bad_option_ends_a_run_under_xdist_too(pytester):
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
     assert usage_error_of(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
     assert result.ret == 4
@@ -207,7 +207,7 @@ def test_a_call_that_means_nothing_is_reported_at_once(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_is_no_sandbox_cannot_be_connected_to(pytester):
+def test_connecting_to_an_object_that_is_not_a_sandbox_raises(pytester):
     pytester.makepyfile(
         """
         def test_text(tlsandbox_connect):
@@ -224,7 +224,7 @@ def test_what_is_no_sandbox_cannot_be_connected_to(pytester):
     }
 
 
-def test_what_is_allowed_is_checked_where_it_is_written_with_or_without_a_block(pytester):
+def test_arguments_of_tlsandbox_allow_are_checked_with_or_without_a_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):
@@ -303,7 +303,7 @@ def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(pytester):
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
     assert usage_error_of(result) == NO_SANDBOX
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    # Under xdist it is a worker that sees it, and the session ends in the same words.
+    # Under xdist a worker detects the error, and the session ends with the same message.
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox-guard=oom")
     assert [line.strip("! ") for line in result.outlines if line.startswith("!")] == [
         f"xdist.dsession.Interrupted: {NO_SANDBOX}"

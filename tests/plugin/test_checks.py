@@ -1,4 +1,4 @@
-"""``pytest --pyargs pytest_tlsandbox.checks``: is a deployment well? No test code is needed."""
+"""``pytest --pyargs pytest_tlsandbox.checks``: check a deployment without writing test code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Checked = Callable[..., pytest.RunResult]
 
-# Found by its package, and not by this checkout, whose conftest is not a user's.
+# Run the installed package, because a user does not have the conftest of this checkout.
 CHECKS = ("--pyargs", "pytest_tlsandbox.checks", "--noconftest", "-v")
 
 
@@ -83,7 +83,7 @@ ROWS = {
 
 @pytest.fixture
 def checked(pytester, monkeypatch):
-    """Give a function that runs the checks on sandboxes that list these rows."""
+    """Return a function that runs the checks on sandboxes that list these rows."""
 
     def run(rows: dict[str, list[dict[str, Any]]], *options: str) -> pytest.RunResult:
         with sandboxes(rows) as url:
@@ -118,7 +118,7 @@ def test_each_check_fails_for_what_it_is_named_after_and_each_sandbox_has_its_ro
 
 
 def shown(result: pytest.RunResult) -> list[str]:
-    """Give what pytest shows of the one failure, but for its title."""
+    """Return the text that pytest shows for the only failure, without its title."""
     lines = result.outlines
     start = next(i for i, line in enumerate(lines) if re.match("_+ test_", line)) + 1
     end = next(i for i, line in enumerate(lines[start:], start) if line.startswith("==="))
@@ -146,7 +146,7 @@ def test_a_failure_has_the_place_of_the_check(checked):
     )
 
 
-def test_a_failure_is_no_wider_than_the_terminal_and_counts_one_time_as_one(checked, monkeypatch):
+def test_failure_fits_the_terminal_and_says_1_restart(checked, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     row = raw(
         1,
@@ -176,7 +176,7 @@ def test_a_sandbox_that_is_not_reached_fails_one_check_and_passes_none(pytester,
     assert told.startswith("E   pytest_tlsandbox.InvalidSetting: no API key for http://127.0.0.1:")
 
 
-def test_the_embedded_sandbox_is_well(pytester):
+def test_embedded_sandbox_passes_all_checks(pytester):
     result = pytester.runpytest_subprocess(*CHECKS, "-n1", "--tlsandbox=local")
     result.assert_outcomes(passed=6)
     assert result.ret == 0

@@ -43,7 +43,7 @@ def test_two_processes_that_should_be_equal_are_reported_by_the_fields_that_diff
     )
 
 
-def test_what_is_unequal_in_another_way_is_left_to_pytest_and_masked(pytester):
+def test_other_inequalities_are_left_to_pytest_and_masked(pytester):
     message = outcome(
         pytester,
         """

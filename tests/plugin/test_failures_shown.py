@@ -82,7 +82,7 @@ def test_no_traceback_shows_a_line_of_ours(pytester, monkeypatch, box):
         for report in record.getreports("pytest_runtest_logreport")
         if report.failed
     }
-    # Where there is no line of the user's, no code is shown: or, by older pytests, the fixture.
+    # Without a line of the user, no code is shown; older versions of pytest show the fixture.
     baseline = failed.pop("test_baseline")
     assert not re.search(r"(client|tenacity|_pytest|pluggy)/", baseline)
     foreign = re.compile(r"(pytest_tlsandbox|tenacity|_pytest|pluggy)/")
@@ -177,7 +177,7 @@ def test_a_wait_ends_before_pytest_timeout_would_end_the_test(pytester, mark, in
 
 
 @pytest.mark.usefixtures("connected")
-def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
+def test_assertions_that_poll_for_a_while_end_before_it_too(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -194,7 +194,7 @@ def test_assertions_that_look_for_a_while_end_before_it_too(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_time_out_of_one_test_is_not_of_the_next(pytester):
+def test_timeout_of_one_test_does_not_affect_the_next(pytester):
     pytester.makepyfile(
         """
         import time

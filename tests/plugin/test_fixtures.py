@@ -8,7 +8,7 @@ from .inner import errors_of_tests, passed
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_a_test_starts_is_killed_when_it_ends(pytester):
+def test_processes_of_a_test_are_killed_when_it_ends(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -70,7 +70,7 @@ def test_an_earlier_job_never_answers_for_this_tests(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester):
+def test_processes_that_other_fixtures_start_belong_to_the_test(pytester):
     """However the test orders its arguments: the baseline is taken before them all."""
     pytester.makepyfile(
         """
@@ -99,7 +99,7 @@ def test_what_other_fixtures_start_for_a_test_belongs_to_it(pytester):
     assert passed(pytester.inline_run()) == 1
 
 
-def test_what_a_suite_sets_up_by_itself_may_bring_the_key(pytester, connected, monkeypatch):
+def test_autouse_fixture_can_provide_the_key(pytester, connected, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
     monkeypatch.setenv("THE_KEY", connected.api_key.reveal())
     pytester.makepyfile(
@@ -119,7 +119,7 @@ def test_what_a_suite_sets_up_by_itself_may_bring_the_key(pytester, connected, m
 
 
 def check_override(target: str, label: str, imports: str = "") -> str:
-    """Give a module that names its sandbox, with a test that all fixtures are of that one."""
+    """Return a module that overrides the target, with a test that all fixtures use that sandbox."""
     return f"""
         import os
         import pytest
@@ -165,7 +165,7 @@ def test_a_suite_can_name_the_sandbox_it_made(pytester, connected, monkeypatch, 
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
     pytester.makepyfile(module)
-    # In a process of its own: the SDK is a native module.
+    # In a separate process, because the SDK is a native module.
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
@@ -217,7 +217,7 @@ def test_the_embedded_sandbox_needs_no_target(pytester):
     assert passed(pytester.inline_run("--tlsandbox-memory=256M")) == 3
 
 
-def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester):
+def test_each_xdist_worker_has_its_own_embedded_sandbox(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -237,9 +237,7 @@ def test_each_xdist_worker_has_an_embedded_sandbox_of_its_own(pytester):
 
 
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
-def test_a_hook_gives_the_key_before_the_environment_does(
-    pytester, connected, monkeypatch, wrapped
-):
+def test_key_of_the_hook_wins_over_the_environment(pytester, connected, monkeypatch, wrapped):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
     monkeypatch.setenv("VAULT", connected.api_key.reveal())
     key = wrapped.format("os.environ['VAULT']")
@@ -297,7 +295,7 @@ def test_a_test_can_use_two_sandboxes(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_what_was_started_by_connect_is_killed_when_the_session_ends(pytester):
+def test_processes_started_by_connect_are_killed_when_the_session_ends(pytester):
     pytester.makepyfile(
         """
         started = []

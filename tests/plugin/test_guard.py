@@ -1,4 +1,4 @@
-"""What happens behind a test's back turns that test red: real processes, the kernel's OOM."""
+"""The guard fails a test for incidents that it does not check: real processes and OOM kills."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ def test_an_ordinary_suite_is_green(pytester):
     assert result.ret == 0
 
 
-def test_a_suite_that_knows_the_sdk_only_is_guarded_as_well(pytester):
-    """It calls no helper and looks at no end; what it kills itself is no finding."""
+def test_suite_that_uses_only_the_sdk_is_guarded_too(pytester):
+    """The test calls no helper and checks no end; the guard does not report its own kills."""
     pytester.makepyfile(
         PROGRAMS
         + """
@@ -317,7 +317,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
     }
 
 
-def test_what_is_expected_is_allowed_by_a_marker_or_a_block_and_shown(pytester):
+def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
     pytester.makepyfile(
         PROGRAMS
         + """
@@ -418,7 +418,7 @@ def test_a_guard_that_found_nothing_prints_so_only_with_v_and_shares_the_baselin
     assert summary(pytester.runpytest_inprocess(*rules)) == []
     result = pytester.runpytest_inprocess(*rules, "-v")
     result.stdout.fnmatch_lines(["tlsandbox guard: oom, crash, leak"])
-    # One before all, two a test, one in the end: the fixture takes none of its own.
+    # One before all, two for each test, one at the end: the fixture does not list again.
     assert summary(result) == ["nothing found: oom, crash, leak; 2 tests, 6 looks at small"]
 
 

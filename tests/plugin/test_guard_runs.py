@@ -38,7 +38,7 @@ def _wide_terminal(monkeypatch, pytester):
 
 
 def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
-    """Give for each finding of the report: test, attempt, phase, where it is told."""
+    """Return for each finding of the report: test, attempt, phase, where it is reported."""
     return [
         (found["test"] and found["test"].partition("::")[2], found["attempt"], found["phase"])
         for found in read(pytester.path / "out.json")["findings"]
@@ -46,7 +46,7 @@ def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
 
 
 def test_xdist_with_a_dead_worker_reports_each_finding_once_and_at_its_test(pytester, elsewhere):
-    """Of a shared sandbox: what no worker started is told once, at the end."""
+    """Findings of a shared sandbox about processes of no worker are reported once, at the end."""
     go = pytester.path / "go"
     waits = f"until [ -e {go} ]; do sleep 0.02; done; kill -SEGV $$"
     other = elsewhere.start_process("sh", ["-c", waits, "other"])
@@ -95,12 +95,12 @@ def test_xdist_with_a_dead_worker_reports_each_finding_once_and_at_its_test(pyte
     rows = {process["pid"]: process for process in report["processes"]}
     assert rows[other.pid]["before_the_session"]
     assert [change["state"] for change in rows[other.pid]["changes"]] == ["running", "signaled"]
-    # Workers print nothing, and each thing is told by one process only.
+    # Workers print nothing, and only one process reports each finding.
     assert result.stdout.str().count("tlsandbox guard ===") == 1
 
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "xdist"])
-def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(pytester, options):
+def test_incident_outside_of_all_tests_fails_a_session_that_passed(pytester, options):
     pytester.makeconftest(
         CRASHES
         + """
@@ -126,7 +126,7 @@ def test_what_happens_outside_of_every_test_fails_a_session_that_was_well(pytest
     ]
 
 
-def test_what_a_test_does_itself_in_a_shared_sandbox_is_not_a_finding_of_the_others(pytester):
+def test_other_workers_do_not_report_what_a_test_does_in_a_shared_sandbox(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -150,7 +150,7 @@ def test_what_a_test_does_itself_in_a_shared_sandbox_is_not_a_finding_of_the_oth
     ]
 
 
-def test_each_worker_has_an_embedded_sandbox_of_its_own(pytester):
+def test_each_worker_has_its_own_embedded_sandbox(pytester):
     """It is not shared: what happens in it is the test's that runs, whoever started it."""
     pytester.makepyfile(
         CRASHES
@@ -402,7 +402,7 @@ def test_the_exit_status_is_pytests_where_nothing_is_found(pytester, options):
 
 
 def test_a_python_test_case_is_monitored_as_well(pytester):
-    """What its class sets up is no leak, what its method starts is one."""
+    """A process that the class sets up is not a leak; one that the method starts is."""
     pytester.makepyfile(
         CRASHES
         + """

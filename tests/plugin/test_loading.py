@@ -108,7 +108,7 @@ def test_what_is_public_is_sorted_and_can_be_imported():
     assert set(pytest_tlsandbox.__all__) <= namespace.keys()
 
 
-def test_what_is_not_public_is_no_attribute():
+def test_private_name_is_not_an_attribute_of_the_package():
     with pytest.raises(AttributeError) as error:
         pytest_tlsandbox.Sandbx  # noqa: B018
     assert str(error.value) == "module 'pytest_tlsandbox' has no attribute 'Sandbx'"

@@ -47,7 +47,7 @@ def progress_lines(lines: list[str]) -> list[str]:
     return [line for line in lines if "waiting" in line and "tlsandbox:" in line]
 
 
-def test_progress_is_printed_between_the_dots_and_is_no_part_of_the_captured_output(pytester):
+def test_progress_is_printed_between_the_dots_and_not_captured(pytester):
     lines = run(pytester)
 
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))

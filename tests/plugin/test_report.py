@@ -98,7 +98,7 @@ def test_a_report_holds_every_process_every_change_and_the_test_of_each(pytester
         "test_it.py::test_starts_a_job",
         "call",
     )
-    # By the clock of the sandbox, and by that of the machine that looked.
+    # By the clock of the sandbox, and by the clock of this machine.
     assert job["started_at"] <= end["at"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", end["seen_at"])
     assert [
@@ -236,7 +236,7 @@ def test_a_report_holds_each_outage_that_a_call_rode_out(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_report_that_cannot_be_written_in_the_end_fails_a_session_that_was_well(pytester):
+def test_report_that_cannot_be_written_fails_a_session_that_passed(pytester):
     pytester.makepyfile(
         """
         import pathlib
@@ -327,7 +327,7 @@ Nothing found: oom; 1 test, 4 looks at small.
 def test_the_path_of_a_report_without_an_equals_sign_does_not_turn_the_guard_off(
     pytester, tmp_path, place
 ):
-    """Pytest takes the path of an existing file for that of a test, and reads the ini file there."""
+    """Without ``=``, pytest takes an existing file for the path of a test."""
     suite = pytester.mkdir("suite")
     (suite / "pytest.ini").write_text("[pytest]\ntlsandbox_guard = crash\n")
     (suite / "test_it.py").write_text(

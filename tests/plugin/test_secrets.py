@@ -19,7 +19,7 @@ ALL_FRAMES = ("-l", "-vv", "--full-trace")
 
 
 def leaks(result: pytest.RunResult, xml: str) -> list[str]:
-    """Give the lines that tell the secret."""
+    """Return the lines that contain the secret."""
     lines = [*result.outlines, *result.errlines, *xml.splitlines()]
     return [line for line in lines if KEY in line]
 
@@ -95,7 +95,7 @@ def test_the_key_is_not_shown_when_ctrl_c_strikes_inside_a_call(pytester, monkey
     assert KEY.encode() not in shown + errors
 
 
-# The halves are put together in the inner test only, and not kept in a local of its own.
+# Only the inner test joins the halves, and it does not store the result in a variable.
 MASKED = """
     import pytest
 

@@ -238,7 +238,7 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(pytester, monkeypatch, way
 
 
 def hits(shown: dict[str, str]) -> list[str]:
-    """Give the lines that tell a secret, each with where it is."""
+    """Return the lines that contain a secret, each with its place."""
     return [
         f"{name}: {place}: {line}"
         for place, text in shown.items()

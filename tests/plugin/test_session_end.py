@@ -47,7 +47,7 @@ LONGEST = 60.0
 
 @pytest.fixture
 def seconds():
-    """Give a number of seconds that no other process of this machine sleeps for."""
+    """Return a number of seconds that no other process of this machine sleeps for."""
     mark = str(10**9 + uuid.uuid4().int % 10**9)
     yield mark
     for process in running(mark):

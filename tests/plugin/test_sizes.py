@@ -95,7 +95,7 @@ def expected(columns: int, verbosity: int) -> str:
 
 
 def normal(text: str) -> str:
-    """Put a word for all that is another each time: pids, times, counts of looks."""
+    """Replace values that vary by a word: pids, times, numbers of polls."""
     text = re.sub(r"\(pid \d+\)", "(pid N)", text)
     text = re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "M", text)
     text = re.sub(r"(after |\+|lived     |, )(?!0 s)\d[\d.]* m?s\b", r"\1T", text)
@@ -109,7 +109,7 @@ def normal(text: str) -> str:
 
 
 def marked(lines: list[str]) -> str:
-    """Give what pytest marks with an E, indented as it is shown, but for what varies."""
+    """Return the lines that pytest marks with an E, with their indent, without varying numbers."""
     text = "\n".join(line[8:] for line in lines if re.match(r"E(\s|$)", line))
     name = "pytest_tlsandbox.UnexpectedExit: "
     assert text.startswith(name)

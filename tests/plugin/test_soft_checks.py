@@ -46,7 +46,7 @@ WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: sh -c \(pid \d
 
 
 def errors_of(result: pytest.RunResult) -> str:
-    """Give what pytest marks with an E, indented as it is shown."""
+    """Return the lines that pytest marks with an E, with their indent."""
     lines = [line for line in result.outlines if re.match(r"E(\s|$)", line)]
     return "\n".join(line[8:] for line in lines)
 
@@ -74,7 +74,7 @@ def test_xdist_shows_the_same(pytester):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before")
-def test_what_the_block_raises_is_shown_with_what_the_checks_found_below(pytester):
+def test_error_of_the_block_is_shown_with_the_failures_of_its_checks_below(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):

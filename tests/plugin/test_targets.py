@@ -17,7 +17,7 @@ SEVERAL = (
 
 
 def in_order_of_run(pytester: pytest.Pytester, *options: str) -> list[str]:
-    """Give the ids of the tests, without their files."""
+    """Return the ids of the tests without their files, in the order of the run."""
     result = pytester.runpytest_inprocess("--co", "-q", *options)
     return re.findall(r"^[\w/]+\.py::(.+)$", result.stdout.str(), re.MULTILINE)
 
@@ -40,7 +40,7 @@ def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(pytester):
     ]
 
 
-def test_with_one_sandbox_the_ids_stay_as_they_are(pytester):
+def test_one_sandbox_does_not_change_the_ids_of_tests(pytester):
     pytester.makepyfile(SUITE)
     plain = ["test_a", "test_b", "test_c", "test_d", "test_e"]
     assert in_order_of_run(pytester) == plain
@@ -198,7 +198,7 @@ def test_other_parameters_go_with_the_sandboxes(pytester):
     ]
 
 
-def test_the_worker_gives_its_name_to_a_sandbox_of_its_own(pytester, monkeypatch):
+def test_sandbox_of_a_worker_is_named_after_the_worker(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makepyfile(
         """

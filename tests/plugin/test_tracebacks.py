@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def shown(pytester, monkeypatch):
-    """Give a function that runs the inner tests and gives what pytest shows of their errors."""
+    """Return a function that runs the inner tests and returns their errors as pytest shows them."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-W error -p no:cacheprovider")
 
     def run(*options: str) -> str:

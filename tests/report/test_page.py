@@ -1,4 +1,4 @@
-"""The page of a report: what it says in words, what it lets a browser do, how it is made."""
+"""The page of a report: its text, what it lets a browser do, and how to write it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def headline(document: Any) -> str:
 
 
 def words(document: Any) -> list[str]:
-    """Give each line of what was found: what it is, and what is said of it."""
+    """Return each item of the list of findings: its kind and its text."""
     lines = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page_of(document))
     return [unescape(re.sub(r"<[^>]*>", "", f"{verdict}: {text}")) for verdict, text in lines]
 
@@ -195,7 +195,9 @@ def test_a_report_that_was_written_before_is_made_into_the_same_page(tmp_path, c
         ('{"version": 1}', "in.json does not hold what its schema says"),
     ],
 )
-def test_what_is_no_report_is_reported_in_one_line(tmp_path, monkeypatch, capsys, content, told):
+def test_file_that_is_not_a_report_is_a_one_line_error(
+    tmp_path, monkeypatch, capsys, content, told
+):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path("in.json").write_text(content)
@@ -219,7 +221,7 @@ def test_a_page_of_another_name_is_wrong_usage(capsys):
     assert capsys.readouterr().err.endswith("error: out.json: the name of a page ends in .html\n")
 
 
-def test_making_a_page_needs_none_of_what_a_sandbox_needs(tmp_path):
+def test_making_a_page_does_not_import_what_a_sandbox_needs(tmp_path):
     write_report(report(10, hogs(1), [FAILED]), tmp_path / "in.json")
     code = (
         "import sys; from pytest_tlsandbox.report.__main__ import main; main(sys.argv[1:]); "

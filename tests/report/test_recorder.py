@@ -1,4 +1,4 @@
-"""What is seen, as data: what is new is told once, what goes on is told again."""
+"""The recorder reports new data once, and an outage that continues again."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_of_what_was_read_the_last_lines_are_kept_masked_and_cut():
     assert seen.take("outputs") == []
 
 
-def test_what_is_read_by_a_pid_is_of_its_newest_process_and_silence_takes_nothing_away():
+def test_output_read_by_pid_belongs_to_the_newest_process_and_empty_output_removes_nothing():
     seen = Recorded(raw(41, started_at=1_700_000_000_000), raw(41, handle=9))
     seen.box.poll()
     read = seen.box.observers[0].output_read

@@ -1,4 +1,4 @@
-"""A report is whole, or not there."""
+"""A report file is complete or absent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
-def test_what_cannot_be_written_leaves_what_was_there_and_nothing_else(tmp_path):
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     path = tmp_path / "out.json"
     write_report({"version": 1}, path)
     with pytest.raises(TypeError):
@@ -37,6 +37,6 @@ def test_the_schema_is_one_and_describes_every_field_it_names():
     assert document["description"]
 
 
-def test_the_schema_refuses_what_is_no_report():
+def test_schema_rejects_a_document_that_is_not_a_report():
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"version": 2}, schema())

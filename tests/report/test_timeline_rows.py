@@ -1,4 +1,4 @@
-"""Where things stand in the picture of a report."""
+"""The layout of the timeline in a report."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_clock_of_a_sandbox_that_is_an_hour_behind_is_distinguished_from_what_
         ([change("signaled", 4, signal=15)], "signaled", "sandbox", 4010),
         ([change("signaled", 4, signal=None)], "signaled", "sandbox", 4010),
         ([change("signaled", 4, signal=11)], "crash", "sandbox", 4010),
-        # What the daemon corrects later on is seen twice.
+        # A change that the daemon corrects later is observed twice.
         ([change("exited", 4, exit_code=-1), change("oom_killed", 4)], "oom", "sandbox", 4010),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_end_is_what_it_was_seen_to_be_or_open(changes, kind, ended, to):
     assert (bar["kind"], bar["ended"], bar["to"]) == (kind, ended, to)
 
 
-def test_what_began_before_the_session_begins_at_its_edge_and_what_only_looks_so_does_not():
+def test_only_runs_from_before_the_session_begin_at_its_edge():
     assert bar_of(1, -5, before_the_session=True)["begun"] == "before"
     known = process(1, 1, change("exited", 2))
     fixture = process(2, 0.5, before_the_session=True)
@@ -83,7 +83,7 @@ def test_what_began_before_the_session_begins_at_its_edge_and_what_only_looks_so
     assert (bars[1002]["begun"], bars[1002]["from"]) == ("sandbox", 510)
 
 
-def test_what_had_ended_before_the_session_is_counted_and_not_drawn():
+def test_runs_that_ended_before_the_session_are_counted_and_not_drawn():
     old = process(1, -9, before_the_session=True)
     old["changes"] = [change("oom_killed", -5, signal=9, seen_at=time_at(0.5))]
     unknown = process(2, -9, before_the_session=True)
@@ -143,7 +143,7 @@ def test_a_health_check_is_marked_when_it_begins_to_fail_and_once():
     assert told(row) == [(4000, "Unhealthy"), (7000, "Unhealthy")]
 
 
-def test_a_finding_marks_what_nothing_else_does_and_an_allowed_one_is_not_a_problem():
+def test_finding_without_another_mark_is_marked_and_an_allowed_one_is_not_a_problem():
     server = process(1, 1)
     hog = process(2, 2, change("oom_killed", 3, signal=9))
     found = [
