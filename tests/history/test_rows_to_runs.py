@@ -223,6 +223,23 @@ CASES = {
             "restart 1, 7: exited 1",
         ],
     ),
+    "row changes while it backs off": (
+        [
+            [],
+            [backing_off(7, 0, 1)],
+            [backing_off(7, 0, 1, consecutive_health_failures=1)],
+            [running(8, 10_000, 1)],
+        ],
+        ["first run, 7: exited 1", "restart 1, 8: running, restarted 1x"],
+    ),
+    "backs off at 2, and another process counts when it backs off": (
+        [
+            [FIRST, EARLY[0][0]],
+            [backing_off(9, 20_000, 2), EARLY[0][0]],
+            [backing_off(9, 20_000, 2), EARLY[1][0]],
+        ],
+        ["first run, 7: ended, how is not known", "restart 1, 9: exited 1"],
+    ),
     "requested restart is not counted": (
         [[FIRST], [running(8, 10_000, 0)]],
         [
