@@ -425,3 +425,13 @@ def test_assumed_run_is_not_inconclusive_once_it_is_known_that_it_did_not_exist(
 
     box.assert_no_oom("web")
     box.assert_no_restart("web")
+
+
+def test_restart_of_a_process_whose_generation_was_forgotten_continues_it(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 0)
+    old = web(7, **exited())
+    box = watched([FIRST], [old, running(8, 10_000, 1)], [old])
+
+    run = box._history.note_restart(snapshot(old)[0], snapshot(running(9, 20_000, 2))[0])
+
+    assert [each.row.pid for each in run.generation.runs if each.row] == [7, 8, 9]
