@@ -240,6 +240,21 @@ CASES = {
         ],
         ["first run, 7: ended, how is not known", "restart 1, 9: exited 1"],
     ),
+    "two older new rows have the count of the newest one": (
+        [
+            [],
+            [
+                running(7, 0, 2, last_exit=last(1, at=19_000), **exited(1)),
+                running(8, 10_000, 2, last_exit=last(1, at=19_000), **exited(1, 19_000)),
+                running(9, 20_000, 2),
+            ],
+        ],
+        [
+            "first run, 7: exited 1",
+            "restart 1, 8: exited 1",
+            "restart 2, 9: running, restarted 2x",
+        ],
+    ),
     "requested restart is not counted": (
         [[FIRST], [running(8, 10_000, 0)]],
         [
