@@ -183,7 +183,9 @@ class Generations:
         newest.unhealthy = False
         self._note(newest)
         if hidden:
-            self._hide(generation, run, hidden, unsure=run.counted_late)
+            # If both counts may be one too high, their difference is right.
+            unsure = run.counted_late and not newest.counted_late
+            self._hide(generation, run, hidden, unsure=unsure)
         return run
 
     def _new_run(self, generation: Generation, number: int, count: int, times: int = 1) -> Run:
@@ -197,9 +199,7 @@ class Generations:
         if before is not None and before.row is None:
             if before.times == 1:
                 return before
-            # The known end belongs to the last of the hidden runs.
-            before.times -= 1
-            before.end, run.end = None, before.end
+            before.times -= 1  # several hidden runs have no known end
         return generation.add(run, before=later)
 
     def _hide(self, generation: Generation, run: Run, times: int, *, unsure: bool = False) -> None:
