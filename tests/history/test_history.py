@@ -482,3 +482,123 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
     history.fold(snapshot(*after))
 
     assert (history.replaced_at == history.position) is replaced
+
+
+@pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
+def test_sandbox_does_not_count_as_replaced_if_this_plugin_killed_the_living(sent, replaced):
+    history = history_of([JOB])
+    history.note_signal(snapshot(JOB)[0], sent)
+    history.fold(snapshot(OTHER))
+
+    assert (history.replaced_at > 0) is replaced
+
+
+# How the rest of the plugin finds a run
+
+
+def history_of(*lists):
+    history = History(lambda: 0.0)
+    for rows in lists:
+        history.fold(snapshot(*rows))
+    return history
+
+
+def test_assert_not_running_by_pid_is_inconclusive_if_the_row_vanished():
+    box = watched([raw(1), raw(2)], [raw(2)])
+
+    assert first_line(lambda: box.assert_not_running(1), errors.Inconclusive) == (
+        "Not observed: the end of train.py (pid 1)"
+    )
+
+
+def test_row_that_vanished_and_came_back_counts_as_listed():
+    first, again = raw(1), raw(1, started_at=T0 + 5000)
+    history = history_of([first, raw(2)], [raw(2)], [again, raw(2)], [raw(2)])
+    assert history.vanished_with(1).row.identity == snapshot(again)[0].identity
+
+    history.fold(snapshot(again, raw(2)))
+    assert history.vanished_with(1).row.identity == snapshot(first)[0].identity
+    assert history.vanished_with(2) is None
+
+
+def test_run_is_found_without_its_handle_and_after_its_row_vanished():
+    identity = snapshot(JOB)[0].identity
+    assert History(lambda: 0.0).find(identity) is None
+    history = history_of([JOB, OVER])
+
+    assert history.find(identity).row.pid == 41
+    assert history.find(identity._replace(handle=None)).row.pid == 41
+    assert history.find(identity._replace(pid=99)) is None
+    history.fold(snapshot(OVER))
+    assert history.find(identity).state == "not listed"
+
+
+# Answers of other calls than list calls
+
+
+def test_restart_of_a_process_that_no_list_call_saw_is_no_incident():
+    again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
+    history = History(lambda: 0.0)
+    run = history.note_restart(snapshot(web(7))[0], snapshot(again)[0])
+    history.fold(snapshot(again))
+
+    first = run.generation.before(run)
+    assert (first.row.pid, run.number) == (7, 1)
+    assert all(incident.caused_here for incident in history.incidents(0))
+
+
+def test_list_call_may_show_a_run_before_the_answer_to_its_start_or_restart():
+    again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
+    box = watched([web(7)], [again, raw(1)])
+    box._history.note_start(snapshot(raw(1))[0])
+    box._history.note_restart(snapshot(web(7))[0], snapshot(again)[0])
+
+    box.assert_no_restart()
+    assert [run.number for run in box._history.started] == [0]
+    assert sorted(run.row.pid for run in box._history.runs()) == [1, 7, 8]
+
+
+# Which runs are hidden
+
+
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_no_run_is_hidden_while_the_row_of_the_run_before_is_listed(seen_before):
+    old = web(7, "running", **exited())
+    undated = {**last(1), "ended_at": None}
+    again = web(8, start=10_000, restart_count=2, last_exit=undated)
+    box = watched([web(7)], [old], [old, again]) if seen_before else watched([web(7)], [old, again])
+
+    box.assert_no_crash()
+    assert [run.number for run in box._history.runs()] == [0, 1]
+
+
+def test_assumed_run_is_dropped_when_the_daemon_turns_out_to_count_early():
+    ending = {"restart_count": 2, "last_exit": last(1, at=19_000)}
+    waiting = web(9, "backing_off", 10_000, **exited(1, 19_000), **ending)
+    db = {"name": "db", "restart_count": 1, "last_exit": last(1)}
+    lists = [
+        [web(7), web(3, name="db")],
+        [web(7, **exited()), web(3, name="db")],
+        [waiting, web(3, name="db")],
+    ]
+    box = watched(*lists)
+    assert first_line(lambda: box.assert_no_crash("web"), errors.Inconclusive)
+
+    box = watched(*lists, [waiting, web(3, "backing_off", **exited(), **db)])
+    box.assert_no_crash("web")
+    line = first_line(lambda: box.assert_no_restart("web"), errors.ProcessRestarted)
+    assert line == "Restarted: web, first run"
+    first, newest = box._history.run_of(snapshot(waiting)[0]).generation.runs
+    assert first.successor is newest
+
+
+def test_incidents_of_one_list_call_are_in_the_order_of_the_starts():
+    again = {"restart_count": 1, "last_exit": last(1)}
+    newest = web(8, start=10_000, **again)
+    job = raw(9, started_at=T0 + 20_000)
+    crashed = {**newest, **signaled(11, ended_at=T0 + 30_000)}
+    history = history_of(
+        [web(7)], [newest, job], [crashed, {**job, **signaled(11, ended_at=T0 + 30_000)}]
+    )
+
+    assert [incident.run.row.pid for incident in history.incidents(2)] == [8, 9]
