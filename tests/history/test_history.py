@@ -8,6 +8,7 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from tests.support import T0, box_of, ended, failure, managed, pass_time, raw, signaled, snapshot
 
 
@@ -563,13 +564,16 @@ def test_list_call_may_show_a_run_before_the_answer_to_its_start_or_restart():
 
 @pytest.mark.parametrize("seen_before", [False, True])
 def test_no_run_is_hidden_while_the_row_of_the_run_before_is_listed(seen_before):
-    old = web(7, "running", **exited())
     undated = {**last(1), "ended_at": None}
     again = web(8, start=10_000, restart_count=2, last_exit=undated)
-    box = watched([web(7)], [old], [old, again]) if seen_before else watched([web(7)], [old, again])
+    rows = snapshot(web(7, "running", **exited()), again)
+    history = history_of([web(7)])
+    if seen_before:
+        history.fold(ProcessSnapshot(rows[:1]))  # the next list answer shares the unchanged row
+    history.fold(rows)
 
-    box.assert_no_crash()
-    assert [run.number for run in box._history.runs()] == [0, 1]
+    assert [run.number for run in history.runs()] == [0, 1]
+    assert [incident.kind for incident in history.incidents(1)] == ["restart"]
 
 
 def test_assumed_run_is_dropped_when_the_daemon_turns_out_to_count_early():
@@ -602,3 +606,72 @@ def test_incidents_of_one_list_call_are_in_the_order_of_the_starts():
     )
 
     assert [incident.run.row.pid for incident in history.incidents(2)] == [8, 9]
+
+
+@pytest.mark.parametrize("before", [(), ([],)], ids=["first list call", "later list call"])
+def test_older_row_with_the_last_exit_of_the_newest_run_keeps_its_own_end(before):
+    now = {"restart_count": 1, "last_exit": last(3, at=19_000)}
+    rows = [
+        web(7, "stopped", **now, **exited(0)),
+        web(8, "stopped", 10_000, **now, **exited(3, 19_000)),
+    ]
+
+    runs = history_of(*before, rows).runs()
+    assert {run.row.pid: run.end.exit_code for run in runs} == {7: 0, 8: 3}
+
+
+def test_process_that_was_started_and_restarted_before_the_first_list_call_has_two_runs():
+    history = History(lambda: 0.0)
+    first = history.note_start(snapshot(web(7))[0])
+    history.fold(snapshot(web(8, start=10_000, restart_count=1, last_exit=last(1))))
+
+    assert [run.number for run in first.generation.runs] == [0, 1]
+    assert first.end.exit_code == 1
+
+
+def test_row_that_is_listed_twice_is_one_run():
+    history = history_of([web(7), web(7)], [web(7, **exited(1))])
+
+    assert [run.row.pid for run in history.runs()] == [7]
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("odd", "gone"),
+    [({"pid": 1, "status": "running"}, [2]), ({"status": "running"}, []), (raw(4), [1, 2])],
+    ids=["its pid", "no pid", "readable"],
+)
+def test_process_does_not_count_as_vanished_if_its_row_may_be_unreadable(odd, gone):
+    history = history_of([raw(1), raw(2), raw(3)], [raw(3), odd])
+
+    assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone
+
+
+def test_runs_that_vanished_first_are_forgotten_first(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 2)
+    rows = snapshot(*map(raw, range(1, 7)))
+    history = History(lambda: 0.0)
+    for pids in ([1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [1, 3, 4, 5, 6]):
+        history.fold(ProcessSnapshot(row for row in rows if row.pid in pids))
+    assert history.vanished_with(2)
+
+    history.fold(ProcessSnapshot(row for row in rows if row.pid in (1, 5, 6)))
+    known = [row.pid for row in rows if history.run_of(row)]
+    assert known == [1, 3, 4, 5, 6]  # 1 came back
+
+
+def test_check_that_looks_further_back_than_the_kept_incidents_is_recognized(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_INCIDENTS", 4)
+    living = [raw(pid) for pid in range(1, 6)]
+    crashed = [raw(pid, **signaled(11)) for pid in range(1, 6)]
+    history = history_of(*(crashed[:n] + living[n:] for n in range(5)))
+    assert not history.forgot_since(0)
+
+    history.fold(snapshot(*crashed, at=7.0))
+    assert [history.forgot_since(position) for position in (2, 3)] == [True, False]
+    incidents = history.incidents(3)
+    assert [incident.position for incident in incidents] == [4, 5, 6]
+    assert incidents[-1].at == 7.0
+    assert incidents[-1].run.seen == {"crash": 6}

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.runs import End
+from pytest_tlsandbox.history.timeline import Timeline
 from tests.support import OOM, T0, ended, managed, process, raw, signaled, snapshot
 
 T9, T12 = (process(1, **ended(ended_at=T0 + at)).ended_at for at in (9000, 12_000))
@@ -102,3 +103,37 @@ def test_run_prints_its_number_its_name_and_its_end():
     assert repr(newest) == "<Run 2 of web --token=***: pid 9, no end seen>"
     assert repr(hidden) == f"<Run 1 of web --token=***: never listed, {hidden.end}>"
     assert "exit_code=1" in repr(hidden)
+
+
+@pytest.mark.parametrize(
+    ("row", "end"),
+    [
+        (ended(1, signal=9), End(1, None, False, T9)),
+        (signaled(9, exit_code=0), End(None, 9, False, T9)),
+        ({**OOM, "exit_code": 137}, End(137, 9, True, T9)),
+    ],
+)
+def test_end_of_a_contradictory_row_follows_its_status(row, end):
+    assert End.of_row(process(1, **row)) == end
+
+
+def test_states_of_a_process_are_in_order_and_counted_from_its_first_poll():
+    history = History(lambda: 0.0)
+    wait, shorter = Timeline(0.0, history), Timeline(0.0, history)
+    web = raw(7, managed=managed("web"))
+    after = managed("web", restart_count=1, last_exit=last_exit(signal=9))
+    again = raw(8, started_at=T0 + 10_000, managed=after)
+    for at, rows in enumerate([[], [web], [{**web, **signaled(9)}, again], [again]]):
+        seen = snapshot(*rows, at=float(at))
+        history.fold(seen)
+        wait.add(seen)
+        if not at:
+            shorter.add(seen)
+
+    states = [(change.at, change.state, polls) for change, polls in wait.states(process(7))]
+    assert states[:3] == [
+        (1.0, "running", 1),
+        (2.0, "signaled 9 (SIGKILL)", 0),
+        (2.0, "running, restarted 1x", 2),
+    ]
+    assert shorter.states(process(7)) == []
