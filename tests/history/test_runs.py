@@ -137,3 +137,25 @@ def test_states_of_a_process_are_in_order_and_counted_from_its_first_poll():
         (2.0, "running, restarted 1x", 2),
     ]
     assert shorter.states(process(7)) == []
+
+
+def test_first_and_newest_states_and_runs_are_kept():
+    flapping = history_of(*([raw(1), raw(2)] if at % 2 == 0 else [raw(2)] for at in range(150)))
+    times = [change.at for change in flapping.vanished_with(1).changes]
+    assert times == [0.0, *map(float, range(51, 150))]
+
+    rows = []
+    for count in range(150):
+        web = managed("web", restart_count=count, last_exit=last_exit(1) if count else None)
+        rows.append([raw(count + 1, started_at=T0 + 10_000 * count, managed=web)])
+    runs = history_of(*rows).runs()[-1].generation.runs
+    assert [run.number for run in runs] == [0, *range(51, 150)]
+
+
+def test_end_that_no_list_call_saw_has_no_known_time():
+    again = raw(8, started_at=T0 + 10_000, managed=managed("web"))
+    history = history_of([raw(7, managed=managed("web"))], [again])
+
+    first, _ = history.runs()
+    assert [change.state for change in first.changes] == ["running", "ended, how is not known"]
+    assert first.changes[-1].moment is None
