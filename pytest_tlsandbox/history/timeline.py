@@ -131,6 +131,8 @@ class Timeline:
         before = [change for change in changes if change.at <= first]
         changes = before[-1:] + [change for change in changes if change.at > first]
         seen = [bisect_right(self._looks, change.at - 1e-9) for change in changes]
+        if changes and changes[0].at <= first:
+            seen[0] = 0
         seen.append(self.looks)
         return [
             (change._replace(at=max(change.at, first) - self.start), after - begun)
