@@ -36,9 +36,8 @@ class Outage:
     def add(self, fault: InfrastructureError, ended: float) -> None:
         """Record another failed poll that ended at ``ended`` (seconds since the wait began)."""
         self.end = ended
-        label, count = self.faults[-1] if self.faults else ("", 0)
-        if label == fault.label:
-            self.faults[-1] = (label, count + 1)
+        if self.faults and self.faults[-1][0] == fault.label:
+            self.faults[-1] = (fault.label, self.faults[-1][1] + 1)
         else:
             self.faults.append((fault.label, 1))
 

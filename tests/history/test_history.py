@@ -8,6 +8,7 @@ import pytest
 
 from pytest_tlsandbox import by, errors
 from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from tests.support import T0, box_of, ended, failure, managed, pass_time, raw, signaled, snapshot
 
 
@@ -482,3 +483,195 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
     history.fold(snapshot(*after))
 
     assert (history.replaced_at == history.position) is replaced
+
+
+@pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
+def test_sandbox_does_not_count_as_replaced_if_this_plugin_killed_the_living(sent, replaced):
+    history = history_of([JOB])
+    history.note_signal(snapshot(JOB)[0], sent)
+    history.fold(snapshot(OTHER))
+
+    assert (history.replaced_at > 0) is replaced
+
+
+# How the rest of the plugin finds a run
+
+
+def history_of(*lists):
+    history = History(lambda: 0.0)
+    for rows in lists:
+        history.fold(snapshot(*rows))
+    return history
+
+
+def test_assert_not_running_by_pid_is_inconclusive_if_the_row_vanished():
+    box = watched([raw(1), raw(2)], [raw(2)])
+
+    assert first_line(lambda: box.assert_not_running(1), errors.Inconclusive) == (
+        "Not observed: the end of train.py (pid 1)"
+    )
+
+
+def test_row_that_vanished_and_came_back_counts_as_listed():
+    first, again = raw(1), raw(1, started_at=T0 + 5000)
+    history = history_of([first, raw(2)], [raw(2)], [again, raw(2)], [raw(2)])
+    assert history.vanished_with(1).row.identity == snapshot(again)[0].identity
+
+    history.fold(snapshot(again, raw(2)))
+    assert history.vanished_with(1).row.identity == snapshot(first)[0].identity
+    assert history.vanished_with(2) is None
+
+
+def test_run_is_found_without_its_handle_and_after_its_row_vanished():
+    identity = snapshot(JOB)[0].identity
+    assert History(lambda: 0.0).find(identity) is None
+    history = history_of([JOB, OVER])
+
+    assert history.find(identity).row.pid == 41
+    assert history.find(identity._replace(handle=None)).row.pid == 41
+    assert history.find(identity._replace(pid=99)) is None
+    history.fold(snapshot(OVER))
+    assert history.find(identity).state == "not listed"
+
+
+# Answers of other calls than list calls
+
+
+def test_restart_of_a_process_that_no_list_call_saw_is_no_incident():
+    again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
+    history = History(lambda: 0.0)
+    run = history.note_restart(snapshot(web(7))[0], snapshot(again)[0])
+    history.fold(snapshot(again))
+
+    first = run.generation.before(run)
+    assert (first.row.pid, run.number) == (7, 1)
+    assert all(incident.caused_here for incident in history.incidents(0))
+
+
+def test_list_call_may_show_a_run_before_the_answer_to_its_start_or_restart():
+    again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
+    box = watched([web(7)], [again, raw(1)])
+    box._history.note_start(snapshot(raw(1))[0])
+    box._history.note_restart(snapshot(web(7))[0], snapshot(again)[0])
+
+    box.assert_no_restart()
+    assert [run.number for run in box._history.started] == [0]
+    assert sorted(run.row.pid for run in box._history.runs()) == [1, 7, 8]
+
+
+# Which runs are hidden
+
+
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_no_run_is_hidden_while_the_row_of_the_run_before_is_listed(seen_before):
+    undated = {**last(1), "ended_at": None}
+    again = web(8, start=10_000, restart_count=2, last_exit=undated)
+    rows = snapshot(web(7, "running", **exited()), again)
+    history = history_of([web(7)])
+    if seen_before:
+        history.fold(ProcessSnapshot(rows[:1]))  # the next list answer shares the unchanged row
+    history.fold(rows)
+
+    assert [run.number for run in history.runs()] == [0, 1]
+    assert [incident.kind for incident in history.incidents(1)] == ["restart"]
+
+
+def test_assumed_run_is_dropped_when_the_daemon_turns_out_to_count_early():
+    ending = {"restart_count": 2, "last_exit": last(1, at=19_000)}
+    waiting = web(9, "backing_off", 10_000, **exited(1, 19_000), **ending)
+    db = {"name": "db", "restart_count": 1, "last_exit": last(1)}
+    lists = [
+        [web(7), web(3, name="db")],
+        [web(7, **exited()), web(3, name="db")],
+        [waiting, web(3, name="db")],
+    ]
+    box = watched(*lists)
+    assert first_line(lambda: box.assert_no_crash("web"), errors.Inconclusive)
+
+    box = watched(*lists, [waiting, web(3, "backing_off", **exited(), **db)])
+    box.assert_no_crash("web")
+    line = first_line(lambda: box.assert_no_restart("web"), errors.ProcessRestarted)
+    assert line == "Restarted: web, first run"
+    first, newest = box._history.run_of(snapshot(waiting)[0]).generation.runs
+    assert first.successor is newest
+
+
+def test_incidents_of_one_list_call_are_in_the_order_of_the_starts():
+    again = {"restart_count": 1, "last_exit": last(1)}
+    newest = web(8, start=10_000, **again)
+    job = raw(9, started_at=T0 + 20_000)
+    crashed = {**newest, **signaled(11, ended_at=T0 + 30_000)}
+    history = history_of(
+        [web(7)], [newest, job], [crashed, {**job, **signaled(11, ended_at=T0 + 30_000)}]
+    )
+
+    assert [incident.run.row.pid for incident in history.incidents(2)] == [8, 9]
+
+
+@pytest.mark.parametrize("before", [(), ([],)], ids=["first list call", "later list call"])
+def test_older_row_with_the_last_exit_of_the_newest_run_keeps_its_own_end(before):
+    now = {"restart_count": 1, "last_exit": last(3, at=19_000)}
+    rows = [
+        web(7, "stopped", **now, **exited(0)),
+        web(8, "stopped", 10_000, **now, **exited(3, 19_000)),
+    ]
+
+    runs = history_of(*before, rows).runs()
+    assert {run.row.pid: run.end.exit_code for run in runs} == {7: 0, 8: 3}
+
+
+def test_process_that_was_started_and_restarted_before_the_first_list_call_has_two_runs():
+    history = History(lambda: 0.0)
+    first = history.note_start(snapshot(web(7))[0])
+    history.fold(snapshot(web(8, start=10_000, restart_count=1, last_exit=last(1))))
+
+    assert [run.number for run in first.generation.runs] == [0, 1]
+    assert first.end.exit_code == 1
+
+
+def test_row_that_is_listed_twice_is_one_run():
+    history = history_of([web(7), web(7)], [web(7, **exited(1))])
+
+    assert [run.row.pid for run in history.runs()] == [7]
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(
+    ("odd", "gone"),
+    [({"pid": 1, "status": "running"}, [2]), ({"status": "running"}, []), (raw(4), [1, 2])],
+    ids=["its pid", "no pid", "readable"],
+)
+def test_process_does_not_count_as_vanished_if_its_row_may_be_unreadable(odd, gone):
+    history = history_of([raw(1), raw(2), raw(3)], [raw(3), odd])
+
+    assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone
+
+
+def test_runs_that_vanished_first_are_forgotten_first(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 2)
+    rows = snapshot(*map(raw, range(1, 7)))
+    history = History(lambda: 0.0)
+    for pids in ([1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [1, 3, 4, 5, 6]):
+        history.fold(ProcessSnapshot(row for row in rows if row.pid in pids))
+    assert history.vanished_with(2)
+
+    history.fold(ProcessSnapshot(row for row in rows if row.pid in (1, 5, 6)))
+    known = [row.pid for row in rows if history.run_of(row)]
+    assert known == [1, 3, 4, 5, 6]  # 1 came back
+
+
+def test_check_that_looks_further_back_than_the_kept_incidents_is_recognized(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_INCIDENTS", 4)
+    living = [raw(pid) for pid in range(1, 6)]
+    crashed = [raw(pid, **signaled(11)) for pid in range(1, 6)]
+    history = history_of(*(crashed[:n] + living[n:] for n in range(5)))
+    assert not history.forgot_since(0)
+
+    history.fold(snapshot(*crashed, at=7.0))
+    assert [history.forgot_since(position) for position in (2, 3)] == [True, False]
+    incidents = history.incidents(3)
+    assert [incident.position for incident in incidents] == [4, 5, 6]
+    assert incidents[-1].at == 7.0
+    assert incidents[-1].run.seen == {"crash": 6}

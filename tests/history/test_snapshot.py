@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
+from datetime import datetime
 
 import pytest
 
@@ -109,3 +111,38 @@ def test_unreadable_row_is_recognized_by_handle_pid_and_start():
         assert mark(row) != mark({**row, field: 4}), field
     assert mark(row) == mark({**row, "status": None})
     assert mark([{"b": 1, "a": 2}]) == mark([{"a": 2, "b": 1}])
+
+
+def test_snapshots_are_equal_if_their_processes_and_unreadable_rows_are():
+    odd = {"pid": 9, "status": "running"}
+    seen = snapshot(raw(1), odd, at=1.0)
+
+    assert seen == snapshot(raw(1), odd, at=2.0)
+    assert seen != snapshot(raw(2), odd)
+    assert seen != snapshot(raw(1))
+    assert seen != [*seen]
+
+
+def test_empty_snapshot_says_that_there_are_no_processes():
+    assert str(snapshot()) == "no processes"
+    assert repr(snapshot()) == "<ProcessSnapshot of my-sandbox: 0 processes>"
+
+
+def test_rows_are_ready_for_json_with_masked_texts_and_the_corrected_status():
+    fields = {"command": "DB_PASS=abc", "args": ("app", "--token=abc"), "started_at": T0}
+    (row,) = snapshot(raw(7, **fields, status="running", exit_code=1, ended_at=T0 + 9000)).rows
+
+    assert json.loads(json.dumps(row)) == row
+    assert (row["pid"], row["status"], row["exit_code"]) == (7, "exited", 1)
+    assert (row["command"], row["args"]) == ("DB_PASS=***", ["app", "--token=***"])
+    lasted = datetime.fromisoformat(row["ended_at"]) - datetime.fromisoformat(row["started_at"])
+    assert lasted.total_seconds() == 9
+
+
+def test_unknown_field_that_is_near_no_other_raises_an_error_with_all_fields():
+    with pytest.raises(InvalidArgument) as caught:
+        snapshot().where(zzz=1)
+    assert str(caught.value) == (
+        "a process has no field 'zzz'; there are args, command, ended_at, exit_code, handle, "
+        "managed, name, oom_killed, pid, signal, started_at, status, stdin_writable"
+    )
