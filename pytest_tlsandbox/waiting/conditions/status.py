@@ -127,7 +127,7 @@ class Stays(ProcessCondition):
                     Inconclusive,
                     f"Not observed: {seconds(gap)} between looks at {self._label}",
                     because=f"wanted no gap above {seconds(self._longest_gap)}",
-                    hint="a longer seconds= allows for longer gaps: a tenth of it",
+                    hint="a longer stable_for= allows longer gaps: a tenth of it",
                 )
             )
         return super().evaluate(snapshot)

@@ -210,7 +210,7 @@ def test_gap_longer_than_1_s_and_a_tenth_is_inconclusive(gap, stable_for):
     assert isinstance(error, errors.Inconclusive)
     assert error.first_line == 'Not observed: 1 s between looks at "train.py"'
     assert "wanted no gap above 1 s" in str(error)
-    assert "a longer seconds= allows for longer gaps: a tenth of it" in str(error)
+    assert "a longer stable_for= allows longer gaps: a tenth of it" in str(error)
 
 
 def test_assert_stays_ends_despite_endless_outages():
