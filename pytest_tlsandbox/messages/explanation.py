@@ -23,10 +23,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process listed as evidence; the remark says why."""
+    """A process listed as evidence; the remark says why.
+
+    ``run`` is the run in question if the sandbox lists a later run of the process, or no run.
+    """
 
     row: ProcessInfo
     remark: str = ""
+    run: Run | None = None
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 _ENDED = (
-    "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+    "it ended during the call; end it in a fixture, so that it is monitored until the call ends"
 )
-_REPLACED = "it was replaced: what was listed before is listed no more, and its end is not known"
+_REPLACED = "it was replaced or restarted: the ends of the processes listed before are not known"
 _PAUSE = 0.02
 _INSTANT = 1e-6
 

@@ -363,11 +363,12 @@ def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
     """Return a row for each incident; for a run that no list call saw, the next row."""
     listed = []
     for item in incidents:
-        label = run_label(item.run) if _is_behind_another(item.run) else ""
+        hidden = item.run if _is_behind_another(item.run) else None
+        label = "" if hidden is None else run_label(hidden)
         # The state in the table already names a plain end.
         what = "" if item.kind in (kinds.OOM, kinds.CRASH) and not label else describe(item)
         remark = ": ".join(filter(None, (label, what)))
-        listed.append(Listed(ended_row(item.run) or shown_row(item.run), remark))
+        listed.append(Listed(ended_row(item.run) or shown_row(item.run), remark, hidden))
     return tuple(listed)
 
 
