@@ -135,7 +135,7 @@ def passes(
         of_start = {"start_process": of_a_start(as_refusal, arrives=False)}
     once = _kinds(PASS, once=told if arrives else PASS)
     read = f"{error}: Not read: the output of sh -c (pid N) after N s"
-    missed = f"not watched: {words}"
+    missed = f"not monitored: {words}"
     stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT, guard=missed)
     if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
         stays = _kinds(look, teardown=PASS, guard=missed)
@@ -170,7 +170,7 @@ def final(fault, error, words, *, arrives=False, but=None):
     told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not watched: {words}")
+    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not monitored: {words}")
     of_start = {"start_process": of_a_start(told, arrives=arrives)}
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
@@ -179,7 +179,7 @@ def tls(flaw, reason):
     """Return the row of a certificate that a client must reject."""
     words = f"{_REACHED}TLS failed ({reason})"
     told = f"SandboxUnreachable: {words}"
-    by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
+    by_kind = _kinds(told, teardown=LEFT, guard=f"not monitored: {words}")
     of_start = {"start_process": of_a_start(told, arrives=False)}
     scene = Scene(lambda *_: None, flaw=flaw)
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
@@ -225,7 +225,7 @@ _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
 _REPLACED = "SandboxReplaced: Replaced: another sandbox answers as local"
-_MISSED = "not watched: it was replaced: what was listed before is listed no more, and its end is not known"
+_MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off
 TABLE = [
@@ -236,7 +236,7 @@ TABLE = [
     *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True, hangs=True),
     *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
     *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not monitored: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
