@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import check_pick, wrong
+from pytest_tlsandbox.arguments.checks import check_pick, must_be
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import list_texts
@@ -85,7 +85,7 @@ class Assertions:
             AssertionFailed: a selected process is alive, or will be restarted.
             Inconclusive: a row cannot be read, or the process vanished before its end was seen.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._check(NotRunning(self._selector(process, since), self._since(since)))
@@ -117,7 +117,7 @@ class Assertions:
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none(
@@ -147,7 +147,7 @@ class Assertions:
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none((CRASH,), processes, since, all_processes=all_processes)
@@ -174,7 +174,7 @@ class Assertions:
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none((RESTART,), processes, since, all_processes=all_processes)
@@ -204,7 +204,7 @@ class Assertions:
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none(
@@ -238,7 +238,7 @@ class Assertions:
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
-        raise wrong("since", '"test", a snapshot or None (all there is)', since)
+        raise InvalidArgument(must_be("since", '"test", a snapshot or None (all there is)', since))
 
     def _assert_none(
         self,

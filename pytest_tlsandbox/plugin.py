@@ -65,7 +65,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register each setting of the table as an option and as an ini key."""
-    about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
+    about = "processes of a Tensorlake sandbox (API key: environment variable TENSORLAKE_API_KEY)"
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         environment = f" [environment: {option.environment}]" if option.environment else ""

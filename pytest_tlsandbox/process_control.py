@@ -53,7 +53,7 @@ def start_body(
     """
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
-        raise not_a_list(args)
+        raise InvalidArgument(not_a_list(args))
     body: dict[str, Any] = {"command": command, "args": list(args)}
     for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)

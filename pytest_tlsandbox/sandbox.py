@@ -14,7 +14,7 @@ from pytest_tlsandbox.arguments.checks import (
     check_signal,
     check_statuses,
     check_stream,
-    wrong,
+    must_be,
 )
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
@@ -114,7 +114,9 @@ class Sandbox(Assertions):
 
         """
         if baseline is not None and not isinstance(baseline, ProcessSnapshot):
-            raise wrong("baseline", "a snapshot or None (list the processes now)", baseline)
+            raise InvalidArgument(
+                must_be("baseline", "a snapshot or None (list the processes now)", baseline)
+            )
         return Sandbox(
             self._client,
             timeout=self._timeout,
@@ -178,7 +180,7 @@ class Sandbox(Assertions):
             AssertionFailed: with ``healthy``, the process has no health check.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         condition = HasStatus(
@@ -223,7 +225,7 @@ class Sandbox(Assertions):
             ProcessOOMKilled: the process was OOM-killed.
             Inconclusive: the sandbox lost the exit code (it reports -1 or none).
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         condition = HasExited(
@@ -269,7 +271,7 @@ class Sandbox(Assertions):
             ProcessOOMKilled: the process was OOM-killed before it wrote such a line.
             Inconclusive: another process has the pid now, so that the output is lost.
             InfrastructureError: the processes or the output could not be read.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         seconds = self._seconds(timeout)
@@ -304,7 +306,7 @@ class Sandbox(Assertions):
         Raises:
             WaitTimedOut: the condition was not truthy in time.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         check_condition(condition)
@@ -345,7 +347,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several processes match.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         return self._process(self._has_fields(process, expected, pick, since))
@@ -386,7 +388,7 @@ class Sandbox(Assertions):
             Inconclusive: two polls were more than 1 s, or a tenth of ``stable_for`` if that is
                 more, apart.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         duration = check_seconds("stable_for", stable_for)
@@ -462,7 +464,7 @@ class Sandbox(Assertions):
                 processes. In the latter case the program runs unmanaged.
             InfrastructureError: no good response. If its ``delivered`` is true, the program may
                 have started.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         body = process_control.start_body(
@@ -496,7 +498,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several living processes match.
             RequestRefused: the process has ended, or the sandbox does not know it.
             InfrastructureError: no good response; the signal may have been sent.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         number = check_signal(signal)
@@ -570,7 +572,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several living processes match.
             Inconclusive: another process has the pid now, so that the output is lost.
             InfrastructureError: the output could not be read.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         stream = check_stream(stream)

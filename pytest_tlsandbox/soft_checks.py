@@ -110,7 +110,7 @@ class Soft(Assertions):
         self._open = False
         if error is None and not self._checks:
             raise InvalidArgument(
-                "soft(): nothing was checked; write `with tlsandbox.soft() as check:`, and "
+                "soft(): the block made no check; write `with tlsandbox.soft() as check:`, and call "
                 "check.assert_process(...) in it"
             )
         if error is None:
@@ -157,8 +157,8 @@ class Soft(Assertions):
     def _keep(self, name: str, condition: Condition) -> None:
         if not self._open:
             raise InvalidArgument(
-                "soft(): its checks are made in its block, `with tlsandbox.soft() as check:`, and "
-                "judged when that ends"
+                "soft(): a check was called outside the block; call it inside "
+                "`with tlsandbox.soft() as check:`, which evaluates the checks when it ends"
             )
         self._checks.append(Check(name, _place_in_the_test(), condition))
 

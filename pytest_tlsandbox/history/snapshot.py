@@ -123,7 +123,7 @@ class ProcessSnapshot:
         if not hasattr(identity, "started_at"):
             raise InvalidArgument(
                 "identity must be the identity of a run, as in find(process.identity), got a value of "
-                f"type {type(identity).__name__}; where(...) finds processes by their fields"
+                f"type {type(identity).__name__}; to find processes by their fields, use where(...)"
             )
         return next(
             (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),
@@ -236,7 +236,7 @@ def check_fields(fields: Mapping[str, object]) -> None:
     """Raise InvalidArgument for an unknown field, or for a value that the field can never have."""
     for name in fields:
         if name not in FIELDS:
-            hint = suggestion(name, FIELDS) or f"; there are {', '.join(FIELDS)}"
+            hint = suggestion(name, FIELDS) or f"; expected one of {', '.join(FIELDS)}"
             raise InvalidArgument(f"a process has no field {name!r}{hint}")
     for name, value in fields.items():
         check_value(name, value)

@@ -321,7 +321,8 @@ def label_of(process: Any) -> str:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "process must be part of a command line, got an empty text, which every one contains"
+                "process must be text from a command line, got empty text, which every command line "
+                "contains"
             )
         return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):
