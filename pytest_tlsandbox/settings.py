@@ -198,7 +198,7 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
     ``tlsandbox_guard = "oom"``, which it accepts in its other tables. So, read the file here.
 
     Raises:
-        pytest.UsageError: a switch is neither true nor false.
+        pytest.UsageError: the value has a wrong type.
 
     """
     source = _ini_source(config, key)
@@ -219,9 +219,9 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
             value = tables.get("tool", tables).get("pytest", {}).get(key)
             if isinstance(value, (list, str, int, float)):
                 return [*map(str, value)] if isinstance(value, list) else str(value), source
-        if key in str(error):
-            raise
-        raise pytest.UsageError(f"{source}: {error}; write true or false") from None
+        known = key in str(error)  # else pytest rejects the value of a switch
+        message = str(error) if known else f"{source}: {error}; write true or false"
+        raise pytest.UsageError(message) from None
 
 
 def _ini_source(config: pytest.Config, key: str) -> str:

@@ -35,7 +35,7 @@ TIMEOUT_MARGIN = 0.25
 
 
 class Observer(Protocol):
-    """Receives every call to one sandbox."""
+    """Receives the results of the calls to one sandbox."""
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         """Record a failed list call, or a transient error of another call."""
@@ -57,9 +57,10 @@ class ProcessLister:
 
     Attributes:
         clock: the clock of all waits.
+        test_deadline: the argument ``test_deadline``.
         outage: how long callers may retry while the sandbox does not answer.
-        history: what happened in the sandbox, from every snapshot, whoever requested it.
-        observers: receive every call.
+        history: what happened in the sandbox, from all snapshots, whoever requested them.
+        observers: objects that receive the results of all calls.
 
     """
 
@@ -86,7 +87,7 @@ class ProcessLister:
         """List all processes; retry transient errors.
 
         Args:
-            patience: seconds for which transient errors are retried; None for what is left of the
+            patience: seconds for which transient errors are retried; None for the rest of the
                 outage budget of the sandbox (30 s).
 
         Returns:
@@ -153,7 +154,14 @@ class ProcessLister:
             observer.call_succeeded(begun)
 
     def wait_deadline(self) -> float | None:
-        """Return the moment on the clock at which waits end, so that their error can be shown."""
+        """Return the deadline of waits, in seconds on the clock; None if the test has no timeout.
+
+        It is 0.25 s before the timeout of the test, so that the error of a wait is shown.
+
+        Returns:
+            The deadline.
+
+        """
         deadline = self.test_deadline()
         return None if deadline is None else deadline - TIMEOUT_MARGIN
 
@@ -193,7 +201,19 @@ class SandboxClient(ProcessLister):
         self._check_done(self._once("POST", path, json={"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> bool:
-        """Kill a process, or stop the supervisor of a managed one; return False if it had ended."""
+        """Kill a process, or stop the supervisor of a managed one.
+
+        Args:
+            process: the process.
+
+        Returns:
+            True; False if the process had already ended.
+
+        Raises:
+            RequestRefused: the sandbox rejected the call for another reason.
+            ContractViolation: the response does not come from the sandbox.
+
+        """
         try:
             self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
         except RequestRefused as refusal:
@@ -204,7 +224,13 @@ class SandboxClient(ProcessLister):
         return True
 
     def restart(self, process: ProcessInfo) -> ProcessInfo:
-        """Restart a managed process; return its new run.
+        """Restart a managed process.
+
+        Args:
+            process: the process.
+
+        Returns:
+            Its new run.
 
         Raises:
             RequestRefused: the process is not managed, or the sandbox does not know it.
@@ -222,10 +248,14 @@ class SandboxClient(ProcessLister):
         Args:
             pid: the process id.
             stream: "stdout", "stderr", or "output" for both.
-            limit: seconds for a single try; None retries transient errors.
+            limit: seconds that a single try may take; None retries transient errors.
+
+        Returns:
+            The lines, oldest first, without line breaks.
 
         Raises:
             InfrastructureError: one of its subclasses, if the sandbox sent no good response.
+            ContractViolation: the response has no lines.
 
         """
         path = f"/processes/{pid}/{stream}"
@@ -244,8 +274,9 @@ class SandboxClient(ProcessLister):
         """Return the last part of the path: the name of a managed process, else the pid.
 
         The pid of a managed process changes at a restart, but its name does not. An earlier run
-        that is still listed needs its pid, because the name would reach the current run. So does a
-        name of dots only, which would lead to another path, encoded or not.
+        that is still listed is addressed by its pid, because the name would reach the current run.
+        So is a process whose name has only dots, because the name would lead to another path, even
+        if it is encoded.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
@@ -258,7 +289,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Raise ContractViolation unless a response is empty or JSON, as a login page is not."""
+        """Check that a response is empty or JSON; a login page, for example, is not."""
         try:
             if answer.body:
                 json.loads(answer.body)

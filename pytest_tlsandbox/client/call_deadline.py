@@ -43,7 +43,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[Call]:
-        """End the call made in this context at ``deadline`` on the clock, or when it is cancelled."""
+        """End the call in this context at ``deadline`` on the clock, or when it is cancelled."""
         call = Call(deadline)
         self._current.call = call
         with self._changed:
@@ -145,7 +145,8 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool of connections: always the same one, because there is one server.
 
-        Finding it anew took a tenth of a call. (requests before 2.32 does not call this method.)
+        A search for the pool took a tenth of a call. (requests before 2.32 does not call this
+        method.)
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)

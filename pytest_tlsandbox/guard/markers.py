@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def check_markers(session: pytest.Session, settings: Settings) -> bool:
-    """Check the markers of all tests, and return whether any test is guarded.
+    """Check the markers of all tests.
+
+    Returns:
+        Whether any test is guarded.
 
     Raises:
         InvalidSetting: a marker is wrong, or no sandbox was given to guard.

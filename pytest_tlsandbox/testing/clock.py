@@ -1,4 +1,4 @@
-"""Tests that take no time: a clock that jumps, and waits that do not sleep."""
+"""Waits that take no time: a fake clock, and a context in which waits skip their pauses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FakeClock(Clock):
     """A clock on which a sleep takes no time: it only advances ``now``.
 
     Args:
-        now: the first time that it shows, in seconds.
+        now: the time at the start, in seconds.
 
     Attributes:
         now: the current time in seconds; a test may set it.
@@ -33,18 +33,27 @@ class FakeClock(Clock):
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock by ``seconds``."""
+        """Advance the clock.
+
+        Args:
+            seconds: the duration of the sleep.
+
+        """
         self.slept.append(seconds)
         self.now += seconds
 
 
 @contextlib.contextmanager
 def no_sleep() -> Iterator[None]:
-    """Make every wait and assertion in this context skip its pauses, as if they had passed.
+    """Make every wait and assertion in this ``with`` block skip its pauses, as if they had passed.
 
-    Use it for rows that do not change with time, as from a proxy: a wait of 30 s then takes only as
-    long as its polls. A real process does not get the skipped time. The skipped pauses count
-    against the timeout of pytest-timeout.
+    Use it for a list that does not change with time, for example from a recorded response: a wait of
+    30 s then takes only as long as its polls. A real process does not get the skipped time. The
+    skipped pauses count against the timeout of pytest-timeout.
+
+    Yields:
+        None.
+
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]

@@ -41,7 +41,7 @@ _LONGEST_WAVERING = 5.0
 
 An assertion has no deadline."""
 _LONGEST_UNSEEN = 60.0
-"""Seconds that outages may add to that: two of the longest outages that an assertion rides out."""
+"""Seconds that outages may add to that: twice the longest outage that an assertion survives."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
 LONG_OUTAGE = 1.0

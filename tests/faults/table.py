@@ -100,8 +100,8 @@ def of_a_start(told, *, arrives):
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
     return (
-        f"{error}: Not known whether 'true' was started: {words}; it may have started, "
-        "list_processes() shows it then"
+        f"{error}: Not known whether 'true' was started: {words}; if it was, "
+        "list_processes() shows it"
     )
 
 
