@@ -79,7 +79,7 @@ class Assertions:
             process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
                 a function.
             since: "test" ignores processes that had ended, and rows that were unreadable, before
-                the test began; a snapshot, those before it; None ignores none.
+                the test began; a snapshot ignores those before the snapshot; None ignores none.
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
@@ -105,12 +105,12 @@ class Assertions:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
-            suspected: also fail for an end that may be an OOM kill: by a SIGKILL that this plugin
-                did not send, with exit code 137, or an end that the sandbox lost.
+            suspected: also fail for an end that may be due to an OOM kill: a SIGKILL that this
+                plugin did not send, exit code 137, or an end that the sandbox lost.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
             ProcessOOMKilled: a process was OOM-killed, or with ``suspected`` may have been.
@@ -138,9 +138,9 @@ class Assertions:
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
             ProcessCrashed: a process crashed, or its supervisor gave up.
@@ -157,17 +157,17 @@ class Assertions:
     ) -> None:
         """Assert that no supervisor restarted a managed process since the test began.
 
-        A restart that this plugin requested does not count. The same applies to the restart after
-        a run that it killed.
+        A restart that this plugin requested does not count, and neither does the restart after a
+        run that it killed.
 
         Args:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
@@ -192,15 +192,16 @@ class Assertions:
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
-            ProcessOOMKilled: a process was OOM-killed.
+            ProcessOOMKilled: a process was OOM-killed. If several of these four errors apply, the
+                first one is raised.
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessRestarted: a process was restarted.
-            ProcessUnhealthy: a health check fails. If several apply, the first of this list.
+            ProcessUnhealthy: a health check fails.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.

@@ -109,7 +109,7 @@ class Connections:
             The connection, the same one for each call.
 
         Raises:
-            InvalidSetting: the target is invalid, or there is no API key for it.
+            InvalidSetting: the target is invalid, or has no API key.
             InvalidArgument: the target is an object that is not a sandbox.
 
         """

@@ -106,7 +106,7 @@ class Sandbox(Assertions):
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
         """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
 
-        The processes that are started through either sandbox are killed when the test ends.
+        When the test ends, the plugin kills the processes that were started through either object.
 
         Args:
             baseline: an earlier snapshot to use as the baseline; None lists the processes now.
@@ -393,8 +393,8 @@ class Sandbox(Assertions):
                 ``ProcessOOMKilled`` if the process ended.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            Inconclusive: two polls were more than 1 s, or a tenth of ``stable_for`` if that is
-                more, apart.
+            Inconclusive: the time between two polls was longer than 1 s, or than a tenth of
+                ``stable_for`` if that is longer, so that a change may have been missed.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 

@@ -116,7 +116,7 @@ MARKERS = (
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""There is no option for it, because the patterns of secrets belong to the project."""
+"""An ini key without an option, because the patterns of secrets belong to the project."""
 MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
 
 

@@ -88,8 +88,8 @@ class Soft(Assertions):
             check.assert_process("train.py", exit_code=0)
             check.assert_no_oom()
 
-    If the block itself raises an error, that error is not replaced; a failure of the checks before
-    it is added to it as a note.
+    If the block itself raises an error, that error passes through. If a check before it failed too,
+    the error gets a note that says so.
 
     Raises:
         ChecksFailed: at the end of the block, if at least one check failed; its ``failures`` are

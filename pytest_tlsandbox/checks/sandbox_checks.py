@@ -37,14 +37,14 @@ class CheckResult:
 
     Attributes:
         error: the error to raise if anything was found.
-        verdict: what happened, in a word or two, such as "OOM-killed".
+        kind: what happened, in a word or two, such as "OOM-killed".
         sandbox: the name of the sandbox in messages.
         found: for each process, its name, the row to show, and what happened.
 
     """
 
     error: type[TLSandboxError]
-    verdict: str
+    kind: str
     sandbox: str
     found: tuple[tuple[str, ProcessInfo, str], ...] = ()
 
@@ -52,7 +52,7 @@ class CheckResult:
     def headline(self) -> str:
         """What happened, to which process first, and to how many others."""
         more = f" and {len(self.found) - 1} more" if len(self.found) > 1 else ""
-        return f"{self.verdict}: {self.found[0][0]}{more}"
+        return f"{self.kind}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
         """Raise the error if anything was found; its message is at most ``columns`` wide."""

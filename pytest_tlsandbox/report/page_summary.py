@@ -191,7 +191,7 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
     for name, row, first in _rows_with_anchors(timeline):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
             yield _item(
-                "Seen", _link(f"#p{first}", f"{name} {_incidents_of(row)}; no rule judged it")
+                "Seen", _link(f"#p{first}", f"{name} {_incidents_of(row)}; no rule applies to it")
             )
 
 

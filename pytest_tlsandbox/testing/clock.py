@@ -50,10 +50,6 @@ def no_sleep() -> Iterator[None]:
     Use it for a list that does not change with time, for example from a recorded response: a wait of
     30 s then takes only as long as its polls. A real process does not get the skipped time. The
     skipped pauses count against the timeout of pytest-timeout.
-
-    Yields:
-        None.
-
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]

@@ -67,7 +67,7 @@ def by(
         A selector; pass it to any helper that takes a process.
 
     Raises:
-        InvalidArgument: there is no argument, or an argument has a wrong type.
+        InvalidArgument: no argument is given, or an argument has a wrong type.
 
     """
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}

@@ -104,7 +104,7 @@ def test_findings_are_reported_in_the_words_of_the_terminal_and_several_of_one_p
         "Not collected: test_c.py",
         "Not watched: box, from test_a.py::test_a to the end, 3 tests: refused",
         "No answer: box, from outside of every test: 502 x2",
-        "Seen: job-9.py (pid 1009) crashed; no rule judged it",
+        "Seen: job-9.py (pid 1009) crashed; no rule applies to it",
         "Allowed: test_a.py::test_a (call): job-0.py (pid 1000): OOM-killed, allowed: it is meant",
     ]
     assert "A sandbox was not watched for a time." in headline(document)
