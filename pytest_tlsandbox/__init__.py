@@ -43,6 +43,7 @@ __all__ = [
     "SandboxReplaced",
     "SandboxUnreachable",
     "Secret",
+    "SuspectedOOMKill",
     "TLSandboxError",
     "UnexpectedExit",
     "WaitTimedOut",

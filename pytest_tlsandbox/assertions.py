@@ -113,7 +113,8 @@ class Assertions:
                 that snapshot; None includes everything that is known.
 
         Raises:
-            ProcessOOMKilled: a process was OOM-killed, or with ``suspected`` may have been.
+            ProcessOOMKilled: a process was OOM-killed.
+            SuspectedOOMKill: with ``suspected``, a process may have been OOM-killed.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ class Connections:
         self._settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
-        self.screen = screen
+        self.screen = replace(screen, several_sandboxes=lambda: len(self._connections) > 1)
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
@@ -128,6 +128,9 @@ class Connections:
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,
             )
+            sandbox = self.local() if target == LOCAL else target
+            limit: int | None = getattr(sandbox, "memory_limit", None) if own else None
+            self._connections[address].client.memory_limit = limit
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
         return self._connections[address]

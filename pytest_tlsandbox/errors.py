@@ -9,6 +9,7 @@
     │   ├── WaitTimedOut                the condition was still possible at the deadline
     │   ├── UnexpectedExit              the process ended in another way than expected
     │   ├── ProcessOOMKilled            a process was killed because memory ran out
+    │   ├── SuspectedOOMKill            SIGKILL or exit code 137, not proven to be an OOM kill
     │   ├── ProcessCrashed              a crash signal, or a supervisor that gave up
     │   ├── ProcessRestarted            a supervisor started a process again
     │   ├── ProcessUnhealthy            the health check of a managed process fails
@@ -83,6 +84,13 @@ class UnexpectedExit(AssertionFailed):
 
 class ProcessOOMKilled(AssertionFailed):
     """A process was killed because memory ran out."""
+
+
+class SuspectedOOMKill(AssertionFailed):
+    """A process ended by a SIGKILL that this plugin did not send, with exit code 137, or unseen.
+
+    Only ``assert_no_oom(suspected=True)`` raises it.
+    """
 
 
 class ProcessCrashed(AssertionFailed):

@@ -118,7 +118,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     except InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {fault}"
         if isinstance(fault, RequestRefused):
-            text += _why_refused(fault, body)
+            text = f"Cannot start {_program(body)}: {_why_refused(fault, body)}{fault}"
         elif fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
             text = (
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
@@ -152,20 +152,21 @@ def _program(body: Mapping[str, Any]) -> str:
 
 
 def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
-    """Return a hint about the cause, because the sandbox says only that it failed to spawn."""
+    """Return a hint about the cause and "; ": the sandbox says only that it failed to spawn."""
     failed_to_spawn = "Failed to spawn" in str(refusal)
     if failed_to_spawn and (place := _too_long(body)):
         return (
-            f"; {place} is longer than {_LONGEST_ARGUMENT:,} bytes, the maximum of Linux for one "
-            "argument or variable; pass the text in a file"
+            f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux takes in one "
+            "argument or variable, so pass the text in a file; "
         )
     if " " in body["command"] and not body["args"]:
-        return "; arguments go in args=[...]"
+        args = mask_args(body["command"].split()[1:])
+        return f"no such program, so pass arguments as args={args}; "
     if not failed_to_spawn:
         return ""
     folder = mask_text(body.get("working_dir", ""))
-    and_folder = f", and is {folder!r} a folder there" if folder else ""
-    return f"; is it installed there, and on PATH{and_folder}?"
+    or_folder = f", or no folder {folder!r}" if folder else ""
+    return f"no such program on PATH{or_folder}; "
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:

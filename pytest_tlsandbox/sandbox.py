@@ -316,7 +316,7 @@ class Sandbox(Assertions):
 
         """
         check_condition(condition)
-        value: T = self._check(Until(condition), self._seconds(timeout))
+        value: T = self._check(Until(condition, self.baseline), self._seconds(timeout))
         return value
 
     # ------------------------------------------------------------- assertions

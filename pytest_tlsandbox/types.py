@@ -68,9 +68,11 @@ class Screen:
         verbosity: the verbosity of pytest, from -1 (``-q``) up.
         columns: the width of a message in columns.
         say: writes a line while a test runs; None without a terminal.
+        several_sandboxes: returns whether the session uses several, so that messages name one.
 
     """
 
     verbosity: int = 0
     columns: int = 100
     say: Callable[[str], None] | None = None
+    several_sandboxes: Callable[[], bool] = bool

@@ -209,7 +209,7 @@ def test_too_long_argument_is_named_in_the_error(box, options, place):
 
     assert str(error) == (
         f"Cannot start 'true': local answered 500: Failed to spawn process; {place} is longer than "
-        "131,071 bytes, the maximum of Linux for one argument or variable; pass the text in a file"
+        "the 131,071 bytes that Linux takes in one argument or variable; pass the text in a file"
     )
 
 

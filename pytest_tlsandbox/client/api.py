@@ -61,8 +61,11 @@ class ProcessLister:
         outage: how long callers may retry while the sandbox does not answer.
         history: what happened in the sandbox, from all snapshots, whoever requested them.
         observers: objects that receive the results of all calls.
+        memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
 
     """
+
+    memory_limit: int | None = None
 
     def __init__(
         self, transport: Transport, test_deadline: Callable[[], float | None] = lambda: None

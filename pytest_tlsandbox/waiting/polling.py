@@ -179,8 +179,8 @@ class _Watch:
             snapshot = self.lister.poll(limit=self._time_for_a_poll(begun))
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
-                    "nothing of what was listed before is listed any more",
+                    f"Another sandbox answers as {snapshot.sandbox}\n"
+                    "it was replaced or restarted: no process that was listed before is listed now",
                     label="replaced",
                 )
         except InfrastructureError as fault:

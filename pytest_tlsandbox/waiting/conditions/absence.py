@@ -6,17 +6,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_going_on, list_names, list_texts
-from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.formatting.processes import list_texts, short_name
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.incidents import describe, ended_row, run_label, run_name, shown_row
+from pytest_tlsandbox.messages.incidents import (
+    describe,
+    ended_row,
+    headline_of,
+    run_label,
+    run_name,
+    shown_row,
+)
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
     SETTLING_TIME,
-    WHY_IT_ENDS,
     Impossible,
     Met,
     Result,
@@ -41,7 +46,7 @@ class NotRunning:
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
         self._baseline = baseline
-        self.wanted = f"nothing alive that is meant by {selector.label}"
+        self.wanted = f"no living process that matches {selector.label}"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result for a snapshot: met, or impossible."""
@@ -50,13 +55,11 @@ class NotRunning:
             alone = len(living) == 1
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Still {describe_going_on(living[0])}"
-                if alone
-                else f"Still running: {list_names(living, 1)}",
-                because="wanted nothing alive",
+                f"Should not be running, and {'is' if alone else f'{len(living)} are'}",
+                list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
-                hint='wait_for_exit(process, exit_code="any"), if it only needs more time',
+                hint='wait_for_exit(process, exit_code="any") waits until it has ended',
             )
             # A list call right after a kill may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
@@ -75,7 +78,7 @@ class Rule:
         kinds: the kinds of incident that fail the check.
         error: the error that it raises.
         verdict: the first words of the message.
-        hint: what to try against such an incident.
+        hint: what to try against such an incident; empty if the message has to suffice.
         needs_ends: whether the incidents show in how runs end, so that an unseen end may hide one.
 
     """
@@ -83,8 +86,15 @@ class Rule:
     kinds: tuple[str, ...]
     error: type[errors.TLSandboxError]
     verdict: str
-    hint: str
+    hint: str = ""
     needs_ends: bool = False
+
+    def name(self, incidents: Sequence[Incident]) -> str:
+        """Return the first words for several incidents: "2 OOM-killed", "Restarted 3 times"."""
+        number = len(incidents)
+        if len({item.run.generation for item in incidents}) == 1:
+            return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}"
+        return f"{number} {'OOM-killed' if self is OOM else self.verdict.lower()}"
 
 
 OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", MORE_MEMORY, needs_ends=True)
@@ -92,26 +102,16 @@ CRASH = Rule(
     (kinds.CRASH, kinds.GAVE_UP),
     errors.ProcessCrashed,
     "Crashed",
-    "what it wrote last; python -X faulthandler says where a crash was",
+    "python -X faulthandler prints where it crashed",
     needs_ends=True,
 )
-RESTART = Rule(
-    (kinds.RESTART,),
-    errors.ProcessRestarted,
-    "Restarted",
-    "restart_process() for a restart that is meant: it is not counted",
-)
-UNHEALTHY = Rule(
-    (kinds.UNHEALTHY,),
-    errors.ProcessUnhealthy,
-    "Unhealthy",
-    "wait_for_process(process, healthy=True), if it only needs more time",
-)
+RESTART = Rule((kinds.RESTART,), errors.ProcessRestarted, "Restarted")
+UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy")
 
 
 def hint_of(rule: Rule, incident: Incident) -> str:
     """Return the hint for an incident; a supervisor can give up without a crash."""
-    return WHY_IT_ENDS if incident.kind == kinds.GAVE_UP else rule.hint
+    return "" if incident.kind == kinds.GAVE_UP else rule.hint
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
@@ -130,7 +130,9 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
-_MEANT = "kill_process() or send_signal() for a kill that is meant; else "
+_KILL_IT_HERE = (
+    "if the test kills it, do it by kill_process() or send_signal(): that does not count"
+)
 
 
 @dataclass(eq=False)
@@ -185,7 +187,7 @@ class NoIncident:
             counted += unsure if self.suspected else []
             if counted:
                 uncounted = [item for item in found + unsure if item not in counted]
-                return self._failed(rule, counted, uncounted, snapshot)
+                return self._failed(rule, counted, uncounted)
             shown += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
         shown += [item for item in incidents if self._needs_ends and item.kind == kinds.LOST_END]
         unknown = self._inconclusive(incidents, own, snapshot)
@@ -197,8 +199,8 @@ class NoIncident:
             return Impossible(
                 Explanation(
                     errors.Inconclusive,
-                    "Not observed: more incidents happened since then than are kept",
-                    hint="a shorter time: from_now(), or a newer snapshot as since=",
+                    "Cannot be checked: more incidents happened since then than are kept",
+                    hint="check a shorter time: from_now(), or a newer snapshot as since=",
                 )
             )
         pids = {selector.pid for selector in self.selectors}
@@ -291,11 +293,9 @@ class NoIncident:
         rule: Rule,
         counted: Sequence[Incident],
         uncounted: Sequence[Incident],
-        snapshot: ProcessSnapshot,
     ) -> Impossible:
         first = counted[0]
         certain = first.kind in rule.kinds
-        verdict = rule.verdict if certain else f"Suspected to be {rule.verdict}"
         known = {item.run for item in counted}
         earlier = [
             item.run
@@ -305,18 +305,17 @@ class NoIncident:
         remarks = []
         if earlier:
             names = "; ".join(dict.fromkeys(run_name(run) for run in earlier[-3:]))
-            remarks.append(("earlier", f"{names}: before this test, not counted"))
+            remarks.append(("earlier", f"{names}, before this test: not counted"))
         if uncounted:
             names = list_texts([run_name(item.run) for item in uncounted])
             remarks.append(("suspected", names))
-        remarks.append(("checked", count(len(snapshot), "process")))
         explanation = _explain(
-            rule.error,
-            f"{verdict}: {run_name(first.run)}",
+            rule.error if certain else errors.SuspectedOOMKill,
             counted,
+            rule.name(counted) if certain else f"{len(counted)} suspected OOM kills",
             process=ended_row(first.run) or shown_row(first.run),
             run=first.run if _is_behind_another(first.run) else None,
-            hint=f"{'' if certain else _MEANT}{hint_of(rule, first)}",
+            hint=hint_of(rule, first) if certain else _KILL_IT_HERE,
         )
         settled = any(not item.run.may_be_corrected for item in counted)
         return Impossible(
@@ -326,8 +325,8 @@ class NoIncident:
 
 def _explain(
     error: type[errors.TLSandboxError],
-    headline: str,
     incidents: Sequence[Incident],
+    several: str,
     *,
     process: ProcessInfo,
     run: Run | None,
@@ -335,10 +334,24 @@ def _explain(
 ) -> Explanation:
     """Return the explanation: the process of a single incident, or a table of several."""
     if len(incidents) > 1:
-        headline = f"{headline} and {len(incidents) - 1} more"
-        return Explanation(error, headline, listed=_listed(incidents), hint=hint)
-    because = describe(incidents[0])
-    return Explanation(error, headline, because, process=process, run=run, hint=hint)
+        names = [*dict.fromkeys(short_name(shown_row(item.run)) for item in incidents)]
+        return Explanation(
+            error,
+            several,
+            list_texts(names),
+            listed=_listed(incidents),
+            hint=hint,
+            output=True,
+        )
+    return Explanation(
+        error,
+        headline_of(incidents[0]),
+        short_name(process),
+        process=process,
+        run=run,
+        hint=hint,
+        output=True,
+    )
 
 
 def _is_behind_another(run: Run) -> bool:
@@ -351,7 +364,9 @@ def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""
-        remark = ": ".join(filter(None, (label, describe(item))))
+        # The state in the table already names a plain end.
+        what = "" if item.kind in (kinds.OOM, kinds.CRASH) and not label else describe(item)
+        remark = ": ".join(filter(None, (label, what)))
         listed.append(Listed(ended_row(item.run) or shown_row(item.run), remark))
     return tuple(listed)
 
@@ -361,23 +376,25 @@ def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
     if incidents[0].kind == kinds.LOST_END:
         explanation = _explain(
             errors.Inconclusive,
-            f"Unknown end: {run_name(run)} {run.state}",
             incidents,
+            f"{len(incidents)} ends not known",
             process=shown_row(run),
             run=None,
-            hint="run it again: the sandbox loses the end of a few processes in a thousand",
+            hint="run the test again: the sandbox loses the end of a few processes in a thousand",
         )
-        because = f"the sandbox lost how it ended, and did not find it within {CORRECTION_TIME:g} s"
+        because = (
+            f"the sandbox lost the exit code, and did not correct it within {CORRECTION_TIME:g} s"
+        )
         return Impossible(replace(explanation, because=because), CORRECTION_TIME)
     vanished = run.is_newest and run.row is not None
     explanation = _explain(
         errors.Inconclusive,
-        f"Not observed: the end of {run_name(run)}",
         incidents,
+        f"{len(incidents)} ends not seen",
         process=shown_row(run),
         run=None if vanished else run,
-        hint="was the sandbox or its daemon restarted, or the process removed by a kill?"
-        if vanished
-        else "assert_no_restart, or look in between",
+        hint="" if vanished else "assert_no_restart, or list the processes in between",
     )
+    because = "; ".join(dict.fromkeys(map(describe, incidents[:3])))
+    explanation = replace(explanation, because=because if len(incidents) == 1 else "")
     return Impossible(explanation, CORRECTION_TIME if vanished else 0.0)

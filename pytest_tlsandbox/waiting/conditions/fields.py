@@ -6,8 +6,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed
-from pytest_tlsandbox.formatting.processes import named
-from pytest_tlsandbox.formatting.text import shown, shown_wanted
+from pytest_tlsandbox.formatting.text import cut, shown, shown_wanted
 from pytest_tlsandbox.history.incidents import CRASH, OOM
 from pytest_tlsandbox.history.snapshot import differences, value_of
 from pytest_tlsandbox.messages.explanation import Field
@@ -24,6 +23,8 @@ _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
 )
 """Fields that can change while the process is alive."""
+_LONGEST_VALUE = 30
+"""Maximum width of a value in a first line, in columns."""
 
 
 class HasFields(ProcessCondition):
@@ -72,7 +73,7 @@ class HasFields(ProcessCondition):
         if differences(row, self._expected).keys() & _CHANGING:
             hint = "wait_for_process or wait_for_exit, if it only needs more time"
         else:
-            hint = "by(...) or a longer text, if another process was meant"
+            hint = "by(...) or a longer text, to select another process"
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
@@ -81,9 +82,14 @@ class HasFields(ProcessCondition):
         return self._mismatch(row, self._hint_after(row))
 
     def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
-        wrong = ", ".join(differences(row, self._expected))
-        headline = f"{named(row)} differs in {wrong}"
-        return Impossible(self._explain(AssertionFailed, headline, row, hint))
+        wrong = [field for field in self.fields(row) if field.wrong]
+        if len(wrong) == 1:
+            name = wrong[0].name
+            what = f"{name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
+            wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
+        else:
+            what, wanted = f"Differs in {', '.join(differences(row, self._expected))}", ""
+        return Impossible(self._explain(AssertionFailed, what, row, hint, wanted=wanted))
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import describe_state, named
+from pytest_tlsandbox.formatting.processes import describe_state
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.history.incidents import OOM
 from pytest_tlsandbox.messages.explanation import Explanation, Field
-from pytest_tlsandbox.waiting.conditions.condition import MORE_TIME, Impossible, Met, Result
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selector
 
@@ -42,6 +42,7 @@ class HasStatus(ProcessCondition):
         self._healthy = healthy
         self._stable_for = stable_for
         self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
+        self.wanted += f" for {seconds(stable_for)}" if stable_for else ""
         self.wants_an_end = statuses != ("running",)
 
     def fits(self, row: ProcessInfo) -> bool:
@@ -64,9 +65,9 @@ class HasStatus(ProcessCondition):
             key=(row.identity, _restarts(row)),
             unsettled=self._explain(
                 WaitTimedOut,
-                f"Not stable: {named(row)}, wanted {seconds(self._stable_for)}",
+                "Not stable",
                 row,
-                "a timeout= well above stable_for=; the timeline shows what interrupts it",
+                "set a timeout= well above stable_for=",
             ),
         )
 
@@ -80,16 +81,11 @@ class HasStatus(ProcessCondition):
             return super().alive(row)
         health = _health(row)
         if health in ("disabled", "not managed"):
-            return Impossible(
-                self._explain(
-                    AssertionFailed,
-                    f"No health check: {named(row)}",
-                    row,
-                    "start it with health_check=, or wait without healthy=True",
-                    "it can never be healthy",
-                )
-            )
-        return self._pending(f"Not healthy: {named(row)} is {health}", row, _hint_on_health(row))
+            hint = "start it with health_check=, or wait without healthy=True"
+            return Impossible(self._explain(AssertionFailed, "Has no health check", row, hint))
+        failures = row.managed.consecutive_health_failures if row.managed else 0
+        often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
+        return self._pending(f"Still {health}", row, because=often)
 
 
 class Stays(ProcessCondition):
@@ -125,8 +121,9 @@ class Stays(ProcessCondition):
             return Impossible(
                 Explanation(
                     Inconclusive,
-                    f"Not observed: {seconds(gap)} between looks at {self._label}",
-                    because=f"wanted no gap above {seconds(self._longest_gap)}",
+                    f"Not monitored for {seconds(gap)}",
+                    self._label,
+                    f"no gap above {seconds(self._longest_gap)}",
                     hint="a longer stable_for= allows longer gaps: a tenth of it",
                 )
             )
@@ -156,12 +153,12 @@ class Stays(ProcessCondition):
         change = "Restarted" if restarted else capitalized(describe_state(row))
         explanation = self._explain(
             AssertionFailed,
-            f"{change}: {named(row)}, wanted {self.wanted}",
+            change,
             row,
-            "wait_for_process(process, stable_for=...), if it only needs time to settle",
+            "wait_for_process(process, stable_for=...) waits until it has settled",
         )
         if restarted:
-            run = Field("run", "the same", "another: it was restarted")
+            run = Field("run", "the same", "another run")
             explanation = replace(explanation, fields=(*explanation.fields, run))
         return Impossible(explanation)
 
@@ -184,11 +181,3 @@ def _restarts(row: ProcessInfo) -> int:
 
 def _health(row: ProcessInfo) -> str:
     return row.managed.health_status if row.managed else "not managed"
-
-
-def _hint_on_health(row: ProcessInfo) -> str:
-    if row.managed is None or row.managed.health_status != "unhealthy":
-        return MORE_TIME
-    failures = row.managed.consecutive_health_failures
-    often = f"it failed {count(failures, 'time')} in a row" if failures else "it fails"
-    return f"its health check by hand: {often}"
