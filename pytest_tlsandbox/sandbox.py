@@ -662,10 +662,10 @@ class Sandbox(Assertions):
         outcome = watch(condition, self._client, limit, since, self._screen.say)
         if isinstance(outcome.result, Met) and outcome.final and outcome.timeline.last:
             logger.info(
-                "%s: %s: yes, after %s at %s",
+                "%s: %s: yes, after %s of %s",
                 self._client.label,
                 condition.wanted,
-                count(outcome.timeline.looks, "look"),
+                count(outcome.timeline.looks, "poll"),
                 count(len(outcome.timeline.last), "process"),
             )
         return outcome

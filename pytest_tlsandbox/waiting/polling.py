@@ -189,12 +189,12 @@ class _Watch:
             self._faults_in_a_row += 1
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
-            logger.debug("look at %s failed: %s", self.lister.label, fault.label)
+            logger.debug("poll of %s failed: %s", self.lister.label, fault.label)
             self._report_progress()
             raise
         self._faults_in_a_row = 0
         self._timeline.add(snapshot)
-        logger.debug("look at %s: %s", self.lister.label, count(len(snapshot), "process"))
+        logger.debug("poll of %s: %s", self.lister.label, count(len(snapshot), "process"))
         try:
             result = self.condition.evaluate(snapshot)
         except Exception as error:
@@ -216,7 +216,7 @@ class _Watch:
         elif isinstance(self._result, Pending):
             state = self._result.explain().headline
         else:
-            state = "so far as it should be" if self._result else "no look yet"
+            state = "as expected so far" if self._result else "no poll yet"
         until = (
             " s" if self.limit.at is None else f" of {seconds(self.limit.at - self.limit.start)}"
         )
