@@ -24,7 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 def _read_number(value: object) -> object:
     """Convert a number of s, ms, us or ns since 1970 to a datetime; its size shows the unit.
 
-    The API documents integer milliseconds, but other releases send other units, or numeric text
+    The API documents integer milliseconds; the SDK accepts other units and numeric text too
     (api-notes, "Times").
 
     Args:
