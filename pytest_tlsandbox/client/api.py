@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
+from pytest_tlsandbox.client.end_notice import EndNotice
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import describe_body, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
@@ -242,6 +243,11 @@ class SandboxClient(ProcessLister):
         for observer in self.observers:
             observer.output_read(pid, stream, lines)
         return lines
+
+    def notice_end(self, process: ProcessInfo, limit: float) -> EndNotice | None:
+        """Follow the process for at most ``limit`` seconds, to notice its end; None if impossible."""
+        path = f"/processes/{process.pid}/stderr/follow"
+        return EndNotice(lambda: self._transport.stream(path, limit), self.clock)
 
     def _path(self, process: ProcessInfo) -> str:
         """Return the last part of the path: the name of a managed process, else the pid.

@@ -7,7 +7,8 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
@@ -62,6 +63,23 @@ class Answer:
     announced: bool
 
 
+class Stream:
+    """The body of a response that is read while the server still writes it."""
+
+    def __init__(self, response: requests.Response, cut: Callable[[], None]) -> None:
+        self._response = response
+        self.cut = cut
+        """Ends the stream, from any thread."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it arrives; nothing if the server did not answer with a stream."""
+        chunked = self._response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+        if self._response.status_code == HTTPStatus.OK:
+            yield b""
+            # Without chunks, a larger read would wait until that much has arrived.
+            yield from self._response.iter_content(_CHUNK if chunked else 1)
+
+
 class Transport:
     """Sends requests to one sandbox; safe to use from several threads."""
 
@@ -84,6 +102,8 @@ class Transport:
         # A proxy of the environment is for other machines: it cannot reach this one's loopback.
         self._session.trust_env = not address.loopback
         self._adapter = WatchedAdapter(self._watchdog)
+        # Its own, because calls must not wait for a connection that a stream still uses.
+        self._stream_adapter = WatchedAdapter(self._watchdog)
 
     def __repr__(self) -> str:
         return f"<Transport to {self.address.label}>"
@@ -91,6 +111,7 @@ class Transport:
     def close(self) -> None:
         """Close every connection and end the watchdog."""
         self._adapter.close()
+        self._stream_adapter.close()
         self._watchdog.close()
 
     def request(
@@ -125,6 +146,21 @@ class Transport:
             raise _error_of_exception(error, self.address) from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
+
+    @contextlib.contextmanager
+    def stream(self, path: str, limit: float) -> Iterator[Stream]:
+        """Open a stream of events for at most ``limit`` seconds.
+
+        Raises:
+            Exception: any error of the connection.
+
+        """
+        prepared = self._prepare("GET", path)
+        prepared.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        with self._watchdog.call(self.clock.monotonic() + limit) as call:
+            settings = {**self._environment, "timeout": limit}
+            with self._stream_adapter.send(prepared, **settings) as response:
+                yield Stream(response, partial(self._watchdog.end, call))
 
     def _prepare(
         self, method: str, path: str, json: Mapping[str, object] | None = None

@@ -28,6 +28,7 @@ from pytest_tlsandbox.testing.clock import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Stream
 
 Row: TypeAlias = "Mapping[str, Any]"
@@ -118,6 +119,9 @@ class ScriptedLister(SandboxClient):
             both = [*streams.get("stdout", ()), *streams.get("stderr", ())]
             for stream, lines in {"output": both, **streams}.items():
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
+
+    def notice_end(self, process: ProcessInfo, limit: float) -> None:
+        """Return None: a script has no stream, so a wait only polls."""
 
     def _answer(
         self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None

@@ -21,13 +21,21 @@ from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pendi
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pytest_tlsandbox.client.api import ProcessLister
+    from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.client.end_notice import EndNotice
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.types import Identity
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
+_NOTICED_PAUSE = 1.0
+"""Seconds between polls while a stream shows whether the process has ended."""
+_UNNOTICED = 0.1
+"""Seconds of a wait after which it opens such a stream: most waits end before."""
+_MOST_FALSE_NOTICES = 2
+"""After as many notices in a row of a process that is still alive, a wait only polls."""
 _LAST_POLL = 0.5
 """Longest duration in seconds of the poll at the deadline."""
 _CUT_CALL = 0.1
@@ -44,6 +52,8 @@ _LONGEST_UNSEEN = 60.0
 """Seconds that outages may add to that: two of the longest outages that an assertion rides out."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
+LONGEST_STREAM = 600.0
+"""Seconds for which a process is followed in a wait without a deadline."""
 LONG_OUTAGE = 1.0
 """Seconds without a successful poll after which the result before an outage no longer counts."""
 
@@ -88,7 +98,7 @@ class Outcome:
 
 def watch(
     condition: Condition,
-    lister: ProcessLister,
+    lister: SandboxClient,
     limit: Limit,
     since: int | None = None,
     say: Callable[[str], None] | None = None,
@@ -117,7 +127,7 @@ def watch(
 @dataclass
 class _Watch:
     condition: Condition
-    lister: ProcessLister
+    lister: SandboxClient
     limit: Limit
     since: int | None
     say: Callable[[str], None] | None
@@ -137,12 +147,15 @@ class _Watch:
         self._users_error: BaseException | None = None
         self._first_good = self._last_good = start
         self._unseen = 0.0
+        self._notice: EndNotice | None = None
+        self._noticed: Identity | None = None
+        self._false_notices = 0
 
     def run(self) -> Outcome:
         fault = None
         try:
             tenacity.Retrying(
-                sleep=self._clock.sleep,
+                sleep=self._sleep,
                 retry=tenacity.retry_if_exception(is_transient)
                 | tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
@@ -152,6 +165,8 @@ class _Watch:
             )(self._poll)
         except InfrastructureError as error:
             fault = error
+        finally:
+            self._stop_following()
         if self._users_error is not None:
             raise self._users_error
         outage = self._timeline.outage
@@ -201,9 +216,36 @@ class _Watch:
             self._users_error = error
             return True
         self._settle(result, snapshot)
+        self._follow(result)
         if not self._final:
             self._report_progress()
         return self._final
+
+    def _follow(self, result: Result) -> None:
+        """Follow the process whose end the result waits for, once the wait has lasted 0.1 s."""
+        row = result.until_end_of if isinstance(result, Pending) else None
+        if row is None or row.identity != self._noticed:
+            self._stop_following()
+            self._noticed, self._false_notices = None if row is None else row.identity, 0
+        given_up = self._false_notices >= _MOST_FALSE_NOTICES
+        waited = self._now() - self.limit.start
+        if row is not None and self._notice is None and not given_up and waited >= _UNNOTICED:
+            left = LONGEST_STREAM if self.limit.at is None else self.limit.at - self._now()
+            self._notice = self.lister.notice_end(row, max(left, _LAST_POLL))
+
+    def _stop_following(self) -> None:
+        if self._notice is not None:
+            self._notice.close()
+            self._notice = None
+
+    def _sleep(self, pause: float) -> None:
+        """Sleep until the next poll is due, or the followed process seems to have ended."""
+        if self._notice is None:
+            self._clock.sleep(pause)
+        elif self._notice.wait(pause):
+            # It is false unless the next poll shows that the process is no longer alive.
+            self._false_notices += 1
+            self._stop_following()
 
     def _report_progress(self) -> None:
         now = self._now()
@@ -271,6 +313,8 @@ class _Watch:
         else:
             share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
+            if self._notice is not None and self._notice.live:
+                pause = _NOTICED_PAUSE
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
                 # One millisecond later, so that the poll begins after that moment and not at it.

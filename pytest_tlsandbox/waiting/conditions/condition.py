@@ -14,6 +14,8 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
 
+    from pytest_tlsandbox.models import ProcessInfo
+
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that a text selects have ended."""
 CORRECTION_TIME = 1.0
@@ -47,9 +49,16 @@ class Met:
 
 @dataclass(frozen=True)
 class Pending:
-    """The condition may still be met; ``explain`` returns what is missing at the deadline."""
+    """The condition may still be met.
+
+    Attributes:
+        explain: returns what is missing at the deadline.
+        until_end_of: the process whose end the condition waits for, if that is all it waits for.
+
+    """
 
     explain: Callable[[], Explanation]
+    until_end_of: ProcessInfo | None = None
 
 
 @dataclass(frozen=True)
