@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -247,7 +248,7 @@ class SandboxClient(ProcessLister):
     def notice_end(self, process: ProcessInfo, limit: float) -> EndNotice | None:
         """Follow the process for at most ``limit`` seconds, to notice its end; None if impossible."""
         path = f"/processes/{process.pid}/stderr/follow"
-        return EndNotice(lambda: self._transport.stream(path, limit), self.clock)
+        return EndNotice(partial(self._transport.stream, path, limit), self.clock)
 
     def _path(self, process: ProcessInfo) -> str:
         """Return the last part of the path: the name of a managed process, else the pid.

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.clock import on_cancellation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Generator
 
-    from pytest_tlsandbox.client.transport import Stream
     from pytest_tlsandbox.clock import Clock
+
+    End = Callable[[], None]
+    OpenStream = Callable[[Callable[[End], None]], Generator[bytes]]
 
 _END = re.compile(rb"[\r\n]event: ?eof\s")
 _OVERLAP = 16
@@ -26,11 +27,12 @@ _MOST_BYTES = 2**20
 class EndNotice:
     """Notices that a process ended: a sandbox then ends the stream of its stderr.
 
-    A notice may be early, late, wrong or missing (api-notes, "Output"), so it only says when to
-    list the processes again. The thread keeps nothing of the stream, and any error ends it.
+    The notice comes when the stream ends, for whatever reason. It may be early, late or missing
+    (api-notes, "Calls"), so it only says when to list the processes again. The thread keeps nothing
+    of the stream.
 
     Args:
-        open_stream: opens the stream.
+        open_stream: yields the stream; it passes the function that ends it to its argument.
         clock: the clock of the wait.
 
     Attributes:
@@ -38,15 +40,13 @@ class EndNotice:
 
     """
 
-    def __init__(
-        self, open_stream: Callable[[], AbstractContextManager[Stream]], clock: Clock
-    ) -> None:
+    def __init__(self, open_stream: OpenStream, clock: Clock) -> None:
         self.live = False
         self._open_stream = open_stream
         self._clock = clock
         self._came = threading.Event()
-        self._cut: Callable[[], None] | None = None
         self._closed = False
+        self._end: End | None = None
         threading.Thread(target=self._run, name="tlsandbox-end-notice", daemon=True).start()
 
     def wait(self, seconds: float) -> bool:
@@ -57,29 +57,30 @@ class EndNotice:
         return came
 
     def close(self) -> None:
-        """Close the stream without waiting for the end of the thread."""
+        """End the stream, without waiting for the end of the thread."""
         self._closed = True
-        if self._cut is not None:
-            self._cut()
+        if self._end is not None:
+            self._end()
+
+    def _begun(self, end: End) -> None:
+        self._end = end
+        if self._closed:
+            end()
 
     def _run(self) -> None:
-        # Whatever fails, the wait goes on as it would without a stream.
-        with contextlib.suppress(Exception), self._open_stream() as stream:
-            self._cut = stream.cut
-            if not self._closed:
-                self._read(stream)
-        self.live = False
-
-    def _read(self, stream: Stream) -> None:
         size, last = 0, b"\n"
-        for chunk in stream.chunks():
-            self.live = True
-            last += chunk
-            if _END.search(last):
-                break
-            last = last[-_OVERLAP:]
-            size += len(chunk)
-            if size > _MOST_BYTES:
-                return
+        # Whatever fails, the wait goes on as it would without a stream.
+        with (
+            contextlib.suppress(Exception),
+            contextlib.closing(self._open_stream(self._begun)) as stream,
+        ):
+            for chunk in stream:
+                self.live = True
+                size += len(chunk)
+                last += chunk
+                if _END.search(last) or size > _MOST_BYTES:
+                    break
+                last = last[-_OVERLAP:]
         if self.live:
             self._came.set()
+        self.live = False

@@ -23,7 +23,7 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
@@ -61,23 +61,6 @@ class Answer:
     status: int
     body: bytes
     announced: bool
-
-
-class Stream:
-    """The body of a response that is read while the server still writes it."""
-
-    def __init__(self, response: requests.Response, cut: Callable[[], None]) -> None:
-        self._response = response
-        self.cut = cut
-        """Ends the stream, from any thread."""
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it arrives; nothing if the server did not answer with a stream."""
-        chunked = self._response.headers.get("Transfer-Encoding", "").lower() == "chunked"
-        if self._response.status_code == HTTPStatus.OK:
-            yield b""
-            # Without chunks, a larger read would wait until that much has arrived.
-            yield from self._response.iter_content(_CHUNK if chunked else 1)
 
 
 class Transport:
@@ -147,20 +130,32 @@ class Transport:
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
 
-    @contextlib.contextmanager
-    def stream(self, path: str, limit: float) -> Iterator[Stream]:
-        """Open a stream of events for at most ``limit`` seconds.
+    def stream(
+        self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
+    ) -> Generator[bytes]:
+        """Yield the body of a stream of events as it arrives; the first part is empty.
+
+        Args:
+            path: the path below ``/api/v1``.
+            limit: seconds after which the stream is ended.
+            begun: called before the request is sent, with a function that ends the stream from any
+                thread.
 
         Raises:
             Exception: any error of the connection.
 
         """
-        prepared = self._prepare("GET", path)
-        prepared.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        request = self._prepare("GET", path)
+        request.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
         with self._watchdog.call(self.clock.monotonic() + limit) as call:
-            settings = {**self._environment, "timeout": limit}
-            with self._stream_adapter.send(prepared, **settings) as response:
-                yield Stream(response, partial(self._watchdog.end, call))
+            begun(partial(self._watchdog.end, call))
+            response = self._stream_adapter.send(request, timeout=limit, **self._environment)
+            with response:
+                if response.status_code == HTTPStatus.OK:
+                    yield b""
+                    # Without chunks, a larger read would wait until that much has arrived.
+                    chunked = "Transfer-Encoding" in response.headers
+                    yield from response.iter_content(_CHUNK if chunked else 1)
 
     def _prepare(
         self, method: str, path: str, json: Mapping[str, object] | None = None
