@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -36,6 +37,10 @@ TIMEOUT_MARGIN = 0.25
 """Seconds before the timeout of the test at which every wait ends, so that its error is shown."""
 
 
+_LONGEST_TURN = 0.25
+"""Seconds that a list call waits for the one before it to end."""
+
+
 class Observer(Protocol):
     """Receives every call to one sandbox."""
 
@@ -62,6 +67,7 @@ class ProcessLister:
         outage: how long callers may retry while the sandbox does not answer.
         history: what happened in the sandbox, from every snapshot, whoever requested it.
         observers: receive every call.
+        listeners: receive every snapshot, in the thread that requested it.
         memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
 
     """
@@ -75,7 +81,10 @@ class ProcessLister:
         self.test_deadline = test_deadline
         self.outage = OutageBudget()
         self.observers: list[Observer] = []
+        self.listeners: set[Callable[[ProcessSnapshot], None]] = set()
         self.history = History(self.clock.monotonic)
+        self._newest: ProcessSnapshot | None = None
+        self._one_at_a_time = threading.Lock()
         self._transport = transport
         self._reader = ListReader(self.label)
 
@@ -108,11 +117,13 @@ class ProcessLister:
             until=self.wait_deadline(),
         )
 
-    def poll(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
-        """List all processes in one try.
+    def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
+        """List all processes in one try, or share the answer to a request of another thread.
 
         Args:
             limit: seconds that the call may take.
+            after: a moment on the clock, in seconds; the answer to a request of another thread is
+                returned if that request began after it. None for now.
 
         Returns:
             A snapshot: the processes, sorted by their start, and the rows that are unreadable.
@@ -121,6 +132,21 @@ class ProcessLister:
             InfrastructureError: as for :meth:`list`, at the first error.
 
         """
+        after = self.clock.monotonic() if after is None else after
+        # Threads share the answer to one request, but wait only shortly for a slow one.
+        alone = self._one_at_a_time.acquire(timeout=min(limit, _LONGEST_TURN))
+        try:
+            if self._newest is not None and self._newest.begun > after:
+                return self._newest
+            snapshot = self._newest = self._list(limit)
+        finally:
+            if alone:
+                self._one_at_a_time.release()
+        for listener in [*self.listeners]:
+            listener(snapshot)
+        return snapshot
+
+    def _list(self, limit: float) -> ProcessSnapshot:
         begun = self.clock.monotonic()
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
@@ -245,10 +271,22 @@ class SandboxClient(ProcessLister):
             observer.output_read(pid, stream, lines)
         return lines
 
-    def notice_end(self, process: ProcessInfo, limit: float) -> EndNotice | None:
-        """Follow the process for at most ``limit`` seconds, to notice its end; None if impossible."""
-        path = f"/processes/{process.pid}/stderr/follow"
-        return EndNotice(partial(self._transport.stream, path, limit), self.clock)
+    def get(self, pid: int, *, limit: float) -> ProcessInfo:
+        """Return the current row of a process, in one try of at most ``limit`` seconds.
+
+        Raises:
+            InfrastructureError: one of its subclasses, if the sandbox sent no row.
+
+        """
+        return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
+
+    def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
+        """Follow a process for at most ``limit`` seconds, to notice its end; None if impossible.
+
+        ``wake`` is called when the notice comes, in another thread.
+        """
+        path = f"/processes/{pid}/stderr/follow"
+        return EndNotice(partial(self._transport.stream, path, limit), wake)
 
     def _path(self, process: ProcessInfo) -> str:
         """Return the last part of the path: the name of a managed process, else the pid.

@@ -7,12 +7,8 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.clock import on_cancellation
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-
-    from pytest_tlsandbox.clock import Clock
 
     End = Callable[[], None]
     OpenStream = Callable[[Callable[[End], None]], Generator[bytes]]
@@ -33,28 +29,21 @@ class EndNotice:
 
     Args:
         open_stream: yields the stream; it passes the function that ends it to its argument.
-        clock: the clock of the wait.
+        wake: called when the notice comes, in the thread.
 
     Attributes:
         live: whether the stream is open, so that its end will be noticed.
+        came: whether the notice came.
 
     """
 
-    def __init__(self, open_stream: OpenStream, clock: Clock) -> None:
-        self.live = False
+    def __init__(self, open_stream: OpenStream, wake: Callable[[], None]) -> None:
+        self.live = self.came = False
         self._open_stream = open_stream
-        self._clock = clock
-        self._came = threading.Event()
+        self._wake = wake
         self._closed = False
         self._end: End | None = None
         threading.Thread(target=self._run, name="tlsandbox-end-notice", daemon=True).start()
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep for ``seconds``, or until the notice comes; return whether it came."""
-        with on_cancellation(self._came.set):
-            came = self._came.wait(seconds)
-        self._clock.sleep(0)  # ends a cancelled wait
-        return came
 
     def close(self) -> None:
         """End the stream, without waiting for the end of the thread."""
@@ -81,6 +70,6 @@ class EndNotice:
                 if _END.search(last) or size > _MOST_BYTES:
                     break
                 last = last[-_OVERLAP:]
-        if self.live:
-            self._came.set()
-        self.live = False
+        self.live, self.came = False, self.live
+        if self.came:
+            self._wake()

@@ -28,7 +28,6 @@ from pytest_tlsandbox.testing.clock import FakeClock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Stream
 
 Row: TypeAlias = "Mapping[str, Any]"
@@ -120,7 +119,7 @@ class ScriptedLister(SandboxClient):
             for stream, lines in {"output": both, **streams}.items():
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
-    def notice_end(self, process: ProcessInfo, limit: float) -> None:
+    def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
         """Return None: a script has no stream, so a wait only polls."""
 
     def _answer(

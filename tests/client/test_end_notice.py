@@ -20,10 +20,10 @@ def follow(serve, connect):
     """Return a function that follows a process of a server that plays a script."""
     notices = []
 
-    def start(*script):
+    def start(*script, wake=lambda: None):
         transport = connect(serve([*script]))
         path = "/processes/41/stderr/follow"
-        notices.append(EndNotice(partial(transport.stream, path, 30), transport.clock))
+        notices.append(EndNotice(partial(transport.stream, path, 30), wake))
         return notices[-1]
 
     yield start
@@ -54,10 +54,11 @@ ENDS = {
 
 @pytest.mark.parametrize("script", ENDS.values(), ids=ENDS)
 def test_notice_comes_when_the_stream_ends_for_whatever_reason(follow, script):
-    notice = follow(*script)
+    woken = threading.Event()
+    notice = follow(*script, wake=woken.set)
 
-    assert notice.wait(10)
-    wait_for_threads()
+    assert woken.wait(10)
+    assert notice.came
     assert not notice.live
 
 
@@ -75,14 +76,15 @@ def test_notice_of_a_refused_stream_never_comes(follow, answer):
     notice = follow(answer, CLOSE)
 
     wait_for_threads()
-    assert not notice.wait(0)
+    assert not notice.came
     assert not notice.live
 
 
 def test_output_of_the_process_does_not_look_like_the_end(follow):
-    notice = follow(STREAM, chunk(LINE * 3), HANG)
+    woken = threading.Event()
+    follow(STREAM, chunk(LINE * 3), HANG, wake=woken.set)
 
-    assert not notice.wait(0.1)
+    assert not woken.wait(0.2)
 
 
 @pytest.mark.parametrize("script", [[HANG], [STREAM, HANG], [STREAM, chunk(LINE), HANG]])
@@ -93,10 +95,10 @@ def test_closed_notice_leaves_no_thread_even_if_the_server_is_silent(follow, scr
 
 
 def test_stream_sends_the_key_and_asks_for_an_uncompressed_stream(serve, connect):
-    server = serve([STREAM, chunk(END)])
+    server = serve([STREAM, chunk(END), chunk(b"")])
     transport = connect(server)
 
-    assert EndNotice(partial(transport.stream, "/x", 30), transport.clock).wait(10)
+    assert list(transport.stream("/x", 30, lambda end: None)) == [b"", END]
     assert server.request.headers.items() >= {
         ("accept", "text/event-stream"),
         ("accept-encoding", "identity"),

@@ -3,63 +3,93 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable
 from unittest import mock
 
 import pytest
 
 from pytest_tlsandbox import errors
+from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing.clock import FakeClock
-from tests.support import T0, box_of, ended, failure, managed, outcome, polls, raw, unreachable
+from tests.support import (
+    T0,
+    ScriptedLister,
+    box_of,
+    ended,
+    failure,
+    managed,
+    outcome,
+    polls,
+    process,
+    raw,
+    unreachable,
+)
 
 RUNNING = raw(41)
 OPENED_AFTER = 0.1
 """Seconds after which a wait opens a stream (`docs/contributing/api-notes.md`, "Calls")."""
 
 
-@dataclass
+class AlarmClock(FakeClock):
+    """A fake clock on which something happens at some times, also during a wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        until = self.now + seconds
+        for alarm in sorted(self.alarms, key=lambda alarm: alarm[0]):
+            if alarm[0] <= until:
+                self.alarms.remove(alarm)
+                self.now = max(self.now, alarm[0])
+                alarm[1]()
+                if event.is_set():
+                    return
+        self.now = until
+
+
 class FakeNotice:
     """A notice that comes at a time on the clock of the test; None: never."""
 
-    clock: FakeClock
-    at: float | None
-    live: bool = True
-    closed: bool = False
+    def __init__(self, clock, at, wake, *, live):
+        self.live, self.came, self.closed = live, False, False
+        self._wake = wake
+        if live and at is not None:
+            clock.alarms.append((at, self._come))
 
-    def wait(self, seconds: float) -> bool:
-        until = self.clock.now + seconds
-        if self.live and self.at is not None and self.at <= until:
-            self.clock.now, self.live = max(self.clock.now, self.at), False
-            return True
-        self.clock.now = until
-        return False
+    def _come(self):
+        if not self.closed:
+            self.live, self.came = False, True
+            self._wake()
 
-    def close(self) -> None:
+    def close(self):
         self.closed = True
 
 
-@dataclass
 class Streams:
     """Opens a notice for each stream that a wait requests; the last time applies to all others."""
 
-    box: object
-    times: list[float | None]
-    live: bool = True
-    followed: list[int] = field(default_factory=list)
-    notices: list[FakeNotice] = field(default_factory=list)
+    def __init__(self, clock, times, *, live):
+        self.followed: list[int] = []
+        self.notices: list[FakeNotice] = []
+        self._clock, self._times, self._live = clock, times, live
 
-    def __call__(self, process, limit):
-        clock = self.box._client.clock
-        at = self.times[min(len(self.followed), len(self.times) - 1)]
-        self.followed.append(process.pid)
-        self.notices.append(FakeNotice(clock, None if at is None else 1000 + at, self.live))
+    def __call__(self, pid, limit, wake):
+        at = self._times[min(len(self.followed), len(self._times) - 1)]
+        self.followed.append(pid)
+        at = None if at is None else 1000 + at
+        self.notices.append(FakeNotice(self._clock, at, wake, live=self._live))
         return self.notices[-1]
 
 
 def streaming(script, *times, live=True, latency=0.0):
     """Return a sandbox whose streams end at these seconds, and its streams."""
-    box = box_of(script, latency=latency)
-    box._client.notice_end = streams = Streams(box, [*times], live)
+    clock = AlarmClock()
+    script = script if isinstance(script, dict) else {0: script}
+    box = Sandbox(ScriptedLister(clock, script, latency))
+    box._client.notice_end = streams = Streams(clock, times, live=live)
     return box, streams
 
 
@@ -184,3 +214,58 @@ def test_result_of_a_wait_is_the_same_with_any_notice(notice, seed):
         assert outcome(lambda: result(box)) == (kind, line)
     else:
         assert result(box) == expected
+
+
+# ------------------------------------------------------------- one row of a long list
+
+
+def long_list(*rows):
+    return [*(raw(pid, args=(f"other-{pid}.py",)) for pid in range(100, 250)), *rows]
+
+
+@pytest.fixture
+def long_lived():
+    """Return a sandbox with 151 processes, of which one ends after 115 s, and the requested rows."""
+    script = {0: long_list(RUNNING), 115: long_list(raw(41, **ended(0)))}
+    box, _ = streaming(script, 115.001)
+    requested = []
+
+    def get(pid, *, limit):
+        requested.append(pid)
+        (row,) = [row for row in box._client._list(limit) if row.pid == pid]
+        return row
+
+    box._client.get = get
+    return box, requested
+
+
+def test_wait_for_one_of_many_processes_requests_the_list_every_ten_seconds(long_lived):
+    box, requested = long_lived
+    listed = box._client.listeners
+    lists = []
+    listed.add(lists.append)
+
+    assert box.wait_for_exit(41, timeout=120).exit_code == 0
+
+    assert len(lists) <= 3 + 12 + 1
+    assert 90 <= len(requested) <= 120
+    assert set(requested) == {41}
+
+
+@pytest.mark.parametrize("fault", [unreachable(), errors.RequestRefused("404"), None])
+def test_row_that_is_missing_or_has_another_identity_makes_the_wait_list_everything(
+    long_lived, fault
+):
+    box, _ = long_lived
+    lists = []
+    box._client.listeners.add(lists.append)
+
+    def get(pid, *, limit):
+        if fault is None:
+            return process(41, started_at=T0 + 5)
+        raise fault
+
+    box._client.get = get
+
+    assert box.wait_for_exit(41, timeout=120).exit_code == 0
+    assert len(lists) > 100
