@@ -7,7 +7,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import changes, gaps, looks
+from pytest_tlsandbox.messages.failure import changes, gaps, polls
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
@@ -157,4 +157,4 @@ def test_an_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll(
     ],
 )
 def test_polls_are_counted_and_timed_and_each_kind_of_fault_is_named_once(events, expected):
-    assert looks(timeline(*events, took=0.0614)) == expected
+    assert polls(timeline(*events, took=0.0614)) == expected
