@@ -168,8 +168,9 @@ def render_several(
         facts += [("polls", wrap(seen, columns - 12))]
     if timeline.outages:
         facts.append(("gaps", gaps(timeline, columns - 12, size.changes)))
+    facts = facts if verbosity >= 0 else []
     facts += [("sandbox", [sandbox])] if sandbox else []
-    lines += _labelled(facts if verbosity >= 0 else [])
+    lines += _labelled(facts)
     return "\n".join(line.rstrip() for line in lines).rstrip()
 
 

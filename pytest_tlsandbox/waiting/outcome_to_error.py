@@ -176,10 +176,10 @@ def _explain(outcome: Outcome) -> Explanation:
     if result is not None and result.unsettled is not None:
         explanation = result.unsettled
         return replace(explanation, what=f"{explanation.what} for only {seconds(outcome.same_for)}")
-    took = seconds(outcome.seconds)
     return Explanation(
         errors.Inconclusive,
-        f"Cannot be checked: the time ended after {took}, before the result was settled",
+        "Cannot be checked: the time ended before the result was settled",
+        because=f"it ended after {seconds(outcome.seconds)}",
         hint="give the test more time",
     )
 
@@ -269,8 +269,10 @@ def _with_last_lines(
         written = [line for line in (tail.lines if tail else ()) if line.strip()]
         last = ""
         if written:
-            masked = mask_text(written[-1].strip()[:LONGEST_LINE])
-            last = f"last line: {cut(masked, _LONGEST_LAST_LINE)}"
+            line = written[-1].strip()
+            beyond = max(len(line) - LONGEST_LINE, 0)
+            shown = cut(mask_text(line[:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
+            last = f"last line: {shown}"
         listed.append(replace(item, remark="; ".join(filter(None, (item.remark, last)))))
     return replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
 

@@ -190,11 +190,7 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
                 why = f"{field}: {_how(text, word, letters)}"
                 return NearMiss(row, why, was, len(wrong) + letters)
     if len(wrong) < len(wanted):
-        return NearMiss(
-            row,
-            f"only {' and '.join(wrong)} differ{'s' if len(wrong) == 1 else ''}",
-            rank=len(wrong),
-        )
+        return NearMiss(row, f"differs only in {' and '.join(wrong)}", rank=len(wrong))
     return None
 
 

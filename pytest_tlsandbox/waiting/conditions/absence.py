@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_end, list_texts, short_name
+from pytest_tlsandbox.formatting.processes import describe_end, list_texts, living_state, short_name
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
@@ -56,9 +56,10 @@ class NotRunning:
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
+            state = f"is {living_state(living[0])}".removesuffix(" running")
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Should not be running, and {'is' if alone else f'{len(living)} are'}",
+                f"Should not be running, and {state if alone else f'{len(living)} are'}",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),

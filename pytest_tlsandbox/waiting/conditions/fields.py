@@ -103,5 +103,5 @@ def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
     pairs = zip_longest(wanted, was, fillvalue="none")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:
-        return [Field("args", "other values", "masked")]
+        return [Field("args", "another secret", "a secret")]
     return [Field(f"args[{at}]", one, other) for at, one, other in differing]

@@ -220,7 +220,7 @@ class ProcessCondition:
         if row.exit_code in _HINTS_FOR_SHELLS:
             return _HINTS_FOR_SHELLS[row.exit_code]
         if row.signal is not None and self._was_sent_its_signal(row):
-            return 'wait_for_process(process, status="signaled") if its signal is to end it'
+            return 'wait_for_process(process, status="signaled") if this signal should end it'
         if row.signal in CRASH_SIGNALS:
             return after_a_crash(row)
         if row.exit_code == 0 and not self.wants_an_end:
