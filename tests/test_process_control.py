@@ -41,7 +41,7 @@ def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_end
 
 
 NOT_KNOWN = "Not known whether 'python' was started: "
-MAY_RUN = "; it may have started, list_processes() shows it then"
+MAY_RUN = "; if it was, list_processes() shows it"
 
 
 @pytest.mark.parametrize(
