@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
+from pytest_tlsandbox.client.end_notice import EndNotice
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import describe_body, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
@@ -32,6 +35,10 @@ logger = logging.getLogger("pytest_tlsandbox")
 
 TIMEOUT_MARGIN = 0.25
 """Seconds before the timeout of the test at which every wait ends, so that its error is shown."""
+
+
+_LONGEST_TURN = 0.25
+"""Seconds that a list call waits for the one before it to end."""
 
 
 class Observer(Protocol):
@@ -61,6 +68,7 @@ class ProcessLister:
         outage: how long callers may retry while the sandbox does not answer.
         history: what happened in the sandbox, from all snapshots, whoever requested them.
         observers: objects that receive the results of all calls.
+        listeners: receive every snapshot, in the thread that requested it.
         memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
 
     """
@@ -74,7 +82,10 @@ class ProcessLister:
         self.test_deadline = test_deadline
         self.outage = OutageBudget()
         self.observers: list[Observer] = []
+        self.listeners: set[Callable[[ProcessSnapshot], None]] = set()
         self.history = History(self.clock.monotonic)
+        self._newest: ProcessSnapshot | None = None
+        self._one_at_a_time = threading.Lock()
         self._transport = transport
         self._reader = ListReader(self.label)
 
@@ -107,11 +118,13 @@ class ProcessLister:
             until=self.wait_deadline(),
         )
 
-    def poll(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
-        """List all processes in one try.
+    def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
+        """List all processes in one try, or share the answer to a request of another thread.
 
         Args:
             limit: seconds that the call may take.
+            after: a moment on the clock, in seconds; the answer to a request of another thread is
+                returned if that request began after it. None for now.
 
         Returns:
             A snapshot: the processes, sorted by their start, and the rows that are unreadable.
@@ -120,6 +133,21 @@ class ProcessLister:
             InfrastructureError: as for :meth:`list`, at the first error.
 
         """
+        after = self.clock.monotonic() if after is None else after
+        # Threads share the answer to one request, but wait only shortly for a slow one.
+        alone = self._one_at_a_time.acquire(timeout=min(limit, _LONGEST_TURN))
+        try:
+            if self._newest is not None and self._newest.begun > after:
+                return self._newest
+            snapshot = self._newest = self._list(limit)
+        finally:
+            if alone:
+                self._one_at_a_time.release()
+        for listener in [*self.listeners]:
+            listener(snapshot)
+        return snapshot
+
+    def _list(self, limit: float) -> ProcessSnapshot:
         begun = self.clock.monotonic()
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
@@ -272,6 +300,30 @@ class SandboxClient(ProcessLister):
         for observer in self.observers:
             observer.output_read(pid, stream, lines)
         return lines
+
+    def get(self, pid: int, *, limit: float) -> ProcessInfo:
+        """Return the current row of a process, in one try of at most ``limit`` seconds.
+
+        Raises:
+            InfrastructureError: one of its subclasses, if the sandbox sent no row.
+
+        """
+        return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
+
+    def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
+        """Follow a process in another thread, to notice its end.
+
+        Args:
+            pid: the process.
+            limit: seconds after which it is not followed any more.
+            wake: called in that thread when the notice comes.
+
+        Returns:
+            The notice; None if no stream is available.
+
+        """
+        path = f"/processes/{pid}/stderr/follow"
+        return EndNotice(partial(self._transport.stream, path, limit), wake)
 
     def _path(self, process: ProcessInfo) -> str:
         """Return the last part of the path: the name of a managed process, else the pid.

@@ -56,7 +56,7 @@ class Watchdog:
             elif self._wakes_at is None or deadline < self._wakes_at:
                 self._changed.notify()
         try:
-            with on_cancellation(partial(self._end, call)):
+            with on_cancellation(partial(self.end, call)):
                 yield call
         finally:
             self._current.call = None
@@ -71,7 +71,8 @@ class Watchdog:
             # Kept, because http.client drops it as soon as a response says "Connection: close".
             call.socket = connection.sock
 
-    def _end(self, call: Call) -> None:
+    def end(self, call: Call) -> None:
+        """End a call now, from any thread."""
         with self._changed:
             call.deadline = self._clock.monotonic()
             self._changed.notify()

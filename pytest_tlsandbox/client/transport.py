@@ -7,7 +7,8 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
@@ -100,6 +101,8 @@ class Transport:
         # A proxy of the environment is for other machines: it cannot reach this one's loopback.
         self._session.trust_env = not address.loopback
         self._adapter = WatchedAdapter(self._watchdog)
+        # Its own, because calls must not wait for a connection that a stream still uses.
+        self._stream_adapter = WatchedAdapter(self._watchdog)
 
     def __repr__(self) -> str:
         return f"<Transport to {self.address.label}>"
@@ -107,6 +110,7 @@ class Transport:
     def close(self) -> None:
         """Close every connection and end the watchdog."""
         self._adapter.close()
+        self._stream_adapter.close()
         self._watchdog.close()
 
     def request(
@@ -145,6 +149,33 @@ class Transport:
             raise unreachable from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
+
+    def stream(
+        self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
+    ) -> Generator[bytes]:
+        """Yield the body of a stream of events as it arrives; the first part is empty.
+
+        Args:
+            path: the path below ``/api/v1``.
+            limit: seconds after which the stream is ended.
+            begun: called before the request is sent, with a function that ends the stream from any
+                thread.
+
+        Raises:
+            Exception: any error of the connection.
+
+        """
+        request = self._prepare("GET", path)
+        request.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        with self._watchdog.call(self.clock.monotonic() + limit) as call:
+            begun(partial(self._watchdog.end, call))
+            response = self._stream_adapter.send(request, timeout=limit, **self._environment)
+            with response:
+                if response.status_code == HTTPStatus.OK:
+                    yield b""
+                    # Without chunks, a larger read would wait until that much has arrived.
+                    chunked = "Transfer-Encoding" in response.headers
+                    yield from response.iter_content(_CHUNK if chunked else 1)
 
     def _prepare(
         self, method: str, path: str, json: Mapping[str, object] | None = None

@@ -23,10 +23,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process listed as evidence; the remark says why."""
+    """A process listed as evidence; the remark says why.
+
+    ``output`` says whether the last line of its output may explain the result.
+    """
 
     row: ProcessInfo
     remark: str = ""
+    output: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Explanation:
         listed_as: the title above these processes.
         remarks: further facts, as pairs of label and text.
         hint: an action that may help and does not weaken the test.
-        output: whether output of the process, or of the listed ones, may explain the result.
+        output: whether output of the process may explain the result.
 
     """
 

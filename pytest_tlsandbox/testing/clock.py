@@ -9,6 +9,7 @@ from unittest import mock
 from pytest_tlsandbox.clock import Clock
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
 
@@ -42,6 +43,10 @@ class FakeClock(Clock):
         self.slept.append(seconds)
         self.now += seconds
 
+    def wait(self, _event: threading.Event, seconds: float) -> None:
+        """Advance the clock by ``seconds``: nothing sets an event while no time passes."""
+        self.sleep(seconds)
+
 
 @contextlib.contextmanager
 def no_sleep() -> Iterator[None]:
@@ -61,6 +66,14 @@ def no_sleep() -> Iterator[None]:
         real_sleep(0)  # a cancelled coroutine ends here
         skipped[0] += seconds
 
+    def wait(_event: threading.Event, seconds: float) -> None:
+        sleep(seconds)
+
     # With mock, because type checkers reject an assignment to a static method.
-    with mock.patch.multiple(Clock, monotonic=staticmethod(monotonic), sleep=staticmethod(sleep)):
+    with mock.patch.multiple(
+        Clock,
+        monotonic=staticmethod(monotonic),
+        sleep=staticmethod(sleep),
+        wait=staticmethod(wait),
+    ):
         yield

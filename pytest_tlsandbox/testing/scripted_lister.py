@@ -122,6 +122,9 @@ class ScriptedLister(SandboxClient):
             for stream, lines in {"output": both, **streams}.items():
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
+    def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
+        """Return None: a script has no stream, so a wait only polls."""
+
     def _answer(
         self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None
     ) -> bytes:

@@ -244,11 +244,12 @@ SHAPES: dict[str, Shape] = {
     "oom_masked_by_a_restart": Shape(
         {0: [SERVE, web()], 0.05: [SERVE, again(131, 1, signal=9, oom_killed=True)]},
         lambda box: box.from_now().assert_no_oom(),
-        ("[131] booting worker",),
+        ("[120] booting worker",),
     ),
     "oom_several": Shape(
         [WORKER, job(OOM), SHELL, again(131, 1, signal=9, oom_killed=True)],
         lambda box: box.assert_no_oom(),
+        ("MemoryError: no memory for token=abc",),
     ),
     # ------------------------------------------------------------------------ timeouts
     "timed_out_still_running": Shape([SERVE, JOB], exits("train.py", timeout=10), (), LONG_LOG),
