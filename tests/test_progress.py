@@ -73,12 +73,12 @@ STDERR = ["shard 1/8 loaded", "shard 2/8 loaded --token=abc123", "  "]
         (
             [RUNNING],
             lambda box: box.wait_for_process(41, stable_for=20, timeout=30),
-            ["15 of 30 s: met so far: train.py: shard 2/8 loaded --token=***"],
+            ["15 of 30 s: as expected so far: train.py: shard 2/8 loaded --token=***"],
         ),
         (
             [RUNNING],
             lambda box: box.assert_stays(41, stable_for=20),
-            ["15 s: met so far, wanted running for 20 s"],
+            ["15 s: as expected so far, wanted running for 20 s"],
         ),
         (
             {0: unreachable(), 20: [RUNNING]},

@@ -19,6 +19,7 @@ from pytest_tlsandbox.waiting.polling import Limit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.types import Screen
@@ -51,10 +52,10 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
         because=first.what if alone and (first.inconclusive or first.rule == LEAK) else "",
         process=(ended_row(first.incident.run) or first.row) if alone else None,
         run=_hidden_run(first) if alone else None,
-        listed=() if alone else tuple(map(_listed, of_runs)),
+        listed=() if alone else tuple(_listed(item, client) for item in of_runs),
         remarks=(("found", _FOUND[first.place.phase or "call"]),),
         hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
-        output=rules != [LEAK] and all(item.client is client for item in ordered),
+        output=rules != [LEAK],
     )
     timeline = Timeline(first.before.begun, client.history)
     timeline.add(first.before)
@@ -90,10 +91,12 @@ def _hidden_run(finding: Finding) -> Run | None:
     return run if run.successor is not None or run.row is None else None
 
 
-def _listed(finding: Finding) -> Listed:
+def _listed(finding: Finding, client: SandboxClient) -> Listed:
+    """Return the row of a finding; output is read from ``client``, and not of a leak."""
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
     # The state in the table already names a plain end.
     plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up
     label = "" if hidden is None else run_label(run)
     remark = ": ".join(filter(None, (label, "" if plain else finding.what)))
-    return Listed(ended_row(run) or finding.row, remark, hidden)
+    written = run.row is not None and finding.rule != LEAK and finding.client is client
+    return Listed(ended_row(run) or finding.row, remark, output=written)

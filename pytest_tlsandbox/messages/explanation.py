@@ -25,12 +25,12 @@ class Field:
 class Listed:
     """A process listed as evidence; the remark says why.
 
-    ``run`` is the run in question if the sandbox lists a later run of the process, or no run.
+    ``output`` says whether the last line of its output may explain the result.
     """
 
     row: ProcessInfo
     remark: str = ""
-    run: Run | None = None
+    output: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Explanation:
         listed_as: the title above these processes.
         remarks: further facts, as pairs of label and text.
         hint: an action that may help and does not weaken the test.
-        output: whether output of the process, or of the listed ones, may explain the result.
+        output: whether output of the process may explain the result.
 
     """
 

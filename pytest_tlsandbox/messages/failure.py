@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line, describe_end, process_table
 from pytest_tlsandbox.formatting.text import (
     align,
@@ -23,6 +24,7 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
     from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
@@ -101,7 +103,7 @@ def render(
         polled = ", ".join(part for part in (polls(timeline), stopped) if part)
         facts.append(("polls", wrap(polled, columns - 12)))
     facts += [("sandbox", [sandbox])] if sandbox else []
-    lines += _labelled(facts + _hint(explanation, columns))
+    lines += _labelled(facts + _hint(explanation, facts, columns))
     if verbosity >= 2 and timeline.last:
         lines.append(f"{_INDENT}all {count(len(timeline.last), 'process')}")
         rows = timeline.last.processes
@@ -138,6 +140,7 @@ def render_several(
     first = printable(f"{failed[0].headline}{more}")
     lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed: {first}", ""]
     passed = []
+    hints: set[str] = set()
     shown = 0
     for number, (name, place, explanation) in enumerate(explanations, 1):
         if explanation is None:
@@ -146,21 +149,28 @@ def render_several(
         shown += 1
         if shown > size.rows:
             continue
-        lines.append(f"{_INDENT}{number}  {place}: {printable(explanation.headline)}")
         inner = columns - 5
+        first_line, *others = wrap(f"{place}: {explanation.headline}", inner)
+        lines += [f"{_INDENT}{number}  {first_line}", *(f"{_INDENT * 4}{line}" for line in others)]
         body = _evidence(explanation, size, inner, verbosity)
         facts = _facts(explanation, timeline, None, size, inner, verbosity)
-        body += _labelled(facts + _hint(explanation, inner))
-        lines += [f"   {line}" for line in body]
+        if verbosity <= 0:
+            facts = [fact for fact in facts if fact[0] != "timeline"]  # "gaps" shows the outages
+        if explanation.hint not in hints:
+            facts += _hint(explanation, facts, inner)
+        hints.add(explanation.hint)
+        lines += [f"   {line}" for line in body + _labelled(facts)]
     if shown > size.rows:
         lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
     facts = [("passed", wrap(" | ".join(passed), columns - 11))] if passed else []
-    if verbosity > 0 or timeline.outages:
+    if verbosity > 0:
         seen = ", ".join(part for part in (polls(timeline), stopped) if part)
         facts += [("polls", wrap(seen, columns - 12))]
-        facts += [("gaps", gaps(timeline, columns - 12, size.changes))] if timeline.outages else []
+    if timeline.outages:
+        facts.append(("gaps", gaps(timeline, columns - 12, size.changes)))
+    facts = facts if verbosity >= 0 else []
     facts += [("sandbox", [sandbox])] if sandbox else []
-    lines += _labelled(facts if verbosity >= 0 else [])
+    lines += _labelled(facts)
     return "\n".join(line.rstrip() for line in lines).rstrip()
 
 
@@ -256,11 +266,12 @@ def _facts(
         # The row of an earlier run holds an old report of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None and (verbosity > 0 or _is_notable(managed)):
-            facts.append(("managed", wrap(_supervised(managed), room)))
+            facts.append(("managed", wrap(_supervised(managed, explanation.run), room)))
         changed = changes(timeline, row, room, size.changes)
-        if verbosity > 0 or timeline.outages or len(changed) > 2:
+        is_gone = explanation.error is ProcessNotFound
+        if verbosity > 0 or timeline.outages or len(changed) > 2 or is_gone:
             facts.append(("timeline", changed))
-    elif row is None and timeline.outages and verbosity > 0:
+    elif timeline.outages and (verbosity > 0 or explanation.error is Inconclusive):
         facts.append(("gaps", gaps(timeline, room, size.changes)))
     facts += [(label, wrap(text, room)) for label, text in explanation.remarks]
     if output is not None and not output.lines and (output.unread or (row and row.ended)):
@@ -269,8 +280,11 @@ def _facts(
     return facts
 
 
-def _hint(explanation: Explanation, columns: int) -> list[_Fact]:
-    return [("try", wrap(explanation.hint, columns - 12))] if explanation.hint else []
+def _hint(explanation: Explanation, facts: Sequence[_Fact], columns: int) -> list[_Fact]:
+    if not explanation.hint:
+        return []
+    labels = max(len(label) for label, _ in (*facts, ("try", [])))
+    return [("try", wrap(explanation.hint, columns - len(_INDENT) - labels - 2))]
 
 
 def _labelled(facts: Sequence[_Fact]) -> list[str]:
@@ -296,8 +310,8 @@ def _is_notable(managed: ManagedProcess) -> bool:
     return bool(managed.restart_count or managed.last_error) or not sound
 
 
-def _supervised(managed: ManagedProcess) -> str:
-    """Return what the supervisor of a process reports."""
+def _supervised(managed: ManagedProcess, run: Run | None) -> str:
+    """Return what the supervisor of a process reports, without the end that ``run`` shows."""
     restarts = count(managed.restart_count, "restart")
     if managed.restart is not None and managed.restart.max_restarts is not None:
         restarts += f" of at most {managed.restart.max_restarts}"
@@ -305,7 +319,7 @@ def _supervised(managed: ManagedProcess) -> str:
     if managed.restart is not None:
         parts.append(f"policy: {managed.restart.policy}")
     last = managed.last_exit
-    if last is not None:
+    if last is not None and run is None:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""
         parts.append(f"last end: {describe_end(last)}{at}")
     if managed.health_status != "disabled":

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.text import count, seconds
+from pytest_tlsandbox.formatting.text import count, cut, seconds
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
@@ -31,6 +31,7 @@ _TAIL_SIZE = 64 * 1024
 _TAIL_TIME = 1.0
 _TAIL_MARGIN = 0.15
 _MOST_TAILS = 3
+_LONGEST_LAST_LINE = 120
 
 _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
@@ -69,10 +70,12 @@ def error_of(
     cut = limit.hard is not None and not outcome.final
     stopped = f"stopped after {took}" + (f" of {seconds(timeout)}" if timeout else "")
     if outcome.fault is not None:
-        explanation = _of_fault(outcome.fault, outcome.timeline, client.label, took)
+        explanation = _of_fault(outcome.fault, outcome.timeline, took)
     elif isinstance(outcome.result, Pending):
         explanation = outcome.result.explain()
-        explanation = replace(explanation, what=f"{explanation.what} after {took}")
+        # The text of a timeout does not change from run to run, so that failures can be grouped.
+        time = took if cut or timeout is None else seconds(timeout)
+        explanation = replace(explanation, what=f"{explanation.what} after {time}")
         if cut:
             of = f" of {seconds(timeout)}" if timeout else ""
             because = f"pytest-timeout ended the wait after {took}{of}"
@@ -110,7 +113,7 @@ def text_of(
     output = None
     if explanation.output and explanation.process is not None:
         output = tail_of(explanation, client, timeline, limit)
-    elif explanation.output:
+    elif any(item.output for item in explanation.listed):
         explanation = _with_last_lines(explanation, client, timeline, limit)
     if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
         mebibytes = f"{client.memory_limit / 2**20:.0f} MiB"
@@ -195,20 +198,16 @@ def _explain(outcome: Outcome) -> Explanation:
         return replace(result.explanation, because="the wait ended before this was settled")
     if result is not None and result.unsettled is not None:
         explanation = result.unsettled
-        return replace(
-            explanation, what=f"{explanation.what} for more than {seconds(outcome.same_for)}"
-        )
-    took = seconds(outcome.seconds)
+        return replace(explanation, what=f"{explanation.what} for only {seconds(outcome.same_for)}")
     return Explanation(
         errors.Inconclusive,
-        f"Cannot be checked: the time ended after {took}, before the result was settled",
+        "Cannot be checked: the time ended before the result was settled",
+        because=f"it ended after {seconds(outcome.seconds)}",
         hint="give the test more time",
     )
 
 
-def _of_fault(
-    fault: errors.InfrastructureError, timeline: Timeline, label: str, took: str
-) -> Explanation:
+def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:
     """Explain an infrastructure error."""
     first = timeline.outages[0] if timeline.outages else None
     remarks = []
@@ -229,14 +228,8 @@ def _of_fault(
         return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
     outage = timeline.outages[-1]
     lasted = seconds(outage.end - outage.start) if timeline.looks else took
-    return Explanation(
-        type(fault),
-        f"The processes of {label} could not be listed for {lasted}",
-        str(outage),
-        because=str(fault),
-        remarks=tuple(remarks),
-        hint=hint,
-    )
+    because = f"the processes could not be listed for {lasted}: {outage}"
+    return Explanation(type(fault), str(fault), because=because, remarks=tuple(remarks), hint=hint)
 
 
 def tail_of(
@@ -291,10 +284,18 @@ def _with_last_lines(
 ) -> Explanation:
     """Return the explanation with the last line of output of the first three listed processes."""
     listed = []
+    end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
+    limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
     for item in explanation.listed[:_MOST_TAILS]:
-        of_one = replace(explanation, process=item.row, run=item.run)
-        tail = tail_of(of_one, client, timeline, limit)
-        last = f"last line: {mask_text(tail.lines[-1])}" if tail and tail.lines else ""
+        of_item = replace(explanation, process=item.row if item.output else None)
+        tail = tail_of(of_item, client, timeline, limit)
+        written = [line for line in (tail.lines if tail else ()) if line.strip()]
+        last = ""
+        if written:
+            line = written[-1].strip()
+            beyond = max(len(line) - LONGEST_LINE, 0)
+            shown = cut(mask_text(line[:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
+            last = f"last line: {shown}"
         listed.append(replace(item, remark="; ".join(filter(None, (item.remark, last)))))
     return replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
 

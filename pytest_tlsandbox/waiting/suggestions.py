@@ -7,6 +7,7 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.errors import ProcessNotFound
+from pytest_tlsandbox.formatting.processes import command_line
 from pytest_tlsandbox.formatting.text import count, shorten
 from pytest_tlsandbox.history.snapshot import differences, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
@@ -41,40 +42,51 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
     """
     near = near_misses(selector.process, snapshot, selection.older)
-    word = next((miss.word for miss in near), "")
+    word = _suggestion(near)
     older = len(selection.older)
     if older:
         subject = f"{count(older, 'match')} ended before this test"
     else:
-        subject = f'did you mean "{shorten(mask_text(word), 60)}"?' if word else ""
+        subject = f'did you mean "{shorten(word, 60)}"?' if word else ""
     return Explanation(
         ProcessNotFound,
         f"No process matches {selector.label}",
         subject,
-        because=f"{count(len(snapshot), 'process')} listed" if len(snapshot) else "none is listed",
+        because=f"{count(len(snapshot), 'process')} listed"
+        if len(snapshot)
+        else "nothing is listed",
         listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
-        hint="since=None also matches processes that ended before this test"
+        hint="since=None, which matches earlier processes, too"
         if older
-        else _how_to_select(selector, word),
+        else _how_to_select(selector, word, snapshot),
     )
 
 
-def _how_to_select(selector: Selector, word: str) -> str:
+def _suggestion(near: Sequence[NearMiss]) -> str:
+    """Return the word of the best near miss; empty if there is none, or if it is a secret."""
+    if not near or not near[0].word:
+        return ""
+    row, word = near[0].row, near[0].word
+    name = (row.managed and row.managed.name) or ""
+    return word if word in f"{command_line(row)[0]} {mask_text(name)}" else ""
+
+
+def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> str:
     if isinstance(selector.process, int):
         return "select by text or managed name: a restarted process has another pid"
-    if selector.text is None:
-        return "select by text, which matches a part of the command line"
-    literally = regex_hint(selector.text)
+    literally = regex_hint(selector.text or "")
     if word or literally:
         return literally
-    return "a text is searched in the command line: command and arguments, joined by one space"
+    if not len(snapshot):
+        return "start it first, or check that this is the right sandbox"
+    return "select by a part of the command line: command and arguments, joined by one space"
 
 
 def regex_hint(text: str) -> str:
-    """Return the start of a hint if a text looks like a regular expression; else an empty text."""
+    """Return the hint if a text looks like a regular expression; else an empty text."""
     if not _REGEX_SYNTAX.search(text):
         return ""
     return "re.compile(...): the text looks like a regular expression, but is searched literally"
@@ -172,17 +184,13 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
         text = wanted[field]
         if isinstance(was, str) and isinstance(text, str):
             if was.rpartition("/")[2] == text.rpartition("/")[2]:
-                return NearMiss(row, f"same {field}, other path", rank=len(wrong))
+                return NearMiss(row, f"same {field}, other path", was, len(wrong))
             letters, word = _nearest(text, [was])
             if letters:
                 why = f"{field}: {_how(text, word, letters)}"
-                return NearMiss(row, why, rank=len(wrong) + letters)
+                return NearMiss(row, why, was, len(wrong) + letters)
     if len(wrong) < len(wanted):
-        return NearMiss(
-            row,
-            f"only {' and '.join(wrong)} differ{'s' if len(wrong) == 1 else ''}",
-            rank=len(wrong),
-        )
+        return NearMiss(row, f"differs only in {' and '.join(wrong)}", rank=len(wrong))
     return None
 
 

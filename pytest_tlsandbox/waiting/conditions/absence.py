@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import list_texts, short_name
+from pytest_tlsandbox.formatting.processes import describe_end, list_texts, living_state, short_name
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
@@ -21,10 +21,12 @@ from pytest_tlsandbox.messages.incidents import (
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
+    RUN_AGAIN,
     SETTLING_TIME,
     Impossible,
     Met,
     Result,
+    after_a_crash,
     unreadable_rows,
 )
 from pytest_tlsandbox.waiting.suggestions import not_found
@@ -47,27 +49,29 @@ class NotRunning:
         self._selector = selector
         self._baseline = baseline
         self.wanted = f"no living process that matches {selector.label}"
+        self._check = f"whether {selector.label} is running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result for a snapshot: met, or impossible."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
+            state = f"is {living_state(living[0])}".removesuffix(" running")
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Should not be running, and {'is' if alone else f'{len(living)} are'}",
+                f"Should not be running, and {state if alone else f'{len(living)} are'}",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
-                hint='wait_for_exit(process, exit_code="any") waits until it has ended',
+                hint='wait_for_exit(process, exit_code="any") waits for its end',
             )
             # A list call right after a kill may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
         run = self._selector.vanished()
         if run is not None:
-            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)])
+            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], self._check)
         pids = None if self._selector.pid is None else {self._selector.pid}
-        return unreadable_rows(snapshot, self._baseline, pids) or Met(None)
+        return unreadable_rows(snapshot, self._baseline, pids, self._check) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Rule:
         kinds: the kinds of incident that fail the check.
         error: the error that it raises.
         verdict: the first words of the message.
-        hint: what to try against such an incident; empty if the message has to suffice.
+        plural: the name of such incidents.
         needs_ends: whether the incidents show in how runs end, so that an unseen end may hide one.
 
     """
@@ -86,32 +90,32 @@ class Rule:
     kinds: tuple[str, ...]
     error: type[errors.TLSandboxError]
     verdict: str
-    hint: str = ""
+    plural: str
     needs_ends: bool = False
 
     def name(self, incidents: Sequence[Incident]) -> str:
         """Return the first words for several incidents: "2 OOM-killed", "Restarted 3 times"."""
         number = len(incidents)
-        if len({item.run.generation for item in incidents}) == 1:
-            return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}"
-        return f"{number} {'OOM-killed' if self is OOM else self.verdict.lower()}"
+        if len({item.run.generation for item in incidents}) > 1:
+            return f"{number} {'OOM-killed' if self is OOM else self.verdict.lower()}"
+        end = incidents[-1].run.end if self is RESTART else None
+        last = "" if end is None else f" (last end: {describe_end(end)})"
+        return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}{last}"
 
 
-OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", MORE_MEMORY, needs_ends=True)
+OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", "OOM kills", needs_ends=True)
 CRASH = Rule(
-    (kinds.CRASH, kinds.GAVE_UP),
-    errors.ProcessCrashed,
-    "Crashed",
-    "python -X faulthandler prints where it crashed",
-    needs_ends=True,
+    (kinds.CRASH, kinds.GAVE_UP), errors.ProcessCrashed, "Crashed", "crashes", needs_ends=True
 )
-RESTART = Rule((kinds.RESTART,), errors.ProcessRestarted, "Restarted")
-UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy")
+RESTART = Rule((kinds.RESTART,), errors.ProcessRestarted, "Restarted", "restarts")
+UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy", "failing health checks")
 
 
 def hint_of(rule: Rule, incident: Incident) -> str:
-    """Return the hint for an incident; a supervisor can give up without a crash."""
-    return "" if incident.kind == kinds.GAVE_UP else rule.hint
+    """Return what may help against such an incident; empty if the message has to suffice."""
+    if rule is OOM:
+        return MORE_MEMORY
+    return after_a_crash(shown_row(incident.run)) if incident.kind == kinds.CRASH else ""
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
@@ -130,9 +134,7 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
-_KILL_IT_HERE = (
-    "if the test kills it, do it by kill_process() or send_signal(): that does not count"
-)
+_KILL_IT_HERE = "kill_process() or send_signal() if this test kills it: such kills do not count"
 
 
 @dataclass(eq=False)
@@ -163,9 +165,11 @@ class NoIncident:
     wanted: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in self.rules)
-        if self.selectors:
-            self.wanted += f" of {', '.join(selector.label for selector in self.selectors)}"
+        *names, last = (rule.plural for rule in self.rules)
+        of = f" of {', '.join(selector.label for selector in self.selectors)}"
+        listed = f"{', '.join(names)} or {last}" if names else last
+        listed += of if self.selectors else ""
+        self.wanted, self._check = f"no {listed}", f"for {listed}"
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -192,20 +196,20 @@ class NoIncident:
         shown += [item for item in incidents if self._needs_ends and item.kind == kinds.LOST_END]
         unknown = self._inconclusive(incidents, own, snapshot)
         if unknown:
-            return _unknown_end(unknown)
+            return _unknown_end(unknown, self._check)
         if missing is not None:
             return missing
         if self.history.forgot_since(self.since):
             return Impossible(
                 Explanation(
                     errors.Inconclusive,
-                    "Cannot be checked: more incidents happened since then than are kept",
+                    f"Cannot check {self._check}: more incidents happened than are kept",
                     hint="check a shorter time: from_now(), or a newer snapshot as since=",
                 )
             )
         pids = {selector.pid for selector in self.selectors}
         unreadable = unreadable_rows(
-            snapshot, self.baseline, pids if pids and None not in pids else None
+            snapshot, self.baseline, pids if pids and None not in pids else None, self._check
         )
         if unreadable:
             return unreadable
@@ -309,49 +313,35 @@ class NoIncident:
         if uncounted:
             names = list_texts([run_name(item.run) for item in uncounted])
             remarks.append(("suspected", names))
-        explanation = _explain(
+        what = headline_of(first)
+        if len(counted) > 1:
+            what = rule.name(counted) if certain else f"{len(counted)} suspected OOM kills"
+        hint = hint_of(rule, first) if certain else _KILL_IT_HERE
+        if first.kind == kinds.LOST_END:
+            what, hint = f"{what}, may be an OOM kill", RUN_AGAIN
+        explanation = Explanation(
             rule.error if certain else errors.SuspectedOOMKill,
-            counted,
-            rule.name(counted) if certain else f"{len(counted)} suspected OOM kills",
-            process=ended_row(first.run) or shown_row(first.run),
-            run=first.run if _is_behind_another(first.run) else None,
-            hint=hint_of(rule, first) if certain else _KILL_IT_HERE,
+            what,
+            _names(counted),
+            remarks=tuple(remarks),
+            hint=hint,
         )
         settled = any(not item.run.may_be_corrected for item in counted)
-        return Impossible(
-            replace(explanation, remarks=tuple(remarks)), 0.0 if settled else CORRECTION_TIME
-        )
+        return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
 
 
-def _explain(
-    error: type[errors.TLSandboxError],
-    incidents: Sequence[Incident],
-    several: str,
-    *,
-    process: ProcessInfo,
-    run: Run | None,
-    hint: str,
-) -> Explanation:
-    """Return the explanation: the process of a single incident, or a table of several."""
+def _names(incidents: Iterable[Incident]) -> str:
+    return list_texts([*dict.fromkeys(short_name(shown_row(item.run)) for item in incidents)])
+
+
+def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
+    """Return the explanation with the process of a single incident, or a table of several."""
     if len(incidents) > 1:
-        names = [*dict.fromkeys(short_name(shown_row(item.run)) for item in incidents)]
-        return Explanation(
-            error,
-            several,
-            list_texts(names),
-            listed=_listed(incidents),
-            hint=hint,
-            output=True,
-        )
-    return Explanation(
-        error,
-        headline_of(incidents[0]),
-        short_name(process),
-        process=process,
-        run=run,
-        hint=hint,
-        output=True,
-    )
+        return replace(explanation, listed=_listed(incidents))
+    run = incidents[0].run
+    hidden = run if _is_behind_another(run) else None
+    row = ended_row(run) or shown_row(run)
+    return replace(explanation, process=row, run=hidden, output=True)
 
 
 def _is_behind_another(run: Run) -> bool:
@@ -363,39 +353,34 @@ def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
     """Return a row for each incident; for a run that no list call saw, the next row."""
     listed = []
     for item in incidents:
-        hidden = item.run if _is_behind_another(item.run) else None
-        label = "" if hidden is None else run_label(hidden)
-        # The state in the table already names a plain end.
-        what = "" if item.kind in (kinds.OOM, kinds.CRASH) and not label else describe(item)
+        label = run_label(item.run) if _is_behind_another(item.run) else ""
+        # The state in the table names a plain end, and the message says why an end was not seen.
+        known = bool(label) if item.kind == kinds.UNSEEN_END else not label
+        plain = item.kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
+        what = "" if plain and known else describe(item)
         remark = ": ".join(filter(None, (label, what)))
-        listed.append(Listed(ended_row(item.run) or shown_row(item.run), remark, hidden))
+        row = ended_row(item.run) or shown_row(item.run)
+        listed.append(Listed(row, remark, output=item.run.row is not None))
     return tuple(listed)
 
 
-def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
-    run = incidents[0].run
-    if incidents[0].kind == kinds.LOST_END:
-        explanation = _explain(
-            errors.Inconclusive,
-            incidents,
-            f"{len(incidents)} ends not known",
-            process=shown_row(run),
-            run=None,
-            hint="run the test again: the sandbox loses the end of a few processes in a thousand",
-        )
-        because = (
-            f"the sandbox lost the exit code, and did not correct it within {CORRECTION_TIME:g} s"
-        )
-        return Impossible(replace(explanation, because=because), CORRECTION_TIME)
-    vanished = run.is_newest and run.row is not None
-    explanation = _explain(
+def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
+    run, lost = incidents[0].run, incidents[0].kind == kinds.LOST_END
+    vanished = not lost and run.is_newest and run.row is not None
+    alone = len(incidents) == 1
+    ends = "the end" if alone else f"{len(incidents)} ends"
+    verb = "is" if alone else "are"
+    hint = "" if vanished else "assert_no_restart, or list the processes between the restarts"
+    because = "" if vanished else "no list call saw them, and the sandbox keeps only the last end"
+    because = describe(incidents[0]) if alone else because
+    if lost:
+        hint, because = RUN_AGAIN, f"the sandbox lost the exit code for {CORRECTION_TIME:g} s"
+    explanation = Explanation(
         errors.Inconclusive,
-        incidents,
-        f"{len(incidents)} ends not seen",
-        process=shown_row(run),
-        run=None if vanished else run,
-        hint="" if vanished else "assert_no_restart, or list the processes in between",
+        f"Cannot check {check}",
+        f"{ends} of {_names(incidents)} {verb} not known",
+        because=because,
+        hint=hint,
     )
-    because = "; ".join(dict.fromkeys(map(describe, incidents[:3])))
-    explanation = replace(explanation, because=because if len(incidents) == 1 else "")
-    return Impossible(explanation, CORRECTION_TIME if vanished else 0.0)
+    settling_time = CORRECTION_TIME if lost or vanished else 0.0
+    return Impossible(_with_evidence(explanation, incidents), settling_time)

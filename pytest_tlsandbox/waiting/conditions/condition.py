@@ -14,6 +14,8 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
 
+    from pytest_tlsandbox.models import ProcessInfo
+
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that a text selects have ended."""
 CORRECTION_TIME = 1.0
@@ -23,6 +25,13 @@ SETTLING_TIME = 0.2
 _LONGEST_VALUE = 40
 """Maximum width of a user's value in a first line, in columns."""
 MORE_MEMORY = "give the sandbox more memory (memory_mb; --tlsandbox-memory for local)"
+RUN_AGAIN = "run the test again: the sandbox loses the end of a few processes in a thousand"
+
+
+def after_a_crash(row: ProcessInfo) -> str:
+    """Return the hint after a crash of a process; empty if there is none for its language."""
+    python = "python" in row.command.rpartition("/")[2]
+    return "python -X faulthandler prints where it crashed" if python else ""
 
 
 @dataclass(frozen=True)
@@ -47,9 +56,16 @@ class Met:
 
 @dataclass(frozen=True)
 class Pending:
-    """The condition may still be met; ``explain`` returns what is missing at the deadline."""
+    """The condition may still be met.
+
+    Attributes:
+        explain: returns what is missing at the deadline.
+        until_end_of: the process whose end the condition waits for, if that is all it waits for.
+
+    """
 
     explain: Callable[[], Explanation]
+    until_end_of: ProcessInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -162,14 +178,16 @@ def _returned_expression(function: object) -> str:
 def unreadable_rows(
     snapshot: ProcessSnapshot,
     baseline: ProcessSnapshot | None,
-    pids: Container[int | None] | None = None,
+    pids: Container[int | None] | None,
+    check: str,
 ) -> Impossible | None:
-    """Return the inconclusive result of a check on absence if rows cannot be read.
+    """Return the inconclusive result of a check if rows that it needs cannot be read.
 
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows do not matter; None if all matter.
         pids: if set, only rows with one of these pids, or with an unreadable pid, matter.
+        check: what is checked, such as "for OOM kills".
 
     Returns:
         The result; None if all rows that matter can be read.
@@ -186,7 +204,7 @@ def unreadable_rows(
     listed = len(snapshot) + len(snapshot.unreadable)
     explanation = Explanation(
         Inconclusive,
-        f"Cannot be checked: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
+        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
         because="an unreadable row may be about the process in question",
         remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
         hint="update pytest-tlsandbox if the sandbox is newer; GET /api/v1/processes shows the row",

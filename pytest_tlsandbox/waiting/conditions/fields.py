@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed
+from pytest_tlsandbox.formatting.processes import headline_of_end
 from pytest_tlsandbox.formatting.text import cut, shown, shown_wanted
 from pytest_tlsandbox.history.incidents import CRASH, OOM
 from pytest_tlsandbox.history.snapshot import differences, value_of
@@ -70,8 +72,8 @@ class HasFields(ProcessCondition):
     def alive(self, row: ProcessInfo) -> Result:
         if self._is_lost(row):
             return self._lost_end(row)
-        if differences(row, self._expected).keys() & _CHANGING:
-            hint = "wait_for_process or wait_for_exit, if it only needs more time"
+        if differences(row, self._expected).keys() <= _CHANGING:
+            hint = "wait_for_process or wait_for_exit, which wait for a change"
         else:
             hint = "by(...) or a longer text, to select another process"
         return self._mismatch(row, hint)
@@ -82,14 +84,18 @@ class HasFields(ProcessCondition):
         return self._mismatch(row, self._hint_after(row))
 
     def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
+        names = differences(row, self._expected).keys()
         wrong = [field for field in self.fields(row) if field.wrong]
+        ended = row.ended and names <= _CHANGING
         if len(wrong) == 1:
-            name = wrong[0].name
-            what = f"{name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
+            what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
             wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
+        elif ended:
+            what, wanted = headline_of_end(row), cut(self.wanted, _LONGEST_VALUE)
         else:
-            what, wanted = f"Differs in {', '.join(differences(row, self._expected))}", ""
-        return Impossible(self._explain(AssertionFailed, what, row, hint, wanted=wanted))
+            what, wanted = f"Differs in {', '.join(names)}", ""
+        explanation = self._explain(AssertionFailed, what, row, hint, wanted=wanted)
+        return Impossible(replace(explanation, output=ended))
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
@@ -97,5 +103,5 @@ def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
     pairs = zip_longest(wanted, was, fillvalue="none")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:
-        return [Field("args", "other values", "masked")]
+        return [Field("args", "another secret", "a secret")]
     return [Field(f"args[{at}]", one, other) for at, one, other in differing]

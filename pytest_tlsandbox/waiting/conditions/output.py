@@ -125,7 +125,7 @@ class HasWritten(ProcessCondition):
     def _not_written(self, row: ProcessInfo) -> Explanation:
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
-            hint = "python -u or PYTHONUNBUFFERED=1, if Python buffers its output"
+            hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
         because = f"{count(self._lines, 'line')} of output so far" if self._lines else "no output"
         return self._explain(WaitTimedOut, what, row, hint, because, wanted="")
 

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
-from pytest_tlsandbox.formatting.text import count, seconds
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
+    RUN_AGAIN,
     SUCCESSOR_TIME,
     Impossible,
     Met,
     Pending,
     Result,
+    after_a_crash,
     unreadable_rows,
 )
 from pytest_tlsandbox.waiting.suggestions import not_found
@@ -35,8 +37,7 @@ if TYPE_CHECKING:
 _HINTS_FOR_SHELLS = {
     126: "make the program executable: a shell exits 126 if it may not run it",
     127: "install the program or correct PATH: a shell exits 127 if it does not find it",
-    137: "assert_no_oom(suspected=True): a shell exits 137 if SIGKILL ended its child, as an OOM "
-    "kill does",
+    137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
 
@@ -95,7 +96,8 @@ class ProcessCondition:
 
     def alive(self, row: ProcessInfo) -> Result:
         """Return the result for a living process that does not meet the condition."""
-        return self._pending(f"Still {living_state(row)}", row)
+        pending = self._pending(f"Still {living_state(row)}", row)
+        return replace(pending, until_end_of=row if self.wants_an_end and not row.ended else None)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
         """Return the result for an ended process that does not meet the condition."""
@@ -173,7 +175,7 @@ class ProcessCondition:
         """Return the inconclusive result if the row of the process is listed but unreadable."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
-        return unreadable_rows(snapshot, None, {self._selector.pid})
+        return unreadable_rows(snapshot, None, {self._selector.pid}, f"for {self.wanted}")
 
     def _gone(self, row: ProcessInfo | None) -> Impossible:
         explanation = Explanation(
@@ -196,14 +198,12 @@ class ProcessCondition:
                 errors.Inconclusive,
                 "End not known",
                 row,
-                "run the test again: the sandbox loses the end of a few processes in a thousand",
+                RUN_AGAIN,
                 f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
             )
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
             what += f", gave up after {count(row.managed.restart_count, 'restart')}"
-        elif not self.wants_an_end and row.lifetime is not None:
-            what += f" after {seconds(row.lifetime.total_seconds())}"
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         return self._explain(
             errors.UnexpectedExit,
@@ -221,9 +221,9 @@ class ProcessCondition:
         if row.exit_code in _HINTS_FOR_SHELLS:
             return _HINTS_FOR_SHELLS[row.exit_code]
         if row.signal is not None and self._was_sent_its_signal(row):
-            return 'wait_for_process(process, status="signaled"): this test sent the signal'
+            return 'wait_for_process(process, status="signaled") if this signal should end it'
         if row.signal in CRASH_SIGNALS:
-            return "python -X faulthandler prints where it crashed"
+            return after_a_crash(row)
         if row.exit_code == 0 and not self.wants_an_end:
             return "wait_for_exit(process) if it is expected to end"
         return ""

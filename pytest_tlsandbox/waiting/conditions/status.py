@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import describe_state
+from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.history.incidents import OOM
 from pytest_tlsandbox.messages.explanation import Explanation, Field
+from pytest_tlsandbox.messages.incidents import ended_row
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selector
@@ -44,6 +45,7 @@ class HasStatus(ProcessCondition):
         self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
         self.wanted += f" for {seconds(stable_for)}" if stable_for else ""
         self.wants_an_end = statuses != ("running",)
+        self._restarts: int | None = None
 
     def fits(self, row: ProcessInfo) -> bool:
         return not any(field.wrong for field in self.fields(row))
@@ -58,17 +60,16 @@ class HasStatus(ProcessCondition):
         result = super().met(row)
         if not self._stable_for or not isinstance(result, Met):
             return result
+        self._restarts = _restarts(row) if self._restarts is None else self._restarts
+        what, hint = capitalized(row.state), "a timeout= well above stable_for="
+        if _restarts(row) > self._restarts:
+            what, hint = f"{_end_before(row)}, then {row.state}", ""
         return replace(
             result,
             settling_time=max(self._stable_for, result.settling_time),
             longest_gap=_longest_gap(self._stable_for),
             key=(row.identity, _restarts(row)),
-            unsettled=self._explain(
-                WaitTimedOut,
-                "Not stable",
-                row,
-                "set a timeout= well above stable_for=",
-            ),
+            unsettled=self._explain(WaitTimedOut, what, row, hint),
         )
 
     def declare(self, row: ProcessInfo) -> None:
@@ -82,7 +83,8 @@ class HasStatus(ProcessCondition):
         health = _health(row)
         if health in ("disabled", "not managed"):
             hint = "start it with health_check=, or wait without healthy=True"
-            return Impossible(self._explain(AssertionFailed, "Has no health check", row, hint))
+            explanation = self._explain(AssertionFailed, "Has no health check", row, hint)
+            return Impossible(replace(explanation, output=False))
         failures = row.managed.consecutive_health_failures if row.managed else 0
         often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
         return self._pending(f"Still {health}", row, because=often)
@@ -124,7 +126,7 @@ class Stays(ProcessCondition):
                     f"Not monitored for {seconds(gap)}",
                     self._label,
                     f"no gap above {seconds(self._longest_gap)}",
-                    hint="a longer stable_for= allows longer gaps: a tenth of it",
+                    hint="a longer stable_for=, which allows gaps of a tenth of it",
                 )
             )
         return super().evaluate(snapshot)
@@ -149,18 +151,13 @@ class Stays(ProcessCondition):
         return Met(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
 
     def alive(self, row: ProcessInfo) -> Result:
-        restarted = row.state in self._statuses
-        change = "Restarted" if restarted else capitalized(describe_state(row))
-        explanation = self._explain(
-            AssertionFailed,
-            change,
-            row,
-            "wait_for_process(process, stable_for=...) waits until it has settled",
-        )
-        if restarted:
-            run = Field("run", "the same", "another run")
-            explanation = replace(explanation, fields=(*explanation.fields, run))
-        return Impossible(explanation)
+        if row.state not in self._statuses:
+            return Impossible(self._explain(AssertionFailed, capitalized(describe_state(row)), row))
+        explanation = self._explain(AssertionFailed, f"{_end_before(row)}, then restarted", row)
+        run = self._run
+        if run is not None and run.successor is not None:
+            explanation = replace(explanation, process=ended_row(run), run=run)
+        return Impossible(replace(explanation, fields=()))
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
         return Impossible(self._explain_end(row))
@@ -177,6 +174,12 @@ def _longest_gap(duration: float) -> float:
 
 def _restarts(row: ProcessInfo) -> int:
     return row.managed.restart_count if row.managed else 0
+
+
+def _end_before(row: ProcessInfo) -> str:
+    """Return how the run before a restart ended, for a first line."""
+    last = row.managed.last_exit if row.managed else None
+    return "Ended" if last is None else headline_of_end(last)
 
 
 def _health(row: ProcessInfo) -> str:
