@@ -95,7 +95,7 @@ Crashed with SIGSEGV, then restarted: web: shard 2/8 loaded
   | shard 2/8 loaded
   process   python train.py
   run       first run, pid 41, signaled 11 (SIGSEGV) at 16:00:05.000, ran 5 s, restarted as pid 42
-  managed   running, 1 restart of at most 5, policy: on_failure, last end: signaled 11 (SIGSEGV) at 16:00:05.000
+  managed   running, 1 restart of at most 5, policy: on_failure
   timeline  +0 s    16:00:00.000  running, 1 poll
             +2.5 s  16:00:05.000  signaled 11 (SIGSEGV)
             +2.5 s  16:00:05.100  running, restarted 1x, 1 poll
@@ -133,7 +133,7 @@ def test_among_several_processes_each_run_is_listed_once():
 2 findings: Crashed with SIGABRT: train.py; Crashed with SIGSEGV, then restarted: web
 
     pid 7   signaled 6 (SIGABRT)   9 s  python train.py    last line: shard 2/8 loaded
-    pid 41  signaled 11 (SIGSEGV)  5 s  [web] python train.py    first run: crashed with 11 (SIGSEGV), restarted as pid 42; last line: shard 2/8 loaded
+    pid 41  signaled 11 (SIGSEGV)  5 s  [web] python train.py    first run: crashed with 11 (SIGSEGV), restarted as pid 42
   found  by the guard, after the call
   try    python -X faulthandler prints where it crashed
   expected? mark the test with tlsandbox_allow("crash", "restart", reason=...)"""
@@ -150,7 +150,7 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
     [
         ("crash", raw(41, **signaled(6)), "Crashed with SIGABRT: web"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web"),
-        ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times: web"),
+        ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last end: exited 1): web"),
         ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy, 4 health checks in a row failed: web"),
         ("oom", raw(42, managed=RESTARTED_OFTEN), "2 findings: End not seen: web"),
     ],
