@@ -40,19 +40,21 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
     first, client = ordered[0], ordered[0].client
     rules = [*dict.fromkeys(item.rule for item in ordered)]
-    by_run = {item.incident.run: item for item in reversed(ordered)}
-    of_runs = [item for item in ordered if by_run[item.incident.run] is item]
-    alone = len(of_runs) == 1
+    distinct: dict[tuple[Run, str], Finding] = {}
+    for item in ordered:  # several rules may report the same about one run
+        distinct.setdefault((item.incident.run, item.happened), item)
+    shown = [*distinct.values()]
+    alone = len(shown) == 1
     was_killed = first.rule == "oom" and not first.inconclusive
     error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
     explanation = Explanation(
         error,
-        first.happened if alone else _several(of_runs, rules),
+        first.happened if alone else _several(shown, rules),
         short_name(first.row) if alone else "",
         because=first.what if alone and (first.inconclusive or first.rule == LEAK) else "",
         process=(ended_row(first.incident.run) or first.row) if alone else None,
         run=_hidden_run(first) if alone else None,
-        listed=() if alone else tuple(_listed(item, client) for item in of_runs),
+        listed=() if alone else tuple(_listed(item, client) for item in shown),
         remarks=(("found", _FOUND[first.place.phase or "call"]),),
         hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
         output=rules != [LEAK],
@@ -72,7 +74,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
 
 
 def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
-    """Return the first line for findings about several runs."""
+    """Return the first line for several findings."""
     first = findings[0]
     if len({item.incident.run.generation for item in findings}) == 1 and rules[0] in RULES:
         incidents = [item.incident for item in findings if item.rule == rules[0]]

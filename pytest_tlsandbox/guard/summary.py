@@ -99,10 +99,12 @@ class GuardSummary:
         return seconds(total / 1000)
 
     def _findings(self) -> list[dict[str, Any]]:
-        """Return the findings; of several rules about one run in one test, the first."""
-        of = ("sandbox", "test", "attempt", "process", "run", "allowed")
-        found = {tuple(map(finding.get, of)): finding for finding in self._session.findings[::-1]}
-        return [*found.values()][::-1]
+        """Return the findings; if several rules report the same about one run, the first."""
+        of = ("sandbox", "test", "attempt", "process", "run", "headline", "allowed")
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for finding in self._session.findings:
+            found.setdefault(tuple(map(finding.get, of)), finding)
+        return [*found.values()]
 
     def _count(self, findings: Collection[Mapping[str, Any]]) -> str:
         """Return the number of findings, such as "3 findings: 2 fail a test, 1 allowed"."""

@@ -162,6 +162,18 @@ def test_first_line_says_what_happened_to_which_process(rule, row, first_line):
     assert type(error) is GuardFailure
 
 
+def test_two_rules_that_report_different_things_about_one_run_are_two_findings():
+    guarded = GuardedBox(WEB)
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [raw(41, managed=UNHEALTHY)]
+    guarded.box.poll()
+    error = error_for(guarded.findings("call", RESTARTED), Screen(columns=300))
+    assert error.first_line == (
+        "2 findings: Crashed with SIGSEGV, then restarted: web; Unhealthy: web"
+    )
+
+
 def test_first_line_of_many_findings_is_cut():
     signals = (6, 6, 6, 6, 11, 7, 8, 4, 5)
     rows = [raw(pid, command=f"worker-{pid}.sh") for pid in range(len(signals))]
