@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -452,8 +453,45 @@ def test_a_guard_that_found_nothing_prints_so_only_with_v_and_shares_the_baselin
     assert summary(pytester.runpytest_inprocess(*rules)) == []
     result = pytester.runpytest_inprocess(*rules, "-v")
     result.stdout.fnmatch_lines(["tlsandbox guard: oom, crash, leak"])
-    # One before all, two for each test, one at the end: the fixture does not list again.
-    assert summary(result) == ["no findings: oom, crash, leak; 2 tests, 6 polls of small"]
+    # One before all, one after each call, one after the last teardown, one at the end.
+    assert summary(result) == ["no findings: oom, crash, leak; 2 tests, 5 polls of small"]
+
+
+MORE_POLLS = {
+    "uses only fixtures of pytest and of the plugin": ("def test(tlsandbox, tmp_path): pass", 0),
+    "starts a process, which the fixture kills": (
+        "def test(tlsandbox): tlsandbox.start_process('true')",
+        2,
+    ),
+    "sets up a fixture of the suite": (
+        """
+        @pytest.fixture
+        def own(): yield
+        def test(own): pass
+        """,
+        2,
+    ),
+    "ends a class": (
+        """
+        class TestIt:
+            def test(self): pass
+        """,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("test", "more"), MORE_POLLS.values(), ids=MORE_POLLS)
+def test_guard_polls_beside_the_end_of_a_call_only_if_something_may_have_changed(
+    pytester, test, more
+):
+    both = "import pytest\ndef test_first(): pass\n" + dedent(test) + "\ndef test_last(): pass\n"
+    pytester.makepyfile(both)
+
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+
+    # One before all, one after each call, one after the last teardown, one at the end.
+    assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
 
 
 def test_page_of_the_guard_shows_what_pytest_prints(pytester, monkeypatch):
