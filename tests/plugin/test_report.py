@@ -311,8 +311,8 @@ def test_github_gets_a_short_table_after_what_others_wrote(pytester, monkeypatch
 
 | | where | process | what |
 |---|---|---|---|
-| OOM-killed | test\_it.py::test\_is\_killed (call) | python -c (pid #) | the sandbox lists it as OOM-killed |
-| allowed | test\_it.py::test\_crashes (call) | sh -c (pid #) | Crashed, allowed: it is meant |
+| OOM-killed | test\_it.py::test\_is\_killed (call) | python -c (pid #) | OOM-killed |
+| allowed | test\_it.py::test\_crashes (call) | kill -SEGV $$ (pid #) | Crashed, allowed: it is meant |
 
 ### tlsandbox
 
