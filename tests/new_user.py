@@ -148,7 +148,7 @@ def main(wheel):
         print("# a test of the README that passes, and what is said where no sandbox was named")
         newcomer.writes("first/test_server.py", block(readme, "http.server"))
         shows(newcomer.does("pytest first --tlsandbox local"), "1 passed")
-        shows(newcomer.does("pytest first", 1), "no sandbox to test: give --tlsandbox local")
+        shows(newcomer.does("pytest first", 1), "no sandbox to test; pass --tlsandbox local")
 
         print("# the test of the README that fails, readably")
         newcomer.writes("second/test_training.py", block(readme, "--shards"))
@@ -180,13 +180,20 @@ def main(wheel):
 
             newcomer.writes("tests/test_helper.py", CRASHES)
             told = newcomer.does(tests, 1, **variables)
-            shows(told, "1 failed, 1 passed", "Crashed in this test: sh -c (pid ")
+            shows(
+                told,
+                "1 failed, 1 passed",
+                "GuardFailure: Crashed with SIGSEGV: ",
+            )
             assert variables["TENSORLAKE_API_KEY"] not in told
 
         with deployment(newcomer) as variables:
             newcomer.does("python deploy.py python train.py", **variables)
             shows(newcomer.does(checks, 1, **variables), "OOM", "train.py (pid ")
-        shows((newcomer.folder / "summary.md").read_text(encoding="utf-8"), "| Crashed |", "sh -c")
+        shows(
+            (newcomer.folder / "summary.md").read_text(encoding="utf-8"),
+            "| Crashed with SIGSEGV: kill -SEGV $$ |",
+        )
         for name in ("checks.xml", "tests.xml", "processes.json"):
             assert (newcomer.folder / name).stat().st_size, name
     print("as the README says")

@@ -100,8 +100,8 @@ def of_a_start(told, *, arrives):
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
     return (
-        f"{error}: Not known whether 'true' was started: {words}; it may have started, "
-        "list_processes() shows it then"
+        f"{error}: Not known whether 'true' was started: {words}; if it was, "
+        "list_processes() shows it"
     )
 
 
@@ -135,7 +135,7 @@ def passes(
         of_start = {"start_process": of_a_start(as_refusal, arrives=False)}
     once = _kinds(PASS, once=told if arrives else PASS)
     read = f"{error}: Not read: the output of sh -c (pid N) after N s"
-    missed = f"not watched: {words}"
+    missed = f"not monitored: {words}"
     stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT, guard=missed)
     if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
         stays = _kinds(look, teardown=PASS, guard=missed)
@@ -170,7 +170,7 @@ def final(fault, error, words, *, arrives=False, but=None):
     told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not watched: {words}")
+    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not monitored: {words}")
     of_start = {"start_process": of_a_start(told, arrives=arrives)}
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
@@ -179,7 +179,7 @@ def tls(flaw, reason):
     """Return the row of a certificate that a client must reject."""
     words = f"{_REACHED}TLS failed ({reason})"
     told = f"SandboxUnreachable: {words}"
-    by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
+    by_kind = _kinds(told, teardown=LEFT, guard=f"not monitored: {words}")
     of_start = {"start_process": of_a_start(told, arrives=False)}
     scene = Scene(lambda *_: None, flaw=flaw)
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
@@ -218,14 +218,14 @@ _CUT = "JSON of another shape, or cut short (N bytes)"
 _LATE = ("no answer", "local did not answer within N s")
 _GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
 _PATH_404 = (
-    "No sandbox is served at http://127.0.0.1:N (404 LIFECYCLE_PATH_NOT_FOUND): the request reached a "
-    "shared host without the name of a sandbox; give its id and set the proxy URL, not a bare URL"
+    "http://127.0.0.1:N is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as the "
+    "proxy URL, and pass the id of the sandbox as the target"
 )
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
 _REPLACED = "SandboxReplaced: Replaced: another sandbox answers as local"
-_MISSED = "not watched: it was replaced: what was listed before is listed no more, and its end is not known"
+_MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off
 TABLE = [
@@ -236,7 +236,7 @@ TABLE = [
     *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True, hangs=True),
     *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
     *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not monitored: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
@@ -253,9 +253,9 @@ TABLE = [
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
     # Who asks, and for what.
-    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect to another place; redirects are not followed, for the key would go with them"),
-    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
-    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key may not do this (403 TL_FORBIDDEN): forbidden"),
+    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect; redirects are not followed, because the API key would be sent to the new address"),
+    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
+    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key lacks permission for this call (403 TL_FORBIDDEN): forbidden"),
     *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
     *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
     *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),

@@ -133,13 +133,13 @@ def test_outage_of_30_s_ends_a_longer_wait():
 
 
 def test_permanent_error_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
+    refused = errors.AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
     box = box_of({0: [RUNNING], 1: refused})
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.AuthenticationFailed)
 
     assert polls(box)[-1] < 1.1
-    assert error.first_line == "my-sandbox: the API key was refused (401)"
+    assert error.first_line == "my-sandbox: the API key was rejected (401)"
 
 
 def test_wait_obeys_retry_after_until_the_deadline():

@@ -56,9 +56,16 @@ class Met:
 
 @dataclass(frozen=True)
 class Pending:
-    """The condition may still be met; ``explain`` returns what is missing at the deadline."""
+    """The condition may still be met.
+
+    Attributes:
+        explain: returns what is missing at the deadline.
+        until_end_of: the process whose end the condition waits for, if that is all it waits for.
+
+    """
 
     explain: Callable[[], Explanation]
+    until_end_of: ProcessInfo | None = None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ class ProcessCondition:
 
     def alive(self, row: ProcessInfo) -> Result:
         """Return the result for a living process that does not meet the condition."""
-        return self._pending(f"Still {living_state(row)}", row)
+        pending = self._pending(f"Still {living_state(row)}", row)
+        return replace(pending, until_end_of=row if self.wants_an_end and not row.ended else None)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
         """Return the result for an ended process that does not meet the condition."""
