@@ -76,13 +76,15 @@ def error_of(
         # The text of a timeout does not change from run to run, so that failures can be grouped.
         time = took if cut or timeout is None else seconds(timeout)
         explanation = replace(explanation, what=f"{explanation.what} after {time}")
-        if cut:
-            of = f" of {seconds(timeout)}" if timeout else ""
-            because = f"pytest-timeout ended the wait after {took}{of}"
-            hint = "give the test more time, or the wait a shorter timeout="
-            explanation = replace(explanation, because=because, hint=hint)
     else:
         explanation = _explain(outcome)
+    if cut and outcome.fault is None:
+        of = f" of {seconds(timeout)}" if timeout else ""
+        because = f"pytest-timeout ended the wait after {took}{of}"
+        hint = "give the test more time"
+        hint += ", or the wait a shorter timeout=" if timeout else ""
+        explanation = replace(explanation, because=because, hint=hint)
+
     text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
@@ -201,9 +203,8 @@ def _explain(outcome: Outcome) -> Explanation:
         return replace(explanation, what=f"{explanation.what} for only {seconds(outcome.same_for)}")
     return Explanation(
         errors.Inconclusive,
-        "Cannot be checked: the time ended before the result was settled",
-        because=f"it ended after {seconds(outcome.seconds)}",
-        hint="give the test more time",
+        "Cannot be checked: the result did not settle",
+        because=f"the wait ended after {seconds(outcome.seconds)}",
     )
 
 

@@ -170,7 +170,7 @@ def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
         131: {"stdout": ["listening"]},
     }
     rows = [raw(41, **OOM), raw(42, **OOM), survivor]
-    box = Sandbox(ScriptedLister({0: rows}, output=output), screen=Screen(columns=76))
+    box = Sandbox(ScriptedLister({0: rows}, output=output), screen=Screen(columns=80))
 
     assert str(failure(box.assert_no_oom)) == dedented(f"""
         3 OOM-killed: train.py, web

@@ -218,7 +218,7 @@ def test_assertion_whose_result_never_settles_is_inconclusive():
     error = failure(box.assert_no_oom, errors.Inconclusive)
 
     assert 5 < polls(box)[-1] < 6.5
-    assert error.first_line == "Cannot be checked: the time ended before the result was settled"
+    assert error.first_line == "Cannot be checked: the result did not settle"
 
 
 def test_one_successful_poll_on_each_side_of_an_outage_settles_a_negative_assertion():
