@@ -151,8 +151,8 @@ def capitalized(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number and its noun, in the singular or plural: "1 line", "3 lines"."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
+    """Return a number and its noun, in the singular or plural: "1 line", "3 matches"."""
+    plural = noun + ("es" if noun.endswith(("s", "ch")) else "s")
     return f"{number} {noun if number == 1 else plural}"
 
 
