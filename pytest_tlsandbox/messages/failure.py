@@ -266,7 +266,8 @@ def _facts(
         # The row of an earlier run holds an old report of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None and (verbosity > 0 or _is_notable(managed)):
-            facts.append(("managed", wrap(_supervised(managed, explanation.run), room)))
+            told = _supervised(managed, explanation.run, briefly=verbosity <= 0)
+            facts.append(("managed", wrap(told, room)))
         changed = changes(timeline, row, room, size.changes)
         is_gone = explanation.error is ProcessNotFound
         if verbosity > 0 or timeline.outages or len(changed) > 2 or is_gone:
@@ -310,14 +311,16 @@ def _is_notable(managed: ManagedProcess) -> bool:
     return bool(managed.restart_count or managed.last_error) or not sound
 
 
-def _supervised(managed: ManagedProcess, run: Run | None) -> str:
+def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
     """Return what the supervisor of a process reports, without the end that ``run`` shows."""
-    restarts = count(managed.restart_count, "restart")
-    if managed.restart is not None and managed.restart.max_restarts is not None:
-        restarts += f" of at most {managed.restart.max_restarts}"
-    parts = [managed.status, restarts]
-    if managed.restart is not None:
-        parts.append(f"policy: {managed.restart.policy}")
+    parts = [managed.status]
+    if managed.restart_count or not briefly:
+        restarts = count(managed.restart_count, "restart")
+        if managed.restart is not None and managed.restart.max_restarts is not None:
+            restarts += f" of at most {managed.restart.max_restarts}"
+        parts.append(restarts)
+        if managed.restart is not None:
+            parts.append(f"policy: {managed.restart.policy}")
     last = managed.last_exit
     if last is not None and run is None:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""

@@ -45,11 +45,14 @@ def shown_row(run: Run) -> ProcessInfo:
 def ended_row(run: Run) -> ProcessInfo | None:
     """Return the row of a run with its end, also if only the supervisor reported the end.
 
-    Return None if the run was never listed.
+    The status is "ended" if a later run shows that it ended, and nothing shows how. Return None if
+    the run was never listed.
     """
     row, end = run.row, run.end
-    if row is None or end is None or row.ended:
+    if row is None or row.ended:
         return row
+    if end is None:
+        return row if run.successor is None else replace(row, status="ended")
     status = "exited" if end.signal is None else "signaled"
     return replace(
         row,

@@ -84,7 +84,6 @@ def error_of(
         hint = "give the test more time"
         hint += ", or the wait a shorter timeout=" if timeout else ""
         explanation = replace(explanation, because=because, hint=hint)
-
     text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
