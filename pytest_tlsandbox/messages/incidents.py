@@ -92,7 +92,8 @@ def describe_run(run: Run) -> str:
     pid = (
         "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
     )
-    parts = [run_label(run), pid]
+    label = run_label(run)
+    parts = [f"{pid} ({label})" if label else pid]
     end = run.end
     if end is None:
         parts.append("how it ended is not known")
@@ -132,7 +133,7 @@ def headline_of(incident: Incident) -> str:
         return f"{by}, not proven to be an OOM kill"
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
-        return f"{ended}, gave up after {count(restarts, 'restart')}"
+        return f"{ended}; its supervisor gave up after {count(restarts, 'restart')}"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:
@@ -176,7 +177,7 @@ def _what_happened(kind: str, run: Run) -> str:
         return "it was alive and is no longer listed"
     if kind == kinds.UNSEEN_END:
         often = "it" if run.times == 1 else f"{run.times} runs"
-        return f"{often} ended between two list calls, and the sandbox keeps only the last end"
+        return f"{often} ended between two list calls, and the sandbox keeps only the last exit"
     if kind == kinds.LOST_END:
         return "the sandbox lost its exit code"
     if end is None:

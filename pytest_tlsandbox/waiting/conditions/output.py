@@ -133,7 +133,7 @@ class HasWritten(ProcessCondition):
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
-        because = f"{count(self._lines, 'line')} of output so far" if self._lines else "no output"
+        because = f"{count(self._lines, 'line')} of output so far" if self._lines else ""
         return self._explain(WaitTimedOut, what, row, hint, because, wanted="")
 
 
