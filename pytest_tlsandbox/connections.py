@@ -80,6 +80,8 @@ class Connections:
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
         """Called with every new connection."""
+        self.on_use: Callable[[Connection], None] | None = None
+        """Called with the connection whenever something connects to a sandbox."""
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -119,6 +121,8 @@ class Connections:
             )
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
+        if self.on_use is not None:
+            self.on_use(self._connections[address])
         return self._connections[address]
 
     def local(self) -> LocalSandbox:

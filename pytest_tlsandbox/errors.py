@@ -42,11 +42,13 @@ class TLSandboxError(Exception):
     Attributes:
         snapshot: the last good snapshot (a ``ProcessSnapshot``), if there was one.
         wanted: what the caller expected, in words.
+        run: the run that the error is about (a ``Run`` of the history), if it is about one.
 
     """
 
     snapshot: Any = None  # ProcessSnapshot raises these errors: its type would be an import cycle
     wanted: str | None = None
+    run: Any = None
 
     def __init_subclass__(cls) -> None:
         """Show every error as ``pytest_tlsandbox.Name``: a summary line has 80 columns."""

@@ -89,7 +89,13 @@ REPORT = Option(
     "Write the recorded processes to this file: a timeline if its name ends in .html, else JSON.",
     "PATH",
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
+NO_SECTION = Option(
+    "no_section",
+    "Do not show under a failed test what happened in the sandbox during it (this takes at most one "
+    "list call and 1 s for a failed test).",
+    None,
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, NO_SECTION)
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -121,6 +127,7 @@ class Settings(NamedTuple):
     guard: tuple[str, ...] = ()
     guard_report_only: bool = False
     report: Path | None = None
+    no_section: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
 
 

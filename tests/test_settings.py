@@ -35,7 +35,7 @@ class Config:
 
     def getini(self, name):
         lists = ("tlsandbox", "tlsandbox_guard", "tlsandbox_mask")
-        default = False if name.endswith("_only") else [] if name in lists else ""
+        default = False if name.endswith(("_only", "_section")) else [] if name in lists else ""
         return self._ini.get(name, default)
 
 

@@ -70,6 +70,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     )
     failure.wanted = f"no {' and no '.join(dict.fromkeys(item.rule for item in ordered))}"
     failure.snapshot = first.now
+    failure.run = run
     return failure
 
 

@@ -155,6 +155,7 @@ def _with_data(
         error.label = explanation.headline  # a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
+    error.run = explanation.run or timeline.run_of(explanation.process)
     return error
 
 
