@@ -19,7 +19,7 @@ from pytest_tlsandbox.failed_tests.events import Happened
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailures, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
 from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
-from pytest_tlsandbox.integration.pytest_private import errors_of_test_case, show_in_summary_only
+from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 from pytest_tlsandbox.messages.incidents import shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
 from pytest_tlsandbox.redact import mask_text
@@ -173,9 +173,7 @@ class FailedTests:
                 happened.events = [event for event in happened.events if event.kind != "sandbox"]
         self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
-        if first:
-            show_in_summary_only(report)
-        elif self._shows_section:
+        if self._shows_section and first is None:
             text = section_of(happened, failed_at, deadline, self._screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
@@ -215,4 +213,5 @@ class FailedTests:
             key = down.label if down.shared else f"{down.label} {self._worker} {since}"
             if isinstance(error, SandboxUnreachable):
                 text = f"sandbox {down.label} unreachable since {since} UTC"
-        return {"key": key, "text": text, "test": item.nodeid, "name": item.name}
+        name = item.nodeid.partition("::")[2] or item.name
+        return {"key": key, "text": text, "test": item.nodeid, "name": name}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
 
     from pytest_tlsandbox.errors import TLSandboxError
 
@@ -49,24 +51,58 @@ class SameCauseSummary:
     """Prints each cause of several failed tests once; in the only process, or xdist's controller."""
 
     def __init__(self) -> None:
-        self._causes: dict[str, tuple[Any, set[str]]] = {}
+        self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
+        self._repeats = _Repeats()
 
     @classmethod
     def register(cls, config: pytest.Config) -> None:
         """Register the summary, once."""
         if not config.pluginmanager.has_plugin("tlsandbox-same-cause"):
-            config.pluginmanager.register(cls(), "tlsandbox-same-cause")
+            summary = cls()
+            config.pluginmanager.register(summary, "tlsandbox-same-cause")
+            config.pluginmanager.register(summary._repeats)  # noqa: SLF001 - its own
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the cause of a failed test."""
-        first = getattr(report, FACTS, {}).get(SAME_CAUSE)
+        first = _first_failure_in(report)
         if report.failed and first is not None:
             self._causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the causes, each with the number of tests."""
+        terminalreporter.stats.update(self._repeats.stats)
         several = [(first, tests) for first, tests in self._causes.values() if len(tests) > 1]
         if several:
             terminalreporter.section("tlsandbox same cause")
         for first, tests in several:
             terminalreporter.line(f"{len(tests)} tests, first {first['name']}: {first['text']}")
+
+
+class _Repeats:
+    """Leaves failures out of what pytest shows in full if an earlier test has shown their cause.
+
+    pytest shows failures before, and the short summary after, the hooks that are no wrappers.
+    """
+
+    def __init__(self) -> None:
+        self.stats: dict[str, list[Any]] = {}
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
+        """Show each cause once."""
+        for outcome in ("failed", "error"):
+            self.stats[outcome] = terminalreporter.stats.get(outcome, [])
+            terminalreporter.stats[outcome] = [
+                report
+                for report in self.stats[outcome]
+                if (_first_failure_in(report) or {"test": report.nodeid})["test"] == report.nodeid
+            ]
+        yield
+
+
+def _first_failure_in(report: pytest.TestReport) -> FirstFailure | None:
+    found: FirstFailure | None = getattr(report, FACTS, {}).get(SAME_CAUSE)
+    return found

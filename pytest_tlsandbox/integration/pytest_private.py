@@ -53,14 +53,6 @@ def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseExce
     return getattr(item, "_excinfo", None)
 
 
-def show_in_summary_only(report: pytest.TestReport) -> None:
-    """Show a failed test in the short summary, and not among the failures.
-
-    pytest's terminal leaves out the failures that its debugger has shown.
-    """
-    report._pdbshown = True  # type: ignore[attr-defined]  # noqa: SLF001
-
-
 def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
     """Return the rootdir and the ini file that pytest finds for the paths of tests.
 
