@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.processes import describe_end, short_name
+from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
 from pytest_tlsandbox.messages.incidents import run_label, shown_row
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
     from pytest_tlsandbox.history.runs import Run
 
@@ -42,18 +45,26 @@ class Happened:
     Attributes:
         events: what may explain a failure.
         running: the names of processes that started and still run.
-        ended: the number of processes that exited with 0, or that this plugin ended.
+        killed: the names of processes that this plugin ended.
+        ended: the number of processes that exited with 0.
         others: the number of processes of other tests that ended, in a shared sandbox.
 
     """
 
     events: list[Event] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
     ended: int = 0
     others: int = 0
 
-    def add(self, sandbox: UsedSandbox) -> None:
-        """Add what happened in a sandbox since the start of the test, or its last failure."""
+    def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
+        """Add what happened in a sandbox since the start of the test, or its last failure.
+
+        Args:
+            sandbox: the sandbox.
+            needed: the runs that fixtures of the test started; their ends count in any case.
+
+        """
         history = sandbox.history
         over: dict[Run, float] = {}
         for run in history.changed_since(sandbox.since):
@@ -74,19 +85,28 @@ class Happened:
                 what = f"unhealthy: {name_of(run)}"
                 self.events.append(Event(incident.at, what, "none", sandbox, run))
         for run, at in over.items():
-            kind = kind_of(run)
             if not sandbox.belongs_to_the_test(run):
                 self.others += run.times
-            elif kind is None:
-                self.ended += run.times
-            elif not run.assumed:
-                self.events.append(Event(at, _describe(run), kind, sandbox, run))
+            else:
+                self._add_end(sandbox, run, at)
+        for run in {each.generation.newest for each in needed if not each.generation.alive}:
+            if run not in over and (kind_of(run) or run.ended_here):
+                self._add_end(sandbox, run, run.over_at or sandbox.since)
         if history.replaced_at > sandbox.position and history.last is not None:
             what = f"another sandbox answers as {sandbox.label}"
             self.events.append(Event(history.last.begun, what, "sandbox", sandbox))
         if sandbox.outage is not None:
-            since_when, fault = sandbox.outage
-            self.events.append(Event(since_when, fault.first_line, "sandbox", sandbox))
+            at, fault = sandbox.outage
+            self.events.append(Event(at, printable(fault.first_line), "sandbox", sandbox))
+
+    def _add_end(self, sandbox: UsedSandbox, run: Run, at: float) -> None:
+        kind = kind_of(run)
+        if kind is None and run.ended_here:
+            self.killed.append(name_of(run))
+        elif kind is None:
+            self.ended += run.times
+        elif not run.assumed:
+            self.events.append(Event(at, _describe(run), kind, sandbox, run))
 
 
 def kind_of(run: Run) -> str | None:

@@ -16,7 +16,7 @@ from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.failed_tests import cause as causes
 from pytest_tlsandbox.failed_tests.events import Happened
-from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailures, SameCauseSummary
+from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
 from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pytest_tlsandbox.connections import Connection, Connections
-    from pytest_tlsandbox.failed_tests.same_cause import FirstFailure
     from pytest_tlsandbox.settings import Settings
 
 logger = logging.getLogger("pytest_tlsandbox")
 
 _LONGEST = 1.0
 """Seconds in which a failed test may list processes and read their output."""
+_SETTLING = 0.1
+"""Seconds until the list call: a server that fails closes its connections before it has ended."""
 
 
 class FailedTests:
@@ -45,7 +46,7 @@ class FailedTests:
         config: the configuration of pytest.
         settings: the settings of the session.
         connections: the connections of the session.
-        monitored: returns whether the guard or the report polls every sandbox after each phase now.
+        monitored: returns whether the guard or the report monitors every sandbox now.
 
     """
 
@@ -58,13 +59,12 @@ class FailedTests:
     ) -> None:
         self._config, self._screen, self._monitored = config, connections.screen, monitored
         self._shows_section = not settings.no_section
-        self._worker = getattr(config, "workerinput", {}).get("workerid", "")
         self._clock = Clock()
         self._wall_clock = WallClock(self._clock)
         self._sandboxes: dict[int, UsedSandbox] = {}
         self._being_set_up: list[str] = []
-        self._of_fixture: dict[str, set[UsedSandbox]] = {}
-        self._first_failures = FirstFailures()
+        self._of_fixture: dict[str, set[object]] = {}
+        self._first_failures: dict[object, FirstFailure] = {}
         self._property: tuple[str, str] | None = None
         connections.on_use = self._note_use
 
@@ -78,7 +78,6 @@ class FailedTests:
         key = id(connection.client)
         if key not in self._sandboxes:
             self._sandboxes[key] = UsedSandbox(connection, self._wall_clock)
-        self._sandboxes[key].used = True
         if self._being_set_up:
             self._of_fixture[self._being_set_up[-1]].add(self._sandboxes[key])
 
@@ -86,18 +85,22 @@ class FailedTests:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Note which sandboxes a fixture uses, for later tests that request it."""
-        self._of_fixture[fixturedef.argname] = set()
+        """Note which sandboxes a fixture uses and what it starts, for the tests that request it."""
         self._being_set_up.append(fixturedef.argname)
+        of_fixture = self._of_fixture[fixturedef.argname] = set()
+        started = {key: len(each.history.started) for key, each in self._sandboxes.items()}
         try:
             return (yield)
         finally:
             self._being_set_up.pop()
+            for key, each in self._sandboxes.items():
+                of_fixture.update(each.history.started[started.get(key, 0) :])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Forget the failure of a test that is run again."""
+        """Forget the failure of a test that is run again, because pytest does not show it."""
         if str(report.outcome) == "rerun":
-            self._first_failures.forget(report.nodeid)
+            known = self._first_failures.items()
+            self._first_failures = {key: of for key, of in known if of["test"] != report.nodeid}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -108,15 +111,16 @@ class FailedTests:
         aside = errors_of_test_case(item)
         raised = aside[0] if aside else call.excinfo
         error = raised.value if raised and isinstance(raised.value, TLSandboxError) else None
-        first = None
+        shown = False
         if error is not None:
-            first = self._first_failures.find(self._cause_in(error), error, item.nodeid)
-            if first is not None:
-                error.args = (f"same cause as {first['name']}: {first['text']}",)
+            # A fixture of wider scope raises the same error again in each test.
+            first = self._first_failures.get(self._key_of(error)) or vars(error).get(SAME_CAUSE)
+            if first is not None and first["test"] != item.nodeid:
+                shown, error.args = True, (f"same cause as {first['name']}: {first['text']}",)
         report = yield
         try:
             if report.failed:
-                self._complete(item, report, error, first, failed_at)
+                self._complete(item, report, error, failed_at, shown=shown)
         except Exception as bug:  # the error of the test is shown in any case
             logger.debug("a failed test could not be explained: %s", mask_text(repr(bug)))
         if self._property and (report.failed or report.when == "teardown"):
@@ -128,52 +132,49 @@ class FailedTests:
         item: pytest.Item,
         report: pytest.TestReport,
         error: TLSandboxError | None,
-        first: FirstFailure | None,
         failed_at: float,
+        *,
+        shown: bool,
     ) -> None:
-        monitored = self._monitored()
-        names = getattr(item, "fixturenames", ())
-        of_fixtures = set[UsedSandbox]().union(*(self._of_fixture.get(name, ()) for name in names))
+        """Add the cause, and the section unless another test has shown the same error."""
+        names, monitored = getattr(item, "fixturenames", ()), self._monitored()
+        of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
         sandboxes = [
             each
             for each in self._sandboxes.values()
-            if monitored
-            or each.used
-            or each in of_fixtures
-            or each.history.position > each.position
+            if each in of_fixtures or each.was_called or (monitored and each.outage is None)
         ]
         if not (sandboxes or error or monitored):
             return
-        happened, deadline = Happened(), self._deadline(sandboxes)
-        for sandbox in sandboxes:
-            # An error with a snapshot was raised just after a list call.
-            if self._shows_section and not (monitored or first or (error and error.snapshot)):
+        deadline = self._deadline(sandboxes)
+        # An error with a snapshot was raised just after a list call.
+        up = [each for each in sandboxes if each.outage is None]
+        if up and self._shows_section and not (shown or (error and error.snapshot)):
+            self._clock.sleep(min(_SETTLING, max(0.0, deadline - failed_at)))
+            for sandbox in up:
                 sandbox.poll_once(deadline)
-            happened.add(sandbox)
+        happened = Happened()
+        for sandbox in sandboxes:
+            happened.add(sandbox, [run for run in sandbox.history.started if run in of_fixtures])
             sandbox.forget_events()
-        facts: dict[str, Any] = getattr(report, FACTS, {})
-        explained = {
-            event.run
-            for event in happened.events
-            if event.run is not None
-            and identity_text(shown_row(event.run))
-            in [finding["process"] for finding in facts.get("findings", ())]
-        }
+        facts: dict[str, Any] = {**getattr(report, FACTS, {})}
+        # What the guard shows, or the error itself.
+        found = {finding["process"] for finding in facts.get("findings", ())}
+        runs = {event.run for event in happened.events if event.run is not None}
+        explained = {run for run in runs if identity_text(shown_row(run)) in found}
         if error is None:
             cause = causes.cause_of_events(happened.events)
         else:
             down = self._sandbox_of(error)
             cause = causes.cause_of_error(error, None if down is None else down.label)
-            failure = first or self._first_failure(item, error, down)
-            self._first_failures.add(self._cause_in(error), error, failure)
+            facts[SAME_CAUSE] = self._first_failure(item, error, down)
             SameCauseSummary.register(self._config)
-            facts = {**facts, SAME_CAUSE: failure}
             explained |= {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
             if cause["kind"] == "sandbox":
                 happened.events = [event for event in happened.events if event.kind != "sandbox"]
         self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
-        if self._shows_section and first is None:
+        if self._shows_section and not shown:
             text = section_of(happened, failed_at, deadline, self._screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
@@ -184,14 +185,14 @@ class FailedTests:
             return now + _LONGEST
         return min(now + _LONGEST, limit)
 
-    def _cause_in(self, error: TLSandboxError) -> object:
-        """Return the run or the outage that an error reports; None if it reports none."""
+    def _key_of(self, error: TLSandboxError) -> object:
+        """Return what errors with the same cause have in common: a run or an outage; None if nothing."""
         run = error.run
         if run is not None:
             # The errors about a run that is alive may differ in what is wrong with it.
             return run if run.over else (run, type(error), error.wanted)
         down = self._sandbox_of(error)
-        return down and down.outage and (down.label, down.outage[0])
+        return None if down is None or down.outage is None else (down, down.outage[0])
 
     def _sandbox_of(self, error: TLSandboxError) -> UsedSandbox | None:
         """Return the sandbox whose outage an error reports; None if it reports none."""
@@ -204,14 +205,20 @@ class FailedTests:
     def _first_failure(
         self, item: pytest.Item, error: TLSandboxError, down: UsedSandbox | None
     ) -> FirstFailure:
-        text, key = error.first_line, f"{self._worker} {id(error)}"
+        """Return the first failure with the cause of an error, which may be this one."""
+        text = error.first_line
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "")
+        key = f"{worker} {id(error)}"
         if error.run is not None:
             key = f"{identity_text(shown_row(error.run))} {error.run.number} {text}"
-        elif down and down.outage:
+        elif down is not None and down.outage is not None:
             since = self._wall_clock.at(down.outage[0])[11:19]
             # Workers notice the outage of a shared sandbox at different moments.
-            key = down.label if down.shared else f"{down.label} {self._worker} {since}"
+            key = down.label if down.shared else f"{down.label} {worker} {since}"
             if isinstance(error, SandboxUnreachable):
                 text = f"sandbox {down.label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
-        return {"key": key, "text": text, "test": item.nodeid, "name": name}
+        new = {"key": key, "text": text, "test": item.nodeid, "name": name}
+        first: FirstFailure = vars(error).setdefault(SAME_CAUSE, new)
+        known = self._key_of(error)
+        return first if known is None else self._first_failures.setdefault(known, first)

@@ -60,21 +60,22 @@ def section_of(
     for _, head, output in sorted(
         zip(shown, heads, outputs, strict=True), key=lambda row: row[0].at
     ):
-        lines += [head, *(f"  | {line}" for line in output)]
-    return "\n".join(cut(line, screen.columns) for line in [*lines, *rest])
+        lines += [head, *(f"  | {cut(line, screen.columns)}" for line in output)]
+    return "\n".join([*lines, *rest])
 
 
 def _when(event: Event, failed_at: float) -> str:
     ago = failed_at - event.at
     early = " (before this test)" if event.at < event.sandbox.begun - CLOCKS_DIFFER else ""
-    return f"{abs(ago):.1f} s {'before' if ago >= 0 else 'after'}{early}"
+    return f"{abs(ago):.1f} s {'before' if ago > -0.05 else 'after'}{early}"
 
 
 def _rest(happened: Happened, more: int) -> list[str]:
     """Return the line that counts what is not listed; no line if there is nothing to count."""
-    ended, others, running = happened.ended, happened.others, [*dict.fromkeys(happened.running)]
+    ended, others = happened.ended, happened.others
     parts = [f"{more} more events"] if more else []
-    parts += [f"still running: {list_texts(running)}"] if running else []
+    parts += [f"still running: {list_texts(happened.running)}"] if happened.running else []
+    parts += [f"killed by the tests: {list_texts(happened.killed)}"] if happened.killed else []
     parts += [f"{count(ended, 'process')} ended normally"] if ended else []
     parts += [f"{count(others, 'process')} of other tests ended"] if others else []
     return ["; ".join(parts)] if parts else []

@@ -27,7 +27,6 @@ class UsedSandbox:
         shared: whether several xdist workers use it.
         outage: since when no call has succeeded (on the monotonic clock), and the last error; None
             if the last call succeeded.
-        used: whether the running test connected to it.
         begun: when the running test began, in seconds of the monotonic clock.
         position, since: the position in the history, and the moment on the monotonic clock, after
             which events are new: the start of the test, or its last failure.
@@ -44,7 +43,7 @@ class UsedSandbox:
 
     def begin_test(self) -> None:
         """Forget the data of the previous test."""
-        self.used = self._polled = False
+        self._polled = False
         self._started_before = len(self.history.started)
         self.forget_events()
         self.begun = self.since
@@ -66,10 +65,16 @@ class UsedSandbox:
     def output_read(self, pid: int, stream: Stream, lines: list[str]) -> None:
         """Ignore the output."""
 
+    @property
+    def was_called(self) -> bool:
+        """Whether the running test has listed or started processes, or tried to."""
+        tried = self.outage is not None and self.outage[0] > self.since
+        return tried or self.history.position > self.position
+
     def poll_once(self, deadline: float) -> None:
-        """List the processes, at most once for a test, and not in an outage."""
+        """List the processes, at most once for a test."""
         left = deadline - self.client.clock.monotonic()
-        if left > 0 and not self._polled and self.outage is None:
+        if left > 0 and not self._polled:
             self._polled = True
             with contextlib.suppress(InfrastructureError):  # call_failed gets it
                 self.client.poll(limit=left)
