@@ -44,7 +44,7 @@ class Happened:
 
     Attributes:
         events: what may explain a failure.
-        running: the names of processes that started and still run.
+        started: the names of processes that started and have not ended.
         killed: the names of processes that this plugin ended.
         ended: the number of processes that exited with 0.
         others: the number of processes of other tests that ended, in a shared sandbox.
@@ -52,7 +52,7 @@ class Happened:
     """
 
     events: list[Event] = field(default_factory=list)
-    running: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
     ended: int = 0
     others: int = 0
@@ -75,7 +75,7 @@ class Happened:
                 row = shown_row(run)
                 at = sandbox.time_of(row.started_at, run.changes[0].at, run)
                 if at is not None and sandbox.belongs_to_the_test(run):
-                    self.running.append(short_name(row))
+                    self.started.append(short_name(row))
         since = max(sandbox.position, history.position_of(history.first))
         for incident in history.incidents(since):
             run = incident.run

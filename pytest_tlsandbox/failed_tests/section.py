@@ -66,6 +66,8 @@ def section_of(
 
 def _when(event: Event, failed_at: float) -> str:
     ago = failed_at - event.at
+    if event.run is None:
+        ago = max(0.0, ago)  # an outage began before the list call that found it
     early = " (before this test)" if event.at < event.sandbox.begun - CLOCKS_DIFFER else ""
     return f"{abs(ago):.1f} s {'before' if ago > -0.05 else 'after'}{early}"
 
@@ -74,7 +76,7 @@ def _rest(happened: Happened, more: int) -> list[str]:
     """Return the line that counts what is not listed; no line if there is nothing to count."""
     ended, others = happened.ended, happened.others
     parts = [f"{more} more events"] if more else []
-    parts += [f"still running: {list_texts(happened.running)}"] if happened.running else []
+    parts += [f"started: {list_texts(happened.started)}"] if happened.started else []
     parts += [f"killed by the tests: {list_texts(happened.killed)}"] if happened.killed else []
     parts += [f"{count(ended, 'process')} ended normally"] if ended else []
     parts += [f"{count(others, 'process')} of other tests ended"] if others else []
