@@ -67,6 +67,8 @@ class Happened:
         """
         history = sandbox.history
         over: dict[Run, float] = {}
+        if history.first is not None and history.first.begun > sandbox.since:
+            history.runs()  # converts the rows of the first list call, which may be new
         for run in history.changed_since(sandbox.since):
             if run.over_at is not None and run.over_at > sandbox.since:
                 at = sandbox.time_of(run.end and run.end.ended_at, run.over_at, run)
@@ -80,7 +82,8 @@ class Happened:
         for incident in history.incidents(since):
             run = incident.run
             if incident.kind != UNHEALTHY:
-                over.setdefault(run, incident.at)
+                at = sandbox.time_of(run.end and run.end.ended_at, incident.at, run)
+                over.setdefault(run, incident.at if at is None else at)
             elif sandbox.belongs_to_the_test(run):
                 what = f"unhealthy: {name_of(run)}"
                 self.events.append(Event(incident.at, what, "none", sandbox, run))

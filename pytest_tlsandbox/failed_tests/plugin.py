@@ -192,7 +192,7 @@ class FailedTests:
             # The errors about a run that is alive may differ in what is wrong with it.
             return run if run.over else (run, type(error), error.wanted)
         down = self._sandbox_of(error)
-        return None if down is None or down.outage is None else (down, down.outage[0])
+        return None if down is None else (down, down.outages)
 
     def _sandbox_of(self, error: TLSandboxError) -> UsedSandbox | None:
         """Return the sandbox whose outage an error reports; None if it reports none."""
@@ -212,10 +212,10 @@ class FailedTests:
         if error.run is not None:
             key = f"{identity_text(shown_row(error.run))} {error.run.number} {text}"
         elif down is not None and down.outage is not None:
-            since = self._wall_clock.at(down.outage[0])[11:19]
             # Workers notice the outage of a shared sandbox at different moments.
-            key = down.label if down.shared else f"{down.label} {worker} {since}"
+            key = f"{down.label} {down.outages} {'' if down.shared else worker}"
             if isinstance(error, SandboxUnreachable):
+                since = self._wall_clock.at(down.outage[0])[11:19]
                 text = f"sandbox {down.label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
         new = {"key": key, "text": text, "test": item.nodeid, "name": name}

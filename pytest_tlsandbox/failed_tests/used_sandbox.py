@@ -27,6 +27,7 @@ class UsedSandbox:
         shared: whether several xdist workers use it.
         outage: since when no call has succeeded (on the monotonic clock), and the last error; None
             if the last call succeeded.
+        outages: the number of outages so far.
         begun: when the running test began, in seconds of the monotonic clock.
         position, since: the position in the history, and the moment on the monotonic clock, after
             which events are new: the start of the test, or its last failure.
@@ -37,6 +38,7 @@ class UsedSandbox:
         self.client, self.shared = connection.client, connection.shared
         self.history, self.label = self.client.history, self.client.label
         self.outage: tuple[float, InfrastructureError] | None = None
+        self.outages = 0
         self._wall_clock = wall_clock
         self.client.observers.append(self)
         self.begin_test()
@@ -56,6 +58,7 @@ class UsedSandbox:
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         """Begin an outage, or continue it."""
+        self.outages += self.outage is None
         self.outage = (begun if self.outage is None else self.outage[0]), fault
 
     def call_succeeded(self, begun: float) -> None:  # noqa: ARG002 - of the protocol
