@@ -106,10 +106,12 @@ SUITE = '''
         """What a server may tell that was asked with a wrong key."""
         return faults.answer(status, {"error": "unknown key " + os.environ["KEY"]}, name=f"{status} tells the key")
 
-    def output_with_secrets():
+    def end_all_with_secrets_in_the_output(proxy):
+        for row in proxy.processes:
+            row.update(status="exited", exit_code=1, ended_at=1_710_000_009_500)
         key, flag, url, own = (os.environ[name] for name in ("KEY", "FLAG", "URL", "OWN"))
         lines = [key, "--token " + flag, "http://me:" + url + "@host/", own]
-        return faults.answer(200, {"lines": lines}, name="output with secrets")
+        proxy.fail(faults.answer(200, {"lines": lines}, name="output"), only="/stderr")
 
     # One of each kind that is ridden out, for it takes time, and all that are final.
     FAULTS = [None, faults.REFUSED, faults.RESET_BEFORE_HEADERS, faults.LENGTH_TOO_LARGE, faults.CUT_JSON,
@@ -193,9 +195,7 @@ SUITE = '''
     def test_own_failure_after_processes_with_secrets_ended(tlsandbox_connect, proxy):
         box = tlsandbox_connect(proxy)
         box.list_processes()
-        for row in proxy.processes:
-            row.update(status="exited", exit_code=1, ended_at=1_710_000_009_500)
-        proxy.fail(output_with_secrets(), only="/stderr")
+        end_all_with_secrets_in_the_output(proxy)
         pytest.fail("by itself")
 
     def test_through_a_proxy_of_the_environment(tlsandbox_connect):
