@@ -122,8 +122,11 @@ class InfrastructureError(TLSandboxError):
         transient: a retry may succeed.
         retry_after: seconds that the server asked to wait, if it did.
         delivered: the request may have reached the sandbox and had its effect.
+        outage: the outage of the sandbox in which the call failed, if that is known.
 
     """
+
+    outage: Any = None
 
     def __init__(
         self,

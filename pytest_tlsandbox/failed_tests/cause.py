@@ -35,13 +35,15 @@ def kind_of_error(error: errors.TLSandboxError) -> str:
     return known or of_run or ("exit" if isinstance(error, errors.UnexpectedExit) else "none")
 
 
-def cause_of_error(error: errors.TLSandboxError, sandbox: str | None) -> dict[str, Any]:
-    """Return the cause that an error of this package reports; ``sandbox`` is the one it is about."""
+def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
+    """Return the cause that an error of this package reports."""
     # Of several checks that failed, the one with the worst cause.
     checks = getattr(error, "failures", None) or [error]
     kind, failed = min(
         ((kind_of_error(each), each) for each in checks), key=lambda of: badness(of[0])
     )
+    outage = getattr(failed, "outage", None)
+    sandbox = getattr(failed.snapshot, "sandbox", None) if outage is None else outage.sandbox.label
     return _cause(kind, sandbox if kind == "sandbox" else None, failed.run, certain=True)
 
 

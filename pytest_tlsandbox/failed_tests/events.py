@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.processes import describe_end, short_name
-from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
 from pytest_tlsandbox.messages.incidents import run_label, shown_row
 from pytest_tlsandbox.types import CRASH_SIGNALS
@@ -99,8 +98,8 @@ class Happened:
             what = f"another sandbox answers as {sandbox.label}"
             self.events.append(Event(history.last.begun, what, "sandbox", sandbox))
         if sandbox.outage is not None:
-            at, fault = sandbox.outage
-            self.events.append(Event(at, printable(fault.first_line), "sandbox", sandbox))
+            outage = sandbox.outage
+            self.events.append(Event(outage.since, outage.what, "sandbox", sandbox))
 
     def _add_end(self, sandbox: UsedSandbox, run: Run, at: float) -> None:
         kind = kind_of(run)

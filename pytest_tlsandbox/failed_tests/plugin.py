@@ -18,7 +18,7 @@ from pytest_tlsandbox.failed_tests import cause as causes
 from pytest_tlsandbox.failed_tests.events import Happened
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
-from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
+from pytest_tlsandbox.failed_tests.used_sandbox import Outage, UsedSandbox
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 from pytest_tlsandbox.messages.incidents import shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
@@ -114,7 +114,7 @@ class FailedTests:
         shown = False
         if error is not None:
             # A fixture of wider scope raises the same error again in each test.
-            first = self._first_failures.get(self._key_of(error)) or vars(error).get(SAME_CAUSE)
+            first = self._first_failures.get(_key_of(error)) or vars(error).get(SAME_CAUSE)
             if first is not None and first["test"] != item.nodeid:
                 shown, error.args = True, (f"same cause as {first['name']}: {first['text']}",)
         report = yield
@@ -165,9 +165,8 @@ class FailedTests:
         if error is None:
             cause = causes.cause_of_events(happened.events)
         else:
-            down = self._sandbox_of(error)
-            cause = causes.cause_of_error(error, None if down is None else down.label)
-            facts[SAME_CAUSE] = self._first_failure(item, error, down)
+            cause = causes.cause_of_error(error)
+            facts[SAME_CAUSE] = self._first_failure(item, error)
             SameCauseSummary.register(self._config)
             explained |= {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
             if cause["kind"] == "sandbox":
@@ -185,40 +184,31 @@ class FailedTests:
             return now + _LONGEST
         return min(now + _LONGEST, limit)
 
-    def _key_of(self, error: TLSandboxError) -> object:
-        """Return what errors with the same cause have in common: a run or an outage; None if nothing."""
-        run = error.run
-        if run is not None:
-            # The errors about a run that is alive may differ in what is wrong with it.
-            return run if run.over else (run, type(error), error.wanted)
-        down = self._sandbox_of(error)
-        return None if down is None else (down, down.outages)
-
-    def _sandbox_of(self, error: TLSandboxError) -> UsedSandbox | None:
-        """Return the sandbox whose outage an error reports; None if it reports none."""
-        if causes.kind_of_error(error) != "sandbox":
-            return None
-        down = [sandbox for sandbox in self._sandboxes.values() if sandbox.outage]
-        named = [sandbox for sandbox in down if sandbox.label in str(error)]
-        return next(iter(named or down), None)
-
-    def _first_failure(
-        self, item: pytest.Item, error: TLSandboxError, down: UsedSandbox | None
-    ) -> FirstFailure:
+    def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
         """Return the first failure with the cause of an error, which may be this one."""
         text = error.first_line
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         key = f"{worker} {id(error)}"
+        known = _key_of(error)
         if error.run is not None:
             key = f"{identity_text(shown_row(error.run))} {error.run.number} {text}"
-        elif down is not None and down.outage is not None:
+        elif isinstance(known, Outage):
             # Workers notice the outage of a shared sandbox at different moments.
-            key = f"{down.label} {down.outages} {'' if down.shared else worker}"
+            label = known.sandbox.label
+            key = f"{label} {known.number} {'' if known.sandbox.shared else worker}"
             if isinstance(error, SandboxUnreachable):
-                since = self._wall_clock.at(down.outage[0])[11:19]
-                text = f"sandbox {down.label} unreachable since {since} UTC"
+                since = self._wall_clock.at(known.since)[11:19]
+                text = f"sandbox {label} unreachable since {since} UTC"
         name = item.nodeid.partition("::")[2] or item.name
         new = {"key": key, "text": text, "test": item.nodeid, "name": name}
         first: FirstFailure = vars(error).setdefault(SAME_CAUSE, new)
-        known = self._key_of(error)
         return first if known is None else self._first_failures.setdefault(known, first)
+
+
+def _key_of(error: TLSandboxError) -> object:
+    """Return what errors with the same cause have in common: a run or an outage; None if nothing."""
+    run = error.run
+    if run is not None:
+        # The errors about a run that is alive may differ in what is wrong with it.
+        return run if run.over else (run, type(error), error.wanted)
+    return getattr(error, "outage", None)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.formatting.text import printable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,15 +20,30 @@ CLOCKS_DIFFER = 0.5
 """Seconds by which the time of an event may lie outside of what this machine's clock allows."""
 
 
+class Outage(NamedTuple):
+    """The time since which no call to a sandbox has succeeded.
+
+    Attributes:
+        sandbox: the sandbox.
+        number: how many outages it has had, with this one.
+        since: when the first failed call began, in seconds of the monotonic clock.
+        what: the error of this call, in one line.
+
+    """
+
+    sandbox: UsedSandbox
+    number: int
+    since: float
+    what: str
+
+
 class UsedSandbox:
     """A sandbox that tests of this session use; an observer of its calls.
 
     Attributes:
         client, history, label: of the sandbox.
         shared: whether several xdist workers use it.
-        outage: since when no call has succeeded (on the monotonic clock), and the last error; None
-            if the last call succeeded.
-        outages: the number of outages so far.
+        outage: the outage that has not ended yet; None if the last call succeeded.
         begun: when the running test began, in seconds of the monotonic clock.
         position, since: the position in the history, and the moment on the monotonic clock, after
             which events are new: the start of the test, or its last failure.
@@ -37,8 +53,8 @@ class UsedSandbox:
     def __init__(self, connection: Connection, wall_clock: WallClock) -> None:
         self.client, self.shared = connection.client, connection.shared
         self.history, self.label = self.client.history, self.client.label
-        self.outage: tuple[float, InfrastructureError] | None = None
-        self.outages = 0
+        self.outage: Outage | None = None
+        self._outages = 0
         self._wall_clock = wall_clock
         self.client.observers.append(self)
         self.begin_test()
@@ -54,12 +70,14 @@ class UsedSandbox:
         """Make only events from now on new."""
         last = self.history.last
         self.position, self.since = self.history.position, self.client.clock.monotonic()
-        self._earliest = self.since if last is None else last.begun
+        self._earliest = self.since if last is None else last.begun - CLOCKS_DIFFER
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         """Begin an outage, or continue it."""
-        self.outages += self.outage is None
-        self.outage = (begun if self.outage is None else self.outage[0]), fault
+        if self.outage is None:
+            self._outages += 1
+            self.outage = Outage(self, self._outages, begun, printable(fault.first_line))
+        fault.outage = self.outage
 
     def call_succeeded(self, begun: float) -> None:  # noqa: ARG002 - of the protocol
         """End the outage."""
@@ -71,7 +89,7 @@ class UsedSandbox:
     @property
     def was_called(self) -> bool:
         """Whether the running test has listed or started processes, or tried to."""
-        tried = self.outage is not None and self.outage[0] > self.since
+        tried = self.outage is not None and self.outage.since > self.since
         return tried or self.history.position > self.position
 
     def poll_once(self, deadline: float) -> None:
@@ -100,7 +118,7 @@ class UsedSandbox:
 
         """
         at = None if moment is None else self._wall_clock.monotonic(moment)
-        if at is not None and self._earliest - CLOCKS_DIFFER <= at <= seen + CLOCKS_DIFFER:
+        if at is not None and self._earliest <= at <= seen + CLOCKS_DIFFER:
             return at
         # What the first list call of all showed may have been there for long.
         first = self.history.first

@@ -95,6 +95,7 @@ def error_of(
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
+        error.outage = outcome.fault.outage
     return _with_data(error, explanation, wanted, outcome.timeline)
 
 
