@@ -66,6 +66,7 @@ class Connections:
     Attributes:
         screen: the terminal that messages are written for.
         on_connect: a function that is called with every new connection; None for none.
+        on_use: a function that is called whenever something connects to a sandbox; None for none.
 
     """
 
@@ -84,6 +85,7 @@ class Connections:
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
+        self.on_use: Callable[[Connection], None] | None = None
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -133,6 +135,8 @@ class Connections:
             self._connections[address].client.memory_limit = limit
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
+        if self.on_use is not None:
+            self.on_use(self._connections[address])
         return self._connections[address]
 
     def local(self) -> LocalSandbox:

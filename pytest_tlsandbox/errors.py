@@ -43,11 +43,13 @@ class TLSandboxError(Exception):
     Attributes:
         snapshot: the last good snapshot (a ``ProcessSnapshot``); None if there was none.
         wanted: what the caller expected, in words; None if the error is not about an expectation.
+        run: the run that the error is about (a ``Run`` of the history); None if it is about none.
 
     """
 
     snapshot: Any = None  # ProcessSnapshot raises these errors: its type would be an import cycle
     wanted: str | None = None
+    run: Any = None
 
     def __init_subclass__(cls) -> None:
         """Show each error as ``pytest_tlsandbox.Name``, because a summary line has 80 columns."""
@@ -128,8 +130,11 @@ class InfrastructureError(TLSandboxError):
         transient: whether a retry may succeed.
         retry_after: seconds that the server asked to wait before a retry; None if it did not ask.
         delivered: whether the request may have reached the sandbox and had its effect.
+        outage: the outage of the sandbox in which the call failed; None if it is not known.
 
     """
+
+    outage: Any = None
 
     def __init__(
         self,

@@ -75,6 +75,16 @@ Word = Annotated[
     str,
     BeforeValidator(lambda value: sys.intern(value.lower()) if isinstance(value, str) else value),
 ]
+
+
+def _describe_check(value: object) -> str | None:
+    """Return a health check in words; None for anything unexpected, which must not cost a row."""
+    if not isinstance(value, dict):
+        return None
+    path = f" GET {value['path']}" if value.get("path") else ""
+    return f"{value.get('type')} port {value.get('port')}{path}"
+
+
 Health = Annotated[Word, BeforeValidator(lambda value: "disabled" if value is None else value)]
 
 
@@ -128,6 +138,8 @@ class ManagedProcess:
         restart: when the supervisor restarts the process; None if the sandbox does not report it.
         health_status: "disabled" (no health check), "starting", "healthy" or "unhealthy"; other
             words are kept.
+        health_check: the health check in words, such as "tcp port 8080"; None if the sandbox does
+            not report it.
         consecutive_health_failures: the number of health checks that failed in a row.
         last_exit: how the last run ended; None if none has ended yet.
         last_error: the error that the supervisor reports; None if it reports none.
@@ -142,6 +154,7 @@ class ManagedProcess:
     restart_count: Count = 0
     restart: RestartPolicy | None = None
     health_status: Health = "disabled"
+    health_check: Annotated[str | None, BeforeValidator(_describe_check)] = None
     consecutive_health_failures: Count = 0
     last_exit: LastExit | None = None
     last_error: str | None = None

@@ -160,8 +160,8 @@ def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
             "argument or variable, so pass the text in a file; "
         )
     if " " in body["command"] and not body["args"]:
-        args = mask_args(body["command"].split()[1:])
-        return f"no such program, so pass arguments as args={args}; "
+        _, *args = mask_args(body["command"].split())
+        return f"no program has that name; arguments belong in args={args}; "
     if not failed_to_spawn:
         return ""
     folder = mask_text(body.get("working_dir", ""))

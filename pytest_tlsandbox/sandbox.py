@@ -647,7 +647,7 @@ class Sandbox(Assertions):
         if outcome.result is None:
             raise error_of(outcome, checks.wanted, self._client, None, limit, self._screen)
         told = [(check.name, check.place, result) for check, result in results]
-        raise error_of_several(told, outcome, self._client.label, self._screen)
+        raise error_of_several(told, outcome, self._client, limit, self._screen)
 
     def _limit(self, timeout: float | None) -> Limit:
         start = self._client.clock.monotonic()

@@ -125,7 +125,7 @@ def _lifecycle(
         )
     if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
         return SandboxNotFound(
-            f"No sandbox {address.label}: it does not exist, or is not running ({label})"
+            f"Sandbox {address.label} does not exist or is not running ({label})"
             + suggest_local(address.label),
             label=label,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_tlsandbox.formatting.text import (
     align,
     cut,
+    fold,
     pad,
     printable,
     seconds,
@@ -28,6 +29,8 @@ _SHELLS = ("sh", "bash", "dash", "zsh")
 _INTERPRETERS = ("python", "node", "ruby", "perl", "deno", "bun", *_SHELLS)
 _GAP = "    "
 _LONGEST_STATE = 36
+_MOST_LINES = 2
+"""Maximum number of lines of a command line that has no room beside the state of the process."""
 _NARROWEST, _ENOUGH = 18, 40
 """Minimum width of a command line in columns: in any row, and in a row that ends in a remark."""
 
@@ -100,7 +103,7 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 def short_name(row: ProcessInfo) -> str:
     """Return the managed name of a process, else the script or module it runs, else its program.
 
-    For ``sh -c``, it is the name given as ``$0``, else the commands. At most 24 columns are shown.
+    For ``sh -c``, it is a word given as ``$0``, else the quoted script. At most 24 columns are shown.
     """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
@@ -113,7 +116,10 @@ def short_name(row: ProcessInfo) -> str:
         if not first.startswith("-"):
             return shorten(first.rpartition("/")[2], _LONGEST_NAME)
         if program in _SHELLS and first.endswith("c") and rest:
-            return shorten(mask_text(rest[-1]), _LONGEST_NAME)
+            script, *zero = rest
+            if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
+                return shorten(zero[0], _LONGEST_NAME)
+            return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
         return shorten(f"{program} {first}", _LONGEST_NAME)
     return shorten(program, _LONGEST_NAME)
 
@@ -166,8 +172,12 @@ def process_table(
         room = columns - taken - (width(_GAP + remark) if remark else 0)
         beside = room >= min(width(printable(name + line)), _ENOUGH)
         room = max(room if beside else columns - taken, _NARROWEST)
-        whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
-        lines.append(whole + _GAP + remark if remark and beside else whole)
+        if width(printable(name + line)) <= room or room >= _ENOUGH:
+            whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
+            lines.append(whole + _GAP + remark if remark and beside else whole)
+        else:
+            folded = fold(name + line, columns - len(_GAP), _MOST_LINES, beyond=beyond)
+            lines += [heads[index], *(_GAP + part for part in folded)]
         if remark and not beside:
             lines += [_GAP + part for part in wrap(remark, columns - len(_GAP))]
     if len(shown) < len(rows):

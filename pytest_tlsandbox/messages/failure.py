@@ -22,7 +22,7 @@ from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
@@ -49,6 +49,8 @@ MOST_OUTPUT = _SIZES[2].output
 """Number of lines of output in the most verbose message."""
 _LONGEST_HEADLINE = 100
 """Maximum width of a first line that includes the last line of output, in columns."""
+_ONLY_WITH_V = ("earlier", "ended")
+"""Remarks about what does not count, which only a verbose message shows."""
 _OUTPUT_OF_LIVING = 3
 """Number of lines of output of a process that is alive: they show how far it is."""
 
@@ -115,6 +117,7 @@ def render(
 
 def render_several(
     explanations: Sequence[tuple[str, str, Explanation | None]],
+    outputs: Mapping[int, OutputTail | None],
     *,
     stopped: str,
     timeline: Timeline,
@@ -127,6 +130,7 @@ def render_several(
     Args:
         explanations: for each check its name, its place in the test, and its result (None: it
             passed).
+        outputs: the last output of some processes, by the ``id`` of their explanation.
         stopped: when or why the wait stopped; empty to leave it out.
         timeline: the polls of the wait.
         sandbox: the name of the sandbox; empty to leave it out.
@@ -137,20 +141,21 @@ def render_several(
     size = _size(verbosity)
     failed = [explanation for _, _, explanation in explanations if explanation is not None]
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    first = printable(f"{failed[0].headline}{more}")
+    first = f"{_first_line(failed[0], outputs.get(id(failed[0])))}{more}"
     lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed: {first}", ""]
     passed = []
     hints: set[str] = set()
     shown = 0
     for number, (name, place, explanation) in enumerate(explanations, 1):
         if explanation is None:
-            passed.append(f"{number} {name}")
+            passed.append(f"check {number} ({name})")
             continue
         shown += 1
         if shown > size.rows:
             continue
         inner = columns - 5
-        first_line, *others = wrap(f"{place}: {explanation.headline}", inner)
+        headline = _first_line(explanation, outputs.get(id(explanation)))
+        first_line, *others = wrap(f"{place}: {headline}", inner)
         lines += [f"{_INDENT}{number}  {first_line}", *(f"{_INDENT * 4}{line}" for line in others)]
         body = _evidence(explanation, size, inner, verbosity)
         facts = _facts(explanation, timeline, None, size, inner, verbosity)
@@ -162,7 +167,7 @@ def render_several(
         lines += [f"   {line}" for line in body + _labelled(facts)]
     if shown > size.rows:
         lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
-    facts = [("passed", wrap(" | ".join(passed), columns - 11))] if passed else []
+    facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
     if verbosity > 0:
         seen = ", ".join(part for part in (polls(timeline), stopped) if part)
         facts += [("polls", wrap(seen, columns - 12))]
@@ -188,7 +193,9 @@ def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
     if not written or not explanation.subject:
         return headline
     last = printable(mask_text(written[-1].strip()[:LONGEST_LINE]))
-    whole = f"{headline}: {last}"
+    # The last line of a process that failed by itself is probably its error.
+    failed = explanation.process is not None and explanation.process.exit_code
+    whole = f"{headline}: {last}" if failed else f"{headline}; last output: {last}"
     return whole if width(whole) <= _LONGEST_HEADLINE else headline
 
 
@@ -217,7 +224,8 @@ def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: in
     """Return the fields that differ, why the result is certain, and the listed processes."""
     lines = []
     fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
-    if fields:
+    in_headline = len(fields) == 1 and explanation.wanted and "…" not in explanation.headline
+    if fields and not (in_headline and verbosity <= 0):
         names = max(len(field.name) for field in fields)
         room = max((columns - names - 11) // 2, 20)
         rows = [("", "wanted", "was", "")]
@@ -266,15 +274,20 @@ def _facts(
         # The row of an earlier run holds an old report of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None and (verbosity > 0 or _is_notable(managed)):
-            facts.append(("managed", wrap(_supervised(managed, explanation.run), room)))
-        changed = changes(timeline, row, room, size.changes)
+            told = _supervised(managed, explanation.run, briefly=verbosity <= 0)
+            facts.append(("managed", wrap(told, room)))
+        changed = changes(timeline, row, room, size.changes, briefly=verbosity <= 0)
         is_gone = explanation.error is ProcessNotFound
         if verbosity > 0 or timeline.outages or len(changed) > 2 or is_gone:
             facts.append(("timeline", changed))
     elif timeline.outages and (verbosity > 0 or explanation.error is Inconclusive):
         facts.append(("gaps", gaps(timeline, room, size.changes)))
-    facts += [(label, wrap(text, room)) for label, text in explanation.remarks]
-    if output is not None and not output.lines and (output.unread or (row and row.ended)):
+    facts += [
+        (label, wrap(text, room))
+        for label, text in explanation.remarks
+        if verbosity > 0 or label not in _ONLY_WITH_V
+    ]
+    if output is not None and not output.lines:
         text = f"not read: {output.unread}" if output.unread else "none on stderr or stdout"
         facts.append(("output", [text]))
     return facts
@@ -299,8 +312,8 @@ def _labelled(facts: Sequence[_Fact]) -> list[str]:
 
 def _lifetime(row: ProcessInfo) -> str:
     """Return how long an ended process ran, or when a living one was started (sandbox clock)."""
-    if row.lifetime is not None:
-        return f"ran {seconds(row.lifetime.total_seconds())}"
+    if row.lifetime is not None and row.ended_at is not None:
+        return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
     return f"started {moment(row.started_at)} UTC"
 
 
@@ -310,29 +323,35 @@ def _is_notable(managed: ManagedProcess) -> bool:
     return bool(managed.restart_count or managed.last_error) or not sound
 
 
-def _supervised(managed: ManagedProcess, run: Run | None) -> str:
+def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
     """Return what the supervisor of a process reports, without the end that ``run`` shows."""
-    restarts = count(managed.restart_count, "restart")
-    if managed.restart is not None and managed.restart.max_restarts is not None:
-        restarts += f" of at most {managed.restart.max_restarts}"
-    parts = [managed.status, restarts]
-    if managed.restart is not None:
-        parts.append(f"policy: {managed.restart.policy}")
+    parts = [managed.status]
+    if managed.restart_count or not briefly:
+        restarts = count(managed.restart_count, "restart")
+        if managed.restart is not None and managed.restart.max_restarts is not None:
+            restarts += f" of at most {managed.restart.max_restarts}"
+        parts.append(restarts)
+        if managed.restart is not None:
+            parts.append(f"policy: {managed.restart.policy}")
     last = managed.last_exit
-    if last is not None and run is None:
+    if last is not None and run is None and not briefly:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""
         parts.append(f"last end: {describe_end(last)}{at}")
     if managed.health_status != "disabled":
-        parts.append(f"health: {managed.health_status}")
+        check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""
+        parts.append(f"health: {managed.health_status}{check}")
     if managed.last_error:
         parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
     return ", ".join(parts)
 
 
-def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
+def changes(
+    timeline: Timeline, row: ProcessInfo, columns: int, most: int, *, briefly: bool = False
+) -> list[str]:
     """Return the state changes of a process and the outages, with their times.
 
-    Each line shows the seconds since the wait began and the clock of the sandbox. Two states
+    Each line shows the seconds since the wait began, when a poll saw the state, and, unless
+    ``briefly``, the clock of the sandbox, when the state began, and the number of polls. Two states
     without an outage share one line if it fits: "+0 s running, 3 polls | +0.7 s exited 1, 1 poll".
 
     Args:
@@ -341,6 +360,7 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
         columns: maximum width of a line.
         most: maximum number of lines. The first and the last lines are kept, so that later errors
             do not hide the first one.
+        briefly: leave out the clock of the sandbox and the number of polls.
 
     Returns:
         The lines; none if the state did not change.
@@ -352,17 +372,20 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
     ]
     states = timeline.states(row)
     for change, times in states:
-        state = f"{change.state}, {count(times, 'poll')}" if times else change.state
-        clock = moment(change.moment) if change.moment is not None else ""
+        state = change.state if briefly or not times else f"{change.state}, {count(times, 'poll')}"
+        clock = "" if briefly or change.moment is None else moment(change.moment)
         events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
+    if briefly:
+        events = [(at, "", f"{text} {clock}".rstrip()) for at, clock, text in events]
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:
         return []  # the state did not change
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
     if len(states) == len(cells) == 2 and width(line) <= columns:
         return [line]
-    return _middle_out([cut(line, columns) for line in align(cells)], most)
+    rows = [(at, text) for at, _, text in cells] if briefly else cells
+    return _middle_out([cut(line, columns) for line in align(rows)], most)
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:

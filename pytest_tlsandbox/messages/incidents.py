@@ -45,11 +45,14 @@ def shown_row(run: Run) -> ProcessInfo:
 def ended_row(run: Run) -> ProcessInfo | None:
     """Return the row of a run with its end, also if only the supervisor reported the end.
 
-    Return None if the run was never listed.
+    The status is "ended" if a later run shows that it ended, and nothing shows how. Return None if
+    the run was never listed.
     """
     row, end = run.row, run.end
-    if row is None or end is None or row.ended:
+    if row is None or row.ended:
         return row
+    if end is None:
+        return row if run.successor is None else replace(row, status="ended")
     status = "exited" if end.signal is None else "signaled"
     return replace(
         row,
@@ -89,7 +92,8 @@ def describe_run(run: Run) -> str:
     pid = (
         "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
     )
-    parts = [run_label(run), pid]
+    label = run_label(run)
+    parts = [f"{pid} ({label})" if label else pid]
     end = run.end
     if end is None:
         parts.append("how it ended is not known")
@@ -129,7 +133,7 @@ def headline_of(incident: Incident) -> str:
         return f"{by}, not proven to be an OOM kill"
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
-        return f"{ended}, gave up after {count(restarts, 'restart')}"
+        return f"{ended}; its supervisor gave up after {count(restarts, 'restart')}"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:
@@ -173,7 +177,7 @@ def _what_happened(kind: str, run: Run) -> str:
         return "it was alive and is no longer listed"
     if kind == kinds.UNSEEN_END:
         often = "it" if run.times == 1 else f"{run.times} runs"
-        return f"{often} ended between two list calls, and the sandbox keeps only the last end"
+        return f"{often} ended between two list calls, and the sandbox keeps only the last exit"
     if kind == kinds.LOST_END:
         return "the sandbox lost its exit code"
     if end is None:

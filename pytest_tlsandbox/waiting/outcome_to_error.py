@@ -16,7 +16,13 @@ from pytest_tlsandbox.messages.failure import (
     render_several,
 )
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.condition import (
+    MORE_MEMORY,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +40,14 @@ _MOST_TAILS = 3
 _LONGEST_LAST_LINE = 120
 
 _HINTS: dict[type[errors.InfrastructureError], str] = {
-    errors.AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
-    errors.SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox no longer exists",
+    errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
+    errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
     errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
-    errors.SandboxNotRunning: "start a new sandbox; its timeout may have ended this one",
+    errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
     errors.SandboxReplaced: "use one sandbox for the whole test, and do not restart it",
     errors.SandboxUnreachable: "check that the sandbox runs; its daemon can fail, too, if memory runs out",
 }
+_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process needs more memory"
 _BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
 
@@ -75,20 +82,19 @@ def error_of(
         explanation = outcome.result.explain()
         # The text of a timeout does not change from run to run, so that failures can be grouped.
         time = took if cut or timeout is None else seconds(timeout)
-        explanation = replace(explanation, what=f"{explanation.what} after {time}")
+        when = f"when pytest-timeout ended the wait after {took}" if cut else f"after {time}"
+        of = f" of {seconds(timeout)}" if cut and timeout else ""
+        explanation = replace(explanation, what=f"{explanation.what} {when}{of}")
     else:
         explanation = _explain(outcome)
     if cut and outcome.fault is None:
-        of = f" of {seconds(timeout)}" if timeout else ""
-        because = f"pytest-timeout ended the wait after {took}{of}"
-        hint = "give the test more time"
-        hint += ", or the wait a shorter timeout=" if timeout else ""
-        explanation = replace(explanation, because=because, hint=hint)
-
+        hint = "raise the limit of pytest-timeout for this test"
+        explanation = replace(explanation, hint=hint)
     text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
+        error.outage = outcome.fault.outage
     return _with_data(error, explanation, wanted, outcome.timeline)
 
 
@@ -118,8 +124,10 @@ def text_of(
     elif any(item.output for item in explanation.listed):
         explanation = _with_last_lines(explanation, client, timeline, limit)
     if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
-        mebibytes = f"{client.memory_limit / 2**20:.0f} MiB"
-        explanation = replace(explanation, remarks=(("limit", mebibytes), *explanation.remarks))
+        limited = f"OOM-killed at a limit of {client.memory_limit / 2**20:.0f} MiB"
+        what = explanation.what.replace("OOM-killed", limited, 1)
+        hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
+        explanation = replace(explanation, what=what, hint=hint)
     return render(
         explanation,
         stopped=stopped,
@@ -132,14 +140,19 @@ def text_of(
 
 
 def error_of_several(
-    checks: Sequence[tuple[str, str, Result]], outcome: Outcome, label: str, screen: Screen
+    checks: Sequence[tuple[str, str, Result]],
+    outcome: Outcome,
+    client: SandboxClient,
+    limit: Limit,
+    screen: Screen,
 ) -> errors.TLSandboxError:
     """Return the error for checks that were evaluated together, each with its number.
 
     Args:
         checks: the name, the place in the test, and the result of each check.
         outcome: how the wait for all of them ended.
-        label: the name of the sandbox.
+        client: the sandbox; its output routes provide the last lines of processes.
+        limit: the deadline of the wait.
         screen: the width and the verbosity of the message.
 
     Returns:
@@ -157,6 +170,12 @@ def error_of_several(
         )
         for name, place, result in checks
     ]
+    timeline = outcome.timeline
+    failed = [explanation for _, _, explanation in explanations if explanation is not None]
+    outputs = {
+        id(explanation): tail_of(explanation, client, timeline, limit)
+        for explanation in [item for item in failed if item.output][:_MOST_TAILS]
+    }
     failures = tuple(
         _with_data(explanation.error(explanation.headline), explanation, name, outcome.timeline)
         for name, _, explanation in explanations
@@ -164,9 +183,10 @@ def error_of_several(
     )
     text = render_several(
         explanations,
+        outputs,
         stopped="" if outcome.timeline.looks == 1 else f"evaluated on the last one, after {took}",
         timeline=outcome.timeline,
-        sandbox=label if screen.verbosity > 0 or screen.several_sandboxes() else "",
+        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
@@ -188,6 +208,7 @@ def _with_data(
         error.label = explanation.headline  # a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
+    error.run = explanation.run or timeline.run_of(explanation.process)
     return error
 
 
@@ -217,10 +238,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         remarks.append(("last list", f"at +{at}, {count(len(timeline.last), 'process')}"))
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        hint = (
-            "wait longer, or resume the sandbox before the tests: requests wake it, which takes "
-            "seconds"
-        )
+        hint = "a longer timeout=, or resume the sandbox before the tests: waking takes seconds"
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # The request did not reach the sandbox, so the hint about its memory does not apply.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
@@ -229,8 +247,9 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
     outage = timeline.outages[-1]
     lasted = seconds(outage.end - outage.start) if timeline.looks else took
-    because = f"the processes could not be listed for {lasted}: {outage}"
-    return Explanation(type(fault), str(fault), because=because, remarks=tuple(remarks), hint=hint)
+    what = f"Could not list the processes for {lasted}"
+    remarks.append(("attempts", str(outage)))
+    return Explanation(type(fault), what, str(fault), remarks=tuple(remarks), hint=hint)
 
 
 def tail_of(

@@ -209,8 +209,8 @@ class _Watch:
             snapshot = heard or self.lister.poll(limit=limit, after=after)
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"Another sandbox answers as {snapshot.sandbox}\n"
-                    "it was replaced or restarted: no process that was listed before is listed now",
+                    f"{snapshot.sandbox} was replaced or restarted\n"
+                    "no process that was listed before is listed now",
                     label="replaced",
                 )
         except InfrastructureError as fault:

@@ -59,7 +59,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
-        hint="since=None, which matches earlier processes, too"
+        hint="start it in this test; since=None, only if an earlier process is expected"
         if older
         else _how_to_select(selector, word, snapshot),
     )
@@ -114,6 +114,8 @@ def near_misses(
 ) -> list[NearMiss]:
     """Return near misses, best match first; at most three, after at most three of ``older``.
 
+    If any of them is alive, only those that are.
+
     Args:
         process: what the test selected by.
         snapshot: the snapshot that was searched.
@@ -124,6 +126,7 @@ def near_misses(
     known = {row.identity for row in older}
     rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
     near = [miss for row in rows if (miss := _compare(process, row)) is not None]
+    near = [miss for miss in near if not miss.row.ended] or near
     near.sort(key=lambda miss: miss.rank)
     return ended + near[:_MOST]
 

@@ -122,12 +122,12 @@ EVAL = {"args": ("eval.py",)}
 WORKER = raw(38, args=("worker.py", "--queue", "low"), **OOM)
 SUSPENDED = errors.SandboxNotRunning(
     "Sandbox my-sandbox is suspended (409 SANDBOX_NOT_RUNNING)",
-    label="409 SANDBOX_NOT_RUNNING suspended",
+    label="409 suspended",
     transient=True,
 )
 TERMINATED = errors.SandboxNotRunning(
     "Sandbox my-sandbox is terminated (409 SANDBOX_NOT_RUNNING)",
-    label="409 SANDBOX_NOT_RUNNING terminated",
+    label="409 terminated",
 )
 REFUSED = errors.AuthenticationFailed(
     "my-sandbox: the API key was rejected (401 UNAUTHORIZED): invalid token",

@@ -59,11 +59,11 @@ class NotRunning:
             state = f"is {living_state(living[0])}".removesuffix(" running")
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Should not be running, and {state if alone else f'{len(living)} are'}",
+                f"Should not be running, but {state if alone else f'{len(living)} are'}",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
-                hint='wait_for_exit(process, exit_code="any") waits for its end',
+                hint="wait_for_exit() first, if it should end by itself",
             )
             # A list call right after a kill may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
@@ -94,10 +94,10 @@ class Rule:
     needs_ends: bool = False
 
     def name(self, incidents: Sequence[Incident]) -> str:
-        """Return the first words for several incidents: "2 OOM-killed", "Restarted 3 times"."""
+        """Return the first words for several incidents: "2 processes crashed", "Restarted 3 times"."""
         number = len(incidents)
         if len({item.run.generation for item in incidents}) > 1:
-            return f"{number} {'OOM-killed' if self is OOM else self.verdict.lower()}"
+            return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
         end = incidents[-1].run.end if self is RESTART else None
         last = "" if end is None else f" (last end: {describe_end(end)})"
         return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}{last}"
@@ -368,17 +368,21 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     run, lost = incidents[0].run, incidents[0].kind == kinds.LOST_END
     vanished = not lost and run.is_newest and run.row is not None
     alone = len(incidents) == 1
-    ends = "the end" if alone else f"{len(incidents)} ends"
-    verb = "is" if alone else "are"
+    runs = "" if alone else f"{len(incidents)} runs of "
     hint = "" if vanished else "assert_no_restart, or list the processes between the restarts"
-    because = "" if vanished else "no list call saw them, and the sandbox keeps only the last end"
+    because = (
+        "" if vanished else "no list call saw these runs, and the sandbox keeps only the last exit"
+    )
     because = describe(incidents[0]) if alone else because
     if lost:
-        hint, because = RUN_AGAIN, f"the sandbox lost the exit code for {CORRECTION_TIME:g} s"
+        hint, because = (
+            RUN_AGAIN,
+            f"the sandbox lost the exit code, and did not correct it within {CORRECTION_TIME:g} s",
+        )
     explanation = Explanation(
         errors.Inconclusive,
         f"Cannot check {check}",
-        f"{ends} of {_names(incidents)} {verb} not known",
+        f"how {runs}{_names(incidents)} ended is not known",
         because=because,
         hint=hint,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -24,14 +25,14 @@ SETTLING_TIME = 0.2
 """Settling time in seconds of a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
 """Maximum width of a user's value in a first line, in columns."""
-MORE_MEMORY = "give the sandbox more memory (memory_mb; --tlsandbox-memory for local)"
-RUN_AGAIN = "run the test again: the sandbox loses the end of a few processes in a thousand"
+MORE_MEMORY = "a higher memory_mb of the sandbox, if the process needs more memory"
+RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
 
 
 def after_a_crash(row: ProcessInfo) -> str:
     """Return the hint after a crash of a process; empty if there is none for its language."""
     python = "python" in row.command.rpartition("/")[2]
-    return "python -X faulthandler prints where it crashed" if python else ""
+    return "run it with python -X faulthandler to see where it crashed" if python else ""
 
 
 @dataclass(frozen=True)
@@ -144,35 +145,47 @@ class Until:
         result = mask_text(repr(value))
         remarks = [("ended", f"{count(left_out, 'process')} before this test")] if left_out else []
         remarks += [("returned", result)] if len(result) > _LONGEST_VALUE else []
-        remarks += (
-            [("condition", source)] if (source := _returned_expression(self._function)) else []
-        )
+        source, values = _comparison(self._function, snapshot)
+        remarks += [("condition", source)] if source else []
+        was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
             WaitTimedOut,
-            f"{printable(self._name)} was still {shorten(result, _LONGEST_VALUE)}",
+            f"{printable(self._name)} was still {was}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
-            hint="return the value that the condition compares: this message shows it"
-            if value is False or value is None
-            else "",
         )
 
 
-def _returned_expression(function: object) -> str:
-    """Return the source of what a function returns last, masked; empty if it is not available.
+def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
+    """Return what a condition returns as source, and with the values that it compares: "1 >= 2".
 
-    Failures show the line of the test, and so the whole of a lambda.
+    Both are masked, and empty if they are not available: only a single comparison of a function
+    without local variables has values. A failure shows the line of the test, and so a whole lambda.
     """
     import ast
     import inspect
     import textwrap
 
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))  # type: ignore[arg-type]
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
-        return ""
+        return "", ""
     returns = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value]
-    return mask_text(ast.unparse(returns[-1])) if returns else ""
+    if not returns:
+        return "", ""
+    returned, values = returns[-1], ""
+    code = getattr(function, "__code__", None)
+    if isinstance(returned, ast.Compare) and code and code.co_nlocals == 1 == len(returned.ops):
+        outer = inspect.getclosurevars(function).nonlocals
+        names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
+        with contextlib.suppress(Exception):  # the values are an extra
+            left, right = (
+                eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
+                for side in (returned.left, returned.comparators[0])
+            )
+            shown = ast.Compare(ast.Constant(left), returned.ops, [ast.Constant(right)])
+            values = shorten(mask_text(ast.unparse(shown)), _LONGEST_VALUE)
+    return mask_text(ast.unparse(returned)), values
 
 
 def unreadable_rows(
@@ -205,7 +218,7 @@ def unreadable_rows(
     explanation = Explanation(
         Inconclusive,
         f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
-        because="an unreadable row may be about the process in question",
+        because="an unreadable row may hide what this check looks for",
         remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
         hint="update pytest-tlsandbox if the sandbox is newer; GET /api/v1/processes shows the row",
     )

@@ -116,7 +116,14 @@ class HasWritten(ProcessCondition):
             # Search old lines too: stdout comes before stderr, so new lines can come first.
             lines = self._read(row)
         except InfrastructureError as fault:
-            explanation = self._explain(type(fault), "Output not read", row, "", str(fault))
+            what, _, because = str(fault).partition("\n")
+            explanation = Explanation(
+                type(fault),
+                f"Output of {short_name(row)} not read",
+                what,
+                because=because,
+                process=row,
+            )
             return Pending(lambda: explanation) if fault.transient else Impossible(explanation)
         self._lines = len(lines)
         line = next((line for line in lines if self._search.search(line)), None)
@@ -126,7 +133,7 @@ class HasWritten(ProcessCondition):
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
-        because = f"{count(self._lines, 'line')} of output so far" if self._lines else "no output"
+        because = f"{count(self._lines, 'line')} of output so far" if self._lines else ""
         return self._explain(WaitTimedOut, what, row, hint, because, wanted="")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
-from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.formatting.text import count, seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HINTS_FOR_SHELLS = {
     126: "make the program executable: a shell exits 126 if it may not run it",
-    127: "install the program or correct PATH: a shell exits 127 if it does not find it",
+    127: "check the name of the program and PATH: a shell exits 127 if it does not find a program",
     137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
@@ -61,9 +61,11 @@ class ProcessCondition:
         self._selector = selector
         self._history = selector.history
         self._pick = pick
+        self._evaluations = 0
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result; impossible if several processes match and none is picked."""
+        self._evaluations += 1
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
         candidates = fitting or selection.living
@@ -106,11 +108,12 @@ class ProcessCondition:
         settling_time = CORRECTION_TIME if doubt else 0.0
         if selection.successors:
             settling_time = SUCCESSOR_TIME
-            alone = f"no other match appeared within {SUCCESSOR_TIME:g} s"
+            label = self._selector.label
+            alone = f"waited {SUCCESSOR_TIME:g} s for another process that matches {label}"
             because = "; ".join(filter(None, (explanation.because, alone)))
             explanation = replace(explanation, because=because)
         if selection.older:
-            older = ("earlier", f"{len(selection.older)} more matched, and ended before this test")
+            older = ("earlier", f"{count(len(selection.older), 'match')} ended before this test")
             explanation = replace(explanation, remarks=(*explanation.remarks, older))
         return Impossible(explanation, settling_time, key=row.identity)
 
@@ -180,11 +183,10 @@ class ProcessCondition:
     def _gone(self, row: ProcessInfo | None) -> Impossible:
         explanation = Explanation(
             errors.ProcessNotFound,
-            "No longer listed",
+            "Disappeared from the process list",
             self._selector.label if row is None else short_name(row),
             self.wanted,
-            because="how it ended is not known: another client removed it by a kill, or the daemon "
-            "was restarted",
+            because="how it ended is not known; another client killed it, or the daemon was restarted",
             process=row,
         )
         return Impossible(explanation, CORRECTION_TIME)
@@ -196,21 +198,26 @@ class ProcessCondition:
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                "End not known",
+                "Exit code not known" if row.state == "exited" else "How it ended is not known",
                 row,
                 RUN_AGAIN,
                 f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
             )
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
-            what += f", gave up after {count(row.managed.restart_count, 'restart')}"
+            restarts = count(row.managed.restart_count, "restart")
+            what += f"; its supervisor gave up after {restarts}"
+        elif not self.wants_an_end and self._evaluations == 1:
+            what = f"Had already {what[:1].lower()}{what[1:]}"
+        elif not self.wants_an_end and row.lifetime is not None:
+            what += f" after {seconds(row.lifetime.total_seconds())}"
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         return self._explain(
             errors.UnexpectedExit,
-            what,
+            f"{what}, not sent by this test" if foreign else what,
             row,
             self._hint_after(row),
-            "this test did not send the signal" if foreign else "",
+            "",
             self.wanted.removeprefix("exit code ") if row.state == "exited" else None,
         )
 
@@ -225,7 +232,7 @@ class ProcessCondition:
         if row.signal in CRASH_SIGNALS:
             return after_a_crash(row)
         if row.exit_code == 0 and not self.wants_an_end:
-            return "wait_for_exit(process) if it is expected to end"
+            return "wait_for_exit() instead, if it should end"
         return ""
 
 
