@@ -38,10 +38,7 @@ LATE = [[web(3, name="api")], [backing_off(3, 0, 0, name="api")]]
 CASES = {
     "no hidden run": (
         [[FIRST], [running(8, 10_000, 1)]],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 8: running, restarted 1x",
-        ],
+        ["first run, 7: exited 1", "restart 1, 8: running, restarted 1x"],
     ),
     "one hidden run": (
         [[FIRST], [running(9, 20_000, 2)]],
@@ -62,27 +59,18 @@ CASES = {
     ),
     "last exit is the known end": (
         [[web(7, **exited(1, 19_000))], [running(9, 20_000, 2)]],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 9: running, restarted 2x",
-        ],
+        ["first run, 7: exited 1", "restart 1, 9: running, restarted 2x"],
     ),
     "the old row stays listed": (
         [
             [FIRST],
             [web(7, **exited()), running(9, 20_000, 2, last_exit={**last(1), "ended_at": None})],
         ],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 9: running, restarted 2x",
-        ],
+        ["first run, 7: exited 1", "restart 1, 9: running, restarted 2x"],
     ),
     "count of the same row rises by 1": (
         [[FIRST], [running(7, 0, 1)]],
-        [
-            "first run, hidden: exited 1",
-            "restart 1, 7: running, restarted 1x",
-        ],
+        ["first run, hidden: exited 1", "restart 1, 7: running, restarted 1x"],
     ),
     "count of the same row rises by 2": (
         [[FIRST], [running(7, 0, 2)]],
@@ -94,10 +82,7 @@ CASES = {
     ),
     "counted when it backs off": (
         [[FIRST], [backing_off(7, 0, 1)], [running(8, 10_000, 1)]],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 8: running, restarted 1x",
-        ],
+        ["first run, 7: exited 1", "restart 1, 8: running, restarted 1x"],
     ),
     "counted when it backs off, and one hidden run": (
         [[FIRST], [backing_off(7, 0, 1)], [running(9, 20_000, 2)]],
@@ -109,10 +94,7 @@ CASES = {
     ),
     "counted when it restarts": (
         [[FIRST], [backing_off(7, 0, 0)], [running(8, 10_000, 1)]],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 8: running, restarted 1x",
-        ],
+        ["first run, 7: exited 1", "restart 1, 8: running, restarted 1x"],
     ),
     "counted when it restarts, and one hidden run": (
         [[FIRST], [backing_off(7, 0, 0)], [running(9, 20_000, 2)]],
@@ -124,10 +106,7 @@ CASES = {
     ),
     "first seen backing off at 1": (
         [[], [backing_off(7, 0, 1)]],
-        [
-            "first run, hidden: ended, how is not known",
-            "restart 1, 7: exited 1",
-        ],
+        ["first run, hidden: ended, how is not known", "restart 1, 7: exited 1"],
     ),
     "first seen backing off at 2": (
         [[], [backing_off(7, 0, 2)]],
@@ -156,23 +135,15 @@ CASES = {
     ),
     "another process counts when it backs off": (
         [*EARLY, [backing_off(7, 0, 1)]],
-        [
-            "only run, 7: exited 1",
-        ],
+        ["only run, 7: exited 1"],
     ),
     "another process counts when it restarts": (
         [*LATE, [backing_off(7, 0, 1)]],
-        [
-            "first run, hidden: ended, how is not known",
-            "restart 1, 7: exited 1",
-        ],
+        ["first run, hidden: ended, how is not known", "restart 1, 7: exited 1"],
     ),
     "seen backing off before another process counts when it backs off": (
         [[], [EARLY[0][0], backing_off(7, 0, 3)], [EARLY[1][0], backing_off(7, 0, 3)]],
-        [
-            "restarts 0 to 1, hidden: ended, how is not known",
-            "restart 2, 7: exited 1",
-        ],
+        ["restarts 0 to 1, hidden: ended, how is not known", "restart 2, 7: exited 1"],
     ),
     "seen backing off before another process counts when it restarts": (
         [[], [LATE[0][0], backing_off(7, 0, 3)], [LATE[1][0], backing_off(7, 0, 3)]],
@@ -218,10 +189,7 @@ CASES = {
             [backing_off(7, 0, 1), FIRST | {"pid": 5, "handle": 5, "managed": None}],
             [backing_off(7, 0, 1)],
         ],
-        [
-            "first run, hidden: ended, how is not known",
-            "restart 1, 7: exited 1",
-        ],
+        ["first run, hidden: ended, how is not known", "restart 1, 7: exited 1"],
     ),
     "row changes while it backs off": (
         [
@@ -249,18 +217,11 @@ CASES = {
                 running(9, 20_000, 2),
             ],
         ],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 8: exited 1",
-            "restart 2, 9: running, restarted 2x",
-        ],
+        ["first run, 7: exited 1", "restart 1, 8: exited 1", "restart 2, 9: running, restarted 2x"],
     ),
     "requested restart is not counted": (
         [[FIRST], [running(8, 10_000, 0)]],
-        [
-            "first run, 7: exited 1",
-            "restart 1, 8: running",
-        ],
+        ["first run, 7: exited 1", "restart 1, 8: running"],
     ),
     "requested restart is not counted, and a hidden run": (
         [[FIRST], [running(8, 10_000, 0)], [running(10, 30_000, 2)]],
@@ -309,10 +270,7 @@ CASES = {
     ),
     "deployed again after a known end": (
         [[FIRST], [backing_off(7, 0, 0)], [running(8, 20_000, 1)]],
-        [
-            "first run, hidden: exited 1",
-            "restart 1, 8: running, restarted 1x",
-        ],
+        ["first run, hidden: exited 1", "restart 1, 8: running, restarted 1x"],
     ),
     "deployed again after its row vanished": (
         [
@@ -320,30 +278,19 @@ CASES = {
             [web(3, name="api")],
             [running(8, 10_000, 1), web(3, name="api")],
         ],
-        [
-            "first run, hidden: exited 1",
-            "restart 1, 8: running, restarted 1x",
-        ],
+        ["first run, hidden: exited 1", "restart 1, 8: running, restarted 1x"],
     ),
     "ended at the moment it started": (
         [[], [web(7, "stopped", 9000, last_exit=last(1), **exited(1))]],
-        [
-            "only run, 7: exited 1",
-        ],
+        ["only run, 7: exited 1"],
     ),
     "started at the moment of the last exit": (
         [[], [web(8, "stopped", 9000, restart_count=1, last_exit=last(1))]],
-        [
-            "first run, hidden: exited 1",
-            "restart 1, 8: running, restarted 1x",
-        ],
+        ["first run, hidden: exited 1", "restart 1, 8: running, restarted 1x"],
     ),
     "last exit of an ended row is older": (
         [[FIRST], [web(8, start=10_000, restart_count=1, last_exit=last(3), **exited(1, 12_000))]],
-        [
-            "first run, 7: exited 3",
-            "restart 1, 8: exited 1",
-        ],
+        ["first run, 7: exited 3", "restart 1, 8: exited 1"],
     ),
 }
 

@@ -17,15 +17,7 @@ from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.sandbox import Sandbox
 
-from .judges import (
-    Target,
-    Told,
-    judge_now,
-    judge_output,
-    judge_stays,
-    judge_until,
-    judge_wait,
-)
+from .judges import Target, Told, judge_now, judge_output, judge_stays, judge_until, judge_wait
 from .strategies import Asked, asked, worlds
 from .world import ModelLister, Run, World, baseline_of, known_code
 
