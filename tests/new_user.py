@@ -148,7 +148,7 @@ def main(wheel):
         print("# a test of the README that passes, and what is said where no sandbox was named")
         newcomer.writes("first/test_server.py", block(readme, "http.server"))
         shows(newcomer.does("pytest first --tlsandbox local"), "1 passed")
-        shows(newcomer.does("pytest first", 1), "no sandbox to test: give --tlsandbox local")
+        shows(newcomer.does("pytest first", 1), "no sandbox to test; pass --tlsandbox local")
 
         print("# the test of the README that fails, readably")
         newcomer.writes("second/test_training.py", block(readme, "--shards"))

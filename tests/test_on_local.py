@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 import requests
 from freezegun import freeze_time
@@ -47,6 +49,36 @@ def box(session_box):
 DIES_AT_ONCE = ("sh", ["-c", "echo no such module: x >&2; exit 1"])
 CHECK = {"type": "tcp", "port": 8642}
 EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"])
+
+
+# ------------------------------------------------- waits that are woken by an end
+
+
+def test_wait_is_woken_when_the_process_has_ended(box, monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.waiting.polling._NOTICED_PAUSE", 60.0)
+    process = box.start_process("sleep", ["1"])
+
+    assert timed(lambda: box.wait_for_exit(process, timeout=100)) < 30
+
+
+WAITS = [50, pytest.param(1000, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("waits", WAITS)
+def test_streams_of_many_waits_leave_no_thread_and_no_file_open(box, waits, monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.waiting.polling._UNNOTICED", 0.0)
+    box.wait_for_exit(box.start_process("sleep", ["0.01"]))
+    me = psutil.Process()
+    before = me.num_threads(), me.num_fds()
+
+    for _ in range(waits):
+        box.wait_for_exit(box.start_process("sleep", ["0.01"]))
+
+    for thread in threading.enumerate():
+        if thread.name == "tlsandbox-end-notice":
+            thread.join(10)
+    gc.collect()
+    assert (me.num_threads(), me.num_fds()) <= before
 
 
 # ---------------------------------------------------------- early ends of a wait

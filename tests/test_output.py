@@ -240,7 +240,7 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
 
 
 def test_permanent_error_while_reading_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
+    refused = errors.AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
     box = output_box([SERVER], {0: ([], []), 1: refused})
 
     error = failure(
@@ -249,7 +249,7 @@ def test_permanent_error_while_reading_ends_the_wait_immediately():
 
     assert polls(box)[-1] < 1.2
     assert error.first_line == "Not read: the output of server.py (pid 77)"
-    assert "my-sandbox: the API key was refused (401)" in str(error)
+    assert "my-sandbox: the API key was rejected (401)" in str(error)
 
 
 # ----------------------------------------------------------------------------- misuse

@@ -77,12 +77,12 @@ def exits(timeout):
         (
             [RUNNING],
             lambda box: box.wait_for_process(41, stable_for=20, timeout=30),
-            ["15 of 30 s: so far as it should be, wanted running"],
+            ["15 of 30 s: as expected so far, wanted running"],
         ),
         (
             [RUNNING],
             lambda box: box.assert_stays(41, stable_for=20),
-            ["15 s: so far as it should be, wanted running for 20 s"],
+            ["15 s: as expected so far, wanted running for 20 s"],
         ),
         (
             {0: unreachable(), 20: [RUNNING]},
@@ -129,14 +129,14 @@ def test_state_changes_and_met_conditions_are_logged_at_info_and_polls_at_debug(
         "my-sandbox: train.py (pid 42): running",
         "my-sandbox: train.py (pid 41): exited 0",
         "my-sandbox: train.py (pid 42): not listed",
-        "my-sandbox: exit code 0: yes, after 5 looks at 1 process",
+        "my-sandbox: exit code 0: yes, after 5 polls of 1 process",
     ]
     assert logged(log, logging.DEBUG) == [
-        "look at my-sandbox: 1 process",
-        "look at my-sandbox: 1 process",
-        "look at my-sandbox: 2 processes",
-        "look at my-sandbox: 2 processes",
-        "look at my-sandbox: 1 process",
+        "poll of my-sandbox: 1 process",
+        "poll of my-sandbox: 1 process",
+        "poll of my-sandbox: 2 processes",
+        "poll of my-sandbox: 2 processes",
+        "poll of my-sandbox: 1 process",
     ]
 
 
@@ -144,14 +144,14 @@ def test_failed_poll_is_logged_at_debug_with_its_error(log):
     box = box_of({0: unreachable(), 0.1: [RUNNING]})
     box.wait_for_process(41)
 
-    assert logged(log, logging.DEBUG)[0] == "look at my-sandbox failed: 502"
+    assert logged(log, logging.DEBUG)[0] == "poll of my-sandbox failed: 502"
 
 
 def test_states_in_the_first_snapshot_are_not_logged_as_changes(log):
     box = box_of({0: [RUNNING, raw(42, **ended(1))]})
     box.wait_for_process(41)
 
-    assert logged(log, logging.INFO) == ["my-sandbox: running: yes, after 1 look at 2 processes"]
+    assert logged(log, logging.INFO) == ["my-sandbox: running: yes, after 1 poll of 2 processes"]
 
 
 def test_control_characters_in_a_state_are_escaped_in_the_log(log):

@@ -248,8 +248,8 @@ def test_check_outside_a_block_is_rejected(entered):
             check.assert_process(42, exit_code=0)
 
     assert str(failure(check.assert_no_oom, errors.InvalidArgument)) == (
-        "soft(): its checks are made in its block, `with tlsandbox.soft() as check:`, and judged "
-        "when that ends"
+        "soft(): a check was called outside the block; call it inside "
+        "`with tlsandbox.soft() as check:`, which evaluates the checks when it ends"
     )
 
 

@@ -25,6 +25,10 @@ def without_our_frames(error: E) -> E:
     The message explains an error of a helper, and the user's frames explain an error that passed
     through it (a timeout, the user's condition). Our frames contain arguments that must not be
     shown. A bug in this package, which raises an error of another kind, keeps every frame.
+
+    Returns:
+        The same error.
+
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [error.__cause__, error.__context__]

@@ -34,7 +34,7 @@ def headline(document: Data, timeline: Data) -> str:
     number = count(len(tests), "test")
     sentences = [f"{failed} of {number} failed." if failed else f"{number}, none failed."]
     wrong = [(name, row) for name, row in _rows(timeline) if row["wrong"]]
-    # Rows with most trouble are named, where not all can be.
+    # If not all rows can be named, name those with most incidents.
     wrong.sort(key=lambda named: -sum(named[1]["totals"].values()))
     shown = len(wrong) if len(wrong) <= _MOST_NAMED else 1
     texts = [f"{name} {_incidents_of(row)}" for name, row in wrong[:shown]]
@@ -191,7 +191,7 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
     for name, row, first in _rows_with_anchors(timeline):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
             yield _item(
-                "Seen", _link(f"#p{first}", f"{name} {_incidents_of(row)}; no rule judged it")
+                "Seen", _link(f"#p{first}", f"{name} {_incidents_of(row)}; no rule applies to it")
             )
 
 

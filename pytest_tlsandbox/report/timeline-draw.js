@@ -212,7 +212,7 @@ function clockOf(sandbox) {
 
 function tellBar({bar, marks, sandbox}, facts, list) {
   const begun = {
-    before: "before the first look",
+    before: "before the first snapshot",
     sandbox: `${moment(bar.from)}, ${clockOf(sandbox)}`,
     seen: `${moment(bar.from)}, when it was first seen`,
   }[bar.begun];

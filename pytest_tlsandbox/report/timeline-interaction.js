@@ -302,7 +302,7 @@ for (const [kind, text] of Object.entries(KINDS)) {
   if (having(kind))
     explain(`bar ${kind}${kind === "running" ? " open" : ""}`, text.toLowerCase().replace("oom", "OOM"));
 }
-if (bars.some((item) => item.bar.begun === "before")) explain("bar before", "began before the first look");
+if (bars.some((item) => item.bar.begun === "before")) explain("bar before", "began before the first snapshot");
 for (const [kind, [letter, text]] of Object.entries(MARKS)) {
   if (kind in KINDS ? false : having(kind)) explain(`chip ${kind}`, text.toLowerCase(), letter);
 }

@@ -52,7 +52,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
         "span": span,
         "workers": workers,
         "tests": [*_tests(document["tests"], Axis(start, span))],
-        # Where something went wrong comes first.
+        # Sandboxes with an incident come first.
         "sections": sorted(
             sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
         ),
@@ -80,7 +80,7 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
-        # Where something went wrong, what is managed, the rest; each by its start.
+        # Rows with an incident, then managed processes, then the others, each group by its start.
         "rows": sorted(
             rows, key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"])
         ),
@@ -88,9 +88,16 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Estimate how far, in milliseconds, the clock of a sandbox is behind the clock of the tests.
+    """Estimate how far the clock of a sandbox is behind the clock of the tests.
 
     A change is observed after it happened, so the smallest difference is the best estimate.
+
+    Args:
+        runs: the runs of the sandbox.
+
+    Returns:
+        The difference in milliseconds; None if no run shows it.
+
     """
     return min(
         (

@@ -6,6 +6,7 @@ deadline, a settling time for results, and a time budget for each outage.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,27 @@ from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pytest_tlsandbox.client.api import ProcessLister
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
+_NOTICED_PAUSE = 1.0
+"""Seconds between polls while a stream shows whether the process has ended."""
+_UNNOTICED = 0.1
+"""Seconds of a wait after which it opens such a stream: most waits end before."""
+_LONG_LIST = 100
+"""From this number of rows on, a wait for one process requests only its row, most of the time."""
+_LIST_INTERVAL = 10.0
+"""Seconds after which it requests the whole list again, so that the history stays complete."""
 _LAST_POLL = 0.5
 """Longest duration in seconds of the poll at the deadline."""
 _CUT_CALL = 0.1
@@ -41,9 +52,11 @@ _LONGEST_WAVERING = 5.0
 
 An assertion has no deadline."""
 _LONGEST_UNSEEN = 60.0
-"""Seconds that outages may add to that: two of the longest outages that an assertion rides out."""
+"""Seconds that outages may add to that: twice the longest outage that an assertion survives."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
+LONGEST_STREAM = 600.0
+"""Seconds for which a process is followed in a wait without a deadline."""
 LONG_OUTAGE = 1.0
 """Seconds without a successful poll after which the result before an outage no longer counts."""
 
@@ -88,7 +101,7 @@ class Outcome:
 
 def watch(
     condition: Condition,
-    lister: ProcessLister,
+    lister: SandboxClient,
     limit: Limit,
     since: int | None = None,
     say: Callable[[str], None] | None = None,
@@ -117,7 +130,7 @@ def watch(
 @dataclass
 class _Watch:
     condition: Condition
-    lister: ProcessLister
+    lister: SandboxClient
     limit: Limit
     since: int | None
     say: Callable[[str], None] | None
@@ -137,12 +150,13 @@ class _Watch:
         self._users_error: BaseException | None = None
         self._first_good = self._last_good = start
         self._unseen = 0.0
+        self._wakeup = Wakeup(self.lister, start)
 
     def run(self) -> Outcome:
         fault = None
         try:
             tenacity.Retrying(
-                sleep=self._clock.sleep,
+                sleep=self._wakeup.sleep,
                 retry=tenacity.retry_if_exception(is_transient)
                 | tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
@@ -152,6 +166,8 @@ class _Watch:
             )(self._poll)
         except InfrastructureError as error:
             fault = error
+        finally:
+            self._wakeup.close()
         if self._users_error is not None:
             raise self._users_error
         outage = self._timeline.outage
@@ -173,14 +189,21 @@ class _Watch:
 
     def _poll(self) -> bool:
         """Poll and evaluate once; return whether the result is final."""
-        self._last_begun = begun = self._now()
+        heard = self._wakeup.heard
+        self._last_begun = begun = self._now() if heard is None else heard.begun
+        if heard is None and self._has_not_changed(begun):
+            self._go_on()
+            return False
         left = self.lister.outage.left
         try:
-            snapshot = self.lister.poll(limit=self._time_for_a_poll(begun))
+            # The last poll begins at the deadline; any other may share a request that began before.
+            after = begun if self._is_last(begun) else self._wakeup.evaluated
+            limit = self._time_for_a_poll(begun)
+            snapshot = heard or self.lister.poll(limit=limit, after=after)
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
-                    "nothing of what was listed before is listed any more",
+                    f"Another sandbox answers as {snapshot.sandbox}\n"
+                    "it was replaced or restarted: no process that was listed before is listed now",
                     label="replaced",
                 )
         except InfrastructureError as fault:
@@ -189,12 +212,13 @@ class _Watch:
             self._faults_in_a_row += 1
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
-            logger.debug("look at %s failed: %s", self.lister.label, fault.label)
+            logger.debug("poll of %s failed: %s", self.lister.label, fault.label)
             self._report_progress()
             raise
         self._faults_in_a_row = 0
+        self._wakeup.evaluated = snapshot.begun
         self._timeline.add(snapshot)
-        logger.debug("look at %s: %s", self.lister.label, count(len(snapshot), "process"))
+        logger.debug("poll of %s: %s", self.lister.label, count(len(snapshot), "process"))
         try:
             result = self.condition.evaluate(snapshot)
         except Exception as error:
@@ -202,8 +226,37 @@ class _Watch:
             return True
         self._settle(result, snapshot)
         if not self._final:
-            self._report_progress()
+            self._go_on()
         return self._final
+
+    def _go_on(self) -> None:
+        """Prepare the pause before the next poll."""
+        if self._now() - self.limit.start >= _UNNOTICED:
+            at = self.limit.at
+            left = LONGEST_STREAM if at is None else max(at - self._now(), _LAST_POLL)
+            self._wakeup.follow(self._awaited, left)
+        self._report_progress()
+
+    def _has_not_changed(self, begun: float) -> bool:
+        """Return whether the row of the one process that the result depends on is as before.
+
+        It saves listing thousands of processes. Any change, and any error, needs the list.
+        """
+        row, last = self._awaited, self._timeline.last
+        if row is None or last is None or len(last) < _LONG_LIST:
+            return False
+        if self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
+            return False
+        with contextlib.suppress(InfrastructureError):
+            if self.lister.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
+                self._last_good = self._now()
+                return True
+        return False
+
+    @property
+    def _awaited(self) -> ProcessInfo | None:
+        """The process whose end the result waits for, if that is all it waits for."""
+        return self._result.until_end_of if isinstance(self._result, Pending) else None
 
     def _report_progress(self) -> None:
         now = self._now()
@@ -216,7 +269,7 @@ class _Watch:
         elif isinstance(self._result, Pending):
             state = self._result.explain().headline
         else:
-            state = "so far as it should be" if self._result else "no look yet"
+            state = "as expected so far" if self._result else "no poll yet"
         until = (
             " s" if self.limit.at is None else f" of {seconds(self.limit.at - self.limit.start)}"
         )
@@ -249,6 +302,9 @@ class _Watch:
             not isinstance(result, Pending) and begun - self._same_since >= result.settling_time
         )
 
+    def _is_last(self, begun: float) -> bool:
+        return self.limit.at is not None and begun >= self.limit.at - _INSTANT
+
     def _time_for_a_poll(self, begun: float) -> float:
         at, hard = self.limit.at, self.limit.hard
         if at is None or begun + LONGEST_CALL < at:
@@ -271,6 +327,8 @@ class _Watch:
         else:
             share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
+            if self._wakeup.following:
+                pause = _NOTICED_PAUSE
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
                 # One millisecond later, so that the poll begins after that moment and not at it.
@@ -281,7 +339,7 @@ class _Watch:
         return max(0.0, pause)
 
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
-        if self.limit.at is not None and self._last_begun >= self.limit.at - _INSTANT:
+        if self._is_last(self._last_begun):
             return True
         if self._timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT

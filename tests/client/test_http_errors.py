@@ -39,16 +39,16 @@ FINAL, PASSES, NOT_SENT, FINAL_NOT_SENT = (False, True), (True, True), (True, Fa
 # The response, the error, its fate, its message. Its label is the status and the code unless it is given.
 MEANINGS = [
     ("GET", 301, b"", ContractViolation, FINAL_NOT_SENT,
-     "my-sandbox answered 301, a redirect to another place; redirects are not followed, for "
-     "the key would go with them"),
+     "my-sandbox answered 301, a redirect; redirects are not followed, because the API key would be "
+     "sent to the new address"),
     ("GET", 401, {"message": "invalid credentials", "code": "UNAUTHORIZED", "trace_id": "0a"}, AuthenticationFailed, FINAL,
-     "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
+     "my-sandbox: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
     ("GET", 401, b"", AuthenticationFailed, FINAL,
-     "my-sandbox: the API key was refused (401)"),
+     "my-sandbox: the API key was rejected (401)"),
     ("GET", 403, {"error": "not yours", "code": "TL_FORBIDDEN"}, AuthenticationFailed, FINAL,
-     "my-sandbox: the API key may not do this (403 TL_FORBIDDEN): not yours"),
+     "my-sandbox: the API key lacks permission for this call (403 TL_FORBIDDEN): not yours"),
     ("GET", 403, HTML, AuthenticationFailed, FINAL,
-     "my-sandbox: the API key may not do this (403)"),
+     "my-sandbox: the API key lacks permission for this call (403)"),
     ("GET", 404, {"error": "no", "code": "SANDBOX_NOT_FOUND"}, SandboxNotFound, FINAL,
      "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)"),
     ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, SandboxNotFound, FINAL,
@@ -60,9 +60,8 @@ MEANINGS = [
     ("GET", 404, HTML, SandboxNotFound, FINAL,
      "No process API at https://x.example (404): is this the URL of a sandbox?"),
     ("GET", 404, {"error": "path not found", "code": "LIFECYCLE_PATH_NOT_FOUND"}, SandboxNotFound, FINAL,
-     "No sandbox is served at https://x.example (404 LIFECYCLE_PATH_NOT_FOUND): the request "
-     "reached a shared host without the name of a sandbox; give its id and set the proxy URL, "
-     "not a bare URL"),
+     "https://x.example is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as "
+     "the proxy URL, and pass the id of the sandbox as the target"),
     ("GET", 405, b"", RequestRefused, FINAL,
      "my-sandbox answered 405 with an empty answer (0 bytes)"),
     ("GET", 409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}, SandboxNotRunning, FINAL_NOT_SENT,
@@ -135,7 +134,7 @@ def test_response_is_turned_into_the_error_that_it_means(row):
 
 
 def test_other_success_is_not_called_a_redirect():
-    assert "redirect" not in str(fault(206))
+    assert str(fault(206)) == "my-sandbox answered 206, expected 200, 201, 202 or 204"
 
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"

@@ -100,8 +100,8 @@ def of_a_start(told, *, arrives):
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
     return (
-        f"{error}: Not known whether 'true' was started: {words}; it may have started, "
-        "list_processes() shows it then"
+        f"{error}: Not known whether 'true' was started: {words}; if it was, "
+        "list_processes() shows it"
     )
 
 
@@ -218,8 +218,8 @@ _CUT = "JSON of another shape, or cut short (N bytes)"
 _LATE = ("no answer", "local did not answer within N s")
 _GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
 _PATH_404 = (
-    "No sandbox is served at http://127.0.0.1:N (404 LIFECYCLE_PATH_NOT_FOUND): the request reached a "
-    "shared host without the name of a sandbox; give its id and set the proxy URL, not a bare URL"
+    "http://127.0.0.1:N is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as the "
+    "proxy URL, and pass the id of the sandbox as the target"
 )
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
@@ -253,9 +253,9 @@ TABLE = [
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
     # Who asks, and for what.
-    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect to another place; redirects are not followed, for the key would go with them"),
-    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
-    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key may not do this (403 TL_FORBIDDEN): forbidden"),
+    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect; redirects are not followed, because the API key would be sent to the new address"),
+    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
+    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key lacks permission for this call (403 TL_FORBIDDEN): forbidden"),
     *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
     *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
     *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),

@@ -195,7 +195,7 @@ class ModelLister:
         if fails:
             self.outage.failed(begun, self.clock.now)
             if refused:
-                raise AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
+                raise AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
             raise SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
         self.outage.succeeded()
         seen = self.snapshot(at, begun)

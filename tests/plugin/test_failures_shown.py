@@ -33,7 +33,7 @@ def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(
     assert places == ["test_a.py:8: InvalidArgument", "test_a.py:4: ProcessNotFound"]
     [error] = ET.parse(pytester.path / "junit.xml").iter("error")
     assert error.attrib["message"] == (
-        'failed on setup with "process must be part of a command line, got an empty text, which every one contains"'
+        'failed on setup with "process must be text from a command line, got empty text, which every command line contains"'
     )
 
 

@@ -36,7 +36,7 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(pytester
 
     text = shown(*WRAPPED)
 
-    assert "E   pytest_tlsandbox.InvalidSetting: no sandbox to test: give --tlsandbox" in text
+    assert "E   pytest_tlsandbox.InvalidSetting: no sandbox to test; pass --tlsandbox local" in text
     assert "pytest_asyncio" not in text
     assert text == shown(*UNWRAPPED)
 

@@ -104,7 +104,7 @@ def test_findings_are_reported_in_the_words_of_the_terminal_and_several_of_one_p
         "Not collected: test_c.py",
         "Not watched: box, from test_a.py::test_a to the end, 3 tests: refused",
         "No answer: box, from outside of every test: 502 x2",
-        "Seen: job-9.py (pid 1009) crashed; no rule judged it",
+        "Seen: job-9.py (pid 1009) crashed; no rule applies to it",
         "Allowed: test_a.py::test_a (call): job-0.py (pid 1000): OOM-killed, allowed: it is meant",
     ]
     assert "A sandbox was not watched for a time." in headline(document)
@@ -192,7 +192,7 @@ def test_a_report_that_was_written_before_is_made_into_the_same_page(tmp_path, c
         ("[" * 100_000, "in.json is not JSON"),
         ("[]", "in.json is not a report of pytest-tlsandbox"),
         ('{"version": 2}', "in.json has version 2; this release reads version 1"),
-        ('{"version": 1}', "in.json does not hold what its schema says"),
+        ('{"version": 1}', "in.json does not follow the schema of a report"),
     ],
 )
 def test_file_that_is_not_a_report_is_a_one_line_error(
@@ -218,7 +218,9 @@ def test_a_page_of_another_name_is_wrong_usage(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["in.json", "out.json"])
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.endswith("error: out.json: the name of a page ends in .html\n")
+    assert capsys.readouterr().err.endswith(
+        "error: the name of the page must end in .html, got out.json\n"
+    )
 
 
 def test_making_a_page_does_not_import_what_a_sandbox_needs(tmp_path):

@@ -23,6 +23,7 @@ from pytest_tlsandbox import (
     Sandbox,
     SandboxUnreachable,
     Secret,
+    SuspectedOOMKill,
     by,
     start_local_sandbox,
 )
@@ -140,7 +141,9 @@ def helpers_of_a_users_own_are_tested() -> None:
         assert_type(box.wait_for_exit(41), ProcessInfo)
 
 
-def errors_are_of_the_kinds_they_mean(error: ProcessOOMKilled, usage: InvalidArgument) -> None:
+def errors_are_of_the_kinds_they_mean(
+    error: ProcessOOMKilled | SuspectedOOMKill, usage: InvalidArgument
+) -> None:
     failure: AssertionError = error
     bad: ValueError = usage
     print(failure, bad)
