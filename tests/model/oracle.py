@@ -19,6 +19,7 @@ OPEN_ENDED = 1 << 30
 UNSURE = frozenset({
     "pass", "ProcessNotFound", "AmbiguousProcess", "WaitTimedOut", "UnexpectedExit", "ProcessOOMKilled",
     "ProcessCrashed", "ProcessRestarted", "ProcessUnhealthy", "AssertionFailed", "Inconclusive",
+    "SuspectedOOMKill",
 })  # fmt: skip
 UNSURE_RESULT = "unsure", UNSURE
 INCONCLUSIVE = frozenset({"Inconclusive"})
@@ -824,8 +825,8 @@ class History:
         if helper in ("assert_no_restart", "assert_no_incidents"):
             error_of["restart"] = {"ProcessRestarted"}
         if suspected:
-            error_of["suspected_oom"] = {"ProcessOOMKilled"}
-            error_of["lost_end"] = {"ProcessOOMKilled", "Inconclusive"}
+            error_of["suspected_oom"] = {"SuspectedOOMKill"}
+            error_of["lost_end"] = {"SuspectedOOMKill", "Inconclusive"}
         any_error = INCONCLUSIVE.union(*error_of.values())
         certain, possible, vague, silent = set(), set(), set(), True
         for incident in self.incidents.values():

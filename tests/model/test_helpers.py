@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, event, given, note, settings
 
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.errors import TLSandboxError
+from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.sandbox import Sandbox
 
 from .checks import Answer, Target, check_now, check_output, check_stays, check_until, check_wait
@@ -45,8 +46,9 @@ def answer_of(helper, world, call, process, target):
     """Call a helper at the requested time, and return its answer."""
     retry._jitter.seed(0)  # the same polls each time
     lister = ModelLister(world, call.at)
-    before = ModelLister(world, 0.0)
-    box = Sandbox(lister, baseline=before.snapshot(0.0, before.clock.now))
+    now = lister.clock.now
+    baseline = ProcessSnapshot(world.rows(0.0), sandbox=lister.label, begun=now, ended=now)
+    box = Sandbox(lister, baseline=baseline)
     value, error = None, None
     try:
         value = helper(box, process, call)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pytest_tlsandbox.client.api import ProcessLister
-from pytest_tlsandbox.client.retry import OutageBudget
 from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
-from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from tests.support import T0, FakeClock, ended, managed, process, signaled
 
@@ -167,17 +166,15 @@ class Poll(NamedTuple):
     good: bool
 
 
-class ModelLister:
+class ModelLister(ProcessLister):
     """Lists the processes of a world, and records its polls."""
 
-    label = "my-sandbox"
-    test_deadline = staticmethod(lambda: None)
-    wait_deadline = ProcessLister.wait_deadline
+    notice_end = staticmethod(lambda *_: None)
 
     def __init__(self, world, now):
         self.clock = FakeClock()
-        self.history = History(self.clock.monotonic)
-        self.outage = OutageBudget()
+        address = SimpleNamespace(label="my-sandbox")
+        super().__init__(SimpleNamespace(clock=self.clock, address=address, request=self._request))
         self.world = world
         self.polls = []
         self._zero = self.clock.now - now
@@ -186,26 +183,20 @@ class ModelLister:
     def now(self):
         return self.clock.now - self._zero
 
-    def poll(self, *, limit=5.0):
-        begun, at = self.clock.now, self.now
+    def _request(self, _method, _path, limit):
+        at = self.now
         refused = at >= self.world.refused
         fails = refused or any(start <= at < end for start, end in self.world.outages)
         self.polls.append(Poll(at, not fails))
         self.clock.now += min(self.world.latency, limit)
+        if refused:
+            raise AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
         if fails:
-            self.outage.failed(begun, self.clock.now)
-            if refused:
-                raise AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
             raise SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
-        self.outage.succeeded()
-        seen = self.snapshot(at, begun)
-        self.history.fold(seen)
-        return seen
+        return self.world.rows(at)
 
-    def snapshot(self, at, begun):
-        """Return the snapshot of the world at time ``at``."""
-        rows = self.world.rows(at)
-        return ProcessSnapshot(rows, sandbox=self.label, begun=begun, ended=self.clock.now)
+    def _read(self, rows):
+        return ProcessSnapshot(rows, sandbox=self.label)
 
     def output(self, pid, stream="output", *, limit=None):
         """Return the output of the newest listed process with that pid, as the API does."""
