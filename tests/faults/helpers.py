@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 PASS = "pass"
 LEFT = "sleep (pid N) is left running"
-"""What the end of a test gives where it cannot kill what the test has started: a warning."""
+"""The warning at the end of a test if the plugin cannot kill a process that the test started."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class Helper:
     name: str
     call: Callable[[Sandbox, World, float], object]
     only: str = ""
-    kind: str = "look"
-    """How it tells a fault: "look", "read" (within a wait), "once" (is not repeated when it may
-    have arrived), "again" (is), "teardown" (as a warning), "guard" (as a gap)."""
+    kind: str = "poll"
+    """How it reports a fault: "poll", "read" (within a wait), "once" (a call that is not repeated if
+    it may have arrived), "again" (one that is), "teardown" (a warning), "guard" (a gap)."""
 
 
 def _soft(box, world, _timeout):

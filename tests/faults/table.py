@@ -79,24 +79,30 @@ class Row:
         return self.but.get(helper.name, self.by_kind[helper.kind])
 
 
-def _kinds(look, **others):
+def _kinds(poll, **others):
     """Return the same outcome for every kind of helper, with some exceptions."""
-    return {**dict.fromkeys(("look", "read", "once", "again", "teardown", "guard"), look), **others}
-
-
-def _once(fault):
-    if fault.refuses:  # no request arrives, so count by seconds
-        return Scene(lambda proxy, *_: proxy.fail(fault, seconds=0.2))
-    return Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
+    return dict.fromkeys(("poll", "read", "once", "again", "teardown", "guard"), poll) | others
 
 
 def _always(fault):
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
 
 
-def of_a_start(told, *, arrives):
+def _in_turn(*stages):
+    """Return a scene in which each fault lasts for a number of seconds."""
+    return Scene(
+        lambda proxy, *_: [proxy.then(fault, seconds=seconds) for fault, seconds in stages]
+    )
+
+
+def rollout(seconds):
+    """Return the faults of a rollout of the control plane (api-notes, "Errors")."""
+    stages = faults.SANDBOX_NOT_READY, faults.AUTH_SERVICE_UNAVAILABLE, faults.SANDBOX_UNREACHABLE
+    return _in_turn(*((fault, seconds / 3) for fault in stages))
+
+
+def of_a_start(error, words, *, arrives):
     """Return how a start reports an error: with its program, which may have started."""
-    error, _, words = told.partition(": ")
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
     return (
@@ -106,17 +112,9 @@ def of_a_start(told, *, arrives):
 
 
 def passes(
-    fault,
-    label,
-    words,
-    *,
-    arrives,
-    error="SandboxUnreachable",
-    without_a_body=(),
-    asked=0.0,
-    refusal=False,
-    hangs=False,
-):
+    fault, label, words, *, arrives, error="SandboxUnreachable", without_a_body=(), asked=0.0,
+    refusal=False, hangs=False,
+):  # fmt: skip
     """Return both rows of a fault that may pass.
 
     ``label`` is its text in a timeline, ``words`` its text in the error of a call, ``arrives``
@@ -125,53 +123,50 @@ def passes(
     calls that change something, finally; ``hangs``: whether only the limit of the call ends it.
     """
     call = _CALL if hangs else AMPLE.call
-    look = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
-    told = f"{error}: {words}"
+    told, missed = f"{error}: {words}", f"not watched: {words}"
+    not_listed = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
     but = dict.fromkeys(without_a_body, PASS)
-    of_start = {"start_process": of_a_start(told, arrives=arrives)}
+    start = of_a_start(error, words, arrives=arrives)
     if refusal:
-        as_refusal = f"RequestRefused: {words}"
-        but = dict.fromkeys(("send_signal", "restart_process", "kill_process"), as_refusal)
-        of_start = {"start_process": of_a_start(as_refusal, arrives=False)}
-    once = _kinds(PASS, once=told if arrives else PASS)
-    read = f"{error}: Not read: the output of sh -c (pid N) after N s"
-    missed = f"not watched: {words}"
-    stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT, guard=missed)
-    if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
-        stays = _kinds(look, teardown=PASS, guard=missed)
-        but = {}
+        changing = ("send_signal", "restart_process", "kill_process")
+        but = dict.fromkeys(changing, f"RequestRefused: {words}")
+        start = of_a_start("RequestRefused", words, arrives=False)
+    by_kind = {
+        "read": f"{error}: Not read: the output of sh -c (pid N) after N s",
+        "once": told, "again": told, "teardown": LEFT,
+    }  # fmt: skip
+    once = Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
+    at_most_once = {**but, "start_process": start} if arrives else but
+    if fault.refuses:
+        # No request arrives, so count by seconds. The first request fails; if nothing listens, the
+        # end of a test has nothing to kill.
+        once, but, by_kind = _in_turn((fault, 0.2)), {}, {"teardown": PASS}
+    stays = _kinds(not_listed, guard=missed, **by_kind)
     return [
-        Row(
-            f"{fault.name}, once",
-            _once(fault),
-            once,
-            1.0 + asked,
-            {**but, **of_start} if arrives else but,
-            replace(AMPLE, call=call),
-        ),
-        Row(
-            f"{fault.name}, and stays",
-            _always(fault),
-            stays,
-            SHORT.timeout + 0.5,
-            {**but, **of_start},
-            replace(SHORT, call=call),
-        ),
+        Row(f"{fault.name}, once", once, _kinds(PASS, once=told if arrives else PASS), 1.0 + asked,
+            at_most_once, replace(AMPLE, call=call)),
+        Row(f"{fault.name}, and stays", _always(fault), stays, SHORT.timeout + 0.5,
+            {**but, "start_process": start}, replace(SHORT, call=call)),
+    ]  # fmt: skip
+
+
+def coded(*several, arrives):
+    """Return both rows of each error that the sandbox's proxy sends with a code."""
+    return [
+        row
+        for fault in several
+        for row in passes(fault, fault.name, _answered(fault), arrives=arrives)
     ]
-
-
-def coded(fault, label, *, arrives):
-    """Return both rows of an error that the sandbox's proxy sends with a code."""
-    return passes(fault, label, _answered(label), arrives=arrives)
 
 
 def final(fault, error, words, *, arrives=False, but=None):
     """Return the row of a fault that a retry cannot fix, so that every call fails at once."""
-    told = f"{error}: {words}"
     read = f"{error}: Not read: the output of sh -c (pid N)"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not watched: {words}")
-    of_start = {"start_process": of_a_start(told, arrives=arrives)}
+    by_kind = _kinds(
+        f"{error}: {words}", read=read, teardown=teardown, guard=f"not watched: {words}"
+    )
+    of_start = {"start_process": of_a_start(error, words, arrives=arrives)}
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
 
@@ -180,37 +175,41 @@ def tls(flaw, reason):
     words = f"{_REACHED}TLS failed ({reason})"
     told = f"SandboxUnreachable: {words}"
     by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
-    of_start = {"start_process": of_a_start(told, arrives=False)}
+    of_start = {"start_process": of_a_start("SandboxUnreachable", words, arrives=False)}
     scene = Scene(lambda *_: None, flaw=flaw)
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
 
 
-def no_body_of_ours(fault, kind, *, done=()):
+def not_a_body(fault, kind, *, done=()):
     """Return the row of a body that is complete but does not follow the API.
 
     ``done``: the calls for which this body is also a good answer.
     """
+    start = of_a_start("ContractViolation", f"Not a process: {kind}", arrives=True)
     told = f"ContractViolation: local: the answer to a {{}} is {kind}"
-    return final(
-        fault,
-        "ContractViolation",
-        f"Not a process list: {kind}",
-        but={
-            "start_process": of_a_start(f"ContractViolation: Not a process: {kind}", arrives=True),
-            "restart_process": f"ContractViolation: Not a process: {kind}",
-            "output": "ContractViolation: local: the output of pid N has no lines",
-            "send_signal": PASS if "send_signal" in done else told.format("signal"),
-            "kill_process": PASS if "kill_process" in done else told.format("kill"),
-        },
-    )
+    but = {
+        "start_process": start,
+        "restart_process": f"ContractViolation: Not a process: {kind}",
+        "output": "ContractViolation: local: the output of pid N has no lines",
+        "send_signal": told.format("signal"),
+        "kill_process": told.format("kill"),
+        **dict.fromkeys(done, PASS),
+    }
+    return final(fault, "ContractViolation", f"Not a process list: {kind}", but=but)
+
+
+def replaced(name, begin):
+    """Return the row of another sandbox that answers under the same name."""
+    by_kind = _kinds(_REPLACED, teardown=PASS, guard=_MISSED)
+    return [Row(name, Scene(begin), by_kind, 0.0, {"start_process": PASS})]
 
 
 def _elsewhere(proxy):
     return Address("local", "https://local.sandbox.invalid", key=proxy.api_key)
 
 
-def _answered(label):
-    return f"local answered {label}: the proxy could not serve this"
+def _answered(fault):
+    return f"local answered {fault.name}: the proxy could not serve this"
 
 
 _REACHED = "local cannot be reached: "
@@ -229,7 +228,7 @@ _MISSED = "not watched: it was replaced: what was listed before is listed no mor
 
 # fmt: off
 TABLE = [
-    # The way to the sandbox.
+    # The connection.
     *passes(faults.REFUSED, "refused", f"{_REACHED}the connection was refused", arrives=False),
     *passes(faults.RESET_BEFORE_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True),
     *passes(faults.RESET_AFTER_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
@@ -245,14 +244,14 @@ TABLE = [
     # The body.
     *passes(faults.LENGTH_TOO_LARGE, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
     *passes(faults.CHUNKED_AND_CUT, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
-    *no_body_of_ours(faults.CUT_JSON, _CUT, done=_NO_BODY),
-    *no_body_of_ours(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
-    *no_body_of_ours(faults.HTML, _PAGE),
-    *no_body_of_ours(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
-    *no_body_of_ours(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *not_a_body(faults.CUT_JSON, _CUT, done=_NO_BODY),
+    *not_a_body(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
+    *not_a_body(faults.HTML, _PAGE),
+    *not_a_body(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *not_a_body(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
-    # Who asks, and for what.
+    # The key, the sandbox and the process.
     *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect; redirects are not followed, because the API key would be sent to the new address"),
     *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
     *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key lacks permission for this call (403 TL_FORBIDDEN): forbidden"),
@@ -272,26 +271,19 @@ TABLE = [
     *passes(faults.TOO_MANY_NONSENSE, "429", "local answered 429: slow down", arrives=False),
     *passes(faults.INTERNAL_ERROR, "500", "local answered 500: broken", arrives=True, refusal=True),
     *passes(faults.BAD_GATEWAY_HTML, "502", "local answered 502 with an HTML page (N bytes)", arrives=True),
-    *coded(faults.CONNECTION_REFUSED, "502 CONNECTION_REFUSED", arrives=True),
-    *coded(faults.CONNECTION_CLOSED, "502 CONNECTION_CLOSED", arrives=True),
-    *coded(faults.PROXY_ERROR, "502 PROXY_ERROR", arrives=True),
-    *coded(faults.SANDBOX_NOT_READY, "503 SANDBOX_NOT_READY", arrives=False),
-    *coded(faults.SANDBOX_UNREACHABLE, "503 SANDBOX_UNREACHABLE", arrives=False),
-    *coded(faults.SANDBOX_UPSTREAM_ERROR, "503 SANDBOX_UPSTREAM_ERROR", arrives=False),
-    *coded(faults.AUTH_SERVICE_UNAVAILABLE, "503 AUTH_SERVICE_UNAVAILABLE", arrives=False),
-    *coded(faults.CONNECTION_TIMEOUT, "504 CONNECTION_TIMEOUT", arrives=True),
-    *coded(faults.READ_TIMEOUT, "504 READ_TIMEOUT", arrives=True),
-    *coded(faults.WRITE_TIMEOUT, "504 WRITE_TIMEOUT", arrives=True),
-    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered("404 SANDBOX_UPSTREAM_ERROR")),
+    *coded(faults.CONNECTION_REFUSED, faults.CONNECTION_CLOSED, faults.PROXY_ERROR, arrives=True),
+    *coded(faults.SANDBOX_NOT_READY, faults.SANDBOX_UNREACHABLE, faults.SANDBOX_UPSTREAM_ERROR, faults.AUTH_SERVICE_UNAVAILABLE, arrives=False),
+    *coded(faults.CONNECTION_TIMEOUT, faults.READ_TIMEOUT, faults.WRITE_TIMEOUT, arrives=True),
+    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered(faults.UPSTREAM_ERROR_4XX)),
 
     # Faults that last for a while and pass.
-    Row("slow start", Scene(lambda proxy, *_: proxy.fail(faults.REFUSED, seconds=0.2).then(faults.SANDBOX_NOT_READY, seconds=0.2)), _kinds(PASS), SHORT.timeout),
-    Row("rollout", Scene(lambda proxy, *_: proxy.fail(faults.SANDBOX_NOT_READY, seconds=0.25).then(faults.AUTH_SERVICE_UNAVAILABLE, seconds=0.2)), _kinds(PASS), SHORT.timeout),
-    Row("suspended, and resumed", Scene(lambda proxy, *_: proxy.fail(faults.SUSPENDING, seconds=0.2).then(faults.SUSPENDED, seconds=0.2)), _kinds(PASS), SHORT.timeout),
+    Row("slow start", _in_turn((faults.REFUSED, 0.2), (faults.SANDBOX_NOT_READY, 0.2)), _kinds(PASS), SHORT.timeout),
+    Row("rollout", _in_turn((faults.SANDBOX_NOT_READY, 0.25), (faults.AUTH_SERVICE_UNAVAILABLE, 0.2)), _kinds(PASS), SHORT.timeout),
+    Row("suspended, and resumed", _in_turn((faults.SUSPENDING, 0.2), (faults.SUSPENDED, 0.2)), _kinds(PASS), SHORT.timeout),
 
     # Another sandbox.
-    Row("sandbox replaced under the same name", Scene(lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
-    Row("daemon restarted", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
-    Row("daemon restarted, nothing runs", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
+    *replaced("sandbox replaced under the same name", lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)),
+    *replaced("daemon restarted", lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)),
+    *replaced("daemon restarted, nothing runs", lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)),
 ]
 # fmt: on
