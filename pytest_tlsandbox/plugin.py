@@ -230,6 +230,15 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show our failures in colour where pytest has colours, those of xdist workers included."""
+    if hasattr(report.longrepr, "chain"):
+        from pytest_tlsandbox.integration.terminal_colour import colour
+
+        colour(report)
+
+
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:

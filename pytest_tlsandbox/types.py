@@ -67,7 +67,8 @@ class Screen:
     Attributes:
         verbosity: the verbosity of pytest, from -1 (``-q``) up.
         columns: the width of a message in columns.
-        say: writes a line while a test runs; None without a terminal.
+        say: writes a line while a test runs, with the name of the test, escaped and cut to the
+            width of the terminal; None without a terminal.
         several_sandboxes: returns whether the session uses several, so that messages name one.
 
     """

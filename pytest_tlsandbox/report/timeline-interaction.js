@@ -309,7 +309,7 @@ for (const [kind, [letter, text]] of Object.entries(MARKS)) {
 for (const outcome of new Set(picture.tests.map((test) => test.outcome))) {
   explain(`test ${outcome}${outcome in BAD ? " bad" : ""}`, `test ${outcome}`, LETTERS[outcome] || "\u00a0");
 }
-if (picture.sections.some((sandbox) => sandbox.gaps.length)) explain("gap", "not watched");
+if (picture.sections.some((sandbox) => sandbox.gaps.length)) explain("gap", "not monitored");
 if (picture.sections.some((sandbox) => sandbox.outages.length)) explain("outage", "no answer");
 
 $("timeline").hidden = false;

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import signal_name
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, epoch, had_ended, states_of
+from pytest_tlsandbox.monitoring.plain_data import epoch
+from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, had_ended, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

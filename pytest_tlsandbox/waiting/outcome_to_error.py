@@ -83,27 +83,50 @@ def error_of(
             explanation = replace(explanation, because=because, hint=hint)
     else:
         explanation = _explain(outcome)
+    text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
+    error = explanation.error(text)
+    if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
+        error.label, error.transient = outcome.fault.label, outcome.fault.transient
+    return _with_data(error, explanation, wanted, outcome.timeline)
+
+
+def text_of(
+    explanation: Explanation,
+    client: SandboxClient,
+    timeline: Timeline,
+    limit: Limit,
+    screen: Screen,
+    *,
+    stopped: str = "",
+) -> str:
+    """Return the text of a failure, with output that may explain it, and the limit of an OOM kill.
+
+    Args:
+        explanation: the result of the check.
+        client: the sandbox; its output routes provide the last lines of the process.
+        timeline: the polls of the wait.
+        limit: the deadline of the wait.
+        screen: the width and the verbosity of the message.
+        stopped: when the wait stopped; empty to leave it out.
+
+    """
     output = None
     if explanation.output and explanation.process is not None:
-        output = tail_of(explanation, client, outcome.timeline, limit)
+        output = tail_of(explanation, client, timeline, limit)
     elif any(item.output for item in explanation.listed):
-        explanation = _with_last_lines(explanation, client, outcome.timeline, limit)
+        explanation = _with_last_lines(explanation, client, timeline, limit)
     if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
         mebibytes = f"{client.memory_limit / 2**20:.0f} MiB"
         explanation = replace(explanation, remarks=(("limit", mebibytes), *explanation.remarks))
-    text = render(
+    return render(
         explanation,
         stopped=stopped,
-        timeline=outcome.timeline,
+        timeline=timeline,
         sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
         output=output,
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
-    error = explanation.error(text)
-    if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
-        error.label, error.transient = outcome.fault.label, outcome.fault.transient
-    return _with_data(error, explanation, wanted, outcome.timeline)
 
 
 def error_of_several(

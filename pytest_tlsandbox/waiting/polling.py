@@ -17,6 +17,8 @@ from pytest_tlsandbox.client.retry import LONGEST_CALL, is_transient, pause_afte
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.messages.failure import LONGEST_LINE
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
 from pytest_tlsandbox.waiting.wakeup import Wakeup
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
@@ -55,6 +58,8 @@ _LONGEST_UNSEEN = 60.0
 """Seconds that outages may add to that: twice the longest outage that an assertion survives."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
+_LONGEST_READ = 0.5
+"""Longest duration in seconds of reading the output for a progress report."""
 LONGEST_STREAM = 600.0
 """Seconds for which a process is followed in a wait without a deadline."""
 LONG_OUTAGE = 1.0
@@ -112,10 +117,12 @@ def watch(
 
     Args:
         condition: evaluates each snapshot.
-        lister: lists the processes, and has the clock and the history.
+        lister: lists the processes, reads output for progress reports, and has the clock and the
+            history.
         limit: the deadline.
         since: a position in the history. If the daemon was replaced after it, the wait ends.
-        say: shows a progress report to the user; None if only the log gets it.
+        say: shows a progress report, with the last line of output of the process; None if only
+            the log gets it.
 
     Returns:
         The outcome. It includes infrastructure errors; they are not raised.
@@ -263,23 +270,40 @@ class _Watch:
         if now - self._reported < _SAYING_INTERVAL:
             return
         self._reported = now
-        outage = self._timeline.outage
+        outage, result = self._timeline.outage, self._result
+        wanted, explanation = f", wanted {self.condition.wanted}", None
         if outage is not None:
             state = f"no answer since +{seconds(outage.start)} ({outage})"
-        elif isinstance(self._result, Pending):
-            state = self._result.explain().headline
+        elif isinstance(result, (Pending, Impossible)):
+            explanation = result.explain()
+            state, wanted = explanation.what, explanation.headline.removeprefix(explanation.what)
         else:
-            state = "as expected so far" if self._result else "no poll yet"
+            explanation = result.unsettled if result is not None else None
+            state = "no poll yet" if result is None else "as expected so far"
         until = (
             " s" if self.limit.at is None else f" of {seconds(self.limit.at - self.limit.start)}"
         )
-        text = (
-            f"waiting {now - self.limit.start:.0f}{until}: {state}, wanted {self.condition.wanted}"
-        )
-        text = printable(text)
-        logger.info("%s: %s", self.lister.label, text)
+        time = f"{now - self.limit.start:.0f}{until}"
+        logger.info("%s: waiting %s: %s", self.lister.label, time, printable(state + wanted))
         if self.say is not None:
-            self.say(text)
+            if explanation is not None and (last := self._last_line(explanation)):
+                wanted = f": {explanation.subject}: {last}"
+            self.say(f"{time}: {state}{wanted}")
+
+    def _last_line(self, explanation: Explanation) -> str:
+        """Return the last line of output of the one process that the wait knows, masked.
+
+        Return an empty text if there is no such process or line, or if it cannot be read in time.
+        """
+        process, at = explanation.process, self.limit.at
+        left = _LONGEST_READ if at is None else min(_LONGEST_READ, at - self._now())
+        if process is None or not explanation.output or left <= 0:
+            return ""
+        try:
+            lines = self.lister.output(process.pid, limit=left)
+        except InfrastructureError:
+            return ""  # the wait goes on, and its polls report an outage
+        return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
         """Record a result, and set whether it has been the same for its settling time.

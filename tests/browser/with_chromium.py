@@ -164,7 +164,7 @@ def test_rides_it_out(tlsandbox, proxy):
     proxy.fail(faults.SANDBOX_NOT_READY, times=2)
     tlsandbox.wait_for_exit(job)
 
-def test_is_not_watched(tlsandbox, proxy): proxy.fail(faults.BAD_GATEWAY_HTML)
+def test_is_not_monitored(tlsandbox, proxy): proxy.fail(faults.BAD_GATEWAY_HTML)
 
 def test_is_monitored_again(proxy): proxy.recover()
 """
@@ -176,19 +176,19 @@ def test_is_monitored_again(proxy): proxy.recover()
     notes = page.locator(".title .item").all()
     names = [re.sub(r"[\d.]+ m?s", "N", note.get_attribute("aria-label") or "") for note in notes]
     assert names == [
-        "Not watched for N: local answered 502 with an HTML page (24 bytes)",
+        "Not monitored for N: local answered 502 with an HTML page (24 bytes)",
         "No answer for N: 503 SANDBOX_NOT_READY x2",
     ]
     places = page.evaluate(PLACES)
     span = seconds(document["ended_at"], document["started_at"])
-    for number, kind in enumerate(("No answer", "Not watched")):
+    for number, kind in enumerate(("No answer", "Not monitored")):
         [place, *_] = [place for name, place in places.items() if name.startswith(kind)]
         within = document["tests"][number]
         begun = seconds(within["started_at"], document["started_at"])
         ended = seconds(within["ended_at"], document["started_at"])
         assert begun - 0.02 < place[0] * span < ended + 0.02
     notes[0].focus()
-    assert details(page).startswith("Not watched\nsandbox\nlocal\nwhy\n")
+    assert details(page).startswith("Not monitored\nsandbox\nlocal\nwhy\n")
     assert page.locator(".band.outage").count() == 1
     assert page.locator(".band.gap").count() == 1
 

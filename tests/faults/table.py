@@ -84,6 +84,13 @@ def _kinds(poll, **others):
     return dict.fromkeys(("poll", "read", "once", "again", "teardown", "guard"), poll) | others
 
 
+def _fails(error, words, *, waits=False):
+    """Return the outcomes if every call fails with an error; ``waits``: not at once."""
+    after = " after N s" if waits else ""
+    read = f'{error}: Output not read{after}, wanted a line with "ready": echo ready: ready'
+    return _kinds(f"{error}: {words}", read=read, teardown=LEFT, guard=f"not monitored: {words}")
+
+
 def _always(fault):
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
 
@@ -112,39 +119,34 @@ def of_a_start(error, words, *, arrives):
 
 
 def passes(
-    fault, label, words, *, arrives, error="SandboxUnreachable", without_a_body=(), asked=0.0,
+    fault, words, *, arrives, error="SandboxUnreachable", without_a_body=(), asked=0.0,
     refusal=False, hangs=False,
 ):  # fmt: skip
     """Return both rows of a fault that may pass.
 
-    ``label`` is its text in a timeline, ``words`` its text in the error of a call, ``arrives``
-    whether the request may have had its effect; ``without_a_body``: calls whose good answer has no
-    body to damage; ``asked``: seconds that the server asks to wait; ``refusal``: whether it rejects
-    calls that change something, finally; ``hangs``: whether only the limit of the call ends it.
+    ``words`` is its text in an error, ``arrives`` whether the request may have had its effect;
+    ``without_a_body``: calls whose good answer has no body to damage; ``asked``: seconds that the
+    server asks to wait; ``refusal``: whether it rejects calls that change something, finally;
+    ``hangs``: whether only the limit of the call ends it.
     """
     call = _CALL if hangs else AMPLE.call
-    told, missed = f"{error}: {words}", f"not watched: {words}"
-    not_listed = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
     but = dict.fromkeys(without_a_body, PASS)
     start = of_a_start(error, words, arrives=arrives)
     if refusal:
         changing = ("send_signal", "restart_process", "kill_process")
         but = dict.fromkeys(changing, f"RequestRefused: {words}")
         start = of_a_start("RequestRefused", words, arrives=False)
-    by_kind = {
-        "read": f"{error}: Not read: the output of sh -c (pid N) after N s",
-        "once": told, "again": told, "teardown": LEFT,
-    }  # fmt: skip
     once = Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
     at_most_once = {**but, "start_process": start} if arrives else but
+    stays = _fails(error, words, waits=True)
     if fault.refuses:
-        # No request arrives, so count by seconds. The first request fails; if nothing listens, the
-        # end of a test has nothing to kill.
-        once, but, by_kind = _in_turn((fault, 0.2)), {}, {"teardown": PASS}
-    stays = _kinds(not_listed, guard=missed, **by_kind)
+        # No request arrives, so count by seconds. The first request fails, also of a wait that
+        # reads output; nothing listens, so the end of a test has nothing to kill.
+        once, but = _in_turn((fault, 0.2)), {}
+        stays |= {"read": stays["poll"], "teardown": PASS}
     return [
-        Row(f"{fault.name}, once", once, _kinds(PASS, once=told if arrives else PASS), 1.0 + asked,
-            at_most_once, replace(AMPLE, call=call)),
+        Row(f"{fault.name}, once", once, _kinds(PASS, once=stays["once"] if arrives else PASS),
+            1.0 + asked, at_most_once, replace(AMPLE, call=call)),
         Row(f"{fault.name}, and stays", _always(fault), stays, SHORT.timeout + 0.5,
             {**but, "start_process": start}, replace(SHORT, call=call)),
     ]  # fmt: skip
@@ -152,20 +154,14 @@ def passes(
 
 def coded(*several, arrives):
     """Return both rows of each error that the sandbox's proxy sends with a code."""
-    return [
-        row
-        for fault in several
-        for row in passes(fault, fault.name, _answered(fault), arrives=arrives)
-    ]
+    return [row for fault in several for row in passes(fault, _answered(fault), arrives=arrives)]
 
 
 def final(fault, error, words, *, arrives=False, but=None):
     """Return the row of a fault that a retry cannot fix, so that every call fails at once."""
-    read = f"{error}: Not read: the output of sh -c (pid N)"
-    teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    by_kind = _kinds(
-        f"{error}: {words}", read=read, teardown=teardown, guard=f"not watched: {words}"
-    )
+    by_kind = _fails(error, words)
+    if error in ("SandboxNotFound", "SandboxNotRunning"):
+        by_kind["teardown"] = PASS
     of_start = {"start_process": of_a_start(error, words, arrives=arrives)}
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
@@ -173,8 +169,8 @@ def final(fault, error, words, *, arrives=False, but=None):
 def tls(flaw, reason):
     """Return the row of a certificate that a client must reject."""
     words = f"{_REACHED}TLS failed ({reason})"
-    told = f"SandboxUnreachable: {words}"
-    by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
+    by_kind = _fails("SandboxUnreachable", words)
+    by_kind["read"] = by_kind["poll"]
     of_start = {"start_process": of_a_start("SandboxUnreachable", words, arrives=False)}
     scene = Scene(lambda *_: None, flaw=flaw)
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
@@ -213,8 +209,10 @@ def _answered(fault):
 
 
 _REACHED = "local cannot be reached: "
+_UNKNOWN = f"{_REACHED}its host name is not known"
+_NO_HOST = _fails("SandboxUnreachable", _UNKNOWN)
 _CUT = "JSON of another shape, or cut short (N bytes)"
-_LATE = ("no answer", "local did not answer within N s")
+_LATE = "local did not answer within N s"
 _GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
 _PATH_404 = (
     "http://127.0.0.1:N is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as the "
@@ -223,27 +221,27 @@ _PATH_404 = (
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
-_REPLACED = "SandboxReplaced: Replaced: another sandbox answers as local"
-_MISSED = "not watched: it was replaced: what was listed before is listed no more, and its end is not known"
+_REPLACED = "SandboxReplaced: Another sandbox answers as local"
+_MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off
 TABLE = [
     # The connection.
-    *passes(faults.REFUSED, "refused", f"{_REACHED}the connection was refused", arrives=False),
-    *passes(faults.RESET_BEFORE_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True),
-    *passes(faults.RESET_AFTER_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
-    *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True, hangs=True),
-    *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
-    *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
+    *passes(faults.REFUSED, f"{_REACHED}the connection was refused", arrives=False),
+    *passes(faults.RESET_BEFORE_HEADERS, f"{_REACHED}the connection was reset", arrives=True),
+    *passes(faults.RESET_AFTER_HEADERS, f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.HANG_BEFORE_HEADERS, _LATE, arrives=True, hangs=True),
+    *passes(faults.HANG_IN_BODY, _LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
+    *passes(faults.ONE_BYTE_A_SECOND, _LATE, arrives=True, hangs=True),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), {**_NO_HOST, "read": _NO_HOST["poll"]}, SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_UNKNOWN}"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
     *tls("for another host", "the certificate is for another host"),
 
     # The body.
-    *passes(faults.LENGTH_TOO_LARGE, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
-    *passes(faults.CHUNKED_AND_CUT, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.LENGTH_TOO_LARGE, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.CHUNKED_AND_CUT, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
     *not_a_body(faults.CUT_JSON, _CUT, done=_NO_BODY),
     *not_a_body(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
     *not_a_body(faults.HTML, _PAGE),
@@ -261,16 +259,16 @@ TABLE = [
     *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS}),
     *final(faults.TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (Timeout)"),
     *final(faults.NOT_RUNNING_TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (503 SANDBOX_NOT_RUNNING)"),
-    *passes(faults.SUSPENDED, "409", "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),
-    *passes(faults.SUSPENDING, "400 suspending", "Sandbox local is suspending (400 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
-    *passes(faults.NOT_RUNNING_SUSPENDED, "503 suspended", "Sandbox local is suspended (503 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.SUSPENDED, "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.SUSPENDING, "Sandbox local is suspending (400 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.NOT_RUNNING_SUSPENDED, "Sandbox local is suspended (503 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
 
     # Too much, or too early.
-    *passes(faults.TOO_MANY_SECONDS, "429", "local answered 429: slow down", arrives=False, asked=1.0),
-    *passes(faults.TOO_MANY_DATE, "429", "local answered 429: slow down", arrives=False, asked=1.0),
-    *passes(faults.TOO_MANY_NONSENSE, "429", "local answered 429: slow down", arrives=False),
-    *passes(faults.INTERNAL_ERROR, "500", "local answered 500: broken", arrives=True, refusal=True),
-    *passes(faults.BAD_GATEWAY_HTML, "502", "local answered 502 with an HTML page (N bytes)", arrives=True),
+    *passes(faults.TOO_MANY_SECONDS, "local answered 429: slow down", arrives=False, asked=1.0),
+    *passes(faults.TOO_MANY_DATE, "local answered 429: slow down", arrives=False, asked=1.0),
+    *passes(faults.TOO_MANY_NONSENSE, "local answered 429: slow down", arrives=False),
+    *passes(faults.INTERNAL_ERROR, "local answered 500: broken", arrives=True, refusal=True),
+    *passes(faults.BAD_GATEWAY_HTML, "local answered 502 with an HTML page (N bytes)", arrives=True),
     *coded(faults.CONNECTION_REFUSED, faults.CONNECTION_CLOSED, faults.PROXY_ERROR, arrives=True),
     *coded(faults.SANDBOX_NOT_READY, faults.SANDBOX_UNREACHABLE, faults.SANDBOX_UPSTREAM_ERROR, faults.AUTH_SERVICE_UNAVAILABLE, arrives=False),
     *coded(faults.CONNECTION_TIMEOUT, faults.READ_TIMEOUT, faults.WRITE_TIMEOUT, arrives=True),

@@ -52,7 +52,7 @@ def test_every_helper_survives_a_rollout_and_the_guard_one_of_22_seconds(
     expected = dict.fromkeys(outcomes, "pass")
     if seconds > FIRST_PATIENCE:
         expected["the guard"] = (
-            "not watched: local answered 503 SANDBOX_UNREACHABLE: the proxy could not serve this"
+            "not monitored: local answered 503 SANDBOX_UNREACHABLE: the proxy could not serve this"
         )
     assert {name: outcome.text for name, outcome in outcomes.items()} == expected
     assert max(outcome.seconds for outcome in outcomes.values()) < seconds + SPARE

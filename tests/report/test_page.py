@@ -102,12 +102,12 @@ def test_findings_are_reported_in_the_words_of_the_terminal_and_several_of_one_p
         "Restarted: job-1.py (pid 1001) in test_a.py: test_b, test_a",
         "Failed: 1 test in test_a.py: test_b",
         "Not collected: test_c.py",
-        "Not watched: box, from test_a.py::test_a to the end, 3 tests: refused",
+        "Not monitored: box, from test_a.py::test_a to the end, 3 tests: refused",
         "No answer: box, from outside of every test: 502 x2",
         "Seen: job-9.py (pid 1009) crashed; no rule applies to it",
         "Allowed: test_a.py::test_a (call): job-0.py (pid 1000): OOM-killed, allowed: it is meant",
     ]
-    assert "A sandbox was not watched for a time." in headline(document)
+    assert "A sandbox was not monitored for some time." in headline(document)
 
 
 def test_a_finding_about_what_is_not_in_the_picture_is_reported_all_the_same():

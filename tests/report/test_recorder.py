@@ -148,7 +148,7 @@ def test_incidents_are_recorded_without_a_guard_also_of_a_run_that_was_never_lis
     monitor.end_phase("call")
 
     incidents = monitor.take_data()["incidents"]
-    killed = "it was OOM-killed, restarted as pid 3"
+    killed = "OOM-killed, restarted as pid 3"
     assert ("OOM-killed", "web, restart 1", killed, "test_a") in [
         (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
     ]
