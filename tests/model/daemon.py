@@ -23,9 +23,21 @@ COMMANDS = ("python", "serve", "train")
 End = tuple[str, int | None, int | None, bool]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Run:
-    """One execution of a program, and who caused its start and its end."""
+    """One execution of a program, and who caused its start and its end.
+
+    Attributes:
+        by: deploy, supervisor, own restart or outside restart.
+        ended: when it ended, in world time; ``ended_at`` on the wire.
+        cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
+        truth: how it really ended; ``shown``: the end as the row lists it now; ``due``: the end
+            that the row will list; ``shown_exit``: the end as last_exit lists it.
+        acts: the numbers of our signals, "kill", "restart".
+        oom_at: when the OOM kill (of the process or of a child) happened.
+        raced: whether one of our actions met it unseen (U7).
+
+    """
 
     gen: Generation
     number: int
@@ -33,27 +45,28 @@ class Run:
     pid: int
     started_at: int  # on the wire
     began: int  # world time
-    by: str  # deploy, supervisor, own restart, outside restart
+    by: str
     slot: Slot
-    ended: int | None = None  # world time
-    ended_at: int | None = None  # on the wire
-    truth: End | None = None
-    cause: str = ""  # itself, kernel, outside, own signal, own kill, own restart, daemon
-    shown: End | None = None  # the end as the row lists it now
-    due: End | None = None  # the end that the row will list
-    shown_exit: End | None = None  # the end as last_exit lists it
-    acts: set[int | str] = field(default_factory=set)  # our signal numbers, "kill", "restart"
-    oom_at: int | None = None  # when the OOM kill (of the process or of a child) happened
-    raced: bool = False  # one of our actions met it unseen (U7)
+    acts: set[int | str] = field(default_factory=set)
+    ended = ended_at = oom_at = truth = shown = due = shown_exit = None
+    cause, raced = "", False
 
     def __repr__(self):
         name = self.gen.id or "unmanaged"
         return f"<{name} g{self.gen.order} run {self.number} pid {self.pid} handle {self.handle}>"
 
 
-@dataclass(eq=False, slots=True, repr=False)
+@dataclass(eq=False, repr=False)
 class Generation:
-    """One deployment; an unmanaged process is a generation of one run."""
+    """One deployment; an unmanaged process is a generation of one run.
+
+    Attributes:
+        restart: the restart configuration on the wire.
+        ours: whether it was deployed through this client.
+        used: the restarts since the last manual one.
+        ticket: a number that makes a planned restart void when it changes.
+
+    """
 
     order: int
     epoch: int
@@ -61,22 +74,13 @@ class Generation:
     name: str | None
     command: str
     args: list[str]
-    restart: dict[str, Any]  # the restart configuration on the wire
+    restart: dict[str, Any]
     health: bool
-    ours: bool  # deployed through this client
+    ours: bool
     runs: list[Run] = field(default_factory=list)
-    status: str = "running"
-    count: int = 0
-    used: int = 0  # restarts since the last manual one
-    last_exit: Run | None = None
-    last_error: str | None = None
-    next_at: int | None = None
-    health_status: str = "disabled"
-    failures: int = 0
-    stopping: bool = False
-    killed_by_us: bool = False
-    gave_up: bool = False
-    ticket: int = 0  # makes a planned restart void
+    count = used = failures = ticket = 0
+    last_exit = last_error = next_at = None
+    stopping = killed_by_us = gave_up = False
 
     def __repr__(self):
         policy, limit, backoff, _ = self.restart.values()
@@ -94,27 +98,32 @@ class Generation:
         return self.run.shown_exit is None or self.status == "backing_off"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Shown:
-    """One version of a row, and the truth behind it."""
+    """One version of a row, and the truth behind it.
+
+    Attributes:
+        end: the end of the run, as the row lists it.
+        exit_run: the run that last_exit describes; ``exit``: as it is listed.
+        status: the status of the supervisor; "" if unmanaged.
+
+    """
 
     row: dict[str, Any]
     run: Run
-    end: End | None  # of the run, as the row lists it
-    exit_run: Run | None = None  # the run that last_exit describes
-    exit: End | None = None  # as last_exit lists it
-    status: str = ""  # of the supervisor; "" if unmanaged
+    end: End | None
+    exit_run: Run | None = None
+    exit: End | None = None
+    status: str = ""
     count: int = 0
     gave_up: bool = False
     unhealthy: bool = False
 
 
-@dataclass(eq=False, slots=True)
 class Slot:
-    """A position in the list."""
+    """A position in the list; ``now`` is the row there."""
 
-    now: Shown | None = None
-    listed: bool = True
+    now, listed = None, True
 
 
 def exited(code):
@@ -527,9 +536,7 @@ class Daemon:
         draw = rng.random()
         recent = [gen for gen in self.gens[-8:] if gen.epoch == self.epoch]
         living = [gen for gen in recent if gen.run.ended is None]
-        managed = [
-            gen for gen in recent if gen.id and self.names.get(gen.name, gen) is gen
-        ]  # fmt: skip
+        managed = [gen for gen in recent if gen.id and self.names.get(gen.name, gen) is gen]
         if draw < 0.3 or not self.gens:
             self._deploy_something()
         elif draw < 0.5 and living:
