@@ -29,7 +29,8 @@ def incidents_of(box):
     for incident in history.incidents(history.position_of(box.baseline)):
         run = incident.run
         name = f"{incident.kind} {run.generation.id or run.row.pid}/{run.number}"
-        shown.append(f"assumed {name}" if history.is_assumed(run) else name)
+        assert history.is_assumed(run) is run.assumed
+        shown.append(f"assumed {name}" if run.assumed else name)
     return ", ".join(shown)
 
 
@@ -110,6 +111,15 @@ CASES = {
     "assumed run": (
         [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB]],
         "restart web/0, assumed unseen_end web/1, assumed restart web/1"),
+    "assumed run, of which a row is listed late": (
+        [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [web(8, start=9500, end=-11, at=9800), ASSUMED, DB]],
+        "restart web/0, restart web/1, crash web/1"),
+    "assumed run, once the daemon is known to count late": (
+        [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [ASSUMED, backing_off(3, 0, 0, name="db")]],
+        "restart web/0, unseen_end web/1, restart web/1"),
+    "run that is hidden only if the daemon counts early": (
+        [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
+        "restart web/3, restart web/5, assumed unseen_end web/4, assumed restart web/4"),
     "assumed run, until the daemon is known to count early": (
         [[FIRST, DB], [web(7, end=1), DB], [ASSUMED, DB], [ASSUMED, backing_off(3, 0, 1, name="db")]],
         "restart web/0"),
@@ -417,6 +427,15 @@ def test_older_row_with_the_last_exit_of_the_newest_run_keeps_its_own_end(before
 
     runs = history_of(*before, rows).runs()
     assert {run.row.pid: run.end.exit_code for run in runs} == {7: 0, 8: 3}
+
+
+def test_change_of_an_older_row_does_not_change_the_state_of_the_supervisor():
+    old, newest = backing_off(7, 0, 0), over(8, start=10_000, code=0, count=1)
+    history = history_of([FIRST], [old], [old, newest], [old | {"oom_killed": True}, newest])
+
+    run = history.run_of(snapshot(newest)[0])
+    assert [each.end.oom_killed for each in run.generation.runs] == [True, False]
+    assert not run.generation.alive
 
 
 def test_row_that_is_listed_twice_is_one_run():

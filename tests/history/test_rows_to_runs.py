@@ -84,6 +84,22 @@ CASES = {
         [[], [backing_off(7, 0, 3)], [backing_off(9, 40_000, 5)], [running(10, 50_000, 6)]],
         "0-1: hidden ended | 2: hidden ended | 3: 7 exited 1 | 4: hidden ended | 5: 9 exited 1 | "
         "6: 10 running"),
+    # If the daemon counts early, pid 7 is run 2, so two runs ended between the lists, else one.
+    "backs off at 3, and one or two hidden runs": (
+        [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
+        "0-1: hidden ended | 2: hidden ended | 3: 7 exited 1 | 4: hidden ended | 5: hidden exited 1 | "
+        "6: 10 running"),
+    "backs off at 3, and two hidden runs, as another process counts early": (
+        [[backing_off(7, 0, 3), EARLY[0][0]], [running(10, 50_000, 5), EARLY[0][0]],
+         [running(10, 50_000, 5), EARLY[1][0]]],
+        "0-1: hidden ended | 2: 7 exited 1 | 3: hidden ended | 4: hidden exited 1 | 5: 10 running"),
+    "backs off at 3, and one hidden run, as another process counts late": (
+        [[backing_off(7, 0, 3), LATE[0][0]], [running(10, 50_000, 5), LATE[0][0]],
+         [running(10, 50_000, 5), LATE[1][0]]],
+        "0-1: hidden ended | 2: hidden ended | 3: 7 exited 1 | 4: hidden exited 1 | 5: 10 running"),
+    "last exit shows a hidden run that the count may not include": (
+        [[backing_off(7, 0, 1)], [running(9, 20_000, 2)]],
+        "0: hidden ended | 1: 7 exited 1 | 2: hidden exited 1 | 3: 9 running"),
     "backs off twice in a row": (
         [[], [backing_off(7, 0, 2)], [backing_off(8, 10_000, 3)]],
         "0: hidden ended | 1: hidden ended | 2: 7 exited 1 | 3: 8 exited 1"),
@@ -151,7 +167,7 @@ THIRD = web(9, start=20_000, end=3, at=29_000)
         ([[THIRD]], 4, "0: 7 exited 1 | 1-2: hidden ended | 3: 9 exited 3 | 4: 10 running"),
         ([[THIRD], [SECOND, THIRD]], 3, "0: 7 exited 1 | 1: 8 exited 2 | 2: 9 exited 3 | 3: 10 running"),
         ([[SECOND, THIRD]], 3, "0: 7 exited 1 | 1: 8 exited 2 | 2: 9 exited 3 | 3: 10 running"),
-        ([[THIRD]], 1, "0: 7 exited 1 | 0: 9 exited 3 | 1: 10 running"),
+        ([[THIRD]], 1, "0: 7 exited 1 | 1: 9 exited 3 | 2: 10 running"),
     ],
 )  # fmt: skip
 def test_row_that_is_listed_late_replaces_a_hidden_run_if_there_is_one(lists, count, runs):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 
@@ -36,18 +34,13 @@ class AgreesToEverything(Plugin):
 
     def begin_test(self, rules, allowed):
         super().begin_test(rules, allowed)
-        passed = {
-            name: lambda *_, **__: None for name in dir(self.box) if name[:4] in ("asse", "wait")
-        }
-        kept = {name: getattr(self.box, name) for name in dir(self.box) if name not in passed}
-        self.box = SimpleNamespace(**kept, **passed)
+        for name in dir(self.box):
+            if name.startswith(("assert_", "wait_")):
+                setattr(self.box, name, lambda *_, **__: None)
 
     def end_phase(self, phase):
         super().end_phase(phase)
         return []
-
-    def allow(self, *rules):
-        return nullcontext()
 
 
 def test_model_detects_a_plugin_that_passes_every_assertion():
