@@ -213,7 +213,7 @@ def _answered(fault):
 
 _REACHED = "local cannot be reached: "
 _UNKNOWN = f"{_REACHED}its host name is not known"
-_NO_HOST = _fails("SandboxUnreachable", _UNKNOWN)
+_NO_HOST = _fails("SandboxUnreachable", _UNKNOWN, waits=True)
 _CUT = "JSON of another shape, or cut short (N bytes)"
 _LATE = "local did not answer within N s"
 _GONE_404 = "Sandbox local does not exist or is not running (404{})"
@@ -237,7 +237,7 @@ TABLE = [
     *passes(faults.HANG_BEFORE_HEADERS, _LATE, arrives=True, hangs=True),
     *passes(faults.HANG_IN_BODY, _LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
     *passes(faults.ONE_BYTE_A_SECOND, _LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), {**_NO_HOST, "read": _NO_HOST["poll"]}, SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_UNKNOWN}"}, SHORT),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), {**_NO_HOST, **dict.fromkeys(("read", "once", "again"), _NO_HOST["poll"])}, SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_UNKNOWN}"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
