@@ -31,8 +31,8 @@ class Run:
         by: deploy, supervisor, own restart or outside restart.
         ended: when it ended, in world time; ``ended_at`` on the wire.
         cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
-        truth: how it really ended; ``shown``: the end as the row lists it now; ``due``: the end
-            that the row will list; ``shown_exit``: the end as last_exit lists it.
+        truth: how it really ended; ``row_end``: as its row lists it, once the row does not lag
+            behind; ``shown_exit``: as last_exit lists it.
         acts: the numbers of our signals, "kill", "restart".
         oom_at: when the OOM kill (of the process or of a child) happened.
         raced: whether one of our actions met it unseen (U7).
@@ -48,8 +48,13 @@ class Run:
     by: str
     slot: Slot
     acts: set[int | str] = field(default_factory=set)
-    ended = ended_at = oom_at = truth = shown = due = shown_exit = None
-    cause, raced = "", False
+    ended = ended_at = oom_at = truth = row_end = shown_exit = None
+    cause, raced, lags = "", False, False
+
+    @property
+    def shown(self):
+        """The end that its row lists now."""
+        return None if self.lags else self.row_end
 
     def __repr__(self):
         name = self.gen.id or "unmanaged"
@@ -315,15 +320,14 @@ class Daemon:
         if run is not gen.run or run.shown_exit is not None:
             return  # a restart listed it already
         self.note(f"end listed as {shown}", run)
-        run.due = run.shown_exit = shown
+        run.row_end = run.shown_exit = shown
         if shown[0] == "oom_killed" and not shown[3]:
             # Only the status says so: last_exit has no status, so that it may say less.
             run.shown_exit = ("signaled", None, shown[2], rng.random() < 0.5)
         # The supervisor may know the end before the row shows it.
         if gen.id is not None and rng.random() < 0.08:
+            run.lags = True
             self.after(rng.randint(20, 150), self._catch_up, run)
-        else:
-            run.shown = shown
         if gen.id is None:
             if gen.stopping and self.layout.reaps:
                 self._remove(run)
@@ -365,28 +369,24 @@ class Daemon:
 
     def _succeed(self, gen, by, *, counted):
         old = gen.run
-        if old.shown is None:  # the row must not lag behind its successor
-            old.shown = old.due
+        old.lags = False  # the row must not lag behind its successor
         if self.layout.keeps_rows:
             self._show(old)  # frozen from here on
         gen.count += counted
         return self._begin(gen, by, None if self.layout.keeps_rows else old.slot)
 
     def _catch_up(self, run):
-        run.shown = run.due
+        run.lags = False
         self._show_again(run)
 
     def _correct(self, run):
-        if run.shown is not None:
-            run.shown = run.truth
-        run.due = run.shown_exit = run.truth
+        run.row_end = run.shown_exit = run.truth
         self.note("end corrected", run)
         self._show_again(run)
 
     def _flag_late(self, run):
-        for name in ("shown", "due", "shown_exit"):
-            if end := getattr(run, name):
-                setattr(run, name, (*end[:3], True))
+        if run.row_end:
+            run.row_end, run.shown_exit = (*run.row_end[:3], True), (*run.shown_exit[:3], True)
         run.oom_at = self.world
         self.note("late OOM flag", run)
         self._show_again(run)
@@ -462,10 +462,10 @@ class Daemon:
 
     # --- signals, kills and restarts, of this client or of others -----------------------------
 
-    def _send(self, run, signal, *, ours):
-        rng, who = self.random, "own signal" if ours else "outside"
-        self.note(f"signal {signal} by {who}", run)
-        if ours:
+    def _send(self, run, signal, by):
+        rng = self.random
+        self.note(f"signal {signal} by {by}", run)
+        if by != "outside":
             run.acts.add(signal)
         draw, end, mild = rng.random(), signaled(signal), signal in (TERM, HUP)
         if signal != KILL and draw > 0.75:
@@ -473,15 +473,15 @@ class Daemon:
                 return  # ignored
             end = exited(rng.choice((128 + signal, 0, 1) if mild else (128 + signal,)))
         delay, lag = rng.choice((0, 1, 20, 90)), rng.choice((0, 0, 5, 60, 150))
-        self.after(delay, lambda: self._kill(run, end, who, lag=lag))
+        self.after(delay, lambda: self._kill(run, end, by, lag=lag))
 
-    def _delete(self, gen, *, ours):
+    def _delete(self, gen, by):
         """Kill a process, or stop a supervisor; return False if it has ended."""
-        run, who = gen.run, "own kill" if ours else "outside"
+        run = gen.run
         if gen.stopping or not gen.living or (gen.id is None and run.ended is not None):
             return False  # (of an unmanaged process whose end is not listed yet, too)
-        self.note(f"killed by {who}", run)
-        if ours:
+        self.note(f"killed by {by}", run)
+        if by != "outside":
             gen.killed_by_us = True
             if run.ended is None:
                 run.acts.add("kill")
@@ -490,10 +490,10 @@ class Daemon:
             if gen.status == "backing_off":  # else the end is about to be listed
                 self._stop(gen)
         elif gen.id is None:
-            self._kill(run, signaled(KILL), who, lag=self.random.choice((0, 0, 5, 60, 150)))
+            self._kill(run, signaled(KILL), by, lag=self.random.choice((0, 0, 5, 60, 150)))
         else:
             end, delay = self._asked_to_stop()
-            self.after(delay, lambda: self._kill(run, end, who))
+            self.after(delay, lambda: self._kill(run, end, by))
         return True
 
     def _asked_to_stop(self):
@@ -506,23 +506,22 @@ class Daemon:
             return exited(rng.choice((0, 143))), rng.choice((0, 20, 200))
         return signaled(KILL), 300
 
-    def _restart(self, gen, *, ours):
+    def _restart(self, gen, by):
         """Restart a managed process, running or not; return its new run."""
-        run, who = gen.run, "own restart" if ours else "outside"
-        self.note(f"restart by {who}", run)
+        run = gen.run
+        self.note(f"restart by {by}", run)
         waited = gen.status == "backing_off" and self.layout.counts_early
         if run.ended is None:
-            if ours:
+            if by == "own restart":
                 run.acts.add("restart")
             run.truth, _ = self._asked_to_stop()
-            run.ended, run.ended_at, run.cause = self.world, self.wire_time(), who
-            self.note(f"ended {run.truth}, by {who}", run)
+            run.ended, run.ended_at, run.cause = self.world, self.wire_time(), by
+            self.note(f"ended {run.truth}, by {by}", run)
         if run.shown_exit is None:  # it ended just now, or its end was about to be listed
-            run.shown = run.due = run.shown_exit = run.truth
+            run.row_end = run.shown_exit = run.truth
             gen.last_exit = run
         gen.used = 0
-        counted = self.layout.counts_manual and not waited
-        return self._succeed(gen, "own restart" if ours else "outside restart", counted=counted)
+        return self._succeed(gen, by, counted=self.layout.counts_manual and not waited)
 
     # --- the outside world --------------------------------------------------------------------
 
@@ -541,13 +540,13 @@ class Daemon:
             self._deploy_something()
         elif draw < 0.5 and living:
             signal = rng.choice(SIGNALS)
-            self._send(rng.choice(living).run, signal, ours=False)
+            self._send(rng.choice(living).run, signal, "outside")
         elif draw < 0.65 and living:
-            self._delete(rng.choice(living), ours=False)
+            self._delete(rng.choice(living), "outside")
         elif draw < 0.8 and managed:
             gen = rng.choice(managed)
             if gen.run.slot.listed and not gen.stopping:
-                self._restart(gen, ours=False)
+                self._restart(gen, "outside restart")
         elif draw < 0.95 and managed:
             gen = rng.choice(managed)
             if gen.name and not gen.stopping:
@@ -584,18 +583,17 @@ class Daemon:
         rng = rng or self.random
         self.tags += 1
         tag = self.tags if rng.random() < 0.85 else max(1, self.tags - 1)
-        spec = {"command": rng.choice(COMMANDS), "args": [f"job{tag}.py"]}
-        spec |= {"name": None, "restart": None, "health": False}
-        if rng.random() < 0.6:
-            if rng.random() < 0.75:
-                spec["name"] = rng.choice(NAMES)
-            spec["restart"] = {
+        command, managed = rng.choice(COMMANDS), rng.random() < 0.6
+        return {
+            "command": command, "args": [f"job{tag}.py"],
+            "name": rng.choice(NAMES) if managed and rng.random() < 0.75 else None,
+            "restart": {
                 "policy": rng.choice(("never", "on_failure", "on_failure", "always", "always")),
                 "max_restarts": rng.choice((None, None, 0, 1, 2)),
                 "initial_backoff_ms": rng.choice((0, 10, 80, 300, 1200)),
-            }
-            spec["health"] = rng.random() < 0.3
-        return spec
+            } if managed else None,
+            "health": managed and rng.random() < 0.3,
+        }  # fmt: skip
 
     def _replace(self):
         """Replace the daemon: all processes end; some older ended rows may stay listed."""
@@ -643,9 +641,6 @@ class Daemon:
             return 200, {"pid": run.pid if run else 0, "lines": lines, "line_count": len(lines)}
         if run is None:
             return 404, {"error": f"Process {parts[1]} not found", "code": "NOT_FOUND"}
-        if method == "GET":
-            shown = run.slot.now
-            return (200, shown.row) if shown else (404, {"error": "gone", "code": "NOT_FOUND"})
         return self._act(method, parts[2:], run, body)
 
     def _start(self, body):
@@ -659,13 +654,13 @@ class Daemon:
     def _act(self, method, verb, run, body):
         gen, ended = run.gen, {"error": f"Process {run.pid} is not running"}
         if method == "DELETE":
-            if run is not gen.run or not self._delete(gen, ours=True):
+            if run is not gen.run or not self._delete(gen, "own kill"):
                 return 500, ended
             return 204, None
         if verb == ["signal"]:
             if run.ended is not None:
                 return 400, ended
-            self._send(run, int(body["signal"]), ours=True)
+            self._send(run, int(body["signal"]), "own signal")
             return 200, {"success": True}
         if gen.id is None:
             return 400, {"error": "not a managed process", "code": "NOT_MANAGED"}
@@ -673,7 +668,7 @@ class Daemon:
             return 409, {"error": f"{gen.name} exists", "code": "ALREADY_EXISTS"}
         if not gen.run.slot.listed:
             return 404, {"error": f"Process {run.pid} not found", "code": "NOT_FOUND"}
-        return 200, self._restart(gen, ours=True).slot.now.row
+        return 200, self._restart(gen, "own restart").slot.now.row
 
 
 def _exit_json(run):

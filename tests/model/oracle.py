@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
-from .daemon import CRASH_SIGNALS, KILL, TERM, End, Run, is_lost
+from .daemon import CRASH_SIGNALS, KILL, TERM, Run, is_lost
 
 GONE_AFTER = 1.0  # seconds without being listed after which a process counts as gone
 RULE_OF = {"oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart"}
@@ -29,34 +29,43 @@ CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # what a late flag o
 ONE_END_OR_TWO = "U4, before this list"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Known:
-    """The evidence about one run from all views so far."""
+    """The evidence about one run from all views so far.
+
+    Attributes:
+        first: the view that first showed it.
+        over: the view at which it was known to have ended.
+        end: the best end known.
+        gone_at: when a full list did not have it any more.
+
+    """
 
     first: int
-    listed: bool = False
-    over: int | None = None  # the view at which it was known to have ended
-    oom: bool = False
-    end: End | None = None  # the best end known
-    certain: bool = False
-    gone_at: float = -1.0  # when a full list did not have it any more
+    listed = oom = certain = False
+    over = end = None
+    gone_at = -1.0
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Incident:
-    """One kind of event of one run, and the views at which it may first be reported."""
+    """One kind of event of one run, and the views at which it may first be reported.
+
+    Attributes:
+        at: the world time of the event.
+
+    """
 
     kind: str
     run: Run
     low: int
     high: int
-    at: int  # world time of the event
+    at: int
     required: bool
-    retracted: bool = False
-    vanished: bool = False
+    retracted = vanished = False
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Target:
     """How a question selects a process; `matches` decides on the truth behind a row."""
 
@@ -72,7 +81,7 @@ class Target:
         return self.how in ("object", "pid")
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Question:
     """One call of a helper."""
 
@@ -98,23 +107,18 @@ class History:
     def __init__(self, daemon, counts):
         """Start without views."""
         self.daemon, self.counts = daemon, counts
-        self.views = []
-        self.known = {}
+        self.views, self.known, self.incidents, self.newest, self.by_id = [], {}, {}, {}, {}
+        self.unhealthy = []
         self.shown = {}  # the last full list, by run
         self.open = set()  # listed, and not known to be over
-        self.incidents = {}
-        self.newest = {}
-        self.by_id = {}
-        self.unhealthy = []
         self.doubts = []  # managed id, view, case
         self.late = []  # vanished runs whose time is not up
-        self.way_known = False  # whether the count rises when backing off begins
         self.partial = []  # from rows of our own calls, until the next list
-        self.replaced_at = -1
         self.replacements = set()  # the first full lists of other daemons
-        self.listed_epoch = 0
-        self.doubted = False  # whether the last question was about a doubtful process
         self.mixed = set()  # ends to which U6 applies
+        self.replaced_at, self.listed_epoch = -1, 0
+        self.way_known = False  # whether the count rises when backing off begins
+        self.doubted = False  # whether the last question was about a doubtful process
 
     # --- the fold -----------------------------------------------------------------------------
 
@@ -132,13 +136,8 @@ class History:
         changed = [shown for shown in rows if before.get(shown.run) is not shown]
         for shown in changed:
             self._see_row(shown, view, before.get(shown.run))
-        latest = {}
-        for shown in changed:
-            gen = shown.run.gen
-            if gen.id is not None and (
-                gen not in latest or latest[gen].run.number < shown.run.number
-            ):
-                latest[gen] = shown
+        by_number = sorted(changed, key=lambda shown: shown.run.number)
+        latest = {shown.run.gen: shown for shown in by_number if shown.run.gen.id is not None}
         if full:
             for incident in self.partial:
                 incident.high = view.index
