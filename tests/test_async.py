@@ -180,7 +180,7 @@ def test_a_condition_that_is_a_coroutine_function_is_refused_since_it_is_always_
 
     for call in (box.wait_until(condition), box.wait_for_process(condition)):
         with pytest.raises(
-            errors.InvalidArgument, match="got a coroutine function, which is always true"
+            errors.InvalidArgument, match="got a coroutine function, whose result is always true"
         ):
             asyncio.run(call)
 

@@ -241,7 +241,7 @@ def test_too_long_argument_is_named_in_the_error(box, options, place):
 
     assert str(error) == (
         f"Cannot start 'true': local answered 500: Failed to spawn process; {place} is longer than "
-        "the 131,071 bytes that Linux takes in one argument or variable; pass the text in a file"
+        "the 131,071 bytes that Linux accepts in one argument or variable; pass the text in a file"
     )
 
 
@@ -305,8 +305,8 @@ def test_daemon_that_ignores_options_of_managed_processes_raises_an_error(
     process = box.list_processes()[-1]
     assert str(error) == (
         f"Not managed: 'sleep': older ignored {ignored} and does not support managed processes\n"
-        f"it runs unmanaged as pid {process.pid}; the plugin kills it like everything that this "
-        "fixture started"
+        f"the program runs unmanaged as pid {process.pid}; the plugin kills it together "
+        "with everything else that this fixture started"
     )
     box.assert_process(process, status="running", managed=None)
     assert older_box.kill_started() == []

@@ -160,8 +160,8 @@ TIME = "expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h)
 SIZE = "expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
 TARGET = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 URL = (
-    "expected a URL of the form https://host[:port][/path] without user, password, query and "
-    "fragment, got another text (not shown, because it may contain a password)"
+    "expected a URL of the form https://host[:port][/path] without user, password, query or "
+    "fragment, got a text that is not shown because it may contain a password"
 )
 
 

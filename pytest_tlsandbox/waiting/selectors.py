@@ -349,8 +349,8 @@ def label_of(process: Any) -> str:
         return f"pid {process.pid}"
     if inspect.iscoroutinefunction(process):
         raise InvalidArgument(
-            "process must be a plain function of the process, got a coroutine function, which is "
-            "always true"
+            "process must be a plain function of the process, got a coroutine function, whose "
+            "result is always true"
         )
     if callable(process) and not isinstance(process, type):
         check_takes_one("process", process, "the process")

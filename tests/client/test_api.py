@@ -146,7 +146,7 @@ def test_poll_and_output_with_a_limit_are_tried_once(serve, patient, call):
 
 NO_LIST = "Not a process list: {}"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
-NO_LINES = "my-sandbox: the output of pid 41 has no lines"
+NO_LINES = "my-sandbox: the answer about the output of pid 41 has no list 'lines'"
 FINAL = [
     ("list", [reply(401)], AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),
     ("list", [reply(200, HTML)], ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),

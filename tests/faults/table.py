@@ -189,7 +189,7 @@ def no_body_of_ours(fault, kind, *, done=()):
     ``done``: the calls for which this body is also a good answer.
     """
     told = f"ContractViolation: local: the answer to a {{}} is {kind}"
-    no_lines = "local: the output of pid N has no lines"
+    no_lines = "local: the answer about the output of pid N has no list 'lines'"
     return final(
         fault,
         "ContractViolation",

@@ -27,7 +27,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ("--tlsandbox-guard=all", f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}"),
         (
             "--tlsandbox-guard=",
-            "--tlsandbox-guard: expected one or several of oom, crash, restart, unhealthy, leak, got none",
+            "--tlsandbox-guard: expected one or more of oom, crash, restart, unhealthy, leak, got no rule",
         ),
         (
             "--tlsandbox-report=tox.ini/out.json",
@@ -118,14 +118,14 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         (
             "my-sandbox",
             "",
-            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return one from the hook "
+            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return a key from the hook "
             "pytest_tlsandbox_api_key(config, target)",
         ),
         *(
             (
                 typo,
                 "",
-                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return one from the hook "
+                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return a key from the hook "
                 "pytest_tlsandbox_api_key(config, target); did you mean 'local'?",
             )
             for typo in ("lcal", "Local")
@@ -272,8 +272,8 @@ MARKERS = {
     'reason="..."), got none',
     "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow: expected a reason, as in "
     'tlsandbox_allow("leak", reason="..."), got none',
-    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or several of oom, crash, "
-    "restart, unhealthy, leak, got none",
+    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or more of oom, crash, "
+    "restart, unhealthy, leak, got no rule",
     "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow: expected rules and a reason, got "
     "'raison'",
     "tlsandbox_guard('oom')": None,
