@@ -56,24 +56,18 @@ class Connection:
 class Connections:
     """Connects to each sandbox once; ``close`` closes all connections.
 
-        Args:
-            settings: the settings of the session.
-            ask_for_key: calls the hook for the API key of a target; returns the key, an error to raise,
-                or None.
-            test_deadline: returns the time on the clock, in seconds, at which the running test would be
-                killed; None if it has no time limit.
-            screen: the terminal for which messages are formatted.
+    Args:
+        settings: the settings of the session.
+        ask_for_key: calls the hook for the API key of a target; returns the key, an error to raise,
+            or None.
+        test_deadline: returns the time on the clock, in seconds, at which the running test would be
+            killed; None if it has no time limit.
+        screen: the terminal for which messages are formatted.
 
-        Attributes:
-    <<<<<<< HEAD
-            screen: the terminal that messages are written for.
-            on_connect: a function that is called with every new connection; None for none.
-            on_use: a function that is called whenever something connects to a sandbox; None for none.
-    =======
-            screen: the terminal for which messages are formatted.
-            on_connect: a function to call with every new connection; None if there is none.
-            on_use: a function to call whenever something connects to a sandbox; None if there is none.
-    >>>>>>> w-docstr
+    Attributes:
+        screen: the terminal for which messages are formatted.
+        on_connect: a function to call with every new connection; None if there is none.
+        on_use: a function to call whenever something connects to a sandbox; None if there is none.
 
     """
 

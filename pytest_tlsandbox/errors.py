@@ -127,19 +127,13 @@ class GuardFailure(AssertionFailed):
 class InfrastructureError(TLSandboxError):
     """The processes could not be observed or controlled.
 
-        Attributes:
-            label: one or two words that name the error in a timeline, such as "502" or "reset".
-            transient: whether a retry may succeed.
-    <<<<<<< HEAD
-            retry_after: seconds that the server asked to wait before a retry; None if it did not ask.
-            delivered: whether the request may have reached the sandbox and had its effect.
-            outage: the outage of the sandbox in which the call failed; None if it is not known.
-    =======
-            retry_after: seconds to wait before a retry, as the server requested; None if the server did
-                not request it.
-            delivered: whether the request may have reached the sandbox and taken effect.
-            outage: the outage of the sandbox in which the call failed; None if it is not known.
-    >>>>>>> w-docstr
+    Attributes:
+        label: one or two words that name the error in a timeline, such as "502" or "reset".
+        transient: whether a retry may succeed.
+        retry_after: seconds to wait before a retry, as the server requested; None if the server did
+            not request it.
+        delivered: whether the request may have reached the sandbox and taken effect.
+        outage: the outage of the sandbox in which the call failed; None if it is not known.
 
     """
 

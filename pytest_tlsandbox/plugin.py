@@ -148,14 +148,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-<<<<<<< HEAD
     """Start on xdist's controller what the report of a worker needs: the guard, a summary."""
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
-=======
-    """Start the guard on the xdist controller when a worker reports a test with a guard marker."""
-    if "guard" in data.get(setup.FACTS, ()):
->>>>>>> w-docstr
         _start_guard(config)
     if "same_cause" in facts:
         from pytest_tlsandbox.failed_tests.same_cause import SameCauseSummary

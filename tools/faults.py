@@ -56,7 +56,7 @@ def part(name: str, outcomes: dict[str, Outcome]) -> str:
     )
 
 
-_LOOKING = [helper.name for helper in HELPERS if helper.kind == "look"]
+_LOOKING = [helper.name for helper in HELPERS if helper.kind == "poll"]
 
 
 def _listed(helpers: list[str]) -> str:

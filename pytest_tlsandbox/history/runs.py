@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,8 +116,10 @@ class Run:
         successor: the next run of its generation; None if there is none.
         gone: whether it was listed before and no longer is.
         unhealthy: whether its health check fails now.
-        assumed: whether it exists only if this daemon counts a restart when the new run starts.
-        counted_late: whether its count relies on the same assumption.
+        assumed: whether it exists only if this daemon counts restarts in one of two ways: "early",
+            when the supervisor begins to back off, or when the new run starts.
+        if_early: which of the two ways that is.
+        counted_late: whether its count is one too high if this daemon counts early.
         waited: whether a list call saw its supervisor back off after its end.
         restarted_here: whether this plugin requested the restart after it.
         sent: the signals that this plugin sent to it, including those of a kill.
@@ -138,6 +141,7 @@ class Run:
     gone: bool = False
     unhealthy: bool = False
     assumed: bool = False
+    if_early: bool = False
     counted_late: bool = False
     waited: bool = False
     restarted_here: bool = False
@@ -337,6 +341,9 @@ class Generation:
             self.runs[place - 1].successor = run
         run.successor = before
         self.runs.insert(place, run)
+        # A run that the counts do not include has a number, too.
+        for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
+            later.number = max(later.number, earlier.number + earlier.times)
         if len(self.runs) > _MOST_RUNS:
             del self.runs[1]
         return run
