@@ -27,7 +27,12 @@ class Config:
 
     def __init__(self, options=None, ini=None, inipath=Path("/suite/pyproject.toml")):
         defaults = {"tlsandbox": [], "tlsandbox_guard": [], "tlsandbox_mask": []}
-        self._ini = {**defaults, "tlsandbox_guard_report_only": False, **(ini or {})}
+        self._ini = {
+            **defaults,
+            "tlsandbox_guard_report_only": False,
+            "tlsandbox_no_section": False,
+            **(ini or {}),
+        }
         self.getoption = (options or {}).get
         self.inipath = inipath
 

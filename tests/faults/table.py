@@ -86,9 +86,11 @@ def _kinds(poll, **others):
 
 def _fails(error, words, *, waits=False):
     """Return the outcomes if every call fails with an error; ``waits``: not at once."""
-    after = " after N s" if waits else ""
-    read = f'{error}: Output not read{after}, wanted a line with "ready": echo ready: ready'
-    return _kinds(f"{error}: {words}", read=read, teardown=LEFT, guard=f"not monitored: {words}")
+    after, listing = (" after N s", "Could not list the processes for N s: ") if waits else ("", "")
+    read = f'{error}: Output of "echo ready" not read{after}: {words}'
+    once, guard = f"{error}: {words}", f"not monitored: {words}"
+    poll = f"{error}: {listing}{words}"
+    return _kinds(poll, read=read, once=once, again=once, teardown=LEFT, guard=guard)
 
 
 def _always(fault):
@@ -143,7 +145,7 @@ def passes(
         # No request arrives, so count by seconds. The first request fails, also of a wait that
         # reads output; nothing listens, so the end of a test has nothing to kill.
         once, but = _in_turn((fault, 0.2)), {}
-        stays |= {"read": stays["poll"], "teardown": PASS}
+        stays |= {**dict.fromkeys(("read", "once", "again"), stays["poll"]), "teardown": PASS}
     return [
         Row(f"{fault.name}, once", once, _kinds(PASS, once=stays["once"] if arrives else PASS),
             1.0 + asked, at_most_once, replace(AMPLE, call=call)),
@@ -186,12 +188,13 @@ def not_a_body(fault, kind, *, done=()):
     but = {
         "start_process": start,
         "restart_process": f"ContractViolation: Not a process: {kind}",
-        "output": "ContractViolation: local: the output of pid N has no lines",
+        "output": f"ContractViolation: {_NO_LINES}",
+        "wait_for_output, reading": f'ContractViolation: Output of "echo ready" not read: {_NO_LINES}',
         "send_signal": told.format("signal"),
         "kill_process": told.format("kill"),
         **dict.fromkeys(done, PASS),
     }
-    return final(fault, "ContractViolation", f"Not a process list: {kind}", but=but)
+    return final(fault, "ContractViolation", f"The answer is not a process list but {kind}", but=but)
 
 
 def replaced(name, begin):
@@ -213,7 +216,7 @@ _UNKNOWN = f"{_REACHED}its host name is not known"
 _NO_HOST = _fails("SandboxUnreachable", _UNKNOWN)
 _CUT = "JSON of another shape, or cut short (N bytes)"
 _LATE = "local did not answer within N s"
-_GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
+_GONE_404 = "Sandbox local does not exist or is not running (404{})"
 _PATH_404 = (
     "http://127.0.0.1:N is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as the "
     "proxy URL, and pass the id of the sandbox as the target"
@@ -221,7 +224,8 @@ _PATH_404 = (
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
-_REPLACED = "SandboxReplaced: Another sandbox answers as local"
+_NO_LINES = "local: the answer about the output of pid N has no list 'lines'"
+_REPLACED = "SandboxReplaced: local was replaced or restarted"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off

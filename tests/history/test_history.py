@@ -182,7 +182,7 @@ def test_snapshot_of_another_client_is_rejected():
     other, box = box_of([raw(1)]).list_processes(), box_of([raw(1)])
 
     assert str(failure(lambda: box.assert_no_oom(since=other), errors.InvalidArgument)) == (
-        "since must be a snapshot of this sandbox, got a snapshot of another one"
+        "since must be a snapshot of this sandbox, got a snapshot of another sandbox"
     )
 
 
