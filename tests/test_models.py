@@ -129,19 +129,28 @@ def test_every_field_is_read():
         "consecutive_health_failures": 4, "restart": {"policy": "on_failure", "max_restarts": 5},
         "last_error": "no",
     }  # fmt: skip
+    check = {"type": "http", "port": 80, "path": "/ready"}
     fields = {
         "handle": 2**40, "pid": 77, "status": "oom_killed", "exit_code": 137, "signal": 9, "oom_killed": True,
         "stdin_writable": True, "command": "sh", "args": ["-c", "x"],
     }  # fmt: skip
 
-    def row(start, end, next_restart):
+    def row(start, end, next_restart, health_check):
         ended = {**last_exit, "ended_at": start}
         web = {**supervisor, "last_exit": ended, "next_restart_at": next_restart}
+        web["health_check"] = health_check
         return {**fields, "started_at": start, "ended_at": end, "managed": web}
 
-    (read,), _ = parse_list(listing(row(T0, T0 + 9000, T0 + 10_000)))
+    (read,), _ = parse_list(listing(row(T0, T0 + 9000, T0 + 10_000, check)))
 
-    assert asdict(read) == row(FOUR, FOUR + timedelta(seconds=9), FOUR + timedelta(seconds=10))
+    assert asdict(read) == row(
+        FOUR, FOUR + timedelta(seconds=9), FOUR + timedelta(seconds=10), "http port 80 GET /ready"
+    )
+
+
+@pytest.mark.parametrize("check", [9, [9], "tcp", True, {}, {"port": 9}])
+def test_unexpected_health_check_is_ignored_and_costs_no_row(check):
+    assert process(managed=managed(health_check=check)).managed.health_check is None
 
 
 def test_new_fields_are_ignored():
@@ -242,18 +251,18 @@ def test_unreadable_row_keeps_its_fingerprint_from_list_to_list():
 
 # Bodies that are not lists
 
-NO_LIST = "the answer has no list 'processes'"
+NO_LIST = ": it has no list 'processes'"
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "an empty answer (0 bytes)"),
-        (b" \n", "an empty answer (2 bytes)"),
-        (b"<!DOCTYPE html><p>hunter2", "an HTML page (25 bytes)"),
-        (b"hunter2", "text that is not JSON (7 bytes)"),
-        (b'{"processes": [{"pid": 4', "JSON of another shape, or cut short (24 bytes)"),
-        (b"[" * 100_000, "JSON of another shape, or cut short (100000 bytes)"),
+        (b"", " but an empty answer (0 bytes)"),
+        (b" \n", " but an empty answer (2 bytes)"),
+        (b"<!DOCTYPE html><p>hunter2", " but an HTML page (25 bytes)"),
+        (b"hunter2", " but text that is not JSON (7 bytes)"),
+        (b'{"processes": [{"pid": 4', " but JSON of another shape, or cut short (24 bytes)"),
+        (b"[" * 100_000, " but JSON of another shape, or cut short (100000 bytes)"),
         (b'{"data": []}', NO_LIST),
         (b'{"processes": null}', NO_LIST),
         (b'{"processes": {}}', NO_LIST),
@@ -266,7 +275,7 @@ def test_body_that_is_not_a_list_is_described_and_not_quoted(body, message):
     with pytest.raises(ContractViolation) as raised:
         parse_list(body)
 
-    assert str(raised.value) == f"Not a process list: {message}"
+    assert str(raised.value) == f"The answer is not a process list{message}"
     assert raised.value.label == ("no list" if message == NO_LIST else "not JSON")
     assert not raised.value.transient
 
