@@ -117,23 +117,34 @@ def test_minimal_row_has_the_defaults():
 
 
 def test_every_field_is_read():
-    def row(start, end, next_restart):
-        last_exit = {"exit_code": 1, "signal": 2, "oom_killed": True, "ended_at": start}
-        supervisor = {
-            "id": "web", "name": "web", "status": "backing_off", "restart_count": 3,
-            "restart": {"policy": "on_failure", "max_restarts": 5}, "health_status": "unhealthy",
-            "consecutive_health_failures": 4, "last_error": "no", "last_exit": last_exit,
-            "next_restart_at": next_restart,
-        }  # fmt: skip
-        return {
-            "handle": 2**40, "pid": 77, "status": "oom_killed", "exit_code": 137, "signal": 9,
-            "oom_killed": True, "stdin_writable": True, "command": "sh", "args": ["-c", "x"],
-            "started_at": start, "ended_at": end, "managed": supervisor,
-        }  # fmt: skip
+    last_exit = {"exit_code": 1, "signal": 2, "oom_killed": True}
+    supervisor = {
+        "id": "web", "name": "web", "status": "backing_off", "restart_count": 3, "health_status": "unhealthy",
+        "consecutive_health_failures": 4, "restart": {"policy": "on_failure", "max_restarts": 5},
+        "last_error": "no",
+    }  # fmt: skip
+    check = {"type": "http", "port": 80, "path": "/ready"}
+    fields = {
+        "handle": 2**40, "pid": 77, "status": "oom_killed", "exit_code": 137, "signal": 9, "oom_killed": True,
+        "stdin_writable": True, "command": "sh", "args": ["-c", "x"],
+    }  # fmt: skip
 
-    (read,), _ = parse_list(listing(row(T0, T0 + 9000, T0 + 10_000)))
+    def row(start, end, next_restart, health_check):
+        ended = {**last_exit, "ended_at": start}
+        web = {**supervisor, "last_exit": ended, "next_restart_at": next_restart}
+        web["health_check"] = health_check
+        return {**fields, "started_at": start, "ended_at": end, "managed": web}
 
-    assert asdict(read) == row(FOUR, FOUR + timedelta(seconds=9), FOUR + timedelta(seconds=10))
+    (read,), _ = parse_list(listing(row(T0, T0 + 9000, T0 + 10_000, check)))
+
+    assert asdict(read) == row(
+        FOUR, FOUR + timedelta(seconds=9), FOUR + timedelta(seconds=10), "http port 80 GET /ready"
+    )
+
+
+@pytest.mark.parametrize("check", [9, [9], "tcp", True, {}, {"port": 9}])
+def test_unexpected_health_check_is_ignored_and_costs_no_row(check):
+    assert process(managed=managed(health_check=check)).managed.health_check is None
 
 
 def test_unknown_fields_are_ignored():
@@ -220,25 +231,23 @@ def test_lone_surrogate_makes_only_its_row_unreadable():
 
 # Bodies that are not lists
 
-NO_LIST = "the answer has no list 'processes'"
+NO_LIST = ": it has no list 'processes'"
 
 
 @pytest.mark.parametrize(
     ("parse", "body", "message"),
     [
-        (parse_list, b"", "an empty answer (0 bytes)"),
-        (parse_list, b" \n", "an empty answer (2 bytes)"),
-        (parse_list, b"<!DOCTYPE html><p>hunter2", "an HTML page (25 bytes)"),
-        (parse_list, b"hunter2", "text that is not JSON (7 bytes)"),
-        (parse_list, b'{"processes": [{"pid": 4', f"{CUT_SHORT} (24 bytes)"),
-        (parse_list, b"[" * 100_000, f"{CUT_SHORT} (100000 bytes)"),
-        *((parse_list, body, NO_LIST) for body in (
-            b'{"data": []}', b'{"processes": null}', b'{"processes": {}}', b"[]", b"null")),
-        (parse_process, b"<html>", "an HTML page (6 bytes)"),
-        (parse_process, b"\n\n<!doctype HTML>", "an HTML page (17 bytes)"),
-        (parse_process, b"{", f"{CUT_SHORT} (1 bytes)"),
-        (parse_process, b'{"pid": 41, "command": "hunter2"}', f"{CUT_SHORT} (33 bytes)"),
-        (parse_process, b"\x1f\x8b\x00", "text that is not JSON (3 bytes)"),
+        (b"", " but an empty answer (0 bytes)"),
+        (b" \n", " but an empty answer (2 bytes)"),
+        (b"<!DOCTYPE html><p>hunter2", " but an HTML page (25 bytes)"),
+        (b"hunter2", " but text that is not JSON (7 bytes)"),
+        (b'{"processes": [{"pid": 4', " but JSON of another shape, or cut short (24 bytes)"),
+        (b"[" * 100_000, " but JSON of another shape, or cut short (100000 bytes)"),
+        (b'{"data": []}', NO_LIST),
+        (b'{"processes": null}', NO_LIST),
+        (b'{"processes": {}}', NO_LIST),
+        (b"[]", NO_LIST),
+        (b"null", NO_LIST),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, bytes) else None,
 )  # fmt: skip
@@ -246,11 +255,8 @@ def test_invalid_body_is_described_and_not_quoted(parse, body, message):
     with pytest.raises(ContractViolation) as raised:
         parse(body)
 
-    kind, label = (
-        ("process list", "not JSON") if parse is parse_list else ("process", "not a process")
-    )
-    assert str(raised.value) == f"Not a {kind}: {message}"
-    assert raised.value.label == ("no list" if message == NO_LIST else label)
+    assert str(raised.value) == f"The answer is not a process list{message}"
+    assert raised.value.label == ("no list" if message == NO_LIST else "not JSON")
     assert not raised.value.transient
 
 

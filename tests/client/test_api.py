@@ -144,7 +144,7 @@ def test_poll_and_output_with_a_limit_are_tried_once(serve, patient, call):
 
 # Responses
 
-NO_LIST = "Not a process list: {}"
+NO_LIST = "The answer is not a process list but {}"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
 NO_LINES = "my-sandbox: the answer about the output of pid 41 has no list 'lines'"
 FINAL = [
@@ -165,7 +165,7 @@ FINAL = [
     ("signal", [reply(200, HTML)], ContractViolation, ANSWER_TO.format("signal")),
     ("kill", [reply(200, HTML)], ContractViolation, ANSWER_TO.format("kill")),
     ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], SandboxNotFound,
-     "No sandbox my-sandbox: it does not exist, or is not running (404)"),
+     "Sandbox my-sandbox does not exist or is not running (404)"),
     ("kill", [reply(404)], RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
     ("kill", [reply(405)], RequestRefused, "my-sandbox has no DELETE /processes/41 (405)"),
     ("kill", [reply(401)], AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),

@@ -50,9 +50,9 @@ MEANINGS = [
     ("GET", 403, HTML, AuthenticationFailed, FINAL,
      "my-sandbox: the API key lacks permission for this call (403)"),
     ("GET", 404, {"error": "no", "code": "SANDBOX_NOT_FOUND"}, SandboxNotFound, FINAL,
-     "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)"),
+     "Sandbox my-sandbox does not exist or is not running (404 SANDBOX_NOT_FOUND)"),
     ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, SandboxNotFound, FINAL,
-     "No sandbox my-sandbox: it does not exist, or is not running (404)"),
+     "Sandbox my-sandbox does not exist or is not running (404)"),
     ("GET", 404, {"error": "Process 42 not found", "code": "NOT_FOUND"}, RequestRefused, FINAL,
      "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
     ("GET", 404, b"", SandboxNotFound, FINAL,
@@ -199,6 +199,6 @@ def test_unknown_sandbox_with_a_name_like_local_suggests_it():
     body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
 
     assert error_of_response("GET /processes", 404, {}, body, address).first_line == (
-        "No sandbox lcal: it does not exist, or is not running (404 SANDBOX_NOT_FOUND); "
+        "Sandbox lcal does not exist or is not running (404 SANDBOX_NOT_FOUND); "
         "did you mean 'local'?"
     )

@@ -159,26 +159,28 @@ class Until:
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     """Return what a condition returns as source, and with the values that it compares: "1 >= 2".
 
-    Both are masked, and empty if they are not available: only a single comparison of a function
-    without local variables has values. A failure shows the line of the test, and so a whole lambda.
+    Both are masked, and empty if they are not available: only a function with one ``return`` has a
+    source, and only a single comparison of a function without local variables has values. A failure
+    shows the line of the test, and so a whole lambda.
     """
     import ast
     import inspect
     import textwrap
 
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
         return "", ""
-    returns = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value]
-    if not returns:
+    returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
+    if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
         return "", ""
-    returned, values = returns[-1], ""
+    returned, values = returns[0], ""
     code = getattr(function, "__code__", None)
-    if isinstance(returned, ast.Compare) and code and code.co_nlocals == 1 == len(returned.ops):
-        outer = inspect.getclosurevars(function).nonlocals
-        names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
+    alone = code and code.co_argcount == code.co_nlocals == 1
+    if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
         with contextlib.suppress(Exception):  # the values are an extra
+            outer = inspect.getclosurevars(function).nonlocals
+            names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
             left, right = (
                 eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
                 for side in (returned.left, returned.comparators[0])
