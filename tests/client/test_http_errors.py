@@ -1,4 +1,4 @@
-"""What a response with an error status means."""
+"""The error for each response with an error status."""
 
 import json
 
@@ -26,7 +26,7 @@ def fault(status, body=b"", method="GET", **headers):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_response_that_succeeded_is_not_an_error(status):
+def test_response_with_a_good_status_is_not_an_error(status):
     assert fault(status) is None
 
 
@@ -36,7 +36,7 @@ def not_running(text):
 
 # (transient, delivered)
 FINAL, PASSES, NOT_SENT, FINAL_NOT_SENT = (False, True), (True, True), (True, False), (False, False)
-# The response, the error, its fate, its message. Its label is the status and the code unless it is given.
+# The response, the error, its fate, its message, and its label if that is not the status and the code.
 MEANINGS = [
     ("GET", 301, b"", ContractViolation, FINAL_NOT_SENT,
      "my-sandbox answered 301, a redirect to another place; redirects are not followed, for "
@@ -122,55 +122,43 @@ MEANINGS = [
 
 
 @pytest.mark.parametrize("row", MEANINGS, ids=[f"{row[0]} {row[5][:40]}" for row in MEANINGS])
-def test_response_is_turned_into_the_error_that_it_means(row):
+def test_each_error_response_raises_its_error(row):
     method, status, body, kind, fate, message, *label = row
     code = body.get("code", "") if isinstance(body, dict) else ""
 
     found = fault(status, body, method)
 
-    assert type(found) is kind
-    assert str(found) == message
+    assert (type(found), str(found)) == (kind, message)
     assert found.label == (label[0] if label else f"{status} {code}".strip())
     assert (found.transient, found.delivered) == fate
 
 
-def test_other_success_is_not_called_a_redirect():
+def test_other_good_status_is_not_called_a_redirect():
     assert "redirect" not in str(fault(206))
 
 
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+SECONDS = {
+    "30": 30.0, " 1.5 ": 1.5, "0": 0.0, "-5": 0.0,
+    "Sun, 06 Nov 1994 08:49:57 GMT": 20.0,
+    "Sun, 06 Nov 1994 09:49:57 +0100": 20.0,
+    "Sun, 06 Nov 1994 08:00:00 GMT": 0.0,
+}  # fmt: skip
+INVALID = [
+    "soon", "", "inf", "nan", "Sun, 99 Foo 1994 08:49:57 GMT",
+    "Sun, 06 Nov 1994 08:49:57 -0000", "Sun, 06 Nov 99999999999 08:49:37 GMT",
+]  # fmt: skip
+SUSPENDED = {"error": "(state: suspended)", "code": "SANDBOX_NOT_RUNNING"}
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        pytest.param("30", 30.0, id="seconds"),
-        pytest.param(" 1.5 ", 1.5, id="part of a second"),
-        pytest.param("0", 0.0, id="zero"),
-        pytest.param("-5", 0.0, id="before now"),
-        pytest.param("Sun, 06 Nov 1994 08:49:57 GMT", 20.0, id="date"),
-        pytest.param("Sun, 06 Nov 1994 09:49:57 +0100", 20.0, id="date with a zone"),
-        pytest.param("Sun, 06 Nov 1994 08:00:00 GMT", 0.0, id="date in the past"),
-        pytest.param("soon", None, id="word"),
-        pytest.param("", None, id="nothing"),
-        pytest.param("inf", None, id="infinite"),
-        pytest.param("nan", None, id="no number"),
-        pytest.param("Sun, 99 Foo 1994 08:49:57 GMT", None, id="no date"),
-        pytest.param("Sun, 06 Nov 1994 08:49:57 -0000", None, id="date of no zone"),
-        pytest.param("Sun, 06 Nov 99999999999 08:49:37 GMT", None, id="date out of range"),
-    ],
-)
-@pytest.mark.parametrize(
-    "body",
-    [{"error": "later"}, {"error": "(state: suspended)", "code": "SANDBOX_NOT_RUNNING"}],
-    ids=["429", "suspended"],
-)
-def test_retry_after_is_read(body, value, seconds):
-    assert fault(429, body, Retry_After=value, Date=DATE).retry_after == seconds
+@pytest.mark.parametrize("value", [*SECONDS, *INVALID])
+@pytest.mark.parametrize("body", [{"error": "later"}, SUSPENDED], ids=["429", "suspended"])
+def test_retry_after_is_read_as_seconds_or_a_date(body, value):
+    assert fault(429, body, Retry_After=value, Date=DATE).retry_after == SECONDS.get(value)
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
-def test_retry_after_is_unknown_without_a_date_of_the_server(headers):
+def test_retry_after_is_unknown_without_it_or_without_the_date_of_the_server(headers):
     assert fault(503, **headers).retry_after is None
 
 
@@ -188,14 +176,13 @@ REJECTION = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
          "answered 422: Failed to deserialize the JSON body: args: --token=***"),
     ],
 )  # fmt: skip
-def test_rejected_call_is_named_and_masked(call, status, headers, body, message):
+def test_rejected_call_is_named_with_secrets_masked(call, status, headers, body, message):
     found = error_of_response(call, status, headers, body, ADDRESS)
 
-    assert type(found) is RequestRefused
-    assert str(found) == f"my-sandbox {message}"
+    assert (type(found), str(found)) == (RequestRefused, f"my-sandbox {message}")
 
 
-def test_unknown_sandbox_with_a_name_like_local_suggests_it():
+def test_error_for_an_unknown_sandbox_with_a_name_like_local_suggests_local():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
     body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
 
