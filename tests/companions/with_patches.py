@@ -1,4 +1,4 @@
-"""Plugins that put something else in the place of sockets, of the clock, of a test's arguments."""
+"""Plugins that replace sockets, the clock, or the arguments of a test."""
 
 import time
 
@@ -7,18 +7,17 @@ import pytest
 LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
 
 
-@pytest.mark.parametrize(
-    ("option", "name"),
-    [
-        ("--disable-socket", "SocketBlockedError"),
-        ("--allow-hosts=192.0.2.1", "SocketConnectBlockedError"),
-    ],
-)
-def test_block_of_pytest_socket_is_reported_at_once_and_by_name(run, pytester, option, name):
+BLOCKS = {"--disable-socket": "SocketBlockedError", "--allow-hosts=192.0.2.1": "SocketConnectBlockedError"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "name"), BLOCKS.items())
+def test_socket_blocked_by_pytest_socket_is_reported_at_once_with_the_name_of_the_error(
+    run, pytester, option, name
+):
     pytester.makepyfile(LISTS)
     start = time.monotonic()
     result = run("pytest_socket", option, "-W", "default::UserWarning")
-    assert time.monotonic() - start < 25  # a fault that may pass is ridden out for 30 s
+    assert time.monotonic() - start < 25  # a transient error is retried for 30 s
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"E *SandboxUnreachable: my-sandbox cannot be reached: {name}: *"])
     result.stdout.fnmatch_lines(["* try *pytest-socket blocks it: allow the host of the sandbox*"])
@@ -26,28 +25,25 @@ def test_block_of_pytest_socket_is_reported_at_once_and_by_name(run, pytester, o
 
 
 @pytest.mark.parametrize("target", ["my-sandbox", "local"])
-def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(run, pytester, target):
+def test_sandbox_on_a_host_that_pytest_socket_allows_can_be_used(run, pytester, target):
     pytester.makepyfile(LISTS)
     result = run("pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("plugin", "module", "frozen"),
-    [
-        ("", "freezegun", "freeze_time('2020-01-01')"),
-        ("time_machine", "time_machine", "travel('2020-01-01', tick=True)"),
-        ("time_machine", "time_machine", "travel('2020-01-01', tick=False)"),
-    ],
-)
-def test_wait_has_its_deadline_under_a_frozen_clock(run, pytester, plugin, module, frozen):
+FREEZE, TRAVEL = "freezegun.freeze_time('2020-01-01')", "time_machine.travel('2020-01-01', tick={})"
+
+
+@pytest.mark.parametrize("frozen", [FREEZE, TRAVEL.format(True), TRAVEL.format(False)])
+def test_wait_ends_at_its_deadline_under_a_frozen_clock(run, pytester, frozen):
+    module = frozen.partition(".")[0]
     pytester.makepyfile(
         f"""
         import pytest
         import {module}
         from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
 
-        @{module}.{frozen}
+        @{frozen}
         def test_it(tlsandbox):
             job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
             with pytest.raises(UnexpectedExit):
@@ -58,25 +54,22 @@ def test_wait_has_its_deadline_under_a_frozen_clock(run, pytester, plugin, modul
             tlsandbox.assert_stays("sleep 60", stable_for=0.2)
         """
     )
+    plugin = module if module == "time_machine" else ""
     run(plugin, "--tlsandbox-guard=oom").assert_outcomes(passed=1)
 
 
 def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run, pytester):
     pytester.makepyfile(
         """
+        import pytest
         from hypothesis import given, settings, strategies
 
+        @pytest.mark.parametrize("allowed", [range(256), range(9)])
         @settings(max_examples=20, deadline=None, database=None, derandomize=True)
         @given(code=strategies.integers(0, 255))
-        def test_any_code(tlsandbox_session, code):
+        def test_it(tlsandbox_session, allowed, code):
             job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
-            tlsandbox_session.wait_for_exit(job, exit_code=code, timeout=10)
-
-        @settings(max_examples=20, deadline=None, database=None, derandomize=True)
-        @given(code=strategies.integers(0, 255))
-        def test_small_codes_only(tlsandbox_session, code):
-            job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
-            tlsandbox_session.wait_for_exit(job, exit_code=range(9), timeout=10)
+            tlsandbox_session.wait_for_exit(job, exit_code=allowed, timeout=10)
         """
     )
     result = run("_hypothesis_pytestplugin")

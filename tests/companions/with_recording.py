@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 MARK = "run by tests/companions/with_recording.py"
 
 
-def test_recorded_sandbox_is_replayed_without_the_sandbox_and_without_its_key(
+def test_recorded_session_is_replayed_without_the_sandbox_and_without_its_key(
     run, pytester, monkeypatch
 ):
     [conftest] = re.findall(

@@ -1,4 +1,4 @@
-"""Plugins that change how tests are run: on several workers, again, shuffled, against the clock."""
+"""Plugins that change how tests are run: on workers, again, in random order, with a timeout."""
 
 import re
 
@@ -7,47 +7,42 @@ import pytest
 EATER = "taken = [bytearray(10_000_000) for _ in range(300)]"
 
 
+JOBS = f"""
+    import pytest
+
+    @pytest.fixture(scope="module")
+    def server(tlsandbox_session):
+        server = tlsandbox_session.start_process("sleep", ["60"])
+        return tlsandbox_session.wait_for_process(server)
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_job(server, tlsandbox, number):
+        program = {EATER!r} if number == 2 else "raise SystemExit(0)"
+        job = tlsandbox.start_process("python", ["-c", program])
+        tlsandbox.wait_for_exit(job, timeout=20)
+        tlsandbox.assert_no_oom()
+        tlsandbox.assert_process(server, status="running")
+"""
+
+
 @pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
-def test_each_distribution_mode_of_xdist_reports_a_failure_once_and_at_its_test(
+def test_each_distribution_mode_of_xdist_reports_a_finding_once_and_at_its_test(
     run, pytester, dist
 ):
-    for module in ("one", "two"):
-        pytester.makepyfile(
-            **{
-                f"test_{module}": f"""
-                import pytest
-
-                @pytest.fixture(scope="module")
-                def server(tlsandbox_session):
-                    server = tlsandbox_session.start_process("sleep", ["60"])
-                    return tlsandbox_session.wait_for_process(server)
-
-                @pytest.mark.parametrize("number", range(3))
-                def test_job(server, tlsandbox, number):
-                    program = {EATER!r} if number == 2 else "raise SystemExit(0)"
-                    job = tlsandbox.start_process("python", ["-c", program])
-                    tlsandbox.wait_for_exit(job, timeout=20)
-                    tlsandbox.assert_no_oom()
-                    tlsandbox.assert_process(server, status="running")
-                """
-            }
-        )
-    result = run(
-        "xdist.plugin xdist.looponfail", "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak"
-    )
+    pytester.makepyfile(test_one=JOBS, test_two=JOBS)
+    plugins = "xdist.plugin xdist.looponfail"
+    result = run(plugins, "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak")
     assert result.ret == 1
     result.assert_outcomes(passed=4, failed=2)
-    told = [
-        re.sub(r"pid \d+", "pid #", line) for line in result.outlines if line.startswith("OOM ")
-    ]
-    assert sorted(told) == [
+    found = [line for line in result.outlines if line.startswith("OOM ")]
+    assert sorted(re.sub(r"pid \d+", "pid #", line) for line in found) == [
         f"OOM test_{module}.py::test_job[2] - OOM-killed: python -c (pid #), wanted exit code 0"
         for module in ("one", "two")
     ]
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
-def test_wait_ends_with_its_message_before_pytest_timeout_strikes(run, pytester, method):
+def test_wait_ends_with_its_message_before_pytest_timeout_ends_the_test(run, pytester, method):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -62,8 +57,8 @@ def test_wait_ends_with_its_message_before_pytest_timeout_strikes(run, pytester,
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
 
-def test_each_attempt_of_rerunfailures_begins_anew(run, pytester):
-    """What the first attempt started has been killed, and does not answer for the second's."""
+def test_each_attempt_of_rerunfailures_starts_without_earlier_processes(run, pytester):
+    """The process of the first attempt was killed and is not selected in the second."""
     pytester.makepyfile(
         """
         attempts = []
@@ -84,10 +79,10 @@ def test_each_attempt_of_rerunfailures_begins_anew(run, pytester):
 def test_rerunfailures_can_rerun_infrastructure_errors_only(run, pytester):
     pytester.makepyfile(
         """
-        def test_verdict(tlsandbox):
+        def test_result(tlsandbox):
             tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 3"]), timeout=5)
 
-        def test_fault(tlsandbox_connect):
+        def test_error(tlsandbox_connect):
             tlsandbox_connect("no-such").list_processes()
         """
     )
@@ -102,9 +97,7 @@ def test_rerunfailures_can_rerun_infrastructure_errors_only(run, pytester):
 def test_polls_of_a_wait_do_not_change_the_random_numbers_of_a_test(run, pytester):
     pytester.makepyfile(
         """
-        import random
-
-        import pytest
+        import random, pytest
 
         @pytest.mark.parametrize("number", range(6))
         def test_it(tlsandbox, number):
