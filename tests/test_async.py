@@ -1,13 +1,9 @@
 """The awaitable sandbox: same results, an event loop that keeps running, and cancellation."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
-import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -15,41 +11,25 @@ import trio
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
-from pytest_tlsandbox.client.address import Address
-from pytest_tlsandbox.client.api import SandboxClient
-from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
-from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.support import FakeClock, ScriptedLister, ended, raw
+from tests.client.conftest import serve  # noqa: F401 - a fixture
+from tests.client.servers import HANG, connected
+from tests.support import box_of, ended, raw
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-BACKENDS = ("asyncio", "anyio on asyncio", "trio")
-
-
-@pytest.fixture(params=BACKENDS)
-def run(request):
-    """Run a coroutine function, by each kind of event loop there is."""
-    if request.param == "asyncio":
-        return lambda function: asyncio.run(function())
-    if request.param == "trio":
-        return trio.run
-    return anyio.run
-
-
-def connect(url: str, key: Secret, identifier: str = "my-sandbox") -> Sandbox:
-    address = Address(identifier, url, {"Host": f"{identifier}.local"})
-    return Sandbox(SandboxClient(Transport(address, key, user_agent="test")))
+BACKENDS = {
+    "asyncio": lambda function: asyncio.run(function()),
+    "anyio on asyncio": anyio.run,
+    "trio": trio.run,
+}
+any_backend = pytest.mark.parametrize("run", BACKENDS.values(), ids=BACKENDS)
+any_kind_of_scope = pytest.mark.parametrize("run", [anyio.run, trio.run], ids=["asyncio", "trio"])
 
 
 @pytest.fixture(scope="module")
 def local():
-    with start_local_sandbox() as served:
-        sandbox = connect(served.url, served.api_key, served.identifier)
+    with start_local_sandbox() as served, connected(served) as sandbox:
         yield sandbox
-        sandbox._client.close()
 
 
 @pytest.fixture
@@ -60,50 +40,38 @@ def box(local):
 
 
 @pytest.fixture
-def silent():
+def silent(serve):  # noqa: F811
     """Return a sandbox that never answers, and an event that is set when a request arrives."""
     asked = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(65536)
-                asked.set()
-                connection.recv(65536)  # until the client hangs up
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        sandbox = connect(f"http://127.0.0.1:{server.getsockname()[1]}", Secret("k"))
+    with connected(serve(answer=lambda _: asked.set() or [HANG])) as sandbox:
         yield AsyncSandbox(sandbox), asked
-        sandbox._client.close()
-        thread.join(5)
-        assert not thread.is_alive()
 
 
-def scripted(script: dict[float, Any]) -> AsyncSandbox:
-    return AsyncSandbox(Sandbox(ScriptedLister(FakeClock(), script)))
+@pytest.fixture
+def failed():
+    """Return a scripted sandbox in which the process with pid 41 exited with code 1."""
+    return AsyncSandbox(box_of([raw(41, **ended(1))]))
 
 
-def calls() -> list[threading.Thread]:
+def calls():
     return [thread for thread in threading.enumerate() if thread.name == "tlsandbox-call"]
 
 
-def no_call_goes_on() -> bool:
-    """Return whether each thread of a call has ended; wait for threads that are about to end."""
+def assert_no_call_continues():
+    """Fail if the thread of a call still runs; wait for threads that are about to end."""
     for thread in calls():
         thread.join(0.1)
-    return calls() == []
+    assert calls() == []
 
 
-# ------------------------------------------------------------------- one engine
+# ------------------------------------------------------------ the calls of Sandbox
 
 
-def public(kind: type) -> dict[str, Any]:
+def public(kind):
     return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
 
 
-def test_every_call_of_the_sandbox_is_there_with_the_same_arguments_and_words():
+def test_each_method_of_the_sandbox_is_awaitable_with_the_same_arguments_and_docstring():
     sandbox, awaitable = public(Sandbox), public(AsyncSandbox)
 
     assert awaitable.keys() - {"baseline"} == sandbox.keys()
@@ -112,8 +80,9 @@ def test_every_call_of_the_sandbox_is_there_with_the_same_arguments_and_words():
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
+@any_backend
 def test_wait_returns_its_result(run, box):
-    async def test() -> None:
+    async def test():
         job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
         assert await box.wait_for_output(job, "ready") == "ready"
         assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
@@ -122,37 +91,35 @@ def test_wait_returns_its_result(run, box):
     run(test)
 
 
-def test_error_of_a_call_is_raised_where_it_is_awaited(run):
-    box = scripted({0: [raw(41, **ended(1))]})
+FAILING = [
+    (lambda box: box.wait_for_exit(41), errors.UnexpectedExit, r"^Exited 1: train\.py \(pid 41\)"),
+    (lambda box: box.wait_for_exit(41, timeout=-1), errors.InvalidArgument, None),
+    (lambda box: box.start_process("sh", cwd="/tmp"), errors.InvalidArgument, "did you mean 'working_dir'"),
+    (lambda box: box.start_process("sh", restart="always"), errors.InvalidArgument, r"^restart must be a mapping"),
+    (lambda box: box.wait_until(lambda: True), errors.InvalidArgument, r"^condition must be a function of one"),
+    (lambda box: box.wait_until(lambda seen: 1 / 0), ZeroDivisionError, None),
+    (lambda box: box.wait_until(lambda seen: pytest.skip("not now")), pytest.skip.Exception, None),
+]  # fmt: skip
 
-    async def test() -> None:
-        with pytest.raises(errors.UnexpectedExit, match=r"^Exited 1: train\.py \(pid 41\)"):
-            await box.wait_for_exit(41)
-        with pytest.raises(errors.InvalidArgument):
-            await box.wait_for_exit(41, timeout=-1)
-        with pytest.raises(errors.InvalidArgument, match="did you mean 'working_dir'"):
-            await box.start_process("sh", cwd="/tmp")
-        with pytest.raises(errors.InvalidArgument, match=r"^restart must be a mapping"):
-            await box.start_process("sh", restart="always")
-        with pytest.raises(errors.InvalidArgument, match=r"^condition must be a function of one"):
-            await box.wait_until(lambda: True)
-        with pytest.raises(ZeroDivisionError):
-            await box.wait_until(lambda seen: 1 / 0)
-        with pytest.raises(pytest.skip.Exception):
-            await box.wait_until(lambda seen: pytest.skip("so be it"))
+
+@any_backend
+def test_error_of_a_call_is_raised_where_it_is_awaited(run, failed):
+    async def test():
+        for call, error, message in FAILING:
+            with pytest.raises(error, match=message):
+                await call(failed)
 
     run(test)
 
 
-def test_soft_checks_are_made_in_the_block_and_evaluated_when_it_ends(run):
-    box = scripted({0: [raw(41, **ended(1))]})
-
-    async def test() -> None:
-        async with box.soft() as check:
+@any_backend
+def test_soft_checks_are_evaluated_when_the_block_ends(run, failed):
+    async def test():
+        async with failed.soft() as check:
             check.assert_process(41, exit_code=1)
             check.assert_no_oom()
         with pytest.raises(errors.ChecksFailed) as failure:
-            async with box.soft() as check:
+            async with failed.soft() as check:
                 check.assert_process(41, exit_code=0)
                 check.assert_process(41, status="running")
         assert failure.value.first_line.startswith("2 of 2 checks failed: train.py (pid 41)")
@@ -161,8 +128,9 @@ def test_soft_checks_are_made_in_the_block_and_evaluated_when_it_ends(run):
     run(test)
 
 
-def test_a_baseline_of_this_moment_is_taken_on_request(run, box):
-    async def test() -> None:
+@any_backend
+def test_from_now_takes_a_new_baseline(run, box):
+    async def test():
         first = await box.start_process("true", [])
         await box.wait_for_exit(first)
         later = await box.from_now()
@@ -172,26 +140,24 @@ def test_a_baseline_of_this_moment_is_taken_on_request(run, box):
     run(test)
 
 
-def test_a_condition_that_is_a_coroutine_function_is_refused_since_it_is_always_truthy():
-    async def condition(seen: object) -> bool:
+@pytest.mark.parametrize("call", [AsyncSandbox.wait_until, AsyncSandbox.wait_for_process])
+def test_condition_that_is_a_coroutine_function_is_rejected_since_it_is_always_true(failed, call):
+    async def condition(seen):
         return False
 
-    box = scripted({0: [raw(41)]})
-
-    for call in (box.wait_until(condition), box.wait_for_process(condition)):
-        with pytest.raises(
-            errors.InvalidArgument, match="got a coroutine function, which is always true"
-        ):
-            asyncio.run(call)
+    with pytest.raises(
+        errors.InvalidArgument, match="got a coroutine function, which is always true"
+    ):
+        asyncio.run(call(failed, condition))
 
 
-# ----------------------------------------------------------- the loop goes on turning
+# ------------------------------------------------------- the event loop keeps running
 
 
 def test_waits_do_not_queue_for_threads(box):
-    """However many there are: or the call that they wait for would wait for their end, and the loop too."""
+    """Otherwise, a call for which 40 waits are waiting could itself wait for a thread."""
 
-    async def test() -> None:
+    async def test():
         waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
         *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
         assert (await box.assert_process(started, status="running")).pid == started.pid
@@ -199,92 +165,91 @@ def test_waits_do_not_queue_for_threads(box):
     asyncio.run(test())
 
 
-# ------------------------------------------------------------------- calling off
+# ------------------------------------------------------------------- cancellation
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_cancellation_ends_a_wait_that_sleeps(box, backend):
-    async def test() -> None:
+@any_kind_of_scope
+def test_cancellation_ends_a_wait_that_sleeps(box, run):
+    async def test():
         begun = time.perf_counter()
         with anyio.move_on_after(0.3) as scope:
             await box.wait_for_process("no such process", timeout=60)
         assert scope.cancelled_caught
         assert time.perf_counter() - begun < 30
-        assert no_call_goes_on()
+        assert_no_call_continues()
 
-    anyio.run(test, backend=backend)
+    run(test)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_cancellation_ends_the_list_call_that_is_in_flight(silent, backend):
+@any_kind_of_scope
+def test_cancellation_ends_the_list_call_in_flight(silent, run):
     box, asked = silent
 
-    async def test() -> None:
+    async def test():
         begun = time.perf_counter()
         async with anyio.create_task_group() as group:
             group.start_soon(box.list_processes)
             await anyio.to_thread.run_sync(asked.wait)
             group.cancel_scope.cancel()
-        assert time.perf_counter() - begun < 4.5  # a list call may take 5 s, and is tried for 30
-        assert no_call_goes_on()
+        assert time.perf_counter() - begun < 4.5  # a list call may take 5 s, and is retried for 30
+        assert_no_call_continues()
 
-    anyio.run(test, backend=backend)
+    run(test)
 
 
 def test_cancelled_call_raises_cancelled_error_of_asyncio(silent):
     box, asked = silent
 
-    async def test() -> None:
+    async def test():
         task = asyncio.create_task(box.wait_for_exit("job"))
         await asyncio.to_thread(asked.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert no_call_goes_on()
+        assert_no_call_continues()
 
     asyncio.run(test())
 
 
 def test_timeout_of_asyncio_ends_a_wait(box):
-    async def test() -> None:
+    async def test():
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)
-        assert no_call_goes_on()
+        assert_no_call_continues()
 
     asyncio.run(test())
 
 
-def test_a_start_that_is_cancelled_is_made_to_its_end_and_its_process_is_known(box, monkeypatch):
-    """Else nobody would kill what it has started."""
+def test_start_that_is_cancelled_is_completed_and_its_process_is_known(box, monkeypatch):
+    """Otherwise nobody would kill the process."""
     transport = box._sandbox._client._transport
-    send, sent, called_off = transport._call, threading.Event(), threading.Event()
+    send, sent, cancelled = transport._call, threading.Event(), threading.Event()
 
-    def send_slowly(*call: Any) -> object:
+    def send_slowly(*call):
         sent.set()
-        assert called_off.wait(5)
+        assert cancelled.wait(5)
         return send(*call)
 
-    async def test() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(transport, "_call", send_slowly)
-            task = asyncio.create_task(box.start_process("sleep", ["61"]))
-            await asyncio.to_thread(sent.wait)
-            task.cancel()
-            await asyncio.sleep(0)  # lets the task receive the cancellation
-            called_off.set()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+    async def test():
+        monkeypatch.setattr(transport, "_call", send_slowly)
+        task = asyncio.create_task(box.start_process("sleep", ["61"]))
+        await asyncio.to_thread(sent.wait)
+        task.cancel()
+        await asyncio.sleep(0)  # lets the task receive the cancellation
+        cancelled.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         seen = await box.list_processes()
         assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started] != []
 
     asyncio.run(test())
 
 
-def test_a_call_that_is_thrown_away_ends_its_thread(silent):
+def test_closing_the_coroutine_of_a_call_ends_its_thread(silent):
     box, asked = silent
-    call: Coroutine[Any, Any, Any] = box.list_processes()
+    call = box.list_processes()
 
-    async def test() -> None:
+    async def test():
         call.send(None)
         await asyncio.to_thread(asked.wait)
         call.close()
