@@ -30,8 +30,8 @@ def test_response_with_a_good_status_is_not_an_error(status):
     assert fault(status) is None
 
 
-def not_running(text):
-    return {"error": text, "code": "SANDBOX_NOT_RUNNING"}
+def coded(code, text):
+    return {"error": text, "code": code}
 
 
 # (transient, delivered)
@@ -49,73 +49,49 @@ MEANINGS = [
      "my-sandbox: the API key may not do this (403 TL_FORBIDDEN): not yours"),
     ("GET", 403, HTML, AuthenticationFailed, FINAL,
      "my-sandbox: the API key may not do this (403)"),
-    ("GET", 404, {"error": "no", "code": "SANDBOX_NOT_FOUND"}, SandboxNotFound, FINAL,
+    ("GET", 404, coded("SANDBOX_NOT_FOUND", "no"), SandboxNotFound, FINAL,
      "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)"),
     ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, SandboxNotFound, FINAL,
      "No sandbox my-sandbox: it does not exist, or is not running (404)"),
-    ("GET", 404, {"error": "Process 42 not found", "code": "NOT_FOUND"}, RequestRefused, FINAL,
-     "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
-    ("GET", 404, b"", SandboxNotFound, FINAL,
-     "No process API at https://x.example (404): is this the URL of a sandbox?"),
-    ("GET", 404, HTML, SandboxNotFound, FINAL,
-     "No process API at https://x.example (404): is this the URL of a sandbox?"),
-    ("GET", 404, {"error": "path not found", "code": "LIFECYCLE_PATH_NOT_FOUND"}, SandboxNotFound, FINAL,
+    ("GET", 404, coded("NOT_FOUND", "Process 42 not found"), RequestRefused, FINAL, "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
+    ("GET", 404, b"", SandboxNotFound, FINAL, "No process API at https://x.example (404): is this the URL of a sandbox?"),
+    ("GET", 404, coded("LIFECYCLE_PATH_NOT_FOUND", "path not found"), SandboxNotFound, FINAL,
      "No sandbox is served at https://x.example (404 LIFECYCLE_PATH_NOT_FOUND): the request "
      "reached a shared host without the name of a sandbox; give its id and set the proxy URL, "
      "not a bare URL"),
-    ("GET", 405, b"", RequestRefused, FINAL,
-     "my-sandbox answered 405 with an empty answer (0 bytes)"),
+    ("GET", 405, b"", RequestRefused, FINAL, "my-sandbox answered 405 with an empty answer (0 bytes)"),
     ("GET", 409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}, SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is terminated (Timeout)"),
     ("GET", 409, {"sandbox_id": "abc", "status": "failed", "termination_reason": "no_capacity"}, SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is failed (no_capacity)"),
-    ("GET", 409, {"sandbox_id": "abc", "status": "pending"}, SandboxNotRunning, NOT_SENT,
-     "Sandbox my-sandbox is pending"),
-    ("GET", 400, not_running("Sandbox 'abc' is not running (status: suspending)."), SandboxNotRunning, NOT_SENT,
+    ("GET", 409, {"sandbox_id": "abc", "status": "pending"}, SandboxNotRunning, NOT_SENT, "Sandbox my-sandbox is pending"),
+    ("GET", 400, coded("SANDBOX_NOT_RUNNING", "Sandbox 'abc' is not running (status: suspending)."), SandboxNotRunning, NOT_SENT,
      "Sandbox my-sandbox is suspending (400 SANDBOX_NOT_RUNNING)", "400 suspending"),
-    ("GET", 503, not_running("Sandbox not running (state: Suspended)"), SandboxNotRunning, NOT_SENT,
+    ("GET", 503, coded("SANDBOX_NOT_RUNNING", "Sandbox not running (state: Suspended)"), SandboxNotRunning, NOT_SENT,
      "Sandbox my-sandbox is suspended (503 SANDBOX_NOT_RUNNING)", "503 suspended"),
-    ("GET", 400, not_running("no (status: terminated)"), SandboxNotRunning, FINAL_NOT_SENT,
+    ("GET", 400, coded("SANDBOX_NOT_RUNNING", "no (status: terminated)"), SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is terminated (400 SANDBOX_NOT_RUNNING)", "400 terminated"),
-    ("GET", 503, not_running("Sandbox not running"), SandboxNotRunning, NOT_SENT,
-     "Sandbox my-sandbox is not running (503 SANDBOX_NOT_RUNNING)"),
-    ("GET", 429, {"error": "slow down", "code": "TOO_MANY_SESSIONS"}, SandboxUnreachable, NOT_SENT,
-     "my-sandbox answered 429 TOO_MANY_SESSIONS: slow down"),
-    ("GET", 500, {"error": "oops"}, SandboxUnreachable, PASSES,
-     "my-sandbox answered 500: oops"),
-    ("GET", 502, HTML, SandboxUnreachable, PASSES,
-     "my-sandbox answered 502 with an HTML page (37 bytes)"),
-    ("GET", 502, {"error": "Failed to proxy request", "code": "PROXY_ERROR"}, SandboxUnreachable, PASSES,
-     "my-sandbox answered 502 PROXY_ERROR: Failed to proxy request"),
-    ("GET", 503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}, SandboxUnreachable, NOT_SENT,
+    ("GET", 503, coded("SANDBOX_NOT_RUNNING", "Sandbox not running"), SandboxNotRunning, NOT_SENT, "Sandbox my-sandbox is not running (503 SANDBOX_NOT_RUNNING)"),
+    ("GET", 429, coded("TOO_MANY_SESSIONS", "slow down"), SandboxUnreachable, NOT_SENT, "my-sandbox answered 429 TOO_MANY_SESSIONS: slow down"),
+    ("GET", 500, {"error": "oops"}, SandboxUnreachable, PASSES, "my-sandbox answered 500: oops"),
+    ("GET", 502, HTML, SandboxUnreachable, PASSES, "my-sandbox answered 502 with an HTML page (37 bytes)"),
+    ("GET", 503, coded("SANDBOX_NOT_READY", "sandbox is not ready"), SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
     ("GET", 503, {"code": "SANDBOX_UNREACHABLE"}, SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 SANDBOX_UNREACHABLE with JSON of another shape, or cut short "
      "(31 bytes)"),
-    ("GET", 503, {"error": "auth is down", "code": "AUTH_SERVICE_UNAVAILABLE"}, SandboxUnreachable, NOT_SENT,
+    ("GET", 503, coded("AUTH_SERVICE_UNAVAILABLE", "auth is down"), SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 AUTH_SERVICE_UNAVAILABLE: auth is down"),
-    ("GET", 503, {"error": "later", "code": "SANDBOX_UPSTREAM_ERROR"}, SandboxUnreachable, NOT_SENT,
-     "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later"),
-    ("GET", 400, {"error": "bad name", "code": "SANDBOX_UPSTREAM_ERROR"}, RequestRefused, FINAL,
-     "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name"),
-    ("GET", 504, {"error": "late", "code": "READ_TIMEOUT"}, SandboxUnreachable, PASSES,
-     "my-sandbox answered 504 READ_TIMEOUT: late"),
-    ("GET", 501, b"", RequestRefused, FINAL,
-     "my-sandbox answered 501 with an empty answer (0 bytes)"),
-    ("GET", 400, b"Invalid URL: cannot parse `web` to a `u32`", RequestRefused, FINAL,
-     "my-sandbox answered 400 with text that is not JSON (42 bytes)"),
-    ("GET", 502, b"[" * 100_000, SandboxUnreachable, PASSES,
-     "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)"),
-    ("GET", 400, {"error": {"a": 1}, "code": 7}, RequestRefused, FINAL,
-     "my-sandbox answered 400 7: {'a': 1}"),
-    ("POST", 500, {"error": "Failed to spawn process"}, RequestRefused, FINAL,
-     "my-sandbox answered 500: Failed to spawn process"),
-    ("POST", 500, {"error": "later", "code": "SANDBOX_UPSTREAM_ERROR"}, SandboxUnreachable, NOT_SENT,
-     "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later"),
-    ("POST", 500, b"", SandboxUnreachable, PASSES,
-     "my-sandbox answered 500 with an empty answer (0 bytes)"),
-    ("POST", 422, b"missing field `signal`", RequestRefused, FINAL,
-     "my-sandbox answered 422 with text that is not JSON (22 bytes)"),
+    ("GET", 503, coded("SANDBOX_UPSTREAM_ERROR", "later"), SandboxUnreachable, NOT_SENT, "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later"),
+    ("GET", 400, coded("SANDBOX_UPSTREAM_ERROR", "bad name"), RequestRefused, FINAL, "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name"),
+    ("GET", 504, coded("READ_TIMEOUT", "late"), SandboxUnreachable, PASSES, "my-sandbox answered 504 READ_TIMEOUT: late"),
+    ("GET", 501, b"", RequestRefused, FINAL, "my-sandbox answered 501 with an empty answer (0 bytes)"),
+    ("GET", 400, b"Invalid URL: cannot parse `web` to a `u32`", RequestRefused, FINAL, "my-sandbox answered 400 with text that is not JSON (42 bytes)"),
+    ("GET", 502, b"[" * 100_000, SandboxUnreachable, PASSES, "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)"),
+    ("GET", 400, {"error": {"a": 1}, "code": 7}, RequestRefused, FINAL, "my-sandbox answered 400 7: {'a': 1}"),
+    ("POST", 500, {"error": "Failed to spawn process"}, RequestRefused, FINAL, "my-sandbox answered 500: Failed to spawn process"),
+    ("POST", 500, coded("SANDBOX_UPSTREAM_ERROR", "later"), SandboxUnreachable, NOT_SENT, "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later"),
+    ("POST", 500, b"", SandboxUnreachable, PASSES, "my-sandbox answered 500 with an empty answer (0 bytes)"),
     ("POST", 400, {"error": "cannot start curl --token=hunter2 https://me:pw@x.example"}, RequestRefused, FINAL,
      "my-sandbox answered 400: cannot start curl --token=*** https://***@x.example"),
 ]  # fmt: skip
@@ -148,7 +124,7 @@ INVALID = [
     "soon", "", "inf", "nan", "Sun, 99 Foo 1994 08:49:57 GMT",
     "Sun, 06 Nov 1994 08:49:57 -0000", "Sun, 06 Nov 99999999999 08:49:37 GMT",
 ]  # fmt: skip
-SUSPENDED = {"error": "(state: suspended)", "code": "SANDBOX_NOT_RUNNING"}
+SUSPENDED = coded("SANDBOX_NOT_RUNNING", "(state: suspended)")
 
 
 @pytest.mark.parametrize("value", [*SECONDS, *INVALID])
@@ -184,7 +160,7 @@ def test_rejected_call_is_named_with_secrets_masked(call, status, headers, body,
 
 def test_error_for_an_unknown_sandbox_with_a_name_like_local_suggests_local():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
-    body = b'{"error": "no", "code": "SANDBOX_NOT_FOUND"}'
+    body = json.dumps(coded("SANDBOX_NOT_FOUND", "no")).encode()
 
     assert error_of_response("GET /processes", 404, {}, body, address).first_line == (
         "No sandbox lcal: it does not exist, or is not running (404 SANDBOX_NOT_FOUND); "
