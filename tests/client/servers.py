@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass
+from http.client import parse_headers
 
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
@@ -190,9 +191,6 @@ def _read_request(lines):
     if not (line := lines.readline().decode("latin-1").strip()):
         return None
     method, path, _version = line.split()
-    headers = {}
-    while header := lines.readline().decode("latin-1").strip():
-        name, _, value = header.partition(":")
-        headers[name.lower()] = value.strip()
+    headers = {name.lower(): value for name, value in parse_headers(lines).items()}
     body = lines.read(int(headers.get("content-length", 0)))
     return Request(line, method, path, headers, body)

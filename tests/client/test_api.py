@@ -78,23 +78,6 @@ def test_cut_list_of_unannounced_length_is_retried(serve, patient, start):
     assert len(patient(serve([OPEN_ENDED, start, CLOSE], LIST)).list()) == 1
 
 
-def test_start_is_repeated_while_the_connection_is_refused(serve, client):
-    server = serve(ROW)
-    server.close()
-    revived = []
-
-    class Reviver(FakeClock):
-        def sleep(self, seconds):
-            super().sleep(seconds)
-            if len(self.slept) == 3:
-                revived.append(serve(ROW, port=server.port))
-
-    started = client(server.url, clock=Reviver()).start({"command": "a"})
-
-    assert started.pid == 41
-    assert len(revived[0].requests) == 1
-
-
 DATES = {"Retry_After": "Sun, 06 Nov 1994 08:49:49 GMT", "Date": "Sun, 06 Nov 1994 08:49:37 GMT"}
 
 

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import parse_list, parse_process
 from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.models import ProcessInfo, UnreadableRow
 from tests.client.servers import reply
-from tests.client.test_list_cache import LIKE_THE_END_OF_A_ROW
+from tests.client.test_list_cache import (
+    LIKE_THE_END_OF_A_ROW,
+    assert_read_as_if_each_were_the_first,
+)
 from tests.support import failure, raw
 
 # `make nightly` requests many more bodies, and other ones.
@@ -192,20 +194,10 @@ def repeats_a_key(body):
     return any(repeated)
 
 
-def outcome(reading):
-    """Return the result of reading a body, or its error."""
-    try:
-        seen = reading()
-    except ContractViolation as violation:
-        return str(violation)
-    return seen.processes, seen.unreadable
-
-
 @fuzz(400)
 @given(st.lists(any_row, min_size=1, max_size=4), st.data())
 def test_list_after_others_is_read_as_if_it_were_the_first(rows, data):
     """Rows change from list to list, and bodies are cut or patched anywhere."""
-    reader = ListReader("my-sandbox")
     bodies = []
     for _ in range(3):
         spaced = data.draw(st.integers(0, 3)) == 0
@@ -217,10 +209,7 @@ def test_list_after_others_is_read_as_if_it_were_the_first(rows, data):
         bodies += [body, body[:start] + patch + body[end:], body[:end] + patch + body[end:]]
         at = data.draw(st.integers(0, len(rows) - 1))
         rows = [*rows[:at], data.draw(any_row), *rows[at + data.draw(st.integers(0, 1)) :]]
-    for body in bodies:
-        if not repeats_a_key(body):
-            alone = outcome(lambda body=body: ProcessSnapshot(*parse_list(body)))
-            assert outcome(lambda body=body: reader.read(body)) == alone
+    assert_read_as_if_each_were_the_first(body for body in bodies if not repeats_a_key(body))
 
 
 # ------------------------------------------------------------------------ bounds

@@ -10,7 +10,7 @@ from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.errors import ContractViolation
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from tests.support import T0, ended, failure, raw
+from tests.support import T0, ended, raw
 
 
 def listing(*rows, spaced=False):
@@ -47,15 +47,6 @@ def test_unchanged_row_is_the_same_object_at_any_position():
     assert second[1] is first[2]
 
 
-def test_rows_are_sorted_again_if_one_has_changed():
-    _, second = read(
-        listing(raw(1), raw(2, started_at=T0 + 1)),
-        listing(raw(1, started_at=T0 + 2), raw(2, started_at=T0 + 1)),
-    )
-
-    assert [row.pid for row in second] == [2, 1]
-
-
 def test_list_with_white_space_is_read_as_a_whole_if_it_changed():
     first, second = read(listing(raw(1), raw(2), spaced=True), listing(raw(1), spaced=True))
 
@@ -65,60 +56,52 @@ def test_list_with_white_space_is_read_as_a_whole_if_it_changed():
 
 # The result is the same as without the cache
 
-LIKE_THE_END_OF_A_ROW = "},{", "}]}", '{"processes":[{', '"},{"', "\\", '\\"},{\\"', "é\u2028"
+START = '{"processes":[{'
+GOOD, BAD = raw(1), raw(2, started_at="never")
+LIKE_THE_END_OF_A_ROW = "},{", "}]}", START, '"},{"', "\\", '\\"},{\\"', "é\u2028"
+
+
+def outcome(reading):
+    """Return the result of reading a body, or its error."""
+    try:
+        seen = reading()
+    except ContractViolation as violation:
+        return str(violation)
+    return seen.processes, seen.unreadable
+
+
+def assert_read_as_if_each_were_the_first(bodies):
+    reader = ListReader("my-sandbox")
+    for body in bodies:
+        alone = outcome(lambda body=body: ProcessSnapshot(*parse_list(body)))
+        assert outcome(lambda body=body: reader.read(body)) == alone
 
 
 @pytest.mark.parametrize("text", LIKE_THE_END_OF_A_ROW)
 def test_text_that_looks_like_the_end_of_a_row_is_read_as_text(text):
     row = raw(1, command=text, args=(text, text), extra=[{"a": [text]}, {}], more={text: text})
-    for body in (listing(row), listing(raw(1), row), listing(row, row, raw(1))):
-        assert read(listing(raw(1)), body)[1] == ProcessSnapshot(*parse_list(body))
-
-
-def test_unreadable_row_affects_only_itself_in_list_after_list():
-    good, bad = raw(1), raw(2, started_at="never")
-    first, second, third = read(
-        listing(good, bad), listing(good, bad, raw(3)), listing(good, raw(2), raw(3))
+    assert_read_as_if_each_were_the_first(
+        [listing(GOOD), listing(row), listing(GOOD, row), listing(row, row, GOOD)]
     )
 
-    assert [len(first), len(second), len(third)] == [1, 2, 3]
-    assert [row.position for row in second.unreadable] == [1]
-    assert second[0] is first[0]
-    assert third.unreadable == ()
+
+TWO_ROWS = listing(raw(1, command="a},{b"), raw(2, command="c"))
+SEQUENCES = {
+    "rows whose order changes": [listing(raw(1), raw(2, started_at=T0 + 1)), listing(raw(1, started_at=T0 + 2), raw(2, started_at=T0 + 1))],
+    "an unreadable row": [listing(GOOD, BAD), listing(GOOD, BAD, raw(3)), listing(GOOD, raw(2), raw(3))],
+    "an unreadable row that moves": [listing(BAD, GOOD), listing(GOOD, raw(2, started_at=None))],
+    # The only separator without white space is inside a text: as many pieces as rows.
+    "white space between rows": [TWO_ROWS, TWO_ROWS.replace(b"},{\"", b"}, {\""), TWO_ROWS.replace(b"},{\"", b"}, {\"").replace(b'"c"', b'"},{"')],
+    **{
+        f"invalid: {body}": [body.encode(), listing(GOOD), body.encode(), listing(GOOD)]
+        for body in ("", START, START + "}", START + '"a":1}],"processes":{}}]}', START + '"pid":1},{]}', START + "}]]")
+    },
+}  # fmt: skip
 
 
-def test_unreadable_row_is_reported_at_its_new_position():
-    _, second = read(
-        listing(raw(2, started_at="never"), raw(1)), listing(raw(1), raw(2, started_at=None))
-    )
-
-    assert [(row.position, row.reason) for row in second.unreadable] == [
-        (1, "started_at: not a valid datetime")
-    ]
-
-
-START = '{"processes":[{'
-INVALID = ["", START, START + "}", START + '"a":1}],"processes":{}}]}', START + '"pid":1},{]}', START + "}]]"]  # fmt: skip
-
-
-@pytest.mark.parametrize("body", INVALID)
-def test_invalid_list_is_rejected_before_and_after_a_valid_one(body):
-    reader = ListReader("my-sandbox")
-    for _ in range(2):
-        failure(lambda: reader.read(body.encode()), ContractViolation)
-        assert reader.read(listing(raw(1)))[0].pid == 1
-
-
-def test_rows_separated_by_white_space_are_not_mixed_up():
-    """The only separator without white space is inside a text: as many pieces as rows."""
-    first = b'{"processes":[' + b", ".join(
-        json.dumps(raw(pid, command=text), separators=(",", ":")).encode()
-        for pid, text in ((1, "a},{b"), (2, "c"))
-    )
-    second = first.replace(b'"c"', b'"},{"')
-    for body in (first + b"]}", second + b"]}"):
-        seen = read(first + b"]}", body)[1]
-        assert seen == ProcessSnapshot(*parse_list(body))
+@pytest.mark.parametrize("bodies", SEQUENCES.values(), ids=SEQUENCES)
+def test_list_after_others_is_read_as_if_it_were_the_first(bodies):
+    assert_read_as_if_each_were_the_first(bodies)
 
 
 def test_several_threads_can_share_a_reader():

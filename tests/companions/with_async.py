@@ -1,4 +1,7 @@
-"""Coroutines: ``tlsandbox_async`` runs on the event loops of pytest-asyncio and anyio."""
+"""Coroutines: ``tlsandbox_async`` runs on the event loops of pytest-asyncio and anyio.
+
+docs/async.md has more tests with pytest-asyncio, which tests/test_pages.py runs.
+"""
 
 ASYNCIO = "pytest_asyncio.plugin"
 STRICT = ("-o", "asyncio_default_fixture_loop_scope=function")
@@ -22,47 +25,13 @@ def test_helpers_run_on_the_loop_of_pytest_asyncio(run, pytester):
 
             assert (line, done.exit_code, web.pid) == ("ready", 3, server.pid)
 
-        async def test_loop_keeps_running_during_a_wait(tlsandbox_async):
-            async def answer(reader, writer):
-                writer.write(b"go on")
-                writer.close()
-
-            # The job ends when this event loop has answered it.
-            async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-                port = server.sockets[0].getsockname()[1]
-                code = f"import socket; socket.create_connection(('127.0.0.1', {port})).recv(9)"
-                job = await tlsandbox_async.start_process("python", ["-c", code])
-                await tlsandbox_async.wait_for_exit(job, timeout=10)
-
         async def test_plain_fixture_waits_in_a_thread(tlsandbox):
             job = tlsandbox.start_process("sh", ["-c", "exit 3"])
             wait = asyncio.to_thread(tlsandbox.wait_for_exit, job, exit_code=3, timeout=10)
             assert (await wait).exit_code == 3
         """
     )
-    run(ASYNCIO, "--asyncio-mode=auto", *STRICT, GUARD).assert_outcomes(passed=3)
-
-
-def test_session_fixture_of_pytest_asyncio_can_use_the_sandbox(run, pytester):
-    pytester.makepyfile(
-        """
-        import pytest
-        import pytest_asyncio
-        from pytest_tlsandbox import AsyncSandbox
-
-        @pytest_asyncio.fixture(scope="session", loop_scope="session")
-        async def server(tlsandbox_session):
-            sandbox = AsyncSandbox(tlsandbox_session)
-            server = await sandbox.start_process("sleep", ["60"])
-            return await sandbox.wait_for_process(server)
-
-        @pytest.mark.asyncio
-        @pytest.mark.parametrize("time", [1, 2])
-        async def test_it(server, tlsandbox_async, time):
-            await tlsandbox_async.assert_process(server, status="running")
-        """
-    )
-    run(ASYNCIO, *STRICT, GUARD).assert_outcomes(passed=2)
+    run(ASYNCIO, "--asyncio-mode=auto", *STRICT, GUARD).assert_outcomes(passed=2)
 
 
 def test_task_group_of_anyio_can_wait_on_asyncio_and_on_trio(run, pytester):
