@@ -381,44 +381,35 @@ def every_kind():
 
 
 COLORS = """() => {
-    const shown = (element) => element.getClientRects().length > 0;
-    const color = (text) => {
-        const parts = text.match(/[\\d.]+/g).map(Number);
-        return parts.length === 3 ? [...parts, 1] : parts;
-    };
+    const color = (text) => [...text.match(/[\\d.]+/g).map(Number), 1].slice(0, 4);
     const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-    const paper = color(getComputedStyle(document.body).backgroundColor);
+    const fill = (element, part) => color(getComputedStyle(element, part).backgroundColor);
+    const paper = fill(document.body);
+    const bands = ["even", "bad"].map((kind) => over(fill(document.querySelector(`.band.${kind}`)), paper));
     const behind = (element) => {
         const layers = [];
-        for (let part = element; part; part = part.parentElement) {
-            const own = color(getComputedStyle(part).backgroundColor);
-            if (own[3]) layers.push(own);
-            if (own[3] === 1) return [layers.reverse().reduce((under, top) => over(top, under))];
-        }
-        const bands = ["even", "bad"].map((kind) =>
-            over(color(getComputedStyle(document.querySelector(`.band.${kind}`)).backgroundColor), paper));
-        return [paper, ...bands].map((under) => layers.reduceRight((low, top) => over(top, low), under));
+        for (let part = element; part !== document.body && layers.at(-1)?.[3] !== 1; part = part.parentElement)
+            if (fill(part)[3]) layers.push(fill(part));
+        const bases = layers.at(-1)?.[3] === 1 ? [layers.pop()] : [paper, ...bands];
+        return bases.map((under) => layers.reduceRight((low, top) => over(top, low), under));
     };
     const pairs = [];
-    for (const element of document.querySelectorAll("body *")) {
-        if (!shown(element) || element.closest(".dim, script")) continue;
-        const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-        const style = getComputedStyle(element);
-        const own = `${element.tagName} ${element.className}`;
-        if (text) for (const under of behind(element)) pairs.push(["text", own, color(style.color), under]);
-    }
-    for (const bar of document.querySelectorAll(".process .bar")) {
-        const fill = color(getComputedStyle(bar, "::before").backgroundColor);
+    const add = (kind, element, top, unders) =>
+        unders.forEach((under) => pairs.push([kind, `${element.tagName} ${element.className}`, top, under]));
+    const all = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.getClientRects().length);
+    for (const element of all("body *:not(script, .dim, .dim *)"))
+        if ([...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
+            add("text", element, color(getComputedStyle(element).color), behind(element));
+    for (const bar of all(".process .bar")) {
         const image = getComputedStyle(bar, "::before").backgroundImage;
-        const fills = image === "none" ? [fill] : image.match(/rgb\\([^)]*\\)/g).map(color);
-        for (const one of fills) for (const under of behind(bar.parentElement)) pairs.push(["graphic", bar.className, one, under]);
+        const fills = image === "none" ? [fill(bar, "::before")] : image.match(/rgb\\([^)]*\\)/g).map(color);
+        for (const one of fills) add("graphic", bar, one, behind(bar.parentElement));
     }
-    for (const edge of document.querySelectorAll("#chart .chip:not(.tail), #chart .test, .note, input, select, .buttons button, .tick")) {
-        if (!shown(edge)) continue;
+    for (const edge of all("#chart .chip:not(.tail), #chart .test, .note, input, select, .buttons button, .tick")) {
         const style = getComputedStyle(edge);
-        const own = style.borderLeftStyle === "none" ? style.backgroundColor : style.borderLeftColor;
-        const filled = color(style.backgroundColor)[3] && edge.matches(".bad, .oom:not(.allowed), .crash:not(.allowed)");
-        pairs.push(["graphic", edge.className || edge.id, color(filled ? style.backgroundColor : own), behind(edge.parentElement)[0]]);
+        const filled = fill(edge)[3] && edge.matches(".bad, .oom:not(.allowed), .crash:not(.allowed)");
+        const own = filled || style.borderLeftStyle === "none" ? style.backgroundColor : style.borderLeftColor;
+        add("graphic", edge, color(own), behind(edge.parentElement).slice(0, 1));
     }
     return pairs;
 }"""
