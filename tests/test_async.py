@@ -7,7 +7,6 @@ import time
 
 import anyio
 import pytest
-import trio
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
@@ -17,13 +16,9 @@ from tests.client.conftest import serve  # noqa: F401 - a fixture
 from tests.client.servers import HANG, connected
 from tests.support import box_of, ended, raw
 
-BACKENDS = {
-    "asyncio": lambda function: asyncio.run(function()),
-    "anyio on asyncio": anyio.run,
-    "trio": trio.run,
-}
-any_backend = pytest.mark.parametrize("run", BACKENDS.values(), ids=BACKENDS)
-any_kind_of_scope = pytest.mark.parametrize("run", [anyio.run, trio.run], ids=["asyncio", "trio"])
+# The plugin of anyio runs each test on asyncio and on trio.
+pytestmark = pytest.mark.anyio
+only_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +75,11 @@ def test_each_method_of_the_sandbox_is_awaitable_with_the_same_arguments_and_doc
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
-@any_backend
-def test_wait_returns_its_result(run, box):
-    async def test():
-        job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
-        assert await box.wait_for_output(job, "ready") == "ready"
-        assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
-        await box.assert_no_oom()
-
-    run(test)
+async def test_wait_returns_its_result(box):
+    job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
+    assert await box.wait_for_output(job, "ready") == "ready"
+    assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
+    await box.assert_no_oom()
 
 
 FAILING = [
@@ -102,125 +93,101 @@ FAILING = [
 ]  # fmt: skip
 
 
-@any_backend
-def test_error_of_a_call_is_raised_where_it_is_awaited(run, failed):
-    async def test():
-        for call, error, message in FAILING:
-            with pytest.raises(error, match=message):
-                await call(failed)
-
-    run(test)
+async def test_error_of_a_call_is_raised_where_it_is_awaited(failed):
+    for call, error, message in FAILING:
+        with pytest.raises(error, match=message):
+            await call(failed)
 
 
-@any_backend
-def test_soft_checks_are_evaluated_when_the_block_ends(run, failed):
-    async def test():
+async def test_soft_checks_are_evaluated_when_the_block_ends(failed):
+    async with failed.soft() as check:
+        check.assert_process(41, exit_code=1)
+        check.assert_no_oom()
+    with pytest.raises(errors.ChecksFailed) as failure:
         async with failed.soft() as check:
-            check.assert_process(41, exit_code=1)
-            check.assert_no_oom()
-        with pytest.raises(errors.ChecksFailed) as failure:
-            async with failed.soft() as check:
-                check.assert_process(41, exit_code=0)
-                check.assert_process(41, status="running")
-        assert failure.value.first_line.startswith("2 of 2 checks failed: train.py (pid 41)")
-        assert "test_async.py:" in str(failure.value)
-
-    run(test)
+            check.assert_process(41, exit_code=0)
+            check.assert_process(41, status="running")
+    assert failure.value.first_line.startswith("2 of 2 checks failed: train.py (pid 41)")
+    assert "test_async.py:" in str(failure.value)
 
 
-@any_backend
-def test_from_now_takes_a_new_baseline(run, box):
-    async def test():
-        first = await box.start_process("true", [])
-        await box.wait_for_exit(first)
-        later = await box.from_now()
-        assert later.baseline.find(first.identity)
-        assert repr(later) == "<AsyncSandbox local>"
-
-    run(test)
+async def test_from_now_takes_a_new_baseline(box):
+    first = await box.start_process("true", [])
+    await box.wait_for_exit(first)
+    later = await box.from_now()
+    assert later.baseline.find(first.identity)
+    assert repr(later) == "<AsyncSandbox local>"
 
 
 @pytest.mark.parametrize("call", [AsyncSandbox.wait_until, AsyncSandbox.wait_for_process])
-def test_condition_that_is_a_coroutine_function_is_rejected_since_it_is_always_true(failed, call):
+async def test_condition_that_is_a_coroutine_function_is_rejected_since_it_is_always_true(
+    failed, call
+):
     async def condition(seen):
         return False
 
     with pytest.raises(
         errors.InvalidArgument, match="got a coroutine function, which is always true"
     ):
-        asyncio.run(call(failed, condition))
+        await call(failed, condition)
 
 
 # ------------------------------------------------------- the event loop keeps running
 
 
-def test_waits_do_not_queue_for_threads(box):
+@only_asyncio
+async def test_waits_do_not_queue_for_threads(box):
     """Otherwise, a call for which 40 waits are waiting could itself wait for a thread."""
-
-    async def test():
-        waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
-        *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
-        assert (await box.assert_process(started, status="running")).pid == started.pid
-
-    asyncio.run(test())
+    waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
+    *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
+    assert (await box.assert_process(started, status="running")).pid == started.pid
 
 
 # ------------------------------------------------------------------- cancellation
 
 
-@any_kind_of_scope
-def test_cancellation_ends_a_wait_that_sleeps(box, run):
-    async def test():
-        begun = time.perf_counter()
-        with anyio.move_on_after(0.3) as scope:
-            await box.wait_for_process("no such process", timeout=60)
-        assert scope.cancelled_caught
-        assert time.perf_counter() - begun < 30
-        assert_no_call_continues()
-
-    run(test)
+async def test_cancellation_ends_a_wait_that_sleeps(box):
+    begun = time.perf_counter()
+    with anyio.move_on_after(0.3) as scope:
+        await box.wait_for_process("no such process", timeout=60)
+    assert scope.cancelled_caught
+    assert time.perf_counter() - begun < 30
+    assert_no_call_continues()
 
 
-@any_kind_of_scope
-def test_cancellation_ends_the_list_call_in_flight(silent, run):
+async def test_cancellation_ends_the_list_call_in_flight(silent):
     box, asked = silent
 
-    async def test():
-        begun = time.perf_counter()
-        async with anyio.create_task_group() as group:
-            group.start_soon(box.list_processes)
-            await anyio.to_thread.run_sync(asked.wait)
-            group.cancel_scope.cancel()
-        assert time.perf_counter() - begun < 4.5  # a list call may take 5 s, and is retried for 30
-        assert_no_call_continues()
-
-    run(test)
+    begun = time.perf_counter()
+    async with anyio.create_task_group() as group:
+        group.start_soon(box.list_processes)
+        await anyio.to_thread.run_sync(asked.wait)
+        group.cancel_scope.cancel()
+    assert time.perf_counter() - begun < 4.5  # a list call may take 5 s, and is retried for 30
+    assert_no_call_continues()
 
 
-def test_cancelled_call_raises_cancelled_error_of_asyncio(silent):
+@only_asyncio
+async def test_cancelled_call_raises_cancelled_error_of_asyncio(silent):
     box, asked = silent
 
-    async def test():
-        task = asyncio.create_task(box.wait_for_exit("job"))
-        await asyncio.to_thread(asked.wait)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert_no_call_continues()
-
-    asyncio.run(test())
+    task = asyncio.create_task(box.wait_for_exit("job"))
+    await asyncio.to_thread(asked.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert_no_call_continues()
 
 
-def test_timeout_of_asyncio_ends_a_wait(box):
-    async def test():
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)
-        assert_no_call_continues()
-
-    asyncio.run(test())
+@only_asyncio
+async def test_timeout_of_asyncio_ends_a_wait(box):
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)
+    assert_no_call_continues()
 
 
-def test_start_that_is_cancelled_is_completed_and_its_process_is_known(box, monkeypatch):
+@only_asyncio
+async def test_start_that_is_cancelled_is_completed_and_its_process_is_known(box, monkeypatch):
     """Otherwise nobody would kill the process."""
     transport = box._sandbox._client._transport
     send, sent, cancelled = transport._call, threading.Event(), threading.Event()
@@ -230,31 +197,26 @@ def test_start_that_is_cancelled_is_completed_and_its_process_is_known(box, monk
         assert cancelled.wait(5)
         return send(*call)
 
-    async def test():
-        monkeypatch.setattr(transport, "_call", send_slowly)
-        task = asyncio.create_task(box.start_process("sleep", ["61"]))
-        await asyncio.to_thread(sent.wait)
-        task.cancel()
-        await asyncio.sleep(0)  # lets the task receive the cancellation
-        cancelled.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        seen = await box.list_processes()
-        assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started] != []
-
-    asyncio.run(test())
+    monkeypatch.setattr(transport, "_call", send_slowly)
+    task = asyncio.create_task(box.start_process("sleep", ["61"]))
+    await asyncio.to_thread(sent.wait)
+    task.cancel()
+    await asyncio.sleep(0)  # lets the task receive the cancellation
+    cancelled.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    seen = await box.list_processes()
+    assert [row.pid for row in seen.alive] == [row.pid for row in box._sandbox._started] != []
 
 
-def test_closing_the_coroutine_of_a_call_ends_its_thread(silent):
+@only_asyncio
+async def test_closing_the_coroutine_of_a_call_ends_its_thread(silent):
     box, asked = silent
     call = box.list_processes()
 
-    async def test():
-        call.send(None)
-        await asyncio.to_thread(asked.wait)
-        call.close()
-        [thread] = calls()
-        await asyncio.to_thread(thread.join, 5)
-        assert not thread.is_alive()
-
-    asyncio.run(test())
+    call.send(None)
+    await asyncio.to_thread(asked.wait)
+    call.close()
+    [thread] = calls()
+    await asyncio.to_thread(thread.join, 5)
+    assert not thread.is_alive()

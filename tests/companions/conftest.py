@@ -16,7 +16,7 @@ def box():
 
 @pytest.fixture
 def run(pytester, box, monkeypatch):
-    """Return a function that runs pytest with these plugins and further options."""
+    """Return a function that runs ``test_it.py``, or several files, with plugins and options."""
     for name in [*os.environ]:
         if name.startswith(("PYTEST_XDIST", "PYTEST_PLUGINS", "TLSANDBOX", "TENSORLAKE", "COV_")):
             monkeypatch.delenv(name)
@@ -27,7 +27,8 @@ def run(pytester, box, monkeypatch):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
-    def run_pytest(plugins, *options):
+    def run_pytest(code, plugins, *options):
+        pytester.makepyfile(**(code if isinstance(code, dict) else {"test_it": code}))
         loaded = [word for name in ["pytest_tlsandbox", *plugins.split()] for word in ("-p", name)]
         return pytester.runpytest_subprocess(
             "-W", "error", "-p", "no:cacheprovider", *loaded, *options, timeout=50

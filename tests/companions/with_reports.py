@@ -8,27 +8,27 @@ import re
 import pytest
 
 FAILS = """
-        SECRET = "tl_" + "secret"
+SECRET = "tl_" + "secret"
 
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "exit 3", f"--token={SECRET}"])
+def test_it(tlsandbox):
+    job = tlsandbox.start_process("sh", ["-c", "exit 3", f"--token={SECRET}"])
+    tlsandbox.wait_for_exit(job, timeout=5)
+"""
+
+
+CHECKS = """
+from pytest_check import check
+
+def test_it(tlsandbox):
+    for code in (3, 0, 4):
+        with check:
+            job = tlsandbox.start_process("sh", ["-c", f"exit {code}"])
             tlsandbox.wait_for_exit(job, timeout=5)
 """
 
 
-def test_test_continues_after_a_failure_in_a_block_of_pytest_check(run, pytester):
-    pytester.makepyfile(
-        """
-        from pytest_check import check
-
-        def test_it(tlsandbox):
-            for code in (3, 0, 4):
-                with check:
-                    job = tlsandbox.start_process("sh", ["-c", f"exit {code}"])
-                    tlsandbox.wait_for_exit(job, timeout=5)
-        """
-    )
-    result = run("pytest_check.plugin")
+def test_test_continues_after_a_failure_in_a_block_of_pytest_check(run):
+    result = run(CHECKS, "pytest_check.plugin")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["*FAILURE:*Exited 3: sh -c*", "*FAILURE:*Exited 4: sh -c*", "Failed Checks: 2"]
@@ -39,9 +39,9 @@ def test_test_continues_after_a_failure_in_a_block_of_pytest_check(run, pytester
 def test_pytest_html_shows_the_message_the_processes_and_links_to_the_timeline_and_no_secret(
     run, pytester, box, workers
 ):
-    pytester.makepyfile(test_it=FAILS + "\n        def test_other(): pass\n")
+    code = FAILS + "\ndef test_other(): pass\n"
     options = "--html=out/report.html", "--self-contained-html", "--tlsandbox-report=a b.html", "-l"
-    result = run("pytest_metadata.plugin pytest_html.plugin", *options, *workers)
+    result = run(code, "pytest_metadata.plugin pytest_html.plugin", *options, *workers)
     result.assert_outcomes(failed=1, passed=1)
     page = (pytester.path / "out" / "report.html").read_text()
     assert '<p><a href="../a%20b.html">Timeline of the processes</a></p>' in page
@@ -58,27 +58,27 @@ def test_pytest_html_shows_the_message_the_processes_and_links_to_the_timeline_a
     assert (pytester.path / "a b.html").read_text().count("test_it.py::test_it") >= 2
 
 
-def test_pytest_cov_measures_a_suite_that_uses_the_plugin(run, pytester):
-    pytester.makepyfile(
-        client="def answer(good):\n    if good:\n        return 42\n    return 0\n",
-        test_it="""
-        from client import answer
+MEASURED = """
+from client import answer
 
-        def test_it(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 0"]), timeout=5)
-            assert answer(True) == 42
-        """,
-    )
-    result = run("pytest_cov.plugin", "--cov=client", "--cov-report=term-missing")
+def test_it(tlsandbox):
+    tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 0"]), timeout=5)
+    assert answer(True) == 42
+"""
+
+
+def test_pytest_cov_measures_a_suite_that_uses_the_plugin(run):
+    client = "def answer(good):\n    if good:\n        return 42\n    return 0\n"
+    files = {"client": client, "test_it": MEASURED}
+    result = run(files, "pytest_cov.plugin", "--cov=client", "--cov-report=term-missing")
     result.assert_outcomes(passed=1)
     result.stdout.re_match_lines([r"client\.py +4 +1 +75% +4"])
 
 
 def test_annotation_on_github_shows_the_first_line_and_no_secret(run, pytester, monkeypatch):
-    pytester.makepyfile(FAILS)
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))
-    result = run("pytest_github_actions_annotate_failures.plugin")
+    result = run(FAILS, "pytest_github_actions_annotate_failures.plugin")
     [line] = [line for line in result.outlines + result.errlines if line.startswith("::error")]
     assert "tl_secret" not in line
     assert re.search(r"file=test_\w+\.py,line=5::test_it%0A%0AExited 3: sh -c \(pid \d+\)", line)
