@@ -120,9 +120,7 @@ async def test_from_now_takes_a_new_baseline(box):
 
 
 @pytest.mark.parametrize("call", [AsyncSandbox.wait_until, AsyncSandbox.wait_for_process])
-async def test_condition_that_is_a_coroutine_function_is_rejected_since_it_is_always_true(
-    failed, call
-):
+async def test_condition_must_not_be_a_coroutine_function(failed, call):
     async def condition(seen):
         return False
 

@@ -226,9 +226,7 @@ def older_box(local):
     ],
     ids=["name", "restart", "all"],
 )  # fmt: skip
-def test_start_fails_if_the_daemon_ignores_options_of_managed_processes(
-    older_box, box, options, ignored
-):
+def test_start_fails_if_a_daemon_ignores_its_options(older_box, box, options, ignored):
     error = failure(
         lambda: older_box.start_process("sleep", ["600"], **options), errors.RequestRefused
     )

@@ -171,9 +171,7 @@ def test_exception_in_the_block_is_raised_with_failed_checks_as_a_note():
 
 
 @pytest.mark.parametrize(("checks", "count"), [(0, 0), (1, 1)])
-def test_exception_has_no_note_without_failed_checks_and_causes_no_poll_without_checks(
-    checks, count
-):
+def test_exception_has_no_note_without_failed_checks(checks, count):
     box = soft_box([EXITED])
 
     with pytest.raises(Broken) as caught, box.soft() as check:

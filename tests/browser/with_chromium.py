@@ -318,9 +318,7 @@ def test_page_shows_the_findings_without_its_script(show, shop):
     assert page.locator("main").is_hidden()
 
 
-def test_page_of_a_thousand_processes_and_two_thousand_tests_is_small_and_fast(
-    show, tmp_path, capsys
-):
+def test_page_of_a_thousand_processes_is_small_and_fast(show, tmp_path, capsys):
     page = show(large())
     size = (tmp_path / "page.html").stat().st_size
     times = []

@@ -92,9 +92,7 @@ def test_list_waits_as_long_as_the_server_asks(serve, patient, clock, headers):
 
 @pytest.mark.parametrize(("spent", "seconds"), [(0, 30.0), (30, 1.0)])
 @pytest.mark.parametrize("call", ["list", "output"])
-def test_call_gives_up_after_the_rest_of_the_outage_budget(
-    serve, patient, clock, call, spent, seconds
-):
+def test_call_gives_up_when_the_budget_is_spent(serve, patient, clock, call, spent, seconds):
     start = clock.now
     client = patient(serve(NOT_READY))
     if spent:

@@ -58,9 +58,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(("script", "body", "announced"), GOOD.values(), ids=GOOD)
-def test_answer_has_the_body_and_whether_its_length_was_announced(
-    serve, connect, script, body, announced
-):
+def test_good_response_is_returned(serve, connect, script, body, announced):
     answer = connect(serve(script)).request("GET", "/processes")
 
     assert (answer.body, answer.announced) == (body, announced)
@@ -170,9 +168,7 @@ def https(server):
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_certificate_named_in_the_environment_is_trusted_on_loopback_too(
-    serve, connect, certificate, monkeypatch, variable
-):
+def test_ca_bundle_in_the_environment_is_used(serve, connect, certificate, monkeypatch, variable):
     monkeypatch.setenv(variable, certificate.path)
 
     assert get(connect(serve(OK, tls=certificate.context))) == BODY
@@ -186,9 +182,7 @@ def test_certificate_named_in_the_environment_is_trusted_on_loopback_too(
         ("expired", True, "the certificate has expired"),
     ],
 )
-def test_bad_certificate_is_a_final_error(
-    serve, connect, tmp_path, monkeypatch, flaw, trusted, reason
-):
+def test_bad_certificate_is_final(serve, connect, tmp_path, monkeypatch, flaw, trusted, reason):
     path = str(tmp_path / "certificate.pem")
     server = serve(reply(), tls=make_certificate(path, flaw))
     if trusted:
@@ -360,9 +354,7 @@ def test_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
-def test_proxy_of_the_environment_is_not_used_for_loopback(
-    serve, connect, monkeypatch, variable, host
-):
+def test_proxy_is_not_used_for_loopback(serve, connect, monkeypatch, variable, host):
     server, proxy = serve(OK, host=host), serve(reply(502))
     monkeypatch.setenv(variable, proxy.url)
 

@@ -36,9 +36,7 @@ def test_test_continues_after_a_failure_in_a_block_of_pytest_check(run):
 
 
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
-def test_pytest_html_shows_the_message_the_processes_and_links_to_the_timeline_and_no_secret(
-    run, pytester, box, workers
-):
+def test_pytest_html_shows_the_processes_and_the_timeline(run, pytester, box, workers):
     code = FAILS + "\ndef test_other(): pass\n"
     options = "--html=out/report.html", "--self-contained-html", "--tlsandbox-report=a b.html", "-l"
     result = run(code, "pytest_metadata.plugin pytest_html.plugin", *options, *workers)

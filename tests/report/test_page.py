@@ -167,9 +167,7 @@ def test_report_in_json_is_converted_to_the_same_page(tmp_path, capsys):
         ('{"version": 1}', "in.json does not hold what its schema says"),
     ],
 )
-def test_file_that_is_not_a_report_causes_a_message_of_one_line(
-    tmp_path, monkeypatch, capsys, content, message
-):
+def test_bad_file_causes_a_message_of_one_line(tmp_path, monkeypatch, capsys, content, message):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path("in.json").write_text(content)
