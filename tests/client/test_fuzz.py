@@ -20,7 +20,7 @@ from tests.client.test_list_cache import (
     LIKE_THE_END_OF_A_ROW,
     assert_read_as_if_each_were_the_first,
 )
-from tests.support import failure, raw
+from tests.support import failure, managed, raw
 
 # `make nightly` requests many more bodies, and other ones.
 HISTORIES = int(os.environ.get("HISTORIES", "0"))
@@ -88,29 +88,28 @@ def test_each_list_that_obeys_the_contract_is_read_completely(rows):
 
 # ----------------------------------------------------------- outside the contract
 
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=10)
-    | st.sampled_from(["9" * 400, "1e999", "nan", "2024-13-01", "\ud800", "\x00", "-0", "1_000"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
+odd = st.sampled_from(["9" * 400, "1e999", "nan", "2024-13-01", "\ud800", "\x00", "-0", "1_000"])
+
+
+def nested(leaves, keys, most):
+    """Return documents of these leaves, lists and objects."""
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+        max_leaves=most,
+    )
+
+
+anything = nested(scalars | odd, st.text(max_size=5), 6)
 PATCHES = [b"", b"},{", b"}]}", b"{", b"\\", b'"', b" ", b"\xff"]
 FIELDS = [*raw(), "oom_killed", "managed"]
-MANAGED = [
-    *("id", "name", "status", "restart_count", "restart", "health_status", "last_exit"),
-    *("consecutive_health_failures", "last_error", "next_restart_at"),
-]
+MANAGED = [*managed(), "last_error", "next_restart_at"]
 invalid = st.builds(
-    lambda row, changes, managed: {
+    lambda row, changes, more: {
         **row,
         **changes,
-        **({"managed": {"id": "web", "status": "running", **managed}} if managed else {}),
+        **({"managed": {"id": "web", "status": "running", **more}} if more else {}),
     },
     contract,
     st.dictionaries(st.sampled_from(FIELDS), anything, max_size=3),
@@ -130,19 +129,16 @@ def test_invalid_row_affects_only_itself(rows):
     assert [row.pid for row in seen if row.command == "whole" and row.handle == 777] == [7]
 
 
-@fuzz(600)
-@given(anything)
-def test_any_document_is_read_or_violates_the_contract(document):
-    read(json.dumps(document).encode())
-    read(json.dumps({"processes": document}).encode())
+bodies = (
+    st.binary(max_size=200)
+    | anything.map(lambda document: json.dumps(document).encode())
+    | anything.map(lambda rows: json.dumps({"processes": rows}).encode())
+)
 
 
-# ------------------------------------------------------------------- plain bytes
-
-
-@fuzz(1000)
-@given(st.binary(max_size=200))
-def test_random_bytes_are_read_or_violate_the_contract(body):
+@fuzz(1600)
+@given(bodies)
+def test_any_body_is_read_or_violates_the_contract(body):
     read(body)
     with pytest.raises(ContractViolation):
         parse_process(body)
@@ -153,11 +149,8 @@ def test_random_bytes_are_read_or_violate_the_contract(body):
 def test_list_with_some_changed_bytes_is_read_or_violates_the_contract(data):
     body = bytearray(json.dumps({"processes": [raw(), raw(42)]}).encode())
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(body) - 1))
-        if data.draw(st.booleans()):
-            body[at] = data.draw(st.integers(0, 255))
-        else:
-            del body[at : at + data.draw(st.integers(1, 20))]
+        at, length = data.draw(st.integers(0, len(body) - 1)), data.draw(st.integers(0, 20))
+        body[at : at + length] = data.draw(st.binary(max_size=1))
     read(bytes(body))
 
 
@@ -170,11 +163,7 @@ delimiters = st.builds(
     st.integers(1, 4),
     text,
     st.lists(text, max_size=2),
-    st.recursive(
-        st.none() | text,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
-        max_leaves=5,
-    ),
+    nested(st.none() | text, text, 5),
 )
 any_row = delimiters | contract | invalid
 

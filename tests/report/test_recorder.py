@@ -122,26 +122,6 @@ def test_end_of_a_run_that_only_its_supervisor_reports_is_recorded_as_a_change_o
     assert changes[-1]["supervisor"]["last_exit"] == last
 
 
-def test_incidents_are_recorded_without_a_guard_even_for_a_run_that_was_never_listed():
-    clock = FakeClock()
-    box = Box(clock, raw(1, managed=managed()))
-    monitor = Monitor(clock, recording=True)
-    monitor.observers.append(Recorder(monitor))
-    monitor.add(Connection(box, shared=False))
-    monitor.begin_test("test_a", 1)
-    monitor.begin_call(fixtures=False)
-    after = managed(restart_count=2, last_exit=OOM_KILLED)
-    box.rows = [raw(3, started_at=T0 + 10_000, managed=after)]
-    monitor.end_phase("call")
-
-    incidents = monitor.take_data()["incidents"]
-    killed = "it was OOM-killed, restarted as pid 3"
-    assert ("OOM-killed", "web, restart 1", killed, "test_a") in [
-        (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
-    ]
-    assert {seen["rule"] for seen in incidents} == {"restart", "oom"}
-
-
 def test_two_sandboxes_with_the_same_name_are_both_recorded():
     """For example, a suite may create a sandbox for each test."""
     seen = Recorded(raw(1))
