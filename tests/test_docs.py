@@ -38,14 +38,14 @@ def test_number_of_faults_is_the_same_on_each_page():
         assert f"{scenes} x {helpers} = {outcomes}" in text_of(page)
 
 
-@pytest.mark.parametrize(
-    ("installed", "measured"),
-    [
-        ("`pytest-tlsandbox`", "the same with it"),
-        ("`pytest-tlsandbox[local]`", "the same with `[local]`, which brings anyio and its plugin"),
-        ("the same, with `addopts", "the same with `[local]` and `-p no:anyio`"),
-    ],
-)
+COSTS = [
+    ("`pytest-tlsandbox`", "the same with it"),
+    ("`pytest-tlsandbox[local]`", "the same with `[local]`, which brings anyio and its plugin"),
+    ("the same, with `addopts", "the same with `[local]` and `-p no:anyio`"),
+]
+
+
+@pytest.mark.parametrize(("installed", "measured"), COSTS)
 def test_stated_cost_of_an_unused_plugin_was_measured(installed, measured):
     def milliseconds(page, start, after):
         row = rf"^\| {re.escape(start)}.*?{after}(\d+) ms"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import threading
 import time
 from dataclasses import replace
 
@@ -52,22 +51,6 @@ def test_wait_for_an_ended_process_fails_before_its_deadline_with_the_reason(box
     error = failure(lambda: box.wait_for_process(process), errors.UnexpectedExit)
     assert "and exited 1, wanted running" in error.first_line
     assert "| no such module: x" in str(error)
-
-
-def test_wait_by_text_accepts_a_job_that_starts_one_second_after_a_failed_one(box):
-    box.start_process("sh", ["-c", "exit 1 # job"])
-    threading.Timer(1.0, lambda: box.start_process("sh", ["-c", "exit 0 # job"])).start()
-
-    assert box.wait_for_exit("# job", timeout=30).exit_code == 0
-
-
-def test_wait_ignores_a_finished_job_of_an_earlier_test(box):
-    box.start_process("sh", ["-c", "exit 0 # nightly"])
-    box.wait_for_exit("# nightly")
-
-    later = box.from_now()
-    failure(lambda: later.wait_for_exit("# nightly", timeout=0.3), errors.ProcessNotFound)
-    assert later.wait_for_exit("# nightly", since=None).exit_code == 0
 
 
 # ---------------------------------------------------------------------- deadlines
@@ -150,15 +133,14 @@ def test_kill_started_kills_the_processes_that_the_test_left_running(box):
     later.assert_no_oom(suspected=True)
 
 
-@pytest.mark.parametrize(
-    ("options", "hint"),
-    [
-        ({}, "is it installed there, and on PATH?"),
-        ({"working_dir": "/no/such/folder"},
-            "is it installed there, and on PATH, and is '/no/such/folder' a folder there?"),
-    ],
-    ids=["program", "folder"],
-)  # fmt: skip
+HINTS = [
+    ({}, "is it installed there, and on PATH?"),
+    ({"working_dir": "/no/such/folder"},
+        "is it installed there, and on PATH, and is '/no/such/folder' a folder there?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "hint"), HINTS, ids=["program", "folder"])
 def test_program_that_cannot_be_started_raises_an_error(box, options, hint):
     error = failure(lambda: box.start_process("/no/such/program", **options), errors.RequestRefused)
 
@@ -167,16 +149,15 @@ def test_program_that_cannot_be_started_raises_an_error(box, options, hint):
     )
 
 
+TOO_LONG = [
+    ({"args": ["-n", "a" * 131_072]}, "args[1]"),
+    ({"args": ["é" * 65_536]}, "args[0]"),
+    ({"env": {"TEXT": "a" * 131_067}}, "env['TEXT']"),
+]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
-@pytest.mark.parametrize(
-    ("options", "place"),
-    [
-        ({"args": ["-n", "a" * 131_072]}, "args[1]"),
-        ({"args": ["é" * 65_536]}, "args[0]"),
-        ({"env": {"TEXT": "a" * 131_067}}, "env['TEXT']"),
-    ],
-    ids=["argument", "two bytes per character", "variable"],
-)
+@pytest.mark.parametrize(("options", "place"), TOO_LONG)
 def test_too_long_argument_is_named_in_the_error(box, options, place):
     error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
 
@@ -186,11 +167,10 @@ def test_too_long_argument_is_named_in_the_error(box, options, place):
     )
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"args": ["a" * 131_071]}, {"env": {"TEXT": "a" * 131_066}}],
-    ids=["argument", "variable"],
-)
+LONGEST = [{"args": ["a" * 131_071]}, {"env": {"TEXT": "a" * 131_066}}]
+
+
+@pytest.mark.parametrize("options", LONGEST, ids=["argument", "variable"])
 def test_longest_allowed_argument_is_passed(box, options):
     assert box.wait_for_exit(box.start_process("true", **options)).exit_code == 0
 
@@ -216,16 +196,15 @@ def older_box(local):
         yield box
 
 
-@pytest.mark.parametrize(
-    ("options", "ignored"),
-    [
-        ({"name": "web"}, "name="),
-        ({"restart": {}}, "restart="),
-        ({"name": "web", "restart": {"policy": "always"}, "health_check": CHECK},
-         "name=, restart=, health_check="),
-    ],
-    ids=["name", "restart", "all"],
-)  # fmt: skip
+IGNORED = [
+    ({"name": "web"}, "name="),
+    ({"restart": {}}, "restart="),
+    ({"name": "web", "restart": {"policy": "always"}, "health_check": CHECK},
+     "name=, restart=, health_check="),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "ignored"), IGNORED, ids=["name", "restart", "all"])
 def test_start_fails_if_a_daemon_ignores_its_options(older_box, box, options, ignored):
     error = failure(
         lambda: older_box.start_process("sleep", ["600"], **options), errors.RequestRefused

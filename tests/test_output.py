@@ -205,9 +205,10 @@ def test_output_requires_a_listed_process():
     failure(lambda: box.output(by(pid=7)), errors.ProcessNotFound)
 
 
-@pytest.mark.parametrize(
-    "read", [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]
-)
+READS = [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]
+
+
+@pytest.mark.parametrize("read", READS)
 def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
     """The API returns output by pid, and the kernel reuses pids."""
     web = raw(77, handle=90, command="web", args=(), started_at=T0 + 60_000)
@@ -239,13 +240,13 @@ def test_permanent_error_while_reading_ends_the_wait_immediately():
 # ----------------------------------------------------------------------------- misuse
 
 
-@pytest.mark.parametrize(
-    ("pattern", "got"),
-    [
-        (None, "None"), (3, "3"), (["ready"], "['ready']"),
-        (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a regex of bytes"),
-    ],
-)  # fmt: skip
+BAD_PATTERNS = [
+    (None, "None"), (3, "3"), (["ready"], "['ready']"),
+    (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a regex of bytes"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pattern", "got"), BAD_PATTERNS)
 def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got):
     box = output_box([SERVER])
 

@@ -28,19 +28,19 @@ BAD_URL = (
 IN_HOST, IN_HEADER = {"Host": "abc.local"}, {"X-Tensorlake-Sandbox-Id": "abc"}
 
 
-@pytest.mark.parametrize(
-    ("target", "proxy_url", "url", "headers"),
-    [
-        ("abc", None, "https://abc.sandbox.tensorlake.ai", {}),
-        ("abc", "http://localhost:9443", "http://localhost:9443", IN_HOST),
-        ("abc", "http://127.0.0.1:9443", "http://127.0.0.1:9443", IN_HOST),
-        ("abc", "http://127.0.0.2:9443", "http://127.0.0.2:9443", IN_HEADER),
-        ("abc", "https://sandbox.tensorlake.ai/", "https://sandbox.tensorlake.ai", IN_HEADER),
-        ("abc", "https://proxy.example:8443/a/b", "https://proxy.example:8443", IN_HEADER),
-        ("https://x.example/base/", None, "https://x.example/base", {}),
-        ("https://x.example", "http://localhost:1", "https://x.example", {}),
-    ],
-)
+PLACES = [
+    ("abc", None, "https://abc.sandbox.tensorlake.ai", {}),
+    ("abc", "http://localhost:9443", "http://localhost:9443", IN_HOST),
+    ("abc", "http://127.0.0.1:9443", "http://127.0.0.1:9443", IN_HOST),
+    ("abc", "http://127.0.0.2:9443", "http://127.0.0.2:9443", IN_HEADER),
+    ("abc", "https://sandbox.tensorlake.ai/", "https://sandbox.tensorlake.ai", IN_HEADER),
+    ("abc", "https://proxy.example:8443/a/b", "https://proxy.example:8443", IN_HEADER),
+    ("https://x.example/base/", None, "https://x.example/base", {}),
+    ("https://x.example", "http://localhost:1", "https://x.example", {}),
+]
+
+
+@pytest.mark.parametrize(("target", "proxy_url", "url", "headers"), PLACES)
 def test_sandbox_is_located_by_id_or_url(target, proxy_url, url, headers):
     assert locate(target, proxy_url) == Address(target.rstrip("/"), url, headers)
 
@@ -67,28 +67,31 @@ def test_proxy_url_with_a_password_is_rejected_and_not_shown():
 
 # Objects
 
-HERE = "http://127.0.0.1:9443"
+HERE, PROXY = "http://127.0.0.1:9443", "https://p.example"
 EMBEDDED = SimpleNamespace(identifier="local", url=HERE, api_key=Secret(KEY), memory_limit=None)
-WITH_PROJECT = {"organization_id": "org-1", "project_id": "project-1"}
 
 
 def sdk(proxy_url=HERE, make=SDKSandbox, **options):
     return make(**{"identifier": "abc", "proxy_url": proxy_url, "api_key": KEY, **options})
 
 
+PROJECT = {"X-Forwarded-Organization-Id": "org-1", "X-Forwarded-Project-Id": "project-1"}
+SANDBOXES = {
+    "embedded": (lambda: EMBEDDED, "local", HERE, {"Host": "local.local"}, KEY),
+    "SDK": (sdk, "abc", HERE, IN_HOST, KEY),
+    "SDK in a trace": (lambda: Traced("trace", sdk()), "abc", HERE, IN_HOST, KEY),
+    "SDK async": (lambda: sdk(make=AsyncSandbox), "abc", HERE, IN_HOST, KEY),
+    "SDK without a key": (lambda: sdk(api_key=None), "abc", HERE, IN_HOST, None),
+    "SDK with a project": (
+        lambda: sdk(PROXY, organization_id="org-1", project_id="project-1"),
+        *("abc", PROXY, {**IN_HEADER, **PROJECT}, KEY),
+    ),
+}
+
+
 @pytest.mark.parametrize(
-    ("make", "label", "url", "headers", "key"),
-    [
-        (lambda: EMBEDDED, "local", HERE, {"Host": "local.local"}, KEY),
-        (sdk, "abc", HERE, IN_HOST, KEY),
-        (lambda: Traced("trace", sdk()), "abc", HERE, IN_HOST, KEY),
-        (lambda: sdk(make=AsyncSandbox), "abc", HERE, IN_HOST, KEY),
-        (lambda: sdk(api_key=None), "abc", HERE, IN_HOST, None),
-        (lambda: sdk("https://p.example", **WITH_PROJECT), "abc", "https://p.example",
-         {**IN_HEADER, "X-Forwarded-Organization-Id": "org-1", "X-Forwarded-Project-Id": "project-1"}, KEY),
-    ],
-    ids=["embedded", "SDK", "SDK in a trace", "SDK async", "SDK without a key", "SDK with a project"],
-)  # fmt: skip
+    ("make", "label", "url", "headers", "key"), SANDBOXES.values(), ids=SANDBOXES
+)
 def test_object_is_located_with_its_key(make, label, url, headers, key):
     assert locate(make()) == Address(label, url, headers, key and Secret(key))
 
@@ -122,14 +125,7 @@ def test_request_to_a_url_keeps_its_path_and_carries_the_key(serve, client):
 
 @pytest.mark.parametrize(
     "thing",
-    [
-        None,
-        41,
-        object(),
-        SimpleNamespace(_proxy_url="http://localhost:1"),
-        SimpleNamespace(_proxy_url=object(), _identifier="abc"),
-    ],
-    ids=["None", "number", "object", "no identifier", "URL of another type"],
+    [None, 41, SimpleNamespace(_proxy_url=HERE), SimpleNamespace(_proxy_url=41, _identifier="abc")],
 )
 def test_object_that_is_not_a_sandbox_is_rejected(thing):
     assert str(failure(lambda: locate(thing), InvalidArgument)) == (
@@ -148,41 +144,44 @@ def test_address_hides_its_key_and_can_be_a_key_of_a_dict():
 # Keys
 
 
-@pytest.mark.parametrize(
-    ("hosts", "here"),
-    [
-        (["localhost", "LOCALHOST:80/x", "127.0.0.1:9443", "127.8.9.10", "[::1]:9443"], True),
-        (["[::2]:9443", "127.0.0.1.example.com", "127.example.com", "localhost.example.com",
-          "10.0.0.1", "128.0.0.1", "abc.sandbox.tensorlake.ai"], False),
-    ],
-)  # fmt: skip
+HOSTS = [
+    (["localhost", "LOCALHOST:80/x", "127.0.0.1:9443", "127.8.9.10", "[::1]:9443"], True),
+    (["[::2]:9443", "127.0.0.1.example.com", "127.example.com", "localhost.example.com",
+      "10.0.0.1", "128.0.0.1", "abc.sandbox.tensorlake.ai"], False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hosts", "here"), HOSTS)
 def test_url_of_this_machine_is_recognized(hosts, here):
     assert {host: is_loopback(f"http://{host}") for host in hosts} == dict.fromkeys(hosts, here)
 
 
-@pytest.mark.parametrize(
-    "key",
-    ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u2026key", "sentinel\0", ""],
-    ids=["line break", "header", "space", "non-ASCII", "NUL", "empty"],
-)
+BAD_KEYS = ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u2026key", "sentinel\0", ""]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", BAD_KEYS)
 def test_key_that_a_header_cannot_carry_is_rejected_and_not_shown(key):
     error = failure(lambda: check_key(Secret(key), locate("abc"), "the hook"), InvalidSetting)
 
     assert str(error) == BAD_KEY
 
 
-@pytest.mark.parametrize(
-    "url", ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
-)
+SAFE = ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
+
+
+@pytest.mark.parametrize("url", SAFE)
 def test_key_without_the_white_space_around_it_is_sent_over_https_or_loopback(url):
     assert check_key(Secret(f" {KEY}\n"), locate(url), "the hook") == Secret(KEY)
 
 
-@pytest.mark.parametrize(
-    ("target", "proxy_url"),
-    [("http://x.example", None), ("abc", "http://x.example"), ("http://127.0.0.1.nip.io", None)],
-    ids=["URL", "proxy URL", "host that looks like loopback"],
-)
+UNSAFE = [
+    ("http://x.example", None),
+    ("abc", "http://x.example"),
+    ("http://127.0.0.1.nip.io", None),
+]
+
+
+@pytest.mark.parametrize(("target", "proxy_url"), UNSAFE)
 def test_key_is_not_sent_over_plain_http_to_another_machine(target, proxy_url):
     address = locate(target, proxy_url)
 

@@ -142,16 +142,16 @@ TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 REJECTION = b"Failed to deserialize the JSON body: args: --token=abc\nmore"
 
 
-@pytest.mark.parametrize(
-    ("call", "status", "headers", "body", "message"),
-    [
-        ("POST /processes/41/restart", 404, {}, b"", "has no POST /processes/41/restart (404)"),
-        ("DELETE /processes/web%20--token%3Dabc", 405, {}, b"",
-         "has no DELETE /processes/web --token=*** (405)"),
-        ("POST /processes", 422, TEXT, REJECTION,
-         "answered 422: Failed to deserialize the JSON body: args: --token=***"),
-    ],
-)  # fmt: skip
+REJECTED = [
+    ("POST /processes/41/restart", 404, {}, b"", "has no POST /processes/41/restart (404)"),
+    ("DELETE /processes/web%20--token%3Dabc", 405, {}, b"",
+     "has no DELETE /processes/web --token=*** (405)"),
+    ("POST /processes", 422, TEXT, REJECTION,
+     "answered 422: Failed to deserialize the JSON body: args: --token=***"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "status", "headers", "body", "message"), REJECTED)
 def test_rejected_call_is_named_with_secrets_masked(call, status, headers, body, message):
     found = error_of_response(call, status, headers, body, ADDRESS)
 

@@ -174,14 +174,14 @@ def test_ca_bundle_in_the_environment_is_used(serve, connect, certificate, monke
     assert get(connect(serve(OK, tls=certificate.context))) == BODY
 
 
-@pytest.mark.parametrize(
-    ("flaw", "trusted", "reason"),
-    [
-        ("self-signed", False, "self-signed certificate"),
-        ("for another host", True, "the certificate is for another host"),
-        ("expired", True, "the certificate has expired"),
-    ],
-)
+FLAWS = [
+    ("self-signed", False, "self-signed certificate"),
+    ("for another host", True, "the certificate is for another host"),
+    ("expired", True, "the certificate has expired"),
+]
+
+
+@pytest.mark.parametrize(("flaw", "trusted", "reason"), FLAWS)
 def test_bad_certificate_is_final(serve, connect, tmp_path, monkeypatch, flaw, trusted, reason):
     path = str(tmp_path / "certificate.pem")
     server = serve(reply(), tls=make_certificate(path, flaw))
@@ -194,13 +194,13 @@ def test_bad_certificate_is_final(serve, connect, tmp_path, monkeypatch, flaw, t
     assert server.requests == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason", "transient"),
-    [
-        (reply(400), "the other side does not speak TLS", False),
-        (b"", "the other side hung up", True),
-    ],
-)
+HANDSHAKES = [
+    (reply(400), "the other side does not speak TLS", False),
+    (b"", "the other side hung up", True),
+]
+
+
+@pytest.mark.parametrize(("answer", "reason", "transient"), HANDSHAKES)
 def test_error_of_a_tls_handshake_names_the_cause(serve, connect, answer, reason, transient):
     fault = error_of(connect(https(serve(greeting=[READ, answer, CLOSE]))))
 
@@ -452,9 +452,10 @@ def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(serve, connect, ce
         assert_key_is_not_seen(error_of(connect(place)))
 
 
-@pytest.mark.parametrize(
-    "key", ["sentinel\nsentinel", "sentinel\u2026sentinel", "sentinel sentinel"]
-)
+UNSENDABLE = ["sentinel\nsentinel", "sentinel\u2026sentinel", "sentinel sentinel"]
+
+
+@pytest.mark.parametrize("key", UNSENDABLE)
 def test_key_that_cannot_be_sent_is_not_shown(serve, connect, key):
     assert_key_is_not_seen(error_of(connect(serve(reply(401)), key=key)), "sentinel")
 

@@ -46,10 +46,10 @@ def test_it(tlsandbox):
 """
 
 
-@pytest.mark.parametrize(
-    ("plugin", "frozen"),
-    [("", FREEZE), ("time_machine", TRAVEL.format(True)), ("time_machine", TRAVEL.format(False))],
-)
+CLOCKS = [("", FREEZE), *(("time_machine", TRAVEL.format(tick)) for tick in (True, False))]
+
+
+@pytest.mark.parametrize(("plugin", "frozen"), CLOCKS)
 def test_wait_ends_at_its_deadline_under_a_frozen_clock(run, plugin, frozen):
     result = run(FROZEN.format(frozen), plugin, "--tlsandbox-guard=oom")
     result.assert_outcomes(passed=1)

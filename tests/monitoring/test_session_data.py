@@ -102,19 +102,19 @@ def outcomes(*reports: Any) -> list[tuple[int, str]]:
 SETUP, CALL, TEARDOWN = report("setup"), report("call"), report("teardown")
 
 
-@pytest.mark.parametrize(
-    ("reports", "outcome"),
-    [
-        ([SETUP, CALL, TEARDOWN], "passed"),
-        ([report("setup", "failed"), TEARDOWN], "error"),
-        ([SETUP, report("call", "failed"), TEARDOWN], "failed"),
-        ([SETUP, CALL, report("teardown", "failed")], "error"),
-        ([report("setup", "skipped"), TEARDOWN], "skipped"),
-        ([SETUP, report("call", "failed"), report("teardown", "failed")], "failed"),
-        ([SETUP, report("call", wasxfail="x"), TEARDOWN], "xpassed"),
-        ([SETUP, report("call", "skipped", wasxfail="x")], "xfailed"),
-    ],
-)
+OUTCOMES = [
+    ([SETUP, CALL, TEARDOWN], "passed"),
+    ([report("setup", "failed"), TEARDOWN], "error"),
+    ([SETUP, report("call", "failed"), TEARDOWN], "failed"),
+    ([SETUP, CALL, report("teardown", "failed")], "error"),
+    ([report("setup", "skipped"), TEARDOWN], "skipped"),
+    ([SETUP, report("call", "failed"), report("teardown", "failed")], "failed"),
+    ([SETUP, report("call", wasxfail="x"), TEARDOWN], "xpassed"),
+    ([SETUP, report("call", "skipped", wasxfail="x")], "xfailed"),
+]
+
+
+@pytest.mark.parametrize(("reports", "outcome"), OUTCOMES)
 def test_outcome_of_a_test_combines_its_phases(reports, outcome):
     assert outcomes(*reports) == [(1, outcome)]
 

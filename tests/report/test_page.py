@@ -41,26 +41,26 @@ FAILED = attempt("test_a.py::test_b", 1, 2, "failed")
 CRASHED = process(7, 1, change("signaled", 2, signal=6))
 
 
-@pytest.mark.parametrize(
-    ("processes", "tests", "fields", "expected"),
-    [
-        ([process(1, 1, change("exited", 2))], [PASSED], {},
-         "1 test, none failed. Nothing was seen to go wrong with 1 process."),
-        (hogs(1), [PASSED, FAILED], {}, "1 of 2 tests failed. job-0.py (pid 1000) was OOM-killed."),
-        ([*hogs(2), CRASHED], [FAILED], {},
-         "1 of 1 test failed. job-0.py (pid 1000) was OOM-killed; job-1.py (pid 1001) was OOM-killed; "
-         "job-7.py (pid 1007) crashed."),
-        ([*hogs(4), CRASHED], [FAILED], {},
-         "1 of 1 test failed. job-0.py (pid 1000) was OOM-killed; "
-         "of 4 others, 3 were OOM-killed and 1 crashed."),
-        ([hog(0, 0, 1, sandbox="local@gw1")], [PASSED], {},
-         "1 test, none failed. job-0.py (pid 1000) in local@gw1 was OOM-killed."),
-        ([], [PASSED], {"complete": False},
-         "1 test, none failed. No process was seen. The run was broken off."),
-        ([], [PASSED], {"complete": False, "workers": [{"id": "gw1", "lost": True}]},
-         "1 test, none failed. No process was seen. gw1 died."),
-    ],
-)  # fmt: skip
+HEADLINES = [
+    ([process(1, 1, change("exited", 2))], [PASSED], {},
+     "1 test, none failed. Nothing was seen to go wrong with 1 process."),
+    (hogs(1), [PASSED, FAILED], {}, "1 of 2 tests failed. job-0.py (pid 1000) was OOM-killed."),
+    ([*hogs(2), CRASHED], [FAILED], {},
+     "1 of 1 test failed. job-0.py (pid 1000) was OOM-killed; job-1.py (pid 1001) was OOM-killed; "
+     "job-7.py (pid 1007) crashed."),
+    ([*hogs(4), CRASHED], [FAILED], {},
+     "1 of 1 test failed. job-0.py (pid 1000) was OOM-killed; "
+     "of 4 others, 3 were OOM-killed and 1 crashed."),
+    ([hog(0, 0, 1, sandbox="local@gw1")], [PASSED], {},
+     "1 test, none failed. job-0.py (pid 1000) in local@gw1 was OOM-killed."),
+    ([], [PASSED], {"complete": False},
+     "1 test, none failed. No process was seen. The run was broken off."),
+    ([], [PASSED], {"complete": False, "workers": [{"id": "gw1", "lost": True}]},
+     "1 test, none failed. No process was seen. gw1 died."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("processes", "tests", "fields", "expected"), HEADLINES)
 def test_headline_summarizes_the_session(processes, tests, fields, expected):
     assert headline(report(10, processes, tests, **fields)) == expected
 
@@ -156,17 +156,17 @@ def test_report_in_json_is_converted_to_the_same_page(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "in.json cannot be read: No such file or directory"),
-        ("{", "in.json is not JSON"),
-        ("[" * 100_000, "in.json is not JSON"),
-        ("[]", "in.json is not a report of pytest-tlsandbox"),
-        ('{"version": 2}', "in.json has version 2; this release reads version 1"),
-        ('{"version": 1}', "in.json does not hold what its schema says"),
-    ],
-)
+BAD_FILES = [
+    (None, "in.json cannot be read: No such file or directory"),
+    ("{", "in.json is not JSON"),
+    ("[" * 100_000, "in.json is not JSON"),
+    ("[]", "in.json is not a report of pytest-tlsandbox"),
+    ('{"version": 2}', "in.json has version 2; this release reads version 1"),
+    ('{"version": 1}', "in.json does not hold what its schema says"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_FILES)
 def test_bad_file_causes_a_message_of_one_line(tmp_path, monkeypatch, capsys, content, message):
     monkeypatch.chdir(tmp_path)
     if content is not None:

@@ -65,23 +65,23 @@ def test_times_of_a_sandbox_whose_clock_is_an_hour_behind_are_shifted_by_the_sma
     assert places == [(1200, 5200), (2200, 8200)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind", "ended", "to"),
-    [
-        ([], "running", "open", 10_000),
-        ([change("not listed", 4)], "gone", "gone", 4010),
-        ([change("exited", 4, at=None)], "exited", "seen", 4010),
-        ([change("exited", 4), change("not listed", 5)], "exited", "sandbox", 4010),
-        ([change("exited", 4, exit_code=-1)], "failed", "sandbox", 4010),
-        ([change("exited", 4, exit_code=None)], "failed", "sandbox", 4010),
-        ([change("exited", 4, oom_killed=True)], "oom", "sandbox", 4010),
-        ([change("signaled", 4, signal=15)], "signaled", "sandbox", 4010),
-        ([change("signaled", 4, signal=None)], "signaled", "sandbox", 4010),
-        ([change("signaled", 4, signal=11)], "crash", "sandbox", 4010),
-        # A change that the daemon corrects later is observed twice.
-        ([change("exited", 4, exit_code=-1), change("oom_killed", 4)], "oom", "sandbox", 4010),
-    ],
-)
+ENDS = [
+    ([], "running", "open", 10_000),
+    ([change("not listed", 4)], "gone", "gone", 4010),
+    ([change("exited", 4, at=None)], "exited", "seen", 4010),
+    ([change("exited", 4), change("not listed", 5)], "exited", "sandbox", 4010),
+    ([change("exited", 4, exit_code=-1)], "failed", "sandbox", 4010),
+    ([change("exited", 4, exit_code=None)], "failed", "sandbox", 4010),
+    ([change("exited", 4, oom_killed=True)], "oom", "sandbox", 4010),
+    ([change("signaled", 4, signal=15)], "signaled", "sandbox", 4010),
+    ([change("signaled", 4, signal=None)], "signaled", "sandbox", 4010),
+    ([change("signaled", 4, signal=11)], "crash", "sandbox", 4010),
+    # A change that the daemon corrects later is observed twice.
+    ([change("exited", 4, exit_code=-1), change("oom_killed", 4)], "oom", "sandbox", 4010),
+]
+
+
+@pytest.mark.parametrize(("changes", "kind", "ended", "to"), ENDS)
 def test_end_of_a_bar_is_as_observed_or_open(changes, kind, ended, to):
     bar = bar_of(1, 2, *changes)
     assert (bar["kind"], bar["ended"], bar["to"]) == (kind, ended, to)
@@ -206,10 +206,10 @@ def test_sandbox_that_could_not_be_connected_to_has_a_section():
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "label", "worker"),
-    [("local@gw1", "local", "gw1"), ("ci-gw1", "ci-gw1", "gw1"), ("shared", "shared", None)],
-)
+WORKERS = [("local@gw1", "local", "gw1"), ("ci-gw1", "ci-gw1", "gw1"), ("shared", "shared", None)]
+
+
+@pytest.mark.parametrize(("name", "label", "worker"), WORKERS)
 def test_section_names_the_worker_that_has_the_sandbox_to_itself(name, label, worker):
     workers = [{"id": f"gw{number}", "lost": False} for number in range(2)]
     boxes = [{"name": name, "label": label, "shared": worker is None}]
