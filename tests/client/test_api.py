@@ -4,14 +4,8 @@ import json
 
 import pytest
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.api import ProcessLister
-from pytest_tlsandbox.errors import (
-    AuthenticationFailed,
-    ContractViolation,
-    RequestRefused,
-    SandboxNotFound,
-    SandboxUnreachable,
-)
 from tests.client.servers import CLOSE, reply
 from tests.support import T0, FakeClock, failure, managed, process, raw
 
@@ -60,7 +54,7 @@ def test_transient_error_is_retried_unless_a_second_call_could_do_harm(
     client = patient(server)
 
     if delivered and not repeated:
-        failure(lambda: call(client), SandboxUnreachable)
+        failure(lambda: call(client), errors.SandboxUnreachable)
         assert len(server.requests) == 1
     else:
         call(client)
@@ -93,7 +87,7 @@ def test_call_gives_up_when_the_budget_is_spent(serve, patient, clock, call, spe
     if spent:
         client.outage.failed(start - spent, start)
 
-    error = failure(lambda: CALLS[call][0](client), SandboxUnreachable)
+    error = failure(lambda: CALLS[call][0](client), errors.SandboxUnreachable)
 
     assert str(error) == "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"
     assert clock.now - start == pytest.approx(seconds)
@@ -106,7 +100,7 @@ LIMITED = [lambda client: client.poll(), lambda client: client.output(41, limit=
 def test_poll_and_output_with_a_limit_are_tried_once(serve, patient, call):
     server = serve(NOT_READY, LIST)
 
-    failure(lambda: call(patient(server)), SandboxUnreachable)
+    failure(lambda: call(patient(server)), errors.SandboxUnreachable)
 
     assert len(server.requests) == 1
 
@@ -117,24 +111,22 @@ NO_LIST = "Not a process list: {}"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
 NO_LINES = "my-sandbox: the output of pid 41 has no lines"
 FINAL = [
-    ("list", [reply(401)], AuthenticationFailed, "my-sandbox: the API key was refused (401)"),
-    ("list", [reply(200, HTML)], ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
-    ("list", [OPEN_ENDED, HTML, CLOSE], ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
-    ("list", [reply(200, b'{"processes": [')], ContractViolation, NO_LIST.format("JSON of another shape, or cut short (15 bytes)")),
-    ("list", [reply(200)], ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
-    ("list", [DONE], ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
-    ("start", [reply(500, {"error": "Failed to spawn process"})], RequestRefused, "my-sandbox answered 500: Failed to spawn process"),
-    ("start", [reply(201, {"ok": True})], ContractViolation, "Not a process: JSON of another shape, or cut short (12 bytes)"),
-    ("signal", [NOT_FOUND], RequestRefused, "my-sandbox answered 404 NOT_FOUND: Process 41 not found"),
-    ("signal", [reply(400, {"error": "Process 41 is not running"})], RequestRefused, "my-sandbox answered 400: Process 41 is not running"),
-    ("signal", [reply(200, HTML)], ContractViolation, ANSWER_TO.format("signal")),
-    ("kill", [reply(200, HTML)], ContractViolation, ANSWER_TO.format("kill")),
-    ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], SandboxNotFound,
+    ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was refused (401)"),
+    ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
+    ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
+    ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("JSON of another shape, or cut short (15 bytes)")),
+    ("list", [reply(200)], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
+    ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
+    ("start", [reply(201, {"ok": True})], errors.ContractViolation, "Not a process: JSON of another shape, or cut short (12 bytes)"),
+    ("signal", [reply(400, {"error": "Process 41 is not running"})], errors.RequestRefused, "my-sandbox answered 400: Process 41 is not running"),
+    ("signal", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("signal")),
+    ("kill", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("kill")),
+    ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], errors.SandboxNotFound,
      "No sandbox my-sandbox: it does not exist, or is not running (404)"),
-    ("kill", [reply(404)], RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
-    ("kill", [reply(405)], RequestRefused, "my-sandbox has no DELETE /processes/41 (405)"),
-    ("kill", [reply(401)], AuthenticationFailed, "my-sandbox: the API key was refused (401)"),
-    *(("output", [reply(200, body)], ContractViolation, NO_LINES)
+    ("kill", [reply(404)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
+    ("kill", [reply(405)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (405)"),
+    ("kill", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was refused (401)"),
+    *(("output", [reply(200, body)], errors.ContractViolation, NO_LINES)
       for body in (b"", HTML, b"[]", b"{}", b'{"lines": null}', b'{"lines": [1]}', b'{"lines": "x"}', b"[" * 99_999)),
 ]  # fmt: skip
 

@@ -4,16 +4,9 @@ import json
 
 import pytest
 
+from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.http_errors import error_of_response
-from pytest_tlsandbox.errors import (
-    AuthenticationFailed,
-    ContractViolation,
-    RequestRefused,
-    SandboxNotFound,
-    SandboxNotRunning,
-    SandboxUnreachable,
-)
 
 ADDRESS = Address("my-sandbox", "https://x.example")
 HTML = b"<html><h1>502 Bad Gateway</h1></html>"
@@ -38,61 +31,61 @@ def coded(code, text):
 FINAL, PASSES, NOT_SENT, FINAL_NOT_SENT = (False, True), (True, True), (True, False), (False, False)
 # The response, the error, its fate, its message, and its label if that is not the status and the code.
 MEANINGS = [
-    ("GET", 301, b"", ContractViolation, FINAL_NOT_SENT,
+    ("GET", 301, b"", errors.ContractViolation, FINAL_NOT_SENT,
      "my-sandbox answered 301, a redirect to another place; redirects are not followed, for "
      "the key would go with them"),
-    ("GET", 401, {"message": "invalid credentials", "code": "UNAUTHORIZED", "trace_id": "0a"}, AuthenticationFailed, FINAL,
+    ("GET", 401, {"message": "invalid credentials", "code": "UNAUTHORIZED", "trace_id": "0a"}, errors.AuthenticationFailed, FINAL,
      "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
-    ("GET", 401, b"", AuthenticationFailed, FINAL,
+    ("GET", 401, b"", errors.AuthenticationFailed, FINAL,
      "my-sandbox: the API key was refused (401)"),
-    ("GET", 403, {"error": "not yours", "code": "TL_FORBIDDEN"}, AuthenticationFailed, FINAL,
+    ("GET", 403, {"error": "not yours", "code": "TL_FORBIDDEN"}, errors.AuthenticationFailed, FINAL,
      "my-sandbox: the API key may not do this (403 TL_FORBIDDEN): not yours"),
-    ("GET", 403, HTML, AuthenticationFailed, FINAL,
+    ("GET", 403, HTML, errors.AuthenticationFailed, FINAL,
      "my-sandbox: the API key may not do this (403)"),
-    ("GET", 404, coded("SANDBOX_NOT_FOUND", "no"), SandboxNotFound, FINAL,
+    ("GET", 404, coded("SANDBOX_NOT_FOUND", "no"), errors.SandboxNotFound, FINAL,
      "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)"),
-    ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, SandboxNotFound, FINAL,
+    ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, errors.SandboxNotFound, FINAL,
      "No sandbox my-sandbox: it does not exist, or is not running (404)"),
-    ("GET", 404, coded("NOT_FOUND", "Process 42 not found"), RequestRefused, FINAL, "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
-    ("GET", 404, b"", SandboxNotFound, FINAL, "No process API at https://x.example (404): is this the URL of a sandbox?"),
-    ("GET", 404, coded("LIFECYCLE_PATH_NOT_FOUND", "path not found"), SandboxNotFound, FINAL,
+    ("GET", 404, coded("NOT_FOUND", "Process 42 not found"), errors.RequestRefused, FINAL, "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
+    ("GET", 404, b"", errors.SandboxNotFound, FINAL, "No process API at https://x.example (404): is this the URL of a sandbox?"),
+    ("GET", 404, coded("LIFECYCLE_PATH_NOT_FOUND", "path not found"), errors.SandboxNotFound, FINAL,
      "No sandbox is served at https://x.example (404 LIFECYCLE_PATH_NOT_FOUND): the request "
      "reached a shared host without the name of a sandbox; give its id and set the proxy URL, "
      "not a bare URL"),
-    ("GET", 405, b"", RequestRefused, FINAL, "my-sandbox answered 405 with an empty answer (0 bytes)"),
-    ("GET", 409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}, SandboxNotRunning, FINAL_NOT_SENT,
+    ("GET", 405, b"", errors.RequestRefused, FINAL, "my-sandbox answered 405 with an empty answer (0 bytes)"),
+    ("GET", 409, {"sandbox_id": "abc", "status": "terminated", "reason": "Timeout"}, errors.SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is terminated (Timeout)"),
-    ("GET", 409, {"sandbox_id": "abc", "status": "failed", "termination_reason": "no_capacity"}, SandboxNotRunning, FINAL_NOT_SENT,
+    ("GET", 409, {"sandbox_id": "abc", "status": "failed", "termination_reason": "no_capacity"}, errors.SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is failed (no_capacity)"),
-    ("GET", 409, {"sandbox_id": "abc", "status": "pending"}, SandboxNotRunning, NOT_SENT, "Sandbox my-sandbox is pending"),
-    ("GET", 400, coded("SANDBOX_NOT_RUNNING", "Sandbox 'abc' is not running (status: suspending)."), SandboxNotRunning, NOT_SENT,
+    ("GET", 409, {"sandbox_id": "abc", "status": "pending"}, errors.SandboxNotRunning, NOT_SENT, "Sandbox my-sandbox is pending"),
+    ("GET", 400, coded("SANDBOX_NOT_RUNNING", "Sandbox 'abc' is not running (status: suspending)."), errors.SandboxNotRunning, NOT_SENT,
      "Sandbox my-sandbox is suspending (400 SANDBOX_NOT_RUNNING)", "400 suspending"),
-    ("GET", 503, coded("SANDBOX_NOT_RUNNING", "Sandbox not running (state: Suspended)"), SandboxNotRunning, NOT_SENT,
+    ("GET", 503, coded("SANDBOX_NOT_RUNNING", "Sandbox not running (state: Suspended)"), errors.SandboxNotRunning, NOT_SENT,
      "Sandbox my-sandbox is suspended (503 SANDBOX_NOT_RUNNING)", "503 suspended"),
-    ("GET", 400, coded("SANDBOX_NOT_RUNNING", "no (status: terminated)"), SandboxNotRunning, FINAL_NOT_SENT,
+    ("GET", 400, coded("SANDBOX_NOT_RUNNING", "no (status: terminated)"), errors.SandboxNotRunning, FINAL_NOT_SENT,
      "Sandbox my-sandbox is terminated (400 SANDBOX_NOT_RUNNING)", "400 terminated"),
-    ("GET", 503, coded("SANDBOX_NOT_RUNNING", "Sandbox not running"), SandboxNotRunning, NOT_SENT, "Sandbox my-sandbox is not running (503 SANDBOX_NOT_RUNNING)"),
-    ("GET", 429, coded("TOO_MANY_SESSIONS", "slow down"), SandboxUnreachable, NOT_SENT, "my-sandbox answered 429 TOO_MANY_SESSIONS: slow down"),
-    ("GET", 500, {"error": "oops"}, SandboxUnreachable, PASSES, "my-sandbox answered 500: oops"),
-    ("GET", 502, HTML, SandboxUnreachable, PASSES, "my-sandbox answered 502 with an HTML page (37 bytes)"),
-    ("GET", 503, coded("SANDBOX_NOT_READY", "sandbox is not ready"), SandboxUnreachable, NOT_SENT,
+    ("GET", 503, coded("SANDBOX_NOT_RUNNING", "Sandbox not running"), errors.SandboxNotRunning, NOT_SENT, "Sandbox my-sandbox is not running (503 SANDBOX_NOT_RUNNING)"),
+    ("GET", 429, coded("TOO_MANY_SESSIONS", "slow down"), errors.SandboxUnreachable, NOT_SENT, "my-sandbox answered 429 TOO_MANY_SESSIONS: slow down"),
+    ("GET", 500, {"error": "oops"}, errors.SandboxUnreachable, PASSES, "my-sandbox answered 500: oops"),
+    ("GET", 502, HTML, errors.SandboxUnreachable, PASSES, "my-sandbox answered 502 with an HTML page (37 bytes)"),
+    ("GET", 503, coded("SANDBOX_NOT_READY", "sandbox is not ready"), errors.SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
-    ("GET", 503, {"code": "SANDBOX_UNREACHABLE"}, SandboxUnreachable, NOT_SENT,
+    ("GET", 503, {"code": "SANDBOX_UNREACHABLE"}, errors.SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 SANDBOX_UNREACHABLE with JSON of another shape, or cut short "
      "(31 bytes)"),
-    ("GET", 503, coded("AUTH_SERVICE_UNAVAILABLE", "auth is down"), SandboxUnreachable, NOT_SENT,
+    ("GET", 503, coded("AUTH_SERVICE_UNAVAILABLE", "auth is down"), errors.SandboxUnreachable, NOT_SENT,
      "my-sandbox answered 503 AUTH_SERVICE_UNAVAILABLE: auth is down"),
-    ("GET", 503, coded("SANDBOX_UPSTREAM_ERROR", "later"), SandboxUnreachable, NOT_SENT, "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later"),
-    ("GET", 400, coded("SANDBOX_UPSTREAM_ERROR", "bad name"), RequestRefused, FINAL, "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name"),
-    ("GET", 504, coded("READ_TIMEOUT", "late"), SandboxUnreachable, PASSES, "my-sandbox answered 504 READ_TIMEOUT: late"),
-    ("GET", 501, b"", RequestRefused, FINAL, "my-sandbox answered 501 with an empty answer (0 bytes)"),
-    ("GET", 400, b"Invalid URL: cannot parse `web` to a `u32`", RequestRefused, FINAL, "my-sandbox answered 400 with text that is not JSON (42 bytes)"),
-    ("GET", 502, b"[" * 100_000, SandboxUnreachable, PASSES, "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)"),
-    ("GET", 400, {"error": {"a": 1}, "code": 7}, RequestRefused, FINAL, "my-sandbox answered 400 7: {'a': 1}"),
-    ("POST", 500, {"error": "Failed to spawn process"}, RequestRefused, FINAL, "my-sandbox answered 500: Failed to spawn process"),
-    ("POST", 500, coded("SANDBOX_UPSTREAM_ERROR", "later"), SandboxUnreachable, NOT_SENT, "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later"),
-    ("POST", 500, b"", SandboxUnreachable, PASSES, "my-sandbox answered 500 with an empty answer (0 bytes)"),
-    ("POST", 400, {"error": "cannot start curl --token=hunter2 https://me:pw@x.example"}, RequestRefused, FINAL,
+    ("GET", 503, coded("SANDBOX_UPSTREAM_ERROR", "later"), errors.SandboxUnreachable, NOT_SENT, "my-sandbox answered 503 SANDBOX_UPSTREAM_ERROR: later"),
+    ("GET", 400, coded("SANDBOX_UPSTREAM_ERROR", "bad name"), errors.RequestRefused, FINAL, "my-sandbox answered 400 SANDBOX_UPSTREAM_ERROR: bad name"),
+    ("GET", 504, coded("READ_TIMEOUT", "late"), errors.SandboxUnreachable, PASSES, "my-sandbox answered 504 READ_TIMEOUT: late"),
+    ("GET", 501, b"", errors.RequestRefused, FINAL, "my-sandbox answered 501 with an empty answer (0 bytes)"),
+    ("GET", 400, b"Invalid URL: cannot parse `web` to a `u32`", errors.RequestRefused, FINAL, "my-sandbox answered 400 with text that is not JSON (42 bytes)"),
+    ("GET", 502, b"[" * 100_000, errors.SandboxUnreachable, PASSES, "my-sandbox answered 502 with JSON of another shape, or cut short (100000 bytes)"),
+    ("GET", 400, {"error": {"a": 1}, "code": 7}, errors.RequestRefused, FINAL, "my-sandbox answered 400 7: {'a': 1}"),
+    ("POST", 500, {"error": "Failed to spawn process"}, errors.RequestRefused, FINAL, "my-sandbox answered 500: Failed to spawn process"),
+    ("POST", 500, coded("SANDBOX_UPSTREAM_ERROR", "later"), errors.SandboxUnreachable, NOT_SENT, "my-sandbox answered 500 SANDBOX_UPSTREAM_ERROR: later"),
+    ("POST", 500, b"", errors.SandboxUnreachable, PASSES, "my-sandbox answered 500 with an empty answer (0 bytes)"),
+    ("POST", 400, {"error": "cannot start curl --token=hunter2 https://me:pw@x.example"}, errors.RequestRefused, FINAL,
      "my-sandbox answered 400: cannot start curl --token=*** https://***@x.example"),
 ]  # fmt: skip
 
@@ -155,7 +148,7 @@ REJECTED = [
 def test_rejected_call_is_named_with_secrets_masked(call, status, headers, body, message):
     found = error_of_response(call, status, headers, body, ADDRESS)
 
-    assert (type(found), str(found)) == (RequestRefused, f"my-sandbox {message}")
+    assert (type(found), str(found)) == (errors.RequestRefused, f"my-sandbox {message}")
 
 
 def test_error_for_an_unknown_sandbox_with_a_name_like_local_suggests_local():
