@@ -5,7 +5,7 @@ percentile under 5 ms.
 
 ``bursts``: ten thousand short processes. Goal: every exit code and signal is right, none is left
 running, none is a zombie, and the server's memory ends where it was when the table was first full.
-An older daemon of the service loses 0.2 to 0.7 % (fact sheet 2.3).
+An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends").
 
 ``scale``: a thousand living processes, and a hundred list calls a second. Goal: no error in 30 s. A
 time runs from the moment at which the call was due, so that a server that falls behind shows.

@@ -75,9 +75,11 @@ def side_by_side(
     rounds: int,
     before_each_round: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Time each way once a round, one after the other; gives seconds by way, round by round.
+    """Time each way once a round, one after the other, so that other load affects all of them.
 
-    So that what else this machine does meets all of them.
+    Returns:
+        The seconds of each round, by way.
+
     """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):

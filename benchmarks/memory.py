@@ -85,7 +85,7 @@ def _of_a_day(result: Result) -> float:
 
 
 def _day() -> Iterator[bytes]:
-    """Give the list of each second of a day; nothing where it is the one of the second before.
+    """Yield the list of each second of a day; empty if it equals the list of the second before.
 
     Processes come in bursts, live a minute, and stay listed.
     """

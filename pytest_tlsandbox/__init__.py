@@ -43,6 +43,7 @@ __all__ = [
     "SandboxReplaced",
     "SandboxUnreachable",
     "Secret",
+    "SuspectedOOMKill",
     "TLSandboxError",
     "UnexpectedExit",
     "WaitTimedOut",
@@ -53,7 +54,7 @@ __all__ = [
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the plugin, which is a submodule, once, however this package was loaded.
+    """Register the submodule ``plugin`` once, however this package was loaded.
 
     The ways are autoload, -p, PYTEST_PLUGINS and a conftest. A ``pytest_plugins`` in this module
     would make pytest search all installed packages for a plugin of that name, which takes 2 ms of
@@ -66,10 +67,10 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def _skip_assertion_rewriting(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Exclude our submodules from pytest's assertion rewriting: they hold no assertion of a test.
+    """Exclude our submodules from pytest's assertion rewriting, because they contain no test.
 
-    pytest rewrites the modules of a plugin, which it compiles anew in each new environment and then
-    loads more slowly. A run with a first use of a fixture takes 516 ms of processor time instead of
+    pytest compiles the rewritten modules anew in each new environment, and loads them more slowly.
+    A run with a first use of a fixture takes 516 ms of processor time instead of
     577 ms, and 553 ms instead of 680 ms in a new environment (medians of 31 and 15 interleaved
     runs); a run that uses no fixture takes the same. pytest has no public way to do this. If the
     private attribute disappears, only those costs come back.
@@ -110,6 +111,16 @@ def __getattr__(name: str) -> object:
 
     The module deliberately has no ``__dir__``: pytest searches the names in it for fixtures, and
     would import all of them.
+
+    Args:
+        name: the name of the attribute.
+
+    Returns:
+        The class or the function.
+
+    Raises:
+        AttributeError: the name is not in ``__all__``.
+
     """
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from pytest_tlsandbox.arguments.checks import check_pick, wrong
+from pytest_tlsandbox.arguments.checks import check_pick, must_be
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import list_texts
@@ -79,13 +79,13 @@ class Assertions:
             process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
                 a function.
             since: "test" ignores processes that had ended, and rows that were unreadable, before
-                the test began; a snapshot, those before it; None ignores none.
+                the test began; a snapshot ignores those before the snapshot; None ignores none.
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
             Inconclusive: a row cannot be read, or the process vanished before its end was seen.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._check(NotRunning(self._selector(process, since), self._since(since)))
@@ -105,19 +105,20 @@ class Assertions:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
-            suspected: also fail for an end that may be an OOM kill: by a SIGKILL that this plugin
-                did not send, with exit code 137, or an end that the sandbox lost.
+            suspected: also fail for an end that may be due to an OOM kill: a SIGKILL that this
+                plugin did not send, exit code 137, or an end that the sandbox lost.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
-            ProcessOOMKilled: a process was OOM-killed, or with ``suspected`` may have been.
+            ProcessOOMKilled: a process was OOM-killed.
+            SuspectedOOMKill: with ``suspected``, a process may have been OOM-killed.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none(
@@ -138,16 +139,16 @@ class Assertions:
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none((CRASH,), processes, since, all_processes=all_processes)
@@ -157,24 +158,24 @@ class Assertions:
     ) -> None:
         """Assert that no supervisor restarted a managed process since the test began.
 
-        A restart that this plugin requested does not count. The same applies to the restart after
-        a run that it killed.
+        A restart that this plugin requested does not count, and neither does the restart after a
+        run that it killed.
 
         Args:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none((RESTART,), processes, since, all_processes=all_processes)
@@ -192,19 +193,20 @@ class Assertions:
                 ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
                 xdist workers share, those that this test started.
             all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. No effect if ``processes`` are given.
-            since: "test" checks what happened since the test began; a snapshot, what happened since
-                that snapshot; None, everything that is known.
+                those that this test started. It has no effect if ``processes`` are given.
+            since: where the check starts: "test" at the start of the test, a snapshot at the time of
+                that snapshot; None includes everything that is known.
 
         Raises:
-            ProcessOOMKilled: a process was OOM-killed.
+            ProcessOOMKilled: a process was OOM-killed. If several of these four errors apply, the
+                first one is raised.
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessRestarted: a process was restarted.
-            ProcessUnhealthy: a health check fails. If several apply, the first of this list.
+            ProcessUnhealthy: a health check fails.
             ProcessNotFound: one of ``processes`` matches nothing.
             Inconclusive: the observations do not decide the check.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         self._assert_none(
@@ -238,7 +240,7 @@ class Assertions:
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
-        raise wrong("since", '"test", a snapshot or None (all there is)', since)
+        raise InvalidArgument(must_be("since", '"test", a snapshot or None (all there is)', since))
 
     def _assert_none(
         self,

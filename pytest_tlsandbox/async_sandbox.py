@@ -32,13 +32,14 @@ if TYPE_CHECKING:
     _Backend = tuple[
         Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
     ]
-    """How to await the end of a thread, how the thread reports it, how to await it uncancelled."""
+    """Three functions: await the end of a thread, report it from the thread, await it in spite of a
+    cancellation."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_END = 5.0
-"""Seconds to await the end of a cancelled call. A poll ends at once, but a start is completed."""
+"""Seconds to wait for the end of a cancelled call: a poll ends at once, but a start is completed."""
 
 
 def _awaitable(
@@ -61,14 +62,15 @@ class AsyncSandbox:
     """The processes of one sandbox, for coroutines: await the same calls that ``Sandbox`` has.
 
     The fixture ``tlsandbox_async`` is ``AsyncSandbox(tlsandbox)``; wrap any other sandbox in the
-    same way. The event loop of asyncio or trio keeps running during a call. Cancellation ends a
-    wait and its current poll; a start, a signal, a kill or a restart that has been sent is
-    completed. The calls take the same arguments, and raise the same errors, as those of
-    ``Sandbox``. A predicate or a condition must be a plain function; it runs in the thread of the
-    call.
+    same way. The calls have the arguments, results and errors of ``Sandbox``. The event loop of
+    asyncio or trio keeps running during a call.
+
+    Cancellation ends a wait and its current poll; a start, a signal, a kill or a restart that has
+    been sent is completed. A predicate or a condition must be a plain function, not a coroutine
+    function; it runs in the thread of the call.
 
     Args:
-        sandbox: the sandbox whose calls are made.
+        sandbox: the sandbox to wrap.
 
     """
 
@@ -116,7 +118,7 @@ class AsyncSandbox:
     def soft(self) -> AsyncSoft:
         """Check several things on the same snapshots, and report all failures in one error.
 
-        In ``async with tlsandbox_async.soft() as check:`` call ``check.assert_process(...)`` and
+        In ``async with tlsandbox_async.soft() as check:``, call ``check.assert_process(...)`` and
         the other assertions, except ``assert_stays``, without await. They are evaluated together
         when the block ends.
 
@@ -148,7 +150,7 @@ class AsyncSandbox:
 
 
 def check_awaited(sandbox: AsyncSandbox) -> None:
-    """Raise InvalidArgument if a call was not awaited, because it did nothing."""
+    """Check that every call was awaited, because a call that was not awaited did nothing."""
     calls = _unawaited(sandbox)
     for _, call in calls:
         call.close()  # otherwise Python warns about it too
@@ -170,7 +172,10 @@ def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, objec
 
 
 class AsyncSoft:
-    """``Soft`` for ``async with``: collects checks, and evaluates them when the block ends."""
+    """``Soft`` for ``async with``: collects checks, and evaluates them when the block ends.
+
+    ``AsyncSandbox.soft()`` creates it.
+    """
 
     def __init__(self, soft: Soft) -> None:
         self._soft = soft
@@ -188,7 +193,18 @@ class AsyncSoft:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Do some work in a new thread; if this coroutine is cancelled, end the work and await that."""
+    """Do some work in a new thread; if this coroutine is cancelled, cancel the work and await its end.
+
+    Args:
+        work: the function to call.
+
+    Returns:
+        The result of the function.
+
+    Raises:
+        GeneratorExit: the event loop was closed before the work ended.
+
+    """
     wait, notify, wait_shielded = _trio() if _is_trio_running() else _asyncio()
     cancellation = Cancellation()
     outcome: Future[T] = Future()

@@ -99,6 +99,12 @@ def _sleep(seconds: float) -> None:
         cancellation.sleep(seconds)
 
 
+def _wait(event: threading.Event, seconds: float) -> None:
+    with on_cancellation(event.set):
+        event.wait(seconds)
+    _sleep(0)  # ends a cancelled wait
+
+
 class Clock:
     """A monotonic clock and the sleep that goes with it, in seconds.
 
@@ -108,3 +114,5 @@ class Clock:
 
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(_sleep)
+    wait = staticmethod(_wait)
+    """Sleep for some seconds, or until an event is set."""

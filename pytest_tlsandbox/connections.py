@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -38,7 +38,8 @@ class Connection:
     Attributes:
         client: sends the calls.
         shared: whether several xdist workers use the sandbox.
-        of_suite: whether the suite, and not --tlsandbox, chose the sandbox; the suite may end it.
+        of_suite: whether the suite, and not --tlsandbox, chose the sandbox; then the suite may
+            terminate it.
         loopback: whether the sandbox is on this machine, so that a refused connection means that
             it has ended.
         baseline: the snapshot at the start of the running test, if the guard has taken one.
@@ -62,6 +63,10 @@ class Connections:
             be killed, or None.
         screen: the terminal that messages are written for.
 
+    Attributes:
+        screen: the terminal that messages are written for.
+        on_connect: a function that is called with every new connection; None for none.
+
     """
 
     def __init__(
@@ -75,11 +80,10 @@ class Connections:
         self._settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
-        self.screen = screen
+        self.screen = replace(screen, several_sandboxes=lambda: len(self._connections) > 1)
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
-        """Called with every new connection."""
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -92,14 +96,21 @@ class Connections:
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:
-        """Return a sandbox for one test, with the guard's baseline or one of this moment."""
+        """Return a sandbox for one test, with the baseline of the guard or of this moment."""
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
-        """Return the connection to a sandbox; the call sends nothing yet.
+        """Return the connection to a sandbox; this call does not send anything.
+
+        Args:
+            target: the sandbox: an id, a name, a URL, "local" or an object.
+
+        Returns:
+            The connection, the same one for each call.
 
         Raises:
-            InvalidSetting: the target is invalid, or has no key.
+            InvalidSetting: the target is invalid, or has no API key.
+            InvalidArgument: the target is an object that is not a sandbox.
 
         """
         address = self._address(target)
@@ -117,6 +128,9 @@ class Connections:
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,
             )
+            sandbox = self.local() if target == LOCAL else target
+            limit: int | None = getattr(sandbox, "memory_limit", None) if own else None
+            self._connections[address].client.memory_limit = limit
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
         return self._connections[address]

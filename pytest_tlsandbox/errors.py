@@ -1,4 +1,4 @@
-"""Every error this package raises.
+"""All errors that this package raises.
 
 ::
 
@@ -9,6 +9,7 @@
     │   ├── WaitTimedOut                the condition was still possible at the deadline
     │   ├── UnexpectedExit              the process ended in another way than expected
     │   ├── ProcessOOMKilled            a process was killed because memory ran out
+    │   ├── SuspectedOOMKill            SIGKILL or exit code 137, not proven to be an OOM kill
     │   ├── ProcessCrashed              a crash signal, or a supervisor that gave up
     │   ├── ProcessRestarted            a supervisor started a process again
     │   ├── ProcessUnhealthy            the health check of a managed process fails
@@ -40,8 +41,8 @@ class TLSandboxError(Exception):
     """Base class of the errors of this package.
 
     Attributes:
-        snapshot: the last good snapshot (a ``ProcessSnapshot``), if there was one.
-        wanted: what the caller expected, in words.
+        snapshot: the last good snapshot (a ``ProcessSnapshot``); None if there was none.
+        wanted: what the caller expected, in words; None if the error is not about an expectation.
 
     """
 
@@ -49,7 +50,7 @@ class TLSandboxError(Exception):
     wanted: str | None = None
 
     def __init_subclass__(cls) -> None:
-        """Show every error as ``pytest_tlsandbox.Name``: a summary line has 80 columns."""
+        """Show each error as ``pytest_tlsandbox.Name``, because a summary line has 80 columns."""
         cls.__module__ = "pytest_tlsandbox"
 
     @property
@@ -85,6 +86,13 @@ class ProcessOOMKilled(AssertionFailed):
     """A process was killed because memory ran out."""
 
 
+class SuspectedOOMKill(AssertionFailed):
+    """A process ended by a SIGKILL that this plugin did not send, with exit code 137, or unseen.
+
+    Only ``assert_no_oom(suspected=True)`` raises it.
+    """
+
+
 class ProcessCrashed(AssertionFailed):
     """A crash signal ended a process, or its supervisor gave up."""
 
@@ -117,9 +125,9 @@ class InfrastructureError(TLSandboxError):
 
     Attributes:
         label: the error in a word or two ("502", "reset"), as a timeline shows it.
-        transient: a retry may succeed.
-        retry_after: seconds that the server asked to wait, if it did.
-        delivered: the request may have reached the sandbox and had its effect.
+        transient: whether a retry may succeed.
+        retry_after: seconds that the server asked to wait before a retry; None if it did not ask.
+        delivered: whether the request may have reached the sandbox and had its effect.
 
     """
 

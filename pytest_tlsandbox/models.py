@@ -1,7 +1,7 @@
 """The process list as the sandbox sends it.
 
-Absent and null mean the same everywhere. Unknown fields are ignored, unknown words for a status are
-kept, wrong values are rejected. An unreadable row affects only itself.
+A missing field means the same as null. Unknown fields are ignored, unknown statuses are kept, and
+wrong values are rejected. An unreadable row does not affect the other rows.
 """
 
 from __future__ import annotations
@@ -22,9 +22,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def _read_number(value: object) -> object:
-    """Read s, ms, us or ns since the epoch, distinguished by size; leave ISO 8601 to pydantic.
+    """Convert a number of s, ms, us or ns since 1970 to a datetime; its size shows the unit.
 
-    The wire has integer milliseconds; other releases were seen with every other form, numeric text included.
+    The API documents integer milliseconds; the SDK accepts other units and numeric text too
+    (api-notes, "Times").
+
+    Args:
+        value: a number, numeric text, or anything else.
+
+    Returns:
+        The datetime; anything else unchanged, for example ISO 8601, which pydantic reads.
+
+    Raises:
+        ValueError: the time is out of range.
+
     """
     if isinstance(value, str):
         try:
@@ -55,7 +66,7 @@ def _in_utc(moment: datetime) -> datetime:
 Timestamp = Annotated[
     datetime, Field(strict=False), BeforeValidator(_read_number), AfterValidator(_in_utc)
 ]
-# Null means the same as an absent field: the default.
+# Null means the same as a missing field: the default.
 Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
 Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value), Field(ge=0)]
 Arguments = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]
@@ -74,7 +85,13 @@ STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class RestartPolicy:
-    """When a supervisor restarts a process."""
+    """When a supervisor restarts a process.
+
+    Attributes:
+        policy: "never", "on_failure" or "always", in lower case; other words are kept.
+        max_restarts: the maximum number of restarts; None for no limit.
+
+    """
 
     policy: Word
     max_restarts: int | None = None
@@ -82,7 +99,15 @@ class RestartPolicy:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class LastExit:
-    """The last end of a managed process; earlier ones are not kept."""
+    """The last end of a managed process; the sandbox does not keep earlier ones.
+
+    Attributes:
+        exit_code: the exit code; None if a signal ended the run.
+        signal: the number of the signal that ended the run; None if it exited.
+        oom_killed: whether the sandbox confirms an OOM kill.
+        ended_at: when the run ended, in UTC by the clock of the sandbox; None if unknown.
+
+    """
 
     exit_code: int | None = None
     signal: int | None = None
@@ -92,9 +117,23 @@ class LastExit:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class ManagedProcess:
-    """The state of the supervisor of a process.
+    """The state of the supervisor of a managed process.
 
-    ``status`` is the supervisor's (starting, running, backing_off, stopped), not the process's.
+    Attributes:
+        id: the id of the supervisor, which stays the same across restarts.
+        name: the name that the process was started with; None if it has none.
+        status: the status of the supervisor, not of the process: "starting", "running",
+            "backing_off" (it waits before a restart) or "stopped"; other words are kept.
+        restart_count: the number of restarts.
+        restart: when the supervisor restarts the process; None if the sandbox does not report it.
+        health_status: "disabled" (no health check), "starting", "healthy" or "unhealthy"; other
+            words are kept.
+        consecutive_health_failures: the number of health checks that failed in a row.
+        last_exit: how the last run ended; None if none has ended yet.
+        last_error: the error that the supervisor reports; None if it reports none.
+        next_restart_at: when the next restart is due, in UTC by the clock of the sandbox; None if
+            none is due.
+
     """
 
     id: str
@@ -114,9 +153,28 @@ class ManagedProcess:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class ProcessInfo:
-    """One row of the process list. Times are aware datetimes in UTC, by the sandbox's clock.
+    """One process, as a row of the process list shows it.
 
-    A row that did not change may be the same object in two snapshots.
+    Times are aware datetimes in UTC, by the clock of the sandbox. The object does not change: a
+    later snapshot has a new object for a changed row, and may have the same object for an unchanged
+    one.
+
+    Attributes:
+        handle: the handle that the sandbox assigned to the run; None on older sandboxes.
+        pid: the process id. A managed process has another pid after a restart.
+        status: "running", "exited", "signaled" or "oom_killed", as the sandbox sent it, in lower
+            case; other words are kept. ``state`` corrects it by the other fields.
+        exit_code: the exit code; None if the process is alive or a signal ended it; -1 if the
+            sandbox lost the code.
+        signal: the number of the signal that ended the process; None if none did.
+        oom_killed: whether the sandbox confirms an OOM kill, of the process or of a child.
+        stdin_writable: whether the process accepts input.
+        command: the program, without its arguments.
+        args: the arguments, in order.
+        started_at: when the process started.
+        ended_at: when the process ended; None if it is alive.
+        managed: the state of the supervisor; None if the process is not managed.
+
     """
 
     handle: int | None = None
@@ -134,22 +192,22 @@ class ProcessInfo:
 
     @property
     def identity(self) -> Identity:
-        """The identity of this run: handle, pid and start."""
+        """The identity of this run: handle, pid and start. ``ProcessSnapshot.find`` takes it."""
         return Identity(self.handle, self.pid, self.started_at)
 
     @property
     def command_line(self) -> str:
-        """Command and arguments, joined by one space, unmasked: text selectors search in it."""
+        """Command and arguments, joined by one space, unmasked; text selectors search in it."""
         return " ".join((self.command, *self.args))
 
     @property
     def masked_command_line(self) -> str:
-        """Command and arguments, masked."""
+        """Command and arguments, joined by one space, with secrets shown as ``***``."""
         return " ".join((mask_text(self.command), *mask_args(self.args)))
 
     @property
     def ended(self) -> bool:
-        """Whether any field shows an end, whatever the status says."""
+        """Whether any field shows that the process has ended, even if the status is "running"."""
         return (
             self.status in _ENDED
             or self.oom_killed
@@ -162,8 +220,8 @@ class ProcessInfo:
     def state(self) -> str:
         """The status, corrected where other fields contradict it.
 
-        ``oom_killed`` when the flag says so; ``exited`` or ``signaled`` for a row that says
-        running, or an unknown word, and shows an end; else the word as it came.
+        "oom_killed" if the flag is set and the status is not "exited"; "exited" or "signaled" if
+        other fields show an end but the status does not; otherwise the status.
         """
         if self.oom_killed and self.status != "exited":
             return "oom_killed"
@@ -173,7 +231,7 @@ class ProcessInfo:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """The time from start to end by the sandbox's clock; None while the process is alive."""
+        """The time from start to end by the clock of the sandbox; None without ``ended_at``."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:
@@ -185,9 +243,14 @@ class ProcessInfo:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """A row that does not follow the API.
+    """A row of the process list that does not follow the API.
 
-    ``reason`` names fields and what is wrong with them, never their values.
+    Attributes:
+        position: the index of the row in the list, from 0.
+        reason: the fields that are wrong and how, without their values.
+        pid: the process id; None if the row has none that is readable.
+        fingerprint: the fields that identify the row, to recognize it in another snapshot.
+
     """
 
     position: int

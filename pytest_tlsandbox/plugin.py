@@ -1,4 +1,4 @@
-"""Hooks and fixtures of pytest. The first fixture imports requests, pydantic and tenacity."""
+"""The hooks and fixtures. The first use of a fixture imports requests, pydantic and tenacity."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # n
 
 
 class Hooks:
-    """The hooks a conftest can implement."""
+    """The hooks that a conftest can implement."""
 
     @pytest.hookspec(firstresult=True)
     def pytest_tlsandbox_api_key(
@@ -52,8 +52,8 @@ class Hooks:
                 or passed to ``tlsandbox_connect``.
 
         Returns:
-            ``Secret(key)``, or a function without arguments that returns the key; None to leave
-            the answer to other implementations.
+            ``Secret(key)``, or a function without arguments that returns the key; None if another
+            implementation may provide it.
 
         """
 
@@ -64,8 +64,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register each setting of the table as an option and as an ini key."""
-    about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
+    """Register each setting as an option and as an ini key."""
+    about = "processes of a Tensorlake sandbox (API key: environment variable TENSORLAKE_API_KEY)"
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         environment = f" [environment: {option.environment}]" if option.environment else ""
@@ -146,13 +146,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard on xdist's controller when a worker reports that a test has a marker."""
+    """Start the guard on the controller of xdist when a worker reports a test with a marker."""
     if "guard" in data.get(setup.FACTS, ()):
         _start_guard(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Name the sandboxes under test, if any were given, and the rules of the guard."""
+    """Return lines that name the sandboxes under test and the rules of the guard, if any."""
     settings = config.stash[_SETTINGS]
     lines = [f"tlsandbox: {', '.join(settings.targets)}"] if settings.targets else []
     if settings.guard:
@@ -162,7 +162,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on each of several sandboxes, unless the suite names its own."""
+    """Run a test on each of several sandboxes, unless the suite chooses the sandbox."""
     name = "tlsandbox_target"
     targets = metafunc.config.stash[_SETTINGS].targets
     if len(targets) < 2 or name not in metafunc.fixturenames:
@@ -179,9 +179,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set ``tlsandbox`` up first, so that what the fixtures of a test start belongs to the test.
+    """Set ``tlsandbox`` up first, so that a process that a fixture starts belongs to the test.
 
-    Only fixtures of wider scope that a test gets without an argument (autouse, usefixtures) come
+    Only fixtures of wider scope that a test uses without an argument (autouse, usefixtures) come
     before it, because they may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
@@ -199,9 +199,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the traceback at the user's line, and show the first line where one line is shown.
+    """End the traceback at the user's line, and show the first line where only one line fits.
 
-    Those places are the short summary, the ``message`` of JUnit and annotations of a change.
+    Those places are the short summary, the ``message`` of JUnit and annotations in CI.
+
+    Returns:
+        The report of the phase.
+
     """
     from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 
@@ -226,10 +230,19 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show our failures in colour where pytest has colours, those of xdist workers included."""
+    if hasattr(report.longrepr, "chain"):
+        from pytest_tlsandbox.integration.terminal_colour import colour
+
+        colour(report)
+
+
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Show the fields that differ between two processes, or two snapshots, that should be equal."""
+    """Return the fields that differ between two processes, or two snapshots, that must be equal."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -240,7 +253,7 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Store when pytest-timeout would end the test, so that a wait ends and reports before."""
+    """Store when pytest-timeout would end the test, so that a wait ends and reports earlier."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
@@ -272,10 +285,13 @@ def _connections(config: pytest.Config) -> Connections:
 
 @pytest.fixture
 def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
-    """Return the sandbox under test, with a baseline from the start of the test.
+    """Provide the sandbox under test, with a baseline from the start of the test.
 
     It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
     starts programs (start_process). When the test ends, the plugin kills these programs.
+
+    Yields:
+        A ``Sandbox``.
 
     Raises:
         InvalidSetting: no sandbox was given, or no API key for it.
@@ -290,10 +306,13 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 
 @pytest.fixture
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
-    """Return the sandbox under test with awaitable calls, for coroutines of asyncio and trio.
+    """Provide the sandbox under test with awaitable calls, for coroutines of asyncio and trio.
 
     The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If a call was
     not awaited, the test fails when it ends.
+
+    Yields:
+        An ``AsyncSandbox``, whose calls are those of ``tlsandbox``.
 
     Raises:
         InvalidArgument: at the end of the test, if a call was not awaited.
@@ -312,12 +331,15 @@ def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
 def tlsandbox_session(
     tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Sandbox:
-    """Return the sandbox under test for fixtures of wider scope; it has no baseline.
+    """Provide the sandbox under test for fixtures of wider scope; it has no baseline.
 
-    Without a baseline, its assertions check all incidents that are known, also those before the
-    session. When the session ends, the plugin kills the processes that were started through it.
-    The session has one such object: if folders override ``tlsandbox_target``, it uses the target of
-    the first test that requests it.
+    Without a baseline, its assertions check all known incidents, also those before the session.
+    When the session ends, the plugin kills the processes that were started through it. The session
+    has one such object: if folders override ``tlsandbox_target``, it uses the target of the first
+    test that requests it.
+
+    Returns:
+        A ``Sandbox``.
 
     Raises:
         InvalidSetting: no sandbox was given, or no API key for it.
@@ -328,11 +350,16 @@ def tlsandbox_session(
 
 @pytest.fixture(scope="session")
 def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[object], Sandbox]]:
-    """Return a function that connects to one more sandbox: ``tlsandbox_connect(target)``.
+    """Provide a function that connects to another sandbox: ``tlsandbox_connect(target)``.
 
-    ``target`` is the id or name, the URL, or an SDK object of the sandbox. The function returns a
-    ``Sandbox`` without a baseline, and raises ``InvalidSetting`` if the target is invalid or has no
-    API key. When the session ends, the plugin kills the processes that were started through it.
+    ``target`` is the id, the name or the URL of the sandbox, or an object of the SDK. When the
+    session ends, the plugin kills the processes that were started through it.
+
+    Yields:
+        A function that returns a ``Sandbox`` without a baseline. It raises ``InvalidSetting`` if
+        the target is invalid or has no API key, and ``InvalidArgument`` for an object that is not a
+        sandbox.
+
     """
     made: list[Sandbox] = []
 
@@ -348,10 +375,13 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
 @pytest.fixture(scope="session")
 def tlsandbox_target(request: pytest.FixtureRequest) -> object:
-    """Return the sandbox to connect to: the value of --tlsandbox.
+    """Provide the sandbox to connect to: the value of --tlsandbox.
 
     Override this fixture in a conftest to return the id, the URL or the SDK object of a sandbox
-    that the suite created itself. All other fixtures, the guard and the report then use it.
+    that the suite created. All other fixtures, the guard and the report then use that sandbox.
+
+    Returns:
+        The id, the name or the URL of the sandbox as text, "local", or an object.
 
     Raises:
         InvalidSetting: no sandbox was given, or several and the test cannot run on each.
@@ -366,9 +396,13 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Return a ``ProcessLister`` of the sandbox under test, which only lists processes.
+    """Provide the process list of the sandbox under test, without checks.
 
-    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot`` and checks nothing.
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``; it raises ``InfrastructureError`` if
+    the processes could not be listed.
+
+    Returns:
+        A ``ProcessLister`` with the API key of the sandbox.
 
     Raises:
         InvalidSetting: no sandbox was given, or no API key for it.
@@ -381,12 +415,16 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 def tlsandbox_allow(
     request: pytest.FixtureRequest,
 ) -> Callable[..., AbstractContextManager[None]]:
-    """Return a function that allows findings of the guard in a ``with`` block.
+    """Provide a function that allows findings of the guard in a ``with`` block.
 
     In ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the named
     rules are expected and do not fail the test. The marker of the same name applies to a whole
-    test. Without a guard, the block has no effect. The function raises ``InvalidArgument`` for an
-    unknown rule, no rule, or no reason.
+    test. Without a guard, the block has no effect.
+
+    Returns:
+        A function that takes rules and ``reason``, and returns a context manager. It raises
+        ``InvalidArgument`` for an unknown rule, or if the rule or the reason is missing.
+
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
@@ -406,9 +444,13 @@ def tlsandbox_allow(
 
 @pytest.fixture(scope="session")
 def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
-    """Return the embedded sandbox of this process: url, api_key, identifier, memory_limit (bytes).
+    """Provide the embedded sandbox of this process: url, api_key, identifier, memory_limit.
 
-    It starts when a test first requests it, and ends with the session.
+    It starts when a test first requests it, and ends with the session. Under xdist, each worker has
+    its own.
+
+    Returns:
+        A ``LocalSandbox``.
 
     Raises:
         LocalSandboxError: the extra ``local`` is not installed, or the server does not start.

@@ -51,7 +51,7 @@ _USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
 _OWN_KEY = re.compile(r"\btl_(?:apiKey|pat)_[\w-]+")
 
 
-# All secrets: a server may repeat a key, a program may print it.
+# All secrets, because a server may repeat a key and a program may print it.
 _known: set[str] = set()
 # Patterns of the user (ini key tlsandbox_mask).
 _own: list[re.Pattern[str]] = []
@@ -59,7 +59,15 @@ _SHORTEST_KNOWN = 8
 
 
 class Secret:
-    """Text that is shown as ``***`` everywhere; ``reveal()`` returns it."""
+    """Text that is shown as ``***``, for example an API key; ``reveal()`` returns it.
+
+    From its creation on, a text of at least 8 characters is also masked wherever the plugin shows
+    text. A ``Secret`` cannot be pickled.
+
+    Args:
+        value: the text.
+
+    """
 
     __slots__ = ("_value",)
 
@@ -90,12 +98,12 @@ class Secret:
 
 
 def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:
-    """Set the patterns of the user: what matches one is masked too."""
+    """Set the patterns of the user; matching text is masked too."""
     _own[:] = patterns
 
 
 def mask_text(text: str) -> str:
-    """Mask what looks like a secret (``token=…``, ``://user:password@``), and every known one."""
+    """Mask text that looks like a secret (``token=…``, ``://user:password@``), and known secrets."""
     for pattern in _own:
         text = pattern.sub(MASK, text)
     text = _USERINFO.sub(MASK, text)

@@ -14,7 +14,7 @@ from pytest_tlsandbox.arguments.checks import (
     check_signal,
     check_statuses,
     check_stream,
-    wrong,
+    must_be,
 )
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
@@ -57,8 +57,10 @@ class Sandbox(Assertions):
 
     Every ``wait_`` polls until the result is certain or ``timeout`` (seconds) has passed; every
     ``assert_`` checks now, which may take a few polls. Both retry transient errors for up to 30 s.
-    Select a process by text, pid, compiled regex, an object that was listed or started,
-    ``by(...)``, or a predicate.
+
+    Select a process by text from its command line or its managed name, by pid, compiled regex, an
+    object that was listed or started, ``by(...)``, or a function that returns whether a process
+    matches.
 
     All of them raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
     expects, ``InfrastructureError`` if they could not be observed, and ``InvalidArgument`` for an
@@ -68,9 +70,13 @@ class Sandbox(Assertions):
         client: the connection to the sandbox, or a ``ScriptedLister``.
         timeout: the default timeout of waits, in seconds.
         baseline: the snapshot at the start of the test; None for all that is known.
-        shared: whether other xdist workers use the sandbox too.
+        shared: whether other xdist workers use the sandbox too. If so, assertions without a process
+            check only those that this test started.
         started: the list to which ``start_process`` adds processes; None for a new list.
         screen: the terminal that messages are written for.
+
+    Attributes:
+        baseline: the snapshot that ``since="test"`` stands for; None for all that is known.
 
     """
 
@@ -100,7 +106,7 @@ class Sandbox(Assertions):
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
         """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
 
-        The processes that are started through either sandbox are killed when the test ends.
+        When the test ends, the plugin kills the processes that were started through either object.
 
         Args:
             baseline: an earlier snapshot to use as the baseline; None lists the processes now.
@@ -114,7 +120,9 @@ class Sandbox(Assertions):
 
         """
         if baseline is not None and not isinstance(baseline, ProcessSnapshot):
-            raise wrong("baseline", "a snapshot or None (list the processes now)", baseline)
+            raise InvalidArgument(
+                must_be("baseline", "a snapshot or None (list the processes now)", baseline)
+            )
         return Sandbox(
             self._client,
             timeout=self._timeout,
@@ -125,7 +133,7 @@ class Sandbox(Assertions):
         )
 
     def list_processes(self) -> ProcessSnapshot:
-        """List all processes.
+        """List all processes of the sandbox, also those of earlier tests.
 
         Returns:
             A snapshot: the processes, sorted by their start, and the rows that are unreadable.
@@ -150,7 +158,7 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the process has the expected status.
+        """Wait until a process has the expected status.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
@@ -159,7 +167,7 @@ class Sandbox(Assertions):
                 "signaled" or "oom_killed".
             healthy: whether the health check of the process must pass too.
             stable_for: seconds for which the process must keep the status, and must not restart.
-            timeout: seconds to wait; None for the default timeout of waits.
+            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
             pick: which process to use if several match: "newest" or "oldest"; None raises
                 ``AmbiguousProcess``.
             since: "test" ignores processes that had ended before the test began; a snapshot ignores
@@ -167,7 +175,7 @@ class Sandbox(Assertions):
                 selected by pid, handle or object.
 
         Returns:
-            The process.
+            The process, as the last poll listed it.
 
         Raises:
             WaitTimedOut: the process did not get the status in time, or did not keep it.
@@ -178,7 +186,7 @@ class Sandbox(Assertions):
             AssertionFailed: with ``healthy``, the process has no health check.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         condition = HasStatus(
@@ -199,13 +207,13 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the process has exited with the expected code.
+        """Wait until a process has exited with the expected code.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
             exit_code: the expected exit code, several of which any is enough, or "any".
-            timeout: seconds to wait; None for the default timeout of waits.
+            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
             pick: which process to use if several match: "newest" or "oldest"; None raises
                 ``AmbiguousProcess``.
             since: "test" ignores processes that had ended before the test began; a snapshot ignores
@@ -213,7 +221,7 @@ class Sandbox(Assertions):
                 selected by pid, handle or object.
 
         Returns:
-            The process.
+            The process, as the last poll listed it.
 
         Raises:
             WaitTimedOut: the process did not exit in time.
@@ -223,7 +231,7 @@ class Sandbox(Assertions):
             ProcessOOMKilled: the process was OOM-killed.
             Inconclusive: the sandbox lost the exit code (it reports -1 or none).
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         condition = HasExited(
@@ -251,7 +259,7 @@ class Sandbox(Assertions):
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
             pattern: the text, or a compiled regex, to search for in each line.
-            timeout: seconds to wait; None for the default timeout of waits.
+            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
             pick: which process to use if several match: "newest" or "oldest"; None raises
                 ``AmbiguousProcess``.
             since: "test" ignores processes that had ended before the test began; a snapshot ignores
@@ -269,7 +277,7 @@ class Sandbox(Assertions):
             ProcessOOMKilled: the process was OOM-killed before it wrote such a line.
             Inconclusive: another process has the pid now, so that the output is lost.
             InfrastructureError: the processes or the output could not be read.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         seconds = self._seconds(timeout)
@@ -296,7 +304,7 @@ class Sandbox(Assertions):
         Args:
             condition: a function of a snapshot, which contains all processes of the sandbox, also
                 those of earlier tests. An exception that it raises ends the wait at once.
-            timeout: seconds to wait; None for the default timeout of waits.
+            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
 
         Returns:
             The first truthy value that the condition returned.
@@ -304,11 +312,11 @@ class Sandbox(Assertions):
         Raises:
             WaitTimedOut: the condition was not truthy in time.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         check_condition(condition)
-        value: T = self._check(Until(condition), self._seconds(timeout))
+        value: T = self._check(Until(condition, self.baseline), self._seconds(timeout))
         return value
 
     # ------------------------------------------------------------- assertions
@@ -333,10 +341,12 @@ class Sandbox(Assertions):
                 those that had ended before it; None ignores none. It has no effect on a process
                 selected by pid, handle or object.
             expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
-                set or range stands for any of several values.
+                set or range stands for any of several values. The fields are args, command,
+                ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
+                status and stdin_writable.
 
         Returns:
-            The process.
+            The process, as the last poll listed it.
 
         Raises:
             AssertionFailed: a field has another value; ``UnexpectedExit`` or
@@ -345,7 +355,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several processes match.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         return self._process(self._has_fields(process, expected, pick, since))
@@ -376,17 +386,17 @@ class Sandbox(Assertions):
                 selected by pid, handle or object.
 
         Returns:
-            The process.
+            The process, as the last poll listed it.
 
         Raises:
             AssertionFailed: the status changed, or the process was restarted; ``UnexpectedExit`` or
                 ``ProcessOOMKilled`` if the process ended.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            Inconclusive: two polls were more than 1 s, or a tenth of ``stable_for`` if that is
-                more, apart.
+            Inconclusive: the time between two polls was longer than 1 s, or than a tenth of
+                ``stable_for`` if that is longer, so that a change may have been missed.
             InfrastructureError: the processes could not be listed.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         duration = check_seconds("stable_for", stable_for)
@@ -403,7 +413,7 @@ class Sandbox(Assertions):
     def soft(self) -> Soft:
         """Check several things on the same snapshots, and report all failures in one error.
 
-        In ``with tlsandbox.soft() as check:`` call ``check.assert_process(...)`` and the other
+        In ``with tlsandbox.soft() as check:``, call ``check.assert_process(...)`` and the other
         assertions, except ``assert_stays``. They are evaluated together when the block ends.
 
         Returns:
@@ -438,7 +448,8 @@ class Sandbox(Assertions):
         """Start a program. When the test ends, the plugin kills it.
 
         ``name``, ``restart`` or ``health_check`` make the process a managed one, which has a
-        supervisor. A start that may have reached the sandbox is never repeated.
+        supervisor. A start that may have reached the sandbox is never repeated. For an option that
+        is None, the sandbox uses its default.
 
         Args:
             command: the program: a path, or a name to find on PATH in the sandbox.
@@ -447,22 +458,25 @@ class Sandbox(Assertions):
             working_dir: the folder in the sandbox in which the program starts.
             user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping
                 as the API takes it.
-            stdin_mode: "pipe" keeps the standard input open; "closed" gives none.
+            stdin_mode: "pipe" keeps the standard input open; "closed" closes it.
             stdout_mode: "capture" stores the standard output; "discard" drops it.
             stderr_mode: "capture" stores the standard error; "discard" drops it.
-            name: the name of the managed process.
-            restart: when the supervisor starts the program again.
-            health_check: how the supervisor checks the health of the process.
+            name: the name of the managed process, which stays the same across restarts.
+            restart: when the supervisor restarts the program: a mapping with the keys policy,
+                max_restarts, initial_backoff_ms and max_backoff_ms, all optional.
+            health_check: how the supervisor checks the health of the process: a mapping with the
+                keys type and port, and optionally path, initial_delay_ms, interval_ms, timeout_ms
+                and failure_threshold.
 
         Returns:
-            The process.
+            The process, as the sandbox listed it at its start.
 
         Raises:
             RequestRefused: the sandbox cannot start the program, or does not support managed
                 processes. In the latter case the program runs unmanaged.
-            InfrastructureError: no good response. If its ``delivered`` is true, the program may
-                have started.
-            InvalidArgument: wrong arguments.
+            InfrastructureError: the sandbox sent no good response. If ``delivered`` of the error
+                is true, the program may have started.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         body = process_control.start_body(
@@ -488,15 +502,16 @@ class Sandbox(Assertions):
         """Send a signal to the process group of a process.
 
         Args:
-            process: selects the process; if several match, the living one, else the newest.
-            signal: the number of the signal, such as ``signal.SIGTERM``.
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function. If several match, the living one is used, or the newest if none is alive.
+            signal: the number of the signal, from 1 to 64, such as ``signal.SIGTERM``.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
             RequestRefused: the process has ended, or the sandbox does not know it.
-            InfrastructureError: no good response; the signal may have been sent.
-            InvalidArgument: wrong arguments.
+            InfrastructureError: the sandbox sent no good response; the signal may have been sent.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         number = check_signal(signal)
@@ -510,17 +525,20 @@ class Sandbox(Assertions):
             raise
 
     def kill_process(self, process: Process) -> None:
-        """Kill a process, or stop the supervisor of a managed one.
+        """Kill a process with its process group; of a managed process, stop the supervisor.
 
-        Killing an ended process succeeds. The call does not wait for the end.
+        A stopped supervisor sends SIGTERM, and SIGKILL after 10 s. Killing an ended process
+        succeeds. The call does not wait for the end.
 
         Args:
-            process: selects the process; if several match, the living one, else the newest.
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function. If several match, the living one is used, or the newest if none is alive.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
-            InfrastructureError: no good response; the process may have been killed.
+            InfrastructureError: the sandbox sent no good response; the process may have been
+                killed.
             InvalidArgument: ``process`` is of a wrong type.
 
         """
@@ -530,16 +548,18 @@ class Sandbox(Assertions):
         """Restart a managed process.
 
         Args:
-            process: selects the process; if several match, the living one, else the newest.
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function. If several match, the living one is used, or the newest if none is alive.
 
         Returns:
-            The new run of the process.
+            The new run of the process, as the sandbox listed it at its start.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
             RequestRefused: the sandbox does not know the process.
-            InfrastructureError: no good response; the process may have been restarted.
+            InfrastructureError: the sandbox sent no good response; the process may have been
+                restarted.
             InvalidArgument: the process is not managed, or ``process`` is of a wrong type.
 
         """
@@ -559,18 +579,20 @@ class Sandbox(Assertions):
         1 s, because a sandbox may list the end before it has stored all output.
 
         Args:
-            process: selects the process; if several match, the living one, else the newest.
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function. If several match, the living one is used, or the newest if none is alive.
             stream: "stdout", "stderr", or "output" for both.
 
         Returns:
-            The lines, oldest first, without line ends; of "output" first those of stdout.
+            The lines, oldest first, without line breaks; for "output", all lines of stdout and then
+            those of stderr.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
             Inconclusive: another process has the pid now, so that the output is lost.
             InfrastructureError: the output could not be read.
-            InvalidArgument: wrong arguments.
+            InvalidArgument: an argument has a wrong type or value.
 
         """
         stream = check_stream(stream)
@@ -640,10 +662,10 @@ class Sandbox(Assertions):
         outcome = watch(condition, self._client, limit, since, self._screen.say)
         if isinstance(outcome.result, Met) and outcome.final and outcome.timeline.last:
             logger.info(
-                "%s: %s: yes, after %s at %s",
+                "%s: %s: yes, after %s of %s",
                 self._client.label,
                 condition.wanted,
-                count(outcome.timeline.looks, "look"),
+                count(outcome.timeline.looks, "poll"),
                 count(len(outcome.timeline.last), "process"),
             )
         return outcome

@@ -22,15 +22,21 @@ LOCAL = "local"
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
 """The rules of the guard."""
 FACTS = "tlsandbox_facts"
-"""The attribute of a test report, and the key in an xdist worker's output, with the recorded facts."""
+"""The attribute of a test report, and the key in the output of an xdist worker, with the recorded facts."""
 
 
 # Named tuples, because creating a dataclass adds 0.4 ms to every start of pytest.
 class Option(NamedTuple):
     """One setting: its names, and the help text of its option and ini key.
 
-    Without a ``metavar`` it is a switch. ``repeatable``: it may have several values; the option is
-    given several times, and in the ini file each value has a line.
+    Attributes:
+        name: the name without the prefix ``tlsandbox_``; empty for the setting ``tlsandbox``.
+        help: the help text.
+        metavar: the placeholder for the value in the help; None for a switch.
+        environment: the environment variable of the setting; None if it has none.
+        repeatable: whether it may have several values: the option may be repeated, and the ini file
+            has one value per line.
+
     """
 
     name: str
@@ -52,41 +58,47 @@ class Option(NamedTuple):
 
 TARGET = Option(
     "",
-    "Sandbox to test: 'local' for the embedded one, the id or name of a sandbox, or its URL. "
-    "'{worker}' stands for the xdist worker. Given several times, each test runs on each "
-    "(ini file: one a line; environment: with spaces in between).",
+    "Sandbox to test: its id, name or URL, or 'local' for the embedded sandbox. '{worker}' is replaced "
+    "by the name of the xdist worker. If several sandboxes are given, each test runs on each of them: "
+    "repeat the option, write one sandbox per line of the ini file, or separate them with spaces in the "
+    "environment variable.",
     "TARGET",
     environment="TLSANDBOX",
     repeatable=True,
 )
 PROXY_URL = Option(
     "proxy_url",
-    "URL of the proxy through which sandboxes are reached by id "
-    "(without it: https://<id>.sandbox.tensorlake.ai).",
+    "URL of a proxy to sandboxes, used if the sandbox is given by id or name "
+    "(default: none; the sandbox is at https://<id>.sandbox.tensorlake.ai).",
     "URL",
     environment="TENSORLAKE_SANDBOX_PROXY_URL",
 )
 TIMEOUT = Option(
     "timeout",
-    "Default timeout of waits: 30, '30s', '2m' (default: 30s).",
+    "Timeout of waits without a timeout argument, in seconds or with a unit: 30, 500ms, 30s, 2m, 1h "
+    "(default: 30s).",
     "TIME",
 )
 MEMORY = Option(
-    "memory", "Memory limit of the embedded sandbox: '256M', '1G' (default: none).", "SIZE"
+    "memory",
+    "Memory limit of the embedded sandbox, in bytes or with a unit: 256M, 1.5G (default: none).",
+    "SIZE",
 )
 GUARD = Option(
     "guard",
-    "Fail the test in which one of these happens in the sandbox, even if it checks nothing: "
-    f"{', '.join(RULES)}; several with commas, or the option several times (default: none).",
+    "Fail a test if one of these events happens in the sandbox during it, even if the test checks "
+    f"nothing: {', '.join(RULES)}. Separate several with commas, or repeat the option "
+    "(default: none).",
     "RULES",
     repeatable=True,
 )
 GUARD_REPORT_ONLY = Option(
-    "guard_report_only", "Report the findings of the guard without failing tests.", None
+    "guard_report_only", "Report the findings of the guard, but do not fail tests.", None
 )
 REPORT = Option(
     "report",
-    "Write the recorded processes to this file: a timeline if its name ends in .html, else JSON.",
+    "Record the processes and write them to this file when the session ends: an HTML timeline if its "
+    "name ends in .html, otherwise JSON (default: none).",
     "PATH",
 )
 OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
@@ -95,23 +107,32 @@ OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
 MARKERS = (
     (
-        f"{GUARD_MARKER}(*rules): only these rules of the guard for this test ({', '.join(RULES)}); "
-        "no arguments turns the guard off"
+        f"{GUARD_MARKER}(*rules): apply only these rules of the guard to this test "
+        f"({', '.join(RULES)}); without rules, the guard is off for this test"
     ),
     (
-        f"{ALLOW_MARKER}(*rules, reason): findings of these rules are expected in this test and do "
-        "not fail it; the reason is required, and shown"
+        f"{ALLOW_MARKER}(*rules, reason): expect findings of these rules in this test, so that they do "
+        "not fail it; the reason is required, and the report shows it"
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""Only an ini key, because the patterns of secrets belong to the project."""
-MASK_HELP = "Regular expressions, one a line: what matches one is shown as ***, like a secret."
+"""An ini key without an option, because the patterns of secrets belong to the project."""
+MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
 
 
 class Settings(NamedTuple):
-    """All settings, checked. ``timeout`` is in seconds, ``memory`` in bytes.
+    """All settings, checked.
 
-    ``guard``: the rules of the guard, none if it is off. ``report``: an absolute path.
+    Attributes:
+        targets: the sandboxes to test: ids, names, URLs or "local".
+        proxy_url: the URL of the proxy to sandboxes; None for no proxy.
+        timeout: the timeout of waits without a timeout argument, in seconds.
+        memory: the memory limit of the embedded sandbox, in bytes; None for no limit.
+        guard: the rules of the guard; empty if it is off.
+        guard_report_only: whether findings of the guard do not fail tests.
+        report: the absolute path of the report; None for no report.
+        masks: the patterns of the user for secrets.
+
     """
 
     targets: tuple[str, ...] = ()
@@ -127,12 +148,18 @@ class Settings(NamedTuple):
 def read(
     config: pytest.Config, environment: Mapping[str, str] = os.environ
 ) -> dict[str, tuple[Sequence[str], str]]:
-    """Return the texts of each setting that was given, and their source.
+    """Read the settings that were given; ``setting_parsers.check`` checks them.
 
-    The keys are the fields of :class:`Settings`. ``setting_parsers.check`` checks the texts.
+    Args:
+        config: the configuration of pytest.
+        environment: the environment variables.
+
+    Returns:
+        The values of each setting as text, and their source, such as "--tlsandbox"; the keys are
+        the fields of :class:`Settings`.
 
     Raises:
-        pytest.UsageError: a switch in the ini file is neither true nor false.
+        pytest.UsageError: the ini file has a value of the wrong type.
 
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
@@ -165,10 +192,14 @@ def _read(
 
 
 def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
-    """Return the value of an ini key, and where it was written.
+    """Return the value of an ini key, and its source.
 
     In the native tables of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
-    ``tlsandbox_guard = "oom"``, which its other tables may have.
+    ``tlsandbox_guard = "oom"``, which it accepts in its other tables. So, read the file here.
+
+    Raises:
+        pytest.UsageError: the value has a wrong type.
+
     """
     source = _ini_source(config, key)
     try:
@@ -188,9 +219,9 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
             value = tables.get("tool", tables).get("pytest", {}).get(key)
             if isinstance(value, (list, str, int, float)):
                 return [*map(str, value)] if isinstance(value, list) else str(value), source
-        if key in str(error):
-            raise
-        raise pytest.UsageError(f"{source}: {error}; give true or false") from None
+        known = key in str(error)  # else pytest rejects the value of a switch
+        message = str(error) if known else f"{source}: {error}; write true or false"
+        raise pytest.UsageError(message) from None
 
 
 def _ini_source(config: pytest.Config, key: str) -> str:

@@ -28,7 +28,7 @@ class Check(NamedTuple):
     """One check of a block.
 
     Attributes:
-        name: what it expects, in words.
+        name: what the check expects, in words.
         place: the line of the test, such as "test_jobs.py:12".
         condition: the condition to evaluate.
 
@@ -40,7 +40,10 @@ class Check(NamedTuple):
 
 
 class Together:
-    """Met if all of several conditions are met on the same snapshot.
+    """A condition that is met if all conditions of a block are met on the same snapshot.
+
+    Args:
+        checks: the checks.
 
     Attributes:
         checks: the checks.
@@ -55,7 +58,15 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return met, or the first other result; its settling time is the longest of all."""
+        """Return met, or impossible with the first reason; its settling time is the longest of all.
+
+        Args:
+            snapshot: the snapshot to evaluate.
+
+        Returns:
+            The result of all conditions together.
+
+        """
         self.results = [check.condition.evaluate(snapshot) for check in self.checks]
         settled = [result for result in self.results if not isinstance(result, Pending)]
         settling_time = max((result.settling_time for result in settled), default=0.0)
@@ -77,8 +88,8 @@ class Soft(Assertions):
             check.assert_process("train.py", exit_code=0)
             check.assert_no_oom()
 
-    If the block itself raises an error, that error passes through unchanged; a failure of the
-    checks before it is added to the error as a note.
+    If the block itself raises an error, that error passes through. If a check before it failed too,
+    the error gets a note that says so.
 
     Raises:
         ChecksFailed: at the end of the block, if at least one check failed; its ``failures`` are
@@ -110,7 +121,7 @@ class Soft(Assertions):
         self._open = False
         if error is None and not self._checks:
             raise InvalidArgument(
-                "soft(): nothing was checked; write `with tlsandbox.soft() as check:`, and "
+                "soft(): the block made no check; write `with tlsandbox.soft() as check:`, and call "
                 "check.assert_process(...) in it"
             )
         if error is None:
@@ -136,16 +147,19 @@ class Soft(Assertions):
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
-            pick: which process to use if several match: "newest" or "oldest"; None makes the check
-                fail.
+            pick: which process to use if several match: "newest" or "oldest"; with None, the check
+                fails.
             since: "test" ignores processes that had ended before the test began; a snapshot ignores
                 those that had ended before it; None ignores none. It has no effect on a process
                 selected by pid, handle or object.
             expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
-                set or range stands for any of several values.
+                set or range stands for any of several values. The fields are args, command,
+                ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
+                status and stdin_writable.
 
         Raises:
-            InvalidArgument: wrong arguments, or a call outside the block.
+            InvalidArgument: an argument has a wrong type or value, or the call is outside the
+                block.
 
         """
         condition = self._has_fields(process, expected, pick, since)
@@ -157,8 +171,8 @@ class Soft(Assertions):
     def _keep(self, name: str, condition: Condition) -> None:
         if not self._open:
             raise InvalidArgument(
-                "soft(): its checks are made in its block, `with tlsandbox.soft() as check:`, and "
-                "judged when that ends"
+                "soft(): a check was called outside the block; call it inside "
+                "`with tlsandbox.soft() as check:`, which evaluates the checks when it ends"
             )
         self._checks.append(Check(name, _place_in_the_test(), condition))
 

@@ -1,4 +1,4 @@
-"""Registers the plugins of the guard and of the report, each only if it is requested."""
+"""Register the plugins of the guard and of the report, each only if it is requested."""
 
 from __future__ import annotations
 

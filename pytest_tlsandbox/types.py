@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Pick = Literal["newest", "oldest"]
-"""Which process a helper uses if several match."""
+"""Which process a helper uses if several match, by the time of their start."""
 
 Stream = Literal["stdout", "stderr", "output"]
-"""An output stream of a process; "output" is both."""
+"""An output stream of a process; "output" is stdout and then stderr."""
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
 """The statuses of a process."""
 
-# The numbers of Linux (signal(7)), because sandboxes run Linux whatever system runs the tests.
+# The numbers of Linux (signal(7)), because sandboxes run Linux, on whatever system the tests run.
 SIGNALS = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
@@ -40,7 +40,14 @@ _SAME_MOMENT = timedelta(milliseconds=1)
 
 
 class Identity(NamedTuple):
-    """Handle, pid and start of a run; a pid alone is not enough, because pids are reused."""
+    """The identity of a run. A pid alone is not enough, because pids are reused.
+
+    Attributes:
+        handle: the handle that the sandbox assigned to the run; None on older sandboxes.
+        pid: the process id.
+        started_at: when the process started, by the clock of the sandbox.
+
+    """
 
     handle: int | None
     pid: int
@@ -60,10 +67,13 @@ class Screen:
     Attributes:
         verbosity: the verbosity of pytest, from -1 (``-q``) up.
         columns: the width of a message in columns.
-        say: writes a line while a test runs; None without a terminal.
+        say: writes a line while a test runs, with the name of the test, escaped and cut to the
+            width of the terminal; None without a terminal.
+        several_sandboxes: returns whether the session uses several, so that messages name one.
 
     """
 
     verbosity: int = 0
     columns: int = 100
     say: Callable[[str], None] | None = None
+    several_sandboxes: Callable[[], bool] = bool

@@ -83,7 +83,7 @@ async def test_wait_returns_its_result(box):
 
 
 FAILING = [
-    (lambda box: box.wait_for_exit(41), errors.UnexpectedExit, r"^Exited 1: train\.py \(pid 41\)"),
+    (lambda box: box.wait_for_exit(41), errors.UnexpectedExit, r"^Exited 1, wanted 0: train\.py"),
     (lambda box: box.wait_for_exit(41, timeout=-1), errors.InvalidArgument, None),
     (lambda box: box.start_process("sh", cwd="/tmp"), errors.InvalidArgument, "did you mean 'working_dir'"),
     (lambda box: box.start_process("sh", restart="always"), errors.InvalidArgument, r"^restart must be a mapping"),
@@ -107,7 +107,7 @@ async def test_soft_checks_are_evaluated_when_the_block_ends(failed):
         async with failed.soft() as check:
             check.assert_process(41, exit_code=0)
             check.assert_process(41, status="running")
-    assert failure.value.first_line.startswith("2 of 2 checks failed: train.py (pid 41)")
+    assert failure.value.first_line.startswith("2 of 2 checks failed: exit_code was 1")
     assert "test_async.py:" in str(failure.value)
 
 

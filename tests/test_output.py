@@ -95,8 +95,8 @@ def test_timeout_reports_the_number_of_lines_so_far():
 
     message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
 
-    assert message.startswith('Not written: "ready" by server.py (pid 77) after 5 s\n')
-    assert "\n  2 lines so far, and none has it\n" in message
+    assert message.startswith('No line with "ready" after 5 s: server.py: migrating\n')
+    assert "\n  2 lines of output so far\n" in message
     assert "buffered" not in message
 
 
@@ -113,7 +113,7 @@ def test_wait_reports_an_oom_kill_of_the_process():
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
 
-    assert error.first_line == 'OOM-killed: server.py (pid 77), wanted a line with "ready"'
+    assert error.first_line == 'OOM-killed, wanted a line with "ready": server.py: starting'
     assert "the rest of its output" not in str(error)
 
 
@@ -126,8 +126,7 @@ PLAIN = ["(v1.2)", "up...", "costs $5", "[app] up", "5 % (3/6)", "a | b", "(y/n)
 def test_hint_about_regexes_appears_only_for_text_that_looks_like_one(pattern, row):
     box = output_box([row], {0: (["listening"], [])})
     hint = (
-        "try re.compile(...): the text looks like a regular expression, but is searched for "
-        "literally; "
+        "try re.compile(...): the text looks like a regular expression, but is searched literally"
     )
 
     message = str(failure(lambda: box.wait_for_output(77, pattern, timeout=0)))
@@ -141,7 +140,7 @@ def test_wait_fails_one_second_after_the_stored_output_stopped_growing():
 
     message = message_of(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
-    assert "wrote no such line in 3 lines" in " ".join(message.split())
+    assert "none of its 3 lines of output matches" in " ".join(message.split())
     assert 2.8 <= polls(box)[-1] < 3.2
 
 
@@ -152,7 +151,7 @@ def test_wait_reads_endlessly_growing_output_until_the_deadline():
     message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
 
     assert polls(box)[-1] == 5.0
-    assert "5 s: the deadline came before it could change" in " ".join(message.split())
+    assert "the wait ended before this was settled" in " ".join(message.split())
 
 
 @pytest.mark.parametrize(("name", "seconds"), [(77, 1), ("server.py", 2)])
@@ -216,25 +215,26 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
 
     error = failure(lambda: read(box, process(77)), errors.Inconclusive)
 
-    assert error.first_line == "Not read: the output of server.py (pid 77)"
+    assert error.first_line == "Output lost: server.py"
     text = " ".join(str(error).split())
-    assert "pid 77 is another process's by now, and output is asked for by pid" in text
-    assert "process python server.py" in text
-    assert "read it before the process has ended, or give it a name" in text
+    assert "another process has pid 77 now, and output is requested by pid" in text
+    assert "python server.py" in text
+    assert "try read the output before the process ends" in text
 
 
 # --------------------------------------------------------------- infrastructure errors
 
 
 def test_permanent_error_while_reading_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
+    refused = errors.AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
     box = output_box([SERVER], {**NOTHING, 1: refused})
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.AuthenticationFailed)
 
     assert polls(box)[-1] < 1.2
-    assert error.first_line == "Not read: the output of server.py (pid 77)"
-    assert "my-sandbox: the API key was refused (401)" in str(error)
+    assert error.first_line == (
+        "Output of server.py not read: my-sandbox: the API key was rejected (401)"
+    )
 
 
 # ----------------------------------------------------------------------------- misuse

@@ -158,7 +158,7 @@ SIZE = "expected a memory size of at least 1M, in bytes or with a unit (256M, 1.
 TARGET = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 URL = (
     "expected a URL of the form https://host[:port][/path] without user, password, query and "
-    "fragment, got another text (not shown: it may hold a password)"
+    "fragment, got another text (not shown, because it may contain a password)"
 )
 
 
@@ -190,7 +190,7 @@ def test_invalid_option_says_what_is_allowed(options, text):
         ("tlsandbox_proxy_url", "x", URL),
         ("tlsandbox_mask", ["[a"],
          "expected a regular expression, got '[a' (unterminated character set at position 0)"),
-        ("tlsandbox_mask", ["a*"], "expected an expression that does not match empty text, got 'a*'"),
+        ("tlsandbox_mask", ["a*"], "expected a regular expression that does not match empty text, got 'a*'"),
     ],
 )  # fmt: skip
 def test_invalid_ini_value_names_its_key_and_its_file(key, value, text):

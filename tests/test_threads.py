@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import psutil
 import pytest
@@ -59,6 +60,28 @@ def test_each_of_64_threads_survives_an_outage(box, proxy):
     proxy.fail(faults.RESET_BEFORE_HEADERS, seconds=0.3).then(faults.SANDBOX_NOT_READY, seconds=0.3)
 
     assert asked_by_all(box) == RIGHT
+
+
+def test_many_waiting_threads_send_as_many_list_calls_as_one(box):
+    calls = []
+    box._client.observers.append(mock.Mock(call_succeeded=calls.append))
+
+    def calls_of(threads):
+        calls.clear()
+        with ThreadPoolExecutor(threads) as pool:
+            together = threading.Barrier(threads)
+
+            def wait():
+                together.wait(30)
+                with pytest.raises(errors.WaitTimedOut):
+                    box.wait_for_exit(999, timeout=4)
+
+            for each in [pool.submit(wait) for _ in range(threads)]:
+                each.result()
+        return len(calls)
+
+    one = calls_of(1)
+    assert calls_of(THREADS) <= 1.2 * one + 5
 
 
 def test_threads_descriptors_and_objects_do_not_grow_with_the_calls(box):

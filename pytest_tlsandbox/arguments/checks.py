@@ -1,4 +1,7 @@
-"""Validation of the arguments of helpers; each error says what is allowed."""
+"""Check the arguments of helpers; each error says what is allowed.
+
+An invalid value raises :class:`InvalidArgument`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
-"""A value of one of these types lists alternatives; for ``args`` it is the list itself."""
+"""Types of values that list alternatives; for ``args`` the value is the list itself."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
 _NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -39,12 +42,12 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "started_at": ("a datetime", (datetime,)),
     "stdin_writable": ("a bool", _NUMBER),
 }
-"""What a field holds, and the plain types of which a value may equal it."""
+"""For each field, its type in words, and the plain types whose values may equal it."""
 
 
-def wrong(name: str, expected: str, value: object, hint: str = "") -> InvalidArgument:
-    """Return the error for an argument whose value is not what is expected."""
-    return InvalidArgument(f"{name} must be {expected}, got {shown(value)}{hint}")
+def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
+    """Return the message for an argument with a wrong value."""
+    return f"{name} must be {expected}, got {shown(value)}{hint}"
 
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
@@ -58,26 +61,34 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     for word in statuses:
         if word not in STATUSES:
             hint = suggestion(word, STATUSES, cutoff=0.76)
-            raise wrong("status", f"one of {', '.join(STATUSES)}", word, hint)
+            raise InvalidArgument(must_be("status", f"one of {', '.join(STATUSES)}", word, hint))
     if not statuses:
         raise InvalidArgument(f"status must be one or several of {', '.join(STATUSES)}, got none")
     return statuses
 
 
 def check_value(field: str, value: Any) -> None:
-    """Raise InvalidArgument for a value that a field of a process can never equal.
+    """Check that a field of a process can equal a value.
 
-    Only plain values are checked: a matcher may define its own equality.
+    Only plain values are checked, because a matcher may define ``__eq__``.
+
+    Args:
+        field: the name of the field.
+        value: the expected value, or several of which any is enough.
+
+    Raises:
+        InvalidArgument: the field can never equal the value.
+
     """
     if field == "status":
         check_statuses(value)
         return
     if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
-        raise not_a_list(value)
+        raise InvalidArgument(not_a_list(value))
     noun, kinds = _KINDS[field]
     for one in value if type(value) in SEVERAL else (value,):
         if type(one) in _PLAIN and type(one) not in kinds:
-            raise wrong(field, noun, one, _cure(one, noun))
+            raise InvalidArgument(must_be(field, noun, one, _cure(one, noun)))
 
 
 def _cure(value: object, noun: str) -> str:
@@ -86,18 +97,20 @@ def _cure(value: object, noun: str) -> str:
     return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
 
 
-def not_a_list(args: object) -> InvalidArgument:
-    """Return the error for arguments that are not a list."""
+def not_a_list(args: object) -> str:
+    """Return the message for program arguments that are not a list."""
     given = "one text" if isinstance(args, str) else shown(args)
-    return InvalidArgument(f"args must be a list of texts, got {given}")
+    return f"args must be a list of texts, got {given}"
 
 
 def check_seconds(name: str, value: object) -> float:
-    """Return a time in seconds."""
+    """Return a duration in seconds as a float; it must be finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong(name, "a number of seconds", value)
-    if not 0 <= value < math.inf:
-        raise wrong(name, ">= 0 seconds and finite", value)
+        raise InvalidArgument(must_be(name, "a number of seconds", value))
+    if value < 0:
+        raise InvalidArgument(must_be(name, ">= 0 seconds", value))
+    if not math.isfinite(value):
+        raise InvalidArgument(must_be(name, "a finite number of seconds", value))
     return float(value)
 
 
@@ -112,17 +125,19 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
             if code is None:
                 hint = '; pass "any" to accept every exit code'
             elif isinstance(code, int) and code < 0:
-                hint = '; an end by a signal is wait_for_process(process, status="signaled")'
-            raise wrong("exit_code", "from 0 to 255", code, hint)
+                hint = '; for an end by a signal, use wait_for_process(process, status="signaled")'
+            raise InvalidArgument(must_be("exit_code", "from 0 to 255", code, hint))
     if not codes:
         raise InvalidArgument('exit_code must be one code, several, or "any", got no code')
     return codes
 
 
 def check_signal(signal: int) -> int:
-    """Return the number of a signal; the daemon decides which of Linux's 64 it can send."""
+    """Return the number of a signal, from 1 to 64; the sandbox may support fewer."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
-        raise wrong("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
+        raise InvalidArgument(
+            must_be("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
+        )
     return int(signal)
 
 
@@ -130,7 +145,7 @@ def check_stream(stream: Stream) -> Stream:
     """Return the name of an output stream."""
     if stream not in STREAMS:
         hint = suggestion(stream, STREAMS)
-        raise wrong("stream", f"one of {', '.join(STREAMS)}", stream, hint)
+        raise InvalidArgument(must_be("stream", f"one of {', '.join(STREAMS)}", stream, hint))
     return stream
 
 
@@ -139,27 +154,34 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
     if not isinstance(pattern, str):
-        raise wrong("pattern", "text from one line or a compiled regex", pattern)
+        raise InvalidArgument(must_be("pattern", "text from one line or a compiled regex", pattern))
     if not pattern:
         raise InvalidArgument(
-            "pattern must be part of a line, got an empty text, which every line contains"
+            "pattern must be text from one line, got empty text, which every line contains"
         )
     if "\n" in pattern:
-        hint = " with a line break; wait for one line at a time"
-        raise wrong("pattern", "text from one line", pattern, hint)
+        hint = "; wait for one line at a time"
+        raise InvalidArgument(must_be("pattern", "text without a line break", pattern, hint))
     return pattern
 
 
 def check_text(place: str, value: object, *, secret: bool = False) -> None:
-    """Raise InvalidArgument for what cannot be passed to a program as text.
+    """Check that a value can be passed to a program as text.
 
-    ``place`` is, for example, "args[1]". A ``secret`` value is not shown.
+    Args:
+        place: where the value is, for the message, such as "args[1]".
+        value: the value.
+        secret: whether the message must not show the value.
+
+    Raises:
+        InvalidArgument: the value is not text, contains NUL, or cannot be encoded.
+
     """
     if not isinstance(value, str):
         if secret:
             raise InvalidArgument(f"{place} must be text, got {type_name(value)}")
         cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
-        raise wrong(place, "text", value, cure)
+        raise InvalidArgument(must_be(place, "text", value, cure))
     if "\0" in value:
         raise InvalidArgument(
             f"{place} must not contain a NUL character, got one at position {value.index(chr(0))}"
@@ -173,9 +195,9 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
 
 
 def check_condition(condition: Callable[..., object]) -> None:
-    """Raise InvalidArgument for what cannot be called with a snapshot."""
+    """Check that a condition can be called with a snapshot."""
     if not callable(condition):
-        raise wrong("condition", "a function of the snapshot", condition)
+        raise InvalidArgument(must_be("condition", "a function of the snapshot", condition))
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
             "condition must be a plain function of the snapshot, got a coroutine function, which "
@@ -185,7 +207,7 @@ def check_condition(condition: Callable[..., object]) -> None:
 
 
 def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
-    """Raise InvalidArgument for a function that cannot be called with one argument."""
+    """Check that a function can be called with one argument; ``what`` describes the argument."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some builtins have none
@@ -200,22 +222,22 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
 
 
 def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return "; did you mean 'x'?" for the known word that is nearest, or "" if none is near."""
+    """Return "; did you mean 'x'?" with the known word that is nearest; "" if none is near."""
     near = difflib.get_close_matches(str(word), [*known], 1, cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: masked, and cut; its type, if it may hold a secret."""
+    """Return a value as a message shows it: masked and cut, or its type if it may hold a secret."""
     if isinstance(value, re.Pattern):
-        return "a regex of bytes"  # those of text are accepted
+        return "a regex of bytes"  # a regex of text is accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):
         return type_name(value)
     return shorten(mask_text(repr(value)), 60)
 
 
 def type_name(value: object) -> str:
-    """Return the type of a value that is not shown itself."""
+    """Return the type of a value, for a message that must not show the value."""
     return f"a value of type {type(value).__name__}"
 
 
@@ -225,7 +247,7 @@ def _several(value: object) -> tuple[Any, ...]:
 
 
 def check_pick(pick: Pick | None) -> Pick | None:
-    """Return which of several matching processes to use."""
+    """Return ``pick``; it must be "newest", "oldest" or None."""
     if pick not in (None, "newest", "oldest"):
-        raise wrong("pick", '"newest" or "oldest"', pick)
+        raise InvalidArgument(must_be("pick", '"newest" or "oldest"', pick))
     return pick

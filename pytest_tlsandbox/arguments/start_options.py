@@ -6,18 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-from pytest_tlsandbox.arguments.checks import check_text, shown, suggestion, wrong
+from pytest_tlsandbox.arguments.checks import check_text, must_be, shown, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 
 
 class RestartOptions(TypedDict, total=False):
     """When the supervisor of a managed process restarts it: ``start_process(restart=...)``.
 
-    All keys are optional; the sandbox has a default for each missing key.
+    All keys are optional; the sandbox has a default for each.
 
     Attributes:
         policy: "on_failure" restarts after a failure, "always" after each end, "never" not at all.
-        max_restarts: how often the supervisor restarts the process; None for no limit.
+        max_restarts: the maximum number of restarts; None for no limit.
         initial_backoff_ms: the shortest pause before a restart, in milliseconds.
         max_backoff_ms: the longest pause before a restart, in milliseconds.
 
@@ -37,7 +37,7 @@ class _Required(TypedDict):
 class HealthCheckOptions(_Required, total=False):
     """How the supervisor checks the health of a process: ``start_process(health_check=...)``.
 
-    ``type`` and ``port`` are required; the sandbox has a default for each other missing key.
+    ``type`` and ``port`` are required; the sandbox has a default for every other key.
 
     Attributes:
         type: "http" sends a request, "tcp" opens a connection.
@@ -70,7 +70,14 @@ _MAPPINGS: dict[str, tuple[Any, dict[str, object]]] = {
 
 
 def check_option(name: str, value: object) -> object:
-    """Return an option of ``start_process`` in the form that the request needs.
+    """Check an option of ``start_process``.
+
+    Args:
+        name: the name of the option.
+        value: its value; not None.
+
+    Returns:
+        The value in the form that the request needs.
 
     Raises:
         InvalidArgument: the option has a wrong type, an unknown key, or a value that the key cannot
@@ -95,14 +102,16 @@ def _check_mapping(
         first = next(iter(hints))
         word = value if value in get_args(hints[first]) else example[first]
         hint = f"; write {name}={json.dumps({**example, first: word})}"
-        raise wrong(name, f"a mapping with the keys {', '.join(hints)}", value, hint)
+        raise InvalidArgument(
+            must_be(name, f"a mapping with the keys {', '.join(hints)}", value, hint)
+        )
     for key, given in value.items():
         _check_word(name, "key", key, [*hints])
         _check_value(name, key, hints[key], given)
     for key in hints:
         if key in kind.__required_keys__ and key not in value:
             raise InvalidArgument(
-                f"{name}: missing key {key!r}; write {name}={json.dumps(example)}, for example"
+                f"{name}: missing key {key!r}; for example, write {name}={json.dumps(example)}"
             )
     return dict(value)
 
@@ -120,7 +129,7 @@ def _check_value(name: str, key: str, hint: object, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
             none = " or None" if type(None) in kinds else ""
             expected = f"an integer from {numbers[0]} to {numbers[-1]}{none}"
-            raise wrong(f"{name}: {key}", expected, value)
+            raise InvalidArgument(must_be(f"{name}: {key}", expected, value))
 
 
 def _check_word(name: str, what: str, value: object, known: Sequence[str]) -> None:

@@ -18,13 +18,20 @@ F = TypeVar("F", bound="Callable[..., Any]")
 __tracebackhide__ = True  # pytest ends the traceback of an AttributeError at the user's line
 
 _OTHER_WORDS = {"cwd": "working_dir"}
-"""Names that subprocess has for arguments of ours."""
+"""Names in ``subprocess`` for our arguments."""
 
 
 def explain_misuse(kind: type[T]) -> type[T]:
-    """Decorate a class so that unknown attributes and arguments of its methods are explained.
+    """Decorate a class so that errors suggest the right name for a misspelt method or argument.
 
-    With ``__getattr__`` in the class itself, type checkers would accept any attribute.
+    ``__getattr__`` is set here, because in the class type checkers would accept any attribute.
+
+    Args:
+        kind: the class.
+
+    Returns:
+        The same class.
+
     """
     for name, member in [*vars(kind).items()]:
         if inspect.isfunction(member) and not name.startswith("_"):
@@ -34,8 +41,8 @@ def explain_misuse(kind: type[T]) -> type[T]:
 
 
 def explained(function: F) -> F:
-    """Decorate a function so that it raises InvalidArgument for arguments that it does not have."""
-    if inspect.iscoroutinefunction(function):  # calls one that is decorated
+    """Decorate a function so that a wrong call raises InvalidArgument and suggests the right name."""
+    if inspect.iscoroutinefunction(function):  # it calls a decorated function
         return function
 
     @functools.wraps(function)

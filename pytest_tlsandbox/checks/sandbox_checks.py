@@ -37,22 +37,22 @@ class CheckResult:
 
     Attributes:
         error: the error to raise if anything was found.
-        verdict: what happened, in a word or two, such as "OOM-killed".
+        kind: what happened, in a word or two, such as "OOM-killed".
         sandbox: the name of the sandbox in messages.
+        found: for each process, its name, the row to show, and what happened.
 
     """
 
     error: type[TLSandboxError]
-    verdict: str
+    kind: str
     sandbox: str
     found: tuple[tuple[str, ProcessInfo, str], ...] = ()
-    """For each process: its name, the row to show, what happened."""
 
     @property
     def headline(self) -> str:
-        """What happened, and to which process first."""
+        """What happened, to which process first, and to how many others."""
         more = f" and {len(self.found) - 1} more" if len(self.found) > 1 else ""
-        return f"{self.verdict}: {self.found[0][0]}{more}"
+        return f"{self.kind}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
         """Raise the error if anything was found; its message is at most ``columns`` wide."""
@@ -65,7 +65,7 @@ class CheckResult:
 
 
 def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
-    """Find all incidents that the list shows, of any age."""
+    """Return all incidents that the list shows, however old they are."""
     history = History(lambda: listed.begun)
     history.fold(copy.copy(listed))
     incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
@@ -78,17 +78,17 @@ def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
 
 
 oom_killed = partial(_found, absence.OOM)
-"""Find what was OOM-killed, also if a restart hides it."""
+"""Return the OOM-killed processes, also if a restart hides the kill."""
 crashed = partial(_found, absence.CRASH)
-"""Find what died of a crash signal, and supervisors that gave up."""
+"""Return the processes that a crash signal ended, and those whose supervisor gave up."""
 unhealthy = partial(_found, absence.UNHEALTHY)
-"""Find managed processes whose health check fails."""
+"""Return the managed processes whose health check fails."""
 
 
 def looping(listed: ProcessSnapshot) -> CheckResult:
-    """Find managed processes that have ended again, and wait to be restarted.
+    """Return the managed processes that have ended again and are about to be restarted.
 
-    A restarted process that runs does not count, because the list does not say when it restarted.
+    A restarted process that runs does not count, because the list does not show when it restarted.
     """
     found = tuple(
         (named(row), row, f"{count(row.managed.restart_count, 'restart')}, and it is backing off")
@@ -102,6 +102,11 @@ class Listings:
     """The process lists of all sandboxes under test, each requested once, in parallel.
 
     It is also a plugin: if there are several sandboxes, it prints a row for each at the end.
+
+    Args:
+        items: the tests; their parameters name the sandboxes.
+        connect: connects to a sandbox.
+
     """
 
     def __init__(self, items: Sequence[pytest.Item], connect: Callable[[object], Sandbox]) -> None:

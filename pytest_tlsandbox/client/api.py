@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
+from pytest_tlsandbox.client.end_notice import EndNotice
 from pytest_tlsandbox.client.list_cache import ListReader
 from pytest_tlsandbox.client.response_bodies import describe_body, parse_process
 from pytest_tlsandbox.client.retry import LONGEST_CALL, OutageBudget, call_with_retries
@@ -34,8 +37,12 @@ TIMEOUT_MARGIN = 0.25
 """Seconds before the timeout of the test at which every wait ends, so that its error is shown."""
 
 
+_LONGEST_TURN = 0.25
+"""Seconds that a list call waits for the one before it to end."""
+
+
 class Observer(Protocol):
-    """Receives every call to one sandbox."""
+    """Receives the results of the calls to one sandbox."""
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         """Record a failed list call, or a transient error of another call."""
@@ -57,11 +64,16 @@ class ProcessLister:
 
     Attributes:
         clock: the clock of all waits.
+        test_deadline: the argument ``test_deadline``.
         outage: how long callers may retry while the sandbox does not answer.
-        history: what happened in the sandbox, from every snapshot, whoever requested it.
-        observers: receive every call.
+        history: what happened in the sandbox, from all snapshots, whoever requested them.
+        observers: objects that receive the results of all calls.
+        listeners: receive every snapshot, in the thread that requested it.
+        memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
 
     """
+
+    memory_limit: int | None = None
 
     def __init__(
         self, transport: Transport, test_deadline: Callable[[], float | None] = lambda: None
@@ -70,7 +82,10 @@ class ProcessLister:
         self.test_deadline = test_deadline
         self.outage = OutageBudget()
         self.observers: list[Observer] = []
+        self.listeners: set[Callable[[ProcessSnapshot], None]] = set()
         self.history = History(self.clock.monotonic)
+        self._newest: ProcessSnapshot | None = None
+        self._one_at_a_time = threading.Lock()
         self._transport = transport
         self._reader = ListReader(self.label)
 
@@ -86,7 +101,7 @@ class ProcessLister:
         """List all processes; retry transient errors.
 
         Args:
-            patience: seconds for which transient errors are retried; None for what is left of the
+            patience: seconds for which transient errors are retried; None for the rest of the
                 outage budget of the sandbox (30 s).
 
         Returns:
@@ -103,11 +118,13 @@ class ProcessLister:
             until=self.wait_deadline(),
         )
 
-    def poll(self, *, limit: float = LONGEST_CALL) -> ProcessSnapshot:
-        """List all processes in one try.
+    def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
+        """List all processes in one try, or share the answer to a request of another thread.
 
         Args:
             limit: seconds that the call may take.
+            after: a moment on the clock, in seconds; the answer to a request of another thread is
+                returned if that request began after it. None for now.
 
         Returns:
             A snapshot: the processes, sorted by their start, and the rows that are unreadable.
@@ -116,6 +133,21 @@ class ProcessLister:
             InfrastructureError: as for :meth:`list`, at the first error.
 
         """
+        after = self.clock.monotonic() if after is None else after
+        # Threads share the answer to one request, but wait only shortly for a slow one.
+        alone = self._one_at_a_time.acquire(timeout=min(limit, _LONGEST_TURN))
+        try:
+            if self._newest is not None and self._newest.begun > after:
+                return self._newest
+            snapshot = self._newest = self._list(limit)
+        finally:
+            if alone:
+                self._one_at_a_time.release()
+        for listener in [*self.listeners]:
+            listener(snapshot)
+        return snapshot
+
+    def _list(self, limit: float) -> ProcessSnapshot:
         begun = self.clock.monotonic()
         try:
             snapshot = self._read(self._transport.request("GET", "/processes", limit=limit))
@@ -153,7 +185,14 @@ class ProcessLister:
             observer.call_succeeded(begun)
 
     def wait_deadline(self) -> float | None:
-        """Return the moment on the clock at which waits end, so that their error can be shown."""
+        """Return the deadline of waits, in seconds on the clock; None if the test has no timeout.
+
+        It is 0.25 s before the timeout of the test, so that the error of a wait is shown.
+
+        Returns:
+            The deadline.
+
+        """
         deadline = self.test_deadline()
         return None if deadline is None else deadline - TIMEOUT_MARGIN
 
@@ -193,7 +232,19 @@ class SandboxClient(ProcessLister):
         self._check_done(self._once("POST", path, json={"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> bool:
-        """Kill a process, or stop the supervisor of a managed one; return False if it had ended."""
+        """Kill a process, or stop the supervisor of a managed one.
+
+        Args:
+            process: the process.
+
+        Returns:
+            True; False if the process had already ended.
+
+        Raises:
+            RequestRefused: the sandbox rejected the call for another reason.
+            ContractViolation: the response does not come from the sandbox.
+
+        """
         try:
             self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
         except RequestRefused as refusal:
@@ -204,7 +255,13 @@ class SandboxClient(ProcessLister):
         return True
 
     def restart(self, process: ProcessInfo) -> ProcessInfo:
-        """Restart a managed process; return its new run.
+        """Restart a managed process.
+
+        Args:
+            process: the process.
+
+        Returns:
+            Its new run.
 
         Raises:
             RequestRefused: the process is not managed, or the sandbox does not know it.
@@ -222,10 +279,14 @@ class SandboxClient(ProcessLister):
         Args:
             pid: the process id.
             stream: "stdout", "stderr", or "output" for both.
-            limit: seconds for a single try; None retries transient errors.
+            limit: seconds that a single try may take; None retries transient errors.
+
+        Returns:
+            The lines, oldest first, without line breaks.
 
         Raises:
             InfrastructureError: one of its subclasses, if the sandbox sent no good response.
+            ContractViolation: the response has no lines.
 
         """
         path = f"/processes/{pid}/{stream}"
@@ -240,12 +301,37 @@ class SandboxClient(ProcessLister):
             observer.output_read(pid, stream, lines)
         return lines
 
+    def get(self, pid: int, *, limit: float) -> ProcessInfo:
+        """Return the current row of a process, in one try of at most ``limit`` seconds.
+
+        Raises:
+            InfrastructureError: one of its subclasses, if the sandbox sent no row.
+
+        """
+        return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
+
+    def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
+        """Follow a process in another thread, to notice its end.
+
+        Args:
+            pid: the process.
+            limit: seconds after which it is not followed any more.
+            wake: called in that thread when the notice comes.
+
+        Returns:
+            The notice; None if no stream is available.
+
+        """
+        path = f"/processes/{pid}/stderr/follow"
+        return EndNotice(partial(self._transport.stream, path, limit), wake)
+
     def _path(self, process: ProcessInfo) -> str:
         """Return the last part of the path: the name of a managed process, else the pid.
 
         The pid of a managed process changes at a restart, but its name does not. An earlier run
-        that is still listed needs its pid, because the name would reach the current run. So does a
-        name of dots only, which would lead to another path, encoded or not.
+        that is still listed is addressed by its pid, because the name would reach the current run.
+        So is a process whose name has only dots, because the name would lead to another path, even
+        if it is encoded.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
@@ -258,7 +344,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Raise ContractViolation unless a response is empty or JSON, as a login page is not."""
+        """Check that a response is empty or JSON; a login page, for example, is not."""
         try:
             if answer.body:
                 json.loads(answer.body)

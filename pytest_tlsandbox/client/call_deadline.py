@@ -43,7 +43,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[Call]:
-        """End the call made in this context at ``deadline`` on the clock, or when it is cancelled."""
+        """End the call in this context at ``deadline`` on the clock, or when it is cancelled."""
         call = Call(deadline)
         self._current.call = call
         with self._changed:
@@ -56,7 +56,7 @@ class Watchdog:
             elif self._wakes_at is None or deadline < self._wakes_at:
                 self._changed.notify()
         try:
-            with on_cancellation(partial(self._end, call)):
+            with on_cancellation(partial(self.end, call)):
                 yield call
         finally:
             self._current.call = None
@@ -71,7 +71,8 @@ class Watchdog:
             # Kept, because http.client drops it as soon as a response says "Connection: close".
             call.socket = connection.sock
 
-    def _end(self, call: Call) -> None:
+    def end(self, call: Call) -> None:
+        """End a call now, from any thread."""
         with self._changed:
             call.deadline = self._clock.monotonic()
             self._changed.notify()
@@ -145,7 +146,8 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the pool of connections: always the same one, because there is one server.
 
-        Finding it anew took a tenth of a call. (requests before 2.32 does not call this method.)
+        A search for the pool took a tenth of a call. (requests before 2.32 does not call this
+        method.)
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)

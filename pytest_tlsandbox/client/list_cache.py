@@ -21,9 +21,14 @@ _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body, the pieces it was cut into, the row of each piece, and the snapshot of all rows.
+    """A body that was read.
 
-    An unreadable row is None. If the body was read as a whole, ``pieces`` is empty.
+    Attributes:
+        body: the body.
+        pieces: the text of each row; empty if the body was read as a whole.
+        rows: the row of each piece; None if it is unreadable.
+        snapshot: the snapshot of all rows.
+
     """
 
     body: bytes
@@ -37,6 +42,10 @@ class ListReader:
 
     If the body did not change, nothing is parsed. Otherwise, a row whose bytes did not change
     is the same object again.
+
+    Args:
+        sandbox: the name of the sandbox, for the snapshots.
+
     """
 
     def __init__(self, sandbox: str) -> None:
@@ -45,6 +54,12 @@ class ListReader:
 
     def read(self, body: bytes) -> ProcessSnapshot:
         """Return the snapshot of a body; the caller sets when the call began and ended.
+
+        Args:
+            body: the body of the response to a list call.
+
+        Returns:
+            The snapshot.
 
         Raises:
             ContractViolation: the body is not JSON, or has no list of processes.
@@ -68,7 +83,7 @@ class ListReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Cut a body between its rows, without their braces; return nothing for any other format."""
+    """Cut a body between its rows, without their braces; return an empty list for other formats."""
     if not (body.startswith(_START) and body.endswith(_END)):
         return []
     return body[len(_START) : -len(_END)].split(_BETWEEN)
@@ -82,8 +97,16 @@ def _read_rows(
     The separator of rows may also occur inside a row, for example in a text. This is safe: if each
     piece is a JSON object by itself, then the body is the list of exactly these objects.
 
+    Args:
+        pieces: the text of each row, without its braces.
+        last: the last list; None if there is none.
+
+    Returns:
+        The row of each piece (None if it is unreadable), and the unreadable rows.
+
     Raises:
-        ValueError, RecursionError: a piece is not a row.
+        ValueError: a piece is not JSON.
+        RecursionError: a piece is nested too deeply.
 
     """
     old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)

@@ -22,9 +22,15 @@ _PROCESS_LIST = TypeAdapter(_ProcessList)
 
 
 def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
-    """Read the body of ``GET /api/v1/processes``: rows in the server's order, and unreadable ones.
+    """Parse the body of ``GET /api/v1/processes``.
 
     The rows are parsed one by one only if the body cannot be parsed as a whole.
+
+    Args:
+        body: the body.
+
+    Returns:
+        The processes in the order of the server, and the unreadable rows.
 
     Raises:
         ContractViolation: the body is not JSON, or has no list of processes.
@@ -85,10 +91,18 @@ def _in_words(kind: str, message: str) -> str:
 
 
 def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
-    """Parse the text of one row; ``position`` is its index in the list.
+    """Parse the text of one row.
+
+    Args:
+        position: the index of the row in the list.
+        text: the text.
+
+    Returns:
+        The process, or the unreadable row.
 
     Raises:
-        ValueError, RecursionError: the text is not JSON.
+        ValueError: the text is not JSON.
+        RecursionError: the text is nested too deeply.
 
     """
     try:
@@ -98,7 +112,13 @@ def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
 
 
 def parse_process(body: bytes) -> ProcessInfo:
-    """Read the body of one process (start, get, restart).
+    """Parse the body of one process: the response to a start or a restart.
+
+    Args:
+        body: the body.
+
+    Returns:
+        The process.
 
     Raises:
         ContractViolation: the body is not a process.

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
 
 OUTAGE_BUDGET = 30.0
-"""Seconds for which transient errors are retried: a control-plane rollout lasts 7 to 30."""
+"""Seconds for which transient errors are retried: a rollout of the control plane takes 7 to 30 s
+(api-notes, "Errors")."""
 
 TRY_AFTER_THE_BUDGET = 1.0
 """Seconds for which a caller retries after the budget is spent, so that not every test waits for it."""
@@ -23,7 +24,7 @@ TRY_AFTER_THE_BUDGET = 1.0
 LONGEST_CALL = 5.0
 """Seconds that one call may take."""
 
-_jitter = random.Random()  # separate, so that the number of polls does not change a seeded test
+_jitter = random.Random()  # separate, so that polls do not change the random numbers of a test
 
 _LAST_CALL, _HURRIED_CALL = 0.5, 0.1
 """Seconds for the last call: enough for a new connection; less if the test is about to be killed."""
@@ -38,8 +39,10 @@ T = TypeVar("T")
 class OutageBudget:
     """How long callers may still retry while a sandbox does not answer; each sandbox has one.
 
-    ``spent`` is the time, in seconds, of failed calls and of the pauses between them since the
-    last call that succeeded.
+    Attributes:
+        spent: seconds of failed calls, and of the pauses between them, since the last call that
+            succeeded.
+
     """
 
     def __init__(self) -> None:
@@ -53,14 +56,14 @@ class OutageBudget:
         return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
 
     def worth_a_try(self, now: float) -> bool:
-        """Return whether an optional call is due; in a long outage, such calls are rare."""
+        """Return whether to make an optional call now; in a long outage, they are made rarely."""
         last = self._last_failure
         return self.spent < OUTAGE_BUDGET - _INSTANT or (
             last is None or now - last >= OUTAGE_BUDGET
         )
 
     def failed(self, begun: float, ended: float) -> None:
-        """Record a call that failed with a transient error, in seconds on the clock."""
+        """Record a call that failed with a transient error; times are in seconds on the clock."""
         last = self._last_failure
         follows = last is not None and last <= begun <= last + LONGEST_CALL
         self.spent += ended - (last if follows and last is not None else begun)
@@ -72,12 +75,23 @@ class OutageBudget:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed. Any other error, also a Ctrl-C, is final."""
+    """Return whether a retry may succeed after an error; other errors and Ctrl-C are final."""
     return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
-    """Return the seconds to wait after the n-th error in a row: as the server asks, or doubling."""
+    """Return the seconds to wait after the n-th error in a row.
+
+    The pause is what the server asks for, otherwise it starts at 0.1 s and doubles up to 2 s.
+
+    Args:
+        error: the error.
+        tries: n, from 1.
+
+    Returns:
+        The pause in seconds.
+
+    """
     if isinstance(error, InfrastructureError) and error.retry_after is not None:
         return max(_FIRST_PAUSE, error.retry_after)
     doubled: float = _FIRST_PAUSE * 2 ** min(tries - 1, 10)

@@ -1,4 +1,4 @@
-"""The HTTP session with one sandbox: returns bodies as bytes, raises our errors."""
+"""The HTTP session with one sandbox: it returns bodies as bytes, and raises our errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
@@ -32,7 +33,7 @@ _CHUNK = 256 * 1024
 
 
 def _mask_path(record: logging.LogRecord) -> bool:
-    """Mask a secret in the name of a managed process, which is in the path that urllib3 logs."""
+    """Mask a secret in the name of a managed process, because urllib3 logs the path with it."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_masked_path, record.args))
     return True
@@ -53,8 +54,12 @@ logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 class Answer:
     """A response with a status below 300.
 
-    ``announced``: whether the server announced the length, so that the body is known to be
-    complete. A body that ends with the connection may have been cut anywhere.
+    Attributes:
+        status: the status.
+        body: the body.
+        announced: whether the server announced the length, so that the body is known to be
+            complete. Otherwise, the body ends with the connection, and may have been cut.
+
     """
 
     status: int
@@ -63,7 +68,19 @@ class Answer:
 
 
 class Transport:
-    """Sends requests to one sandbox; safe to use from several threads."""
+    """Sends requests to one sandbox; safe to use from several threads.
+
+    Args:
+        address: the address of the sandbox.
+        key: the API key.
+        user_agent: the header ``User-Agent`` of each request.
+        clock: the clock of the deadlines; None for the real one.
+
+    Attributes:
+        address: the address of the sandbox.
+        clock: the clock of the deadlines.
+
+    """
 
     def __init__(
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
@@ -84,6 +101,8 @@ class Transport:
         # A proxy of the environment is for other machines: it cannot reach this one's loopback.
         self._session.trust_env = not address.loopback
         self._adapter = WatchedAdapter(self._watchdog)
+        # Its own, because calls must not wait for a connection that a stream still uses.
+        self._stream_adapter = WatchedAdapter(self._watchdog)
 
     def __repr__(self) -> str:
         return f"<Transport to {self.address.label}>"
@@ -91,6 +110,7 @@ class Transport:
     def close(self) -> None:
         """Close every connection and end the watchdog."""
         self._adapter.close()
+        self._stream_adapter.close()
         self._watchdog.close()
 
     def request(
@@ -109,11 +129,14 @@ class Transport:
             limit: seconds that the call may take.
             json: the body of the request, if any.
 
+        Returns:
+            The response.
+
         Raises:
             InfrastructureError: one of its subclasses, for every call without a good response.
 
         """
-        # The frames below have the key in local variables, so remove them from every traceback,
+        # Frames of this call have the key in local variables, so remove them from every traceback,
         # also from the traceback of a Ctrl-C or a timeout of pytest-timeout.
         try:
             # Complete a call that changes the sandbox, so that a started process is known.
@@ -122,9 +145,37 @@ class Transport:
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
-            raise _error_of_exception(error, self.address) from None
+            unreachable = _error_of_exception(error, self.address)
+            raise unreachable from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
+
+    def stream(
+        self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
+    ) -> Generator[bytes]:
+        """Yield the body of a stream of events as it arrives; the first part is empty.
+
+        Args:
+            path: the path below ``/api/v1``.
+            limit: seconds after which the stream is ended.
+            begun: called before the request is sent, with a function that ends the stream from any
+                thread.
+
+        Raises:
+            Exception: any error of the connection.
+
+        """
+        request = self._prepare("GET", path)
+        request.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        with self._watchdog.call(self.clock.monotonic() + limit) as call:
+            begun(partial(self._watchdog.end, call))
+            response = self._stream_adapter.send(request, timeout=limit, **self._environment)
+            with response:
+                if response.status_code == HTTPStatus.OK:
+                    yield b""
+                    # Without chunks, a larger read would wait until that much has arrived.
+                    chunked = "Transfer-Encoding" in response.headers
+                    yield from response.iter_content(_CHUNK if chunked else 1)
 
     def _prepare(
         self, method: str, path: str, json: Mapping[str, object] | None = None
@@ -134,7 +185,7 @@ class Transport:
 
     @cached_property
     def _list_request(self) -> requests.PreparedRequest:
-        """The request that is sent most often by far, made once."""
+        """The list request, prepared once, because it is sent most often."""
         method, path = LIST_CALL.split()
         return self._prepare(method, path)
 
@@ -222,7 +273,7 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
 
 
 def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Return the error for what requests, or anything below it, raises."""
+    """Return our error for an exception of requests or of a library that it uses."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",

@@ -292,7 +292,7 @@ class History:
         return run
 
     def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
-        """Return the runs that this plugin started before a snapshot was requested and it lacks."""
+        """Return the runs that a snapshot does not list, although it was requested after their start."""
         due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
         for identity in due:
             del self._unlisted[identity]

@@ -118,7 +118,7 @@ class Run:
         assumed: whether it exists only if this daemon counts a restart when the new run starts.
         counted_late: whether its count relies on the same assumption.
         waited: whether a list call saw its supervisor back off after its end.
-        restarted_here: whether this plugin requested the restart that followed it.
+        restarted_here: whether this plugin requested the restart after it.
         sent: the signals that this plugin sent to it, including those of a kill.
         declared: the kinds of incident that a test waited for or asserted.
         seen: for each kind of incident, the position at which its evidence first showed.
@@ -173,7 +173,7 @@ class Run:
 
     @property
     def suspected_oom(self) -> bool:
-        """Whether it ended by SIGKILL or exit code 137, which may be an unconfirmed OOM kill."""
+        """Whether it ended by SIGKILL or exit code 137, which may be due to an OOM kill."""
         end = self.end
         if end is None or end.oom_killed:
             return False
@@ -314,9 +314,17 @@ class Generation:
         return self.runs[place - 1] if place else None
 
     def add(self, run: Run, before: Run | None = None) -> Run:
-        """Add a run at the end, or before another one, and return it.
+        """Add a run at the end, or before another one.
 
         If more than 100 runs are kept, the oldest one after the first is dropped.
+
+        Args:
+            run: the run.
+            before: the run before which to insert it; None for the end.
+
+        Returns:
+            The run.
+
         """
         place = len(self.runs) if before is None else self.runs.index(before)
         if place:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.formatting.text import cut
 from pytest_tlsandbox.types import Screen
 
 if TYPE_CHECKING:
@@ -25,12 +27,21 @@ def screen_of(config: pytest.Config) -> Screen:
         """Print a line between pytest's dots, past its capture."""
         if reporter is None:
             return
+        line = cut(f"tlsandbox: {_running_test()}: {text}", config.get_terminal_writer().fullwidth)
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-            reporter.write_line(f"tlsandbox: {text}")
+            reporter.write_line(line)
 
     # A worker of xdist has no terminal.
     talks = reporter is not None and config.get_verbosity() >= 0
     return Screen(config.get_verbosity(), columns_of(config), say if talks else None)
+
+
+def _running_test() -> str:
+    """Return the name of the running test with its parameters, such as "test_orders[eu]"."""
+    # pytest sets it to "tests/test_a.py::test_orders[eu] (call)".
+    nodeid = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    name, bracket, parameters = nodeid.partition("[")
+    return name.rpartition("::")[2] + bracket + parameters
 
 
 def columns_of(config: pytest.Config) -> int:

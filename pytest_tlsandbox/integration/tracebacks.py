@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,10 @@ def without_our_frames(error: E) -> E:
     The message explains an error of a helper, and the user's frames explain an error that passed
     through it (a timeout, the user's condition). Our frames contain arguments that must not be
     shown. A bug in this package, which raises an error of another kind, keeps every frame.
+
+    Returns:
+        The same error.
+
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [error.__cause__, error.__context__]
@@ -48,6 +53,33 @@ def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseExc
         shown.reprtraceback.extraline = None
         path, line, _ = item.location
         shown.reprcrash.path, shown.reprcrash.lineno = path, (line or 0) + 1
+
+
+def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
+    """Return what pytest shows of an error that no line of the test raised.
+
+    It shows the message as that of any error, and the place of the test instead of code.
+    """
+    import pytest
+
+    try:
+        raise error.with_traceback(None)  # without a traceback, pytest shows no place
+    except TLSandboxError:
+        shown: Any = pytest.ExceptionInfo.from_current().getrepr(style="value", chain=False)
+    style = item.config.getoption("tbstyle")
+    in_root, line, _ = item.location
+    path, place = item.config.rootpath / in_root, shown.reprcrash
+    place.path, place.lineno, place.message = str(path), (line or 0) + 1, error.first_line
+    [entry] = shown.reprtraceback.reprentries
+    name = type(error).__name__
+    mark = "" if style == "native" else "E   "
+    entry.lines = [mark + line for line in f"pytest_tlsandbox.{name}: {error}".split("\n")]
+    entry.style = "short" if style == "short" else "long"
+    if style != "line":
+        called = f"in {getattr(item, 'originalname', item.name)}" if style == "short" else name
+        shortest = os.path.relpath(path, item.config.invocation_params.dir)
+        entry.reprfileloc = type(place)(shortest, place.lineno, called)
+    return shown
 
 
 def _trim(error: E) -> E:

@@ -1,4 +1,4 @@
-"""Tests that take no time: a clock that jumps, and waits that do not sleep."""
+"""Waits that take no time: a fake clock, and a context in which waits skip their pauses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from unittest import mock
 from pytest_tlsandbox.clock import Clock
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
 
@@ -16,7 +17,7 @@ class FakeClock(Clock):
     """A clock on which a sleep takes no time: it only advances ``now``.
 
     Args:
-        now: the first time that it shows, in seconds.
+        now: the time at the start, in seconds.
 
     Attributes:
         now: the current time in seconds; a test may set it.
@@ -33,18 +34,27 @@ class FakeClock(Clock):
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock by ``seconds``."""
+        """Advance the clock.
+
+        Args:
+            seconds: the duration of the sleep.
+
+        """
         self.slept.append(seconds)
         self.now += seconds
+
+    def wait(self, _event: threading.Event, seconds: float) -> None:
+        """Advance the clock by ``seconds``: nothing sets an event while no time passes."""
+        self.sleep(seconds)
 
 
 @contextlib.contextmanager
 def no_sleep() -> Iterator[None]:
-    """Make every wait and assertion in this context skip its pauses, as if they had passed.
+    """Make every wait and assertion in this ``with`` block skip its pauses, as if they had passed.
 
-    Use it for rows that do not change with time, as from a proxy: a wait of 30 s then takes only as
-    long as its polls. A real process does not get the skipped time. The skipped pauses count
-    against the timeout of pytest-timeout.
+    Use it for a list that does not change with time, for example from a recorded response: a wait of
+    30 s then takes only as long as its polls. A real process does not get the skipped time. The
+    skipped pauses count against the timeout of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]
@@ -56,6 +66,14 @@ def no_sleep() -> Iterator[None]:
         real_sleep(0)  # a cancelled coroutine ends here
         skipped[0] += seconds
 
+    def wait(_event: threading.Event, seconds: float) -> None:
+        sleep(seconds)
+
     # With mock, because type checkers reject an assignment to a static method.
-    with mock.patch.multiple(Clock, monotonic=staticmethod(monotonic), sleep=staticmethod(sleep)):
+    with mock.patch.multiple(
+        Clock,
+        monotonic=staticmethod(monotonic),
+        sleep=staticmethod(sleep),
+        wait=staticmethod(wait),
+    ):
         yield

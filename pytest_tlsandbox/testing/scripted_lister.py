@@ -1,4 +1,4 @@
-"""A sandbox that lists the processes of a script, for tests of helpers that wait and assert.
+"""A fake sandbox that lists the processes of a script, for tests of helpers that wait and assert.
 
 ::
 
@@ -43,7 +43,7 @@ STARTED_AT = 1_710_000_000_000
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Return a row as the API sends it: a running process, unless ``fields`` change that.
+    """Return a row of the process list as the API sends it: a running process by default.
 
     Example: ``row(42, status="exited", exit_code=1)``
 
@@ -52,7 +52,10 @@ def row(
         command: the program.
         args: the arguments of the program.
         fields: more fields of the row, or other values for the default ones. Times are in
-            milliseconds since 1970. Unknown fields and values of wrong types are sent as they are.
+            milliseconds since 1970. Unknown fields and values of wrong types are sent unchanged.
+
+    Returns:
+        The row, for the script of a ``ScriptedLister``.
 
     """
     return {
@@ -74,8 +77,8 @@ class ScriptedLister(SandboxClient):
     """Lists the processes of a script; ``Sandbox(lister)`` is a sandbox with these processes.
 
     A start advances the clock until the script lists a process with that command and arguments. It
-    raises ``RequestRefused`` if the script lists none from then on. Signals and kills change
-    nothing; they only appear in ``requests``.
+    raises ``RequestRefused`` if the script lists no such process from then on. Signals and kills
+    change nothing; they only appear in ``requests``.
 
     Args:
         script: maps seconds since the creation to the result of list calls from then on: rows
@@ -89,7 +92,7 @@ class ScriptedLister(SandboxClient):
 
     Attributes:
         polls: the time of each list call, in seconds since the creation.
-        limits: the seconds that each list call was allowed to take.
+        limits: the seconds that each list call was allowed to take, in the same order.
         requests: the method and path of each request, in order.
 
     """
@@ -118,6 +121,9 @@ class ScriptedLister(SandboxClient):
             both = [*streams.get("stdout", ()), *streams.get("stderr", ())]
             for stream, lines in {"output": both, **streams}.items():
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
+
+    def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
+        """Return None: a script has no stream, so a wait only polls."""
 
     def _answer(
         self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None

@@ -1,4 +1,4 @@
-"""What a helper may be called with; each error is one sentence that says what is allowed."""
+"""Arguments of helpers: each error is one sentence that says what is allowed."""
 
 import math
 import signal
@@ -34,14 +34,14 @@ CASES = [
     (lambda box: box.wait_for_process("x", status=[]),
      "status must be one or several of running, exited, signaled, oom_killed, got none"),
     (lambda box: box.assert_process("x", status="Running"), f"{STATUS} 'Running'; did you mean 'running'?"),
-    (lambda box: box.wait_for_process("x", timeout=-1), "timeout must be >= 0 seconds and finite, got -1"),
+    (lambda box: box.wait_for_process("x", timeout=-1), "timeout must be >= 0 seconds, got -1"),
     (lambda box: box.wait_for_process("x", timeout=math.inf),
-     "timeout must be >= 0 seconds and finite, got inf"),
+     "timeout must be a finite number of seconds, got inf"),
     (lambda box: box.wait_for_process("x", timeout="5s"), "timeout must be a number of seconds, got '5s'"),
     (lambda box: box.wait_for_process("x", stable_for=True), "stable_for must be a number of seconds, got True"),
     (lambda box: box.assert_stays("x", stable_for=0), "stable_for must be > 0 seconds, got 0"),
     (lambda box: box.wait_for_exit("x", exit_code=-9),
-     "exit_code must be from 0 to 255, got -9; an end by a signal is "
+     "exit_code must be from 0 to 255, got -9; for an end by a signal, use "
      'wait_for_process(process, status="signaled")'),
     (lambda box: box.wait_for_exit("x", exit_code=None),
      'exit_code must be from 0 to 255, got None; pass "any" to accept every exit code'),
@@ -113,9 +113,9 @@ CASES = [
      "health_check must be a mapping with the keys type, port, path, initial_delay_ms, interval_ms, "
      "timeout_ms, failure_threshold, got 'tcp'; write health_check={\"type\": \"tcp\", \"port\": 8080}"),
     (lambda box: box.start_process("web", health_check={}),
-     "health_check: missing key 'type'; write health_check={\"type\": \"http\", \"port\": 8080}, for example"),
+     "health_check: missing key 'type'; for example, write health_check={\"type\": \"http\", \"port\": 8080}"),
     (lambda box: box.start_process("web", health_check={"type": "tcp"}),
-     "health_check: missing key 'port'; write health_check={\"type\": \"http\", \"port\": 8080}, for example"),
+     "health_check: missing key 'port'; for example, write health_check={\"type\": \"http\", \"port\": 8080}"),
     (lambda box: box.start_process("web", health_check={"type": "https", "port": 443}),
      "health_check: unknown type 'https'; did you mean 'http'?"),
     (lambda box: box.start_process("web", health_check={"type": "tcp", "port": 0}),
@@ -138,9 +138,9 @@ CASES = [
     (lambda box: box.start_process(["sleep"]), "command must be text, got a list; write command='sleep'"),
     (lambda box: box.from_now("x"), "baseline must be a snapshot or None (list the processes now), got 'x'"),
     (lambda box: box.wait_for_output(41, ""),
-     "pattern must be part of a line, got an empty text, which every line contains"),
+     "pattern must be text from one line, got empty text, which every line contains"),
     (lambda box: box.wait_for_output(41, "ready\n"),
-     "pattern must be text from one line, got 'ready\\n' with a line break; wait for one line at a time"),
+     "pattern must be text without a line break, got 'ready\\n'; wait for one line at a time"),
     (lambda box: box.assert_process("x", exit_code="0"), "exit_code must be a number, got '0'; write 0"),
     (lambda box: box.assert_process("x", exit_code=[0, "1"]), "exit_code must be a number, got '1'; write 1"),
     (lambda box: box.assert_process("x", signal="TERM"), "signal must be a number, got 'TERM'"),

@@ -16,12 +16,12 @@ from tests.support import failure
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
-    "the hook: the API key must be ASCII text without spaces and line breaks, got one that is empty "
-    "or has other characters; copy it again"
+    "the hook: the API key must be ASCII text without spaces and line breaks, got an empty key or one "
+    "with other characters; copy the key again"
 )
 BAD_URL = (
     "expected a URL of the form https://host[:port][/path] without user, password, query and "
-    "fragment, got another text (not shown: it may hold a password)"
+    "fragment, got another text (not shown, because it may contain a password)"
 )
 
 
@@ -186,5 +186,5 @@ def test_key_is_not_sent_over_plain_http_to_another_machine(target, proxy_url):
     address = locate(target, proxy_url)
 
     assert str(failure(lambda: check_key(Secret(KEY), address, "the hook"), InvalidSetting)) == (
-        f"{target}: an API key is not sent over plain http, except to this machine; use https"
+        f"{target}: the API key must not be sent over plain http to another machine; use https"
     )

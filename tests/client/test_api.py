@@ -111,7 +111,7 @@ NO_LIST = "Not a process list: {}"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
 NO_LINES = "my-sandbox: the output of pid 41 has no lines"
 FINAL = [
-    ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was refused (401)"),
+    ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),
     ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("JSON of another shape, or cut short (15 bytes)")),
@@ -125,7 +125,7 @@ FINAL = [
      "No sandbox my-sandbox: it does not exist, or is not running (404)"),
     ("kill", [reply(404)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
     ("kill", [reply(405)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (405)"),
-    ("kill", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was refused (401)"),
+    ("kill", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),
     *(("output", [reply(200, body)], errors.ContractViolation, NO_LINES)
       for body in (b"", HTML, b"[]", b"{}", b'{"lines": null}', b'{"lines": [1]}', b'{"lines": "x"}', b"[" * 99_999)),
 ]  # fmt: skip

@@ -100,7 +100,7 @@ def _guard(box, _world, _timeout):
     monitor.end_test()
     assert not guard.take_failing(), "nothing has happened"
     gaps = monitor.take_data().get("gaps")
-    return f"not watched: {gaps[0]['why']}" if gaps else None
+    return f"not monitored: {gaps[0]['why']}" if gaps else None
 
 
 # fmt: off

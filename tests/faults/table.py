@@ -100,14 +100,13 @@ def of_a_start(told, *, arrives):
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
     return (
-        f"{error}: Not known whether 'true' was started: {words}; it may have started, "
-        "list_processes() shows it then"
+        f"{error}: Not known whether 'true' was started: {words}; if it was, "
+        "list_processes() shows it"
     )
 
 
 def passes(
     fault,
-    label,
     words,
     *,
     arrives,
@@ -119,13 +118,12 @@ def passes(
 ):
     """Return both rows of a fault that may pass.
 
-    ``label`` is its text in a timeline, ``words`` its text in the error of a call, ``arrives``
-    whether the request may have had its effect; ``without_a_body``: calls whose good answer has no
-    body to damage; ``asked``: seconds that the server asks to wait; ``refusal``: whether it rejects
-    calls that change something, finally; ``hangs``: whether only the limit of the call ends it.
+    ``words`` is its text in the error of a call, ``arrives`` whether the request may have had its
+    effect; ``without_a_body``: calls whose good answer has no body to damage; ``asked``: seconds
+    that the server asks to wait; ``refusal``: whether it rejects calls that change something,
+    finally; ``hangs``: whether only the limit of the call ends it.
     """
     call = _CALL if hangs else AMPLE.call
-    look = f"{error}: Not checked: no listing of local succeeded in N s ({label})"
     told = f"{error}: {words}"
     but = dict.fromkeys(without_a_body, PASS)
     of_start = {"start_process": of_a_start(told, arrives=arrives)}
@@ -134,11 +132,11 @@ def passes(
         but = dict.fromkeys(("send_signal", "restart_process", "kill_process"), as_refusal)
         of_start = {"start_process": of_a_start(as_refusal, arrives=False)}
     once = _kinds(PASS, once=told if arrives else PASS)
-    read = f"{error}: Not read: the output of sh -c (pid N) after N s"
-    missed = f"not watched: {words}"
-    stays = _kinds(look, read=read, once=told, again=told, teardown=LEFT, guard=missed)
+    read = f"{error}: Output of echo ready not read after N s: {words}"
+    missed = f"not monitored: {words}"
+    stays = _kinds(told, read=read, teardown=LEFT, guard=missed)
     if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
-        stays = _kinds(look, teardown=PASS, guard=missed)
+        stays = _kinds(told, teardown=PASS, guard=missed)
         but = {}
     return [
         Row(
@@ -162,15 +160,15 @@ def passes(
 
 def coded(fault, label, *, arrives):
     """Return both rows of an error that the sandbox's proxy sends with a code."""
-    return passes(fault, label, _answered(label), arrives=arrives)
+    return passes(fault, _answered(label), arrives=arrives)
 
 
 def final(fault, error, words, *, arrives=False, but=None):
     """Return the row of a fault that a retry cannot fix, so that every call fails at once."""
     told = f"{error}: {words}"
-    read = f"{error}: Not read: the output of sh -c (pid N)"
+    read = f"{error}: Output of echo ready not read: {words}"
     teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not watched: {words}")
+    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not monitored: {words}")
     of_start = {"start_process": of_a_start(told, arrives=arrives)}
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
@@ -179,7 +177,7 @@ def tls(flaw, reason):
     """Return the row of a certificate that a client must reject."""
     words = f"{_REACHED}TLS failed ({reason})"
     told = f"SandboxUnreachable: {words}"
-    by_kind = _kinds(told, teardown=LEFT, guard=f"not watched: {words}")
+    by_kind = _kinds(told, teardown=LEFT, guard=f"not monitored: {words}")
     of_start = {"start_process": of_a_start(told, arrives=False)}
     scene = Scene(lambda *_: None, flaw=flaw)
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
@@ -191,6 +189,7 @@ def no_body_of_ours(fault, kind, *, done=()):
     ``done``: the calls for which this body is also a good answer.
     """
     told = f"ContractViolation: local: the answer to a {{}} is {kind}"
+    no_lines = "local: the output of pid N has no lines"
     return final(
         fault,
         "ContractViolation",
@@ -198,7 +197,10 @@ def no_body_of_ours(fault, kind, *, done=()):
         but={
             "start_process": of_a_start(f"ContractViolation: Not a process: {kind}", arrives=True),
             "restart_process": f"ContractViolation: Not a process: {kind}",
-            "output": "ContractViolation: local: the output of pid N has no lines",
+            "output": f"ContractViolation: {no_lines}",
+            "wait_for_output, reading": (
+                f"ContractViolation: Output of echo ready not read: {no_lines}"
+            ),
             "send_signal": PASS if "send_signal" in done else told.format("signal"),
             "kill_process": PASS if "kill_process" in done else told.format("kill"),
         },
@@ -215,36 +217,36 @@ def _answered(label):
 
 _REACHED = "local cannot be reached: "
 _CUT = "JSON of another shape, or cut short (N bytes)"
-_LATE = ("no answer", "local did not answer within N s")
+_LATE = "local did not answer within N s"
 _GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
 _PATH_404 = (
-    "No sandbox is served at http://127.0.0.1:N (404 LIFECYCLE_PATH_NOT_FOUND): the request reached a "
-    "shared host without the name of a sandbox; give its id and set the proxy URL, not a bare URL"
+    "http://127.0.0.1:N is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as the "
+    "proxy URL, and pass the id of the sandbox as the target"
 )
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
-_REPLACED = "SandboxReplaced: Replaced: another sandbox answers as local"
-_MISSED = "not watched: it was replaced: what was listed before is listed no more, and its end is not known"
+_REPLACED = "SandboxReplaced: Another sandbox answers as local"
+_MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off
 TABLE = [
     # The way to the sandbox.
-    *passes(faults.REFUSED, "refused", f"{_REACHED}the connection was refused", arrives=False),
-    *passes(faults.RESET_BEFORE_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True),
-    *passes(faults.RESET_AFTER_HEADERS, "reset", f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
-    *passes(faults.HANG_BEFORE_HEADERS, *_LATE, arrives=True, hangs=True),
-    *passes(faults.HANG_IN_BODY, *_LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
-    *passes(faults.ONE_BYTE_A_SECOND, *_LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds("SandboxUnreachable: Not checked: no listing of local succeeded in N s (no such host)", teardown=LEFT, guard=f"not watched: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
+    *passes(faults.REFUSED, f"{_REACHED}the connection was refused", arrives=False),
+    *passes(faults.RESET_BEFORE_HEADERS, f"{_REACHED}the connection was reset", arrives=True),
+    *passes(faults.RESET_AFTER_HEADERS, f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.HANG_BEFORE_HEADERS, _LATE, arrives=True, hangs=True),
+    *passes(faults.HANG_IN_BODY, _LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
+    *passes(faults.ONE_BYTE_A_SECOND, _LATE, arrives=True, hangs=True),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds(f"SandboxUnreachable: {_REACHED}its host name is not known", teardown=LEFT, guard=f"not monitored: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
     *tls("for another host", "the certificate is for another host"),
 
     # The body.
-    *passes(faults.LENGTH_TOO_LARGE, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
-    *passes(faults.CHUNKED_AND_CUT, "cut short", f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.LENGTH_TOO_LARGE, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
+    *passes(faults.CHUNKED_AND_CUT, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
     *no_body_of_ours(faults.CUT_JSON, _CUT, done=_NO_BODY),
     *no_body_of_ours(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
     *no_body_of_ours(faults.HTML, _PAGE),
@@ -253,25 +255,25 @@ TABLE = [
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
     # Who asks, and for what.
-    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect to another place; redirects are not followed, for the key would go with them"),
-    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was refused (401 UNAUTHORIZED): invalid credentials"),
-    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key may not do this (403 TL_FORBIDDEN): forbidden"),
+    *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect; redirects are not followed, because the API key would be sent to the new address"),
+    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
+    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key lacks permission for this call (403 TL_FORBIDDEN): forbidden"),
     *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
     *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
     *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),
     *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS}),
     *final(faults.TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (Timeout)"),
     *final(faults.NOT_RUNNING_TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (503 SANDBOX_NOT_RUNNING)"),
-    *passes(faults.SUSPENDED, "409", "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),
-    *passes(faults.SUSPENDING, "400 suspending", "Sandbox local is suspending (400 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
-    *passes(faults.NOT_RUNNING_SUSPENDED, "503 suspended", "Sandbox local is suspended (503 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.SUSPENDED, "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.SUSPENDING, "Sandbox local is suspending (400 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
+    *passes(faults.NOT_RUNNING_SUSPENDED, "Sandbox local is suspended (503 SANDBOX_NOT_RUNNING)", arrives=False, error="SandboxNotRunning"),
 
     # Too much, or too early.
-    *passes(faults.TOO_MANY_SECONDS, "429", "local answered 429: slow down", arrives=False, asked=1.0),
-    *passes(faults.TOO_MANY_DATE, "429", "local answered 429: slow down", arrives=False, asked=1.0),
-    *passes(faults.TOO_MANY_NONSENSE, "429", "local answered 429: slow down", arrives=False),
-    *passes(faults.INTERNAL_ERROR, "500", "local answered 500: broken", arrives=True, refusal=True),
-    *passes(faults.BAD_GATEWAY_HTML, "502", "local answered 502 with an HTML page (N bytes)", arrives=True),
+    *passes(faults.TOO_MANY_SECONDS, "local answered 429: slow down", arrives=False, asked=1.0),
+    *passes(faults.TOO_MANY_DATE, "local answered 429: slow down", arrives=False, asked=1.0),
+    *passes(faults.TOO_MANY_NONSENSE, "local answered 429: slow down", arrives=False),
+    *passes(faults.INTERNAL_ERROR, "local answered 500: broken", arrives=True, refusal=True),
+    *passes(faults.BAD_GATEWAY_HTML, "local answered 502 with an HTML page (N bytes)", arrives=True),
     *coded(faults.CONNECTION_REFUSED, "502 CONNECTION_REFUSED", arrives=True),
     *coded(faults.CONNECTION_CLOSED, "502 CONNECTION_CLOSED", arrives=True),
     *coded(faults.PROXY_ERROR, "502 PROXY_ERROR", arrives=True),

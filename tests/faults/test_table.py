@@ -75,7 +75,7 @@ def test_rollout_is_survived_by_every_helper_and_for_22_seconds_by_the_guard(
     expected = dict.fromkeys(outcomes, "pass")
     if seconds > FIRST_PATIENCE:
         expected["the guard"] = (
-            "not watched: local answered 503 SANDBOX_UNREACHABLE: the proxy could not serve this"
+            "not monitored: local answered 503 SANDBOX_UNREACHABLE: the proxy could not serve this"
         )
     assert {name: outcome.text for name, outcome in outcomes.items()} == expected
     assert max(outcome.seconds for outcome in outcomes.values()) < seconds + SPARE

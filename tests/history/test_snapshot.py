@@ -49,7 +49,7 @@ def test_find_rejects_arguments_that_are_not_an_identity(meant, kind):
         snapshot(raw(41)).find(meant)
     assert str(caught.value) == (
         "identity must be the identity of a run, as in find(process.identity), got a value of "
-        f"type {kind}; where(...) finds processes by their fields"
+        f"type {kind}; to find processes by their fields, use where(...)"
     )
 
 
@@ -143,6 +143,6 @@ def test_unknown_field_that_is_near_no_other_raises_an_error_with_all_fields():
     with pytest.raises(InvalidArgument) as caught:
         snapshot().where(zzz=1)
     assert str(caught.value) == (
-        "a process has no field 'zzz'; there are args, command, ended_at, exit_code, handle, "
+        "a process has no field 'zzz'; expected one of args, command, ended_at, exit_code, handle, "
         "managed, name, oom_killed, pid, signal, started_at, status, stdin_writable"
     )

@@ -238,7 +238,7 @@ class ModelLister:
         if fails or refused:
             self.outage.failed(begun, self.clock.now)
         if refused:
-            raise AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
+            raise AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
         if fails:
             raise SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
         self.outage.succeeded()

@@ -64,7 +64,7 @@ def test_incidents_are_recorded_without_a_guard_even_for_a_run_that_was_never_li
     recorded.test(raw(3, started_at=T0 + 10_000, managed=after))
 
     incidents = recorded.monitor.take_data()["incidents"]
-    killed = "it was OOM-killed, restarted as pid 3"
+    killed = "OOM-killed, restarted as pid 3"
     assert ("OOM-killed", "web, restart 1", killed, "a") in [
         (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
     ]

@@ -10,9 +10,9 @@ from .inner import errors_of_tests, passed
 
 TWO = ("--tlsandbox=one", "--tlsandbox=two")
 SEVERAL = (
-    "pytest_tlsandbox.InvalidSetting: several sandboxes were given (one, two), and a test that "
-    "asks for tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it "
-    "as an argument"
+    "pytest_tlsandbox.InvalidSetting: several sandboxes were given (one, two), but a test that "
+    "requests tlsandbox with getfixturevalue or in a TestCase can run on only one; request tlsandbox as "
+    "an argument of a test function"
 )
 
 

@@ -87,12 +87,12 @@ def test_findings_have_the_words_of_the_terminal_and_those_of_one_process_share_
         "Restarted: job-1.py (pid 1001) in test_a.py: test_b, test_a",
         "Failed: 1 test in test_a.py: test_b",
         "Not collected: test_c.py",
-        "Not watched: box, from test_a.py::test_a to the end, 3 tests: refused",
+        "Not monitored: box, from test_a.py::test_a to the end, 3 tests: refused",
         "No answer: box, from outside of every test: 502 x2",
-        "Seen: job-9.py (pid 1009) crashed; no rule judged it",
+        "Seen: job-9.py (pid 1009) crashed; no rule applies to it",
         "Allowed: test_a.py::test_a (call): job-0.py (pid 1000): OOM-killed, allowed: on purpose",
     ]
-    assert "A sandbox was not watched for a time." in headline(document)
+    assert "A sandbox was not monitored for some time." in headline(document)
 
 
 def test_finding_about_a_process_that_is_not_drawn_is_reported():
@@ -162,7 +162,7 @@ BAD_FILES = [
     ("[" * 100_000, "in.json is not JSON"),
     ("[]", "in.json is not a report of pytest-tlsandbox"),
     ('{"version": 2}', "in.json has version 2; this release reads version 1"),
-    ('{"version": 1}', "in.json does not hold what its schema says"),
+    ('{"version": 1}', "in.json does not follow the schema of a report"),
 ]
 
 
@@ -188,7 +188,9 @@ def test_name_of_a_page_must_end_in_html(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["in.json", "out.json"])
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.endswith("error: out.json: the name of a page ends in .html\n")
+    assert capsys.readouterr().err.endswith(
+        "error: the name of the page must end in .html, got out.json\n"
+    )
 
 
 def test_making_a_page_imports_neither_pytest_nor_the_http_client(tmp_path):

@@ -23,6 +23,7 @@ from pytest_tlsandbox import (
     Sandbox,
     SandboxUnreachable,
     Secret,
+    SuspectedOOMKill,
     by,
     start_local_sandbox,
 )
@@ -133,7 +134,9 @@ def test_doubles_replace_a_sandbox() -> None:
         assert_type(box.wait_for_exit(41), ProcessInfo)
 
 
-def errors_have_builtin_base_classes(error: ProcessOOMKilled, usage: InvalidArgument) -> None:
+def errors_have_builtin_base_classes(
+    error: ProcessOOMKilled | SuspectedOOMKill, usage: InvalidArgument
+) -> None:
     failure: AssertionError = error
     bad: ValueError = usage
     print(failure, bad)

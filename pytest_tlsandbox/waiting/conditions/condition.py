@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import Inconclusive, WaitTimedOut
-from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.formatting.text import count, printable, shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
+
+    from pytest_tlsandbox.models import ProcessInfo
 
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that a text selects have ended."""
@@ -19,11 +22,16 @@ CORRECTION_TIME = 1.0
 """Settling time in seconds of an uncertain end and of a row that vanished or cannot be read."""
 SETTLING_TIME = 0.2
 """Settling time in seconds of a negative assertion while a checked process is alive."""
-MORE_MEMORY = (
-    "more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process"
-)
-WHY_IT_ENDS = "what it wrote last says why it ends"
-MORE_TIME = "a longer timeout=, if it only needs more time"
+_LONGEST_VALUE = 40
+"""Maximum width of a user's value in a first line, in columns."""
+MORE_MEMORY = "give the sandbox more memory (memory_mb; --tlsandbox-memory for local)"
+RUN_AGAIN = "run the test again: the sandbox loses the end of a few processes in a thousand"
+
+
+def after_a_crash(row: ProcessInfo) -> str:
+    """Return the hint after a crash of a process; empty if there is none for its language."""
+    python = "python" in row.command.rpartition("/")[2]
+    return "python -X faulthandler prints where it crashed" if python else ""
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,16 @@ class Met:
 
 @dataclass(frozen=True)
 class Pending:
-    """The condition may still be met; ``explain`` returns what is missing at the deadline."""
+    """The condition may still be met.
+
+    Attributes:
+        explain: returns what is missing at the deadline.
+        until_end_of: the process whose end the condition waits for, if that is all it waits for.
+
+    """
 
     explain: Callable[[], Explanation]
+    until_end_of: ProcessInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +112,20 @@ class Listing:
 
 
 class Until:
-    """Met if a function of the user returns a truthy value."""
+    """Met if a function of the user returns a truthy value.
 
-    def __init__(self, function: Callable[[ProcessSnapshot], Any]) -> None:
+    A message lists only the processes that are alive or began after ``baseline``.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[ProcessSnapshot], Any],
+        baseline: ProcessSnapshot | None = None,
+    ) -> None:
         self._function = function
-        self._name = getattr(function, "__name__", type(function).__name__)
+        name = getattr(function, "__name__", type(function).__name__)
+        self._name = "the condition" if name == "<lambda>" else name
+        self._baseline = baseline
         self.wanted = f"{self._name} to be true"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -110,27 +134,60 @@ class Until:
         return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
     def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
+        before = self._baseline
+        rows = [
+            row
+            for row in living_first(snapshot)
+            if not row.ended or before is None or before.find(row.identity) is None
+        ]
+        left_out = len(snapshot) - len(rows)
+        result = mask_text(repr(value))
+        remarks = [("ended", f"{count(left_out, 'process')} before this test")] if left_out else []
+        remarks += [("returned", result)] if len(result) > _LONGEST_VALUE else []
+        remarks += (
+            [("condition", source)] if (source := _returned_expression(self._function)) else []
+        )
         return Explanation(
             WaitTimedOut,
-            f"Never true: {self._name}",
-            remarks=(("last", f"it gave {value!r}"),),
-            listed=tuple(Listed(row) for row in living_first(snapshot)),
-            listed_as=f"of {count(len(snapshot), 'process')}",
-            hint=MORE_TIME,
+            f"{printable(self._name)} was still {shorten(result, _LONGEST_VALUE)}",
+            remarks=tuple(remarks),
+            listed=tuple(map(Listed, rows)),
+            hint="return the value that the condition compares: this message shows it"
+            if value is False or value is None
+            else "",
         )
+
+
+def _returned_expression(function: object) -> str:
+    """Return the source of what a function returns last, masked; empty if it is not available.
+
+    Failures show the line of the test, and so the whole of a lambda.
+    """
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))  # type: ignore[arg-type]
+    except (OSError, SyntaxError, TypeError):
+        return ""
+    returns = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value]
+    return mask_text(ast.unparse(returns[-1])) if returns else ""
 
 
 def unreadable_rows(
     snapshot: ProcessSnapshot,
     baseline: ProcessSnapshot | None,
-    pids: Container[int | None] | None = None,
+    pids: Container[int | None] | None,
+    check: str,
 ) -> Impossible | None:
-    """Return the inconclusive result of a check on absence if rows cannot be read.
+    """Return the inconclusive result of a check if rows that it needs cannot be read.
 
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows do not matter; None if all matter.
         pids: if set, only rows with one of these pids, or with an unreadable pid, matter.
+        check: what is checked, such as "for OOM kills".
 
     Returns:
         The result; None if all rows that matter can be read.
@@ -144,11 +201,12 @@ def unreadable_rows(
     ]
     if not rows:
         return None
+    listed = len(snapshot) + len(snapshot.unreadable)
     explanation = Explanation(
         Inconclusive,
-        f"Not observed: {count(len(rows), 'row')} of {snapshot.sandbox} cannot be read",
-        because="a process that cannot be read may be the one",
+        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
+        because="an unreadable row may be about the process in question",
         remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
-        hint="a newer plugin, if the sandbox is newer; GET /api/v1/processes shows the row",
+        hint="update pytest-tlsandbox if the sandbox is newer; GET /api/v1/processes shows the row",
     )
     return Impossible(explanation, CORRECTION_TIME)

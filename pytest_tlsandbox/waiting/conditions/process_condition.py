@@ -7,20 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_going_on, describe_state, named
-from pytest_tlsandbox.formatting.text import capitalized, count, seconds
+from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
-    MORE_TIME,
+    RUN_AGAIN,
     SUCCESSOR_TIME,
-    WHY_IT_ENDS,
     Impossible,
     Met,
     Pending,
     Result,
+    after_a_crash,
     unreadable_rows,
 )
 from pytest_tlsandbox.waiting.suggestions import not_found
@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
 
 _HINTS_FOR_SHELLS = {
-    126: "a shell exits 126 where it may not run a program: is it executable?",
-    127: "a shell exits 127 where it finds no such program: is it installed, and on PATH?",
-    137: "a shell exits 137 where its child was SIGKILLed, as by an OOM kill: "
-    "assert_no_oom(suspected=True)",
+    126: "make the program executable: a shell exits 126 if it may not run it",
+    127: "install the program or correct PATH: a shell exits 127 if it does not find it",
+    137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
 
@@ -97,10 +96,8 @@ class ProcessCondition:
 
     def alive(self, row: ProcessInfo) -> Result:
         """Return the result for a living process that does not meet the condition."""
-        hint = f"{WHY_IT_ENDS}; its supervisor starts it again"
-        return self._pending(
-            f"Still {describe_going_on(row)}", row, hint if row.managed and row.ended else MORE_TIME
-        )
+        pending = self._pending(f"Still {living_state(row)}", row)
+        return replace(pending, until_end_of=row if self.wants_an_end and not row.ended else None)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
         """Return the result for an ended process that does not meet the condition."""
@@ -109,13 +106,12 @@ class ProcessCondition:
         settling_time = CORRECTION_TIME if doubt else 0.0
         if selection.successors:
             settling_time = SUCCESSOR_TIME
-            explanation = replace(
-                explanation,
-                because=f"it has ended, and nothing followed within {SUCCESSOR_TIME:g} s",
-            )
+            alone = f"no other match appeared within {SUCCESSOR_TIME:g} s"
+            because = "; ".join(filter(None, (explanation.because, alone)))
+            explanation = replace(explanation, because=because)
         if selection.older:
-            before = ("before", f"{count(len(selection.older), 'other')} ended before this test")
-            explanation = replace(explanation, remarks=(*explanation.remarks, before))
+            older = ("earlier", f"{len(selection.older)} more matched, and ended before this test")
+            explanation = replace(explanation, remarks=(*explanation.remarks, older))
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
@@ -124,17 +120,26 @@ class ProcessCondition:
     def _explain(
         self,
         error: type[errors.TLSandboxError],
-        headline: str,
+        what: str,
         row: ProcessInfo,
-        hint: str,
+        hint: str = "",
         because: str = "",
+        wanted: str | None = None,
     ) -> Explanation:
         return Explanation(
-            error, headline, because, process=row, fields=self.fields(row), hint=hint
+            error,
+            what,
+            short_name(row),
+            self.wanted if wanted is None else wanted,
+            because,
+            process=row,
+            fields=self.fields(row),
+            hint=hint,
+            output=True,
         )
 
-    def _pending(self, headline: str, row: ProcessInfo, hint: str) -> Pending:
-        return Pending(lambda: self._explain(errors.WaitTimedOut, headline, row, hint))
+    def _pending(self, what: str, row: ProcessInfo, hint: str = "", because: str = "") -> Pending:
+        return Pending(lambda: self._explain(errors.WaitTimedOut, what, row, hint, because))
 
     def _lost_end(self, row: ProcessInfo) -> Impossible:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
@@ -159,10 +164,10 @@ class ProcessCondition:
         return Impossible(
             Explanation(
                 errors.AmbiguousProcess,
-                f"{len(rows)} processes are meant by {self._selector.label}",
-                because="exactly one is needed, and these match",
+                f"{len(rows)} processes match {self._selector.label}",
+                wanted="exactly one",
                 listed=tuple(Listed(row) for row in rows),
-                hint="a longer text, a pid, by(...)" + self.pick_hint,
+                hint="select by a longer text, a pid or by(...)" + self.pick_hint,
             )
         )
 
@@ -170,46 +175,44 @@ class ProcessCondition:
         """Return the inconclusive result if the row of the process is listed but unreadable."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
-        return unreadable_rows(snapshot, None, {self._selector.pid})
+        return unreadable_rows(snapshot, None, {self._selector.pid}, f"for {self.wanted}")
 
     def _gone(self, row: ProcessInfo | None) -> Impossible:
-        name = self._selector.label if row is None else named(row)
         explanation = Explanation(
             errors.ProcessNotFound,
-            f"Gone: {name} is no longer listed",
-            because=f"wanted {self.wanted}; how it ended cannot be known",
+            "No longer listed",
+            self._selector.label if row is None else short_name(row),
+            self.wanted,
+            because="how it ended is not known: another client removed it by a kill, or the daemon "
+            "was restarted",
             process=row,
-            hint="was the sandbox or its daemon restarted, or the process removed by a kill?",
         )
         return Impossible(explanation, CORRECTION_TIME)
 
     def _explain_end(self, row: ProcessInfo, *, doubt: bool = False) -> Explanation:
-        name, state = named(row), describe_state(row)
+        what = headline_of_end(row)
         if row.oom_killed or row.state == "oom_killed":
-            whose = "" if row.state == "oom_killed" else "a child of "
-            headline = f"OOM-killed: {whose}{name}, wanted {self.wanted}"
-            return self._explain(
-                errors.ProcessOOMKilled, headline, row, MORE_MEMORY, "it has ended"
-            )
+            return self._explain(errors.ProcessOOMKilled, what, row, MORE_MEMORY)
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                f"Unknown end: {name} {state}",
+                "End not known",
                 row,
-                "run it again: the sandbox loses the end of a few processes in a thousand",
-                f"{_why_unknown(row)}, and did not within {CORRECTION_TIME:g} s",
+                RUN_AGAIN,
+                f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
             )
-        if self.wants_an_end or row.lifetime is None:
-            headline = f"{capitalized(state)}: {name}, wanted {self.wanted}"
-        else:
-            ran = f"ran {seconds(row.lifetime.total_seconds())} and {state}"
-            headline = f"Ended already: {name} {ran}, wanted {self.wanted}"
-        hint, because = self._hint_after(row), "it has ended"
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
-            restarts = count(row.managed.restart_count, "restart")
-            hint, because = WHY_IT_ENDS, f"its supervisor gave up after {restarts}"
-        return self._explain(errors.UnexpectedExit, headline, row, hint, because)
+            what += f", gave up after {count(row.managed.restart_count, 'restart')}"
+        foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
+        return self._explain(
+            errors.UnexpectedExit,
+            what,
+            row,
+            self._hint_after(row),
+            "this test did not send the signal" if foreign else "",
+            self.wanted.removeprefix("exit code ") if row.state == "exited" else None,
+        )
 
     def _hint_after(self, row: ProcessInfo) -> str:
         """Return the hint for an unexpected end."""
@@ -217,23 +220,18 @@ class ProcessCondition:
             return MORE_MEMORY
         if row.exit_code in _HINTS_FOR_SHELLS:
             return _HINTS_FOR_SHELLS[row.exit_code]
-        if self._was_sent_its_signal(row):
-            return (
-                'wait_for_process(process, status="signaled"), if that is the end that was meant: '
-                "this test sent the signal"
-            )
+        if row.signal is not None and self._was_sent_its_signal(row):
+            return 'wait_for_process(process, status="signaled") if this signal should end it'
         if row.signal in CRASH_SIGNALS:
-            return "python -X faulthandler, or the program's own way to say where it crashed"
-        if row.signal is not None:
-            return "who sent the signal? this test did not"
-        if not self.wants_an_end:
-            return "wait_for_exit(process), if it is to end"
-        return f"exit_code={row.exit_code}, if it is to end so" if row.exit_code else ""
+            return after_a_crash(row)
+        if row.exit_code == 0 and not self.wants_an_end:
+            return "wait_for_exit(process) if it is expected to end"
+        return ""
 
 
 def _why_unknown(row: ProcessInfo) -> str:
     if row.state == "exited":
-        return "the sandbox does not say how it really ended"
+        return "the sandbox lost the exit code"
     if row.signal is None:
         return "the sandbox does not name the signal"
-    return "the sandbox gives this signal to good ends as well, and may put it right"
+    return "the sandbox sometimes reports SIGHUP for a process that exited properly"
