@@ -1,7 +1,7 @@
-"""How soon the end of a process is noticed, and with how many calls.
+"""How soon a wait notices the end of a process, and with how many calls.
 
-Time is simulated, and so is the network; the engine that waits is the real one. A call takes the
-time of the network, and sees what is so halfway through it. Each life is begun at another phase.
+Time and the network are simulated; the code that waits is the real code. A call takes the latency of
+the network, and its answer shows the state at half of this time. The lifetimes vary at random.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Simulate every life over every network, by every schedule; then some lives in real time."""
+    """Simulate each lifetime, network and schedule; then measure some lifetimes in real time."""
     simulated = Result(
         "Notice",
         "Mean time from the end of a process to the return of the helper, and mean number of calls; "
-        "simulated, with the real engine.",
-        ("network", "schedule", *(f"lives {life:g} s" for life in LIVES)),
+        "the time is simulated, the code that waits is real.",
+        ("network", "schedule", *(f"lifetime {life:g} s" for life in LIVES)),
     )
     cells: dict[tuple[str, float, float], tuple[float, float]] = {}
     for network in NETWORKS:
@@ -74,7 +74,7 @@ def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, f
 
 
 def _trial(name: str, life: float, network: float) -> tuple[float, int]:
-    """Wait once for the end of a process; gives the latency in seconds, and the calls."""
+    """Wait once for the end of a process; return the latency in seconds, and the number of calls."""
     clock = SimulatedClock()
     lister = SimulatedLister(clock, life, network)
     if name == OURS:
@@ -94,15 +94,15 @@ class SimulatedClock(Clock):
         self.alarm: tuple[float, Callable[[], None]] | None = None
 
     def monotonic(self) -> float:
-        """Give the simulated moment."""
+        """Return the simulated time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let simulated time pass."""
+        """Advance the simulated time."""
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Let simulated time pass, until the alarm."""
+        """Advance the simulated time, at most to the alarm."""
         until = self.now + seconds
         if self.alarm is not None and self.alarm[0] <= until:
             (until, ring), self.alarm = self.alarm, None
@@ -132,7 +132,7 @@ class SimulatedNotice:
         self._wake()
 
     def close(self) -> None:
-        """Do nothing: there is no stream."""
+        """Do nothing, because no stream is open."""
 
 
 class SimulatedLister(SandboxClient):
@@ -150,7 +150,7 @@ class SimulatedLister(SandboxClient):
         return SimulatedNotice(self._now, self._life + 0.001 + self._network / 2, wake)
 
     def _list(self, limit: float = 5.0) -> ProcessSnapshot:
-        """List what is so halfway through the call."""
+        """Return the state at half of the time of the call."""
         assert limit > self._network
         self.calls += 1
         begun = self._now.now
@@ -163,7 +163,7 @@ class SimulatedLister(SandboxClient):
 
 
 class _Wire:
-    """What a lister asks of its transport if it sends nothing."""
+    """The attributes of a transport that a lister needs if it sends nothing."""
 
     address = Address("simulated", "simulated:")
 
@@ -172,12 +172,12 @@ class _Wire:
 
 
 def _in_real_time() -> Result:
-    """Check short lives against real processes: their ends by the sandbox's clock, which is ours."""
+    """Measure short lifetimes with real processes, whose ends have times of this machine's clock."""
     result = Result(
         "Notice, in real time",
-        "The same with real processes on the embedded sandbox: median and longest time from an end, "
-        "by the kernel's account of it, to the return of `wait_for_exit`.",
-        ("lives", "processes", "median", "longest", "simulated mean"),
+        "The same with real processes on the embedded sandbox: median and longest time from the end "
+        "that the sandbox reports to the return of `wait_for_exit`.",
+        ("lifetime", "processes", "median", "longest", "simulated mean"),
     )
     with start_local_sandbox() as local:
         transport = Transport(locate(local), local.api_key, user_agent="pytest-tlsandbox")

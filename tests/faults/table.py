@@ -194,7 +194,9 @@ def not_a_body(fault, kind, *, done=()):
         "kill_process": told.format("kill"),
         **dict.fromkeys(done, PASS),
     }
-    return final(fault, "ContractViolation", f"The answer is not a process list but {kind}", but=but)
+    return final(
+        fault, "ContractViolation", f"The answer is not a process list but {kind}", but=but
+    )
 
 
 def replaced(name, begin):
