@@ -193,7 +193,7 @@ def test_too_long_argument_is_named_in_the_error(box, options, place):
     error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
 
     assert str(error) == (
-        f"Cannot start 'true': {place} is longer than the 131,071 bytes that Linux takes in one "
+        f"Cannot start 'true': {place} is longer than the 131,071 bytes that Linux accepts in one "
         "argument or variable, so pass the text in a file; local answered 500: Failed to spawn process"
     )
 

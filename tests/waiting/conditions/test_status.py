@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from pytest_tlsandbox import errors
@@ -150,7 +152,7 @@ def test_message_tells_an_end_before_the_wait_from_a_later_one(name, end, alread
 
     for script, what in (({0: [gone]}, already), ({0: [], 1: [gone]}, later)):
         box = box_of(script)
-        assert outcome(lambda: box.wait_for_process(name, timeout=9)) == (
+        assert outcome(partial(box.wait_for_process, name, timeout=9)) == (
             "UnexpectedExit",
             f"{what}, {wanted}",
         )
