@@ -75,6 +75,9 @@ def describe_end(last: _End) -> str:
 
 def headline_of_end(end: _End) -> str:
     """Return how a run ended for a first line, such as "Exited 1" or "Crashed with SIGSEGV"."""
+    # A row may say so by its status alone.
+    if getattr(end, "status", "") == "oom_killed":
+        return "OOM-killed"
     if end.oom_killed:
         return "OOM-killed" if end.exit_code is None else "A child was OOM-killed"
     if end.signal is None:

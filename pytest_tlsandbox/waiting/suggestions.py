@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -114,7 +115,7 @@ def near_misses(
 ) -> list[NearMiss]:
     """Return near misses, best match first; at most three, after at most three of ``older``.
 
-    If any of them is alive, only those that are.
+    An ended process is returned only if it is nearer than every living one.
 
     Args:
         process: what the test selected by.
@@ -126,8 +127,9 @@ def near_misses(
     known = {row.identity for row in older}
     rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
     near = [miss for row in rows if (miss := _compare(process, row)) is not None]
-    near = [miss for miss in near if not miss.row.ended] or near
     near.sort(key=lambda miss: miss.rank)
+    alive = min((miss.rank for miss in near if not miss.row.ended), default=math.inf)
+    near = [miss for miss in near if not miss.row.ended or miss.rank < alive]
     return ended + near[:_MOST]
 
 
