@@ -186,7 +186,7 @@ def test_snapshot_of_another_client_is_rejected():
     )
 
 
-# What this plugin did itself
+# Actions of this plugin
 
 
 def test_restart_by_this_plugin_does_not_fail_later_tests():

@@ -502,7 +502,7 @@ class Session:
             return set()
         if doubted or (not report.observed and (test.blocks or test.allowed)):
             return {*fits}
-        # What was possible at first, and is certain later, counts from either moment on.
+        # An event that was possible at first, and certain later, counts from either view on.
         flags = [
             self._allowed(rule, i.at, view, phase)
             for _, i in fits
