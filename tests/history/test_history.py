@@ -1,7 +1,5 @@
 """The history: which run a row belongs to, which incidents are new, and which runs are hidden."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """A snapshot: queries, comparison and printing."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json
