@@ -174,7 +174,7 @@ def test_unknown_words_are_kept_in_lower_case():
     ],
     ids=["in the order of the server", "empty", "byte order mark"],
 )
-def test_list_is_read(body, pids):
+def test_rows_are_read_in_the_order_of_the_server(body, pids):
     read, unreadable = parse_list(body)
 
     assert [row.pid for row in read] == pids
@@ -260,7 +260,7 @@ def test_invalid_body_is_described_and_not_quoted(parse, body, message):
     assert not raised.value.transient
 
 
-def test_process_is_read_alone():
+def test_single_process_is_read():
     assert parse_process(json.dumps(raw()).encode()) == process()
 
 
@@ -288,7 +288,7 @@ def test_process_is_read_alone():
         ({"signal": 9, "exit_code": 137}, "exited", True),
     ],
 )
-def test_any_evidence_of_an_end_is_an_end(fields, state, over):
+def test_any_field_that_shows_an_end_makes_the_process_ended(fields, state, over):
     row = process(**fields)
 
     assert (row.state, row.ended) == (state, over)
@@ -333,7 +333,7 @@ def test_error_of_a_model_does_not_quote_its_input():
     assert "hunter2" not in str(raised.value)
 
 
-def test_one_row_is_read_as_within_a_list():
+def test_row_is_read_alone_as_within_a_list():
     good, bad = json.dumps(raw(41)).encode(), json.dumps(raw(42, started_at=[])).encode()
 
     assert parse_row(0, good) == process(41)

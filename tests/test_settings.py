@@ -124,7 +124,7 @@ def test_option_wins_over_ini_key_and_default(option, value, field, expected):
     assert resolved({option: value}, INI) == FROM_INI._replace(**changed)
 
 
-def test_ini_keys_are_read_and_nothing_is_set_without_them():
+def test_ini_keys_replace_the_defaults():
     assert resolved(ini=INI) == FROM_INI
     assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
 
@@ -252,7 +252,7 @@ def test_invalid_text_is_rejected_and_an_invalid_url_is_not_repeated(parse, text
     ["local", "abc", "ABC-1_x", "7f3", "ci-{worker}", "{worker}", "{worker}-ci",
      "http://127.0.0.1:9443", "https://x.example/base/"],
 )  # fmt: skip
-def test_target_is_accepted(target):
+def test_valid_target_is_accepted(target):
     check_target(target, "here")
 
 
@@ -267,7 +267,7 @@ def test_target_is_accepted(target):
         ("http://10.0.0.1", ("http", "10.0.0.1", None, None)),
     ],
 )
-def test_url_is_split(url, parts):
+def test_valid_url_is_split_into_its_parts(url, parts):
     assert check_url(url, "here").group("scheme", "host", "port", "path") == parts
 
 

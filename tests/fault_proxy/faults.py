@@ -1,9 +1,9 @@
-"""Every fault by name: what happens to a request instead of the good answer.
+"""Faults by name: each replaces or damages the good answer to a request.
 
 Statuses, codes and bodies are as the sandbox's proxy and daemon send them (api-notes, "Errors" and
 "Suspended and terminated sandboxes").
-The docstring of a fault says if it forwards the request before it damages the answer. With all
-other faults, a start or a kill did not happen.
+Faults made by ``spoilt`` and ``listing`` forward the request, and damage the answer. With all other
+faults, a start or a kill did not happen.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Rows of a managed process, and sandboxes that list them."""
 
-from __future__ import annotations
-
 from tests.support import T0, box_of, ended, managed, pass_time, raw, signaled
 
 

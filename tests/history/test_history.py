@@ -1,7 +1,5 @@
 """The history: which run a row belongs to, which incidents are new, and which runs are hidden."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -186,7 +184,7 @@ def test_snapshot_of_another_client_is_rejected():
     )
 
 
-# What this plugin did itself
+# Actions of this plugin
 
 
 def test_restart_by_this_plugin_does_not_fail_later_tests():

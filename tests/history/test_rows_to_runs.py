@@ -1,7 +1,5 @@
 """Which runs the plugin infers from the rows that the API lists."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.support import box_of, pass_time, snapshot

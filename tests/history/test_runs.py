@@ -1,7 +1,5 @@
 """Runs: what is known about their ends, which signals explain them, and how they print."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_tlsandbox.history.history import History

@@ -1,7 +1,5 @@
 """A snapshot: queries, comparison and printing."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json
@@ -128,7 +126,7 @@ def test_snapshots_are_equal_if_their_processes_and_unreadable_rows_are():
     assert seen != [*seen]
 
 
-def test_empty_snapshot_prints_that_there_are_no_processes():
+def test_empty_snapshot_prints_no_processes():
     assert str(snapshot()) == "no processes"
     assert repr(snapshot()) == "<ProcessSnapshot of my-sandbox: 0 processes>"
 

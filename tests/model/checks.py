@@ -4,8 +4,6 @@ The checks do not know how the helpers work. They get the answer, the times of t
 state of the world at these times.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any

@@ -103,7 +103,7 @@ class Generation:
         return self.run.shown_exit is None or self.status == "backing_off"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Shown:
     """One version of a row, and the truth behind it.
 
@@ -123,6 +123,10 @@ class Shown:
     count: int = 0
     gave_up: bool = False
     unhealthy: bool = False
+
+    def __repr__(self):
+        end = self.end or "running"
+        return f"{self.run} {end} {self.status} {self.count} last {self.exit}"
 
 
 class Slot:

@@ -2,7 +2,7 @@
 
 `History` folds the successful answers (views) of the daemon. It knows which run each row shows and
 which run `last_exit` describes, so it does not guess. If a client must guess (cases U1 to U7 in
-`docs/history.md`), the oracle allows several answers and counts the case.
+`docs/history.md`), the oracle allows several answers.
 """
 
 from __future__ import annotations
@@ -104,9 +104,9 @@ class Question:
 class History:
     """All views so far and the incidents that they show."""
 
-    def __init__(self, daemon, counts):
+    def __init__(self, daemon):
         """Start without views."""
-        self.daemon, self.counts = daemon, counts
+        self.daemon = daemon
         self.views, self.known, self.incidents, self.newest, self.by_id = [], {}, {}, {}, {}
         self.unhealthy = []
         self.shown = {}  # the last full list, by run
@@ -115,10 +115,8 @@ class History:
         self.late = []  # vanished runs whose time is not up
         self.partial = []  # from rows of our own calls, until the next list
         self.replacements = set()  # the first full lists of other daemons
-        self.mixed = set()  # ends to which U6 applies
         self.replaced_at, self.listed_epoch = -1, 0
         self.way_known = False  # whether the count rises when backing off begins
-        self.doubted = False  # whether the last question was about a doubtful process
 
     # --- the fold -----------------------------------------------------------------------------
 
@@ -192,7 +190,6 @@ class History:
             sure = shown.gave_up and end[1] != 0 and (self.daemon.layout.says_why or not mild)
             incident = self.incidents.get(("gave_up", run))
             if incident is None:
-                self.counts["U5"] += not sure
                 self._add("gave_up", run, view, run.ended or 0, required=sure)
             elif not incident.required and incident.low != self.replaced_at:
                 # A lost end was corrected, perhaps.
@@ -254,7 +251,7 @@ class History:
         elif number > before.run.number:
             self._check_outside_restart(gen, before, shown, view)
             if not self.way_known and "backing_off" in (before.status, shown.status):
-                self._doubt(gen, view.index, "U4")
+                self.doubts.append((gen.id, view.index, "U4"))
             elif shown.status == "backing_off":  # one hidden run more or less
                 self.doubts.append((gen.id, view.index, ONE_END_OR_TWO))
         elif shown.status == "backing_off" != before.status:
@@ -279,16 +276,15 @@ class History:
         mine = [row for row in view.rows if row.run.gen is gen]
         if any(run.by == "outside restart" for run in gen.runs[1 : number + 1]):
             if not self.daemon.layout.counts_manual:
-                self._doubt(gen, view.index, "U3")  # restarts that no count shows
+                self.doubts.append((gen.id, view.index, "U3"))  # restarts that no count shows
             elif gen.name and any(row.status == "stopped" for row in mine if row is not shown):
-                self._doubt(gen, view.index, "U2")
+                self.doubts.append((gen.id, view.index, "U2"))
         # One end or two (U4)? The oldest listed row decides where the numbers begin.
         oldest = min(mine, key=lambda row: row.run.number)
         first = self.known.get(gen.runs[0])
         known_before = first is not None and first.listed and first.first < view.index
         waits = oldest.end is not None or oldest.status == "backing_off"
         if waits and oldest.count and not known_before:
-            self.counts["U4"] += 1
             self.doubts.append((gen.id, view.index, ONE_END_OR_TWO))
             return False
         # The first list may begin in the middle of a life: nothing is required of its past.
@@ -339,10 +335,6 @@ class History:
 
     # --- what the data cannot decide ----------------------------------------------------------
 
-    def _doubt(self, gen, view, case):
-        self.counts[case] += 1
-        self.doubts.append((gen.id, view, case))
-
     def _check_redeployed(self, old, gen, shown, view):
         """Record U1: the same name and configuration, first seen after its first run."""
         if old is None or gen.ours:
@@ -354,7 +346,7 @@ class History:
             return  # its row is still listed, and shows that its supervisor had stopped
         same = (old.command, old.args, old.restart) == (gen.command, gen.args, gen.restart)
         if same and shown.exit_run is not None and (before is None or shown.count >= before.count):
-            self._doubt(gen, view.index, "U1")
+            self.doubts.append((gen.id, view.index, "U1"))
 
     def _check_outside_restart(self, gen, before, shown, view):
         """Record U2 and U3: another client restarted the process between two lists."""
@@ -367,9 +359,9 @@ class History:
         )  # fmt: skip
         ended = shown.exit_run is not before.run or self.known[before.run].over == view.index
         if gen.name and stopped and ended:
-            self._doubt(gen, view.index, "U2")
+            self.doubts.append((gen.id, view.index, "U2"))
         if not self.daemon.layout.counts_manual and (gen.name or len(between) > 1):
-            self._doubt(gen, view.index, "U3")
+            self.doubts.append((gen.id, view.index, "U3"))
 
     def act(self, run):
         """Record U7: our action reaches a process that has changed since the last list."""
@@ -386,7 +378,6 @@ class History:
             return
         for stale in (gen.run, run, *([seen.run] if seen else [])):
             stale.raced = True
-        self.counts["U7"] += 1
         if gen.id:
             self.doubts += [(gen.id, len(self.views) + later, "U7") for later in (0, 1)]
 
@@ -437,9 +428,7 @@ class History:
         else:
             rule = strong or (end[1] or 0) - 128 in acts
         if rule != run.cause.startswith("own"):
-            self.counts["U6"] += run not in self.mixed
-            self.mixed.add(run)
-            return BOTH
+            return BOTH  # U6
         return frozenset({rule})
 
     # --- (a) incidents ------------------------------------------------------------------------
@@ -543,7 +532,7 @@ class History:
         return answers
 
     def _answers(self, question, views, now):
-        self.doubted, target = False, question.target
+        target = question.target
         replaced = self.replaced_at > question.position or (
             target is not None and target.run.gen.epoch != self.views[-1].epoch
         )
@@ -556,7 +545,6 @@ class History:
             return UNSURE | {"SandboxReplaced"}
         selected = [run for run in self.known if not target.exact and target.matches(run)]
         if any(self.doubted_since(run, -1) for run in (target.run, *selected)):
-            self.doubted = True
             return UNSURE
         if question.helper == "assert_not_running":
             return self._not_running(question, views)

@@ -1,7 +1,5 @@
 """The plugin for the driver of the model: helpers and guard on a simulated daemon."""
 
-from __future__ import annotations
-
 import json as encoder
 from contextlib import contextmanager
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """The driver: it draws a session, calls a plugin, and compares the answers with the oracle."""
 
-from __future__ import annotations
-
 import random
 import re
 from types import SimpleNamespace
@@ -21,20 +19,25 @@ REFUSALS = (
 )  # fmt: skip
 
 
-class Disagreement(Exception):
-    """The plugin and the oracle disagree."""
+NEGATIVE = (
+    "assert_no_oom", "assert_no_oom", "assert_no_crash", "assert_no_restart", "assert_no_incidents",
+)  # fmt: skip
+POSITIVE = (
+    "assert_not_running", "assert_process", "assert_process", "assert_stays", "wait_for_process",
+    "wait_for_exit",
+)  # fmt: skip
+STATUSES = (
+    "running", "running", "exited", "exited", "signaled", "oom_killed", ["exited", "signaled"],
+)  # fmt: skip
 
 
 def disagreement(seed, factory, counts):
     """Play one history; return a report of the first disagreement, or an empty text."""
     session = Session(seed, factory, counts)
-    counts["histories"] += 1
     try:
         session.play()
-    except Disagreement as found:
-        return session.report(str(found))
     except Exception as error:
-        return session.report(f"unexpected {type(error).__name__}: {error}")
+        return session.report(f"{type(error).__name__}: {error}")
     return ""
 
 
@@ -47,7 +50,7 @@ class Session:
         self.random = random.Random(f"session {seed}")
         self.counts = counts
         self.daemon = Daemon(seed)
-        self.history = History(self.daemon, counts)
+        self.history = History(self.daemon)
         self.wire = Transport(self.daemon, self.history)
         self.clock = self.wire.clock
         self.plugin = factory(self.wire)
@@ -66,29 +69,29 @@ class Session:
     def report(self, what):
         """Return a full report of a disagreement."""
         daemon, history = self.daemon, self.history
-        lines = [f"seed {self.seed}: {what}", f"layout {daemon.layout}"]
-        lines += [f"question {self.asked}", f"answer {self.answered}", f"allowed {self.permitted}"]
-        lines += [f"position view {self.test and self.test.position}", "log"]
-        lines += [f"  {at - daemon.past:6d} ms {text} {it or ''}" for at, text, it in daemon.log]
-        lines += ["views (good answers)"]
-        for view in history.views:
-            rows = " | ".join(
-                f"{s.run} {s.end or 'running'} {s.status} {s.count} last {s.exit}"
-                for s in view.rows
-            )
-            kind = "list" if view.full else "own call"
-            when = f"{view.at:.3f} s ({view.world - daemon.past} ms)"
-            lines.append(f"  {view.index} at {when} {kind}: {rows}")
-        lines += [f"failed polls: {', '.join(self.wire.failed_polls)}", "steps", *self.steps]
-        lines += ["incidents"]
-        for (kind, run), i in history.incidents.items():
-            state = f"required {i.required} retracted {i.retracted} ours {set(history.caused(i))}"
-            lines.append(f"  {kind} {run} view {i.low}..{i.high} {state}")
-        return "\n".join([*lines, f"doubts {history.doubts}"])
+        parts = {
+            f"seed {self.seed}: {what}": [daemon.layout],
+            "question": [self.asked],
+            "answer": [self.answered],
+            "allowed": [self.permitted],
+            "log": [f"{at - daemon.past:6d} ms {text} {it or ''}" for at, text, it in daemon.log],
+            "views (good answers), by world time": [
+                f"{view.index} at {view.at:.3f} s ({view.world - daemon.past} ms) "
+                f"{'list' if view.full else 'own call'}: {view.rows}"
+                for view in history.views
+            ],
+            "failed polls": [", ".join(self.wire.failed_polls)],
+            "steps": self.steps,
+            "incidents": [
+                f"{i}, ours {set(history.caused(i))}" for i in history.incidents.values()
+            ],
+            "doubts": history.doubts,
+        }
+        return "\n".join("\n  ".join(map(str, (name, *lines))) for name, lines in parts.items())
 
     def note(self, text):
         """Record a step for the report."""
-        self.steps.append(f"  {self.clock.now:7.3f} s, view {len(self.history.views) - 1}: {text}")
+        self.steps.append(f"{self.clock.now:7.3f} s, view {len(self.history.views) - 1}: {text}")
 
     # --- the session --------------------------------------------------------------------------
 
@@ -100,12 +103,11 @@ class Session:
             allowed = {rule: "expected" for rule in rules if rng.random() < 0.08}
             self.note(f"begin test {number}, rules {rules}, allowed {[*allowed]}")
             plugin.begin_test(rules, allowed)
+            # declared: an end that the test named, True if by its exact word, None if the documents
+            # do not say.
             self.test = test = SimpleNamespace(
                 rules=rules, allowed=allowed, position=len(self.history.views) - 1, blocks=[],
-                call_view=OPEN_ENDED, call_world=OPEN_ENDED, call_end=OPEN_ENDED, started=set(),
-                # An end that the test named: True if by its exact word, None if the documents do
-                # not say.
-                declared={},
+                declared={}, started=set(), call_view=OPEN_ENDED,
             )  # fmt: skip
             if number == 0:
                 self.guarded = test.position
@@ -276,13 +278,9 @@ class Session:
 
     def _draw_question(self):
         """Draw a helper, its target (None for the whole sandbox) and its options."""
-        rng = self.random
-        options = {}
+        rng, options = self.random, {}
         if rng.random() < 0.5:
-            helper = rng.choice((
-                "assert_no_oom", "assert_no_oom", "assert_no_crash", "assert_no_restart",
-                "assert_no_incidents",
-            ))  # fmt: skip
+            helper = rng.choice(NEGATIVE)
             target = self._draw_target() if rng.random() < 0.4 else None
             if helper == "assert_no_oom" and rng.random() < 0.4:
                 options["suspected"] = True
@@ -290,25 +288,19 @@ class Session:
         target = self._draw_target()
         if target is None:
             return None
-        helper = rng.choice((
-            "assert_not_running", "assert_process", "assert_process", "assert_stays",
-            "wait_for_process", "wait_for_exit",
-        ))  # fmt: skip
-        statuses = (
-            "running", "running", "exited", "exited", "signaled", "oom_killed", ["exited", "signaled"],
-        )  # fmt: skip
+        helper = rng.choice(POSITIVE)
         if helper == "assert_process":
             kind = rng.random()
             if kind < 0.5:
-                options["status"] = rng.choice(statuses)
+                options["status"] = rng.choice(STATUSES)
             elif kind < 0.85:
                 options["exit_code"] = rng.choice((0, 0, 1, -1, [0, 1]))
             else:
                 options["signal"] = rng.choice((SEGV, ABRT, KILL))
         elif helper == "assert_stays":
-            options = {"stable_for": rng.choice((0.3, 1.2)), "status": rng.choice(statuses[:3])}
+            options = {"stable_for": rng.choice((0.3, 1.2)), "status": rng.choice(STATUSES[:3])}
         elif helper == "wait_for_process":
-            options = {"status": rng.choice(statuses), "timeout": rng.choice((0.1, 1.0, 3.5))}
+            options = {"status": rng.choice(STATUSES), "timeout": rng.choice((0.1, 1.0, 3.5))}
             if options["status"] == "running" and rng.random() < 0.4:
                 options["stable_for"] = rng.choice((0.3, 1.0))
         elif helper == "wait_for_exit":
@@ -336,18 +328,14 @@ class Session:
             getattr(self.plugin.box, helper)(*([target.value] if target else []), **options)
         except Exception as error:
             self.answered, full = type(error).__name__, f": {error}"
-        self.counts["questions"] += 1
-        self.counts[helper] += 1
         self.permitted = sorted(self.history.allowed(question, self.clock.now))
         self.note(f"-> {self.answered}")
-        self.counts["questions about a doubtful process"] += self.history.doubted
-        self.counts["unsure questions"] += len(self.permitted) > 8
-        if self.answered not in self.permitted:
-            self.answered += full
-            raise Disagreement("wrong answer")
+        self.counts["questions"] += 1
+        self.counts["unsure"] += len(self.permitted) > 8
+        assert self.answered in self.permitted, f"wrong answer{full}"
         if self.answered == "pass":
-            if question.negative and not self.history.settled(question):
-                raise Disagreement("passed without two polls at least 0.2 s apart")
+            settled = not question.negative or self.history.settled(question)
+            assert settled, "passed without two polls at least 0.2 s apart"
             self._declare(question)
 
     def _declare(self, question):
@@ -373,10 +361,9 @@ class Session:
     def _check_incidents(self):
         self.asked, self.permitted = "incidents()", "see below"
         reported = [*self.plugin.incidents()]
-        self.counts["questions"] += 1
         self.answered = "\n  ".join(map(str, reported))
-        if wrong := self.history.check_incidents(reported):
-            raise Disagreement(wrong)
+        wrong = self.history.check_incidents(reported)
+        assert not wrong, wrong
 
     # --- the guard ----------------------------------------------------------------------------
 
@@ -389,7 +376,6 @@ class Session:
         reports = plugin.end_phase(phase) if phase else plugin.end_session()
         if seen == len(history.views) and not reports:
             return  # no poll succeeded, so nothing is due yet
-        self.counts["questions"] += 1
         self.answered = "\n  ".join(map(str, reports)) or "none"
         last = len(history.views) - 1
         rules = set(self.test.rules if phase else self.rules)
@@ -400,10 +386,8 @@ class Session:
         )
         matched = set()
         for report in reports:
-            if report.of_test != bool(phase):
-                raise Disagreement(f"of_test is wrong: {report}")
-            if strict and report.rule not in rules:
-                raise Disagreement(f"the rule is off: {report}")
+            assert report.of_test == bool(phase), report
+            assert not strict or report.rule in rules, f"the rule is off: {report}"
             if report.rule == "leak":
                 self._check_leak(report, phase)
             elif report.rule == "unhealthy":
@@ -418,10 +402,10 @@ class Session:
                     continue
                 if rule == "inconclusive" and (run.gen.id in ids or run.pid in pids):
                     continue  # another finding of the same process shows it
+                # The plugin may attribute the corrected end of a doubtful run to another one.
                 late = incident.low > self._first(run.gen)
-                if late and history.doubtful(run, 0, incident.low):
-                    continue  # the plugin may attribute the corrected end to another run
-                raise Disagreement(f"no finding for {incident.kind} of {run}")
+                doubted = late and history.doubtful(run, 0, incident.low)
+                assert doubted, f"no finding for {incident.kind} of {run}"
             self._check_missing(reports, phase, last, rules)
         self.reported |= {(rule, incident) for rule, incident, must in due if must} | matched
         self.guarded = last
@@ -501,17 +485,15 @@ class Session:
                     if its == rule and incident.run.gen.id == report.managed_id
                 ]  # fmt: skip
                 if fits or report.pid is None:
-                    self.counts["findings of another hidden run"] += 1
                     return {*fits}
             if doubted:
-                self.counts["doubted findings"] += 1
                 return set()
-            if self.guarded < history.replaced_at <= last and not report.observed:
-                return set()
-            raise Disagreement(f"unexpected finding: {report}")
+            replaced = self.guarded < history.replaced_at <= last and not report.observed
+            assert replaced, f"unexpected finding: {report}"
+            return set()
         if doubted or (not report.observed and (test.blocks or test.allowed)):
             return {*fits}
-        # What was possible at first, and is certain later, counts from either moment on.
+        # An event that was possible at first, and certain later, counts from either view on.
         flags = [
             self._allowed(rule, i.at, view, phase)
             for _, i in fits
@@ -528,8 +510,7 @@ class Session:
         return {*fits}
 
     def _check_flags(self, report, flags):
-        if not any(report.allowed in flag for flag in flags):
-            raise Disagreement(f"wrong value of allowed: {report}; expected {flags}")
+        assert any(report.allowed in flag for flag in flags), f"allowed: {report}, not {flags}"
 
     def _allowed(self, rule, at, view, phase):
         """Return the allowed values of `allowed` for an event at this time and view."""
@@ -574,20 +555,19 @@ class Session:
         listed = {row.run for row in view.rows}
         # If its newest row was removed, the row of an older run looks as if it went on.
         unsure = doubted or any(gen.run not in listed for gen in gens)
-        if phase != "teardown" or not (fits or unsure):
-            raise Disagreement(f"not a leak: {report}")
+        assert phase == "teardown", report
+        assert fits or unsure, f"not a leak: {report}"
         if fits and not {*fits} & {*doubted}:
             self._check_flags(report, [
                 self._allowed("leak", gen.runs[0].began, self._first(gen), phase) for gen in fits
             ])  # fmt: skip
 
     def _check_unhealthy(self, report, last):
-        if not any(
+        assert any(
             self.guarded < at <= last
             and (run.pid == report.pid or (report.pid is None and run.gen.id == report.managed_id))
             for at, run, _ in self.history.unhealthy
-        ):
-            raise Disagreement(f"no health check began to fail: {report}")
+        ), f"no health check began to fail: {report}"
 
     def _check_missing(self, reports, phase, last, rules):
         """Check that leaks and failing health checks were reported."""
@@ -600,15 +580,17 @@ class Session:
 
         if "unhealthy" in rules and history.replaced_at <= self.guarded:
             for at, run, began in history.unhealthy:
-                if max(self.guarded, test.position) < at <= last and began and not (
-                    history.doubted_since(run, -1) or reported("unhealthy", run)
-                ):  # fmt: skip
-                    raise Disagreement(f"no finding for the failing health check of {run}")
+                new = max(self.guarded, test.position) < at <= last and began
+                doubted = history.doubted_since(run, -1)
+                assert not new or doubted or reported("unhealthy", run), f"no finding for {run}"
         if phase == "teardown" and "leak" in rules and history.replaced_at < test.position:
             for gen in self.daemon.gens:
-                in_test = gen.runs[0].began >= test.call_world and gen.epoch == self.daemon.epoch
-                in_test = in_test and test.call_view < self._first(gen) <= test.call_end
-                if in_test and gen.living and not gen.stopping and self._alive(gen) and not (
-                    history.doubted_since(gen.run, test.position) or reported("leak", gen.run)
-                ):  # fmt: skip
-                    raise Disagreement(f"no finding for the leak of {gen.run}")
+                leaks = (
+                    gen.runs[0].began >= test.call_world and gen.epoch == self.daemon.epoch
+                    and test.call_view < self._first(gen) <= test.call_end
+                    and gen.living and not gen.stopping and self._alive(gen)
+                )  # fmt: skip
+                doubted = history.doubted_since(gen.run, test.position)
+                assert not leaks or doubted or reported("leak", gen.run), (
+                    f"no finding for {gen.run}"
+                )

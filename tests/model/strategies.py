@@ -1,7 +1,5 @@
 """Strategies for random worlds and random calls of helpers."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -5,8 +5,6 @@ and must not exceed its deadline. A wait must not fail while it could still succ
 selected by text, that includes the grace period for a successor.
 """
 
-from __future__ import annotations
-
 import os
 
 import pytest

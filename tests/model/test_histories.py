@@ -4,8 +4,6 @@ The simulator, the oracle and the driver were written from the documentation of 
 without knowledge of the plugin.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 
@@ -21,12 +19,12 @@ SHARDS = 10
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_helpers_guard_and_history_agree_with_the_simulated_daemon(shard):
-    counts: Counter[str] = Counter()
-    seeds = range(shard, HISTORIES, SHARDS)
+    counts, seeds = Counter(), range(shard, HISTORIES, SHARDS)
     wrong = [report for seed in seeds if (report := disagreement(seed, Plugin, counts))]
-    print(f"{counts['histories']} histories, {counts['questions']} questions, {dict(counts)}")
-    assert not wrong, f"{len(wrong)} histories: {wrong[0]}"
-    assert counts["questions"] >= 8 * counts["histories"]
+    assert not wrong, f"{len(wrong)} of {len(seeds)} histories: {wrong[0]}"
+    # The oracle is strict: several questions in each history, and few that allow nearly every answer.
+    assert counts["questions"] >= 4 * len(seeds)
+    assert counts["unsure"] <= 0.2 * counts["questions"]
 
 
 class AgreesToEverything(Plugin):

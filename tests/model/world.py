@@ -3,8 +3,6 @@
 All times are in seconds. At time 0 the test begins and takes its baseline.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from dataclasses import dataclass, field
