@@ -100,14 +100,6 @@ def test_timeout_reports_the_number_of_lines_so_far():
     assert "buffered" not in message
 
 
-def test_wait_fails_one_second_after_the_process_ended_without_the_line():
-    box = output_box({0: [SERVER], 2: [ENDED]}, {0: (["starting"], ["address in use"])})
-
-    failure(lambda: box.wait_for_output(77, "ready", timeout=60), errors.UnexpectedExit)
-
-    assert 3 <= polls(box)[-1] < 3.3
-
-
 def test_wait_reports_an_oom_kill_of_the_process():
     box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
 
@@ -154,13 +146,16 @@ def test_wait_reads_endlessly_growing_output_until_the_deadline():
     assert "the wait ended before this was settled" in " ".join(message.split())
 
 
-@pytest.mark.parametrize(("name", "seconds"), [(77, 1), ("server.py", 2)])
-def test_end_counts_sooner_for_a_process_selected_by_pid_than_by_text(name, seconds):
-    box = output_box([ENDED], {0: (["one"], [])})
+LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]}, 77, 3)]
 
-    failure(lambda: box.wait_for_output(name, "ready"), errors.UnexpectedExit)
 
-    assert seconds <= polls(box)[-1] <= seconds + 0.1
+@pytest.mark.parametrize(("script", "name", "seconds"), LOST)
+def test_end_counts_one_second_later_and_by_text_two_seconds_later(script, name, seconds):
+    box = output_box(script, {0: (["one"], [])})
+
+    failure(lambda: box.wait_for_output(name, "ready", timeout=60), errors.UnexpectedExit)
+
+    assert seconds <= polls(box)[-1] < seconds + 0.3
 
 
 # ------------------------------------------------------------------------------ output()
@@ -182,19 +177,13 @@ def test_output_of_a_running_process_is_read_once_and_of_an_ended_process_twice(
     assert box._client.reads == [(0.05 * reading, "stderr", None) for reading in range(readings)]
 
 
-def test_growing_output_of_an_ended_process_is_read_for_one_second():
+@pytest.mark.parametrize(("deadline", "lines", "at"), [(None, 20, 1), (1000.45, 4, 0.2)])
+def test_growing_output_is_read_for_one_second_or_until_the_test_ends(deadline, lines, at):
     box = output_box([ENDED], growing(0.05, 60))
+    box._client.test_deadline = lambda: deadline
 
-    assert box.output(77) == ["a"] * 20
-    assert box._client.reads[-1][0] == 1
-
-
-def test_output_is_not_read_again_shortly_before_pytest_timeout_kills_the_test():
-    box = output_box([ENDED], growing(0.05, 60))
-    box._client.test_deadline = lambda: 1000.45
-
-    assert box.output(77) == ["a"] * 4
-    assert box._client.reads[-1][0] == 0.2
+    assert box.output(77) == ["a"] * lines
+    assert box._client.reads[-1][0] == at
 
 
 def test_output_requires_a_listed_process():

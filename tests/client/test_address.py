@@ -45,12 +45,6 @@ def test_sandbox_is_located_by_id_or_url(target, proxy_url, url, headers):
     assert locate(target, proxy_url) == Address(target.rstrip("/"), url, headers)
 
 
-def test_address_is_returned_unchanged():
-    address = locate("abc")
-
-    assert locate(address, "http://localhost:9443") is address
-
-
 @pytest.mark.parametrize("target", ["", "two words", "a/b", "-x", "abc.example", "é"])
 def test_text_that_does_not_name_a_sandbox_is_rejected(target):
     assert str(failure(lambda: locate(target), InvalidSetting)) == (
@@ -134,9 +128,10 @@ def test_object_that_is_not_a_sandbox_is_rejected(thing):
     )
 
 
-def test_address_hides_its_key_and_can_be_a_key_of_a_dict():
+def test_address_is_located_unchanged_and_hides_its_key():
     first, second = locate(sdk()), locate(sdk())
 
+    assert locate(first, "http://localhost:9443") is first
     assert KEY not in repr(first)
     assert {first: 1}[second] == 1
 
