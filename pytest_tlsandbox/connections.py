@@ -67,6 +67,7 @@ class Connections:
     Attributes:
         screen: the terminal for which messages are formatted.
         on_connect: a function to call with every new connection; None if there is none.
+        on_use: a function to call whenever something connects to a sandbox; None if there is none.
 
     """
 
@@ -85,6 +86,7 @@ class Connections:
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
+        self.on_use: Callable[[Connection], None] | None = None
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -134,6 +136,8 @@ class Connections:
             self._connections[address].client.memory_limit = limit
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
+        if self.on_use is not None:
+            self.on_use(self._connections[address])
         return self._connections[address]
 
     def local(self) -> LocalSandbox:

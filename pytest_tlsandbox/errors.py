@@ -45,11 +45,13 @@ class TLSandboxError(Exception):
         snapshot: the snapshot of the last successful poll (a ``ProcessSnapshot``); None if no poll
             succeeded.
         wanted: what the caller expected, in words; None if the error is not about an expectation.
+        run: the run to which the error refers (a ``Run`` of the history); None if there is none.
 
     """
 
     snapshot: Any = None  # not ProcessSnapshot: its module imports this one
     wanted: str | None = None
+    run: Any = None
 
     def __init_subclass__(cls) -> None:
         """Shorten each error's name to ``pytest_tlsandbox.Name`` to save space in summary lines."""
@@ -131,8 +133,11 @@ class InfrastructureError(TLSandboxError):
         retry_after: seconds to wait before a retry, as the server requested; None if the server did
             not request it.
         delivered: whether the request may have reached the sandbox and taken effect.
+        outage: the outage of the sandbox in which the call failed; None if it is not known.
 
     """
+
+    outage: Any = None
 
     def __init__(
         self,

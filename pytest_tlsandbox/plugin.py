@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
+    from pytest_tlsandbox.failed_tests.plugin import FailedTests
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
+_FAILED_TESTS: pytest.StashKey[FailedTests] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -146,9 +148,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard on the xdist controller when a worker reports a test with a guard marker."""
-    if "guard" in data.get(setup.FACTS, ()):
+    """Start the guard or a summary on xdist's controller when the report of a worker needs it."""
+    facts = data.get(setup.FACTS, ())
+    if "guard" in facts:
         _start_guard(config)
+    if "same_cause" in facts:
+        from pytest_tlsandbox.failed_tests.same_cause import SameCauseSummary
+
+        SameCauseSummary.register(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -177,6 +184,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(name, targets, indirect=True, scope="session")
 
 
+_CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
+"""The fixtures that connect to a sandbox; all other fixtures of the plugin request one of them."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Set up ``tlsandbox`` first, so that processes started by other fixtures belong to the test.
@@ -185,6 +196,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     even earlier, because they may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
+    if not _CONNECTING.isdisjoint(names):
+        _connections(item.config)
+    if _FAILED_TESTS in item.config.stash:
+        item.config.stash[_FAILED_TESTS].begin_test()
     if "tlsandbox" not in names:
         return
     from pytest_tlsandbox.integration.pytest_private import unrequested_fixtures
@@ -267,12 +282,15 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
         from pytest_tlsandbox.connections import Connections
+        from pytest_tlsandbox.failed_tests.plugin import FailedTests
         from pytest_tlsandbox.integration import api_key_hook
         from pytest_tlsandbox.integration.terminal import screen_of
+        from pytest_tlsandbox.start_monitoring import is_monitoring
 
         config.pluginmanager.register(api_key_hook)
+        settings = config.stash[_SETTINGS]
         connections = Connections(
-            config.stash[_SETTINGS],
+            settings,
             ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(
                 config=config, target=target
             ),
@@ -280,6 +298,9 @@ def _connections(config: pytest.Config) -> Connections:
             screen=screen_of(config),
         )
         config.stash[_CONNECTIONS] = connections
+        failed_tests = FailedTests(config, settings, connections, partial(is_monitoring, config))
+        config.stash[_FAILED_TESTS] = failed_tests
+        config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]
 

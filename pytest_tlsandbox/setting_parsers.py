@@ -47,6 +47,7 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         "memory": lambda texts, source: parse_size(texts[0], source),
         "guard": parse_rules,
         "guard_report_only": lambda _, __: True,
+        "no_section": lambda _, __: True,
         "report": lambda texts, source: check_report(texts[0], source, config),
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
     }

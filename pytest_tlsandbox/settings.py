@@ -101,7 +101,13 @@ REPORT = Option(
     "name ends in .html, otherwise JSON (default: none).",
     "PATH",
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
+NO_SECTION = Option(
+    "no_section",
+    "Do not show under a failed test what happened in the sandbox during it (this takes at most one "
+    "list call and 1 s for a failed test).",
+    None,
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, NO_SECTION)
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -142,6 +148,7 @@ class Settings(NamedTuple):
     guard: tuple[str, ...] = ()
     guard_report_only: bool = False
     report: Path | None = None
+    no_section: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
 
 

@@ -53,6 +53,11 @@ def register_report(
         config.pluginmanager.register(report, "tlsandbox-report")
 
 
+def is_monitoring(config: pytest.Config) -> bool:
+    """Return whether the guard or the report monitors every sandbox now."""
+    return _MONITOR in config.stash and config.stash[_MONITOR].active
+
+
 def _register_monitor(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:

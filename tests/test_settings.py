@@ -35,7 +35,7 @@ class Config:
 
     def getini(self, name):
         lists = ("tlsandbox", "tlsandbox_guard", "tlsandbox_mask")
-        default = False if name.endswith("_only") else [] if name in lists else ""
+        default = False if name.endswith(("_only", "_section")) else [] if name in lists else ""
         return self._ini.get(name, default)
 
 
@@ -100,6 +100,7 @@ INI = {
     "tlsandbox_guard_report_only": True,
     # From the root folder; a path on the command line starts where pytest was started.
     "tlsandbox_report": "tmp/out.json",
+    "tlsandbox_no_section": True,
 }
 FROM_INI = Settings(
     timeout=120.0,
@@ -107,6 +108,7 @@ FROM_INI = Settings(
     guard=("oom", "leak"),
     guard_report_only=True,
     report=Path("/tmp/out.json"),
+    no_section=True,
 )
 
 
@@ -120,6 +122,7 @@ FROM_INI = Settings(
         ("tlsandbox_guard_report_only", True, "guard_report_only", True),
         ("tlsandbox_report", "new/out.json", "report", Path("/tmp/new/out.json")),
         ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
+        ("tlsandbox_no_section", True, "no_section", True),
     ],
 )
 def test_option_wins_over_ini_key_and_default(option, value, field, expected):
@@ -131,7 +134,7 @@ def test_option_wins_over_ini_key_and_default(option, value, field, expected):
 
 def test_ini_keys_are_read_and_nothing_is_set_without_them():
     assert resolved(ini=INI) == FROM_INI
-    assert resolved() == Settings((), None, 30.0, None, (), False, None, ())
+    assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     )
     failure.wanted = f"no {' and no '.join(rules)}"
     failure.snapshot = first.now
+    failure.run = first.incident.run
     return failure
 
 

@@ -40,7 +40,7 @@ class History:
 
     Attributes:
         position: the newest position.
-        last: the newest snapshot; None before the first.
+        first, last: the oldest and the newest snapshot; None before the first.
         started: the runs that this plugin started, oldest first.
         replaced_at: the position at which another daemon last answered; 0 if never.
         observers: functions that get each snapshot and the runs that it changed.
@@ -50,6 +50,7 @@ class History:
     def __init__(self, now: Callable[[], float]) -> None:
         self.observers: list[Callable[[ProcessSnapshot, list[Run]], None]] = []
         self.position = 0
+        self.first: ProcessSnapshot | None = None
         self.last: ProcessSnapshot | None = None
         self.started: list[Run] = []
         self.replaced_at = 0
@@ -97,6 +98,7 @@ class History:
                 self.position += 1
                 snapshot.position = self.position
                 self.last = snapshot
+                self.first = snapshot if self.first is None else self.first
                 self._at = snapshot.begun
                 if last is None and not self._runs:
                     self._first = snapshot
@@ -202,6 +204,11 @@ class History:
         with self._lock:
             self._read_first()
             return [*self._runs.values()]
+
+    def changed_since(self, moment: float) -> list[Run]:
+        """Return the runs whose state changed after a moment on the clock, in seconds."""
+        with self._lock:
+            return [run for run in self._runs.values() if run.changes[-1].at > moment]
 
     # -------------------------------------------------------------- incidents
 

@@ -123,6 +123,7 @@ class Run:
         declared: the kinds of incident that a test waited for or asserted.
         seen: for each kind of incident, the position at which its evidence first showed.
         changes: the changes of its state, oldest first.
+        over_at: when it first showed to be over, in seconds of the monotonic clock.
 
     """
 
@@ -144,6 +145,7 @@ class Run:
     declared: frozenset[str] = frozenset()
     seen: dict[str, int] | None = None
     changes: list[Change] = field(default_factory=list)
+    over_at: float | None = None
 
     def __repr__(self) -> str:
         pid = "never listed" if self.row is None else f"pid {self.row.pid}"
@@ -254,6 +256,10 @@ class Run:
     def note_state(self, at: float) -> None:
         """Record the current state if it changed; ``at`` is in seconds of the monotonic clock."""
         state, changes = self.state, self.changes
+        if not self.over:
+            self.over_at = None
+        elif self.over_at is None:
+            self.over_at = at
         if changes and changes[-1].state == state:
             return
         if changes and changes[-1].at == at:

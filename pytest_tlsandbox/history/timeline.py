@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Change
+    from pytest_tlsandbox.history.runs import Change, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
@@ -108,6 +108,10 @@ class Timeline:
         """The mean duration of a successful poll in seconds; 0 if none succeeded."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
+    def run_of(self, process: ProcessInfo | None) -> Run | None:
+        """Return the run of a process; None if there is none."""
+        return None if process is None else self._history.run_of(process)
+
     def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:
         """Return the changes of state of a process that this wait saw.
 
@@ -119,7 +123,7 @@ class Timeline:
             the state.
 
         """
-        run = self._history.run_of(process)
+        run = self.run_of(process)
         if run is None or not self._looks:
             return []
         changes = sorted(

@@ -20,7 +20,7 @@ class Place(NamedTuple):
 
 
 class WallClock:
-    """Converts moments of the monotonic clock to times of day.
+    """Converts moments of the monotonic clock to times of day, and back.
 
     ``time.time`` is a class attribute for the reason that ``Clock`` gives.
     """
@@ -33,6 +33,10 @@ class WallClock:
     def at(self, moment: float) -> str:
         """Return the time of a moment on the monotonic clock, by this machine's clock."""
         return iso(datetime.fromtimestamp(self._offset + moment, timezone.utc))
+
+    def monotonic(self, time: datetime) -> float:
+        """Return the moment on the monotonic clock, in seconds, of a time by this machine's clock."""
+        return time.timestamp() - self._offset
 
 
 def iso(time: datetime) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.monitoring.plain_data import iso
+from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,7 @@ class SessionData:
         test["outcome"] = _worst(test["outcome"], str(report.when), outcome)
         test["ended_at"] = test["phases"][-1]["ended_at"]
         test["started_at"] = test["phases"][0]["started_at"]
+        test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
 
     def add_data(self, data: Mapping[str, Any]) -> None:
         """Add what a report, or a worker's output, carries; ``take_data`` of monitor, guard and report."""
@@ -138,6 +140,7 @@ class SessionData:
             "outcome": "passed",
             "started_at": None,
             "ended_at": None,
+            "cause": None,
             "phases": [],
         }
         self._running[worker, nodeid] = test

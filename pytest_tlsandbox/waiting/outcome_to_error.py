@@ -94,6 +94,7 @@ def error_of(
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
+        error.outage = outcome.fault.outage
     return _with_data(error, explanation, wanted, outcome.timeline)
 
 
@@ -207,6 +208,7 @@ def _with_data(
         error.label = explanation.headline  # a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
+    error.run = explanation.run or timeline.run_of(explanation.process)
     return error
 
 

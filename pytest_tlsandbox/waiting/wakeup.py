@@ -58,15 +58,15 @@ class Wakeup:
 
     def sleep(self, seconds: float) -> None:
         """Sleep for ``seconds``, or less."""
-        clock = self._client.clock
+        clock, left = self._client.clock, seconds
         end = clock.monotonic() + seconds
         while True:
             # Cleared before the reasons are checked, so that none is missed.
             self._event.clear()
-            left = end - clock.monotonic()
             if left <= _INSTANT or self.heard is not None or self._noticed():
                 return
             clock.wait(self._event, left)
+            left = end - clock.monotonic()
 
     @property
     def heard(self) -> ProcessSnapshot | None:

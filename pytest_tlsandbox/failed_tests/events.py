@@ -1,0 +1,144 @@
+"""What happened in a sandbox during a test, derived from the history of its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.formatting.processes import describe_end, short_name
+from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
+from pytest_tlsandbox.messages.incidents import run_label, shown_row
+from pytest_tlsandbox.types import CRASH_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
+    from pytest_tlsandbox.history.runs import Run
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a sandbox and may explain a failure.
+
+    Attributes:
+        at: when it happened, in seconds of this machine's monotonic clock.
+        what: what happened, in words.
+        kind: the kind of cause that it may be: sandbox, oom, crash, exit, restart, or none.
+        sandbox: where it happened.
+        run: the run that it happened to; None if it happened to the sandbox.
+
+    """
+
+    at: float
+    what: str
+    kind: str
+    sandbox: UsedSandbox
+    run: Run | None = None
+
+
+@dataclass
+class Happened:
+    """What happened during a test.
+
+    Attributes:
+        events: what may explain a failure.
+        started: the names of processes that started and have not ended.
+        killed: the names of processes that this plugin ended.
+        ended: the number of processes that exited with 0.
+        others: the number of processes of other tests that ended, in a shared sandbox.
+
+    """
+
+    events: list[Event] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    ended: int = 0
+    others: int = 0
+
+    def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
+        """Add what happened in a sandbox since the start of the test, or its last failure.
+
+        Args:
+            sandbox: the sandbox.
+            needed: the runs that fixtures of the test started; their ends count in any case.
+
+        """
+        history = sandbox.history
+        over: dict[Run, float] = {}
+        if history.first is not None and history.first.begun > sandbox.since:
+            history.runs()  # converts the rows of the first list call, which may be new
+        for run in history.changed_since(sandbox.since):
+            if run.over_at is not None and run.over_at > sandbox.since:
+                at = sandbox.time_of(run.end and run.end.ended_at, run.over_at, run)
+                over.update({} if at is None else {run: at})
+            elif not run.over and run.first_seen > sandbox.position:
+                row = shown_row(run)
+                at = sandbox.time_of(row.started_at, run.changes[0].at, run)
+                if at is not None and sandbox.belongs_to_the_test(run):
+                    self.started.append(short_name(row))
+        since = max(sandbox.position, history.position_of(history.first))
+        for incident in history.incidents(since):
+            run = incident.run
+            if incident.kind != UNHEALTHY:
+                at = sandbox.time_of(run.end and run.end.ended_at, incident.at, run)
+                over.setdefault(run, incident.at if at is None else at)
+            elif sandbox.belongs_to_the_test(run):
+                what = f"unhealthy: {name_of(run)}"
+                self.events.append(Event(incident.at, what, "none", sandbox, run))
+        for run, at in over.items():
+            if not sandbox.belongs_to_the_test(run):
+                self.others += run.times
+            else:
+                self._add_end(sandbox, run, at)
+        for run in {each.generation.newest for each in needed if not each.generation.alive}:
+            if run not in over and (kind_of(run) or run.ended_here):
+                self._add_end(sandbox, run, run.over_at or sandbox.since)
+        if history.replaced_at > sandbox.position and history.last is not None:
+            what = f"another sandbox answers as {sandbox.label}"
+            self.events.append(Event(history.last.begun, what, "sandbox", sandbox))
+        if sandbox.outage is not None:
+            outage = sandbox.outage
+            self.events.append(Event(outage.since, outage.what, "sandbox", sandbox))
+
+    def _add_end(self, sandbox: UsedSandbox, run: Run, at: float) -> None:
+        kind = kind_of(run)
+        if kind is None and run.ended_here:
+            self.killed.append(name_of(run))
+        elif kind is None:
+            self.ended += run.times
+        elif not run.assumed:
+            self.events.append(Event(at, _describe(run), kind, sandbox, run))
+
+
+def kind_of(run: Run) -> str | None:
+    """Return the kind of cause that the end of a run may be; None if it is expected, or no end."""
+    end = run.end
+    if end is not None and end.oom_killed:
+        return None if OOM in run.declared else "oom"
+    if run.ended_here or not run.over:
+        return None
+    if run.gave_up or (end is not None and end.signal in CRASH_SIGNALS):
+        return None if CRASH in run.declared else "crash"
+    if end is not None and end.lost:
+        return "none"
+    if end is None or end.signal is not None or end.exit_code:
+        return "exit"
+    return "restart" if run.successor is not None and not run.restarted_here else None
+
+
+def name_of(run: Run) -> str:
+    """Return the name of a run without its pid, such as "train.py" or "web, restart 2"."""
+    return ", ".join(filter(None, (short_name(shown_row(run)), run_label(run))))
+
+
+def _describe(run: Run) -> str:
+    end = run.end
+    if end is None:
+        text = "no longer listed" if run.is_newest else "ended, how is not known"
+    elif end.lost:
+        text = "ended, the sandbox lost its exit code"
+    else:
+        text = f"exited {end.exit_code}, a child was OOM-killed" if end.child else describe_end(end)
+    gave_up = ", its supervisor gave up" if run.gave_up else ""
+    return f"{text}{gave_up}{', restarted' if run.successor else ''}: {name_of(run)}"
