@@ -54,7 +54,7 @@ def register_report(
 
 
 def is_monitoring(config: pytest.Config) -> bool:
-    """Return whether the guard or the report monitors every sandbox now."""
+    """Return whether the guard or the report is monitoring every sandbox."""
     return _MONITOR in config.stash and config.stash[_MONITOR].active
 
 
