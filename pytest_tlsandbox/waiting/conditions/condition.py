@@ -158,10 +158,11 @@ class Until:
 
 
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return what a condition returns as source, and with the values that it compares: "1 >= 2".
+    """Return the source of a condition's result, and the comparison with its values: "1 >= 2".
 
-    Both are masked, and empty if they are not available: only a single comparison of a function
-    without local variables has values. A failure shows the line of the test, and so a whole lambda.
+    Both texts are masked, and are empty if they are not available. Values are available only for a
+    single comparison in a function without local variables. The source of a lambda is empty,
+    because the failure already shows the line of the test.
     """
     import ast
     import inspect
@@ -179,7 +180,7 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     if isinstance(returned, ast.Compare) and code and code.co_nlocals == 1 == len(returned.ops):
         outer = inspect.getclosurevars(function).nonlocals
         names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
-        with contextlib.suppress(Exception):  # the values are an extra
+        with contextlib.suppress(Exception):  # the values are optional
             left, right = (
                 eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
                 for side in (returned.left, returned.comparators[0])
