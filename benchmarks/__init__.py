@@ -1,1 +1,1 @@
-"""What is measured, beside what it is measured against: ``python -m benchmarks``."""
+"""Benchmarks that compare the plugin with other ways: run ``python -m benchmarks``."""

@@ -1,7 +1,8 @@
-"""Run all that is measured and write ``results.md``: ``python -m benchmarks [--short] [NAME ...]``.
+"""Run the benchmarks and write ``results.md``: ``python -m benchmarks [--short] [NAME ...]``.
 
-With ``--short``, in about a minute, nothing is written, and only a ratio that is well over its
-target fails: times say more about the machine than about the plugin.
+With ``--short``, the run takes about a minute, does not write anything, and fails only if a ratio
+is far above its target. Short runs ignore absolute times, because these depend more on the machine
+than on the plugin.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ NAMES = ("startup", "look", "history", "notice", "memory")
 GUARD = Path(__file__).with_name("guard.py")
 RESULTS = Path(__file__).with_name("results.md")
 TRIES = 3
-"""How often a ratio that is over its target is measured, before it is believed."""
+"""The number of times that a ratio must be measured above its target before the run fails."""
 PACKAGES = ("pytest", "requests", "urllib3", "pydantic", "tenacity", "tensorlake")
 
 
 def main() -> int:
-    """Measure, print, write; fail if a target is missed, or in short if a ratio is broken."""
+    """Measure, print and write; fail if a target is missed or, in short runs, far exceeded."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
@@ -62,7 +63,7 @@ def main() -> int:
 
 
 def _guarded_test() -> tuple[str, bool]:
-    """Run the guard's own benchmark; gives its table, and whether its target is met."""
+    """Run the benchmark of the guard; return its table, and whether its target is met."""
     run = subprocess.run([sys.executable, str(GUARD)], capture_output=True, text=True, check=False)
     return f"## A guarded test\n\n```text\n{run.stdout}```\n", run.returncode == 0
 

@@ -1,7 +1,7 @@
-"""How long the ready-made checks take for 200 sandboxes that are 50 ms away, on one host.
+"""Measure the ready-made checks on 200 sandboxes that take 50 ms to answer, on one host.
 
-Goal: they are asked side by side, in at most 3 s; here that holds for all of pytest, 1,200 tests.
-Run it with ``python benchmarks/checks.py``.
+The target is that all sandboxes are requested in parallel, in at most 3 s. This benchmark applies
+the limit to the whole run of pytest with 1,200 tests. Run it with ``python benchmarks/checks.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMAND = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no
 
 
 async def main() -> int:
-    """Serve, run the checks, print; fail if they take too long."""
+    """Start a server, run the checks, print the time, and fail if they take too long."""
     asked: list[float] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

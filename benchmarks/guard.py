@@ -1,7 +1,8 @@
-"""What the guard costs a suite: 300 trivial tests on ``local``, with it and without.
+"""Measure the cost of the guard: 300 trivial tests on ``local``, with and without the guard.
 
-Ten processes are listed. Each figure is the median over rounds, in each of which every way runs once:
-what else this machine does meets all of them. Run it with ``python benchmarks/guard.py``.
+The list contains ten processes. Each figure is the median over several rounds. Every variant runs
+once in each round, so that other load on this machine affects all variants. Run the benchmark with
+``python benchmarks/guard.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 TESTS, ROWS, ROUNDS = 300, 10, 9
 ALLOWED = 2.0
-"""Milliseconds that the guard may cost a test."""
+"""Maximum milliseconds that the guard may add to a test."""
 RULES = "oom,crash,restart,unhealthy,leak"
 SUITE = f"""
 import time
@@ -47,7 +48,7 @@ def test_trivial(number):
 
 
 def run(folder: Path, *options: str) -> float:
-    """Run the suite; give the milliseconds a test took, from the second on."""
+    """Run the suite; return the milliseconds per test, without the first test."""
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "--tlsandbox=local", *options, str(folder)],
@@ -62,7 +63,7 @@ def run(folder: Path, *options: str) -> float:
 
 
 def main() -> int:
-    """Measure, print, and fail if the guard costs too much."""
+    """Measure and print the cost of the guard; fail if it is too high."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "test_trivial.py").write_text(SUITE)

@@ -1,4 +1,4 @@
-"""A list of managed processes of which a hundredth was restarted: to read, to fold, to check."""
+"""Measure reading, recording and checking a list in which 1 % of the processes were restarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_MS = 30
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Read, fold and check one list after another."""
+    """Read, record and check a series of lists."""
     result = Result(
         "A list of managed processes",
         f"Processor time for a list of {ROWS:,} managed processes, of which {RESTARTED} were "
@@ -43,7 +43,7 @@ def measure(*, short: bool = False) -> list[Result]:
         NoIncident((OOM,), history, since).evaluate(snapshot)
         end = time.process_time()
         steps.append((read - start, folded - read, end - folded, end - start))
-    # The first list is where the history begins; with the second one, all its rows become runs.
+    # The history begins with the first list; the second list converts all its rows to runs.
     medians = [statistics.median(times) * 1000 for times in zip(*steps[2:], strict=True)]
     result.rows.append([f"{median:.1f} ms" for median in medians])
     result.targets.append(Target(f"{ROWS:,} managed processes", medians[-1], MOST_MS, "ms"))

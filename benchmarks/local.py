@@ -1,14 +1,16 @@
-"""The embedded sandbox as a server: ``python -m benchmarks.local [calls] [bursts] [scale]``.
+"""Measure the embedded sandbox: ``python -m benchmarks.local [calls] [bursts] [scale]``.
 
-``calls``: list calls over a kept connection. Goal: at 10 rows, a median under 1 ms and a 95th
-percentile under 5 ms.
+``calls`` measures list calls on a persistent connection. The target for 10 rows is a median under 1
+ms and a 95th percentile under 5 ms.
 
-``bursts``: ten thousand short processes. Goal: every exit code and signal is right, none is left
-running, none is a zombie, and the server's memory ends where it was when the table was first full.
-An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends").
+``bursts`` starts ten thousand short processes. The target is that every exit code and signal is
+right, that no process is left running or is a zombie, and that in the end the server uses as much
+memory as when the table was full for the first time. An older daemon of the service loses 0.15 to
+0.7 % of the exit codes (api-notes, "Ends").
 
-``scale``: a thousand living processes, and a hundred list calls a second. Goal: no error in 30 s. A
-time runs from the moment at which the call was due, so that a server that falls behind shows.
+``scale`` keeps a thousand processes alive, and makes a hundred list calls per second. The target is
+that there is no error in 30 s. The time of a call is measured from when it was due, so that the
+figures show if the server falls behind.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ ALIVE, CALLS_A_SECOND, SECONDS = 1000, 100, 30
 
 
 class Server:
-    """An embedded sandbox, as ``CLIENTS`` threads meet it that know HTTP only."""
+    """An embedded sandbox that ``CLIENTS`` threads use by HTTP."""
 
     def __init__(self, local: LocalSandbox, session: requests.Session) -> None:
         session.headers["Authorization"] = f"Bearer {local.api_key.reveal()}"
@@ -51,11 +53,11 @@ class Server:
         self.session = session
 
     def get(self, path: str = "processes") -> requests.Response:
-        """Ask for the list of processes, or for something else."""
+        """Request the list of processes, or another path."""
         return self.session.get(f"{self.url}/{path}", timeout=10)
 
     def start(self, command: str, *args: str) -> int:
-        """Start a process; return its handle."""
+        """Start a process, and return its handle."""
         body = {"command": command, "args": args}
         answer = self.session.post(f"{self.url}/processes", json=body, timeout=10)
         answer.raise_for_status()
@@ -68,7 +70,7 @@ class Server:
 
 
 def calls(local: LocalSandbox, _server: Server) -> None:
-    """Time list calls by the plugin's own client."""
+    """Measure list calls by the client of the plugin."""
     client = SandboxClient(Transport(locate(local), local.api_key, user_agent="benchmark"))
     for rows in (10, 100, 1000):
         while len(client.list()) < rows:
@@ -83,7 +85,7 @@ def calls(local: LocalSandbox, _server: Server) -> None:
 
 
 def bursts(_local: LocalSandbox, server: Server) -> None:
-    """Run the bursts, check each end, and print."""
+    """Run the bursts, check how each process ended, and print the results."""
     wanted = islice(_ends(), PROCESSES)
     wrong, full = 0, ""
     rows: list[dict[str, Any]] = []
@@ -107,7 +109,7 @@ def bursts(_local: LocalSandbox, server: Server) -> None:
 
 
 def _ends() -> Iterator[tuple[int | None, int | None]]:
-    """Yield ends without end, each an exit code or a signal."""
+    """Yield an endless series of exit codes and signals."""
     for number in count():
         signal = SIGNALS[number // 4 % len(SIGNALS)]
         yield (None, signal) if number % 4 == 0 else (number % 256, None)
@@ -118,7 +120,7 @@ def _script(code: int | None, signal: int | None) -> str:
 
 
 def scale(_local: LocalSandbox, server: Server) -> None:
-    """Start many processes, list them, and print."""
+    """Start many processes, list them, and print the times."""
     empty = server.memory()
     began = time.perf_counter()
     for _ in range(ALIVE):
@@ -157,7 +159,7 @@ ALL = {"calls": calls, "bursts": bursts, "scale": scale}
 
 
 def main() -> None:
-    """Measure what is named, or all, each on a sandbox of its own."""
+    """Run the named benchmarks, or all, each on a new sandbox."""
     for name in sys.argv[1:] or ALL:
         with start_local_sandbox() as local, requests.Session() as session:
             ALL[name](local, Server(local, session))

@@ -1,4 +1,4 @@
-"""One look, beside ``list_processes()`` of the official SDK and what bytes alone would take."""
+"""Compare a list call with ``list_processes()`` of the official SDK and with reading raw bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pytest_tlsandbox.client.api import ProcessLister, SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
 
-# Rows: rounds, the same in short, and the most of the SDK's time for a list that did not change,
-# and for one of which a hundredth did.
+# For each number of rows: the rounds, the rounds of a short run, and the maximum share of the SDK's
+# time for an unchanged list and for a list in which 1 % of the rows changed.
 SIZES = {
     10: (2000, 600, 1.5, 2.0),
     1_000: (150, 50, 0.15, 0.4),
@@ -24,7 +24,7 @@ SIZES = {
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Look at lists of each size, unchanged and changed."""
+    """Measure list calls for lists of each size, both unchanged and changed."""
     result = Result(
         "One look",
         "Time of one look at a list, on a connection that is kept: the official SDK's "
@@ -44,14 +44,14 @@ def _measure(
     result: Result, rows: int, rounds: int, most_unchanged: float, most_changed: float
 ) -> None:
     with serve(rows) as served:
-        # As the SDK is used against a sandbox on this machine.
+        # This is how the SDK is used with a sandbox on this machine.
         sdk = Sandbox(identifier="local", proxy_url=served.url, api_key="test")
         transport = Transport(
             locate("local", served.url), Secret("test"), user_agent="pytest-tlsandbox"
         )
         client, raw = SandboxClient(transport), RawClient(served.port)
         ways = {"SDK": sdk.list_processes, "plugin": client.poll, "bare socket": raw.get}
-        side_by_side(ways, 2)  # connections are made, caches are warm
+        side_by_side(ways, 2)  # to create connections and fill caches
         for kind, ours, before, most in (
             ("unchanged", client.poll, lambda: None, most_unchanged),
             ("1 % changed", client.poll, served.change, most_changed),

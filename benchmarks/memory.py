@@ -1,4 +1,4 @@
-"""What is kept: of one look at many processes, and of a day of looks."""
+"""Measure the memory for one snapshot of many processes, and for the polls of a day."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MB = 1e6
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Count the bytes that are held; nothing in short, since no ratio is among them."""
+    """Count the bytes in use; a short run returns nothing, because no figure is a ratio."""
     if short:
         return []
     result = Result(
@@ -40,14 +40,14 @@ def measure(*, short: bool = False) -> list[Result]:
 
 
 def _of_a_snapshot(result: Result, body: bytes) -> float:
-    """Give what a snapshot takes with all that is kept to read the next list quickly."""
+    """Return the bytes of a snapshot, including the data that makes reading the next list fast."""
     alone = _Count()
     snapshot = ListReader("benchmark").read(body)
     alone.stop()
     del snapshot
     kept = _Count()
     reader = ListReader("benchmark")
-    snapshot = reader.read(bytes(bytearray(body)))  # a copy: the answer's own bytes
+    snapshot = reader.read(bytes(bytearray(body)))  # a copy, like the bytes of a new answer
     assert snapshot.find(snapshot[0].identity) is not None
     kept.stop()
     result.rows += [
@@ -58,7 +58,7 @@ def _of_a_snapshot(result: Result, body: bytes) -> float:
 
 
 def _of_a_day(result: Result) -> float:
-    """Return what history and timeline hold after a poll a second, with the last snapshot."""
+    """Return the bytes of history, timeline and snapshot after a day of one poll per second."""
     count = _Count()
     reader, history = ListReader("benchmark"), History(lambda: 0.0)
     timeline = Timeline(0.0, history)
@@ -85,9 +85,9 @@ def _of_a_day(result: Result) -> float:
 
 
 def _day() -> Iterator[bytes]:
-    """Yield the list of each second of a day; empty if it equals the list of the second before.
+    """Yield the list for each second of a day, or empty bytes if the list did not change.
 
-    Processes come in bursts, live a minute, and stay listed.
+    Processes start in bursts, live for a minute, and stay in the list.
     """
     bursts = PROCESSES // BURST
     every = DAY // bursts
@@ -118,14 +118,14 @@ def _row(number: int, start: int, *, ended: bool) -> bytes:
 
 
 class _Count:
-    """Counts the bytes that are allocated from its making on, until it is stopped."""
+    """Counts the bytes that are allocated after its creation, until it is stopped."""
 
     def __init__(self) -> None:
         gc.collect()
         tracemalloc.start()
 
     def stop(self) -> None:
-        """Count what is held now."""
+        """Stop, and store the number of bytes in use."""
         gc.collect()
         held, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()

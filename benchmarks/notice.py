@@ -1,7 +1,8 @@
-"""How soon the end of a process is noticed, and with how many calls.
+"""Measure how soon a wait notices that a process ended, and how many calls it needs.
 
-Time is simulated, and so is the network; the engine that waits is the real one. A call takes the
-time of the network, and sees what is so halfway through it. Each life is begun at another phase.
+Time and the network are simulated, but the code of the wait is real. A call takes the time of the
+network, and returns the state halfway through the call. The start of each process is shifted by a
+different time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)
 TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
 OURS = "this plugin"
-# Seconds between the end of one call and the next.
+# Seconds between the end of one call and the start of the next call.
 SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
     "loop, 1 s": lambda: itertools.repeat(1.0),
     "loop, 100 ms": lambda: itertools.repeat(0.1),
@@ -39,7 +40,7 @@ SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Simulate every life over every network, by every schedule; then some lives in real time."""
+    """Simulate every lifetime with every network and schedule; then run some in real time."""
     simulated = Result(
         "Notice",
         "Mean time from the end of a process to the return of the helper, and mean number of calls; "
@@ -74,7 +75,7 @@ def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, f
 
 
 def _trial(name: str, life: float, network: float) -> tuple[float, int]:
-    """Wait once for the end of a process; gives the latency in seconds, and the calls."""
+    """Wait once until a process ends; return the latency in seconds and the number of calls."""
     clock = SimulatedClock()
     lister = SimulatedLister(clock, life, network)
     if name == OURS:
@@ -94,15 +95,15 @@ class SimulatedClock(Clock):
         self.alarm: tuple[float, Callable[[], None]] | None = None
 
     def monotonic(self) -> float:
-        """Give the simulated moment."""
+        """Return the simulated time."""
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Let simulated time pass."""
+        """Advance the simulated time."""
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Let simulated time pass, until the alarm."""
+        """Advance the simulated time, but not beyond the alarm."""
         until = self.now + seconds
         if self.alarm is not None and self.alarm[0] <= until:
             (until, ring), self.alarm = self.alarm, None
@@ -120,7 +121,7 @@ _ENDED = ProcessSnapshot(parse_list(_ROW % (b"exited", b"0", b"1710000000001"))[
 
 
 class SimulatedNotice:
-    """A notice of the end of the process, which arrives half a call after the end."""
+    """A notice that a process ended, which arrives half a call after that."""
 
     def __init__(self, clock: SimulatedClock, at: float, wake: Callable[[], None]) -> None:
         self.live, self.came = True, False
@@ -132,7 +133,7 @@ class SimulatedNotice:
         self._wake()
 
     def close(self) -> None:
-        """Do nothing: there is no stream."""
+        """Do nothing, because there is no stream."""
 
 
 class SimulatedLister(SandboxClient):
@@ -146,11 +147,11 @@ class SimulatedLister(SandboxClient):
         self._network = network
 
     def notice_end(self, _pid: int, _limit: float, wake: Callable[[], None]) -> Any:
-        """Return a notice that arrives 1 ms and half a call after the end (api-notes, "Calls")."""
+        """Return a notice that comes 1 ms and half a call after the exit (api-notes, "Calls")."""
         return SimulatedNotice(self._now, self._life + 0.001 + self._network / 2, wake)
 
     def _list(self, limit: float = 5.0) -> ProcessSnapshot:
-        """List what is so halfway through the call."""
+        """Return the state halfway through the call."""
         assert limit > self._network
         self.calls += 1
         begun = self._now.now
@@ -163,7 +164,7 @@ class SimulatedLister(SandboxClient):
 
 
 class _Wire:
-    """What a lister asks of its transport if it sends nothing."""
+    """A transport for a lister that does not send requests."""
 
     address = Address("simulated", "simulated:")
 
@@ -172,7 +173,7 @@ class _Wire:
 
 
 def _in_real_time() -> Result:
-    """Check short lives against real processes: their ends by the sandbox's clock, which is ours."""
+    """Measure short real processes, which end by the clock of the sandbox, which is ours."""
     result = Result(
         "Notice, in real time",
         "The same with real processes on the embedded sandbox: median and longest time from an end, "

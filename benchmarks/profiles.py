@@ -1,9 +1,9 @@
-"""Where the time of a look, and of a test, goes: ``python -m benchmarks.profiles [guard]``.
+"""Profile a list call and a test: ``python -m benchmarks.profiles [guard]``.
 
-With ``guard``, the tests are guarded by every rule.
+With the argument ``guard``, all rules of the guard apply to the tests.
 
-The figures in ``README.md`` are from here. A profiler slows calls of Python down and leaves the
-rest as it is, so that only shares are worth comparing.
+The figures in ``README.md`` come from this module. A profiler slows down only calls of Python
+functions, so compare shares and not times.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the plugin adds to the start of pytest: installed only, then used."""
+"""Measure the time that the plugin adds to the start of pytest, both unused and used."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def pytest_runtest_setup(item):
 
 
 class Cost(NamedTuple):
-    """Seconds by the clock on the wall, and of the processor."""
+    """Seconds of elapsed time and of processor time."""
 
     wall: float
     processor: float
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Time runs of pytest, those that are compared one right after the other."""
+    """Measure runs of pytest; runs that are compared come directly after each other."""
     result = Result(
         "Start-up",
         "Runs of pytest with no other plugin, those that are compared in turn: medians, and the "
@@ -104,14 +104,14 @@ def measure(*, short: bool = False) -> list[Result]:
 
 
 def _side_by_side(rounds: int, *ways: Callable[[], Cost]) -> list[list[Cost]]:
-    for way in ways * 2:  # compiled modules are written
+    for way in ways * 2:  # to write compiled modules
         way()
     taken = [[way() for way in ways] for _ in range(rounds)]
     return [list(costs) for costs in zip(*taken, strict=True)]
 
 
 def _quickest(costs: Sequence[Cost]) -> float:
-    """Give the mean of the quickest quarter."""
+    """Return the mean of the fastest quarter."""
     times = sorted(cost.processor for cost in costs)
     return statistics.fmean(times[: max(1, len(times) // 4)])
 
@@ -122,7 +122,7 @@ def _tell(result: Result, what: str, costs: Sequence[Cost]) -> None:
 
 
 def _environment(folder: Path, *requirements: str) -> Path:
-    """Make one with these installed, and give its Python."""
+    """Create an environment with some requirements, and return the path of its Python."""
     venv.create(folder)
     python = folder / "bin" / "python"
     _install(python, *requirements)
@@ -135,7 +135,7 @@ def _install(python: Path, *requirements: str) -> None:
 
 
 def _whole(python: Path, folder: Path, *options: str) -> Cost:
-    """Give what a whole run costs."""
+    """Return the cost of a whole run."""
     began = time.perf_counter()
     with subprocess.Popen(
         _command(python, "--co", "-q", *options),
@@ -149,7 +149,7 @@ def _whole(python: Path, folder: Path, *options: str) -> Cost:
 
 
 def _first_use(python: Path, folder: Path, *options: str) -> Cost:
-    """Give what it costs to set the only test up."""
+    """Return the cost of setting up the only test."""
     said = subprocess.run(
         _command(python, "-s", *options),
         cwd=folder,

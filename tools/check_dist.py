@@ -1,6 +1,6 @@
-"""Check the wheel and the sdist in ``dist``: that all is in them that should be, and nothing else.
+"""Check that the wheel and the sdist in ``dist`` contain exactly the files that they should.
 
-``python -m build`` makes them; ``twine check --strict`` reads the same metadata for the registry.
+``python -m build`` builds both; ``twine check --strict`` checks their metadata.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "pytest_tlsandbox"
 SOURCES = [PACKAGE, "examples", "tests", "tools", "docs", "benchmarks"]
-"""The folders that a packager needs to run the tests, and that the documents link to."""
+"""The folders that packagers need to run the tests, or to which the documents link."""
 FILES = ["CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py"]
 
 
 def tracked(folder: str) -> set[str]:
-    """List the files of a folder of the checkout, without those that git ignores."""
+    """Return the files in a folder of the checkout, without files that git ignores."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(listed.stdout.splitlines())
 
 
 def check_wheel(wheel: Path) -> list[str]:
-    """Give what is wrong with a wheel."""
+    """Return the problems of a wheel."""
     version = wheel.name.split("-")[1]
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -62,7 +62,7 @@ def check_wheel(wheel: Path) -> list[str]:
 
 
 def check_sdist(sdist: Path) -> list[str]:
-    """Give what is wrong with a source distribution."""
+    """Return the problems of a source distribution."""
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {*FILES, *(name for folder in SOURCES for name in tracked(folder))}
@@ -70,7 +70,7 @@ def check_sdist(sdist: Path) -> list[str]:
 
 
 def main() -> None:
-    """Check the one wheel and the one sdist there are."""
+    """Check the only wheel and the only sdist in ``dist``."""
     (wheel,) = (ROOT / "dist").glob("*.whl")
     (sdist,) = (ROOT / "dist").glob("*.tar.gz")
     wrong = [f"{wheel.name}: {problem}" for problem in check_wheel(wheel)]

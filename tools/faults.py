@@ -1,6 +1,7 @@
-"""Play every fault on every helper and write docs/faults.md; with ``--check``, only tell if it is stale.
+"""Inject every fault into every helper, and write docs/faults.md.
 
-Stale is what is not as the table of the tests says; the times are those of the last run.
+With ``--check``, only report whether the page is stale, which means that it does not agree with the
+table in the tests. The times in the page are from the last run.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ look at the list and at nothing else.
 
 
 def part(name: str, outcomes: dict[str, Outcome]) -> str:
-    """Tell of one fault: each outcome once, with the helpers that gave it and the time they took."""
+    """Return the section about a fault: each outcome with its helpers and their maximum time."""
     by_text: dict[str, list[str]] = {}
     slowest: dict[str, float] = {}
     for helper, outcome in outcomes.items():
@@ -72,7 +73,7 @@ def _listed(helpers: list[str]) -> str:
 
 
 def play() -> dict[str, dict[str, Outcome]]:
-    """Play all; give what came of it, by fault."""
+    """Inject all faults, and return the outcomes by fault and helper."""
     played = {}
     with world() as here:
         for row in table.TABLE:
@@ -83,7 +84,7 @@ def play() -> dict[str, dict[str, Outcome]]:
 
 
 def expected() -> dict[str, dict[str, Outcome]]:
-    """Give what the table says, which the tests hold to be what comes of it."""
+    """Return the outcomes in the table of the tests, which check that they are right."""
     return {
         row.name: {helper.name: Outcome(row.expected(helper), 0.0) for helper in HELPERS}
         for row in table.TABLE
@@ -91,7 +92,7 @@ def expected() -> dict[str, dict[str, Outcome]]:
 
 
 def page(played: dict[str, dict[str, Outcome]]) -> str:
-    """Write what came of it."""
+    """Return the page about the outcomes."""
     names = [f"`{helper.name}`" for helper in HELPERS]
     head = HEAD.format(
         helpers=", ".join(names), looking=", ".join(f"`{name}`" for name in _LOOKING)
@@ -103,7 +104,7 @@ def page(played: dict[str, dict[str, Outcome]]) -> str:
 
 
 def stable(text: str) -> str:
-    """Leave out what differs from run to run."""
+    """Return a text without the parts that differ from run to run."""
     return re.sub(r"\d+(\.\d+)? s\b", "N s", text)
 
 

@@ -1,4 +1,4 @@
-"""What the tools share that write a page from a real run: a failing pytest, and ``--check``."""
+"""Functions for tools that write a page from a real run: a failing pytest, and ``--check``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def failing_pytest(folder: Path, *options: str) -> str:
-    """Run tests of which some must fail, at 80 columns; return what pytest prints."""
+    """Run tests, some of which must fail, at 80 columns, and return the output of pytest."""
     environment = {
         key: value for key, value in os.environ.items() if key not in {"CI", "TLSANDBOX"}
     }
@@ -34,9 +34,9 @@ def failing_pytest(folder: Path, *options: str) -> str:
 
 
 def without_numbers(text: str) -> str:
-    """Leave out what differs from run to run: times, pids, counts, and how lines are padded."""
+    """Return a text without times, pids, counts and padding, which differ from run to run."""
     text = re.sub(r"\d+(\.\d+)?( ms| s)?", "N", text)
-    text = re.sub(r"\S*… \+N", "…", text)  # where a line is cut depends on the length of a pid
+    text = re.sub(r"\S*… \+N", "…", text)  # the length of a pid affects where a line is cut
     return re.sub(r"[\s=]+", " ", text)
 
 
@@ -47,7 +47,7 @@ def write_or_check(
     stable: Callable[[str], str] = str,
     tries: int = 1,
 ) -> None:
-    """Write a page; with ``--check``, exit with an error if it differs from what is made now."""
+    """Write a page; with ``--check``, exit with an error if the page is not up to date."""
     if "--check" not in sys.argv[1:]:
         page.write_text(make(), encoding="utf-8")
         return

@@ -1,4 +1,4 @@
-"""Run the examples, and a suite with trouble, on ``local``; take the picture that the README shows."""
+"""Take the picture in the README: run the examples and a failing suite on ``local``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "timeline.png"
 SUITES = ["examples", "tests/browser/shop.py"]
-# Its OOM kill is meant, and would be one more finding in the picture.
+# The OOM kill in this example is deliberate, and would be another finding in the picture.
 LEFT_OUT = "examples/test_two_sandboxes.py"
 
 
 def main() -> None:
-    """Run, and take it."""
+    """Run the suites, and take the picture."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "out.html"
         command = [sys.executable, "-m", "pytest", "-q", "-c", "examples/pytest.ini"]
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def shoot(page: Path) -> None:
-    """Take a picture of the first screen."""
+    """Take a picture of the top of a page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         tab = browser.new_page(viewport={"width": 1200, "height": 650}, color_scheme="light")
