@@ -1,1 +1,1 @@
-"""Benchmarks that compare the plugin with other ways: run ``python -m benchmarks``."""
+"""Measurements of speed and memory, compared with alternatives: ``python -m benchmarks``."""

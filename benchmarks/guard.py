@@ -1,8 +1,7 @@
-"""Measure the cost of the guard: 300 trivial tests on ``local``, with and without the guard.
+"""The cost of the guard: 300 trivial tests on ``local``, with and without it.
 
-The list contains ten processes. Each figure is the median over several rounds. Every variant runs
-once in each round, so that other load on this machine affects all variants. Run the benchmark with
-``python benchmarks/guard.py``.
+Ten processes are listed. Each figure is the median over rounds. Each round runs every variant once,
+so that other load on the machine affects all of them. Run it with ``python benchmarks/guard.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 TESTS, ROWS, ROUNDS = 300, 10, 9
 ALLOWED = 2.0
-"""Maximum milliseconds that the guard may add to a test."""
+"""Milliseconds that the guard may add to a test."""
 RULES = "oom,crash,restart,unhealthy,leak"
 SUITE = f"""
 import time
@@ -42,7 +41,7 @@ begun = 0.0
 @pytest.mark.parametrize("number", range({TESTS + 1}))
 def test_trivial(number):
     global begun
-    if number == 0:  # what comes before is the start of the sandbox
+    if number == 0:  # the sandbox has started
         begun = time.perf_counter()
 """
 
@@ -63,24 +62,24 @@ def run(folder: Path, *options: str) -> float:
 
 
 def main() -> int:
-    """Measure and print the cost of the guard; fail if it is too high."""
+    """Measure and print; return 1 if the guard costs too much."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "test_trivial.py").write_text(SUITE)
         report = f"--tlsandbox-report={folder / 'out.json'}"
-        ways = {
+        variants = {
             "guard, oom": ["--tlsandbox-guard=oom"],
             "guard, five rules": [f"--tlsandbox-guard={RULES}"],
             "guard, five rules, report": [f"--tlsandbox-guard={RULES}", report],
         }
         print(f"{TESTS} trivial tests, {ROWS} rows, median of {ROUNDS} rounds, ms a test")
         rounds = [
-            (run(folder), *(run(folder, *options) for options in ways.values()))
+            (run(folder), *(run(folder, *options) for options in variants.values()))
             for _ in range(ROUNDS)
         ]
         without = statistics.median(times[0] for times in rounds)
         worst = 0.0
-        for number, label in enumerate(ways, 1):
+        for number, label in enumerate(variants, 1):
             with_it = statistics.median(times[number] for times in rounds)
             more = statistics.median(times[number] - times[0] for times in rounds)
             worst = max(worst, more)

@@ -1,16 +1,14 @@
-"""Measure the embedded sandbox: ``python -m benchmarks.local [calls] [bursts] [scale]``.
+"""The embedded sandbox as a server: ``python -m benchmarks.local [calls] [bursts] [scale]``.
 
-``calls`` measures list calls on a persistent connection. The target for 10 rows is a median under 1
-ms and a 95th percentile under 5 ms.
+``calls``: list calls over a kept connection. Goal: at 10 rows, a median under 1 ms and a 95th
+percentile under 5 ms.
 
-``bursts`` starts ten thousand short processes. The target is that every exit code and signal is
-right, that no process is left running or is a zombie, and that in the end the server uses as much
-memory as when the table was full for the first time. An older daemon of the service loses 0.15 to
-0.7 % of the exit codes (api-notes, "Ends").
+``bursts``: ten thousand short processes. Goal: every exit code and signal is right, no process is left
+running or as a zombie, and the server uses as much memory at the end as when the table was first full.
+An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends").
 
-``scale`` keeps a thousand processes alive, and makes a hundred list calls per second. The target is
-that there is no error in 30 s. The time of a call is measured from when it was due, so that the
-figures show if the server falls behind.
+``scale``: a thousand running processes, and a hundred list calls per second. Goal: no error in 30 s.
+A call is timed from the moment at which it was due, so that the times show a server that falls behind.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ ALIVE, CALLS_A_SECOND, SECONDS = 1000, 100, 30
 
 
 class Server:
-    """An embedded sandbox that ``CLIENTS`` threads use by HTTP."""
+    """An embedded sandbox, called over plain HTTP by ``CLIENTS`` threads."""
 
     def __init__(self, local: LocalSandbox, session: requests.Session) -> None:
         session.headers["Authorization"] = f"Bearer {local.api_key.reveal()}"
@@ -57,7 +55,7 @@ class Server:
         return self.session.get(f"{self.url}/{path}", timeout=10)
 
     def start(self, command: str, *args: str) -> int:
-        """Start a process, and return its handle."""
+        """Start a process; return its handle."""
         body = {"command": command, "args": args}
         answer = self.session.post(f"{self.url}/processes", json=body, timeout=10)
         answer.raise_for_status()
@@ -70,7 +68,7 @@ class Server:
 
 
 def calls(local: LocalSandbox, _server: Server) -> None:
-    """Measure list calls by the client of the plugin."""
+    """Time list calls of the plugin's client."""
     client = SandboxClient(Transport(locate(local), local.api_key, user_agent="benchmark"))
     for rows in (10, 100, 1000):
         while len(client.list()) < rows:
@@ -85,7 +83,7 @@ def calls(local: LocalSandbox, _server: Server) -> None:
 
 
 def bursts(_local: LocalSandbox, server: Server) -> None:
-    """Run the bursts, check how each process ended, and print the results."""
+    """Run the bursts, check how each process ended, and print."""
     wanted = islice(_ends(), PROCESSES)
     wrong, full = 0, ""
     rows: list[dict[str, Any]] = []
@@ -109,7 +107,7 @@ def bursts(_local: LocalSandbox, server: Server) -> None:
 
 
 def _ends() -> Iterator[tuple[int | None, int | None]]:
-    """Yield an endless series of exit codes and signals."""
+    """Yield exit codes and signals endlessly."""
     for number in count():
         signal = SIGNALS[number // 4 % len(SIGNALS)]
         yield (None, signal) if number % 4 == 0 else (number % 256, None)
@@ -120,7 +118,7 @@ def _script(code: int | None, signal: int | None) -> str:
 
 
 def scale(_local: LocalSandbox, server: Server) -> None:
-    """Start many processes, list them, and print the times."""
+    """Start many processes, list them, and print."""
     empty = server.memory()
     began = time.perf_counter()
     for _ in range(ALIVE):
@@ -133,17 +131,17 @@ def scale(_local: LocalSandbox, server: Server) -> None:
         time.sleep(max(0, due - time.perf_counter()))
         try:
             answer = server.get()
-            well = answer.ok and answer.content.count(b'"status":"running"') == ALIVE
+            good = answer.ok and answer.content.count(b'"status":"running"') == ALIVE
         except requests.RequestException:
-            well = False
-        return time.perf_counter() - due, well
+            good = False
+        return time.perf_counter() - due, good
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        times, good = zip(*pool.map(call, range(CALLS_A_SECOND * SECONDS)), strict=True)
+        times, results = zip(*pool.map(call, range(CALLS_A_SECOND * SECONDS)), strict=True)
     seconds = time.perf_counter() - began
     size = len(server.get().content) / 1000
     print(
-        f"{len(times)} list calls of {size:.0f} kB in {seconds:.1f} s, {good.count(False)} errors"
+        f"{len(times)} list calls of {size:.0f} kB in {seconds:.1f} s, {results.count(False)} errors"
     )
     print(f"{_quantiles(times)}; RSS {empty} empty, {server.memory()} at the end")
 
@@ -159,7 +157,7 @@ ALL = {"calls": calls, "bursts": bursts, "scale": scale}
 
 
 def main() -> None:
-    """Run the named benchmarks, or all, each on a new sandbox."""
+    """Run the named measurements, or all, each on a separate sandbox."""
     for name in sys.argv[1:] or ALL:
         with start_local_sandbox() as local, requests.Session() as session:
             ALL[name](local, Server(local, session))

@@ -1,4 +1,4 @@
-"""The results of benchmarks, and functions that measure alternatives in turn."""
+"""The result of a benchmark, and the timing of variants in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RATIO = "x"
 ALLOWANCE = 1.25
-"""The factor by which a ratio may exceed its target in short runs, which only detect breakage."""
+"""The factor by which a ratio may exceed its target with ``--short``."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,18 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """Whether the figure is within the target."""
+        """Whether the figure is at most the maximum."""
         return self.figure <= self.at_most
 
     @property
     def broken(self) -> bool:
-        """Whether this is a ratio that exceeds its target by more than noise explains."""
+        """Whether a ratio is so far over its target that the load of the machine cannot explain it."""
         return self.unit == RATIO and self.figure > self.at_most * self.allowance
 
 
 @dataclass
 class Result:
-    """A table of figures, and the targets for some of them."""
+    """One table of figures, and the targets of some of them."""
 
     title: str
     about: str
@@ -71,32 +71,32 @@ def _row(cells: Sequence[str] | object) -> str:
 
 
 def side_by_side(
-    ways: Mapping[str, Callable[[], object]],
+    variants: Mapping[str, Callable[[], object]],
     rounds: int,
     before_each_round: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Measure each way once per round, one after the other, so that other load affects all of them.
+    """Time each variant once per round, one after the other, so that other load affects all of them.
 
     Returns:
-        For each way, the seconds that it took in each round.
+        The seconds of each round, by variant.
 
     """
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         before_each_round()
-        for name, way in ways.items():
+        for name, variant in variants.items():
             began = time.perf_counter()
-            way()
+            variant()
             times[name].append(time.perf_counter() - began)
     return times
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Return the median of the ratios between the times of each round."""
+    """Return the median of the ratios of times that were measured in turn."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def in_ms(seconds: float) -> str:
-    """Return a time in milliseconds with three digits."""
+    """Return seconds as milliseconds with three digits."""
     ms = seconds * 1000
     return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"

@@ -1,8 +1,7 @@
-"""Measure how soon a wait notices that a process ended, and how many calls it needs.
+"""How soon a wait notices the end of a process, and with how many calls.
 
-Time and the network are simulated, but the code of the wait is real. A call takes the time of the
-network, and returns the state halfway through the call. The start of each process is shifted by a
-different time.
+Time and the network are simulated; the code that waits is the real code. A call takes the latency of
+the network, and its answer shows the state at half of this time. The lifetimes vary at random.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)
 TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
 OURS = "this plugin"
-# Seconds between the end of one call and the start of the next call.
+# Seconds between the end of one call and the next.
 SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
     "loop, 1 s": lambda: itertools.repeat(1.0),
     "loop, 100 ms": lambda: itertools.repeat(0.1),
@@ -40,12 +39,12 @@ SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Simulate every lifetime with every network and schedule; then run some in real time."""
+    """Simulate each lifetime, network and schedule; then measure some lifetimes in real time."""
     simulated = Result(
         "Notice",
         "Mean time from the end of a process to the return of the helper, and mean number of calls; "
-        "simulated, with the real engine.",
-        ("network", "schedule", *(f"lives {life:g} s" for life in LIVES)),
+        "the time is simulated, the code that waits is real.",
+        ("network", "schedule", *(f"lifetime {life:g} s" for life in LIVES)),
     )
     cells: dict[tuple[str, float, float], tuple[float, float]] = {}
     for network in NETWORKS:
@@ -75,7 +74,7 @@ def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, f
 
 
 def _trial(name: str, life: float, network: float) -> tuple[float, int]:
-    """Wait once until a process ends; return the latency in seconds and the number of calls."""
+    """Wait once for the end of a process; return the latency in seconds, and the number of calls."""
     clock = SimulatedClock()
     lister = SimulatedLister(clock, life, network)
     if name == OURS:
@@ -103,7 +102,7 @@ class SimulatedClock(Clock):
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Advance the simulated time, but not beyond the alarm."""
+        """Advance the simulated time, at most to the alarm."""
         until = self.now + seconds
         if self.alarm is not None and self.alarm[0] <= until:
             (until, ring), self.alarm = self.alarm, None
@@ -121,7 +120,7 @@ _ENDED = ProcessSnapshot(parse_list(_ROW % (b"exited", b"0", b"1710000000001"))[
 
 
 class SimulatedNotice:
-    """A notice that a process ended, which arrives half a call after that."""
+    """A notice of the end of the process, which arrives half a call after the end."""
 
     def __init__(self, clock: SimulatedClock, at: float, wake: Callable[[], None]) -> None:
         self.live, self.came = True, False
@@ -133,7 +132,7 @@ class SimulatedNotice:
         self._wake()
 
     def close(self) -> None:
-        """Do nothing, because there is no stream."""
+        """Do nothing, because no stream is open."""
 
 
 class SimulatedLister(SandboxClient):
@@ -147,11 +146,11 @@ class SimulatedLister(SandboxClient):
         self._network = network
 
     def notice_end(self, _pid: int, _limit: float, wake: Callable[[], None]) -> Any:
-        """Return a notice that comes 1 ms and half a call after the exit (api-notes, "Calls")."""
+        """Return a notice that arrives 1 ms and half a call after the end (api-notes, "Calls")."""
         return SimulatedNotice(self._now, self._life + 0.001 + self._network / 2, wake)
 
     def _list(self, limit: float = 5.0) -> ProcessSnapshot:
-        """Return the state halfway through the call."""
+        """Return the state at half of the time of the call."""
         assert limit > self._network
         self.calls += 1
         begun = self._now.now
@@ -164,7 +163,7 @@ class SimulatedLister(SandboxClient):
 
 
 class _Wire:
-    """A transport for a lister that does not send requests."""
+    """The attributes of a transport that a lister needs if it sends nothing."""
 
     address = Address("simulated", "simulated:")
 
@@ -173,12 +172,12 @@ class _Wire:
 
 
 def _in_real_time() -> Result:
-    """Measure short real processes, which end by the clock of the sandbox, which is ours."""
+    """Measure short lifetimes with real processes, whose ends have times of this machine's clock."""
     result = Result(
         "Notice, in real time",
-        "The same with real processes on the embedded sandbox: median and longest time from an end, "
-        "by the kernel's account of it, to the return of `wait_for_exit`.",
-        ("lives", "processes", "median", "longest", "simulated mean"),
+        "The same with real processes on the embedded sandbox: median and longest time from the end "
+        "that the sandbox reports to the return of `wait_for_exit`.",
+        ("lifetime", "processes", "median", "longest", "simulated mean"),
     )
     with start_local_sandbox() as local:
         transport = Transport(locate(local), local.api_key, user_agent="pytest-tlsandbox")

@@ -1,6 +1,6 @@
-"""A server in a separate process, which answers every request with given bytes.
+"""A server that answers every request with prepared bytes.
 
-The process is separate, so that the server's time and memory do not count as the client's.
+It is a separate process, so that its time and its memory do not count as those of the client.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 FIRST_START = 1_710_000_000_000
 CHANGED = 0.01
-"""The share of rows that changes from one list to the next in a changing list."""
+"""The share of the rows that changes from one list to the next."""
 
 
 class Rows:
-    """The rows of a busy sandbox in random order; one of ten processes is still running."""
+    """The rows of a busy sandbox: one in ten processes runs, and the order is random."""
 
     def __init__(self, count: int) -> None:
         self._rows = [_row(number) for number in range(count)]
@@ -32,7 +32,7 @@ class Rows:
         self._next = 0
 
     def change(self) -> None:
-        """Change 1 % of the rows, but at least one: end what is running, and run what has ended."""
+        """End or start the processes of 1 % of the rows, at least of one row."""
         for _ in range(max(1, round(len(self._rows) * CHANGED))):
             at = self._next % len(self._rows)
             row = self._rows[at]
@@ -44,7 +44,7 @@ class Rows:
             self._next += 1
 
     def body(self) -> bytes:
-        """Return the list in the format of the sandbox, without white space."""
+        """Return the list as the sandbox writes it, without white space."""
         return b'{"processes":[' + b",".join(self._texts) + b"]}"
 
 
@@ -69,7 +69,7 @@ def _row(number: int) -> dict[str, Any]:
 
 
 class Served:
-    """A list that a server provides at ``url``."""
+    """A list that is being served at ``url``."""
 
     def __init__(self, port: int, pipe: Connection) -> None:
         self.port = port
@@ -77,14 +77,14 @@ class Served:
         self._pipe = pipe
 
     def change(self) -> None:
-        """Change 1 % of the rows in the list that the server provides."""
+        """Change a hundredth of the rows; from then on the new list is served."""
         self._pipe.send("change")
         self._pipe.recv()
 
 
 @contextlib.contextmanager
 def serve(count: int) -> Iterator[Served]:
-    """Serve a list of ``count`` processes."""
+    """Serve a list of this many processes."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(theirs, count), daemon=True
@@ -134,13 +134,13 @@ def _answer(body: bytes) -> bytes:
 
 
 class RawClient:
-    """The minimal way to get a list: a socket, and bytes that are not parsed."""
+    """The simplest client: a socket that receives the bytes and parses nothing."""
 
     def __init__(self, port: int) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port))
 
     def get(self) -> int:
-        """Send a request, receive the whole answer, and return its length in bytes."""
+        """Send the request and receive the whole response; return the length of its body in bytes."""
         self._sock.sendall(b"GET /api/v1/processes HTTP/1.1\r\nhost: local.local\r\n\r\n")
         head = self._sock.recv(1 << 20)
         start, _, rest = head.partition(b"\r\n\r\n")

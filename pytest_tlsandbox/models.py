@@ -80,7 +80,7 @@ Word = Annotated[
 
 def _describe_check(value: object) -> str | None:
     """Return a health check in words; None for anything unexpected, which must not cost a row."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not value.get("type"):
         return None
     path = f" GET {value['path']}" if value.get("path") else ""
     return f"{value.get('type')} port {value.get('port')}{path}"

@@ -285,7 +285,6 @@ def _connections(config: pytest.Config) -> Connections:
         from pytest_tlsandbox.failed_tests.plugin import FailedTests
         from pytest_tlsandbox.integration import api_key_hook
         from pytest_tlsandbox.integration.terminal import screen_of
-        from pytest_tlsandbox.start_monitoring import is_monitoring
 
         config.pluginmanager.register(api_key_hook)
         settings = config.stash[_SETTINGS]
@@ -298,7 +297,7 @@ def _connections(config: pytest.Config) -> Connections:
             screen=screen_of(config),
         )
         config.stash[_CONNECTIONS] = connections
-        failed_tests = FailedTests(config, settings, connections, partial(is_monitoring, config))
+        failed_tests = FailedTests(config, settings, connections)
         config.stash[_FAILED_TESTS] = failed_tests
         config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)

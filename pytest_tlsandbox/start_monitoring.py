@@ -53,11 +53,6 @@ def register_report(
         config.pluginmanager.register(report, "tlsandbox-report")
 
 
-def is_monitoring(config: pytest.Config) -> bool:
-    """Return whether the guard or the report is monitoring every sandbox."""
-    return _MONITOR in config.stash and config.stash[_MONITOR].active
-
-
 def _register_monitor(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:

@@ -1,6 +1,6 @@
-"""Check that the wheel and the sdist in ``dist`` contain exactly the files that they should.
+"""Check that the wheel and the sdist in ``dist`` contain all necessary files, and no others.
 
-``python -m build`` builds both; ``twine check --strict`` checks their metadata.
+``python -m build`` creates them; ``twine check --strict`` checks their metadata for the registry.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "pytest_tlsandbox"
 SOURCES = [PACKAGE, "examples", "tests", "tools", "docs", "benchmarks"]
-"""The folders that packagers need to run the tests, or to which the documents link."""
+"""The folders that a packager needs to run the tests, or that the documents link to."""
 FILES = ["CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py"]
 
 
 def tracked(folder: str) -> set[str]:
-    """Return the files in a folder of the checkout, without files that git ignores."""
+    """Return the files of a folder of the checkout, without those that git ignores."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(listed.stdout.splitlines())
@@ -36,7 +36,7 @@ def check_wheel(wheel: Path) -> list[str]:
         points = archive.read(f"{info}/entry_points.txt").decode()
     code = {name for name in inside if not name.startswith(f"{info}/")}
     wrong = [f"missing: {name}" for name in sorted(tracked(PACKAGE) - code)]
-    wrong += [f"not of this package: {name}" for name in sorted(code - tracked(PACKAGE))]
+    wrong += [f"not in the package: {name}" for name in sorted(code - tracked(PACKAGE))]
     for name in ("py.typed", "report/report-1.schema.json", "checks/test_health.py"):
         if f"{PACKAGE}/{name}" not in inside:
             wrong.append(f"missing: {name}")
@@ -50,14 +50,16 @@ def check_wheel(wheel: Path) -> list[str]:
         "License-Expression": "MIT",
     }
     wrong += [
-        f"{key}: {metadata[key]!r} is not {value!r}"
+        f"{key}: expected {value!r}, got {metadata[key]!r}"
         for key, value in expected.items()
         if metadata[key] != value
     ]
     if "Framework :: Pytest" not in metadata.get_all("Classifier", []):
-        wrong.append("classifier: pytest does not list it without 'Framework :: Pytest'")
+        wrong.append(
+            "classifier 'Framework :: Pytest' is missing: pytest lists only plugins with it"
+        )
     if f'__version__ = "{metadata["Version"]}"' not in (ROOT / PACKAGE / "__init__.py").read_text():
-        wrong.append(f"version: {metadata['Version']} is not that of __init__.py")
+        wrong.append(f"version: {metadata['Version']} differs from __init__.py")
     return wrong
 
 
@@ -70,14 +72,14 @@ def check_sdist(sdist: Path) -> list[str]:
 
 
 def main() -> None:
-    """Check the only wheel and the only sdist in ``dist``."""
+    """Check the only wheel and the only sdist."""
     (wheel,) = (ROOT / "dist").glob("*.whl")
     (sdist,) = (ROOT / "dist").glob("*.tar.gz")
     wrong = [f"{wheel.name}: {problem}" for problem in check_wheel(wheel)]
     wrong += [f"{sdist.name}: {problem}" for problem in check_sdist(sdist)]
     if wrong:
         sys.exit("\n".join(wrong))
-    print(f"{wheel.name} and {sdist.name} are whole")
+    print(f"{wheel.name} and {sdist.name} are complete")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Print the mutants that survived the last run of mutmut; fail if too few were killed.
+"""Print the mutants that survived the last run of mutmut; fail if too few mutants were killed.
 
-mutmut does not change properties and constants. The results of `ended`, `state`, `over` and
-`living` are covered by the tables of tests/test_models.py and tests/test_edge_cases.py, and by the
-model test.
+mutmut does not change properties and constants. The results of `ended`, `state`, `over` and `living`
+are covered by the tables in tests/test_models.py and tests/test_edge_cases.py, and by the model test.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ KILLED = ("killed", "timeout")
 
 
 def run(*arguments: str) -> str:
-    """Run mutmut, and return its output."""
+    """Return the output of mutmut."""
     done = subprocess.run(
         [str(MUTMUT), *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -28,7 +27,7 @@ def run(*arguments: str) -> str:
 
 
 def module_of(mutant: str) -> str:
-    """Return the module of a mutant, or the package if the mutant is in a condition."""
+    """Return the module of a mutant, or the package if it is a condition."""
     path = re.sub(r"\.x[_ǁ].*", "", mutant).removeprefix("pytest_tlsandbox.")
     return "waiting.conditions" if path.startswith("waiting.conditions") else path
 
@@ -38,11 +37,11 @@ def change(mutant: str) -> str:
     lines = [
         line[1:].strip() for line in run("show", mutant).splitlines() if re.match(r"\+ ", line)
     ]
-    return lines[0] if lines else "(a line is left out)"
+    return lines[0] if lines else "(a line is removed)"
 
 
 def main() -> None:
-    """Print the surviving mutants by function, and the share of killed mutants by module."""
+    """Print the survivors, and the number of killed mutants of each module."""
     fates: dict[str, str] = {}
     for line in run("results", "--all", "true").splitlines():
         mutant, _, fate = line.strip().rpartition(": ")

@@ -1,7 +1,6 @@
-"""Run the README's test, and write its output to the README.
+"""Run the test in the README and insert its output; ``--check`` checks that it is current.
 
-With ``--check``, only report whether the README is stale. The ``train.py`` of the test does not
-train anything, but prints three lines and then uses more memory than is available.
+The ``train.py`` of the test prints some lines and takes more memory than the sandbox has.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ taken = [bytearray(10_000_000) for _ in range(300)]
 
 
 def run(test: str) -> str:
-    """Run the test on the embedded sandbox, and return the failure that pytest prints."""
+    """Run the test on the embedded sandbox; return its failure as pytest prints it."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "train.py").write_text(TRAIN, encoding="utf-8")
         Path(folder, "test_training.py").write_text(test, encoding="utf-8")

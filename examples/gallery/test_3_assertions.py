@@ -97,7 +97,7 @@ def test_several_checks(tlsandbox):
         check.assert_no_oom()
 
 
-def test_two_looks_compared(tlsandbox):
+def test_two_snapshots_compared(tlsandbox):
     """Two snapshots should be equal; pytest shows what changed."""
     job = tlsandbox.start_process("sh", ["-c", "read line; exit 3"], stdin_mode="pipe")
     before = tlsandbox.list_processes()

@@ -12,15 +12,15 @@ def test_not_checked(front, far):
     far.wait_for_exit(job, timeout=1)
 
 
-def test_a_gap_in_what_was_seen(front, far):
+def test_outage_during_a_wait(front, far):
     """The wait survives an outage, and the timeline shows the gap."""
     job = far.start_process("sh", ["-c", "sleep 1; exit 3"])
-    looks = iter(range(10**6))
+    polls = iter(range(10**6))
 
-    def fail_now_and_then(status, body):
-        return (503, {"error": "busy"}) if 2 <= next(looks) <= 4 else (status, body)
+    def fail_some_polls(status, body):
+        return (503, {"error": "busy"}) if 2 <= next(polls) <= 4 else (status, body)
 
-    front.spoil = fail_now_and_then
+    front.spoil = fail_some_polls
     far.wait_for_exit(job, timeout=10)
 
 
@@ -43,17 +43,17 @@ def test_replaced(front, far):
     far.start_process("python", ["train.py", "--endless"])
     later = far.from_now()
 
-    def start_anew(status, body):
+    def replace_sandbox(status, body):
         rows = body["processes"][:1]
         return status, {
             "processes": [{**row, "pid": 7, "started_at": row["started_at"] + 9000} for row in rows]
         }
 
-    front.spoil = start_anew
+    front.spoil = replace_sandbox
     later.assert_no_oom()
 
 
-def test_key_refused(front, tlsandbox_connect):
+def test_key_rejected(front, tlsandbox_connect):
     """The API key is not valid."""
     front.answer(401, {"code": "UNAUTHORIZED", "message": "invalid credentials"})
     tlsandbox_connect(front).list_processes()
@@ -87,7 +87,7 @@ def test_cannot_start(tlsandbox):
     tlsandbox.start_process("trian --shards 8")
 
 
-def test_wrong_word(tlsandbox):
+def test_unknown_status(tlsandbox):
     """The status does not exist, so the call fails immediately."""
     tlsandbox.wait_for_process("train.py", status="runing")
 

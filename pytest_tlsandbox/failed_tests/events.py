@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.processes import describe_end, short_name
@@ -37,24 +38,18 @@ class Event:
     run: Run | None = None
 
 
-@dataclass
 class Happened:
     """What happened during a test.
 
     Attributes:
         events: what may explain a failure.
-        started: the names of processes that started and have not ended.
-        killed: the names of processes that this plugin ended.
-        ended: the number of processes that exited with 0.
-        others: the number of processes of other tests that ended, in a shared sandbox.
+        others: the names of other processes, by what happened to them.
 
     """
 
-    events: list[Event] = field(default_factory=list)
-    started: list[str] = field(default_factory=list)
-    killed: list[str] = field(default_factory=list)
-    ended: int = 0
-    others: int = 0
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.others: dict[str, list[str]] = defaultdict(list)
 
     def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
         """Add what happened in a sandbox since the start of the test, or its last failure.
@@ -65,50 +60,45 @@ class Happened:
 
         """
         history = sandbox.history
-        over: dict[Run, float] = {}
         if history.first is not None and history.first.begun > sandbox.since:
             history.runs()  # converts the rows of the first list call, which may be new
+        ends: dict[Run, float | None] = {}
         for run in history.changed_since(sandbox.since):
             if run.over_at is not None and run.over_at > sandbox.since:
-                at = sandbox.time_of(run.end and run.end.ended_at, run.over_at, run)
-                over.update({} if at is None else {run: at})
-            elif not run.over and run.first_seen > sandbox.position:
-                row = shown_row(run)
-                at = sandbox.time_of(row.started_at, run.changes[0].at, run)
-                if at is not None and sandbox.belongs_to_the_test(run):
-                    self.started.append(short_name(row))
+                ends[run] = sandbox.time_of(run.end and run.end.ended_at, run.over_at, run)
+            elif run.first_seen > sandbox.position and run is run.generation.runs[0]:
+                began = sandbox.time_of(shown_row(run).started_at, run.changes[0].at, run)
+                if began is not None and sandbox.belongs_to_the_test(run):
+                    self.others["started"].append(name_of(run))
         since = max(sandbox.position, history.position_of(history.first))
         for incident in history.incidents(since):
-            run = incident.run
+            run, seen = incident.run, incident.at
             if incident.kind != UNHEALTHY:
-                at = sandbox.time_of(run.end and run.end.ended_at, incident.at, run)
-                over.setdefault(run, incident.at if at is None else at)
+                moment = run.end and run.end.ended_at
+                ends[run] = ends.get(run) or sandbox.time_of(moment, seen, run)
             elif sandbox.belongs_to_the_test(run):
                 what = f"unhealthy: {name_of(run)}"
-                self.events.append(Event(incident.at, what, "none", sandbox, run))
-        for run, at in over.items():
-            if not sandbox.belongs_to_the_test(run):
-                self.others += run.times
-            else:
-                self._add_end(sandbox, run, at)
+                self.events.append(Event(seen, what, "none", sandbox, run))
         for run in {each.generation.newest for each in needed if not each.generation.alive}:
-            if run not in over and (kind_of(run) or run.ended_here):
-                self._add_end(sandbox, run, run.over_at or sandbox.since)
+            if kind_of(run) or run.ended_here:
+                ends.setdefault(run, run.over_at)
+        for run, at in ends.items():
+            if at is not None and not run.assumed:
+                self._add_end(Event(at, _describe(run), kind_of(run) or "", sandbox, run), run)
         if history.replaced_at > sandbox.position and history.last is not None:
             what = f"another sandbox answers as {sandbox.label}"
             self.events.append(Event(history.last.begun, what, "sandbox", sandbox))
-        if sandbox.outage is not None:
-            outage = sandbox.outage
+        if (outage := sandbox.outage) is not None:
             self.events.append(Event(outage.since, outage.what, "sandbox", sandbox))
 
-    def _add_end(self, sandbox: UsedSandbox, run: Run, at: float) -> None:
-        kind = kind_of(run)
-        if kind is None and run.ended_here:
-            self.killed.append(name_of(run))
-        elif kind is None:
-            self.ended += run.times
-        elif not run.assumed:
-            self.events.append(Event(at, _describe(run), kind, sandbox, run))
+    def _add_end(self, event: Event, run: Run) -> None:
+        if not event.sandbox.belongs_to_the_test(run):
+            self.others["ended in other tests"].append(name_of(run))
+        elif event.kind:
+            self.events.append(event)
+        else:
+            killed = "killed by the tests" if run.ended_here else "ended normally"
+            self.others[killed].append(name_of(run))
 
 
 def kind_of(run: Run) -> str | None:

@@ -26,7 +26,7 @@ from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
     from pytest_tlsandbox.connections import Connection, Connections
     from pytest_tlsandbox.settings import Settings
@@ -46,18 +46,11 @@ class FailedTests:
         config: the configuration of pytest.
         settings: the settings of the session.
         connections: the connections of the session.
-        monitored: returns whether the guard or the report monitors every sandbox now.
 
     """
 
-    def __init__(
-        self,
-        config: pytest.Config,
-        settings: Settings,
-        connections: Connections,
-        monitored: Callable[[], bool],
-    ) -> None:
-        self._config, self._screen, self._monitored = config, connections.screen, monitored
+    def __init__(self, config: pytest.Config, settings: Settings, connections: Connections) -> None:
+        self._config, self._connections = config, connections
         self._shows_section = not settings.no_section
         self._clock = Clock()
         self._wall_clock = WallClock(self._clock)
@@ -137,7 +130,8 @@ class FailedTests:
         shown: bool,
     ) -> None:
         """Add the cause, and the section unless another test has shown the same error."""
-        names, monitored = getattr(item, "fixturenames", ()), self._monitored()
+        names = getattr(item, "fixturenames", ())
+        monitored = self._connections.on_connect is not None  # by the guard, or for the report
         of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
         sandboxes = [
             each
@@ -174,7 +168,7 @@ class FailedTests:
         self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
         if self._shows_section and not shown:
-            text = section_of(happened, failed_at, deadline, self._screen, explained)
+            text = section_of(happened, failed_at, deadline, self._connections.screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
     def _deadline(self, sandboxes: list[UsedSandbox]) -> float:

@@ -8,7 +8,7 @@ from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.failed_tests.cause import badness
 from pytest_tlsandbox.failed_tests.used_sandbox import CLOCKS_DIFFER
 from pytest_tlsandbox.formatting.processes import list_texts
-from pytest_tlsandbox.formatting.text import align, count, cut
+from pytest_tlsandbox.formatting.text import align, cut
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
 from pytest_tlsandbox.redact import mask_text
 
@@ -47,7 +47,9 @@ def section_of(
     most = _MOST_LINES[min(max(screen.verbosity, 0), 2)]
     worst = sorted(happened.events, key=lambda event: (badness(event.kind), -event.at))
     shown = worst[: most // 2 - 1]
-    rest = _rest(happened, len(worst) - len(shown))
+    more, others = len(worst) - len(shown), happened.others.items()
+    rest = [f"{more} more events"] if more else []
+    rest += [f"{what}: {list_texts(names)}" for what, names in others]
     room = (most - len(shown) - bool(rest)) // max(1, len(shown))
     # The output of the worst comes first, in case that the time is not enough for all.
     outputs = [[] if event.run in explained else _output(event, room, deadline) for event in shown]
@@ -61,7 +63,7 @@ def section_of(
         zip(shown, heads, outputs, strict=True), key=lambda row: row[0].at
     ):
         lines += [head, *(f"  | {cut(line, screen.columns)}" for line in output)]
-    return "\n".join([*lines, *rest])
+    return "\n".join([*lines, *(["; ".join(rest)] if rest else [])])
 
 
 def _when(event: Event, failed_at: float) -> str:
@@ -70,17 +72,6 @@ def _when(event: Event, failed_at: float) -> str:
         ago = max(0.0, ago)  # an outage began before the list call that found it
     early = " (before this test)" if event.at < event.sandbox.begun - CLOCKS_DIFFER else ""
     return f"{abs(ago):.1f} s {'before' if ago > -0.05 else 'after'}{early}"
-
-
-def _rest(happened: Happened, more: int) -> list[str]:
-    """Return the line that counts what is not listed; no line if there is nothing to count."""
-    ended, others = happened.ended, happened.others
-    parts = [f"{more} more events"] if more else []
-    parts += [f"started: {list_texts(happened.started)}"] if happened.started else []
-    parts += [f"killed by the tests: {list_texts(happened.killed)}"] if happened.killed else []
-    parts += [f"{count(ended, 'process')} ended normally"] if ended else []
-    parts += [f"{count(others, 'process')} of other tests ended"] if others else []
-    return ["; ".join(parts)] if parts else []
 
 
 def _output(event: Event, most: int, deadline: float) -> list[str]:

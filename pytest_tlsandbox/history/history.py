@@ -319,7 +319,7 @@ class History:
     def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
         before, run.row = run.row, row
         self._runs[row.identity] = run
-        run.gone = False
+        run.gone = run.assumed = False
         if row.ended:
             learn_end(run, End.of_row(row))
         if row.managed is not None and run.generation.newest is run:

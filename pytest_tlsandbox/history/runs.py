@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -117,9 +118,11 @@ class Run:
         successor: the next run of its generation; None if there is no next run.
         gone: whether the run was listed before, but is no longer listed.
         unhealthy: whether its health check is failing.
-        assumed: whether the run exists only if this daemon counts a restart when the next run
-            starts.
-        counted_late: whether ``count`` is based on the same assumption.
+        assumed: whether the existence of the run depends on how this daemon counts a restart:
+            early, which means when the supervisor begins to back off, or when the next run starts.
+        if_early: if ``assumed``, whether the run exists only if this daemon counts early; otherwise
+            it exists only if the daemon counts late.
+        counted_late: whether ``count`` is one too high if this daemon counts early.
         waited: whether a list call saw that its supervisor was backing off after the run ended.
         restarted_here: whether this plugin requested the restart after this run.
         sent: the signals that this plugin sent to the run, including signals of a kill.
@@ -142,6 +145,7 @@ class Run:
     gone: bool = False
     unhealthy: bool = False
     assumed: bool = False
+    if_early: bool = False
     counted_late: bool = False
     waited: bool = False
     restarted_here: bool = False
@@ -343,6 +347,9 @@ class Generation:
             self.runs[place - 1].successor = run
         run.successor = before
         self.runs.insert(place, run)
+        # A run that the counts do not include has a number, too.
+        for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
+            later.number = max(later.number, earlier.number + earlier.times)
         if len(self.runs) > _MOST_RUNS:
             del self.runs[1]
         return run

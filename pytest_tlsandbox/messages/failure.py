@@ -224,7 +224,8 @@ def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: in
     """Return the fields that differ, why the result is certain, and the listed processes."""
     lines = []
     fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
-    in_headline = len(fields) == 1 and explanation.wanted and "…" not in explanation.headline
+    told = explanation.what + explanation.wanted
+    in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
     if fields and not (in_headline and verbosity <= 0):
         names = max(len(field.name) for field in fields)
         room = max((columns - names - 11) // 2, 20)

@@ -75,18 +75,20 @@ def error_of(
     """
     took = seconds(outcome.seconds)
     cut = limit.hard is not None and not outcome.final
-    stopped = f"stopped after {took}" + (f" of {seconds(timeout)}" if timeout else "")
+    of = f" of {seconds(timeout)}" if timeout else ""
+    stopped = f"stopped after {took}{of}"
+    ended_by = f"pytest-timeout ended the wait after {took}{of}" if cut else ""
     if outcome.fault is not None:
         explanation = _of_fault(outcome.fault, outcome.timeline, took)
     elif isinstance(outcome.result, Pending):
         explanation = outcome.result.explain()
         # The text of a timeout is the same in each test run, so that failures can be grouped.
-        time = took if cut or timeout is None else seconds(timeout)
-        when = f"when pytest-timeout ended the wait after {took}" if cut else f"after {time}"
-        of = f" of {seconds(timeout)}" if cut and timeout else ""
-        explanation = replace(explanation, what=f"{explanation.what} {when}{of}")
+        time = took if timeout is None else seconds(timeout)
+        when = f"when {ended_by}" if cut else f"after {time}"
+        explanation = replace(explanation, what=f"{explanation.what} {when}")
     else:
         explanation = _explain(outcome)
+        explanation = replace(explanation, because=ended_by or explanation.because)
     if cut and outcome.fault is None:
         hint = "raise the limit of pytest-timeout for this test"
         explanation = replace(explanation, hint=hint)

@@ -70,7 +70,7 @@ def test_a_failure_ends_at_the_line_that_awaits(pytester, suite):
     result = suite.run(pytester, code)
     text = result.stdout.str()
     assert (
-        error_of(text).count("pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: exit 3\n")
+        error_of(text).count('pytest_tlsandbox.UnexpectedExit: Exited 3, wanted 0: "exit 3"\n')
         == suite.backends
     )
     assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == suite.backends

@@ -121,10 +121,7 @@ SECTIONS = {
           | Traceback: db gone
         """,
     "test_oom_killed": "# s before  OOM-killed: python -c",
-    "test_restarted": """
-        # s before  exited 1, restarted: web, first run
-        started: web
-        """,
+    "test_restarted": "# s before  exited 1, restarted: web, first run",
     "test_port_taken": """
         # s before  exited 1: python -c
           | Address already in use
@@ -145,7 +142,7 @@ SECTIONS = {
           | --token=***
         """,
     "test_all_went_well": """
-        started: sleep; killed by the tests: sleep; 2 processes ended normally
+        started: sleep; ended normally: true, true; killed by the tests: sleep
         """,
 }
 CAUSES = {
@@ -547,7 +544,7 @@ def test_shared_sandbox_lists_what_the_test_started_and_counts_the_rest(pytester
     assert re.sub(r"\d\.\d s", "# s", shown[1]) == dedented(
         """
         # s before  exited 3: sh -c
-        2 processes of other tests ended
+        ended in other tests: sleep, sleep
         """
     )
     assert causes_in_junit(pytester.path / "junit.xml") == {

@@ -523,6 +523,6 @@ def test_a_suite_ends_the_sandboxes_that_it_makes(pytester, scope):
     )
     result = pytester.runpytest_subprocess(CRASH, REPORT)
 
-    assert failures(result) == {"test_two": "Crashed with SIGSEGV: kill -SEGV $$"}
-    assert summary(result)[1:-1] == ["test_two - Crashed with SIGSEGV: kill -SEGV $$"]
+    assert failures(result) == {"test_two": 'Crashed with SIGSEGV: "kill -SEGV $$"'}
+    assert summary(result)[1:-1] == ['test_two - Crashed with SIGSEGV: "kill -SEGV $$"']
     assert read(pytester.path / "out.json")["gaps"] == []

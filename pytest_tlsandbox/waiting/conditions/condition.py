@@ -160,27 +160,29 @@ class Until:
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     """Return the source of a condition's result, and the comparison with its values: "1 >= 2".
 
-    Both texts are masked, and are empty if they are not available. Values are available only for a
-    single comparison in a function without local variables. The source of a lambda is empty,
-    because the failure already shows the line of the test.
+    Both texts are masked, and are empty if they are not available. The source is available only for
+    a function with a single ``return``, and the values only for a single comparison in a function
+    without local variables. For a lambda, both are empty, because the failure already shows the
+    line of the test.
     """
     import ast
     import inspect
     import textwrap
 
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
         return "", ""
-    returns = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value]
-    if not returns:
+    returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
+    if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
         return "", ""
-    returned, values = returns[-1], ""
-    code = getattr(function, "__code__", None)
-    if isinstance(returned, ast.Compare) and code and code.co_nlocals == 1 == len(returned.ops):
-        outer = inspect.getclosurevars(function).nonlocals
-        names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
+    returned, values = returns[0], ""
+    code: Any = getattr(function, "__code__", None)
+    alone = code and code.co_argcount == code.co_nlocals == 1
+    if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
         with contextlib.suppress(Exception):  # the values are optional
+            outer = inspect.getclosurevars(function).nonlocals
+            names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
             left, right = (
                 eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
                 for side in (returned.left, returned.comparators[0])

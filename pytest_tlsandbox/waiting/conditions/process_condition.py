@@ -63,11 +63,11 @@ class ProcessCondition:
         self._selector = selector
         self._history = selector.history
         self._pick = pick
-        self._evaluations = 0
+        self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result, which is impossible if several processes match without ``pick``."""
-        self._evaluations += 1
+        self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
         candidates = fitting or selection.living
@@ -158,6 +158,11 @@ class ProcessCondition:
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.may_be_corrected
 
+    def _had_ended(self, row: ProcessInfo) -> bool:
+        """Return whether the process had ended at the first poll of the wait."""
+        first = self._first.find(row.identity) if self._first is not None else None
+        return first is not None and first.ended
+
     def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
         run = self._history.run_of(row)
         return run is not None and run.was_sent(row.signal)
@@ -209,8 +214,9 @@ class ProcessCondition:
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
             what += f"; its supervisor gave up after {restarts}"
-        elif not self.wants_an_end and self._evaluations == 1:
-            what = f"Had already {what[:1].lower()}{what[1:]}"
+        elif not self.wants_an_end and self._had_ended(row):
+            been = "been " if what.startswith("Killed") else ""
+            what = f"Had already {been}{what[:1].lower()}{what[1:]}"
         elif not self.wants_an_end and row.lifetime is not None:
             what += f" after {seconds(row.lifetime.total_seconds())}"
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
