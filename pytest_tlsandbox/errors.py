@@ -91,9 +91,10 @@ class ProcessOOMKilled(AssertionFailed):
 
 
 class SuspectedOOMKill(AssertionFailed):
-    """A process ended by a SIGKILL from elsewhere, with exit code 137, or in an unknown way.
+    """A process may have been OOM-killed, but there is no proof.
 
-    Only ``assert_no_oom(suspected=True)`` raises this error.
+    The process ended by a SIGKILL that this plugin did not send, or with exit code 137, or in an
+    unknown way. Only ``assert_no_oom(suspected=True)`` raises this error.
     """
 
 

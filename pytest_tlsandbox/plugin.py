@@ -148,7 +148,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard or a summary on xdist's controller when the report of a worker needs it."""
+    """Start the guard or a summary on xdist's controller if a worker's report requires it."""
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
         _start_guard(config)

@@ -119,7 +119,7 @@ class Guard(Observer):
     def examine(self, seen: Observation) -> None:
         """Report the incidents since the last observation and, at the end of a test, leaks.
 
-        At the end of a phase, findings that are attributed to the running test fail it.
+        At the end of a phase, findings that are attributed to the running test fail the test.
         """
         sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
         incidents = sandbox.client.history.incidents(seen.since)

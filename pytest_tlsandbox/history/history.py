@@ -357,7 +357,7 @@ class History:
     def _is_replaced(
         self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
     ) -> bool:
-        """Return whether the daemon was replaced, because all listed rows have vanished.
+        """Return whether the daemon was replaced; if so, all rows that were listed have vanished.
 
         A kill may also remove the row of the killed process (api-notes, "Rows"). Therefore, a
         further condition is that handles now belong to other processes, or that ended rows vanished
@@ -422,7 +422,7 @@ class History:
         self.position, self._at, self._folded, self._touched = now
 
     def _read_same_id(self, row: ProcessInfo) -> None:
-        """Convert the rows of the first snapshot with the same managed id as a row to runs."""
+        """Convert to runs all rows of the first snapshot that have the managed id of a row."""
         if row.managed is not None:
             self._read(self._unread_ids.get(row.managed.id, ()))
 

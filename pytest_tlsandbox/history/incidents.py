@@ -21,7 +21,10 @@ UNHEALTHY = "unhealthy"
 UNSEEN_END = "unseen_end"
 LOST_END = "lost_end"
 OPEN_END = "open_end"
-"""A SIGHUP from elsewhere ended the run; the sandbox may correct this (api-notes, "Ends")."""
+"""A SIGHUP that this plugin did not send ended the run.
+
+The sandbox may correct this later (api-notes, "Ends").
+"""
 
 
 @dataclass(frozen=True)

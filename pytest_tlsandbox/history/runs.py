@@ -355,7 +355,7 @@ class Generation:
         return run
 
     def remove(self, run: Run) -> None:
-        """Remove a run that did not exist."""
+        """Remove an assumed run that turned out not to exist."""
         before = self.before(run)
         if before is not None:
             before.successor = run.successor

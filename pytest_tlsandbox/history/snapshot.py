@@ -178,7 +178,7 @@ class ProcessSnapshot:
 
 
 def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living processes, then the ended ones; each group newest first."""
+    """Return the living processes, newest first, followed by the ended processes, newest first."""
     newest_first = snapshot.processes[::-1]
     return sorted(newest_first, key=lambda row: row.ended)
 

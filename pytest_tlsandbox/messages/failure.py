@@ -125,7 +125,7 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of several checks, some of which failed; it numbers the failed checks.
+    """Return the text of several checks, some of which failed, with numbered failures.
 
     Args:
         explanations: for each check, its name, its place in the test, and its result (None if it

@@ -27,7 +27,7 @@ _INSTANT = 1e-6
 
 
 class Observation(NamedTuple):
-    """A snapshot of a sandbox that the monitor took.
+    """A snapshot that the monitor took of a sandbox.
 
     Attributes:
         since: the position in the history of the previous observation; later incidents are new.

@@ -34,8 +34,8 @@ class MonitoredSandbox:
         gap: the last interval in which the sandbox was not monitored, if any.
         error: the error of the last poll, if it failed.
         is_new: whether no test has begun since the sandbox was added to the monitor.
-        ended: the time on the clock, in seconds, since which the sandbox has not answered, if the
-            suite terminated it.
+        ended: if the suite terminated the sandbox, the time on the clock, in seconds, since which
+            it has not answered.
 
     """
 
@@ -80,8 +80,8 @@ class MonitoredSandbox:
         """Return whether an incident of a run is attributed to the running test.
 
         Every incident is attributed to the running test, unless workers share the sandbox. In a
-        shared sandbox, only incidents of processes that the test started through this plugin are
-        attributed to it.
+        shared sandbox, an incident is attributed to the test only if the test started the process
+        through this plugin.
         """
         return not self.connection.shared or run.generation in self.started
 

@@ -71,7 +71,7 @@ class MonitorPlugin:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Poll after the teardown, unless no fixture of the suite ends in it."""
+        """Poll after the teardown, but only if a fixture of the suite ends in the teardown."""
         scopes = item.listchain()[:-1]
         ends_no_scope = nextitem is not None and nextitem.listchain()[: len(scopes)] == scopes
         self.monitor.tears_nothing_down = ends_no_scope and not self._fixtures_ran

@@ -99,7 +99,7 @@ def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) ->
 
 
 def _begin(run: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
-    """Return the position at which a bar begins, and how it is known."""
+    """Return the position at which a bar begins, and the source of that time."""
     reported = axis.by_sandbox_clock(run["started_at"])
     if run["before_the_session"] and (reported is None or reported <= 0):
         return 0, "before"

@@ -295,8 +295,8 @@ class _Watch:
     def _last_line(self, explanation: Explanation) -> str:
         """Return the last line of output of the process for which the wait waits, masked.
 
-        Return an empty text if there is no such process or no output, or if the output cannot be
-        read in time.
+        Return an empty text if there is no such process, if it has no output, or if the output
+        cannot be read in time.
         """
         process, at = explanation.process, self.limit.at
         left = _LONGEST_READ if at is None else min(_LONGEST_READ, at - self._now())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class By:
-    """The exact field values that select a process; :func:`by` creates it.
+    """The exact field values that select a process; :func:`by` creates such an object.
 
     Attributes:
         fields: the name and the expected value of each field.
@@ -118,7 +118,7 @@ class Selection:
         history: the history of the sandbox.
         matches: the selected rows, oldest first.
         older: rows that match, but are excluded because they had ended before the baseline.
-        gone: whether the selected run was listed before and no longer is.
+        gone: whether the selected run was listed before, but is no longer listed.
         last_seen: the newest row of the selected run, if any.
         successors: whether a process that starts later may also match. If so, the wait continues
             for a while after all matches have ended.
@@ -154,9 +154,9 @@ class Selector:
     """Selects a process in each of a series of snapshots.
 
     Each wait creates a new selector. Text, a regex, a predicate and ``by`` select processes that
-    were alive at the baseline or started after it. A pid or a handle, alone or in ``by``, selects
-    the newest row with that number in the first snapshot that contains one, and then only the run
-    of that row. The name or an object of a managed process selects the process across its restarts.
+    were alive at the baseline or started after it. A pid or a handle, alone or in ``by``, selects a
+    single run: the newest run with that number in the first snapshot that lists one. The name or an
+    object of a managed process selects the process across its restarts.
 
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.

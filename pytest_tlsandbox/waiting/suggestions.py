@@ -114,7 +114,7 @@ def near_misses(
 ) -> list[NearMiss]:
     """Return at most three of ``older``, then at most three near misses, best match first.
 
-    If any of them are alive, return only the living ones.
+    If any of these processes are alive, return only the living processes.
 
     Args:
         process: the selector that the test used.

@@ -45,7 +45,7 @@ class Wakeup:
 
     @property
     def following(self) -> bool:
-        """Whether a stream is open that shows at once when the process ends."""
+        """Whether a stream to the process is open, whose end would wake the wait."""
         return self._notice is not None and self._notice.live
 
     def follow(self, process: ProcessInfo | None, limit: float) -> None:
