@@ -79,8 +79,8 @@ class Assertions:
             process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
                 a function.
             since: what to ignore: "test" ignores processes that had ended, and rows that were
-                unreadable, when the test began. A snapshot ignores processes that had ended, and
-                rows that were unreadable, in that snapshot. None ignores nothing.
+                unreadable, when the test began. A snapshot does the same for the time at which it
+                was taken. None ignores nothing.
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
@@ -212,7 +212,7 @@ class Assertions:
 
         Raises:
             ProcessOOMKilled: a process was OOM-killed. If several of the first four errors apply,
-                the assertion raises the one that is listed first.
+                the assertion raises the first of them.
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessRestarted: a process was restarted.
             ProcessUnhealthy: a health check is failing.

@@ -85,7 +85,7 @@ class AsyncSandbox:
 
     @property
     def baseline(self) -> ProcessSnapshot | None:
-        """The snapshot that ``since="test"`` stands for; None for all that is known."""
+        """The snapshot that ``since="test"`` stands for; if None, all known incidents count."""
         return self._sandbox.baseline
 
     def from_now(
@@ -177,7 +177,7 @@ def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, objec
 class AsyncSoft:
     """``Soft`` for ``async with``: collects checks, and evaluates them when the block ends.
 
-    ``AsyncSandbox.soft()`` creates it.
+    ``AsyncSandbox.soft()`` creates such an object.
     """
 
     def __init__(self, soft: Soft) -> None:

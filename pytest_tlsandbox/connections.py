@@ -42,7 +42,8 @@ class Connection:
             terminate the sandbox.
         loopback: whether the sandbox runs on this machine. If so, a refused connection means that
             the sandbox has ended.
-        baseline: the snapshot at the start of the running test, if the guard has taken one.
+        baseline: the snapshot that the guard took at the start of the running test; None if it did
+            not.
 
     """
 

@@ -45,7 +45,7 @@ class TLSandboxError(Exception):
         snapshot: the snapshot of the last successful poll (a ``ProcessSnapshot``); None if no poll
             succeeded.
         wanted: what the caller expected, in words; None if the error is not about an expectation.
-        run: the run that the error is about (a ``Run`` of the history); None if it is about none.
+        run: the run to which the error refers (a ``Run`` of the history); None if there is none.
 
     """
 
@@ -91,9 +91,10 @@ class ProcessOOMKilled(AssertionFailed):
 
 
 class SuspectedOOMKill(AssertionFailed):
-    """A process ended by a SIGKILL from elsewhere, with exit code 137, or in an unknown way.
+    """A process may have been OOM-killed, but there is no proof.
 
-    Only ``assert_no_oom(suspected=True)`` raises this error.
+    The process ended by a SIGKILL that this plugin did not send, or with exit code 137, or in an
+    unknown way. Only ``assert_no_oom(suspected=True)`` raises this error.
     """
 
 

@@ -79,7 +79,7 @@ Word = Annotated[
 
 
 def _describe_check(value: object) -> str | None:
-    """Return a health check in words; None for anything unexpected, which must not cost a row."""
+    """Return a health check in words; return None for an unexpected value, which is ignored."""
     if not isinstance(value, dict) or not value.get("type"):
         return None
     path = f" GET {value['path']}" if value.get("path") else ""

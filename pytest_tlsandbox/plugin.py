@@ -148,7 +148,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start on xdist's controller what the report of a worker needs: the guard, a summary."""
+    """Start the guard or a summary on xdist's controller if a worker's report requires it."""
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
         _start_guard(config)
@@ -185,7 +185,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 _CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
-"""The fixtures that connect to a sandbox; the other ones request one of these."""
+"""The fixtures that connect to a sandbox; all other fixtures of the plugin request one of them."""
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -118,7 +118,7 @@ class Listings:
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
     def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
-        """Return the list of a sandbox, or the error that prevented it."""
+        """Return the process list of a sandbox, or the error of the request."""
         if target not in self._answers:
             from concurrent.futures import ThreadPoolExecutor
 

@@ -67,7 +67,8 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
         proxy_url: the URL of the proxy through which sandboxes are reached by id or name.
 
     Returns:
-        The address. It includes the API key if the target is an object that contains one.
+        The address. The address includes the API key of the target if the target is an object with
+        a key.
 
     Raises:
         InvalidSetting: the text is not the id, the name or the URL of a sandbox.

@@ -50,7 +50,8 @@ def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseExc
         return
     shown.reprcrash.message = error.first_line
     if shown.reprtraceback.extraline is not None:
-        # pytest would print how to show the hidden frames, and the place in its own code.
+        # If all frames are hidden, pytest adds a hint how to show them, and a place in its own
+        # code.
         shown.reprtraceback.extraline = None
         path, line, _ = item.location
         shown.reprcrash.path, shown.reprcrash.lineno = path, (line or 0) + 1

@@ -1,4 +1,4 @@
-"""Compare two processes or two snapshots field by field, for assertion messages."""
+"""Compare two processes or two snapshots field by field, to explain failed assertions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compare(left: object, right: object, columns: int) -> list[str] | None:
         columns: width of the terminal.
 
     Returns:
-        The lines, or None if the objects are not two processes or two snapshots.
+        The lines; None if the objects are not two processes or two snapshots.
 
     """
     if isinstance(left, ProcessInfo) and isinstance(right, ProcessInfo):

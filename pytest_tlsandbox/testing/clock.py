@@ -44,7 +44,7 @@ class FakeClock(Clock):
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Advance the clock, because no other thread sets the event while no time passes.
+        """Advance the clock by ``seconds``, and ignore the event.
 
         Args:
             _event: the event, which is ignored.
@@ -60,8 +60,8 @@ def no_sleep() -> Iterator[None]:
 
     The clock of the waits advances as if the pauses had passed, so a wait of 30 s takes only as
     long as its polls. Use this function if the list does not change with time, for example because
-    it comes from a recorded response. Real processes do not have more time to run. The skipped
-    pauses count towards the timeout of pytest-timeout.
+    it comes from a recorded response. Skipped time does not give real processes time to run. The
+    skipped pauses count towards the timeout of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]

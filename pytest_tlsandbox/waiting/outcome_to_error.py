@@ -1,4 +1,4 @@
-"""Turn the outcome of a wait into the error that the helper raises."""
+"""Convert the outcome of a wait to the error that the helper raises."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ def error_of(
     Args:
         outcome: how the wait ended.
         wanted: what the caller expected, in words.
-        client: the sandbox; its output routes provide the last lines of the process.
-        timeout: the timeout of the wait in seconds; None for an assertion, which has none.
+        client: the client of the sandbox, which reads the last lines of output of the process.
+        timeout: the timeout of the wait in seconds; None for an assertion, which has no timeout.
         limit: the deadline of the wait.
-        screen: the width and the verbosity of the message.
+        screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
-        The error, with ``wanted`` and the last snapshot.
+        The error, with its attributes ``wanted`` and ``snapshot``.
 
     """
     took = seconds(outcome.seconds)
@@ -82,7 +82,7 @@ def error_of(
         explanation = _of_fault(outcome.fault, outcome.timeline, took)
     elif isinstance(outcome.result, Pending):
         explanation = outcome.result.explain()
-        # The text of a timeout does not change from run to run, so that failures can be grouped.
+        # The text of a timeout is the same in each test run, so that failures can be grouped.
         time = took if timeout is None else seconds(timeout)
         when = f"when {ended_by}" if cut else f"after {time}"
         explanation = replace(explanation, what=f"{explanation.what} {when}")
@@ -109,15 +109,15 @@ def text_of(
     *,
     stopped: str = "",
 ) -> str:
-    """Return the text of a failure, with output that may explain it, and the limit of an OOM kill.
+    """Return the text of a failure, including related output and the limit of an OOM kill.
 
     Args:
         explanation: the result of the check.
-        client: the sandbox; its output routes provide the last lines of the process.
+        client: the client of the sandbox, which reads the last lines of output of the process.
         timeline: the polls of the wait.
         limit: the deadline of the wait.
-        screen: the width and the verbosity of the message.
-        stopped: when the wait stopped; empty to leave it out.
+        screen: the terminal, which determines the width and the verbosity of the message.
+        stopped: when the wait stopped; empty if the text should not say it.
 
     """
     output = None
@@ -148,17 +148,17 @@ def error_of_several(
     limit: Limit,
     screen: Screen,
 ) -> errors.TLSandboxError:
-    """Return the error for checks that were evaluated together, each with its number.
+    """Return the error for checks that were evaluated together; its text numbers the checks.
 
     Args:
-        checks: the name, the place in the test, and the result of each check.
-        outcome: how the wait for all of them ended.
-        client: the sandbox; its output routes provide the last lines of processes.
+        checks: for each check, its name, its place in the test, and its result.
+        outcome: how the wait for all checks ended.
+        client: the client of the sandbox, which reads the last lines of output of processes.
         limit: the deadline of the wait.
-        screen: the width and the verbosity of the message.
+        screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
-        A :class:`ChecksFailed`, or the infrastructure error if no check could be evaluated.
+        A :class:`ChecksFailed`, or an infrastructure error if no check could be evaluated.
 
     """
     took = seconds(outcome.seconds)
@@ -207,7 +207,7 @@ def _with_data(
     error: errors.TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
 ) -> errors.TLSandboxError:
     if isinstance(error, errors.InfrastructureError) and error.label == str(error):
-        error.label = explanation.headline  # a label must be a single line
+        error.label = explanation.headline  # because a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
     error.run = explanation.run or timeline.run_of(explanation.process)
@@ -215,7 +215,7 @@ def _with_data(
 
 
 def _explain(outcome: Outcome) -> Explanation:
-    """Explain a result that is not met, or was not met for long enough."""
+    """Explain a result that is not met, or that was not met for long enough."""
     result = outcome.result
     if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
         return result.explain()
@@ -242,7 +242,8 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = "a longer timeout=, or resume the sandbox before the tests: waking takes seconds"
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
-        # The request did not reach the sandbox, so the hint about its memory does not apply.
+        # The request did not reach the sandbox, so the hint about the sandbox's memory does not
+        # apply.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
         what, _, because = str(fault).partition("\n")
@@ -257,19 +258,21 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
 def tail_of(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> OutputTail | None:
-    """Return the last lines of output of the explained process.
+    """Return the last lines of output of the process that an explanation is about.
 
-    A failed read does not replace the error of the wait: the tail then says why it is missing.
+    If the output cannot be read, no error is raised, because it would replace the error of the
+    wait. Instead, the tail contains the reason.
 
     Args:
-        explanation: the explanation of the result; it names the process or the run.
-        client: the sandbox.
-        timeline: what the wait saw; its last snapshot shows whether the pid was used again.
-        limit: the deadline of the wait. Reading takes at most 1 s and stops 0.15 s before the
-            test would be killed.
+        explanation: the explanation of the result, which refers to a process or a run.
+        client: the client of the sandbox.
+        timeline: the polls of the wait. The last snapshot shows whether the pid was reused.
+        limit: the deadline of the wait. Reading takes at most 1 s, and ends at least 0.15 s before
+            the test would be killed.
 
     Returns:
-        The tail; None if the explanation has no process or its row is no longer listed.
+        The tail; None if the explanation does not refer to a process, or its row is no longer
+        listed.
 
     """
     process, run = explanation.process, explanation.run
@@ -304,7 +307,7 @@ def tail_of(
 def _with_last_lines(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> Explanation:
-    """Return the explanation with the last line of output of the first three listed processes."""
+    """Add the last line of output of the first three listed processes to an explanation."""
     listed = []
     end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
     limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
@@ -323,7 +326,7 @@ def _with_last_lines(
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:
-    """Return as many of the last lines as a message has room for."""
+    """Return the last lines, as many as fit in a message."""
     last = lines[-MOST_OUTPUT:]
     size = 0
     for kept, line in enumerate(reversed(last)):

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
 )
-"""Fields that can change while the process is alive."""
+"""The fields that can change while the process is alive."""
 _LONGEST_VALUE = 30
-"""Maximum width of a value in a first line, in columns."""
+"""Maximum width in columns of a value in a first line."""
 
 
 class HasFields(ProcessCondition):
-    """Met if every field has the expected value now; this condition does not wait."""
+    """Met if every field has the expected value now; the condition does not wait for a change."""
 
     waits = False
 
@@ -98,7 +98,7 @@ class HasFields(ProcessCondition):
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
-    """Return a field for each argument that differs, labelled with its position."""
+    """Return a ``Field`` for each argument that differs, labelled with its position."""
     pairs = zip_longest(wanted, was, fillvalue="(absent)")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:

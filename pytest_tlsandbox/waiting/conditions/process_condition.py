@@ -1,4 +1,4 @@
-"""The base class of conditions on one process: it chooses a match and explains its end."""
+"""The base class of conditions on one process, which chooses a match and explains failures."""
 
 from __future__ import annotations
 
@@ -42,13 +42,15 @@ _HINTS_FOR_SHELLS = {
 
 
 class ProcessCondition:
-    """Evaluates the one process that a selector selects.
+    """Evaluates the only process that a selector selects.
 
     Attributes:
         wanted: the expectation in words, for messages.
-        wants_an_end: whether the process is expected to end, so that an uncertain end matters.
-        waits: whether a process that is not listed yet leaves the condition pending.
-        pick_hint: the end of the hint if several processes match.
+        wants_an_end: whether the process is expected to end. If so, an uncertain exit is
+            inconclusive.
+        waits: whether the condition is pending, and not impossible, while the process is not listed
+            yet.
+        pick_hint: the last part of the hint if several processes match.
 
     """
 
@@ -64,7 +66,7 @@ class ProcessCondition:
         self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result; impossible if several processes match and none is picked."""
+        """Return the result, which is impossible if several processes match without ``pick``."""
         self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
@@ -88,7 +90,7 @@ class ProcessCondition:
         return False
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:  # noqa: ARG002
-        """Return expected and actual values, for the message."""
+        """Return the fields with their expected and actual values, for the message."""
         return ()
 
     def met(self, row: ProcessInfo) -> Result:
@@ -118,7 +120,7 @@ class ProcessCondition:
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
-        """Record the incidents that the test asked for, so that the guard does not report them."""
+        """Record which incidents the test expects, so that the guard does not report them."""
 
     def _explain(
         self,
@@ -148,7 +150,7 @@ class ProcessCondition:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
 
     def _is_lost(self, row: ProcessInfo) -> bool:
-        """Return whether the condition needs the end of this process and the sandbox lost it."""
+        """Return whether the condition needs the exit of this process, but the sandbox lost it."""
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 
@@ -180,7 +182,7 @@ class ProcessCondition:
         )
 
     def _unreadable(self, snapshot: ProcessSnapshot) -> Impossible | None:
-        """Return the inconclusive result if the row of the process is listed but unreadable."""
+        """Return an inconclusive result if the row of the process is listed but unreadable."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
         return unreadable_rows(snapshot, None, {self._selector.pid}, f"for {self.wanted}")
@@ -228,7 +230,7 @@ class ProcessCondition:
         )
 
     def _hint_after(self, row: ProcessInfo) -> str:
-        """Return the hint for an unexpected end."""
+        """Return the hint for a process that ended unexpectedly."""
         if row.oom_killed or row.state == "oom_killed":
             return MORE_MEMORY
         if row.exit_code in _HINTS_FOR_SHELLS:
