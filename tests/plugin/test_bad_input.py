@@ -101,14 +101,15 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         """
     )
     sentence = (
-        "pytest_tlsandbox.InvalidSetting: no sandbox to test: give --tlsandbox local for the "
-        "embedded one, --tlsandbox ID for a real one, or set tlsandbox in the ini file or "
-        "TLSANDBOX in the environment"
+        "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for a real "
+        "one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
     )
     record = pytester.inline_run()
-    assert errors_of_tests(record) == dict.fromkeys(
-        ("test_it", "test_session", "test_lister"), sentence
-    )
+    assert errors_of_tests(record) == {
+        "test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}",
+        "test_session": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+        "test_lister": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+    }
     assert record.ret == pytest.ExitCode.TESTS_FAILED
 
 

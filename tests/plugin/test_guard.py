@@ -312,6 +312,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
             "meant)",
             "tlsandbox_leak": "Left running: sleep (pid #): it began in the test, and runs after "
             "its teardown",
+            "tlsandbox_cause": "none",
         },
         "test_last": {},
     }
