@@ -1,1 +1,1 @@
-"""What is measured, beside what it is measured against: ``python -m benchmarks``."""
+"""Measurements of speed and memory, compared with alternatives: ``python -m benchmarks``."""

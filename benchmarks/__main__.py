@@ -1,7 +1,7 @@
-"""Run all that is measured and write ``results.md``: ``python -m benchmarks [--short] [NAME ...]``.
+"""Run the benchmarks and write ``results.md``: ``python -m benchmarks [--short] [NAME ...]``.
 
-With ``--short``, in about a minute, nothing is written, and only a ratio that is well over its
-target fails: times say more about the machine than about the plugin.
+``--short`` takes about a minute and writes nothing. Only a ratio that is well over its target fails
+it, because times depend on the machine more than on the plugin.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.measuring import Result
 
-NAMES = ("startup", "look", "history", "notice", "memory")
+NAMES = ("startup", "poll", "history", "notice", "memory")
 GUARD = Path(__file__).with_name("guard.py")
 RESULTS = Path(__file__).with_name("results.md")
 TRIES = 3
-"""How often a ratio that is over its target is measured, before it is believed."""
+"""How often a ratio is measured if it is over its target."""
 PACKAGES = ("pytest", "requests", "urllib3", "pydantic", "tenacity", "tensorlake")
 
 
 def main() -> int:
-    """Measure, print, write; fail if a target is missed, or in short if a ratio is broken."""
+    """Measure, print and write; return 1 if a target is missed (short: if a ratio is broken)."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
-        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
+        parser.error(f"NAME must be one of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
     sections, failed = [], []
     for name in options.names or NAMES:
         began = time.perf_counter()
@@ -56,13 +56,13 @@ def main() -> int:
         failed += [] if met else ["a guarded test"]
     if not options.short and not options.names:
         RESULTS.write_text("\n".join([_heading(), *sections]))
-    well = "no ratio is far over its target" if options.short else "every target is met"
-    print(f"over the target: {', '.join(failed)}" if failed else well)
+    passed = "no ratio is far over its target" if options.short else "every target is met"
+    print(f"over the target: {', '.join(failed)}" if failed else passed)
     return 1 if failed else 0
 
 
 def _guarded_test() -> tuple[str, bool]:
-    """Run the guard's own benchmark; gives its table, and whether its target is met."""
+    """Run the benchmark of the guard; return its table, and whether its target is met."""
     run = subprocess.run([sys.executable, str(GUARD)], capture_output=True, text=True, check=False)
     return f"## A guarded test\n\n```text\n{run.stdout}```\n", run.returncode == 0
 
@@ -79,9 +79,9 @@ def _measure(name: str, *, short: bool) -> list[Result]:
 def _heading() -> str:
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return (
-        "# What was measured\n\n"
-        "Written by `make bench`; [README.md](README.md) says what stands behind it. Compare within "
-        "a table only: each was taken side by side, on a machine that did other things as well.\n\n"
+        "# Results\n\n"
+        "`make bench` writes this page; [README.md](README.md) explains it. Compare figures only within "
+        "a table, because they were measured in turn, on a machine with other load.\n\n"
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} at the end, "
         f"Python {platform.python_version()}, {versions}.\n"
     )

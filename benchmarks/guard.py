@@ -1,7 +1,7 @@
-"""What the guard costs a suite: 300 trivial tests on ``local``, with it and without.
+"""The cost of the guard: 300 trivial tests on ``local``, with and without it.
 
-Ten processes are listed. Each figure is the median over rounds, in each of which every way runs once:
-what else this machine does meets all of them. Run it with ``python benchmarks/guard.py``.
+Ten processes are listed. Each figure is the median over rounds. Each round runs every variant once,
+so that other load on the machine affects all of them. Run it with ``python benchmarks/guard.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 TESTS, ROWS, ROUNDS = 300, 10, 9
 ALLOWED = 2.0
-"""Milliseconds that the guard may cost a test."""
+"""Milliseconds that the guard may add to a test."""
 RULES = "oom,crash,restart,unhealthy,leak"
 SUITE = f"""
 import time
@@ -41,13 +41,13 @@ begun = 0.0
 @pytest.mark.parametrize("number", range({TESTS + 1}))
 def test_trivial(number):
     global begun
-    if number == 0:  # what comes before is the start of the sandbox
+    if number == 0:  # the sandbox has started
         begun = time.perf_counter()
 """
 
 
 def run(folder: Path, *options: str) -> float:
-    """Run the suite; give the milliseconds a test took, from the second on."""
+    """Run the suite; return the milliseconds per test, without the first test."""
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "--tlsandbox=local", *options, str(folder)],
@@ -62,24 +62,24 @@ def run(folder: Path, *options: str) -> float:
 
 
 def main() -> int:
-    """Measure, print, and fail if the guard costs too much."""
+    """Measure and print; return 1 if the guard costs too much."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "test_trivial.py").write_text(SUITE)
         report = f"--tlsandbox-report={folder / 'out.json'}"
-        ways = {
+        variants = {
             "guard, oom": ["--tlsandbox-guard=oom"],
             "guard, five rules": [f"--tlsandbox-guard={RULES}"],
             "guard, five rules, report": [f"--tlsandbox-guard={RULES}", report],
         }
         print(f"{TESTS} trivial tests, {ROWS} rows, median of {ROUNDS} rounds, ms a test")
         rounds = [
-            (run(folder), *(run(folder, *options) for options in ways.values()))
+            (run(folder), *(run(folder, *options) for options in variants.values()))
             for _ in range(ROUNDS)
         ]
         without = statistics.median(times[0] for times in rounds)
         worst = 0.0
-        for number, label in enumerate(ways, 1):
+        for number, label in enumerate(variants, 1):
             with_it = statistics.median(times[number] for times in rounds)
             more = statistics.median(times[number] - times[0] for times in rounds)
             worst = max(worst, more)

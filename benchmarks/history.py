@@ -1,4 +1,4 @@
-"""A list of managed processes of which a hundredth was restarted: to read, to fold, to check."""
+"""Read, fold and check a list of managed processes, of which 1 % were restarted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measure(*, short: bool = False) -> list[Result]:
     result = Result(
         "A list of managed processes",
         f"Processor time for a list of {ROWS:,} managed processes, of which {RESTARTED} were "
-        "restarted since the list before; medians.",
+        "restarted since the previous list; medians.",
         ("read", "fold", "`assert_no_oom()`", "in all"),
     )
     reader, history = ListReader("benchmark"), History(time.monotonic)
@@ -43,7 +43,7 @@ def measure(*, short: bool = False) -> list[Result]:
         NoIncident((OOM,), history, since).evaluate(snapshot)
         end = time.process_time()
         steps.append((read - start, folded - read, end - folded, end - start))
-    # The first list is where the history begins; with the second one, all its rows become runs.
+    # The history begins with the first list; the second one turns all its rows into runs.
     medians = [statistics.median(times) * 1000 for times in zip(*steps[2:], strict=True)]
     result.rows.append([f"{median:.1f} ms" for median in medians])
     result.targets.append(Target(f"{ROWS:,} managed processes", medians[-1], MOST_MS, "ms"))

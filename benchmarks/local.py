@@ -3,12 +3,12 @@
 ``calls``: list calls over a kept connection. Goal: at 10 rows, a median under 1 ms and a 95th
 percentile under 5 ms.
 
-``bursts``: ten thousand short processes. Goal: every exit code and signal is right, none is left
-running, none is a zombie, and the server's memory ends where it was when the table was first full.
-An older daemon of the service loses 0.2 to 0.7 % (fact sheet 2.3).
+``bursts``: ten thousand short processes. Goal: every exit code and signal is right, no process is left
+running or as a zombie, and the server uses as much memory at the end as when the table was first full.
+An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends").
 
-``scale``: a thousand living processes, and a hundred list calls a second. Goal: no error in 30 s. A
-time runs from the moment at which the call was due, so that a server that falls behind shows.
+``scale``: a thousand running processes, and a hundred list calls per second. Goal: no error in 30 s.
+A call is timed from the moment at which it was due, so that the times show a server that falls behind.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ALIVE, CALLS_A_SECOND, SECONDS = 1000, 100, 30
 
 
 class Server:
-    """An embedded sandbox, as ``CLIENTS`` threads meet it that know HTTP only."""
+    """An embedded sandbox, called over plain HTTP by ``CLIENTS`` threads."""
 
     def __init__(self, local: LocalSandbox, session: requests.Session) -> None:
         session.headers["Authorization"] = f"Bearer {local.api_key.reveal()}"
@@ -51,7 +51,7 @@ class Server:
         self.session = session
 
     def get(self, path: str = "processes") -> requests.Response:
-        """Ask for the list of processes, or for something else."""
+        """Request the list of processes, or another path."""
         return self.session.get(f"{self.url}/{path}", timeout=10)
 
     def start(self, command: str, *args: str) -> int:
@@ -68,7 +68,7 @@ class Server:
 
 
 def calls(local: LocalSandbox, _server: Server) -> None:
-    """Time list calls by the plugin's own client."""
+    """Time list calls of the plugin's client."""
     client = SandboxClient(Transport(locate(local), local.api_key, user_agent="benchmark"))
     for rows in (10, 100, 1000):
         while len(client.list()) < rows:
@@ -83,7 +83,7 @@ def calls(local: LocalSandbox, _server: Server) -> None:
 
 
 def bursts(_local: LocalSandbox, server: Server) -> None:
-    """Run the bursts, check each end, and print."""
+    """Run the bursts, check how each process ended, and print."""
     wanted = islice(_ends(), PROCESSES)
     wrong, full = 0, ""
     rows: list[dict[str, Any]] = []
@@ -107,7 +107,7 @@ def bursts(_local: LocalSandbox, server: Server) -> None:
 
 
 def _ends() -> Iterator[tuple[int | None, int | None]]:
-    """Yield ends without end, each an exit code or a signal."""
+    """Yield exit codes and signals endlessly."""
     for number in count():
         signal = SIGNALS[number // 4 % len(SIGNALS)]
         yield (None, signal) if number % 4 == 0 else (number % 256, None)
@@ -131,17 +131,17 @@ def scale(_local: LocalSandbox, server: Server) -> None:
         time.sleep(max(0, due - time.perf_counter()))
         try:
             answer = server.get()
-            well = answer.ok and answer.content.count(b'"status":"running"') == ALIVE
+            good = answer.ok and answer.content.count(b'"status":"running"') == ALIVE
         except requests.RequestException:
-            well = False
-        return time.perf_counter() - due, well
+            good = False
+        return time.perf_counter() - due, good
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        times, good = zip(*pool.map(call, range(CALLS_A_SECOND * SECONDS)), strict=True)
+        times, results = zip(*pool.map(call, range(CALLS_A_SECOND * SECONDS)), strict=True)
     seconds = time.perf_counter() - began
     size = len(server.get().content) / 1000
     print(
-        f"{len(times)} list calls of {size:.0f} kB in {seconds:.1f} s, {good.count(False)} errors"
+        f"{len(times)} list calls of {size:.0f} kB in {seconds:.1f} s, {results.count(False)} errors"
     )
     print(f"{_quantiles(times)}; RSS {empty} empty, {server.memory()} at the end")
 
@@ -157,7 +157,7 @@ ALL = {"calls": calls, "bursts": bursts, "scale": scale}
 
 
 def main() -> None:
-    """Measure what is named, or all, each on a sandbox of its own."""
+    """Run the named measurements, or all, each on a separate sandbox."""
     for name in sys.argv[1:] or ALL:
         with start_local_sandbox() as local, requests.Session() as session:
             ALL[name](local, Server(local, session))

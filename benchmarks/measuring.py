@@ -1,4 +1,4 @@
-"""What every benchmark gives, and how times are taken side by side."""
+"""The result of a benchmark, and the timing of variants in turn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 RATIO = "x"
 ALLOWANCE = 1.25
-"""How much over its target a ratio may be where it only has to show that nothing broke."""
+"""The factor by which a ratio may exceed its target with ``--short``."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A figure and the most it may be; ``unit`` is "x" for a ratio."""
+    """A figure and its maximum; ``unit`` is "x" for a ratio."""
 
     what: str
     figure: float
@@ -27,18 +27,18 @@ class Target:
 
     @property
     def met(self) -> bool:
-        """The figure is within the target."""
+        """Whether the figure is at most the maximum."""
         return self.figure <= self.at_most
 
     @property
     def broken(self) -> bool:
-        """It is a ratio, and so far off that the noise of a shared machine does not explain it."""
+        """Whether a ratio is so far over its target that the load of the machine cannot explain it."""
         return self.unit == RATIO and self.figure > self.at_most * self.allowance
 
 
 @dataclass
 class Result:
-    """One table of figures, and the targets that are among them."""
+    """One table of figures, and the targets of some of them."""
 
     title: str
     about: str
@@ -47,7 +47,7 @@ class Result:
     targets: list[Target] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """Give the table and the targets as a section of a page."""
+        """Return the table and the targets as a section of a page."""
         lines = [f"## {self.title}", "", self.about, ""]
         lines += [_row(self.head), _row("---" for _ in self.head), *map(_row, self.rows)]
         if self.targets:
@@ -71,30 +71,32 @@ def _row(cells: Sequence[str] | object) -> str:
 
 
 def side_by_side(
-    ways: Mapping[str, Callable[[], object]],
+    variants: Mapping[str, Callable[[], object]],
     rounds: int,
     before_each_round: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Time each way once a round, one after the other; gives seconds by way, round by round.
+    """Time each variant once per round, one after the other, so that other load affects all of them.
 
-    So that what else this machine does meets all of them.
+    Returns:
+        The seconds of each round, by variant.
+
     """
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         before_each_round()
-        for name, way in ways.items():
+        for name, variant in variants.items():
             began = time.perf_counter()
-            way()
+            variant()
             times[name].append(time.perf_counter() - began)
     return times
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Give the median of the ratios of what was taken side by side."""
+    """Return the median of the ratios of times that were measured in turn."""
     return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 def in_ms(seconds: float) -> str:
-    """Give milliseconds with three digits."""
+    """Return seconds as milliseconds with three digits."""
     ms = seconds * 1000
     return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"

@@ -1,4 +1,4 @@
-"""What is kept: of one look at many processes, and of a day of looks."""
+"""The memory of one snapshot of many processes, and of a day of polls."""
 
 from __future__ import annotations
 
@@ -23,42 +23,44 @@ MB = 1e6
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Count the bytes that are held; nothing in short, since no ratio is among them."""
+    """Count the used bytes; return nothing if short, because none of the targets is a ratio."""
     if short:
         return []
     result = Result(
         "Memory",
-        "Bytes held, as Python's own allocator counts them.",
-        ("what", "held", "at its highest"),
+        "Used bytes, as counted by Python's allocator.",
+        ("what", "used", "peak"),
     )
     body = Rows(ROWS).body()
-    held = _of_a_snapshot(result, body)
-    result.targets.append(Target(f"a snapshot of {ROWS:,} rows", held, 130, "MB"))
-    held = _of_a_day(result)
-    result.targets.append(Target(f"a day of looks at {PROCESSES:,} processes", held, 50, "MB"))
+    used = _of_a_snapshot(result, body)
+    result.targets.append(Target(f"a snapshot of {ROWS:,} rows", used, 130, "MB"))
+    used = _of_a_day(result)
+    result.targets.append(Target(f"a day of polls of {PROCESSES:,} processes", used, 50, "MB"))
     return [result]
 
 
 def _of_a_snapshot(result: Result, body: bytes) -> float:
-    """Give what a snapshot takes with all that is kept to read the next list quickly."""
+    """Return the MB of a snapshot and of the data that is kept to read the next list quickly."""
     alone = _Count()
     snapshot = ListReader("benchmark").read(body)
     alone.stop()
     del snapshot
     kept = _Count()
     reader = ListReader("benchmark")
-    snapshot = reader.read(bytes(bytearray(body)))  # a copy: the answer's own bytes
+    snapshot = reader.read(
+        bytes(bytearray(body))
+    )  # a copy, because each response has separate bytes
     assert snapshot.find(snapshot[0].identity) is not None
     kept.stop()
     result.rows += [
-        (f"snapshot of {ROWS:,} rows", alone.held, alone.highest),
-        ("the same, the list it was read from, and its index", kept.held, kept.highest),
+        (f"snapshot of {ROWS:,} rows", alone.used, alone.peak),
+        ("the same, with the body that was read and an index", kept.used, kept.peak),
     ]
     return kept.megabytes
 
 
 def _of_a_day(result: Result) -> float:
-    """Return what history and timeline hold after a poll a second, with the last snapshot."""
+    """Return the MB of the history and the timeline after a poll per second, and the last snapshot."""
     count = _Count()
     reader, history = ListReader("benchmark"), History(lambda: 0.0)
     timeline = Timeline(0.0, history)
@@ -76,18 +78,18 @@ def _of_a_day(result: Result) -> float:
     changes = statistics.fmean(len(run.changes) for run in history.runs())
     result.rows.append(
         (
-            f"history of {DAY:,} looks at {PROCESSES:,} processes, {changes:.0f} states each",
-            count.held,
-            count.highest,
+            f"history of {DAY:,} polls of {PROCESSES:,} processes, {changes:.0f} states each",
+            count.used,
+            count.peak,
         )
     )
     return count.megabytes
 
 
 def _day() -> Iterator[bytes]:
-    """Give the list of each second of a day; nothing where it is the one of the second before.
+    """Yield the list of each second of a day; empty if it equals the list of the second before.
 
-    Processes come in bursts, live a minute, and stay listed.
+    Processes start in bursts, run for a minute, and stay listed.
     """
     bursts = PROCESSES // BURST
     every = DAY // bursts
@@ -118,16 +120,16 @@ def _row(number: int, start: int, *, ended: bool) -> bytes:
 
 
 class _Count:
-    """Counts the bytes that are allocated from its making on, until it is stopped."""
+    """Counts the bytes that are allocated from its creation until it is stopped."""
 
     def __init__(self) -> None:
         gc.collect()
         tracemalloc.start()
 
     def stop(self) -> None:
-        """Count what is held now."""
+        """Count the bytes that are still used."""
         gc.collect()
-        held, highest = tracemalloc.get_traced_memory()
+        used, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        self.megabytes = held / MB
-        self.held, self.highest = f"{held / MB:.1f} MB", f"{highest / MB:.1f} MB"
+        self.megabytes = used / MB
+        self.used, self.peak = f"{used / MB:.1f} MB", f"{peak / MB:.1f} MB"

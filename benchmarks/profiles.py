@@ -1,9 +1,7 @@
-"""Where the time of a look, and of a test, goes: ``python -m benchmarks.profiles [guard]``.
+"""Profiles of a poll and of a test: ``python -m benchmarks.profiles [guard]``.
 
-With ``guard``, the tests are guarded by every rule.
-
-The figures in ``README.md`` are from here. A profiler slows calls of Python down and leaves the
-rest as it is, so that only shares are worth comparing.
+``guard`` turns on all rules of the guard. The shares in ``README.md`` come from these profiles. A
+profiler slows down Python code and no other code, so compare only shares.
 """
 
 from __future__ import annotations
@@ -34,12 +32,12 @@ GUARD = "--tlsandbox-guard=oom,crash,restart,unhealthy,leak"
 
 def main() -> None:
     """Print the profiles."""
-    for rows, looks in ((10, 2000), (10_000, 50)):
+    for rows, polls in ((10, 2000), (10_000, 50)):
         with serve(rows) as served:
             transport = Transport(locate("local", served.url), Secret("test"), user_agent="profile")
             client = SandboxClient(transport)
             client.poll()
-            _profile(f"a look at {rows:,} processes, unchanged", client.poll, looks)
+            _profile(f"a poll of {rows:,} processes, unchanged", client.poll, polls)
             served.change()
 
             def changed(
@@ -48,7 +46,7 @@ def main() -> None:
                 change()
                 client.poll()
 
-            _profile(f"a look at {rows:,} processes, 1 % changed", changed, looks)
+            _profile(f"a poll of {rows:,} processes, 1 % changed", changed, polls)
             client.close()
     with tempfile.TemporaryDirectory() as folder, serve(10) as served:
         Path(folder, "test_it.py").write_text(

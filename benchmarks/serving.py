@@ -1,6 +1,6 @@
-"""A server that answers every request with the bytes it was given, in a process of its own.
+"""A server that answers every request with prepared bytes.
 
-So that neither the time it takes nor its memory is that of the client that is measured.
+It is a separate process, so that its time and its memory do not count as those of the client.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 FIRST_START = 1_710_000_000_000
 CHANGED = 0.01
-"""The part of the rows that changes from one list to the next, where one does."""
+"""The share of the rows that changes from one list to the next."""
 
 
 class Rows:
-    """The rows of a sandbox that has been busy: one in ten runs, the order is that of a hash map."""
+    """The rows of a busy sandbox: one in ten processes runs, and the order is random."""
 
     def __init__(self, count: int) -> None:
         self._rows = [_row(number) for number in range(count)]
@@ -32,7 +32,7 @@ class Rows:
         self._next = 0
 
     def change(self) -> None:
-        """Change a hundredth of the rows, and one at least: what runs ends, what ended runs."""
+        """End or start the processes of 1 % of the rows, at least of one row."""
         for _ in range(max(1, round(len(self._rows) * CHANGED))):
             at = self._next % len(self._rows)
             row = self._rows[at]
@@ -44,7 +44,7 @@ class Rows:
             self._next += 1
 
     def body(self) -> bytes:
-        """Write the list as the sandbox does, without white space."""
+        """Return the list as the sandbox writes it, without white space."""
         return b'{"processes":[' + b",".join(self._texts) + b"]}"
 
 
@@ -84,7 +84,7 @@ class Served:
 
 @contextlib.contextmanager
 def serve(count: int) -> Iterator[Served]:
-    """Serve a list of so many processes."""
+    """Serve a list of this many processes."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(
         target=_run, args=(theirs, count), daemon=True
@@ -134,13 +134,13 @@ def _answer(body: bytes) -> bytes:
 
 
 class RawClient:
-    """The least that can be done to get a list: a socket, and bytes that nobody reads."""
+    """The simplest client: a socket that receives the bytes and parses nothing."""
 
     def __init__(self, port: int) -> None:
         self._sock = socket.create_connection(("127.0.0.1", port))
 
     def get(self) -> int:
-        """Ask, and take all of the answer; gives its length in bytes."""
+        """Send the request and receive the whole response; return the length of its body in bytes."""
         self._sock.sendall(b"GET /api/v1/processes HTTP/1.1\r\nhost: local.local\r\n\r\n")
         head = self._sock.recv(1 << 20)
         start, _, rest = head.partition(b"\r\n\r\n")
@@ -151,5 +151,5 @@ class RawClient:
         return length
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._sock.close()

@@ -1,4 +1,4 @@
-"""What the plugin adds to the start of pytest: installed only, then used."""
+"""The time that the plugin adds to the start of pytest, if installed only and if used."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ def pytest_runtest_setup(item):
 
 
 class Cost(NamedTuple):
-    """Seconds by the clock on the wall, and of the processor."""
+    """Elapsed seconds, and seconds of processor time."""
 
     wall: float
     processor: float
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Time runs of pytest, those that are compared one right after the other."""
+    """Time runs of pytest; the compared runs follow one another."""
     result = Result(
         "Start-up",
-        "Runs of pytest with no other plugin, those that are compared in turn: medians, and the "
-        "time of the processor in the quickest quarter. The latter is judged where nothing is "
-        "waited for: what else a machine does can only add to it. Without and with are two "
-        "environments: all that pip brings for the plugin is in the second alone.",
-        ("what", "wall", "processor", "processor, quickest quarter"),
+        "Runs of pytest without other plugins; compared runs take turns. Medians, and the mean "
+        "processor time of the fastest quarter. The targets use this processor time, because other "
+        "load on the machine can only add to it. Runs without and with the plugin use two "
+        "environments; only the second one has the dependencies of the plugin.",
+        ("what", "wall", "processor", "processor, fastest quarter"),
     )
     with tempfile.TemporaryDirectory() as name, serve(10) as served:
         empty, used = Path(name, "empty"), Path(name, "used")
@@ -68,10 +68,10 @@ def measure(*, short: bool = False) -> list[Result]:
             lambda: _whole(installed, empty, "-p", "no:tlsandbox"),
             lambda: _whole(installed, empty),
         )
-        _tell(result, "empty folder, `--co -q`, without the plugin", without)
-        _tell(result, "the same, installed and blocked: `-p no:tlsandbox`", blocked)
-        _tell(result, "the same with it", with_it)
-        before, after = _quickest(without), _quickest(with_it)
+        _add_row(result, "empty folder, `--co -q`, without the plugin", without)
+        _add_row(result, "the same, installed and blocked: `-p no:tlsandbox`", blocked)
+        _add_row(result, "the same with it", with_it)
+        before, after = _fastest(without), _fastest(with_it)
         result.targets += [
             Target("unused: ratio", after / before, 1.03, allowance=1.07),
             Target("unused: more", (after - before) * 1000, 5, "ms"),
@@ -84,45 +84,45 @@ def measure(*, short: bool = False) -> list[Result]:
             lambda: _whole(installed, empty),
             lambda: _whole(installed, empty, "-p", "no:anyio"),
         )
-        _tell(result, "the same with `[local]`, which brings anyio and its plugin", with_anyio)
-        _tell(result, "the same with `[local]` and `-p no:anyio`", with_local)
+        _add_row(result, "the same with `[local]`, which brings anyio and its plugin", with_anyio)
+        _add_row(result, "the same with `[local]` and `-p no:anyio`", with_local)
         remote, local = _side_by_side(
             ROUNDS_OF_USE,
             lambda: _first_use(installed, used, "--tlsandbox", served.url),
             lambda: _first_use(installed, used, "--tlsandbox", "local"),
         )
-        _tell(result, "first use of `tlsandbox`: imports and first look, server running", remote)
-        _tell(result, "the same on `local`, which is started", local)
+        _add_row(result, "first use of `tlsandbox`: imports and first poll, server running", remote)
+        _add_row(result, "the same on `local`, which is started", local)
         on_top = statistics.median(
             after.wall - before.wall for before, after in zip(remote, local, strict=True)
         )
         result.targets += [
-            Target("first use of a running server", _quickest(remote) * 1000, 150, "ms"),
+            Target("first use of a running server", _fastest(remote) * 1000, 150, "ms"),
             Target("first use of local, on top (wall, median)", on_top * 1000, 400, "ms"),
         ]
     return [result]
 
 
-def _side_by_side(rounds: int, *ways: Callable[[], Cost]) -> list[list[Cost]]:
-    for way in ways * 2:  # compiled modules are written
-        way()
-    taken = [[way() for way in ways] for _ in range(rounds)]
+def _side_by_side(rounds: int, *variants: Callable[[], Cost]) -> list[list[Cost]]:
+    for variant in variants * 2:  # writes the compiled modules
+        variant()
+    taken = [[variant() for variant in variants] for _ in range(rounds)]
     return [list(costs) for costs in zip(*taken, strict=True)]
 
 
-def _quickest(costs: Sequence[Cost]) -> float:
-    """Give the mean of the quickest quarter."""
+def _fastest(costs: Sequence[Cost]) -> float:
+    """Return the mean processor time of the fastest quarter."""
     times = sorted(cost.processor for cost in costs)
     return statistics.fmean(times[: max(1, len(times) // 4)])
 
 
-def _tell(result: Result, what: str, costs: Sequence[Cost]) -> None:
+def _add_row(result: Result, what: str, costs: Sequence[Cost]) -> None:
     medians = (in_ms(statistics.median(times)) for times in zip(*costs, strict=True))
-    result.rows.append((what, *medians, in_ms(_quickest(costs))))
+    result.rows.append((what, *medians, in_ms(_fastest(costs))))
 
 
 def _environment(folder: Path, *requirements: str) -> Path:
-    """Make one with these installed, and give its Python."""
+    """Create an environment with these requirements; return its Python."""
     venv.create(folder)
     python = folder / "bin" / "python"
     _install(python, *requirements)
@@ -135,7 +135,7 @@ def _install(python: Path, *requirements: str) -> None:
 
 
 def _whole(python: Path, folder: Path, *options: str) -> Cost:
-    """Give what a whole run costs."""
+    """Return the cost of a whole run."""
     began = time.perf_counter()
     with subprocess.Popen(
         _command(python, "--co", "-q", *options),
@@ -149,8 +149,8 @@ def _whole(python: Path, folder: Path, *options: str) -> Cost:
 
 
 def _first_use(python: Path, folder: Path, *options: str) -> Cost:
-    """Give what it costs to set the only test up."""
-    said = subprocess.run(
+    """Return the cost of the setup of the only test."""
+    output = subprocess.run(
         _command(python, "-s", *options),
         cwd=folder,
         env=_variables(),
@@ -158,7 +158,7 @@ def _first_use(python: Path, folder: Path, *options: str) -> Cost:
         text=True,
         check=True,
     ).stdout
-    took = re.search(r"took (\S+) (\S+)", said)
+    took = re.search(r"took (\S+) (\S+)", output)
     assert took is not None
     return Cost(float(took[1]), float(took[2]))
 

@@ -1,11 +1,11 @@
-"""Jobs: one that ends well, one that fails, one that crashes, one that waits for another."""
+"""Jobs that succeed, fail, crash, and run at the same time."""
 
 import pytest
 
 from pytest_tlsandbox import ProcessCrashed, UnexpectedExit
 
 
-def test_a_job_ends_well(tlsandbox):
+def test_job_succeeds(tlsandbox):
     job = tlsandbox.start_process("python", ["-c", "print('done')"])
 
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=30)
@@ -14,7 +14,7 @@ def test_a_job_ends_well(tlsandbox):
     tlsandbox.assert_no_incidents()
 
 
-def test_a_job_that_fails_says_why(tlsandbox, capsys):
+def test_failure_of_a_job_shows_the_cause(tlsandbox, capsys):
     job = tlsandbox.start_process("python", ["-c", "import nosuchmodule"])
 
     with pytest.raises(UnexpectedExit) as failure:
@@ -26,7 +26,7 @@ def test_a_job_that_fails_says_why(tlsandbox, capsys):
         print()
 
 
-def test_a_crash_is_told_from_a_failure(tlsandbox):
+def test_crash_differs_from_a_failure(tlsandbox):
     job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
 
     tlsandbox.wait_for_process(job, status="signaled", timeout=10)
@@ -35,7 +35,7 @@ def test_a_crash_is_told_from_a_failure(tlsandbox):
         tlsandbox.assert_no_crash()
 
 
-def test_two_jobs_end_in_any_order(tlsandbox):
+def test_two_jobs_may_end_in_any_order(tlsandbox):
     jobs = [tlsandbox.start_process("sleep", [f"0.{number}"]) for number in (2, 1)]
 
     tlsandbox.wait_until(

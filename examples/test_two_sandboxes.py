@@ -1,4 +1,4 @@
-"""Two sandboxes: a job in each, and what happens in one is not held against the other."""
+"""Two sandboxes with a job in each; an incident in one does not affect the other."""
 
 import pytest
 
@@ -11,7 +11,7 @@ def second(tlsandbox_connect):
         yield tlsandbox_connect(sandbox)  # an id, a URL or an SDK object would do as well
 
 
-def test_what_happens_in_one_sandbox_is_not_held_against_the_other(tlsandbox, second):
+def test_incident_in_one_sandbox_does_not_affect_the_other(tlsandbox, second):
     small = second.start_process("python", ["-c", "taken = bytearray(200_000_000)"])
     fine = tlsandbox.start_process("sh", ["-c", "exit 0"])
 

@@ -1,10 +1,10 @@
-"""The connections of a test session: one for each sandbox, and the embedded sandbox if used."""
+"""The connections of a test session to its sandboxes, including the embedded sandbox."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,15 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass
 class Connection:
-    """The client of one sandbox, and how it is used.
+    """The client of one sandbox, and facts about the use of the sandbox.
 
     Attributes:
         client: sends the calls.
         shared: whether several xdist workers use the sandbox.
-        of_suite: whether the suite, and not --tlsandbox, chose the sandbox; the suite may end it.
-        loopback: whether the sandbox is on this machine, so that a refused connection means that
-            it has ended.
+        of_suite: whether the suite chose the sandbox instead of --tlsandbox, so that the suite may
+            terminate the sandbox.
+        loopback: whether the sandbox runs on this machine. If so, a refused connection means that
+            the sandbox has ended.
         baseline: the snapshot at the start of the running test, if the guard has taken one.
 
     """
@@ -57,10 +58,16 @@ class Connections:
 
     Args:
         settings: the settings of the session.
-        ask_for_key: returns the key for a target from the hook, an error to raise, or None.
-        test_deadline: returns the moment on the clock, in seconds, at which the running test would
-            be killed, or None.
-        screen: the terminal that messages are written for.
+        ask_for_key: calls the hook for the API key of a target; returns the key, an error to raise,
+            or None.
+        test_deadline: returns the time on the clock, in seconds, at which the running test would be
+            killed; None if it has no time limit.
+        screen: the terminal for which messages are formatted.
+
+    Attributes:
+        screen: the terminal for which messages are formatted.
+        on_connect: a function to call with every new connection; None if there is none.
+        on_use: a function to call whenever something connects to a sandbox; None if there is none.
 
     """
 
@@ -75,13 +82,11 @@ class Connections:
         self._settings = settings
         self._ask_for_key = ask_for_key
         self._test_deadline = test_deadline
-        self.screen = screen
+        self.screen = replace(screen, several_sandboxes=lambda: len(self._connections) > 1)
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
-        """Called with every new connection."""
         self.on_use: Callable[[Connection], None] | None = None
-        """Called with the connection whenever something connects to a sandbox."""
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -94,14 +99,21 @@ class Connections:
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:
-        """Return a sandbox for one test, with the guard's baseline or one of this moment."""
+        """Return a sandbox for one test; its baseline comes from the guard, or is taken now."""
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
-        """Return the connection to a sandbox; the call sends nothing yet.
+        """Return the connection to a sandbox, without sending a request.
+
+        Args:
+            target: the sandbox: an id, a name, a URL, "local" or an object.
+
+        Returns:
+            The connection; every call for a sandbox returns the same object.
 
         Raises:
-            InvalidSetting: the target is invalid, or has no key.
+            InvalidSetting: the target is invalid, or has no API key.
+            InvalidArgument: the target is an object that is not a sandbox.
 
         """
         address = self._address(target)
@@ -119,6 +131,9 @@ class Connections:
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,
             )
+            sandbox = self.local() if target == LOCAL else target
+            limit: int | None = getattr(sandbox, "memory_limit", None) if own else None
+            self._connections[address].client.memory_limit = limit
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
         if self.on_use is not None:
@@ -158,14 +173,14 @@ class Connections:
         found = os.environ.get(API_KEY_VARIABLE)
         if not found:
             raise InvalidSetting(
-                f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return one from the "
+                f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return a key from the "
                 f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
         return check_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
 
 
 def kill_started(sandbox: Sandbox) -> None:
-    """Kill the processes that were started through a sandbox; warn if some still run."""
+    """Kill the processes that were started through a sandbox, and warn if any of them still run."""
     left = sandbox.kill_started()
     if left:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Hooks and fixtures of pytest. The first fixture imports requests, pydantic and tenacity."""
+"""The hooks and fixtures. The first use of a fixture imports requests, pydantic and tenacity."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # n
 
 
 class Hooks:
-    """The hooks a conftest can implement."""
+    """The hooks that a conftest can implement."""
 
     @pytest.hookspec(firstresult=True)
     def pytest_tlsandbox_api_key(
@@ -54,8 +54,8 @@ class Hooks:
                 or passed to ``tlsandbox_connect``.
 
         Returns:
-            ``Secret(key)``, or a function without arguments that returns the key; None to leave
-            the answer to other implementations.
+            ``Secret(key)``, or a function without arguments that returns the key. None lets another
+            implementation of the hook provide the key.
 
         """
 
@@ -66,8 +66,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register each setting of the table as an option and as an ini key."""
-    about = "processes of a Tensorlake sandbox (its key: TENSORLAKE_API_KEY)"
+    """Register each setting as an option and as an ini key."""
+    about = "processes of a Tensorlake sandbox (API key: environment variable TENSORLAKE_API_KEY)"
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         environment = f" [environment: {option.environment}]" if option.environment else ""
@@ -75,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if option.metavar is not None:
             action = {"action": "append" if option.repeatable else "store"}
             action["metavar"] = option.metavar
-        # None shows that the option was not given, so that the ini file applies.
+        # A default of None shows that the option was not given, so that the ini file applies.
         group.addoption(
             option.flag, dest=option.ini, default=None, help=option.help + environment, **action
         )
@@ -89,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test; start the guard and the report, if requested."""
+    """Check every setting before the first test; start the guard and the report if requested."""
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
@@ -141,7 +141,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except InvalidSetting as error:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
-        # xdist reports an error of a worker as a crash, so end the session with the message.
+        # xdist would report an error in a worker as a crash, so end the session with the message.
         session.items.clear()
         session.shouldstop = str(error)
 
@@ -159,7 +159,7 @@ def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Name the sandboxes under test, if any were given, and the rules of the guard."""
+    """Return lines that list the sandboxes under test and the rules of the guard, if any."""
     settings = config.stash[_SETTINGS]
     lines = [f"tlsandbox: {', '.join(settings.targets)}"] if settings.targets else []
     if settings.guard:
@@ -169,7 +169,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on each of several sandboxes, unless the suite names its own."""
+    """Run a test once on each sandbox that was given, unless the suite chooses the sandbox."""
     name = "tlsandbox_target"
     targets = metafunc.config.stash[_SETTINGS].targets
     if len(targets) < 2 or name not in metafunc.fixturenames:
@@ -190,10 +190,10 @@ _CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set ``tlsandbox`` up first, so that what the fixtures of a test start belongs to the test.
+    """Set up ``tlsandbox`` first, so that processes started by other fixtures belong to the test.
 
-    Only fixtures of wider scope that a test gets without an argument (autouse, usefixtures) come
-    before it, because they may provide the key or the sandbox.
+    Fixtures of wider scope that a test uses without an argument (autouse, usefixtures) are set up
+    even earlier, because they may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
     if not _CONNECTING.isdisjoint(names):
@@ -214,9 +214,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the traceback at the user's line, and show the first line where one line is shown.
+    """End the traceback at the user's line, and shorten messages where only one line is shown.
 
-    Those places are the short summary, the ``message`` of JUnit and annotations of a change.
+    Only the first line is shown in the short summary, the ``message`` of JUnit and annotations in
+    CI.
+
+    Returns:
+        The report of the phase.
+
     """
     from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 
@@ -241,10 +246,19 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Show our failures in colour, including failures on xdist workers, if pytest uses colours."""
+    if hasattr(report.longrepr, "chain"):
+        from pytest_tlsandbox.integration.terminal_colour import colour
+
+        colour(report)
+
+
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Show the fields that differ between two processes, or two snapshots, that should be equal."""
+    """Explain a failed comparison of two processes or two snapshots by the fields that differ."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -255,7 +269,7 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Store when pytest-timeout would end the test, so that a wait ends and reports before."""
+    """Store the time at which pytest-timeout would end the test, so that waits end earlier."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
@@ -292,17 +306,22 @@ def _connections(config: pytest.Config) -> Connections:
 
 @pytest.fixture
 def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
-    """Return the sandbox under test, with a baseline from the start of the test.
+    """Provide the sandbox under test, with a baseline from the start of the test.
 
-    It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
-    starts programs (start_process). When the test ends, the plugin kills these programs.
+    The sandbox has methods that wait (wait_for_process, wait_for_exit ...), that assert
+    (assert_process, assert_no_oom ...) and that start programs (start_process). When the test ends,
+    the plugin kills the programs that the test started.
+
+    Yields:
+        A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
-    # Not from tlsandbox_session, which pytest creates once, even if folders override the target.
+    # This does not use tlsandbox_session, because pytest creates that fixture only once, even if
+    # folders override the target.
     sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
     _kill_started(sandbox)
@@ -310,14 +329,17 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 
 @pytest.fixture
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
-    """Return the sandbox under test with awaitable calls, for coroutines of asyncio and trio.
+    """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
 
     The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If a call was
     not awaited, the test fails when it ends.
 
+    Yields:
+        An ``AsyncSandbox``, which has the same methods as ``tlsandbox``.
+
     Raises:
         InvalidArgument: at the end of the test, if a call was not awaited.
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
@@ -332,15 +354,18 @@ def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
 def tlsandbox_session(
     tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Sandbox:
-    """Return the sandbox under test for fixtures of wider scope; it has no baseline.
+    """Provide the sandbox under test for fixtures of wider scope; it has no baseline.
 
-    Without a baseline, its assertions check all incidents that are known, also those before the
-    session. When the session ends, the plugin kills the processes that were started through it.
-    The session has one such object: if folders override ``tlsandbox_target``, it uses the target of
-    the first test that requests it.
+    Because there is no baseline, its assertions check all known incidents, including incidents
+    before the session. When the session ends, the plugin kills the processes that were started
+    through this object. The session creates only one such object. If folders override
+    ``tlsandbox_target``, the object uses the target of the first test that requests the fixture.
+
+    Returns:
+        A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
 
     """
     return tlsandbox_connect(tlsandbox_target)
@@ -348,11 +373,16 @@ def tlsandbox_session(
 
 @pytest.fixture(scope="session")
 def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[object], Sandbox]]:
-    """Return a function that connects to one more sandbox: ``tlsandbox_connect(target)``.
+    """Provide a function that connects to another sandbox: ``tlsandbox_connect(target)``.
 
-    ``target`` is the id or name, the URL, or an SDK object of the sandbox. The function returns a
-    ``Sandbox`` without a baseline, and raises ``InvalidSetting`` if the target is invalid or has no
-    API key. When the session ends, the plugin kills the processes that were started through it.
+    ``target`` is the id, the name or the URL of the sandbox, or an object of the SDK. When the
+    session ends, the plugin kills the processes that were started through the returned sandbox.
+
+    Yields:
+        A function that returns a ``Sandbox`` without a baseline. It raises ``InvalidSetting`` if
+        the target is invalid or has no API key, and ``InvalidArgument`` for an object that is not a
+        sandbox.
+
     """
     made: list[Sandbox] = []
 
@@ -368,13 +398,17 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
 @pytest.fixture(scope="session")
 def tlsandbox_target(request: pytest.FixtureRequest) -> object:
-    """Return the sandbox to connect to: the value of --tlsandbox.
+    """Provide the sandbox to connect to: the value of --tlsandbox.
 
     Override this fixture in a conftest to return the id, the URL or the SDK object of a sandbox
-    that the suite created itself. All other fixtures, the guard and the report then use it.
+    that the suite created. All other fixtures, the guard and the report then use that sandbox.
+
+    Returns:
+        The id, the name or the URL of the sandbox as text, "local", or an object.
 
     Raises:
-        InvalidSetting: no sandbox was given, or several and the test cannot run on each.
+        InvalidSetting: no sandbox was given, or several were given but the test cannot run on each
+            of them.
 
     """
     if hasattr(request, "param"):
@@ -386,12 +420,16 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Return a ``ProcessLister`` of the sandbox under test, which only lists processes.
+    """Provide an object that lists the processes of the sandbox under test, without checks.
 
-    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot`` and checks nothing.
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. It raises ``InfrastructureError`` if
+    the processes could not be listed.
+
+    Returns:
+        A ``ProcessLister`` with the API key of the sandbox.
 
     Raises:
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
 
     """
     return _connections(request.config).connect(tlsandbox_target).client
@@ -401,12 +439,16 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 def tlsandbox_allow(
     request: pytest.FixtureRequest,
 ) -> Callable[..., AbstractContextManager[None]]:
-    """Return a function that allows findings of the guard in a ``with`` block.
+    """Provide a function that allows findings of the guard in a ``with`` block.
 
-    In ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the named
-    rules are expected and do not fail the test. The marker of the same name applies to a whole
-    test. Without a guard, the block has no effect. The function raises ``InvalidArgument`` for an
-    unknown rule, no rule, or no reason.
+    In the block ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the
+    given rules are expected and do not fail the test. The marker with the same name applies to a
+    whole test. If the guard is off, the block has no effect.
+
+    Returns:
+        A function that takes rules and ``reason``, and returns a context manager. The function
+        raises ``InvalidArgument`` if a rule is unknown, or if the rules or the reason are missing.
+
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
@@ -426,9 +468,13 @@ def tlsandbox_allow(
 
 @pytest.fixture(scope="session")
 def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
-    """Return the embedded sandbox of this process: url, api_key, identifier, memory_limit (bytes).
+    """Provide the embedded sandbox of this process: its url, api_key, identifier and memory_limit.
 
-    It starts when a test first requests it, and ends with the session.
+    The sandbox starts when a test first requests it, and ends with the session. Under xdist, each
+    worker has its own sandbox.
+
+    Returns:
+        A ``LocalSandbox``.
 
     Raises:
         LocalSandboxError: the extra ``local`` is not installed, or the server does not start.

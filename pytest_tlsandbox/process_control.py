@@ -1,4 +1,4 @@
-"""Processes of a test: start them, read their output, and kill them when the test ends."""
+"""Start the processes of a test, read their output, and kill them when the test ends."""
 
 from __future__ import annotations
 
@@ -34,26 +34,36 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Stream
 
 _LONGEST_ARGUMENT = 2**17 - 1
-"""Bytes that Linux takes in one argument, or in one variable with its name (MAX_ARG_STRLEN)."""
+"""Maximum size in bytes of an argument or an environment variable in Linux (MAX_ARG_STRLEN)."""
 
 _LONGEST_FAREWELL = 3.0
-"""Seconds to list what a test has left running, and again until the list shows that it ended."""
+"""Maximum seconds to list the processes that a test left running, and again to see them end."""
 _BETWEEN_READINGS = 0.05
-"""Seconds until the output of an ended process is read again."""
+"""Seconds between two readings of the output of an ended process."""
 
 
 def start_body(
     command: str, args: Sequence[str], *, env: Mapping[str, str] | None, **options: object
 ) -> dict[str, Any]:
-    """Return the body of a start request, with the given options only.
+    """Return the body of a start request.
+
+    Args:
+        command: the program.
+        args: its arguments.
+        env: environment variables; None to send none.
+        options: the other options of ``Sandbox.start_process``. An option that is None is left out.
+
+    Returns:
+        The body.
 
     Raises:
-        InvalidArgument: the command is missing, or the request would be rejected.
+        InvalidArgument: an argument has a wrong type or value, so that the sandbox would reject the
+            request.
 
     """
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
-        raise not_a_list(args)
+        raise InvalidArgument(not_a_list(args))
     body: dict[str, Any] = {"command": command, "args": list(args)}
     for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)
@@ -89,10 +99,18 @@ def _check_env(env: object) -> None:
 
 
 def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
-    """Start a process; an error names the program, and says whether it may have started.
+    """Start a process.
+
+    Args:
+        client: the client of the sandbox.
+        body: the body of the start request.
+
+    Returns:
+        The process.
 
     Raises:
-        InfrastructureError: one of its subclasses, for every start without a good response.
+        InfrastructureError: a subclass of it, if the sandbox did not send a valid response. The
+            message names the program, and says whether the program may have started.
 
     """
     try:
@@ -100,13 +118,13 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     except InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {fault}"
         if isinstance(fault, RequestRefused):
-            text += _why_refused(fault, body)
+            text = f"Cannot start {_program(body)}: {_why_refused(fault, body)}{fault}"
         elif fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
             text = (
-                f"Not known whether {_program(body)} was started: {fault}; it may have started, "
-                "list_processes() shows it then"
+                f"Not known whether {_program(body)} was started: {fault}; if it was, "
+                "list_processes() shows it"
             )
-        explained = copy.copy(fault)  # observers keep the original
+        explained = copy.copy(fault)  # observers keep the original error
         explained.args = (text,)
         raise explained from None
 
@@ -114,8 +132,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
 def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
     """Return the lines that a process has written so far.
 
-    A sandbox may list the end of a process before it has stored all of its output: after the end,
-    read until two readings agree, for at most 1 s.
+    A sandbox may list a process as ended before it has stored all output of the process. Therefore,
+    the output of an ended process is read until two readings are equal, for at most 1 s.
     """
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME
@@ -134,24 +152,25 @@ def _program(body: Mapping[str, Any]) -> str:
 
 
 def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
-    """Return the likely cause as a hint: the sandbox says only that it failed to spawn."""
+    """Return a hint at the cause, followed by "; ", because the sandbox does not name the cause."""
     failed_to_spawn = "Failed to spawn" in str(refusal)
     if failed_to_spawn and (place := _too_long(body)):
         return (
-            f"; {place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux takes in one "
-            "argument or variable; pass the text in a file"
+            f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux accepts in one "
+            "argument or variable, so pass the text in a file; "
         )
     if " " in body["command"] and not body["args"]:
-        return "; arguments go in args=[...]"
+        _, *args = mask_args(body["command"].split())
+        return f"no program has that name; arguments belong in args={args}; "
     if not failed_to_spawn:
         return ""
     folder = mask_text(body.get("working_dir", ""))
-    and_folder = f", and is {folder!r} a folder there" if folder else ""
-    return f"; is it installed there, and on PATH{and_folder}?"
+    or_folder = f", or no folder {folder!r}" if folder else ""
+    return f"no such program on PATH{or_folder}; "
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:
-    """Return the place of the first text that is too long to be passed to a program."""
+    """Return the name of the first argument or variable that is too long for Linux, if any."""
     texts = {f"args[{position}]": arg for position, arg in enumerate(body["args"])}
     texts |= {f"env[{key!r}]": f"{key}={value}" for key, value in body.get("env", {}).items()}
     return next(
@@ -160,39 +179,57 @@ def _too_long(body: Mapping[str, Any]) -> str | None:
 
 
 def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
-    """Raise RequestRefused if the sandbox ignored what makes a process a managed one.
+    """Check that a process is managed if the request asked for a managed process.
 
-    Older daemons ignore keys that they do not know.
+    Older daemons ignore unknown keys (api-notes, "Managed processes").
+
+    Args:
+        process: the process that the sandbox started.
+        body: the body of the start request.
+        client: the client of the sandbox.
+
+    Raises:
+        RequestRefused: the sandbox ignored the keys that make a process managed.
+
     """
     ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
     if ignored and process.managed is None:
         raise RequestRefused(
             f"Not managed: {_program(body)}: {client.label} ignored {', '.join(ignored)} and does "
             "not support managed processes\n"
-            f"it runs unmanaged as pid {process.pid}; the plugin kills it like everything that this "
-            "fixture started",
+            f"the program runs unmanaged as pid {process.pid}; the plugin kills it together with "
+            "everything else that this fixture started",
             label="not managed",
         )
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:
-    """Kill a process, or stop the supervisor of a managed one, and record that we did."""
+    """Kill a process, or stop the supervisor of a managed process, and record the action."""
     run = client.history.note_kill(row)
     if not client.kill(row) and run is not None:
         run.forget(SIGTERM, SIGKILL)
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
-    """Kill what still runs, and wait until the list shows the ends; return what still runs then."""
-    # By identity: a pid may belong to another process by now.
+    """Kill the processes that still run, and wait for up to 3 s until the list shows their ends.
+
+    Args:
+        started: the processes.
+        client: the client of the sandbox.
+
+    Returns:
+        The processes that still run, or that may still run because the sandbox did not answer.
+
+    """
+    # Select by object, because a pid may belong to another process by now.
     selectors = [Selector(process, client.history) for process in started]
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
     except InfrastructureError as fault:
-        # If nothing listens any more, nothing is left to kill.
+        # If the connection is refused, the server is gone, and no process is left to kill.
         return [] if is_terminated(fault) or fault.label == "refused" else list(started)
     for row in living:
-        with contextlib.suppress(InfrastructureError):  # what is left is reported below
+        with contextlib.suppress(InfrastructureError):  # the caller reports failed kills
             kill(row, client)
     if not living:
         return []
@@ -203,7 +240,10 @@ def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list
 
 
 def is_terminated(fault: InfrastructureError) -> bool:
-    """Return whether a sandbox was terminated. A suspended one keeps its processes."""
+    """Return whether an error means that the sandbox was terminated.
+
+    A suspended sandbox does not count, because it keeps its processes.
+    """
     if isinstance(fault, SandboxNotRunning):
         return not fault.transient
     return isinstance(fault, SandboxNotFound)

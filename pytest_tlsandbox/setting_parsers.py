@@ -1,7 +1,8 @@
 """Parse and check the values of settings.
 
-An invalid value raises :class:`InvalidSetting`, which names the source of the value (``source``: an
-option, an ini key, a variable, a marker) and the allowed values.
+An invalid value raises :class:`InvalidSetting`, whose message names the source of the value and the
+allowed values. The argument ``source`` names an option, an ini key, an environment variable or a
+marker.
 """
 
 from __future__ import annotations
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
 
 
 def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config) -> Settings:
-    """Return the settings from what ``settings.read`` found; the others have their defaults.
+    """Check the settings that were given.
+
+    Args:
+        given: the values of each setting and their source, as ``settings.read`` returns them.
+        config: the configuration of pytest.
+
+    Returns:
+        All settings. Settings that were not given have their default values.
 
     Raises:
-        InvalidSetting: a value is invalid, or pytest took it for the path of a test.
+        InvalidSetting: a value is invalid, or pytest mistook the value for the path of a test.
 
     """
     for texts, source in given.values():
@@ -47,19 +55,24 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
 
 
 def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
-    """Raise InvalidSetting if pytest derived its rootdir or ini file from the value of an option.
+    """Check that pytest did not use the value of an option to find its rootdir or ini file.
 
-    Without "=", pytest cannot know yet that it is the value of an option. If a file has that path,
-    pytest takes it for the path of a test, and reads the ini file of that place.
+    If "=" is missing between the option and its value, pytest does not know early enough that the
+    text is a value. If a file with that path exists, pytest mistakes the text for the path of a
+    test, and reads the ini file beside that file.
+
+    Raises:
+        InvalidSetting: pytest mistook the value for the path of a test.
+
     """
-    if not isinstance(text, str) or not os.path.exists(text):  # a switch has the value True
+    if not isinstance(text, str) or not os.path.exists(text):  # the value of a switch is True
         return
-    paths = config.getoption("file_or_dir", None) or []  # there are none with --help
+    paths = config.getoption("file_or_dir", None) or []  # None with --help
     found = config.rootpath, config.inipath
     if found == find_settings([*paths, text], config) != find_settings(paths, config):
         raise InvalidSetting(
-            f"{source}: pytest took {text!r} for the path of a test, and read its settings from "
-            f"{config.inipath or 'no ini file'}; write {source}={text}"
+            f"{source}: pytest mistook the value {text!r} for the path of a test, and read its settings "
+            f"from {config.inipath or 'no ini file'}; write {source}={text}"
         )
 
 
@@ -69,29 +82,38 @@ def _targets(texts: Sequence[str], source: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts))
 
 
+HOW_TO_NAME_A_SANDBOX = (
+    "pass --tlsandbox local for the embedded sandbox or --tlsandbox ID for a real one, or set tlsandbox "
+    "in the ini file or TLSANDBOX in the environment"
+)
+
+
 def single_target(targets: Sequence[str]) -> str:
-    """Return the sandbox of a test that does not name one.
+    """Return the sandbox for a test that was not parametrized with a sandbox.
+
+    Args:
+        targets: the sandboxes that were given.
+
+    Returns:
+        The only given sandbox.
 
     Raises:
-        InvalidSetting: no sandbox was given, or several.
+        InvalidSetting: no sandbox was given, or more than one.
 
     """
     if not targets:
-        raise InvalidSetting(
-            "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for "
-            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
-        )
+        raise InvalidSetting(f"no sandbox to test; {HOW_TO_NAME_A_SANDBOX}")
     if len(targets) > 1:
         raise InvalidSetting(
-            f"several sandboxes were given ({', '.join(targets)}), and a test that asks for "
-            "tlsandbox with getfixturevalue, or in a TestCase, can run on one only: ask for it as "
-            "an argument"
+            f"several sandboxes were given ({', '.join(targets)}), but a test that requests tlsandbox "
+            "with getfixturevalue or in a TestCase can run on only one; request tlsandbox as an "
+            "argument of a test function"
         )
     return targets[0]
 
 
 def parse_mask(text: str, source: str) -> re.Pattern[str]:
-    """Return a regular expression for secrets; it must not match empty text."""
+    """Compile a regular expression for secrets, and check that it does not match empty text."""
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -100,7 +122,7 @@ def parse_mask(text: str, source: str) -> re.Pattern[str]:
         ) from None
     if pattern.search(""):
         raise InvalidSetting(
-            f"{source}: expected an expression that does not match empty text, got {text!r}"
+            f"{source}: expected a regular expression that does not match empty text, got {text!r}"
         )
     return pattern
 
@@ -127,7 +149,7 @@ _SMALLEST_MEMORY = 2**20
 
 
 def parse_size(text: str, source: str) -> int:
-    """Read a size in bytes from ``268435456``, ``256M``, ``1.5G``; K, M, G, T are powers of 1024."""
+    """Read a size in bytes from ``268435456``, ``256M`` or ``1.5G``; units are powers of 1024."""
     match = re.fullmatch(_SIZE, text.strip())
     size = 0
     if match:
@@ -141,7 +163,14 @@ def parse_size(text: str, source: str) -> int:
 
 
 def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
-    """Read rules of the guard, ``oom,crash``, in the order of the table.
+    """Parse the names of guard rules.
+
+    Args:
+        texts: texts such as ``oom,crash``, in which commas or white space separate the rules.
+        source: the source of the texts in words.
+
+    Returns:
+        The rules without duplicates, in the order of :data:`RULES`.
 
     Raises:
         InvalidSetting: a rule is unknown, or no rule was given.
@@ -158,12 +187,21 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
                 f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}{hint}"
             )
     if not given:
-        raise InvalidSetting(f"{source}: expected one or several of {', '.join(RULES)}, got none")
+        raise InvalidSetting(f"{source}: expected one or more of {', '.join(RULES)}, got no rule")
     return tuple(rule for rule in RULES if rule in given)
 
 
 def check_report(text: str, source: str, config: pytest.Config) -> Path:
-    """Return the absolute path of a report that can be written; missing folders are made later.
+    """Check that a report can be written; missing folders are created later.
+
+    Args:
+        text: the path. A relative path is relative to the current folder if it comes from the
+            option, and to the rootdir if it comes from the ini file.
+        source: the source of the path in words.
+        config: the configuration of pytest.
+
+    Returns:
+        The absolute path.
 
     Raises:
         InvalidSetting: the report cannot be written, or would overwrite another file.
@@ -179,18 +217,20 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     elif text.endswith(("/", os.sep)) or path.is_dir():
         reason = "it is a folder; name a file"
     elif not folder.is_dir():
-        reason = f"{folder} is no folder"
+        reason = f"{folder} is not a folder"
     elif not _is_writable(folder):
-        reason = f"nothing can be written in {folder}"
+        reason = f"the folder {folder} is not writable"
     elif path.exists() and not _is_report(path):
-        reason = "that file is not a report of this plugin; remove it, or name another file"
+        reason = (
+            "the file exists and is not a report of this plugin; remove it, or name another file"
+        )
     else:
         return path
     raise InvalidSetting(f"{source}: {text!r} cannot be written: {reason}")
 
 
 def _is_report(path: Path) -> bool:
-    """Return whether a file may be replaced: a report of this plugin, or an empty file."""
+    """Return whether a file may be replaced, because it is a report of this plugin or empty."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -199,7 +239,7 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a file can be created. Try it, because the mode bits do not apply to root."""
+    """Return whether a file can be created; try it, because mode bits do not apply to root."""
     import tempfile
 
     try:
@@ -214,7 +254,7 @@ _URL = r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/@:\s\[\]?#]+)(?P<po
 
 
 def check_target(target: str, source: str) -> None:
-    """Raise InvalidSetting unless the text is ``local``, an id or name, or a URL."""
+    """Check that a text is ``local``, a URL, or the id or name of a sandbox."""
     if "://" in target:
         check_url(target, source)
     elif not re.fullmatch(_IDENTIFIER, target):
@@ -225,12 +265,12 @@ def check_target(target: str, source: str) -> None:
 
 
 def check_url(url: str, source: str) -> re.Match[str]:
-    """Raise InvalidSetting unless the text is an http or https URL without credentials."""
+    """Check that a text is an http or https URL without credentials, and return its parts."""
     match = re.fullmatch(_URL, url)
     if match is None:
-        # Not quoted: it may hold a password.
+        # The message does not quote the text, because it may contain a password.
         raise InvalidSetting(
             f"{source}: expected a URL of the form https://host[:port][/path] without user, password, "
-            "query and fragment, got another text (not shown: it may hold a password)"
+            "query or fragment, got a text that is not shown because it may contain a password"
         )
     return match

@@ -1,7 +1,7 @@
 """Options, ini keys and environment variables.
 
-The command line wins over the ini file, which wins over the environment. ``setting_parsers`` checks
-the values; a suite that sets nothing does not import it.
+The command line overrides the ini file, which overrides the environment. ``setting_parsers`` checks
+the values. It is not imported if a suite does not set any value.
 """
 
 from __future__ import annotations
@@ -22,15 +22,21 @@ LOCAL = "local"
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
 """The rules of the guard."""
 FACTS = "tlsandbox_facts"
-"""The attribute of a test report, and the key in an xdist worker's output, with the recorded facts."""
+"""The attribute of a test report, and the key in an xdist worker's output, for recorded facts."""
 
 
-# Named tuples, because creating a dataclass adds 0.4 ms to every start of pytest.
+# These classes are named tuples because creating a dataclass adds 0.4 ms to every start of pytest.
 class Option(NamedTuple):
-    """One setting: its names, and the help text of its option and ini key.
+    """The names of one setting, and the help text for its option and its ini key.
 
-    Without a ``metavar`` it is a switch. ``repeatable``: it may have several values; the option is
-    given several times, and in the ini file each value has a line.
+    Attributes:
+        name: the name without the prefix ``tlsandbox_``; empty for the setting named ``tlsandbox``.
+        help: the help text.
+        metavar: the placeholder for the value in the help; None for a switch.
+        environment: the environment variable of the setting; None if it does not have one.
+        repeatable: whether the setting may have several values. If so, the option may be repeated,
+            and the ini file contains one value per line.
+
     """
 
     name: str
@@ -52,41 +58,47 @@ class Option(NamedTuple):
 
 TARGET = Option(
     "",
-    "Sandbox to test: 'local' for the embedded one, the id or name of a sandbox, or its URL. "
-    "'{worker}' stands for the xdist worker. Given several times, each test runs on each "
-    "(ini file: one a line; environment: with spaces in between).",
+    "Sandbox to test: its id, name or URL, or 'local' for the embedded sandbox. '{worker}' is replaced "
+    "by the name of the xdist worker. If several sandboxes are given, each test runs on each of them: "
+    "repeat the option, write one sandbox per line of the ini file, or separate them with spaces in the "
+    "environment variable.",
     "TARGET",
     environment="TLSANDBOX",
     repeatable=True,
 )
 PROXY_URL = Option(
     "proxy_url",
-    "URL of the proxy through which sandboxes are reached by id "
-    "(without it: https://<id>.sandbox.tensorlake.ai).",
+    "URL of a proxy to sandboxes, used if the sandbox is given by id or name "
+    "(default: none; the sandbox is at https://<id>.sandbox.tensorlake.ai).",
     "URL",
     environment="TENSORLAKE_SANDBOX_PROXY_URL",
 )
 TIMEOUT = Option(
     "timeout",
-    "Default timeout of waits: 30, '30s', '2m' (default: 30s).",
+    "Timeout of waits without a timeout argument, in seconds or with a unit: 30, 500ms, 30s, 2m, 1h "
+    "(default: 30s).",
     "TIME",
 )
 MEMORY = Option(
-    "memory", "Memory limit of the embedded sandbox: '256M', '1G' (default: none).", "SIZE"
+    "memory",
+    "Memory limit of the embedded sandbox, in bytes or with a unit: 256M, 1.5G (default: none).",
+    "SIZE",
 )
 GUARD = Option(
     "guard",
-    "Fail the test in which one of these happens in the sandbox, even if it checks nothing: "
-    f"{', '.join(RULES)}; several with commas, or the option several times (default: none).",
+    "Fail a test if one of these events happens in the sandbox during it, even if the test checks "
+    f"nothing: {', '.join(RULES)}. Separate several with commas, or repeat the option "
+    "(default: none).",
     "RULES",
     repeatable=True,
 )
 GUARD_REPORT_ONLY = Option(
-    "guard_report_only", "Report the findings of the guard without failing tests.", None
+    "guard_report_only", "Report the findings of the guard, but do not fail tests.", None
 )
 REPORT = Option(
     "report",
-    "Write the recorded processes to this file: a timeline if its name ends in .html, else JSON.",
+    "Record the processes and write them to this file when the session ends: an HTML timeline if its "
+    "name ends in .html, otherwise JSON (default: none).",
     "PATH",
 )
 NO_SECTION = Option(
@@ -101,23 +113,32 @@ OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT,
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
 MARKERS = (
     (
-        f"{GUARD_MARKER}(*rules): only these rules of the guard for this test ({', '.join(RULES)}); "
-        "no arguments turns the guard off"
+        f"{GUARD_MARKER}(*rules): apply only these rules of the guard to this test "
+        f"({', '.join(RULES)}); without rules, the guard is off for this test"
     ),
     (
-        f"{ALLOW_MARKER}(*rules, reason): findings of these rules are expected in this test and do "
-        "not fail it; the reason is required, and shown"
+        f"{ALLOW_MARKER}(*rules, reason): expect findings of these rules in this test, so that they do "
+        "not fail it; the reason is required, and the report shows it"
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""Only an ini key, because the patterns of secrets belong to the project."""
-MASK_HELP = "Regular expressions, one a line: what matches one is shown as ***, like a secret."
+"""The ini key for patterns of secrets, which has no option because they belong to the project."""
+MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
 
 
 class Settings(NamedTuple):
-    """All settings, checked. ``timeout`` is in seconds, ``memory`` in bytes.
+    """All settings, checked.
 
-    ``guard``: the rules of the guard, none if it is off. ``report``: an absolute path.
+    Attributes:
+        targets: the sandboxes to test: ids, names, URLs or "local".
+        proxy_url: the URL of the proxy to sandboxes; None for no proxy.
+        timeout: the timeout of waits without a timeout argument, in seconds.
+        memory: the memory limit of the embedded sandbox, in bytes; None for no limit.
+        guard: the rules of the guard; empty if the guard is off.
+        guard_report_only: whether the guard only reports its findings and does not fail tests.
+        report: the absolute path of the report; None for no report.
+        masks: the user's patterns for secrets.
+
     """
 
     targets: tuple[str, ...] = ()
@@ -134,12 +155,18 @@ class Settings(NamedTuple):
 def read(
     config: pytest.Config, environment: Mapping[str, str] = os.environ
 ) -> dict[str, tuple[Sequence[str], str]]:
-    """Return the texts of each setting that was given, and their source.
+    """Read the settings that were given; ``setting_parsers.check`` checks them.
 
-    The keys are the fields of :class:`Settings`. ``setting_parsers.check`` checks the texts.
+    Args:
+        config: the configuration of pytest.
+        environment: the environment variables.
+
+    Returns:
+        For each setting, its values as text and their source, such as "--tlsandbox". The keys are
+        the fields of :class:`Settings`.
 
     Raises:
-        pytest.UsageError: a switch in the ini file is neither true nor false.
+        pytest.UsageError: the ini file contains a value of a wrong type.
 
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
@@ -151,7 +178,7 @@ def read(
 def _read(
     config: pytest.Config, option: Option, environment: Mapping[str, str]
 ) -> tuple[Sequence[str], str]:
-    """Return the values from the first source that has any, and the name of that source."""
+    """Return the values from the first source that provides any, and the name of that source."""
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
@@ -172,10 +199,15 @@ def _read(
 
 
 def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
-    """Return the value of an ini key, and where it was written.
+    """Return the value of an ini key, and its source.
 
     In the native tables of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
-    ``tlsandbox_guard = "oom"``, which its other tables may have.
+    ``tlsandbox_guard = "oom"``, although it accepts them in its other tables. Therefore, this
+    function reads such a file itself.
+
+    Raises:
+        pytest.UsageError: the value has a wrong type.
+
     """
     source = _ini_source(config, key)
     try:
@@ -184,7 +216,7 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
         TypeError,
         ValueError,
         pytest.UsageError,
-    ) as error:  # before pytest 9.2, and from then on
+    ) as error:  # the first before pytest 9.2, the second from then on
         if config.inipath is not None and config.inipath.suffix == ".toml":
             if sys.version_info >= (3, 11):
                 import tomllib
@@ -195,9 +227,9 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
             value = tables.get("tool", tables).get("pytest", {}).get(key)
             if isinstance(value, (list, str, int, float)):
                 return [*map(str, value)] if isinstance(value, list) else str(value), source
-        if key in str(error):
-            raise
-        raise pytest.UsageError(f"{source}: {error}; give true or false") from None
+        known = key in str(error)  # otherwise pytest rejects the value of a switch
+        message = str(error) if known else f"{source}: {error}; write true or false"
+        raise pytest.UsageError(message) from None
 
 
 def _ini_source(config: pytest.Config, key: str) -> str:
@@ -205,5 +237,5 @@ def _ini_source(config: pytest.Config, key: str) -> str:
 
 
 def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Replace ``{worker}`` by the name of the xdist worker ("gw0"; "master" without xdist)."""
+    """Replace ``{worker}`` with the name of the xdist worker ("gw0"), or "master" without xdist."""
     return target.replace("{worker}", environment.get("PYTEST_XDIST_WORKER", "master"))

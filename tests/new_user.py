@@ -1,8 +1,8 @@
-"""What somebody does who has the wheel, its README and the workflow to copy, and nothing else.
+"""A new user, who has the wheel, its README and the workflow to copy, and nothing else.
 
-``python tests/new_user.py dist/*.whl`` makes a venv, installs, writes the tests of the README, sees
-one fail, and gates a made-up deployment with the commands of the workflow. It needs a registry for
-the dependencies, and no other network.
+``python tests/new_user.py dist/*.whl`` creates a venv, installs the wheel, writes the tests of the
+README, sees one of them fail, and gates a made-up deployment with the commands of the workflow. It
+needs a registry for the dependencies, and no other network.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def test_the_web_server_is_up(tlsandbox):
     tlsandbox.wait_for_process("http.server", timeout=10)
 """
 CRASHES = """
-def test_a_helper_that_nobody_looks_at(tlsandbox):
+def test_helper_that_crashes_unnoticed(tlsandbox):
     tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
     tlsandbox.wait_for_process("http.server", stable_for=0.5)
 """
@@ -45,7 +45,7 @@ while "train.py" in sys.argv and row["status"] == "running":
 
 
 class Newcomer:
-    """A folder, a venv in it, and commands that are run there."""
+    """A folder with a venv, and the commands that are run in it."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -58,51 +58,43 @@ class Newcomer:
             "COLUMNS": "80",
         }
 
-    def does(self, command, status=0, **environment):
-        """Run a shell command, which ends with that status; give what it prints."""
+    def run(self, command, status=0, **variables):
+        """Run a shell command, which must end with this status; return its output."""
         print(f"$ {command}", flush=True)
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
+        options = {"shell": True, "cwd": self.folder, "env": {**self.environment, **variables}}
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(command, timeout=300, check=False, **options, **output)
         if done.returncode != status:
             sys.exit(f"exit status {done.returncode}, wanted {status}:\n{done.stdout}")
         return done.stdout
 
-    def writes(self, name, text):
-        path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    def write(self, name, text):
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        (self.folder / name).write_text(text, encoding="utf-8")
 
 
 def readme_of(wheel):
     """Return the README as the registry shows it."""
     with ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         metadata = message_from_string(archive.read(name).decode())
     return str(metadata.get_payload())
 
 
 def block(readme, having):
-    [found] = [
-        text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if having in text
-    ]
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    [found] = [text for text in blocks if having in text]
     return str(found)
 
 
-def shows(output, *parts):
+def check_shows(output, *parts):
     for part in parts:
         if part not in output:
             sys.exit(f"not shown: {part!r}, in:\n{output}")
 
 
 def steps_of(workflow):
-    """Return the commands of a workflow by the names of their steps."""
+    """Return the command of each step of a workflow, by the name of the step."""
     step = re.compile(r"- name: (.+)\n +run: (?:>-\n((?: {10,}.+\n)+)|(.+)\n)")
     return {
         name: " ".join((folded or line).split()) for name, folded, line in step.findall(workflow)
@@ -111,17 +103,12 @@ def steps_of(workflow):
 
 @contextlib.contextmanager
 def deployment(newcomer):
-    """Deploy a web server to an embedded sandbox; give the variables the workflow would set."""
-    options = "-m", "pytest_tlsandbox.local", "--memory=96M", "--id=my-sandbox"
-    serving = subprocess.Popen(
-        [newcomer.folder / "venv/bin/python", *options],
-        cwd=newcomer.folder,
-        env=newcomer.environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    """Deploy a web server to an embedded sandbox; yield the variables that the workflow would set."""
+    python = newcomer.folder / "venv/bin/python"
+    command = [python, "-m", "pytest_tlsandbox.local", "--memory=96M", "--id=my-sandbox"]
+    options = {"cwd": newcomer.folder, "env": newcomer.environment, "text": True}
+    serving = subprocess.Popen(command, stdout=subprocess.PIPE, **options)
     try:
-        assert serving.stdout is not None
         lines = {}
         while len(lines) < 2:
             word, _, value = serving.stdout.readline().strip().partition(" ")
@@ -132,7 +119,7 @@ def deployment(newcomer):
             "TLSANDBOX": "my-sandbox",
             "GITHUB_STEP_SUMMARY": str(newcomer.folder / "summary.md"),
         }
-        newcomer.does("python deploy.py python -m http.server 0", **variables)
+        newcomer.run("python deploy.py python -m http.server 0", **variables)
         yield variables
     finally:
         serving.terminate()
@@ -143,19 +130,19 @@ def main(wheel):
     readme, workflow = readme_of(wheel), WORKFLOW.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         newcomer = Newcomer(Path(folder))
-        newcomer.does(f"pip install --quiet '{wheel.resolve()}[local]'")
+        newcomer.run(f"pip install --quiet '{wheel.resolve()}[local]'")
 
-        print("# a test of the README that passes, and what is said where no sandbox was named")
-        newcomer.writes("first/test_server.py", block(readme, "http.server"))
-        shows(newcomer.does("pytest first --tlsandbox local"), "1 passed")
-        shows(newcomer.does("pytest first", 1), "no sandbox to test: give --tlsandbox local")
+        print("# a test of the README that passes, and the message without a sandbox")
+        newcomer.write("first/test_server.py", block(readme, "http.server"))
+        check_shows(newcomer.run("pytest first --tlsandbox local"), "1 passed")
+        check_shows(newcomer.run("pytest first", 1), "no sandbox to test; pass --tlsandbox local")
 
-        print("# the test of the README that fails, readably")
-        newcomer.writes("second/test_training.py", block(readme, "--shards"))
-        newcomer.writes("train.py", TRAIN)
-        told = newcomer.does("pytest second --tlsandbox local --tlsandbox-memory 128M", 1)
-        shows(
-            told,
+        print("# the test of the README that fails, with a readable message")
+        newcomer.write("second/test_training.py", block(readme, "--shards"))
+        newcomer.write("train.py", TRAIN)
+        output = newcomer.run("pytest second --tlsandbox local --tlsandbox-memory 128M", 1)
+        check_shows(
+            output,
             ">       tlsandbox.wait_for_exit(job, exit_code=0, timeout=120)\n"
             "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid ",
             "E                      wanted  was\n",
@@ -165,31 +152,30 @@ def main(wheel):
             "try       more memory for the sandbox",
             "FAILED second/test_training.py::test_training_ends_well - OOM-killed: train",
         )
-        assert len(told.splitlines()) < 45, told
+        assert len(output.splitlines()) < 45, output
 
-        print(
-            "# the commands of the workflow, on a deployment that is well, and on two that are not"
-        )
+        print("# the commands of the workflow, for a good deployment and for two bad ones")
         install, checks, tests = steps_of(workflow).values()
-        newcomer.does(install)
-        newcomer.writes("deploy.py", DEPLOY)
-        newcomer.writes("tests/test_smoke.py", SMOKE)
+        newcomer.run(install)
+        newcomer.write("deploy.py", DEPLOY)
+        newcomer.write("tests/test_smoke.py", SMOKE)
         with deployment(newcomer) as variables:
-            shows(newcomer.does(checks, **variables), "passed")
-            shows(newcomer.does(tests, **variables), "1 passed")
+            check_shows(newcomer.run(checks, **variables), "passed")
+            check_shows(newcomer.run(tests, **variables), "1 passed")
 
-            newcomer.writes("tests/test_helper.py", CRASHES)
-            told = newcomer.does(tests, 1, **variables)
-            shows(told, "1 failed, 1 passed", "Crashed in this test: sh -c (pid ")
-            assert variables["TENSORLAKE_API_KEY"] not in told
+            newcomer.write("tests/test_helper.py", CRASHES)
+            output = newcomer.run(tests, 1, **variables)
+            check_shows(output, "1 failed, 1 passed", "GuardFailure: Crashed with SIGSEGV: ")
+            assert variables["TENSORLAKE_API_KEY"] not in output
 
         with deployment(newcomer) as variables:
-            newcomer.does("python deploy.py python train.py", **variables)
-            shows(newcomer.does(checks, 1, **variables), "OOM", "train.py (pid ")
-        shows((newcomer.folder / "summary.md").read_text(encoding="utf-8"), "| Crashed |", "sh -c")
+            newcomer.run("python deploy.py python train.py", **variables)
+            check_shows(newcomer.run(checks, 1, **variables), "OOM", "train.py (pid ")
+        summary = (newcomer.folder / "summary.md").read_text(encoding="utf-8")
+        check_shows(summary, "| Crashed with SIGSEGV: kill -SEGV $$ |")
         for name in ("checks.xml", "tests.xml", "processes.json"):
             assert (newcomer.folder / name).stat().st_size, name
-    print("as the README says")
+    print("everything is as the README says")
 
 
 if __name__ == "__main__":

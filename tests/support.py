@@ -106,6 +106,11 @@ def box_of(script: Any, *, latency: float = 0.0, written: Any = None, **options:
     return Sandbox(ScriptedLister(FakeClock(), script, latency, written), **options)
 
 
+def silent_box(script: Any, **options: Any) -> Sandbox:
+    """Return a sandbox as ``box_of`` does, whose processes have written nothing."""
+    return box_of(script, written={0: ([], [])}, **options)
+
+
 def polls(box: Sandbox) -> list[float]:
     """Return the times of all list calls, in seconds since the sandbox was created."""
     return box._client.polls

@@ -1,4 +1,4 @@
-"""The figures in the documents agree with the measured ones."""
+"""The README and the figures in the documents agree with the code and the measurements."""
 
 import re
 import subprocess
@@ -15,9 +15,8 @@ def text_of(page):
 
 
 def test_readme_shows_what_its_test_prints():
-    checked = subprocess.run(
-        [sys.executable, "tools/readme.py", "--check"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = [sys.executable, "tools/readme.py", "--check"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
     assert checked.returncode == 0, checked.stderr
 
@@ -31,7 +30,7 @@ def test_readme_names_every_option_and_fixture():
         assert f"`{name}" in text_of("README.md"), name
 
 
-def test_figures_of_the_faults_are_those_of_their_page():
+def test_number_of_faults_is_the_same_on_each_page():
     faults = r"in (\d+) scenes x (\d+) helpers = ([\d,]+)"
     [(scenes, helpers, outcomes)] = re.findall(faults, text_of("docs/faults.md"))
 
@@ -39,15 +38,15 @@ def test_figures_of_the_faults_are_those_of_their_page():
         assert f"{scenes} x {helpers} = {outcomes}" in text_of(page)
 
 
-@pytest.mark.parametrize(
-    ("installed", "measured"),
-    [
-        ("`pytest-tlsandbox`", "the same with it"),
-        ("`pytest-tlsandbox[local]`", "the same with `[local]`, which brings anyio and its plugin"),
-        ("the same, with `addopts", "the same with `[local]` and `-p no:anyio`"),
-    ],
-)
-def test_stated_cost_of_an_unused_plugin_is_the_measured_one(installed, measured):
+COSTS = [
+    ("`pytest-tlsandbox`", "the same with it"),
+    ("`pytest-tlsandbox[local]`", "the same with `[local]`, which brings anyio and its plugin"),
+    ("the same, with `addopts", "the same with `[local]` and `-p no:anyio`"),
+]
+
+
+@pytest.mark.parametrize(("installed", "measured"), COSTS)
+def test_stated_cost_of_an_unused_plugin_was_measured(installed, measured):
     def milliseconds(page, start, after):
         row = rf"^\| {re.escape(start)}.*?{after}(\d+) ms"
         return int(re.search(row, text_of(page), re.MULTILINE)[1])

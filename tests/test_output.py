@@ -1,7 +1,5 @@
 """``wait_for_output`` and ``output``."""
 
-from __future__ import annotations
-
 import re
 
 import pytest
@@ -12,13 +10,19 @@ from tests.support import OOM, T0, box_of, ended, failure, managed, polls, proce
 
 SERVER = raw(77, args=("server.py",))
 ENDED = raw(77, args=("server.py",), **ended(1))
+NOTHING = {0: ([], [])}
 
 
-def output_box(script, written):
+def output_box(script, written=NOTHING):
     return box_of(script, written=written, screen=Screen(columns=72))
 
 
-def told(call, error) -> str:
+def growing(every, times):
+    """Return output that gets one more line again and again."""
+    return {every * step: (["a"] * step, []) for step in range(times)}
+
+
+def message_of(call, error):
     return str(failure(call, error))
 
 
@@ -30,23 +34,18 @@ def _no_jitter(monkeypatch):
 # ----------------------------------------------------------------------------- matches
 
 
+READY = "ready on 8080 (v1.2)"
+MATCHES = [
+    *((pattern, READY) for pattern in ("ready", "(v1.2)", re.compile(r"n \d{4}\b"), re.compile("(?i)READY"))),
+    ("INFO", "INFO: ready"),
+    *((pattern, None) for pattern in ("v1x2", "READY", re.compile("^on"))),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("row", [SERVER, ENDED], ids=["running", "ended"])
-@pytest.mark.parametrize(
-    ("pattern", "line"),
-    [
-        ("ready", "ready on 8080 (v1.2)"),
-        ("(v1.2)", "ready on 8080 (v1.2)"),
-        (re.compile(r"n \d{4}\b"), "ready on 8080 (v1.2)"),
-        (re.compile("READY", re.IGNORECASE), "ready on 8080 (v1.2)"),
-        ("INFO", "INFO: ready"),
-        ("v1x2", None),
-        ("READY", None),
-        (re.compile("^on"), None),
-    ],
-)
+@pytest.mark.parametrize(("pattern", "line"), MATCHES)
 def test_wait_returns_the_first_line_that_matches_the_text_or_regex(pattern, line, row):
-    written = {0: (["starting", "ready on 8080 (v1.2)", "ready 2"], ["INFO: ready"])}
-    box = output_box([row], written)
+    box = output_box([row], {0: (["starting", READY, "ready 2"], ["INFO: ready"])})
 
     if line is None:
         failure(lambda: box.wait_for_output(77, pattern, timeout=0))
@@ -57,32 +56,19 @@ def test_wait_returns_the_first_line_that_matches_the_text_or_regex(pattern, lin
 
 FIRST = raw(7, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
 SECOND = raw(9, command="web", args=(), started_at=T0 + 10_000, managed=managed("web"))
-STORED_SLOWLY = {0.7 * step: (["a"] * step, []) for step in range(12)}
+LATER = {
+    "written later": ([SERVER], 77, {**NOTHING, 3: (["starting"], [])}, 4),
+    "written after the end": ({0: [SERVER], 1: [ENDED]}, 77, NOTHING, 1.5),
+    "stored slowly after the end of a pid": ([ENDED], 77, growing(0.7, 12), 8.4),
+    "stored slowly after the end of a text": ([ENDED], "server.py", growing(0.7, 12), 8.4),
+    "started later": ({0: [], 2: [SERVER]}, "server.py", NOTHING, 2),
+    "written by the next run": ({0: [FIRST], 3: [SECOND]}, "web", NOTHING, 4),
+    "an outage": ([SERVER], 77, {0: unreachable()}, 3),
+    "an outage after the end": ({0: [SERVER], 1: [ENDED]}, 77, {**NOTHING, 1: unreachable()}, 9),
+}
 
 
-@pytest.mark.parametrize(
-    ("script", "name", "written", "at"),
-    [
-        ([SERVER], 77, {0: ([], []), 3: (["starting"], [])}, 4),
-        ({0: [SERVER], 1: [ENDED]}, 77, {0: ([], [])}, 1.5),
-        ([ENDED], 77, STORED_SLOWLY, 8.4),
-        ([ENDED], "server.py", STORED_SLOWLY, 8.4),
-        ({0: [], 2: [SERVER]}, "server.py", {0: ([], [])}, 2),
-        ({0: [FIRST], 3: [SECOND]}, "web", {0: ([], [])}, 4),
-        ([SERVER], 77, {0: unreachable()}, 3),
-        ({0: [SERVER], 1: [ENDED]}, 77, {0: ([], []), 1: unreachable()}, 9),
-    ],
-    ids=[
-        "written later",
-        "written after the end",
-        "stored slowly after the end of a pid",
-        "stored slowly after the end of a text",
-        "started later",
-        "written by the next run",
-        "an outage",
-        "an outage after the end",
-    ],
-)
+@pytest.mark.parametrize(("script", "name", "written", "at"), LATER.values(), ids=LATER)
 def test_wait_returns_a_line_that_appears_later(script, name, written, at):
     box = output_box(script, {**written, at: (["ready"], [])})
 
@@ -91,9 +77,9 @@ def test_wait_returns_a_line_that_appears_later(script, name, written, at):
 
 
 def test_each_read_is_limited_by_the_deadline_and_the_last_to_half_a_second():
-    box = output_box([SERVER], {0: ([], [])})
+    box = output_box([SERVER])
 
-    told(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
+    message_of(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
 
     searched = [(at, limit) for at, stream, limit in box._client.reads if stream == "output"]
     assert searched[0] == (0.0, 5.0)
@@ -107,10 +93,10 @@ def test_each_read_is_limited_by_the_deadline_and_the_last_to_half_a_second():
 def test_timeout_reports_the_number_of_lines_so_far():
     box = output_box([SERVER], {0: (["starting", "migrating"], [])})
 
-    message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
+    message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
 
-    assert message.startswith('Not written: "ready" by server.py (pid 77) after 5 s\n')
-    assert "\n  2 lines so far, and none has it\n" in message
+    assert message.startswith('No line with "ready" after 5 s: server.py: migrating\n')
+    assert "\n  2 lines of output so far\n" in message
     assert "buffered" not in message
 
 
@@ -127,7 +113,7 @@ def test_wait_reports_an_oom_kill_of_the_process():
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
 
-    assert error.first_line == 'OOM-killed: server.py (pid 77), wanted a line with "ready"'
+    assert error.first_line == 'OOM-killed, wanted a line with "ready": server.py: starting'
     assert "the rest of its output" not in str(error)
 
 
@@ -140,8 +126,7 @@ PLAIN = ["(v1.2)", "up...", "costs $5", "[app] up", "5 % (3/6)", "a | b", "(y/n)
 def test_hint_about_regexes_appears_only_for_text_that_looks_like_one(pattern, row):
     box = output_box([row], {0: (["listening"], [])})
     hint = (
-        "try re.compile(...): the text looks like a regular expression, but is searched for "
-        "literally; "
+        "try re.compile(...): the text looks like a regular expression, but is searched literally"
     )
 
     message = str(failure(lambda: box.wait_for_output(77, pattern, timeout=0)))
@@ -150,23 +135,23 @@ def test_hint_about_regexes_appears_only_for_text_that_looks_like_one(pattern, r
 
 
 def test_wait_fails_one_second_after_the_stored_output_stopped_growing():
-    written = {0: (["one"], []), 0.9: (["one", "two"], []), 1.8: (["one", "two", "three"], [])}
-    box = output_box([ENDED], written)
+    lines = ["one", "two", "three"]
+    box = output_box([ENDED], {0.9 * step: (lines[: step + 1], []) for step in range(3)})
 
-    message = told(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
+    message = message_of(lambda: box.wait_for_output(77, "ready"), errors.UnexpectedExit)
 
-    assert "wrote no such line in 3 lines" in " ".join(message.split())
+    assert "none of its 3 lines of output matches" in " ".join(message.split())
     assert 2.8 <= polls(box)[-1] < 3.2
 
 
 def test_wait_reads_endlessly_growing_output_until_the_deadline():
     """The children of an ended process can go on writing."""
-    box = output_box([ENDED], {0.5 * step: (["a"] * step, []) for step in range(20)})
+    box = output_box([ENDED], growing(0.5, 20))
 
-    message = told(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
+    message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.UnexpectedExit)
 
     assert polls(box)[-1] == 5.0
-    assert "5 s: the deadline came before it could change" in " ".join(message.split())
+    assert "the wait ended before this was settled" in " ".join(message.split())
 
 
 @pytest.mark.parametrize(("name", "seconds"), [(77, 1), ("server.py", 2)])
@@ -182,15 +167,15 @@ def test_end_counts_sooner_for_a_process_selected_by_pid_than_by_text(name, seco
 
 
 def test_output_of_an_ended_process_is_read_until_two_reads_agree():
-    one, two, three = ["one"], ["one", "two"], ["one", "two", "three"]
-    box = output_box({0: [ENDED]}, {0: (one, ["up"]), 0.04: (two, ["up"]), 0.09: (three, ["up"])})
+    written = {0: (["a"], ["up"]), 0.04: (["a", "b"], ["up"]), 0.09: (["a", "b", "c"], ["up"])}
+    box = output_box({0: [ENDED]}, written)
 
-    assert box.output(77) == [*three, "up"]
+    assert box.output(77) == ["a", "b", "c", "up"]
     assert box._client.reads == [(at, "output", None) for at in (0, 0.05, 0.1, 0.15)]
 
 
 @pytest.mark.parametrize(("row", "readings"), [(SERVER, 1), (ENDED, 2)], ids=["running", "ended"])
-def test_output_is_read_once_and_of_an_ended_process_twice(row, readings):
+def test_output_of_a_running_process_is_read_once_and_of_an_ended_process_twice(row, readings):
     box = output_box({0: [row]}, {0: (["one"], ["up"])})
 
     assert box.output(77, "stderr") == ["up"]
@@ -198,14 +183,14 @@ def test_output_is_read_once_and_of_an_ended_process_twice(row, readings):
 
 
 def test_growing_output_of_an_ended_process_is_read_for_one_second():
-    box = output_box([ENDED], {0.05 * step: (["a"] * step, []) for step in range(60)})
+    box = output_box([ENDED], growing(0.05, 60))
 
     assert box.output(77) == ["a"] * 20
     assert box._client.reads[-1][0] == 1
 
 
 def test_output_is_not_read_again_shortly_before_pytest_timeout_kills_the_test():
-    box = output_box([ENDED], {0.05 * step: (["a"] * step, []) for step in range(60)})
+    box = output_box([ENDED], growing(0.05, 60))
     box._client.test_deadline = lambda: 1000.45
 
     assert box.output(77) == ["a"] * 4
@@ -219,9 +204,10 @@ def test_output_requires_a_listed_process():
     failure(lambda: box.output(by(pid=7)), errors.ProcessNotFound)
 
 
-@pytest.mark.parametrize(
-    "read", [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]
-)
+READS = [lambda box, job: box.wait_for_output(job, "one"), lambda box, job: box.output(job)]
+
+
+@pytest.mark.parametrize("read", READS)
 def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
     """The API returns output by pid, and the kernel reuses pids."""
     web = raw(77, handle=90, command="web", args=(), started_at=T0 + 60_000)
@@ -229,46 +215,42 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
 
     error = failure(lambda: read(box, process(77)), errors.Inconclusive)
 
-    assert error.first_line == "Not read: the output of server.py (pid 77)"
+    assert error.first_line == "Output lost: server.py"
     text = " ".join(str(error).split())
-    assert "pid 77 is another process's by now, and output is asked for by pid" in text
-    assert "process python server.py" in text
-    assert "read it before the process has ended, or give it a name" in text
+    assert "another process has pid 77 now, and output is requested by pid" in text
+    assert "python server.py" in text
+    assert "try read the output before the process ends" in text
 
 
 # --------------------------------------------------------------- infrastructure errors
 
 
 def test_permanent_error_while_reading_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox: the API key was refused (401)", label="401")
-    box = output_box([SERVER], {0: ([], []), 1: refused})
+    refused = errors.AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
+    box = output_box([SERVER], {**NOTHING, 1: refused})
 
-    error = failure(
-        lambda: box.wait_for_output(77, "ready", timeout=60), errors.AuthenticationFailed
-    )
+    error = failure(lambda: box.wait_for_output(77, "ready"), errors.AuthenticationFailed)
 
     assert polls(box)[-1] < 1.2
-    assert error.first_line == "Not read: the output of server.py (pid 77)"
-    assert "my-sandbox: the API key was refused (401)" in str(error)
+    assert error.first_line == (
+        "Output of server.py not read: my-sandbox: the API key was rejected (401)"
+    )
 
 
 # ----------------------------------------------------------------------------- misuse
 
 
-@pytest.mark.parametrize(
-    ("pattern", "got"),
-    [
-        (None, "None"),
-        (3, "3"),
-        (b"ready", "a value of type bytes"),
-        (re.compile(b"ready"), "a regex of bytes"),
-        (["ready"], "['ready']"),
-    ],
-)
-def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got):
-    box = output_box([SERVER], {0: ([], [])})
+BAD_PATTERNS = [
+    (None, "None"), (3, "3"), (["ready"], "['ready']"),
+    (b"ready", "a value of type bytes"), (re.compile(b"ready"), "a regex of bytes"),
+]  # fmt: skip
 
-    message = told(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
+
+@pytest.mark.parametrize(("pattern", "got"), BAD_PATTERNS)
+def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got):
+    box = output_box([SERVER])
+
+    message = message_of(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
     assert message == f"pattern must be text from one line or a compiled regex, got {got}"
     assert polls(box) == []
@@ -277,8 +259,10 @@ def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got)
 def test_secrets_in_the_pattern_and_in_the_output_are_masked():
     box = output_box([SERVER], {0: (["TOKEN=abc123"], [])})
 
-    message = told(lambda: box.wait_for_output(77, "TOKEN=xyz789", timeout=0), errors.WaitTimedOut)
+    message = message_of(
+        lambda: box.wait_for_output(77, "TOKEN=xyz789", timeout=0), errors.WaitTimedOut
+    )
 
+    assert "| TOKEN=***" in message
     assert "abc123" not in message
     assert "xyz789" not in message
-    assert "| TOKEN=***" in message

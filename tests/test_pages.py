@@ -19,14 +19,12 @@ PAGES = [
     "README.md", "docs/async.md", "docs/cost.md", "docs/guard.md", "docs/guide.md", "docs/local.md",
     "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md",
 ]  # fmt: skip
-"""The pages whose code is run here; the other pages have separate tests, or no code."""
+"""The pages whose code is run here; other pages have separate tests or no code."""
 SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md", "docs/testing.md")
-"""The pages whose code `make test` runs too."""
-BLOCK = re.compile(
-    r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL
-)
+"""The pages whose code also runs in `make test`."""
+BLOCK = re.compile(r"(?:<!-- (.+?) -->\n)?```(\w+)\n(.*?)```", re.DOTALL)
 FAILING = ("fails", "readme: test")
-"""Marks of tests that must fail; a separate tool checks the one of the README."""
+"""Marks of tests that must fail; tools/readme.py checks the one in the README."""
 ELSEWHERE = "run by "
 """Mark of a block that needs a package that is not installed here; it names the test."""
 SETTINGS = "[pytest]\ntlsandbox = local\ntlsandbox_memory = 256M\n"
@@ -55,10 +53,7 @@ class Block(NamedTuple):
 
 def blocks(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    return [
-        Block(match["mark"] or "", match["language"], match["text"])
-        for match in BLOCK.finditer(text)
-    ]
+    return [Block(*match.groups(default="")) for match in BLOCK.finditer(text)]
 
 
 def run(folder, *command, **environment):
@@ -86,7 +81,7 @@ def my_sandbox():
 
 
 @pytest.mark.parametrize("page", sample_of({page: page for page in PAGES}, *SAMPLE))
-def test_tests_of_a_page_pass(page, tmp_path):
+def test_tests_on_a_page_pass(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     shown = ""
@@ -96,7 +91,7 @@ def test_tests_of_a_page_pass(page, tmp_path):
             assert block.mark in test.read_text(encoding="utf-8")
         elif block.language == "python" and block.mark not in FAILING:
             name = block.mark.removeprefix("file: ")
-            name = name if name.endswith(".py") else f"test_{number}.py"
+            name = name if name.endswith(".py") else f"test_{number:02}.py"
             (tmp_path / name).write_text(block.text)
             shown += block.text
 
@@ -109,25 +104,26 @@ def test_tests_of_a_page_pass(page, tmp_path):
         assert f"allowed: {reason}" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["web", pytest.param("other", marks=pytest.mark.slow)])
-def test_the_recipe_on_a_restart_ignores_a_restart_in_an_earlier_test(name, tmp_path):
+def test_recipe_for_a_restart_ignores_a_restart_in_an_earlier_test(tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
-    [recipe] = [
-        block.text for block in blocks("docs/recipes.md") if "supervisor_restarts" in block.text
-    ]
+    texts = [block.text for block in blocks("docs/recipes.md")]
+    [recipe] = [text for text in texts if "supervisor_restarts" in text]
     without_restart = recipe.replace("    tlsandbox.send_signal(server, 15)\n", "")
     assert without_restart != recipe
-    (tmp_path / "test_1.py").write_text(recipe.replace('"web"', f'"{name}"'))
+    (tmp_path / "test_1.py").write_text(recipe)
     (tmp_path / "test_2.py").write_text(without_restart.replace("timeout=10", "timeout=1"))
 
     done = run(tmp_path, "pytest")
 
-    assert "\nFAILED test_2.py::test_supervisor_restarts_the_server - " in done.stdout
-    assert "1 failed, 1 passed" in done.stdout
+    for text in (
+        "\nFAILED test_2.py::test_supervisor_restarts_the_server - ",
+        "1 failed, 1 passed",
+    ):
+        assert text in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_failure_that_a_page_shows_is_what_is_printed(page, tmp_path):
+def test_failure_on_a_page_is_what_the_test_prints(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
         if block.mark == "fails":
@@ -140,7 +136,7 @@ def test_failure_that_a_page_shows_is_what_is_printed(page, tmp_path):
 @pytest.mark.parametrize(
     "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, *SAMPLE)
 )
-def test_commands_of_a_page_run(page, tmp_path, my_sandbox):
+def test_commands_on_a_page_succeed(page, tmp_path, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     consoles = [block.text for block in blocks(page) if block.language == "console"]
     for line in "".join(consoles).splitlines():
@@ -160,37 +156,28 @@ TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 @pytest.mark.parametrize("table", TABLES)
-def test_settings_of_a_page_are_taken(page, table, tmp_path):
+def test_settings_on_a_page_take_effect(page, table, tmp_path):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))
 
     done = run(tmp_path, "pytest")
 
-    assert done.returncode == 0, done.stdout + done.stderr
     assert "\ntlsandbox: local\n" in done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def anchors(page):
-    """Return the anchors of a page as GitHub creates them from its headings."""
+    """Return the anchors of a page as GitHub creates them from headings that differ."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    slugs = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
-    again = [slugs[:place].count(slug) for place, slug in enumerate(slugs)]
-    return {
-        f"{slug}-{number}" if number else slug for slug, number in zip(slugs, again, strict=True)
-    }
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-LINKING = [
-    "README.md",
-    "CHANGELOG.md",
-    *(f"{path.parent.name}/{path.name}" for path in ROOT.glob("*/*.md")),
-    *(f"docs/contributing/{path.name}" for path in ROOT.glob("docs/contributing/*.md")),
-]
+PATHS = [path for pattern in ("*.md", "*/*.md", "docs/*/*.md") for path in ROOT.glob(pattern)]
 
 
-@pytest.mark.parametrize("page", LINKING)
+@pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in PATHS])
 def test_target_of_each_link_exists(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):

@@ -41,7 +41,7 @@ def test_process_that_could_not_be_killed_is_reported_unless_its_sandbox_has_end
 
 
 NOT_KNOWN = "Not known whether 'python' was started: "
-MAY_RUN = "; it may have started, list_processes() shows it then"
+MAY_RUN = "; if it was, list_processes() shows it"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ MAY_RUN = "; it may have started, list_processes() shows it then"
         (reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}), errors.SandboxUnreachable,
          "Cannot start 'python': my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
         (reply(401), errors.AuthenticationFailed,
-         "Cannot start 'python': my-sandbox: the API key was refused (401)"),
+         "Cannot start 'python': my-sandbox: the API key was rejected (401)"),
     ],
     ids=["no answer", "reset", "no answer to the proxy", "no process", "not ready", "401"],
 )  # fmt: skip

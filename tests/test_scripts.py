@@ -1,4 +1,4 @@
-"""Test doubles for users' helpers: scripted listings, a fake clock, no sleep."""
+"""Test doubles for tests of users' helpers: scripted lists, a fake clock, waits without pauses."""
 
 import asyncio
 import time
@@ -24,27 +24,19 @@ def elapsed(call):
     return time.perf_counter() - begun
 
 
-# ------------------------------------------------------------------ scripted listings
+# ---------------------------------------------------------------------- scripted lists
 
 
-def test_a_wait_on_a_script_takes_the_time_of_the_script_and_none_of_ours():
+def test_wait_on_a_script_takes_only_the_time_of_the_script():
     lister = ScriptedLister({0: [row(41)], 300: [EXITED]})
 
-    took = elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=400))
-
-    assert took < 100
+    assert elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=400)) < 100
     assert 300 <= lister.polls[-1] < 300.3
 
 
 def test_poll_returns_the_rows_bodies_and_errors_of_the_script():
-    lister = ScriptedLister(
-        {
-            0: [row(41)],
-            1: BUSY,
-            2: {"processes": [EXITED], "more": "than is known"},
-            3: b"<html>please log in</html>",
-        }
-    )
+    body = {"processes": [EXITED], "more": "than is known"}
+    lister = ScriptedLister({0: [row(41)], 1: BUSY, 2: body, 3: b"<html>please log in</html>"})
     box = Sandbox(lister)
 
     assert box.wait_for_exit(41).exit_code == 0
@@ -53,7 +45,7 @@ def test_poll_returns_the_rows_bodies_and_errors_of_the_script():
         box.list_processes()
 
 
-def test_earlier_incidents_are_in_the_baseline_as_in_a_test():
+def test_baseline_has_the_earlier_incidents_as_in_a_test():
     box = Sandbox(ScriptedLister({0: [row(41, status="oom_killed")]}))
 
     box.from_now().assert_no_oom()
@@ -65,14 +57,13 @@ def test_output_is_read_by_stream_and_shown_in_failures():
     failed = row(41, status="exited", exit_code=1)
     box = Sandbox(ScriptedLister({0: [failed]}, output={41: {"stdout": ["a"], "stderr": ["b"]}}))
 
-    assert box.output(41) == ["a", "b"]
-    assert box.output(41, "stdout") == ["a"]
+    assert (box.output(41), box.output(41, "stdout")) == (["a", "b"], ["a"])
     assert box.wait_for_output(41, "b") == "b"
-    with pytest.raises(errors.UnexpectedExit, match=r"\n +stderr +1 line\n +\| b\n"):
+    with pytest.raises(errors.UnexpectedExit, match=r"\n +stderr, 1 line\n +\| b\n"):
         box.wait_for_exit(41)
 
 
-def test_a_start_takes_until_the_script_lists_the_process():
+def test_start_returns_when_the_script_lists_the_process():
     lister = ScriptedLister({0: [row(40)], 2: [row(40), row(41, args=("serve.py",))]})
     box = Sandbox(lister)
 
@@ -84,21 +75,19 @@ def test_a_start_takes_until_the_script_lists_the_process():
         box.start_process("python", ["other.py"])
 
 
-def test_a_signal_and_a_kill_change_nothing_and_are_in_the_requests():
+def test_signal_and_kill_change_nothing_and_are_recorded():
     lister = ScriptedLister({0: [row(41)]})
     box = Sandbox(lister)
 
     box.send_signal(41, 15)
     box.kill_process(41)
 
-    assert [request for request in lister.requests if not request.startswith("GET")] == [
-        "POST /processes/41/signal",
-        "DELETE /processes/41",
-    ]
+    changes = [request for request in lister.requests if not request.startswith("GET")]
+    assert changes == ["POST /processes/41/signal", "DELETE /processes/41"]
     box.assert_process(41, status="running")
 
 
-def test_it_is_a_lister_too_and_awaitable():
+def test_script_can_be_listed_and_awaited():
     lister = ScriptedLister({0: [EXITED]}, label="staging")
 
     assert lister.list()[0].exit_code == 0
@@ -106,12 +95,12 @@ def test_it_is_a_lister_too_and_awaitable():
     assert repr(lister) == "<ScriptedLister of staging>"
 
 
-def test_an_empty_script_is_an_empty_sandbox():
+def test_empty_script_lists_nothing_and_the_first_rows_count_from_the_beginning():
     assert len(ScriptedLister({}).list()) == 0
-    assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41  # from the beginning, and at 5 s
+    assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41
 
 
-def test_a_clock_can_be_shared_and_shows_what_was_slept():
+def test_clock_can_be_shared_and_records_the_pauses():
     clock = FakeClock(now=0.0)
     box = Sandbox(ScriptedLister({0: []}, clock=clock, latency=0.01))
 
@@ -119,21 +108,20 @@ def test_a_clock_can_be_shared_and_shows_what_was_slept():
         box.wait_for_process("no such", timeout=10)
 
     assert clock.now == pytest.approx(10, abs=0.1)
-    assert min(clock.slept) == 0.05
+    assert min(clock.slept) == pytest.approx(0.05)
     assert max(clock.slept) <= 0.35
 
 
-# --------------------------------------------------------------------------- no sleep
+# ----------------------------------------------------------------- waits without pauses
 
 
 @pytest.fixture
 def box(serve):  # noqa: F811
-    server = serve(reply(200, {"processes": [row(41)]}))
-    with connected(server) as box:
+    with connected(serve(reply(200, {"processes": [row(41)]}))) as box:
         yield box
 
 
-def test_wait_without_pauses_takes_as_long_as_its_polls(box):
+def test_wait_without_pauses_takes_only_the_time_of_its_polls(box):
     def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
@@ -141,7 +129,7 @@ def test_wait_without_pauses_takes_as_long_as_its_polls(box):
     assert elapsed(wait) < 50
 
 
-def test_the_clock_is_as_it_was_afterwards():
+def test_clock_is_restored_afterwards():
     before = Clock.sleep, Clock.monotonic
 
     with no_sleep():
@@ -153,7 +141,7 @@ def test_the_clock_is_as_it_was_afterwards():
     assert Clock.monotonic() < begun + 1000
 
 
-def test_cancellation_ends_a_wait_that_does_not_sleep(box):
+def test_cancellation_ends_a_wait_without_pauses(box):
     async def test():
         wait = AsyncSandbox(box).wait_for_process("no such", timeout=1e9)
         with pytest.raises(asyncio.TimeoutError):

@@ -1,6 +1,6 @@
-"""Check the wheel and the sdist in ``dist``: that all is in them that should be, and nothing else.
+"""Check that the wheel and the sdist in ``dist`` contain all necessary files, and no others.
 
-``python -m build`` makes them; ``twine check --strict`` reads the same metadata for the registry.
+``python -m build`` creates them; ``twine check --strict`` checks their metadata for the registry.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "pytest_tlsandbox"
 SOURCES = [PACKAGE, "examples", "tests", "tools", "docs", "benchmarks"]
-"""The folders that a packager needs to run the tests, and that the documents link to."""
+"""The folders that a packager needs to run the tests, or that the documents link to."""
 FILES = ["CHANGELOG.md", "LICENSE", "Makefile", "README.md", "conftest.py"]
 
 
 def tracked(folder: str) -> set[str]:
-    """List the files of a folder of the checkout, without those that git ignores."""
+    """Return the files of a folder of the checkout, without those that git ignores."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", folder]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return set(listed.stdout.splitlines())
 
 
 def check_wheel(wheel: Path) -> list[str]:
-    """Give what is wrong with a wheel."""
+    """Return the problems of a wheel."""
     version = wheel.name.split("-")[1]
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
@@ -36,7 +36,7 @@ def check_wheel(wheel: Path) -> list[str]:
         points = archive.read(f"{info}/entry_points.txt").decode()
     code = {name for name in inside if not name.startswith(f"{info}/")}
     wrong = [f"missing: {name}" for name in sorted(tracked(PACKAGE) - code)]
-    wrong += [f"not of this package: {name}" for name in sorted(code - tracked(PACKAGE))]
+    wrong += [f"not in the package: {name}" for name in sorted(code - tracked(PACKAGE))]
     for name in ("py.typed", "report/report-1.schema.json", "checks/test_health.py"):
         if f"{PACKAGE}/{name}" not in inside:
             wrong.append(f"missing: {name}")
@@ -50,19 +50,21 @@ def check_wheel(wheel: Path) -> list[str]:
         "License-Expression": "MIT",
     }
     wrong += [
-        f"{key}: {metadata[key]!r} is not {value!r}"
+        f"{key}: expected {value!r}, got {metadata[key]!r}"
         for key, value in expected.items()
         if metadata[key] != value
     ]
     if "Framework :: Pytest" not in metadata.get_all("Classifier", []):
-        wrong.append("classifier: pytest does not list it without 'Framework :: Pytest'")
+        wrong.append(
+            "classifier 'Framework :: Pytest' is missing: pytest lists only plugins with it"
+        )
     if f'__version__ = "{metadata["Version"]}"' not in (ROOT / PACKAGE / "__init__.py").read_text():
-        wrong.append(f"version: {metadata['Version']} is not that of __init__.py")
+        wrong.append(f"version: {metadata['Version']} differs from __init__.py")
     return wrong
 
 
 def check_sdist(sdist: Path) -> list[str]:
-    """Give what is wrong with a source distribution."""
+    """Return the problems of a source distribution."""
     with tarfile.open(sdist) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {*FILES, *(name for folder in SOURCES for name in tracked(folder))}
@@ -70,14 +72,14 @@ def check_sdist(sdist: Path) -> list[str]:
 
 
 def main() -> None:
-    """Check the one wheel and the one sdist there are."""
+    """Check the only wheel and the only sdist."""
     (wheel,) = (ROOT / "dist").glob("*.whl")
     (sdist,) = (ROOT / "dist").glob("*.tar.gz")
     wrong = [f"{wheel.name}: {problem}" for problem in check_wheel(wheel)]
     wrong += [f"{sdist.name}: {problem}" for problem in check_sdist(sdist)]
     if wrong:
         sys.exit("\n".join(wrong))
-    print(f"{wheel.name} and {sdist.name} are whole")
+    print(f"{wheel.name} and {sdist.name} are complete")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Play every fault on every helper and write docs/faults.md; with ``--check``, only tell if it is stale.
+"""Inject each fault into each helper and write docs/faults.md; ``--check`` checks that it is current.
 
-Stale is what is not as the table of the tests says; the times are those of the last run.
+The page is current if it agrees with the table of the tests; its times are from the last run.
 """
 
 from __future__ import annotations
@@ -19,29 +19,28 @@ from tests.faults.helpers import HELPERS, PASS, Outcome, play_all, world
 
 PAGE = ROOT / "docs" / "faults.md"
 HEAD = f"""\
-# What each helper does when the sandbox does not answer as it should
+# What each helper does if the sandbox does not answer as expected
 
-Every fault on every helper, from a real run: `make faults` plays the
-[table of the tests](../tests/faults/table.py) once more and writes this page. A proxy of real sockets,
-[`FaultProxy`](../tests/fault_proxy/proxy.py), stands before an embedded
-sandbox in which real processes run, and does to each request what the fault says.
+The result of each helper for each fault, from a real run: `make faults` runs the
+[table of the tests](../tests/faults/table.py) and writes this page. A proxy with real sockets,
+[`FaultProxy`](../tests/fault_proxy/proxy.py), is in front of an embedded sandbox with real processes, and
+injects the fault into each request.
 
-A fault has one of three ends. It **passes**: the helper asks again until it has an answer, and the test
-never knows. It **stays**: the helper rides it out for as long as its patience lasts, 30 seconds or its
-`timeout=`, and tells what it met. It is **final**: asking again would not help, and the helper says so
-at once. A call that changes something (start, signal, restart) is not made twice when the first may
-have arrived.
+A fault ends in one of three ways. **It happens once**: the helper repeats the request, and the test does not
+notice. **It stays**: the helper repeats the request for 30 seconds or until its `timeout=`, and then raises an
+error. **It is final**: a repetition cannot help, so the helper raises an error immediately. A call that changes
+something (start, signal, restart) is not repeated if the first one may have reached the sandbox.
 
-Where a fault stays, patience is {table.SHORT.patience:g} s here and a `timeout=` {table.SHORT.timeout:g} s, for the page to be made in a
-minute; rollouts of 7 and of 30 seconds are ridden out by
-every helper with nothing scaled down (`make nightly`), by the guard one of 7. N stands for times, counts, pids and ports.
-The helpers: {{helpers}}; of these {{looking}}
-look at the list and at nothing else.
+Here, the 30 seconds are reduced to {table.SHORT.patience:g} s and the `timeout=` is {table.SHORT.timeout:g} s, so that the page
+takes a minute. `make nightly` tests rollouts of 7 and of 30 seconds without reduced times: every helper survives both,
+and the guard survives the first. N replaces times, counts, pids and ports.
+The helpers: {{helpers}}. Of these, {{listing}}
+only list the processes.
 """
 
 
 def part(name: str, outcomes: dict[str, Outcome]) -> str:
-    """Tell of one fault: each outcome once, with the helpers that gave it and the time they took."""
+    """Return the section of one fault: each outcome with its helpers and their longest time."""
     by_text: dict[str, list[str]] = {}
     slowest: dict[str, float] = {}
     for helper, outcome in outcomes.items():
@@ -56,7 +55,7 @@ def part(name: str, outcomes: dict[str, Outcome]) -> str:
     )
 
 
-_LOOKING = [helper.name for helper in HELPERS if helper.kind == "look"]
+_LISTING = [helper.name for helper in HELPERS if helper.kind == "poll"]
 
 
 def _listed(helpers: list[str]) -> str:
@@ -65,14 +64,14 @@ def _listed(helpers: list[str]) -> str:
         return "all"
     if len(missing) <= 4:
         return f"all but {', '.join(f'`{name}`' for name in missing)}"
-    if set(_LOOKING) <= {*helpers}:
-        others = [f"`{name}`" for name in helpers if name not in _LOOKING]
-        return ", ".join(["all that look", *others])
+    if set(_LISTING) <= {*helpers}:
+        others = [f"`{name}`" for name in helpers if name not in _LISTING]
+        return ", ".join(["all that only list", *others])
     return ", ".join(f"`{name}`" for name in helpers)
 
 
 def play() -> dict[str, dict[str, Outcome]]:
-    """Play all; give what came of it, by fault."""
+    """Inject all faults; return the outcomes by fault."""
     played = {}
     with world() as here:
         for row in table.TABLE:
@@ -83,7 +82,7 @@ def play() -> dict[str, dict[str, Outcome]]:
 
 
 def expected() -> dict[str, dict[str, Outcome]]:
-    """Give what the table says, which the tests hold to be what comes of it."""
+    """Return the outcomes in the table, which the tests check."""
     return {
         row.name: {helper.name: Outcome(row.expected(helper), 0.0) for helper in HELPERS}
         for row in table.TABLE
@@ -91,10 +90,10 @@ def expected() -> dict[str, dict[str, Outcome]]:
 
 
 def page(played: dict[str, dict[str, Outcome]]) -> str:
-    """Write what came of it."""
+    """Return the page for these outcomes."""
     names = [f"`{helper.name}`" for helper in HELPERS]
     head = HEAD.format(
-        helpers=", ".join(names), looking=", ".join(f"`{name}`" for name in _LOOKING)
+        helpers=", ".join(names), listing=", ".join(f"`{name}`" for name in _LISTING)
     )
     cells = sum(len(outcomes) for outcomes in played.values())
     faults = {re.sub(", (once|and stays)$", "", name) for name in played}
@@ -103,7 +102,7 @@ def page(played: dict[str, dict[str, Outcome]]) -> str:
 
 
 def stable(text: str) -> str:
-    """Leave out what differs from run to run."""
+    """Replace times, which differ from run to run."""
     return re.sub(r"\d+(\.\d+)? s\b", "N s", text)
 
 

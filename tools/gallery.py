@@ -1,7 +1,6 @@
-"""Run the gallery of failures and write docs/failures.md; with ``--check``, only tell if it is stale.
+"""Run the gallery of failures and write docs/failures.md; with ``--check``, only report if it is stale.
 
-Times, pids and counts of looks differ from run to run: they are written as they were in the last
-run, and left out of the comparison.
+Times, pids and counts of polls differ from run to run, so the comparison ignores them.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ HEAD = """\
 
 Every kind of failure, from a real run: `make gallery` runs the tests in
 [examples/gallery](../examples/gallery) on the embedded sandbox and writes this page. Each block shows
-the line that fails and what pytest prints under it, at 80 columns. The first line of a message is what
-the short summary, a JUnit report and an annotation show; `-q` tells less, `-v` more lines of output
-and more changes, `-vv` every process there is.
+the line that fails and what pytest prints under it, at 80 columns. pytest's short summary, JUnit
+reports and annotations show only the first line of a message. `-q` shows less, `-v` more output and
+how the sandbox was polled, `-vv` all processes.
 
-Where an answer of a sandbox on a bad day is needed (502, suspended, replaced), a small server of the
-gallery's stands between, [front.py](../examples/gallery/front.py), and fakes it.
+A small server between the plugin and the sandbox fakes failures of the sandbox (502, suspended,
+replaced): [front.py](../examples/gallery/front.py).
 """
 
 
 def run(*options: str, folder: Path = GALLERY) -> dict[str, str]:
-    """Run tests that fail; give what pytest shows of each, by name."""
+    """Run tests that fail; return what pytest shows of each, by name."""
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
         failing_pytest(folder, f"--junitxml={report.name}", *options)
         cases = ET.parse(report.name).getroot().iter("testcase")  # noqa: S314 - pytest wrote it
@@ -47,7 +46,7 @@ def run(*options: str, folder: Path = GALLERY) -> dict[str, str]:
 
 
 def _told(text: str) -> str:
-    """Give the line that failed and the message, without pytest's marks and indent."""
+    """Return the line that failed and the message, without pytest's marks and indent."""
     lines = text.splitlines()
     code = [line[1:].strip() for line in lines if line.startswith(">")]
     message = [line[1:] for line in lines if re.match(r"E( |$)", line)]
@@ -56,14 +55,15 @@ def _told(text: str) -> str:
 
 
 def page() -> str:
-    """Write the page of what the tests print."""
+    """Return the page, made from what the tests print."""
     shown = run()
     (no_target,) = run("-c", os.devnull, "--rootdir=.", "-k", "test_no_target").values()
     shown["test_no_target"] = no_target
     parts = [HEAD]
     for file in sorted(GALLERY.glob("test_*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        parts.append(f"\n## {ast.get_docstring(tree)}\n")
+        title = (ast.get_docstring(tree) or "").rstrip(".")
+        parts.append(f"\n## {title}\n")
         for test in tree.body:
             if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
                 title = test.name.removeprefix("test_").replace("_", " ").capitalize()

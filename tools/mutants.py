@@ -1,7 +1,7 @@
-"""Print what the last run of mutmut left alive; fail where too few mutants were killed.
+"""Print the mutants that survived the last run of mutmut; fail if too few mutants were killed.
 
-mutmut leaves properties and constants alone; what `ended`, `state`, `over` and `living` return is
-covered by the tables of tests/test_models.py and tests/test_edge_cases.py, and by the model test.
+mutmut does not change properties and constants. The results of `ended`, `state`, `over` and `living`
+are covered by the tables in tests/test_models.py and tests/test_edge_cases.py, and by the model test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KILLED = ("killed", "timeout")
 
 
 def run(*arguments: str) -> str:
-    """Return what mutmut prints."""
+    """Return the output of mutmut."""
     done = subprocess.run(
         [str(MUTMUT), *arguments], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -27,21 +27,21 @@ def run(*arguments: str) -> str:
 
 
 def module_of(mutant: str) -> str:
-    """Return the module of a mutant, and of conditions the package."""
+    """Return the module of a mutant, or the package if it is a condition."""
     path = re.sub(r"\.x[_ǁ].*", "", mutant).removeprefix("pytest_tlsandbox.")
     return "waiting.conditions" if path.startswith("waiting.conditions") else path
 
 
 def change(mutant: str) -> str:
-    """Return the first line that a mutant changes, as it became."""
+    """Return the first line that a mutant changes, after the change."""
     lines = [
         line[1:].strip() for line in run("show", mutant).splitlines() if re.match(r"\+ ", line)
     ]
-    return lines[0] if lines else "(a line is left out)"
+    return lines[0] if lines else "(a line is removed)"
 
 
 def main() -> None:
-    """Print the survivors by function, and the share of the killed ones by module."""
+    """Print the survivors, and the number of killed mutants of each module."""
     fates: dict[str, str] = {}
     for line in run("results", "--all", "true").splitlines():
         mutant, _, fate = line.strip().rpartition(": ")

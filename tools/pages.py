@@ -1,4 +1,4 @@
-"""What the tools share that write a page from a real run: a failing pytest, and ``--check``."""
+"""Shared by the tools that write a page from a real run: a failing pytest run, and ``--check``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def failing_pytest(folder: Path, *options: str) -> str:
-    """Run tests of which some must fail, at 80 columns; return what pytest prints."""
+    """Run pytest at 80 columns; some tests must fail. Return the output."""
     environment = {
         key: value for key, value in os.environ.items() if key not in {"CI", "TLSANDBOX"}
     }
@@ -29,14 +29,14 @@ def failing_pytest(folder: Path, *options: str) -> str:
         check=False,
     )
     if done.returncode != 1:
-        sys.exit(f"these tests should fail, and pytest said:\n{done.stdout}{done.stderr}")
+        sys.exit(f"these tests must fail; output of pytest:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
 def without_numbers(text: str) -> str:
-    """Leave out what differs from run to run: times, pids, counts, and how lines are padded."""
+    """Replace text that differs from run to run: times, pids, counts, and the padding of lines."""
     text = re.sub(r"\d+(\.\d+)?( ms| s)?", "N", text)
-    text = re.sub(r"\S*… \+N", "…", text)  # where a line is cut depends on the length of a pid
+    text = re.sub(r"\S*… \+N", "…", text)  # the length of a pid decides where a line is cut
     return re.sub(r"[\s=]+", " ", text)
 
 
@@ -47,7 +47,7 @@ def write_or_check(
     stable: Callable[[str], str] = str,
     tries: int = 1,
 ) -> None:
-    """Write a page; with ``--check``, exit with an error if it differs from what is made now."""
+    """Write a page; with ``--check``, exit with an error if the page is not current."""
     if "--check" not in sys.argv[1:]:
         page.write_text(make(), encoding="utf-8")
         return

@@ -1,4 +1,4 @@
-"""Run the examples, and a suite with trouble, on ``local``; take the picture that the README shows."""
+"""Run the examples and a suite with failures on ``local``; take the screenshot for the README."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "timeline.png"
 SUITES = ["examples", "tests/browser/shop.py"]
-# Its OOM kill is meant, and would be one more finding in the picture.
+# Its OOM kill is expected, but would be one more finding in the screenshot.
 LEFT_OUT = "examples/test_two_sandboxes.py"
 
 
 def main() -> None:
-    """Run, and take it."""
+    """Run the suites and take the screenshot."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "out.html"
         command = [sys.executable, "-m", "pytest", "-q", "-c", "examples/pytest.ini"]
@@ -32,13 +32,13 @@ def main() -> None:
         command += ["--tlsandbox-guard=oom,restart", f"--tlsandbox-report={page}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 1:
-            sys.exit(f"the suite with trouble should fail, and pytest said:\n{done.stdout}")
+            sys.exit(f"the suite with failures must fail; output of pytest:\n{done.stdout}")
         shoot(page)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
 def shoot(page: Path) -> None:
-    """Take a picture of the first screen."""
+    """Take a screenshot of the top of the page."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         tab = browser.new_page(viewport={"width": 1200, "height": 650}, color_scheme="light")

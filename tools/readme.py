@@ -1,6 +1,6 @@
-"""Run the README's test and paste what it prints; with ``--check``, only tell whether it is stale.
+"""Run the test in the README and insert its output; ``--check`` checks that it is current.
 
-The test trains nothing: its ``train.py`` says three lines and takes more memory than there is.
+The ``train.py`` of the test prints some lines and takes more memory than the sandbox has.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ taken = [bytearray(10_000_000) for _ in range(300)]
 
 
 def run(test: str) -> str:
-    """Run the test on the embedded sandbox; give its failure as pytest prints it."""
+    """Run the test on the embedded sandbox; return its failure as pytest prints it."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "train.py").write_text(TRAIN, encoding="utf-8")
         Path(folder, "test_training.py").write_text(test, encoding="utf-8")
@@ -42,7 +42,7 @@ def run(test: str) -> str:
 
 
 def page() -> str:
-    """Return the README with what its test prints now."""
+    """Return the README with the current output of its test."""
     text = README.read_text(encoding="utf-8")
     parts = PARTS.search(text)
     if parts is None:

@@ -17,7 +17,7 @@ from pytest_tlsandbox import errors, plugin, settings, testing
 from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
 from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.api import ProcessLister
-from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
 from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
 from pytest_tlsandbox.sandbox import Sandbox
@@ -32,27 +32,28 @@ WIDTH = 88
 HEAD = """\
 # Reference
 
-Every name, as the code documents it: `make reference` writes this page, and CI holds it. The
-[guide](guide.md) tells in which order to read.
+All public names. `make reference` writes this page from the docstrings, and CI checks that it is up to date. To
+learn the plugin, start with the [guide](guide.md).
 
-How a **process** is meant, what a **status** is and what **fields** there are: the [README](../README.md).
-`since` is `"test"` (since the test began), a snapshot, or `None` (all there is). Times are in seconds.
+The [README](../README.md) explains how to select a **process**, and the **statuses** and **fields** of a process.
+Times are in seconds.
 """
 
 
 def told(documented: Any) -> str:
-    """Give a docstring, for Markdown."""
+    """Return a docstring as Markdown."""
     text = inspect.getdoc(documented) or ""
-    # The source of a fact is for those who work on it.
-    text = re.sub(r"\s\(fact sheet [^)]*\)", "", text)
     text = re.sub(r"``(.+?)``", r"`\1`", text)
     text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text)
+    # Indented prose would be a code block.
+    prose = r"(?<=^Returns:\n)(?:    .+\n?)+|(?<=^Yields:\n)(?:    .+\n?)+"
+    text = re.sub(prose, lambda found: textwrap.dedent(found[0]), text, flags=re.MULTILINE)
     text = re.sub(r"^    ([\w., ]+):", r"- `\1`:", text, flags=re.MULTILINE)
     return re.sub(r"^(\w[\w ]*):$", r"**\1**\n", text, flags=re.MULTILINE)
 
 
 class _Bare(str):
-    """What shows without quotes: an annotation, a default."""
+    """Text that ``repr`` shows without quotes: an annotation or a default."""
 
     __slots__ = ()
 
@@ -61,7 +62,7 @@ class _Bare(str):
 
 
 def call(function: Callable[..., Any], name: str) -> str:
-    """Give how a function is called, one argument a line where it is long."""
+    """Return the call of a function; a long call has one argument per line."""
     signature = inspect.signature(function)
     returns = signature.return_annotation
     awaited = re.fullmatch(r"Coroutine\[object, object, (.+)\]", str(returns))
@@ -92,7 +93,7 @@ def call(function: Callable[..., Any], name: str) -> str:
 
 
 def methods(kind: type, *only: str) -> Iterator[str]:
-    """Tell each public method of a class, or some, in the order of the source, its bases' too."""
+    """Yield the text of the public methods of a class and its bases, in the order of the source."""
     seen: set[str] = set()
     for each in kind.__mro__[:-1]:
         for name, member in vars(each).items():
@@ -108,21 +109,21 @@ def methods(kind: type, *only: str) -> Iterator[str]:
 
 
 def called(documented: Callable[..., Any], name: str, level: int = 4) -> str:
-    """Tell a function, or a class that is made by a call."""
+    """Return the text of a function, or of a class that users create."""
     title = f"{'#' * level} `{name}`"
     return f"{title}\n\n```python\n{call(documented, name)}\n```\n\n{told(documented)}\n"
 
 
 def awaitable() -> str:
-    """Name the calls of the awaitable sandbox that are those of the plain one."""
+    """Return the text that lists the calls of the awaitable sandbox which the plain one has too."""
     own = ("baseline", "from_now", "soft")
     names = [name for name in vars(AsyncSandbox) if hasattr(Sandbox, name) and name not in own]
     listed = ", ".join(f"`{name}`" for name in names if not name.startswith("_"))
-    return f"As in [Sandbox](#sandbox), and awaited: {listed}.\n"
+    return f"Await these methods, which are the same as in [Sandbox](#sandbox): {listed}.\n"
 
 
 def for_tests() -> Iterator[str]:
-    """Tell each name of ``pytest_tlsandbox.testing``."""
+    """Yield the text of each name of ``pytest_tlsandbox.testing``."""
     for name in testing.__all__:
         yield called(getattr(testing, name), name, level=3)
 
@@ -148,7 +149,7 @@ def _type(hint: Any) -> str:
 
 
 def fixtures() -> Iterator[str]:
-    """Tell each fixture, with its scope."""
+    """Yield the text of each fixture, with its scope."""
     for name, fixture in vars(plugin).items():
         if name.startswith("tlsandbox"):
             scope = fixture._fixture_function_marker.scope  # noqa: SLF001
@@ -156,7 +157,7 @@ def fixtures() -> Iterator[str]:
 
 
 def options() -> Iterator[str]:
-    """Tell each option, with its key and its variable."""
+    """Yield the table of options, with their ini keys and environment variables."""
     yield "| option | ini key | environment | |\n|---|---|---|---|"
     for option in settings.OPTIONS:
         flag = f"{option.flag} {option.metavar or ''}".strip()
@@ -164,12 +165,12 @@ def options() -> Iterator[str]:
         text = option.help.replace("<", "&lt;")
         yield f"| `{flag}` | `{option.ini}` | {variable} | {text} |"
     yield f"| | `{settings.MASK_INI}` | | {settings.MASK_HELP} |"
-    yield f"| | | `{settings.API_KEY_VARIABLE}` | The key of a real sandbox; or the hook below. |"
+    yield f"| | | `{settings.API_KEY_VARIABLE}` | The API key of a real sandbox, unless the hook below returns it. |"
 
 
 def page() -> str:
     """Write the page."""
-    tree = (errors.__doc__ or "").partition("::\n")[2].partition("\n\nA test that fails")[0]
+    tree = "".join(re.findall(r"^    .+\n", errors.__doc__ or "", re.MULTILINE))
     parts = [
         HEAD,
         "## Fixtures\n",
@@ -191,6 +192,8 @@ def page() -> str:
         told(ProcessInfo) + "\n",
         fields(ProcessInfo),
         *methods(ProcessInfo),
+        "## Fields\n",
+        told(Fields) + "\n",
         "## ManagedProcess\n",
         told(ManagedProcess) + "\n",
         fields(ManagedProcess),
@@ -210,7 +213,7 @@ def page() -> str:
         "## Secret\n",
         told(pytest_tlsandbox.Secret) + "\n",
         "## Testing\n",
-        "What `pytest_tlsandbox.testing` has, for tests of your own helpers: [how it is used](testing.md).\n",
+        "The names of `pytest_tlsandbox.testing`, for tests of your own helpers; see [testing](testing.md).\n",
         *for_tests(),
         "## Errors\n",
         f"```text\n{textwrap.dedent(tree).strip()}\n```\n",
@@ -228,7 +231,7 @@ def page() -> str:
 
 
 def with_data() -> list[str]:
-    """Name the errors that carry more than the rest."""
+    """Return the names of the errors that have more attributes than the others."""
     return ["ChecksFailed", "InfrastructureError"]
 
 

@@ -4,7 +4,7 @@ from front import Front
 
 @pytest.fixture
 def front(tlsandbox_local):
-    """Return what stands before the sandbox: its ``spoil`` changes the answers."""
+    """Return a server in front of the sandbox, whose ``spoil`` changes the answers."""
     front = Front(tlsandbox_local)
     yield front
     front.spoil = None
@@ -13,7 +13,7 @@ def front(tlsandbox_local):
 
 @pytest.fixture
 def far(front, tlsandbox_connect):
-    """Return the sandbox as seen through ``front``, with the start of the test as its baseline."""
+    """Return the sandbox behind ``front``, with a baseline from the start of the test."""
     sandbox = tlsandbox_connect(front).from_now()
     yield sandbox
     front.spoil = None

@@ -1,4 +1,4 @@
-"""Stands before the embedded sandbox, and does what a sandbox and the way to it do on a bad day.
+"""A server in front of the embedded sandbox that fakes failures of a sandbox and of the network.
 
 A fake, and the only one here: it passes requests on to the real processes behind it, and changes
 the answers on their way back.
@@ -14,9 +14,9 @@ import requests
 
 
 class Front:
-    """Serves at ``url`` what the sandbox behind it answers, changed by ``spoil`` if that is set.
+    """Serves the answers of the sandbox behind it at ``url``, changed by ``spoil`` if it is set.
 
-    ``spoil`` takes a status and a body (as an object), and gives what is answered in their place.
+    ``spoil`` takes a status and a body (as an object), and returns the answer to send instead.
     """
 
     identifier = "my-sandbox"
@@ -68,7 +68,7 @@ class Front:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, status, body):
-        """Answer every look with this from now on."""
+        """Answer every list call with this from now on."""
         self.spoil = lambda *_: (status, body)
 
     def close(self):

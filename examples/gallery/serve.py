@@ -1,4 +1,4 @@
-"""Serves nothing: takes too much memory the first time, and is well from then on."""
+"""Serve nothing: use too much memory in the first run, and little in later ones."""
 
 import os
 import pathlib

@@ -1,29 +1,29 @@
-"""A process ends, and not as it should."""
+"""A process ended in another way than expected."""
 
 import os
 import signal
 
 
 def test_wrong_exit_code(tlsandbox):
-    """The job ends with another exit code. The tail of what it wrote says why."""
+    """The job exits with another code. Its last line of output names the reason."""
     job = tlsandbox.start_process("python", ["train.py", "--corrupt", "--token=tl_secret"])
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
 
 
 def test_oom_kill(tlsandbox):
-    """The kernel kills the job for want of memory. The wait stops at once, and says so."""
+    """The kernel kills the job because memory ran out. The wait stops immediately."""
     job = tlsandbox.start_process("python", ["train.py", "--too-big"])
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
 
 
 def test_crash(tlsandbox):
-    """The job dies of a crash signal."""
+    """A crash signal ends the job."""
     job = tlsandbox.start_process("python", ["train.py", "--crash"])
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
 
 
 def test_killed_by_another(tlsandbox):
-    """Something else kills the job."""
+    """Something other than the test kills the job."""
     job = tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.wait_for_output(job, "shard 6/8")
     os.kill(job.pid, signal.SIGTERM)
@@ -38,20 +38,20 @@ def test_program_not_found_by_a_shell(tlsandbox):
 
 
 def test_ended_already(tlsandbox):
-    """The server should be up, and has ended before the first look."""
+    """The server has ended before the first poll."""
     server = tlsandbox.start_process("python", ["train.py", "--done"])
     tlsandbox.wait_for_exit(server)
     tlsandbox.wait_for_process(server, timeout=60)
 
 
 def test_ended_and_nothing_followed(tlsandbox):
-    """Meant by text, so that another could follow: the wait gives it 2 s and no more."""
+    """The test selects the process by text, so the wait gives a successor 2 s to appear."""
     tlsandbox.start_process("python", ["train.py", "--corrupt"])
     tlsandbox.wait_for_exit("train.py --corrupt", exit_code=0, timeout=60)
 
 
 def test_gave_up(tlsandbox):
-    """A supervisor starts a process again and again, and gives up."""
+    """A supervisor restarts a failing process until no restart is left."""
     web = tlsandbox.start_process(
         "python",
         ["train.py", "--corrupt"],
@@ -62,7 +62,7 @@ def test_gave_up(tlsandbox):
 
 
 def test_unknown_end(front, far):
-    """The sandbox has lost how the process ended: no verdict, and no pass."""
+    """The sandbox lost the exit code, so the result is inconclusive."""
     job = far.start_process("python", ["train.py", "--done"])
 
     def lose_exit_codes(status, body):
@@ -75,7 +75,7 @@ def test_unknown_end(front, far):
 
 
 def test_gone(front, far):
-    """A process that was there is listed no more."""
+    """A process is no longer listed."""
     job = far.start_process("python", ["train.py", "--endless"])
     far.wait_for_process(job)
 

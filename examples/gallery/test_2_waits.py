@@ -1,36 +1,36 @@
-"""The time is over, or nothing fits."""
+"""The deadline has passed, or no process matches."""
 
 import pytest
 
 
 def test_still_running(tlsandbox):
-    """The job takes longer than it may."""
+    """The job takes longer than the timeout."""
     job = tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=0.5)
 
 
 @pytest.mark.timeout(1)
 def test_cut_by_pytest_timeout(tlsandbox):
-    """pytest-timeout would end the test before: the wait ends earlier, and tells what it saw."""
+    """pytest-timeout would kill the test first, so the wait ends before that and reports."""
     job = tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.wait_for_exit(job, exit_code=0, timeout=60)
 
 
 def test_not_found_two_letters_swapped(tlsandbox):
-    """The name is spelt wrong."""
+    """The name is misspelt."""
     tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.start_process("sh", ["-c", "sleep 60"])
     tlsandbox.wait_for_process("trian.py", timeout=0.5)
 
 
 def test_not_found_other_port(tlsandbox):
-    """The same command, on another port."""
+    """The server listens on another port."""
     tlsandbox.start_process("python", ["-m", "http.server", "8643", "--bind", "127.0.0.1"])
     tlsandbox.wait_for_process("http.server 8642", timeout=0.5)
 
 
 def test_not_found_ended_before_this_test(tlsandbox):
-    """What fits had ended before the test began, and does not answer for this one's."""
+    """The matching processes had ended before the test began, so they do not count."""
     job = tlsandbox.start_process("python", ["train.py", "--done"])
     tlsandbox.wait_for_exit(job)
     later = tlsandbox.from_now()
@@ -38,26 +38,26 @@ def test_not_found_ended_before_this_test(tlsandbox):
 
 
 def test_ambiguous(tlsandbox):
-    """Several processes fit."""
+    """Several processes match."""
     for shard in (1, 2, 3):
         tlsandbox.start_process("python", ["train.py", "--endless", f"--shard={shard}"])
     tlsandbox.wait_for_process("train.py")
 
 
 def test_line_not_written(tlsandbox):
-    """The process runs, and does not say what was waited for."""
+    """The process runs, but does not write the expected line."""
     server = tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.wait_for_output(server, "listening on", timeout=0.5)
 
 
 def test_not_stable(tlsandbox):
-    """The server is up, and ends within the time it should be stable for."""
+    """The server starts, but ends before it has been stable for one second."""
     server = tlsandbox.start_process("sh", ["-c", "sleep 0.3; echo address in use; exit 1"])
     tlsandbox.wait_for_process(server, stable_for=1, timeout=10)
 
 
 def test_never_true(tlsandbox):
-    """A condition of the test's own does not come true."""
+    """A function of the test does not become true."""
     tlsandbox.start_process("python", ["train.py", "--endless"])
 
     def two_jobs_run(processes):

@@ -1,11 +1,11 @@
-"""Something is not as it was asserted."""
+"""An assertion about the sandbox fails."""
 
 import os
 import signal
 
 
 def test_oom_behind_a_restart(tlsandbox, tmp_path):
-    """The server looks healthy: its supervisor has started it again after an OOM kill."""
+    """The server looks healthy because its supervisor restarted it after an OOM kill."""
     web = tlsandbox.start_process(
         "python",
         ["serve.py"],
@@ -19,7 +19,7 @@ def test_oom_behind_a_restart(tlsandbox, tmp_path):
 
 
 def test_several_oom_kills(tlsandbox):
-    """Two jobs are killed, one after the other."""
+    """Two jobs are OOM-killed, one after the other."""
     for shard in (1, 2):
         job = tlsandbox.start_process("python", ["train.py", "--too-big", f"--shard={shard}"])
         tlsandbox.wait_for_process(job, status="oom_killed", timeout=30)
@@ -27,7 +27,7 @@ def test_several_oom_kills(tlsandbox):
 
 
 def test_suspected_oom(tlsandbox):
-    """A SIGKILL that the test did not send: with suspected=True, that fails as well."""
+    """The test did not send the SIGKILL. With suspected=True, the assertion fails."""
     job = tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.wait_for_output(job, "shard 6/8")
     os.kill(job.pid, signal.SIGKILL)
@@ -36,14 +36,14 @@ def test_suspected_oom(tlsandbox):
 
 
 def test_crashed(tlsandbox):
-    """Something crashed, though no test waited for it."""
+    """A process crashed, although no test waited for it."""
     job = tlsandbox.start_process("python", ["train.py", "--crash"])
     tlsandbox.wait_for_process(job, status="signaled")
     tlsandbox.assert_no_crash()
 
 
 def test_restarted(tlsandbox):
-    """A supervisor has started a process again behind the test's back."""
+    """A supervisor restarted a process, and the test did not request it."""
     web = tlsandbox.start_process(
         "sh", ["-c", "sleep 0.2; exit 1"], name="web", restart={"policy": "on_failure"}
     )
@@ -66,27 +66,27 @@ def test_unhealthy(tlsandbox):
 
 
 def test_fields_differ(tlsandbox):
-    """A process is there, and not as it should be."""
+    """A process has other arguments than expected."""
     job = tlsandbox.start_process("python", ["train.py", "--endless", "--password", "hunter2"])
     tlsandbox.wait_for_output(job, "shard 6/8")
     tlsandbox.assert_process(job, status="running", args=["train.py", "--endless", "--resume"])
 
 
 def test_does_not_stay(tlsandbox):
-    """The server should run for 5 s, and is stopped at the first breach."""
+    """The server should run for 5 s. The assertion fails at the first change."""
     server = tlsandbox.start_process("sh", ["-c", "sleep 0.3; exit 1"])
     tlsandbox.assert_stays(server, stable_for=5)
 
 
 def test_still_alive(tlsandbox):
-    """Nothing should run any more."""
+    """A process should have ended, but still runs."""
     job = tlsandbox.start_process("python", ["train.py", "--endless"])
     tlsandbox.wait_for_output(job, "shard 6/8")
     tlsandbox.assert_not_running("train.py")
 
 
 def test_several_checks(tlsandbox):
-    """Several checks on one look, told together."""
+    """Several checks are evaluated together, and two of them fail."""
     job = tlsandbox.start_process("python", ["train.py", "--corrupt"])
     tlsandbox.wait_for_exit(job, exit_code=1)
     server = tlsandbox.start_process("python", ["train.py", "--endless"])
@@ -97,8 +97,8 @@ def test_several_checks(tlsandbox):
         check.assert_no_oom()
 
 
-def test_two_looks_compared(tlsandbox):
-    """Two looks should be the same, and pytest shows what has changed between them."""
+def test_two_snapshots_compared(tlsandbox):
+    """Two snapshots should be equal; pytest shows what changed."""
     job = tlsandbox.start_process("sh", ["-c", "read line; exit 3"], stdin_mode="pipe")
     before = tlsandbox.list_processes()
     tlsandbox.send_signal(job, 15)
@@ -107,7 +107,7 @@ def test_two_looks_compared(tlsandbox):
 
 
 def test_hostile_command_line(tlsandbox):
-    """A command line with colours, line breaks, letters from right to left, and 100,000 more."""
+    """A command line contains colour codes, line breaks, right-to-left letters and 100,000 more characters."""
     job = tlsandbox.start_process(
         "sh", ["-c", "sleep 0.2; exit 3", "\x1b[31mred\n", "שלום", "漢字", "x" * 100_000]
     )

@@ -1,4 +1,4 @@
-"""Trains nothing: loads some shards, and ends as it is told."""
+"""Train nothing: load some shards, and end as the arguments say."""
 
 import os
 import signal

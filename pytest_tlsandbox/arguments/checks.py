@@ -1,4 +1,7 @@
-"""Validation of the arguments of helpers; each error says what is allowed."""
+"""Check the arguments of helpers; each error message says which values are allowed.
+
+An invalid value raises :class:`InvalidArgument`.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
 
 STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
-"""A value of one of these types lists alternatives; for ``args`` it is the list itself."""
+"""Types whose values list accepted values, except for ``args``, whose value is itself a list."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
-_NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
+_NUMBER = (int, float, bool)  # because 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "args": ("text", (str,)),
     "command": ("text", (str,)),
@@ -39,45 +42,53 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "started_at": ("a datetime", (datetime,)),
     "stdin_writable": ("a bool", _NUMBER),
 }
-"""What a field holds, and the plain types of which a value may equal it."""
+"""For each field, its type in words, and the built-in types whose values can equal it."""
 
 
-def wrong(name: str, expected: str, value: object, hint: str = "") -> InvalidArgument:
-    """Return the error for an argument whose value is not what is expected."""
-    return InvalidArgument(f"{name} must be {expected}, got {shown(value)}{hint}")
+def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
+    """Return the message for an argument with a wrong value."""
+    return f"{name} must be {expected}, got {shown(value)}{hint}"
 
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     """Return one or several statuses as a tuple.
 
     Raises:
-        InvalidArgument: a word is not a status; the message suggests the nearest.
+        InvalidArgument: a word is not a status. The message suggests the most similar status.
 
     """
     statuses = (status,) if isinstance(status, str) else _several(status)
     for word in statuses:
         if word not in STATUSES:
             hint = suggestion(word, STATUSES, cutoff=0.76)
-            raise wrong("status", f"one of {', '.join(STATUSES)}", word, hint)
+            raise InvalidArgument(must_be("status", f"one of {', '.join(STATUSES)}", word, hint))
     if not statuses:
-        raise InvalidArgument(f"status must be one or several of {', '.join(STATUSES)}, got none")
+        raise InvalidArgument(f"status must be one or more of {', '.join(STATUSES)}, got no status")
     return statuses
 
 
 def check_value(field: str, value: Any) -> None:
-    """Raise InvalidArgument for a value that a field of a process can never equal.
+    """Check that a field of a process can equal a value.
 
-    Only plain values are checked: a matcher may define its own equality.
+    Only values of built-in types are checked, because a matcher may define ``__eq__``.
+
+    Args:
+        field: the name of the field.
+        value: the expected value, or a collection of accepted values.
+
+    Raises:
+        InvalidArgument: the field can never equal the value.
+
     """
     if field == "status":
         check_statuses(value)
         return
     if field == "args" and type(value) in _PLAIN.difference(SEVERAL):
-        raise not_a_list(value)
+        raise InvalidArgument(not_a_list(value))
     noun, kinds = _KINDS[field]
     for one in value if type(value) in SEVERAL else (value,):
         if type(one) in _PLAIN and type(one) not in kinds:
-            raise wrong(field, noun, one, _cure(one, noun))
+            raise InvalidArgument(must_be(field, noun, one, _cure(one, noun)))
 
 
 def _cure(value: object, noun: str) -> str:
@@ -86,23 +97,25 @@ def _cure(value: object, noun: str) -> str:
     return f"; write '{value}'" if noun == "text" and isinstance(value, (int, float)) else ""
 
 
-def not_a_list(args: object) -> InvalidArgument:
-    """Return the error for arguments that are not a list."""
+def not_a_list(args: object) -> str:
+    """Return the error message for a value of ``args`` that is not a list."""
     given = "one text" if isinstance(args, str) else shown(args)
-    return InvalidArgument(f"args must be a list of texts, got {given}")
+    return f"args must be a list of texts, got {given}"
 
 
 def check_seconds(name: str, value: object) -> float:
-    """Return a time in seconds."""
+    """Return a duration in seconds as a float after checking that it is finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise wrong(name, "a number of seconds", value)
-    if not 0 <= value < math.inf:
-        raise wrong(name, ">= 0 seconds and finite", value)
+        raise InvalidArgument(must_be(name, "a number of seconds", value))
+    if value < 0:
+        raise InvalidArgument(must_be(name, ">= 0 seconds", value))
+    if not math.isfinite(value):
+        raise InvalidArgument(must_be(name, "a finite number of seconds", value))
     return float(value)
 
 
 def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, ...] | None:
-    """Return one or several exit codes as a tuple; None for "any"."""
+    """Return one or several exit codes as a tuple; return None for "any"."""
     if exit_code == "any":
         return None
     codes = _several(exit_code)
@@ -112,54 +125,63 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
             if code is None:
                 hint = '; pass "any" to accept every exit code'
             elif isinstance(code, int) and code < 0:
-                hint = '; an end by a signal is wait_for_process(process, status="signaled")'
-            raise wrong("exit_code", "from 0 to 255", code, hint)
+                hint = '; for an end by a signal, use wait_for_process(process, status="signaled")'
+            raise InvalidArgument(must_be("exit_code", "from 0 to 255", code, hint))
     if not codes:
-        raise InvalidArgument('exit_code must be one code, several, or "any", got no code')
+        raise InvalidArgument('exit_code must be one or more codes, or "any", got no code')
     return codes
 
 
 def check_signal(signal: int) -> int:
-    """Return the number of a signal; the daemon decides which of Linux's 64 it can send."""
+    """Return a signal number after checking that it is from 1 to 64; sandboxes may allow less."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
-        raise wrong("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
+        raise InvalidArgument(
+            must_be("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
+        )
     return int(signal)
 
 
 def check_stream(stream: Stream) -> Stream:
-    """Return the name of an output stream."""
+    """Return the name of an output stream after checking it."""
     if stream not in STREAMS:
         hint = suggestion(stream, STREAMS)
-        raise wrong("stream", f"one of {', '.join(STREAMS)}", stream, hint)
+        raise InvalidArgument(must_be("stream", f"one of {', '.join(STREAMS)}", stream, hint))
     return stream
 
 
 def check_pattern(pattern: object) -> str | re.Pattern[str]:
-    """Return a text, or a compiled regex, to search for in lines of output."""
+    """Return a text or a compiled regex after checking that it can match a line of output."""
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
     if not isinstance(pattern, str):
-        raise wrong("pattern", "text from one line or a compiled regex", pattern)
+        raise InvalidArgument(must_be("pattern", "text from one line or a compiled regex", pattern))
     if not pattern:
         raise InvalidArgument(
-            "pattern must be part of a line, got an empty text, which every line contains"
+            "pattern must be text from one line, got empty text, which every line contains"
         )
     if "\n" in pattern:
-        hint = " with a line break; wait for one line at a time"
-        raise wrong("pattern", "text from one line", pattern, hint)
+        hint = "; wait for one line at a time"
+        raise InvalidArgument(must_be("pattern", "text without a line break", pattern, hint))
     return pattern
 
 
 def check_text(place: str, value: object, *, secret: bool = False) -> None:
-    """Raise InvalidArgument for what cannot be passed to a program as text.
+    """Check that a value can be passed to a program as text.
 
-    ``place`` is, for example, "args[1]". A ``secret`` value is not shown.
+    Args:
+        place: the place of the value, such as "args[1]", for the error message.
+        value: the value.
+        secret: whether the error message must not show the value.
+
+    Raises:
+        InvalidArgument: the value is not text, contains NUL, or cannot be encoded as UTF-8.
+
     """
     if not isinstance(value, str):
         if secret:
             raise InvalidArgument(f"{place} must be text, got {type_name(value)}")
         cure = f"; write {str(value)!r}" if isinstance(value, (int, float, os.PathLike)) else ""
-        raise wrong(place, "text", value, cure)
+        raise InvalidArgument(must_be(place, "text", value, cure))
     if "\0" in value:
         raise InvalidArgument(
             f"{place} must not contain a NUL character, got one at position {value.index(chr(0))}"
@@ -173,22 +195,22 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
 
 
 def check_condition(condition: Callable[..., object]) -> None:
-    """Raise InvalidArgument for what cannot be called with a snapshot."""
+    """Check that a condition can be called with a snapshot."""
     if not callable(condition):
-        raise wrong("condition", "a function of the snapshot", condition)
+        raise InvalidArgument(must_be("condition", "a function of the snapshot", condition))
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
-            "condition must be a plain function of the snapshot, got a coroutine function, which "
-            "is always true"
+            "condition must be a plain function of the snapshot, got a coroutine function, whose "
+            "result is always true"
         )
     check_takes_one("condition", condition, "the snapshot")
 
 
 def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
-    """Raise InvalidArgument for a function that cannot be called with one argument."""
+    """Check that a function can be called with one argument; ``what`` describes the argument."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some builtins have none
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return
     try:
         signature.bind(None)
@@ -200,22 +222,22 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
 
 
 def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return "; did you mean 'x'?" for the known word that is nearest, or "" if none is near."""
+    """Return "; did you mean 'x'?" with the most similar known word; "" if no word is similar."""
     near = difflib.get_close_matches(str(word), [*known], 1, cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: masked, and cut; its type, if it may hold a secret."""
+    """Return a value for a message, masked and cut; return its type if it may contain a secret."""
     if isinstance(value, re.Pattern):
-        return "a regex of bytes"  # those of text are accepted
+        return "a regex of bytes"  # unlike a regex of text, which is accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):
         return type_name(value)
     return shorten(mask_text(repr(value)), 60)
 
 
 def type_name(value: object) -> str:
-    """Return the type of a value that is not shown itself."""
+    """Return the type of a value in words, for a message that must not show the value."""
     return f"a value of type {type(value).__name__}"
 
 
@@ -225,7 +247,7 @@ def _several(value: object) -> tuple[Any, ...]:
 
 
 def check_pick(pick: Pick | None) -> Pick | None:
-    """Return which of several matching processes to use."""
+    """Return ``pick`` after checking that it is "newest", "oldest" or None."""
     if pick not in (None, "newest", "oldest"):
-        raise wrong("pick", '"newest" or "oldest"', pick)
+        raise InvalidArgument(must_be("pick", '"newest" or "oldest"', pick))
     return pick

@@ -1,4 +1,4 @@
-"""Options of ``start_process``: their types, and checks before the request."""
+"""The types of the options of ``start_process``, and checks of their values."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
-from pytest_tlsandbox.arguments.checks import check_text, shown, suggestion, wrong
+from pytest_tlsandbox.arguments.checks import check_text, must_be, shown, suggestion
 from pytest_tlsandbox.errors import InvalidArgument
 
 
 class RestartOptions(TypedDict, total=False):
-    """When the supervisor of a managed process restarts it: ``start_process(restart=...)``.
+    """The value of ``start_process(restart=...)``: when the supervisor restarts the process.
 
-    All keys are optional; the sandbox has a default for each missing key.
+    All keys are optional; the sandbox has a default for each key.
 
     Attributes:
-        policy: "on_failure" restarts after a failure, "always" after each end, "never" not at all.
-        max_restarts: how often the supervisor restarts the process; None for no limit.
+        policy: "on_failure" restarts the process if it fails, "always" restarts it whenever it
+            ends, and "never" does not restart it.
+        max_restarts: the maximum number of restarts; None for no limit.
         initial_backoff_ms: the shortest pause before a restart, in milliseconds.
         max_backoff_ms: the longest pause before a restart, in milliseconds.
 
@@ -35,18 +36,18 @@ class _Required(TypedDict):
 
 
 class HealthCheckOptions(_Required, total=False):
-    """How the supervisor checks the health of a process: ``start_process(health_check=...)``.
+    """The value of ``start_process(health_check=...)``: how the supervisor checks the health.
 
-    ``type`` and ``port`` are required; the sandbox has a default for each other missing key.
+    ``type`` and ``port`` are required; the sandbox has a default for every other key.
 
     Attributes:
-        type: "http" sends a request, "tcp" opens a connection.
+        type: the kind of check: "http" sends a request, "tcp" opens a connection.
         port: the port in the sandbox, from 1 to 65535.
-        path: the path of the request; only for "http".
+        path: the path of the request; only if ``type`` is "http".
         initial_delay_ms: milliseconds from the start of the process to the first check.
         interval_ms: milliseconds between two checks.
         timeout_ms: milliseconds that a check may take.
-        failure_threshold: the number of failures in a row after which the process is unhealthy.
+        failure_threshold: the number of consecutive failures after which the process is unhealthy.
 
     """
 
@@ -66,15 +67,22 @@ _MAPPINGS: dict[str, tuple[Any, dict[str, object]]] = {
     "restart": (RestartOptions, {"policy": "always"}),
     "health_check": (HealthCheckOptions, {"type": "http", "port": 8080}),
 }
-"""The type of an option that is a mapping, and an example of it for messages."""
+"""For each option that is a mapping, its type, and an example for error messages."""
 
 
 def check_option(name: str, value: object) -> object:
-    """Return an option of ``start_process`` in the form that the request needs.
+    """Check an option of ``start_process``.
+
+    Args:
+        name: the name of the option.
+        value: its value; not None.
+
+    Returns:
+        The value in the form that the request needs.
 
     Raises:
-        InvalidArgument: the option has a wrong type, an unknown key, or a value that the key cannot
-            have.
+        InvalidArgument: the option has a wrong type or an unknown key, or a key has an invalid
+            value.
 
     """
     if name in _MAPPINGS:
@@ -91,18 +99,21 @@ def _check_mapping(
 ) -> dict[str, object]:
     hints = get_type_hints(kind)
     if not isinstance(value, Mapping):
-        # Users most often pass the value of the first key alone: restart="always".
+        # The most common mistake is to pass only the value of the first key, as in
+        # restart="always".
         first = next(iter(hints))
         word = value if value in get_args(hints[first]) else example[first]
         hint = f"; write {name}={json.dumps({**example, first: word})}"
-        raise wrong(name, f"a mapping with the keys {', '.join(hints)}", value, hint)
+        raise InvalidArgument(
+            must_be(name, f"a mapping with the keys {', '.join(hints)}", value, hint)
+        )
     for key, given in value.items():
         _check_word(name, "key", key, [*hints])
         _check_value(name, key, hints[key], given)
     for key in hints:
         if key in kind.__required_keys__ and key not in value:
             raise InvalidArgument(
-                f"{name}: missing key {key!r}; write {name}={json.dumps(example)}, for example"
+                f"{name}: missing key {key!r}; for example, write {name}={json.dumps(example)}"
             )
     return dict(value)
 
@@ -120,7 +131,7 @@ def _check_value(name: str, key: str, hint: object, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value not in numbers:
             none = " or None" if type(None) in kinds else ""
             expected = f"an integer from {numbers[0]} to {numbers[-1]}{none}"
-            raise wrong(f"{name}: {key}", expected, value)
+            raise InvalidArgument(must_be(f"{name}: {key}", expected, value))
 
 
 def _check_word(name: str, what: str, value: object, known: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Misspelt helpers and keywords: errors that suggest the nearest name."""
+"""Errors for misspelt helpers and keywords, which suggest the most similar name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,21 @@ F = TypeVar("F", bound="Callable[..., Any]")
 __tracebackhide__ = True  # pytest ends the traceback of an AttributeError at the user's line
 
 _OTHER_WORDS = {"cwd": "working_dir"}
-"""Names that subprocess has for arguments of ours."""
+"""Arguments of ``subprocess``, and the names of our arguments with the same meaning."""
 
 
 def explain_misuse(kind: type[T]) -> type[T]:
-    """Decorate a class so that unknown attributes and arguments of its methods are explained.
+    """Decorate a class, so that errors for misspelt methods and arguments suggest the right name.
 
-    With ``__getattr__`` in the class itself, type checkers would accept any attribute.
+    This function sets ``__getattr__``, because if the class defined it, type checkers would accept
+    any attribute.
+
+    Args:
+        kind: the class.
+
+    Returns:
+        The same class.
+
     """
     for name, member in [*vars(kind).items()]:
         if inspect.isfunction(member) and not name.startswith("_"):
@@ -34,8 +42,8 @@ def explain_misuse(kind: type[T]) -> type[T]:
 
 
 def explained(function: F) -> F:
-    """Decorate a function so that it raises InvalidArgument for arguments that it does not have."""
-    if inspect.iscoroutinefunction(function):  # calls one that is decorated
+    """Decorate a function so that a wrong call raises InvalidArgument and suggests the right name."""
+    if inspect.iscoroutinefunction(function):  # because it calls a function that is decorated
         return function
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Addresses of sandboxes: by id, URL or object, and the API keys that may be sent to them."""
+"""The addresses of sandboxes, given by id, URL or object, and checks of their API keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLIC_HOST = "sandbox.tensorlake.ai"
-# The spellings for which the official SDK changes the Host header.
+# The official SDK changes the Host header for these names of the loopback address.
 _HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
 
 
@@ -23,7 +23,13 @@ _HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
 class Address:
     """The base URL of one sandbox and the headers that route a request to it.
 
-    ``label`` is the name in messages. ``key`` is set if the object that was located has one.
+    Attributes:
+        label: the name of the sandbox, for messages.
+        url: the base URL, without ``/api/v1``.
+        headers: headers that each request needs to reach the sandbox.
+        key: the API key of the object that represents the sandbox; None if it does not contain a
+            key.
+
     """
 
     label: str
@@ -33,7 +39,7 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """The sandbox is on this machine."""
+        """Whether the sandbox runs on this machine."""
         return is_loopback(self.url)
 
     def __hash__(self) -> int:
@@ -41,7 +47,7 @@ class Address:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether a URL leads to this machine, without a DNS lookup."""
+    """Return whether the host of a URL is this machine, without a DNS lookup."""
     host = check_url(url, "URL")["host"].lower()
     return host in ("localhost", "[::1]") or (
         host.startswith("127.") and host.replace(".", "").isdigit()
@@ -49,13 +55,22 @@ def is_loopback(url: str) -> bool:
 
 
 def locate(target: object, proxy_url: str | None = None) -> Address:
-    """Return the address of a sandbox given by id, name, URL, or as an object (embedded or of the SDK).
+    """Return the address of a sandbox.
 
-    By id: ``https://<id>.sandbox.tensorlake.ai``, or through ``proxy_url`` the way the SDK does:
-    on loopback with ``Host: <id>.local``, elsewhere with ``X-Tensorlake-Sandbox-Id``. A URL is used as it is.
+    Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy, a
+    header contains the id, as in requests of the SDK: ``Host: <id>.local`` if the proxy is on
+    loopback, otherwise ``X-Tensorlake-Sandbox-Id``. A URL is used unchanged.
+
+    Args:
+        target: the id, the name or the URL of the sandbox, or an object (a ``LocalSandbox`` or a
+            sandbox of the SDK).
+        proxy_url: the URL of the proxy through which sandboxes are reached by id or name.
+
+    Returns:
+        The address. It includes the API key if the target is an object that contains one.
 
     Raises:
-        InvalidSetting: the text does not name a sandbox.
+        InvalidSetting: the text is not the id, the name or the URL of a sandbox.
         InvalidArgument: the object is not a sandbox.
 
     """
@@ -75,7 +90,7 @@ def _through_proxy(identifier: str, proxy_url: str) -> dict[str, Any]:
     parts = check_url(proxy_url, "proxy URL")
     if parts["host"].lower() in _HOST_HEADER_HOSTS:
         return {"url": proxy_url.rstrip("/"), "headers": {"Host": f"{identifier}.local"}}
-    # Beyond loopback the SDK drops any path.
+    # If the host is not loopback, the SDK drops the path of the URL.
     url = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}"
     return {"url": url, "headers": {"X-Tensorlake-Sandbox-Id": identifier}}
 
@@ -89,9 +104,20 @@ def _locate_embedded(sandbox: Any) -> Address | None:
 
 
 def _locate_sdk_object(sandbox: object) -> Address:
-    """Read a ``tensorlake.sandbox`` Sandbox or AsyncSandbox, wrapped in a trace or not.
+    """Return the address of a sandbox of the SDK, which may be wrapped in a trace.
 
-    The SDK has no public names for its routing; a test against the real one holds these.
+    The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK has no public names for
+    its routing, so this function reads private names; a test with the real SDK covers them.
+
+    Args:
+        sandbox: the object of the SDK.
+
+    Returns:
+        The address, including the API key of the object.
+
+    Raises:
+        InvalidArgument: the object is not a sandbox of the SDK.
+
     """
     proxy_url = getattr(sandbox, "_proxy_url", None)
     identifier = getattr(sandbox, "_sandbox_id", None) or getattr(sandbox, "_identifier", None)
@@ -112,27 +138,35 @@ def _locate_sdk_object(sandbox: object) -> Address:
 
 
 def check_key(key: Secret, address: Address, source: str) -> Secret:
-    """Return a key without white space around it.
+    """Check an API key before it is used.
+
+    Args:
+        key: the key. White space around the key is ignored.
+        address: the sandbox to which the key would be sent.
+        source: the source of the key, for the error message.
+
+    Returns:
+        The key without white space around it.
 
     Raises:
-        InvalidSetting: it has characters that no header can carry, or would go over plain HTTP to
-            another machine.
+        InvalidSetting: the key is empty or contains characters that a header cannot contain, or the
+            key would be sent over plain HTTP to another machine.
 
     """
     text = key.reveal().strip()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise InvalidSetting(
-            f"{source}: the API key must be ASCII text without spaces and line breaks, got one that is "
-            "empty or has other characters; copy it again"
+            f"{source}: the API key must be ASCII text without spaces and line breaks, got an empty "
+            "key or one with other characters; copy the key again"
         )
     if address.url.startswith("http://") and not address.loopback:
         raise InvalidSetting(
-            f"{address.label}: an API key is not sent over plain http, except to this machine; "
+            f"{address.label}: the API key must not be sent over plain http to another machine; "
             "use https"
         )
     return Secret(text)
 
 
 def suggest_local(label: str) -> str:
-    """Return the end of a sentence that suggests ``local`` for a name that looks like it."""
+    """Return "; did you mean 'local'?" if the name of a sandbox is similar to "local", else ""."""
     return "" if label == LOCAL else suggestion(label.lower(), [LOCAL], cutoff=0.8)

@@ -1,7 +1,7 @@
-"""Turn a response with an error status into an error.
+"""Convert a response with an error status to an error of this package.
 
-Bodies have at least five shapes (api-notes, "Errors"). The code of the body decides which error it
-is; without a code, the status decides.
+Error bodies have at least five formats (api-notes, "Errors"). The code in the body determines the
+error. If the body contains no code, the status determines the error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
 
-# The proxy sent these answers itself; it did not forward the request.
+# The proxy answers with these codes if it did not forward the request.
 _NEVER_FORWARDED = frozenset(
     {
         "AUTH_SERVICE_UNAVAILABLE",
@@ -52,17 +52,29 @@ _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 def error_of_response(
     call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
 ) -> InfrastructureError | None:
-    """Return the error that a response means, or None; ``call`` is for example "GET /processes"."""
+    """Return the error that a response reports.
+
+    Args:
+        call: the method and the path of the request, such as "GET /processes".
+        status: the status of the response.
+        headers: the headers of the response.
+        body: the body of the response.
+        address: the sandbox.
+
+    Returns:
+        The error; None if the status is 200, 201, 202 or 204.
+
+    """
     if status in (200, 201, 202, 204):
         return None
     if status < 300:
         return ContractViolation(
-            f"{address.label} answered {status}, which is no answer to this call", label=str(status)
+            f"{address.label} answered {status}, expected 200, 201, 202 or 204", label=str(status)
         )
     if status < 400:
         return ContractViolation(
-            f"{address.label} answered {status}, a redirect to another place; redirects are not "
-            "followed, for the key would go with them",
+            f"{address.label} answered {status}, a redirect; redirects are not followed, because the API "
+            "key would be sent to the new address",
             label=str(status),
             delivered=False,
         )
@@ -71,12 +83,14 @@ def error_of_response(
     text = str(fields.get("error") or fields.get("message") or "")
     label = f"{status} {code}".strip()
     if not fields and headers.get("Content-Type", "").startswith("text/plain"):
-        # The words with which a daemon's framework rejects a body.
+        # If the framework of a daemon rejects a request body, it answers in plain text.
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
     if status in (401, 403):
-        meaning = "the API key was refused" if status == 401 else "the API key may not do this"
-        return AuthenticationFailed(f"{address.label}: {meaning} ({label}){said}", label=label)
+        meaning = "was rejected" if status == 401 else "lacks permission for this call"
+        return AuthenticationFailed(
+            f"{address.label}: the API key {meaning} ({label}){said}", label=label
+        )
     if status in (404, 405) and not body and call != LIST_CALL:
         shown = mask_text(unquote(call))
         return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)
@@ -84,7 +98,7 @@ def error_of_response(
     if fault is not None:
         fault.retry_after = _retry_after(headers)
         return fault
-    # The daemon rejects a call with a 500 that has a reason and no code.
+    # If the daemon rejects a call, it answers 500 with a reason, but without a code.
     refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
     if status in _TRANSIENT_STATUSES and not refusal:
         return SandboxUnreachable(
@@ -102,16 +116,16 @@ def error_of_response(
 def _lifecycle(
     status: int, fields: dict[str, Any], code: str, text: str, label: str, address: Address
 ) -> InfrastructureError | None:
-    """Return the error if the response is about the sandbox itself, not about a process."""
+    """Return the error if the response is about the sandbox itself and not about a process."""
     if code == "LIFECYCLE_PATH_NOT_FOUND":
         return SandboxNotFound(
-            f"No sandbox is served at {address.url} ({label}): the request reached a shared host "
-            "without the name of a sandbox; give its id and set the proxy URL, not a bare URL",
+            f"{address.url} is a shared host, not a sandbox ({label}); set it as the proxy URL, and "
+            "pass the id of the sandbox as the target",
             label=label,
         )
     if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
         return SandboxNotFound(
-            f"No sandbox {address.label}: it does not exist, or is not running ({label})"
+            f"Sandbox {address.label} does not exist or is not running ({label})"
             + suggest_local(address.label),
             label=label,
         )
@@ -149,9 +163,10 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return ``Retry-After`` in seconds, from a number or a date; None for anything else.
+    """Return ``Retry-After`` in seconds; None if it is neither a number nor a date.
 
-    A date is counted from the server's own ``Date``: the clock here may be off, or frozen.
+    A date is compared with the server's ``Date`` header, because the clock of this machine may be
+    wrong or frozen.
     """
     text = headers.get("Retry-After", "").strip()
     if not text:

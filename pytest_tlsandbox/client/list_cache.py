@@ -1,4 +1,4 @@
-"""Reads process lists, and parses only the rows that changed since the last one."""
+"""Reads process lists, and parses only the rows that changed since the last list."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.models import ProcessInfo
 
-# A list as the sandbox writes it, without white space. Any other list is read as a whole.
+# The format in which the sandbox writes a list, without white space. A list in any other format is
+# parsed as a whole.
 _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body, the pieces it was cut into, the row of each piece, and the snapshot of all rows.
+    """A body that was read, and the results.
 
-    An unreadable row is None. If the body was read as a whole, ``pieces`` is empty.
+    Attributes:
+        body: the body.
+        pieces: the text of each row; empty if the body was parsed as a whole.
+        rows: for each piece, the parsed row; None if the row is unreadable.
+        snapshot: the snapshot of all rows.
+
     """
 
     body: bytes
@@ -35,8 +41,12 @@ class _Read(NamedTuple):
 class ListReader:
     """Reads the process lists of one sandbox; safe to use from several threads.
 
-    If the body did not change, nothing is parsed. Otherwise, a row whose bytes did not change
-    is the same object again.
+    If the body did not change, nothing is parsed. Otherwise, rows whose bytes did not change are
+    represented by the same objects as before.
+
+    Args:
+        sandbox: the name of the sandbox, for the snapshots.
+
     """
 
     def __init__(self, sandbox: str) -> None:
@@ -44,15 +54,21 @@ class ListReader:
         self._last: _Read | None = None
 
     def read(self, body: bytes) -> ProcessSnapshot:
-        """Return the snapshot of a body; the caller sets when the call began and ended.
+        """Return the snapshot of a body; the caller sets the times of the call.
+
+        Args:
+            body: the body of the response to a list call.
+
+        Returns:
+            The snapshot.
 
         Raises:
-            ContractViolation: the body is not JSON, or has no list of processes.
+            ContractViolation: the body is not JSON, or does not contain a list of processes.
 
         """
         last = self._last
         if last is not None and body == last.body:
-            return copy.copy(last.snapshot)  # keeps what is already computed about its rows
+            return copy.copy(last.snapshot)  # keeps the cached properties
         pieces = _split(body)
         try:
             rows, unreadable = _read_rows(pieces, last)
@@ -68,7 +84,7 @@ class ListReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Cut a body between its rows, without their braces; return nothing for any other format."""
+    """Cut a body into its rows without braces; return an empty list if it has another format."""
     if not (body.startswith(_START) and body.endswith(_END)):
         return []
     return body[len(_START) : -len(_END)].split(_BETWEEN)
@@ -77,13 +93,22 @@ def _split(body: bytes) -> list[bytes]:
 def _read_rows(
     pieces: Sequence[bytes], last: _Read | None
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
-    """Read a body row by row; most rows are also in the last list, usually in the same order.
+    """Read a body row by row, and reuse the rows that were also in the last list.
 
-    The separator of rows may also occur inside a row, for example in a text. This is safe: if each
-    piece is a JSON object by itself, then the body is the list of exactly these objects.
+    The separator of rows may also occur inside a row, for example in a text. Cutting there does no
+    harm, because if each piece is a JSON object by itself, then the body is the list of exactly
+    these objects.
+
+    Args:
+        pieces: the text of each row, without its braces.
+        last: the last list; None if there was no list before.
+
+    Returns:
+        For each piece, the parsed row (None if it is unreadable), and the unreadable rows.
 
     Raises:
-        ValueError, RecursionError: a piece is not a row.
+        ValueError: a piece is not JSON.
+        RecursionError: a piece is nested too deeply.
 
     """
     old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)

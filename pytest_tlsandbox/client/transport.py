@@ -1,4 +1,4 @@
-"""The HTTP session with one sandbox: returns bodies as bytes, raises our errors."""
+"""The HTTP session with one sandbox, which returns bodies as bytes and raises our errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from pytest_tlsandbox.errors import ContractViolation, InfrastructureError, Sand
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from pytest_tlsandbox.client.address import Address
     from pytest_tlsandbox.redact import Secret
@@ -32,7 +33,7 @@ _CHUNK = 256 * 1024
 
 
 def _mask_path(record: logging.LogRecord) -> bool:
-    """Mask a secret in the name of a managed process, which is in the path that urllib3 logs."""
+    """Mask secrets in the URL path, because it contains the name of a managed process."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_masked_path, record.args))
     return True
@@ -53,8 +54,12 @@ logging.getLogger("urllib3.connectionpool").addFilter(_mask_path)
 class Answer:
     """A response with a status below 300.
 
-    ``announced``: whether the server announced the length, so that the body is known to be
-    complete. A body that ends with the connection may have been cut anywhere.
+    Attributes:
+        status: the status.
+        body: the body.
+        announced: whether the server announced the length of the body, so that the body is known to
+            be complete. If not, the body ends when the connection ends, and may have been cut.
+
     """
 
     status: int
@@ -63,13 +68,25 @@ class Answer:
 
 
 class Transport:
-    """Sends requests to one sandbox; safe to use from several threads."""
+    """Sends requests to one sandbox; safe to use from several threads.
+
+    Args:
+        address: the address of the sandbox.
+        key: the API key.
+        user_agent: the value of the header ``User-Agent`` of each request.
+        clock: the clock for deadlines; None for the real clock.
+
+    Attributes:
+        address: the address of the sandbox.
+        clock: the clock for deadlines.
+
+    """
 
     def __init__(
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
     ) -> None:
         def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            # Not a header of the session, because ~/.netrc would override it.
+            # The key is not set as a header of the session, because ~/.netrc would override it.
             request.headers["Authorization"] = f"Bearer {key.reveal()}"
             return request
 
@@ -81,9 +98,13 @@ class Transport:
         self._session.headers.update(
             {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
         )
-        # A proxy of the environment is for other machines: it cannot reach this one's loopback.
+        # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
+        # interface of this machine.
         self._session.trust_env = not address.loopback
         self._adapter = WatchedAdapter(self._watchdog)
+        # Streams have a separate pool, because calls must not wait for a connection that a stream
+        # uses.
+        self._stream_adapter = WatchedAdapter(self._watchdog)
 
     def __repr__(self) -> str:
         return f"<Transport to {self.address.label}>"
@@ -91,6 +112,7 @@ class Transport:
     def close(self) -> None:
         """Close every connection and end the watchdog."""
         self._adapter.close()
+        self._stream_adapter.close()
         self._watchdog.close()
 
     def request(
@@ -106,25 +128,57 @@ class Transport:
         Args:
             method: the HTTP method.
             path: the path below ``/api/v1``.
-            limit: seconds that the call may take.
+            limit: maximum seconds for the call.
             json: the body of the request, if any.
 
+        Returns:
+            The response.
+
         Raises:
-            InfrastructureError: one of its subclasses, for every call without a good response.
+            InfrastructureError: a subclass of it, if the call did not return a valid response.
 
         """
-        # The frames below have the key in local variables, so remove them from every traceback,
-        # also from the traceback of a Ctrl-C or a timeout of pytest-timeout.
+        # The frames of this call contain the key in local variables, so remove them from every
+        # traceback, including the traceback of Ctrl-C or of pytest-timeout.
         try:
-            # Complete a call that changes the sandbox, so that a started process is known.
+            # Do not cancel a call that changes the sandbox, so that a started process is not lost.
             with contextlib.nullcontext() if method == "GET" else shielded():
                 return self._call(method, path, limit, json)
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
-            raise _error_of_exception(error, self.address) from None
+            unreachable = _error_of_exception(error, self.address)
+            raise unreachable from None
         except BaseException as interruption:
             raise interruption.with_traceback(None) from None
+
+    def stream(
+        self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
+    ) -> Generator[bytes]:
+        """Yield the parts of a stream of events as they arrive; the first part is empty.
+
+        Args:
+            path: the path below ``/api/v1``.
+            limit: seconds after which the client ends the stream.
+            begun: called before the request is sent. Its argument is a function that ends the
+                stream, which any thread may call.
+
+        Raises:
+            Exception: any error of the connection.
+
+        """
+        request = self._prepare("GET", path)
+        request.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        with self._watchdog.call(self.clock.monotonic() + limit) as call:
+            begun(partial(self._watchdog.end, call))
+            response = self._stream_adapter.send(request, timeout=limit, **self._environment)
+            with response:
+                if response.status_code == HTTPStatus.OK:
+                    yield b""
+                    # If the body is not chunked, a read of more bytes would wait until they all
+                    # have arrived.
+                    chunked = "Transfer-Encoding" in response.headers
+                    yield from response.iter_content(_CHUNK if chunked else 1)
 
     def _prepare(
         self, method: str, path: str, json: Mapping[str, object] | None = None
@@ -134,13 +188,13 @@ class Transport:
 
     @cached_property
     def _list_request(self) -> requests.PreparedRequest:
-        """The request that is sent most often by far, made once."""
+        """The list request, which is prepared only once because it is sent most often."""
         method, path = LIST_CALL.split()
         return self._prepare(method, path)
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """Proxies and certificates from the environment, read at the first call."""
+        """The proxies and certificates from the environment, which are read at the first call."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -159,7 +213,8 @@ class Transport:
                 prepared = (
                     self._list_request if name == LIST_CALL else self._prepare(method, path, json)
                 )
-                # Bypass the session, which looks for proxies, cookies and redirects at each call.
+                # Bypass the session, because it looks for proxies, cookies and redirects at each
+                # call.
                 response = self._adapter.send(prepared, timeout=limit, **self._environment)
                 with response:
                     body = _read(response, call)
@@ -168,7 +223,7 @@ class Transport:
                     raise _overdue(self.address, limit, delivered=call.connected) from None
                 raise
             if call.overdue:
-                # A body that ends with the connection looks complete even if it was cut.
+                # A body without an announced length looks complete even if it was cut.
                 raise _overdue(self.address, limit, delivered=True)
         fault = error_of_response(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
@@ -181,7 +236,7 @@ class Transport:
 def _read(response: requests.Response, call: Call) -> bytes:
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
-        if call.overdue:  # the connection was cut; decompressing what arrived may take minutes
+        if call.overdue:  # the connection was cut, and decompressing the rest may take minutes
             raise http.Timeout
         chunks.append(chunk)
         size += len(chunk)
@@ -202,8 +257,9 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
     )
 
 
-# The exception, text of its causes, label, reason, whether it is transient, and whether the request
-# may have been delivered. The first row that matches applies.
+# Each row contains the exception, a text in the names of its causes, the label, the reason, whether
+# the error is transient, and whether the request may have been delivered. The first row that
+# matches applies.
 _BROKEN = (http.ConnectionError, http.ChunkedEncodingError)
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
@@ -222,7 +278,7 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
 
 
 def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Return the error for what requests, or anything below it, raises."""
+    """Return our error for an exception of the library requests or of a library that it uses."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",
@@ -236,7 +292,8 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
     text = _causes(error)
     name = type(error).__name__
     if isinstance(error, http.SSLError):
-        # A peer that hangs up during the handshake may come back; a bad certificate stays bad.
+        # A retry may help if the peer hung up during the handshake, but not if a certificate is
+        # invalid.
         hung_up = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
         return "TLS", f"TLS failed ({_tls_reason(text)})", hung_up, False
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
@@ -244,9 +301,9 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
             return label, reason, transient, delivered
     if isinstance(error, http.RequestException):
         return name, f"requests raised {name}", False, True
-    if isinstance(error, ValueError):  # http.client quotes the header that it finds invalid
+    if isinstance(error, ValueError):  # its message quotes the header with the key
         return "invalid request", "the request cannot be sent", False, False
-    # pytest-socket's block, among others: a retry does not help.
+    # For example, pytest-socket blocks the socket. A retry does not help.
     return name, f"{name}: {mask_text(str(error))}", False, False
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_tlsandbox.formatting.text import (
     align,
     cut,
+    fold,
     pad,
     printable,
     seconds,
@@ -15,7 +16,7 @@ from pytest_tlsandbox.formatting.text import (
     wrap,
 )
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGNALS
+from pytest_tlsandbox.types import CRASH_SIGNALS, SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 24
 _LONGEST_COMMAND_LINE = 4096
-_INTERPRETERS = ("python", "node", "ruby", "perl", "bash", "sh", "dash", "zsh", "deno", "bun")
+_SHELLS = ("sh", "bash", "dash", "zsh")
+_INTERPRETERS = ("python", "node", "ruby", "perl", "deno", "bun", *_SHELLS)
 _GAP = "    "
 _LONGEST_STATE = 36
+_MOST_LINES = 2
+"""Maximum number of lines of a command line that has no room beside the state of the process."""
 _NARROWEST, _ENOUGH = 18, 40
 """Minimum width of a command line in columns: in any row, and in a row that ends in a remark."""
 
@@ -69,6 +73,17 @@ def describe_end(last: _End) -> str:
     return "unknown" if last.exit_code is None else f"exited {last.exit_code}"
 
 
+def headline_of_end(end: _End) -> str:
+    """Return how a run ended for a first line, such as "Exited 1" or "Crashed with SIGSEGV"."""
+    if end.oom_killed:
+        return "OOM-killed" if end.exit_code is None else "A child was OOM-killed"
+    if end.signal is None:
+        return "Ended" if end.exit_code is None else f"Exited {end.exit_code}"
+    known = 1 <= end.signal <= len(SIGNALS)
+    name = f"SIG{SIGNALS[end.signal - 1]}" if known else f"signal {end.signal}"
+    return f"{'Crashed with' if end.signal in CRASH_SIGNALS else 'Killed by'} {name}"
+
+
 def command_line(row: ProcessInfo) -> tuple[str, int]:
     """Return the masked command line, and the number of characters that were left out.
 
@@ -88,11 +103,11 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 def short_name(row: ProcessInfo) -> str:
     """Return the managed name of a process, else the script or module it runs, else its program.
 
-    The name has at most 24 columns.
+    For ``sh -c``, it is a word given as ``$0``, else the quoted script. At most 24 columns are shown.
     """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
-    command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:2]])
+    command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:3]])
     program = command.rpartition("/")[2] or command
     if program.rstrip("0123456789.") in _INTERPRETERS and args:
         first, *rest = args
@@ -100,6 +115,11 @@ def short_name(row: ProcessInfo) -> str:
             return shorten(rest[0], _LONGEST_NAME)
         if not first.startswith("-"):
             return shorten(first.rpartition("/")[2], _LONGEST_NAME)
+        if program in _SHELLS and first.endswith("c") and rest:
+            script, *zero = rest
+            if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
+                return shorten(zero[0], _LONGEST_NAME)
+            return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
         return shorten(f"{program} {first}", _LONGEST_NAME)
     return shorten(program, _LONGEST_NAME)
 
@@ -109,13 +129,9 @@ def named(row: ProcessInfo) -> str:
     return f"{short_name(row)} (pid {row.pid})"
 
 
-def describe_going_on(row: ProcessInfo) -> str:
-    """Return the state and the name of a process, such as "running: train.py (pid 41)".
-
-    If a managed process has ended, the state is the status of its supervisor.
-    """
-    state = row.managed.status if row.managed and row.ended else describe_state(row)
-    return f"{state}: {named(row)}"
+def living_state(row: ProcessInfo) -> str:
+    """Return the state of a process; if a managed one has ended, the status of its supervisor."""
+    return (row.managed.status if row.managed and row.ended else row.state).replace("_", " ")
 
 
 def process_table(
@@ -156,8 +172,12 @@ def process_table(
         room = columns - taken - (width(_GAP + remark) if remark else 0)
         beside = room >= min(width(printable(name + line)), _ENOUGH)
         room = max(room if beside else columns - taken, _NARROWEST)
-        whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
-        lines.append(whole + _GAP + remark if remark and beside else whole)
+        if width(printable(name + line)) <= room or room >= _ENOUGH:
+            whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
+            lines.append(whole + _GAP + remark if remark and beside else whole)
+        else:
+            folded = fold(name + line, columns - len(_GAP), _MOST_LINES, beyond=beyond)
+            lines += [heads[index], *(_GAP + part for part in folded)]
         if remark and not beside:
             lines += [_GAP + part for part in wrap(remark, columns - len(_GAP))]
     if len(shown) < len(rows):

@@ -22,6 +22,10 @@ def printable(text: str) -> str:
 
     Letters that are written from right to left are kept. A left-to-right mark after them keeps the
     rest of the line in place.
+
+    Returns:
+        The text on one line.
+
     """
     return _steady(_escape(text))
 
@@ -62,6 +66,9 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
         beyond: number of characters that the caller already left out; the shown number includes
             them.
 
+    Returns:
+        The text on one line.
+
     """
     whole = _escape(text)
     if width(whole) <= columns and not beyond:
@@ -75,6 +82,10 @@ def shorten(text: str, columns: int) -> str:
     """Escape a name and cut it to a width in columns.
 
     Use it for short names, where the number that ``cut`` shows would be longer than the cut part.
+
+    Returns:
+        The name on one line.
+
     """
     whole = _escape(text)
     return _steady(whole if width(whole) <= columns else _escape(_head(text, columns - 1)) + "…")
@@ -90,6 +101,9 @@ def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
         columns: maximum width of a line.
         most: maximum number of lines; the last line is cut as ``cut`` does.
         beyond: number of characters that the caller already left out; see ``cut``.
+
+    Returns:
+        The lines.
 
     """
     lines: list[str] = []
@@ -109,6 +123,9 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
         text: the text.
         columns: maximum width of a line, except for long words.
         most: maximum number of lines; longer text is cut as ``cut`` does.
+
+    Returns:
+        The lines.
 
     """
     lines: list[str] = []
@@ -134,8 +151,8 @@ def capitalized(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number and its noun, in the singular or plural: "1 line", "3 lines"."""
-    plural = noun + ("es" if noun.endswith("s") else "s")
+    """Return a number and its noun, in the singular or plural: "1 line", "3 matches"."""
+    plural = noun + ("es" if noun.endswith(("s", "ch")) else "s")
     return f"{number} {noun if number == 1 else plural}"
 
 

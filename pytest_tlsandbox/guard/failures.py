@@ -5,23 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, GuardFailure, ProcessOOMKilled
+from pytest_tlsandbox.formatting.processes import list_texts, short_name
+from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.guard.rules import LEAK
+from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.failure import render
-from pytest_tlsandbox.messages.incidents import ended_row, run_label, run_name
-from pytest_tlsandbox.waiting.outcome_to_error import tail_of
+from pytest_tlsandbox.messages.incidents import ended_row, run_label
+from pytest_tlsandbox.monitoring.incident_data import RULES
+from pytest_tlsandbox.waiting.outcome_to_error import text_of
 from pytest_tlsandbox.waiting.polling import Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.guard.rules import Finding
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.types import Screen
 
-_SEEN = {
-    "setup": "by the guard, after the set-up failed",
+_LONGEST_FIRST_LINE = 100
+_FOUND = {
+    "setup": "by the guard, after the setup failed",
     "call": "by the guard, after the call",
     "teardown": "by the guard, after the teardown",
 }
@@ -33,75 +38,68 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     Its attributes (:class:`TLSandboxError`) are from the sandbox of the first finding.
     """
     ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
-    first = ordered[0]
-    run = first.incident.run
-    hints = {item.rule: item.hint for item in reversed(ordered)}
-    runs = _by_run(ordered)
+    first, client = ordered[0], ordered[0].client
+    rules = [*dict.fromkeys(item.rule for item in ordered)]
+    distinct: dict[tuple[Run, str], Finding] = {}
+    for item in ordered:  # several rules may report the same about one run
+        distinct.setdefault((item.incident.run, item.happened), item)
+    shown = [*distinct.values()]
+    alone = len(shown) == 1
     was_killed = first.rule == "oom" and not first.inconclusive
     error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
-    timeline = Timeline(first.before.begun, first.client.history)
-    timeline.add(first.before)
-    timeline.add(first.now)
-    alone = len(runs) == 1
-    more = "" if alone else f" and {len(runs) - 1} more"
     explanation = Explanation(
         error,
-        f"{first.verdict} {_when(first)}: {run_name(run)}{more}",
-        because=_remarks(ordered, first.verdict) if alone else "",
-        process=(ended_row(run) or first.row) if alone else None,
-        run=run if alone and (run.successor is not None or run.row is None) else None,
-        listed=() if alone else tuple(map(_listed, runs)),
-        remarks=(("seen", _SEEN[first.place.phase or "call"]),),
-        hint="; ".join(hints[rule] for rule in dict.fromkeys(item.rule for item in ordered)),
+        first.happened if alone else _several(shown, rules),
+        short_name(first.row) if alone else "",
+        because=first.what if alone and (first.inconclusive or first.rule == LEAK) else "",
+        process=(ended_row(first.incident.run) or first.row) if alone else None,
+        run=_hidden_run(first) if alone else None,
+        listed=() if alone else tuple(_listed(item, client) for item in shown),
+        remarks=(("found", _FOUND[first.place.phase or "call"]),),
+        hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
+        output=rules != [LEAK],
     )
-    clock = first.client.clock
-    limit = Limit(clock.monotonic(), None, first.client.test_deadline())
-    output = tail_of(explanation, first.client, timeline, limit) if alone else None
+    timeline = Timeline(first.before.begun, client.history)
+    timeline.add(first.before)
+    timeline.add(first.now)
+    limit = Limit(client.clock.monotonic(), None, client.test_deadline())
+    text = text_of(explanation, client, timeline, limit, screen)
+    allowed = ", ".join(f'"{rule}"' for rule in rules)
     failure = error(
-        render(
-            explanation,
-            stopped="",
-            timeline=timeline,
-            sandbox=", ".join(dict.fromkeys(item.client.label for item in ordered)),
-            output=output,
-            verbosity=screen.verbosity,
-            columns=screen.columns,
-        )
+        f"{text}\n  expected? mark the test with tlsandbox_allow({allowed}, reason=...)"
     )
-    failure.wanted = f"no {' and no '.join(dict.fromkeys(item.rule for item in ordered))}"
+    failure.wanted = f"no {' and no '.join(rules)}"
     failure.snapshot = first.now
-    failure.run = run
+    failure.run = first.incident.run
     return failure
 
 
-def _by_run(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Group findings by run, in the given order."""
-    found: dict[Run, list[Finding]] = {}
+def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
+    """Return the first line for several findings."""
+    first = findings[0]
+    if len({item.incident.run.generation for item in findings}) == 1 and rules[0] in RULES:
+        incidents = [item.incident for item in findings if item.rule == rules[0]]
+        if len(incidents) == len(findings) and not any(item.inconclusive for item in findings):
+            return f"{RULES[rules[0]].name(incidents)}: {short_name(first.row)}"
+    names: dict[str, list[str]] = {}
     for item in findings:
-        found.setdefault(item.incident.run, []).append(item)
-    return [*found.values()]
+        names.setdefault(item.happened, []).append(short_name(item.row))
+    texts = [f"{what}: {list_texts([*dict.fromkeys(of)])}" for what, of in names.items()]
+    return shorten(f"{len(findings)} findings: {'; '.join(texts)}", _LONGEST_FIRST_LINE)
 
 
-def _when(item: Finding) -> str:
-    if item.rule == LEAK:
-        return "after this test"
-    return "in the teardown of this test" if item.place.phase == "teardown" else "in this test"
+def _hidden_run(finding: Finding) -> Run | None:
+    """Return the run if the sandbox no longer shows it, but a later one or no row at all."""
+    run = finding.incident.run
+    return run if run.successor is not None or run.row is None else None
 
 
-def _listed(findings: Sequence[Finding]) -> Listed:
-    run = findings[0].incident.run
-    hidden = run.successor is not None or run.row is None  # the row may be another run's
-    label = f"{run_label(run)}: " if hidden else ""
-    return Listed(ended_row(run) or findings[0].row, f"{label}{_remarks(findings)}")
-
-
-def _remarks(findings: Sequence[Finding], headline: str = "") -> str:
-    """Describe the findings of one run, with each verdict that the headline does not name."""
-    # The other findings already name the run that followed, so a restart adds nothing.
-    others = [item for item in findings if item.rule != "restart"] or findings
-    return "; ".join(
-        item.what
-        if item.verdict == headline or item.verdict.lower() in item.what
-        else f"{item.verdict}: {item.what}"
-        for item in others
-    )
+def _listed(finding: Finding, client: SandboxClient) -> Listed:
+    """Return the row of a finding; output is read from ``client``, and not of a leak."""
+    run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
+    # The state in the table already names a plain end.
+    plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up
+    label = "" if hidden is None else run_label(run)
+    remark = ": ".join(filter(None, (label, "" if plain else finding.what)))
+    written = run.row is not None and finding.rule != LEAK and finding.client is client
+    return Listed(ended_row(run) or finding.row, remark, output=written)

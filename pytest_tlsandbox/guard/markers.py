@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.integration.pytest_private import TARGET, overrides_target
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.setting_parsers import parse_rules
+from pytest_tlsandbox.setting_parsers import HOW_TO_NAME_A_SANDBOX, parse_rules
 from pytest_tlsandbox.settings import ALLOW_MARKER, GUARD_MARKER
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def check_markers(session: pytest.Session, settings: Settings) -> bool:
-    """Check the markers of all tests, and return whether any test is guarded.
+    """Check the markers of all tests.
+
+    Returns:
+        Whether any test is guarded.
 
     Raises:
         InvalidSetting: a marker is wrong, or no sandbox was given to guard.
@@ -31,10 +34,7 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
         if rules_of(item, settings.guard):
             guarded.append(item)
     if guarded and not settings.targets and not any(map(_brings_its_sandbox, session.items)):
-        raise InvalidSetting(
-            "no sandbox to guard: give --tlsandbox local for the embedded one, --tlsandbox ID for "
-            "a real one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
-        )
+        raise InvalidSetting(f"no sandbox to guard; {HOW_TO_NAME_A_SANDBOX}")
     return bool(guarded)
 
 

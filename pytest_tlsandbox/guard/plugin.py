@@ -6,15 +6,15 @@ the monitor, so that the monitor has polled when they continue.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tlsandbox.errors import ProcessOOMKilled, TLSandboxError
+from pytest_tlsandbox.errors import ProcessOOMKilled
 from pytest_tlsandbox.guard.failures import error_for
 from pytest_tlsandbox.guard.guard import Guard
 from pytest_tlsandbox.guard.markers import allowances_of, rules_of
+from pytest_tlsandbox.integration.tracebacks import at_the_test
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ class GuardPlugin:
             data["oom"] = True
         for finding in data.get("findings", ()):
             if finding["reported_in"] == "test":
-                text = f"{finding['verdict']}: {finding['name']}: {finding['what']}"
-                excuse = "" if finding["allowed"] is None else f" (allowed: {finding['allowed']})"
-                self._properties.append((f"tlsandbox_{finding['rule']}", text + excuse))
+                allowed = finding["allowed"]
+                text = finding["headline"] + (f" (allowed: {allowed})" if allowed else "")
+                self._properties.append((f"tlsandbox_{finding['rule']}", text))
         if call.when == "teardown":
             report.user_properties += self._properties
         if len(data) > 1:
@@ -141,23 +141,10 @@ class GuardPlugin:
         failure = self._raised or error_for(findings, self._screen())
         if call.excinfo is None or call.excinfo.value is not failure:
             if report.failed:
-                report.sections.append(("tlsandbox guard", str(failure)))
+                report.sections.append(("tlsandbox guard", failure.first_line))
                 return
             report.sections.append(("failure of the test itself, excused", report.longreprtext))
         report.outcome = "failed"
         if hasattr(report, "wasxfail"):
             del report.wasxfail
-        report.longrepr = _without_code(failure, item)
-
-
-def _without_code(failure: AssertionFailed, item: pytest.Item) -> Any:
-    """Return the text of a failure: its message without code, because no line raised it."""
-    if failure.__traceback__ is None:  # without a traceback, pytest shows no place
-        with contextlib.suppress(TLSandboxError):
-            raise failure
-    shown = pytest.ExceptionInfo.from_exception(failure).getrepr(style="value")
-    crash = getattr(shown, "reprcrash", None)
-    if crash is not None:
-        path, line, _ = item.location
-        crash.path, crash.lineno, crash.message = path, (line or 0) + 1, failure.first_line
-    return shown
+        report.longrepr = at_the_test(item, failure)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.history import incidents as kinds
-from pytest_tlsandbox.messages.incidents import describe, run_name, shown_row
+from pytest_tlsandbox.messages.incidents import describe, headline_of, run_name, shown_row
 from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 from pytest_tlsandbox.redact import mask_text
@@ -26,6 +27,7 @@ LEAK = "leak"
 """The rule, and its kind of incident, that needs to know when a process began."""
 _LEAK_VERDICT = "Left running"
 _LEAK_HINT = "end it in the test, or in the fixture that started it"
+_UNKNOWN_ENDS = (kinds.UNSEEN_END, kinds.LOST_END)
 
 
 @dataclass(frozen=True)
@@ -67,27 +69,32 @@ class Finding:
     def verdict(self) -> str:
         """The kind of finding in a word or two, such as "OOM-killed"."""
         if self.inconclusive:
-            return "Not observed"
+            return "End not seen"
         return _LEAK_VERDICT if self.rule == LEAK else RULES[self.rule].verdict
 
     @property
+    def happened(self) -> str:
+        """What happened, such as "Crashed with SIGSEGV, then restarted"."""
+        incident = self.incident
+        if self.rule == LEAK or (self.inconclusive and incident.kind not in _UNKNOWN_ENDS):
+            return self.verdict
+        if incident.run.gave_up and incident.kind in (kinds.OOM, kinds.CRASH):
+            incident = replace(incident, kind=kinds.GAVE_UP)  # the end of the last try
+        return headline_of(incident)
+
+    @property
     def what(self) -> str:
-        """What happened, in a sentence."""
+        """What happened, with the evidence."""
         if self.rule == LEAK:
-            return "it began in the test, and runs after its teardown"
+            return "it began in this test and runs after its teardown"
         return describe(self.incident)
 
     @property
     def hint(self) -> str:
-        """How to fix the cause, and how to declare the finding."""
-        rule, kind = self.rule, self.incident.kind
+        """An action that may help and does not weaken the test."""
         if self.inconclusive:
-            return f'list the processes in between; tlsandbox_allow("{rule}", reason=...)'
-        hint = _LEAK_HINT if rule == LEAK else absence.hint_of(RULES[rule], self.incident)
-        declared = f'{hint}; tlsandbox_allow("{rule}", reason=...), if it is expected'
-        if kind == kinds.OOM and self.incident.run.successor is None:
-            declared += ', or wait_for_process(process, status="oom_killed")'
-        return declared
+            return "list the processes in between"
+        return _LEAK_HINT if self.rule == LEAK else absence.hint_of(RULES[self.rule], self.incident)
 
     @property
     def keys(self) -> list[str]:
@@ -100,6 +107,7 @@ class Finding:
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
             "what": self.what,
+            "headline": f"{self.happened}: {short_name(self.row)}",
             "keys": self.keys,
             "observed": not self.inconclusive,
             "sandbox": self.sandbox,

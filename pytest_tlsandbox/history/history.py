@@ -299,7 +299,7 @@ class History:
         return run
 
     def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
-        """Return the runs that this plugin started before a snapshot was requested and it lacks."""
+        """Return the runs that a snapshot does not list, although it was requested after their start."""
         due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
         for identity in due:
             del self._unlisted[identity]
@@ -317,7 +317,7 @@ class History:
     def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
         before, run.row = run.row, row
         self._runs[row.identity] = run
-        run.gone = False
+        run.gone = run.assumed = False
         if row.ended:
             learn_end(run, End.of_row(row))
         if row.managed is not None and run.generation.newest is run:

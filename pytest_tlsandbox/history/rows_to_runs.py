@@ -65,7 +65,7 @@ class Generations:
 
     def never_existed(self, run: Run) -> bool:
         """Return whether an assumed run turned out not to exist."""
-        return run.assumed and self._counts_early is True
+        return run.assumed and self._counts_early is not None and self._counts_early != run.if_early
 
     def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
         """Return rows in the order in which to record them.
@@ -186,6 +186,11 @@ class Generations:
             # If both counts may be one too high, their difference is right.
             unsure = run.counted_late and not newest.counted_late
             self._hide(generation, run, hidden, unsure=unsure)
+        may_be_wrong = self._counts_early is None and newest.counted_late and not run.counted_late
+        if may_be_wrong and not (follows or kept):
+            # If the count of the last run is one too high, one more run is hidden.
+            more = self._hide_one(generation, generation.runs[-1 - bool(hidden)], 1, 1)
+            more.assumed = more.if_early = True
         return run
 
     def _new_run(self, generation: Generation, number: int, count: int, times: int = 1) -> Run:
@@ -233,7 +238,6 @@ class Generations:
         hidden = self._new_run(run.generation, run.number - 1, run.count - 1)
         run.generation.add(hidden, before=run)
         if before is not None:
-            hidden.assumed = before.assumed
             self._note(before)
         return hidden
 
@@ -268,8 +272,8 @@ class Generations:
             if managed.status == "backing_off" and not waited:
                 self._learn_counting(early=rise > 0)
             elif rise > 0 and not waited and not its_own and not row.ended and not before.ended:
-                self._hide(generation, run, rise)
                 run.count, run.number = managed.restart_count, run.number + rise
+                self._hide(generation, run, rise)
         if managed.status == "stopped":
             run.count = managed.restart_count  # some daemons count a restart that never happens
         if last is None:
@@ -286,20 +290,22 @@ class Generations:
         if self._counts_early is not None:
             return
         self._counts_early = early
-        for generation in itertools.chain(*self._by_id.values()) if early else ():
+        for generation in itertools.chain(*self._by_id.values()):
             removed = 0
             for run in [*generation.runs]:
                 run.number -= removed
-                run.count -= run.counted_late
-                if run.assumed:  # the run turned out not to exist
+                run.count -= early and run.counted_late
+                if self.never_existed(run):
                     generation.remove(run)
                     removed += 1
+                else:
+                    run.assumed = False
 
 
 def learn_end(run: Run, end: End) -> None:
     """Record evidence about the end of a run."""
     run.end = end if run.end is None else run.end.corrected(end)
-    run.unhealthy = False
+    run.unhealthy = run.assumed = False
 
 
 def _describes(last: LastExit, row: ProcessInfo) -> bool:

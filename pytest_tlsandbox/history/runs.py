@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -115,10 +116,12 @@ class Run:
         successor: the next run of its generation; None if there is none.
         gone: whether it was listed before and no longer is.
         unhealthy: whether its health check fails now.
-        assumed: whether it exists only if this daemon counts a restart when the new run starts.
-        counted_late: whether its count relies on the same assumption.
+        assumed: whether it exists only if this daemon counts restarts in one of two ways: "early",
+            when the supervisor begins to back off, or when the new run starts.
+        if_early: which of the two ways that is.
+        counted_late: whether its count is one too high if this daemon counts early.
         waited: whether a list call saw its supervisor back off after its end.
-        restarted_here: whether this plugin requested the restart that followed it.
+        restarted_here: whether this plugin requested the restart after it.
         sent: the signals that this plugin sent to it, including those of a kill.
         declared: the kinds of incident that a test waited for or asserted.
         seen: for each kind of incident, the position at which its evidence first showed.
@@ -138,6 +141,7 @@ class Run:
     gone: bool = False
     unhealthy: bool = False
     assumed: bool = False
+    if_early: bool = False
     counted_late: bool = False
     waited: bool = False
     restarted_here: bool = False
@@ -175,7 +179,7 @@ class Run:
 
     @property
     def suspected_oom(self) -> bool:
-        """Whether it ended by SIGKILL or exit code 137, which may be an unconfirmed OOM kill."""
+        """Whether it ended by SIGKILL or exit code 137, which may be due to an OOM kill."""
         end = self.end
         if end is None or end.oom_killed:
             return False
@@ -320,15 +324,26 @@ class Generation:
         return self.runs[place - 1] if place else None
 
     def add(self, run: Run, before: Run | None = None) -> Run:
-        """Add a run at the end, or before another one, and return it.
+        """Add a run at the end, or before another one.
 
         If more than 100 runs are kept, the oldest one after the first is dropped.
+
+        Args:
+            run: the run.
+            before: the run before which to insert it; None for the end.
+
+        Returns:
+            The run.
+
         """
         place = len(self.runs) if before is None else self.runs.index(before)
         if place:
             self.runs[place - 1].successor = run
         run.successor = before
         self.runs.insert(place, run)
+        # A run that the counts do not include has a number, too.
+        for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
+            later.number = max(later.number, earlier.number + earlier.times)
         if len(self.runs) > _MOST_RUNS:
             del self.runs[1]
         return run

@@ -35,7 +35,7 @@ class ProcessSnapshot:
 
     Args:
         processes: the processes, in any order.
-        unreadable: rows that could not be read.
+        unreadable: rows that do not follow the API.
         sandbox: the name of the sandbox.
         begun: when the list call was sent, in seconds.
         ended: when its answer arrived, in seconds.
@@ -95,15 +95,15 @@ class ProcessSnapshot:
 
     @cached_property
     def alive(self) -> tuple[ProcessInfo, ...]:
-        """The processes that show no evidence of an end, oldest first."""
+        """The processes that are alive: no field shows an end. Oldest first."""
         return tuple(row for row in self.processes if not row.ended)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The processes as dictionaries, oldest first, ready for JSON or a table.
 
-        Secrets in texts are masked. ``status`` takes the other
-        fields into account. Times are ISO 8601 text.
+        The keys are the fields of ``ProcessInfo``. Secrets are masked, times are ISO 8601 text, and
+        ``status`` is corrected by the other fields.
         """
         return [_plain(row) for row in self.processes]
 
@@ -111,7 +111,7 @@ class ProcessSnapshot:
         """Return the process with the given identity.
 
         Args:
-            identity: the identity of a run: the ``identity`` attribute of a process.
+            identity: the identity of a run: ``process.identity``.
 
         Returns:
             The process in this snapshot; None if it is not listed.
@@ -123,7 +123,7 @@ class ProcessSnapshot:
         if not hasattr(identity, "started_at"):
             raise InvalidArgument(
                 "identity must be the identity of a run, as in find(process.identity), got a value of "
-                f"type {type(identity).__name__}; where(...) finds processes by their fields"
+                f"type {type(identity).__name__}; to find processes by their fields, use where(...)"
             )
         return next(
             (row for row in self._by_pid.get(identity.pid, ()) if row.identity.same_run(identity)),
@@ -131,13 +131,16 @@ class ProcessSnapshot:
         )
 
     def holds(self, row: ProcessInfo) -> bool:
-        """Return whether this snapshot contains the same object (not an equal one).
+        """Return whether this snapshot contains the same object, and not only an equal one.
 
-        Consecutive snapshots of one lister share the objects of most unchanged rows, and never
+        Consecutive snapshots of one lister share the objects of most unchanged rows, but never
         those of changed rows. So, True means that the process did not change.
 
         Args:
             row: a process of this or another snapshot.
+
+        Returns:
+            Whether the object is in ``processes``.
 
         """
         return id(row) in self.by_id
@@ -163,7 +166,7 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The processes by the ``id()`` of their objects, to compare many; see :meth:`holds`."""
+        """The processes by the ``id()`` of their objects, to compare many at once as ``holds`` does."""
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
@@ -192,10 +195,10 @@ def _plain(row: ProcessInfo) -> dict[str, Any]:
 class Fields(TypedDict, total=False):
     """The fields of a process that a test can check.
 
-    A value is exact, or a tuple, list, set or range for any of several values; ``args`` is compared
-    as a whole. ``managed``, ``oom_killed`` and ``stdin_writable`` take one value.
+    A value is exact, or a tuple, list, set or range for any of several values. ``args`` is compared
+    as a whole; ``managed``, ``oom_killed`` and ``stdin_writable`` take one value.
 
-    Keys:
+    Attributes:
         args: all arguments, in order.
         command: the program, without its arguments.
         ended_at: when the process ended, by the clock of the sandbox; None if it is alive.
@@ -233,10 +236,18 @@ FIELDS = tuple(Fields.__annotations__)
 
 
 def check_fields(fields: Mapping[str, object]) -> None:
-    """Raise InvalidArgument for an unknown field, or for a value that the field can never have."""
+    """Check that each field exists and can have the given value.
+
+    Args:
+        fields: the expected value of each field.
+
+    Raises:
+        InvalidArgument: a field does not exist, or can never have the value.
+
+    """
     for name in fields:
         if name not in FIELDS:
-            hint = suggestion(name, FIELDS) or f"; there are {', '.join(FIELDS)}"
+            hint = suggestion(name, FIELDS) or f"; expected one of {', '.join(FIELDS)}"
             raise InvalidArgument(f"a process has no field {name!r}{hint}")
     for name, value in fields.items():
         check_value(name, value)

@@ -57,7 +57,10 @@ async def _answers(check: HealthCheck) -> bool:
 
 
 async def _ask(check: HealthCheck) -> bool:
-    """Connect to the port and return whether the check passes; over HTTP, 200 to 399 pass.
+    """Connect to the port; over HTTP, send a request too.
+
+    Returns:
+        Whether the check passes; over HTTP, statuses from 200 to 399 pass.
 
     Raises:
         OSError: the connection failed.

@@ -75,7 +75,10 @@ class ManagedProcess:
         }
 
     async def start(self) -> Process:
-        """Start a run and its health check, and return the run.
+        """Start a run and its health check.
+
+        Returns:
+            The run.
 
         Raises:
             ApiError: 409 if another process uses the name, 500 if the program cannot be started.
@@ -92,10 +95,13 @@ class ManagedProcess:
         return run
 
     async def restart(self) -> Process:
-        """End the current run as ``stop`` does, start another run and return it.
+        """End the current run as ``stop`` does, and start another run.
 
         A stopped process is started again. The restart counts in ``restart_count``. The restart
         limit and the backoff begin anew.
+
+        Returns:
+            The new run.
 
         Raises:
             ApiError: 500 if the program cannot be started.

@@ -160,6 +160,10 @@ class CgroupV1(_Cgroup):
         beginning. A ``preexec_fn`` would take ten times as long and rule out vfork. The kernel
         charges the memory of a process to the group of its main thread, so the main thread must not
         call this method.
+
+        Yields:
+            The command of a launcher; here it is empty.
+
         """
         with self._new_leaf(handle) as leaf:
             (leaf / "tasks").write_text("0")
@@ -217,6 +221,10 @@ class CgroupV2(_Cgroup):
         """Provide a launcher that enters the leaf and then becomes the program.
 
         v2 moves whole processes only, so the calling thread cannot enter the leaf as in v1.
+
+        Yields:
+            The command of the launcher.
+
         """
         with self._new_leaf(handle) as leaf:
             yield _launcher(leaf)

@@ -17,6 +17,9 @@ def limit_memory(limit_bytes: int | None, token: str, mechanism: Mechanism | Non
         token: the token of the sandbox, which marks its processes (see ``process_tree``).
         mechanism: use only this mechanism; None for the best one that works on this machine.
 
+    Returns:
+        The memory limit.
+
     Raises:
         OSError: the requested mechanism does not work on this machine.
 

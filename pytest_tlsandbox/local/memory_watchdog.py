@@ -49,6 +49,10 @@ class Watchdog(MemoryLimit):
         """Suspend polling, because a fork of the server looks as large as the server.
 
         The fork has its real size when it has become the program.
+
+        Yields:
+            The command of a launcher; here it is empty.
+
         """
         with self._polling:
             yield []

@@ -133,6 +133,9 @@ def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
         body: the body.
         content_type: the value of the ``Content-Type`` header.
 
+    Returns:
+        The object.
+
     Raises:
         HTTPException: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
             field is missing or has a wrong value.

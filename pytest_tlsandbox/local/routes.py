@@ -216,6 +216,10 @@ class _Routes:
         """Return the process that a path selects, or the pid if no process has it.
 
         The routes for output answer with no lines for an unknown pid, not with 404.
+
+        Raises:
+            ApiError: 404 for an unknown name.
+
         """
         selector = _parse_selector(request.path_params["p"].encode("latin-1"))
         self._supervisor.note_oom_kills()
@@ -281,6 +285,9 @@ async def _read_body(request: Request) -> bytes:
 
     If the server responded before the client has sent it all, most clients would see a broken
     connection and no response.
+
+    Returns:
+        The body.
 
     Raises:
         HTTPException: 413 if the body is too long, after the client has sent all of it.

@@ -55,7 +55,7 @@ class LocalSandbox:
     Attributes:
         url: the address, ``http://127.0.0.1:<port>``.
         api_key: the key that each request must carry as a bearer token.
-        identifier: the id of the sandbox; the answer to a request for another id is 404.
+        identifier: the id of the sandbox; a request for another id gets a 404.
         memory_limit: the limit for all its processes together, in bytes; None for no limit.
         pid: the pid of the server.
 
@@ -107,13 +107,17 @@ def start_local_sandbox(
 
     Args:
         memory_limit: the limit for all its processes together, in bytes; None for no limit.
-        identifier: the id of the sandbox.
-        mechanism: limit the memory only in this way; None for the best one that works here.
+        identifier: the id of the sandbox; a request for another id gets a 404.
+        mechanism: "cgroup v1", "cgroup v2" or "watchdog", to limit the memory only in this way;
+            None for the best one that works on this machine.
         port: the port on 127.0.0.1; 0 for any free port.
 
+    Returns:
+        The running sandbox.
+
     Raises:
-        LocalSandboxError: the extra is not installed, the limit is not above 0, or the server does
-            not start.
+        LocalSandboxError: the extra ``local`` is not installed, the limit is not above 0, or the
+            server does not start.
 
     """
     _check_extra()

@@ -36,10 +36,13 @@ def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -
         token: the token of the sandbox, for the mark (see ``process_tree``).
         memory: the memory limit.
 
+    Returns:
+        The process that was started.
+
     Raises:
         ApiError: 500 if the program cannot be started; like the daemon, without the cause.
 
-    """
+    """  # noqa: DOC501 - a FileNotFoundError is caught below
     account = find_account(request.user)
     mark = process_tree.mark(token, handle)
     environment = program_environment({**account.environment, **(request.env or {})}, mark)

@@ -118,9 +118,13 @@ class OutputStream:
         return cut
 
     def keep_no_more(self) -> int:
-        """Discard past and future output; return the number of bytes discarded now.
+        """Discard past and future output.
 
         The stream is still read, so that no writer blocks.
+
+        Returns:
+            The number of bytes discarded now.
+
         """
         self._limit = 0
         return self.shrink_to(0)

@@ -68,11 +68,14 @@ class Supervisor:
             process.note_oom_kills(kills.get(process.handle, 0))
 
     async def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
-        """Start a program and return its process.
+        """Start a program.
 
         Args:
             request: the program, and how to start it.
             managed: the manager of the process; None if the process is not managed.
+
+        Returns:
+            The process.
 
         Raises:
             ApiError: 409 if another process uses the name, 500 if the program cannot be started.

@@ -23,10 +23,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process listed as evidence; the remark says why."""
+    """A process listed as evidence; the remark says why.
+
+    ``output`` says whether the last line of its output may explain the result.
+    """
 
     row: ProcessInfo
     remark: str = ""
+    output: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,20 +39,25 @@ class Explanation:
 
     Attributes:
         error: the class of the error to raise.
-        headline: what happened to which process, in about 50 characters.
-        because: why the result is certain.
+        what: what happened, such as "Exited 1". The first line of the message begins with it.
+        subject: the process that it happened to, without its pid, or another detail.
+        wanted: what was expected instead, if ``what`` does not say it.
+        because: why the result is certain, if ``what`` does not say it.
         process: the process that the check is about.
         run: the run that the check is about, if the process was restarted.
         fields: the checked fields, with expected and actual values.
         listed: processes that belong to the evidence.
         listed_as: the title above these processes.
         remarks: further facts, as pairs of label and text.
-        hint: what the user can try.
+        hint: an action that may help and does not weaken the test.
+        output: whether output of the process may explain the result.
 
     """
 
     error: type[TLSandboxError]
-    headline: str
+    what: str
+    subject: str = ""
+    wanted: str = ""
     because: str = ""
     process: ProcessInfo | None = None
     run: Run | None = None
@@ -57,3 +66,10 @@ class Explanation:
     listed_as: str = ""
     remarks: tuple[tuple[str, str], ...] = ()
     hint: str = ""
+    output: bool = False
+
+    @property
+    def headline(self) -> str:
+        """The first line of the message, such as "Exited 1, wanted 0: train.py"."""
+        wanted = f", wanted {self.wanted}" if self.wanted else ""
+        return f"{self.what}{wanted}" + (f": {self.subject}" if self.subject else "")

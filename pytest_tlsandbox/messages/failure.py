@@ -1,10 +1,11 @@
-"""Render a failure as text: the headline alone on its line, the evidence, then a hint."""
+"""Render a failure as text: what happened, the output, wanted and was, facts, then a hint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_tlsandbox.errors import Inconclusive, ProcessNotFound
 from pytest_tlsandbox.formatting.processes import command_line, describe_end, process_table
 from pytest_tlsandbox.formatting.text import (
     align,
@@ -21,8 +22,9 @@ from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
     from pytest_tlsandbox.messages.explanation import Explanation
     from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
@@ -45,9 +47,12 @@ _SIZES = {-1: _Size(3, 4, 5, 1), 0: _Size(10, 8, 10, 2), 1: _Size(40, 40, 40, 5)
 _SIZES[2] = _Size(200, 400, 1000, 20)
 MOST_OUTPUT = _SIZES[2].output
 """Number of lines of output in the most verbose message."""
-_ABOUT_THE_LOOKS = frozenset(
-    {"lived", "looks", "process", "sandbox", "timeline", "managed", "gaps"}
-)
+_LONGEST_HEADLINE = 100
+"""Maximum width of a first line that includes the last line of output, in columns."""
+_ONLY_WITH_V = ("earlier", "ended")
+"""Remarks about what does not count, which only a verbose message shows."""
+_OUTPUT_OF_LIVING = 3
+"""Number of lines of output of a process that is alive: they show how far it is."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +83,29 @@ def render(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of a failure: the headline, then details.
+    """Return the text of a failure: the first line, then details.
 
     Args:
         explanation: the result of the check.
-        stopped: when or why the wait stopped; empty to leave it out.
+        stopped: when the wait stopped; empty to leave it out. Only a verbose message shows it.
         timeline: the polls of the wait.
-        sandbox: the label of the sandbox.
+        sandbox: the name of the sandbox; empty to leave it out.
         output: the last output of the process, if there is any to show.
-        verbosity: pytest's verbosity. -1 omits how the sandbox was polled, 1 shows longer details,
-            2 adds all processes.
-        columns: width of the terminal, for all lines but the headline.
+        verbosity: pytest's verbosity. -1 omits the process, 1 adds how the sandbox was polled and
+            shows longer details, 2 adds all processes.
+        columns: width of the terminal, for all lines but the first.
 
     """
     size = _size(verbosity)
-    lines = [printable(explanation.headline), ""]
-    why = ": ".join(part for part in (stopped, explanation.because) if part)
-    lines += _prose(why, columns - 2) + _evidence(explanation, size, columns)
-    facts = _facts(explanation, timeline, output, size, columns)
-    facts.append(("sandbox", [sandbox]))
-    facts += _hint(explanation, columns)
-    if verbosity < 0:
-        facts = [fact for fact in facts if fact[0] not in _ABOUT_THE_LOOKS]
-    lines += _labelled(facts)
+    lines = [_first_line(explanation, output), ""]
+    lines += _output_lines(explanation, output, size, columns)
+    lines += _evidence(explanation, size, columns, verbosity)
+    facts = _facts(explanation, timeline, output, size, columns, verbosity)
+    if verbosity > 0:
+        polled = ", ".join(part for part in (polls(timeline), stopped) if part)
+        facts.append(("polls", wrap(polled, columns - 12)))
+    facts += [("sandbox", [sandbox])] if sandbox else []
+    lines += _labelled(facts + _hint(explanation, facts, columns))
     if verbosity >= 2 and timeline.last:
         lines.append(f"{_INDENT}all {count(len(timeline.last), 'process')}")
         rows = timeline.last.processes
@@ -112,6 +117,7 @@ def render(
 
 def render_several(
     explanations: Sequence[tuple[str, str, Explanation | None]],
+    outputs: Mapping[int, OutputTail | None],
     *,
     stopped: str,
     timeline: Timeline,
@@ -124,41 +130,52 @@ def render_several(
     Args:
         explanations: for each check its name, its place in the test, and its result (None: it
             passed).
+        outputs: the last output of some processes, by the ``id`` of their explanation.
         stopped: when or why the wait stopped; empty to leave it out.
         timeline: the polls of the wait.
-        sandbox: the label of the sandbox.
+        sandbox: the name of the sandbox; empty to leave it out.
         verbosity: pytest's verbosity; see ``render``.
         columns: width of the terminal, for all lines but the first.
 
     """
     size = _size(verbosity)
     failed = [explanation for _, _, explanation in explanations if explanation is not None]
-    first = f": {failed[0].headline}" + (" ..." if len(failed) > 1 else "")
-    lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed{printable(first)}", ""]
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    first = f"{_first_line(failed[0], outputs.get(id(failed[0])))}{more}"
+    lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed: {first}", ""]
     passed = []
-    told = 0
+    hints: set[str] = set()
+    shown = 0
     for number, (name, place, explanation) in enumerate(explanations, 1):
         if explanation is None:
-            passed.append(f"{number} {name}")
+            passed.append(f"check {number} ({name})")
             continue
-        told += 1
-        if told > size.rows:
+        shown += 1
+        if shown > size.rows:
             continue
-        lines.append(f"{_INDENT}{number}  {place}: {printable(explanation.headline)}")
         inner = columns - 5
-        body = _prose(explanation.because, inner) + _evidence(explanation, size, inner)
-        facts = _facts(explanation, timeline, None, size, inner) if verbosity >= 0 else []
-        facts = [fact for fact in facts if fact[0] not in ("looks", "gaps")]
-        body += _labelled(facts + _hint(explanation, inner))
-        lines += [f"   {line}" for line in body]
-    if told > size.rows:
-        lines.append(f"{_INDENT}... and {told - size.rows} more failed")
-    facts = [("passed", wrap(" | ".join(passed), columns - 11))] if passed else []
-    seen = ", ".join(part for part in (looks(timeline), stopped) if part)
-    facts += [("looks", wrap(seen, columns - 12))]
-    facts += [("gaps", gaps(timeline, columns - 12, size.changes))] if timeline.outages else []
-    facts += [("sandbox", [sandbox])]
-    lines += _labelled(facts if verbosity >= 0 else [])
+        headline = _first_line(explanation, outputs.get(id(explanation)))
+        first_line, *others = wrap(f"{place}: {headline}", inner)
+        lines += [f"{_INDENT}{number}  {first_line}", *(f"{_INDENT * 4}{line}" for line in others)]
+        body = _evidence(explanation, size, inner, verbosity)
+        facts = _facts(explanation, timeline, None, size, inner, verbosity)
+        if verbosity <= 0:
+            facts = [fact for fact in facts if fact[0] != "timeline"]  # "gaps" shows the outages
+        if explanation.hint not in hints:
+            facts += _hint(explanation, facts, inner)
+        hints.add(explanation.hint)
+        lines += [f"   {line}" for line in body + _labelled(facts)]
+    if shown > size.rows:
+        lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
+    facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
+    if verbosity > 0:
+        seen = ", ".join(part for part in (polls(timeline), stopped) if part)
+        facts += [("polls", wrap(seen, columns - 12))]
+    if timeline.outages:
+        facts.append(("gaps", gaps(timeline, columns - 12, size.changes)))
+    facts = facts if verbosity >= 0 else []
+    facts += [("sandbox", [sandbox])] if sandbox else []
+    lines += _labelled(facts)
     return "\n".join(line.rstrip() for line in lines).rstrip()
 
 
@@ -169,21 +186,62 @@ def _size(verbosity: int) -> _Size:
     return _SIZES[min(max(verbosity, -1), 2)]
 
 
-def _prose(text: str, columns: int) -> list[str]:
-    return [_INDENT + line for line in wrap(text, columns)] if text else []
+def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
+    """Return the headline, with the last line of output if it fits."""
+    headline = printable(explanation.headline)
+    written = [line for line in (output.lines if output else ()) if line.strip()]
+    if not written or not explanation.subject:
+        return headline
+    last = printable(mask_text(written[-1].strip()[:LONGEST_LINE]))
+    # The last line of a process that failed by itself is probably its error.
+    failed = explanation.process is not None and explanation.process.exit_code
+    whole = f"{headline}: {last}" if failed else f"{headline}; last output: {last}"
+    return whole if width(whole) <= _LONGEST_HEADLINE else headline
 
 
-def _evidence(explanation: Explanation, size: _Size, columns: int) -> list[str]:
+def _output_lines(
+    explanation: Explanation, output: OutputTail | None, size: _Size, columns: int
+) -> list[str]:
+    """Return the stream, and the last lines of output, each behind a bar."""
+    if output is None or not output.lines:
+        return []
+    row = explanation.process
+    alive = row is not None and not row.ended and size.output <= _SIZES[0].output
+    shown = output.lines[-min(size.output, _OUTPUT_OF_LIVING) if alive else -size.output :]
+    total = count(output.total, "line")
+    extent = total if len(shown) == output.total else f"last {len(shown)} of {total}"
+    lines = [f"{_INDENT}{output.stream}, {extent}"]
+    for line in shown:
+        masked = mask_text(line[:LONGEST_LINE])
+        beyond = max(len(line) - LONGEST_LINE, 0)
+        folded = fold(masked, columns - 4, size.command, beyond=beyond)
+        marks = ("|", *" " * len(folded))
+        lines += [f"{_INDENT}{mark} {part}" for mark, part in zip(marks, folded, strict=False)]
+    return lines
+
+
+def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: int) -> list[str]:
+    """Return the fields that differ, why the result is certain, and the listed processes."""
     lines = []
-    if explanation.fields:
-        names = max(len(field.name) for field in explanation.fields)
+    fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
+    told = explanation.what + explanation.wanted
+    in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
+    if fields and not (in_headline and verbosity <= 0):
+        names = max(len(field.name) for field in fields)
         room = max((columns - names - 11) // 2, 20)
         rows = [("", "wanted", "was", "")]
         rows += [
-            (field.name, cut(field.wanted, room), cut(field.was, room), "<" if field.wrong else "")
-            for field in explanation.fields
+            (
+                field.name,
+                cut(field.wanted, room),
+                cut(field.was, room),
+                "<" if field.wrong and verbosity > 0 else "",
+            )
+            for field in fields
         ]
-        lines += [_INDENT * 2 + line for line in align(rows)]
+        lines += [_INDENT + line for line in align(rows)]
+    if explanation.because:
+        lines += [_INDENT + line for line in wrap(explanation.because, columns - 2)]
     if explanation.listed:
         rows_listed = [item.row for item in explanation.listed]
         remarks = [item.remark for item in explanation.listed]
@@ -202,42 +260,45 @@ def _facts(
     output: OutputTail | None,
     size: _Size,
     columns: int,
+    verbosity: int,
 ) -> list[_Fact]:
     room = columns - 4 - max(len(label) for label in ("timeline", *dict(explanation.remarks)))
-    tries = timeline.looks + timeline.faults.total()
     facts: list[_Fact] = []
     row = explanation.process
-    if row is not None:
+    if row is not None and verbosity >= 0:
         line, beyond = command_line(row)
+        if explanation.run is None:
+            line = f"pid {row.pid}, {_lifetime(row)}: {line}"
         facts.append(("process", fold(line, room, size.command, beyond=beyond)))
         if explanation.run is not None:
             facts.append(("run", wrap(describe_run(explanation.run), room)))
-        if explanation.run is None or explanation.run.row is not None:
-            facts.append(("lived", [_lived(row)]))
         # The row of an earlier run holds an old report of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
-        if managed is not None:
-            facts.append(("managed", wrap(_supervised(managed), room)))
-        facts.append(("timeline", changes(timeline, row, room, size.changes)))
-    elif timeline.outages and tries > 1:
+        if managed is not None and (verbosity > 0 or _is_notable(managed)):
+            told = _supervised(managed, explanation.run, briefly=verbosity <= 0)
+            facts.append(("managed", wrap(told, room)))
+        changed = changes(timeline, row, room, size.changes, briefly=verbosity <= 0)
+        is_gone = explanation.error is ProcessNotFound
+        if verbosity > 0 or timeline.outages or len(changed) > 2 or is_gone:
+            facts.append(("timeline", changed))
+    elif timeline.outages and (verbosity > 0 or explanation.error is Inconclusive):
         facts.append(("gaps", gaps(timeline, room, size.changes)))
-    if tries > 1 or timeline.looks:
-        facts.append(("looks", wrap(looks(timeline), room)))
-    facts += [(label, wrap(text, room)) for label, text in explanation.remarks]
-    if output is not None:
-        shown = output.lines[-size.output :]
-        tail = [_extent(output, len(shown))]
-        for line in shown:
-            masked = mask_text(line[:LONGEST_LINE])
-            beyond = max(len(line) - LONGEST_LINE, 0)
-            folded = fold(masked, room - 2, size.command, beyond=beyond)
-            tail += [f"{'|' if index == 0 else ' '} {part}" for index, part in enumerate(folded)]
-        facts.append((output.stream, tail))
+    facts += [
+        (label, wrap(text, room))
+        for label, text in explanation.remarks
+        if verbosity > 0 or label not in _ONLY_WITH_V
+    ]
+    if output is not None and not output.lines:
+        text = f"not read: {output.unread}" if output.unread else "none on stderr or stdout"
+        facts.append(("output", [text]))
     return facts
 
 
-def _hint(explanation: Explanation, columns: int) -> list[_Fact]:
-    return [("try", wrap(explanation.hint, columns - 12))] if explanation.hint else []
+def _hint(explanation: Explanation, facts: Sequence[_Fact], columns: int) -> list[_Fact]:
+    if not explanation.hint:
+        return []
+    labels = max(len(label) for label, _ in (*facts, ("try", [])))
+    return [("try", wrap(explanation.hint, columns - len(_INDENT) - labels - 2))]
 
 
 def _labelled(facts: Sequence[_Fact]) -> list[str]:
@@ -250,47 +311,49 @@ def _labelled(facts: Sequence[_Fact]) -> list[str]:
     return [_INDENT + line for line in align(cells)] if cells else []
 
 
-def _extent(output: OutputTail, shown: int) -> str:
-    if output.unread:
-        return f"not read: {output.unread}"
-    if not output.total:
-        return "none on stderr or stdout"
-    total = count(output.total, "line")
-    return total if shown == output.total else f"last {shown} of {total}"
-
-
-def _lived(row: ProcessInfo) -> str:
-    since = f"since {moment(row.started_at)}"
+def _lifetime(row: ProcessInfo) -> str:
+    """Return how long an ended process ran, or when a living one was started (sandbox clock)."""
     if row.lifetime is not None and row.ended_at is not None:
-        lifetime = seconds(row.lifetime.total_seconds())
-        since = f"{lifetime}, {moment(row.started_at)} to {moment(row.ended_at)}"
-    return f"{since} (sandbox clock, UTC)"
+        return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
+    return f"started {moment(row.started_at)} UTC"
 
 
-def _supervised(managed: ManagedProcess) -> str:
-    """Return what the supervisor of a process reports."""
-    restarts = count(managed.restart_count, "restart")
-    if managed.restart is not None and managed.restart.max_restarts is not None:
-        restarts += f" of at most {managed.restart.max_restarts}"
-    parts = [managed.status, restarts]
-    if managed.restart is not None:
-        parts.append(f"policy: {managed.restart.policy}")
+def _is_notable(managed: ManagedProcess) -> bool:
+    """Return whether the state of a supervisor may explain a failure."""
+    sound = managed.health_status in ("disabled", "healthy")
+    return bool(managed.restart_count or managed.last_error) or not sound
+
+
+def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
+    """Return what the supervisor of a process reports, without the end that ``run`` shows."""
+    parts = [managed.status]
+    if managed.restart_count or not briefly:
+        restarts = count(managed.restart_count, "restart")
+        if managed.restart is not None and managed.restart.max_restarts is not None:
+            restarts += f" of at most {managed.restart.max_restarts}"
+        parts.append(restarts)
+        if managed.restart is not None:
+            parts.append(f"policy: {managed.restart.policy}")
     last = managed.last_exit
-    if last is not None:
+    if last is not None and run is None and not briefly:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""
         parts.append(f"last end: {describe_end(last)}{at}")
     if managed.health_status != "disabled":
-        parts.append(f"health: {managed.health_status}")
+        check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""
+        parts.append(f"health: {managed.health_status}{check}")
     if managed.last_error:
         parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
     return ", ".join(parts)
 
 
-def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
+def changes(
+    timeline: Timeline, row: ProcessInfo, columns: int, most: int, *, briefly: bool = False
+) -> list[str]:
     """Return the state changes of a process and the outages, with their times.
 
-    Each line shows the seconds since the wait began and the clock of the sandbox. Two states
-    without an outage share one line if it fits: "+0 s running, 3 looks | +0.7 s exited 1, 1 look".
+    Each line shows the seconds since the wait began, when a poll saw the state, and, unless
+    ``briefly``, the clock of the sandbox, when the state began, and the number of polls. Two states
+    without an outage share one line if it fits: "+0 s running, 3 polls | +0.7 s exited 1, 1 poll".
 
     Args:
         timeline: the polls of the wait.
@@ -298,6 +361,7 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
         columns: maximum width of a line.
         most: maximum number of lines. The first and the last lines are kept, so that later errors
             do not hide the first one.
+        briefly: leave out the clock of the sandbox and the number of polls.
 
     Returns:
         The lines; none if the state did not change.
@@ -308,18 +372,21 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
         for outage in timeline.outages
     ]
     states = timeline.states(row)
-    for change, polls in states:
-        state = f"{change.state}, {count(polls, 'look')}" if polls else change.state
-        clock = moment(change.moment) if change.moment is not None else ""
+    for change, times in states:
+        state = change.state if briefly or not times else f"{change.state}, {count(times, 'poll')}"
+        clock = "" if briefly or change.moment is None else moment(change.moment)
         events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
+    if briefly:
+        events = [(at, "", f"{text} {clock}".rstrip()) for at, clock, text in events]
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:
         return []  # the state did not change
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
     if len(states) == len(cells) == 2 and width(line) <= columns:
         return [line]
-    return _middle_out([cut(line, columns) for line in align(cells)], most)
+    rows = [(at, text) for at, _, text in cells] if briefly else cells
+    return _middle_out([cut(line, columns) for line in align(rows)], most)
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
@@ -338,7 +405,7 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
     return _middle_out([cut(line, columns) for line in lines], most)
 
 
-def looks(timeline: Timeline) -> str:
+def polls(timeline: Timeline) -> str:
     """Return the number of polls and their mean duration, such as "22, 61 ms each".
 
     If some polls failed: "12 good, 9 failed (502, reset), 61 ms each".

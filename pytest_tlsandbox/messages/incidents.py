@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.processes import describe_end, named, short_name, signal_name
+from pytest_tlsandbox.formatting.processes import (
+    describe_end,
+    headline_of_end,
+    named,
+    short_name,
+    signal_name,
+)
 from pytest_tlsandbox.formatting.text import count, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.types import SIGKILL
@@ -39,11 +45,14 @@ def shown_row(run: Run) -> ProcessInfo:
 def ended_row(run: Run) -> ProcessInfo | None:
     """Return the row of a run with its end, also if only the supervisor reported the end.
 
-    Return None if the run was never listed.
+    The status is "ended" if a later run shows that it ended, and nothing shows how. Return None if
+    the run was never listed.
     """
     row, end = run.row, run.end
-    if row is None or end is None or row.ended:
+    if row is None or row.ended:
         return row
+    if end is None:
+        return row if run.successor is None else replace(row, status="ended")
     status = "exited" if end.signal is None else "signaled"
     return replace(
         row,
@@ -83,7 +92,8 @@ def describe_run(run: Run) -> str:
     pid = (
         "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
     )
-    parts = [run_label(run), pid]
+    label = run_label(run)
+    parts = [f"{pid} ({label})" if label else pid]
     end = run.end
     if end is None:
         parts.append("how it ended is not known")
@@ -111,6 +121,28 @@ def aftermath(run: Run) -> str:
     return ""
 
 
+def headline_of(incident: Incident) -> str:
+    """Return what happened for the first line of a message, such as "Crashed with SIGSEGV"."""
+    kind, run = incident.kind, incident.run
+    end, managed = run.end, run.generation.managed
+    ended = "Ended" if end is None else headline_of_end(end)
+    if kind in (kinds.OOM, kinds.CRASH):
+        return f"{ended}, then restarted" if run.successor is not None else ended
+    if kind == kinds.SUSPECTED_OOM:
+        by = f"{ended} from outside" if end and end.signal is not None else ended
+        return f"{by}, not proven to be an OOM kill"
+    if kind == kinds.GAVE_UP:
+        restarts = run.number if managed is None or run.successor else managed.restart_count
+        return f"{ended}; its supervisor gave up after {count(restarts, 'restart')}"
+    if kind == kinds.RESTART:
+        return f"{ended}, then restarted" if end is not None else "Restarted"
+    if kind == kinds.UNHEALTHY:
+        failures = managed.consecutive_health_failures if managed else 0
+        often = f", {count(failures, 'health check')} in a row failed" if failures else ""
+        return f"Unhealthy{often}"
+    return "End not known" if kind == kinds.LOST_END else "End not seen"
+
+
 def describe(incident: Incident) -> str:
     """Return what happened to a run, the evidence, and what followed."""
     run = incident.run
@@ -123,12 +155,12 @@ def _what_happened(kind: str, run: Run) -> str:
     end, managed = run.end, run.generation.managed
     if kind == kinds.OOM:
         if end is not None and end.child:
-            return "a child of it was OOM-killed"
-        return "it was OOM-killed" if run.successor else "the sandbox lists it as OOM-killed"
+            return "a child was OOM-killed"
+        return "OOM-killed"
     if kind == kinds.SUSPECTED_OOM:
         if end is not None and end.signal == SIGKILL:
-            return "killed by a SIGKILL that was not sent here"
-        return "exited 137, as a shell does whose child was SIGKILLed"
+            return "killed by a SIGKILL that this plugin did not send"
+        return "exited 137, as a shell does if SIGKILL ended its child"
     if kind == kinds.CRASH:
         return f"crashed with {signal_name((end and end.signal) or 0)}"
     if kind == kinds.GAVE_UP:
@@ -136,14 +168,18 @@ def _what_happened(kind: str, run: Run) -> str:
         return f"its supervisor gave up after {count(restarts, 'restart')}"
     if kind == kinds.UNHEALTHY:
         failures = managed.consecutive_health_failures if managed else 0
-        return f"{failures or 'its'} checks failed in a row"
+        return (
+            f"{count(failures, 'health check')} in a row failed"
+            if failures
+            else "its health check fails"
+        )
     if kind == kinds.UNSEEN_END and run.is_newest:
-        return "it was alive, and is no longer listed"
+        return "it was alive and is no longer listed"
     if kind == kinds.UNSEEN_END:
         often = "it" if run.times == 1 else f"{run.times} runs"
-        return f"{often} ended between two list calls, and the sandbox keeps the last end only"
+        return f"{often} ended between two list calls, and the sandbox keeps only the last exit"
     if kind == kinds.LOST_END:
-        return "ended, and the sandbox lost its exit code"
+        return "the sandbox lost its exit code"
     if end is None:
         return "how it ended is not known" if run.times == 1 else f"{run.times} runs ended unseen"
     return describe_end(end)

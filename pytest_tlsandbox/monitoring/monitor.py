@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 
 _ENDED = (
-    "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+    "it ended during the call; end it in a fixture, so that it is monitored until the call ends"
 )
-_REPLACED = "it was replaced: what was listed before is listed no more, and its end is not known"
+_REPLACED = "it was replaced or restarted: the ends of the processes listed before are not known"
 _PAUSE = 0.02
 _INSTANT = 1e-6
 
@@ -71,6 +71,7 @@ class Monitor:
         recording: whether a report is written, for which every test is monitored.
         undecided: returns the seconds for which to poll again at the end of a phase; set by the
             guard.
+        tears_nothing_down: whether the teardown of the running test ends no fixture of the suite.
         snapshots: the number of successful list calls.
 
     """
@@ -82,6 +83,7 @@ class Monitor:
         self.guarding = False
         self.recording = recording
         self.undecided: Callable[[MonitoredSandbox, ProcessSnapshot], float] | None = None
+        self.tears_nothing_down = False
         self.snapshots = 0
         self.wall_clock = WallClock(clock)
         self._clock = clock
@@ -154,10 +156,22 @@ class Monitor:
         if phase == "teardown":
             self.place = self.place._replace(phase=phase)
         for sandbox in [*self.sandboxes]:
+            if phase == "teardown" and self._is_settled(sandbox):
+                continue
             sandbox.baseline = self._observe(sandbox, ends_phase=True)
             if phase != "teardown":
                 sandbox.after_call = sandbox.baseline
         self.place = self.place._replace(phase="teardown")
+
+    def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
+        """Return whether a teardown can change nothing in a sandbox that the poll before it shows.
+
+        An incident of a process that runs on is then attributed to the next test.
+        """
+        last = sandbox.after_call
+        if not self.tears_nothing_down or last is None or sandbox.started:
+            return False
+        return self.undecided is None or not self.undecided(sandbox, last)
 
     def end_test(self) -> None:
         """Record that no test runs."""

@@ -88,7 +88,7 @@ class MonitoredSandbox:
 
         A patient poll retries in the first outage. Any other poll tries once, and only until the
         outages of the session have used up one outage budget.
-        """
+        """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()
         if (self.in_gap and self._tried_in_vain) or not outage.worth_a_try(begun):

@@ -44,6 +44,11 @@ def iso(time: datetime) -> str:
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def epoch(time: str) -> int:
+    """Return a time of a report in milliseconds. Python 3.10 does not parse its "Z"."""
+    return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
+
+
 def identity_text(row: ProcessInfo) -> str:
     """Identify one run that was listed, as text: handle, pid and start in milliseconds."""
     started = int(row.started_at.timestamp() * 1000)

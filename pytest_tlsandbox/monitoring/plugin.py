@@ -68,8 +68,13 @@ class MonitorPlugin:
         return (yield from self._poll_after("call"))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
-        """Poll after the teardown."""
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Poll after the teardown, unless it ends no fixture of the suite."""
+        scopes = item.listchain()[:-1]
+        ends_no_scope = nextitem is not None and nextitem.listchain()[: len(scopes)] == scopes
+        self.monitor.tears_nothing_down = ends_no_scope and not self._fixtures_ran
         try:
             return (yield from self._poll_after("teardown"))
         finally:

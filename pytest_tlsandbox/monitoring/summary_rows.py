@@ -1,14 +1,13 @@
-"""Findings and gaps as rows of text, which the terminal and the page of the report share."""
+"""Findings and gaps as text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import count
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
 ALLOWED = "allowed"
 """The first text in the row of an allowed finding; other rows begin with the verdict."""
@@ -28,16 +27,8 @@ def finding_rows(
             yield finding["verdict"], where, finding["name"], finding["what"]
 
 
-def unknown_end_rows(ends: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
-    """Return a row for ends that the sandbox lost, for which no test fails."""
-    if ends:
-        names = list_texts([str(end["name"]) for end in ends])
-        sandboxes = ", ".join(dict.fromkeys(str(end["sandbox"]) for end in ends))
-        yield f"{count(len(ends), 'end')} unknown", sandboxes, names, ""
-
-
-def gap_row(gap: Mapping[str, Any], label: str) -> tuple[str, str, str, str]:
-    """Return the row of an interval in which a sandbox was not monitored."""
+def describe_gap(gap: Mapping[str, Any], label: str) -> str:
+    """Return which sandbox was not monitored, from which test to which, and why."""
     end = gap["to_test"] or "the end"
-    span = f"{label}, from {gap['from_test'] or 'the start'} to {end}"
-    return "Not watched", f"{span}, {count(gap['tests'], 'test')}", "", gap["why"]
+    tests = count(gap["tests"], "test")
+    return f"{label}, from {gap['from_test'] or 'the start'} to {end}, {tests}: {gap['why']}"

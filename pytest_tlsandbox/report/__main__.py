@@ -1,4 +1,4 @@
-"""``python -m pytest_tlsandbox.report in.json out.html``: the page of a report that was written before."""
+"""Create the page of a JSON report: ``python -m pytest_tlsandbox.report in.json out.html``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page; return the exit status: 0, 1 for a bad file, 2 for wrong usage."""
+    """Write the page; return the exit status: 0 for success, 1 for an invalid file, 2 for wrong usage."""
     parser = argparse.ArgumentParser(
         prog="python -m pytest_tlsandbox.report",
-        description="Make the HTML timeline of a JSON report.",
+        description="Create the HTML timeline of a JSON report.",
     )
-    parser.add_argument("report", type=Path, help="what --tlsandbox-report has written, as JSON")
-    parser.add_argument("page", type=Path, help="the page to write; its name ends in .html")
+    parser.add_argument("report", type=Path, help="the JSON file that --tlsandbox-report wrote")
+    parser.add_argument("page", type=Path, help="the page to write; its name must end in .html")
     options = parser.parse_args(arguments)
     if not is_page(options.page):
-        parser.error(f"{options.page}: the name of a page ends in .html")
+        parser.error(f"the name of the page must end in .html, got {options.page}")
     try:
         document = _read(options.report)
     except OSError as error:
@@ -34,12 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _fail(f"{options.page} cannot be written: {error.strerror}")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return _fail(f"{options.report} does not hold what its schema says")
+        return _fail(f"{options.report} does not follow the schema of a report")
     return 0
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a report.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        The report.
 
     Raises:
         OSError: the file cannot be read.

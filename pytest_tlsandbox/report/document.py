@@ -1,4 +1,4 @@
-"""The report as a document, described by ``report-1.schema.json`` beside this module."""
+"""The report as a document; ``report-1.schema.json`` beside this module is its schema."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.settings import Settings
 
 VERSION = 1
-"""Of the schema; raised when a reader of the old one would misread the new."""
+"""The version of the schema; it changes if a reader of the old schema would misread a new report."""
 
 
 def document_of(session: SessionData, settings: Settings, exit_status: int) -> dict[str, Any]:

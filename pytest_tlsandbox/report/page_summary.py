@@ -6,7 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.text import capitalized, count, printable, seconds
-from pytest_tlsandbox.monitoring.summary_rows import ALLOWED, finding_rows, gap_row
+from pytest_tlsandbox.monitoring.summary_rows import ALLOWED, describe_gap, finding_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ def headline(document: Data, timeline: Data) -> str:
     number = count(len(tests), "test")
     sentences = [f"{failed} of {number} failed." if failed else f"{number}, none failed."]
     wrong = [(name, row) for name, row in _rows(timeline) if row["wrong"]]
-    # Rows with most trouble are named, where not all can be.
+    # If not all rows can be named, name those with most incidents.
     wrong.sort(key=lambda named: -sum(named[1]["totals"].values()))
     shown = len(wrong) if len(wrong) <= _MOST_NAMED else 1
     texts = [f"{name} {_incidents_of(row)}" for name, row in wrong[:shown]]
@@ -47,7 +47,7 @@ def headline(document: Data, timeline: Data) -> str:
         nothing = f"Nothing was seen to go wrong with {count(seen, 'process')}."
         sentences.append(nothing if seen else "No process was seen.")
     if document["gaps"]:
-        sentences.append("A sandbox was not watched for a time.")
+        sentences.append("A sandbox was not monitored for some time.")
     lost = [worker["id"] for worker in document["workers"] if worker["lost"]]
     if lost:
         sentences.append(f"{_join(lost)} died.")
@@ -178,8 +178,8 @@ def _failed_tests(document: Data) -> Iterator[str]:
 def _gaps_and_outages(document: Data, timeline: Data) -> Iterator[str]:
     labels = {box["name"]: box["label"] for box in document["sandboxes"]}
     for gap in document["gaps"]:
-        verdict, where, _, why = gap_row(gap, labels.get(gap["sandbox"], gap["sandbox"]))
-        yield _item(verdict, html.escape(printable(f"{where}: {why}")))
+        text = describe_gap(gap, labels.get(gap["sandbox"], gap["sandbox"]))
+        yield _item("Not monitored", html.escape(printable(text)))
     for section in timeline["sections"]:
         for outage in section["outages"]:
             where = f"{section['name']}, from {outage['test'] or 'outside of every test'}"
@@ -191,7 +191,7 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
     for name, row, first in _rows_with_anchors(timeline):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
             yield _item(
-                "Seen", _link(f"#p{first}", f"{name} {_incidents_of(row)}; no rule judged it")
+                "Seen", _link(f"#p{first}", f"{name} {_incidents_of(row)}; no rule applies to it")
             )
 
 

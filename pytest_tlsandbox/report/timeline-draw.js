@@ -183,9 +183,9 @@ for (const sandbox of picture.sections) {
   const title = addRow(section, "title", sandbox.name);
   if (sandbox.earlier) make("bdi", "rest", `  ${sandbox.earlier} ended before`, title.head);
   for (const gap of sandbox.gaps) {
-    const name = `Not watched for ${duration(gap.to - gap.from)}: ${gap.why}`;
-    const item = addItem(title, "note", gap, name, "Not watched", {unseen: gap, sandbox});
-    item.element.textContent = "not watched";
+    const name = `Not monitored for ${duration(gap.to - gap.from)}: ${gap.why}`;
+    const item = addItem(title, "note", gap, name, "Not monitored", {unseen: gap, sandbox});
+    item.element.textContent = "not monitored";
   }
   for (const outage of sandbox.outages) {
     const name = `No answer for ${duration(outage.to - outage.from)}: ${outage.faults}`;
@@ -212,7 +212,7 @@ function clockOf(sandbox) {
 
 function tellBar({bar, marks, sandbox}, facts, list) {
   const begun = {
-    before: "before the first look",
+    before: "before the first snapshot",
     sandbox: `${moment(bar.from)}, ${clockOf(sandbox)}`,
     seen: `${moment(bar.from)}, when it was first seen`,
   }[bar.begun];

@@ -302,14 +302,14 @@ for (const [kind, text] of Object.entries(KINDS)) {
   if (having(kind))
     explain(`bar ${kind}${kind === "running" ? " open" : ""}`, text.toLowerCase().replace("oom", "OOM"));
 }
-if (bars.some((item) => item.bar.begun === "before")) explain("bar before", "began before the first look");
+if (bars.some((item) => item.bar.begun === "before")) explain("bar before", "began before the first snapshot");
 for (const [kind, [letter, text]] of Object.entries(MARKS)) {
   if (kind in KINDS ? false : having(kind)) explain(`chip ${kind}`, text.toLowerCase(), letter);
 }
 for (const outcome of new Set(picture.tests.map((test) => test.outcome))) {
   explain(`test ${outcome}${outcome in BAD ? " bad" : ""}`, `test ${outcome}`, LETTERS[outcome] || "\u00a0");
 }
-if (picture.sections.some((sandbox) => sandbox.gaps.length)) explain("gap", "not watched");
+if (picture.sections.some((sandbox) => sandbox.gaps.length)) explain("gap", "not monitored");
 if (picture.sections.some((sandbox) => sandbox.outages.length)) explain("outage", "no answer");
 
 $("timeline").hidden = false;

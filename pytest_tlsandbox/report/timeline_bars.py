@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.text import printable
+from pytest_tlsandbox.monitoring.plain_data import epoch
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ class Axis:
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)
-
-
-def epoch(time: str) -> int:
-    """Return a time of a report in milliseconds. Python 3.10 does not parse its "Z"."""
-    return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import signal_name
 from pytest_tlsandbox.formatting.text import printable
-from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, epoch, had_ended, states_of
+from pytest_tlsandbox.monitoring.plain_data import epoch
+from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, had_ended, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
         "span": span,
         "workers": workers,
         "tests": [*_tests(document["tests"], Axis(start, span))],
-        # Where something went wrong comes first.
+        # Sandboxes with an incident come first.
         "sections": sorted(
             sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
         ),
@@ -80,7 +81,7 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
-        # Where something went wrong, what is managed, the rest; each by its start.
+        # Rows with an incident, then managed processes, then the others, each group by its start.
         "rows": sorted(
             rows, key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"])
         ),
@@ -88,9 +89,16 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Estimate how far, in milliseconds, the clock of a sandbox is behind the clock of the tests.
+    """Estimate how far the clock of a sandbox is behind the clock of the tests.
 
     A change is observed after it happened, so the smallest difference is the best estimate.
+
+    Args:
+        runs: the runs of the sandbox.
+
+    Returns:
+        The difference in milliseconds; None if no run shows it.
+
     """
     return min(
         (

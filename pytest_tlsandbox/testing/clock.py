@@ -1,4 +1,4 @@
-"""Tests that take no time: a clock that jumps, and waits that do not sleep."""
+"""A fake clock, on which waits take no time, and a context in which waits skip their pauses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from unittest import mock
 from pytest_tlsandbox.clock import Clock
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
 
@@ -16,10 +17,10 @@ class FakeClock(Clock):
     """A clock on which a sleep takes no time: it only advances ``now``.
 
     Args:
-        now: the first time that it shows, in seconds.
+        now: the initial time in seconds.
 
     Attributes:
-        now: the current time in seconds; a test may set it.
+        now: the current time in seconds, which a test may set.
         slept: the duration of each sleep so far, in seconds.
 
     """
@@ -33,18 +34,34 @@ class FakeClock(Clock):
         return self.now
 
     def sleep(self, seconds: float) -> None:
-        """Advance the clock by ``seconds``."""
+        """Advance the clock.
+
+        Args:
+            seconds: the duration of the sleep.
+
+        """
         self.slept.append(seconds)
         self.now += seconds
+
+    def wait(self, _event: threading.Event, seconds: float) -> None:
+        """Advance the clock, because no other thread sets the event while no time passes.
+
+        Args:
+            _event: the event, which is ignored.
+            seconds: the duration of the wait.
+
+        """
+        self.sleep(seconds)
 
 
 @contextlib.contextmanager
 def no_sleep() -> Iterator[None]:
-    """Make every wait and assertion in this context skip its pauses, as if they had passed.
+    """Make all waits and assertions in this ``with`` block skip their pauses.
 
-    Use it for rows that do not change with time, as from a proxy: a wait of 30 s then takes only as
-    long as its polls. A real process does not get the skipped time. The skipped pauses count
-    against the timeout of pytest-timeout.
+    The clock of the waits advances as if the pauses had passed, so a wait of 30 s takes only as
+    long as its polls. Use this function if the list does not change with time, for example because
+    it comes from a recorded response. Real processes do not have more time to run. The skipped
+    pauses count towards the timeout of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]
@@ -53,9 +70,17 @@ def no_sleep() -> Iterator[None]:
         return real_monotonic() + skipped[0]
 
     def sleep(seconds: float) -> None:
-        real_sleep(0)  # a cancelled coroutine ends here
+        real_sleep(0)  # raises Cancelled if the caller was cancelled
         skipped[0] += seconds
 
-    # With mock, because type checkers reject an assignment to a static method.
-    with mock.patch.multiple(Clock, monotonic=staticmethod(monotonic), sleep=staticmethod(sleep)):
+    def wait(_event: threading.Event, seconds: float) -> None:
+        sleep(seconds)
+
+    # Use mock, because type checkers reject an assignment to a static method.
+    with mock.patch.multiple(
+        Clock,
+        monotonic=staticmethod(monotonic),
+        sleep=staticmethod(sleep),
+        wait=staticmethod(wait),
+    ):
         yield

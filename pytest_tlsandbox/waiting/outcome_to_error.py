@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.text import count, seconds
+from pytest_tlsandbox.formatting.text import count, cut, seconds
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
@@ -15,7 +15,14 @@ from pytest_tlsandbox.messages.failure import (
     render,
     render_several,
 )
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.waiting.conditions.condition import (
+    MORE_MEMORY,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,16 +36,19 @@ _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 _TAIL_SIZE = 64 * 1024
 _TAIL_TIME = 1.0
 _TAIL_MARGIN = 0.15
+_MOST_TAILS = 3
+_LONGEST_LAST_LINE = 120
 
 _HINTS: dict[type[errors.InfrastructureError], str] = {
-    errors.AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
-    errors.SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox is gone too",
-    errors.ContractViolation: "is it the URL of a sandbox, and not of a console or a page to log in?",
-    errors.SandboxNotRunning: "start a new one: its time-out may have ended it",
-    errors.SandboxReplaced: "keep one sandbox for the whole test, and do not restart it",
-    errors.SandboxUnreachable: "is the sandbox up? much memory in use can take its daemon down as well",
+    errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
+    errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
+    errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
+    errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
+    errors.SandboxReplaced: "use one sandbox for the whole test, and do not restart it",
+    errors.SandboxUnreachable: "check that the sandbox runs; its daemon can fail, too, if memory runs out",
 }
-_BLOCKED_HINT = "pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts"
+_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process needs more memory"
+_BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
 
 def error_of(
@@ -64,34 +74,25 @@ def error_of(
 
     """
     took = seconds(outcome.seconds)
-    cut = ""
-    if limit.hard is not None and not outcome.final:
-        cut = f" ({seconds(timeout)} cut by pytest-timeout)" if timeout else " (pytest-timeout)"
-    stopped = _stopped(outcome, timeout) + cut
+    cut = limit.hard is not None and not outcome.final
+    of = f" of {seconds(timeout)}" if timeout else ""
+    stopped = f"stopped after {took}{of}"
+    ended_by = f"pytest-timeout ended the wait after {took}{of}" if cut else ""
     if outcome.fault is not None:
-        explanation = _of_fault(outcome.fault, outcome.timeline, client.label, took)
+        explanation = _of_fault(outcome.fault, outcome.timeline, took)
     elif isinstance(outcome.result, Pending):
         explanation = outcome.result.explain()
-        explanation = replace(explanation, headline=f"{explanation.headline} after {took}{cut}")
-        if cut:
-            explanation = replace(
-                explanation, hint="more time for the test: pytest-timeout ended the wait"
-            )
-        stopped = ""
+        # The text of a timeout does not change from run to run, so that failures can be grouped.
+        time = took if timeout is None else seconds(timeout)
+        when = f"when {ended_by}" if cut else f"after {time}"
+        explanation = replace(explanation, what=f"{explanation.what} {when}")
     else:
         explanation = _explain(outcome)
-    output = None
-    if outcome.fault is None and explanation.process is not None:
-        output = tail_of(explanation, client, outcome.timeline, limit)
-    text = render(
-        explanation,
-        stopped=stopped,
-        timeline=outcome.timeline,
-        sandbox=client.label,
-        output=output,
-        verbosity=screen.verbosity,
-        columns=screen.columns,
-    )
+        explanation = replace(explanation, because=ended_by or explanation.because)
+    if cut and outcome.fault is None:
+        hint = "raise the limit of pytest-timeout for this test"
+        explanation = replace(explanation, hint=hint)
+    text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
@@ -99,15 +100,61 @@ def error_of(
     return _with_data(error, explanation, wanted, outcome.timeline)
 
 
+def text_of(
+    explanation: Explanation,
+    client: SandboxClient,
+    timeline: Timeline,
+    limit: Limit,
+    screen: Screen,
+    *,
+    stopped: str = "",
+) -> str:
+    """Return the text of a failure, with output that may explain it, and the limit of an OOM kill.
+
+    Args:
+        explanation: the result of the check.
+        client: the sandbox; its output routes provide the last lines of the process.
+        timeline: the polls of the wait.
+        limit: the deadline of the wait.
+        screen: the width and the verbosity of the message.
+        stopped: when the wait stopped; empty to leave it out.
+
+    """
+    output = None
+    if explanation.output and explanation.process is not None:
+        output = tail_of(explanation, client, timeline, limit)
+    elif any(item.output for item in explanation.listed):
+        explanation = _with_last_lines(explanation, client, timeline, limit)
+    if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
+        limited = f"OOM-killed at a limit of {client.memory_limit / 2**20:.0f} MiB"
+        what = explanation.what.replace("OOM-killed", limited, 1)
+        hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
+        explanation = replace(explanation, what=what, hint=hint)
+    return render(
+        explanation,
+        stopped=stopped,
+        timeline=timeline,
+        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
+        output=output,
+        verbosity=screen.verbosity,
+        columns=screen.columns,
+    )
+
+
 def error_of_several(
-    checks: Sequence[tuple[str, str, Result]], outcome: Outcome, label: str, screen: Screen
+    checks: Sequence[tuple[str, str, Result]],
+    outcome: Outcome,
+    client: SandboxClient,
+    limit: Limit,
+    screen: Screen,
 ) -> errors.TLSandboxError:
     """Return the error for checks that were evaluated together, each with its number.
 
     Args:
         checks: the name, the place in the test, and the result of each check.
         outcome: how the wait for all of them ended.
-        label: the name of the sandbox.
+        client: the sandbox; its output routes provide the last lines of processes.
+        limit: the deadline of the wait.
         screen: the width and the verbosity of the message.
 
     Returns:
@@ -125,6 +172,12 @@ def error_of_several(
         )
         for name, place, result in checks
     ]
+    timeline = outcome.timeline
+    failed = [explanation for _, _, explanation in explanations if explanation is not None]
+    outputs = {
+        id(explanation): tail_of(explanation, client, timeline, limit)
+        for explanation in [item for item in failed if item.output][:_MOST_TAILS]
+    }
     failures = tuple(
         _with_data(explanation.error(explanation.headline), explanation, name, outcome.timeline)
         for name, _, explanation in explanations
@@ -132,9 +185,10 @@ def error_of_several(
     )
     text = render_several(
         explanations,
-        stopped="" if outcome.timeline.looks == 1 else f"judged on the last, after {took}",
+        outputs,
+        stopped="" if outcome.timeline.looks == 1 else f"evaluated on the last one, after {took}",
         timeline=outcome.timeline,
-        sandbox=label,
+        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
@@ -166,59 +220,38 @@ def _explain(outcome: Outcome) -> Explanation:
     if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
         return result.explain()
     if isinstance(result, Impossible):
-        return replace(result.explanation, because="the deadline came before it could change")
+        return replace(result.explanation, because="the wait ended before this was settled")
     if result is not None and result.unsettled is not None:
         explanation = result.unsettled
-        stood = f"{explanation.headline}, was so for {seconds(outcome.same_for)}"
-        return replace(explanation, headline=stood)
-    took = seconds(outcome.seconds)
+        return replace(explanation, what=f"{explanation.what} for only {seconds(outcome.same_for)}")
     return Explanation(
         errors.Inconclusive,
-        f"Not observed: the time ended after {took}, too soon to be sure",
-        hint="more time for the test",
+        "Cannot be checked: the result did not settle",
+        because=f"the wait ended after {seconds(outcome.seconds)}",
     )
 
 
-def _stopped(outcome: Outcome, timeout: float | None) -> str:
-    """Return how long the wait took; empty if an assertion made only one poll."""
-    if timeout is not None:
-        return f"stopped after {seconds(outcome.seconds)} of {seconds(timeout)}"
-    if outcome.timeline.looks + outcome.timeline.faults.total() == 1:
-        return ""
-    return f"stopped after {seconds(outcome.seconds)}"
-
-
-def _of_fault(
-    fault: errors.InfrastructureError, timeline: Timeline, label: str, took: str
-) -> Explanation:
+def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) -> Explanation:
     """Explain an infrastructure error."""
     first = timeline.outages[0] if timeline.outages else None
     remarks = []
     if timeline.last is not None:
         at = seconds(timeline.last.begun - timeline.start)
-        remarks.append(("last good", f"+{at}, {count(len(timeline.last), 'process')} listed"))
+        remarks.append(("last list", f"at +{at}, {count(len(timeline.last), 'process')}"))
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        hint = (
-            "traffic wakes a suspended sandbox, which takes seconds: wait longer, or resume it "
-            "before the tests"
-        )
+        hint = "a longer timeout=, or resume the sandbox before the tests: waking takes seconds"
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # The request did not reach the sandbox, so the hint about its memory does not apply.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
-        headline, _, because = str(fault).partition("\n")
-        return Explanation(type(fault), headline, because, remarks=tuple(remarks), hint=hint)
-    succeeded = "has succeeded since" if timeline.looks else "succeeded in"
-    time = seconds(timeline.outages[-1].start) if timeline.looks else took
-    return Explanation(
-        type(fault),
-        f"Not checked: no listing of {label} {succeeded} "
-        f"{'+' if timeline.looks else ''}{time} ({timeline.outages[-1]})",
-        because=str(fault),
-        remarks=tuple(remarks),
-        hint=hint,
-    )
+        what, _, because = str(fault).partition("\n")
+        return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
+    outage = timeline.outages[-1]
+    lasted = seconds(outage.end - outage.start) if timeline.looks else took
+    what = f"Could not list the processes for {lasted}"
+    remarks.append(("attempts", str(outage)))
+    return Explanation(type(fault), what, str(fault), remarks=tuple(remarks), hint=hint)
 
 
 def tail_of(
@@ -266,6 +299,27 @@ def tail_of(
     except errors.InfrastructureError as fault:
         return OutputTail("output", unread=fault.label)
     return OutputTail("output", unread="" if rows else "the sandbox no longer has it")
+
+
+def _with_last_lines(
+    explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
+) -> Explanation:
+    """Return the explanation with the last line of output of the first three listed processes."""
+    listed = []
+    end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
+    limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
+    for item in explanation.listed[:_MOST_TAILS]:
+        of_item = replace(explanation, process=item.row if item.output else None)
+        tail = tail_of(of_item, client, timeline, limit)
+        written = [line for line in (tail.lines if tail else ()) if line.strip()]
+        last = ""
+        if written:
+            line = written[-1].strip()
+            beyond = max(len(line) - LONGEST_LINE, 0)
+            shown = cut(mask_text(line[:LONGEST_LINE]), _LONGEST_LAST_LINE, beyond=beyond)
+            last = f"last line: {shown}"
+        listed.append(replace(item, remark="; ".join(filter(None, (item.remark, last)))))
+    return replace(explanation, listed=(*listed, *explanation.listed[_MOST_TAILS:]))
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:

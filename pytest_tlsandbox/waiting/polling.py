@@ -6,6 +6,7 @@ deadline, a settling time for results, and a time budget for each outage.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,18 +17,31 @@ from pytest_tlsandbox.client.retry import LONGEST_CALL, is_transient, pause_afte
 from pytest_tlsandbox.errors import InfrastructureError, SandboxReplaced
 from pytest_tlsandbox.formatting.text import count, printable, seconds
 from pytest_tlsandbox.history.timeline import Timeline
+from pytest_tlsandbox.messages.failure import LONGEST_LINE
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pytest_tlsandbox.client.api import ProcessLister
+    from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.messages.explanation import Explanation
+    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
+_NOTICED_PAUSE = 1.0
+"""Seconds between polls while a stream shows whether the process has ended."""
+_UNNOTICED = 0.1
+"""Seconds of a wait after which it opens such a stream: most waits end before."""
+_LONG_LIST = 100
+"""From this number of rows on, a wait for one process requests only its row, most of the time."""
+_LIST_INTERVAL = 10.0
+"""Seconds after which it requests the whole list again, so that the history stays complete."""
 _LAST_POLL = 0.5
 """Longest duration in seconds of the poll at the deadline."""
 _CUT_CALL = 0.1
@@ -41,9 +55,13 @@ _LONGEST_WAVERING = 5.0
 
 An assertion has no deadline."""
 _LONGEST_UNSEEN = 60.0
-"""Seconds that outages may add to that: two of the longest outages that an assertion rides out."""
+"""Seconds that outages may add to that: twice the longest outage that an assertion survives."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
+_LONGEST_READ = 0.5
+"""Longest duration in seconds of reading the output for a progress report."""
+LONGEST_STREAM = 600.0
+"""Seconds for which a process is followed in a wait without a deadline."""
 LONG_OUTAGE = 1.0
 """Seconds without a successful poll after which the result before an outage no longer counts."""
 
@@ -88,7 +106,7 @@ class Outcome:
 
 def watch(
     condition: Condition,
-    lister: ProcessLister,
+    lister: SandboxClient,
     limit: Limit,
     since: int | None = None,
     say: Callable[[str], None] | None = None,
@@ -99,10 +117,12 @@ def watch(
 
     Args:
         condition: evaluates each snapshot.
-        lister: lists the processes, and has the clock and the history.
+        lister: lists the processes, reads output for progress reports, and has the clock and the
+            history.
         limit: the deadline.
         since: a position in the history. If the daemon was replaced after it, the wait ends.
-        say: shows a progress report to the user; None if only the log gets it.
+        say: shows a progress report, with the last line of output of the process; None if only
+            the log gets it.
 
     Returns:
         The outcome. It includes infrastructure errors; they are not raised.
@@ -117,7 +137,7 @@ def watch(
 @dataclass
 class _Watch:
     condition: Condition
-    lister: ProcessLister
+    lister: SandboxClient
     limit: Limit
     since: int | None
     say: Callable[[str], None] | None
@@ -137,12 +157,13 @@ class _Watch:
         self._users_error: BaseException | None = None
         self._first_good = self._last_good = start
         self._unseen = 0.0
+        self._wakeup = Wakeup(self.lister, start)
 
     def run(self) -> Outcome:
         fault = None
         try:
             tenacity.Retrying(
-                sleep=self._clock.sleep,
+                sleep=self._wakeup.sleep,
                 retry=tenacity.retry_if_exception(is_transient)
                 | tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
@@ -152,6 +173,8 @@ class _Watch:
             )(self._poll)
         except InfrastructureError as error:
             fault = error
+        finally:
+            self._wakeup.close()
         if self._users_error is not None:
             raise self._users_error
         outage = self._timeline.outage
@@ -173,14 +196,21 @@ class _Watch:
 
     def _poll(self) -> bool:
         """Poll and evaluate once; return whether the result is final."""
-        self._last_begun = begun = self._now()
+        heard = self._wakeup.heard
+        self._last_begun = begun = self._now() if heard is None else heard.begun
+        if heard is None and self._has_not_changed(begun):
+            self._go_on()
+            return False
         left = self.lister.outage.left
         try:
-            snapshot = self.lister.poll(limit=self._time_for_a_poll(begun))
+            # The last poll begins at the deadline; any other may share a request that began before.
+            after = begun if self._is_last(begun) else self._wakeup.evaluated
+            limit = self._time_for_a_poll(begun)
+            snapshot = heard or self.lister.poll(limit=limit, after=after)
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"Replaced: another sandbox answers as {snapshot.sandbox}\n"
-                    "nothing of what was listed before is listed any more",
+                    f"{snapshot.sandbox} was replaced or restarted\n"
+                    "no process that was listed before is listed now",
                     label="replaced",
                 )
         except InfrastructureError as fault:
@@ -189,12 +219,13 @@ class _Watch:
             self._faults_in_a_row += 1
             self._last_fault = fault
             self._timeline.add_fault(fault, begun, self._now())
-            logger.debug("look at %s failed: %s", self.lister.label, fault.label)
+            logger.debug("poll of %s failed: %s", self.lister.label, fault.label)
             self._report_progress()
             raise
         self._faults_in_a_row = 0
+        self._wakeup.evaluated = snapshot.begun
         self._timeline.add(snapshot)
-        logger.debug("look at %s: %s", self.lister.label, count(len(snapshot), "process"))
+        logger.debug("poll of %s: %s", self.lister.label, count(len(snapshot), "process"))
         try:
             result = self.condition.evaluate(snapshot)
         except Exception as error:
@@ -202,31 +233,77 @@ class _Watch:
             return True
         self._settle(result, snapshot)
         if not self._final:
-            self._report_progress()
+            self._go_on()
         return self._final
+
+    def _go_on(self) -> None:
+        """Prepare the pause before the next poll."""
+        if self._now() - self.limit.start >= _UNNOTICED:
+            at = self.limit.at
+            left = LONGEST_STREAM if at is None else max(at - self._now(), _LAST_POLL)
+            self._wakeup.follow(self._awaited, left)
+        self._report_progress()
+
+    def _has_not_changed(self, begun: float) -> bool:
+        """Return whether the row of the one process that the result depends on is as before.
+
+        It saves listing thousands of processes. Any change, and any error, needs the list.
+        """
+        row, last = self._awaited, self._timeline.last
+        if row is None or last is None or len(last) < _LONG_LIST:
+            return False
+        if self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
+            return False
+        with contextlib.suppress(InfrastructureError):
+            if self.lister.get(row.pid, limit=self._time_for_a_poll(begun)) == row:
+                self._last_good = self._now()
+                return True
+        return False
+
+    @property
+    def _awaited(self) -> ProcessInfo | None:
+        """The process whose end the result waits for, if that is all it waits for."""
+        return self._result.until_end_of if isinstance(self._result, Pending) else None
 
     def _report_progress(self) -> None:
         now = self._now()
         if now - self._reported < _SAYING_INTERVAL:
             return
         self._reported = now
-        outage = self._timeline.outage
+        outage, result = self._timeline.outage, self._result
+        wanted, explanation = f", wanted {self.condition.wanted}", None
         if outage is not None:
             state = f"no answer since +{seconds(outage.start)} ({outage})"
-        elif isinstance(self._result, Pending):
-            state = self._result.explain().headline
+        elif isinstance(result, (Pending, Impossible)):
+            explanation = result.explain()
+            state, wanted = explanation.what, explanation.headline.removeprefix(explanation.what)
         else:
-            state = "so far as it should be" if self._result else "no look yet"
+            explanation = result.unsettled if result is not None else None
+            state = "no poll yet" if result is None else "as expected so far"
         until = (
             " s" if self.limit.at is None else f" of {seconds(self.limit.at - self.limit.start)}"
         )
-        text = (
-            f"waiting {now - self.limit.start:.0f}{until}: {state}, wanted {self.condition.wanted}"
-        )
-        text = printable(text)
-        logger.info("%s: %s", self.lister.label, text)
+        time = f"{now - self.limit.start:.0f}{until}"
+        logger.info("%s: waiting %s: %s", self.lister.label, time, printable(state + wanted))
         if self.say is not None:
-            self.say(text)
+            if explanation is not None and (last := self._last_line(explanation)):
+                wanted = f": {explanation.subject}: {last}"
+            self.say(f"{time}: {state}{wanted}")
+
+    def _last_line(self, explanation: Explanation) -> str:
+        """Return the last line of output of the one process that the wait knows, masked.
+
+        Return an empty text if there is no such process or line, or if it cannot be read in time.
+        """
+        process, at = explanation.process, self.limit.at
+        left = _LONGEST_READ if at is None else min(_LONGEST_READ, at - self._now())
+        if process is None or not explanation.output or left <= 0:
+            return ""
+        try:
+            lines = self.lister.output(process.pid, limit=left)
+        except InfrastructureError:
+            return ""  # the wait goes on, and its polls report an outage
+        return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
         """Record a result, and set whether it has been the same for its settling time.
@@ -248,6 +325,9 @@ class _Watch:
         self._final = (
             not isinstance(result, Pending) and begun - self._same_since >= result.settling_time
         )
+
+    def _is_last(self, begun: float) -> bool:
+        return self.limit.at is not None and begun >= self.limit.at - _INSTANT
 
     def _time_for_a_poll(self, begun: float) -> float:
         at, hard = self.limit.at, self.limit.hard
@@ -271,6 +351,8 @@ class _Watch:
         else:
             share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
+            if self._wakeup.following:
+                pause = _NOTICED_PAUSE
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
                 # One millisecond later, so that the poll begins after that moment and not at it.
@@ -281,7 +363,7 @@ class _Watch:
         return max(0.0, pause)
 
     def _is_over(self, _state: tenacity.RetryCallState) -> bool:
-        if self.limit.at is not None and self._last_begun >= self.limit.at - _INSTANT:
+        if self._is_last(self._last_begun):
             return True
         if self._timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class By:
-    """The exact field values of a process; :func:`by` creates it."""
+    """The exact field values that select a process; :func:`by` creates it.
+
+    Attributes:
+        fields: the name and the expected value of each field.
+
+    """
 
     fields: tuple[tuple[str, object], ...]
 
@@ -48,19 +53,21 @@ def by(
 
     Example: ``tlsandbox.wait_for_exit(by(command="python", args=["train.py"]))``
 
+    An argument that is None matches every value.
+
     Args:
         name: the name of a managed process.
         command: the program, without its arguments.
         args: all arguments, in order.
-        pid: the process id. Selects the newest process that has it when the wait first lists one;
-            a later process with the same pid is not selected.
+        pid: the process id. It selects the newest process that has it when the wait first lists
+            one; a later process with the same pid is not selected.
         handle: the handle that the sandbox assigned to the run.
 
     Returns:
         A selector; pass it to any helper that takes a process.
 
     Raises:
-        InvalidArgument: no argument, or a value that the field can never have.
+        InvalidArgument: no argument is given, or an argument has a wrong type.
 
     """
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
@@ -72,7 +79,7 @@ def by(
 
 
 class ListedProcess(Protocol):
-    """A process that was listed or started, by this plugin or by the Tensorlake SDK."""
+    """A process that this plugin or the Tensorlake SDK listed or started."""
 
     @property
     def pid(self) -> int:
@@ -84,7 +91,12 @@ class ListedProcess(Protocol):
 
 
 class TracedProcess(Protocol):
-    """A process as the SDK returns it: wrapped, with the id of a trace."""
+    """A process as the SDK returns it: wrapped, with the id of a trace.
+
+    Attributes:
+        trace_id: the id of the trace.
+
+    """
 
     trace_id: str
 
@@ -125,7 +137,7 @@ class Selection:
     each_run: bool = False
 
     def over(self, row: ProcessInfo) -> bool:
-        """Return whether a match has ended and its supervisor, if any, will not start it again."""
+        """Return whether a match has ended and its supervisor, if any, will not restart it."""
         if not row.ended or self.each_run or row.managed is None or row.managed.status == "stopped":
             return row.ended
         # If its name was deployed again, the old row may still say "backing off".
@@ -134,7 +146,7 @@ class Selection:
 
     @property
     def living(self) -> tuple[ProcessInfo, ...]:
-        """The matches that are alive, or that a supervisor will start again."""
+        """The matches that are alive, or that a supervisor will restart."""
         return tuple(row for row in self.matches if not self.over(row))
 
 
@@ -224,8 +236,8 @@ class Selector:
         """Return the selected run if its row vanished before any list call showed its end.
 
         Returns:
-            The run; None if this plugin killed it, or if the process was not selected by an object
-            or a pid: text selects whatever is listed.
+            The run; None if its row did not vanish, if this plugin killed it, or if the process was
+            not selected by an object or a pid, because text selects from the listed processes only.
 
         """
         if self._generation is not None:
@@ -293,7 +305,7 @@ def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process was alive or about to be restarted at the baseline, or newer."""
+    """Return whether a process was alive or about to be restarted at the baseline, or is newer."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -321,7 +333,8 @@ def label_of(process: Any) -> str:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "process must be part of a command line, got an empty text, which every one contains"
+                "process must be text from a command line, got empty text, which every command line "
+                "contains"
             )
         return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):
@@ -336,8 +349,8 @@ def label_of(process: Any) -> str:
         return f"pid {process.pid}"
     if inspect.iscoroutinefunction(process):
         raise InvalidArgument(
-            "process must be a plain function of the process, got a coroutine function, which is "
-            "always true"
+            "process must be a plain function of the process, got a coroutine function, whose "
+            "result is always true"
         )
     if callable(process) and not isinstance(process, type):
         check_takes_one("process", process, "the process")

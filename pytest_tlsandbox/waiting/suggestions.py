@@ -7,6 +7,7 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_tlsandbox.errors import ProcessNotFound
+from pytest_tlsandbox.formatting.processes import command_line
 from pytest_tlsandbox.formatting.text import count, shorten
 from pytest_tlsandbox.history.snapshot import differences, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 _MOST = 3
 _LONGEST_WORD = 100
 _MOST_WORDS = 100
-_EARLIER = "an earlier run; another run or deployment took its place"
-_OTHER_CASE = "other upper and lower case"
+_EARLIER = "an earlier run, replaced by another run or deployment"
+_OTHER_CASE = "upper and lower case differ"
 _BLANKS_AND_QUOTES = re.compile(r"[\s\"']+")
 _NUMBER = re.compile(r"\d+")
 _REGEX_SYNTAX = re.compile(
@@ -41,37 +42,54 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
     """
     near = near_misses(selector.process, snapshot, selection.older)
+    word = _suggestion(near)
+    older = len(selection.older)
+    if older:
+        subject = f"{count(older, 'match')} ended before this test"
+    else:
+        subject = f'did you mean "{shorten(word, 60)}"?' if word else ""
     return Explanation(
         ProcessNotFound,
-        f"No process {selector.label} in {snapshot.sandbox}",
-        because=f"{count(len(snapshot), 'process')} listed" if len(snapshot) else "none is listed",
+        f"No process matches {selector.label}",
+        subject,
+        because=f"{count(len(snapshot), 'process')} listed"
+        if len(snapshot)
+        else "nothing is listed",
         listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
-        hint="since=None, if what ended before this test is meant"
-        if selection.older
-        else _how_to_select(selector, next((miss.word for miss in near), "")),
+        hint="start it in this test; since=None, only if an earlier process is expected"
+        if older
+        else _how_to_select(selector, word, snapshot),
     )
 
 
-def _how_to_select(selector: Selector, word: str) -> str:
+def _suggestion(near: Sequence[NearMiss]) -> str:
+    """Return the word of the best near miss; empty if there is none, or if it is a secret."""
+    if not near or not near[0].word:
+        return ""
+    row, word = near[0].row, near[0].word
+    name = (row.managed and row.managed.name) or ""
+    return word if word in f"{command_line(row)[0]} {mask_text(name)}" else ""
+
+
+def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> str:
     if isinstance(selector.process, int):
-        return "a restarted process has another pid: mean it by text, or by its managed name"
-    if selector.text is None:
-        return "list_processes() prints all there is; a text finds a part of a command line"
-    hint = f'"{shorten(mask_text(word), 60)}", if that was meant; ' if word else ""
-    hint += regex_hint(selector.text)
-    return f"{hint}a text is looked for in command and arguments, joined by one space"
+        return "select by text or managed name: a restarted process has another pid"
+    literally = regex_hint(selector.text or "")
+    if word or literally:
+        return literally
+    if not len(snapshot):
+        return "start it first, or check that this is the right sandbox"
+    return "select by a part of the command line: command and arguments, joined by one space"
 
 
 def regex_hint(text: str) -> str:
-    """Return the start of a hint if a text looks like a regular expression; else an empty text."""
+    """Return the hint if a text looks like a regular expression; else an empty text."""
     if not _REGEX_SYNTAX.search(text):
         return ""
-    return (
-        "re.compile(...): the text looks like a regular expression, but is searched for literally; "
-    )
+    return "re.compile(...): the text looks like a regular expression, but is searched literally"
 
 
 class NearMiss(NamedTuple):
@@ -96,16 +114,19 @@ def near_misses(
 ) -> list[NearMiss]:
     """Return near misses, best match first; at most three, after at most three of ``older``.
 
+    If any of them is alive, only those that are.
+
     Args:
         process: what the test selected by.
         snapshot: the snapshot that was searched.
         older: matches that had ended before the baseline.
 
     """
-    ended = [NearMiss(row, "ended before this test; since=None sees it") for row in older[-_MOST:]]
+    ended = [NearMiss(row, "ended before this test") for row in older[-_MOST:]]
     known = {row.identity for row in older}
     rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
     near = [miss for row in rows if (miss := _compare(process, row)) is not None]
+    near = [miss for miss in near if not miss.row.ended] or near
     near.sort(key=lambda miss: miss.rank)
     return ended + near[:_MOST]
 
@@ -114,7 +135,7 @@ def _compare(process: Any, row: ProcessInfo) -> NearMiss | None:
     if isinstance(process, str):
         return _compare_text(process, row)
     if isinstance(process, int) and row.handle == process:
-        return NearMiss(row, f"handle {process}; by(handle={process}) finds it")
+        return NearMiss(row, f"has handle {process}: by(handle={process}) matches it")
     if isinstance(process, re.Pattern):
         return _compare_pattern(process, row)
     if isinstance(process, By):
@@ -124,24 +145,26 @@ def _compare(process: Any, row: ProcessInfo) -> NearMiss | None:
 
 def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
     if text == str(row.pid):
-        return NearMiss(row, f"pid {text}; the number {text} finds it, text does not")
+        return NearMiss(row, f"has pid {text}: the number {text} matches it, text does not")
     line = row.command_line[: _LONGEST_WORD * _MOST_WORDS]
     if text in line or (row.managed is not None and row.managed.name == text):
         return NearMiss(row, _EARLIER)
     if text.lower() in line.lower():
         return NearMiss(row, _OTHER_CASE)
     if (bare := _BLANKS_AND_QUOTES.sub("", text)) and bare in _BLANKS_AND_QUOTES.sub("", line):
-        return NearMiss(row, "the same but for spaces or quotes")
+        return NearMiss(row, "spaces or quotes differ")
     words = _NUMBER.sub("", text).strip()
     if words and words != text and _NUMBER.sub("0", text) in _NUMBER.sub("0", line):
         port = re.search(r"(?<![\d.])\d{4,5}(?![\d.])", text)
-        return NearMiss(row, f"same command, other {'port' if port else 'number'}", rank=1)
+        found = re.search(r"\d+".join(map(re.escape, _NUMBER.split(text))), line)
+        why = f"same command, other {'port' if port else 'number'}"
+        return NearMiss(row, why, found[0] if found else "", rank=1)
     letters, word = _nearest(text, _parts(line, len(text.split()), row))
     if letters:
         return NearMiss(row, _how(text, word, letters), word, 1 + letters)
     parts = text.split()
     if len(parts) > 1 and all(part in line for part in parts):
-        return NearMiss(row, "has all of these words, not side by side", rank=5)
+        return NearMiss(row, "contains these words, but not side by side", rank=5)
     return None
 
 
@@ -150,7 +173,7 @@ def _compare_pattern(pattern: re.Pattern[str], row: ProcessInfo) -> NearMiss | N
     if pattern.search(line):
         return NearMiss(row, _EARLIER)
     if pattern.pattern in line:
-        return NearMiss(row, "has it as plain text; re.escape(...) takes it so")
+        return NearMiss(row, "contains it as plain text: use re.escape(...)")
     if re.compile(pattern.pattern, pattern.flags | re.IGNORECASE).search(line):
         return NearMiss(row, _OTHER_CASE)
     return None
@@ -164,13 +187,13 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
         text = wanted[field]
         if isinstance(was, str) and isinstance(text, str):
             if was.rpartition("/")[2] == text.rpartition("/")[2]:
-                return NearMiss(row, f"same {field}, other path", rank=len(wrong))
+                return NearMiss(row, f"same {field}, other path", was, len(wrong))
             letters, word = _nearest(text, [was])
             if letters:
                 why = f"{field}: {_how(text, word, letters)}"
-                return NearMiss(row, why, rank=len(wrong) + letters)
+                return NearMiss(row, why, was, len(wrong) + letters)
     if len(wrong) < len(wanted):
-        return NearMiss(row, f"same but for {' and '.join(wrong)}", rank=len(wrong))
+        return NearMiss(row, f"differs only in {' and '.join(wrong)}", rank=len(wrong))
     return None
 
 

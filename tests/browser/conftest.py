@@ -1,18 +1,12 @@
-"""A real Chromium, and real runs for it to show. ``make browser`` uses a separate environment."""
-
-from __future__ import annotations
+"""A real Chromium, and a real run that it shows. ``make browser`` uses a separate environment."""
 
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -35,30 +29,27 @@ def browser():
 @pytest.fixture
 def show(browser, tmp_path):
     """Return a function that opens a page and fails if it logs an error or requests anything."""
-    complaints: list[str] = []
-    asked: list[str] = []
-    opened: set[str] = set()
+    complaints, requested, opened = [], set(), set()
 
-    def open_page(report: dict[str, Any] | Path, fragment: str = "", **options: Any) -> Page:
+    def open_page(report, fragment="", **options):
         path = report if isinstance(report, Path) else written(report, tmp_path / "page.html")
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.on("request", lambda request: asked.append(request.url.partition("#")[0]))
+        page.on("request", lambda request: requested.add(request.url.partition("#")[0]))
         opened.add(path.as_uri())
         page.goto(path.as_uri() + fragment)
         return page
 
     yield open_page
-    assert complaints == []
-    assert set(asked) == opened
+    assert (complaints, requested) == ([], opened)
     for context in browser.contexts:
         context.close()
 
 
-def written(report: dict[str, Any], path: Path) -> Path:
+def written(report, path):
     """Write the page of a report as a user would."""
     path.with_suffix(".json").write_text(json.dumps(report))
     command = [sys.executable, "-m", "pytest_tlsandbox.report", path.with_suffix(".json"), path]
@@ -66,17 +57,13 @@ def written(report: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def run_suite(folder: Path, *options: str) -> tuple[dict[str, Any], Path]:
-    """Run tests on ``local``; return the report and its page."""
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory):
+    """Run the suite whose server is OOM-killed and restarted; return the report and its page."""
+    folder = tmp_path_factory.mktemp("shop")
     command = [sys.executable, "-m", "pytest", "-c", "examples/pytest.ini", f"--rootdir={ROOT}"]
-    command += ["-p", "no:cacheprovider", f"--tlsandbox-report={folder / 'run.json'}", *options]
+    command += ["-p", "no:cacheprovider", f"--tlsandbox-report={folder / 'run.json'}"]
+    command += ["tests/browser/shop.py", "--tlsandbox-guard=oom,crash,restart"]
     subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False, timeout=100)
     document = json.loads((folder / "run.json").read_text())
     return document, written(document, folder / "page.html")
-
-
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory):
-    """Run the suite whose server is killed and restarted again and again."""
-    folder = tmp_path_factory.mktemp("shop")
-    return run_suite(folder, "tests/browser/shop.py", "--tlsandbox-guard=oom,crash,restart")

@@ -1,4 +1,4 @@
-"""Invented reports for the page, as large and as hostile as reports can be."""
+"""Made-up reports for the page: builders of their parts, and a large report."""
 
 from __future__ import annotations
 
@@ -19,101 +19,104 @@ def change(state: str, seconds: float, **fields: Any) -> dict[str, Any]:
     place = {"test": None, "attempt": None, "phase": None, "seen_at": at(seconds + 0.01)}
     if state == "not listed":
         return {"state": state, "at": None, **place}
+    code = fields.get("exit_code", 0 if state == "exited" else None)
     return {
-        "state": state,
-        "text": {"exited": f"exited {fields.get('exit_code', 0)}"}.get(state, state),
-        "exit_code": 0 if state == "exited" else None,
-        "signal": None,
-        "oom_killed": state == "oom_killed",
-        "supervisor": None,
-        "at": at(seconds),
-        **place,
-        **fields,
-    }
+        "state": state, "text": f"exited {code}" if state == "exited" else state,
+        "exit_code": code, "signal": None, "oom_killed": state == "oom_killed", "supervisor": None,
+        "at": at(seconds), **place, **fields,
+    }  # fmt: skip
 
 
 def process(number: int, begun: float, *changes: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """Return a process that started in the session, with its changes after the start."""
     return {
-        "id": f"{number}/{1000 + number}/{begun}",
-        "sandbox": "box",
-        "handle": number,
-        "pid": 1000 + number,
-        "started_at": at(begun),
-        "name": f"job-{number}.py",
-        "managed": None,
+        "id": f"{number}/{1000 + number}/{begun}", "handle": number, "pid": 1000 + number,
+        "sandbox": "box", "started_at": at(begun), "name": f"job-{number}.py", "managed": None,
         "command_line": f"python job-{number}.py --shard {number} of many --token=***",
-        "before_the_session": False,
-        "test": None,
+        "before_the_session": False, "test": None, "output": None,
         "changes": [change("running", begun), *changes],
-        "output": None,
         **fields,
-    }
+    }  # fmt: skip
+
+
+def hog(number: int, begun: float, ended: float, **fields: Any) -> dict[str, Any]:
+    """Return a process that was OOM-killed."""
+    return process(number, begun, change("oom_killed", ended, signal=9), **fields)
+
+
+def supervisor(restarts: int, **fields: Any) -> dict[str, Any]:
+    """Return the state of a supervisor, as a change of its process has it."""
+    return {"status": "running", "restarts": restarts, "health": "disabled", "last_exit": None, **fields}  # fmt: skip
+
+
+def service(
+    number: int, begun: float, *changes: dict[str, Any], restarts: int = 0, name: str = "web"
+) -> dict[str, Any]:
+    """Return one run of a managed process, after this number of restarts."""
+    run = process(number, begun, *changes, name=name, managed={"id": name, "name": name})
+    for one in run["changes"]:
+        one["supervisor"] = one.get("supervisor") or supervisor(restarts)
+    return run
 
 
 def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
     """Return an attempt at a test."""
-    return {
-        "id": name,
-        "attempt": 1,
-        "worker": None,
-        "outcome": outcome,
-        "started_at": at(begun),
-        "ended_at": at(ended),
-        "phases": [],
-        **fields,
-    }
+    times = {"started_at": at(begun), "ended_at": at(ended), "phases": []}
+    return {"id": name, "attempt": 1, "worker": None, "outcome": outcome, **times, **fields}
 
 
 def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fields: Any) -> Any:
     """Return a finding about a process, attributed to a test."""
     return {
-        "rule": rule,
-        "verdict": verdict,
-        "observed": True,
-        "sandbox": of["sandbox"],
-        "process": of["id"],
-        "run": None,
-        "name": f"{of['name']} (pid {of['pid']})",
-        "what": "the sandbox says so",
-        "test": test,
-        "attempt": 1,
-        "phase": "call",
-        "worker": None,
-        "reported_in": "test",
-        "allowed": None,
-        "at": at(1),
-        **fields,
-    }
+        "rule": rule, "verdict": verdict, "what": "the sandbox says so", "observed": True,
+        "sandbox": of["sandbox"], "process": of["id"], "name": f"{of['name']} (pid {of['pid']})",
+        "run": None, "test": test, "attempt": 1, "phase": "call", "worker": None, "at": at(1),
+        "reported_in": "test", "allowed": None, **fields,
+    }  # fmt: skip
+
+
+def gap(*times: tuple[float, float | None], **fields: Any) -> dict[str, Any]:
+    """Return the times in which a sandbox was not monitored, each with its start and end."""
+    seen = [
+        {"worker": None, "from_at": at(begun), "to_at": None if ended is None else at(ended)}
+        for begun, ended in times
+    ]
+    return {
+        "sandbox": "box", "worker": None, "why": "refused", "from_test": None, "to_test": None,
+        "tests": 1, "open": False, "guarded": True, "times": seen, **fields,
+    }  # fmt: skip
+
+
+def outage(begun: float, ended: float, faults: str, test: str | None = None) -> dict[str, Any]:
+    """Return a time in which a sandbox did not answer."""
+    times = {"from_at": at(begun), "to_at": at(ended)}
+    return {"sandbox": "box", "worker": None, "faults": faults, "test": test, **times}
 
 
 def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any) -> dict[str, Any]:
     """Return a report of a session that lasted ``seconds``."""
     names = dict.fromkeys(["box", *(row["sandbox"] for row in processes)])
+    empty = (
+        "workers",
+        "collection_errors",
+        "incidents",
+        "findings",
+        "unknown_ends",
+        "gaps",
+        "outages",
+    )
     return {
-        "version": 1,
+        "version": 1, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
         "versions": {"python": "3.11.7", "pytest_tlsandbox": "0.1.0", "pytest": "9.0.0"},
-        "started_at": at(0),
-        "ended_at": at(seconds),
-        "exit_status": 1,
-        "complete": True,
         "guard": {"rules": ["oom", "restart"], "report_only": False},
-        "workers": [],
         "sandboxes": [{"name": name, "label": name, "shared": False} for name in names],
-        "collection_errors": [],
-        "tests": tests,
-        "processes": processes,
-        "incidents": [],
-        "findings": [],
-        "unknown_ends": [],
-        "gaps": [],
-        "outages": [],
-        **fields,
-    }
+        "tests": tests, "processes": processes, **{name: [] for name in empty}, **fields,
+    }  # fmt: skip
 
 
 def large() -> dict[str, Any]:
     """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart."""
+    names = [f"tests/test_part_{n // 20}.py::test_number_{n}[several-parameters-{n}]" for n in range(2000)]  # fmt: skip
     processes = []
     for number in range(900):
         begun = number * 0.6
@@ -123,33 +126,17 @@ def large() -> dict[str, Any]:
             change("oom_killed", begun + 2, signal=9),
             change("signaled", begun + 9, signal=15, text="signaled 15 (SIGTERM)"),
         ][0 if number % 10 else number // 10 % 4]
-        name = (
-            f"tests/test_part_{number // 20}.py::test_number_{number}[several-parameters-{number}]"
-        )
-        ends = [] if number % 97 == 96 else [end]
-        processes.append(process(number, begun, *ends, test=name))
+        processes.append(process(number, begun, *[end][number % 97 == 96 :], test=names[number]))
     for number in range(100):
-        begun = number * 6
-        of = number % 10
-        managed = {"id": f"service-{of}", "name": f"service-{of}"}
-        supervisor = {"status": "running", "restarts": number // 10, "health": "disabled"}
-        changes = [
-            change("running", begun, supervisor=supervisor),
-            change("oom_killed", begun + 50, supervisor=supervisor, signal=9),
-        ]
+        killed = change("oom_killed", number * 6 + 50, signal=9)
+        name = f"service-{number % 10}"
         processes.append(
-            process(1000 + number, begun, name=f"service-{of}", managed=managed)
-            | {"changes": changes}
+            service(1000 + number, number * 6, killed, restarts=number // 10, name=name)
         )
     tests = [
-        attempt(
-            f"tests/test_part_{number // 20}.py::test_number_{number}[several-parameters-{number}]",
-            number * 0.3,
-            number * 0.3 + 0.29,
-            "failed" if number % 100 == 7 else "passed",
-        )
-        for number in range(2000)
+        attempt(name, n * 0.3, n * 0.3 + 0.29, "failed" if n % 100 == 7 else "passed")
+        for n, name in enumerate(names)
     ]
     killed = [row for row in processes if row["changes"][-1]["state"] == "oom_killed"]
-    findings = [finding("oom", "OOM-killed", row, tests[0]["id"]) for row in killed[:60]]
+    findings = [finding("oom", "OOM-killed", row, names[0]) for row in killed[:60]]
     return report(650, processes, tests, findings=findings)

@@ -1,4 +1,4 @@
-"""A suite for a picture: a server that takes too much memory again and again, and what goes on beside it.
+"""A suite for a picture: a server that takes too much memory again and again, and other processes.
 
 It is not an example of good tests. `tools/picture.py` and `with_chromium.py` run it on `local`.
 """

@@ -1,5 +1,6 @@
 """Servers that play scripts, and transports to them; all are closed at the end of the test."""
 
+import contextlib
 import os
 import socket
 from types import SimpleNamespace
@@ -26,35 +27,24 @@ def no_proxy_in_the_environment(monkeypatch):
 
 @pytest.fixture
 def serve():
-    servers = []
-
-    def start(*scripts, **options):
-        # A script of one step needs no list.
-        played = [[step] if isinstance(step, bytes) else step for step in scripts]
-        servers.append(Server(*played, **options))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
+    with contextlib.ExitStack() as servers:
+        yield lambda *scripts, **options: servers.enter_context(
+            contextlib.closing(Server(*scripts, **options))
+        )
 
 
 @pytest.fixture
 def connect():
-    transports = []
+    """Return a function that makes a transport to a server, a URL or an address."""
+    with contextlib.ExitStack() as transports:
 
-    def make(place, *, headers=None, key=KEY, **options):
-        if isinstance(place, Address):
-            address = place
-        else:
-            url = place if isinstance(place, str) else place.url
-            address = Address("my-sandbox", url, headers or {})
-        transports.append(Transport(address, Secret(key), user_agent="test/1", **options))
-        return transports[-1]
+        def make(place, *, key=KEY, **options):
+            if not isinstance(place, Address):
+                place = Address("my-sandbox", getattr(place, "url", place))
+            transport = Transport(place, Secret(key), user_agent="test/1", **options)
+            return transports.enter_context(contextlib.closing(transport))
 
-    yield make
-    for transport in transports:
-        transport.close()
+        yield make
 
 
 @pytest.fixture
@@ -66,20 +56,10 @@ def client(connect):
 def unused_url():
     """Return a URL of this machine at which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    return f"http://127.0.0.1:{port}"
-
-
-def made(tmp_path_factory, flaw):
-    path = str(tmp_path_factory.mktemp("tls") / "certificate.pem")
-    return SimpleNamespace(path=path, context=make_certificate(path, flaw))
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    return made(tmp_path_factory, "self-signed")
-
-
-@pytest.fixture(scope="session")
-def certificate_of_another(tmp_path_factory):
-    return made(tmp_path_factory, "for another host")
+    path = str(tmp_path_factory.mktemp("tls") / "certificate.pem")
+    return SimpleNamespace(path=path, context=make_certificate(path))

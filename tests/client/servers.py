@@ -1,4 +1,4 @@
-"""A server that plays a script, byte for byte, and stores the requests."""
+"""A server that plays scripts, byte for byte, and stores the requests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass
+from http.client import parse_headers
 
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
@@ -34,16 +35,10 @@ class Request:
     """A received request."""
 
     line: str
+    method: str
+    path: str
     headers: dict[str, str]
     body: bytes
-
-    @property
-    def method(self):
-        return self.line.split()[0]
-
-    @property
-    def path(self):
-        return self.line.split()[1]
 
 
 def reply(status=200, body=b"", **headers):
@@ -52,9 +47,7 @@ def reply(status=200, body=b"", **headers):
     Write ``_`` for ``-`` in headers; None omits a header, as in ``Content_Length=None``.
     """
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fields = {"Content_Length": len(data), **headers}
-    if status == 204:
-        del fields["Content_Length"]
+    fields = {"Content_Length": None if status == 204 else len(data), **headers}
     lines = "".join(
         f"{name.replace('_', '-')}: {value}\r\n"
         for name, value in fields.items()
@@ -92,10 +85,11 @@ def connected(place, *, verify="", **options):
 
 
 class Server:
-    """Listens until it is closed; each request gets the next script, or the last one.
+    """Listens until it is closed; plays the next script, or the last one, for each request.
 
-    A function in place of scripts makes the script from the request. A ``greeting`` is played to
-    each connection in place of all that.
+    A script is a list of steps, or a single step. Instead of scripts, pass ``answer``, a function
+    that returns the script for a request, or ``greeting``, a script that is played to each
+    connection before any request.
     """
 
     def __init__(self, *scripts, answer=None, greeting=(), tls=None, listener=None, **address):
@@ -115,17 +109,14 @@ class Server:
         self._threads = []
         self._run(self._accept)
 
-    def __repr__(self):
-        return f"<Server at {self.url}>"
-
     @property
     def request(self):
-        """Return the only request so far."""
+        """The only request so far."""
         (request,) = self.requests
         return request
 
     def stop(self):
-        """Refuse connections, and end those that are open."""
+        """Refuse new connections, and end the open ones."""
         self._closing.set()
         for sock in (self._listener, *tuple(self._sockets)):
             with contextlib.suppress(OSError):
@@ -177,8 +168,8 @@ class Server:
         return self._answer(request) if self._answer else self._scripts[number]
 
     def _play(self, sock, script):
-        """Play a script; return whether the connection stays."""
-        for step in script:
+        """Play a script; return whether the connection stays open."""
+        for step in [script] if isinstance(script, bytes) else script:
             if isinstance(step, bytes):
                 sock.sendall(step)
             elif isinstance(step, (int, float)):
@@ -197,11 +188,9 @@ class Server:
 
 def _read_request(lines):
     """Return the next request; None if the client hung up."""
-    line = lines.readline().decode("latin-1").strip()
-    if not line:
+    if not (line := lines.readline().decode("latin-1").strip()):
         return None
-    headers = {}
-    while header := lines.readline().decode("latin-1").strip():
-        name, _, value = header.partition(":")
-        headers[name.lower()] = value.strip()
-    return Request(line, headers, lines.read(int(headers.get("content-length", 0))))
+    method, path, _version = line.split()
+    headers = {name.lower(): value for name, value in parse_headers(lines).items()}
+    body = lines.read(int(headers.get("content-length", 0)))
+    return Request(line, method, path, headers, body)

@@ -1,4 +1,4 @@
-"""Where a sandbox is, and what that looks like on the wire."""
+"""Where a sandbox is, how requests name it, and which keys may be sent there."""
 
 from types import SimpleNamespace
 
@@ -12,41 +12,40 @@ from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
 from pytest_tlsandbox.redact import Secret
 from tests.client.conftest import KEY
 from tests.client.servers import reply
+from tests.support import failure
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
-    "the hook: the API key must be ASCII text without spaces and line breaks, got one that is empty "
-    "or has other characters; copy it again"
+    "the hook: the API key must be ASCII text without spaces and line breaks, got an empty key or one "
+    "with other characters; copy the key again"
 )
 BAD_URL = (
-    "expected a URL of the form https://host[:port][/path] without user, password, query and "
-    "fragment, got another text (not shown: it may hold a password)"
+    "expected a URL of the form https://host[:port][/path] without user, password, query or "
+    "fragment, got a text that is not shown because it may contain a password"
 )
 
 
 IN_HOST, IN_HEADER = {"Host": "abc.local"}, {"X-Tensorlake-Sandbox-Id": "abc"}
 
 
-@pytest.mark.parametrize(
-    ("target", "proxy_url", "url", "headers"),
-    [
-        ("abc", None, "https://abc.sandbox.tensorlake.ai", {}),
-        ("abc", "http://localhost:9443", "http://localhost:9443", IN_HOST),
-        ("abc", "http://127.0.0.1:9443", "http://127.0.0.1:9443", IN_HOST),
-        ("abc", "http://127.0.0.2:9443", "http://127.0.0.2:9443", IN_HEADER),
-        ("abc", "https://sandbox.tensorlake.ai/", "https://sandbox.tensorlake.ai", IN_HEADER),
-        ("abc", "https://proxy.example:8443/a/b", "https://proxy.example:8443", IN_HEADER),
-        ("https://x.example/base/", None, "https://x.example/base", {}),
-        ("https://x.example", "http://localhost:1", "https://x.example", {}),
-    ],
-)
-def test_text_is_located(target, proxy_url, url, headers):
-    label = target.rstrip("/")
-
-    assert locate(target, proxy_url) == Address(label, url, headers)
+PLACES = [
+    ("abc", None, "https://abc.sandbox.tensorlake.ai", {}),
+    ("abc", "http://localhost:9443", "http://localhost:9443", IN_HOST),
+    ("abc", "http://127.0.0.1:9443", "http://127.0.0.1:9443", IN_HOST),
+    ("abc", "http://127.0.0.2:9443", "http://127.0.0.2:9443", IN_HEADER),
+    ("abc", "https://sandbox.tensorlake.ai/", "https://sandbox.tensorlake.ai", IN_HEADER),
+    ("abc", "https://proxy.example:8443/a/b", "https://proxy.example:8443", IN_HEADER),
+    ("https://x.example/base/", None, "https://x.example/base", {}),
+    ("https://x.example", "http://localhost:1", "https://x.example", {}),
+]
 
 
-def test_address_is_located_as_it_is():
+@pytest.mark.parametrize(("target", "proxy_url", "url", "headers"), PLACES)
+def test_sandbox_is_located_by_id_or_url(target, proxy_url, url, headers):
+    assert locate(target, proxy_url) == Address(target.rstrip("/"), url, headers)
+
+
+def test_address_is_returned_unchanged():
     address = locate("abc")
 
     assert locate(address, "http://localhost:9443") is address
@@ -54,99 +53,54 @@ def test_address_is_located_as_it_is():
 
 @pytest.mark.parametrize("target", ["", "two words", "a/b", "-x", "abc.example", "é"])
 def test_text_that_does_not_name_a_sandbox_is_rejected(target):
-    with pytest.raises(InvalidSetting) as raised:
-        locate(target)
-
-    assert str(raised.value) == (
+    assert str(failure(lambda: locate(target), InvalidSetting)) == (
         "sandbox: expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL, "
         f"got {target!r}"
     )
 
 
-def test_a_proxy_url_with_a_password_is_refused_and_not_repeated():
-    with pytest.raises(InvalidSetting) as raised:
-        locate("abc", "https://user:hunter2@proxy.example")
+def test_proxy_url_with_a_password_is_rejected_and_not_shown():
+    error = failure(lambda: locate("abc", "https://user:hunter2@proxy.example"), InvalidSetting)
 
-    assert str(raised.value) == f"proxy URL: {BAD_URL}"
-
-
-# The wire
-
-
-@pytest.mark.parametrize(
-    ("host", "target", "line", "host_header", "id_header"),
-    [
-        ("127.0.0.1", "abc", "GET /api/v1/processes HTTP/1.1", "abc.local", None),
-        ("127.0.0.2", "abc", "GET /api/v1/processes HTTP/1.1", "127.0.0.2:{port}", "abc"),
-        (
-            "127.0.0.1",
-            "{url}/base/",
-            "GET /base/api/v1/processes HTTP/1.1",
-            "127.0.0.1:{port}",
-            None,
-        ),
-    ],
-    ids=["id behind a loopback proxy", "id behind another proxy", "URL"],
-)
-def test_request_names_the_sandbox(serve, client, host, target, line, host_header, id_header):
-    server = serve(EMPTY, host=host)
-
-    client(locate(target.format(url=server.url), server.url)).list()
-
-    assert server.request.line == line
-    assert server.request.headers["host"] == host_header.format(port=server.port)
-    assert server.request.headers.get("x-tensorlake-sandbox-id") == id_header
+    assert str(error) == f"proxy URL: {BAD_URL}"
 
 
 # Objects
 
-
-def test_an_embedded_sandbox_is_located_with_its_key():
-    embedded = SimpleNamespace(
-        identifier="local", url="http://127.0.0.1:9443", api_key=Secret(KEY), memory_limit=None
-    )
-
-    assert locate(embedded) == Address(
-        "local", "http://127.0.0.1:9443", {"Host": "local.local"}, Secret(KEY)
-    )
+HERE, PROXY = "http://127.0.0.1:9443", "https://p.example"
+EMBEDDED = SimpleNamespace(identifier="local", url=HERE, api_key=Secret(KEY), memory_limit=None)
 
 
-def sdk_object(kind, proxy_url, **options):
-    make = AsyncSandbox if kind == "async" else SDKSandbox
-    sandbox = make(identifier="abc", proxy_url=proxy_url, api_key=KEY, **options)
-    return Traced("trace", sandbox) if kind == "traced" else sandbox
+def sdk(proxy_url=HERE, make=SDKSandbox, **options):
+    return make(**{"identifier": "abc", "proxy_url": proxy_url, "api_key": KEY, **options})
 
 
-@pytest.mark.parametrize("kind", ["plain", "traced", "async"])
-def test_a_sandbox_of_the_sdk_is_located_with_its_key(kind):
-    address = locate(sdk_object(kind, "http://127.0.0.1:9443"))
+PROJECT = {"X-Forwarded-Organization-Id": "org-1", "X-Forwarded-Project-Id": "project-1"}
+SANDBOXES = {
+    "embedded": (lambda: EMBEDDED, "local", HERE, {"Host": "local.local"}, KEY),
+    "SDK": (sdk, "abc", HERE, IN_HOST, KEY),
+    "SDK in a trace": (lambda: Traced("trace", sdk()), "abc", HERE, IN_HOST, KEY),
+    "SDK async": (lambda: sdk(make=AsyncSandbox), "abc", HERE, IN_HOST, KEY),
+    "SDK without a key": (lambda: sdk(api_key=None), "abc", HERE, IN_HOST, None),
+    "SDK with a project": (
+        lambda: sdk(PROXY, organization_id="org-1", project_id="project-1"),
+        *("abc", PROXY, {**IN_HEADER, **PROJECT}, KEY),
+    ),
+}
 
-    assert address == Address("abc", "http://127.0.0.1:9443", {"Host": "abc.local"}, Secret(KEY))
 
-
-def test_a_sandbox_of_the_sdk_without_a_key_brings_none():
-    sandbox = SDKSandbox(identifier="abc", proxy_url="http://127.0.0.1:9443", api_key=None)
-
-    assert locate(sandbox).key is None
-
-
-def test_organization_and_project_of_an_sdk_sandbox_are_forwarded():
-    sandbox = sdk_object(
-        "plain", "https://p.example", organization_id="org-1", project_id="project-1"
-    )
-
-    assert locate(sandbox).headers == {
-        "X-Tensorlake-Sandbox-Id": "abc",
-        "X-Forwarded-Organization-Id": "org-1",
-        "X-Forwarded-Project-Id": "project-1",
-    }
+@pytest.mark.parametrize(
+    ("make", "label", "url", "headers", "key"), SANDBOXES.values(), ids=SANDBOXES
+)
+def test_object_is_located_with_its_key(make, label, url, headers, key):
+    assert locate(make()) == Address(label, url, headers, key and Secret(key))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST"])
 @pytest.mark.parametrize("path", ["", "/", "/some/path"])
-def test_we_address_a_sandbox_as_the_sdk_does(serve, client, host, path):
+def test_request_names_the_sandbox_as_the_sdk_does(serve, client, host, path):
     server = serve(EMPTY, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
-    sandbox = sdk_object("plain", f"http://{host}:{server.port}{path}")
+    sandbox = sdk(f"http://{host}:{server.port}{path}")
 
     sandbox.list_processes()
     client(locate(sandbox)).list()
@@ -157,114 +111,80 @@ def test_we_address_a_sandbox_as_the_sdk_does(serve, client, host, path):
         assert ours.headers.get(header) == theirs.headers.get(header)
 
 
+def test_request_to_a_url_keeps_its_path_and_carries_the_key(serve, client):
+    server = serve(EMPTY)
+
+    client(locate(f"{server.url}/base/")).list()
+
+    assert server.request.line == "GET /base/api/v1/processes HTTP/1.1"
+    assert server.request.headers["host"] == f"127.0.0.1:{server.port}"
+    assert server.request.headers["authorization"] == f"Bearer {KEY}"
+    assert server.request.headers["user-agent"] == "test/1"
+    assert server.request.headers["accept"] == "application/json"
+
+
 @pytest.mark.parametrize(
     "thing",
-    [
-        None,
-        41,
-        object(),
-        SimpleNamespace(_proxy_url="http://localhost:1"),
-        SimpleNamespace(_proxy_url=object(), _identifier="abc"),
-    ],
-    ids=["None", "a number", "an object", "no identifier", "a URL that is no text"],
+    [None, 41, SimpleNamespace(_proxy_url=HERE), SimpleNamespace(_proxy_url=41, _identifier="abc")],
 )
 def test_object_that_is_not_a_sandbox_is_rejected(thing):
-    with pytest.raises(InvalidArgument) as raised:
-        locate(thing)
-
-    assert str(raised.value) == (
+    assert str(failure(lambda: locate(thing), InvalidArgument)) == (
         "a sandbox must be an id, a name, a URL or a connected tensorlake.sandbox.Sandbox, got a value "
         f"of type {type(thing).__name__}"
     )
 
 
-def test_an_address_shows_no_key():
-    address = locate(sdk_object("plain", "http://127.0.0.1:9443"))
+def test_address_hides_its_key_and_can_be_a_key_of_a_dict():
+    first, second = locate(sdk()), locate(sdk())
 
-    assert KEY not in repr(address)
-
-
-def test_equal_addresses_are_one_key_of_a_dict():
-    first, second = (locate("abc", "http://localhost:9443") for _ in range(2))
-
+    assert KEY not in repr(first)
     assert {first: 1}[second] == 1
 
 
 # Keys
 
 
-@pytest.mark.parametrize(
-    ("url", "here"),
-    [
-        ("http://localhost", True),
-        ("http://LOCALHOST:80/x", True),
-        ("http://127.0.0.1:9443", True),
-        ("http://127.8.9.10", True),
-        ("http://[::1]:9443", True),
-        ("http://[::2]:9443", False),
-        ("http://127.0.0.1.example.com", False),
-        ("http://127.example.com", False),
-        ("http://localhost.example.com", False),
-        ("http://10.0.0.1", False),
-        ("http://128.0.0.1", False),
-        ("https://abc.sandbox.tensorlake.ai", False),
-    ],
-)
-def test_a_url_of_this_machine_is_known(url, here):
-    assert is_loopback(url) is here
+HOSTS = [
+    (["localhost", "LOCALHOST:80/x", "127.0.0.1:9443", "127.8.9.10", "[::1]:9443"], True),
+    (["[::2]:9443", "127.0.0.1.example.com", "127.example.com", "localhost.example.com",
+      "10.0.0.1", "128.0.0.1", "abc.sandbox.tensorlake.ai"], False),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "sentinel\nkey",
-        "sentinel\r\nX: key",
-        "sentinel key",
-        "sentinel\u2026key",
-        "sentinel\x00",
-        "",
-    ],
-    ids=["line break", "header", "space", "non-ASCII", "NUL", "empty"],
-)
-def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key):
-    with pytest.raises(InvalidSetting) as raised:
-        check_key(Secret(key), locate("abc"), "the hook")
-
-    assert str(raised.value) == BAD_KEY
+@pytest.mark.parametrize(("hosts", "here"), HOSTS)
+def test_url_of_this_machine_is_recognized(hosts, here):
+    assert {host: is_loopback(f"http://{host}") for host in hosts} == dict.fromkeys(hosts, here)
 
 
-def test_white_space_around_a_key_is_dropped():
-    assert check_key(Secret(f" {KEY}\n"), locate("abc"), "the hook") == Secret(KEY)
+BAD_KEYS = ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u2026key", "sentinel\0", ""]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "url", ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
-)
-def test_a_key_goes_over_https_and_to_this_machine(url):
-    assert check_key(Secret(KEY), locate(url), "the hook") == Secret(KEY)
+@pytest.mark.parametrize("key", BAD_KEYS)
+def test_key_that_a_header_cannot_carry_is_rejected_and_not_shown(key):
+    error = failure(lambda: check_key(Secret(key), locate("abc"), "the hook"), InvalidSetting)
+
+    assert str(error) == BAD_KEY
 
 
-@pytest.mark.parametrize(
-    ("target", "proxy_url"),
-    [("http://x.example", None), ("abc", "http://x.example"), ("http://127.0.0.1.nip.io", None)],
-    ids=["url", "proxy url", "look-alike"],
-)
-def test_a_key_does_not_go_over_plain_http_to_another_machine(target, proxy_url):
+SAFE = ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http://[::1]:1"]
+
+
+@pytest.mark.parametrize("url", SAFE)
+def test_key_without_the_white_space_around_it_is_sent_over_https_or_loopback(url):
+    assert check_key(Secret(f" {KEY}\n"), locate(url), "the hook") == Secret(KEY)
+
+
+UNSAFE = [
+    ("http://x.example", None),
+    ("abc", "http://x.example"),
+    ("http://127.0.0.1.nip.io", None),
+]
+
+
+@pytest.mark.parametrize(("target", "proxy_url"), UNSAFE)
+def test_key_is_not_sent_over_plain_http_to_another_machine(target, proxy_url):
     address = locate(target, proxy_url)
 
-    with pytest.raises(InvalidSetting) as raised:
-        check_key(Secret(KEY), address, "the hook")
-
-    assert str(raised.value) == (
-        f"{target}: an API key is not sent over plain http, except to this machine; use https"
+    assert str(failure(lambda: check_key(Secret(KEY), address, "the hook"), InvalidSetting)) == (
+        f"{target}: the API key must not be sent over plain http to another machine; use https"
     )
-
-
-def test_the_key_is_sent_as_a_bearer(serve, connect):
-    server = serve(EMPTY)
-
-    connect(server).request("GET", "/processes")
-
-    assert server.request.headers["authorization"] == f"Bearer {KEY}"
-    assert server.request.headers["user-agent"] == "test/1"
-    assert server.request.headers["accept"] == "application/json"

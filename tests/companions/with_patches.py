@@ -1,4 +1,4 @@
-"""Plugins that put something else in the place of sockets, of the clock, of a test's arguments."""
+"""Plugins that replace sockets, the clock, or the arguments of a test."""
 
 import time
 
@@ -7,18 +7,14 @@ import pytest
 LISTS = "def test_it(tlsandbox): assert tlsandbox.list_processes() is not None"
 
 
-@pytest.mark.parametrize(
-    ("option", "name"),
-    [
-        ("--disable-socket", "SocketBlockedError"),
-        ("--allow-hosts=192.0.2.1", "SocketConnectBlockedError"),
-    ],
-)
-def test_block_of_pytest_socket_is_reported_at_once_and_by_name(run, pytester, option, name):
-    pytester.makepyfile(LISTS)
+BLOCKS = {"--disable-socket": "SocketBlockedError", "--allow-hosts=192.0.2.1": "SocketConnectBlockedError"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "name"), BLOCKS.items())
+def test_socket_that_pytest_socket_blocks_is_reported_at_once(run, option, name):
     start = time.monotonic()
-    result = run("pytest_socket", option, "-W", "default::UserWarning")
-    assert time.monotonic() - start < 25  # a fault that may pass is ridden out for 30 s
+    result = run(LISTS, "pytest_socket", option, "-W", "default::UserWarning")
+    assert time.monotonic() - start < 25  # a transient error is retried for 30 s
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"E *SandboxUnreachable: my-sandbox cannot be reached: {name}: *"])
     result.stdout.fnmatch_lines(["* try *pytest-socket blocks it: allow the host of the sandbox*"])
@@ -26,59 +22,53 @@ def test_block_of_pytest_socket_is_reported_at_once_and_by_name(run, pytester, o
 
 
 @pytest.mark.parametrize("target", ["my-sandbox", "local"])
-def test_a_sandbox_on_a_host_that_pytest_socket_allows_is_reached(run, pytester, target):
-    pytester.makepyfile(LISTS)
-    result = run("pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
+def test_sandbox_on_a_host_that_pytest_socket_allows_can_be_used(run, target):
+    result = run(LISTS, "pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
     result.assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    ("plugin", "module", "frozen"),
-    [
-        ("", "freezegun", "freeze_time('2020-01-01')"),
-        ("time_machine", "time_machine", "travel('2020-01-01', tick=True)"),
-        ("time_machine", "time_machine", "travel('2020-01-01', tick=False)"),
-    ],
-)
-def test_wait_has_its_deadline_under_a_frozen_clock(run, pytester, plugin, module, frozen):
-    pytester.makepyfile(
-        f"""
-        import pytest
-        import {module}
-        from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
-
-        @{module}.{frozen}
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
-            with pytest.raises(UnexpectedExit):
-                tlsandbox.wait_for_exit(job, timeout=10)
-            tlsandbox.start_process("sleep", ["60"])
-            with pytest.raises(WaitTimedOut):
-                tlsandbox.wait_for_exit("sleep 60", timeout=0.3)
-            tlsandbox.assert_stays("sleep 60", stable_for=0.2)
-        """
-    )
-    run(plugin, "--tlsandbox-guard=oom").assert_outcomes(passed=1)
+FREEZE, TRAVEL = "freezegun.freeze_time('2020-01-01')", "time_machine.travel('2020-01-01', tick={})"
 
 
-def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run, pytester):
-    pytester.makepyfile(
-        """
-        from hypothesis import given, settings, strategies
+FROZEN = """
+import freezegun, pytest, time_machine
+from pytest_tlsandbox import WaitTimedOut, UnexpectedExit
 
-        @settings(max_examples=20, deadline=None, database=None, derandomize=True)
-        @given(code=strategies.integers(0, 255))
-        def test_any_code(tlsandbox_session, code):
-            job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
-            tlsandbox_session.wait_for_exit(job, exit_code=code, timeout=10)
+@{}
+def test_it(tlsandbox):
+    job = tlsandbox.start_process("sh", ["-c", "sleep 0.2; exit 3"])
+    with pytest.raises(UnexpectedExit):
+        tlsandbox.wait_for_exit(job, timeout=10)
+    tlsandbox.start_process("sleep", ["60"])
+    with pytest.raises(WaitTimedOut):
+        tlsandbox.wait_for_exit("sleep 60", timeout=0.3)
+    tlsandbox.assert_stays("sleep 60", stable_for=0.2)
+"""
 
-        @settings(max_examples=20, deadline=None, database=None, derandomize=True)
-        @given(code=strategies.integers(0, 255))
-        def test_small_codes_only(tlsandbox_session, code):
-            job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
-            tlsandbox_session.wait_for_exit(job, exit_code=range(9), timeout=10)
-        """
-    )
-    result = run("_hypothesis_pytestplugin")
+
+CLOCKS = [("", FREEZE), *(("time_machine", TRAVEL.format(tick)) for tick in (True, False))]
+
+
+@pytest.mark.parametrize(("plugin", "frozen"), CLOCKS)
+def test_wait_ends_at_its_deadline_under_a_frozen_clock(run, plugin, frozen):
+    result = run(FROZEN.format(frozen), plugin, "--tlsandbox-guard=oom")
+    result.assert_outcomes(passed=1)
+
+
+EXAMPLES = """
+import pytest
+from hypothesis import given, settings, strategies
+
+@pytest.mark.parametrize("allowed", [range(256), range(9)])
+@settings(max_examples=20, deadline=None, database=None, derandomize=True)
+@given(code=strategies.integers(0, 255))
+def test_it(tlsandbox_session, allowed, code):
+    job = tlsandbox_session.start_process("sh", ["-c", f"exit {code}"])
+    tlsandbox_session.wait_for_exit(job, exit_code=allowed, timeout=10)
+"""
+
+
+def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run):
+    result = run(EXAMPLES, "_hypothesis_pytestplugin")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["E *UnexpectedExit: Exited 9: sh -c (pid *", "E *code=9,"])

@@ -9,29 +9,26 @@ PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 MARK = "run by tests/companions/with_recording.py"
 
 
-def test_recorded_sandbox_is_replayed_without_the_sandbox_and_without_its_key(
-    run, pytester, monkeypatch
-):
-    [conftest] = re.findall(
-        rf"<!-- {re.escape(MARK)} -->\n```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
-    )
-    pytester.makeconftest(conftest)
-    pytester.makepyfile(
-        """
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "echo ready; exit 3"])
-            assert tlsandbox.wait_for_exit(job, exit_code=3, timeout=10).exit_code == 3
-            assert tlsandbox.output(job) == ["ready"]
-        """
-    )
+TEST = """
+def test_it(tlsandbox):
+    job = tlsandbox.start_process("sh", ["-c", "echo ready; exit 3"])
+    assert tlsandbox.wait_for_exit(job, exit_code=3, timeout=10).exit_code == 3
+    assert tlsandbox.output(job) == ["ready"]
+"""
+
+
+def test_recorded_session_is_replayed_without_sandbox_and_key(run, pytester, monkeypatch):
+    page = PAGE.read_text("utf-8")
+    [code] = re.findall(rf"<!-- {re.escape(MARK)} -->\n```python\n(.*?)```", page, re.DOTALL)
+    pytester.makeconftest(code)
     with start_local_sandbox(identifier="my-sandbox") as sandbox:
         monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", sandbox.url)
         monkeypatch.setenv("TENSORLAKE_API_KEY", sandbox.api_key.reveal())
-        run("").assert_outcomes(passed=1)
+        run(TEST, "").assert_outcomes(passed=1)
 
     cassette = (pytester.path / "sandbox.yaml").read_text(encoding="utf-8")
     assert "/api/v1/processes" in cassette
     assert sandbox.api_key.reveal() not in cassette
 
     monkeypatch.setenv("TENSORLAKE_API_KEY", "another-key")
-    run("").assert_outcomes(passed=1)
+    run(TEST, "").assert_outcomes(passed=1)

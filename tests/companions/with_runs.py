@@ -1,4 +1,4 @@
-"""Plugins that change how tests are run: on several workers, again, shuffled, against the clock."""
+"""Plugins that change how tests are run: on workers, again, in random order, with a timeout."""
 
 import re
 
@@ -7,112 +7,106 @@ import pytest
 EATER = "taken = [bytearray(10_000_000) for _ in range(300)]"
 
 
+JOBS = f"""
+import pytest
+
+@pytest.fixture(scope="module")
+def server(tlsandbox_session):
+    server = tlsandbox_session.start_process("sleep", ["60"])
+    return tlsandbox_session.wait_for_process(server)
+
+@pytest.mark.parametrize("number", range(3))
+def test_job(server, tlsandbox, number):
+    program = {EATER!r} if number == 2 else "raise SystemExit(0)"
+    job = tlsandbox.start_process("python", ["-c", program])
+    tlsandbox.wait_for_exit(job, timeout=20)
+    tlsandbox.assert_no_oom()
+    tlsandbox.assert_process(server, status="running")
+"""
+
+
 @pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
-def test_each_distribution_mode_of_xdist_reports_a_failure_once_and_at_its_test(
-    run, pytester, dist
-):
-    for module in ("one", "two"):
-        pytester.makepyfile(
-            **{
-                f"test_{module}": f"""
-                import pytest
-
-                @pytest.fixture(scope="module")
-                def server(tlsandbox_session):
-                    server = tlsandbox_session.start_process("sleep", ["60"])
-                    return tlsandbox_session.wait_for_process(server)
-
-                @pytest.mark.parametrize("number", range(3))
-                def test_job(server, tlsandbox, number):
-                    program = {EATER!r} if number == 2 else "raise SystemExit(0)"
-                    job = tlsandbox.start_process("python", ["-c", program])
-                    tlsandbox.wait_for_exit(job, timeout=20)
-                    tlsandbox.assert_no_oom()
-                    tlsandbox.assert_process(server, status="running")
-                """
-            }
-        )
-    result = run(
-        "xdist.plugin xdist.looponfail", "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak"
-    )
+def test_each_distribution_mode_of_xdist_reports_a_finding_once_and_at_its_test(run, dist):
+    files = {"test_one": JOBS, "test_two": JOBS}
+    plugins = "xdist.plugin xdist.looponfail"
+    result = run(files, plugins, "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak")
     assert result.ret == 1
     result.assert_outcomes(passed=4, failed=2)
-    told = [
-        re.sub(r"pid \d+", "pid #", line) for line in result.outlines if line.startswith("OOM ")
-    ]
-    assert sorted(told) == [
+    found = [line for line in result.outlines if line.startswith("OOM ")]
+    assert sorted(re.sub(r"pid \d+", "pid #", line) for line in found) == [
         f"OOM test_{module}.py::test_job[2] - OOM-killed: python -c (pid #), wanted exit code 0"
         for module in ("one", "two")
     ]
 
 
+WAITS = """
+def test_it(tlsandbox):
+    tlsandbox.start_process("sleep", ["60"])
+    tlsandbox.wait_for_exit("sleep 60", timeout=30)
+"""
+
+
 @pytest.mark.parametrize("method", ["signal", "thread"])
-def test_wait_ends_with_its_message_before_pytest_timeout_strikes(run, pytester, method):
-    pytester.makepyfile(
-        """
-        def test_it(tlsandbox):
-            tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.wait_for_exit("sleep 60", timeout=30)
-        """
-    )
-    result = run("pytest_timeout", "--timeout=4", f"--timeout-method={method}")
+def test_wait_ends_with_its_message_before_pytest_timeout_ends_the_test(run, method):
+    result = run(WAITS, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
     result.assert_outcomes(failed=1)
     result.stdout.re_match_lines([r"E +.*WaitTimedOut: Still running: sleep \(pid \d+\) after "])
     result.stdout.fnmatch_lines(["*(30 s cut by pytest-timeout)*"])
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
 
-def test_each_attempt_of_rerunfailures_begins_anew(run, pytester):
-    """What the first attempt started has been killed, and does not answer for the second's."""
-    pytester.makepyfile(
-        """
-        attempts = []
+FAILS_ONCE = """
+attempts = []
 
-        def test_it(tlsandbox):
-            attempts.append(1)
-            tlsandbox.assert_not_running("sleep 61")
-            tlsandbox.start_process("sleep", ["61"])
-            tlsandbox.wait_for_process("sleep 61", timeout=5)
-            tlsandbox.assert_process("sleep 61", command="sleep" if len(attempts) == 2 else "nap")
-        """
-    )
-    result = run("pytest_rerunfailures", "--reruns=2", "--only-rerun=AssertionFailed")
+def test_it(tlsandbox):
+    attempts.append(1)
+    tlsandbox.assert_not_running("sleep 61")
+    tlsandbox.start_process("sleep", ["61"])
+    tlsandbox.wait_for_process("sleep 61", timeout=5)
+    tlsandbox.assert_process("sleep 61", command="sleep" if len(attempts) == 2 else "nap")
+"""
+
+
+def test_each_attempt_of_rerunfailures_starts_without_earlier_processes(run):
+    """The process of the first attempt was killed and is not selected in the second."""
+    result = run(FAILS_ONCE, "pytest_rerunfailures", "--reruns=2", "--only-rerun=AssertionFailed")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*1 passed, 1 rerun*"])
 
 
-def test_rerunfailures_can_rerun_infrastructure_errors_only(run, pytester):
-    pytester.makepyfile(
-        """
-        def test_verdict(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 3"]), timeout=5)
+ASSERTION_AND_INFRASTRUCTURE = """
+def test_result(tlsandbox):
+    tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 3"]), timeout=5)
 
-        def test_fault(tlsandbox_connect):
-            tlsandbox_connect("no-such").list_processes()
-        """
-    )
+def test_error(tlsandbox_connect):
+    tlsandbox_connect("no-such").list_processes()
+"""
+
+
+def test_rerunfailures_can_rerun_infrastructure_errors_only(run):
     result = run(
-        "pytest_rerunfailures", "--reruns=1", "--only-rerun=SandboxNotFound|Unreachable|Failed"
+        ASSERTION_AND_INFRASTRUCTURE,
+        "pytest_rerunfailures",
+        "--reruns=1",
+        "--only-rerun=SandboxNotFound|Unreachable|Failed",
     )
     result.assert_outcomes(failed=2)
     assert [line.split()[0] for line in result.outlines if "RERUN" in line] == []
     result.stdout.fnmatch_lines(["*2 failed, 1 rerun*"])
 
 
-def test_polls_of_a_wait_do_not_change_the_random_numbers_of_a_test(run, pytester):
-    pytester.makepyfile(
-        """
-        import random
+RANDOM = """
+import random, pytest
 
-        import pytest
+@pytest.mark.parametrize("number", range(6))
+def test_it(tlsandbox, number):
+    state = random.getstate()
+    job = tlsandbox.start_process("sleep", ["0.2"])
+    tlsandbox.wait_for_exit(job, timeout=5)
+    assert random.getstate() == state
+"""
 
-        @pytest.mark.parametrize("number", range(6))
-        def test_it(tlsandbox, number):
-            state = random.getstate()
-            job = tlsandbox.start_process("sleep", ["0.2"])
-            tlsandbox.wait_for_exit(job, timeout=5)
-            assert random.getstate() == state
-        """
-    )
-    result = run("pytest_randomly")
+
+def test_polls_of_a_wait_do_not_change_the_random_numbers_of_a_test(run):
+    result = run(RANDOM, "pytest_randomly")
     result.assert_outcomes(passed=6)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_tlsandbox.errors import GuardFailure, ProcessOOMKilled
 from pytest_tlsandbox.guard.failures import error_for
 from pytest_tlsandbox.types import Screen
@@ -32,6 +34,7 @@ def failure(
     else:
         guarded.begin_call()
     guarded.clock.now += 2.5
+    guarded.box.memory_limit = 96 * 2**20
     guarded.box.rows = [*rows]
     return error_for(guarded.findings(phase), Screen(columns=300))
 
@@ -42,19 +45,15 @@ def test_one_finding_is_reported_as_a_failure_of_the_assertion_would_be():
     assert (
         str(error)
         == """\
-OOM-killed in this test: train.py (pid 41)
+OOM-killed at a limit of 96 MiB: train.py; last output: shard 2/8 loaded
 
-  the sandbox lists it as OOM-killed
-  process   python train.py
-  lived     9 s, 16:00:00.000 to 16:00:09.000 (sandbox clock, UTC)
-  timeline  +0 s running, 1 look | +2.5 s oom_killed, 1 look
-  looks     2, 0 ms each
-  seen      by the guard, after the call
-  stderr    2 lines
-            | shard 1/8 loaded
-            | shard 2/8 loaded
-  sandbox   my-sandbox
-  try       more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is expected, or wait_for_process(process, status="oom_killed")"""
+  stderr, 2 lines
+  | shard 1/8 loaded
+  | shard 2/8 loaded
+  process  pid 41, ran 9 s until 16:00:09.000 UTC: python train.py
+  found    by the guard, after the call
+  try      a higher --tlsandbox-memory, if the process needs more memory
+  expected? mark the test with tlsandbox_allow("oom", reason=...)"""
     )
     assert error.wanted == "no oom"
     assert error.snapshot is not None
@@ -67,15 +66,13 @@ def test_several_findings_are_listed_and_an_oom_comes_first():
     assert (
         str(error)
         == """\
-OOM-killed in the teardown of this test: train.py (pid 41) and 1 more
+2 findings: OOM-killed at a limit of 96 MiB: train.py; Crashed with SIGSEGV: train.py
 
-    pid 41  oom_killed             9 s  python train.py    OOM-killed: the sandbox lists it as OOM-killed
-    pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    crashed with 11 (SIGSEGV)
-  looks    2, 0 ms each
-  seen     by the guard, after the teardown
-  sandbox  my-sandbox
-  try      more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process; tlsandbox_allow("oom", reason=...), if it is expected, or wait_for_process(process, status="oom_killed"); what it wrote last; python -X faulthandler says where a crash was;
-           tlsandbox_allow("crash", reason=...), if it is expected"""
+    pid 41  oom_killed             9 s  python train.py    last line: shard 2/8 loaded
+    pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    last line: shard 2/8 loaded
+  found  by the guard, after the teardown
+  try    a higher --tlsandbox-memory, if the process needs more memory; run it with python -X faulthandler to see where it crashed
+  expected? mark the test with tlsandbox_allow("oom", "crash", reason=...)"""
     )
 
 
@@ -89,23 +86,20 @@ def test_findings_of_several_rules_on_one_run_are_reported_once():
     assert (
         str(error)
         == """\
-Crashed in this test: web, first run
+Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
 
-  crashed with 11 (SIGSEGV), restarted as pid 42
+  stderr, 2 lines
+  | shard 1/8 loaded
+  | shard 2/8 loaded
   process   python train.py
-  run       first run, pid 41, signaled 11 (SIGSEGV) at 16:00:05.000, ran 5 s, restarted as pid 42
-  lived     5 s, 16:00:00.000 to 16:00:05.000 (sandbox clock, UTC)
-  managed   running, 1 restart of at most 5, policy: on_failure, last end: signaled 11 (SIGSEGV) at 16:00:05.000
-  timeline  +0 s    16:00:00.000  running, 1 look
-            +2.5 s  16:00:05.000  signaled 11 (SIGSEGV)
-            +2.5 s  16:00:05.100  running, restarted 1x, 1 look
-  looks     2, 0 ms each
-  seen      by the guard, after the call
-  stderr    2 lines
-            | shard 1/8 loaded
-            | shard 2/8 loaded
-  sandbox   my-sandbox
-  try       what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is expected; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is expected"""
+  run       pid 41 (first run), signaled 11 (SIGSEGV) at 16:00:05.000, ran 5 s, restarted as pid 42
+  managed   running, 1 restart of at most 5, policy: on_failure
+  timeline  +0 s    running
+            +2.5 s  signaled 11 (SIGSEGV)
+            +2.5 s  running, restarted 1x
+  found     by the guard, after the call
+  try       run it with python -X faulthandler to see where it crashed
+  expected? mark the test with tlsandbox_allow("crash", "restart", reason=...)"""
     )
     assert error.wanted == "no crash and no restart"
 
@@ -123,12 +117,11 @@ def test_a_supervisor_that_gave_up_over_a_crash_leads_to_where_the_crash_was():
         ),
         before=(raw(41, started_at=T5 + 1000, managed=before),),
     )
-    lines = str(error).splitlines()
-    assert lines[2] == "  crashed with 11 (SIGSEGV); its supervisor gave up after 2 restarts"
-    assert lines[-1] == (
-        "  try       what it wrote last; python -X faulthandler says where a crash was; "
-        'tlsandbox_allow("crash", reason=...), if it is expected'
+    assert error.first_line == (
+        "Crashed with SIGSEGV; its supervisor gave up after 2 restarts: web; "
+        "last output: shard 2/8 loaded"
     )
+    assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
 
 
 def test_among_several_processes_each_run_is_listed_once():
@@ -136,41 +129,76 @@ def test_among_several_processes_each_run_is_listed_once():
     assert (
         str(error)
         == """\
-Crashed in this test: train.py (pid 7) and 1 more
+2 findings: Crashed with SIGABRT: train.py; Crashed with SIGSEGV, then restarted: web
 
-    pid 7   signaled 6 (SIGABRT)   9 s  python train.py    crashed with 6 (SIGABRT)
+    pid 7   signaled 6 (SIGABRT)   9 s  python train.py    last line: shard 2/8 loaded
     pid 41  signaled 11 (SIGSEGV)  5 s  [web] python train.py    first run: crashed with 11 (SIGSEGV), restarted as pid 42
-  looks    2, 0 ms each
-  seen     by the guard, after the call
-  sandbox  my-sandbox
-  try      what it wrote last; python -X faulthandler says where a crash was; tlsandbox_allow("crash", reason=...), if it is expected; restart_process() for a restart that is meant: it is not counted; tlsandbox_allow("restart", reason=...), if it is expected"""
+  found  by the guard, after the call
+  try    run it with python -X faulthandler to see where it crashed
+  expected? mark the test with tlsandbox_allow("crash", "restart", reason=...)"""
     )
 
 
-def test_failure_names_the_kind_of_finding_of_each_rule():
-    ended_runs = managed(restart_count=1, last_exit=EXITED)
-    hidden = managed(restart_count=2, last_exit=EXITED)
-    errors = {
-        "crash": failure(raw(41, **signaled(6)), before=(raw(41),)),
-        "restart": failure(raw(42, started_at=T5 + 1, managed=ended_runs), before=(WEB,)),
-        "unhealthy": failure(raw(41, managed=managed(health_status="unhealthy")), before=(WEB,)),
-        "oom": failure(raw(42, managed=hidden), before=(WEB,), rules=("oom",)),
-    }
-    assert {rule: error.first_line for rule, error in errors.items()} == {
-        "crash": "Crashed in this test: train.py (pid 41)",
-        "restart": "Restarted in this test: web, first run",
-        "unhealthy": "Unhealthy in this test: web (pid 41)",
-        "oom": "Not observed in this test: web, first run",
-    }
-    assert {type(error) for error in errors.values()} == {GuardFailure}
+RESTARTED_ONCE = managed(restart_count=1, last_exit=EXITED)
+RESTARTED_OFTEN = managed(restart_count=3, last_exit=EXITED)
+UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
 
 
-def test_process_that_a_test_leaves_running_is_reported_after_the_test():
+@pytest.mark.parametrize(
+    ("rule", "row", "first_line"),
+    [
+        ("crash", raw(41, **signaled(6)), "Crashed with SIGABRT: web; last output: shard 2/8 loaded"),
+        ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web: shard 2/8 loaded"),
+        ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last end: exited 1): web"),
+        ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy, 4 health checks in a row failed: web; last output: shard 2/8 loaded"),
+        ("oom", raw(42, managed=RESTARTED_OFTEN), "2 findings: End not seen: web"),
+    ],
+)  # fmt: skip
+def test_first_line_says_what_happened_to_which_process(rule, row, first_line):
+    error = failure({"managed": managed(), **row}, before=(WEB,), rules=(rule,))
+
+    assert error.first_line == first_line
+    assert type(error) is GuardFailure
+
+
+def test_two_rules_that_report_different_things_about_one_run_are_two_findings():
+    guarded = GuardedBox(WEB)
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [raw(41, managed=UNHEALTHY)]
+    guarded.box.poll()
+    error = error_for(guarded.findings("call", RESTARTED), Screen(columns=300))
+    assert error.first_line == (
+        "2 findings: Crashed with SIGSEGV, then restarted: web; Unhealthy: web"
+    )
+
+
+def test_first_line_of_many_findings_is_cut():
+    signals = (6, 6, 6, 6, 11, 7, 8, 4, 5)
+    rows = [raw(pid, command=f"worker-{pid}.sh") for pid in range(len(signals))]
+    ends = [{**row, **signaled(number)} for row, number in zip(rows, signals, strict=True)]
+
+    assert failure(*ends, before=tuple(rows)).first_line == (
+        "9 findings: Crashed with SIGABRT: worker-0.sh, worker-1.sh, worker-2.sh and 1 more; Crashed with SI…"
+    )
+
+
+def test_process_that_a_test_leaves_running_is_reported_without_its_output():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call(raw(1))
     error = error_for(guarded.findings("teardown"), Screen())
-    assert error.first_line == "Left running after this test: train.py (pid 1)"
+    assert (
+        str(error)
+        == """\
+Left running: train.py
+
+  it began in this test and runs after its teardown
+  process  pid 1, started 16:00:00.000 UTC: python train.py
+  found    by the guard, after the teardown
+  try      end it in the test, or in the fixture that started it
+  expected? mark the test with tlsandbox_allow("leak", reason=...)"""
+    )
     assert type(error) is GuardFailure
 
 

@@ -127,10 +127,10 @@ def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
     row = raw(2, managed=managed(restart_count=3, last_exit=EXITED))
     assert guarded.test("a", row) == ["oom 1", "oom 2"]
     findings = guarded.monitor.take_data()["findings"]
-    assert {finding["verdict"] for finding in findings} == {"Not observed"}
+    assert {finding["verdict"] for finding in findings} == {"End not seen"}
     assert [finding["name"] for finding in findings] == ["web, first run", "web, restart 1"]
     assert {finding["what"] for finding in findings} == {
-        "it ended between two list calls, and the sandbox keeps the last end only"
+        "it ended between two list calls, and the sandbox keeps only the last exit"
     }
 
 
@@ -411,7 +411,7 @@ def test_a_sandbox_that_was_replaced_is_reported_and_not_compared():
     guarded = GuardedBox(raw(41), raw(42))
     assert guarded.test("a", raw(1, handle=41), oom(2, handle=42)) == []
     gap = guarded.gap()
-    assert gap["why"].startswith("it was replaced: ")
+    assert gap["why"].startswith("it was replaced or restarted: ")
     assert (gap["from_test"], gap["to_test"]) == ("a", "a")
     assert guarded.test("b", oom(1, handle=41), oom(2, handle=42)) == ["oom 1"]
 
@@ -420,7 +420,7 @@ def test_sandbox_that_no_longer_lists_ended_processes_counts_as_replaced():
     guarded = GuardedBox(raw(41), raw(42, **ended(0)))
     assert guarded.test("a", raw(1)) == []
     gap = guarded.gap()
-    assert gap["why"].startswith("it was replaced: ")
+    assert gap["why"].startswith("it was replaced or restarted: ")
 
 
 def test_an_oom_kill_in_a_sandbox_that_replaced_another_one_fails_the_test():
@@ -522,7 +522,7 @@ def test_one_that_is_ended_within_a_call_is_reported_and_fails_the_session_if_it
 
     gap = guarded.gap()
     assert gap["why"] == (
-        "it was ended before the call was; ended by a fixture, it is watched to the end of the call"
+        "it ended during the call; end it in a fixture, so that it is monitored until the call ends"
     )
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("b", "b", 1)
     assert gap["guarded"] is fails

@@ -162,7 +162,7 @@ def test_an_error_that_the_test_caught_leaves_the_finding_and_says_how_to_declar
         Sandbox(guarded.box).wait_for_exit(1)
 
     findings = guarded.findings("call")
-    assert 'wait_for_process(process, status="oom_killed")' in str(error_for(findings, Screen()))
+    assert 'tlsandbox_allow("oom", reason=...)' in str(error_for(findings, Screen()))
 
 
 def test_ends_that_the_sandbox_lost_are_counted_and_fail_nothing():
@@ -181,7 +181,7 @@ def test_a_lost_end_of_a_process_that_the_test_started_is_not_observed():
     guarded.call(raw(1, **ended(-1)))
 
     [finding] = guarded.monitor.take_data()["findings"]
-    assert (finding["verdict"], finding["test"]) == ("Not observed", "a")
+    assert (finding["verdict"], finding["test"]) == ("End not seen", "a")
 
 
 def test_an_allowed_restart_does_not_excuse_an_end_that_nobody_saw():

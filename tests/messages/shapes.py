@@ -122,15 +122,15 @@ EVAL = {"args": ("eval.py",)}
 WORKER = raw(38, args=("worker.py", "--queue", "low"), **OOM)
 SUSPENDED = errors.SandboxNotRunning(
     "Sandbox my-sandbox is suspended (409 SANDBOX_NOT_RUNNING)",
-    label="409 SANDBOX_NOT_RUNNING suspended",
+    label="409 suspended",
     transient=True,
 )
 TERMINATED = errors.SandboxNotRunning(
     "Sandbox my-sandbox is terminated (409 SANDBOX_NOT_RUNNING)",
-    label="409 SANDBOX_NOT_RUNNING terminated",
+    label="409 terminated",
 )
 REFUSED = errors.AuthenticationFailed(
-    "my-sandbox: the API key was refused (401 UNAUTHORIZED): invalid token",
+    "my-sandbox: the API key was rejected (401 UNAUTHORIZED): invalid token",
     label="401 UNAUTHORIZED",
 )
 WEB = {"command": "gunicorn", "args": ("app:web", "--bind", "0.0.0.0:8080")}
@@ -244,11 +244,12 @@ SHAPES: dict[str, Shape] = {
     "oom_masked_by_a_restart": Shape(
         {0: [SERVE, web()], 0.05: [SERVE, again(131, 1, signal=9, oom_killed=True)]},
         lambda box: box.from_now().assert_no_oom(),
-        ("[131] booting worker",),
+        ("[120] booting worker",),
     ),
     "oom_several": Shape(
         [WORKER, job(OOM), SHELL, again(131, 1, signal=9, oom_killed=True)],
         lambda box: box.assert_no_oom(),
+        ("MemoryError: no memory for token=abc",),
     ),
     # ------------------------------------------------------------------------ timeouts
     "timed_out_still_running": Shape([SERVE, JOB], exits("train.py", timeout=10), (), LONG_LOG),

@@ -7,15 +7,30 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import named, short_name
 from pytest_tlsandbox.formatting.text import seconds
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.testing.scripted_lister import ScriptedLister
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.selectors import by
-from tests.support import box_of, dedented, failure, managed, process, raw
+from tests.messages.shapes import SHAPES
+from tests.support import (
+    OOM,
+    T0,
+    box_of,
+    dedented,
+    ended,
+    failure,
+    managed,
+    process,
+    raw,
+    signaled,
+    silent_box,
+)
 
 TRAIN = {"args": ("train.py", "--lr", "0.1", "--token=abc")}
 
 
-def told(script, ask, verbosity=0) -> str:
-    box = box_of(script, latency=0.06, screen=Screen(verbosity, 100))
+def told(script, ask, verbosity=0, **options) -> str:
+    box = box_of(script, latency=0.06, screen=Screen(verbosity, 100), **options)
     return str(failure(lambda: ask(box)))
 
 
@@ -29,8 +44,7 @@ def test_message_of_a_blocked_socket_suggests_to_allow_the_host():
     assert message == dedented("""
         my-sandbox cannot be reached: SocketBlockedError: no socket
 
-          sandbox  my-sandbox
-          try      pytest-socket blocks it: allow the host of the sandbox, as in allow_hosts
+          try  pytest-socket blocks it: add the host of the sandbox to its allow_hosts
     """)
 
 
@@ -63,6 +77,203 @@ def test_secrets_in_arguments_and_managed_names_are_masked(ask):
     assert "abc" not in message
 
 
+@pytest.mark.parametrize("text", ["hunetr22", "hunter23"])
+def test_part_of_a_secret_is_not_suggested(text):
+    row = raw(41, args=("train.py", "--password", "hunter22"))
+
+    message = told([row], lambda box: box.wait_for_exit(text, timeout=0))
+
+    assert "--password ***" in message
+    assert "hunter22" not in message
+
+
+# ---------------------------------------------------------------------- the first line
+
+
+@pytest.mark.parametrize(
+    ("lines", "appended"),
+    [
+        (("x" * 70,), f": {'x' * 70}"),
+        (("x" * 71,), ""),
+        (("数" * 35,), f": {'数' * 35}"),
+        (("数" * 36,), ""),
+        (("first", "  login with --token=abc  ", " "), ": login with --token=***"),
+        (("\x1b[31mred",), r": \x1b[31mred"),
+        ((), ""),
+    ],
+)
+def test_last_line_of_output_is_appended_and_masked_if_it_fits_in_100_columns(lines, appended):
+    message = told(
+        [raw(41, **ended(1))], lambda box: box.wait_for_exit(41), written={0: ([*lines], [])}
+    )
+
+    assert message.partition("\n")[0] == f"Exited 1, wanted 0: train.py{appended}"
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("verbosity", [-1, 0, 1, 2])
+@pytest.mark.parametrize(
+    "ask", [lambda box: box.wait_for_exit(41), SHAPES["several_at_once_one_fails"].ask]
+)
+def test_message_names_the_sandbox_if_there_are_several_or_if_it_is_verbose(
+    ask, verbosity, several
+):
+    screen = Screen(verbosity, several_sandboxes=lambda: several)
+
+    message = str(failure(lambda: ask(box_of([raw(41, **ended(1))], screen=screen))))
+
+    assert ("my-sandbox" in message) == (several or verbosity > 0)
+
+
+@pytest.mark.parametrize(
+    ("row", "call", "first_line"),
+    [
+        (raw(41, **ended(1)), "assert_process", "exit_code was 1, wanted 3: train.py: bye"),
+        (raw(41, **ended(0)), "wait_for_exit", "Exited 0, wanted 3: train.py; last output: bye"),
+        (
+            raw(41, **signaled(11)),
+            "wait_for_exit",
+            "Crashed with SIGSEGV, wanted exit code 3: train.py; last output: bye",
+        ),
+        (
+            raw(41),
+            "wait_for_exit",
+            "Still running after 30 s, wanted exit code 3: train.py; last output: bye",
+        ),
+    ],
+)
+def test_last_output_is_labelled_unless_the_process_exited_with_an_error(row, call, first_line):
+    box = box_of([row], written={0: (["bye"], [])})
+
+    assert failure(lambda: getattr(box, call)(41, exit_code=3)).first_line == first_line
+
+
+# ------------------------------------------------------------------------- the details
+
+
+LONG = "x" * 40
+TABLE_OF_ONE = """\
+             wanted  was
+  exit_code  3       1    <
+"""
+TABLE_OF_A_LONG_VALUE = f"""\
+           wanted  was
+  command  sh      {LONG}
+"""
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "fields", "first_line", "table"),
+    [
+        (0, {"exit_code": 3}, "exit_code was 1, wanted 3", ""),
+        (1, {"exit_code": 3}, "exit_code was 1, wanted 3", TABLE_OF_ONE),
+        (0, {"command": "sh"}, f"command was {'x' * 25}… +15, wanted sh", TABLE_OF_A_LONG_VALUE),
+    ],
+)
+def test_one_wrong_field_has_a_table_only_if_verbose_or_if_the_first_line_is_cut(
+    verbosity, fields, first_line, table
+):
+    row = raw(41, command=LONG, args=(), **ended(1))
+
+    box = silent_box([row], screen=Screen(verbosity, 100))
+    message = str(failure(lambda: box.assert_process(41, **fields)))
+
+    assert message.startswith(f"{first_line}: {'x' * 23}…\n\n{table}  process  ")
+
+
+def test_message_shows_the_health_check_that_failed():
+    check = {"type": "tcp", "port": 9, "interval_ms": 50}
+    row = raw(41, managed=managed(health_status="unhealthy", health_check=check))
+
+    assert str(failure(silent_box([row]).assert_no_incidents)) == dedented("""
+        Unhealthy: web
+
+          process  pid 41, started 16:00:00.000 UTC: python train.py
+          managed  running, health: unhealthy (tcp port 9)
+          output   none on stderr or stdout
+    """)
+
+
+def test_command_line_that_does_not_fit_beside_the_state_has_its_own_lines():
+    rows = [raw(41, args=("train.py",)), raw(42, args=("train.py", *["--lr=0.1"] * 9))]
+    box = silent_box(rows, screen=Screen(0, 60))
+
+    assert str(failure(lambda: box.assert_not_running("train.py"))) == dedented("""
+        Should not be running, but 2 are: train.py
+
+            pid 41  running  python train.py
+            pid 42  running
+                python train.py --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
+                --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
+          try  wait_for_exit() first, if it should end by itself
+    """)
+
+
+# ----------------------------------------------------------------------- OOM kills
+
+
+@pytest.mark.parametrize(
+    ("end", "first_line"),
+    [
+        (signaled(9), "Killed by SIGKILL from outside, not proven to be an OOM kill: train.py"),
+        (ended(137), "Exited 137, not proven to be an OOM kill: train.py"),
+        (ended(-1), "End not known, may be an OOM kill: train.py"),
+    ],
+)
+def test_suspected_oom_kill_has_its_own_error(end, first_line):
+    box = silent_box([raw(41, **end)])
+
+    error = failure(lambda: box.assert_no_oom(suspected=True))
+
+    assert type(error) is errors.SuspectedOOMKill
+    assert not issubclass(errors.SuspectedOOMKill, errors.ProcessOOMKilled)
+    assert error.first_line == first_line
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda box: box.wait_for_exit(41), lambda box: box.assert_no_oom()]
+)
+def test_message_of_an_oom_kill_shows_the_memory_limit_of_the_sandbox_if_it_is_known(ask):
+    box = box_of([raw(41, **OOM)])
+    assert "limit" not in str(failure(lambda: ask(box)))
+
+    box._client.memory_limit = 128 * 2**20
+
+    assert str(failure(lambda: ask(box))).startswith("OOM-killed at a limit of 128 MiB")
+    box = box_of([raw(41, **signaled(9))])
+    box._client.memory_limit = 128 * 2**20
+    assert "limit" not in str(failure(lambda: box.wait_for_exit(41)))
+
+
+def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 4000}
+    survivor = raw(131, "web", (), managed=managed("web", restart_count=1, last_exit=last))
+    output = {
+        41: {"stdout": ["shard 1", "shard 7 --token=abc", ""]},
+        42: {"stderr": ["x" * 10_000_000]},
+        131: {"stdout": ["listening"]},
+    }
+    rows = [raw(41, **OOM), raw(42, **OOM), survivor]
+    box = Sandbox(ScriptedLister({0: rows}, output=output), screen=Screen(columns=80))
+
+    assert str(failure(box.assert_no_oom)) == dedented(f"""
+        3 processes OOM-killed: train.py, web
+
+            pid 41   oom_killed             9 s  python train.py
+                last line: shard 7 --token=***
+            pid 42   oom_killed             9 s  python train.py
+                last line:
+                {"x" * 109}…
+                +9999891
+            pid 131  running, restarted 1x       [web] web
+                first run: OOM-killed, restarted as pid 131
+          try  a higher memory_mb of the sandbox, if the process needs more memory
+    """)
+
+
+# ------------------------------------------------------------------ names and durations
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -85,7 +296,10 @@ def test_duration_has_a_suitable_precision(value, expected):
         ("/usr/bin/python3.11", ("/srv/train.py", "x"), "train.py"),
         ("python", ("-m", "http.server"), "http.server"),
         ("python", ("-c", "print(1)"), "python -c"),
-        ("sh", ("-c", "exit 1"), "sh -c"),
+        ("sh", ("-c", "exit 1"), '"exit 1"'),
+        ("/bin/bash", ("-lc", 'exec "$@"', "serve", "--port=80"), "serve"),
+        ("bash", ("-x",), "bash -x"),
+        ("sh", ("-c", "curl --token=abc example.com"), '"curl --token=*** exampl…"'),
         ("/usr/bin/sleep", ("60",), "sleep"),
         ("x" * 40, (), "x" * 23 + "…"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import changes, gaps, looks
+from pytest_tlsandbox.messages.failure import changes, gaps, polls
 from tests.support import T0, ended, managed, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
@@ -45,11 +45,11 @@ def web(pid, **more):
         ([(0, [raw(41)]), (1, [raw(41)]), (2, [raw(41)])], []),
         (
             [(0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))])],
-            ["+0 s running, 2 looks | +1.2 s exited 3, 1 look"],
+            ["+0 s running, 2 polls | +1.2 s exited 3, 1 poll"],
         ),
         (
             [(0, [raw(41)]), (1, [raw(41, status="\x1b[31mpaused\n")])],
-            [r"+0 s running, 1 look | +1 s \x1b[31mpaused\n, 1 look"],
+            [r"+0 s running, 1 poll | +1 s \x1b[31mpaused\n, 1 poll"],
         ),
     ],
     ids=["never listed", "no change", "two states", "hostile"],
@@ -62,8 +62,8 @@ def test_states_that_do_not_fit_on_one_line_have_a_line_each_with_both_clocks():
     seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **signaled(9))]))
 
     assert changes(seen, JOB, 55, MANY) == [
-        "+0 s    16:00:00.000  running, 2 looks",
-        "+1.2 s  16:00:09.000  signaled 9 (SIGKILL), 1 look",
+        "+0 s    16:00:00.000  running, 2 polls",
+        "+1.2 s  16:00:09.000  signaled 9 (SIGKILL), 1 poll",
     ]
 
 
@@ -71,9 +71,9 @@ def test_run_that_disappears_and_comes_back_shows_both_changes():
     seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
 
     assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s  16:00:00.000  running, 1 look",
-        "+1 s                not listed, 2 looks",
-        "+3 s  16:00:00.000  running, 1 look",
+        "+0 s  16:00:00.000  running, 1 poll",
+        "+1 s                not listed, 2 polls",
+        "+3 s  16:00:00.000  running, 1 poll",
     ]
 
 
@@ -87,9 +87,9 @@ def test_changes_of_a_managed_process_include_its_restarts():
     assert changes(
         seen, process(9, started_at=T0 + 12_000, managed=managed("web")), WIDE, MANY
     ) == [
-        "+0 s  16:00:00.000  running, 1 look",
-        "+1 s  16:00:09.000  exited 1, 1 look",
-        "+2 s  16:00:12.000  running, restarted 1x, 2 looks",
+        "+0 s  16:00:00.000  running, 1 poll",
+        "+1 s  16:00:09.000  exited 1, 1 poll",
+        "+2 s  16:00:12.000  running, restarted 1x, 2 polls",
     ]
 
 
@@ -98,11 +98,11 @@ def test_many_changes_are_shortened_to_the_first_and_the_last():
     seen = timeline(*((float(at), [state]) for at, state in enumerate(states)))
 
     assert changes(seen, JOB, WIDE, 5) == [
-        "+0 s  16:00:00.000  running, 1 look",
-        "+1 s  16:00:09.000  exited 1, 1 look",
+        "+0 s  16:00:00.000  running, 1 poll",
+        "+1 s  16:00:09.000  exited 1, 1 poll",
         "... 6 more ...",
-        "+8 s  16:00:09.000  exited 8, 1 look",
-        "+9 s  16:00:09.000  exited 9, 1 look",
+        "+8 s  16:00:09.000  exited 8, 1 poll",
+        "+9 s  16:00:09.000  exited 9, 1 poll",
     ]
     assert len(changes(seen, JOB, WIDE, 10)) == 10
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
@@ -115,7 +115,7 @@ def test_later_faults_do_not_hide_the_first_fault():
 
     assert changes(seen, JOB, WIDE, MANY) == [
         "+0 s  to +4 s       no listing (403, then 502 x2, then 403)",
-        "+4 s  16:00:00.000  running, 2 looks",
+        "+4 s  16:00:00.000  running, 2 polls",
         "+5 s  to +6 s       no listing (reset)",
     ]
 
@@ -157,4 +157,4 @@ def test_an_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll(
     ],
 )
 def test_polls_are_counted_and_timed_and_each_kind_of_fault_is_named_once(events, expected):
-    assert looks(timeline(*events, took=0.0614)) == expected
+    assert polls(timeline(*events, took=0.0614)) == expected

@@ -1,23 +1,23 @@
-"""What the monitor does for a report alone."""
+"""The monitor if only a report was requested, without the guard."""
 
 from __future__ import annotations
 
-import pytest
-
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.monitoring.monitor import Monitor
+from pytest_tlsandbox.report.recorder import Recorder
 
 from ..guard.guarded_box import REFUSED, Box, oom
-from ..support import FakeClock, ended, raw
+from ..support import T0, FakeClock, ended, managed, raw
 
 
 class Recorded:
-    """A monitor of one box for a report, without a guard."""
+    """A monitor of one box, without a guard."""
 
-    def __init__(self, **options: bool) -> None:
+    def __init__(self, row: dict[str, object], *, recording: bool) -> None:
         self.clock = FakeClock()
-        self.box = Box(self.clock, raw(1))
-        self.monitor = Monitor(self.clock, **options)
+        self.box = Box(self.clock, row)
+        self.monitor = Monitor(self.clock, recording=recording)
+        self.monitor.observers.append(Recorder(self.monitor))
         self.monitor.add(Connection(self.box, shared=False))
 
     def test(self, *rows: dict[str, object]) -> None:
@@ -29,19 +29,18 @@ class Recorded:
         self.monitor.end_test()
 
 
-def test_a_report_alone_polls_after_each_phase_and_waits_for_nothing():
-    """Not for an end that may be corrected, nor for a process that still runs."""
-    recorded = Recorded(recording=True)
+def test_monitor_for_a_report_polls_after_each_phase_and_waits_for_nothing():
+    """It waits neither for the correction of an end nor for a process that still runs."""
+    recorded = Recorded(raw(1), recording=True)
     recorded.test(oom(1), raw(2, **ended(-1)), raw(3))
     recorded.test(raw(3), raw(4))
 
-    assert recorded.box.looks == 5
-    assert recorded.clock.slept == []
-    assert [*recorded.monitor.take_data()] == ["sandboxes"]
+    assert (recorded.box.looks, recorded.clock.slept) == (5, [])
+    assert recorded.monitor.take_data().keys() == {"sandboxes", "processes", "changes", "incidents"}
 
 
-def test_a_report_alone_tries_once_in_an_outage_and_its_gap_fails_nothing():
-    recorded = Recorded(recording=True)
+def test_monitor_for_a_report_tries_once_in_an_outage_and_its_gap_fails_nothing():
+    recorded = Recorded(raw(1), recording=True)
     recorded.box.fault = REFUSED
     recorded.test(raw(1))
 
@@ -50,10 +49,23 @@ def test_a_report_alone_tries_once_in_an_outage_and_its_gap_fails_nothing():
     assert (gap["from_test"], gap["guarded"]) == ("a", False)
 
 
-@pytest.mark.parametrize("recording", [False, True])
-def test_without_a_guard_and_a_report_nothing_is_polled(recording):
-    recorded = Recorded(recording=recording)
+def test_monitor_without_a_guard_and_a_report_does_not_poll():
+    recorded = Recorded(raw(1), recording=False)
     recorded.test(raw(1))
     recorded.monitor.end_session()
 
-    assert (recorded.box.looks > 0) is recording
+    assert recorded.box.looks == 0
+
+
+def test_incidents_are_recorded_without_a_guard_even_for_a_run_that_was_never_listed():
+    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 9000}
+    recorded = Recorded(raw(1, managed=managed()), recording=True)
+    after = managed(restart_count=2, last_exit=last)
+    recorded.test(raw(3, started_at=T0 + 10_000, managed=after))
+
+    incidents = recorded.monitor.take_data()["incidents"]
+    killed = "OOM-killed, restarted as pid 3"
+    assert ("OOM-killed", "web, restart 1", killed, "a") in [
+        (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
+    ]
+    assert {seen["rule"] for seen in incidents} == {"restart", "oom"}

@@ -146,12 +146,12 @@ PROGRAMS = """
 
 
 def failures(result: pytest.RunResult) -> dict[str, str]:
-    """Return the lines of the short summary for failed inner tests, without numbers of pids."""
+    """Return the lines of the short summary for failed inner tests, without varying numbers."""
     found = {}
     for line in result.outlines:
         match = re.match(r"(?:FAILED|ERROR|OOM) \S+?::(\S+)(?: - (.*))?$", line)
         if match is not None and not line.rstrip().endswith("%]"):
-            found[match[1]] = re.sub(r"pid \d+", "pid #", match[2] or "")
+            found[match[1]] = _without_numbers(match[2] or "")
     return found
 
 
@@ -165,7 +165,7 @@ def outcomes(result: pytest.RunResult) -> dict[str, list[str]]:
 
 
 def summary(result: pytest.RunResult) -> list[str]:
-    """Return the lines of the guard's section, without numbers of pids and names of files."""
+    """Return the lines of the guard's section, without varying numbers and names of files."""
     lines = result.outlines
     titles = [
         number for number, line in enumerate(lines) if re.match("=+ tlsandbox guard =+", line)
@@ -178,6 +178,11 @@ def summary(result: pytest.RunResult) -> list[str]:
             break
         if not line:
             continue
-        line = re.sub(r"\S+\.py::", "", line)
-        found.append(re.sub(r"pid \d+", "pid #", re.sub(r"\d+ checks", "# checks", line)))
+        found.append(_without_numbers(re.sub(r"\S+\.py::", "", line)))
     return found
+
+
+def _without_numbers(text: str) -> str:
+    """Replace pids, numbers of health checks, and the time in which a sandbox was not monitored."""
+    text = re.sub(r"\d+(?= health checks)", "#", re.sub(r"(?<=pid )\d+", "#", text))
+    return re.sub(r"(?<=not monitored for )[\d.]+ m?s", "# s", text)

@@ -10,6 +10,10 @@ import pytest
 from .inner import errors_of_tests, usage_error_of
 
 NOT_A_SANDBOX = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
+HOW_TO_NAME_ONE = (
+    "pass --tlsandbox local for the embedded sandbox or --tlsandbox ID for a real one, or set tlsandbox "
+    "in the ini file or TLSANDBOX in the environment"
+)
 NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
 
 
@@ -23,11 +27,11 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ("--tlsandbox-guard=all", f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}"),
         (
             "--tlsandbox-guard=",
-            "--tlsandbox-guard: expected one or several of oom, crash, restart, unhealthy, leak, got none",
+            "--tlsandbox-guard: expected one or more of oom, crash, restart, unhealthy, leak, got no rule",
         ),
         (
             "--tlsandbox-report=tox.ini/out.json",
-            "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is no folder",
+            "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is not a folder",
         ),
         (
             "--tlsandbox-report=",
@@ -39,7 +43,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ),
         (
             "--tlsandbox-report=/proc/out.json",
-            "--tlsandbox-report: '/proc/out.json' cannot be written: nothing can be written in /proc",
+            "--tlsandbox-report: '/proc/out.json' cannot be written: the folder /proc is not writable",
         ),
     ],
 )
@@ -63,7 +67,7 @@ def test_a_bad_option_ends_the_run_before_the_first_test(pytester, option, sente
             "tlsandbox_guard_report_only",
             "maybe",
             "tlsandbox_guard_report_only in tox.ini: invalid truth value 'maybe'; "
-            "give true or false",
+            "write true or false",
         ),
         (
             "tlsandbox_report",
@@ -100,10 +104,7 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         def test_that_needs_none(): pass
         """
     )
-    sentence = (
-        "no sandbox to test: give --tlsandbox local for the embedded one, --tlsandbox ID for a real "
-        "one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
-    )
+    sentence = f"no sandbox to test; {HOW_TO_NAME_ONE}"
     record = pytester.inline_run()
     assert errors_of_tests(record) == {
         "test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}",
@@ -119,14 +120,14 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         (
             "my-sandbox",
             "",
-            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return one from the hook "
+            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return a key from the hook "
             "pytest_tlsandbox_api_key(config, target)",
         ),
         *(
             (
                 typo,
                 "",
-                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return one from the hook "
+                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return a key from the hook "
                 "pytest_tlsandbox_api_key(config, target); did you mean 'local'?",
             )
             for typo in ("lcal", "Local")
@@ -135,13 +136,13 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
             "my-sandbox",
             "two words",
             "environment variable TENSORLAKE_API_KEY: the API key must be ASCII text "
-            "without spaces and line breaks, got one that is empty or has other characters; copy it "
+            "without spaces and line breaks, got an empty key or one with other characters; copy the key "
             "again",
         ),
         (
             "http://example.org",
             "any",
-            "http://example.org: an API key is not sent over plain http, except to this machine; "
+            "http://example.org: the API key must not be sent over plain http to another machine; "
             "use https",
         ),
     ],
@@ -165,8 +166,8 @@ def test_a_hook_with_an_unusable_key_is_reported_as_the_source(pytester):
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
-        "must be ASCII text without spaces and line breaks, got one that is empty or has other "
-        "characters; copy it again"
+        "must be ASCII text without spaces and line breaks, got an empty key or one with other "
+        "characters; copy the key again"
     }
 
 
@@ -184,12 +185,12 @@ def test_a_hook_that_returns_a_plain_key_is_reported_to_return_a_secret(pytester
 
 
 CALLS = {
-    "wait_for_process('')": "process must be part of a command line, got an empty text, which every one contains",
+    "wait_for_process('')": "process must be text from a command line, got empty text, which every command line contains",
     "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
     "listed or started, by(...) or a function, got None",
     "start_process('echo', 'hello')": "args must be a list of texts, got one text",
 }
-"""Calls that mean nothing, with what is said of each."""
+"""Invalid calls, each with its message."""
 
 
 @pytest.mark.usefixtures("connected")
@@ -264,10 +265,7 @@ def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(pytester, mis
     )
 
 
-NO_SANDBOX = (
-    "no sandbox to guard: give --tlsandbox local for the embedded one, --tlsandbox ID for a real "
-    "one, or set tlsandbox in the ini file or TLSANDBOX in the environment"
-)
+NO_SANDBOX = f"no sandbox to guard; {HOW_TO_NAME_ONE}"
 MARKERS = {
     "tlsandbox_guard('omm')": f"tlsandbox_guard: unknown guard rule 'omm'{NO_RULE}; did you mean 'oom'?",
     "tlsandbox_guard(rules='oom')": "tlsandbox_guard: expected rules only, as in "
@@ -276,8 +274,8 @@ MARKERS = {
     'reason="..."), got none',
     "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow: expected a reason, as in "
     'tlsandbox_allow("leak", reason="..."), got none',
-    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or several of oom, crash, "
-    "restart, unhealthy, leak, got none",
+    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or more of oom, crash, "
+    "restart, unhealthy, leak, got no rule",
     "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow: expected rules and a reason, got "
     "'raison'",
     "tlsandbox_guard('oom')": None,

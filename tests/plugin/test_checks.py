@@ -131,8 +131,8 @@ def test_a_failure_names_the_processes_and_the_sandbox_and_shows_no_code(checked
         "",
         "E   pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid 1) and 1 more",
         "",
-        "        pid 1  oom_killed  9 s  python train.py    the sandbox lists it as OOM-killed",
-        "        pid 2  oom_killed  9 s  python train.py    the sandbox lists it as OOM-killed",
+        "        pid 1  oom_killed  9 s  python train.py    OOM-killed",
+        "        pid 2  oom_killed  9 s  python train.py    OOM-killed",
         "      sandbox  killed",
     ]
     result.assert_outcomes(passed=5, failed=1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -66,12 +68,12 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(pytester):
     )
     result = pytester.runpytest_inprocess(ALL, "-v")
     assert failures(result) == {
-        "test_oom": "OOM-killed in this test: python -c (pid #)",
-        "test_oom_behind_a_restart": "OOM-killed in this test: hog, first run",
-        "test_crash": "Crashed in this test: sh -c (pid #)",
-        "test_restart": "Restarted in this test: web, first run",
-        "test_unhealthy": "Unhealthy in this test: sick (pid #)",
-        "test_leak": "Left running after this test: sleep (pid #)",
+        "test_oom": "OOM-killed: python -c",
+        "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
+        "test_crash": 'Crashed with SIGSEGV: "kill -SEGV $$"',
+        "test_restart": "Exited 1, then restarted: web",
+        "test_unhealthy": "Unhealthy, # health checks in a row failed: sick",
+        "test_leak": "Left running: sleep",
     }
     assert outcomes(result)["test_oom"] == ["OOM"]
     assert outcomes(result)["test_crash"] == ["FAILED"]
@@ -79,16 +81,13 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(pytester):
     clean = [words for name, words in outcomes(result).items() if name.startswith("test_after")]
     assert clean == [["PASSED"]] * 6
     assert summary(result) == [
-        "OOM-killed    test_oom (call): python -c (pid #): the sandbox lists it as OOM-killed",
-        "OOM-killed    test_oom_behind_a_restart (call): hog, first run: it was OOM-killed, "
-        "restarted as pid #",
-        "Restarted     test_oom_behind_a_restart (call): hog, first run: OOM-killed, restarted as "
-        "pid #",
-        "Crashed       test_crash (call): sh -c (pid #): crashed with 11 (SIGSEGV)",
-        "Restarted     test_restart (call): web, first run: exited 1, restarted as pid #",
-        "Unhealthy     test_unhealthy (call): sick (pid #): # checks failed in a row",
-        "Left running  test_leak (teardown): sleep (pid #): it began in the test, and runs after "
-        "its teardown",
+        "6 findings: 6 fail a test",
+        "test_oom - OOM-killed: python -c",
+        "test_oom_behind_a_restart - OOM-killed, then restarted: hog",
+        'test_crash - Crashed with SIGSEGV: "kill -SEGV $$"',
+        "test_restart - Exited 1, then restarted: web",
+        "test_unhealthy - Unhealthy, # health checks in a row failed: sick",
+        "test_leak - Left running: sleep",
     ]
     assert result.ret == 1
 
@@ -211,9 +210,9 @@ def test_suite_that_uses_only_the_sdk_is_guarded_too(pytester):
     # The SDK is not made to be imported anew.
     result = pytester.runpytest_subprocess(ALL)
     assert failures(result) == {
-        "test_is_killed": "OOM-killed in this test: python -c (pid #)",
-        "test_crashes": "Crashed in this test: sh -c (pid #)",
-        "test_leaves": "Left running after this test: sleep (pid #)",
+        "test_is_killed": "OOM-killed: python -c",
+        "test_crashes": 'Crashed with SIGSEGV: "kill -SEGV $$"',
+        "test_leaves": "Left running: sleep",
     }
 
 
@@ -260,10 +259,10 @@ def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(pytest
         """
     )
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
-    killed = "OOM-killed in this test: python -c (pid #)"
+    killed = "OOM-killed: python -c"
     assert failures(result) == {
         "test_sets_up": killed,
-        "test_a": "OOM-killed in the teardown of this test: python -c (pid #)",
+        "test_a": killed,
         "test_broken": "ZeroDivisionError",
         "test_fails_itself": "ZeroDivisionError",
         "test_skips": killed,
@@ -271,14 +270,15 @@ def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(pytest
     }
     assert outcomes(result)["test_a"] == ["PASSED", "OOM"]
     assert outcomes(result)["test_broken"] == ["OOM"]
-    # Beside a failure of the test's own, in a section.
-    result.stdout.fnmatch_lines(["*--- tlsandbox guard ---*"])
-    assert result.stdout.str().count("\nOOM-killed in this test: python -c (pid") == 5
+    # Beside a failure of the test's own, in a section of one line.
+    beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[_=]", result.stdout.str())
+    assert beside == [killed] * 3
+    assert result.stdout.str().count("a higher memory_mb of the sandbox") == 3
 
 
 def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
     pytester.makepyfile(
-        PROGRAMS
+        test_junit=PROGRAMS
         + """
         import pytest
 
@@ -292,30 +292,65 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
         def test_last(): pass
         """
     )
-    result = pytester.runpytest_inprocess(ALL, "--junitxml=junit.xml")
-    # The whole message, and no code: no line of the test raised it.
-    shown = result.stdout.str().partition("____\n")[2]
-    assert re.match(r"Left running after this test: sleep \(pid \d+\)\n\n  it began", shown)
+    pytester.runpytest_inprocess(ALL, "--junitxml=junit.xml")
     [error] = ET.parse(pytester.path / "junit.xml").iter("error")
-    assert re.search(r'"Left running after this test: sleep \(pid \d+\)"$', error.attrib["message"])
+    assert error.attrib["message"] == 'failed on teardown with "Left running: sleep"'
+    source = (pytester.path / "test_junit.py").read_text().splitlines()
+    line = 1 + next(number for number, text in enumerate(source) if "tlsandbox_allow" in text)
+    assert (error.text or "").endswith(f"\n\ntest_junit.py:{line}: GuardFailure")
     cases = {
         case.attrib["name"]: {
-            entry.attrib["name"]: re.sub(r"pid \d+", "pid #", entry.attrib["value"])
-            for entry in case.iter("property")
+            entry.attrib["name"]: entry.attrib["value"] for entry in case.iter("property")
         }
         for case in ET.parse(pytester.path / "junit.xml").iter("testcase")
     }
     assert cases == {
         "test_clean": {},
         "test_two": {
-            "tlsandbox_oom": "OOM-killed: python -c (pid #): the sandbox lists it as OOM-killed (allowed: it is "
-            "meant)",
-            "tlsandbox_leak": "Left running: sleep (pid #): it began in the test, and runs after "
-            "its teardown",
+            "tlsandbox_oom": "OOM-killed: python -c (allowed: it is meant)",
+            "tlsandbox_leak": "Left running: sleep",
             "tlsandbox_cause": "none",
         },
         "test_last": {},
     }
+
+
+LEFT = """\
+pytest_tlsandbox.GuardFailure: Left running: sleep
+
+  it began in this test and runs after its teardown
+  process  pid #, started # UTC: sleep 60
+  found    by the guard, after the teardown
+  try      end it in the test, or in the fixture that started it
+  expected? mark the test with tlsandbox_allow("leak", reason=...)"""
+MARKED = "\n".join(f"E   {line}" for line in LEFT.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), f"\n{MARKED}\n\nsub/test_it.py:1: GuardFailure"),
+        (("-n1", "-l"), f"\n{MARKED}\n\nsub/test_it.py:1: GuardFailure"),
+        (("--tb=short",), f"sub/test_it.py:1: in test_it\n{MARKED}"),
+        (("--tb=native",), f"\n{LEFT}\n\nsub/test_it.py:1: GuardFailure"),
+    ],
+    ids=["auto", "xdist", "short", "native"],
+)
+def test_finding_is_shown_in_the_style_of_any_error_with_the_place_of_the_test(
+    pytester, options, expected
+):
+    pytester.mkdir("sub").joinpath("test_it.py").write_text(
+        "def test_it(tlsandbox_session, monkeypatch):\n"
+        "    monkeypatch.chdir('/')\n"
+        "    tlsandbox_session.start_process('sleep', ['60'])\n"
+        "def test_last(): pass\n"
+    )
+    text = pytester.runpytest_subprocess(ALL, *options).stdout.str()
+    shown = re.split(r"teardown of test_it _+\n|\n=+ tlsandbox guard", text)[1]
+    shown = re.sub(r"(?<=pid )\d+|[\d:.]+(?= UTC)", "#", re.sub(r"\[gw0\] .*\n", "", shown))
+
+    assert re.sub(r" +$", "", shown, flags=re.MULTILINE) == expected.replace("E   \n", "E\n")
+    assert "ERROR sub/test_it.py::test_it - Left running: sleep\n" in text
 
 
 def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
@@ -334,7 +369,7 @@ def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
             with tlsandbox_allow("crash", reason="in the block"):
                 job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
                 tlsandbox.wait_for_process(job, status="signaled")
-            job = tlsandbox.start_process("sh", ["-c", "kill -ABRT $$", "not meant"])
+            job = tlsandbox.start_process("sh", ["-c", "kill -ABRT $$", "not-meant"])
             tlsandbox.wait_for_process(job, status="signaled")
 
         @pytest.mark.tlsandbox_guard()
@@ -349,13 +384,13 @@ def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
         """
     )
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
-    assert failures(result) == {"test_block": "Crashed in this test: sh -c (pid #)"}
+    assert failures(result) == {"test_block": "Crashed with SIGABRT: not-meant"}
     assert summary(result) == [
-        "allowed  test_marked (call): python -c (pid #): OOM-killed, allowed: all of this file",
-        "allowed  test_block (call): sh -c (pid #): Crashed, allowed: in the block",
-        "Crashed  test_block (call): sh -c (pid #): crashed with 6 (SIGABRT)",
-        "allowed  test_declared (call): sh -c (pid #): Crashed, allowed: the test waited for it, or "
-        "asserted it",
+        "4 findings: 1 fails a test, 3 allowed",
+        "test_marked - OOM-killed: python -c, allowed: all of this file",
+        'test_block - Crashed with SIGSEGV: "kill -SEGV $$", allowed: in the block',
+        "test_block - Crashed with SIGABRT: not-meant",
+        'test_declared - Crashed with SIGSEGV: "kill -SEGV $$", allowed: the test waited for it, or asserted it',
     ]
 
 
@@ -378,7 +413,7 @@ def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(pytester):
         """
     )
     result = pytester.runpytest_inprocess("-v")
-    assert failures(result) == {"test_guarded": "OOM-killed in this test: python -c (pid #)"}
+    assert failures(result) == {"test_guarded": "OOM-killed: python -c"}
 
 
 def test_report_only_reports_and_fails_nothing(pytester):
@@ -398,9 +433,9 @@ def test_report_only_reports_and_fails_nothing(pytester):
     assert result.ret == 0
     result.stdout.fnmatch_lines(["tlsandbox guard: oom, leak, report only"])
     assert summary(result) == [
-        "OOM-killed    test_it (call): python -c (pid #): the sandbox lists it as OOM-killed",
-        "Left running  test_it (teardown): sleep (pid #): it began in the test, and runs after its "
-        "teardown",
+        "2 findings: 2 reported only",
+        "test_it - OOM-killed: python -c",
+        "test_it - Left running: sleep",
     ]
 
 
@@ -419,8 +454,83 @@ def test_a_guard_that_found_nothing_prints_so_only_with_v_and_shares_the_baselin
     assert summary(pytester.runpytest_inprocess(*rules)) == []
     result = pytester.runpytest_inprocess(*rules, "-v")
     result.stdout.fnmatch_lines(["tlsandbox guard: oom, crash, leak"])
-    # One before all, two for each test, one at the end: the fixture does not list again.
-    assert summary(result) == ["nothing found: oom, crash, leak; 2 tests, 6 looks at small"]
+    # One before all, one after each call, one after the last teardown, one at the end.
+    assert summary(result) == ["no findings: oom, crash, leak; 2 tests, 5 polls of small"]
+
+
+MORE_POLLS = {
+    "uses only fixtures of pytest and of the plugin": ("def test(tlsandbox, tmp_path): pass", 0),
+    "starts a process, which the fixture kills": (
+        "def test(tlsandbox): tlsandbox.start_process('true')",
+        2,
+    ),
+    "sets up a fixture of the suite": (
+        """
+        @pytest.fixture
+        def own(): yield
+        def test(own): pass
+        """,
+        2,
+    ),
+    "ends a class": (
+        """
+        class TestIt:
+            def test(self): pass
+        """,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("test", "more"), MORE_POLLS.values(), ids=MORE_POLLS)
+def test_guard_polls_beside_the_end_of_a_call_only_if_something_may_have_changed(
+    pytester, test, more
+):
+    both = "import pytest\ndef test_first(): pass\n" + dedent(test) + "\ndef test_last(): pass\n"
+    pytester.makepyfile(both)
+
+    result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
+
+    # One before all, one after each call, one after the last teardown, one at the end.
+    assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
+
+
+def test_page_of_the_guard_shows_what_pytest_prints(pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    (pytester.path / "worker.py").write_text("import time; time.sleep(60)")
+    (pytester.path / "train.py").write_text(
+        "import sys\n"
+        "for number in range(1, 6): print(f'shard {number}/8 loaded', file=sys.stderr)\n"
+        "taken = [bytearray(8 << 20) for _ in range(100)]\n"
+    )
+    pytester.makepyfile(
+        test_demo="""
+        import os
+        import pytest
+
+        def start(sandbox, program):
+            return sandbox.start_process("python", [program], working_dir=os.getcwd())
+
+        def test_oom(tlsandbox):
+            job = start(tlsandbox, "train.py")
+            tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)
+
+        def test_leak(tlsandbox_session):
+            start(tlsandbox_session, "worker.py")
+
+        @pytest.mark.tlsandbox_allow("oom", reason="the limit is under test")
+        def test_limit(tlsandbox):
+            test_oom(tlsandbox)
+        """
+    )
+    local = ("--tlsandbox=local", "--tlsandbox-memory=96M", "--tlsandbox-guard=oom,leak")
+    text = pytester.runpytest_subprocess(*local).stdout.str()
+    page = (Path(__file__).parents[2] / "docs" / "guard.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"_+ test_oom _+\n.*ERROR test_demo.py\S+ - [^\n]*", text, re.DOTALL)
+    [pasted] = re.findall(r"```text\n(.*?)\n```", page, re.DOTALL)
+
+    varying = r" +$|(?<=pid )\d+|(?<=ran )[\d.]+ m?s|(?<=until )[\d:.]+"
+    assert re.sub(varying, "", shown, flags=re.M) == re.sub(varying, "", pasted, flags=re.M)
 
 
 def test_the_guard_monitors_a_sandbox_that_the_suite_names_itself(pytester, monkeypatch):
@@ -450,7 +560,12 @@ def test_the_guard_monitors_a_sandbox_that_the_suite_names_itself(pytester, monk
     )
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom,crash", "-v")
     assert failures(result) == {
-        "test_target": "OOM-killed in this test: python -c (pid #)",
-        "test_connect": "OOM-killed in this test: python -c (pid #)",
-        "test_connect_local": "Crashed in this test: sh -c (pid #)",
+        "test_target": "OOM-killed: python -c",
+        "test_connect": "OOM-killed: python -c",
+        "test_connect_local": 'Crashed with SIGSEGV: "kill -SEGV $$"',
     }
+    assert summary(result)[1:] == [
+        "test_target - OOM-killed: python -c (sandbox small)",
+        "test_connect - OOM-killed: python -c (sandbox small)",
+        'test_connect_local - Crashed with SIGSEGV: "kill -SEGV $$" (sandbox local)',
+    ]

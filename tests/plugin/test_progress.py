@@ -13,22 +13,30 @@ SOONER = """
     # No test waits for 15 s to see what is said then.
     pytest_tlsandbox.waiting.polling._SAYING_INTERVAL = 0.1
 """
-WAITING = """
+WAITING = r"""
     import sys
+
+    import pytest
 
     def test_before():
         pass
 
-    def test_it(tlsandbox):
+    @pytest.mark.parametrize("name", ["eu::x"])
+    def test_it(tlsandbox, name):
         print("printed by the test")
         print("on stderr", file=sys.stderr)
-        job = tlsandbox.start_process("sleep", ["60"])
+        program = r"printf 'shard 1/8\nshard \33[31m2/8 of a long line\n' >&2; exec sleep 60"
+        job = tlsandbox.start_process("sh", ["-c", program, "job"])
         tlsandbox.wait_for_exit(job, timeout=0.5)
 
     def test_after():
         pass
 """
-SAID = r"tlsandbox: waiting [01] of 0\.5 s: Still running: sleep \(pid \d+\), wanted exit code 0"
+SAID = (
+    r"tlsandbox: test_it\[eu::x\]: [01] of 0\.5 s: Still running"
+    r"(: job: shard \\x1b\[31m2/… \+16|, wanted exit code 0: job)"
+)
+"""The line is cut to 80 columns; before the first output, and at the deadline, it has none."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +52,7 @@ def run(pytester: pytest.Pytester, *options: str) -> list[str]:
 
 
 def progress_lines(lines: list[str]) -> list[str]:
-    return [line for line in lines if "waiting" in line and "tlsandbox:" in line]
+    return [line for line in lines if "tlsandbox: test_it" in line]
 
 
 def test_progress_is_printed_between_the_dots_and_not_captured(pytester):
@@ -53,7 +61,7 @@ def test_progress_is_printed_between_the_dots_and_not_captured(pytester):
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))
     end = next(index for index, line in enumerate(lines) if "FAILURES" in line)
     shown = [line.rstrip() for line in lines[start:end] if line.strip()]
-    assert progress_lines(shown)
+    assert "shard" in "".join(progress_lines(shown))
     assert all(re.fullmatch(SAID, line) for line in progress_lines(shown)), shown
     rest = [line for line in shown if line not in progress_lines(shown)]
     # The outcome of every test is shown, whatever is printed in between.
@@ -66,7 +74,7 @@ def test_progress_is_printed_between_the_dots_and_not_captured(pytester):
 def test_without_capture_progress_is_printed_among_what_the_test_prints(pytester):
     lines = run(pytester, "-s")
 
-    assert progress_lines(lines)
+    assert "shard" in "".join(progress_lines(lines))
     assert all(re.fullmatch(SAID, line) for line in progress_lines(lines)), progress_lines(lines)
     assert "printed by the test" in "\n".join(lines)
 

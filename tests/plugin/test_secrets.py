@@ -205,7 +205,7 @@ def test_no_secret_is_in_what_the_guard_prints_and_writes(pytester, monkeypatch)
     assert all("SIGSEGV" in text for text in written)
     assert all("web --token=" in text for text in written)
     assert KEY[::-1] not in "".join([*written, result.stdout.str()])
-    assert result.stdout.str().count("\nNot watched") == 2
+    assert result.stdout.str().count("\nnot monitored for ") == 2
     assert leaks(result, "\n".join(written)) == []
 
 

@@ -36,7 +36,7 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(pytester
 
     text = shown(*WRAPPED)
 
-    assert "E   pytest_tlsandbox.InvalidSetting: no sandbox to test: give --tlsandbox" in text
+    assert "E   pytest_tlsandbox.InvalidSetting: no sandbox to test; pass --tlsandbox local" in text
     assert "pytest_asyncio" not in text
     assert text == shown(*UNWRAPPED)
 
@@ -71,7 +71,7 @@ def test_an_error_in_a_testcase_is_shown_as_any_other_is(pytester, monkeypatch):
     text = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--tb=short").stdout.str()
 
     assert re.findall(r"^\S+\.py:\d+: .*", text, re.MULTILINE) == ["test_case.py:11: in test_it"]
-    assert 'FAILED test_case.py::Test::test_it - No process "no such" in my-sandbox\n' in text
+    assert 'FAILED test_case.py::Test::test_it - No process matches "no such"\n' in text
 
 
 @pytest.mark.usefixtures("connected")

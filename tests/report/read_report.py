@@ -1,4 +1,4 @@
-"""A report as its schema has it: everything that is promised, and nothing that is not."""
+"""Reads a report and checks that it has the fields of the schema and no others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def schema() -> Any:
 
 
 def read(path: Path) -> Any:
-    """Read a report that holds what the schema says, and no field that it does not name."""
+    """Read a report; raise ValidationError if it differs from the schema or has other fields."""
     document = json.loads(path.read_text())
     jsonschema.validate(document, _closed(schema()), jsonschema.Draft202012Validator)
     return document

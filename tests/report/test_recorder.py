@@ -1,4 +1,4 @@
-"""The recorder reports new data once, and an outage that continues again."""
+"""The recorder reports new data once, and an outage again while it continues."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pytest_tlsandbox.monitoring.plain_data import Place
 from pytest_tlsandbox.report.recorder import Recorder
 
 from ..guard.guarded_box import REFUSED, Box
-from ..support import FakeClock, managed, raw
+from ..support import T0, FakeClock, managed, raw
+
+OOM_KILLED = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 9000}
 
 
 class Recorded:
-    """A recorder of two sandboxes, whose clock starts at noon of a day."""
+    """A recorder of two sandboxes; its clock starts at noon of 1 January 2026."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
         self.clock = FakeClock()
@@ -30,7 +32,7 @@ class Recorded:
             self.recorder.add_sandbox(MonitoredSandbox(connection, name))
 
     def fail(self, begun: float) -> None:
-        """Have a list call fail that takes half a second."""
+        """Make a list call that takes half a second and fails."""
         self.clock.now, self.box.fault, self.box.latency = begun, REFUSED, 0.5
         with pytest.raises(type(REFUSED)):
             self.box.poll()
@@ -46,7 +48,7 @@ class Recorded:
         ]
 
 
-def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_it_began():
+def test_outage_lasts_until_the_next_answer_and_is_attributed_to_the_test_in_which_it_began():
     seen = Recorded()
     seen.monitor.place = Place("test_a", 1, "call")
     seen.fail(1.0)
@@ -54,7 +56,7 @@ def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_
     seen.fail(2.0)
     seen.clock.now = 3.0
     seen.other.poll()
-    assert seen.outages() == [("01.000", "02.500", "refused x2", "test_a")]  # it goes on
+    assert seen.outages() == [("01.000", "02.500", "refused x2", "test_a")]  # it continues
     seen.clock.now = 4.0
     seen.box.poll()
     assert seen.outages() == [("01.000", "04.000", "refused x2", "test_a")]
@@ -62,7 +64,7 @@ def test_an_outage_lasts_until_the_next_answer_and_belongs_to_the_test_in_which_
 
 
 @pytest.mark.parametrize("call", ["list", "output"])
-def test_an_outage_ends_with_the_first_good_answer_of_any_call(call):
+def test_outage_ends_with_the_first_call_that_succeeds(call):
     seen = Recorded()
     seen.fail(1.0)
     seen.clock.now = 2.0
@@ -70,93 +72,58 @@ def test_an_outage_ends_with_the_first_good_answer_of_any_call(call):
     assert seen.outages() == [("01.000", "02.000", "refused", None)]
 
 
-def test_the_name_of_a_managed_process_is_masked():
+def test_name_of_a_managed_process_is_masked():
     seen = Recorded(raw(41, managed=managed("web --token=abc")))
     seen.box.poll()
     [process] = seen.take("processes")
-    assert process["name"] == "web --token=***"
-    assert process["managed"] == {"id": "web --token=***", "name": "web --token=***"}
+    masked = "web --token=***"
+    assert (process["name"], process["managed"]) == (masked, {"id": masked, "name": masked})
 
 
-def test_of_what_was_read_the_last_lines_are_kept_masked_and_cut():
+def test_last_20_lines_of_read_output_are_recorded_once_and_masked_and_cut():
     seen = Recorded(raw(41))
     seen.box.poll()
     lines = [f"line {number}" for number in range(30)] + ["API_KEY=abc " + "x" * 9000]
     seen.box.observers[0].output_read(41, "stderr", lines)
     [output] = seen.take("outputs")
-    kept = output["lines"]
-    assert (output["stream"], output["total"]) == ("stderr", 31)
-    assert kept[:-1] == lines[11:-1]
-    assert kept[-1].startswith("API_KEY=*** xxx")
-    assert len(kept[-1]) <= 4096
+    *kept, last = output["lines"]
+    assert (output["stream"], output["total"], kept) == ("stderr", 31, lines[11:-1])
+    assert last.startswith("API_KEY=*** xxx")
+    assert len(last) <= 4096
     assert seen.take("outputs") == []
 
 
-def test_output_read_by_pid_belongs_to_the_newest_process_and_empty_output_removes_nothing():
-    seen = Recorded(raw(41, started_at=1_700_000_000_000), raw(41, handle=9))
+def test_output_read_by_pid_belongs_to_the_newest_process_and_empty_output_is_ignored():
+    seen = Recorded(raw(41, started_at=T0 - 1), raw(41, handle=9))
     seen.box.poll()
     read = seen.box.observers[0].output_read
     read(41, "stdout", ["first"])
     read(41, "stderr", [])
-    read(42, "stdout", ["of no one that is listed"])
+    read(42, "stdout", ["of a process that is not listed"])
     [output] = seen.take("outputs")
-    assert output["process"].split("/")[0] == "9"
-    assert output["lines"] == ["first"]
+    assert (output["process"].split("/")[0], output["lines"]) == ("9", ["first"])
 
 
-def test_a_change_has_how_the_run_before_ended_as_its_supervisor_tells():
-    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
-    seen = Recorded(raw(1, managed=managed(restart_count=1, last_exit=last)))
-    seen.box.poll()
-    [change] = seen.take("changes")
-    assert change["supervisor"]["last_exit"] == {
-        "text": "OOM-killed",
-        "exit_code": None,
-        "signal": 9,
-        "oom_killed": True,
-        "at": "2024-03-09T16:00:09.000Z",
-    }
-
-
-def test_the_end_of_a_run_that_only_its_supervisor_reports_is_a_change_of_that_run():
-    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
-    after = managed(restart_count=1, last_exit=last)
+def test_end_of_a_run_that_only_its_supervisor_reports_is_recorded_as_a_change_of_that_run():
+    after = managed(restart_count=1, last_exit=OOM_KILLED)
     seen = Recorded(raw(1, managed=managed()))
     seen.box.poll()
-    seen.box.rows = [raw(2, started_at=1_710_000_010_000, managed=after)]
+    seen.box.rows = [raw(2, started_at=T0 + 10_000, managed=after)]
     seen.box.poll()
     changes = seen.take("changes")
-    assert [(seen["process"].split("/")[1], seen["state"], seen["at"]) for seen in changes] == [
+    assert [(change["process"].split("/")[1], change["state"], change["at"]) for change in changes] == [
         ("1", "running", "2024-03-09T16:00:00.000Z"),
         ("1", "oom_killed", "2024-03-09T16:00:09.000Z"),
         ("1", "not listed", None),
         ("2", "running", "2024-03-09T16:00:10.000Z"),
-    ]
+    ]  # fmt: skip
+    last = {**OOM_KILLED, "text": "OOM-killed", "at": "2024-03-09T16:00:09.000Z"}
+    del last["ended_at"]
+    assert changes[-1]["supervisor"]["last_exit"] == last
 
 
-def test_incidents_are_recorded_without_a_guard_also_of_a_run_that_was_never_listed():
-    clock = FakeClock()
-    box = Box(clock, raw(1, managed=managed()))
-    monitor = Monitor(clock, recording=True)
-    monitor.observers.append(Recorder(monitor))
-    monitor.add(Connection(box, shared=False))
-    monitor.begin_test("test_a", 1)
-    monitor.begin_call(fixtures=False)
-    last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": 1_710_000_009_000}
-    after = managed(restart_count=2, last_exit=last)
-    box.rows = [raw(3, started_at=1_710_000_010_000, managed=after)]
-    monitor.end_phase("call")
-
-    incidents = monitor.take_data()["incidents"]
-    killed = "it was OOM-killed, restarted as pid 3"
-    assert ("OOM-killed", "web, restart 1", killed, "test_a") in [
-        (seen["verdict"], seen["name"], seen["what"], seen["test"]) for seen in incidents
-    ]
-    assert {seen["rule"] for seen in incidents} == {"restart", "oom"}
-
-
-def test_two_sandboxes_of_one_name_are_both_recorded():
-    """As of a suite that makes a sandbox for each test."""
+def test_two_sandboxes_with_the_same_name_are_both_recorded():
+    """For example, a suite may create a sandbox for each test."""
     seen = Recorded(raw(1))
     again = Box(seen.clock, raw(2))
     seen.recorder.add_sandbox(MonitoredSandbox(Connection(again, shared=False), "box"))

@@ -13,7 +13,7 @@ from pytest_tlsandbox.report.report_file import write_report
 from .read_report import schema
 
 
-def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):
+def test_folders_are_created_and_the_file_has_the_usual_permissions(tmp_path):
     path = tmp_path / "a" / "b" / "out.json"
     write_report({"version": 1, "name": "ä"}, path)
     assert json.loads(path.read_text(encoding="utf-8")) == {"version": 1, "name": "ä"}
@@ -21,7 +21,7 @@ def test_folders_are_made_and_the_file_is_as_readable_as_any(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
+def test_failed_write_keeps_the_old_file_and_leaves_no_other_file(tmp_path):
     path = tmp_path / "out.json"
     write_report({"version": 1}, path)
     with pytest.raises(TypeError):
@@ -30,13 +30,8 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.json"]
 
 
-def test_the_schema_is_one_and_describes_every_field_it_names():
-    document = schema()
-    jsonschema.Draft202012Validator.check_schema(document)
-    assert document["properties"]["version"]["const"] == 1
-    assert document["description"]
-
-
-def test_schema_rejects_a_document_that_is_not_a_report():
+def test_schema_is_valid_and_rejects_a_document_that_is_not_a_report():
+    jsonschema.Draft202012Validator.check_schema(schema())
+    assert schema()["description"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"version": 2}, schema())

@@ -1,6 +1,6 @@
-"""The same with objects of the SDK: what its calls give is accepted where ours is."""
+"""Objects of the SDK are accepted in place of ours."""
 
-# The SDK has types for pyright, which reads its code, and none for mypy.
+# pyright reads the types from the code of the SDK; mypy finds none.
 # pyright: reportUnnecessaryTypeIgnoreComment=false
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def processes_of_the_sdk_are_processes(tlsandbox: Sandbox, sdk: SDKSandbox) -> N
         tlsandbox.assert_no_oom(listed, started)
 
 
-async def so_are_those_of_its_coroutines(
+async def processes_of_the_async_sdk_are_processes(
     tlsandbox_async: AsyncSandbox, sdk: SDKAsyncSandbox
 ) -> None:
     started = await sdk.start_process("python", ["train.py"])

@@ -28,10 +28,10 @@ def why(meant, command="python", args=(), **fields) -> str | None:
 @pytest.mark.parametrize(
     ("text", "command", "args", "reason"),
     [
-        ("Train.py", "python", ("train.py",), "other upper and lower case"),
-        ("TRAIN.PY", "python", ("train.py",), "other upper and lower case"),
-        ("train.py  --lr", "python", ("train.py", "--lr"), "the same but for spaces or quotes"),
-        ("sh -c 'exit 1'", "sh", ("-c", "exit 1"), "the same but for spaces or quotes"),
+        ("Train.py", "python", ("train.py",), "upper and lower case differ"),
+        ("TRAIN.PY", "python", ("train.py",), "upper and lower case differ"),
+        ("train.py  --lr", "python", ("train.py", "--lr"), "spaces or quotes differ"),
+        ("sh -c 'exit 1'", "sh", ("-c", "exit 1"), "spaces or quotes differ"),
         ("http.server 8080", "python", ("-m", "http.server", "8081"), "same command, other port"),
         ("--port=80801", "web", ("--port=8080",), "same command, other port"),
         ("worker.py 3", "python", ("worker.py", "12"), "same command, other number"),
@@ -45,7 +45,7 @@ def why(meant, command="python", args=(), **fields) -> str | None:
         ("serve.hs", "bash", ("./serve.sh",), "two letters swapped?"),
         ("ngnix", "/usr/sbin/nginx", ("-g", "daemon off;"), "two letters swapped?"),
         ("http.sever 80", "python", ("-m", "http.server", "80"), "one letter missing?"),
-        ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "has all of these words"),
+        ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "contains these words"),
     ],
 )
 def test_text_is_near_a_slightly_different_command_line(text, command, args, reason):
@@ -72,7 +72,7 @@ def test_text_is_not_near_a_very_different_command_line(text, command, args):
 
 def test_text_of_digits_is_near_the_process_with_that_pid():
     assert near("41", raw(4), raw(41), raw(141)) == [
-        (41, "pid 41; the number 41 finds it, text does not")
+        (41, "has pid 41: the number 41 matches it, text does not")
     ]
 
 
@@ -100,15 +100,15 @@ def test_misspelling_is_searched_only_in_the_first_100_words():
 
 
 def test_number_that_matches_no_pid_is_near_a_process_with_that_handle():
-    assert why(7, handle=7) == "handle 7; by(handle=7) finds it"
+    assert why(7, handle=7) == "has handle 7: by(handle=7) matches it"
     assert why(8, handle=7) is None
 
 
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
-        (re.compile(r"server (v1)"), "has it as plain text; re.escape(...) takes it so"),
-        (re.compile(r"SERVER \(V\d"), "other upper and lower case"),
+        (re.compile(r"server (v1)"), "contains it as plain text: use re.escape(...)"),
+        (re.compile(r"SERVER \(V\d"), "upper and lower case differ"),
         (re.compile(r"^server"), None),
     ],
 )
@@ -122,9 +122,9 @@ def test_regex_is_near_a_process_that_it_matches_escaped_or_case_insensitively(p
         ({"command": "/usr/bin/python"}, "same command, other path"),
         ({"command": "/usr/local/bin/pyhton"}, "command: two letters swapped?"),
         ({"name": "wbe"}, "name: two letters swapped?"),
-        ({"name": "web", "pid": 9}, "same but for pid"),
-        ({"name": "web", "pid": 9, "handle": 9}, "same but for pid and handle"),
-        ({"name": "web", "args": ["x"]}, "same but for args"),
+        ({"name": "web", "pid": 9}, "differs only in pid"),
+        ({"name": "web", "pid": 9, "handle": 9}, "differs only in pid and handle"),
+        ({"name": "web", "args": ["x"]}, "differs only in args"),
         ({"pid": 9}, None),
         ({"args": ["x"]}, None),
         ({"name": "db"}, None),
@@ -149,7 +149,7 @@ def test_at_most_three_near_misses_are_returned_best_first():
     ]
 
     assert near("train.py", *rows) == [
-        (2, "other upper and lower case"),
+        (2, "upper and lower case differ"),
         (3, "two letters swapped?"),
         (1, "two letters differ?"),
     ]
@@ -164,7 +164,7 @@ def test_newest_comes_first_among_equally_near_processes():
 def test_last_three_processes_that_ended_before_the_test_come_first():
     older = [process(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     rows = [raw(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
-    why = "ended before this test; since=None sees it"
+    why = "ended before this test"
 
     assert near("train.py", *rows, raw(9, command="trian.py", args=()), older=older) == [
         (3, why),
@@ -188,5 +188,5 @@ def test_ten_thousand_processes_are_compared_within_two_seconds_of_cpu_time():
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
 def test_matching_row_that_was_not_selected_is_reported_as_an_earlier_run(meant):
-    reason = "an earlier run; another run or deployment took its place"
+    reason = "an earlier run, replaced by another run or deployment"
     assert why(meant, args=("train.py",), managed=managed()) == reason

@@ -6,20 +6,27 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_going_on, list_names, list_texts
-from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.formatting.processes import describe_end, list_texts, living_state, short_name
 from pytest_tlsandbox.history import incidents as kinds
 from pytest_tlsandbox.history.incidents import Incident
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
-from pytest_tlsandbox.messages.incidents import describe, ended_row, run_label, run_name, shown_row
+from pytest_tlsandbox.messages.incidents import (
+    describe,
+    ended_row,
+    headline_of,
+    run_label,
+    run_name,
+    shown_row,
+)
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
+    RUN_AGAIN,
     SETTLING_TIME,
-    WHY_IT_ENDS,
     Impossible,
     Met,
     Result,
+    after_a_crash,
     unreadable_rows,
 )
 from pytest_tlsandbox.waiting.suggestions import not_found
@@ -41,30 +48,30 @@ class NotRunning:
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
         self._baseline = baseline
-        self.wanted = f"nothing alive that is meant by {selector.label}"
+        self.wanted = f"no living process that matches {selector.label}"
+        self._check = f"whether {selector.label} is running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result for a snapshot: met, or impossible."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
+            state = f"is {living_state(living[0])}".removesuffix(" running")
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Still {describe_going_on(living[0])}"
-                if alone
-                else f"Still running: {list_names(living, 1)}",
-                because="wanted nothing alive",
+                f"Should not be running, but {state if alone else f'{len(living)} are'}",
+                list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
-                hint='wait_for_exit(process, exit_code="any"), if it only needs more time',
+                hint="wait_for_exit() first, if it should end by itself",
             )
             # A list call right after a kill may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
         run = self._selector.vanished()
         if run is not None:
-            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)])
+            return _unknown_end([Incident(kinds.UNSEEN_END, run, 0, 0.0)], self._check)
         pids = None if self._selector.pid is None else {self._selector.pid}
-        return unreadable_rows(snapshot, self._baseline, pids) or Met(None)
+        return unreadable_rows(snapshot, self._baseline, pids, self._check) or Met(None)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Rule:
         kinds: the kinds of incident that fail the check.
         error: the error that it raises.
         verdict: the first words of the message.
-        hint: what to try against such an incident.
+        plural: the name of such incidents.
         needs_ends: whether the incidents show in how runs end, so that an unseen end may hide one.
 
     """
@@ -83,35 +90,32 @@ class Rule:
     kinds: tuple[str, ...]
     error: type[errors.TLSandboxError]
     verdict: str
-    hint: str
+    plural: str
     needs_ends: bool = False
 
+    def name(self, incidents: Sequence[Incident]) -> str:
+        """Return the first words for several incidents: "2 processes crashed", "Restarted 3 times"."""
+        number = len(incidents)
+        if len({item.run.generation for item in incidents}) > 1:
+            return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
+        end = incidents[-1].run.end if self is RESTART else None
+        last = "" if end is None else f" (last end: {describe_end(end)})"
+        return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}{last}"
 
-OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", MORE_MEMORY, needs_ends=True)
+
+OOM = Rule((kinds.OOM,), errors.ProcessOOMKilled, "OOM-killed", "OOM kills", needs_ends=True)
 CRASH = Rule(
-    (kinds.CRASH, kinds.GAVE_UP),
-    errors.ProcessCrashed,
-    "Crashed",
-    "what it wrote last; python -X faulthandler says where a crash was",
-    needs_ends=True,
+    (kinds.CRASH, kinds.GAVE_UP), errors.ProcessCrashed, "Crashed", "crashes", needs_ends=True
 )
-RESTART = Rule(
-    (kinds.RESTART,),
-    errors.ProcessRestarted,
-    "Restarted",
-    "restart_process() for a restart that is meant: it is not counted",
-)
-UNHEALTHY = Rule(
-    (kinds.UNHEALTHY,),
-    errors.ProcessUnhealthy,
-    "Unhealthy",
-    "wait_for_process(process, healthy=True), if it only needs more time",
-)
+RESTART = Rule((kinds.RESTART,), errors.ProcessRestarted, "Restarted", "restarts")
+UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy", "failing health checks")
 
 
 def hint_of(rule: Rule, incident: Incident) -> str:
-    """Return the hint for an incident; a supervisor can give up without a crash."""
-    return WHY_IT_ENDS if incident.kind == kinds.GAVE_UP else rule.hint
+    """Return what may help against such an incident; empty if the message has to suffice."""
+    if rule is OOM:
+        return MORE_MEMORY
+    return after_a_crash(shown_row(incident.run)) if incident.kind == kinds.CRASH else ""
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
@@ -130,7 +134,7 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
-_MEANT = "kill_process() or send_signal() for a kill that is meant; else "
+_KILL_IT_HERE = "kill_process() or send_signal() if this test kills it: such kills do not count"
 
 
 @dataclass(eq=False)
@@ -161,9 +165,11 @@ class NoIncident:
     wanted: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.wanted = " and ".join(f"nothing {rule.verdict.lower()}" for rule in self.rules)
-        if self.selectors:
-            self.wanted += f" of {', '.join(selector.label for selector in self.selectors)}"
+        *names, last = (rule.plural for rule in self.rules)
+        of = f" of {', '.join(selector.label for selector in self.selectors)}"
+        listed = f"{', '.join(names)} or {last}" if names else last
+        listed += of if self.selectors else ""
+        self.wanted, self._check = f"no {listed}", f"for {listed}"
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -185,25 +191,25 @@ class NoIncident:
             counted += unsure if self.suspected else []
             if counted:
                 uncounted = [item for item in found + unsure if item not in counted]
-                return self._failed(rule, counted, uncounted, snapshot)
+                return self._failed(rule, counted, uncounted)
             shown += [item for item in unsure if item.kind == kinds.SUSPECTED_OOM]
         shown += [item for item in incidents if self._needs_ends and item.kind == kinds.LOST_END]
         unknown = self._inconclusive(incidents, own, snapshot)
         if unknown:
-            return _unknown_end(unknown)
+            return _unknown_end(unknown, self._check)
         if missing is not None:
             return missing
         if self.history.forgot_since(self.since):
             return Impossible(
                 Explanation(
                     errors.Inconclusive,
-                    "Not observed: more incidents happened since then than are kept",
-                    hint="a shorter time: from_now(), or a newer snapshot as since=",
+                    f"Cannot check {self._check}: more incidents happened than are kept",
+                    hint="check a shorter time: from_now(), or a newer snapshot as since=",
                 )
             )
         pids = {selector.pid for selector in self.selectors}
         unreadable = unreadable_rows(
-            snapshot, self.baseline, pids if pids and None not in pids else None
+            snapshot, self.baseline, pids if pids and None not in pids else None, self._check
         )
         if unreadable:
             return unreadable
@@ -291,11 +297,9 @@ class NoIncident:
         rule: Rule,
         counted: Sequence[Incident],
         uncounted: Sequence[Incident],
-        snapshot: ProcessSnapshot,
     ) -> Impossible:
         first = counted[0]
         certain = first.kind in rule.kinds
-        verdict = rule.verdict if certain else f"Suspected to be {rule.verdict}"
         known = {item.run for item in counted}
         earlier = [
             item.run
@@ -305,40 +309,39 @@ class NoIncident:
         remarks = []
         if earlier:
             names = "; ".join(dict.fromkeys(run_name(run) for run in earlier[-3:]))
-            remarks.append(("earlier", f"{names}: before this test, not counted"))
+            remarks.append(("earlier", f"{names}, before this test: not counted"))
         if uncounted:
             names = list_texts([run_name(item.run) for item in uncounted])
             remarks.append(("suspected", names))
-        remarks.append(("checked", count(len(snapshot), "process")))
-        explanation = _explain(
-            rule.error,
-            f"{verdict}: {run_name(first.run)}",
-            counted,
-            process=ended_row(first.run) or shown_row(first.run),
-            run=first.run if _is_behind_another(first.run) else None,
-            hint=f"{'' if certain else _MEANT}{hint_of(rule, first)}",
+        what = headline_of(first)
+        if len(counted) > 1:
+            what = rule.name(counted) if certain else f"{len(counted)} suspected OOM kills"
+        hint = hint_of(rule, first) if certain else _KILL_IT_HERE
+        if first.kind == kinds.LOST_END:
+            what, hint = f"{what}, may be an OOM kill", RUN_AGAIN
+        explanation = Explanation(
+            rule.error if certain else errors.SuspectedOOMKill,
+            what,
+            _names(counted),
+            remarks=tuple(remarks),
+            hint=hint,
         )
         settled = any(not item.run.may_be_corrected for item in counted)
-        return Impossible(
-            replace(explanation, remarks=tuple(remarks)), 0.0 if settled else CORRECTION_TIME
-        )
+        return Impossible(_with_evidence(explanation, counted), 0.0 if settled else CORRECTION_TIME)
 
 
-def _explain(
-    error: type[errors.TLSandboxError],
-    headline: str,
-    incidents: Sequence[Incident],
-    *,
-    process: ProcessInfo,
-    run: Run | None,
-    hint: str,
-) -> Explanation:
-    """Return the explanation: the process of a single incident, or a table of several."""
+def _names(incidents: Iterable[Incident]) -> str:
+    return list_texts([*dict.fromkeys(short_name(shown_row(item.run)) for item in incidents)])
+
+
+def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
+    """Return the explanation with the process of a single incident, or a table of several."""
     if len(incidents) > 1:
-        headline = f"{headline} and {len(incidents) - 1} more"
-        return Explanation(error, headline, listed=_listed(incidents), hint=hint)
-    because = describe(incidents[0])
-    return Explanation(error, headline, because, process=process, run=run, hint=hint)
+        return replace(explanation, listed=_listed(incidents))
+    run = incidents[0].run
+    hidden = run if _is_behind_another(run) else None
+    row = ended_row(run) or shown_row(run)
+    return replace(explanation, process=row, run=hidden, output=True)
 
 
 def _is_behind_another(run: Run) -> bool:
@@ -351,33 +354,37 @@ def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""
-        remark = ": ".join(filter(None, (label, describe(item))))
-        listed.append(Listed(ended_row(item.run) or shown_row(item.run), remark))
+        # The state in the table names a plain end, and the message says why an end was not seen.
+        known = bool(label) if item.kind == kinds.UNSEEN_END else not label
+        plain = item.kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
+        what = "" if plain and known else describe(item)
+        remark = ": ".join(filter(None, (label, what)))
+        row = ended_row(item.run) or shown_row(item.run)
+        listed.append(Listed(row, remark, output=item.run.row is not None))
     return tuple(listed)
 
 
-def _unknown_end(incidents: Sequence[Incident]) -> Impossible:
-    run = incidents[0].run
-    if incidents[0].kind == kinds.LOST_END:
-        explanation = _explain(
-            errors.Inconclusive,
-            f"Unknown end: {run_name(run)} {run.state}",
-            incidents,
-            process=shown_row(run),
-            run=None,
-            hint="run it again: the sandbox loses the end of a few processes in a thousand",
-        )
-        because = f"the sandbox lost how it ended, and did not find it within {CORRECTION_TIME:g} s"
-        return Impossible(replace(explanation, because=because), CORRECTION_TIME)
-    vanished = run.is_newest and run.row is not None
-    explanation = _explain(
-        errors.Inconclusive,
-        f"Not observed: the end of {run_name(run)}",
-        incidents,
-        process=shown_row(run),
-        run=None if vanished else run,
-        hint="was the sandbox or its daemon restarted, or the process removed by a kill?"
-        if vanished
-        else "assert_no_restart, or look in between",
+def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
+    run, lost = incidents[0].run, incidents[0].kind == kinds.LOST_END
+    vanished = not lost and run.is_newest and run.row is not None
+    alone = len(incidents) == 1
+    runs = "" if alone else f"{len(incidents)} runs of "
+    hint = "" if vanished else "assert_no_restart, or list the processes between the restarts"
+    because = (
+        "" if vanished else "no list call saw these runs, and the sandbox keeps only the last exit"
     )
-    return Impossible(explanation, CORRECTION_TIME if vanished else 0.0)
+    because = describe(incidents[0]) if alone else because
+    if lost:
+        hint, because = (
+            RUN_AGAIN,
+            f"the sandbox lost the exit code, and did not correct it within {CORRECTION_TIME:g} s",
+        )
+    explanation = Explanation(
+        errors.Inconclusive,
+        f"Cannot check {check}",
+        f"how {runs}{_names(incidents)} ended is not known",
+        because=because,
+        hint=hint,
+    )
+    settling_time = CORRECTION_TIME if lost or vanished else 0.0
+    return Impossible(_with_evidence(explanation, incidents), settling_time)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from pytest_tlsandbox.errors import Inconclusive, WaitTimedOut
-from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.formatting.text import count, printable, shorten
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot, living_first
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Hashable
+
+    from pytest_tlsandbox.models import ProcessInfo
 
 SUCCESSOR_TIME = 2.0
 """Grace period in seconds for a successor after all processes that a text selects have ended."""
@@ -19,11 +23,16 @@ CORRECTION_TIME = 1.0
 """Settling time in seconds of an uncertain end and of a row that vanished or cannot be read."""
 SETTLING_TIME = 0.2
 """Settling time in seconds of a negative assertion while a checked process is alive."""
-MORE_MEMORY = (
-    "more memory for the sandbox (memory_mb; of local, --tlsandbox-memory), or less for the process"
-)
-WHY_IT_ENDS = "what it wrote last says why it ends"
-MORE_TIME = "a longer timeout=, if it only needs more time"
+_LONGEST_VALUE = 40
+"""Maximum width of a user's value in a first line, in columns."""
+MORE_MEMORY = "a higher memory_mb of the sandbox, if the process needs more memory"
+RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
+
+
+def after_a_crash(row: ProcessInfo) -> str:
+    """Return the hint after a crash of a process; empty if there is none for its language."""
+    python = "python" in row.command.rpartition("/")[2]
+    return "run it with python -X faulthandler to see where it crashed" if python else ""
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,16 @@ class Met:
 
 @dataclass(frozen=True)
 class Pending:
-    """The condition may still be met; ``explain`` returns what is missing at the deadline."""
+    """The condition may still be met.
+
+    Attributes:
+        explain: returns what is missing at the deadline.
+        until_end_of: the process whose end the condition waits for, if that is all it waits for.
+
+    """
 
     explain: Callable[[], Explanation]
+    until_end_of: ProcessInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +113,20 @@ class Listing:
 
 
 class Until:
-    """Met if a function of the user returns a truthy value."""
+    """Met if a function of the user returns a truthy value.
 
-    def __init__(self, function: Callable[[ProcessSnapshot], Any]) -> None:
+    A message lists only the processes that are alive or began after ``baseline``.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[ProcessSnapshot], Any],
+        baseline: ProcessSnapshot | None = None,
+    ) -> None:
         self._function = function
-        self._name = getattr(function, "__name__", type(function).__name__)
+        name = getattr(function, "__name__", type(function).__name__)
+        self._name = "the condition" if name == "<lambda>" else name
+        self._baseline = baseline
         self.wanted = f"{self._name} to be true"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -110,27 +135,74 @@ class Until:
         return Met(value) if value else Pending(lambda: self._never(value, snapshot))
 
     def _never(self, value: object, snapshot: ProcessSnapshot) -> Explanation:
+        before = self._baseline
+        rows = [
+            row
+            for row in living_first(snapshot)
+            if not row.ended or before is None or before.find(row.identity) is None
+        ]
+        left_out = len(snapshot) - len(rows)
+        result = mask_text(repr(value))
+        remarks = [("ended", f"{count(left_out, 'process')} before this test")] if left_out else []
+        remarks += [("returned", result)] if len(result) > _LONGEST_VALUE else []
+        source, values = _comparison(self._function, snapshot)
+        remarks += [("condition", source)] if source else []
+        was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
             WaitTimedOut,
-            f"Never true: {self._name}",
-            remarks=(("last", f"it gave {value!r}"),),
-            listed=tuple(Listed(row) for row in living_first(snapshot)),
-            listed_as=f"of {count(len(snapshot), 'process')}",
-            hint=MORE_TIME,
+            f"{printable(self._name)} was still {was}",
+            remarks=tuple(remarks),
+            listed=tuple(map(Listed, rows)),
         )
+
+
+def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
+    """Return what a condition returns as source, and with the values that it compares: "1 >= 2".
+
+    Both are masked, and empty if they are not available: only a function with one ``return`` has a
+    source, and only a single comparison of a function without local variables has values. A failure
+    shows the line of the test, and so a whole lambda.
+    """
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    except (OSError, SyntaxError, TypeError):
+        return "", ""
+    returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
+    if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
+        return "", ""
+    returned, values = returns[0], ""
+    code: Any = getattr(function, "__code__", None)
+    alone = code and code.co_argcount == code.co_nlocals == 1
+    if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
+        with contextlib.suppress(Exception):  # the values are an extra
+            outer = inspect.getclosurevars(function).nonlocals
+            names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
+            left, right = (
+                eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
+                for side in (returned.left, returned.comparators[0])
+            )
+            shown = ast.Compare(ast.Constant(left), returned.ops, [ast.Constant(right)])
+            values = shorten(mask_text(ast.unparse(shown)), _LONGEST_VALUE)
+    return mask_text(ast.unparse(returned)), values
 
 
 def unreadable_rows(
     snapshot: ProcessSnapshot,
     baseline: ProcessSnapshot | None,
-    pids: Container[int | None] | None = None,
+    pids: Container[int | None] | None,
+    check: str,
 ) -> Impossible | None:
-    """Return the inconclusive result of a check on absence if rows cannot be read.
+    """Return the inconclusive result of a check if rows that it needs cannot be read.
 
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows do not matter; None if all matter.
         pids: if set, only rows with one of these pids, or with an unreadable pid, matter.
+        check: what is checked, such as "for OOM kills".
 
     Returns:
         The result; None if all rows that matter can be read.
@@ -144,11 +216,12 @@ def unreadable_rows(
     ]
     if not rows:
         return None
+    listed = len(snapshot) + len(snapshot.unreadable)
     explanation = Explanation(
         Inconclusive,
-        f"Not observed: {count(len(rows), 'row')} of {snapshot.sandbox} cannot be read",
-        because="a process that cannot be read may be the one",
+        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
+        because="an unreadable row may hide what this check looks for",
         remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
-        hint="a newer plugin, if the sandbox is newer; GET /api/v1/processes shows the row",
+        hint="update pytest-tlsandbox if the sandbox is newer; GET /api/v1/processes shows the row",
     )
     return Impossible(explanation, CORRECTION_TIME)

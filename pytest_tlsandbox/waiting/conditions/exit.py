@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.processes import signal_name
+from pytest_tlsandbox.formatting.processes import describe_state
+from pytest_tlsandbox.formatting.text import shown
 from pytest_tlsandbox.messages.explanation import Field
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 
@@ -25,7 +26,7 @@ class HasExited(ProcessCondition):
         super().__init__(selector, pick)
         self._codes = codes
         self._code_text = "any" if codes is None else " or ".join(map(str, codes))
-        self.wanted = "any exit code" if codes is None else f"exit code {self._code_text}"
+        self.wanted = "an exit code" if codes is None else f"exit code {self._code_text}"
 
     def fits(self, row: ProcessInfo) -> bool:
         if row.state != "exited" or self._is_lost(row):
@@ -33,11 +34,7 @@ class HasExited(ProcessCondition):
         return self._codes is None or row.exit_code in self._codes
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:
-        code = "none" if row.exit_code is None else str(row.exit_code)
-        status = Field("status", "exited", row.state, row.state != "exited")
-        exit_code = Field("exit code", self._code_text, code, not self.fits(row))
-        if row.signal is None:
-            return (status, exit_code)
-        ours = ", sent by this test" if self._was_sent_its_signal(row) else ""
-        signal = Field("signal", "", signal_name(row.signal) + ours, wrong=False)
-        return (status, exit_code, signal)
+        if row.state == "exited":
+            return (Field("exit code", self._code_text, shown(row.exit_code), not self.fits(row)),)
+        ours = ", sent by this test" if row.signal and self._was_sent_its_signal(row) else ""
+        return (Field("status", f"exited {self._code_text}", describe_state(row) + ours),)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed
-from pytest_tlsandbox.formatting.processes import named
-from pytest_tlsandbox.formatting.text import shown, shown_wanted
+from pytest_tlsandbox.formatting.processes import headline_of_end
+from pytest_tlsandbox.formatting.text import cut, shown, shown_wanted
 from pytest_tlsandbox.history.incidents import CRASH, OOM
 from pytest_tlsandbox.history.snapshot import differences, value_of
 from pytest_tlsandbox.messages.explanation import Field
@@ -24,6 +25,8 @@ _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
 )
 """Fields that can change while the process is alive."""
+_LONGEST_VALUE = 30
+"""Maximum width of a value in a first line, in columns."""
 
 
 class HasFields(ProcessCondition):
@@ -69,10 +72,10 @@ class HasFields(ProcessCondition):
     def alive(self, row: ProcessInfo) -> Result:
         if self._is_lost(row):
             return self._lost_end(row)
-        if differences(row, self._expected).keys() & _CHANGING:
-            hint = "wait_for_process or wait_for_exit, if it only needs more time"
+        if differences(row, self._expected).keys() <= _CHANGING:
+            hint = "wait_for_process or wait_for_exit, which wait for a change"
         else:
-            hint = "by(...) or a longer text, if another process was meant"
+            hint = "by(...) or a longer text, to select another process" * bool(self._selector.text)
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
@@ -81,15 +84,23 @@ class HasFields(ProcessCondition):
         return self._mismatch(row, self._hint_after(row))
 
     def _mismatch(self, row: ProcessInfo, hint: str) -> Impossible:
-        wrong = ", ".join(differences(row, self._expected))
-        headline = f"{named(row)} differs in {wrong}"
-        return Impossible(self._explain(AssertionFailed, headline, row, hint))
+        names = differences(row, self._expected).keys()
+        wrong = [field for field in self.fields(row) if field.wrong]
+        ended = row.ended and names <= _CHANGING
+        if len(wrong) > 1 and ended:
+            what, wanted = headline_of_end(row), cut(self.wanted, _LONGEST_VALUE)
+        else:
+            what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
+            wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
+            wanted += f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        explanation = self._explain(AssertionFailed, what, row, hint, wanted=wanted)
+        return Impossible(replace(explanation, output=ended))
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
     """Return a field for each argument that differs, labelled with its position."""
-    pairs = zip_longest(wanted, was, fillvalue="none")
+    pairs = zip_longest(wanted, was, fillvalue="(absent)")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:
-        return [Field("args", "other values", "masked")]
+        return [Field("args", "another secret", "a secret")]
     return [Field(f"args[{at}]", one, other) for at, one, other in differing]

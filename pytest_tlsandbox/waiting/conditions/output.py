@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import named
+from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
-    MORE_TIME,
     SUCCESSOR_TIME,
     Impossible,
     Met,
@@ -101,11 +100,10 @@ class HasWritten(ProcessCondition):
             return found
         explanation = replace(
             self._explain_end(row),
-            because=f"it has ended, and wrote no such line in {count(self._lines, 'line')}",
+            because=f"none of its {count(self._lines, 'line')} of output matches",
         )
         if explanation.error is UnexpectedExit:
-            hint = f"{self._hint}the rest of its output: output(process)"
-            explanation = replace(explanation, hint=hint)
+            explanation = replace(explanation, hint=self._hint)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
@@ -118,21 +116,25 @@ class HasWritten(ProcessCondition):
             # Search old lines too: stdout comes before stderr, so new lines can come first.
             lines = self._read(row)
         except InfrastructureError as fault:
-            headline = f"Not read: the output of {named(row)}"
-            explanation = self._explain(type(fault), headline, row, "", str(fault))
+            what, _, because = str(fault).partition("\n")
+            explanation = Explanation(
+                type(fault),
+                f"Output of {short_name(row)} not read",
+                what,
+                because=because,
+                process=row,
+            )
             return Pending(lambda: explanation) if fault.transient else Impossible(explanation)
         self._lines = len(lines)
         line = next((line for line in lines if self._search.search(line)), None)
         return None if line is None else Met(line)
 
     def _not_written(self, row: ProcessInfo) -> Explanation:
-        headline = f"Not written: {self._label} by {named(row)}"
-        because = f"{count(self._lines, 'line')} so far, and none has it"
-        hint = self._hint
+        what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
-            because = "it has written nothing"
-            hint += "is its output buffered? python -u and PYTHONUNBUFFERED=1 write at once; "
-        return self._explain(WaitTimedOut, headline, row, hint + MORE_TIME, because)
+            hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
+        because = f"{count(self._lines, 'line')} of output so far" if self._lines else ""
+        return self._explain(WaitTimedOut, what, row, hint, because, wanted="")
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
@@ -143,9 +145,10 @@ def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | No
     return Impossible(
         Explanation(
             Inconclusive,
-            f"Not read: the output of {named(row)}",
-            because=f"pid {row.pid} is another process's by now, and output is asked for by pid",
+            "Output lost",
+            short_name(row),
+            because=f"another process has pid {row.pid} now, and output is requested by pid",
             process=row,
-            hint="read it before the process has ended, or give it a name",
+            hint="read the output before the process ends",
         )
     )

@@ -7,20 +7,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.formatting.processes import describe_going_on, describe_state, named
-from pytest_tlsandbox.formatting.text import capitalized, count, seconds
+from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
+from pytest_tlsandbox.formatting.text import count, seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
     CORRECTION_TIME,
     MORE_MEMORY,
-    MORE_TIME,
+    RUN_AGAIN,
     SUCCESSOR_TIME,
-    WHY_IT_ENDS,
     Impossible,
     Met,
     Pending,
     Result,
+    after_a_crash,
     unreadable_rows,
 )
 from pytest_tlsandbox.waiting.suggestions import not_found
@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
 
 _HINTS_FOR_SHELLS = {
-    126: "a shell exits 126 where it may not run a program: is it executable?",
-    127: "a shell exits 127 where it finds no such program: is it installed, and on PATH?",
-    137: "a shell exits 137 where its child was SIGKILLed, as by an OOM kill: "
-    "assert_no_oom(suspected=True)",
+    126: "make the program executable: a shell exits 126 if it may not run it",
+    127: "check the name of the program and PATH: a shell exits 127 if it does not find a program",
+    137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
 
@@ -62,9 +61,11 @@ class ProcessCondition:
         self._selector = selector
         self._history = selector.history
         self._pick = pick
+        self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result; impossible if several processes match and none is picked."""
+        self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
         candidates = fitting or selection.living
@@ -97,10 +98,8 @@ class ProcessCondition:
 
     def alive(self, row: ProcessInfo) -> Result:
         """Return the result for a living process that does not meet the condition."""
-        hint = f"{WHY_IT_ENDS}; its supervisor starts it again"
-        return self._pending(
-            f"Still {describe_going_on(row)}", row, hint if row.managed and row.ended else MORE_TIME
-        )
+        pending = self._pending(f"Still {living_state(row)}", row)
+        return replace(pending, until_end_of=row if self.wants_an_end and not row.ended else None)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:
         """Return the result for an ended process that does not meet the condition."""
@@ -109,13 +108,13 @@ class ProcessCondition:
         settling_time = CORRECTION_TIME if doubt else 0.0
         if selection.successors:
             settling_time = SUCCESSOR_TIME
-            explanation = replace(
-                explanation,
-                because=f"it has ended, and nothing followed within {SUCCESSOR_TIME:g} s",
-            )
+            label = self._selector.label
+            alone = f"waited {SUCCESSOR_TIME:g} s for another process that matches {label}"
+            because = "; ".join(filter(None, (explanation.because, alone)))
+            explanation = replace(explanation, because=because)
         if selection.older:
-            before = ("before", f"{count(len(selection.older), 'other')} ended before this test")
-            explanation = replace(explanation, remarks=(*explanation.remarks, before))
+            older = ("earlier", f"{count(len(selection.older), 'match')} ended before this test")
+            explanation = replace(explanation, remarks=(*explanation.remarks, older))
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
@@ -124,17 +123,26 @@ class ProcessCondition:
     def _explain(
         self,
         error: type[errors.TLSandboxError],
-        headline: str,
+        what: str,
         row: ProcessInfo,
-        hint: str,
+        hint: str = "",
         because: str = "",
+        wanted: str | None = None,
     ) -> Explanation:
         return Explanation(
-            error, headline, because, process=row, fields=self.fields(row), hint=hint
+            error,
+            what,
+            short_name(row),
+            self.wanted if wanted is None else wanted,
+            because,
+            process=row,
+            fields=self.fields(row),
+            hint=hint,
+            output=True,
         )
 
-    def _pending(self, headline: str, row: ProcessInfo, hint: str) -> Pending:
-        return Pending(lambda: self._explain(errors.WaitTimedOut, headline, row, hint))
+    def _pending(self, what: str, row: ProcessInfo, hint: str = "", because: str = "") -> Pending:
+        return Pending(lambda: self._explain(errors.WaitTimedOut, what, row, hint, because))
 
     def _lost_end(self, row: ProcessInfo) -> Impossible:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
@@ -148,6 +156,11 @@ class ProcessCondition:
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.may_be_corrected
 
+    def _had_ended(self, row: ProcessInfo) -> bool:
+        """Return whether the process had ended at the first poll of the wait."""
+        first = self._first.find(row.identity) if self._first is not None else None
+        return first is not None and first.ended
+
     def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
         run = self._history.run_of(row)
         return run is not None and run.was_sent(row.signal)
@@ -159,10 +172,10 @@ class ProcessCondition:
         return Impossible(
             Explanation(
                 errors.AmbiguousProcess,
-                f"{len(rows)} processes are meant by {self._selector.label}",
-                because="exactly one is needed, and these match",
+                f"{len(rows)} processes match {self._selector.label}",
+                wanted="exactly one",
                 listed=tuple(Listed(row) for row in rows),
-                hint="a longer text, a pid, by(...)" + self.pick_hint,
+                hint="select by a longer text, a pid or by(...)" + self.pick_hint,
             )
         )
 
@@ -170,46 +183,49 @@ class ProcessCondition:
         """Return the inconclusive result if the row of the process is listed but unreadable."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
-        return unreadable_rows(snapshot, None, {self._selector.pid})
+        return unreadable_rows(snapshot, None, {self._selector.pid}, f"for {self.wanted}")
 
     def _gone(self, row: ProcessInfo | None) -> Impossible:
-        name = self._selector.label if row is None else named(row)
         explanation = Explanation(
             errors.ProcessNotFound,
-            f"Gone: {name} is no longer listed",
-            because=f"wanted {self.wanted}; how it ended cannot be known",
+            "Disappeared from the process list",
+            self._selector.label if row is None else short_name(row),
+            self.wanted,
+            because="how it ended is not known; another client killed it, or the daemon was restarted",
             process=row,
-            hint="was the sandbox or its daemon restarted, or the process removed by a kill?",
         )
         return Impossible(explanation, CORRECTION_TIME)
 
     def _explain_end(self, row: ProcessInfo, *, doubt: bool = False) -> Explanation:
-        name, state = named(row), describe_state(row)
+        what = headline_of_end(row)
         if row.oom_killed or row.state == "oom_killed":
-            whose = "" if row.state == "oom_killed" else "a child of "
-            headline = f"OOM-killed: {whose}{name}, wanted {self.wanted}"
-            return self._explain(
-                errors.ProcessOOMKilled, headline, row, MORE_MEMORY, "it has ended"
-            )
+            return self._explain(errors.ProcessOOMKilled, what, row, MORE_MEMORY)
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                f"Unknown end: {name} {state}",
+                "Exit code not known" if row.state == "exited" else "How it ended is not known",
                 row,
-                "run it again: the sandbox loses the end of a few processes in a thousand",
-                f"{_why_unknown(row)}, and did not within {CORRECTION_TIME:g} s",
+                RUN_AGAIN,
+                f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
             )
-        if self.wants_an_end or row.lifetime is None:
-            headline = f"{capitalized(state)}: {name}, wanted {self.wanted}"
-        else:
-            ran = f"ran {seconds(row.lifetime.total_seconds())} and {state}"
-            headline = f"Ended already: {name} {ran}, wanted {self.wanted}"
-        hint, because = self._hint_after(row), "it has ended"
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
-            hint, because = WHY_IT_ENDS, f"its supervisor gave up after {restarts}"
-        return self._explain(errors.UnexpectedExit, headline, row, hint, because)
+            what += f"; its supervisor gave up after {restarts}"
+        elif not self.wants_an_end and self._had_ended(row):
+            been = "been " if what.startswith("Killed") else ""
+            what = f"Had already {been}{what[:1].lower()}{what[1:]}"
+        elif not self.wants_an_end and row.lifetime is not None:
+            what += f" after {seconds(row.lifetime.total_seconds())}"
+        foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
+        return self._explain(
+            errors.UnexpectedExit,
+            f"{what}, not sent by this test" if foreign else what,
+            row,
+            self._hint_after(row),
+            "",
+            self.wanted.removeprefix("exit code ") if row.state == "exited" else None,
+        )
 
     def _hint_after(self, row: ProcessInfo) -> str:
         """Return the hint for an unexpected end."""
@@ -217,23 +233,18 @@ class ProcessCondition:
             return MORE_MEMORY
         if row.exit_code in _HINTS_FOR_SHELLS:
             return _HINTS_FOR_SHELLS[row.exit_code]
-        if self._was_sent_its_signal(row):
-            return (
-                'wait_for_process(process, status="signaled"), if that is the end that was meant: '
-                "this test sent the signal"
-            )
+        if row.signal is not None and self._was_sent_its_signal(row):
+            return 'wait_for_process(process, status="signaled") if this signal should end it'
         if row.signal in CRASH_SIGNALS:
-            return "python -X faulthandler, or the program's own way to say where it crashed"
-        if row.signal is not None:
-            return "who sent the signal? this test did not"
-        if not self.wants_an_end:
-            return "wait_for_exit(process), if it is to end"
-        return f"exit_code={row.exit_code}, if it is to end so" if row.exit_code else ""
+            return after_a_crash(row)
+        if row.exit_code == 0 and not self.wants_an_end:
+            return "wait_for_exit() instead, if it should end"
+        return ""
 
 
 def _why_unknown(row: ProcessInfo) -> str:
     if row.state == "exited":
-        return "the sandbox does not say how it really ended"
+        return "the sandbox lost the exit code"
     if row.signal is None:
         return "the sandbox does not name the signal"
-    return "the sandbox gives this signal to good ends as well, and may put it right"
+    return "the sandbox sometimes reports SIGHUP for a process that exited properly"

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import describe_state, named
+from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.history.incidents import OOM
 from pytest_tlsandbox.messages.explanation import Explanation, Field
-from pytest_tlsandbox.waiting.conditions.condition import MORE_TIME, Impossible, Met, Result
+from pytest_tlsandbox.messages.incidents import ended_row
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 from pytest_tlsandbox.waiting.selectors import Selector
 
@@ -42,7 +43,9 @@ class HasStatus(ProcessCondition):
         self._healthy = healthy
         self._stable_for = stable_for
         self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
+        self.wanted += f" for {seconds(stable_for)}" if stable_for else ""
         self.wants_an_end = statuses != ("running",)
+        self._restarts: int | None = None
 
     def fits(self, row: ProcessInfo) -> bool:
         return not any(field.wrong for field in self.fields(row))
@@ -57,17 +60,16 @@ class HasStatus(ProcessCondition):
         result = super().met(row)
         if not self._stable_for or not isinstance(result, Met):
             return result
+        self._restarts = _restarts(row) if self._restarts is None else self._restarts
+        what, hint = capitalized(row.state), "a timeout= well above stable_for="
+        if _restarts(row) > self._restarts:
+            what, hint = f"{_end_before(row)}, then {row.state}", ""
         return replace(
             result,
             settling_time=max(self._stable_for, result.settling_time),
             longest_gap=_longest_gap(self._stable_for),
             key=(row.identity, _restarts(row)),
-            unsettled=self._explain(
-                WaitTimedOut,
-                f"Not stable: {named(row)}, wanted {seconds(self._stable_for)}",
-                row,
-                "a timeout= well above stable_for=; the timeline shows what interrupts it",
-            ),
+            unsettled=self._explain(WaitTimedOut, what, row, hint),
         )
 
     def declare(self, row: ProcessInfo) -> None:
@@ -80,16 +82,12 @@ class HasStatus(ProcessCondition):
             return super().alive(row)
         health = _health(row)
         if health in ("disabled", "not managed"):
-            return Impossible(
-                self._explain(
-                    AssertionFailed,
-                    f"No health check: {named(row)}",
-                    row,
-                    "start it with health_check=, or wait without healthy=True",
-                    "it can never be healthy",
-                )
-            )
-        return self._pending(f"Not healthy: {named(row)} is {health}", row, _hint_on_health(row))
+            hint = "start it with health_check=, or wait without healthy=True"
+            explanation = self._explain(AssertionFailed, "Has no health check", row, hint)
+            return Impossible(replace(explanation, output=False))
+        failures = row.managed.consecutive_health_failures if row.managed else 0
+        often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
+        return self._pending(f"Still {health}", row, because=often)
 
 
 class Stays(ProcessCondition):
@@ -125,9 +123,10 @@ class Stays(ProcessCondition):
             return Impossible(
                 Explanation(
                     Inconclusive,
-                    f"Not observed: {seconds(gap)} between looks at {self._label}",
-                    because=f"wanted no gap above {seconds(self._longest_gap)}",
-                    hint="a longer stable_for= allows longer gaps: a tenth of it",
+                    f"Not monitored for {seconds(gap)}",
+                    self._label,
+                    f"no gap above {seconds(self._longest_gap)}",
+                    hint="a longer stable_for=, which allows gaps of a tenth of it",
                 )
             )
         return super().evaluate(snapshot)
@@ -152,18 +151,13 @@ class Stays(ProcessCondition):
         return Met(row, self._duration, key=row.identity, longest_gap=self._longest_gap)
 
     def alive(self, row: ProcessInfo) -> Result:
-        restarted = row.state in self._statuses
-        change = "Restarted" if restarted else capitalized(describe_state(row))
-        explanation = self._explain(
-            AssertionFailed,
-            f"{change}: {named(row)}, wanted {self.wanted}",
-            row,
-            "wait_for_process(process, stable_for=...), if it only needs time to settle",
-        )
-        if restarted:
-            run = Field("run", "the same", "another: it was restarted")
-            explanation = replace(explanation, fields=(*explanation.fields, run))
-        return Impossible(explanation)
+        if row.state not in self._statuses:
+            return Impossible(self._explain(AssertionFailed, capitalized(describe_state(row)), row))
+        explanation = self._explain(AssertionFailed, f"{_end_before(row)}, then restarted", row)
+        run = self._run
+        if run is not None and run.successor is not None:
+            explanation = replace(explanation, process=ended_row(run), run=run)
+        return Impossible(replace(explanation, fields=()))
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
         return Impossible(self._explain_end(row))
@@ -182,13 +176,11 @@ def _restarts(row: ProcessInfo) -> int:
     return row.managed.restart_count if row.managed else 0
 
 
+def _end_before(row: ProcessInfo) -> str:
+    """Return how the run before a restart ended, for a first line."""
+    last = row.managed.last_exit if row.managed else None
+    return "Ended" if last is None else headline_of_end(last)
+
+
 def _health(row: ProcessInfo) -> str:
     return row.managed.health_status if row.managed else "not managed"
-
-
-def _hint_on_health(row: ProcessInfo) -> str:
-    if row.managed is None or row.managed.health_status != "unhealthy":
-        return MORE_TIME
-    failures = row.managed.consecutive_health_failures
-    often = f"it failed {count(failures, 'time')} in a row" if failures else "it fails"
-    return f"its health check by hand: {often}"

@@ -1,4 +1,4 @@
-"""One look, beside ``list_processes()`` of the official SDK and what bytes alone would take."""
+"""One poll, compared with ``list_processes()`` of the official SDK and with a bare socket."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pytest_tlsandbox.client.api import ProcessLister, SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.redact import Secret
 
-# Rows: rounds, the same in short, and the most of the SDK's time for a list that did not change,
-# and for one of which a hundredth did.
+# By number of rows: the rounds, the rounds with --short, and the largest allowed ratio to the time of
+# the SDK, for an unchanged list and for a list of which 1 % changed.
 SIZES = {
     10: (2000, 600, 1.5, 2.0),
     1_000: (150, 50, 0.15, 0.4),
@@ -24,13 +24,13 @@ SIZES = {
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Look at lists of each size, unchanged and changed."""
+    """Time polls of lists of each size, unchanged and changed."""
     result = Result(
-        "One look",
-        "Time of one look at a list, on a connection that is kept: the official SDK's "
-        "`list_processes()`, this plugin, and a bare socket that takes the bytes and reads "
-        "nothing. Medians; the ratio is the median of the ratios of calls made side by side. "
-        '"First" is a look at a list of which no row has been seen.',
+        "One poll",
+        "Time of one poll on an open connection: the official SDK's `list_processes()`, this plugin, "
+        "and a bare socket that receives the bytes and parses nothing. Medians; the ratio is the "
+        'median of the ratios of consecutive calls. "First" is the poll of a list whose rows are all '
+        "new.",
         ("processes", "list", "SDK", "plugin", "bare socket", "plugin / SDK"),
     )
     for rows, (rounds, in_short, unchanged, changed) in SIZES.items():
@@ -44,26 +44,26 @@ def _measure(
     result: Result, rows: int, rounds: int, most_unchanged: float, most_changed: float
 ) -> None:
     with serve(rows) as served:
-        # As the SDK is used against a sandbox on this machine.
+        # The SDK connects to a sandbox on this machine in this way.
         sdk = Sandbox(identifier="local", proxy_url=served.url, api_key="test")
         transport = Transport(
             locate("local", served.url), Secret("test"), user_agent="pytest-tlsandbox"
         )
         client, raw = SandboxClient(transport), RawClient(served.port)
-        ways = {"SDK": sdk.list_processes, "plugin": client.poll, "bare socket": raw.get}
-        side_by_side(ways, 2)  # connections are made, caches are warm
+        variants = {"SDK": sdk.list_processes, "plugin": client.poll, "bare socket": raw.get}
+        side_by_side(variants, 2)  # open the connections, fill the caches
         for kind, ours, before, most in (
             ("unchanged", client.poll, lambda: None, most_unchanged),
             ("1 % changed", client.poll, served.change, most_changed),
             ("first", lambda: ProcessLister(transport).poll(), lambda: None, None),
         ):
             times = side_by_side(
-                {**ways, "plugin": ours},
+                {**variants, "plugin": ours},
                 rounds if most else min(50, 2 + rounds // 5),
                 before,
             )
             ratio = median_ratio(times["plugin"], times["SDK"])
-            medians = (in_ms(statistics.median(times[way])) for way in ways)
+            medians = (in_ms(statistics.median(times[way])) for way in variants)
             result.rows.append((f"{rows:,}", kind, *medians, f"{ratio:.3g}"))
             if most is not None:
                 result.targets.append(Target(f"{rows:,} processes, {kind}", ratio, most))

@@ -1,0 +1,67 @@
+"""Colours the failures of this package in pytest's terminal.
+
+pytest shows each line of an error in bold red. This module leaves the first line bold red, but
+makes lines of output plain and all other lines dim. The text does not change. If pytest does not
+use colours, nothing changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+_FIRST_LINE = re.compile(r"E +(?=pytest_tlsandbox\.\w+: )")
+_OF_AN_ERROR = {"bold": True, "red": True}
+"""The markup that pytest uses for each line of an error."""
+
+
+def colour(report: pytest.TestReport) -> None:
+    """Make pytest show our errors in a report, and in the chain of its error, in colour.
+
+    The text of the report does not change, for example for plugins that read it or send it. In
+    styles in which pytest does not use colours (native, exception groups), no line is coloured.
+    """
+    chain: Any = getattr(report.longrepr, "chain", ())
+    with contextlib.suppress(Exception):  # no colour if another plugin made the report
+        for entry in (entry for traceback, *_ in chain for entry in traceback.reprentries):
+            if any(map(_FIRST_LINE.match, entry.lines)):
+                entry.toterminal = partial(_show, entry.toterminal)
+
+
+def _show(show: Callable[[Any], None], writer: object) -> None:
+    show(_Writer(writer))
+
+
+class _Writer:
+    """A ``TerminalWriter`` that changes the markup of the lines of an error."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._margin = 0
+        self._output_at = -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def line(self, text: str = "", **markup: bool) -> None:
+        """Write a line; pytest calls this method for the lines of an error."""
+        self._writer.line(text, **(self._markup(text) if markup == _OF_AN_ERROR else markup))
+
+    def _markup(self, text: str) -> dict[str, bool]:
+        if first := _FIRST_LINE.match(text):
+            self._margin = first.end()
+            return _OF_AN_ERROR
+        text = text[self._margin :]
+        indent = len(text) - len(text.lstrip())
+        if text.startswith("| ", indent):
+            self._output_at = indent + len("| ")
+        elif indent != self._output_at:  # not the continuation of a long line of output
+            self._output_at = -1
+        return {} if self._output_at > 0 else {"light": True}

@@ -1,0 +1,93 @@
+"""The sleep between two polls, which ends early when there is something to learn."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.client.end_notice import EndNotice
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Identity
+
+_MOST_FALSE_NOTICES = 2
+"""After as many notices in a row of a process that is still alive, a wait opens no more streams."""
+_INSTANT = 1e-6
+
+
+class Wakeup:
+    """Sleeps until the next poll is due, a process seems to have ended, or another wait polled.
+
+    Args:
+        client: the sandbox.
+        evaluated: when the last evaluated snapshot was requested, in seconds on the clock.
+
+    """
+
+    def __init__(self, client: SandboxClient, evaluated: float) -> None:
+        self.evaluated = evaluated
+        self._client = client
+        self._event = threading.Event()
+        self._heard: ProcessSnapshot | None = None
+        self._notice: EndNotice | None = None
+        self._followed: Identity | None = None
+        self._false_notices = 0
+        self._thread = threading.get_ident()
+        client.listeners.add(self._hear)
+
+    def close(self) -> None:
+        """End the stream, and listen no more."""
+        self._client.listeners.discard(self._hear)
+        self._stop_following()
+
+    @property
+    def following(self) -> bool:
+        """Whether the end of the process would be noticed at once."""
+        return self._notice is not None and self._notice.live
+
+    def follow(self, process: ProcessInfo | None, limit: float) -> None:
+        """Follow a process, which is alive, for at most ``limit`` seconds; None: none."""
+        if process is None or process.identity != self._followed:
+            self._stop_following()
+            self._followed, self._false_notices = None if process is None else process.identity, 0
+        may_follow = self._notice is None and self._false_notices < _MOST_FALSE_NOTICES
+        if process is not None and may_follow:
+            self._notice = self._client.notice_end(process.pid, limit, self._event.set)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for ``seconds``, or less."""
+        clock, left = self._client.clock, seconds
+        end = clock.monotonic() + seconds
+        while True:
+            # Cleared before the reasons are checked, so that none is missed.
+            self._event.clear()
+            if left <= _INSTANT or self.heard is not None or self._noticed():
+                return
+            clock.wait(self._event, left)
+            left = end - clock.monotonic()
+
+    @property
+    def heard(self) -> ProcessSnapshot | None:
+        """A snapshot of another wait that is newer than the last evaluated one; None: none."""
+        heard = self._heard
+        return heard if heard is not None and heard.begun > self.evaluated else None
+
+    def _hear(self, snapshot: ProcessSnapshot) -> None:
+        if threading.get_ident() != self._thread:
+            self._heard = snapshot
+            self._event.set()
+
+    def _noticed(self) -> bool:
+        if self._notice is None or not self._notice.came:
+            return False
+        # The notice is false unless the next poll shows that the process is no longer alive.
+        self._false_notices += 1
+        self._stop_following()
+        return True
+
+    def _stop_following(self) -> None:
+        if self._notice is not None:
+            self._notice.close()
+            self._notice = None

@@ -1,0 +1,133 @@
+"""Failures in colour: the first line red and bold, output plain, the other lines dim."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+MESSAGE = r"""OOM-killed: train.py: shard 2/8 loaded
+
+  stderr, 2 lines
+  | a line that is too long for one line,
+    and continues
+  | shard 2/8 loaded
+  process  pid 41: python train.py"""
+SUITE = f"""
+import pytest
+from pytest_tlsandbox import ProcessOOMKilled
+
+ERROR = ProcessOOMKilled({MESSAGE!r})
+
+def test_it():
+    limit = 128
+    raise ERROR
+"""
+MARKUP = {
+    "\x1b[1m\x1b[31m": "<red>",
+    "\x1b[2m": "<dim>",
+    "\x1b[33m": "<yellow>",
+    "\x1b[0m": "</>",
+}
+SHORT = """\
+<red>E   pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py: shard 2/8 loaded</>
+<dim>E   </>
+<dim>E     stderr, 2 lines</>
+E     | a line that is too long for one line,
+E       and continues
+E     | shard 2/8 loaded
+<dim>E     process  pid 41: python train.py</>"""
+LONG = SHORT.replace("E   ", "E       ")
+CRASH_LINE = f"{{folder}}/test_it.py:8: {MESSAGE.splitlines()[0]}"
+if pytest.version_tuple >= (9,):  # shows the error above the line that the style is named after
+    CRASH_LINE = f"{SHORT}\n{CRASH_LINE}".replace("\nE   ", "\n    ").replace("<dim>E", "<dim> ")
+STYLES = {
+    (): f">       raise ERROR\n{LONG}\n\n<red>test_it.py</>:8: ProcessOOMKilled",
+    ("--tb=long", "-l"): f">       raise ERROR\n{LONG}\n\nlimit      = 128\n\n"
+    "<red>test_it.py</>:8: ProcessOOMKilled",
+    ("--tb=short",): f"<red>test_it.py</>:8: in test_it\n    raise ERROR\n{SHORT}",
+    ("--tb=line",): CRASH_LINE,
+    ("--tb=native",): f"    raise ERROR\npytest_tlsandbox.ProcessOOMKilled: {MESSAGE}",
+}
+
+
+def shown(pytester: pytest.Pytester, *options: str) -> str:
+    """Return the failures as an inner run shows them, with colours as words."""
+    result = pytester.runpytest_subprocess("--code-highlight=no", *options)
+    text = result.stdout.str().partition("= FAILURES =")[2]
+    for code, word in MARKUP.items():
+        text = text.replace(code, word)
+    return re.split(r"\n.*=+ short test summary", text)[0]
+
+
+def without_colour(text: str) -> str:
+    return re.sub("<.*?>", "", text)
+
+
+@pytest.mark.parametrize("options", [*STYLES, ("-n1",)], ids=" ".join)
+def test_each_style_of_pytest_keeps_its_text_and_gets_the_colours(pytester, options):
+    pytester.makepyfile(test_it=SUITE)
+    expected = STYLES.get(options, STYLES[()]).replace("{folder}", str(pytester.path))
+
+    assert shown(pytester, *options, "--color=yes").rstrip("\n").endswith(f"\n{expected}")
+    plain = shown(pytester, *options, "--color=no").rstrip("\n")
+    assert plain.endswith(f"\n{without_colour(expected)}")
+
+
+def test_each_error_of_a_chain_has_its_colours_and_a_group_has_none(pytester):
+    pytester.makepyfile(
+        test_it=SUITE.replace("raise ERROR", "pass")
+        + """
+def test_chain():
+    try:
+        raise ERROR
+    except ProcessOOMKilled:
+        raise RuntimeError("closing failed")
+
+def test_group():
+    raise ExceptionGroup("two", [ERROR])
+"""
+        * (sys.version_info >= (3, 11))
+    )
+    text = shown(pytester, "--color=yes", "--tb=short")
+
+    assert f"    raise ERROR\n{SHORT}\n\n<yellow>During handling of" in text
+    assert text.count("<dim>") == SHORT.count("<dim>")
+    assert "\n<red>E   RuntimeError: closing failed</>\n" in text
+    assert f"  | pytest_tlsandbox.ProcessOOMKilled: {MESSAGE.splitlines()[0]}\n" in text
+
+
+@pytest.mark.skipif(
+    not hasattr(pytest, "Subtests") and find_spec("pytest_subtests") is None,
+    reason="subtests come with pytest 9, or with a plugin",
+)
+def test_subtest_has_the_colours(pytester):
+    pytester.makepyfile(
+        test_it=SUITE.replace(
+            "test_it():\n    limit = 128\n", "test_it(subtests):\n    with subtests.test():\n    "
+        )
+    )
+    for options in ((), ("-n1",)):
+        assert SHORT in shown(pytester, "--color=yes", "--tb=short", *options)
+
+
+def test_report_that_is_sent_on_is_not_changed(pytester):
+    """By xdist's own protocol, as plugins that write reports use it."""
+    pytester.makepyfile(test_it=SUITE)
+    pytester.makeconftest(
+        """
+        import pytest
+
+        @pytest.hookimpl(trylast=True)
+        def pytest_runtest_logreport(report):
+            if report.failed:
+                again = pytest.TestReport._from_json(report._to_json())
+                assert again.longreprtext == report.longreprtext
+                print("sent:", again.longrepr.reprcrash.message)
+        """
+    )
+    result = pytester.runpytest_inprocess("--color=yes", "-s")
+
+    result.stdout.fnmatch_lines(["*sent: OOM-killed: train.py: shard 2/8 loaded"])

@@ -1,0 +1,271 @@
+"""Waits that are woken when a process ends: the notice changes when they poll, never their result."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from unittest import mock
+
+import pytest
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.testing.clock import FakeClock
+from tests.support import (
+    T0,
+    ScriptedLister,
+    box_of,
+    ended,
+    failure,
+    managed,
+    outcome,
+    polls,
+    process,
+    raw,
+    unreachable,
+)
+
+RUNNING = raw(41)
+OPENED_AFTER = 0.1
+"""Seconds after which a wait opens a stream (`docs/contributing/api-notes.md`, "Calls")."""
+
+
+class AlarmClock(FakeClock):
+    """A fake clock on which something happens at some times, also during a wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+
+    def wait(self, event: threading.Event, seconds: float) -> None:
+        until = self.now + seconds
+        for alarm in sorted(self.alarms, key=lambda alarm: alarm[0]):
+            if alarm[0] <= until:
+                self.alarms.remove(alarm)
+                self.now = max(self.now, alarm[0])
+                alarm[1]()
+                if event.is_set():
+                    return
+        self.now = until
+
+
+class FakeNotice:
+    """A notice that comes at a time on the clock of the test; None: never."""
+
+    def __init__(self, clock, at, wake, *, live):
+        self.live, self.came, self.closed = live, False, False
+        self._wake = wake
+        if live and at is not None:
+            clock.alarms.append((at, self._come))
+
+    def _come(self):
+        if not self.closed:
+            self.live, self.came = False, True
+            self._wake()
+
+    def close(self):
+        self.closed = True
+
+
+class Streams:
+    """Opens a notice for each stream that a wait requests; the last time applies to all others."""
+
+    def __init__(self, clock, times, *, live):
+        self.followed: list[int] = []
+        self.notices: list[FakeNotice] = []
+        self._clock, self._times, self._live = clock, times, live
+
+    def __call__(self, pid, limit, wake):
+        at = self._times[min(len(self.followed), len(self._times) - 1)]
+        self.followed.append(pid)
+        at = None if at is None else 1000 + at
+        self.notices.append(FakeNotice(self._clock, at, wake, live=self._live))
+        return self.notices[-1]
+
+
+def streaming(script, *times, live=True, latency=0.0):
+    """Return a sandbox whose streams end at these seconds, and its streams."""
+    clock = AlarmClock()
+    script = script if isinstance(script, dict) else {0: script}
+    box = Sandbox(ScriptedLister(clock, script, latency))
+    box._client.notice_end = streams = Streams(clock, times, live=live)
+    return box, streams
+
+
+def test_wait_ends_with_the_poll_after_the_notice():
+    box, streams = streaming({0: [RUNNING], 60: [raw(41, **ended(0))]}, 60.001, latency=0.06)
+
+    assert box.wait_for_exit(41, timeout=100).exit_code == 0
+
+    # Half of the 60 ms of a call may pass before the list is read, and one call may be under way.
+    assert polls(box)[-1] <= 60.001 + 0.06
+    assert len(polls(box)) <= 65
+    assert streams.followed == [41]
+    assert streams.notices[0].closed
+
+
+def test_wait_opens_no_stream_in_its_first_tenth_of_a_second():
+    box, streams = streaming({0: [RUNNING], 0.09: [raw(41, **ended(0))]}, 0.09)
+
+    box.wait_for_exit(41)
+
+    assert streams.followed == []
+
+
+def test_wait_polls_once_a_second_while_a_stream_is_live():
+    box, _ = streaming([RUNNING], None)
+
+    failure(lambda: box.wait_for_exit(41, timeout=10), errors.WaitTimedOut)
+
+    late = [at for at in polls(box) if at > OPENED_AFTER + 0.1]
+    assert len(late) == 10
+    assert late[-1] == 10
+
+
+def test_stream_that_was_refused_leaves_the_wait_as_it_is_without_one():
+    with_refusal, _ = streaming([RUNNING], None, live=False)
+    without = box_of([RUNNING])
+    for box in (with_refusal, without):
+        with mock.patch("pytest_tlsandbox.client.retry._jitter", random.Random(1)):
+            failure(lambda box=box: box.wait_for_exit(41, timeout=10), errors.WaitTimedOut)
+
+    assert polls(with_refusal) == polls(without)
+
+
+def test_wait_ignores_streams_after_two_false_notices():
+    box, streams = streaming([RUNNING], 0.3, 0.5, 0.7)
+
+    failure(lambda: box.wait_for_exit(41, timeout=10), errors.WaitTimedOut)
+
+    assert streams.followed == [41, 41]
+    assert len(polls(box)) > 30
+
+
+def test_each_run_of_a_managed_process_is_followed():
+    def run(pid, supervisor="running", **fields):
+        started_at = T0 + (3000 if pid == 42 else 0)
+        return raw(pid, started_at=started_at, managed=managed("web", supervisor), **fields)
+
+    script = {
+        0: [run(41)],
+        2: [run(41, "backing_off", **ended(1, ended_at=T0 + 2000))],
+        3: [run(42)],
+        5: [run(42, "stopped", **ended(0, ended_at=T0 + 5000))],
+    }
+    box, streams = streaming(script, 2.001, 5.001)
+
+    assert box.wait_for_exit("web", timeout=20).exit_code == 0
+    assert streams.followed == [41, 42]
+    assert polls(box)[-1] == pytest.approx(5.001, abs=0.001)
+
+
+OTHER_WAITS = {
+    "for a process to run": lambda box: box.wait_for_process(99, timeout=3),
+    "until it is healthy": lambda box: box.wait_for_process("web", healthy=True, timeout=3),
+    "for a line": lambda box: box.wait_for_output(41, "never", timeout=3),
+    "until a condition is true": lambda box: box.wait_until(lambda _: False, timeout=3),
+}
+
+
+@pytest.mark.parametrize("wait", OTHER_WAITS.values(), ids=OTHER_WAITS)
+def test_wait_that_does_not_only_wait_for_an_end_opens_no_stream(wait):
+    starting = managed("web", health_status="starting")
+    box, streams = streaming([RUNNING, raw(50, managed=starting)], None)
+
+    failure(lambda: wait(box))
+
+    assert streams.followed == []
+
+
+NOTICES = {
+    "on time": lambda end, rng: ([end + rng.uniform(0, 0.01)], True),
+    "early": lambda end, rng: ([rng.uniform(0, end) for _ in range(3)], True),
+    "late": lambda end, rng: ([end + rng.uniform(0, 5)], True),
+    "missing": lambda end, rng: ([None], True),
+    "refused": lambda end, rng: ([None], False),
+}
+
+
+@pytest.mark.parametrize("notice", NOTICES.values(), ids=NOTICES)
+@pytest.mark.parametrize("seed", range(20))
+def test_result_of_a_wait_is_the_same_with_any_notice(notice, seed):
+    rng = random.Random(seed)
+    end, outage = rng.uniform(0.2, 20), rng.uniform(0.2, 20)
+    last = raw(41, **ended(rng.choice([0, 1])))
+    script = {0: [RUNNING], end: [last]}
+    if rng.random() < 0.5:
+        script |= {outage: unreachable(), outage + 0.5: [last] if outage + 0.5 > end else [RUNNING]}
+    if rng.random() < 0.3:
+        script[25.0] = []
+    timeout = rng.choice([end / 2, end + 3, 60])
+    times, live = notice(end, rng)
+    latency = rng.choice([0, 0.06])
+    box, _ = streaming(script, *times, live=live, latency=latency)
+    without = box_of(script, latency=latency)
+
+    def result(box):
+        return box.wait_for_exit(41, exit_code=0, timeout=timeout).identity
+
+    try:
+        expected = result(without)
+    except errors.TLSandboxError as error:
+        kind, line = type(error).__name__, error.first_line
+        assert outcome(lambda: result(box)) == (kind, line)
+    else:
+        assert result(box) == expected
+
+
+# ------------------------------------------------------------- one row of a long list
+
+
+def long_list(*rows):
+    return [*(raw(pid, args=(f"other-{pid}.py",)) for pid in range(100, 250)), *rows]
+
+
+@pytest.fixture
+def long_lived():
+    """Return a sandbox with 151 processes, of which one ends after 115 s, and the requested rows."""
+    script = {0: long_list(RUNNING), 115: long_list(raw(41, **ended(0)))}
+    box, _ = streaming(script, 115.001)
+    requested = []
+
+    def get(pid, *, limit):
+        requested.append(pid)
+        (row,) = [row for row in box._client._list(limit) if row.pid == pid]
+        return row
+
+    box._client.get = get
+    return box, requested
+
+
+def test_wait_for_one_of_many_processes_requests_the_list_every_ten_seconds(long_lived):
+    box, requested = long_lived
+    listed = box._client.listeners
+    lists = []
+    listed.add(lists.append)
+
+    assert box.wait_for_exit(41, timeout=120).exit_code == 0
+
+    assert len(lists) <= 3 + 12 + 1
+    assert 90 <= len(requested) <= 120
+    assert set(requested) == {41}
+
+
+@pytest.mark.parametrize("fault", [unreachable(), errors.RequestRefused("404"), None])
+def test_row_that_is_missing_or_has_another_identity_makes_the_wait_list_everything(
+    long_lived, fault
+):
+    box, _ = long_lived
+    lists = []
+    box._client.listeners.add(lists.append)
+
+    def get(pid, *, limit):
+        if fault is None:
+            return process(41, started_at=T0 + 5)
+        raise fault
+
+    box._client.get = get
+
+    assert box.wait_for_exit(41, timeout=120).exit_code == 0
+    assert len(lists) > 100
