@@ -68,5 +68,7 @@ def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) ->
 
 def cause_text(cause: dict[str, Any]) -> str:
     """Return a cause as the value of a property: "oom: train.py", "none"."""
-    text = f"{cause['kind']}: {cause['name']}" if cause["name"] else str(cause["kind"])
-    return text if cause["certain"] or cause["kind"] == "none" else f"{text} (not certain)"
+    if cause["kind"] == "none":
+        return "none"
+    text = f"{cause['kind']}: {cause['name']}"
+    return text if cause["certain"] else f"{text} (not certain)"

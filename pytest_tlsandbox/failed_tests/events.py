@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.formatting.processes import describe_end, short_name
+from pytest_tlsandbox.formatting.processes import headline_of_end, short_name
 from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
 from pytest_tlsandbox.messages.incidents import run_label, shown_row
 from pytest_tlsandbox.types import CRASH_SIGNALS
@@ -77,7 +77,7 @@ class Happened:
                 moment = run.end and run.end.ended_at
                 ends[run] = ends.get(run) or sandbox.time_of(moment, seen, run)
             elif sandbox.belongs_to_the_test(run):
-                what = f"unhealthy: {name_of(run)}"
+                what = f"Unhealthy: {name_of(run)}"
                 self.events.append(Event(seen, what, "none", sandbox, run))
         for run in {each.generation.newest for each in needed if not each.generation.alive}:
             if kind_of(run) or run.ended_here:
@@ -86,7 +86,7 @@ class Happened:
             if at is not None and not run.assumed:
                 self._add_end(Event(at, _describe(run), kind_of(run) or "", sandbox, run), run)
         if history.replaced_at > sandbox.position and history.last is not None:
-            what = f"another sandbox answers as {sandbox.label}"
+            what = f"Another sandbox answers as {sandbox.label}"
             self.events.append(Event(history.last.begun, what, "sandbox", sandbox))
         if (outage := sandbox.outage) is not None:
             self.events.append(Event(outage.since, outage.what, "sandbox", sandbox))
@@ -125,10 +125,8 @@ def name_of(run: Run) -> str:
 def _describe(run: Run) -> str:
     end = run.end
     if end is None:
-        text = "no longer listed" if run.is_newest else "ended, how is not known"
-    elif end.lost:
-        text = "ended, the sandbox lost its exit code"
+        text = "No longer listed" if run.is_newest else "End not seen"
     else:
-        text = f"exited {end.exit_code}, a child was OOM-killed" if end.child else describe_end(end)
-    gave_up = ", its supervisor gave up" if run.gave_up else ""
-    return f"{text}{gave_up}{', restarted' if run.successor else ''}: {name_of(run)}"
+        text = "End not known" if end.lost else headline_of_end(end)
+    gave_up = "; its supervisor gave up" if run.gave_up else ""
+    return f"{text}{', then restarted' if run.successor else ''}{gave_up}: {name_of(run)}"

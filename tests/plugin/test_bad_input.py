@@ -104,11 +104,13 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         def test_that_needs_none(): pass
         """
     )
-    sentence = f"pytest_tlsandbox.InvalidSetting: no sandbox to test; {HOW_TO_NAME_ONE}"
+    sentence = f"no sandbox to test; {HOW_TO_NAME_ONE}"
     record = pytester.inline_run()
-    assert errors_of_tests(record) == dict.fromkeys(
-        ("test_it", "test_session", "test_lister"), sentence
-    )
+    assert errors_of_tests(record) == {
+        "test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}",
+        "test_session": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+        "test_lister": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+    }
     assert record.ret == pytest.ExitCode.TESTS_FAILED
 
 

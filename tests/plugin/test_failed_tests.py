@@ -96,7 +96,7 @@ SUITE = (
 
         def test_output_with_a_secret(tlsandbox):
             program = "echo --token=tl_secret >&2; exit 1"
-            ended(tlsandbox, tlsandbox.start_process("sh", ["-c", program]))
+            ended(tlsandbox, tlsandbox.start_process("sh", ["-c", program, "job.sh"]))
             assert False
 
         def test_all_went_well(tlsandbox):
@@ -117,28 +117,28 @@ SUITE = (
 )
 SECTIONS = {
     "test_server_exited": """
-        # s before  exited 3: python -c
+        # s before  Exited 3: python -c
           | Traceback: db gone
         """,
     "test_oom_killed": "# s before  OOM-killed: python -c",
-    "test_restarted": "# s before  exited 1, restarted: web, first run",
+    "test_restarted": "# s before  Exited 1, then restarted: web, first run",
     "test_port_taken": """
-        # s before  exited 1: python -c
+        # s before  Exited 1: python -c
           | Address already in use
         """,
     "test_wrong_dependency": """
-        # s before  exited 1: python -c
+        # s before  Exited 1: python -c
           | ModuleNotFoundError: No module named 'no_such_module'
         """,
-    "test_killed_by_another_test": "# s before  signaled 9 (SIGKILL): http.server",
+    "test_killed_by_another_test": "# s before  Killed by SIGKILL: http.server",
     "test_sandbox_gone": "# s before  mine cannot be reached: the connection was refused",
     "test_unhealthy": """
-        # s before  unhealthy: sick
+        # s before  Unhealthy: sick
         started: sick
         """,
     "test_nothing_happened": "",
     "test_output_with_a_secret": """
-        # s before  exited 1: sh -c
+        # s before  Exited 1: job.sh
           | --token=***
         """,
     "test_all_went_well": """
@@ -155,7 +155,7 @@ CAUSES = {
     "test_sandbox_gone": "sandbox: mine (not certain)",
     "test_unhealthy": "none",
     "test_nothing_happened": "none",
-    "test_output_with_a_secret": "exit: sh -c (not certain)",
+    "test_output_with_a_secret": "exit: job.sh (not certain)",
     "test_all_went_well": "none",
 }
 
@@ -229,19 +229,19 @@ OWN = (
         import pytest
 
         def test_exit(tlsandbox):
-            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4"]))
+            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4", "job.sh"]))
 
         def test_crash(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
             tlsandbox.wait_for_exit(job)
 
         def test_oom_before_it(tlsandbox):
             be_killed(tlsandbox)
-            job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4"])
+            job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
             tlsandbox.wait_for_exit(job)
 
         def test_several(tlsandbox):
-            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$"])
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
             tlsandbox.wait_until(lambda seen: not seen.alive)
             with tlsandbox.soft() as check:
                 check.assert_process("no such", exit_code=0)
@@ -265,10 +265,10 @@ def test_an_error_of_the_plugin_is_the_certain_cause_and_is_shown_once(pytester,
     pytester.makepyfile(test_it=OWN)
     record = pytester.inline_run("--junitxml=junit.xml")
     assert causes_in_junit(pytester.path / "junit.xml") == {
-        "test_exit": ["exit: sh -c"],
-        "test_crash": ["crash: sh -c"],
-        "test_oom_before_it": ["exit: sh -c"],
-        "test_several": ["crash: sh -c"],
+        "test_exit": ["exit: job.sh"],
+        "test_crash": ["crash: job.sh"],
+        "test_oom_before_it": ["exit: job.sh"],
+        "test_several": ["crash: job.sh"],
         "test_not_found": ["none"],
         "test_wrong_call": ["none"],
         "test_sandbox": ["sandbox: http://127.0.0.1:1"],
@@ -278,7 +278,7 @@ def test_an_error_of_the_plugin_is_the_certain_cause_and_is_shown_once(pytester,
     assert sections.pop("test_oom_before_it") == dedented(
         """
         # s before  OOM-killed: python -c
-        # s before  exited 4: sh -c
+        # s before  Exited 4: job.sh
         """
     )
     assert set(sections.values()) == {""}
@@ -412,15 +412,15 @@ def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pyteste
         (
             "-q",
             """
-            # s before  exited 4: sh -c
+            # s before  Exited 4: job.sh
               | line 20
-            # s before  exited 5: sh -c
+            # s before  Exited 5: job.sh
               | line 20
-            # s before  exited 6: sh -c
+            # s before  Exited 6: job.sh
               | line 20
-            # s before  exited 7: sh -c
+            # s before  Exited 7: job.sh
               | line 20
-            # s before  exited 8: sh -c
+            # s before  Exited 8: job.sh
               | line 20
             3 more events
             """,
@@ -428,7 +428,7 @@ def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pyteste
         (
             "-v",
             "\n".join(
-                f"# s before  exited {code}: sh -c\n  | line 1\n  | ... 17 more lines\n"
+                f"# s before  Exited {code}: job.sh\n  | line 1\n  | ... 17 more lines\n"
                 "  | line 19\n  | line 20"
                 for code in range(1, 9)
             ),
@@ -441,7 +441,7 @@ def test_section_has_12_lines_and_more_with_v(pytester, option, expected):
         def test_it(tlsandbox):
             for code in range(1, 9):
                 program = f"for number in $(seq 20); do echo line $number; done; exit {code}"
-                job = tlsandbox.start_process("sh", ["-c", program])
+                job = tlsandbox.start_process("sh", ["-c", program, "job.sh"])
                 tlsandbox.wait_for_exit(job, exit_code=code)
             assert False
         """
@@ -456,7 +456,7 @@ def test_each_phase_that_fails_shows_what_happened_since_the_last_failure(pytest
         import pytest
 
         def end(sandbox, code):
-            sandbox.wait_for_exit(sandbox.start_process("sh", ["-c", f"exit {code}"]), exit_code=code)
+            sandbox.wait_for_exit(sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"]), exit_code=code)
 
         @pytest.fixture
         def broken_setup(tlsandbox):
@@ -485,15 +485,15 @@ def test_each_phase_that_fails_shows_what_happened_since_the_last_failure(pytest
         (
             report.nodeid.partition("::")[2],
             report.when,
-            re.findall("exited .", str(report.sections)),
+            re.findall("Exited .", str(report.sections)),
         )
         for report in record.getreports("pytest_runtest_logreport")
         if report.failed
     ] == [
-        ("test_setup", "setup", ["exited 3"]),
-        ("test_both", "call", ["exited 4"]),
-        ("test_both", "teardown", ["exited 5"]),
-        ("test_teardown", "teardown", ["exited 4", "exited 5"]),
+        ("test_setup", "setup", ["Exited 3"]),
+        ("test_both", "call", ["Exited 4"]),
+        ("test_both", "teardown", ["Exited 5"]),
+        ("test_teardown", "teardown", ["Exited 4", "Exited 5"]),
     ]
 
 
@@ -508,7 +508,7 @@ def test_of_several_sandboxes_each_event_names_its_own(pytester, box, monkeypatc
         def test_it(tlsandbox, tlsandbox_connect):
             mine = SimpleNamespace(url={box.url!r}, api_key=Secret(os.environ["MINE"]), identifier="my-sandbox")
             for code, sandbox in enumerate([tlsandbox, tlsandbox_connect(mine)], 3):
-                job = sandbox.start_process("sh", ["-c", f"exit {{code}}"])
+                job = sandbox.start_process("sh", ["-c", f"exit {{code}}", "job.sh"])
                 sandbox.wait_for_exit(job, exit_code=code)
             assert False
         """
@@ -516,8 +516,8 @@ def test_of_several_sandboxes_each_event_names_its_own(pytester, box, monkeypatc
     assert sections_of(pytester.inline_run()) == {
         "test_it": dedented(
             """
-            # s before  small: exited 3: sh -c
-            # s before  my-sandbox: exited 4: sh -c
+            # s before  small: Exited 3: job.sh
+            # s before  my-sandbox: Exited 4: job.sh
             """
         )
     }
@@ -533,7 +533,7 @@ def test_shared_sandbox_lists_what_the_test_started_and_counts_the_rest(pytester
         def test_it(tlsandbox):
             for pid in {[other.pid for other in others]}:
                 os.kill(pid, 9)
-            job = tlsandbox.start_process("sh", ["-c", "exit 3"])
+            job = tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
             tlsandbox.wait_for_exit(job, exit_code=3)
             assert False
         """
@@ -543,12 +543,12 @@ def test_shared_sandbox_lists_what_the_test_started_and_counts_the_rest(pytester
     assert shown is not None
     assert re.sub(r"\d\.\d s", "# s", shown[1]) == dedented(
         """
-        # s before  exited 3: sh -c
+        # s before  Exited 3: job.sh
         ended in other tests: sleep, sleep
         """
     )
     assert causes_in_junit(pytester.path / "junit.xml") == {
-        "test_it": ["exit: sh -c (not certain)"]
+        "test_it": ["exit: job.sh (not certain)"]
     }
 
 
@@ -581,17 +581,17 @@ def test_a_test_that_timed_out_shows_what_happened(pytester):
 
         @pytest.mark.timeout(0.5)
         def test_hangs(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "exit 3"])
+            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
             time.sleep(60)
 
         @pytest.mark.timeout(0.5)
         def test_fails_just_before(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "exit 3"])
+            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
             time.sleep(0.4)
             assert False
         """
     )
     assert sections_of(pytester.inline_run()) == {
-        "test_hangs": "# s before  exited 3: sh -c",
-        "test_fails_just_before": "started: sh -c",
+        "test_hangs": "# s before  Exited 3: job.sh",
+        "test_fails_just_before": "started: job.sh",
     }

@@ -221,8 +221,8 @@ def test_an_unreachable_sandbox_is_reported_before_pytest_timeout_would_end_the_
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makepyfile(
         """
-        def test_baseline(tlsandbox): pass
         def test_wait(tlsandbox_session): tlsandbox_session.wait_for_process("x", timeout=20)
+        def test_baseline(tlsandbox): pass
         """
     )
     url = unused_url()

@@ -309,6 +309,7 @@ def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
         "test_two": {
             "tlsandbox_oom": "OOM-killed: python -c (allowed: it is meant)",
             "tlsandbox_leak": "Left running: sleep",
+            "tlsandbox_cause": "none",
         },
         "test_last": {},
     }

@@ -40,12 +40,12 @@ SAMPLE = ("--full-trace", "xdist", "live log", "PYTEST_DEBUG")
 """The ways that `make test` plays; `make nightly` plays all."""
 
 SECTION = """
-# s before  exited 1: server
+# s before  Exited 1: server
   | ***
   | --token ***
   | http://***@host/
   | ***
-# s before  exited 1: web --token=***
+# s before  Exited 1: web --token=***
 """
 """A part of what a test shows that fails by itself after processes with secrets have ended."""
 
