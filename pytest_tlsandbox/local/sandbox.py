@@ -158,7 +158,7 @@ def start_local_sandbox(
 def _check_extra() -> None:
     if os.name != "posix":
         raise LocalSandboxError("The embedded sandbox needs Linux or macOS")
-    missing = [name for name in ("psutil", "starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("psutil", "uvicorn") if find_spec(name) is None]
     if missing:
         raise LocalSandboxError(
             f'The embedded sandbox needs {", ".join(missing)}: pip install "pytest-tlsandbox[local]"'
