@@ -5,7 +5,7 @@ The server is a separate process with these modules:
 
 - ``server_process``: stops the server when its parent ends, and kills all processes of the sandbox;
 - ``routes``, with ``asgi`` (requests, responses, routing), ``request_bodies``, ``http_errors`` and
-  ``event_streams`` (server-sent events);
+  ``event_streams`` (server-sent events), ``files`` and ``tunnel``;
 - ``managed_process`` and ``health_checks``: restarts, backoff and health checks;
 - ``supervisor``: starts, reaps, signals and kills processes, with ``spawn``, ``user_accounts`` and
   ``environment`` (how a program is started) and ``process_table`` (which rows are kept);

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import parse_qsl
 
 from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
-    Handler = Callable[["Request"], Awaitable["Response"]]
+    Handler = Callable[["Request"], Awaitable["Answer"]]
+
+T = TypeVar("T")
 
 BODY_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of a request body, as in the daemon's framework; the response to more is 413."""
@@ -38,6 +41,12 @@ class Request(NamedTuple):
     scope: dict[str, Any]
     receive: Receive
     parameters: Mapping[str, str] = {}
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the query string."""
+        text = self.scope["query_string"].decode("latin-1")
+        return dict(parse_qsl(text, keep_blank_values=True, errors="replace"))
 
     @property
     def content_type(self) -> str:
@@ -81,6 +90,13 @@ class Request(NamedTuple):
         return bytes(body)
 
 
+class Answer(Protocol):
+    """A response, or what replaces one after an upgrade of the connection."""
+
+    async def send(self, receive: Receive, send: Send) -> None:
+        """Send the response."""
+
+
 class Response(NamedTuple):
     """A response. A body of several parts is sent as they come, until the client disconnects."""
 
@@ -100,7 +116,7 @@ class Response(NamedTuple):
         if isinstance(self.body, bytes):
             await send({"type": "http.response.body", "body": self.body})
         else:
-            await _finish_first(_send_parts(self.body, send), _wait_for_disconnect(receive))
+            await finish_first(_send_parts(self.body, send), _wait_for_disconnect(receive))
 
 
 class ClientDisconnected(Exception):
@@ -124,7 +140,7 @@ class Router:
     def __init__(self, routes: Mapping[str, Mapping[str, Handler]]) -> None:
         self._routes = [(re.compile(path), handlers) for path, handlers in routes.items()]
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Answer:
         """Call the handler of the first route with this path and method.
 
         Without one, the response is 404 or 405 without a body.
@@ -149,6 +165,9 @@ def application(handle: Handler) -> Application:
     """Return an ASGI application that responds to each request as ``handle`` returns or raises."""
 
     async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope, send = {**scope, "method": "GET"}, _reject_by_response(send)
+        response: Answer
         try:
             response = await handle(Request(scope, receive))
         except ClientDisconnected:
@@ -163,6 +182,19 @@ def application(handle: Handler) -> Application:
     return serve
 
 
+def _reject_by_response(send: Send) -> Send:
+    """Return a ``send`` that can also send an HTTP response instead of accepting a WebSocket."""
+
+    async def send_either(message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            # The server closes the connection, so no client must use it again.
+            message["headers"].append((b"connection", b"close"))
+        await send({**message, "type": f"websocket.{kind.removeprefix('websocket.')}"})
+
+    return send_either
+
+
 async def _send_parts(parts: AsyncIterator[bytes], send: Send) -> None:
     async for part in parts:
         await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -174,13 +206,12 @@ async def _wait_for_disconnect(receive: Receive) -> None:
         pass
 
 
-async def _finish_first(*works: Any) -> None:
-    """Run coroutines until the first one has finished, and cancel the others."""
+async def finish_first(*works: Coroutine[Any, Any, T]) -> T:
+    """Run coroutines until the first one has finished, cancel the others, and return its result."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in finished:
-            task.result()
+        return finished.pop().result()
     finally:
         for task in tasks:
             task.cancel()

@@ -22,11 +22,13 @@ from pytest_tlsandbox.local.asgi import (
 from pytest_tlsandbox.local.event_streams import END_OF_STREAM, follow, run_frames
 from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
 from pytest_tlsandbox.local.managed_process import ManagedProcess
+from pytest_tlsandbox.local.tunnel import handshake_error, open_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pytest_tlsandbox.local.asgi import Application, Handler
+    from pytest_tlsandbox.local.asgi import Answer, Application, Handler
+    from pytest_tlsandbox.local.files import Files
     from pytest_tlsandbox.local.process import Process
     from pytest_tlsandbox.local.request_bodies import Body, StartRequest
     from pytest_tlsandbox.local.supervisor import Supervisor
@@ -34,16 +36,19 @@ if TYPE_CHECKING:
 _SIGNALS = range(1, 32)
 
 
-def build_app(supervisor: Supervisor, *, identifier: str, api_key: str) -> Application:
+def build_app(
+    supervisor: Supervisor, files: Files, *, identifier: str, api_key: str
+) -> Application:
     """Return the application that serves the processes of a supervisor.
 
     Args:
         supervisor: owns the processes.
+        files: the files that the sandbox serves.
         identifier: the id of the sandbox; the answer to a request for another id is 404.
         api_key: the key that each request must carry as a bearer token.
 
     """
-    routes = _Routes(supervisor)
+    routes = _Routes(supervisor, files)
     process = "/processes/(?P<process>[^/]+)"
     output = f"{process}/(?P<stream>stdout|stderr|output)"
     paths: dict[str, dict[str, Handler]] = {
@@ -58,11 +63,14 @@ def build_app(supervisor: Supervisor, *, identifier: str, api_key: str) -> Appli
         f"{process}/stdin/close": {"POST": routes.close_stdin},
         output: {"GET": routes.output},
         f"{output}/follow": {"GET": routes.follow},
+        "/files": {"GET": routes.read_file, "PUT": routes.write_file, "DELETE": routes.delete_file},
+        "/files/list": {"GET": routes.list_folder},
+        "/tunnels/tcp": {"GET": routes.open_tunnel},
     }
     router = Router({f"/api/v1{path}": handlers for path, handlers in paths.items()})
     authorization = f"Bearer {api_key}".encode()
 
-    async def handle(request: Request) -> Response:
+    async def handle(request: Request) -> Answer:
         headers = dict(request.scope["headers"])
         if not hmac.compare_digest(headers.get(b"authorization", b""), authorization):
             raise ApiError(401, "Missing or invalid API key", "UNAUTHORIZED")
@@ -75,8 +83,9 @@ def build_app(supervisor: Supervisor, *, identifier: str, api_key: str) -> Appli
 
 
 class _Routes:
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, files: Files) -> None:
         self._supervisor = supervisor
+        self._files = files
         self._started = time.monotonic()
 
     async def health(self, _request: Request) -> Response:
@@ -187,6 +196,33 @@ class _Routes:
             return _events(_no_lines())
         return _events(follow(process, request.parameters["stream"]))
 
+    async def read_file(self, request: Request) -> Response:
+        content = self._files.read(_parse_path(request))
+        return Response(content, content_type="application/octet-stream")
+
+    async def write_file(self, request: Request) -> Response:
+        parts = request.chunks()
+        try:
+            await self._files.write(_parse_path(request), parts)
+        except (ApiError, PlainTextError):
+            async for _ in parts:  # most clients read no response before they have sent it all
+                pass
+            raise
+        return empty_response(204)
+
+    async def delete_file(self, request: Request) -> Response:
+        self._files.delete(_parse_path(request))
+        return empty_response(204)
+
+    async def list_folder(self, request: Request) -> Response:
+        path = _parse_path(request)
+        return json_response({"path": path, "entries": self._files.entries(path)})
+
+    async def open_tunnel(self, request: Request) -> Answer:
+        if error := handshake_error(request.scope):
+            raise error
+        return await open_tunnel(request.query.get("port", ""))
+
     async def _start(self, wanted: StartRequest) -> Process:
         if wanted.is_managed:
             return await ManagedProcess(self._supervisor, wanted).start()
@@ -242,6 +278,14 @@ def _parse_selector(segment: bytes) -> int | str:
     if len(text) < 20 and int(text) < 2**32:
         return int(text)
     raise PlainTextError(400, f'Invalid URL: Cannot parse `"{text}"` to a `u32`')
+
+
+def _parse_path(request: Request) -> str:
+    try:
+        return request.query["path"]
+    except KeyError:
+        error = "Failed to deserialize query string: missing field `path`"
+        raise PlainTextError(400, error) from None
 
 
 async def _parse_body(model: type[Body], request: Request) -> Body:

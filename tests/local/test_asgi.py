@@ -29,7 +29,7 @@ async def serve(handle: Any, *received: dict[str, Any]) -> list[dict[str, Any]]:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await application(handle)({"headers": []}, receive, send)
+    await application(handle)({"type": "http", "headers": []}, receive, send)
     return sent
 
 
