@@ -143,22 +143,19 @@ class Router:
     async def handle(self, request: Request) -> Answer:
         """Call the handler of the first route with this path and method.
 
-        Without one, the response is 404 or 405 without a body.
+        Without one, the response is 404 or 405 without a body. A handler of GET also handles HEAD.
         """
         # The raw path, because a name may contain %2F.
-        path = request.scope["raw_path"].decode("latin-1")
-        method = request.scope["method"]
-        allowed: list[str] = []
-        for pattern, handlers in self._routes:
-            match = pattern.fullmatch(path)
-            handler = handlers.get("GET" if method == "HEAD" else method) if match else None
-            if match and handler:
+        path, method = request.scope["raw_path"].decode("latin-1"), request.scope["method"]
+        found = [(pattern.fullmatch(path), handlers) for pattern, handlers in self._routes]
+        matches = [(match, handlers) for match, handlers in found if match]
+        for match, handlers in matches:
+            if handler := handlers.get("GET" if method == "HEAD" else method):
                 return await handler(request._replace(parameters=match.groupdict()))
-            if match and not allowed:
-                allowed = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
-        if allowed:
-            return empty_response(405, (b"allow", ", ".join(allowed).encode()))
-        return empty_response(404)
+        if not matches:
+            return empty_response(404)
+        allowed = ", ".join(matches[0][1]).replace("GET", "GET, HEAD")
+        return empty_response(405, (b"allow", allowed.encode()))
 
 
 def application(handle: Handler) -> Application:

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_tlsandbox.local.asgi import Request, Response, application
 
-from .conftest import Api, send_raw
+from .conftest import request_bytes, send_raw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,18 +76,18 @@ def test_request_whose_client_disconnects_during_the_body_is_not_answered() -> N
 
 
 def test_pipelined_requests_are_answered_in_order_even_after_rejected_bodies(
-    api: Api, sandbox: LocalSandbox
+    sandbox: LocalSandbox,
 ) -> None:
-    head = f"Host: local.local\r\nAuthorization: Bearer {sandbox.api_key.reveal()}\r\n"
-    start = f"POST /api/v1/processes HTTP/1.1\r\n{head}Content-Type: application/json\r\n"
+    start = sandbox, "POST /processes", "Content-Type: application/json"
+    chunked = b"1\r\n[\r\n1\r\n]\r\n0\r\n\r\n"
     requests = (
-        f"{start}Content-Length: 1\r\n\r\n{{"
-        f"{start}Transfer-Encoding: chunked\r\n\r\n1\r\n[\r\n1\r\n]\r\n0\r\n\r\n"
-        f"PUT /api/v1/nope HTTP/1.1\r\n{head}Content-Length: 3\r\n\r\nabc"
-        f"HEAD /api/v1/health HTTP/1.1\r\n{head}\r\n"
-        f"GET /api/v1/health HTTP/1.1\r\n{head}Connection: close\r\n\r\n"
+        request_bytes(*start, "Content-Length: 1", body=b"{")
+        + request_bytes(*start, "Transfer-Encoding: chunked", body=chunked)
+        + request_bytes(sandbox, "PUT /nope", "Content-Length: 3", body=b"abc")
+        + request_bytes(sandbox, "HEAD /health")
+        + request_bytes(sandbox, "GET /health", "Connection: close")
     )
-    with send_raw(sandbox, requests.encode()) as client:
+    with send_raw(sandbox, requests) as client:
         answers = b"".join(iter(lambda: client.recv(65536), b""))
     statuses = [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"400", b"422", b"404", b"200", b"200"]

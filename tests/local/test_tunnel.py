@@ -15,7 +15,7 @@ import websocket
 
 from pytest_tlsandbox.local import tunnel
 
-from .conftest import Api, new_sandbox, refusal, send_raw
+from .conftest import Api, new_sandbox, refusal, request_bytes, send_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,10 +145,9 @@ def test_handshake_of_another_method_is_405(api: Api) -> None:
 
 
 def test_handshake_over_http_1_0_is_426(sandbox: LocalSandbox) -> None:
-    headers = {**HANDSHAKE, "Authorization": f"Bearer {sandbox.api_key.reveal()}"}
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    request = f"GET /api/v1/tunnels/tcp?port=1 HTTP/1.0\r\n{''.join(lines)}\r\n"
-    with send_raw(sandbox, request.encode()) as client:
+    headers = [f"{name}: {value}" for name, value in HANDSHAKE.items()]
+    request = request_bytes(sandbox, "GET /tunnels/tcp?port=1", *headers, version="1.0")
+    with send_raw(sandbox, request) as client:
         assert client.recv(65536).split()[1] == b"426"
 
 
