@@ -38,7 +38,7 @@ class Files:
 
     def read(self, path: str) -> AsyncIterator[bytes]:
         """Return the content of a file, in parts, to its end: files in ``/proc`` have the size 0."""
-        with _errors_to_responses("read", path):
+        with _errors_to_responses("read file", path):
             located = _locate(path)
             mode = os.stat(located).st_mode
             if stat.S_ISDIR(mode):
@@ -55,7 +55,7 @@ class Files:
 
         Readers see the old file until the new one is complete.
         """
-        with _errors_to_responses("create", path):
+        with _errors_to_responses("create file", path):
             target = os.path.realpath(_locate(path))
             self._check_writable(target)
             if os.path.isdir(target):
@@ -76,7 +76,7 @@ class Files:
 
     def delete(self, path: str) -> None:
         """Delete a file; of a link, the link itself."""
-        with _errors_to_responses("delete", path):
+        with _errors_to_responses("delete file", path):
             folder, name = os.path.split(_locate(path))
             target = os.path.join(os.path.realpath(folder), name)
             self._check_writable(target)
@@ -84,7 +84,7 @@ class Files:
 
     def entries(self, path: str) -> list[dict[str, Any]]:
         """Return the entries of a folder: folders first, then by name."""
-        with _errors_to_responses("list", path):
+        with _errors_to_responses("list folder", path):
             located = _locate(path)
             if not stat.S_ISDIR(os.stat(located).st_mode):
                 raise ApiError(400, f"{located} is not a directory", "NOT_A_DIRECTORY")
@@ -123,7 +123,7 @@ def _errors_to_responses(action: str, path: str) -> Iterator[None]:
         raise ApiError(404, f"File not found: {path}", "NOT_FOUND") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ApiError(500, f"Failed to {action} file {path}: {reason}", "INTERNAL_ERROR") from None
+        raise ApiError(500, f"Failed to {action} {path}: {reason}", "INTERNAL_ERROR") from None
 
 
 async def _parts(file: IO[bytes], part: bytes) -> AsyncIterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import stat
@@ -14,6 +15,8 @@ import pytest
 import requests
 
 from pytest_tlsandbox.local.environment import WRITABLE
+from pytest_tlsandbox.local.files import Files
+from pytest_tlsandbox.local.http_errors import ApiError
 
 from .conftest import Api, new_sandbox, refusal, request_bytes, send_raw, until
 
@@ -110,6 +113,29 @@ def test_path_that_cannot_be_used_is_rejected(
     assert refusal(answer)[::2] == error
     assert {entry.name for entry in tmp_path.rglob("*")} == {"folder", "file", "pipe"}
     assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("action", ["read file", "create file", "delete file", "list folder"])
+def test_missing_permission_is_500(tmp_path: Path, action: str) -> None:
+    closed, files = tmp_path / "closed", Files([str(tmp_path)])
+    closed.mkdir(mode=0)
+    nothing: Any = None
+    call: Any = {
+        "read file": files.read,
+        "create file": lambda path: asyncio.run(files.write(path, nothing)),
+        "delete file": files.delete,
+        "list folder": files.entries,
+    }[action]
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # permissions do not apply to root
+    try:
+        with pytest.raises(ApiError) as caught:
+            call(f"{closed}/file")
+    finally:
+        os.seteuid(user)
+    error = f"Failed to {action} {closed}/file: Permission denied"
+    assert (caught.value.status, str(caught.value)) == (500, error)
+    assert caught.value.code == "INTERNAL_ERROR"
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
