@@ -128,8 +128,24 @@ def test_unreadable_body_is_reported_in_plain_text(
     assert (answer.status_code, answer.headers["content-type"]) == (status, TEXT)
 
 
-def test_input_over_2_mib_is_413(api: Api, sleeper: int) -> None:
-    assert api.send(sleeper, "stdin", data=b" " * (2**21 + 1)).status_code == 413
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("POST /processes", 413),
+        ("POST /processes/{}/stdin", 413),
+        ("PUT /files", 400),
+        ("PUT /files?path=/refused", 403),
+    ],
+)
+def test_rejected_body_is_answered_after_all_of_it_is_received(
+    sandbox: LocalSandbox, sleeper: int, line: str, status: int
+) -> None:
+    # More than the buffers of both sockets, so that sending fails if the server does not read it.
+    body = b" " * 2**23
+    headers = "Connection: close", f"Content-Length: {len(body)}"
+    request = request_bytes(sandbox, line.format(sleeper), *headers, body=body)
+    with send_raw(sandbox, request) as client:
+        assert int(client.recv(100).split()[1]) == status
 
 
 def not_found(name: str) -> tuple[int, str]:

@@ -99,8 +99,9 @@ def test_port_without_a_listener_is_502_before_the_upgrade(api: Api) -> None:
         bound.bind(("127.0.0.1", 0))
         port = port_of(bound)
         error = f"Nothing accepts connections on port {port}"
-        answer = refusal(handshake(api, f"?port={port}"))
-    assert answer == (502, error, "CONNECTION_REFUSED")
+        answer = handshake(api, f"?port={port}")
+    assert refusal(answer) == (502, error, "CONNECTION_REFUSED")
+    assert answer.headers["connection"] == "close"  # the server closes it
 
 
 def test_plain_http_client_sees_101_and_its_close_ends_the_connection_to_the_service(
