@@ -251,7 +251,7 @@ def test_arguments_of_tlsandbox_allow_are_checked_with_or_without_a_block(pytest
     ]
 
 
-@pytest.mark.parametrize("missing", [("starlette",), ("psutil", "uvicorn")])
+@pytest.mark.parametrize("missing", [("psutil",), ("psutil", "uvicorn")])
 def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(pytester, missing):
     pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
     pytester.makepyfile("def test_it(tlsandbox): pass")
