@@ -97,8 +97,12 @@ async def open_tunnel(port: str) -> Tunnel:
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to a port of 127.0.0.1.
 
+    Returns:
+        The two directions of the connection.
+
     Raises:
-        OSError: nothing accepts the connection.
+        ConnectionRefusedError: nothing accepts the connection.
+        OSError: the connection failed in another way.
 
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
