@@ -24,7 +24,7 @@ NAMES = ("startup", "poll", "history", "notice", "memory")
 GUARD = Path(__file__).with_name("guard.py")
 RESULTS = Path(__file__).with_name("results.md")
 TRIES = 3
-"""How often a ratio is measured if it is over its target."""
+"""Maximum number of measurements of a ratio that exceeds its target."""
 PACKAGES = ("pytest", "requests", "urllib3", "pydantic", "tenacity", "tensorlake")
 
 

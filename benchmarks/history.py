@@ -22,7 +22,7 @@ MOST_MS = 30
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Read, fold and check one list after another."""
+    """Read, record and check a series of lists."""
     result = Result(
         "A list of managed processes",
         f"Processor time for a list of {ROWS:,} managed processes, of which {RESTARTED} were "

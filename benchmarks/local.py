@@ -1,14 +1,14 @@
-"""The embedded sandbox as a server: ``python -m benchmarks.local [calls] [bursts] [scale]``.
+"""Measure the embedded sandbox: ``python -m benchmarks.local [calls] [bursts] [scale]``.
 
-``calls``: list calls over a kept connection. Goal: at 10 rows, a median under 1 ms and a 95th
-percentile under 5 ms.
+``calls`` measures list calls on a persistent connection. The target for 10 rows is a median under 1
+ms and a 95th percentile under 5 ms.
 
 ``bursts``: ten thousand short processes. Goal: every exit code and signal is right, no process is left
 running or as a zombie, and the server uses as much memory at the end as when the table was first full.
 An older daemon of the service loses 0.15 to 0.7 % (api-notes, "Ends").
 
-``scale``: a thousand running processes, and a hundred list calls per second. Goal: no error in 30 s.
-A call is timed from the moment at which it was due, so that the times show a server that falls behind.
+``scale``: a thousand running processes, and a hundred list calls per second. Goal: no error in 30
+s. Each call is timed from when it was due, so that the times show whether the server falls behind.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Server:
         return self.session.get(f"{self.url}/{path}", timeout=10)
 
     def start(self, command: str, *args: str) -> int:
-        """Start a process; return its handle."""
+        """Start a process, and return its handle."""
         body = {"command": command, "args": args}
         answer = self.session.post(f"{self.url}/processes", json=body, timeout=10)
         answer.raise_for_status()
@@ -118,7 +118,7 @@ def _script(code: int | None, signal: int | None) -> str:
 
 
 def scale(_local: LocalSandbox, server: Server) -> None:
-    """Start many processes, list them, and print."""
+    """Start many processes, list them, and print the times."""
     empty = server.memory()
     began = time.perf_counter()
     for _ in range(ALIVE):

@@ -23,7 +23,7 @@ MB = 1e6
 
 
 def measure(*, short: bool = False) -> list[Result]:
-    """Count the used bytes; return nothing if short, because none of the targets is a ratio."""
+    """Count the used bytes; return nothing if ``short``, because no target is a ratio."""
     if short:
         return []
     result = Result(
@@ -60,7 +60,7 @@ def _of_a_snapshot(result: Result, body: bytes) -> float:
 
 
 def _of_a_day(result: Result) -> float:
-    """Return the MB of the history and the timeline after a poll per second, and the last snapshot."""
+    """Return the MB of history, timeline and last snapshot after a day of one poll per second."""
     count = _Count()
     reader, history = ListReader("benchmark"), History(lambda: 0.0)
     timeline = Timeline(0.0, history)
@@ -87,7 +87,7 @@ def _of_a_day(result: Result) -> float:
 
 
 def _day() -> Iterator[bytes]:
-    """Yield the list of each second of a day; empty if it equals the list of the second before.
+    """Yield the list for each second of a day, or empty bytes if the list did not change.
 
     Processes start in bursts, run for a minute, and stay listed.
     """

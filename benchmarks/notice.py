@@ -29,7 +29,7 @@ LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)
 TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
 OURS = "this plugin"
-# Seconds between the end of one call and the next.
+# Seconds between the end of one call and the start of the next call.
 SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
     "loop, 1 s": lambda: itertools.repeat(1.0),
     "loop, 100 ms": lambda: itertools.repeat(0.1),
@@ -102,7 +102,7 @@ class SimulatedClock(Clock):
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Advance the simulated time, at most to the alarm."""
+        """Advance the simulated time, but not beyond the alarm."""
         until = self.now + seconds
         if self.alarm is not None and self.alarm[0] <= until:
             (until, ring), self.alarm = self.alarm, None
@@ -120,7 +120,7 @@ _ENDED = ProcessSnapshot(parse_list(_ROW % (b"exited", b"0", b"1710000000001"))[
 
 
 class SimulatedNotice:
-    """A notice of the end of the process, which arrives half a call after the end."""
+    """A notice that a process ended, which arrives half a call after that."""
 
     def __init__(self, clock: SimulatedClock, at: float, wake: Callable[[], None]) -> None:
         self.live, self.came = True, False
@@ -146,7 +146,7 @@ class SimulatedLister(SandboxClient):
         self._network = network
 
     def notice_end(self, _pid: int, _limit: float, wake: Callable[[], None]) -> Any:
-        """Return a notice that arrives 1 ms and half a call after the end (api-notes, "Calls")."""
+        """Return a notice that comes 1 ms and half a call after the exit (api-notes, "Calls")."""
         return SimulatedNotice(self._now, self._life + 0.001 + self._network / 2, wake)
 
     def _list(self, limit: float = 5.0) -> ProcessSnapshot:

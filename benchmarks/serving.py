@@ -69,7 +69,7 @@ def _row(number: int) -> dict[str, Any]:
 
 
 class Served:
-    """A list that is being served at ``url``."""
+    """A list that a server provides at ``url``."""
 
     def __init__(self, port: int, pipe: Connection) -> None:
         self.port = port
@@ -77,7 +77,7 @@ class Served:
         self._pipe = pipe
 
     def change(self) -> None:
-        """Change a hundredth of the rows; from then on the new list is served."""
+        """Change 1 % of the rows in the list that the server provides."""
         self._pipe.send("change")
         self._pipe.recv()
 

@@ -1,4 +1,4 @@
-"""The assertions on absence, shared by ``Sandbox`` and the soft checks."""
+"""The assertions that something did not happen, shared by ``Sandbox`` and the soft checks."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
-"""Where a check starts: at the beginning of the test, at a snapshot, or (None) at the beginning of
-the history."""
+"""The time from which incidents count: start of the test, time of a snapshot, or None (always)."""
 
 
 @explain_misuse
 class Assertions:
     """Assertions that no process runs, or that no incident happened.
 
-    Each one evaluates now and does not wait for a change. While a checked process is alive, the
-    result must stay the same for 0.2 s; an uncertain end, for 1 s. Transient infrastructure errors
-    are retried for up to 30 s.
+    Each assertion checks the current state and does not wait for a change. While a checked process
+    is alive, the result must stay the same for 0.2 s. If it is uncertain how a process ended, the
+    result must stay the same for 1 s. Requests that fail with a transient infrastructure error are
+    retried for up to 30 s.
 
     Args:
-        baseline: the snapshot at the start of the test; None for all that is known.
+        baseline: the snapshot at the start of the test; if None, all known incidents count.
         history: the history of the sandbox.
         shared: whether other xdist workers use the sandbox too.
         started: the processes that this test started.
 
     Attributes:
-        baseline: the snapshot that ``since="test"`` stands for; None for all that is known.
+        baseline: the snapshot that ``since="test"`` stands for; if None, all known incidents count.
 
     """
 
@@ -71,19 +71,21 @@ class Assertions:
         self._started = started
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
-        """Assert that no selected process is alive, or about to be restarted by its supervisor.
+        """Assert that no selected process is alive, and that no supervisor is about to restart one.
 
-        A process that never ran passes too.
+        The assertion also passes if no process ever matched.
 
         Args:
             process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
                 a function.
-            since: "test" ignores processes that had ended, and rows that were unreadable, before
-                the test began; a snapshot ignores those before the snapshot; None ignores none.
+            since: what to ignore: "test" ignores processes that had ended, and rows that were
+                unreadable, when the test began. A snapshot does the same for the time at which it
+                was taken. None ignores nothing.
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
-            Inconclusive: a row cannot be read, or the process vanished before its end was seen.
+            Inconclusive: a row cannot be read, or a process vanished from the list before the list
+                showed that it had ended.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -99,24 +101,28 @@ class Assertions:
     ) -> None:
         """Assert that no process was OOM-killed since the test began.
 
-        The check includes kills that a restart hides from the list of processes.
+        The assertion also finds OOM kills that the list of processes no longer shows because of a
+        restart.
 
         Args:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
-                xdist workers share, those that this test started.
-            suspected: also fail for an end that may be due to an OOM kill: a SIGKILL that this
-                plugin did not send, exit code 137, or an end that the sandbox lost.
-            all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. It has no effect if ``processes`` are given.
-            since: where the check starts: "test" at the start of the test, a snapshot at the time of
-                that snapshot; None includes everything that is known.
+                ``by(...)`` or functions. If no process is given, the assertion checks all
+                processes; but if xdist workers share the sandbox, it checks only the processes that
+                this test started.
+            suspected: whether to fail also if a process may have been OOM-killed: it ended by a
+                SIGKILL that this plugin did not send, or with exit code 137, or the sandbox does
+                not know how it ended.
+            all_processes: whether to check all processes of a sandbox that xdist workers share, and
+                not only the processes that this test started. The argument has no effect if
+                ``processes`` are given.
+            since: the time from which incidents count: "test" is the start of the test, and a
+                snapshot is the time of that snapshot. With None, all known incidents count.
 
         Raises:
             ProcessOOMKilled: a process was OOM-killed.
             SuspectedOOMKill: with ``suspected``, a process may have been OOM-killed.
-            ProcessNotFound: one of ``processes`` matches nothing.
-            Inconclusive: the observations do not decide the check.
+            ProcessNotFound: an item of ``processes`` does not match any process.
+            Inconclusive: the observations are not sufficient to decide the check.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -130,23 +136,25 @@ class Assertions:
     ) -> None:
         """Assert that no process crashed and no supervisor gave up since the test began.
 
-        A process crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP ended it.
-        A supervisor gives up when a failing process has used up all its restarts. An end by a
-        signal that this plugin sent does not count.
+        A process crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP ended it. A
+        supervisor gives up when a failing process has used up all its restarts. A process that
+        ended by a signal from this plugin does not count as crashed.
 
         Args:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
-                xdist workers share, those that this test started.
-            all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. It has no effect if ``processes`` are given.
-            since: where the check starts: "test" at the start of the test, a snapshot at the time of
-                that snapshot; None includes everything that is known.
+                ``by(...)`` or functions. If no process is given, the assertion checks all
+                processes; but if xdist workers share the sandbox, it checks only the processes that
+                this test started.
+            all_processes: whether to check all processes of a sandbox that xdist workers share, and
+                not only the processes that this test started. The argument has no effect if
+                ``processes`` are given.
+            since: the time from which incidents count: "test" is the start of the test, and a
+                snapshot is the time of that snapshot. With None, all known incidents count.
 
         Raises:
             ProcessCrashed: a process crashed, or its supervisor gave up.
-            ProcessNotFound: one of ``processes`` matches nothing.
-            Inconclusive: the observations do not decide the check.
+            ProcessNotFound: an item of ``processes`` does not match any process.
+            Inconclusive: the observations are not sufficient to decide the check.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -158,22 +166,24 @@ class Assertions:
     ) -> None:
         """Assert that no supervisor restarted a managed process since the test began.
 
-        A restart that this plugin requested does not count, and neither does the restart after a
-        run that it killed.
+        The assertion ignores restarts that this plugin requested, and restarts of processes that
+        this plugin killed.
 
         Args:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
-                xdist workers share, those that this test started.
-            all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. It has no effect if ``processes`` are given.
-            since: where the check starts: "test" at the start of the test, a snapshot at the time of
-                that snapshot; None includes everything that is known.
+                ``by(...)`` or functions. If no process is given, the assertion checks all
+                processes; but if xdist workers share the sandbox, it checks only the processes that
+                this test started.
+            all_processes: whether to check all processes of a sandbox that xdist workers share, and
+                not only the processes that this test started. The argument has no effect if
+                ``processes`` are given.
+            since: the time from which incidents count: "test" is the start of the test, and a
+                snapshot is the time of that snapshot. With None, all known incidents count.
 
         Raises:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
-            ProcessNotFound: one of ``processes`` matches nothing.
-            Inconclusive: the observations do not decide the check.
+            ProcessNotFound: an item of ``processes`` does not match any process.
+            Inconclusive: the observations are not sufficient to decide the check.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -183,28 +193,31 @@ class Assertions:
     def assert_no_incidents(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that no OOM kill, crash or restart happened, and that no health check fails now.
+        """Assert that no OOM kill, crash or restart happened, and that no health check is failing.
 
-        This is :meth:`assert_no_oom`, :meth:`assert_no_crash` and :meth:`assert_no_restart`
-        together, on the same snapshots. A health check that failed earlier does not count.
+        The assertion evaluates :meth:`assert_no_oom`, :meth:`assert_no_crash` and
+        :meth:`assert_no_restart` on the same snapshots. A health check that failed earlier, but
+        passes now, does not count.
 
         Args:
             processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. Without any, all processes are checked; on a sandbox that
-                xdist workers share, those that this test started.
-            all_processes: on a sandbox that xdist workers share, check all processes and not only
-                those that this test started. It has no effect if ``processes`` are given.
-            since: where the check starts: "test" at the start of the test, a snapshot at the time of
-                that snapshot; None includes everything that is known.
+                ``by(...)`` or functions. If no process is given, the assertion checks all
+                processes; but if xdist workers share the sandbox, it checks only the processes that
+                this test started.
+            all_processes: whether to check all processes of a sandbox that xdist workers share, and
+                not only the processes that this test started. The argument has no effect if
+                ``processes`` are given.
+            since: the time from which incidents count: "test" is the start of the test, and a
+                snapshot is the time of that snapshot. With None, all known incidents count.
 
         Raises:
-            ProcessOOMKilled: a process was OOM-killed. If several of these four errors apply, the
-                first one is raised.
+            ProcessOOMKilled: a process was OOM-killed. If several of the first four errors apply,
+                the assertion raises the first of them.
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessRestarted: a process was restarted.
-            ProcessUnhealthy: a health check fails.
-            ProcessNotFound: one of ``processes`` matches nothing.
-            Inconclusive: the observations do not decide the check.
+            ProcessUnhealthy: a health check is failing.
+            ProcessNotFound: an item of ``processes`` does not match any process.
+            Inconclusive: the observations are not sufficient to decide the check.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -214,7 +227,7 @@ class Assertions:
         )
 
     def _check(self, condition: Condition) -> Any:
-        """Evaluate a condition: return its value or raise; None if it is only recorded."""
+        """Evaluate a condition and return its value, or only record it and return None."""
         raise NotImplementedError
 
     def _has_fields(
@@ -236,11 +249,13 @@ class Assertions:
             return self.baseline
         if isinstance(since, ProcessSnapshot) and since.history not in (None, self._history):
             raise InvalidArgument(
-                "since must be a snapshot of this sandbox, got a snapshot of another one"
+                "since must be a snapshot of this sandbox, got a snapshot of another sandbox"
             )
         if since is None or isinstance(since, ProcessSnapshot):
             return since
-        raise InvalidArgument(must_be("since", '"test", a snapshot or None (all there is)', since))
+        raise InvalidArgument(
+            must_be("since", '"test", a snapshot or None (the whole history)', since)
+        )
 
     def _assert_none(
         self,

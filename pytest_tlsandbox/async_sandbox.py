@@ -1,7 +1,7 @@
-"""The sandbox for coroutines: each call of :class:`Sandbox`, awaitable.
+"""The sandbox for coroutines, with every method of :class:`Sandbox` as an awaitable method.
 
-Each call runs in a new thread. In a thread pool, waits could occupy all threads and block the call
-that they wait for.
+Each call runs in a new thread. A thread pool is not used, because waits could occupy all its
+threads and block the very call for whose effect they wait.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_END = 5.0
-"""Seconds to wait for the end of a cancelled call: a poll ends at once, but a start is completed."""
+"""Seconds to wait until a cancelled call ends; a poll ends at once, but a start is completed."""
 
 
 def _awaitable(
     method: Callable[Concatenate[Sandbox, P], T],
 ) -> Callable[Concatenate[AsyncSandbox, P], Coroutine[object, object, T]]:
     """Return a method as a coroutine function with the same signature, also for type checkers."""
-    # With Coroutine[Any, Any, T], mypy would infer Any for the results of asyncio.gather.
+    # If the type were Coroutine[Any, Any, T], mypy would infer Any for the results of
+    # asyncio.gather.
 
     @functools.wraps(method)
     def call(
@@ -59,15 +60,16 @@ def _awaitable(
 
 @explain_misuse
 class AsyncSandbox:
-    """The processes of one sandbox, for coroutines: await the same calls that ``Sandbox`` has.
+    """The processes of one sandbox, for coroutines: the methods of ``Sandbox``, to be awaited.
 
-    The fixture ``tlsandbox_async`` is ``AsyncSandbox(tlsandbox)``; wrap any other sandbox in the
-    same way. The calls have the arguments, results and errors of ``Sandbox``. The event loop of
-    asyncio or trio keeps running during a call.
+    The fixture ``tlsandbox_async`` provides ``AsyncSandbox(tlsandbox)``; you can wrap any other
+    sandbox in the same way. The methods take the same arguments, return the same results and raise
+    the same errors as the methods of ``Sandbox``. The event loop of asyncio or trio keeps running
+    during a call.
 
-    Cancellation ends a wait and its current poll; a start, a signal, a kill or a restart that has
-    been sent is completed. A predicate or a condition must be a plain function, not a coroutine
-    function; it runs in the thread of the call.
+    Cancellation ends a wait and its current poll. But if a request to start, signal, kill or
+    restart a process has been sent, that request is completed. A predicate or a condition must be a
+    plain function and not a coroutine function. It runs in the thread of the call.
 
     Args:
         sandbox: the sandbox to wrap.
@@ -83,19 +85,20 @@ class AsyncSandbox:
 
     @property
     def baseline(self) -> ProcessSnapshot | None:
-        """The snapshot that ``since="test"`` stands for; None for all that is known."""
+        """The snapshot that ``since="test"`` stands for; if None, all known incidents count."""
         return self._sandbox.baseline
 
     def from_now(
         self, baseline: ProcessSnapshot | None = None
     ) -> Coroutine[object, object, AsyncSandbox]:
-        """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
+        """Return the same sandbox with a new baseline, so that incidents before now do not count.
 
         Args:
             baseline: an earlier snapshot to use as the baseline; None lists the processes now.
 
         Returns:
-            A new sandbox object, when awaited; this one keeps its baseline.
+            A coroutine whose result is a new sandbox object. The existing object keeps its
+            baseline.
 
         Raises:
             InfrastructureError: the processes could not be listed.
@@ -116,15 +119,15 @@ class AsyncSandbox:
         return coroutine
 
     def soft(self) -> AsyncSoft:
-        """Check several things on the same snapshots, and report all failures in one error.
+        """Evaluate several checks on the same snapshots, and report all failures in one error.
 
-        In ``async with tlsandbox_async.soft() as check:``, call ``check.assert_process(...)`` and
-        the other assertions, except ``assert_stays``, without await. They are evaluated together
-        when the block ends.
+        In the block ``async with tlsandbox_async.soft() as check:``, call
+        ``check.assert_process(...)`` and other assertions, except ``assert_stays``, without
+        ``await``. When the block ends, all its assertions are evaluated together.
 
         Returns:
-            An asynchronous context manager; at its end it raises ``ChecksFailed`` if a check
-            failed.
+            An asynchronous context manager. At the end of the block, it raises ``ChecksFailed`` if
+            a check failed.
 
         """
         return AsyncSoft(self._sandbox.soft())
@@ -150,15 +153,15 @@ class AsyncSandbox:
 
 
 def check_awaited(sandbox: AsyncSandbox) -> None:
-    """Check that every call was awaited, because a call that was not awaited did nothing."""
+    """Check that every call was awaited, because a call that was not awaited had no effect."""
     calls = _unawaited(sandbox)
     for _, call in calls:
-        call.close()  # otherwise Python warns about it too
+        call.close()  # without this, Python would also warn about the call
     if calls:
         name, more = calls[0][0], len(calls) - 1
         others = f", nor {'was 1 other call' if more == 1 else f'were {more} other calls'}"
         raise InvalidArgument(
-            f"{name}() was not awaited{others if more else ''}: it did nothing; write "
+            f"{name}() was not awaited{others if more else ''}; a call that is not awaited has no effect; write "
             f"await tlsandbox_async.{name}(...)"
         )
 
@@ -174,7 +177,7 @@ def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, objec
 class AsyncSoft:
     """``Soft`` for ``async with``: collects checks, and evaluates them when the block ends.
 
-    ``AsyncSandbox.soft()`` creates it.
+    ``AsyncSandbox.soft()`` creates such an object.
     """
 
     def __init__(self, soft: Soft) -> None:
@@ -193,16 +196,16 @@ class AsyncSoft:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Do some work in a new thread; if this coroutine is cancelled, cancel the work and await its end.
+    """Call a function in a new thread; cancel it and wait until it ends if the caller is cancelled.
 
     Args:
-        work: the function to call.
+        work: the function.
 
     Returns:
         The result of the function.
 
     Raises:
-        GeneratorExit: the event loop was closed before the work ended.
+        GeneratorExit: the event loop was closed before the call ended.
 
     """
     wait, notify, wait_shielded = _trio() if _is_trio_running() else _asyncio()
@@ -215,7 +218,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
                 outcome.set_result(work())
             except BaseException as error:
                 outcome.set_exception(error)
-        with contextlib.suppress(RuntimeError):  # the event loop is closed, so nobody waits
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             notify()
 
     context = contextvars.copy_context()
@@ -257,7 +260,7 @@ def _asyncio() -> _Backend:
 
 
 def _trio() -> _Backend:
-    """Return the backend for trio, which is already imported because it runs."""
+    """Return the backend for trio, which must already be imported because it is running."""
     trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()

@@ -14,7 +14,7 @@ _time_sleep = time.sleep
 
 
 class _Thread(threading.local):
-    """The cancellation of the current thread."""
+    """The cancellation object of the current thread, if it has entered one."""
 
     # Not a ContextVar, because importing its module adds 0.3 ms to every start of pytest.
     cancellation: Cancellation | None = None
@@ -24,13 +24,13 @@ _this_thread = _Thread()
 
 
 class Cancelled(BaseException):
-    """The caller was cancelled; this error ends the thread that works for it."""
+    """The caller was cancelled. This error ends the thread that does the caller's work."""
 
 
 class Cancellation:
-    """Cancels, from any thread, the sleep or the call of the thread that has entered it.
+    """Cancels the sleep or the call of one thread; any thread can call ``cancel``.
 
-    A thread can be in only one of these contexts at a time.
+    The thread enters this object as a context manager. It can enter only one such object at a time.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Cancellation:
         _this_thread.cancellation = None
 
     def cancel(self) -> None:
-        """Cancel without waiting for the end of the thread."""
+        """Cancel the thread, but do not wait until it ends."""
         self._event.set()
         with self._changing:
             for cut in self._cuts:
@@ -63,7 +63,7 @@ class Cancellation:
 
     @contextlib.contextmanager
     def on_cancellation(self, cut: Callable[[], None]) -> Iterator[None]:
-        """Call ``cut`` if this is cancelled in the context, or was before."""
+        """Call ``cut`` if the object is cancelled during the context, or was cancelled before."""
         with self._changing:
             self._cuts.add(cut)
             if self._event.is_set():
@@ -76,14 +76,14 @@ class Cancellation:
 
 
 def on_cancellation(cut: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-    """Call ``cut`` if the current thread is cancelled in the context; it must not block."""
+    """Call ``cut``, which must not block, if the current thread is cancelled during the context."""
     cancellation = _this_thread.cancellation
     return contextlib.nullcontext() if cancellation is None else cancellation.on_cancellation(cut)
 
 
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
-    """Complete the context even if the current thread is cancelled."""
+    """Complete the body of the context even if the current thread is cancelled."""
     cancellation, _this_thread.cancellation = _this_thread.cancellation, None
     try:
         yield
@@ -102,17 +102,17 @@ def _sleep(seconds: float) -> None:
 def _wait(event: threading.Event, seconds: float) -> None:
     with on_cancellation(event.set):
         event.wait(seconds)
-    _sleep(0)  # ends a cancelled wait
+    _sleep(0)  # raises Cancelled if the thread was cancelled
 
 
 class Clock:
-    """A monotonic clock and the sleep that goes with it, in seconds.
+    """A monotonic clock and the matching function to sleep, both in seconds.
 
-    The references are class attributes on purpose: freezegun replaces ``time.monotonic`` in every
-    module that imports it by name, and a deadline never comes on a clock that stands still.
+    The functions are class attributes because freezegun replaces ``time.monotonic`` in every module
+    that imports it by name. A clock that stands still would never reach a deadline.
     """
 
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(_sleep)
     wait = staticmethod(_wait)
-    """Sleep for some seconds, or until an event is set."""
+    """Sleep for a number of seconds, or until an event is set."""

@@ -1,4 +1,4 @@
-"""The connections of a test session: one for each sandbox, and the embedded sandbox if used."""
+"""The connections of a test session to its sandboxes, including the embedded sandbox."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass
 class Connection:
-    """The client of one sandbox, and how it is used.
+    """The client of one sandbox, and facts about the use of the sandbox.
 
     Attributes:
         client: sends the calls.
         shared: whether several xdist workers use the sandbox.
-        of_suite: whether the suite, and not --tlsandbox, chose the sandbox; then the suite may
-            terminate it.
-        loopback: whether the sandbox is on this machine, so that a refused connection means that
-            it has ended.
-        baseline: the snapshot at the start of the running test, if the guard has taken one.
+        of_suite: whether the suite chose the sandbox instead of --tlsandbox, so that the suite may
+            terminate the sandbox.
+        loopback: whether the sandbox runs on this machine. If so, a refused connection means that
+            the sandbox has ended.
+        baseline: the snapshot that the guard took at the start of the running test; None if it did
+            not.
 
     """
 
@@ -58,14 +59,16 @@ class Connections:
 
     Args:
         settings: the settings of the session.
-        ask_for_key: returns the key for a target from the hook, an error to raise, or None.
-        test_deadline: returns the moment on the clock, in seconds, at which the running test would
-            be killed, or None.
-        screen: the terminal that messages are written for.
+        ask_for_key: calls the hook for the API key of a target; returns the key, an error to raise,
+            or None.
+        test_deadline: returns the time on the clock, in seconds, at which the running test would be
+            killed; None if it has no time limit.
+        screen: the terminal for which messages are formatted.
 
     Attributes:
-        screen: the terminal that messages are written for.
-        on_connect: a function that is called with every new connection; None for none.
+        screen: the terminal for which messages are formatted.
+        on_connect: a function to call with every new connection; None if there is none.
+        on_use: a function to call whenever something connects to a sandbox; None if there is none.
 
     """
 
@@ -84,6 +87,7 @@ class Connections:
         self._connections: dict[Address, Connection] = {}
         self._local: LocalSandbox | None = None
         self.on_connect: Callable[[Connection], None] | None = None
+        self.on_use: Callable[[Connection], None] | None = None
 
     def sandbox(self, target: object) -> Sandbox:
         """Return a sandbox without a baseline."""
@@ -96,17 +100,17 @@ class Connections:
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:
-        """Return a sandbox for one test, with the baseline of the guard or of this moment."""
+        """Return a sandbox for one test; its baseline comes from the guard, or is taken now."""
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
-        """Return the connection to a sandbox; this call does not send anything.
+        """Return the connection to a sandbox, without sending a request.
 
         Args:
             target: the sandbox: an id, a name, a URL, "local" or an object.
 
         Returns:
-            The connection, the same one for each call.
+            The connection; every call for a sandbox returns the same object.
 
         Raises:
             InvalidSetting: the target is invalid, or has no API key.
@@ -133,6 +137,8 @@ class Connections:
             self._connections[address].client.memory_limit = limit
             if self.on_connect is not None:
                 self.on_connect(self._connections[address])
+        if self.on_use is not None:
+            self.on_use(self._connections[address])
         return self._connections[address]
 
     def local(self) -> LocalSandbox:
@@ -168,14 +174,14 @@ class Connections:
         found = os.environ.get(API_KEY_VARIABLE)
         if not found:
             raise InvalidSetting(
-                f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return one from the "
+                f"no API key for {address.label}: set {API_KEY_VARIABLE}, or return a key from the "
                 f"hook pytest_tlsandbox_api_key(config, target){suggest_local(address.label)}"
             )
         return check_key(Secret(found), address, f"environment variable {API_KEY_VARIABLE}")
 
 
 def kill_started(sandbox: Sandbox) -> None:
-    """Kill the processes that were started through a sandbox; warn if some still run."""
+    """Kill the processes that were started through a sandbox, and warn if any of them still run."""
     left = sandbox.kill_started()
     if left:
         warnings.warn(

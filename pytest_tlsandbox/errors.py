@@ -5,8 +5,8 @@
     TLSandboxError
     ├── AssertionFailed (AssertionError)  the processes are not as the test expects
     │   ├── ProcessNotFound             no process matches, or the process is no longer listed
-    │   ├── AmbiguousProcess            several processes match where one must
-    │   ├── WaitTimedOut                the condition was still possible at the deadline
+    │   ├── AmbiguousProcess            several processes match, but exactly one is required
+    │   ├── WaitTimedOut                the condition was not met at the deadline, but could still be
     │   ├── UnexpectedExit              the process ended in another way than expected
     │   ├── ProcessOOMKilled            a process was killed because memory ran out
     │   ├── SuspectedOOMKill            SIGKILL or exit code 137, not proven to be an OOM kill
@@ -19,17 +19,18 @@
     │   ├── SandboxUnreachable          no response, or an incomplete one
     │   ├── AuthenticationFailed        401, 403
     │   ├── SandboxNotFound             the sandbox does not exist at this address
-    │   ├── SandboxNotRunning           it was terminated, or is suspended for too long
-    │   ├── SandboxReplaced             another sandbox responds under the same name
+    │   ├── SandboxNotRunning           the sandbox was terminated, or was suspended for too long
+    │   ├── SandboxReplaced             another sandbox now uses the same name
     │   ├── ContractViolation           the response does not follow the API
     │   ├── RequestRefused              a call (start, signal ...) was rejected
-    │   └── Inconclusive                the observations do not decide the check
-    ├── InvalidArgument (ValueError, TypeError)  a wrong call of a helper
-    ├── InvalidSetting (ValueError)     an option, ini key or environment variable
+    │   └── Inconclusive                the observations are not sufficient to decide the check
+    ├── InvalidArgument (ValueError, TypeError)  a helper was called with a wrong argument
+    ├── InvalidSetting (ValueError)     a wrong option, ini key or environment variable
     └── LocalSandboxError               the embedded sandbox could not be started
 
 An :class:`AssertionFailed` is a result about the program under test; an
-:class:`InfrastructureError` is not. The first line of each message is complete without the rest.
+:class:`InfrastructureError` is not. The first line of each message can be understood without the
+other lines.
 """
 
 from __future__ import annotations
@@ -41,21 +42,24 @@ class TLSandboxError(Exception):
     """Base class of the errors of this package.
 
     Attributes:
-        snapshot: the last good snapshot (a ``ProcessSnapshot``); None if there was none.
+        snapshot: the snapshot of the last successful poll (a ``ProcessSnapshot``); None if no poll
+            succeeded.
         wanted: what the caller expected, in words; None if the error is not about an expectation.
+        run: the run to which the error refers (a ``Run`` of the history); None if there is none.
 
     """
 
-    snapshot: Any = None  # ProcessSnapshot raises these errors: its type would be an import cycle
+    snapshot: Any = None  # not ProcessSnapshot: its module imports this one
     wanted: str | None = None
+    run: Any = None
 
     def __init_subclass__(cls) -> None:
-        """Show each error as ``pytest_tlsandbox.Name``, because a summary line has 80 columns."""
+        """Shorten each error's name to ``pytest_tlsandbox.Name`` to save space in summary lines."""
         cls.__module__ = "pytest_tlsandbox"
 
     @property
     def first_line(self) -> str:
-        """The first line of the message: what happened, to which process."""
+        """The first line of the message, which says what happened to which process."""
         return str(self).partition("\n")[0]
 
 
@@ -71,11 +75,11 @@ class ProcessNotFound(AssertionFailed):
 
 
 class AmbiguousProcess(AssertionFailed):
-    """Several processes match where one must."""
+    """Several processes match, but exactly one is required."""
 
 
 class WaitTimedOut(AssertionFailed):
-    """The condition was not met at the deadline, and was still possible."""
+    """The condition was not met at the deadline, but could still have been met later."""
 
 
 class UnexpectedExit(AssertionFailed):
@@ -87,9 +91,10 @@ class ProcessOOMKilled(AssertionFailed):
 
 
 class SuspectedOOMKill(AssertionFailed):
-    """A process ended by a SIGKILL that this plugin did not send, with exit code 137, or unseen.
+    """A process may have been OOM-killed, but there is no proof.
 
-    Only ``assert_no_oom(suspected=True)`` raises it.
+    The process ended by a SIGKILL that this plugin did not send, or with exit code 137, or in an
+    unknown way. Only ``assert_no_oom(suspected=True)`` raises this error.
     """
 
 
@@ -98,18 +103,18 @@ class ProcessCrashed(AssertionFailed):
 
 
 class ProcessRestarted(AssertionFailed):
-    """A supervisor started a managed process again, and the test did not request it."""
+    """A supervisor restarted a managed process although the test did not request a restart."""
 
 
 class ProcessUnhealthy(AssertionFailed):
-    """The health check of a managed process fails."""
+    """The health check of a managed process is failing."""
 
 
 class ChecksFailed(AssertionFailed):
     """Some checks of a ``soft()`` block failed.
 
     Attributes:
-        failures: the error that each failed check would have raised alone.
+        failures: for each failed check, the error that it would have raised outside the block.
 
     """
 
@@ -124,12 +129,16 @@ class InfrastructureError(TLSandboxError):
     """The processes could not be observed or controlled.
 
     Attributes:
-        label: the error in a word or two ("502", "reset"), as a timeline shows it.
+        label: one or two words that name the error in a timeline, such as "502" or "reset".
         transient: whether a retry may succeed.
-        retry_after: seconds that the server asked to wait before a retry; None if it did not ask.
-        delivered: whether the request may have reached the sandbox and had its effect.
+        retry_after: seconds to wait before a retry, as the server requested; None if the server did
+            not request it.
+        delivered: whether the request may have reached the sandbox and taken effect.
+        outage: the outage of the sandbox in which the call failed; None if it is not known.
 
     """
+
+    outage: Any = None
 
     def __init__(
         self,
@@ -164,23 +173,23 @@ class SandboxNotRunning(InfrastructureError):
 
 
 class SandboxReplaced(InfrastructureError):
-    """Another sandbox responds under the same name, or its daemon was restarted."""
+    """Another sandbox now uses the same name, or the daemon of the sandbox was restarted."""
 
 
 class ContractViolation(InfrastructureError):
-    """The response is complete and does not follow the API."""
+    """The response is complete, but does not follow the API."""
 
 
 class RequestRefused(InfrastructureError):
-    """The sandbox rejected a call: a program it cannot start, a process it does not know."""
+    """The sandbox rejected a call, for example because it cannot start the program."""
 
 
 class Inconclusive(InfrastructureError):
-    """The observations do not decide the check: too few polls, or an exit that the sandbox lost."""
+    """The check cannot be decided, for example because the sandbox lost an exit code."""
 
 
 class InvalidArgument(TLSandboxError, ValueError, TypeError):
-    """A helper was called with an invalid value, or with an argument it does not have."""
+    """A helper was called with an invalid value or an unknown argument."""
 
 
 class InvalidSetting(TLSandboxError, ValueError):

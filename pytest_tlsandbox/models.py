@@ -1,7 +1,7 @@
 """The process list as the sandbox sends it.
 
-A missing field means the same as null. Unknown fields are ignored, unknown statuses are kept, and
-wrong values are rejected. An unreadable row does not affect the other rows.
+A missing field has the same meaning as null. The models ignore unknown fields, keep unknown
+statuses, and reject wrong values. An unreadable row does not affect the other rows.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def _read_number(value: object) -> object:
-    """Convert a number of s, ms, us or ns since 1970 to a datetime; its size shows the unit.
+    """Convert a number of s, ms, us or ns since 1970 to a datetime; infer the unit from its size.
 
-    The API documents integer milliseconds; the SDK accepts other units and numeric text too
+    The API documents integer milliseconds, but the SDK also accepts other units and numeric text
     (api-notes, "Times").
 
     Args:
         value: a number, numeric text, or anything else.
 
     Returns:
-        The datetime; anything else unchanged, for example ISO 8601, which pydantic reads.
+        The datetime. Any other value is returned unchanged, for example ISO 8601 text, which
+        pydantic reads.
 
     Raises:
         ValueError: the time is out of range.
@@ -66,19 +67,29 @@ def _in_utc(moment: datetime) -> datetime:
 Timestamp = Annotated[
     datetime, Field(strict=False), BeforeValidator(_read_number), AfterValidator(_in_utc)
 ]
-# Null means the same as a missing field: the default.
+# Null has the same meaning as a missing field, so it is replaced by the default.
 Flag = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
 Count = Annotated[int, BeforeValidator(lambda value: 0 if value is None else value), Field(ge=0)]
 Arguments = Annotated[list[str], BeforeValidator(lambda value: [] if value is None else value)]
-# Interned, because every row of a long list has the same few words.
+# The text is interned because the rows of a long list repeat the same few words.
 Word = Annotated[
     str,
     BeforeValidator(lambda value: sys.intern(value.lower()) if isinstance(value, str) else value),
 ]
+
+
+def _describe_check(value: object) -> str | None:
+    """Return a health check in words; return None for an unexpected value, which is ignored."""
+    if not isinstance(value, dict) or not value.get("type"):
+        return None
+    path = f" GET {value['path']}" if value.get("path") else ""
+    return f"{value.get('type')} port {value.get('port')}{path}"
+
+
 Health = Annotated[Word, BeforeValidator(lambda value: "disabled" if value is None else value)]
 
 
-# The models are dataclasses with slots, because a row then takes a third of the memory of a
+# The models are dataclasses with slots because such a row uses a third of the memory of a
 # BaseModel.
 STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
 
@@ -88,7 +99,7 @@ class RestartPolicy:
     """When a supervisor restarts a process.
 
     Attributes:
-        policy: "never", "on_failure" or "always", in lower case; other words are kept.
+        policy: "never", "on_failure" or "always", in lower case; unknown words are kept.
         max_restarts: the maximum number of restarts; None for no limit.
 
     """
@@ -99,11 +110,11 @@ class RestartPolicy:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class LastExit:
-    """The last end of a managed process; the sandbox does not keep earlier ones.
+    """How the last run of a managed process ended; the sandbox does not report earlier runs.
 
     Attributes:
         exit_code: the exit code; None if a signal ended the run.
-        signal: the number of the signal that ended the run; None if it exited.
+        signal: the number of the signal that ended the run; None if the run exited.
         oom_killed: whether the sandbox confirms an OOM kill.
         ended_at: when the run ended, in UTC by the clock of the sandbox; None if unknown.
 
@@ -123,16 +134,18 @@ class ManagedProcess:
         id: the id of the supervisor, which stays the same across restarts.
         name: the name that the process was started with; None if it has none.
         status: the status of the supervisor, not of the process: "starting", "running",
-            "backing_off" (it waits before a restart) or "stopped"; other words are kept.
+            "backing_off" (waiting before a restart) or "stopped"; unknown words are kept.
         restart_count: the number of restarts.
         restart: when the supervisor restarts the process; None if the sandbox does not report it.
-        health_status: "disabled" (no health check), "starting", "healthy" or "unhealthy"; other
+        health_status: "disabled" (no health check), "starting", "healthy" or "unhealthy"; unknown
             words are kept.
+        health_check: the health check in words, such as "tcp port 8080"; None if the sandbox does
+            not report it.
         consecutive_health_failures: the number of health checks that failed in a row.
-        last_exit: how the last run ended; None if none has ended yet.
-        last_error: the error that the supervisor reports; None if it reports none.
+        last_exit: how the last run ended; None if no run has ended yet.
+        last_error: the error that the supervisor reports; None if it does not report an error.
         next_restart_at: when the next restart is due, in UTC by the clock of the sandbox; None if
-            none is due.
+            no restart is due.
 
     """
 
@@ -142,6 +155,7 @@ class ManagedProcess:
     restart_count: Count = 0
     restart: RestartPolicy | None = None
     health_status: Health = "disabled"
+    health_check: Annotated[str | None, BeforeValidator(_describe_check)] = None
     consecutive_health_failures: Count = 0
     last_exit: LastExit | None = None
     last_error: str | None = None
@@ -155,19 +169,20 @@ class ManagedProcess:
 class ProcessInfo:
     """One process, as a row of the process list shows it.
 
-    Times are aware datetimes in UTC, by the clock of the sandbox. The object does not change: a
-    later snapshot has a new object for a changed row, and may have the same object for an unchanged
-    one.
+    Times are aware datetimes in UTC, by the clock of the sandbox. The object is immutable. If the
+    row changes, later snapshots contain a new object; otherwise, they may contain the same object.
 
     Attributes:
         handle: the handle that the sandbox assigned to the run; None on older sandboxes.
-        pid: the process id. A managed process has another pid after a restart.
+        pid: the process id. A managed process gets another pid with each restart.
         status: "running", "exited", "signaled" or "oom_killed", as the sandbox sent it, in lower
-            case; other words are kept. ``state`` corrects it by the other fields.
+            case; unknown words are kept. ``state`` is the status after correction by the other
+            fields.
         exit_code: the exit code; None if the process is alive or a signal ended it; -1 if the
-            sandbox lost the code.
-        signal: the number of the signal that ended the process; None if none did.
-        oom_killed: whether the sandbox confirms an OOM kill, of the process or of a child.
+            sandbox lost the exit code.
+        signal: the number of the signal that ended the process; None if no signal ended it.
+        oom_killed: whether the sandbox confirms an OOM kill of the process or of one of its
+            children.
         stdin_writable: whether the process accepts input.
         command: the program, without its arguments.
         args: the arguments, in order.
@@ -192,22 +207,22 @@ class ProcessInfo:
 
     @property
     def identity(self) -> Identity:
-        """The identity of this run: handle, pid and start. ``ProcessSnapshot.find`` takes it."""
+        """The handle, pid and start time, which identify this run; see ``ProcessSnapshot.find``."""
         return Identity(self.handle, self.pid, self.started_at)
 
     @property
     def command_line(self) -> str:
-        """Command and arguments, joined by one space, unmasked; text selectors search in it."""
+        """Command and unmasked arguments, joined by spaces; text selectors search this text."""
         return " ".join((self.command, *self.args))
 
     @property
     def masked_command_line(self) -> str:
-        """Command and arguments, joined by one space, with secrets shown as ``***``."""
+        """Command and arguments, joined by spaces, with secrets shown as ``***``."""
         return " ".join((mask_text(self.command), *mask_args(self.args)))
 
     @property
     def ended(self) -> bool:
-        """Whether any field shows that the process has ended, even if the status is "running"."""
+        """Whether any field shows that the process has ended; the status may still be "running"."""
         return (
             self.status in _ENDED
             or self.oom_killed
@@ -218,10 +233,11 @@ class ProcessInfo:
 
     @property
     def state(self) -> str:
-        """The status, corrected where other fields contradict it.
+        """The status, corrected if other fields contradict it.
 
-        "oom_killed" if the flag is set and the status is not "exited"; "exited" or "signaled" if
-        other fields show an end but the status does not; otherwise the status.
+        The state is "oom_killed" if the flag is set and the status is not "exited". It is "exited"
+        or "signaled" if other fields, but not the status, show that the process has ended.
+        Otherwise, it is the status.
         """
         if self.oom_killed and self.status != "exited":
             return "oom_killed"
@@ -231,7 +247,7 @@ class ProcessInfo:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """The time from start to end by the clock of the sandbox; None without ``ended_at``."""
+        """The time from start to end by the clock of the sandbox; None if ``ended_at`` is None."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:
@@ -247,8 +263,8 @@ class UnreadableRow:
 
     Attributes:
         position: the index of the row in the list, from 0.
-        reason: the fields that are wrong and how, without their values.
-        pid: the process id; None if the row has none that is readable.
+        reason: which fields are wrong, and what is wrong with each; their values are not shown.
+        pid: the process id; None if the row has no readable pid.
         fingerprint: the fields that identify the row, to recognize it in another snapshot.
 
     """
@@ -264,5 +280,5 @@ class UnreadableRow:
 
 
 def by_start(row: ProcessInfo) -> tuple[datetime, int, int]:
-    """Return the key that sorts processes by their start."""
+    """Return the key for sorting processes by their start time."""
     return row.started_at, row.handle or 0, row.pid

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
+    from pytest_tlsandbox.failed_tests.plugin import FailedTests
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
+_FAILED_TESTS: pytest.StashKey[FailedTests] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -52,8 +54,8 @@ class Hooks:
                 or passed to ``tlsandbox_connect``.
 
         Returns:
-            ``Secret(key)``, or a function without arguments that returns the key; None if another
-            implementation may provide it.
+            ``Secret(key)``, or a function without arguments that returns the key. None lets another
+            implementation of the hook provide the key.
 
         """
 
@@ -73,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if option.metavar is not None:
             action = {"action": "append" if option.repeatable else "store"}
             action["metavar"] = option.metavar
-        # None shows that the option was not given, so that the ini file applies.
+        # A default of None shows that the option was not given, so that the ini file applies.
         group.addoption(
             option.flag, dest=option.ini, default=None, help=option.help + environment, **action
         )
@@ -87,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test; start the guard and the report, if requested."""
+    """Check every setting before the first test; start the guard and the report if requested."""
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
@@ -139,20 +141,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except InvalidSetting as error:
         if not hasattr(config, "workerinput"):
             raise pytest.UsageError(str(error)) from None
-        # xdist reports an error of a worker as a crash, so end the session with the message.
+        # xdist would report an error in a worker as a crash, so end the session with the message.
         session.items.clear()
         session.shouldstop = str(error)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard on the controller of xdist when a worker reports a test with a marker."""
-    if "guard" in data.get(setup.FACTS, ()):
+    """Start the guard or a summary on xdist's controller if a worker's report requires it."""
+    facts = data.get(setup.FACTS, ())
+    if "guard" in facts:
         _start_guard(config)
+    if "same_cause" in facts:
+        from pytest_tlsandbox.failed_tests.same_cause import SameCauseSummary
+
+        SameCauseSummary.register(config)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Return lines that name the sandboxes under test and the rules of the guard, if any."""
+    """Return lines that list the sandboxes under test and the rules of the guard, if any."""
     settings = config.stash[_SETTINGS]
     lines = [f"tlsandbox: {', '.join(settings.targets)}"] if settings.targets else []
     if settings.guard:
@@ -162,7 +169,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test on each of several sandboxes, unless the suite chooses the sandbox."""
+    """Run a test once on each sandbox that was given, unless the suite chooses the sandbox."""
     name = "tlsandbox_target"
     targets = metafunc.config.stash[_SETTINGS].targets
     if len(targets) < 2 or name not in metafunc.fixturenames:
@@ -177,14 +184,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(name, targets, indirect=True, scope="session")
 
 
+_CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
+"""The fixtures that connect to a sandbox; all other fixtures of the plugin request one of them."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set ``tlsandbox`` up first, so that a process that a fixture starts belongs to the test.
+    """Set up ``tlsandbox`` first, so that processes started by other fixtures belong to the test.
 
-    Only fixtures of wider scope that a test uses without an argument (autouse, usefixtures) come
-    before it, because they may provide the key or the sandbox.
+    Fixtures of wider scope that a test uses without an argument (autouse, usefixtures) are set up
+    even earlier, because they may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
+    if not _CONNECTING.isdisjoint(names):
+        _connections(item.config)
+    if _FAILED_TESTS in item.config.stash:
+        item.config.stash[_FAILED_TESTS].begin_test()
     if "tlsandbox" not in names:
         return
     from pytest_tlsandbox.integration.pytest_private import unrequested_fixtures
@@ -199,9 +214,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the traceback at the user's line, and show the first line where only one line fits.
+    """End the traceback at the user's line, and shorten messages where only one line is shown.
 
-    Those places are the short summary, the ``message`` of JUnit and annotations in CI.
+    Only the first line is shown in the short summary, the ``message`` of JUnit and annotations in
+    CI.
 
     Returns:
         The report of the phase.
@@ -232,7 +248,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Show our failures in colour where pytest has colours, those of xdist workers included."""
+    """Show our failures in colour, including failures on xdist workers, if pytest uses colours."""
     if hasattr(report.longrepr, "chain"):
         from pytest_tlsandbox.integration.terminal_colour import colour
 
@@ -242,7 +258,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Return the fields that differ between two processes, or two snapshots, that must be equal."""
+    """Explain a failed comparison of two processes or two snapshots by the fields that differ."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -253,7 +269,7 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Store when pytest-timeout would end the test, so that a wait ends and reports earlier."""
+    """Store the time at which pytest-timeout would end the test, so that waits end earlier."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
@@ -266,12 +282,14 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
 def _connections(config: pytest.Config) -> Connections:
     if _CONNECTIONS not in config.stash:
         from pytest_tlsandbox.connections import Connections
+        from pytest_tlsandbox.failed_tests.plugin import FailedTests
         from pytest_tlsandbox.integration import api_key_hook
         from pytest_tlsandbox.integration.terminal import screen_of
 
         config.pluginmanager.register(api_key_hook)
+        settings = config.stash[_SETTINGS]
         connections = Connections(
-            config.stash[_SETTINGS],
+            settings,
             ask_for_key=lambda target: config.hook.pytest_tlsandbox_api_key(
                 config=config, target=target
             ),
@@ -279,6 +297,9 @@ def _connections(config: pytest.Config) -> Connections:
             screen=screen_of(config),
         )
         config.stash[_CONNECTIONS] = connections
+        failed_tests = FailedTests(config, settings, connections)
+        config.stash[_FAILED_TESTS] = failed_tests
+        config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]
 
@@ -287,18 +308,20 @@ def _connections(config: pytest.Config) -> Connections:
 def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
     """Provide the sandbox under test, with a baseline from the start of the test.
 
-    It waits (wait_for_process, wait_for_exit ...), asserts (assert_process, assert_no_oom ...) and
-    starts programs (start_process). When the test ends, the plugin kills these programs.
+    The sandbox has methods that wait (wait_for_process, wait_for_exit ...), that assert
+    (assert_process, assert_no_oom ...) and that start programs (start_process). When the test ends,
+    the plugin kills the programs that the test started.
 
     Yields:
         A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
-    # Not from tlsandbox_session, which pytest creates once, even if folders override the target.
+    # This does not use tlsandbox_session, because pytest creates that fixture only once, even if
+    # folders override the target.
     sandbox = _connections(request.config).sandbox_from_now(tlsandbox_target)
     yield sandbox
     _kill_started(sandbox)
@@ -306,17 +329,17 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 
 @pytest.fixture
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
-    """Provide the sandbox under test with awaitable calls, for coroutines of asyncio and trio.
+    """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
 
     The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If a call was
     not awaited, the test fails when it ends.
 
     Yields:
-        An ``AsyncSandbox``, whose calls are those of ``tlsandbox``.
+        An ``AsyncSandbox``, which has the same methods as ``tlsandbox``.
 
     Raises:
         InvalidArgument: at the end of the test, if a call was not awaited.
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
@@ -333,16 +356,16 @@ def tlsandbox_session(
 ) -> Sandbox:
     """Provide the sandbox under test for fixtures of wider scope; it has no baseline.
 
-    Without a baseline, its assertions check all known incidents, also those before the session.
-    When the session ends, the plugin kills the processes that were started through it. The session
-    has one such object: if folders override ``tlsandbox_target``, it uses the target of the first
-    test that requests it.
+    Because there is no baseline, its assertions check all known incidents, including incidents
+    before the session. When the session ends, the plugin kills the processes that were started
+    through this object. The session creates only one such object. If folders override
+    ``tlsandbox_target``, the object uses the target of the first test that requests the fixture.
 
     Returns:
         A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
 
     """
     return tlsandbox_connect(tlsandbox_target)
@@ -353,7 +376,7 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
     """Provide a function that connects to another sandbox: ``tlsandbox_connect(target)``.
 
     ``target`` is the id, the name or the URL of the sandbox, or an object of the SDK. When the
-    session ends, the plugin kills the processes that were started through it.
+    session ends, the plugin kills the processes that were started through the returned sandbox.
 
     Yields:
         A function that returns a ``Sandbox`` without a baseline. It raises ``InvalidSetting`` if
@@ -384,7 +407,8 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
         The id, the name or the URL of the sandbox as text, "local", or an object.
 
     Raises:
-        InvalidSetting: no sandbox was given, or several and the test cannot run on each.
+        InvalidSetting: no sandbox was given, or several were given but the test cannot run on each
+            of them.
 
     """
     if hasattr(request, "param"):
@@ -396,16 +420,16 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Provide the process list of the sandbox under test, without checks.
+    """Provide an object that lists the processes of the sandbox under test, without checks.
 
-    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``; it raises ``InfrastructureError`` if
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. It raises ``InfrastructureError`` if
     the processes could not be listed.
 
     Returns:
         A ``ProcessLister`` with the API key of the sandbox.
 
     Raises:
-        InvalidSetting: no sandbox was given, or no API key for it.
+        InvalidSetting: no sandbox was given, or its API key is missing.
 
     """
     return _connections(request.config).connect(tlsandbox_target).client
@@ -417,13 +441,13 @@ def tlsandbox_allow(
 ) -> Callable[..., AbstractContextManager[None]]:
     """Provide a function that allows findings of the guard in a ``with`` block.
 
-    In ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the named
-    rules are expected and do not fail the test. The marker of the same name applies to a whole
-    test. Without a guard, the block has no effect.
+    In the block ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the
+    given rules are expected and do not fail the test. The marker with the same name applies to a
+    whole test. If the guard is off, the block has no effect.
 
     Returns:
-        A function that takes rules and ``reason``, and returns a context manager. It raises
-        ``InvalidArgument`` for an unknown rule, or if the rule or the reason is missing.
+        A function that takes rules and ``reason``, and returns a context manager. The function
+        raises ``InvalidArgument`` if a rule is unknown, or if the rules or the reason are missing.
 
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
@@ -444,10 +468,10 @@ def tlsandbox_allow(
 
 @pytest.fixture(scope="session")
 def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
-    """Provide the embedded sandbox of this process: url, api_key, identifier, memory_limit.
+    """Provide the embedded sandbox of this process: its url, api_key, identifier and memory_limit.
 
-    It starts when a test first requests it, and ends with the session. Under xdist, each worker has
-    its own.
+    The sandbox starts when a test first requests it, and ends with the session. Under xdist, each
+    worker has its own sandbox.
 
     Returns:
         A ``LocalSandbox``.

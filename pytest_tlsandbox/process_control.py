@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Stream
 
 _LONGEST_ARGUMENT = 2**17 - 1
-"""Maximum bytes of one argument, or of one variable with its name, in Linux (MAX_ARG_STRLEN)."""
+"""Maximum size in bytes of an argument or an environment variable in Linux (MAX_ARG_STRLEN)."""
 
 _LONGEST_FAREWELL = 3.0
-"""Seconds to list the processes that a test left running, and again until the list shows their end."""
+"""Maximum seconds to list the processes that a test left running, and again to see them end."""
 _BETWEEN_READINGS = 0.05
-"""Seconds until the output of an ended process is read again."""
+"""Seconds between two readings of the output of an ended process."""
 
 
 def start_body(
@@ -51,7 +51,7 @@ def start_body(
         command: the program.
         args: its arguments.
         env: environment variables; None to send none.
-        options: the other options of ``Sandbox.start_process``; None to leave one out.
+        options: the other options of ``Sandbox.start_process``. An option that is None is left out.
 
     Returns:
         The body.
@@ -109,8 +109,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         The process.
 
     Raises:
-        InfrastructureError: one of its subclasses, if the sandbox sent no good response. The message
-            names the program, and says whether it may have started.
+        InfrastructureError: a subclass of it, if the sandbox did not send a valid response. The
+            message names the program, and says whether the program may have started.
 
     """
     try:
@@ -124,7 +124,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
             )
-        explained = copy.copy(fault)  # observers keep the original
+        explained = copy.copy(fault)  # observers keep the original error
         explained.args = (text,)
         raise explained from None
 
@@ -132,8 +132,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
 def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
     """Return the lines that a process has written so far.
 
-    A sandbox may list the end of a process before it has stored all of its output. So, after the
-    end, read until two readings agree, for at most 1 s.
+    A sandbox may list a process as ended before it has stored all output of the process. Therefore,
+    the output of an ended process is read until two readings are equal, for at most 1 s.
     """
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME
@@ -152,16 +152,16 @@ def _program(body: Mapping[str, Any]) -> str:
 
 
 def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
-    """Return a hint about the cause and "; ": the sandbox says only that it failed to spawn."""
+    """Return a hint at the cause, followed by "; ", because the sandbox does not name the cause."""
     failed_to_spawn = "Failed to spawn" in str(refusal)
     if failed_to_spawn and (place := _too_long(body)):
         return (
-            f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux takes in one "
+            f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux accepts in one "
             "argument or variable, so pass the text in a file; "
         )
     if " " in body["command"] and not body["args"]:
-        args = mask_args(body["command"].split()[1:])
-        return f"no such program, so pass arguments as args={args}; "
+        _, *args = mask_args(body["command"].split())
+        return f"no program has that name; arguments belong in args={args}; "
     if not failed_to_spawn:
         return ""
     folder = mask_text(body.get("working_dir", ""))
@@ -170,7 +170,7 @@ def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:
-    """Return the place of the first text that is too long to be passed to a program."""
+    """Return the name of the first argument or variable that is too long for Linux, if any."""
     texts = {f"args[{position}]": arg for position, arg in enumerate(body["args"])}
     texts |= {f"env[{key!r}]": f"{key}={value}" for key, value in body.get("env", {}).items()}
     return next(
@@ -179,7 +179,7 @@ def _too_long(body: Mapping[str, Any]) -> str | None:
 
 
 def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
-    """Check that a process is managed if the request asked for it.
+    """Check that a process is managed if the request asked for a managed process.
 
     Older daemons ignore unknown keys (api-notes, "Managed processes").
 
@@ -197,14 +197,14 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
         raise RequestRefused(
             f"Not managed: {_program(body)}: {client.label} ignored {', '.join(ignored)} and does "
             "not support managed processes\n"
-            f"it runs unmanaged as pid {process.pid}; the plugin kills it like everything that this "
-            "fixture started",
+            f"the program runs unmanaged as pid {process.pid}; the plugin kills it together with "
+            "everything else that this fixture started",
             label="not managed",
         )
 
 
 def kill(row: ProcessInfo, client: SandboxClient) -> None:
-    """Kill a process, or stop the supervisor of a managed one, and record that we did."""
+    """Kill a process, or stop the supervisor of a managed process, and record the action."""
     run = client.history.note_kill(row)
     if not client.kill(row) and run is not None:
         run.forget(SIGTERM, SIGKILL)
@@ -218,18 +218,18 @@ def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list
         client: the client of the sandbox.
 
     Returns:
-        The processes that still run, or may still run if the sandbox does not answer.
+        The processes that still run, or that may still run because the sandbox did not answer.
 
     """
-    # By identity: a pid may belong to another process by now.
+    # Select by object, because a pid may belong to another process by now.
     selectors = [Selector(process, client.history) for process in started]
     try:
         living = living_of(selectors, client.list(patience=_LONGEST_FAREWELL))
     except InfrastructureError as fault:
-        # If nothing listens any more, nothing is left to kill.
+        # If the connection is refused, the server is gone, and no process is left to kill.
         return [] if is_terminated(fault) or fault.label == "refused" else list(started)
     for row in living:
-        with contextlib.suppress(InfrastructureError):  # the caller reports what still runs
+        with contextlib.suppress(InfrastructureError):  # the caller reports failed kills
             kill(row, client)
     if not living:
         return []

@@ -11,33 +11,35 @@ if TYPE_CHECKING:
 
 MASK = "***"
 
-# Words that name a secret. Look-alikes that are everyday options stay readable: --max-tokens,
-# --author, --keyboard.
+# Words that name a secret. Common options that look similar stay readable, such as --max-tokens,
+# --author and --keyboard.
 _WORD = (
     r"api[-_]?key|access[-_]?key|auth(?!or(?!iz))|bearer|credential|key(?!board|word|s\b|stroke)"
     r"|pass(?:phrase|wd|word)|pwd|secret|token(?!s|iz)"
 )
-# "pass" and "pat" must be the last whole word of a name (COMPASS, --path). Alone, they need more than
-# a colon: "PASS: test_it" and {"pass": 3} hold no secret, {"pass": "x"} does.
+# "pass" and "pat" count only as the last whole word of a name, unlike in COMPASS and --path. If
+# they are the whole name, a colon alone is not enough: "PASS: test_it" and {"pass": 3} do not
+# contain a secret, but {"pass": "x"} does.
 _LAST_WORD = (
     r"(?:pass(?<![^\W_]pass)|pat(?<![^\W_]pat)|sshpass)(?![\w.-])"
     r"(?:(?<=[^\W_][_.-]pass)|(?<=[^\W_][_.-]pat)|(?!\\{0,3}[\"']?\s{0,9}:(?!\s{0,9}\\{0,3}[\"'])))"
 )
-# Of bounded length: a long run of such words took minutes.
+# The length is bounded because matching a long series of such words took minutes.
 _NAME = rf"[\w.-]{{0,100}}(?:(?:{_WORD})[\w.-]{{0,100}}|{_LAST_WORD})"
-# A quote may be escaped, or missing where a text was cut.
+# A quote may be escaped, or may be missing because the text was cut.
 _WITH_SPACES = r"\\{0,3}\"[^\"]*\"?|\\{0,3}'[^']*'?|(?:Bearer|Basic)\s+\S+"
 _VALUE = rf"(?:{_WITH_SPACES}|[^\s\"'&;,}}]+)"
 # --token=x, API_KEY=x, password: x, {"token": "x"}
 _ASSIGNMENT = re.compile(rf"(?<![\w.-])({_NAME}\\{{0,3}}[\"']?\s*[=:]\s*)({_VALUE})", re.IGNORECASE)
-# The same as a whole argument: everything that follows is the value.
+# The same forms as a whole argument: all text after the separator is the value.
 _ARGUMENT = re.compile(rf"({_NAME}[=:]).+", re.IGNORECASE | re.DOTALL)
-# --token, with what it announces in the next argument
+# --token, whose value is the next argument
 _FLAG = re.compile(rf"-{_NAME}", re.IGNORECASE)
-# -v, --verbose: an option in the place of the value. Other texts that begin with a dash are values.
+# An option such as -v or --verbose is not a value, but other texts that begin with a dash are
+# values.
 _OPTION = r"(?:-[a-zA-Z]|--[a-z][a-z\d_-]*)"
 _OPTION_ARGUMENT = re.compile(rf"{_OPTION}(?:=.*)?", re.DOTALL)
-# --token x, ["--token", "x"]: the same in the text of a command line
+# The same in a command line that is written as text: --token x, ["--token", "x"]
 _ANNOUNCED = re.compile(
     rf"(-(?<![\w.-]-){_NAME}(?:(?:[ \t]|\\\r?\n){{1,100}}|\\{{0,3}}[\"'],\s{{0,100}}))"
     rf"(?![\"']?(?-i:{_OPTION})(?![^\s=\"';&|)])|[=:]|(?:and|cannot|is|must|needs|not|or|was)\s)"
@@ -47,22 +49,22 @@ _ANNOUNCED = re.compile(
 _OPENING = re.compile(r"\\*[\"']")
 _SCHEME = re.compile(r"\bBearer\s+[\w.~+/=-]+", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
-# The form of the platform's own keys.
+# The format of the platform's API keys.
 _OWN_KEY = re.compile(r"\btl_(?:apiKey|pat)_[\w-]+")
 
 
-# All secrets, because a server may repeat a key and a program may print it.
+# The texts of all Secret objects, because a server may repeat a key, or a program may print it.
 _known: set[str] = set()
-# Patterns of the user (ini key tlsandbox_mask).
+# The user's patterns (ini key tlsandbox_mask).
 _own: list[re.Pattern[str]] = []
 _SHORTEST_KNOWN = 8
 
 
 class Secret:
-    """Text that is shown as ``***``, for example an API key; ``reveal()`` returns it.
+    """Text that is shown as ``***``, for example an API key; ``reveal()`` returns the text.
 
-    From its creation on, a text of at least 8 characters is also masked wherever the plugin shows
-    text. A ``Secret`` cannot be pickled.
+    After a ``Secret`` with at least 8 characters has been created, its text is also masked in all
+    text that the plugin shows. A ``Secret`` cannot be pickled.
 
     Args:
         value: the text.
@@ -77,7 +79,7 @@ class Secret:
             _known.add(value)
 
     def reveal(self) -> str:
-        """Return the text itself."""
+        """Return the text, unmasked."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -98,12 +100,12 @@ class Secret:
 
 
 def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:
-    """Set the patterns of the user; matching text is masked too."""
+    """Set the user's patterns, so that text that matches one of them is masked too."""
     _own[:] = patterns
 
 
 def mask_text(text: str) -> str:
-    """Mask text that looks like a secret (``token=…``, ``://user:password@``), and known secrets."""
+    """Mask known secrets, and text that looks like a secret, such as ``://user:password@``."""
     for pattern in _own:
         text = pattern.sub(MASK, text)
     text = _USERINFO.sub(MASK, text)

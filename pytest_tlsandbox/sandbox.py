@@ -55,28 +55,29 @@ T = TypeVar("T")
 class Sandbox(Assertions):
     """The processes of one sandbox.
 
-    Every ``wait_`` polls until the result is certain or ``timeout`` (seconds) has passed; every
-    ``assert_`` checks now, which may take a few polls. Both retry transient errors for up to 30 s.
+    Every ``wait_`` method polls until the result is certain or ``timeout`` (seconds) has passed.
+    Every ``assert_`` method checks the current state, which may take a few polls. Both kinds of
+    methods retry transient errors for up to 30 s.
 
-    Select a process by text from its command line or its managed name, by pid, compiled regex, an
+    Select a process by text from its command line or its managed name, a pid, a compiled regex, an
     object that was listed or started, ``by(...)``, or a function that returns whether a process
     matches.
 
-    All of them raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
+    All methods raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
     expects, ``InfrastructureError`` if they could not be observed, and ``InvalidArgument`` for an
     invalid call.
 
     Args:
         client: the connection to the sandbox, or a ``ScriptedLister``.
         timeout: the default timeout of waits, in seconds.
-        baseline: the snapshot at the start of the test; None for all that is known.
-        shared: whether other xdist workers use the sandbox too. If so, assertions without a process
-            check only those that this test started.
+        baseline: the snapshot at the start of the test; if None, all known incidents count.
+        shared: whether other xdist workers use the sandbox too. If so, assertions that are called
+            without a process check only the processes that this test started.
         started: the list to which ``start_process`` adds processes; None for a new list.
-        screen: the terminal that messages are written for.
+        screen: the terminal for which messages are formatted.
 
     Attributes:
-        baseline: the snapshot that ``since="test"`` stands for; None for all that is known.
+        baseline: the snapshot that ``since="test"`` stands for; if None, all known incidents count.
 
     """
 
@@ -104,7 +105,7 @@ class Sandbox(Assertions):
         return f"<Sandbox {self._client.label}>"
 
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
-        """Return the same sandbox with a baseline of this moment: earlier incidents do not count.
+        """Return the same sandbox with a new baseline, so that incidents before now do not count.
 
         When the test ends, the plugin kills the processes that were started through either object.
 
@@ -112,7 +113,7 @@ class Sandbox(Assertions):
             baseline: an earlier snapshot to use as the baseline; None lists the processes now.
 
         Returns:
-            A new sandbox object; this one keeps its baseline.
+            A new sandbox object. The existing object keeps its baseline.
 
         Raises:
             InfrastructureError: the processes could not be listed.
@@ -133,10 +134,10 @@ class Sandbox(Assertions):
         )
 
     def list_processes(self) -> ProcessSnapshot:
-        """List all processes of the sandbox, also those of earlier tests.
+        """List all processes of the sandbox, including processes of earlier tests.
 
         Returns:
-            A snapshot: the processes, sorted by their start, and the rows that are unreadable.
+            A snapshot, which contains the processes, sorted by start time, and the unreadable rows.
 
         Raises:
             InfrastructureError: the processes could not be listed.
@@ -163,15 +164,17 @@ class Sandbox(Assertions):
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
-            status: the expected status, or several of which any is enough: "running", "exited",
+            status: the expected status, or a collection of accepted statuses: "running", "exited",
                 "signaled" or "oom_killed".
             healthy: whether the health check of the process must pass too.
-            stable_for: seconds for which the process must keep the status, and must not restart.
-            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
-            pick: which process to use if several match: "newest" or "oldest"; None raises
-                ``AmbiguousProcess``.
-            since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none. It has no effect on a process
+            stable_for: seconds for which the process must keep the status without a restart.
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
                 selected by pid, handle or object.
 
         Returns:
@@ -212,12 +215,14 @@ class Sandbox(Assertions):
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
-            exit_code: the expected exit code, several of which any is enough, or "any".
-            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
-            pick: which process to use if several match: "newest" or "oldest"; None raises
-                ``AmbiguousProcess``.
-            since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none. It has no effect on a process
+            exit_code: the expected exit code, a collection of accepted exit codes, or "any".
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
                 selected by pid, handle or object.
 
         Returns:
@@ -252,18 +257,20 @@ class Sandbox(Assertions):
     ) -> str:
         """Wait until a process has written a line that contains a text or matches a regex.
 
-        Each poll reads both streams from the start. The wait fails when the process ends without
-        such a line.
+        Each poll reads both output streams from the beginning. The wait fails if the process ends
+        and has not written such a line.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
             pattern: the text, or a compiled regex, to search for in each line.
-            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
-            pick: which process to use if several match: "newest" or "oldest"; None raises
-                ``AmbiguousProcess``.
-            since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none. It has no effect on a process
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
                 selected by pid, handle or object.
 
         Returns:
@@ -275,7 +282,8 @@ class Sandbox(Assertions):
             AmbiguousProcess: several processes match.
             UnexpectedExit: the process ended without such a line.
             ProcessOOMKilled: the process was OOM-killed before it wrote such a line.
-            Inconclusive: another process has the pid now, so that the output is lost.
+            Inconclusive: another process has the pid now, so the output of the selected process can
+                no longer be read.
             InfrastructureError: the processes or the output could not be read.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -302,12 +310,14 @@ class Sandbox(Assertions):
         """Wait until ``condition(snapshot)`` is truthy.
 
         Args:
-            condition: a function of a snapshot, which contains all processes of the sandbox, also
-                those of earlier tests. An exception that it raises ends the wait at once.
-            timeout: seconds to wait; None for the default: ``--tlsandbox-timeout``, or 30 s.
+            condition: a function that is called with each snapshot. A snapshot contains all
+                processes of the sandbox, including processes of earlier tests. If the function
+                raises an exception, the wait ends at once.
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
 
         Returns:
-            The first truthy value that the condition returned.
+            The first truthy value that ``condition`` returns.
 
         Raises:
             WaitTimedOut: the condition was not truthy in time.
@@ -335,13 +345,14 @@ class Sandbox(Assertions):
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
-            pick: which process to use if several match: "newest" or "oldest"; None raises
-                ``AmbiguousProcess``.
-            since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none. It has no effect on a process
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
                 selected by pid, handle or object.
-            expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
-                set or range stands for any of several values. The fields are args, command,
+            expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
+                list, set or range lists the accepted values. The fields are args, command,
                 ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
                 status and stdin_writable.
 
@@ -349,8 +360,8 @@ class Sandbox(Assertions):
             The process, as the last poll listed it.
 
         Raises:
-            AssertionFailed: a field has another value; ``UnexpectedExit`` or
-                ``ProcessOOMKilled`` if the process ended in another way than expected.
+            AssertionFailed: a field has another value. If the process ended in another way than
+                expected, the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
             ProcessNotFound: no process matches.
             AmbiguousProcess: several processes match.
             Inconclusive: the observations do not show how the process ended.
@@ -369,32 +380,33 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Assert that one run of a process keeps its status for a time, starting now.
+        """Assert that one run of a process keeps its status for a number of seconds from now on.
 
         The assertion fails at the first change. In contrast, ``wait_for_process(stable_for=...)``
-        starts again after a change, until its timeout.
+        continues after a change, and begins to count again, until its timeout.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
-            stable_for: seconds for which the run must keep the status; above 0.
-            status: the expected status, or several of which any is enough.
-            pick: which process to use if several match: "newest" or "oldest"; None raises
-                ``AmbiguousProcess``.
-            since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none. It has no effect on a process
+            stable_for: seconds for which the run must keep the status; must be greater than 0.
+            status: the expected status, or a collection of accepted statuses.
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
                 selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
 
         Raises:
-            AssertionFailed: the status changed, or the process was restarted; ``UnexpectedExit`` or
-                ``ProcessOOMKilled`` if the process ended.
+            AssertionFailed: the status changed, or the process was restarted. If the process ended,
+                the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            Inconclusive: the time between two polls was longer than 1 s, or than a tenth of
-                ``stable_for`` if that is longer, so that a change may have been missed.
+            Inconclusive: the polls may have missed a change, because the time between two polls was
+                longer than both 1 s and a tenth of ``stable_for``.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -411,13 +423,15 @@ class Sandbox(Assertions):
         return self._process(condition)
 
     def soft(self) -> Soft:
-        """Check several things on the same snapshots, and report all failures in one error.
+        """Evaluate several checks on the same snapshots, and report all failures in one error.
 
-        In ``with tlsandbox.soft() as check:``, call ``check.assert_process(...)`` and the other
-        assertions, except ``assert_stays``. They are evaluated together when the block ends.
+        In the block ``with tlsandbox.soft() as check:``, call ``check.assert_process(...)`` and
+        other assertions, except ``assert_stays``. When the block ends, all its assertions are
+        evaluated together.
 
         Returns:
-            A context manager; at its end it raises ``ChecksFailed`` if a check failed.
+            A context manager. At the end of the block, it raises ``ChecksFailed`` if a check
+            failed.
 
         """
         return Soft(
@@ -445,11 +459,11 @@ class Sandbox(Assertions):
         restart: RestartOptions | None = None,
         health_check: HealthCheckOptions | None = None,
     ) -> ProcessInfo:
-        """Start a program. When the test ends, the plugin kills it.
+        """Start a program, which the plugin kills when the test ends.
 
-        ``name``, ``restart`` or ``health_check`` make the process a managed one, which has a
-        supervisor. A start that may have reached the sandbox is never repeated. For an option that
-        is None, the sandbox uses its default.
+        If ``name``, ``restart`` or ``health_check`` is given, the sandbox starts a managed process,
+        which has a supervisor. A start request that may have reached the sandbox is never repeated.
+        If an option is None, the sandbox uses its default.
 
         Args:
             command: the program: a path, or a name to find on PATH in the sandbox.
@@ -457,25 +471,25 @@ class Sandbox(Assertions):
             env: environment variables to set.
             working_dir: the folder in the sandbox in which the program starts.
             user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping
-                as the API takes it.
+                in the format of the API.
             stdin_mode: "pipe" keeps the standard input open; "closed" closes it.
             stdout_mode: "capture" stores the standard output; "discard" drops it.
             stderr_mode: "capture" stores the standard error; "discard" drops it.
             name: the name of the managed process, which stays the same across restarts.
-            restart: when the supervisor restarts the program: a mapping with the keys policy,
-                max_restarts, initial_backoff_ms and max_backoff_ms, all optional.
-            health_check: how the supervisor checks the health of the process: a mapping with the
-                keys type and port, and optionally path, initial_delay_ms, interval_ms, timeout_ms
-                and failure_threshold.
+            restart: a mapping that defines when the supervisor restarts the program. Its keys are
+                policy, max_restarts, initial_backoff_ms and max_backoff_ms, which are all optional.
+            health_check: a mapping that defines how the supervisor checks the health of the
+                process. Its keys are type and port, and optionally path, initial_delay_ms,
+                interval_ms, timeout_ms and failure_threshold.
 
         Returns:
-            The process, as the sandbox listed it at its start.
+            The process, as the sandbox described it in the response to the start request.
 
         Raises:
             RequestRefused: the sandbox cannot start the program, or does not support managed
-                processes. In the latter case the program runs unmanaged.
-            InfrastructureError: the sandbox sent no good response. If ``delivered`` of the error
-                is true, the program may have started.
+                processes. If managed processes are not supported, the program runs unmanaged.
+            InfrastructureError: the sandbox did not send a valid response. If the attribute
+                ``delivered`` of the error is true, the program may have started.
             InvalidArgument: an argument has a wrong type or value.
 
         """
@@ -503,14 +517,16 @@ class Sandbox(Assertions):
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several match, the living one is used, or the newest if none is alive.
+                function. If several processes match, the call uses the living one, or the newest
+                one if all have ended.
             signal: the number of the signal, from 1 to 64, such as ``signal.SIGTERM``.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
             RequestRefused: the process has ended, or the sandbox does not know it.
-            InfrastructureError: the sandbox sent no good response; the signal may have been sent.
+            InfrastructureError: the sandbox did not send a valid response. The signal may have been
+                sent.
             InvalidArgument: an argument has a wrong type or value.
 
         """
@@ -525,21 +541,23 @@ class Sandbox(Assertions):
             raise
 
     def kill_process(self, process: Process) -> None:
-        """Kill a process with its process group; of a managed process, stop the supervisor.
+        """Kill the process group of a process, or stop the supervisor of a managed process.
 
-        A stopped supervisor sends SIGTERM, and SIGKILL after 10 s. Killing an ended process
-        succeeds. The call does not wait for the end.
+        When a supervisor is stopped, it sends SIGTERM to its process, and SIGKILL after 10 s.
+        Killing a process that has already ended succeeds. The call does not wait until the process
+        ends.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several match, the living one is used, or the newest if none is alive.
+                function. If several processes match, the call uses the living one, or the newest
+                one if all have ended.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
-            InfrastructureError: the sandbox sent no good response; the process may have been
-                killed.
-            InvalidArgument: ``process`` is of a wrong type.
+            InfrastructureError: the sandbox did not send a valid response. The process may have
+                been killed.
+            InvalidArgument: ``process`` has a wrong type.
 
         """
         process_control.kill(self._find_one(process), self._client)
@@ -549,18 +567,20 @@ class Sandbox(Assertions):
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several match, the living one is used, or the newest if none is alive.
+                function. If several processes match, the call uses the living one, or the newest
+                one if all have ended.
 
         Returns:
-            The new run of the process, as the sandbox listed it at its start.
+            The new run of the process, as the sandbox described it in the response to the restart
+            request.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
             RequestRefused: the sandbox does not know the process.
-            InfrastructureError: the sandbox sent no good response; the process may have been
-                restarted.
-            InvalidArgument: the process is not managed, or ``process`` is of a wrong type.
+            InfrastructureError: the sandbox did not send a valid response. The process may have
+                been restarted.
+            InvalidArgument: the process is not managed, or ``process`` has a wrong type.
 
         """
         row = self._find_one(process)
@@ -575,22 +595,25 @@ class Sandbox(Assertions):
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Return the lines that a process has written so far.
 
-        The output of an ended process is read until two readings 50 ms apart agree, for at most
-        1 s, because a sandbox may list the end before it has stored all output.
+        A sandbox may list a process as ended before it has stored all output of the process.
+        Therefore, the output of an ended process is read every 50 ms until two readings are equal,
+        for at most 1 s.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several match, the living one is used, or the newest if none is alive.
+                function. If several processes match, the call uses the living one, or the newest
+                one if all have ended.
             stream: "stdout", "stderr", or "output" for both.
 
         Returns:
-            The lines, oldest first, without line breaks; for "output", all lines of stdout and then
-            those of stderr.
+            The lines, oldest first, without line breaks. For "output", all lines of stdout come
+            before the lines of stderr.
 
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
-            Inconclusive: another process has the pid now, so that the output is lost.
+            Inconclusive: another process has the pid now, so the output of the selected process can
+                no longer be read.
             InfrastructureError: the output could not be read.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -602,12 +625,14 @@ class Sandbox(Assertions):
     def kill_started(self) -> list[ProcessInfo]:
         """Kill the processes that were started through this object.
 
-        The ``tlsandbox`` fixture calls this when the test ends. The call waits for up to 3 s until
-        the list shows the ends, because the next test must not find these processes alive.
+        The ``tlsandbox`` fixture calls this method when the test ends. The call waits for up to 3 s
+        until the list shows that the processes have ended, because the next test must not find them
+        alive.
 
         Returns:
-            The processes that still run after that, or that may still run if the sandbox does not
-            answer; empty if all have ended.
+            The processes that still run afterwards. If the sandbox does not answer, the list
+            contains the processes that may still run. The list is empty if all processes have
+            ended.
 
         """
         started, self._started[:] = [*self._started], []
@@ -616,7 +641,7 @@ class Sandbox(Assertions):
     # ---------------------------------------------------------------- engine
 
     def _find_one(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
-        """Return the one process that matches now: the living one, else the newest."""
+        """Return the one process that matches now: the living one, or the newest if all ended."""
         return self._process(kind(self._selector(process, "test")))
 
     def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:
@@ -647,7 +672,7 @@ class Sandbox(Assertions):
         if outcome.result is None:
             raise error_of(outcome, checks.wanted, self._client, None, limit, self._screen)
         told = [(check.name, check.place, result) for check, result in results]
-        raise error_of_several(told, outcome, self._client.label, self._screen)
+        raise error_of_several(told, outcome, self._client, limit, self._screen)
 
     def _limit(self, timeout: float | None) -> Limit:
         start = self._client.clock.monotonic()

@@ -1,7 +1,8 @@
 """Parse and check the values of settings.
 
-An invalid value raises :class:`InvalidSetting`, which names the source of the value and the allowed
-values. ``source`` is the source in words: an option, an ini key, an environment variable or a marker.
+An invalid value raises :class:`InvalidSetting`, whose message names the source of the value and the
+allowed values. The argument ``source`` names an option, an ini key, an environment variable or a
+marker.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
     """Check the settings that were given.
 
     Args:
-        given: the values and their source, as ``settings.read`` returns them.
+        given: the values of each setting and their source, as ``settings.read`` returns them.
         config: the configuration of pytest.
 
     Returns:
-        All settings; those that were not given have their defaults.
+        All settings. Settings that were not given have their default values.
 
     Raises:
-        InvalidSetting: a value is invalid, or pytest took it for the path of a test.
+        InvalidSetting: a value is invalid, or pytest mistook the value for the path of a test.
 
     """
     for texts, source in given.values():
@@ -46,6 +47,7 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         "memory": lambda texts, source: parse_size(texts[0], source),
         "guard": parse_rules,
         "guard_report_only": lambda _, __: True,
+        "no_section": lambda _, __: True,
         "report": lambda texts, source: check_report(texts[0], source, config),
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
     }
@@ -53,22 +55,23 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
 
 
 def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
-    """Check that pytest did not derive its rootdir or ini file from the value of an option.
+    """Check that pytest did not use the value of an option to find its rootdir or ini file.
 
-    Without "=", pytest does not yet know that the text is the value of an option. If a file has
-    that path, pytest takes it for the path of a test, and reads the ini file beside it.
+    If "=" is missing between the option and its value, pytest does not know early enough that the
+    text is a value. If a file with that path exists, pytest mistakes the text for the path of a
+    test, and reads the ini file beside that file.
 
     Raises:
-        InvalidSetting: pytest did so.
+        InvalidSetting: pytest mistook the value for the path of a test.
 
     """
-    if not isinstance(text, str) or not os.path.exists(text):  # a switch has the value True
+    if not isinstance(text, str) or not os.path.exists(text):  # the value of a switch is True
         return
-    paths = config.getoption("file_or_dir", None) or []  # there are none with --help
+    paths = config.getoption("file_or_dir", None) or []  # None with --help
     found = config.rootpath, config.inipath
     if found == find_settings([*paths, text], config) != find_settings(paths, config):
         raise InvalidSetting(
-            f"{source}: pytest took the value {text!r} for the path of a test, and read its settings "
+            f"{source}: pytest mistook the value {text!r} for the path of a test, and read its settings "
             f"from {config.inipath or 'no ini file'}; write {source}={text}"
         )
 
@@ -86,16 +89,16 @@ HOW_TO_NAME_A_SANDBOX = (
 
 
 def single_target(targets: Sequence[str]) -> str:
-    """Return the sandbox of a test that was not parametrized with one.
+    """Return the sandbox for a test that was not parametrized with a sandbox.
 
     Args:
         targets: the sandboxes that were given.
 
     Returns:
-        The only one.
+        The only given sandbox.
 
     Raises:
-        InvalidSetting: no sandbox was given, or several.
+        InvalidSetting: no sandbox was given, or more than one.
 
     """
     if not targets:
@@ -110,7 +113,7 @@ def single_target(targets: Sequence[str]) -> str:
 
 
 def parse_mask(text: str, source: str) -> re.Pattern[str]:
-    """Compile a regular expression for secrets; it must not match empty text."""
+    """Compile a regular expression for secrets, and check that it does not match empty text."""
     try:
         pattern = re.compile(text)
     except re.error as error:
@@ -146,7 +149,7 @@ _SMALLEST_MEMORY = 2**20
 
 
 def parse_size(text: str, source: str) -> int:
-    """Read a size in bytes from ``268435456``, ``256M``, ``1.5G``; K, M, G, T are powers of 1024."""
+    """Read a size in bytes from ``268435456``, ``256M`` or ``1.5G``; units are powers of 1024."""
     match = re.fullmatch(_SIZE, text.strip())
     size = 0
     if match:
@@ -160,14 +163,14 @@ def parse_size(text: str, source: str) -> int:
 
 
 def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
-    """Read rules of the guard.
+    """Parse the names of guard rules.
 
     Args:
-        texts: texts such as ``oom,crash``; commas or white space separate the rules.
+        texts: texts such as ``oom,crash``, in which commas or white space separate the rules.
         source: the source of the texts in words.
 
     Returns:
-        The rules, each once, in the order of :data:`RULES`.
+        The rules without duplicates, in the order of :data:`RULES`.
 
     Raises:
         InvalidSetting: a rule is unknown, or no rule was given.
@@ -184,7 +187,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
                 f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}{hint}"
             )
     if not given:
-        raise InvalidSetting(f"{source}: expected one or several of {', '.join(RULES)}, got none")
+        raise InvalidSetting(f"{source}: expected one or more of {', '.join(RULES)}, got no rule")
     return tuple(rule for rule in RULES if rule in given)
 
 
@@ -192,8 +195,8 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     """Check that a report can be written; missing folders are created later.
 
     Args:
-        text: the path. A relative path of the option starts in the current folder, a relative path
-            of the ini file in the rootdir.
+        text: the path. A relative path is relative to the current folder if it comes from the
+            option, and to the rootdir if it comes from the ini file.
         source: the source of the path in words.
         config: the configuration of pytest.
 
@@ -227,7 +230,7 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
 
 
 def _is_report(path: Path) -> bool:
-    """Return whether a file may be replaced: a report of this plugin, or an empty file."""
+    """Return whether a file may be replaced, because it is a report of this plugin or empty."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -236,7 +239,7 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a file can be created. Try it, because the mode bits do not apply to root."""
+    """Return whether a file can be created; try it, because mode bits do not apply to root."""
     import tempfile
 
     try:
@@ -251,7 +254,7 @@ _URL = r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^/@:\s\[\]?#]+)(?P<po
 
 
 def check_target(target: str, source: str) -> None:
-    """Check that a text is ``local``, an id or name, or a URL."""
+    """Check that a text is ``local``, a URL, or the id or name of a sandbox."""
     if "://" in target:
         check_url(target, source)
     elif not re.fullmatch(_IDENTIFIER, target):
@@ -265,9 +268,9 @@ def check_url(url: str, source: str) -> re.Match[str]:
     """Check that a text is an http or https URL without credentials, and return its parts."""
     match = re.fullmatch(_URL, url)
     if match is None:
-        # Not quoted: it may hold a password.
+        # The message does not quote the text, because it may contain a password.
         raise InvalidSetting(
             f"{source}: expected a URL of the form https://host[:port][/path] without user, password, "
-            "query and fragment, got another text (not shown, because it may contain a password)"
+            "query or fragment, got a text that is not shown because it may contain a password"
         )
     return match

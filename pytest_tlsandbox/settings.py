@@ -1,7 +1,7 @@
 """Options, ini keys and environment variables.
 
-The command line wins over the ini file, which wins over the environment. ``setting_parsers`` checks
-the values; a suite that sets nothing does not import it.
+The command line overrides the ini file, which overrides the environment. ``setting_parsers`` checks
+the values. It is not imported if a suite does not set any value.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ LOCAL = "local"
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
 """The rules of the guard."""
 FACTS = "tlsandbox_facts"
-"""The attribute of a test report, and the key in the output of an xdist worker, with the recorded facts."""
+"""The attribute of a test report, and the key in an xdist worker's output, for recorded facts."""
 
 
-# Named tuples, because creating a dataclass adds 0.4 ms to every start of pytest.
+# These classes are named tuples because creating a dataclass adds 0.4 ms to every start of pytest.
 class Option(NamedTuple):
-    """One setting: its names, and the help text of its option and ini key.
+    """The names of one setting, and the help text for its option and its ini key.
 
     Attributes:
-        name: the name without the prefix ``tlsandbox_``; empty for the setting ``tlsandbox``.
+        name: the name without the prefix ``tlsandbox_``; empty for the setting named ``tlsandbox``.
         help: the help text.
         metavar: the placeholder for the value in the help; None for a switch.
-        environment: the environment variable of the setting; None if it has none.
-        repeatable: whether it may have several values: the option may be repeated, and the ini file
-            has one value per line.
+        environment: the environment variable of the setting; None if it does not have one.
+        repeatable: whether the setting may have several values. If so, the option may be repeated,
+            and the ini file contains one value per line.
 
     """
 
@@ -101,7 +101,13 @@ REPORT = Option(
     "name ends in .html, otherwise JSON (default: none).",
     "PATH",
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT)
+NO_SECTION = Option(
+    "no_section",
+    "Do not show under a failed test what happened in the sandbox during it (this takes at most one "
+    "list call and 1 s for a failed test).",
+    None,
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, NO_SECTION)
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -116,7 +122,7 @@ MARKERS = (
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""An ini key without an option, because the patterns of secrets belong to the project."""
+"""The ini key for patterns of secrets, which has no option because they belong to the project."""
 MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
 
 
@@ -128,10 +134,10 @@ class Settings(NamedTuple):
         proxy_url: the URL of the proxy to sandboxes; None for no proxy.
         timeout: the timeout of waits without a timeout argument, in seconds.
         memory: the memory limit of the embedded sandbox, in bytes; None for no limit.
-        guard: the rules of the guard; empty if it is off.
-        guard_report_only: whether findings of the guard do not fail tests.
+        guard: the rules of the guard; empty if the guard is off.
+        guard_report_only: whether the guard only reports its findings and does not fail tests.
         report: the absolute path of the report; None for no report.
-        masks: the patterns of the user for secrets.
+        masks: the user's patterns for secrets.
 
     """
 
@@ -142,6 +148,7 @@ class Settings(NamedTuple):
     guard: tuple[str, ...] = ()
     guard_report_only: bool = False
     report: Path | None = None
+    no_section: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
 
 
@@ -155,11 +162,11 @@ def read(
         environment: the environment variables.
 
     Returns:
-        The values of each setting as text, and their source, such as "--tlsandbox"; the keys are
+        For each setting, its values as text and their source, such as "--tlsandbox". The keys are
         the fields of :class:`Settings`.
 
     Raises:
-        pytest.UsageError: the ini file has a value of the wrong type.
+        pytest.UsageError: the ini file contains a value of a wrong type.
 
     """
     given = {option.name or "targets": _read(config, option, environment) for option in OPTIONS}
@@ -171,7 +178,7 @@ def read(
 def _read(
     config: pytest.Config, option: Option, environment: Mapping[str, str]
 ) -> tuple[Sequence[str], str]:
-    """Return the values from the first source that has any, and the name of that source."""
+    """Return the values from the first source that provides any, and the name of that source."""
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
@@ -195,7 +202,8 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
     """Return the value of an ini key, and its source.
 
     In the native tables of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
-    ``tlsandbox_guard = "oom"``, which it accepts in its other tables. So, read the file here.
+    ``tlsandbox_guard = "oom"``, although it accepts them in its other tables. Therefore, this
+    function reads such a file itself.
 
     Raises:
         pytest.UsageError: the value has a wrong type.
@@ -208,7 +216,7 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
         TypeError,
         ValueError,
         pytest.UsageError,
-    ) as error:  # before pytest 9.2, and from then on
+    ) as error:  # the first before pytest 9.2, the second from then on
         if config.inipath is not None and config.inipath.suffix == ".toml":
             if sys.version_info >= (3, 11):
                 import tomllib
@@ -219,7 +227,7 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
             value = tables.get("tool", tables).get("pytest", {}).get(key)
             if isinstance(value, (list, str, int, float)):
                 return [*map(str, value)] if isinstance(value, list) else str(value), source
-        known = key in str(error)  # else pytest rejects the value of a switch
+        known = key in str(error)  # otherwise pytest rejects the value of a switch
         message = str(error) if known else f"{source}: {error}; write true or false"
         raise pytest.UsageError(message) from None
 
@@ -229,5 +237,5 @@ def _ini_source(config: pytest.Config, key: str) -> str:
 
 
 def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Replace ``{worker}`` by the name of the xdist worker ("gw0"; "master" without xdist)."""
+    """Replace ``{worker}`` with the name of the xdist worker ("gw0"), or "master" without xdist."""
     return target.replace("{worker}", environment.get("PYTEST_XDIST_WORKER", "master"))

@@ -1,4 +1,4 @@
-"""Soft checks: evaluated together on the same snapshots, and reported in one error."""
+"""Soft checks, which are evaluated together on the same snapshots and reported in one error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Check(NamedTuple):
-    """One check of a block.
+    """One check of a ``soft()`` block.
 
     Attributes:
         name: what the check expects, in words.
@@ -40,7 +40,7 @@ class Check(NamedTuple):
 
 
 class Together:
-    """A condition that is met if all conditions of a block are met on the same snapshot.
+    """A condition that is met if all conditions of a ``soft()`` block are met on the same snapshot.
 
     Args:
         checks: the checks.
@@ -48,7 +48,7 @@ class Together:
     Attributes:
         checks: the checks.
         results: the results of the checks for the last snapshot, in the same order.
-        wanted: the expectation of all of them in words.
+        wanted: what all checks together expect, in words.
 
     """
 
@@ -58,7 +58,7 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return met, or impossible with the first reason; its settling time is the longest of all.
+        """Return met or impossible, with the first failure and the longest settling time of all.
 
         Args:
             snapshot: the snapshot to evaluate.
@@ -81,23 +81,23 @@ class Together:
 class Soft(Assertions):
     """Collects checks in a ``with`` block and evaluates them together when the block ends.
 
-    ``Sandbox.soft()`` creates it. In the block, each assertion only records its check and returns
-    None. At the end, all checks are evaluated on the same snapshots::
+    ``Sandbox.soft()`` creates such an object. In the block, each assertion only records its check
+    and returns None. When the block ends, all checks are evaluated on the same snapshots::
 
         with tlsandbox.soft() as check:
             check.assert_process("train.py", exit_code=0)
             check.assert_no_oom()
 
-    If the block itself raises an error, that error passes through. If a check before it failed too,
-    the error gets a note that says so.
+    If the block itself raises an error, that error passes through. If a check that was recorded
+    before the error fails too, a note on the error says so.
 
     Raises:
-        ChecksFailed: at the end of the block, if at least one check failed; its ``failures`` are
-            the errors that the failed checks would have raised alone.
+        ChecksFailed: at the end of the block, if at least one check failed. Its attribute
+            ``failures`` lists the errors that the failed checks would have raised outside a block.
         InfrastructureError: at the end of the block, if all failed checks are inconclusive, or if
             the processes could not be listed.
-        InvalidArgument: the block has no check, or a check is made outside a block. A wrong
-            argument raises it at the line of the check.
+        InvalidArgument: the block contains no check, or a check is called outside a block. A wrong
+            argument of a check raises this error at the line of the check.
 
     """
 
@@ -121,8 +121,8 @@ class Soft(Assertions):
         self._open = False
         if error is None and not self._checks:
             raise InvalidArgument(
-                "soft(): the block made no check; write `with tlsandbox.soft() as check:`, and call "
-                "check.assert_process(...) in it"
+                "soft(): the block contains no check; write `with tlsandbox.soft() as check:`, and call "
+                "check.assert_process(...) in the block"
             )
         if error is None:
             self._evaluate_all(Together(self._checks))
@@ -147,13 +147,14 @@ class Soft(Assertions):
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
                 function.
-            pick: which process to use if several match: "newest" or "oldest"; with None, the check
-                fails.
-            since: "test" ignores processes that had ended before the test began; a snapshot ignores
-                those that had ended before it; None ignores none. It has no effect on a process
+            pick: which process to use if several match, "newest" or "oldest". With None, the check
+                fails if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
                 selected by pid, handle or object.
-            expected: at least one field with its value, such as ``exit_code=0``; a tuple, list,
-                set or range stands for any of several values. The fields are args, command,
+            expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
+                list, set or range lists the accepted values. The fields are args, command,
                 ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
                 status and stdin_writable.
 

@@ -1,4 +1,4 @@
-"""Types and constants that all layers share: statuses, signals, streams, the identity of a run."""
+"""Types and constants that all layers share, such as statuses, signals and identities."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Pick = Literal["newest", "oldest"]
-"""Which process a helper uses if several match, by the time of their start."""
+"""Which process a helper uses if several match: the one that started last, or first."""
 
 Stream = Literal["stdout", "stderr", "output"]
-"""An output stream of a process; "output" is stdout and then stderr."""
+"""An output stream of a process; "output" stands for stdout followed by stderr."""
 
 STATUSES = ("running", "exited", "signaled", "oom_killed")
 """The statuses of a process."""
 
-# The numbers of Linux (signal(7)), because sandboxes run Linux, on whatever system the tests run.
+# These are the numbers of Linux (signal(7)), because sandboxes run Linux, even if the tests run on
+# another system.
 SIGNALS = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
     "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
@@ -31,9 +32,9 @@ CRASH_SIGNALS = frozenset(
     if name in {"ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP"}
 )
 UNKNOWN_EXIT_CODE = -1
-"""The exit code that the daemon reports if it has lost the real one."""
+"""The exit code that the daemon reports if it has lost the real exit code."""
 SIGKILL_EXIT_CODE = 128 + SIGKILL
-"""The exit code of a shell whose child was killed by SIGKILL: a hint of an OOM kill, not a proof."""
+"""The exit code of a shell after SIGKILL ended its child: it suggests an OOM kill without proof."""
 
 # Times from the SDK and from the API may differ by less than a millisecond.
 _SAME_MOMENT = timedelta(milliseconds=1)
@@ -54,7 +55,7 @@ class Identity(NamedTuple):
     started_at: datetime
 
     def same_run(self, other: Identity) -> bool:
-        """Return whether both identify one run; compare handles only if both have one."""
+        """Return whether both belong to the same run; a missing handle matches any handle."""
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
         return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
@@ -62,14 +63,15 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True)
 class Screen:
-    """The terminal that messages are written for.
+    """The terminal for which messages are formatted.
 
     Attributes:
         verbosity: the verbosity of pytest, from -1 (``-q``) up.
         columns: the width of a message in columns.
-        say: writes a line while a test runs, with the name of the test, escaped and cut to the
-            width of the terminal; None without a terminal.
-        several_sandboxes: returns whether the session uses several, so that messages name one.
+        say: writes a line that contains the name of the running test, escaped and cut to the width
+            of the terminal; None if there is no terminal.
+        several_sandboxes: returns whether the session uses several sandboxes, so that each message
+            must name its sandbox.
 
     """
 

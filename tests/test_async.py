@@ -125,7 +125,7 @@ async def test_condition_must_not_be_a_coroutine_function(failed, call):
         return False
 
     with pytest.raises(
-        errors.InvalidArgument, match="got a coroutine function, which is always true"
+        errors.InvalidArgument, match="got a coroutine function, whose result is always true"
     ):
         await call(failed, condition)
 

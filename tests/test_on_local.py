@@ -193,7 +193,7 @@ def test_too_long_argument_is_named_in_the_error(box, options, place):
     error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
 
     assert str(error) == (
-        f"Cannot start 'true': {place} is longer than the 131,071 bytes that Linux takes in one "
+        f"Cannot start 'true': {place} is longer than the 131,071 bytes that Linux accepts in one "
         "argument or variable, so pass the text in a file; local answered 500: Failed to spawn process"
     )
 
@@ -244,8 +244,8 @@ def test_start_fails_if_a_daemon_ignores_its_options(older_box, box, options, ig
     process = box.list_processes()[-1]
     assert str(error) == (
         f"Not managed: 'sleep': older ignored {ignored} and does not support managed processes\n"
-        f"it runs unmanaged as pid {process.pid}; the plugin kills it like everything that this "
-        "fixture started"
+        f"the program runs unmanaged as pid {process.pid}; the plugin kills it together "
+        "with everything else that this fixture started"
     )
     box.assert_process(process, status="running", managed=None)
     assert older_box.kill_started() == []

@@ -91,7 +91,7 @@ def test_tests_on_a_page_pass(page, tmp_path):
             assert block.mark in test.read_text(encoding="utf-8")
         elif block.language == "python" and block.mark not in FAILING:
             name = block.mark.removeprefix("file: ")
-            name = name if name.endswith(".py") else f"test_{number}.py"
+            name = name if name.endswith(".py") else f"test_{number:02}.py"
             (tmp_path / name).write_text(block.text)
             shown += block.text
 

@@ -20,23 +20,24 @@ M, G = 2**20, 2**30
 
 
 class Config:
-    """What ``read`` asks of pytest's own: values by ``dest`` and by ini key."""
+    """The part of pytest's config that ``read`` uses: values by ``dest`` and by ini key."""
 
     rootpath = Path("/")
     invocation_params = SimpleNamespace(dir=Path("/tmp"))
 
     def __init__(self, options=None, ini=None, inipath=Path("/suite/pyproject.toml")):
-        self._options = options or {}
-        self._ini = ini or {}
+        defaults = {"tlsandbox": [], "tlsandbox_guard": [], "tlsandbox_mask": []}
+        self._ini = {
+            **defaults,
+            "tlsandbox_guard_report_only": False,
+            "tlsandbox_no_section": False,
+            **(ini or {}),
+        }
+        self.getoption = (options or {}).get
         self.inipath = inipath
 
-    def getoption(self, name):
-        return self._options.get(name)
-
     def getini(self, name):
-        lists = ("tlsandbox", "tlsandbox_guard", "tlsandbox_mask")
-        default = False if name.endswith("_only") else [] if name in lists else ""
-        return self._ini.get(name, default)
+        return self._ini.get(name, "")
 
 
 def resolved(options=None, ini=None, environment=None, **config):
@@ -50,7 +51,7 @@ def message(call, *args, **options):
     return str(raised.value)
 
 
-# Where it comes from
+# The source of a value
 
 
 @pytest.mark.parametrize(
@@ -68,29 +69,20 @@ def message(call, *args, **options):
         (None, [], "", ()),
     ],
 )
-def test_targets_come_from_the_first_place_that_has_any(option, ini, environment, targets):
+def test_targets_come_from_the_first_source_that_has_any(option, ini, environment, targets):
     settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
 
     assert settings.targets == targets
 
 
-@pytest.mark.parametrize(
-    ("option", "ini", "environment", "url"),
-    [
-        ("http://a", "http://b", "http://c", "http://a"),
-        (None, "http://b", "http://c", "http://b"),
-        (None, "", "http://c", "http://c"),
-        (None, "", "", None),
-    ],
-)
-def test_proxy_url_comes_from_the_first_place_that_has_one(option, ini, environment, url):
-    settings = resolved(
-        {"tlsandbox_proxy_url": option},
-        {"tlsandbox_proxy_url": ini},
-        {"TENSORLAKE_SANDBOX_PROXY_URL": environment},
-    )
+def test_proxy_url_comes_from_the_first_source_that_has_one():
+    option, ini = {"tlsandbox_proxy_url": "http://a"}, {"tlsandbox_proxy_url": "http://b"}
+    environment = {"TENSORLAKE_SANDBOX_PROXY_URL": "http://c"}
 
-    assert settings.proxy_url == url
+    assert resolved(option, ini, environment).proxy_url == "http://a"
+    assert resolved({}, ini, environment).proxy_url == "http://b"
+    assert resolved({}, {}, environment).proxy_url == "http://c"
+    assert resolved().proxy_url is None
 
 
 INI = {
@@ -100,6 +92,7 @@ INI = {
     "tlsandbox_guard_report_only": True,
     # From the root folder; a path on the command line starts where pytest was started.
     "tlsandbox_report": "tmp/out.json",
+    "tlsandbox_no_section": True,
 }
 FROM_INI = Settings(
     timeout=120.0,
@@ -107,6 +100,7 @@ FROM_INI = Settings(
     guard=("oom", "leak"),
     guard_report_only=True,
     report=Path("/tmp/out.json"),
+    no_section=True,
 )
 
 
@@ -120,6 +114,7 @@ FROM_INI = Settings(
         ("tlsandbox_guard_report_only", True, "guard_report_only", True),
         ("tlsandbox_report", "new/out.json", "report", Path("/tmp/new/out.json")),
         ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
+        ("tlsandbox_no_section", True, "no_section", True),
     ],
 )
 def test_option_wins_over_ini_key_and_default(option, value, field, expected):
@@ -129,26 +124,25 @@ def test_option_wins_over_ini_key_and_default(option, value, field, expected):
     assert resolved({option: value}, INI) == FROM_INI._replace(**changed)
 
 
-def test_ini_keys_are_read_and_nothing_is_set_without_them():
+def test_ini_keys_replace_the_defaults():
     assert resolved(ini=INI) == FROM_INI
-    assert resolved() == Settings((), None, 30.0, None, (), False, None, ())
+    assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
 
 
 @pytest.mark.parametrize(
     "name", ["TLSANDBOX_TIMEOUT", "TLSANDBOX_MEMORY", "TIMEOUT", "TENSORLAKE_API_KEY"]
 )
-def test_environment_sets_nothing_else(name):
+def test_other_environment_variables_are_ignored(name):
     assert resolved(environment={name: "nonsense"}) == resolved()
 
 
-def test_options_are_called_as_documented_and_none_takes_the_api_key():
+def test_options_have_the_documented_names_and_none_is_the_api_key():
+    names = ["tlsandbox", "tlsandbox_proxy_url", "tlsandbox_timeout", "tlsandbox_memory"]
+    flags = [f"--{name.replace('_', '-')}" for name in names]
     assert [(option.ini, option.flag) for option in OPTIONS[:4]] == [
-        ("tlsandbox", "--tlsandbox"),
-        ("tlsandbox_proxy_url", "--tlsandbox-proxy-url"),
-        ("tlsandbox_timeout", "--tlsandbox-timeout"),
-        ("tlsandbox_memory", "--tlsandbox-memory"),
+        *zip(names, flags, strict=True)
     ]
-    assert [option for option in OPTIONS if "key" in f"{option.flag} {option.environment}".lower()] == []  # fmt: skip
+    assert not any("key" in f"{option.flag} {option.environment}".lower() for option in OPTIONS)
 
 
 # Invalid values
@@ -157,56 +151,47 @@ TIME = "expected a time > 0, in seconds (30) or with a unit (500ms, 30s, 2m, 1h)
 SIZE = "expected a memory size of at least 1M, in bytes or with a unit (256M, 1.5G)"
 TARGET = "expected 'local', the id or name of a sandbox (letters, digits, - and _) or a URL"
 URL = (
-    "expected a URL of the form https://host[:port][/path] without user, password, query and "
-    "fragment, got another text (not shown, because it may contain a password)"
+    "expected a URL of the form https://host[:port][/path] without user, password, query or "
+    "fragment, got a text that is not shown because it may contain a password"
 )
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"tlsandbox_timeout": "soon"}, f"--tlsandbox-timeout: {TIME}, got 'soon'"),
-        ({"tlsandbox_memory": "much"}, f"--tlsandbox-memory: {SIZE}, got 'much'"),
-        ({"tlsandbox": ["ok", "a/b"]}, f"--tlsandbox: {TARGET}, got 'a/b'"),
-        ({"tlsandbox": ["https://me:pw@x"]}, f"--tlsandbox: {URL}"),
-        ({"tlsandbox_proxy_url": "x.example"}, f"--tlsandbox-proxy-url: {URL}"),
-        # As from --tlsandbox-timeout=$UNSET: the ini file must not speak in its place.
-        ({"tlsandbox": [""]}, f"--tlsandbox: {TARGET}, got ''"),
-        ({"tlsandbox_timeout": ""}, f"--tlsandbox-timeout: {TIME}, got ''"),
-        ({"tlsandbox_memory": ""}, f"--tlsandbox-memory: {SIZE}, got ''"),
-        ({"tlsandbox_proxy_url": ""}, f"--tlsandbox-proxy-url: {URL}"),
-    ],
-)
-def test_invalid_option_says_what_is_allowed(options, text):
-    assert message(resolved, options) == text
+INI_FILE = "in pyproject.toml"
+INVALID_VALUES = [
+    ("options", "tlsandbox_timeout", "soon", f"--tlsandbox-timeout: {TIME}, got 'soon'"),
+    ("options", "tlsandbox_memory", "much", f"--tlsandbox-memory: {SIZE}, got 'much'"),
+    ("options", "tlsandbox", ["ok", "a/b"], f"--tlsandbox: {TARGET}, got 'a/b'"),
+    ("options", "tlsandbox", ["https://me:pw@x"], f"--tlsandbox: {URL}"),
+    ("options", "tlsandbox_proxy_url", "x.example", f"--tlsandbox-proxy-url: {URL}"),
+    # As from --tlsandbox-timeout=$UNSET: the value of the ini file must not replace it.
+    ("options", "tlsandbox", [""], f"--tlsandbox: {TARGET}, got ''"),
+    ("options", "tlsandbox_timeout", "", f"--tlsandbox-timeout: {TIME}, got ''"),
+    ("options", "tlsandbox_memory", "", f"--tlsandbox-memory: {SIZE}, got ''"),
+    ("options", "tlsandbox_proxy_url", "", f"--tlsandbox-proxy-url: {URL}"),
+    ("ini", "tlsandbox_timeout", "0", f"tlsandbox_timeout {INI_FILE}: {TIME}, got '0'"),
+    ("ini", "tlsandbox_memory", "1", f"tlsandbox_memory {INI_FILE}: {SIZE}, got '1'"),
+    ("ini", "tlsandbox", ["a b"], f"tlsandbox {INI_FILE}: {TARGET}, got 'a b'"),
+    ("ini", "tlsandbox_proxy_url", "x", f"tlsandbox_proxy_url {INI_FILE}: {URL}"),
+    ("ini", "tlsandbox_mask", ["[a"], f"tlsandbox_mask {INI_FILE}: expected a regular expression, "
+     "got '[a' (unterminated character set at position 0)"),
+    ("ini", "tlsandbox_mask", ["a*"], f"tlsandbox_mask {INI_FILE}: expected a regular expression that "
+     "does not match empty text, got 'a*'"),
+    ("environment", "TLSANDBOX", "ok a/b", f"environment variable TLSANDBOX: {TARGET}, got 'a/b'"),
+    ("environment", "TENSORLAKE_SANDBOX_PROXY_URL", "ftp://x",
+     f"environment variable TENSORLAKE_SANDBOX_PROXY_URL: {URL}"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "text"),
-    [
-        ("tlsandbox_timeout", "0", f"{TIME}, got '0'"),
-        ("tlsandbox_memory", "1", f"{SIZE}, got '1'"),
-        ("tlsandbox", ["a b"], f"{TARGET}, got 'a b'"),
-        ("tlsandbox_proxy_url", "x", URL),
-        ("tlsandbox_mask", ["[a"],
-         "expected a regular expression, got '[a' (unterminated character set at position 0)"),
-        ("tlsandbox_mask", ["a*"], "expected a regular expression that does not match empty text, got 'a*'"),
-    ],
-)  # fmt: skip
-def test_invalid_ini_value_names_its_key_and_its_file(key, value, text):
-    assert message(resolved, ini={key: value}) == f"{key} in pyproject.toml: {text}"
-    assert message(resolved, ini={key: value}, inipath=None) == f"{key} in the ini file: {text}"
+@pytest.mark.parametrize(("source", "name", "value", "text"), INVALID_VALUES)
+def test_error_of_an_invalid_value_names_its_source_and_the_expected_values(
+    source, name, value, text
+):
+    assert message(resolved, **{source: {name: value}}) == text
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "text"),
-    [
-        ("TLSANDBOX", "ok a/b", f"{TARGET}, got 'a/b'"),
-        ("TENSORLAKE_SANDBOX_PROXY_URL", "ftp://x", URL),
-    ],
-)
-def test_invalid_environment_variable_is_named(name, value, text):
-    assert message(resolved, environment={name: value}) == f"environment variable {name}: {text}"
+def test_error_of_an_ini_value_without_a_known_file_names_the_ini_file():
+    text = message(resolved, ini={"tlsandbox_timeout": "0"}, inipath=None)
+    assert text == f"tlsandbox_timeout in the ini file: {TIME}, got '0'"
 
 
 @pytest.mark.parametrize(
@@ -226,6 +211,19 @@ SECONDS = {"30": 30, "30s": 30, "30 s": 30, " 30 ": 30, "1.5": 1.5, "500ms": 0.5
 BYTES = {"1048576": M, "268435456": 256 * M, "256M": 256 * M, "256m": 256 * M, "256MB": 256 * M,
          "256MiB": 256 * M, "256 M": 256 * M, " 256M ": 256 * M, "1024K": M, "1.5G": G + G // 2,
          "1T": 1024 * G, "1048576B": M}  # fmt: skip
+INVALID = {
+    parse_time: ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan", ".5",
+                 "5.", "1,5", "30 30", "s", "9" * 400],
+    parse_size: ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9", "256 MM", "1,5G",
+                 "nan", "9" * 400, "9" * 400 + "G"],
+    check_target: ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}", "a{",
+                   "x{worker"],
+    check_url: ["", "x.example", "ftp://x.example", "//x.example", "https://", "https:///a",
+                "https://user@x.example", "https://user:hunter2@x.example",
+                "https://x.example?token=hunter2", "https://x.example/a?b", "https://x.example#a",
+                "https://x.example:port", "https://x.example:", "https://a b", "https://x.example/a b",
+                "https://[::1", "https://x.example\n", " https://x.example"],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "seconds"), SECONDS.items())
@@ -239,22 +237,14 @@ def test_size_is_read_in_bytes(text, size):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", " ", "0", "0s", "0.0", "-1", "+1", "soon", "1d", "1 min", "1e3", "inf", "nan", ".5", "5.",
-     "1,5", "30 30", "s", "9" * 400],
-)  # fmt: skip
-def test_invalid_time_is_rejected(text):
-    assert message(parse_time, text, "here") == f"here: {TIME}, got {text!r}"
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "0", "1", "1023K", "0.9M", "-5M", "+5M", "much", "M", "1P", "1e9", "256 MM", "1,5G",
-     "nan", "9" * 400, "9" * 400 + "G"],
-    ids=lambda text: text[:6] or "empty",
-)  # fmt: skip
-def test_invalid_size_is_rejected(text):
-    assert message(parse_size, text, "here") == f"here: {SIZE}, got {text!r}"
+    ("parse", "text"),
+    [(parse, text) for parse, texts in INVALID.items() for text in texts],
+    ids=lambda value: value[:6] if isinstance(value, str) else value.__name__,
+)
+def test_invalid_text_is_rejected_and_an_invalid_url_is_not_repeated(parse, text):
+    expected = {parse_time: TIME, parse_size: SIZE, check_target: TARGET, check_url: URL}[parse]
+    received = "" if parse is check_url else f", got {text!r}"
+    assert message(parse, text, "here") == f"here: {expected}{received}"
 
 
 @pytest.mark.parametrize(
@@ -262,16 +252,8 @@ def test_invalid_size_is_rejected(text):
     ["local", "abc", "ABC-1_x", "7f3", "ci-{worker}", "{worker}", "{worker}-ci",
      "http://127.0.0.1:9443", "https://x.example/base/"],
 )  # fmt: skip
-def test_target_is_accepted(target):
+def test_valid_target_is_accepted(target):
     check_target(target, "here")
-
-
-@pytest.mark.parametrize(
-    "target",
-    ["", " ", "a b", "-x", "_x", "a/b", "a.b", "a:b", "a\n", "abc\u00e9", "{gw}", "a{", "x{worker"],
-)
-def test_invalid_target_is_rejected(target):
-    assert message(check_target, target, "here") == f"here: {TARGET}, got {target!r}"
 
 
 @pytest.mark.parametrize(
@@ -285,19 +267,8 @@ def test_invalid_target_is_rejected(target):
         ("http://10.0.0.1", ("http", "10.0.0.1", None, None)),
     ],
 )
-def test_url_is_split(url, parts):
+def test_valid_url_is_split_into_its_parts(url, parts):
     assert check_url(url, "here").group("scheme", "host", "port", "path") == parts
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["", "x.example", "ftp://x.example", "//x.example", "https://", "https:///a", "https://user@x.example",
-     "https://user:hunter2@x.example", "https://x.example?token=hunter2", "https://x.example/a?b",
-     "https://x.example#a", "https://x.example:port", "https://x.example:", "https://a b",
-     "https://x.example/a b", "https://[::1", "https://x.example\n", " https://x.example"],
-)  # fmt: skip
-def test_invalid_url_is_rejected_and_not_repeated(url):
-    assert message(check_url, url, "here") == f"here: {URL}"
 
 
 @pytest.mark.parametrize(
@@ -310,7 +281,7 @@ def test_invalid_url_is_rejected_and_not_repeated(url):
         ("local", "gw3", "local"),
     ],
 )
-def test_worker_is_filled_in(target, worker, filled):
+def test_worker_id_replaces_its_placeholder(target, worker, filled):
     environment = {"PYTEST_XDIST_WORKER": worker} if worker else {}
 
     assert fill_worker(target, environment) == filled

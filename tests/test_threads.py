@@ -1,4 +1,4 @@
-"""Many threads share one sandbox: each gets its own answer, and nothing grows."""
+"""Many threads share one sandbox: each gets its own answer, and no resource leaks."""
 
 import gc
 import shlex
@@ -32,12 +32,22 @@ def box(proxy):
         yield box
 
 
-def asked_by_all(box, times=1):
-    """Let each thread wait for its own job, all at the same time."""
-    together = threading.Barrier(THREADS)
+def in_threads(count, call):
+    """Call a function with each number from 1 to ``count``, in as many threads at the same time."""
+    together = threading.Barrier(count)
 
-    def ask(pid):
+    def run(number):
         together.wait(30)
+        return call(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(1, count + 1)))
+
+
+def wait_in_all_threads(box, times=1):
+    """Let each thread wait for another job, and check its answers."""
+
+    def wait(pid):
         for _ in range(times):
             job = box.wait_for_exit(f"job-{pid}.py", exit_code=pid % 200, timeout=20)
             box.assert_not_running(pid)
@@ -45,62 +55,49 @@ def asked_by_all(box, times=1):
             box.wait_for_exit(pid, exit_code=pid % 200 + 1, timeout=20)
         return job.pid, job.exit_code
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(ask, range(1, THREADS + 1)))
+    assert in_threads(THREADS, wait) == [(pid, pid % 200) for pid in range(1, THREADS + 1)]
 
 
-RIGHT = [(pid, pid % 200) for pid in range(1, THREADS + 1)]
+def test_each_of_64_threads_gets_its_own_answer_even_after_an_outage(box, proxy):
+    wait_in_all_threads(box)
 
-
-def test_each_of_64_threads_gets_its_own_answer(box):
-    assert asked_by_all(box) == RIGHT
-
-
-def test_each_of_64_threads_survives_an_outage(box, proxy):
     proxy.fail(faults.RESET_BEFORE_HEADERS, seconds=0.3).then(faults.SANDBOX_NOT_READY, seconds=0.3)
-
-    assert asked_by_all(box) == RIGHT
+    wait_in_all_threads(box)
 
 
 def test_many_waiting_threads_send_as_many_list_calls_as_one(box):
     calls = []
     box._client.observers.append(mock.Mock(call_succeeded=calls.append))
 
-    def calls_of(threads):
-        calls.clear()
-        with ThreadPoolExecutor(threads) as pool:
-            together = threading.Barrier(threads)
+    def time_out(_):
+        with pytest.raises(errors.WaitTimedOut):
+            box.wait_for_exit(999, timeout=4)
 
-            def wait():
-                together.wait(30)
-                with pytest.raises(errors.WaitTimedOut):
-                    box.wait_for_exit(999, timeout=4)
+    in_threads(1, time_out)
+    one = len(calls)
+    in_threads(THREADS, time_out)
+    assert len(calls) - one <= 1.2 * one + 5
 
-            for each in [pool.submit(wait) for _ in range(threads)]:
-                each.result()
-        return len(calls)
 
-    one = calls_of(1)
-    assert calls_of(THREADS) <= 1.2 * one + 5
+def used():
+    """Return the numbers of threads, file descriptors and objects."""
+    gc.collect()
+    return threading.active_count(), psutil.Process().num_fds(), len(gc.get_objects())
 
 
 def test_threads_descriptors_and_objects_do_not_grow_with_the_calls(box):
-    asked_by_all(box)
-    gc.collect()
-    me = psutil.Process()
-    before = threading.active_count(), me.num_fds(), len(gc.get_objects())
+    wait_in_all_threads(box)
+    before = used()
 
-    asked_by_all(box, times=3)
+    wait_in_all_threads(box, times=3)
 
-    gc.collect()
-    threads, descriptors, objects = threading.active_count(), me.num_fds(), len(gc.get_objects())
-    # The proxy has a thread and two sockets for each connection that is kept; ours keeps ten.
-    assert threads <= before[0] + 10
-    assert descriptors <= before[1] + 30
-    assert objects <= before[2] + 3000
+    # The proxy has a thread and two sockets for each of the ten connections that the client keeps.
+    assert all(
+        now <= old + more for now, old, more in zip(used(), before, (10, 30, 3000), strict=True)
+    )
 
 
-def test_development_mode_and_warnings_as_errors_find_nothing_left_open(tmp_path):
+def test_development_mode_finds_no_open_resource_and_no_warning(tmp_path):
     (tmp_path / "test_it.py").write_text(
         """
 import threading

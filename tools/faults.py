@@ -55,7 +55,7 @@ def part(name: str, outcomes: dict[str, Outcome]) -> str:
     )
 
 
-_LISTING = [helper.name for helper in HELPERS if helper.kind == "look"]
+_LISTING = [helper.name for helper in HELPERS if helper.kind == "poll"]
 
 
 def _listed(helpers: list[str]) -> str:

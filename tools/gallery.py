@@ -1,6 +1,7 @@
-"""Run the gallery of failures and write docs/failures.md; with ``--check``, only report if it is stale.
+"""Run the gallery of failures, and write docs/failures.md.
 
-Times, pids and counts of polls differ from run to run, so the comparison ignores them.
+With ``--check``, only report whether the page is stale. The comparison ignores times, pids and
+counts of polls, because they differ from run to run.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ replaced): [front.py](../examples/gallery/front.py).
 
 
 def run(*options: str, folder: Path = GALLERY) -> dict[str, str]:
-    """Run tests that fail; return what pytest shows of each, by name."""
+    """Run tests that fail; return the text that pytest shows for each test, by its name."""
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
         failing_pytest(folder, f"--junitxml={report.name}", *options)
         cases = ET.parse(report.name).getroot().iter("testcase")  # noqa: S314 - pytest wrote it
@@ -46,7 +47,7 @@ def run(*options: str, folder: Path = GALLERY) -> dict[str, str]:
 
 
 def _told(text: str) -> str:
-    """Return the line that failed and the message, without pytest's marks and indent."""
+    """Return the line that failed, and the message without pytest's marks and indent."""
     lines = text.splitlines()
     code = [line[1:].strip() for line in lines if line.startswith(">")]
     message = [line[1:] for line in lines if re.match(r"E( |$)", line)]
@@ -55,7 +56,7 @@ def _told(text: str) -> str:
 
 
 def page() -> str:
-    """Return the page, made from what the tests print."""
+    """Return the page, which contains the output of the tests."""
     shown = run()
     (no_target,) = run("-c", os.devnull, "--rootdir=.", "-k", "test_no_target").values()
     shown["test_no_target"] = no_target
@@ -76,5 +77,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    # Twice: on a busy machine a first poll may come late, and see less.
+    # Try twice, because on a busy machine, the first poll may be late and miss a state.
     write_or_check(PAGE, "make gallery", page, without_numbers, tries=2)

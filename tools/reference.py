@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the code; with ``--check``, only tell whether it is stale."""
+"""Write docs/reference.md from the code; with ``--check``, only report whether it is stale."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def told(documented: Any) -> str:
     text = inspect.getdoc(documented) or ""
     text = re.sub(r"``(.+?)``", r"`\1`", text)
     text = re.sub(r":\w+:`~?(.+?)`", r"`\1`", text)
-    # Indented prose would be a code block.
+    # Markdown would show indented prose as a code block.
     prose = r"(?<=^Returns:\n)(?:    .+\n?)+|(?<=^Yields:\n)(?:    .+\n?)+"
     text = re.sub(prose, lambda found: textwrap.dedent(found[0]), text, flags=re.MULTILINE)
     text = re.sub(r"^    ([\w., ]+):", r"- `\1`:", text, flags=re.MULTILINE)
@@ -53,7 +53,7 @@ def told(documented: Any) -> str:
 
 
 class _Bare(str):
-    """Text that ``repr`` shows without quotes: an annotation or a default."""
+    """Text that ``repr`` shows without quotes, for annotations and defaults."""
 
     __slots__ = ()
 
@@ -62,13 +62,13 @@ class _Bare(str):
 
 
 def call(function: Callable[..., Any], name: str) -> str:
-    """Return the call of a function; a long call has one argument per line."""
+    """Return the source of a call of a function, with one argument per line if it is long."""
     signature = inspect.signature(function)
     returns = signature.return_annotation
     awaited = re.fullmatch(r"Coroutine\[object, object, (.+)\]", str(returns))
     if awaited or inspect.iscoroutinefunction(function):
         name, returns = f"await {name}", awaited[1] if awaited else returns
-    elif inspect.isgeneratorfunction(inspect.unwrap(function)):  # of a context manager
+    elif inspect.isgeneratorfunction(inspect.unwrap(function)):  # a context manager
         name, returns = f"with {name}", None
     given = [
         value.replace(
@@ -93,7 +93,7 @@ def call(function: Callable[..., Any], name: str) -> str:
 
 
 def methods(kind: type, *only: str) -> Iterator[str]:
-    """Yield the text of the public methods of a class and its bases, in the order of the source."""
+    """Yield the text about each public method of a class and its bases, in source order."""
     seen: set[str] = set()
     for each in kind.__mro__[:-1]:
         for name, member in vars(each).items():
@@ -109,13 +109,13 @@ def methods(kind: type, *only: str) -> Iterator[str]:
 
 
 def called(documented: Callable[..., Any], name: str, level: int = 4) -> str:
-    """Return the text of a function, or of a class that users create."""
+    """Return the text about a function, or about a class that users create."""
     title = f"{'#' * level} `{name}`"
     return f"{title}\n\n```python\n{call(documented, name)}\n```\n\n{told(documented)}\n"
 
 
 def awaitable() -> str:
-    """Return the text that lists the calls of the awaitable sandbox which the plain one has too."""
+    """Return the list of the methods that ``AsyncSandbox`` shares with ``Sandbox``."""
     own = ("baseline", "from_now", "soft")
     names = [name for name in vars(AsyncSandbox) if hasattr(Sandbox, name) and name not in own]
     listed = ", ".join(f"`{name}`" for name in names if not name.startswith("_"))
@@ -123,13 +123,13 @@ def awaitable() -> str:
 
 
 def for_tests() -> Iterator[str]:
-    """Yield the text of each name of ``pytest_tlsandbox.testing``."""
+    """Yield the text about each name in ``pytest_tlsandbox.testing``."""
     for name in testing.__all__:
         yield called(getattr(testing, name), name, level=3)
 
 
 def fields(model: type) -> str:
-    """List the fields of a model, with their types."""
+    """Return the list of the fields of a model, with their types."""
     hints = get_type_hints(model)
     names = [
         name for name in inspect.get_annotations(model) if not name.startswith(("_", "model_"))
@@ -149,7 +149,7 @@ def _type(hint: Any) -> str:
 
 
 def fixtures() -> Iterator[str]:
-    """Yield the text of each fixture, with its scope."""
+    """Yield the text about each fixture, including its scope."""
     for name, fixture in vars(plugin).items():
         if name.startswith("tlsandbox"):
             scope = fixture._fixture_function_marker.scope  # noqa: SLF001
@@ -157,7 +157,7 @@ def fixtures() -> Iterator[str]:
 
 
 def options() -> Iterator[str]:
-    """Yield the table of options, with their ini keys and environment variables."""
+    """Yield the lines of the table of options, with their ini keys and environment variables."""
     yield "| option | ini key | environment | |\n|---|---|---|---|"
     for option in settings.OPTIONS:
         flag = f"{option.flag} {option.metavar or ''}".strip()
@@ -169,7 +169,7 @@ def options() -> Iterator[str]:
 
 
 def page() -> str:
-    """Write the page."""
+    """Return the page."""
     tree = "".join(re.findall(r"^    .+\n", errors.__doc__ or "", re.MULTILINE))
     parts = [
         HEAD,
@@ -231,7 +231,7 @@ def page() -> str:
 
 
 def with_data() -> list[str]:
-    """Return the names of the errors that have more attributes than the others."""
+    """Return the names of the errors that have additional attributes."""
     return ["ChecksFailed", "InfrastructureError"]
 
 

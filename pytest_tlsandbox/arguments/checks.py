@@ -1,4 +1,4 @@
-"""Check the arguments of helpers; each error says what is allowed.
+"""Check the arguments of helpers; each error message says which values are allowed.
 
 An invalid value raises :class:`InvalidArgument`.
 """
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
-"""Types of values that list alternatives; for ``args`` the value is the list itself."""
+"""Types whose values list accepted values, except for ``args``, whose value is itself a list."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
-_NUMBER = (int, float, bool)  # 0, 0.0 and False are equal
+_NUMBER = (int, float, bool)  # because 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "args": ("text", (str,)),
     "command": ("text", (str,)),
@@ -42,7 +42,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "started_at": ("a datetime", (datetime,)),
     "stdin_writable": ("a bool", _NUMBER),
 }
-"""For each field, its type in words, and the plain types whose values may equal it."""
+"""For each field, its type in words, and the built-in types whose values can equal it."""
 
 
 def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
@@ -54,7 +54,7 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
     """Return one or several statuses as a tuple.
 
     Raises:
-        InvalidArgument: a word is not a status; the message suggests the nearest.
+        InvalidArgument: a word is not a status. The message suggests the most similar status.
 
     """
     statuses = (status,) if isinstance(status, str) else _several(status)
@@ -63,18 +63,18 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
             hint = suggestion(word, STATUSES, cutoff=0.76)
             raise InvalidArgument(must_be("status", f"one of {', '.join(STATUSES)}", word, hint))
     if not statuses:
-        raise InvalidArgument(f"status must be one or several of {', '.join(STATUSES)}, got none")
+        raise InvalidArgument(f"status must be one or more of {', '.join(STATUSES)}, got no status")
     return statuses
 
 
 def check_value(field: str, value: Any) -> None:
     """Check that a field of a process can equal a value.
 
-    Only plain values are checked, because a matcher may define ``__eq__``.
+    Only values of built-in types are checked, because a matcher may define ``__eq__``.
 
     Args:
         field: the name of the field.
-        value: the expected value, or several of which any is enough.
+        value: the expected value, or a collection of accepted values.
 
     Raises:
         InvalidArgument: the field can never equal the value.
@@ -98,13 +98,13 @@ def _cure(value: object, noun: str) -> str:
 
 
 def not_a_list(args: object) -> str:
-    """Return the message for program arguments that are not a list."""
+    """Return the error message for a value of ``args`` that is not a list."""
     given = "one text" if isinstance(args, str) else shown(args)
     return f"args must be a list of texts, got {given}"
 
 
 def check_seconds(name: str, value: object) -> float:
-    """Return a duration in seconds as a float; it must be finite and not negative."""
+    """Return a duration in seconds as a float after checking that it is finite and not negative."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgument(must_be(name, "a number of seconds", value))
     if value < 0:
@@ -115,7 +115,7 @@ def check_seconds(name: str, value: object) -> float:
 
 
 def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, ...] | None:
-    """Return one or several exit codes as a tuple; None for "any"."""
+    """Return one or several exit codes as a tuple; return None for "any"."""
     if exit_code == "any":
         return None
     codes = _several(exit_code)
@@ -128,12 +128,12 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
                 hint = '; for an end by a signal, use wait_for_process(process, status="signaled")'
             raise InvalidArgument(must_be("exit_code", "from 0 to 255", code, hint))
     if not codes:
-        raise InvalidArgument('exit_code must be one code, several, or "any", got no code')
+        raise InvalidArgument('exit_code must be one or more codes, or "any", got no code')
     return codes
 
 
 def check_signal(signal: int) -> int:
-    """Return the number of a signal, from 1 to 64; the sandbox may support fewer."""
+    """Return a signal number after checking that it is from 1 to 64; sandboxes may allow less."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
         raise InvalidArgument(
             must_be("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
@@ -142,7 +142,7 @@ def check_signal(signal: int) -> int:
 
 
 def check_stream(stream: Stream) -> Stream:
-    """Return the name of an output stream."""
+    """Return the name of an output stream after checking it."""
     if stream not in STREAMS:
         hint = suggestion(stream, STREAMS)
         raise InvalidArgument(must_be("stream", f"one of {', '.join(STREAMS)}", stream, hint))
@@ -150,7 +150,7 @@ def check_stream(stream: Stream) -> Stream:
 
 
 def check_pattern(pattern: object) -> str | re.Pattern[str]:
-    """Return a text, or a compiled regex, to search for in lines of output."""
+    """Return a text or a compiled regex after checking that it can match a line of output."""
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
     if not isinstance(pattern, str):
@@ -169,12 +169,12 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
     """Check that a value can be passed to a program as text.
 
     Args:
-        place: where the value is, for the message, such as "args[1]".
+        place: the place of the value, such as "args[1]", for the error message.
         value: the value.
-        secret: whether the message must not show the value.
+        secret: whether the error message must not show the value.
 
     Raises:
-        InvalidArgument: the value is not text, contains NUL, or cannot be encoded.
+        InvalidArgument: the value is not text, contains NUL, or cannot be encoded as UTF-8.
 
     """
     if not isinstance(value, str):
@@ -200,8 +200,8 @@ def check_condition(condition: Callable[..., object]) -> None:
         raise InvalidArgument(must_be("condition", "a function of the snapshot", condition))
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
-            "condition must be a plain function of the snapshot, got a coroutine function, which "
-            "is always true"
+            "condition must be a plain function of the snapshot, got a coroutine function, whose "
+            "result is always true"
         )
     check_takes_one("condition", condition, "the snapshot")
 
@@ -210,7 +210,7 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
     """Check that a function can be called with one argument; ``what`` describes the argument."""
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some builtins have none
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return
     try:
         signature.bind(None)
@@ -222,22 +222,22 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
 
 
 def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return "; did you mean 'x'?" with the known word that is nearest; "" if none is near."""
+    """Return "; did you mean 'x'?" with the most similar known word; "" if no word is similar."""
     near = difflib.get_close_matches(str(word), [*known], 1, cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def shown(value: object) -> str:
-    """Return a value as a message shows it: masked and cut, or its type if it may hold a secret."""
+    """Return a value for a message, masked and cut; return its type if it may contain a secret."""
     if isinstance(value, re.Pattern):
-        return "a regex of bytes"  # a regex of text is accepted
+        return "a regex of bytes"  # unlike a regex of text, which is accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):
         return type_name(value)
     return shorten(mask_text(repr(value)), 60)
 
 
 def type_name(value: object) -> str:
-    """Return the type of a value, for a message that must not show the value."""
+    """Return the type of a value in words, for a message that must not show the value."""
     return f"a value of type {type(value).__name__}"
 
 
@@ -247,7 +247,7 @@ def _several(value: object) -> tuple[Any, ...]:
 
 
 def check_pick(pick: Pick | None) -> Pick | None:
-    """Return ``pick``; it must be "newest", "oldest" or None."""
+    """Return ``pick`` after checking that it is "newest", "oldest" or None."""
     if pick not in (None, "newest", "oldest"):
         raise InvalidArgument(must_be("pick", '"newest" or "oldest"', pick))
     return pick

@@ -1,4 +1,4 @@
-"""Options of ``start_process``: their types, and checks before the request."""
+"""The types of the options of ``start_process``, and checks of their values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pytest_tlsandbox.errors import InvalidArgument
 
 
 class RestartOptions(TypedDict, total=False):
-    """When the supervisor of a managed process restarts it: ``start_process(restart=...)``.
+    """The value of ``start_process(restart=...)``: when the supervisor restarts the process.
 
-    All keys are optional; the sandbox has a default for each.
+    All keys are optional; the sandbox has a default for each key.
 
     Attributes:
-        policy: "on_failure" restarts after a failure, "always" after each end, "never" not at all.
+        policy: "on_failure" restarts the process if it fails, "always" restarts it whenever it
+            ends, and "never" does not restart it.
         max_restarts: the maximum number of restarts; None for no limit.
         initial_backoff_ms: the shortest pause before a restart, in milliseconds.
         max_backoff_ms: the longest pause before a restart, in milliseconds.
@@ -35,18 +36,18 @@ class _Required(TypedDict):
 
 
 class HealthCheckOptions(_Required, total=False):
-    """How the supervisor checks the health of a process: ``start_process(health_check=...)``.
+    """The value of ``start_process(health_check=...)``: how the supervisor checks the health.
 
     ``type`` and ``port`` are required; the sandbox has a default for every other key.
 
     Attributes:
-        type: "http" sends a request, "tcp" opens a connection.
+        type: the kind of check: "http" sends a request, "tcp" opens a connection.
         port: the port in the sandbox, from 1 to 65535.
-        path: the path of the request; only for "http".
+        path: the path of the request; only if ``type`` is "http".
         initial_delay_ms: milliseconds from the start of the process to the first check.
         interval_ms: milliseconds between two checks.
         timeout_ms: milliseconds that a check may take.
-        failure_threshold: the number of failures in a row after which the process is unhealthy.
+        failure_threshold: the number of consecutive failures after which the process is unhealthy.
 
     """
 
@@ -66,7 +67,7 @@ _MAPPINGS: dict[str, tuple[Any, dict[str, object]]] = {
     "restart": (RestartOptions, {"policy": "always"}),
     "health_check": (HealthCheckOptions, {"type": "http", "port": 8080}),
 }
-"""The type of an option that is a mapping, and an example of it for messages."""
+"""For each option that is a mapping, its type, and an example for error messages."""
 
 
 def check_option(name: str, value: object) -> object:
@@ -80,8 +81,8 @@ def check_option(name: str, value: object) -> object:
         The value in the form that the request needs.
 
     Raises:
-        InvalidArgument: the option has a wrong type, an unknown key, or a value that the key cannot
-            have.
+        InvalidArgument: the option has a wrong type or an unknown key, or a key has an invalid
+            value.
 
     """
     if name in _MAPPINGS:
@@ -98,7 +99,8 @@ def _check_mapping(
 ) -> dict[str, object]:
     hints = get_type_hints(kind)
     if not isinstance(value, Mapping):
-        # Users most often pass the value of the first key alone: restart="always".
+        # The most common mistake is to pass only the value of the first key, as in
+        # restart="always".
         first = next(iter(hints))
         word = value if value in get_args(hints[first]) else example[first]
         hint = f"; write {name}={json.dumps({**example, first: word})}"

@@ -1,4 +1,4 @@
-"""Misspelt helpers and keywords: errors that suggest the nearest name."""
+"""Errors for misspelt helpers and keywords, which suggest the most similar name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ F = TypeVar("F", bound="Callable[..., Any]")
 __tracebackhide__ = True  # pytest ends the traceback of an AttributeError at the user's line
 
 _OTHER_WORDS = {"cwd": "working_dir"}
-"""Names in ``subprocess`` for our arguments."""
+"""Arguments of ``subprocess``, and the names of our arguments with the same meaning."""
 
 
 def explain_misuse(kind: type[T]) -> type[T]:
-    """Decorate a class so that errors suggest the right name for a misspelt method or argument.
+    """Decorate a class, so that errors for misspelt methods and arguments suggest the right name.
 
-    ``__getattr__`` is set here, because in the class type checkers would accept any attribute.
+    This function sets ``__getattr__``, because if the class defined it, type checkers would accept
+    any attribute.
 
     Args:
         kind: the class.
@@ -42,7 +43,7 @@ def explain_misuse(kind: type[T]) -> type[T]:
 
 def explained(function: F) -> F:
     """Decorate a function so that a wrong call raises InvalidArgument and suggests the right name."""
-    if inspect.iscoroutinefunction(function):  # it calls a decorated function
+    if inspect.iscoroutinefunction(function):  # because it calls a function that is decorated
         return function
 
     @functools.wraps(function)

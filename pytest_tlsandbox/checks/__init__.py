@@ -1,1 +1,1 @@
-"""Ready-made tests of a deployment: ``pytest --pyargs pytest_tlsandbox.checks --tlsandbox ID``."""
+"""Ready-made tests: run ``pytest --pyargs pytest_tlsandbox.checks --tlsandbox ID``."""

@@ -1,4 +1,4 @@
-"""The checks of the ready-made tests, and the lists of many sandboxes, requested in parallel."""
+"""The checks of the ready-made tests, and the parallel requests for lists of many sandboxes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.absence import Rule
 
 AT_ONCE = 50
-"""How many lists are requested at the same time."""
+"""Maximum number of lists that are requested at the same time."""
 _MOST_ROWS = 10
 _TARGET = "tlsandbox_target"
 
@@ -36,10 +36,10 @@ class CheckResult:
     """The result of one check of one sandbox.
 
     Attributes:
-        error: the error to raise if anything was found.
-        kind: what happened, in a word or two, such as "OOM-killed".
-        sandbox: the name of the sandbox in messages.
-        found: for each process, its name, the row to show, and what happened.
+        error: the class of the error to raise if the check found anything.
+        kind: one or two words for what happened, such as "OOM-killed".
+        sandbox: the name of the sandbox, for messages.
+        found: for each affected process, its name, the row to show, and what happened.
 
     """
 
@@ -50,12 +50,12 @@ class CheckResult:
 
     @property
     def headline(self) -> str:
-        """What happened, to which process first, and to how many others."""
+        """What happened, the first affected process, and the number of other affected processes."""
         more = f" and {len(self.found) - 1} more" if len(self.found) > 1 else ""
         return f"{self.kind}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
-        """Raise the error if anything was found; its message is at most ``columns`` wide."""
+        """Raise the error if anything was found; format its message for a width of ``columns``."""
         if self.found:
             _, rows, remarks = zip(*self.found, strict=True)
             table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
@@ -65,7 +65,7 @@ class CheckResult:
 
 
 def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
-    """Return all incidents that the list shows, however old they are."""
+    """Return all incidents that the list shows, even if they are old."""
     history = History(lambda: listed.begun)
     history.fold(copy.copy(listed))
     incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
@@ -78,17 +78,18 @@ def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
 
 
 oom_killed = partial(_found, absence.OOM)
-"""Return the OOM-killed processes, also if a restart hides the kill."""
+"""Return the OOM-killed processes, including those that a supervisor restarted afterwards."""
 crashed = partial(_found, absence.CRASH)
 """Return the processes that a crash signal ended, and those whose supervisor gave up."""
 unhealthy = partial(_found, absence.UNHEALTHY)
-"""Return the managed processes whose health check fails."""
+"""Return the managed processes whose health check is failing."""
 
 
 def looping(listed: ProcessSnapshot) -> CheckResult:
     """Return the managed processes that have ended again and are about to be restarted.
 
-    A restarted process that runs does not count, because the list does not show when it restarted.
+    A process that runs again after a restart does not count, because the list does not show when
+    the restart happened.
     """
     found = tuple(
         (named(row), row, f"{count(row.managed.restart_count, 'restart')}, and it is backing off")
@@ -99,9 +100,10 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 
 
 class Listings:
-    """The process lists of all sandboxes under test, each requested once, in parallel.
+    """The process lists of all sandboxes under test, which are requested once and in parallel.
 
-    It is also a plugin: if there are several sandboxes, it prints a row for each at the end.
+    This class is also a pytest plugin. If there are several sandboxes, it prints a row for each
+    sandbox at the end of the session.
 
     Args:
         items: the tests; their parameters name the sandboxes.
@@ -116,11 +118,12 @@ class Listings:
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
     def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
-        """Return the list of a sandbox, or the error."""
+        """Return the process list of a sandbox, or the error of the request."""
         if target not in self._answers:
             from concurrent.futures import ThreadPoolExecutor
 
-            # Connect one by one, because this may call the hook of a conftest for the key.
+            # Connect to one sandbox after another, because this may call a conftest's hook for the
+            # key.
             made = {one: self._made(one) for one in dict.fromkeys([target, *self._targets])}
             with ThreadPoolExecutor(AT_ONCE) as pool:
                 self._answers.update(zip(made, pool.map(_ask, made.values()), strict=True))

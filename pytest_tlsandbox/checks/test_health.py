@@ -1,6 +1,6 @@
-"""Check the health of each sandbox given with ``--tlsandbox``: six tests of one snapshot.
+"""Check the health of each sandbox given with ``--tlsandbox`` by six tests on one snapshot.
 
-The tests have no baseline, so every listed incident counts, however old it is.
+The tests have no baseline, so every incident that the list shows counts, even if it is old.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # n
 
 @pytest.fixture(scope="session")
 def columns(request: pytest.FixtureRequest) -> int:
-    """Provide the width of a message in columns."""
+    """Provide the width in columns for messages."""
     return columns_of(request.config)
 
 
@@ -35,10 +35,10 @@ def columns(request: pytest.FixtureRequest) -> int:
 def listings(
     request: pytest.FixtureRequest, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Listings:
-    """Provide the lists of all sandboxes; the first use of one requests all of them in parallel.
+    """Provide the lists of all sandboxes; the first use of a list requests all lists in parallel.
 
     Returns:
-        The lists.
+        The process lists.
 
     """
     asked = Listings(request.session.items, tlsandbox_connect)
@@ -49,7 +49,7 @@ def listings(
 
 @pytest.fixture
 def listed(listings: Listings, tlsandbox_target: object) -> ProcessSnapshot:
-    """Provide the snapshot of the sandbox; skip the test if there is none, as test_reachable fails."""
+    """Provide the snapshot of the sandbox; skip the test if test_reachable fails for it."""
     answer = listings.of(tlsandbox_target)
     if isinstance(answer, TLSandboxError):
         pytest.skip(f"not checked: {answer.first_line}")
@@ -79,7 +79,7 @@ def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
 
 
 def test_healthy(listed: ProcessSnapshot, columns: int) -> None:
-    """Check that no health check fails."""
+    """Check that no health check is failing."""
     unhealthy(listed).check(columns)
 
 

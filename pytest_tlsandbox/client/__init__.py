@@ -1,1 +1,1 @@
-"""HTTP: the calls of the sandbox API, their retries, and what they return."""
+"""The HTTP client: calls of the sandbox API, retries, and the parsing of responses."""

@@ -1,4 +1,4 @@
-"""Addresses of sandboxes: by id, URL or object, and the API keys that may be sent to them."""
+"""The addresses of sandboxes, given by id, URL or object, and checks of their API keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLIC_HOST = "sandbox.tensorlake.ai"
-# The spellings for which the official SDK changes the Host header.
+# The official SDK changes the Host header for these names of the loopback address.
 _HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
 
 
@@ -24,10 +24,11 @@ class Address:
     """The base URL of one sandbox and the headers that route a request to it.
 
     Attributes:
-        label: the name of the sandbox in messages.
+        label: the name of the sandbox, for messages.
         url: the base URL, without ``/api/v1``.
         headers: headers that each request needs to reach the sandbox.
-        key: the API key of the object that was located; None if it has none.
+        key: the API key of the object that represents the sandbox; None if it does not contain a
+            key.
 
     """
 
@@ -38,7 +39,7 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether the sandbox is on this machine."""
+        """Whether the sandbox runs on this machine."""
         return is_loopback(self.url)
 
     def __hash__(self) -> int:
@@ -46,7 +47,7 @@ class Address:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether a URL leads to this machine, without a DNS lookup."""
+    """Return whether the host of a URL is this machine, without a DNS lookup."""
     host = check_url(url, "URL")["host"].lower()
     return host in ("localhost", "[::1]") or (
         host.startswith("127.") and host.replace(".", "").isdigit()
@@ -56,20 +57,21 @@ def is_loopback(url: str) -> bool:
 def locate(target: object, proxy_url: str | None = None) -> Address:
     """Return the address of a sandbox.
 
-    Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. A proxy gets
-    the id in a header, as from the SDK: ``Host: <id>.local`` on loopback, otherwise
-    ``X-Tensorlake-Sandbox-Id``. A URL is used unchanged.
+    Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy, a
+    header contains the id, as in requests of the SDK: ``Host: <id>.local`` if the proxy is on
+    loopback, otherwise ``X-Tensorlake-Sandbox-Id``. A URL is used unchanged.
 
     Args:
-        target: the id, the name or the URL of the sandbox, or an object: a ``LocalSandbox`` or a
-            sandbox of the SDK.
+        target: the id, the name or the URL of the sandbox, or an object (a ``LocalSandbox`` or a
+            sandbox of the SDK).
         proxy_url: the URL of the proxy through which sandboxes are reached by id or name.
 
     Returns:
-        The address, with the key of the object if it has one.
+        The address. The address includes the API key of the target if the target is an object with
+        a key.
 
     Raises:
-        InvalidSetting: the text does not name a sandbox.
+        InvalidSetting: the text is not the id, the name or the URL of a sandbox.
         InvalidArgument: the object is not a sandbox.
 
     """
@@ -89,7 +91,7 @@ def _through_proxy(identifier: str, proxy_url: str) -> dict[str, Any]:
     parts = check_url(proxy_url, "proxy URL")
     if parts["host"].lower() in _HOST_HEADER_HOSTS:
         return {"url": proxy_url.rstrip("/"), "headers": {"Host": f"{identifier}.local"}}
-    # For other hosts, the SDK drops the path of the URL.
+    # If the host is not loopback, the SDK drops the path of the URL.
     url = f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}"
     return {"url": url, "headers": {"X-Tensorlake-Sandbox-Id": identifier}}
 
@@ -103,15 +105,16 @@ def _locate_embedded(sandbox: Any) -> Address | None:
 
 
 def _locate_sdk_object(sandbox: object) -> Address:
-    """Read a ``tensorlake.sandbox`` Sandbox or AsyncSandbox, wrapped in a trace or not.
+    """Return the address of a sandbox of the SDK, which may be wrapped in a trace.
 
-    The SDK has no public names for its routing; a test with the real SDK covers the private ones.
+    The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK has no public names for
+    its routing, so this function reads private names; a test with the real SDK covers them.
 
     Args:
         sandbox: the object of the SDK.
 
     Returns:
-        The address, with the key of the object.
+        The address, including the API key of the object.
 
     Raises:
         InvalidArgument: the object is not a sandbox of the SDK.
@@ -139,16 +142,16 @@ def check_key(key: Secret, address: Address, source: str) -> Secret:
     """Check an API key before it is used.
 
     Args:
-        key: the key; white space around it is ignored.
+        key: the key. White space around the key is ignored.
         address: the sandbox to which the key would be sent.
-        source: where the key comes from, for the message.
+        source: the source of the key, for the error message.
 
     Returns:
         The key without white space around it.
 
     Raises:
-        InvalidSetting: the key is empty or has characters that a header cannot carry, or it would
-            go over plain HTTP to another machine.
+        InvalidSetting: the key is empty or contains characters that a header cannot contain, or the
+            key would be sent over plain HTTP to another machine.
 
     """
     text = key.reveal().strip()
@@ -166,5 +169,5 @@ def check_key(key: Secret, address: Address, source: str) -> Secret:
 
 
 def suggest_local(label: str) -> str:
-    """Return "; did you mean 'local'?" for the name of a sandbox that looks like it, else ""."""
+    """Return "; did you mean 'local'?" if the name of a sandbox is similar to "local", else ""."""
     return "" if label == LOCAL else suggestion(label.lower(), [LOCAL], cutoff=0.8)

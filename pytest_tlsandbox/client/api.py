@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 TIMEOUT_MARGIN = 0.25
-"""Seconds before the timeout of the test at which every wait ends, so that its error is shown."""
+"""Every wait ends this many seconds before the timeout of the test, so that its error is shown."""
 
 
 _LONGEST_TURN = 0.25
-"""Seconds that a list call waits for the one before it to end."""
+"""Maximum seconds for which a list call waits until the list call before it ends."""
 
 
 class Observer(Protocol):
@@ -55,20 +55,21 @@ class Observer(Protocol):
 
 
 class ProcessLister:
-    """Lists the processes of one sandbox, and does nothing else.
+    """Lists the processes of one sandbox, but cannot control them.
 
     Args:
         transport: sends the requests.
-        test_deadline: returns the moment on the clock, in seconds, at which the running test would
-            be killed, or None. A call that is retried ends before it, so that its error is shown.
+        test_deadline: returns the time on the clock, in seconds, at which the running test would be
+            killed; None if it has no timeout. Retries stop before that time, so that their error is
+            shown.
 
     Attributes:
         clock: the clock of all waits.
-        test_deadline: the argument ``test_deadline``.
-        outage: how long callers may retry while the sandbox does not answer.
-        history: what happened in the sandbox, from all snapshots, whoever requested them.
+        test_deadline: the argument of the same name.
+        outage: the time budget for retries while the sandbox does not answer.
+        history: the history of the sandbox, which includes the snapshots of all callers.
         observers: objects that receive the results of all calls.
-        listeners: receive every snapshot, in the thread that requested it.
+        listeners: functions that receive every snapshot, in the thread that requested it.
         memory_limit: the memory limit of the sandbox in bytes; None if it is not known.
 
     """
@@ -94,7 +95,7 @@ class ProcessLister:
 
     @property
     def label(self) -> str:
-        """The name of the sandbox in messages."""
+        """The name of the sandbox, for messages."""
         return self._transport.address.label
 
     def list(self, *, patience: float | None = None) -> ProcessSnapshot:
@@ -102,13 +103,13 @@ class ProcessLister:
 
         Args:
             patience: seconds for which transient errors are retried; None for the rest of the
-                outage budget of the sandbox (30 s).
+                sandbox's outage budget of 30 s.
 
         Returns:
-            A snapshot: the processes, sorted by their start, and the rows that are unreadable.
+            A snapshot, which contains the processes, sorted by start time, and the unreadable rows.
 
         Raises:
-            InfrastructureError: one of its subclasses, if the sandbox sent no good response.
+            InfrastructureError: a subclass of it, if the sandbox did not send a valid response.
 
         """
         return call_with_retries(
@@ -119,22 +120,22 @@ class ProcessLister:
         )
 
     def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
-        """List all processes in one try, or share the answer to a request of another thread.
+        """List all processes without retries, or use the answer to a request of another thread.
 
         Args:
-            limit: seconds that the call may take.
-            after: a moment on the clock, in seconds; the answer to a request of another thread is
-                returned if that request began after it. None for now.
+            limit: maximum seconds for the call.
+            after: a time on the clock, in seconds; None for now. If a request of another thread
+                began after this time, its answer is returned.
 
         Returns:
-            A snapshot: the processes, sorted by their start, and the rows that are unreadable.
+            A snapshot, which contains the processes, sorted by start time, and the unreadable rows.
 
         Raises:
-            InfrastructureError: as for :meth:`list`, at the first error.
+            InfrastructureError: a subclass of it, at the first call without a valid response.
 
         """
         after = self.clock.monotonic() if after is None else after
-        # Threads share the answer to one request, but wait only shortly for a slow one.
+        # Threads share the answer to one request, but do not wait long for a slow request.
         alone = self._one_at_a_time.acquire(timeout=min(limit, _LONGEST_TURN))
         try:
             if self._newest is not None and self._newest.begun > after:
@@ -185,9 +186,10 @@ class ProcessLister:
             observer.call_succeeded(begun)
 
     def wait_deadline(self) -> float | None:
-        """Return the deadline of waits, in seconds on the clock; None if the test has no timeout.
+        """Return the deadline for waits, in seconds on the clock; None if the test has no timeout.
 
-        It is 0.25 s before the timeout of the test, so that the error of a wait is shown.
+        The deadline is 0.25 s before the timeout of the test, so that the error of the wait is
+        shown.
 
         Returns:
             The deadline.
@@ -201,17 +203,18 @@ class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
-        """Start a process. A call that may have reached the sandbox is never repeated.
+        """Start a process; never repeat a request that may have reached the sandbox.
 
         Args:
-            body: the body of the request: ``command``, ``args`` and options, as the API takes them.
+            body: the body of the request in the format of the API, with ``command``, ``args`` and
+                options.
 
         Returns:
             The process.
 
         Raises:
             RequestRefused: the sandbox cannot start the process.
-            SandboxUnreachable: no response; the process may have been started.
+            SandboxUnreachable: there was no response. The process may have been started.
 
         """
         return parse_process(self._once("POST", "/processes", json=body).body)
@@ -232,13 +235,13 @@ class SandboxClient(ProcessLister):
         self._check_done(self._once("POST", path, json={"signal": number}), "signal")
 
     def kill(self, process: ProcessInfo) -> bool:
-        """Kill a process, or stop the supervisor of a managed one.
+        """Kill a process, or stop the supervisor of a managed process.
 
         Args:
             process: the process.
 
         Returns:
-            True; False if the process had already ended.
+            False if the process had already ended, otherwise True.
 
         Raises:
             RequestRefused: the sandbox rejected the call for another reason.
@@ -248,7 +251,8 @@ class SandboxClient(ProcessLister):
         try:
             self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
         except RequestRefused as refusal:
-            # For an ended process, daemons answer 500 without a code; for an unlisted process, 404.
+            # Daemons answer 500 without a code if the process has ended, and 404 if it is not
+            # listed.
             if "not running" not in str(refusal) and refusal.label != "404 NOT_FOUND":
                 raise
             return False
@@ -261,7 +265,7 @@ class SandboxClient(ProcessLister):
             process: the process.
 
         Returns:
-            Its new run.
+            The new run of the process.
 
         Raises:
             RequestRefused: the process is not managed, or the sandbox does not know it.
@@ -274,19 +278,20 @@ class SandboxClient(ProcessLister):
     ) -> list[str]:
         """Return the lines that a process has written so far.
 
-        For an unknown pid the sandbox returns no lines, as for a process without output.
+        If the sandbox does not know the pid, it returns no lines, as if there were no output.
 
         Args:
             pid: the process id.
             stream: "stdout", "stderr", or "output" for both.
-            limit: seconds that a single try may take; None retries transient errors.
+            limit: seconds that the call may take without retries. With None, transient errors are
+                retried.
 
         Returns:
             The lines, oldest first, without line breaks.
 
         Raises:
-            InfrastructureError: one of its subclasses, if the sandbox sent no good response.
-            ContractViolation: the response has no lines.
+            InfrastructureError: a subclass of it, if the sandbox did not send a valid response.
+            ContractViolation: the response does not contain a list of lines.
 
         """
         path = f"/processes/{pid}/{stream}"
@@ -296,16 +301,25 @@ class SandboxClient(ProcessLister):
         except (ValueError, KeyError, TypeError, RecursionError):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-            raise ContractViolation(f"{self.label}: the output of pid {pid} has no lines")
+            raise ContractViolation(
+                f"{self.label}: the answer about the output of pid {pid} has no list 'lines'"
+            )
         for observer in self.observers:
             observer.output_read(pid, stream, lines)
         return lines
 
     def get(self, pid: int, *, limit: float) -> ProcessInfo:
-        """Return the current row of a process, in one try of at most ``limit`` seconds.
+        """Return the current row of a process, which is requested once, without retries.
+
+        Args:
+            pid: the process id.
+            limit: maximum seconds for the call.
+
+        Returns:
+            The process.
 
         Raises:
-            InfrastructureError: one of its subclasses, if the sandbox sent no row.
+            InfrastructureError: a subclass of it, if the sandbox did not send a row.
 
         """
         return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
@@ -315,8 +329,8 @@ class SandboxClient(ProcessLister):
 
         Args:
             pid: the process.
-            limit: seconds after which it is not followed any more.
-            wake: called in that thread when the notice comes.
+            limit: seconds after which the process is no longer followed.
+            wake: a function to call in that thread when the notice comes.
 
         Returns:
             The notice; None if no stream is available.
@@ -326,12 +340,12 @@ class SandboxClient(ProcessLister):
         return EndNotice(partial(self._transport.stream, path, limit), wake)
 
     def _path(self, process: ProcessInfo) -> str:
-        """Return the last part of the path: the name of a managed process, else the pid.
+        """Return the last part of the URL path: the name of a managed process, otherwise the pid.
 
-        The pid of a managed process changes at a restart, but its name does not. An earlier run
-        that is still listed is addressed by its pid, because the name would reach the current run.
-        So is a process whose name has only dots, because the name would lead to another path, even
-        if it is encoded.
+        A restart changes the pid of a managed process, but not its name. The pid is used for an
+        earlier run that is still listed, because the name stands for the current run. The pid is
+        also used for a process whose name consists of dots, because such a name leads to another
+        path, even if it is encoded.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
@@ -344,7 +358,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Check that a response is empty or JSON; a login page, for example, is not."""
+        """Check that a response is empty or JSON, and not, for example, a login page."""
         try:
             if answer.body:
                 json.loads(answer.body)

@@ -1,7 +1,7 @@
-"""Deadlines of calls: each ends at its deadline, whatever the server does.
+"""Deadlines of calls: every call ends at its deadline, whatever the server does.
 
-The timeout of requests limits each read, not the call: with a timeout of 0.5 s, a call took 7.8 s
-because the server sent one byte a second.
+The timeout argument of the library requests limits each read, but not the whole call. With a
+timeout of 0.5 s, a call took 7.8 s because the server sent one byte per second.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
 
 
-# Seconds until an overdue call that has no socket yet is checked again.
+# Seconds between two attempts to end an overdue call that has no socket yet.
 _CONNECTING = 0.05
 
 
 class Watchdog:
-    """One thread for all calls of a session, which shuts down the socket of each overdue call."""
+    """A thread that shuts down the socket of each overdue call, for the whole session."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -43,7 +43,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[Call]:
-        """End the call in this context at ``deadline`` on the clock, or when it is cancelled."""
+        """End the call in this context at ``deadline``, or when the call is cancelled."""
         call = Call(deadline)
         self._current.call = call
         with self._changed:
@@ -68,11 +68,12 @@ class Watchdog:
         call = getattr(self._current, "call", None)
         if call is not None:
             call.connection = connection
-            # Kept, because http.client drops it as soon as a response says "Connection: close".
+            # Keep the socket, because http.client drops it as soon as a response says "Connection:
+            # close".
             call.socket = connection.sock
 
     def end(self, call: Call) -> None:
-        """End a call now, from any thread."""
+        """End a call now; any thread can call this method."""
         with self._changed:
             call.deadline = self._clock.monotonic()
             self._changed.notify()
@@ -98,7 +99,7 @@ class Watchdog:
 
 
 class Call:
-    """One request in flight."""
+    """A request that was sent, or is being sent, and has not been answered yet."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -108,24 +109,24 @@ class Call:
 
     @property
     def connected(self) -> bool:
-        """Whether the request may have been sent."""
+        """Whether there is a connection, so that the request may have been sent."""
         return self.socket is not None
 
     def cut(self) -> bool:
-        """Shut the socket down; return False if there is none yet."""
+        """Shut down the socket; return False if there is no socket yet."""
         self.overdue = True
         sock = self.socket or getattr(self.connection, "sock", None)
         if sock is None:
             return False
-        # Shut down, not closed, because the thread that reads owns the descriptor. This is the
-        # method of a plain socket, because the method of a TLS socket is not thread-safe.
+        # Shut down the socket but do not close it, because the reading thread owns the descriptor.
+        # Use the method of a plain socket, because the method of a TLS socket is not thread-safe.
         with contextlib.suppress(OSError):
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
         return True
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Sends requests to one server, and reports to the watchdog which connection each one uses."""
+    """Sends requests to one server, and reports the connection of each request to the watchdog."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
@@ -133,21 +134,21 @@ class WatchedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Create the manager of direct connections, with watched pools."""
+        """Create the manager of direct connections, whose pools report to the watchdog."""
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the manager of connections through a proxy, with watched pools."""
+        """Return the manager of connections through a proxy, whose pools report to the watchdog."""
         manager = super().proxy_manager_for(*args, **kwargs)
         self._watch(manager)
         return manager
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the pool of connections: always the same one, because there is one server.
+        """Return the only pool of connections, because there is only one server.
 
-        A search for the pool took a tenth of a call. (requests before 2.32 does not call this
-        method.)
+        Searching for the pool would take a tenth of the time of a call. (requests before 2.32 does
+        not call this method.)
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
@@ -161,7 +162,7 @@ class WatchedAdapter(HTTPAdapter):
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """Skips interim responses such as "103 Early Hints"; ``http.client`` skips only "100 Continue"."""
+    """Skips all interim responses, such as "103 Early Hints", and not only "100 Continue"."""
 
     def begin(self) -> None:
         super().begin()

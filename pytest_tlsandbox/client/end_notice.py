@@ -1,4 +1,4 @@
-"""Follow the stderr of a process in a thread, to notice at once that the process ended."""
+"""Follow the stderr of a process in a thread, to notice immediately that the process ended."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ if TYPE_CHECKING:
 
 _END = re.compile(rb"[\r\n]event: ?eof\s")
 _OVERLAP = 16
-"""Bytes of a chunk that are searched again with the next one, because ``_END`` may span both."""
+"""Bytes of a chunk that are searched again with the next chunk, because ``_END`` may span both."""
 _MOST_BYTES = 2**20
-"""After that much output, following costs more than it saves."""
+"""The number of bytes after which following a process costs more than it saves."""
 
 
 class EndNotice:
-    """Notices that a process ended: a sandbox then ends the stream of its stderr.
+    """Notices that a process ended, because the sandbox then ends the stream of its stderr.
 
-    The notice comes when the stream ends, for whatever reason. It may be early, late or missing
-    (api-notes, "Calls"), so it only says when to list the processes again. The thread keeps nothing
-    of the stream.
+    The notice comes when the stream ends, for whatever reason. The notice may come early, late or
+    never (api-notes, "Calls"), so it is only a reason to list the processes again. The thread does
+    not keep any data from the stream.
 
     Args:
-        open_stream: yields the stream; it passes the function that ends it to its argument.
-        wake: called when the notice comes, in the thread.
+        open_stream: yields the data of the stream. It calls its argument with a function that ends
+            the stream.
+        wake: a function that the thread calls when the notice comes.
 
     Attributes:
         live: whether the stream is open, so that its end will be noticed.
-        came: whether the notice came.
+        came: whether the notice has come.
 
     """
 
@@ -46,7 +47,7 @@ class EndNotice:
         threading.Thread(target=self._run, name="tlsandbox-end-notice", daemon=True).start()
 
     def close(self) -> None:
-        """End the stream, without waiting for the end of the thread."""
+        """End the stream, but do not wait until the thread ends."""
         self._closed = True
         if self._end is not None:
             self._end()
@@ -58,7 +59,7 @@ class EndNotice:
 
     def _run(self) -> None:
         size, last = 0, b"\n"
-        # Whatever fails, the wait goes on as it would without a stream.
+        # If anything fails, the wait continues as if there were no stream.
         with (
             contextlib.suppress(Exception),
             contextlib.closing(self._open_stream(self._begun)) as stream,

@@ -1,7 +1,7 @@
-"""Turn a response with an error status into an error.
+"""Convert a response with an error status to an error of this package.
 
-Bodies have at least five shapes (api-notes, "Errors"). The code of the body decides which error it
-is; without a code, the status decides.
+Error bodies have at least five formats (api-notes, "Errors"). The code in the body determines the
+error. If the body contains no code, the status determines the error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.client.address import Address
 
-# With these codes the proxy answers itself; it did not forward the request.
+# The proxy answers with these codes if it did not forward the request.
 _NEVER_FORWARDED = frozenset(
     {
         "AUTH_SERVICE_UNAVAILABLE",
@@ -52,7 +52,7 @@ _SANDBOX_GONE = re.compile(r"sandbox\s+'[^']*'\s+not found", re.IGNORECASE)
 def error_of_response(
     call: str, status: int, headers: Mapping[str, str], body: bytes, address: Address
 ) -> InfrastructureError | None:
-    """Return the error that a response means.
+    """Return the error that a response reports.
 
     Args:
         call: the method and the path of the request, such as "GET /processes".
@@ -83,7 +83,7 @@ def error_of_response(
     text = str(fields.get("error") or fields.get("message") or "")
     label = f"{status} {code}".strip()
     if not fields and headers.get("Content-Type", "").startswith("text/plain"):
-        # The framework of a daemon rejects a body in plain text.
+        # If the framework of a daemon rejects a request body, it answers in plain text.
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
     if status in (401, 403):
@@ -98,7 +98,7 @@ def error_of_response(
     if fault is not None:
         fault.retry_after = _retry_after(headers)
         return fault
-    # The daemon rejects a call with a 500 that has a reason and no code.
+    # If the daemon rejects a call, it answers 500 with a reason, but without a code.
     refusal = status == 500 and not call.startswith("GET ") and "error" in fields and not code
     if status in _TRANSIENT_STATUSES and not refusal:
         return SandboxUnreachable(
@@ -116,7 +116,7 @@ def error_of_response(
 def _lifecycle(
     status: int, fields: dict[str, Any], code: str, text: str, label: str, address: Address
 ) -> InfrastructureError | None:
-    """Return the error if the response is about the sandbox itself, not about a process."""
+    """Return the error if the response is about the sandbox itself and not about a process."""
     if code == "LIFECYCLE_PATH_NOT_FOUND":
         return SandboxNotFound(
             f"{address.url} is a shared host, not a sandbox ({label}); set it as the proxy URL, and "
@@ -125,7 +125,7 @@ def _lifecycle(
         )
     if status == 404 and (code == "SANDBOX_NOT_FOUND" or _SANDBOX_GONE.search(text)):
         return SandboxNotFound(
-            f"No sandbox {address.label}: it does not exist, or is not running ({label})"
+            f"Sandbox {address.label} does not exist or is not running ({label})"
             + suggest_local(address.label),
             label=label,
         )
@@ -163,10 +163,10 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return ``Retry-After`` in seconds, from a number or a date; None for anything else.
+    """Return ``Retry-After`` in seconds; None if it is neither a number nor a date.
 
-    A date is compared with the ``Date`` of the server, because the clock here may be wrong or
-    frozen.
+    A date is compared with the server's ``Date`` header, because the clock of this machine may be
+    wrong or frozen.
     """
     text = headers.get("Retry-After", "").strip()
     if not text:

@@ -1,4 +1,4 @@
-"""Reads process lists, and parses only the rows that changed since the last one."""
+"""Reads process lists, and parses only the rows that changed since the last list."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.models import ProcessInfo
 
-# A list as the sandbox writes it, without white space. Any other list is read as a whole.
+# The format in which the sandbox writes a list, without white space. A list in any other format is
+# parsed as a whole.
 _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body that was read.
+    """A body that was read, and the results.
 
     Attributes:
         body: the body.
-        pieces: the text of each row; empty if the body was read as a whole.
-        rows: the row of each piece; None if it is unreadable.
+        pieces: the text of each row; empty if the body was parsed as a whole.
+        rows: for each piece, the parsed row; None if the row is unreadable.
         snapshot: the snapshot of all rows.
 
     """
@@ -40,8 +41,8 @@ class _Read(NamedTuple):
 class ListReader:
     """Reads the process lists of one sandbox; safe to use from several threads.
 
-    If the body did not change, nothing is parsed. Otherwise, a row whose bytes did not change
-    is the same object again.
+    If the body did not change, nothing is parsed. Otherwise, rows whose bytes did not change are
+    represented by the same objects as before.
 
     Args:
         sandbox: the name of the sandbox, for the snapshots.
@@ -53,7 +54,7 @@ class ListReader:
         self._last: _Read | None = None
 
     def read(self, body: bytes) -> ProcessSnapshot:
-        """Return the snapshot of a body; the caller sets when the call began and ended.
+        """Return the snapshot of a body; the caller sets the times of the call.
 
         Args:
             body: the body of the response to a list call.
@@ -62,12 +63,12 @@ class ListReader:
             The snapshot.
 
         Raises:
-            ContractViolation: the body is not JSON, or has no list of processes.
+            ContractViolation: the body is not JSON, or does not contain a list of processes.
 
         """
         last = self._last
         if last is not None and body == last.body:
-            return copy.copy(last.snapshot)  # keeps what is already computed about its rows
+            return copy.copy(last.snapshot)  # keeps the cached properties
         pieces = _split(body)
         try:
             rows, unreadable = _read_rows(pieces, last)
@@ -83,7 +84,7 @@ class ListReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Cut a body between its rows, without their braces; return an empty list for other formats."""
+    """Cut a body into its rows without braces; return an empty list if it has another format."""
     if not (body.startswith(_START) and body.endswith(_END)):
         return []
     return body[len(_START) : -len(_END)].split(_BETWEEN)
@@ -92,17 +93,18 @@ def _split(body: bytes) -> list[bytes]:
 def _read_rows(
     pieces: Sequence[bytes], last: _Read | None
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
-    """Read a body row by row; most rows are also in the last list, usually in the same order.
+    """Read a body row by row, and reuse the rows that were also in the last list.
 
-    The separator of rows may also occur inside a row, for example in a text. This is safe: if each
-    piece is a JSON object by itself, then the body is the list of exactly these objects.
+    The separator of rows may also occur inside a row, for example in a text. Cutting there does no
+    harm, because if each piece is a JSON object by itself, then the body is the list of exactly
+    these objects.
 
     Args:
         pieces: the text of each row, without its braces.
-        last: the last list; None if there is none.
+        last: the last list; None if there was no list before.
 
     Returns:
-        The row of each piece (None if it is unreadable), and the unreadable rows.
+        For each piece, the parsed row (None if it is unreadable), and the unreadable rows.
 
     Raises:
         ValueError: a piece is not JSON.

@@ -24,16 +24,16 @@ _PROCESS_LIST = TypeAdapter(_ProcessList)
 def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRow, ...]]:
     """Parse the body of ``GET /api/v1/processes``.
 
-    The rows are parsed one by one only if the body cannot be parsed as a whole.
+    If the body cannot be parsed as a whole, the rows are parsed one by one.
 
     Args:
         body: the body.
 
     Returns:
-        The processes in the order of the server, and the unreadable rows.
+        The processes in the order in which the server lists them, and the unreadable rows.
 
     Raises:
-        ContractViolation: the body is not JSON, or has no list of processes.
+        ContractViolation: the body is not JSON, or does not contain a list of processes.
 
     """
     try:
@@ -44,12 +44,12 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise ContractViolation(
-            f"Not a process list: {describe_body(body)}", label="not JSON"
+            f"The answer is not a process list but {describe_body(body)}", label="not JSON"
         ) from None
     rows = document.get("processes") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise ContractViolation(
-            "Not a process list: the answer has no list 'processes'", label="no list"
+            "The answer is not a process list: it has no list 'processes'", label="no list"
         )
     read, unreadable = [], []
     for position, row in enumerate(rows):
@@ -63,7 +63,7 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
 
 def _read_row(position: int, row: Any) -> ProcessInfo | UnreadableRow:
     try:
-        # Through JSON again, so that the same rules apply as in a whole list.
+        # Convert the row to JSON again, so that it is parsed by the same rules as in a whole list.
         return _PROCESS.validate_json(json.dumps(row))
     except ValidationError as error:
         reason = ", ".join(
@@ -112,7 +112,7 @@ def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
 
 
 def parse_process(body: bytes) -> ProcessInfo:
-    """Parse the body of one process: the response to a start or a restart.
+    """Parse a body that contains one process, such as the response to a start or a restart.
 
     Args:
         body: the body.

@@ -1,4 +1,4 @@
-"""Retries: which errors are retried, after which pauses, and for how long."""
+"""The rules for retries: which errors are retried, after which pauses, and for how long."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
 
 OUTAGE_BUDGET = 30.0
-"""Seconds for which transient errors are retried: a rollout of the control plane takes 7 to 30 s
-(api-notes, "Errors")."""
+"""Seconds of retries after transient errors: a rollout takes 7 to 30 s (api-notes, "Errors")."""
 
 TRY_AFTER_THE_BUDGET = 1.0
-"""Seconds for which a caller retries after the budget is spent, so that not every test waits for it."""
+"""Seconds for which a caller retries after the budget is spent, to keep later tests fast."""
 
 LONGEST_CALL = 5.0
 """Seconds that one call may take."""
 
-_jitter = random.Random()  # separate, so that polls do not change the random numbers of a test
+_jitter = random.Random()  # does not affect the random numbers of tests
 
 _LAST_CALL, _HURRIED_CALL = 0.5, 0.1
-"""Seconds for the last call: enough for a new connection; less if the test is about to be killed."""
+"""Seconds for the last call before the deadline, and if the test is about to be killed."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _INSTANT = 1e-6
-"""Two moments no further apart are the same: sums of floats need not meet a deadline exactly."""
+"""Tolerance in seconds when comparing points in time, because sums of floats are inexact."""
 
 T = TypeVar("T")
 
 
 class OutageBudget:
-    """How long callers may still retry while a sandbox does not answer; each sandbox has one.
+    """The time for which callers may still retry while a sandbox does not answer.
 
     Attributes:
-        spent: seconds of failed calls, and of the pauses between them, since the last call that
-            succeeded.
+        spent: seconds that failed calls and the pauses between them took since the last successful
+            call.
 
     """
 
@@ -51,12 +50,12 @@ class OutageBudget:
 
     @property
     def left(self) -> float:
-        """Seconds for which a caller that begins now may retry."""
+        """Seconds for which a caller may retry if it begins now."""
         left = OUTAGE_BUDGET - self.spent
         return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
 
     def worth_a_try(self, now: float) -> bool:
-        """Return whether to make an optional call now; in a long outage, they are made rarely."""
+        """Return whether to make an optional call now; such calls are rare in a long outage."""
         last = self._last_failure
         return self.spent < OUTAGE_BUDGET - _INSTANT or (
             last is None or now - last >= OUTAGE_BUDGET
@@ -75,14 +74,15 @@ class OutageBudget:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed after an error; other errors and Ctrl-C are final."""
+    """Return whether a retry may succeed after an error; Ctrl-C, for example, is final."""
     return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
     """Return the seconds to wait after the n-th error in a row.
 
-    The pause is what the server asks for, otherwise it starts at 0.1 s and doubles up to 2 s.
+    If the server requests a pause, its duration is used. Otherwise, the first pause is 0.1 s, and
+    the pause doubles after each error, up to 2 s.
 
     Args:
         error: the error.
@@ -99,7 +99,7 @@ def pause_after(error: BaseException | None, tries: int) -> float:
 
 
 def with_jitter(pause: float) -> float:
-    """Vary a pause by a tenth, so that many waits do not poll at the same moment."""
+    """Vary a pause by up to a tenth, so that many waits do not poll at the same time."""
     return pause * _jitter.uniform(0.9, 1.1)
 
 
@@ -111,15 +111,16 @@ def call_with_retries(
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Make a call until it succeeds, an error is final, or the time for retries is over.
+    """Repeat a call until it succeeds, an error is final, or the time for retries is over.
 
     Args:
-        call: makes the call; its argument is the number of seconds that it may take.
+        call: makes the call. Its argument is the number of seconds that the call may take.
         clock: the clock of the pauses.
         patience: seconds for which transient errors are retried.
-        until: an earlier deadline on the clock, in seconds; None for no other deadline.
-        only_undelivered: repeat only a call that certainly did not reach the sandbox, because
-            starting a process twice is worse than not starting it.
+        until: an additional deadline for retries, in seconds on the clock; None for no additional
+            deadline.
+        only_undelivered: whether to repeat the call only if it certainly did not reach the sandbox.
+            Starting a process twice is worse than not starting it.
 
     Returns:
         The result of the call.
@@ -149,7 +150,8 @@ def call_with_retries(
 
     def pause(state: tenacity.RetryCallState) -> float:
         seconds = pause_after(fault(state), state.attempt_number)
-        # Cut, so that the last call is made at the end: an outage as long as the budget is survived.
+        # Shorten the last pause, so that the last call is made at the end of the budget. Then an
+        # outage that is as long as the budget does not cause an error.
         return seconds if asked(state) else max(0.0, min(seconds, end - clock.monotonic()))
 
     def is_over(state: tenacity.RetryCallState) -> bool:

@@ -1,4 +1,4 @@
-"""The HTTP session with one sandbox: it returns bodies as bytes, and raises our errors."""
+"""The HTTP session with one sandbox, which returns bodies as bytes and raises our errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHUNK = 256 * 1024
 
 
 def _mask_path(record: logging.LogRecord) -> bool:
-    """Mask a secret in the name of a managed process, because urllib3 logs the path with it."""
+    """Mask secrets in the URL path, because it contains the name of a managed process."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_masked_path, record.args))
     return True
@@ -57,8 +57,8 @@ class Answer:
     Attributes:
         status: the status.
         body: the body.
-        announced: whether the server announced the length, so that the body is known to be
-            complete. Otherwise, the body ends with the connection, and may have been cut.
+        announced: whether the server announced the length of the body, so that the body is known to
+            be complete. If not, the body ends when the connection ends, and may have been cut.
 
     """
 
@@ -73,12 +73,12 @@ class Transport:
     Args:
         address: the address of the sandbox.
         key: the API key.
-        user_agent: the header ``User-Agent`` of each request.
-        clock: the clock of the deadlines; None for the real one.
+        user_agent: the value of the header ``User-Agent`` of each request.
+        clock: the clock for deadlines; None for the real clock.
 
     Attributes:
         address: the address of the sandbox.
-        clock: the clock of the deadlines.
+        clock: the clock for deadlines.
 
     """
 
@@ -86,7 +86,7 @@ class Transport:
         self, address: Address, key: Secret, *, user_agent: str, clock: Clock | None = None
     ) -> None:
         def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-            # Not a header of the session, because ~/.netrc would override it.
+            # The key is not set as a header of the session, because ~/.netrc would override it.
             request.headers["Authorization"] = f"Bearer {key.reveal()}"
             return request
 
@@ -98,10 +98,12 @@ class Transport:
         self._session.headers.update(
             {"User-Agent": user_agent, "Accept": "application/json", **address.headers}
         )
-        # A proxy of the environment is for other machines: it cannot reach this one's loopback.
+        # Do not use the environment's proxy for loopback, because a proxy cannot reach the loopback
+        # interface of this machine.
         self._session.trust_env = not address.loopback
         self._adapter = WatchedAdapter(self._watchdog)
-        # Its own, because calls must not wait for a connection that a stream still uses.
+        # Streams have a separate pool, because calls must not wait for a connection that a stream
+        # uses.
         self._stream_adapter = WatchedAdapter(self._watchdog)
 
     def __repr__(self) -> str:
@@ -126,20 +128,20 @@ class Transport:
         Args:
             method: the HTTP method.
             path: the path below ``/api/v1``.
-            limit: seconds that the call may take.
+            limit: maximum seconds for the call.
             json: the body of the request, if any.
 
         Returns:
             The response.
 
         Raises:
-            InfrastructureError: one of its subclasses, for every call without a good response.
+            InfrastructureError: a subclass of it, if the call did not return a valid response.
 
         """
-        # Frames of this call have the key in local variables, so remove them from every traceback,
-        # also from the traceback of a Ctrl-C or a timeout of pytest-timeout.
+        # The frames of this call contain the key in local variables, so remove them from every
+        # traceback, including the traceback of Ctrl-C or of pytest-timeout.
         try:
-            # Complete a call that changes the sandbox, so that a started process is known.
+            # Do not cancel a call that changes the sandbox, so that a started process is not lost.
             with contextlib.nullcontext() if method == "GET" else shielded():
                 return self._call(method, path, limit, json)
         except InfrastructureError as fault:
@@ -153,13 +155,13 @@ class Transport:
     def stream(
         self, path: str, limit: float, begun: Callable[[Callable[[], None]], None]
     ) -> Generator[bytes]:
-        """Yield the body of a stream of events as it arrives; the first part is empty.
+        """Yield the parts of a stream of events as they arrive; the first part is empty.
 
         Args:
             path: the path below ``/api/v1``.
-            limit: seconds after which the stream is ended.
-            begun: called before the request is sent, with a function that ends the stream from any
-                thread.
+            limit: seconds after which the client ends the stream.
+            begun: called before the request is sent. Its argument is a function that ends the
+                stream, which any thread may call.
 
         Raises:
             Exception: any error of the connection.
@@ -173,7 +175,8 @@ class Transport:
             with response:
                 if response.status_code == HTTPStatus.OK:
                     yield b""
-                    # Without chunks, a larger read would wait until that much has arrived.
+                    # If the body is not chunked, a read of more bytes would wait until they all
+                    # have arrived.
                     chunked = "Transfer-Encoding" in response.headers
                     yield from response.iter_content(_CHUNK if chunked else 1)
 
@@ -185,13 +188,13 @@ class Transport:
 
     @cached_property
     def _list_request(self) -> requests.PreparedRequest:
-        """The list request, prepared once, because it is sent most often."""
+        """The list request, which is prepared only once because it is sent most often."""
         method, path = LIST_CALL.split()
         return self._prepare(method, path)
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """Proxies and certificates from the environment, read at the first call."""
+        """The proxies and certificates from the environment, which are read at the first call."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -210,7 +213,8 @@ class Transport:
                 prepared = (
                     self._list_request if name == LIST_CALL else self._prepare(method, path, json)
                 )
-                # Bypass the session, which looks for proxies, cookies and redirects at each call.
+                # Bypass the session, because it looks for proxies, cookies and redirects at each
+                # call.
                 response = self._adapter.send(prepared, timeout=limit, **self._environment)
                 with response:
                     body = _read(response, call)
@@ -219,7 +223,7 @@ class Transport:
                     raise _overdue(self.address, limit, delivered=call.connected) from None
                 raise
             if call.overdue:
-                # A body that ends with the connection looks complete even if it was cut.
+                # A body without an announced length looks complete even if it was cut.
                 raise _overdue(self.address, limit, delivered=True)
         fault = error_of_response(name, response.status_code, response.headers, body, self.address)
         if fault is not None:
@@ -232,7 +236,7 @@ class Transport:
 def _read(response: requests.Response, call: Call) -> bytes:
     chunks, size = [], 0
     for chunk in response.iter_content(_CHUNK):
-        if call.overdue:  # the connection was cut; decompressing what arrived may take minutes
+        if call.overdue:  # the connection was cut, and decompressing the rest may take minutes
             raise http.Timeout
         chunks.append(chunk)
         size += len(chunk)
@@ -253,8 +257,9 @@ def _overdue(address: Address, limit: float, *, delivered: bool) -> SandboxUnrea
     )
 
 
-# The exception, text of its causes, label, reason, whether it is transient, and whether the request
-# may have been delivered. The first row that matches applies.
+# Each row contains the exception, a text in the names of its causes, the label, the reason, whether
+# the error is transient, and whether the request may have been delivered. The first row that
+# matches applies.
 _BROKEN = (http.ConnectionError, http.ChunkedEncodingError)
 _PROXY = "the proxy of this environment (HTTPS_PROXY) does not answer"
 _COMPRESSED = "the answer is compressed and cannot be read"
@@ -273,7 +278,7 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
 
 
 def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Return our error for an exception of requests or of a library that it uses."""
+    """Return our error for an exception of the library requests or of a library that it uses."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",
@@ -287,7 +292,8 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
     text = _causes(error)
     name = type(error).__name__
     if isinstance(error, http.SSLError):
-        # A peer that hangs up during the handshake may come back; a bad certificate stays bad.
+        # A retry may help if the peer hung up during the handshake, but not if a certificate is
+        # invalid.
         hung_up = "EOF occurred" in text or isinstance(error.__context__, ssl.SSLEOFError)
         return "TLS", f"TLS failed ({_tls_reason(text)})", hung_up, False
     for kind, cause, label, reason, transient, delivered in _MEANINGS:
@@ -295,9 +301,9 @@ def _explain(error: Exception) -> tuple[str, str, bool, bool]:
             return label, reason, transient, delivered
     if isinstance(error, http.RequestException):
         return name, f"requests raised {name}", False, True
-    if isinstance(error, ValueError):  # http.client quotes the header that it finds invalid
+    if isinstance(error, ValueError):  # its message quotes the header with the key
         return "invalid request", "the request cannot be sent", False, False
-    # pytest-socket's block, among others: a retry does not help.
+    # For example, pytest-socket blocks the socket. A retry does not help.
     return name, f"{name}: {mask_text(str(error))}", False, False
 
 

@@ -1,1 +1,1 @@
-"""Format text: numbers with units, names of processes, tables."""
+"""Format text, such as numbers with units, names of processes and tables."""

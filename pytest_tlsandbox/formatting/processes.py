@@ -1,4 +1,4 @@
-"""Format processes as text: names, command lines, states, ends and tables."""
+"""Format processes as text: names, command lines, states, how they ended, and tables."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_tlsandbox.formatting.text import (
     align,
     cut,
+    fold,
     pad,
     printable,
     seconds,
@@ -28,8 +29,10 @@ _SHELLS = ("sh", "bash", "dash", "zsh")
 _INTERPRETERS = ("python", "node", "ruby", "perl", "deno", "bun", *_SHELLS)
 _GAP = "    "
 _LONGEST_STATE = 36
+_MOST_LINES = 2
+"""Maximum number of lines for a command line that does not fit beside the state of the process."""
 _NARROWEST, _ENOUGH = 18, 40
-"""Minimum width of a command line in columns: in any row, and in a row that ends in a remark."""
+"""Minimum width of a command line in columns: in every row, and in a row with a remark."""
 
 
 class _End(Protocol):
@@ -72,6 +75,9 @@ def describe_end(last: _End) -> str:
 
 def headline_of_end(end: _End) -> str:
     """Return how a run ended for a first line, such as "Exited 1" or "Crashed with SIGSEGV"."""
+    # A row may say so by its status alone.
+    if getattr(end, "status", "") == "oom_killed":
+        return "OOM-killed"
     if end.oom_killed:
         return "OOM-killed" if end.exit_code is None else "A child was OOM-killed"
     if end.signal is None:
@@ -82,9 +88,10 @@ def headline_of_end(end: _End) -> str:
 
 
 def command_line(row: ProcessInfo) -> tuple[str, int]:
-    """Return the masked command line, and the number of characters that were left out.
+    """Return the masked command line, and the number of characters that are left out.
 
-    Only the first 4,096 characters are masked and returned, because arguments may have megabytes.
+    Only the first 4,096 characters are masked and returned, because arguments may be megabytes
+    long.
     """
     room = _LONGEST_COMMAND_LINE
     parts = []
@@ -98,9 +105,10 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 
 
 def short_name(row: ProcessInfo) -> str:
-    """Return the managed name of a process, else the script or module it runs, else its program.
+    """Return the managed name of a process, else its script or module, else its program.
 
-    For ``sh -c``, it is the name given as ``$0``, else the commands. At most 24 columns are shown.
+    For ``sh -c``, return ``$0`` if it was given as a word, else the quoted script. The name is cut
+    to 24 columns.
     """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
@@ -113,7 +121,10 @@ def short_name(row: ProcessInfo) -> str:
         if not first.startswith("-"):
             return shorten(first.rpartition("/")[2], _LONGEST_NAME)
         if program in _SHELLS and first.endswith("c") and rest:
-            return shorten(mask_text(rest[-1]), _LONGEST_NAME)
+            script, *zero = rest
+            if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
+                return shorten(zero[0], _LONGEST_NAME)
+            return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
         return shorten(f"{program} {first}", _LONGEST_NAME)
     return shorten(program, _LONGEST_NAME)
 
@@ -124,7 +135,7 @@ def named(row: ProcessInfo) -> str:
 
 
 def living_state(row: ProcessInfo) -> str:
-    """Return the state of a process; if a managed one has ended, the status of its supervisor."""
+    """Return the state of a process, or the supervisor's status if a managed process has ended."""
     return (row.managed.status if row.managed and row.ended else row.state).replace("_", " ")
 
 
@@ -135,17 +146,18 @@ def process_table(
     most: int | None = None,
     columns: int = 240,
 ) -> list[str]:
-    """Return a table with one line per process.
+    """Return the lines of a table of processes.
 
     A line shows the pid, the state, the lifetime, the masked command line and the remark. A remark
     that does not fit follows on separate lines.
 
     Args:
         rows: the processes.
-        remarks: the remarks, in the order of the rows; they may be fewer than the rows.
-        most: maximum number of processes; a last line counts the others. None lists all.
-        columns: width of the table. A longer command line is cut, and the line shows the number of
-            cut characters.
+        remarks: the remarks, in the order of the rows. There may be fewer remarks than rows.
+        most: maximum number of processes. A last line shows the number of processes that are left
+            out. None lists all processes.
+        columns: the width of the table. A longer command line is cut, and the line shows the number
+            of characters that were cut.
 
     """
     shown = rows if most is None else rows[:most]
@@ -166,8 +178,12 @@ def process_table(
         room = columns - taken - (width(_GAP + remark) if remark else 0)
         beside = room >= min(width(printable(name + line)), _ENOUGH)
         room = max(room if beside else columns - taken, _NARROWEST)
-        whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
-        lines.append(whole + _GAP + remark if remark and beside else whole)
+        if width(printable(name + line)) <= room or room >= _ENOUGH:
+            whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
+            lines.append(whole + _GAP + remark if remark and beside else whole)
+        else:
+            folded = fold(name + line, columns - len(_GAP), _MOST_LINES, beyond=beyond)
+            lines += [heads[index], *(_GAP + part for part in folded)]
         if remark and not beside:
             lines += [_GAP + part for part in wrap(remark, columns - len(_GAP))]
     if len(shown) < len(rows):
@@ -181,5 +197,5 @@ def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
 
 
 def list_texts(texts: Sequence[str], most: int = 3) -> str:
-    """Return the first texts and the number of the others, such as "a, b, c and 3 more"."""
+    """Return the first texts and the number of remaining texts, such as "a, b, c and 3 more"."""
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

@@ -1,4 +1,4 @@
-"""Format text for a terminal: escape, measure, cut and wrap it, and show values."""
+"""Functions that escape, measure, cut and wrap text for a terminal, and that format values."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 def printable(text: str) -> str:
     """Escape characters that move the cursor, change colors or reverse the writing direction.
 
-    Letters that are written from right to left are kept. A left-to-right mark after them keeps the
-    rest of the line in place.
+    Letters that are written from right to left are kept. A left-to-right mark is added after them,
+    so that the rest of the line stays in place.
 
     Returns:
         The text on one line.
@@ -33,7 +33,7 @@ def printable(text: str) -> str:
 def width(text: str) -> int:
     """Return the width of a printable text in columns.
 
-    Wide East Asian characters take two columns, combining accents none.
+    A wide East Asian character takes two columns, and a combining accent takes no column.
     """
     if text.isascii():
         return len(text)
@@ -41,12 +41,12 @@ def width(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """Pad a text with spaces on the right to a width in columns."""
+    """Add spaces on the right of a text until it has a width in columns."""
     return text + " " * (columns - width(text))
 
 
 def align(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return one line per row, with each column but the last padded to its widest cell."""
+    """Return one line per row; each column except the last is padded to its widest cell."""
     rows = list(rows)
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [
@@ -56,15 +56,16 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def cut(text: str, columns: int, *, beyond: int = 0) -> str:
-    """Escape a text and cut it to a width; show the number of cut characters: "python -c… +99871".
+    """Escape a text, cut it to a width, and show the number of cut characters: "python -c… +99871".
 
-    At least one character and the number remain, even if they are wider than ``columns``.
+    The result contains at least one character and the number, even if they are wider than
+    ``columns``.
 
     Args:
         text: the text.
         columns: maximum width of the result.
-        beyond: number of characters that the caller already left out; the shown number includes
-            them.
+        beyond: the number of characters that the caller has already left out. The shown number
+            includes them.
 
     Returns:
         The text on one line.
@@ -73,7 +74,7 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
     whole = _escape(text)
     if width(whole) <= columns and not beyond:
         return _steady(whole)
-    mark = f"… +{len(text) + beyond}"  # the final mark is not wider
+    mark = f"… +{len(text) + beyond}"  # the mark of the result is at most this wide
     head = _head(text, max(columns - len(mark), 1))
     return _steady(_escape(head)) + f"… +{len(text) - len(head) + beyond}"
 
@@ -81,7 +82,8 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
 def shorten(text: str, columns: int) -> str:
     """Escape a name and cut it to a width in columns.
 
-    Use it for short names, where the number that ``cut`` shows would be longer than the cut part.
+    Use this function for short names, because the number that ``cut`` shows may be longer than the
+    part that was cut.
 
     Returns:
         The name on one line.
@@ -92,15 +94,15 @@ def shorten(text: str, columns: int) -> str:
 
 
 def fold(text: str, columns: int, most: int, *, beyond: int = 0) -> list[str]:
-    """Escape a text and break it into lines of a width.
+    """Escape a text and break it into lines of a maximum width.
 
-    A line is broken between words, unless this would leave more than half of it empty.
+    Lines are broken between words, unless this would leave more than half of a line empty.
 
     Args:
         text: the text.
         columns: maximum width of a line.
         most: maximum number of lines; the last line is cut as ``cut`` does.
-        beyond: number of characters that the caller already left out; see ``cut``.
+        beyond: the number of characters that the caller has already left out, as for ``cut``.
 
     Returns:
         The lines.
@@ -138,7 +140,7 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
 
 
 def seconds(value: float) -> str:
-    """Return a duration in seconds with a suitable precision: "4 ms", "0.31 s", "120 s"."""
+    """Return a duration with a suitable unit and precision: "4 ms", "0.31 s", "120 s"."""
     if 0.0005 <= value < 0.0995:
         return f"{value * 1000:.0f} ms"
     text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
@@ -151,21 +153,21 @@ def capitalized(text: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number and its noun, in the singular or plural: "1 line", "3 matches"."""
+    """Return a number and a noun in the singular or plural, such as "1 line" or "3 matches"."""
     plural = noun + ("es" if noun.endswith(("s", "ch")) else "s")
     return f"{number} {noun if number == 1 else plural}"
 
 
 def moment(time: datetime) -> str:
-    """Return the time of day of a UTC time with milliseconds, such as "16:00:09.000"."""
+    """Return the time of day of a UTC time, including milliseconds, such as "16:00:09.000"."""
     return f"{time:%H:%M:%S}.{time.microsecond // 1000:03d}"
 
 
 def shown_wanted(value: object, field: str) -> str:
     """Return the expected value of a field as text.
 
-    If the field may have any of several values, join them with "or". A list of arguments is a
-    single value.
+    If several values are accepted, they are joined by "or". But a list of arguments is a single
+    value.
     """
     if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
         return " or ".join(map(shown, value))
@@ -197,7 +199,7 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return the longest start of a text that fits in a width when escaped (>= 1 character)."""
+    """Return the longest start of a text (>= 1 character) that fits in a width after escaping."""
     if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0

@@ -1,1 +1,1 @@
-"""The guard: fails the test in which an OOM kill, a crash, a restart ... happens in a sandbox."""
+"""The guard fails a test during which an OOM kill, a crash, a restart ... happens in a sandbox."""

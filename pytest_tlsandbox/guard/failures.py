@@ -1,4 +1,4 @@
-"""Findings as the failure of a test."""
+"""Convert findings of the guard to the failure of a test."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _FOUND = {
 
 
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
-    """Return the error for findings; an OOM kill comes first, and makes it ``ProcessOOMKilled``.
+    """Return the error for findings, which is a ``ProcessOOMKilled`` if they include an OOM kill.
 
-    Its attributes (:class:`TLSandboxError`) are from the sandbox of the first finding.
+    The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
     """
     ordered = sorted(findings, key=lambda item: (item.inconclusive, item.rule != "oom"))
     first, client = ordered[0], ordered[0].client
     rules = [*dict.fromkeys(item.rule for item in ordered)]
     distinct: dict[tuple[Run, str], Finding] = {}
-    for item in ordered:  # several rules may report the same about one run
+    for item in ordered:  # several rules may report the same run
         distinct.setdefault((item.incident.run, item.happened), item)
     shown = [*distinct.values()]
     alone = len(shown) == 1
@@ -70,6 +70,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     )
     failure.wanted = f"no {' and no '.join(rules)}"
     failure.snapshot = first.now
+    failure.run = first.incident.run
     return failure
 
 
@@ -88,15 +89,15 @@ def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
 
 
 def _hidden_run(finding: Finding) -> Run | None:
-    """Return the run if the sandbox no longer shows it, but a later one or no row at all."""
+    """Return the run of a finding if the sandbox no longer lists that run; otherwise None."""
     run = finding.incident.run
     return run if run.successor is not None or run.row is None else None
 
 
 def _listed(finding: Finding, client: SandboxClient) -> Listed:
-    """Return the row of a finding; output is read from ``client``, and not of a leak."""
+    """Return the row of a finding, with output that ``client`` reads unless it is a leak."""
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
-    # The state in the table already names a plain end.
+    # The state in the table already shows how the run ended.
     plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up
     label = "" if hidden is None else run_label(run)
     remark = ": ".join(filter(None, (label, "" if plain else finding.what)))

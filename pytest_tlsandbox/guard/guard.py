@@ -1,4 +1,4 @@
-"""The guard: applies the rules to the monitor's observations, and attributes findings to tests."""
+"""The guard applies rules to the monitor's observations, and attributes findings to tests."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.monitored_sandbox import MonitoredSandbox
 
 LONGEST_SETTLING = 0.5
-"""Seconds for which something undecided is polled again."""
+"""Maximum seconds for which the monitor polls again if an incident is undecided."""
 LEFTOVER_SETTLING = 0.2
-"""The same for what a test has started and not ended: it may be ending."""
+"""Maximum seconds for which the monitor polls again because a started process may be ending."""
 
 
 class _Block(NamedTuple):
-    """A part of a test, from one position in the history of a sandbox to another one."""
+    """A part of a test, between two positions in the history of a sandbox."""
 
     sandbox: MonitoredSandbox
     start: int
@@ -43,9 +43,9 @@ class _Block(NamedTuple):
 
 
 class Guard(Observer):
-    """Reports incidents by rules; the monitor calls it at the end of each phase.
+    """Reports incidents by rules; the monitor calls the guard at the end of each phase.
 
-    ``rules`` are the rules of the session, which apply outside of tests.
+    The argument ``rules`` contains the rules of the session, which apply outside of tests.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Guard(Observer):
         monitor.undecided = self._undecided_for
 
     def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
-        """Apply the rules of one test; ``allowed`` are the reasons of its markers, by rule."""
+        """Apply the rules of one test; ``allowed`` maps rules to the reasons of its markers."""
         self._rules, self._allowed = tuple(rules), allowed
         self._allowed_blocks.clear()
         self._exempt_blocks.clear()
@@ -76,15 +76,15 @@ class Guard(Observer):
         self.begin_test(self._session_rules, {})
 
     def take_failing(self) -> list[Finding]:
-        """Return the findings that fail the phase that has ended."""
+        """Return the findings that must fail the phase that has just ended."""
         failing, self._failing = self._failing, []
         return failing
 
     @contextlib.contextmanager
     def exempting(self) -> Iterator[None]:
-        """Allow processes that start in the block to outlive the test.
+        """Allow processes that start in this block to outlive the test.
 
-        The block is the setup of a fixture of wider scope during a call.
+        The guard uses this for the setup of a fixture of wider scope during a call.
         """
         monitor = self._monitor
         if LEAK not in self._rules or monitor.place.phase != "call":
@@ -99,7 +99,7 @@ class Guard(Observer):
 
     @contextlib.contextmanager
     def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
-        """Allow findings of these rules for incidents in the block."""
+        """Allow findings of given rules for incidents in this block."""
         monitor = self._monitor
         sandboxes = [*monitor.sandboxes] if monitor.active else []
         before = [(sandbox, monitor.poll(sandbox)) for sandbox in sandboxes]
@@ -117,9 +117,9 @@ class Guard(Observer):
                     self._allowed_blocks.append(block)
 
     def examine(self, seen: Observation) -> None:
-        """Report the incidents after a position, and leaks at the end of a test.
+        """Report the incidents since the last observation and, at the end of a test, leaks.
 
-        At the end of a phase, findings fail the running test if they are attributed to it.
+        At the end of a phase, findings that are attributed to the running test fail the test.
         """
         sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
         incidents = sandbox.client.history.incidents(seen.since)
@@ -157,7 +157,7 @@ class Guard(Observer):
             {"sandbox": sandbox.name, **end} for end in unknown_ends(incidents, started)
         ]
         if sandbox.connection.shared:
-            # Other workers cannot know which incidents this worker caused itself.
+            # Send the incidents that this worker caused, because other workers cannot know them.
             self._caused += [
                 f"{sandbox.name} {key}"
                 for incident in incidents
@@ -180,7 +180,7 @@ class Guard(Observer):
         return data
 
     def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
-        """Return the reason why an incident is allowed; None if it is not."""
+        """Return the reason why an incident is allowed; None if it is not allowed."""
         position = incident.run.generation.first_seen if rule == LEAK else incident.position
         for block in self._allowed_blocks:
             within = block.sandbox is sandbox and block.start < position <= block.end
@@ -192,7 +192,7 @@ class Guard(Observer):
         )
 
     def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
-        """Return the seconds for which to poll again at the end of a phase."""
+        """Return the seconds for which the monitor must poll again at the end of a phase."""
         if sandbox.baseline is None or not self._rules:
             return 0.0
         undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
@@ -209,7 +209,7 @@ class Guard(Observer):
     def _undecided_ends(
         self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
     ) -> float:
-        """Return the seconds for which to poll again for ends that the sandbox may correct."""
+        """Return the seconds for which to poll again because the sandbox may correct an exit."""
         undecided = any(
             incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)
             for incident in sandbox.client.history.incidents(since)

@@ -1,4 +1,4 @@
-"""Find the processes that a test started in its call, and those of them that still run."""
+"""Find the processes that a test started in its call phase, and the leaks among them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def started_in_call(sandbox: MonitoredSandbox, now: ProcessSnapshot) -> list[Run]:
-    """Return the runs that began in the call phase and are alive, or will be restarted."""
+    """Return the runs that began in the call phase and that are alive or will be restarted."""
     before = sandbox.before_call
     if before is None:
         return []
@@ -36,10 +36,10 @@ def started_in_call(sandbox: MonitoredSandbox, now: ProcessSnapshot) -> list[Run
 def leaks(
     sandbox: MonitoredSandbox, now: ProcessSnapshot, exempt: Iterable[tuple[int, int]]
 ) -> list[Incident]:
-    """Return the runs that the test started in its call and that still run.
+    """Return a leak for each run that the test started in its call phase and that still runs.
 
-    ``exempt``: intervals of positions in the history; a run that begins in one may outlive the
-    test.
+    ``exempt`` contains intervals of positions in the history. A run that begins in such an interval
+    may outlive the test.
     """
     after = sandbox.after_call
     if after is None:

@@ -1,4 +1,4 @@
-"""The markers ``tlsandbox_guard`` and ``tlsandbox_allow``, read and checked."""
+"""Read and check the markers ``tlsandbox_guard`` and ``tlsandbox_allow``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
         Whether any test is guarded.
 
     Raises:
-        InvalidSetting: a marker is wrong, or no sandbox was given to guard.
+        InvalidSetting: a marker is invalid, or a test is guarded but no sandbox was given.
 
     """
     guarded = []
@@ -39,7 +39,7 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
 
 
 def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
-    """Return the rules for a test: from its closest marker, else the rules of the session."""
+    """Return the rules of a test's closest marker, or the rules of the session without a marker."""
     mark = item.get_closest_marker(GUARD_MARKER)
     if mark is None:
         return tuple(of_session)
@@ -53,7 +53,7 @@ def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
 
 
 def allowances_of(item: pytest.Item) -> dict[str, str]:
-    """Return the rules that the markers of a test allow, with the reason of the closest marker."""
+    """Return the rules that a test's markers allow, each with the reason of the closest marker."""
     allowed: dict[str, str] = {}
     for mark in item.iter_markers(ALLOW_MARKER):
         where = f"{item.nodeid}: {ALLOW_MARKER}"
@@ -69,10 +69,10 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
 def check_allowance(
     rules: Iterable[object], reason: object, where: str = ALLOW_MARKER
 ) -> tuple[tuple[str, ...], str]:
-    """Return the allowed rules, and the reason on one line and masked.
+    """Return the allowed rules, and the reason as one masked line.
 
     Raises:
-        InvalidSetting: an unknown rule, no rule, or no reason.
+        InvalidSetting: a rule is unknown, or the rules or the reason are missing.
 
     """
     parsed = parse_rules(rules, where)
@@ -84,7 +84,7 @@ def check_allowance(
 
 
 def _brings_its_sandbox(item: pytest.Item) -> bool:
-    """Return whether a test may provide its own sandbox, which is monitored from then on."""
+    """Return whether a test may provide its own sandbox, which is monitored once it exists."""
     parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
     return bool(names) or TARGET in parameters or overrides_target(item)

@@ -1,7 +1,7 @@
-"""The guard as a pytest plugin, registered only if rules are given or a test is marked.
+"""The pytest plugin of the guard, which is registered only if a test is guarded.
 
-It runs where tests run: in the only process, or in each xdist worker. Its hooks wrap the hooks of
-the monitor, so that the monitor has polled when they continue.
+The plugin runs in the processes that run tests: in the only process, or in each xdist worker. Its
+hooks wrap the hooks of the monitor, so that the monitor has already polled when they continue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EXCUSES = (pytest.skip.Exception, pytest.xfail.Exception)
 
 
 class GuardPlugin:
-    """Fails the phase of a test in which the guard has a finding."""
+    """Fails a phase of a test if the guard has a finding in that phase."""
 
     def __init__(self, settings: Settings, monitor: Monitor, screen: Callable[[], Screen]) -> None:
         self.guard = Guard(monitor, settings.guard, report_only=settings.guard_report_only)
@@ -43,7 +43,7 @@ class GuardPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Apply the rules of the test before the monitor takes its baseline."""
+        """Apply the rules of the test before the monitor takes the baseline."""
         self._ended.clear()
         self._properties.clear()
         self._raised = None
@@ -55,12 +55,12 @@ class GuardPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail the call if the guard has a finding, also if it passed or was skipped."""
+        """Fail the call phase if the guard has a finding, even if the call passed or skipped."""
         return (yield from self._end_phase("call", item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail the teardown if the guard has a finding."""
+        """Fail the teardown phase if the guard has a finding."""
         try:
             return (yield from self._end_phase("teardown", item))
         finally:
@@ -85,7 +85,7 @@ class GuardPlugin:
             self._make_error(phase, item)
             if self._raised is not None and isinstance(error, _EXCUSES):
                 raise self._raised from None
-            raise  # the failure of the phase comes first, the finding is shown beside it
+            raise  # the report shows the finding after the failure of the phase
         self._make_error(phase, item)
         if self._raised is not None:
             raise self._raised
@@ -98,8 +98,8 @@ class GuardPlugin:
             self._raised = error_for(findings, self._screen())
             plugins = item.config.pluginmanager
             if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):
-                # Do not rerun the test: a regex of the user's marker would be compared with
-                # whichever exception came first.
+                # Do not rerun the test, because the regex of a rerun marker could be compared with
+                # the wrong exception.
                 item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -110,7 +110,7 @@ class GuardPlugin:
         report = yield
         findings = self._ended.pop(call.when, None)
         if findings is None:
-            return report  # the report of a subtest; the test itself continues
+            return report  # the report of a subtest, whose test continues
         if findings:
             self._show(item, call, report, findings)
         data: dict[str, Any] = {"guard": True, **getattr(report, FACTS, {})}

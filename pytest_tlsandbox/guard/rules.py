@@ -1,4 +1,4 @@
-"""The rules of the guard: which incidents each one reports, and a finding of one of them."""
+"""The rules of the guard, the incidents that each rule reports, and findings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.plain_data import Place
 
 LEAK = "leak"
-"""The rule, and its kind of incident, that needs to know when a process began."""
+"""The name of the rule that needs to know when a process began, and its kind of incident."""
 _LEAK_VERDICT = "Left running"
 _LEAK_HINT = "end it in the test, or in the fixture that started it"
 _UNKNOWN_ENDS = (kinds.UNSEEN_END, kinds.LOST_END)
@@ -35,16 +35,17 @@ class Finding:
     """An incident that the guard reports.
 
     Attributes:
-        rule: the rule that reports it.
-        incident: what happened, and to which run.
-        inconclusive: whether the end of the run was not observed, so that it may hide an incident.
+        rule: the rule that reports the incident.
+        incident: the incident.
+        inconclusive: whether it is unknown how the run ended, so that another incident may be
+            hidden.
         sandbox: the name of the sandbox within the session.
-        place: the test that it is attributed to, if any.
-        allowed: the reason of the marker or block that allows it.
-        before, now: the snapshots between which it was found.
-        client: the sandbox, to read output from.
-        reported_in: the "test" that it fails, or the summary of the "session".
-        at: when the guard found it, by this machine's clock.
+        place: the test to which the finding is attributed, if any.
+        allowed: the reason of the marker or block that allows the finding, if any. before, now: the
+            snapshots between which the incident was found.
+        client: the client of the sandbox, for reading output.
+        reported_in: "test" if the finding fails a test, "session" if only the summary shows it.
+        at: when the guard found the incident, by this machine's clock.
 
     """
 
@@ -62,12 +63,12 @@ class Finding:
 
     @property
     def row(self) -> ProcessInfo:
-        """The row to show: of the run, or of the next one if no list call saw the run."""
+        """The row to show, of the run or, if no list call saw the run, of the next run."""
         return shown_row(self.incident.run)
 
     @property
     def verdict(self) -> str:
-        """The kind of finding in a word or two, such as "OOM-killed"."""
+        """The kind of finding in one or two words, such as "OOM-killed"."""
         if self.inconclusive:
             return "End not seen"
         return _LEAK_VERDICT if self.rule == LEAK else RULES[self.rule].verdict
@@ -79,30 +80,30 @@ class Finding:
         if self.rule == LEAK or (self.inconclusive and incident.kind not in _UNKNOWN_ENDS):
             return self.verdict
         if incident.run.gave_up and incident.kind in (kinds.OOM, kinds.CRASH):
-            incident = replace(incident, kind=kinds.GAVE_UP)  # the end of the last try
+            incident = replace(incident, kind=kinds.GAVE_UP)  # how the last try ended
         return headline_of(incident)
 
     @property
     def what(self) -> str:
-        """What happened, with the evidence."""
+        """What happened, including the evidence."""
         if self.rule == LEAK:
             return "it began in this test and runs after its teardown"
         return describe(self.incident)
 
     @property
     def hint(self) -> str:
-        """An action that may help and does not weaken the test."""
+        """An action that may help, but does not weaken the test."""
         if self.inconclusive:
             return "list the processes in between"
         return _LEAK_HINT if self.rule == LEAK else absence.hint_of(RULES[self.rule], self.incident)
 
     @property
     def keys(self) -> list[str]:
-        """The keys that identify the finding in the session, whichever worker reports it."""
+        """The keys that identify the finding in the session, the same for all workers."""
         return [f"{self.sandbox} {key}" for key in keys_of(self.rule, self.incident)]
 
     def as_data(self, worker: str | None) -> dict[str, Any]:
-        """Return the finding as plain data, which an xdist worker sends to the controller."""
+        """Return the finding as plain data, which an xdist worker can send to the controller."""
         return {
             **incident_data(self.rule, self.incident),
             "verdict": self.verdict,
@@ -122,14 +123,15 @@ class Finding:
 def keys_of(rule: str, incident: Incident) -> list[str]:
     """Return the keys that identify an incident within its sandbox.
 
-    Workers list a shared sandbox at different moments: one may have seen the run, another its end,
-    a third only the next run. So each observation has its own key.
+    Workers list a shared sandbox at different times. One worker may have seen the run, another
+    worker how it ended, and a third worker only the next run. Therefore, each of these observations
+    has its own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
     if run.generation.id is None:
         return keys
-    # Masked, since pytest --debug logs what a worker sends.
+    # Mask the text, because pytest --debug logs the data that a worker sends.
     supervisor = mask_text(run.generation.id)
     if run.end is not None and run.end.ended_at is not None:
         ended = int(run.end.ended_at.timestamp() * 1000)
@@ -143,15 +145,16 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
 def apply_rules(
     rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[tuple[str, Incident, bool]]:
-    """Return the rule for each incident that a rule other than ``leak`` reports.
+    """Return the incidents that rules other than ``leak`` report.
 
     Args:
         rules: the rules to apply.
         incidents: the incidents.
-        started: the processes that the test started. Only their lost ends are inconclusive.
+        started: the processes that the test started. A lost exit code is inconclusive only for
+            these processes.
 
     Returns:
-        For each reported incident: the rule, the incident, and whether it is inconclusive.
+        For each reported incident, the rule, the incident, and whether it is inconclusive.
 
     """
     rules = [name for name in rules if name != LEAK]
@@ -162,7 +165,7 @@ def apply_rules(
         for incident in incidents
         if incident.kind in RULES[name].kinds
     ]
-    # A restart may be allowed, and says nothing about the end before it.
+    # A restart may be allowed, and does not show how the run before it ended.
     known = {incident.run for name, incident, _ in found if RULES[name].needs_ends}
     hiding = next((name for name in rules if RULES[name].needs_ends), None)
     if hiding is not None:
@@ -178,7 +181,7 @@ def apply_rules(
 def unknown_ends(
     incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[dict[str, str]]:
-    """Return the processes whose ends the sandbox lost and that no test started."""
+    """Return the processes whose exit code the sandbox lost and that no test started."""
     return [
         {"process": identity_text(shown_row(incident.run)), "name": run_name(incident.run)}
         for incident in incidents
@@ -189,5 +192,5 @@ def unknown_ends(
 
 
 def is_declared(rule: str, run: Run) -> bool:
-    """Return whether a test waited for, or asserted, just this incident of this run."""
+    """Return whether a test waited for or asserted exactly this incident of this run."""
     return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))

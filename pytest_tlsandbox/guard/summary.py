@@ -1,4 +1,4 @@
-"""The summary of the guard: in the terminal, for GitHub, and as the exit status."""
+"""The summary of the guard in the terminal and for GitHub, and its effect on the exit status."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 30
 _MOST_ROWS = 50
-"""Of the table for GitHub, which drops a summary of more than a megabyte."""
+"""Maximum number of rows in the table for GitHub, which drops summaries above one megabyte."""
 
 
 class GuardSummary:
-    """Prints the findings of all tests, and fails the session for findings of no test."""
+    """Prints all findings, and fails the session if findings are not attributed to a test."""
 
     def __init__(self, config: pytest.Config, settings: Settings, session: SessionData) -> None:
         self._config = config
@@ -45,7 +45,7 @@ class GuardSummary:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a session that passed, for findings of no test and for gaps."""
+        """Fail a session that passed if there are gaps, or findings that belong to no test."""
         self._ended = iso(datetime.now(timezone.utc))
         self._why = self._reason()
         if self._why is not None and session.exitstatus == pytest.ExitCode.OK:
@@ -56,7 +56,7 @@ class GuardSummary:
                 file.write(self._markdown())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print findings, allowed findings and gaps; with -v, also that there are none."""
+        """Print findings, allowed findings and gaps; with -v, also print if there are none."""
         findings = self._findings()
         lines = [self._count(findings)] if findings else []
         rows = [f"{where} - {text}" for where, text in map(self._row, findings)]
@@ -74,7 +74,7 @@ class GuardSummary:
             terminalreporter.line(f"tlsandbox guard: session failed: {self._why}", red=True)
 
     def _reason(self) -> str | None:
-        """Return why the session fails although no test does; None if it does not."""
+        """Return why the session fails although no test fails; None if it does not fail."""
         if self._settings.guard_report_only:
             return None
         loose = sum(map(_is_loose, self._findings()))
@@ -90,7 +90,7 @@ class GuardSummary:
         return list_texts(parts) or None
 
     def _duration(self, times: Iterable[Mapping[str, Any]]) -> str:
-        """Return how long a sandbox was not monitored; the times of workers may overlap."""
+        """Return how long a sandbox was not monitored, counting overlapping times once."""
         total = until = 0
         spans = ((epoch(time["from_at"]), epoch(time["to_at"] or self._ended)) for time in times)
         for begun, ended in sorted(spans):
@@ -99,7 +99,7 @@ class GuardSummary:
         return seconds(total / 1000)
 
     def _findings(self) -> list[dict[str, Any]]:
-        """Return the findings; if several rules report the same about one run, the first."""
+        """Return the findings, but only the first if several rules report the same run."""
         of = ("sandbox", "test", "attempt", "process", "run", "headline", "allowed")
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for finding in self._session.findings:
@@ -121,19 +121,19 @@ class GuardSummary:
         return f"{count(len(findings), 'finding')}: {parts}"
 
     def _row(self, finding: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the test of a finding, and what happened to which process."""
+        """Return the test to which a finding belongs, and what happened to which process."""
         allowed = finding["allowed"]
         excuse = f", allowed: {allowed}" if allowed is not None else ""
         place = self._place([finding["sandbox"]])
         return finding["test"] or "no test", f"{finding['headline']}{place}{excuse}"
 
     def _place(self, sandboxes: Iterable[str]) -> str:
-        """Return the sandboxes in parentheses if the session has several."""
+        """Return the names of sandboxes in parentheses if the session uses several sandboxes."""
         names = ", ".join(dict.fromkeys(sandboxes))
         return f" (sandbox {names})" if len(self._session.sandboxes) > 1 else ""
 
     def _notes(self) -> Iterator[str]:
-        """Return lines about ends that the sandbox lost, and about gaps."""
+        """Return lines about exit codes that the sandbox lost, and about gaps."""
         ends = self._session.unknown_ends
         if ends:
             names = list_texts([end["name"] for end in ends])
@@ -173,6 +173,6 @@ def _is_loose(finding: Mapping[str, Any]) -> bool:
 
 
 def _cell(text: str) -> str:
-    """Return text for a cell of a table, without markup."""
+    """Return text for a table cell, in which markup is escaped."""
     text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
     return text.replace("`", "\\`").replace("*", "\\*").replace("_", "\\_")

@@ -1,4 +1,5 @@
-"""The history of a sandbox: it folds snapshots into runs, and finds the incidents of these runs.
+"""The history of a sandbox, which converts snapshots to runs and finds incidents of the runs.
 
-Checks, messages, guard and report read this history. No other package infers what happened.
+Checks, messages, the guard and the report read this history. No other package infers what happened
+in a sandbox.
 """

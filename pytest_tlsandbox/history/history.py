@@ -1,7 +1,7 @@
-"""The history of a sandbox: it folds snapshots into runs, and finds incidents.
+"""The history of a sandbox, which converts snapshots to runs and finds incidents.
 
-The daemon lists rows, not runs: a managed process keeps its id across restarts, names are used
-again, and only the last exit is kept. ``docs/history.md`` explains how rows are assigned to runs.
+The daemon lists rows and not runs. A managed process keeps its id across restarts, names are
+reused, and only the last exit is kept. ``docs/history.md`` explains how rows are assigned to runs.
 """
 
 from __future__ import annotations
@@ -25,31 +25,32 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Identity
 
 _MOST_PAST_RUNS = 5_000
-"""How many runs that are no longer listed are kept: crash loops must not fill the memory."""
+"""Maximum number of kept runs that are no longer listed, so that crash loops do not fill memory."""
 _MOST_INCIDENTS = 20_000
 
 
 class History:
-    """The runs and incidents of one sandbox, from all snapshots and this plugin's own actions.
+    """The runs and incidents of one sandbox, derived from all snapshots and this plugin's actions.
 
-    A *position* is a number that grows with each snapshot or row that is folded. Position 0 is
-    before all of them. Safe to use from several threads.
+    A *position* is a number that increases whenever a snapshot or a row is recorded. Position 0 is
+    before everything that was recorded. The history is safe to use from several threads.
 
     Args:
-        now: the monotonic clock, in seconds.
+        now: returns the time of the monotonic clock, in seconds.
 
     Attributes:
-        position: the newest position.
-        last: the newest snapshot; None before the first.
+        position: the newest position. first, last: the oldest and the newest snapshot; None before
+            the first snapshot.
         started: the runs that this plugin started, oldest first.
-        replaced_at: the position at which another daemon last answered; 0 if never.
-        observers: functions that get each snapshot and the runs that it changed.
+        replaced_at: the position at which the daemon was last replaced; 0 if it never was.
+        observers: functions that are called with each snapshot and the runs that it changed.
 
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.observers: list[Callable[[ProcessSnapshot, list[Run]], None]] = []
         self.position = 0
+        self.first: ProcessSnapshot | None = None
         self.last: ProcessSnapshot | None = None
         self.started: list[Run] = []
         self.replaced_at = 0
@@ -61,9 +62,9 @@ class History:
         )
         self._past: deque[Identity] = deque()
         self._unlisted: dict[Identity, float] = {}
-        """When this plugin started or restarted the runs that no snapshot has listed yet."""
-        # A row of the first snapshot becomes a run when it changes or is requested. Most rows
-        # never do, and converting ten thousand takes 0.1 s.
+        """For runs that no snapshot has listed yet, when this plugin started or restarted them."""
+        # A row of the first snapshot is converted to a run only if it changes or is requested. Most
+        # rows are never converted, and converting ten thousand rows takes 0.1 s.
         self._unread: dict[Identity, ProcessInfo] = {}
         self._unread_ids: dict[str, list[ProcessInfo]] = {}
         self._first: ProcessSnapshot | None = None
@@ -79,13 +80,14 @@ class History:
         return f"<History: position {self.position}, {len(self._runs)} runs>"
 
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
-        """Record a snapshot, set its history and position, and call the observers.
+        """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
 
-        The first snapshot changes no run: the history begins with it. A snapshot that was requested
-        before the newest one is older evidence and does not change a run.
+        The first snapshot does not change any run, because the history begins with it. If a
+        snapshot was requested before the newest snapshot, it is older evidence, and does not change
+        any run.
 
         Returns:
-            The runs that changed since the snapshot before.
+            The runs that changed since the previous snapshot.
 
         """
         with self._lock:
@@ -97,6 +99,7 @@ class History:
                 self.position += 1
                 snapshot.position = self.position
                 self.last = snapshot
+                self.first = snapshot if self.first is None else self.first
                 self._at = snapshot.begun
                 if last is None and not self._runs:
                     self._first = snapshot
@@ -107,7 +110,7 @@ class History:
             return changed
 
     def position_of(self, snapshot: ProcessSnapshot | None) -> int:
-        """Return the position of a snapshot, or 0 for None; fold it if it has no position."""
+        """Return the position of a snapshot, which is recorded if necessary; return 0 for None."""
         if snapshot is None:
             return 0
         if snapshot.position is None:
@@ -135,7 +138,8 @@ class History:
         with self._lock:
             old = self.run_of(before)
             old = old or self._take_row(before, lambda: self._generations.place(before))
-            # The request named the supervisor, so it reached the newest one with that name.
+            # The request contained the name of the supervisor, so it reached the newest supervisor
+            # with that name.
             named = self._generations.newest(old.generation)
             had_ended = [run for run in named.runs if run.end is not None]
             run = self._take_row(after, lambda: self._generations.continue_with(named, after))
@@ -155,8 +159,8 @@ class History:
 
         Returns:
             The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
-            the signal; None if there is nothing to undo: the run had ended, or this plugin had
-            sent it the signal before.
+            the signal. None if there is nothing to undo, because the run had ended, or because this
+            plugin had already sent the signal to it.
 
         """
         run = self.run_of(row)
@@ -166,10 +170,10 @@ class History:
         return run
 
     def note_kill(self, row: ProcessInfo) -> Run | None:
-        """Record a kill, which also stops the supervisor of a managed process.
+        """Record a kill. For a managed process, this is the stop of its supervisor.
 
         Returns:
-            The same as :meth:`note_signal`.
+            The same result as :meth:`note_signal`.
 
         """
         run = self.note_signal(row, SIGKILL)
@@ -183,13 +187,13 @@ class History:
             return self._find(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the run with this pid that vanished last; None if there is none."""
+        """Return the run that vanished last among the runs with this pid; None if there is none."""
         with self._lock:
             gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
             return next((run for run in gone if run is not None and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
-        """Return the run with this identity, which may lack the handle; None if it is unknown."""
+        """Return the run with this identity, whose handle may be missing; None if unknown."""
         with self._lock:
             run = self._find(identity)
             if run is None and self.last is not None:
@@ -198,17 +202,22 @@ class History:
             return run
 
     def runs(self) -> list[Run]:
-        """Return every known run that a list call saw."""
+        """Return all known runs that a list call saw."""
         with self._lock:
             self._read_first()
             return [*self._runs.values()]
 
+    def changed_since(self, moment: float) -> list[Run]:
+        """Return the runs whose state changed after a time on the clock, in seconds."""
+        with self._lock:
+            return [run for run in self._runs.values() if run.changes[-1].at > moment]
+
     # -------------------------------------------------------------- incidents
 
     def incidents(self, since: int) -> list[Incident]:
-        """Return the incidents whose evidence first showed after a position, oldest first.
+        """Return the incidents whose evidence was first seen after a position, oldest first.
 
-        Incidents that later evidence refuted are left out.
+        Incidents are left out if later evidence refuted them.
         """
         with self._lock:
             if since < self.position_of(self._first):
@@ -223,11 +232,11 @@ class History:
             return found
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether a run exists only if this daemon counts in one of two possible ways."""
+        """Return whether the existence of a run depends on how this daemon counts restarts."""
         return self._generations.is_assumed(run)
 
     def forgot_since(self, position: int) -> bool:
-        """Return whether incidents after a position were dropped to save memory."""
+        """Return whether any incidents after a position were dropped to save memory."""
         return position < self._forgotten_at
 
     def _still_shows(self, incident: Incident) -> bool:
@@ -236,10 +245,10 @@ class History:
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
     def _note(self, run: Run) -> None:
-        """Record the incidents that the evidence about a run shows for the first time."""
+        """Record the incidents of a run for which evidence is seen for the first time."""
         run.note_state(self._at)
         if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
-            del run.seen[UNHEALTHY]  # the next failure is another incident
+            del run.seen[UNHEALTHY]  # so that the next failure is another incident
         for kind in kinds_of(run):
             if run.seen is None:
                 run.seen = {}
@@ -274,11 +283,11 @@ class History:
         for row in self._generations.in_order(changed):
             self._fold_row(row, later.get(row.identity, 0))
         self._note_gone(gone, snapshot)
-        touched, self._touched = self._touched, []  # includes changes by our own calls before it
+        touched, self._touched = self._touched, []  # our own calls may have changed runs
         return [*dict.fromkeys(touched)]
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
-        """Record a row that a call other than a list call returned, at a new position."""
+        """Record a row that was returned by a call other than a list call, at a new position."""
         self._index_first()
         self._folded = None
         self.position += 1
@@ -292,7 +301,7 @@ class History:
         return run
 
     def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
-        """Return the runs that a snapshot does not list, although it was requested after their start."""
+        """Return the runs that a snapshot should list, but does not list."""
         due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
         for identity in due:
             del self._unlisted[identity]
@@ -310,7 +319,7 @@ class History:
     def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
         before, run.row = run.row, row
         self._runs[row.identity] = run
-        run.gone = False
+        run.gone = run.assumed = False
         if row.ended:
             learn_end(run, End.of_row(row))
         if row.managed is not None and run.generation.newest is run:
@@ -321,7 +330,7 @@ class History:
         self._note(run)
 
     def _lists(self, row: ProcessInfo) -> bool:
-        """Return whether the snapshot that is being folded has a row."""
+        """Return whether the snapshot that is being recorded contains a row."""
         snapshot = self._folded
         return snapshot is not None and (snapshot.holds(row) or row.identity in self._changed)
 
@@ -348,10 +357,11 @@ class History:
     def _is_replaced(
         self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
     ) -> bool:
-        """Return whether another daemon answers: none of the listed rows is listed any more.
+        """Return whether the daemon was replaced; if so, all rows that were listed have vanished.
 
-        A kill may remove the row of the killed process (api-notes, "Rows"). So, this also requires
-        handles that now belong to other processes, or ended rows that vanished with living ones.
+        A kill may also remove the row of the killed process (api-notes, "Rows"). Therefore, a
+        further condition is that handles now belong to other processes, or that ended rows vanished
+        together with living rows.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False
@@ -365,7 +375,7 @@ class History:
         return len(last.alive) < len(last) or any(row.handle in handles for row in snapshot)
 
     def _forget_all(self) -> None:
-        self._read_first()  # the incidents that it showed stay in the history
+        self._read_first()  # so that its incidents stay in the history
         self.replaced_at = self.position
         self._runs.clear()
         self._generations.clear()
@@ -375,7 +385,7 @@ class History:
     # ---------------------------------------------------------- first snapshot
 
     def _index_first(self) -> None:
-        """Index the rows of the first snapshot, once."""
+        """Index the rows of the first snapshot, but only once."""
         if self._indexed or self._first is None:
             return
         self._indexed = True
@@ -412,7 +422,7 @@ class History:
         self.position, self._at, self._folded, self._touched = now
 
     def _read_same_id(self, row: ProcessInfo) -> None:
-        """Convert the rows of the first snapshot that have the managed id of a row to runs."""
+        """Convert to runs all rows of the first snapshot that have the managed id of a row."""
         if row.managed is not None:
             self._read(self._unread_ids.get(row.managed.id, ()))
 

@@ -1,4 +1,4 @@
-"""Incidents: OOM kills, crashes, restarts and other events of a run."""
+"""The incidents of runs: OOM kills, crashes, restarts and other events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ UNHEALTHY = "unhealthy"
 UNSEEN_END = "unseen_end"
 LOST_END = "lost_end"
 OPEN_END = "open_end"
-"""An end by a SIGHUP that this plugin did not send; it may be corrected (api-notes, "Ends")."""
+"""A SIGHUP that this plugin did not send ended the run.
+
+The sandbox may correct this later (api-notes, "Ends").
+"""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,10 @@ class Incident:
     """An event that happened to a run.
 
     Attributes:
-        kind: one of the kinds of this module.
-        run: the run that it happened to.
-        position: the position of the history at which the evidence first showed.
-        at: the time of that position, in seconds of this machine's monotonic clock.
+        kind: the kind of incident, one of the constants of this module.
+        run: the run to which it happened.
+        position: the position in the history at which the evidence was first seen.
+        at: the time of the position, in seconds of this machine's monotonic clock.
         caused_here: whether this plugin caused the incident.
 
     """
@@ -51,7 +54,7 @@ class Incident:
 
 
 def kinds_of(run: Run) -> Iterator[str]:
-    """Iterate over the kinds of incident that the current evidence about a run shows."""
+    """Iterate over the kinds of incidents for which there is evidence about a run now."""
     end = run.end
     if end is None:
         if run.over:

@@ -1,6 +1,6 @@
-"""Assign rows to generations, and infer the hidden runs: those that no list call saw.
+"""Assign rows to generations, and infer hidden runs, which no list call saw.
 
-``docs/history.md`` explains the rules.
+``docs/history.md`` explains the rules for this.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 _SAME_MOMENT = timedelta(milliseconds=1)
 _MOST_OF_A_NAME = 10
-"""How many generations of one name are kept."""
+"""Maximum number of generations of one name that are kept."""
 
 
 class Generations:
-    """The generations of one sandbox, by the id of their supervisor.
+    """The generations of one sandbox, grouped by the id of their supervisor.
 
     Args:
-        position: returns the current position of the history.
-        note: records the incidents that the evidence about a run shows now.
-        lists: returns whether the snapshot that is being folded has a row.
+        position: returns the current position in the history.
+        note: records the incidents of a run for which there is evidence now.
+        lists: returns whether the snapshot that is being recorded contains a row.
 
     """
 
@@ -47,7 +47,7 @@ class Generations:
         self._counts_early: bool | None = None
 
     def clear(self) -> None:
-        """Forget all generations; call this when another daemon answers."""
+        """Forget all generations; call this method when the daemon was replaced."""
         self._by_id.clear()
 
     def forget(self, generation: Generation) -> None:
@@ -56,26 +56,26 @@ class Generations:
             self._by_id.pop(generation.id, None)
 
     def newest(self, generation: Generation) -> Generation:
-        """Return the newest generation with the id of this one."""
+        """Return the newest generation with the same id as a generation."""
         return self._by_id.get(generation.id or "", [generation])[-1]
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether a run exists only if this daemon counts in one of two possible ways."""
+        """Return whether the existence of a run depends on how this daemon counts restarts."""
         return run.assumed and self._counts_early is None
 
     def never_existed(self, run: Run) -> bool:
-        """Return whether an assumed run turned out not to exist."""
-        return run.assumed and self._counts_early is True
+        """Return whether a run was assumed, but later evidence showed that it did not exist."""
+        return run.assumed and self._counts_early is not None and self._counts_early != run.if_early
 
     def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
-        """Return rows in the order in which to record them.
+        """Return rows in the order in which they must be recorded.
 
         Args:
             rows: new or changed rows, oldest first.
 
         Returns:
-            The rows, oldest first; then older runs that are listed late, newest first, because
-            each of them replaces the last hidden run.
+            The rows, oldest first. Rows of older runs that are listed late come last, newest first,
+            because each of them replaces the last hidden run.
 
         """
         on_time: list[ProcessInfo] = []
@@ -85,23 +85,23 @@ class Generations:
         return on_time + late[::-1]
 
     def _is_late(self, row: ProcessInfo) -> bool:
-        """Return whether a row began between two listed runs of one generation."""
+        """Return whether a row's run began between two listed runs of one generation."""
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
-        """Return the generations with the id of a row that began before it, oldest first."""
+        """Return the generations with the same id as a row that began before it, oldest first."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
-        """Return a new run for a row that was not listed before.
+        """Return a new run for a row that is listed for the first time.
 
         Args:
             row: the row.
-            later: the number that :func:`count_later` returned for it.
+            later: the number that :func:`count_later` returned for the row.
 
         Returns:
-            The run, in the generation that it continues, or in a new one.
+            The run. It belongs to the generation that it continues, or to a new generation.
 
         """
         managed = row.managed
@@ -113,10 +113,10 @@ class Generations:
         return self.begin(row, later)
 
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
-        """Return whether a row that was not listed before continues a generation."""
+        """Return whether a row that is listed for the first time continues a generation."""
         new, old, newest = row.managed, generation.managed, generation.newest
         if newest.began_after(row):
-            return True  # the row began between two runs of this generation
+            return True  # the row's run began between two runs of this generation
         known = newest.row
         if new is None or old is None or known is None:
             return False
@@ -125,24 +125,25 @@ class Generations:
         if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
             return False
         if newest.gone:
-            return False  # its supervisor was removed together with the row
+            return False  # because the supervisor was removed together with the row
         if _same_supervisor(row, known) or new.name is None:
             return True
-        # If a list call saw the last run backing off, its count may be one too high.
+        # If a list call saw the last run while its supervisor was backing off, its count may be one
+        # too high.
         rise = self._count_of(row) - newest.count + self._may_count_early(known)
         if _ended_with(newest, new):
             return True
         earlier_end = not _describes(new.last_exit, row)
         if new.restart_count == 0 and not row.ended and earlier_end:
-            return True  # this daemon does not count requested restarts
+            return True  # because this daemon does not count requested restarts
         if old.status == "stopped":
-            return False  # deployed again; after a restart, the known end would be the last exit
+            return False  # a new process reused the name
         if newest.end and newest.end.ended_at and rise < 2 and earlier_end:
             return False
         return rise > 0
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
-        """Return the first run of a new generation: of a new supervisor or an unmanaged process."""
+        """Return the first run of a new generation, which has a new supervisor or is unmanaged."""
         managed = row.managed
         generation = Generation(None if managed is None else managed.id)
         if managed is None:
@@ -164,15 +165,15 @@ class Generations:
         return run
 
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
-        """Return a new run of a generation, and add the hidden runs before it."""
+        """Return a new run of a generation, and add the hidden runs that came before it."""
         newest = generation.newest
         if newest.began_after(row):
             return self._insert_older(generation, row)
         managed = row.managed
         before = None if newest.row is None else newest.row.managed
         count = max(0, self._count_of(row) - later)
-        # No run is hidden if the supervisor reports the known end as the last exit, or if the row
-        # of the last run is still listed: then rows of later runs would be listed too.
+        # No run is hidden if the last exit that the supervisor reports is already known, or if the
+        # row of the last run is still listed, because then rows of later runs would be listed too.
         follows = _ended_with(newest, managed)
         if follows and managed and before and before.status == "backing_off":
             self._learn_counting(early=managed.restart_count == before.restart_count)
@@ -183,9 +184,14 @@ class Generations:
         newest.unhealthy = False
         self._note(newest)
         if hidden:
-            # If both counts may be one too high, their difference is right.
+            # If both counts may be one too high, their difference is still right.
             unsure = run.counted_late and not newest.counted_late
             self._hide(generation, run, hidden, unsure=unsure)
+        may_be_wrong = self._counts_early is None and newest.counted_late and not run.counted_late
+        if may_be_wrong and not (follows or kept):
+            # If the count of the last run is one too high, there is another hidden run.
+            more = self._hide_one(generation, generation.runs[-1 - bool(hidden)], 1, 1)
+            more.assumed = more.if_early = True
         return run
 
     def _new_run(self, generation: Generation, number: int, count: int, times: int = 1) -> Run:
@@ -199,11 +205,11 @@ class Generations:
         if before is not None and before.row is None:
             if before.times == 1:
                 return before
-            before.times -= 1  # several hidden runs have no known end
+            before.times -= 1  # this object stands for several hidden runs
         return generation.add(run, before=later)
 
     def _hide(self, generation: Generation, run: Run, times: int, *, unsure: bool = False) -> None:
-        """Add hidden runs before ``run``; if ``unsure``, the last one is only assumed."""
+        """Add hidden runs before ``run``; if ``unsure``, the last hidden run is only assumed."""
         if unsure and times > 1:
             self._hide_one(generation, run, times, times - 1)
             times = 1
@@ -215,12 +221,12 @@ class Generations:
         return hidden
 
     def _may_count_early(self, row: ProcessInfo) -> bool:
-        """Return whether the restart count of a row may include a restart that is still to come."""
+        """Return whether the restart count of a row may include a restart before it happens."""
         waits = row.managed is not None and row.managed.status == "backing_off"
         return waits and self._counts_early is None
 
     def _before(self, run: Run, last: LastExit) -> Run:
-        """Return the run before ``run``, whose end the supervisor reports; it may be hidden."""
+        """Return the run before ``run``, to which the supervisor's last exit belongs."""
         before = run.generation.before(run)
         if before is not None and before.row is None:
             if before.times == 1:
@@ -233,12 +239,11 @@ class Generations:
         hidden = self._new_run(run.generation, run.number - 1, run.count - 1)
         run.generation.add(hidden, before=run)
         if before is not None:
-            hidden.assumed = before.assumed
             self._note(before)
         return hidden
 
     def _count_of(self, row: ProcessInfo) -> int:
-        """Return the restart count during the run of a row."""
+        """Return the restart count that applied during the run of a row."""
         managed = row.managed
         if managed is None:
             return 0
@@ -246,12 +251,12 @@ class Generations:
         return max(0, managed.restart_count - bool(early))
 
     def read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
-        """Record the state of the supervisor that the row of the newest run of a generation shows.
+        """Record the state of the supervisor, which the row of the newest run shows.
 
         Args:
             run: the newest run of its generation.
             row: its new row.
-            before: its row before that; None if it is listed for the first time.
+            before: the previous row of the run; None if the run is listed for the first time.
 
         """
         generation, managed = run.generation, row.managed
@@ -268,10 +273,10 @@ class Generations:
             if managed.status == "backing_off" and not waited:
                 self._learn_counting(early=rise > 0)
             elif rise > 0 and not waited and not its_own and not row.ended and not before.ended:
-                self._hide(generation, run, rise)
                 run.count, run.number = managed.restart_count, run.number + rise
+                self._hide(generation, run, rise)
         if managed.status == "stopped":
-            run.count = managed.restart_count  # some daemons count a restart that never happens
+            run.count = managed.restart_count  # may count a restart too many
         if last is None:
             return
         if its_own:
@@ -282,28 +287,30 @@ class Generations:
             self._note(earlier)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Record whether this daemon counts a restart when it starts to back off."""
+        """Record whether this daemon already counts a restart when it begins to back off."""
         if self._counts_early is not None:
             return
         self._counts_early = early
-        for generation in itertools.chain(*self._by_id.values()) if early else ():
+        for generation in itertools.chain(*self._by_id.values()):
             removed = 0
             for run in [*generation.runs]:
                 run.number -= removed
-                run.count -= run.counted_late
-                if run.assumed:  # the run turned out not to exist
+                run.count -= early and run.counted_late
+                if self.never_existed(run):
                     generation.remove(run)
                     removed += 1
+                else:
+                    run.assumed = False
 
 
 def learn_end(run: Run, end: End) -> None:
-    """Record evidence about the end of a run."""
+    """Record evidence of how a run ended."""
     run.end = end if run.end is None else run.end.corrected(end)
-    run.unhealthy = False
+    run.unhealthy = run.assumed = False
 
 
 def _describes(last: LastExit, row: ProcessInfo) -> bool:
-    """Return whether the last exit that a supervisor reports is the end of this row's run."""
+    """Return whether the last exit that a supervisor reports belongs to the run of this row."""
     if row.ended:
         return last.ended_at is None or last.ended_at >= row.started_at
     waits = row.managed is not None and row.managed.status in ("backing_off", "stopped")
@@ -311,17 +318,17 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
 
 
 def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
-    """Return for each row how many later runs its restart count includes.
+    """Return the number of later runs that the restart count of each row includes.
 
-    If a sandbox also lists older runs, their rows may have the restart count and the last exit of
-    the newest run. A run that is being restarted has one later run, because its row may already
-    show the count of the next run.
+    If a sandbox also lists older runs, their rows may contain the restart count and the last exit
+    of the newest run. A run that is being restarted counts as having one later run, because its row
+    may already contain the restart count of the next run.
 
     Args:
-        rows: rows sorted by their start.
+        rows: rows sorted by start time.
 
     Returns:
-        The number of later runs by identity; rows without later runs are left out.
+        The number of later runs by the identity of the row. Rows without later runs are left out.
 
     """
     newest: dict[str, ProcessInfo] = {}
@@ -336,7 +343,7 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
 
 
 def _is_being_restarted(row: ProcessInfo) -> bool:
-    """Return whether a row shows its own end while its supervisor already starts the next run."""
+    """Return whether a row shows that its run ended and its supervisor is starting the next run."""
     managed = row.managed
     if managed is None or managed.last_exit is None or not row.ended:
         return False
@@ -344,7 +351,7 @@ def _is_being_restarted(row: ProcessInfo) -> bool:
 
 
 def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
-    """Return whether two rows show the same state of a supervisor, apart from its health check."""
+    """Return whether two rows show the same state of a supervisor, ignoring its health check."""
     a, b = one.managed, other.managed
     if a is None or b is None:
         return False
@@ -357,7 +364,7 @@ def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
 
 
 def _ended_with(run: Run, managed: ManagedProcess | None) -> bool:
-    """Return whether the last exit that a supervisor reports is the known end of a run."""
+    """Return whether the last exit that a supervisor reports is how a given run ended."""
     last = None if managed is None else managed.last_exit
     return (
         last is not None and run.end is not None and _same_moment(last.ended_at, run.end.ended_at)

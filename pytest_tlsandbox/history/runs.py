@@ -1,7 +1,8 @@
-"""One execution of a program (a run), and the runs of one supervisor (a generation)."""
+"""An execution of a program is a run; the runs of one supervisor are a generation."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,20 +27,20 @@ NOT_LISTED = "not listed"
 _STOPS = frozenset({SIGTERM, SIGKILL})
 _STOP_EXIT_CODES = {128 + number for number in _STOPS}
 _MOST_CHANGES = 100
-"""How many changes of state of one run are kept: the first and the newest ones."""
+"""Maximum number of state changes that are kept for one run: the first and the newest changes."""
 _MOST_RUNS = 100
-"""How many runs of one generation are kept: crash loops must not fill the memory."""
+"""Maximum number of runs that are kept for a generation, so that crash loops do not fill memory."""
 
 
 class End(NamedTuple):
     """How a run ended, as far as the sandbox has reported it.
 
     Attributes:
-        exit_code: the exit code; None if a signal ended the run or the code is unknown.
-        signal: the number of the signal that ended the run; None if it exited.
+        exit_code: the exit code; None if a signal ended the run, or the exit code is unknown.
+        signal: the number of the signal that ended the run; None if the run exited.
         oom_killed: whether the sandbox confirms an OOM kill.
         ended_at: when the run ended, by the clock of the sandbox.
-        child: whether the OOM kill hit a child of the process, and the process itself exited.
+        child: whether a child of the process was OOM-killed, but the process itself exited.
 
     """
 
@@ -51,14 +52,14 @@ class End(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Whether the end is lost: exit code -1, or no code and no signal (api-notes, "Ends")."""
+        """Whether the exit code is lost: -1, or neither code nor signal (api-notes, "Ends")."""
         if self.oom_killed or self.signal is not None:
             return False
         return self.exit_code in (None, UNKNOWN_EXIT_CODE)
 
     @classmethod
     def of_row(cls, row: ProcessInfo) -> End:
-        """Return the end that the row of a run shows."""
+        """Return how a run ended, as its row shows it."""
         killed = row.oom_killed or row.state == "oom_killed"
         child = killed and row.state == "exited"
         signal = None if row.state == "exited" else row.signal
@@ -67,14 +68,15 @@ class End(NamedTuple):
 
     @classmethod
     def of_last_exit(cls, last: LastExit) -> End:
-        """Return the end that a supervisor reports."""
+        """Return how the last run ended, as its supervisor reports it."""
         child = last.oom_killed and last.signal is None and last.exit_code is not None
         return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
 
     def corrected(self, newer: End) -> End:
-        """Return this end, corrected by newer evidence.
+        """Return this object, corrected by newer evidence.
 
-        A known end stays if the newer one is lost, and an OOM kill stays in any case.
+        Known values are kept if the newer evidence contains no exit code and no signal. A confirmed
+        OOM kill is always kept.
         """
         kept = self if newer.lost and not self.lost else newer
         killed = self.oom_killed or newer.oom_killed
@@ -86,12 +88,13 @@ class End(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of the state of a run.
+    """A state change of a run.
 
     Attributes:
-        at: when a list call first showed the state, in seconds of this machine's monotonic clock.
+        at: when a list call first showed the new state, in seconds of this machine's monotonic
+            clock.
         state: the new state in words.
-        moment: when the state began, by the clock of the sandbox; None if unknown.
+        moment: when the new state began, by the clock of the sandbox; None if unknown.
 
     """
 
@@ -106,23 +109,28 @@ class Run:
 
     Attributes:
         generation: the generation that this run belongs to.
-        number: how many runs came before it in its generation, as far as known.
+        number: the number of known runs that came before it in its generation.
         count: the restart count of the supervisor during this run.
-        first_seen: the position of the history at which it first showed.
-        times: how many runs this object stands for; more than 1 only for hidden runs.
-        row: its newest row; None if no list call saw the run.
-        end: how it ended; None if no end is known.
-        successor: the next run of its generation; None if there is none.
-        gone: whether it was listed before and no longer is.
-        unhealthy: whether its health check fails now.
-        assumed: whether it exists only if this daemon counts a restart when the new run starts.
-        counted_late: whether its count relies on the same assumption.
-        waited: whether a list call saw its supervisor back off after its end.
-        restarted_here: whether this plugin requested the restart after it.
-        sent: the signals that this plugin sent to it, including those of a kill.
-        declared: the kinds of incident that a test waited for or asserted.
-        seen: for each kind of incident, the position at which its evidence first showed.
-        changes: the changes of its state, oldest first.
+        first_seen: the position in the history at which the run was first seen.
+        times: the number of runs for which this object stands; more than 1 only for hidden runs.
+        row: the newest row of the run; None if no list call saw the run.
+        end: how the run ended; None if it is not known that the run ended.
+        successor: the next run of its generation; None if there is no next run.
+        gone: whether the run was listed before, but is no longer listed.
+        unhealthy: whether its health check is failing.
+        assumed: whether the existence of the run depends on how this daemon counts a restart:
+            early, which means when the supervisor begins to back off, or when the next run starts.
+        if_early: if ``assumed``, whether the run exists only if this daemon counts early; otherwise
+            it exists only if the daemon counts late.
+        counted_late: whether ``count`` is one too high if this daemon counts early.
+        waited: whether a list call saw that its supervisor was backing off after the run ended.
+        restarted_here: whether this plugin requested the restart after this run.
+        sent: the signals that this plugin sent to the run, including signals of a kill.
+        declared: the kinds of incidents that a test waited for or asserted.
+        seen: for each kind of incident, the position at which the evidence was first seen.
+        changes: the state changes of the run, oldest first.
+        over_at: when a list call first showed that the run is over, in seconds of the monotonic
+            clock.
 
     """
 
@@ -137,6 +145,7 @@ class Run:
     gone: bool = False
     unhealthy: bool = False
     assumed: bool = False
+    if_early: bool = False
     counted_late: bool = False
     waited: bool = False
     restarted_here: bool = False
@@ -144,6 +153,7 @@ class Run:
     declared: frozenset[str] = frozenset()
     seen: dict[str, int] | None = None
     changes: list[Change] = field(default_factory=list)
+    over_at: float | None = None
 
     def __repr__(self) -> str:
         pid = "never listed" if self.row is None else f"pid {self.row.pid}"
@@ -151,20 +161,20 @@ class Run:
 
     @property
     def is_newest(self) -> bool:
-        """Whether no later run with its id is known."""
+        """Whether no later run with the same id is known."""
         return self.successor is None and not self.generation.replaced
 
     @property
     def over(self) -> bool:
-        """Whether the run is over: it ended, vanished, or has a later run."""
+        """Whether the run is over, because it ended, its row vanished, or a later run exists."""
         return self.end is not None or self.gone or not self.is_newest
 
     @property
     def may_be_corrected(self) -> bool:
-        """Whether the sandbox may report the end wrongly and correct it later.
+        """Whether the sandbox may correct later how the run ended.
 
-        This applies to a lost end and to a SIGHUP that this plugin did not send: daemons report
-        both for processes that exited properly (api-notes, "Ends").
+        This applies to a lost exit code and to a SIGHUP that this plugin did not send. Daemons
+        sometimes report these for processes that exited normally (api-notes, "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:
@@ -173,7 +183,7 @@ class Run:
 
     @property
     def suspected_oom(self) -> bool:
-        """Whether it ended by SIGKILL or exit code 137, which may be due to an OOM kill."""
+        """Whether SIGKILL or exit code 137 suggests that the run was OOM-killed."""
         end = self.end
         if end is None or end.oom_killed:
             return False
@@ -181,12 +191,13 @@ class Run:
 
     @property
     def gave_up(self) -> bool:
-        """Whether its supervisor gave up, because a failing process used up all restarts.
+        """Whether its supervisor gave up, because a failing process used up all its restarts.
 
-        If the supervisor reports no error, an end by SIGTERM or SIGKILL is a deliberate stop.
+        If SIGTERM or SIGKILL ended the run and the supervisor does not report an error, it was
+        stopped deliberately.
         """
         if self.seen and "gave_up" in self.seen:
-            return True  # even if it was started again since
+            return True  # even if the process was started again later
         end, managed = self.end, self._supervisor
         if end is None or managed is None or managed.status != "stopped":
             return False
@@ -198,13 +209,13 @@ class Run:
         if managed.last_error is not None:
             return end.exit_code != 0
         if self.waited:
-            return False  # it had restarts left, so another client stopped it
+            return False  # another client stopped it
         stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
 
     @property
     def _supervisor(self) -> ManagedProcess | None:
-        """The state of the supervisor in its row; None if that is the state during a later run."""
+        """The state of the supervisor in the row; None if it is the state during a later run."""
         managed = None if self.row is None else self.row.managed
         if managed is None or self.successor is None:
             return managed
@@ -213,7 +224,7 @@ class Run:
         return managed if own else None
 
     def was_sent(self, number: int | None) -> bool:
-        """Return whether this plugin sent that signal to the run, directly or as part of a kill."""
+        """Return whether this plugin sent a signal to the run, directly or as part of a kill."""
         return number in self.sent
 
     def forget(self, *numbers: int) -> None:
@@ -221,25 +232,26 @@ class Run:
         self.sent -= {*numbers}
 
     def stop(self) -> None:
-        """Record that this plugin makes the supervisor stop the run: by SIGTERM, then SIGKILL."""
+        """Record that this plugin lets the supervisor stop the run by SIGTERM and then SIGKILL."""
         self.sent |= _STOPS
 
     @property
     def ended_here(self) -> bool:
-        """Whether this plugin caused the end of the run."""
+        """Whether the run ended because of an action of this plugin."""
         end = self.end
         if end is None or end.lost:
-            # A program may handle SIGTERM, so SIGTERM does not explain an unknown end.
+            # A program may handle SIGTERM, so a sent SIGTERM does not explain why a run ended in an
+            # unknown way.
             return bool(self.sent & {SIGKILL, *CRASH_SIGNALS})
         if end.oom_killed:
-            return False  # the OOM kill came before our signal
+            return False  # the OOM kill happened before our signal
         if end.signal is not None:
             return self.was_sent(end.signal)
         code = end.exit_code or 0
         return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether a list call saw this run and it began after a row."""
+        """Return whether a list call saw this run, and the run began after a given row."""
         return self.row is not None and by_start(self.row) > by_start(row)
 
     @property
@@ -252,8 +264,12 @@ class Run:
         return "ended, how is not known" if self.end is None else describe_end(self.end)
 
     def note_state(self, at: float) -> None:
-        """Record the current state if it changed; ``at`` is in seconds of the monotonic clock."""
+        """Record the state if it changed; ``at`` is the time in seconds of the monotonic clock."""
         state, changes = self.state, self.changes
+        if not self.over:
+            self.over_at = None
+        elif self.over_at is None:
+            self.over_at = at
         if changes and changes[-1].state == state:
             return
         if changes and changes[-1].at == at:
@@ -275,9 +291,9 @@ class Generation:
 
     Attributes:
         id: the id of the supervisor; None for an unmanaged process.
-        runs: the runs, oldest first; never empty once the generation is in a history.
-        managed: the state of the supervisor in its newest row.
-        replaced: whether another generation began under the same id.
+        runs: the runs, oldest first; not empty after the generation was added to a history.
+        managed: the state of the supervisor in the newest row.
+        replaced: whether another generation with the same id has begun.
 
     """
 
@@ -293,7 +309,7 @@ class Generation:
 
     @property
     def first_seen(self) -> int:
-        """The position of the history at which the generation first showed."""
+        """The position in the history at which the generation was first seen."""
         return min(run.first_seen for run in self.runs)
 
     @property
@@ -305,22 +321,22 @@ class Generation:
         return self.newest.end is None or waits
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether the first listed run began after a row."""
+        """Return whether the first listed run began after a given row."""
         return next(run for run in self.runs if run.row is not None).began_after(row)
 
     def before(self, run: Run) -> Run | None:
-        """Return the run before one of the runs; None for the first."""
+        """Return the run before a run of this generation; None for the first run."""
         place = self.runs.index(run)
         return self.runs[place - 1] if place else None
 
     def add(self, run: Run, before: Run | None = None) -> Run:
-        """Add a run at the end, or before another one.
+        """Add a run at the end, or before another run.
 
-        If more than 100 runs are kept, the oldest one after the first is dropped.
+        If there are more than 100 runs, the second oldest run is dropped.
 
         Args:
             run: the run.
-            before: the run before which to insert it; None for the end.
+            before: the run before which to insert ``run``; None for the end.
 
         Returns:
             The run.
@@ -331,12 +347,15 @@ class Generation:
             self.runs[place - 1].successor = run
         run.successor = before
         self.runs.insert(place, run)
+        # A run that the counts do not include has a number, too.
+        for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
+            later.number = max(later.number, earlier.number + earlier.times)
         if len(self.runs) > _MOST_RUNS:
             del self.runs[1]
         return run
 
     def remove(self, run: Run) -> None:
-        """Remove a run that turned out not to exist."""
+        """Remove an assumed run that turned out not to exist."""
         before = self.before(run)
         if before is not None:
             before.successor = run.successor

@@ -1,4 +1,4 @@
-"""The snapshot: the processes of a sandbox at one point in time."""
+"""Snapshots, which contain the processes of a sandbox at one point in time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ROW = TypeAdapter(ProcessInfo)
 class ProcessSnapshot:
     """The processes of a sandbox at one point in time, oldest first.
 
-    A snapshot is a read-only sequence: iterate over it, or use ``len(snapshot)`` and
+    A snapshot is a read-only sequence, so you can iterate over it, or use ``len(snapshot)`` and
     ``snapshot[-1]`` (the newest process). ``print(snapshot)`` shows a table. Two snapshots are
-    equal if their processes and unreadable rows are equal.
+    equal if their processes and their unreadable rows are equal.
 
     Args:
         processes: the processes, in any order.
@@ -42,12 +42,12 @@ class ProcessSnapshot:
 
     Attributes:
         processes: the processes, sorted by their start time, oldest first.
-        unreadable: rows that do not follow the API; they are not in ``processes``.
+        unreadable: rows that do not follow the API, and are therefore not in ``processes``.
         sandbox: the name of the sandbox.
         begun: when the list call was sent, in seconds of the monotonic clock of the waits.
         ended: when its answer arrived, in seconds of the same clock.
-        position: the position in the history of the sandbox; None if it was not recorded.
-        history: the history in which it was recorded; None if it was not.
+        position: the position in the history of the sandbox; None if the snapshot was not recorded.
+        history: the history in which the snapshot was recorded; None if it was not recorded.
 
     """
 
@@ -83,7 +83,7 @@ class ProcessSnapshot:
             return NotImplemented
         return (self.processes, self.unreadable) == (other.processes, other.unreadable)
 
-    __hash__ = None  # type: ignore[assignment] # unhashable, like a list
+    __hash__ = None  # type: ignore[assignment] # unhashable like a list
 
     def __repr__(self) -> str:
         odd = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
@@ -95,15 +95,15 @@ class ProcessSnapshot:
 
     @cached_property
     def alive(self) -> tuple[ProcessInfo, ...]:
-        """The processes that are alive: no field shows an end. Oldest first."""
+        """The living processes, whose fields do not show that they have ended; oldest first."""
         return tuple(row for row in self.processes if not row.ended)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The processes as dictionaries, oldest first, ready for JSON or a table.
 
-        The keys are the fields of ``ProcessInfo``. Secrets are masked, times are ISO 8601 text, and
-        ``status`` is corrected by the other fields.
+        The keys are the fields of ``ProcessInfo``. Secrets are masked, times are converted to ISO
+        8601 text, and ``status`` is corrected by the other fields.
         """
         return [_plain(row) for row in self.processes]
 
@@ -111,7 +111,7 @@ class ProcessSnapshot:
         """Return the process with the given identity.
 
         Args:
-            identity: the identity of a run: ``process.identity``.
+            identity: the identity of a run, which is the value of ``process.identity``.
 
         Returns:
             The process in this snapshot; None if it is not listed.
@@ -131,10 +131,10 @@ class ProcessSnapshot:
         )
 
     def holds(self, row: ProcessInfo) -> bool:
-        """Return whether this snapshot contains the same object, and not only an equal one.
+        """Return whether this snapshot contains the very same object, and not just an equal object.
 
-        Consecutive snapshots of one lister share the objects of most unchanged rows, but never
-        those of changed rows. So, True means that the process did not change.
+        Consecutive snapshots of one lister share the objects of most unchanged rows, but never the
+        objects of changed rows. Therefore, the result True means that the process did not change.
 
         Args:
             row: a process of this or another snapshot.
@@ -151,11 +151,11 @@ class ProcessSnapshot:
         Example: ``snapshot.where(command="python", exit_code=(0, 1))``
 
         Args:
-            fields: the expected value of each field; a tuple, list, set or range stands for any
-                of several values. ``args`` is compared as a whole.
+            fields: the expected value of each field. A tuple, list, set or range lists the accepted
+                values, except for ``args``, which is compared as a whole.
 
         Returns:
-            The processes that match all fields, oldest first; empty if none does.
+            The processes that match all fields, oldest first; empty if no process matches.
 
         Raises:
             InvalidArgument: a field does not exist, or can never have the given value.
@@ -166,7 +166,7 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The processes by the ``id()`` of their objects, to compare many at once as ``holds`` does."""
+        """The processes by the ``id()`` of their objects, for fast comparisons by identity."""
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
@@ -178,7 +178,7 @@ class ProcessSnapshot:
 
 
 def living_first(snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living processes, then the ended ones; each group newest first."""
+    """Return the living processes, newest first, followed by the ended processes, newest first."""
     newest_first = snapshot.processes[::-1]
     return sorted(newest_first, key=lambda row: row.ended)
 
@@ -195,23 +195,24 @@ def _plain(row: ProcessInfo) -> dict[str, Any]:
 class Fields(TypedDict, total=False):
     """The fields of a process that a test can check.
 
-    A value is exact, or a tuple, list, set or range for any of several values. ``args`` is compared
-    as a whole; ``managed``, ``oom_killed`` and ``stdin_writable`` take one value.
+    The expected value of a field is an exact value, or a tuple, list, set or range of accepted
+    values. But ``args`` is compared as a whole, and ``managed``, ``oom_killed`` and
+    ``stdin_writable`` accept only one value.
 
     Attributes:
         args: all arguments, in order.
         command: the program, without its arguments.
         ended_at: when the process ended, by the clock of the sandbox; None if it is alive.
-        exit_code: the exit code; None if the process is alive or was ended by a signal.
+        exit_code: the exit code; None if the process is alive or a signal ended it.
         handle: the handle that the sandbox assigned to the run; None on older sandboxes.
         managed: the state of the supervisor; None if the process is not managed.
-        name: the name of a managed process; None if it has none.
+        name: the name of a managed process; None if the process has no name.
         oom_killed: whether the sandbox confirms an OOM kill.
         pid: the process id.
-        signal: the number of the signal that ended the process; None if none did.
+        signal: the number of the signal that ended the process; None if no signal ended it.
         started_at: when the process started, by the clock of the sandbox.
-        status: "running", "exited", "signaled" or "oom_killed", corrected by the other fields: a
-            row that says "running" and has an exit code counts as "exited".
+        status: "running", "exited", "signaled" or "oom_killed", corrected by the other fields. For
+            example, if a row contains "running" and an exit code, the status is "exited".
         stdin_writable: whether the process accepts input.
 
     """
@@ -254,7 +255,7 @@ def check_fields(fields: Mapping[str, object]) -> None:
 
 
 def value_of(row: ProcessInfo, field: str) -> object:
-    """Return the value of a field; ``field`` is one of :data:`FIELDS`."""
+    """Return the value of a field, whose name must be in :data:`FIELDS`."""
     if field == "status":
         return row.state
     if field == "name":
@@ -263,7 +264,7 @@ def value_of(row: ProcessInfo, field: str) -> object:
 
 
 def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, object]:
-    """Return the fields of a row that differ from the expected values, with their actual values."""
+    """Return the actual values of the fields of a row that differ from the expected values."""
     return {
         field: value_of(row, field)
         for field, value in wanted.items()
@@ -277,5 +278,5 @@ _CHOICES = (*SEVERAL, range)
 def _as_wanted(value: object, wanted: object) -> bool:
     if not isinstance(wanted, _CHOICES):
         return value == wanted
-    # Arguments are compared as a whole; for other fields, a sequence lists the allowed values.
+    # Arguments are compared as a whole, but for other fields, a sequence lists the accepted values.
     return value == list(wanted) if isinstance(value, list) else value in wanted

@@ -1,4 +1,4 @@
-"""The timeline of a wait: its polls, its outages, and the changes of state in between."""
+"""The timeline of a wait, which contains its polls, outages and state changes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.history import History
-    from pytest_tlsandbox.history.runs import Change
+    from pytest_tlsandbox.history.runs import Change, Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
 
 
 @dataclass
 class Outage:
-    """A series of failed polls without a successful one between them.
+    """A series of failed polls without a successful poll between them.
 
     Attributes:
         start: when its first poll was sent, in seconds since the wait began.
         end: when it ended, or when its last poll failed, in seconds since the wait began.
-        faults: the labels of the errors in order, each with how often it came in a row.
+        faults: the labels of the errors in order, each with the number of consecutive occurrences.
 
     """
 
@@ -96,7 +96,7 @@ class Timeline:
 
     @property
     def faults(self) -> Counter[str]:
-        """The number of failed polls by the label of their error."""
+        """The number of failed polls for each label of an error."""
         total: Counter[str] = Counter()
         for outage in self.outages:
             for label, count in outage.faults:
@@ -108,18 +108,22 @@ class Timeline:
         """The mean duration of a successful poll in seconds; 0 if none succeeded."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
+    def run_of(self, process: ProcessInfo | None) -> Run | None:
+        """Return the run of a process; None if there is none."""
+        return None if process is None else self._history.run_of(process)
+
     def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:
-        """Return the changes of state of a process that this wait saw.
+        """Return the state changes of a process that this wait saw.
 
         Args:
-            process: the process; the runs before and after it in its generation count too.
+            process: the process. The result includes earlier and later runs of its generation.
 
         Returns:
-            Each change (``at`` in seconds since the wait began) with the number of polls that saw
-            the state.
+            The changes (``at`` is in seconds since the wait began), each with the number of polls
+            that saw the state.
 
         """
-        run = self._history.run_of(process)
+        run = self.run_of(process)
         if run is None or not self._looks:
             return []
         changes = sorted(

@@ -1,1 +1,1 @@
-"""Code that depends on pytest's private names and on other plugins."""
+"""Code that depends on private names of pytest or on other plugins."""

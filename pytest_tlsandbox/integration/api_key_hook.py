@@ -1,7 +1,8 @@
-"""Makes a Secret of what the hook ``pytest_tlsandbox_api_key`` returns, before anything logs it.
+"""Converts the result of the hook ``pytest_tlsandbox_api_key`` to a Secret before it is logged.
 
-A plugin, registered when the first sandbox is connected: wrappers that are registered last are the
-outermost. pluggy's trace (``pytest --debug``, ``PYTEST_DEBUG``) logs what the outermost returns.
+This module is a pytest plugin. pluggy's trace (``pytest --debug``, ``PYTEST_DEBUG``) logs the value
+that the outermost wrapper of a hook returns. The wrapper that is registered last is the outermost,
+so this plugin is registered only when the first sandbox is connected.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_tlsandbox_api_key() -> Generator[None, object, Secret | InvalidSetting | None]:
-    """Return the key as a Secret, or the error that rejects any other value, such as a plain text.
+    """Return the key as a Secret, or an error if the hook returned any other value.
 
-    The error is not raised here: with ``--full-trace --showlocals``, its traceback would show the
-    rejected value in a frame of pluggy.
+    The caller raises the error, because with ``--full-trace --showlocals``, a traceback from here
+    would show the rejected value in a frame of pluggy.
     """
     given = yield
     if callable(given):

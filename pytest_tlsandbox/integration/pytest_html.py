@@ -1,4 +1,4 @@
-"""Adds text and links to the rows of tests in the report of pytest-html."""
+"""Adds texts and links to the rows of tests in the report of pytest-html."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_extra(
     content: object,
     name: str,
 ) -> None:
-    """Add text or a link to the row of a test; ``content`` is converted to text only if there is a report."""
+    """Add text or a link to the row of a test; convert ``content`` to text only if it is used."""
     if not config.getoption("htmlpath", None):
         return
     from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]

@@ -1,7 +1,7 @@
-"""The private names of pytest that this plugin uses, each with its reason.
+"""All uses of private names of pytest, each with the reason for it.
 
-``tests/integration/test_pytest_private.py`` fails if pytest changes one. One more is in ``__init__``: it
-must act before any submodule is imported.
+``tests/integration/test_pytest_private.py`` fails if pytest changes one of these names. The module
+``__init__`` uses another private name, because that code must run before any submodule is imported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 PLUGIN = "pytest_tlsandbox.plugin"
 TARGET = "tlsandbox_target"
-"""The fixture that a suite overrides to name its sandbox."""
+"""The fixture that a suite overrides to choose its sandbox."""
 
 
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
-    """Return the module that defines a fixture as a test sees it; None if there is none.
+    """Return the module that defines the fixture that a test would use; None if there is none.
 
-    The public functions show a fixture only while a test requests it.
+    This uses private names because the public functions show a fixture only while a test requests
+    it.
     """
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
     module: str | None = definitions[-1].func.__module__ if definitions else None
@@ -36,9 +37,10 @@ def overrides_target(item: pytest.Item) -> bool:
 
 
 def unrequested_fixtures(item: pytest.Item) -> list[str]:
-    """Return the fixtures of wider scope that a test gets without an argument: autouse, usefixtures.
+    """Return the fixtures of wider scope that a test uses without an argument.
 
-    ``Item.fixturenames`` does not say which ones they are.
+    These are the fixtures of autouse and usefixtures. ``Item.fixturenames`` does not show which
+    fixtures they are.
     """
     info: Any = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
     names = set(info.initialnames) - set(info.argnames)
@@ -46,17 +48,17 @@ def unrequested_fixtures(item: pytest.Item) -> list[str]:
 
 
 def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseException]] | None:
-    """Return what a ``unittest`` test raised, for the hook of pytest that reports it.
+    """Return the errors that a ``unittest`` test raised, before pytest reports them.
 
-    ``CallInfo.excinfo`` has it only after that hook.
+    ``CallInfo.excinfo`` contains an error only after the hook of pytest that reports it.
     """
     return getattr(item, "_excinfo", None)
 
 
 def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
-    """Return the rootdir and the ini file that pytest finds for the paths of tests.
+    """Return the rootdir and the ini file that pytest would find for the given paths of tests.
 
-    The public attributes show only the result for the whole command line.
+    The public attributes show only the rootdir and the ini file for the whole command line.
     """
     import inspect
 
@@ -69,7 +71,7 @@ def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Pa
         "rootdir_cmd_arg": config.option.rootdir or None,
         "invocation_dir": config.invocation_params.dir,
     }
-    # pytest 9 has one parameter more than pytest 8.
+    # The function has one more parameter in pytest 9 than in pytest 8.
     known = inspect.signature(determine_setup).parameters
     rootdir, inipath, *_ = determine_setup(**{name: given[name] for name in known})
     return rootdir, inipath

@@ -1,4 +1,4 @@
-"""pytest's terminal: the width of messages, and how to print a line while a test runs."""
+"""The terminal of pytest: the width of messages, and printing a line while a test runs."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from pytest_tlsandbox.types import Screen
 if TYPE_CHECKING:
     import pytest
 
-# pytest puts "E" and the indent of the raising line before each line of a message. This leaves room
-# for a line in a class or a block.
+# pytest puts "E" and the indent of the line that raised before each line of a message. This many
+# columns are enough for a line in a class or in a block.
 _MARGIN, _NARROWEST = 12, 60
 
 
 def screen_of(config: pytest.Config) -> Screen:
-    """Return the terminal of this run of pytest, for which messages are written."""
+    """Return the terminal of this pytest run, for which messages are formatted."""
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        """Print a line between pytest's dots, past its capture."""
+        """Print a line between pytest's dots, bypassing its capture."""
         if reporter is None:
             return
         line = cut(f"tlsandbox: {_running_test()}: {text}", config.get_terminal_writer().fullwidth)
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             reporter.write_line(line)
 
-    # A worker of xdist has no terminal.
+    # An xdist worker has no terminal.
     talks = reporter is not None and config.get_verbosity() >= 0
     return Screen(config.get_verbosity(), columns_of(config), say if talks else None)
 
 
 def _running_test() -> str:
     """Return the name of the running test with its parameters, such as "test_orders[eu]"."""
-    # pytest sets it to "tests/test_a.py::test_orders[eu] (call)".
+    # pytest sets this variable to, for example, "tests/test_a.py::test_orders[eu] (call)".
     nodeid = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
     name, bracket, parameters = nodeid.partition("[")
     return name.rpartition("::")[2] + bracket + parameters
 
 
 def columns_of(config: pytest.Config) -> int:
-    """Return the width of a message in columns, without the mark and indent that pytest adds."""
+    """Return the width in columns for messages, less the mark and indent that pytest adds."""
     has_terminal = config.pluginmanager.has_plugin("terminalreporter")
     writer = config.get_terminal_writer() if has_terminal else None
     wide = writer.fullwidth if writer else shutil.get_terminal_size().columns

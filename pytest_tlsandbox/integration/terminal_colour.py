@@ -1,7 +1,8 @@
-"""Colours the failures of this package in pytest's terminal: result, output, facts.
+"""Colours the failures of this package in pytest's terminal.
 
-pytest shows each line of an error in bold red. Here the first line stays so, lines of output are
-plain, and the other lines are dim. Nothing changes in the text, nor where pytest uses no colour.
+pytest shows each line of an error in bold red. This module leaves the first line bold red, but
+makes lines of output plain and all other lines dim. The text does not change. If pytest does not
+use colours, nothing changes.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 _FIRST_LINE = re.compile(r"E +(?=pytest_tlsandbox\.\w+: )")
 _OF_AN_ERROR = {"bold": True, "red": True}
-"""The markup of pytest for each line of an error."""
+"""The markup that pytest uses for each line of an error."""
 
 
 def colour(report: pytest.TestReport) -> None:
-    """Have our errors in a report, and in the chain of its error, shown in colour.
+    """Make pytest show our errors in a report, and in the chain of its error, in colour.
 
-    The report stays as it is for all that read its text or send it elsewhere. Styles in which
-    pytest uses no colour (native, exception groups) have no lines to colour.
+    The text of the report does not change, for example for plugins that read it or send it. In
+    styles in which pytest does not use colours (native, exception groups), no line is coloured.
     """
     chain: Any = getattr(report.longrepr, "chain", ())
-    with contextlib.suppress(Exception):  # without colour if another plugin made the report
+    with contextlib.suppress(Exception):  # no colour if another plugin made the report
         for entry in (entry for traceback, *_ in chain for entry in traceback.reprentries):
             if any(map(_FIRST_LINE.match, entry.lines)):
                 entry.toterminal = partial(_show, entry.toterminal)
@@ -50,7 +51,7 @@ class _Writer:
         return getattr(self._writer, name)
 
     def line(self, text: str = "", **markup: bool) -> None:
-        """Write a line; pytest writes those of an error with this method."""
+        """Write a line; pytest calls this method for the lines of an error."""
         self._writer.line(text, **(self._markup(text) if markup == _OF_AN_ERROR else markup))
 
     def _markup(self, text: str) -> dict[str, bool]:
@@ -61,6 +62,6 @@ class _Writer:
         indent = len(text) - len(text.lstrip())
         if text.startswith("| ", indent):
             self._output_at = indent + len("| ")
-        elif indent != self._output_at:  # where a long line of output continues
+        elif indent != self._output_at:  # not the continuation of a long line of output
             self._output_at = -1
         return {} if self._output_at > 0 else {"light": True}

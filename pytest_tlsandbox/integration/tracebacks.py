@@ -1,4 +1,4 @@
-"""Removes our frames from tracebacks, and shows the first line of a message where pytest shows one."""
+"""Removes our frames from tracebacks, and shortens messages where pytest shows only one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_tlsandbox.errors import TLSandboxError
 if TYPE_CHECKING:
     import pytest
 
-# tenacity drives the retry loop, and passes its outcomes in futures.
+# tenacity drives the retry loop, and passes outcomes in futures of concurrent.futures.
 _PACKAGE = frozenset({"pytest_tlsandbox"})
 _OURS = _PACKAGE | {"concurrent", "tenacity"}
 _PLUGGY = frozenset({"pluggy"})
@@ -23,9 +23,10 @@ E = TypeVar("E", bound=BaseException)
 def without_our_frames(error: E) -> E:
     """Remove the frames of this package from an error's traceback, its causes and its contexts.
 
-    The message explains an error of a helper, and the user's frames explain an error that passed
-    through it (a timeout, the user's condition). Our frames contain arguments that must not be
-    shown. A bug in this package, which raises an error of another kind, keeps every frame.
+    If a helper raised the error, its message is a sufficient explanation. If the error only passed
+    through a helper (a timeout, or an error in the user's condition), the user's frames explain it.
+    Our frames contain arguments that must not be shown. If a bug in this package raised an error of
+    another kind, all frames are kept.
 
     Returns:
         The same error.
@@ -43,27 +44,28 @@ def without_our_frames(error: E) -> E:
 
 
 def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
-    """Show only the first line of an error of ours in places that have one line."""
+    """Show only the first line of one of our errors in places that have only one line."""
     shown: Any = report.longrepr
     if not isinstance(error, TLSandboxError) or getattr(shown, "reprcrash", None) is None:
         return
     shown.reprcrash.message = error.first_line
     if shown.reprtraceback.extraline is not None:
-        # All frames are hidden, as ours are: pytest would say how to see them, and name its own.
+        # If all frames are hidden, pytest adds a hint how to show them, and a place in its own
+        # code.
         shown.reprtraceback.extraline = None
         path, line, _ = item.location
         shown.reprcrash.path, shown.reprcrash.lineno = path, (line or 0) + 1
 
 
 def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
-    """Return what pytest shows of an error that no line of the test raised.
+    """Return the text that pytest shows for an error that no line of the test raised.
 
-    It shows the message as that of any error, and the place of the test instead of code.
+    The text contains the message, as for any error, and the place of the test instead of code.
     """
     import pytest
 
     try:
-        raise error.with_traceback(None)  # without a traceback, pytest shows no place
+        raise error.with_traceback(None)  # so that pytest does not show a place in this file
     except TLSandboxError:
         shown: Any = pytest.ExceptionInfo.from_current().getrepr(style="value", chain=False)
     style = item.config.getoption("tbstyle")
@@ -96,7 +98,8 @@ def _trim(error: E) -> E:
     if isinstance(error, TLSandboxError):
         kept = [entry for entry in kept if entry not in wrappers]
     if all(_is_within(entry, _PYTEST) for entry in kept):
-        # Raised by a fixture of ours, with no line of the user's to show: name the fixture.
+        # One of our fixtures raised the error, and no line of the user is involved, so show the
+        # name of the fixture.
         kept.append(next((entry for entry in ours if entry not in wrappers), ours[0]))
     chain = None
     for entry in reversed(kept):
@@ -105,10 +108,10 @@ def _trim(error: E) -> E:
 
 
 def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
-    """Return the entries of plugins (pytest-asyncio, say) that only wrap a hook and pass the error on.
+    """Return the entries of plugins that only wrap a hook and pass the error on.
 
-    pluggy throws the error into each wrapper, so that the same frame of pluggy is before and after
-    the entry.
+    pytest-asyncio is such a plugin. pluggy throws the error into each wrapper, so the same frame of
+    pluggy comes before and after the entry of the wrapper.
     """
     return [
         entry

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 MARK = "TLSANDBOX_PROCESS"
 """Variable that identifies the sandbox and the process of a program (see ``process_tree``)."""
 
+WRITABLE = "TLSANDBOX_LOCAL_WRITABLE"
+"""Variable with more folders below which the sandbox may write and delete files (see ``files``)."""
+
 # Matches the names of variables that hold a secret, by the end of a word in the name. The first
 # line matches whole words only, because MONKEY ends in KEY. ASKPASS is a program, PWD is a folder.
 _SECRET_NAME = re.compile(

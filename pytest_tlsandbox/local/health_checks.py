@@ -7,6 +7,8 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
+from pytest_tlsandbox.local.tunnel import connect
+
 if TYPE_CHECKING:
     from pytest_tlsandbox.local.process import Process
     from pytest_tlsandbox.local.request_bodies import HealthCheck
@@ -67,7 +69,7 @@ async def _ask(check: HealthCheck) -> bool:
         ValueError: the response cannot be read.
 
     """
-    reader, writer = await asyncio.open_connection("127.0.0.1", check.port)
+    reader, writer = await connect(check.port)
     with closing(writer):
         if check.type == "tcp":
             return True

@@ -1,4 +1,4 @@
-"""Define the JSON error of the API; errors of the daemon's web framework are ``HTTPException``."""
+"""Define the errors that the server answers with a status and a body."""
 
 from __future__ import annotations
 
@@ -16,3 +16,16 @@ class ApiError(Exception):
         super().__init__(error)
         self.status = status
         self.code = code
+
+
+class PlainTextError(Exception):
+    """A request that the daemon's web framework rejects, answered with plain text.
+
+    Attributes:
+        status: the HTTP status.
+
+    """
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error)
+        self.status = status

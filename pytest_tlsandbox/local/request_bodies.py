@@ -11,9 +11,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from starlette.exceptions import HTTPException
 
-from pytest_tlsandbox.local.http_errors import ApiError
+from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
 
 StdinMode = Literal["closed", "pipe"]
 OutputMode = Literal["capture", "discard"]
@@ -137,14 +136,14 @@ def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
         The object.
 
     Raises:
-        HTTPException: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
+        PlainTextError: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
             field is missing or has a wrong value.
         ApiError: 400 for an unknown key in ``restart`` or ``health_check``, or an invalid user or
             name.
 
     """
     if not re.match(r"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
-        raise HTTPException(415, "Expected request with `Content-Type: application/json`")
+        raise PlainTextError(415, "Expected request with `Content-Type: application/json`")
     try:
         return TypeAdapter(model).validate_json(body)
     except ValidationError as error:
@@ -152,7 +151,7 @@ def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
     for problem in problems:
         if problem["type"] == "json_invalid":
             reason = problem["ctx"]["error"]
-            raise HTTPException(400, f"Failed to parse the request body as JSON: {reason}")
+            raise PlainTextError(400, f"Failed to parse the request body as JSON: {reason}")
         if problem["type"] == "unexpected_keyword_argument":
             part, key = problem["loc"]
             known = fields(Restart if part == "restart" else HealthCheck)
@@ -160,4 +159,4 @@ def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
             raise ApiError(400, f"{part} has no '{key}'; there are {names}", "UNKNOWN_FIELD")
     text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
     prefix = "Failed to deserialize the JSON body into the target type"
-    raise HTTPException(422, f"{prefix}: {text}")
+    raise PlainTextError(422, f"{prefix}: {text}")

@@ -8,103 +8,94 @@ from __future__ import annotations
 
 import hmac
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
-
+from pytest_tlsandbox.local.asgi import (
+    Request,
+    Response,
+    Router,
+    application,
+    empty_response,
+    json_response,
+)
 from pytest_tlsandbox.local.event_streams import END_OF_STREAM, follow, run_frames
-from pytest_tlsandbox.local.http_errors import ApiError
+from pytest_tlsandbox.local.http_errors import ApiError, PlainTextError
 from pytest_tlsandbox.local.managed_process import ManagedProcess
+from pytest_tlsandbox.local.tunnel import handshake_error, open_tunnel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    from starlette.requests import Request
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
+    from pytest_tlsandbox.local.asgi import Answer, Application, Handler
+    from pytest_tlsandbox.local.files import Files
     from pytest_tlsandbox.local.process import Process
     from pytest_tlsandbox.local.request_bodies import Body, StartRequest
     from pytest_tlsandbox.local.supervisor import Supervisor
 
-    Endpoint = Callable[[Request], Awaitable[Response]]
-
-BODY_LIMIT = 2 * 1024 * 1024
-"""Maximum bytes of a request body, as in the daemon's framework; the response to more is 413."""
-
 _SIGNALS = range(1, 32)
 
 
-def build_app(supervisor: Supervisor, *, identifier: str, api_key: str) -> ASGIApp:
+def build_app(
+    supervisor: Supervisor, files: Files, *, identifier: str, api_key: str
+) -> Application:
     """Return the application that serves the processes of a supervisor.
 
     Args:
         supervisor: owns the processes.
+        files: the files that the sandbox serves.
         identifier: the id of the sandbox; the answer to a request for another id is 404.
         api_key: the key that each request must carry as a bearer token.
 
     """
-    routes = _Routes(supervisor)
-    errors: dict[Any, Any] = {404: _empty, 405: _empty, ApiError: _answer_error}
-    app = Starlette(
-        routes=[
-            _route("/health", GET=routes.health),
-            _route("/info", GET=routes.info),
-            _route("/processes", GET=routes.list_processes, POST=routes.start),
-            _route("/processes/run", POST=routes.run),
-            _route("/processes/{p}", GET=routes.get, DELETE=routes.kill),
-            _route("/processes/{p}/signal", POST=routes.send_signal),
-            _route("/processes/{p}/restart", POST=routes.restart),
-            _route("/processes/{p}/stdin", POST=routes.write_stdin),
-            _route("/processes/{p}/stdin/close", POST=routes.close_stdin),
-            *(
-                _route(f"/processes/{{p}}/{stream}{rest}", GET=endpoint)
-                for stream in ("stdout", "stderr", "output")
-                for rest, endpoint in (("", routes.output), ("/follow", routes.follow))
-            ),
-        ],
-        exception_handlers=errors,
-    )
-    app.router.redirect_slashes = False
-    return _check_access(app, identifier, api_key)
-
-
-def _check_access(app: ASGIApp, identifier: str, api_key: str) -> ASGIApp:
-    """Return an application that rejects requests without the key or for another sandbox."""
+    routes = _Routes(supervisor, files)
+    process = "/processes/(?P<process>[^/]+)"
+    output = f"{process}/(?P<stream>stdout|stderr|output)"
+    paths: dict[str, dict[str, Handler]] = {
+        "/health": {"GET": routes.health},
+        "/info": {"GET": routes.info},
+        "/processes": {"GET": routes.list_processes, "POST": routes.start},
+        "/processes/run": {"POST": routes.run},
+        process: {"GET": routes.get, "DELETE": routes.kill},
+        f"{process}/signal": {"POST": routes.send_signal},
+        f"{process}/restart": {"POST": routes.restart},
+        f"{process}/stdin": {"POST": routes.write_stdin},
+        f"{process}/stdin/close": {"POST": routes.close_stdin},
+        output: {"GET": routes.output},
+        f"{output}/follow": {"GET": routes.follow},
+        "/files": {"GET": routes.read_file, "PUT": routes.write_file, "DELETE": routes.delete_file},
+        "/files/list": {"GET": routes.list_folder},
+        "/tunnels/tcp": {"GET": routes.open_tunnel},
+    }
+    router = Router({f"/api/v1{path}": handlers for path, handlers in paths.items()})
     authorization = f"Bearer {api_key}".encode()
 
-    async def check(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        others = [other for other in _addressees(headers) if other != identifier]
-        answer = app
+    async def handle(request: Request) -> Answer:
+        headers = dict(request.scope["headers"])
         if not hmac.compare_digest(headers.get(b"authorization", b""), authorization):
-            error = ApiError(401, "Missing or invalid API key", "UNAUTHORIZED")
-            answer = _error_response(error)
-        elif others:
-            error = ApiError(404, f"Sandbox '{others[0]}' not found", "SANDBOX_NOT_FOUND")
-            answer = _error_response(error)
-        # Use the raw path, because a name may contain %2F.
-        await answer({**scope, "path": scope["raw_path"].decode("latin-1")}, receive, send)
+            raise ApiError(401, "Missing or invalid API key", "UNAUTHORIZED")
+        for other in _addressees(headers):
+            if other != identifier:
+                raise ApiError(404, f"Sandbox '{other}' not found", "SANDBOX_NOT_FOUND")
+        return await router.handle(request)
 
-    return check
+    return application(handle)
 
 
 class _Routes:
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, files: Files) -> None:
         self._supervisor = supervisor
+        self._files = files
         self._started = time.monotonic()
 
     async def health(self, _request: Request) -> Response:
-        return JSONResponse({"healthy": True})
+        return json_response({"healthy": True})
 
     async def info(self, _request: Request) -> Response:
         from importlib.metadata import version  # takes 20 ms, so import it on demand
 
         memory = self._supervisor.memory
-        return JSONResponse(
+        return json_response(
             {
                 "version": version("pytest-tlsandbox"),
                 "uptime_secs": int(time.monotonic() - self._started),
@@ -117,14 +108,14 @@ class _Routes:
     async def list_processes(self, _request: Request) -> Response:
         self._supervisor.note_oom_kills()
         rows = b",".join(process.row() for process in self._supervisor.table.rows())
-        return _row(b'{"processes":[' + rows + b"]}")
+        return Response(b'{"processes":[' + rows + b"]}")
 
     async def start(self, request: Request) -> Response:
         from pytest_tlsandbox.local.request_bodies import StartRequest
 
         wanted = await _parse_body(StartRequest, request)
         process = await self._start(wanted)
-        return _row(process.row_at_start, status=201)
+        return Response(process.row_at_start, 201)
 
     async def run(self, request: Request) -> Response:
         from pytest_tlsandbox.local.request_bodies import RunRequest
@@ -138,7 +129,7 @@ class _Routes:
         return _events(run_frames(process))
 
     async def get(self, request: Request) -> Response:
-        return _row(self._find(request).row())
+        return Response(self._find(request).row())
 
     async def kill(self, request: Request) -> Response:
         process = self._find(request)
@@ -148,7 +139,7 @@ class _Routes:
             await self._supervisor.kill(process)
         else:
             raise ApiError(500, f"Process {process.pid} is not running")
-        return Response(status_code=204)
+        return empty_response(204)
 
     async def send_signal(self, request: Request) -> Response:
         from pytest_tlsandbox.local.request_bodies import SignalRequest
@@ -160,46 +151,77 @@ class _Routes:
         if number not in _SIGNALS:
             raise ApiError(400, "Invalid signal number")
         await self._supervisor.send_signal(process, number)
-        return JSONResponse({"success": True})
+        return json_response({"success": True})
 
     async def restart(self, request: Request) -> Response:
         process = self._find(request)
         if process.managed is None:
             raise ApiError(400, f"Process {process.pid} is not managed", "NOT_MANAGED")
-        return _row((await process.managed.restart()).row_at_start)
+        return Response((await process.managed.restart()).row_at_start)
 
     async def write_stdin(self, request: Request) -> Response:
         process = self._find(request)
-        data = await _read_body(request)
+        data = await request.body()
         if process.stdin is None:
             raise ApiError(400, "Process stdin is not writable", "STDIN_NOT_WRITABLE")
         try:
             await process.stdin.write(data)
         except BrokenPipeError:
             raise ApiError(400, "Process stdin is closed", "STDIN_NOT_WRITABLE") from None
-        return Response(status_code=204)
+        return empty_response(204)
 
     async def close_stdin(self, request: Request) -> Response:
         process = self._find(request)
         if process.stdin is None:
             raise ApiError(400, "Process stdin is not writable")
         process.stdin.close()
-        return Response(status_code=204)
+        return empty_response(204)
 
     async def output(self, request: Request) -> Response:
         """Return the lines of one stream or, for ``/output``, all of stdout and then of stderr."""
-        which = request.url.path.rpartition("/")[2]
         process = self._find_for_output(request)
         if isinstance(process, int):
-            return JSONResponse({"pid": process, "lines": [], "line_count": 0})
-        lines = [line for output in process.outputs(which).values() for line in output.lines()]
-        return JSONResponse({"pid": process.pid, "lines": lines, "line_count": len(lines)})
+            return json_response({"pid": process, "lines": [], "line_count": 0})
+        lines = [
+            line
+            for output in process.outputs(request.parameters["stream"]).values()
+            for line in output.lines()
+        ]
+        return json_response({"pid": process.pid, "lines": lines, "line_count": len(lines)})
 
     async def follow(self, request: Request) -> Response:
         """Stream the lines as the process writes them."""
-        which = request.url.path.split("/")[-2]
         process = self._find_for_output(request)
-        return _events(_no_lines() if isinstance(process, int) else follow(process, which))
+        if isinstance(process, int):
+            return _events(_no_lines())
+        return _events(follow(process, request.parameters["stream"]))
+
+    async def read_file(self, request: Request) -> Response:
+        content = self._files.read(_parse_path(request))
+        return Response(content, content_type="application/octet-stream")
+
+    async def write_file(self, request: Request) -> Response:
+        parts = request.chunks()
+        try:
+            await self._files.write(_parse_path(request), parts)
+        except (ApiError, PlainTextError):
+            async for _ in parts:  # most clients read no response before they have sent it all
+                pass
+            raise
+        return empty_response(204)
+
+    async def delete_file(self, request: Request) -> Response:
+        self._files.delete(_parse_path(request))
+        return empty_response(204)
+
+    async def list_folder(self, request: Request) -> Response:
+        path = _parse_path(request)
+        return json_response({"path": path, "entries": self._files.entries(path)})
+
+    async def open_tunnel(self, request: Request) -> Answer:
+        if error := handshake_error(request.scope):
+            raise error
+        return await open_tunnel(request.query.get("port", ""))
 
     async def _start(self, wanted: StartRequest) -> Process:
         if wanted.is_managed:
@@ -221,7 +243,7 @@ class _Routes:
             ApiError: 404 for an unknown name.
 
         """
-        selector = _parse_selector(request.path_params["p"].encode("latin-1"))
+        selector = _parse_selector(request.parameters["process"].encode("latin-1"))
         self._supervisor.note_oom_kills()
         if isinstance(selector, int):
             return self._supervisor.table.find(selector) or selector
@@ -233,17 +255,6 @@ class _Routes:
 
 async def _no_lines() -> AsyncIterator[bytes]:
     yield END_OF_STREAM
-
-
-def _route(path: str, **endpoints: Endpoint) -> Route:
-    """Return one route for all methods of a path, so that a 405 response lists them all."""
-    if "GET" in endpoints:
-        endpoints["HEAD"] = endpoints["GET"]
-
-    async def dispatch(request: Request) -> Response:
-        return await endpoints[request.method](request)
-
-    return Route(f"/api/v1{path}", dispatch, methods=list(endpoints))
 
 
 def _addressees(headers: dict[bytes, bytes]) -> list[str]:
@@ -265,62 +276,28 @@ def _parse_selector(segment: bytes) -> int | str:
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
-        raise HTTPException(400, "Invalid URL: Invalid UTF-8 in `process`") from None
+        raise PlainTextError(400, "Invalid URL: Invalid UTF-8 in `process`") from None
     if not (text.isascii() and text.isdigit()):
         return text
     if len(text) < 20 and int(text) < 2**32:
         return int(text)
-    raise HTTPException(400, f'Invalid URL: Cannot parse `"{text}"` to a `u32`')
+    raise PlainTextError(400, f'Invalid URL: Cannot parse `"{text}"` to a `u32`')
+
+
+def _parse_path(request: Request) -> str:
+    try:
+        return request.query["path"]
+    except KeyError:
+        error = "Failed to deserialize query string: missing field `path`"
+        raise PlainTextError(400, error) from None
 
 
 async def _parse_body(model: type[Body], request: Request) -> Body:
     from pytest_tlsandbox.local.request_bodies import parse_body
 
-    body = await _read_body(request)
-    return parse_body(model, body, request.headers.get("content-type", ""))
+    return parse_body(model, await request.body(), request.content_type)
 
 
-async def _read_body(request: Request) -> bytes:
-    """Read the body.
-
-    If the server responded before the client has sent it all, most clients would see a broken
-    connection and no response.
-
-    Returns:
-        The body.
-
-    Raises:
-        HTTPException: 413 if the body is too long, after the client has sent all of it.
-
-    """
-    body = bytearray()
-    too_long = False
-    async for chunk in request.stream():
-        too_long = too_long or len(body) + len(chunk) > BODY_LIMIT
-        if not too_long:
-            body += chunk
-    if too_long:
-        raise HTTPException(413, "Failed to buffer the request body: length limit exceeded")
-    return bytes(body)
-
-
-def _row(row: bytes, status: int = 200) -> Response:
-    return Response(row, status, media_type="application/json")
-
-
-def _events(content: AsyncIterator[bytes]) -> Response:
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-    return StreamingResponse(content, headers=headers)
-
-
-async def _empty(_request: Request, error: HTTPException) -> Response:
-    return Response(status_code=error.status_code, headers=error.headers)
-
-
-async def _answer_error(_request: Request, error: ApiError) -> Response:
-    return _error_response(error)
-
-
-def _error_response(error: ApiError) -> Response:
-    code = {} if error.code is None else {"code": error.code}
-    return JSONResponse({"error": str(error), **code}, error.status)
+def _events(events: AsyncIterator[bytes]) -> Response:
+    # An event stream has no charset and is not JSON.
+    return Response(events, 200, "text/event-stream", ((b"cache-control", b"no-cache"),))

@@ -21,7 +21,7 @@ from subprocess import PIPE, Popen
 from typing import IO, TYPE_CHECKING, Any, final
 
 from pytest_tlsandbox.errors import LocalSandboxError
-from pytest_tlsandbox.local.environment import without_secrets
+from pytest_tlsandbox.local.environment import WRITABLE, without_secrets
 from pytest_tlsandbox.redact import Secret
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def start_local_sandbox(
         "mechanism": mechanism,
         "port": port,
         "token": secrets.token_hex(8),
+        "writable": [*filter(None, os.environ.get(WRITABLE, "").split(os.pathsep))],
         "sys_path": [*map(os.path.abspath, sys.path), str(Path(__file__).parents[2])],
     }
     flags = [*_FLAGS, "-B"] if sys.dont_write_bytecode else _FLAGS
@@ -162,7 +163,7 @@ def start_local_sandbox(
 def _check_extra() -> None:
     if os.name != "posix":
         raise LocalSandboxError("The embedded sandbox needs Linux or macOS")
-    missing = [name for name in ("psutil", "starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("psutil", "uvicorn", "wsproto") if find_spec(name) is None]
     if missing:
         raise LocalSandboxError(
             f'The embedded sandbox needs {", ".join(missing)}: pip install "pytest-tlsandbox[local]"'

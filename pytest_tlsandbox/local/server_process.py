@@ -18,7 +18,10 @@ import sys
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pytest_tlsandbox.local import tunnel
+from pytest_tlsandbox.local.files import Files, writable_by_default
 from pytest_tlsandbox.local.memory_mechanism import limit_memory
 from pytest_tlsandbox.local.routes import build_app
 from pytest_tlsandbox.local.supervisor import Supervisor
@@ -56,13 +59,16 @@ async def _serve(settings: dict[str, Any]) -> None:
         _announce({"error": str(error)})
         return
     supervisor = Supervisor(memory, settings["token"])
+    files = Files([*writable_by_default(), *settings["writable"]])
     identity = {name: settings[name] for name in ("identifier", "api_key")}
     server = uvicorn.Server(
         uvicorn.Config(
-            build_app(supervisor, **identity),
-            http="h11",
+            build_app(supervisor, files, **identity),
+            http=_Protocol,
             loop="asyncio",
             ws="none",
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -80,6 +86,19 @@ async def _serve(settings: dict[str, Any]) -> None:
         supervisor.close()
         serving.cancel()
         watching.cancel()
+
+
+class _Protocol(H11Protocol):
+    """Upgrade only a complete handshake for the tunnel; any other request is plain HTTP."""
+
+    def _should_upgrade_to_ws(self) -> bool:
+        request = self.scope["method"], self.scope["raw_path"]
+        if request != ("GET", b"/api/v1/tunnels/tcp") or tunnel.handshake_error(self.scope):
+            return False
+        from uvicorn.protocols.websockets.wsproto_impl import WSProtocol  # takes 17 ms
+
+        self.ws_protocol_class = WSProtocol
+        return True
 
 
 def _listen(port: int) -> socket.socket:

@@ -1,1 +1,1 @@
-"""Render results as text; all functions are pure."""
+"""Render results as text, by functions without side effects."""

@@ -1,4 +1,4 @@
-"""Compare two processes or two snapshots field by field, for assertion messages."""
+"""Compare two processes or two snapshots field by field, to explain failed assertions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def compare(left: object, right: object, columns: int) -> list[str] | None:
         columns: width of the terminal.
 
     Returns:
-        The lines, or None if the objects are not two processes or two snapshots.
+        The lines; None if the objects are not two processes or two snapshots.
 
     """
     if isinstance(left, ProcessInfo) and isinstance(right, ProcessInfo):
@@ -36,12 +36,15 @@ def compare(left: object, right: object, columns: int) -> list[str] | None:
 
 
 def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: int) -> list[str]:
-    sides = f"{count(len(left), 'process')} == {count(len(right), 'process')}"
-    lines = [f"{sides} of {left.sandbox}"]
-    lines += _one_sided("left", [row for row in left if right.find(row.identity) is None], columns)
-    lines += _one_sided("right", [row for row in right if left.find(row.identity) is None], columns)
+    only_left = [row for row in left if right.find(row.identity) is None]
+    only_right = [row for row in right if left.find(row.identity) is None]
     pairs = [(row, right.find(row.identity)) for row in left]
     changed = [(row, other) for row, other in pairs if other is not None and other != row]
+    numbers = {"changed": len(changed), "only left": len(only_left), "only right": len(only_right)}
+    differ = ", ".join(f"{number} {how}" for how, number in numbers.items() if number)
+    lines = [f"two snapshots of {left.sandbox} differ: {differ or 'unreadable rows'}"]
+    lines += _one_sided("left", only_left, columns)
+    lines += _one_sided("right", only_right, columns)
     for row, other in changed[:_MOST_ROWS]:
         lines += [f"changed: {named(row)}", *_fields(row, other, columns)]
     if len(changed) > _MOST_ROWS:
@@ -60,7 +63,7 @@ def _one_sided(side: str, rows: Sequence[ProcessInfo], columns: int) -> list[str
 
 
 def _fields(left: ProcessInfo, right: ProcessInfo, columns: int) -> list[str]:
-    room = max((columns - 30) // 2, 20)
+    room = max((columns - 22) // 2, 20)
     rows = [("", "left", "right")]
     for field in FIELDS:
         one, other = value_of(left, field), value_of(right, field)

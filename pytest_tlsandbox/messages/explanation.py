@@ -23,9 +23,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process listed as evidence; the remark says why.
+    """A process that is listed as evidence, with a remark that says why.
 
-    ``output`` says whether the last line of its output may explain the result.
+    If ``output`` is true, the last line of its output may explain the result.
     """
 
     row: ProcessInfo
@@ -40,16 +40,16 @@ class Explanation:
     Attributes:
         error: the class of the error to raise.
         what: what happened, such as "Exited 1". The first line of the message begins with it.
-        subject: the process that it happened to, without its pid, or another detail.
-        wanted: what was expected instead, if ``what`` does not say it.
-        because: why the result is certain, if ``what`` does not say it.
+        subject: the process to which it happened, without its pid, or another detail.
+        wanted: what was expected instead, unless ``what`` already says it.
+        because: why the result is certain, unless ``what`` already says it.
         process: the process that the check is about.
-        run: the run that the check is about, if the process was restarted.
+        run: the run of that process, if the process was restarted.
         fields: the checked fields, with expected and actual values.
         listed: processes that belong to the evidence.
-        listed_as: the title above these processes.
+        listed_as: the title above the listed processes.
         remarks: further facts, as pairs of label and text.
-        hint: an action that may help and does not weaken the test.
+        hint: an action that may help, but does not weaken the test.
         output: whether output of the process may explain the result.
 
     """

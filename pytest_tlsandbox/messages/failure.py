@@ -1,4 +1,4 @@
-"""Render a failure as text: what happened, the output, wanted and was, facts, then a hint."""
+"""Render a failure as text: what happened, output, expected and actual values, facts, a hint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.timeline import Timeline
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 _INDENT = "  "
 LONGEST_LINE = 4096
-"""Maximum number of characters that a message uses of one line of output."""
+"""Maximum number of characters of one line of output that a message shows."""
 
 
 class _Size(NamedTuple):
-    """How much a message shows: lines of output, state changes, rows, lines of a command line."""
+    """The maximum number of lines of output, state changes, rows and so on in a message."""
 
     output: int
     changes: int
@@ -46,11 +46,13 @@ class _Size(NamedTuple):
 _SIZES = {-1: _Size(3, 4, 5, 1), 0: _Size(10, 8, 10, 2), 1: _Size(40, 40, 40, 5)}
 _SIZES[2] = _Size(200, 400, 1000, 20)
 MOST_OUTPUT = _SIZES[2].output
-"""Number of lines of output in the most verbose message."""
+"""Maximum number of lines of output in the most verbose message."""
 _LONGEST_HEADLINE = 100
 """Maximum width of a first line that includes the last line of output, in columns."""
+_ONLY_WITH_V = ("earlier", "ended")
+"""Remarks about facts that do not affect the result, which only verbose messages show."""
 _OUTPUT_OF_LIVING = 3
-"""Number of lines of output of a process that is alive: they show how far it is."""
+"""Number of lines of output of a living process, which show its progress."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class OutputTail:
     Attributes:
         stream: the label of the output in the message.
         lines: the last lines.
-        total: number of lines that the process has written.
+        total: the number of lines that the process has written.
         unread: why the output was not read; empty if it was read.
 
     """
@@ -81,17 +83,17 @@ def render(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of a failure: the first line, then details.
+    """Return the text of a failure, which consists of the first line and details.
 
     Args:
         explanation: the result of the check.
-        stopped: when the wait stopped; empty to leave it out. Only a verbose message shows it.
+        stopped: when the wait stopped, which only a verbose message shows; empty to leave it out.
         timeline: the polls of the wait.
         sandbox: the name of the sandbox; empty to leave it out.
-        output: the last output of the process, if there is any to show.
-        verbosity: pytest's verbosity. -1 omits the process, 1 adds how the sandbox was polled and
-            shows longer details, 2 adds all processes.
-        columns: width of the terminal, for all lines but the first.
+        output: the last lines of output of the process, if there are any to show.
+        verbosity: pytest's verbosity. The value -1 omits the process, 1 adds facts about the polls
+            and longer details, and 2 also adds all processes.
+        columns: the width of the terminal, which limits all lines except the first.
 
     """
     size = _size(verbosity)
@@ -115,6 +117,7 @@ def render(
 
 def render_several(
     explanations: Sequence[tuple[str, str, Explanation | None]],
+    outputs: Mapping[int, OutputTail | None],
     *,
     stopped: str,
     timeline: Timeline,
@@ -122,47 +125,49 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of several checks of which some failed; each failed check has its number.
+    """Return the text of several checks, some of which failed, with numbered failures.
 
     Args:
-        explanations: for each check its name, its place in the test, and its result (None: it
+        explanations: for each check, its name, its place in the test, and its result (None if it
             passed).
+        outputs: the last lines of output of processes, by the ``id()`` of their explanation.
         stopped: when or why the wait stopped; empty to leave it out.
         timeline: the polls of the wait.
         sandbox: the name of the sandbox; empty to leave it out.
-        verbosity: pytest's verbosity; see ``render``.
-        columns: width of the terminal, for all lines but the first.
+        verbosity: pytest's verbosity, as for ``render``.
+        columns: the width of the terminal, which limits all lines except the first.
 
     """
     size = _size(verbosity)
     failed = [explanation for _, _, explanation in explanations if explanation is not None]
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    first = printable(f"{failed[0].headline}{more}")
+    first = f"{_first_line(failed[0], outputs.get(id(failed[0])))}{more}"
     lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed: {first}", ""]
     passed = []
     hints: set[str] = set()
     shown = 0
     for number, (name, place, explanation) in enumerate(explanations, 1):
         if explanation is None:
-            passed.append(f"{number} {name}")
+            passed.append(f"check {number} ({name})")
             continue
         shown += 1
         if shown > size.rows:
             continue
         inner = columns - 5
-        first_line, *others = wrap(f"{place}: {explanation.headline}", inner)
+        headline = _first_line(explanation, outputs.get(id(explanation)))
+        first_line, *others = wrap(f"{place}: {headline}", inner)
         lines += [f"{_INDENT}{number}  {first_line}", *(f"{_INDENT * 4}{line}" for line in others)]
         body = _evidence(explanation, size, inner, verbosity)
         facts = _facts(explanation, timeline, None, size, inner, verbosity)
         if verbosity <= 0:
-            facts = [fact for fact in facts if fact[0] != "timeline"]  # "gaps" shows the outages
+            facts = [fact for fact in facts if fact[0] != "timeline"]  # "gaps" shows them
         if explanation.hint not in hints:
             facts += _hint(explanation, facts, inner)
         hints.add(explanation.hint)
         lines += [f"   {line}" for line in body + _labelled(facts)]
     if shown > size.rows:
         lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
-    facts = [("passed", wrap(" | ".join(passed), columns - 11))] if passed else []
+    facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
     if verbosity > 0:
         seen = ", ".join(part for part in (polls(timeline), stopped) if part)
         facts += [("polls", wrap(seen, columns - 12))]
@@ -188,14 +193,16 @@ def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
     if not written or not explanation.subject:
         return headline
     last = printable(mask_text(written[-1].strip()[:LONGEST_LINE]))
-    whole = f"{headline}: {last}"
+    # If a process failed by itself, its last line of output is probably its error.
+    failed = explanation.process is not None and explanation.process.exit_code
+    whole = f"{headline}: {last}" if failed else f"{headline}; last output: {last}"
     return whole if width(whole) <= _LONGEST_HEADLINE else headline
 
 
 def _output_lines(
     explanation: Explanation, output: OutputTail | None, size: _Size, columns: int
 ) -> list[str]:
-    """Return the stream, and the last lines of output, each behind a bar."""
+    """Return the last lines of output, each after a bar, with the name of the stream."""
     if output is None or not output.lines:
         return []
     row = explanation.process
@@ -217,7 +224,9 @@ def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: in
     """Return the fields that differ, why the result is certain, and the listed processes."""
     lines = []
     fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
-    if fields:
+    told = explanation.what + explanation.wanted
+    in_headline = len(fields) == 1 and explanation.wanted and "…" not in told
+    if fields and not (in_headline and verbosity <= 0):
         names = max(len(field.name) for field in fields)
         room = max((columns - names - 11) // 2, 20)
         rows = [("", "wanted", "was", "")]
@@ -263,19 +272,23 @@ def _facts(
         facts.append(("process", fold(line, room, size.command, beyond=beyond)))
         if explanation.run is not None:
             facts.append(("run", wrap(describe_run(explanation.run), room)))
-        # The row of an earlier run holds an old report of the supervisor.
+        # The row of an earlier run contains an old state of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None and (verbosity > 0 or _is_notable(managed)):
             told = _supervised(managed, explanation.run, briefly=verbosity <= 0)
             facts.append(("managed", wrap(told, room)))
-        changed = changes(timeline, row, room, size.changes)
+        changed = changes(timeline, row, room, size.changes, briefly=verbosity <= 0)
         is_gone = explanation.error is ProcessNotFound
         if verbosity > 0 or timeline.outages or len(changed) > 2 or is_gone:
             facts.append(("timeline", changed))
     elif timeline.outages and (verbosity > 0 or explanation.error is Inconclusive):
         facts.append(("gaps", gaps(timeline, room, size.changes)))
-    facts += [(label, wrap(text, room)) for label, text in explanation.remarks]
-    if output is not None and not output.lines and (output.unread or (row and row.ended)):
+    facts += [
+        (label, wrap(text, room))
+        for label, text in explanation.remarks
+        if verbosity > 0 or label not in _ONLY_WITH_V
+    ]
+    if output is not None and not output.lines:
         text = f"not read: {output.unread}" if output.unread else "none on stderr or stdout"
         facts.append(("output", [text]))
     return facts
@@ -299,9 +312,9 @@ def _labelled(facts: Sequence[_Fact]) -> list[str]:
 
 
 def _lifetime(row: ProcessInfo) -> str:
-    """Return how long an ended process ran, or when a living one was started (sandbox clock)."""
-    if row.lifetime is not None:
-        return f"ran {seconds(row.lifetime.total_seconds())}"
+    """Return how long an ended process ran, or when a living process started (sandbox clock)."""
+    if row.lifetime is not None and row.ended_at is not None:
+        return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
     return f"started {moment(row.started_at)} UTC"
 
 
@@ -312,7 +325,7 @@ def _is_notable(managed: ManagedProcess) -> bool:
 
 
 def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
-    """Return what the supervisor of a process reports, without the end that ``run`` shows."""
+    """Return the state of the supervisor of a process, without facts that ``run`` already shows."""
     parts = [managed.status]
     if managed.restart_count or not briefly:
         restarts = count(managed.restart_count, "restart")
@@ -322,31 +335,37 @@ def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> s
         if managed.restart is not None:
             parts.append(f"policy: {managed.restart.policy}")
     last = managed.last_exit
-    if last is not None and run is None:
+    if last is not None and run is None and not briefly:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""
         parts.append(f"last end: {describe_end(last)}{at}")
     if managed.health_status != "disabled":
-        parts.append(f"health: {managed.health_status}")
+        check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""
+        parts.append(f"health: {managed.health_status}{check}")
     if managed.last_error:
         parts.append(f"last error: {cut(mask_text(managed.last_error), 120)}")
     return ", ".join(parts)
 
 
-def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> list[str]:
-    """Return the state changes of a process and the outages, with their times.
+def changes(
+    timeline: Timeline, row: ProcessInfo, columns: int, most: int, *, briefly: bool = False
+) -> list[str]:
+    """Return lines with the state changes of a process, the outages, and their times.
 
-    Each line shows the seconds since the wait began and the clock of the sandbox. Two states
-    without an outage share one line if it fits: "+0 s running, 3 polls | +0.7 s exited 1, 1 poll".
+    Each line shows when a poll first saw the state, in seconds since the wait began. Unless
+    ``briefly`` is set, the line also shows when the state began, by the clock of the sandbox, and
+    the number of polls. If they fit, two states without an outage between them share one line: "+0
+    s running, 3 polls | +0.7 s exited 1, 1 poll".
 
     Args:
         timeline: the polls of the wait.
         row: the process.
         columns: maximum width of a line.
         most: maximum number of lines. The first and the last lines are kept, so that later errors
-            do not hide the first one.
+            do not hide the first error.
+        briefly: whether to leave out the clock of the sandbox and the number of polls.
 
     Returns:
-        The lines; none if the state did not change.
+        The lines; an empty list if the state did not change.
 
     """
     events = [
@@ -355,26 +374,29 @@ def changes(timeline: Timeline, row: ProcessInfo, columns: int, most: int) -> li
     ]
     states = timeline.states(row)
     for change, times in states:
-        state = f"{change.state}, {count(times, 'poll')}" if times else change.state
-        clock = moment(change.moment) if change.moment is not None else ""
+        state = change.state if briefly or not times else f"{change.state}, {count(times, 'poll')}"
+        clock = "" if briefly or change.moment is None else moment(change.moment)
         events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
+    if briefly:
+        events = [(at, "", f"{text} {clock}".rstrip()) for at, clock, text in events]
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:
         return []  # the state did not change
     line = " | ".join(f"{at} {text}" for at, _, text in cells)
     if len(states) == len(cells) == 2 and width(line) <= columns:
         return [line]
-    return _middle_out([cut(line, columns) for line in align(cells)], most)
+    rows = [(at, text) for at, _, text in cells] if briefly else cells
+    return _middle_out([cut(line, columns) for line in align(rows)], most)
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
-    """Return the intervals without a successful poll: "+1.2 s to +4.1 s no listing (502 x9)".
+    """Return the times without a successful poll, such as "+1.2 s to +4.1 s no listing (502 x9)".
 
     Args:
         timeline: the polls of the wait.
         columns: maximum width of a line.
-        most: maximum number of lines; the first and the last lines are kept.
+        most: maximum number of lines. The first and the last lines are kept.
 
     """
     lines = [
@@ -387,7 +409,7 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
 def polls(timeline: Timeline) -> str:
     """Return the number of polls and their mean duration, such as "22, 61 ms each".
 
-    If some polls failed: "12 good, 9 failed (502, reset), 61 ms each".
+    If some polls failed, the text is "12 good, 9 failed (502, reset), 61 ms each".
     """
     parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
     if timeline.faults:

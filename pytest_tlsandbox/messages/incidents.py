@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 def shown_row(run: Run) -> ProcessInfo:
-    """Return a row that identifies the process of a run, also if the run itself was never listed.
+    """Return a row that identifies the process of a run, even if the run itself was never listed.
 
-    It is the row of the run, else of the next listed run, else of the last listed run.
+    If the run was never listed, return the row of the next listed run, or else the row of the last
+    listed run.
 
     Raises:
         LookupError: no run of the process was ever listed.
@@ -43,10 +44,10 @@ def shown_row(run: Run) -> ProcessInfo:
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
-    """Return the row of a run with its end, also if only the supervisor reported the end.
+    """Return the row of a run, completed with how the run ended if only the supervisor reported it.
 
-    The status is "ended" if a later run shows that it ended, and nothing shows how. Return None if
-    the run was never listed.
+    If a later run shows that the run ended, but nothing shows how it ended, the status is "ended".
+    Return None if the run was never listed.
     """
     row, end = run.row, run.end
     if row is None or row.ended:
@@ -65,9 +66,9 @@ def ended_row(run: Run) -> ProcessInfo | None:
 
 
 def run_label(run: Run) -> str:
-    """Return "first run", "restart 2" or "restarts 2 to 4" (several runs that were not listed).
+    """Return a label such as "first run", "restart 2" or "restarts 2 to 4" (hidden runs).
 
-    Return an empty text for a process that was never restarted.
+    Return an empty text if the process was never restarted.
     """
     if run.generation.id is None or (run.number == 0 and run.successor is None):
         return ""
@@ -77,9 +78,9 @@ def run_label(run: Run) -> str:
 
 
 def run_name(run: Run) -> str:
-    """Return the name of a run: "train.py (pid 41)" for the newest run, else "web, restart 2".
+    """Return the name of a run, such as "train.py (pid 41)" or, for an older run, "web, restart 2".
 
-    The newest run, too, is named by its number if it was never listed.
+    If the newest run was never listed, it is named by its number too.
     """
     row, label = shown_row(run), run_label(run)
     if run.successor is None and not (label and run.row is None):
@@ -88,11 +89,12 @@ def run_name(run: Run) -> str:
 
 
 def describe_run(run: Run) -> str:
-    """Return which run of a restarted process it is, its pid, its end and how long it ran."""
+    """Return the number of a run, its pid, how it ended and how long it ran."""
     pid = (
         "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
     )
-    parts = [run_label(run), pid]
+    label = run_label(run)
+    parts = [f"{pid} ({label})" if label else pid]
     end = run.end
     if end is None:
         parts.append("how it ended is not known")
@@ -107,9 +109,9 @@ def describe_run(run: Run) -> str:
 
 
 def aftermath(run: Run) -> str:
-    """Return what followed the end of a run, such as "restarted as pid 42".
+    """Return what happened after a run ended, such as "restarted as pid 42".
 
-    Return an empty text if nothing followed.
+    Return an empty text if nothing happened.
     """
     successor = run.successor
     if successor is not None:
@@ -121,7 +123,7 @@ def aftermath(run: Run) -> str:
 
 
 def headline_of(incident: Incident) -> str:
-    """Return what happened for the first line of a message, such as "Crashed with SIGSEGV"."""
+    """Return what happened, for the first line of a message, such as "Crashed with SIGSEGV"."""
     kind, run = incident.kind, incident.run
     end, managed = run.end, run.generation.managed
     ended = "Ended" if end is None else headline_of_end(end)
@@ -132,7 +134,7 @@ def headline_of(incident: Incident) -> str:
         return f"{by}, not proven to be an OOM kill"
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
-        return f"{ended}, gave up after {count(restarts, 'restart')}"
+        return f"{ended}; its supervisor gave up after {count(restarts, 'restart')}"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:
@@ -143,7 +145,7 @@ def headline_of(incident: Incident) -> str:
 
 
 def describe(incident: Incident) -> str:
-    """Return what happened to a run, the evidence, and what followed."""
+    """Return what happened to a run, the evidence for it, and what happened next."""
     run = incident.run
     after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
     text = _what_happened(incident.kind, run)
@@ -176,7 +178,7 @@ def _what_happened(kind: str, run: Run) -> str:
         return "it was alive and is no longer listed"
     if kind == kinds.UNSEEN_END:
         often = "it" if run.times == 1 else f"{run.times} runs"
-        return f"{often} ended between two list calls, and the sandbox keeps only the last end"
+        return f"{often} ended between two list calls, and the sandbox keeps only the last exit"
     if kind == kinds.LOST_END:
         return "the sandbox lost its exit code"
     if end is None:

@@ -1,1 +1,1 @@
-"""Snapshots around each test, which the guard and the report share."""
+"""The monitor, which takes snapshots around each test for the guard and the report."""

@@ -1,6 +1,6 @@
-"""Collects the data of all tests in the one process that reports.
+"""Collects the data of all tests in the process that reports the results.
 
-That is the process that runs the tests, or xdist's controller, which runs none.
+This is the process that runs the tests or, under xdist, the controller, which runs no tests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Collector:
-    """Adds the data from reports and workers to the data of the session."""
+    """Adds data from test reports and from workers to the data of the session."""
 
     def __init__(self, config: pytest.Config, settings: Settings, monitor: MonitorPlugin) -> None:
         self.session = SessionData()
@@ -30,25 +30,25 @@ class Collector:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Poll sandboxes that workers share, so that data of a worker that dies is not lost."""
+        """Monitor sandboxes that workers share, in case a worker dies before it sends its data."""
         for target in self._targets if self._has_workers else ():
             if target != LOCAL and "{worker}" not in target:
                 with contextlib.suppress(TLSandboxError):
                     self._monitor.monitor_shared(target)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Record an error of the collection."""
+        """Record an error that happened during collection."""
         if report.failed:
             self.session.collection_errors.append(report.nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add a report, and the data that it carries."""
+        """Add a test report and the data that is attached to it."""
         self.session.add_report(report)
         self.session.add_data(getattr(report, FACTS, {}))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
-        """Add the last data of a worker, or record that it died."""
+        """Add the last data of a worker, or record that the worker died."""
         output = getattr(node, "workeroutput", None)
         if output is None or error:
             self.session.lose_worker(node.gateway.id)
@@ -56,8 +56,8 @@ class Collector:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Poll for the last time."""
+        """Poll the sandboxes for the last time."""
         data = self._monitor.end_session()
         if self._has_workers:
-            data.pop("gaps", None)  # workers report theirs
+            data.pop("gaps", None)  # workers report their own gaps
         self.session.add_data(data)

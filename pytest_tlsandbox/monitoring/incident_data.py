@@ -1,4 +1,4 @@
-"""Incidents by rule, and as plain data for the findings of the guard and for the report."""
+"""The rules for incidents, and incidents as plain data for the guard and the report."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(incident: Incident) -> str | None:
-    """Return the rule for an incident, if there is one."""
+    """Return the rule that reports an incident, if there is one."""
     return next((name for name, rule in RULES.items() if incident.kind in rule.kinds), None)
 
 
 def incident_data(rule: str, incident: Incident) -> dict[str, Any]:
-    """Return the rule, and the run of the process that the incident happened to."""
+    """Return the rule and the affected run of an incident as plain data."""
     run = incident.run
     return {
         "rule": rule,

@@ -1,4 +1,4 @@
-"""Polls sandboxes around each test, and records when a sandbox could not be polled."""
+"""Polls sandboxes around each test, and records the times at which polls failed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _INSTANT = 1e-6
 
 
 class Observation(NamedTuple):
-    """A snapshot of a sandbox that the monitor took.
+    """A snapshot that the monitor took of a sandbox.
 
     Attributes:
-        since: the position in the history up to which incidents were evaluated before.
-        place: the running test; none if the sandbox was not monitored before.
-        ends_phase: whether a phase of that test has just ended.
+        since: the position in the history of the previous observation; later incidents are new.
+        place: the running test, or an empty place if the sandbox was not monitored before.
+        ends_phase: whether a phase of the running test has just ended.
 
     """
 
@@ -44,34 +44,35 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """The interface of the guard and the report, which receive the observations of the monitor."""
+    """The interface of the guard and the report, which receive the monitor's observations."""
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
-        """Follow one more sandbox."""
+        """Begin to observe another sandbox."""
 
     def examine(self, seen: Observation) -> None:
-        """Evaluate the history of a sandbox after a position."""
+        """Evaluate what is new in the history of a sandbox."""
 
     def take_data(self) -> dict[str, Any]:
-        """Return what is new since the last call, as plain data; empty if there is nothing."""
+        """Return new data since the last call, as plain data; empty if there is no new data."""
         return {}
 
 
 class Monitor:
     """Polls every sandbox after the call and the teardown of each test.
 
-    The last snapshot of a test is the baseline of the next.
+    The last snapshot of a test is the baseline of the next test.
 
     Attributes:
         sandboxes: the monitored sandboxes.
         observers: the guard and the report, if any.
-        worker: the xdist worker in which this runs, if any.
-        place: the test that runs, and its phase.
-        guarding: whether rules of the guard are in force now; the guard sets it.
-        recording: whether a report is written, for which every test is monitored.
-        undecided: returns the seconds for which to poll again at the end of a phase; set by the
-            guard.
-        tears_nothing_down: whether the teardown of the running test ends no fixture of the suite.
+        worker: the name of the xdist worker in which the monitor runs, if any.
+        place: the running test and its phase.
+        guarding: whether rules of the guard apply now, which the guard sets.
+        recording: whether a report will be written, so that every test must be monitored.
+        undecided: a function that returns the seconds for which to poll again at the end of a
+            phase, which the guard sets.
+        tears_nothing_down: whether no fixture of the suite ends in the teardown of the running
+            test.
         snapshots: the number of successful list calls.
 
     """
@@ -96,14 +97,15 @@ class Monitor:
 
     @property
     def active(self) -> bool:
-        """Whether anyone needs snapshots now."""
+        """Whether the guard or the report needs snapshots now."""
         return self.guarding or self.recording
 
     def add(self, connection: Connection, *, patient: bool = True) -> None:
-        """Monitor one more sandbox from now on; what happened before does not count."""
+        """Begin to monitor another sandbox; earlier incidents do not count."""
         label = connection.client.label
-        # Workers give the same name to their own sandboxes, so add the name of the worker; a
-        # shared sandbox, or one that is named after its worker, does not need it.
+        # The sandboxes of different workers may have the same name, so add the name of the worker.
+        # This is not necessary if the sandbox is shared, or if its name contains the name of the
+        # worker.
         if connection.shared or self.worker in (None, *label.split("-")):
             sandbox = MonitoredSandbox(connection, label)
         else:
@@ -123,11 +125,11 @@ class Monitor:
             self._take_baseline(sandbox, patient=patient)
 
     def add_unconnected(self, label: str, why: str) -> None:
-        """Record a gap for a sandbox that cannot even be connected to."""
+        """Record a gap for a sandbox to which no connection could be created."""
         self._unconnected.append(self._begin_gap(label, label, why, self._clock.monotonic()))
 
     def begin_test(self, test: str, attempt: int) -> None:
-        """Take the baseline of a test: the last snapshot of the test before, if there was one."""
+        """Take the baseline of a test, which is the last snapshot of the previous test, if any."""
         self.place = Place(test, attempt, "setup")
         for sandbox in [*self.sandboxes]:
             sandbox.begin_test()
@@ -143,7 +145,7 @@ class Monitor:
         self._has_baselines = self.active
 
     def begin_call(self, *, fixtures: bool) -> None:
-        """Poll before the call if fixtures ran: what they started may outlive the test."""
+        """Poll before the call if fixtures ran, because their processes may outlive the test."""
         self.place = self.place._replace(phase="call")
         if fixtures and self.active:
             for sandbox in [*self.sandboxes]:
@@ -164,9 +166,9 @@ class Monitor:
         self.place = self.place._replace(phase="teardown")
 
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
-        """Return whether a teardown can change nothing in a sandbox that the poll before it shows.
+        """Return whether a poll after the teardown is unnecessary because nothing can change.
 
-        An incident of a process that runs on is then attributed to the next test.
+        If a process continues to run, its later incidents are then attributed to the next test.
         """
         last = sandbox.after_call
         if not self.tears_nothing_down or last is None or sandbox.started:
@@ -174,7 +176,7 @@ class Monitor:
         return self.undecided is None or not self.undecided(sandbox, last)
 
     def end_test(self) -> None:
-        """Record that no test runs."""
+        """Record that no test is running."""
         for sandbox in self.sandboxes:
             sandbox.connection.baseline = None
         for gap in [*self._unconnected, *(sandbox.gap for sandbox in self.sandboxes)]:
@@ -182,14 +184,14 @@ class Monitor:
         self.place = Place()
 
     def end_session(self) -> None:
-        """Poll for what happened outside of every test, or in one that was interrupted."""
+        """Poll for incidents that happened outside of tests, or in a test that was interrupted."""
         if self.active and self._has_baselines:
             for sandbox in [*self.sandboxes]:
                 self._observe(sandbox, ends_phase=False)
         self.place = Place()
 
     def take_data(self) -> dict[str, Any]:
-        """Return what is new since the last call; empty if there is nothing."""
+        """Return new data since the last call; empty if there is no new data."""
         data: dict[str, Any] = {}
         for observer in self.observers:
             data |= observer.take_data()
@@ -201,7 +203,7 @@ class Monitor:
         return data
 
     def poll(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> ProcessSnapshot | None:
-        """Return a snapshot of a sandbox; on an error, begin a gap and return None."""
+        """Return a snapshot of a sandbox; if an error occurs, begin a gap and return None."""
         begun = self._clock.monotonic()
         snapshot = sandbox.poll(patient=patient and self.guarding)
         if sandbox.ended is not None:
@@ -221,7 +223,7 @@ class Monitor:
         snapshot: ProcessSnapshot,
         undecided: Callable[[ProcessSnapshot], float],
     ) -> ProcessSnapshot:
-        """Poll again while a snapshot is undecided; ``undecided`` returns the seconds to spend on it."""
+        """Poll again for as many seconds as ``undecided`` returns for a snapshot."""
         start = self._clock.monotonic()
         while (left := start + undecided(snapshot) - self._clock.monotonic()) > _INSTANT:
             self._clock.sleep(min(_PAUSE, left))
@@ -240,7 +242,7 @@ class Monitor:
         sandbox.connection.baseline = sandbox.before_call = sandbox.baseline = snapshot
 
     def _observe(self, sandbox: MonitoredSandbox, *, ends_phase: bool) -> ProcessSnapshot | None:
-        """Poll, and have the observers examine what is new."""
+        """Poll, and let the observers examine what is new."""
         snapshot = self.poll(sandbox)
         if snapshot is None:
             return None
@@ -265,10 +267,10 @@ class Monitor:
         return snapshot
 
     def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Stop monitoring a sandbox that the suite has ended, usually in a teardown.
+        """Stop monitoring a sandbox that the suite has terminated, usually in a teardown.
 
-        If a test ends the sandbox before the poll after its call, that is a gap, because incidents
-        may be hidden. The gap fails the session if the sandbox existed before that test.
+        If a test terminates the sandbox before the poll after the call, incidents may be hidden, so
+        this is a gap. The gap fails the session if the sandbox existed before the test.
         """
         self.sandboxes.remove(sandbox)
         if self.place.phase == "call":
@@ -278,7 +280,7 @@ class Monitor:
             self._end_gap(gap, ended)
 
     def _resume(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Monitor a sandbox again that seemed to have ended, because it answered a call."""
+        """Resume monitoring a sandbox that seemed to be terminated, but answered a call."""
         sandbox.gap = self._begin_gap(sandbox.name, sandbox.client.label, sandbox.why, ended)
         sandbox.ended = sandbox.position = None
         self._end_gap(sandbox.gap, self._clock.monotonic())
@@ -302,7 +304,7 @@ class Monitor:
         return gap
 
     def _count_test(self, gap: Gap | None) -> None:
-        """Record that a test ended in a gap, if the gap is open."""
+        """Record that a test ended during a gap, if the gap has not ended."""
         if gap is not None and gap.open:
             gap.tests += 1
             self._changed_gaps[gap.id] = gap

@@ -1,4 +1,4 @@
-"""One monitored sandbox: its snapshots, and how long a poll waits in an outage."""
+"""A monitored sandbox: its snapshots, and the duration of retries in an outage."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.unmonitored_time import Gap
 
 FIRST_PATIENCE = 22.0
-"""Seconds for which the guard retries in the first outage; later ones get one try a test."""
+"""Seconds for which the guard retries in the first outage; later outages get one try per test."""
 ONE_TRY = 1.0
-"""Seconds such a try may take, while any of the budget is left."""
+"""Maximum seconds for such a try, as long as the outage budget is not spent."""
 _SHORTEST_TRY = 0.05
 
 
@@ -26,15 +26,16 @@ class MonitoredSandbox:
 
     Attributes:
         name: identifies the sandbox within the session.
-        baseline: the last snapshot, which is the baseline of the next test; None if the list call
-            failed.
-        position: the position in the history up to which incidents were reported; None before.
-        before_call, after_call: snapshots at the start and the end of the call phase, if taken.
+        baseline: the last snapshot, which becomes the baseline of the next test; None if the list
+            call failed.
+        position: the position in the history up to which incidents were reported; None if none
+            were. before_call, after_call: snapshots at the start and the end of the call phase, if
+            taken.
         gap: the last interval in which the sandbox was not monitored, if any.
-        error: why the last poll failed, if it did.
-        is_new: whether no test has begun since the monitor added the sandbox.
-        ended: the moment on the clock, in seconds, from which on the sandbox did not answer, if the
-            suite has ended it.
+        error: the error of the last poll, if it failed.
+        is_new: whether no test has begun since the sandbox was added to the monitor.
+        ended: if the suite terminated the sandbox, the time on the clock, in seconds, since which
+            it has not answered.
 
     """
 
@@ -55,12 +56,12 @@ class MonitoredSandbox:
 
     @property
     def in_gap(self) -> bool:
-        """Whether the sandbox is not monitored now."""
+        """Whether a gap is open, so that the sandbox is not monitored now."""
         return self.gap is not None and self.gap.open
 
     @property
     def why(self) -> str:
-        """Why the last poll failed, in one line."""
+        """Why the last poll failed, as one line."""
         return self.error.first_line if self.error else "no answer"
 
     def begin_test(self) -> None:
@@ -78,16 +79,17 @@ class MonitoredSandbox:
     def belongs_to_the_test(self, run: Run) -> bool:
         """Return whether an incident of a run is attributed to the running test.
 
-        Every incident is, except in a shared sandbox: there, only incidents of processes that the
-        test started through this plugin.
+        Every incident is attributed to the running test, unless workers share the sandbox. In a
+        shared sandbox, an incident is attributed to the test only if the test started the process
+        through this plugin.
         """
         return not self.connection.shared or run.generation in self.started
 
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
-        """Return a snapshot; on an error, set ``error`` and return None.
+        """Return a snapshot; if an error occurs, set ``error`` and return None.
 
-        A patient poll retries in the first outage. Any other poll tries once, and only until the
-        outages of the session have used up one outage budget.
+        In the first outage, a patient poll retries. Any other poll tries only once, and does not
+        try at all after the outages of the session have used up one outage budget.
         """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()
@@ -97,7 +99,7 @@ class MonitoredSandbox:
         try:
             try:
                 limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
-                end = client.wait_deadline()  # before pytest-timeout would kill the test
+                end = client.wait_deadline()  # earlier than pytest-timeout would kill the test
                 if end is not None:
                     limit = min(limit, max(_SHORTEST_TRY, end - begun))
                 snapshot = client.poll(limit=limit)
@@ -116,7 +118,7 @@ class MonitoredSandbox:
         return snapshot
 
     def _has_ended(self, error: InfrastructureError) -> bool:
-        """Return whether the error shows that the suite has ended its own sandbox, which is not an error."""
+        """Return whether an error only shows that the suite has terminated its own sandbox."""
         connection = self.connection
         if not connection.of_suite or self.in_gap:
             return False

@@ -1,4 +1,4 @@
-"""Tests, processes and times as plain data, which xdist workers send to the controller."""
+"""Tests, processes and times as plain data, which xdist workers can send to the controller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """A phase of one attempt at a test; outside of tests, all fields are None."""
+    """A phase of one attempt of a test; all fields are None outside of tests."""
 
     test: str | None = None
     attempt: int | None = None
@@ -20,9 +20,10 @@ class Place(NamedTuple):
 
 
 class WallClock:
-    """Converts moments of the monotonic clock to times of day.
+    """Converts times of the monotonic clock to times of day, and back.
 
-    ``time.time`` is a class attribute for the reason that ``Clock`` gives.
+    ``time.time`` is a class attribute, because freezegun would otherwise replace it (see
+    ``Clock``).
     """
 
     _now = staticmethod(time.time)
@@ -31,8 +32,12 @@ class WallClock:
         self._offset = self._now() - clock.monotonic()
 
     def at(self, moment: float) -> str:
-        """Return the time of a moment on the monotonic clock, by this machine's clock."""
+        """Return the time of day, by this machine's clock, for a time on the monotonic clock."""
         return iso(datetime.fromtimestamp(self._offset + moment, timezone.utc))
+
+    def monotonic(self, time: datetime) -> float:
+        """Return the seconds on the monotonic clock for a time by this machine's clock."""
+        return time.timestamp() - self._offset
 
 
 def iso(time: datetime) -> str:
@@ -41,11 +46,11 @@ def iso(time: datetime) -> str:
 
 
 def epoch(time: str) -> int:
-    """Return a time of a report in milliseconds. Python 3.10 does not parse its "Z"."""
+    """Return a time from a report in milliseconds; parse the "Z", which Python 3.10 does not."""
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 
 def identity_text(row: ProcessInfo) -> str:
-    """Identify one run that was listed, as text: handle, pid and start in milliseconds."""
+    """Return a text that identifies a listed run: its handle, pid and start in milliseconds."""
     started = int(row.started_at.timestamp() * 1000)
     return f"{'-' if row.handle is None else row.handle}/{row.pid}/{started}"

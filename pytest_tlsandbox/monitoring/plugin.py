@@ -1,6 +1,6 @@
-"""The monitor as a pytest plugin, registered only if a guard or a report needs it.
+"""The pytest plugin of the monitor, which is registered only if the guard or the report needs it.
 
-It runs where tests do: in the one process there is, or in each xdist worker.
+The plugin runs in the processes that run tests: in the only process, or in each xdist worker.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NO_FAILURES = (
 
 
 class MonitorPlugin:
-    """Has the monitor poll after each phase of each test, and sends its data with the reports."""
+    """Lets the monitor poll after each phase of a test, and attaches its data to test reports."""
 
     def __init__(
         self, config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
@@ -46,7 +46,7 @@ class MonitorPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Take the baseline before anything of the test runs."""
+        """Take the baseline before any code of the test runs."""
         attempt = self._attempts[item.nodeid] = self._attempts.get(item.nodeid, 0) + 1
         self._fixtures_ran = False
         self.monitor.begin_test(item.nodeid, attempt)
@@ -71,7 +71,7 @@ class MonitorPlugin:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Poll after the teardown, unless it ends no fixture of the suite."""
+        """Poll after the teardown, but only if a fixture of the suite ends in the teardown."""
         scopes = item.listchain()[:-1]
         ends_no_scope = nextitem is not None and nextitem.listchain()[: len(scopes)] == scopes
         self.monitor.tears_nothing_down = ends_no_scope and not self._fixtures_ran
@@ -95,7 +95,7 @@ class MonitorPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Monitor the sandbox that a suite names, and note which fixtures may start something."""
+        """Monitor the sandbox that a suite chooses, and note if fixtures may start processes."""
         self._fixtures_ran |= _may_start_something(fixturedef)
         result = yield
         if fixturedef.argname == TARGET:
@@ -104,7 +104,7 @@ class MonitorPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add what is new to the report, which xdist sends to the controller."""
+        """Attach new data to the test report, which xdist sends to the controller."""
         report = yield
         if data := self.monitor.take_data():
             setattr(report, FACTS, {**data, "worker": self.monitor.worker})
@@ -112,22 +112,22 @@ class MonitorPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Poll once more in a worker; its output takes the data to the controller."""
+        """Poll once more in a worker, and send the data to the controller in its output."""
         if self.monitor.worker is not None:
             self._config.workeroutput[FACTS] = self.end_session()  # type: ignore[attr-defined]
 
     def end_session(self) -> dict[str, Any]:
-        """Poll for what happened outside of every test, and return the last data."""
+        """Poll for incidents outside of tests, and return the last data."""
         self.monitor.end_session()
         data = self.monitor.take_data()
         return {**data, "worker": self.monitor.worker, "looks": self.monitor.snapshots}
 
     def monitor_shared(self, target: str) -> None:
-        """Monitor a sandbox that workers test: poll it once, without a retry."""
+        """Monitor a sandbox that workers share, polling it once without a retry."""
         self.monitor.add(self._connections().connect(target), patient=False)
 
     def _monitor_targets(self, item: pytest.Item) -> None:
-        """Monitor what --tlsandbox names, unless the suite names its own."""
+        """Monitor the sandboxes of --tlsandbox, unless the suite chooses its own sandbox."""
         if self._monitored.issuperset(self._targets) or not self.monitor.active:
             return
         if not overrides_target(item):
@@ -142,13 +142,13 @@ class MonitorPlugin:
         try:
             self._connections().connect(target)
         except TLSandboxError as error:
-            # A test that needs it fails by itself; for any other it is a gap.
+            # A test that needs the sandbox fails by itself; for any other test, record a gap.
             name = target if isinstance(target, str) else type(target).__name__
             self.monitor.add_unconnected(name, error.first_line)
 
 
 def _may_start_something(fixturedef: pytest.FixtureDef[Any]) -> bool:
-    """Return whether a fixture is neither pytest's nor ours, or sets up a class."""
+    """Return whether a fixture is neither pytest's nor ours, or is the setup of a class."""
     module = getattr(fixturedef.func, "__module__", None) or ""
     sets_up = fixturedef.argname.startswith(("_xunit_", "_unittest_"))
     return sets_up or not module.startswith(("_pytest.", PLUGIN))

@@ -1,4 +1,4 @@
-"""The data of a test session, collected from the reports of tests and what workers send with them."""
+"""The data of a test session, collected from test reports and from workers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.monitoring.plain_data import iso
+from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SessionData:
-    """The data of one session, in the one process that reports."""
+    """The data of one session, in the process that reports the results."""
 
     def __init__(self) -> None:
         self.started_at = iso(datetime.now(timezone.utc))
@@ -35,9 +36,9 @@ class SessionData:
         self._running: dict[tuple[str | None, str], dict[str, Any]] = {}
 
     def add_report(self, report: pytest.TestReport) -> None:
-        """Add the report of one phase of a test."""
+        """Add the test report of one phase."""
         if hasattr(report, "context"):
-            return  # the report of a subtest; the report of its test follows
+            return  # the report of a subtest, which the report of its test follows
         worker = getattr(report, "worker_id", None)
         if worker is not None:
             self.workers.setdefault(worker, {"id": worker, "lost": False})
@@ -59,9 +60,10 @@ class SessionData:
         test["outcome"] = _worst(test["outcome"], str(report.when), outcome)
         test["ended_at"] = test["phases"][-1]["ended_at"]
         test["started_at"] = test["phases"][0]["started_at"]
+        test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
 
     def add_data(self, data: Mapping[str, Any]) -> None:
-        """Add what a report, or a worker's output, carries; ``take_data`` of monitor, guard and report."""
+        """Add the data of a test report or of a worker's output, which ``take_data`` returned."""
         self.looks += data.get("looks", 0)
         for name, sandbox in data.get("sandboxes", {}).items():
             self.sandboxes.setdefault(name, {"name": name, **sandbox})
@@ -70,7 +72,7 @@ class SessionData:
         self.changes += data.get("changes", ())
         self._found += data.get("findings", ())
         self._caused.update(data.get("caused", ()))
-        for incident in data.get("incidents", ()):  # several workers see the same
+        for incident in data.get("incidents", ()):  # several workers may report the same incident
             key = tuple(incident[name] for name in ("sandbox", "process", "run", "rule", "what"))
             self.incidents.setdefault(key, incident)
         for unknown in data.get("unknown_ends", ()):
@@ -86,12 +88,12 @@ class SessionData:
             self.outputs[output["sandbox"], output["process"]] = kept
 
     def lose_worker(self, worker: str) -> None:
-        """Record that a worker died; the data that it sent before is kept."""
+        """Record that a worker died; keep the data that it sent before."""
         self.workers[worker] = {"id": worker, "lost": True}
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Findings, each once: the end does not repeat one that a test reported or caused."""
+        """The findings without duplicates, such as a finding that a test reported before."""
         of_tests = [finding for finding in self._found if finding["reported_in"] == "test"]
         settled = self._caused.union(*(finding["keys"] for finding in of_tests))
         allowed = {
@@ -112,12 +114,12 @@ class SessionData:
 
     @property
     def unknown_ends(self) -> list[dict[str, Any]]:
-        """Processes whose end the sandbox lost and that no test started; each once."""
+        """The processes that no test started and whose exit code the sandbox lost."""
         return [*self._unknown_ends.values()]
 
     @property
     def gaps(self) -> list[dict[str, Any]]:
-        """The intervals in which a sandbox was not monitored, each once for all workers."""
+        """The intervals in which a sandbox was not monitored, without duplicates."""
         merged: dict[tuple[str, str], dict[str, Any]] = {}
         for gap in self._gaps.values():
             new = {**gap, "tests": 0, "times": []}
@@ -138,6 +140,7 @@ class SessionData:
             "outcome": "passed",
             "started_at": None,
             "ended_at": None,
+            "cause": None,
             "phases": [],
         }
         self._running[worker, nodeid] = test
@@ -145,14 +148,14 @@ class SessionData:
         return test
 
     def _add_crash(self, report: pytest.TestReport) -> None:
-        """Add the report of xdist for the test in which a worker died."""
+        """Add xdist's report about the test during which a worker died."""
         worker = getattr(getattr(report, "node", None), "gateway", None)
         name = getattr(worker, "id", None)
         test = self._running.get((name, report.nodeid)) or self._begin(name, report.nodeid)
         test["outcome"] = "crashed"
 
     def _add_process(self, process: dict[str, Any]) -> None:
-        """Add a process, or merge it with the data that another worker sent about it."""
+        """Add a process, or merge the data with other workers' data about the process."""
         known = self.processes.setdefault((process["sandbox"], process["id"]), process)
         known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
         if known["test"] is None:
@@ -166,7 +169,7 @@ def _outcome_of(report: pytest.TestReport) -> str:
 
 
 def _worst(so_far: str, phase: str, outcome: str) -> str:
-    """Return the outcome of a test after one more phase of it."""
+    """Return the outcome of a test after another phase."""
     if outcome == "passed" or so_far == "failed":
         return so_far
     if outcome == "failed" and phase != "call":

@@ -1,4 +1,4 @@
-"""Findings and gaps as text."""
+"""Describe findings and gaps as text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 ALLOWED = "allowed"
-"""The first text in the row of an allowed finding; other rows begin with the verdict."""
+"""The first cell in the row of an allowed finding; other rows begin with the kind of finding."""
 
 
 def finding_rows(
     findings: Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Return a row for each finding: the verdict, the place, the process, what happened."""
+    """Return a row for each finding, with its kind, its place, the process and what happened."""
     for finding in findings:
         where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
         if finding["allowed"] is not None:
@@ -28,7 +28,7 @@ def finding_rows(
 
 
 def describe_gap(gap: Mapping[str, Any], label: str) -> str:
-    """Return which sandbox was not monitored, from which test to which, and why."""
+    """Return which sandbox was not monitored, between which tests, and why."""
     end = gap["to_test"] or "the end"
     tests = count(gap["tests"], "test")
     return f"{label}, from {gap['from_test'] or 'the start'} to {end}, {tests}: {gap['why']}"

@@ -10,14 +10,14 @@ class Gap:
     """An interval in which a sandbox was not monitored.
 
     Attributes:
-        id: identifies the gap within the session.
-        sandbox, label: the name of the sandbox in data, and in messages.
-        worker: the xdist worker that met the gap, if any.
-        why: the error, in one line.
-        from_at, to_at: when it began and ended, by this machine's clock.
-        from_test, to_test: the tests in which it began and ended; None outside of tests.
-        guarded: whether a rule of the guard was in force, so that the gap fails the session.
-        tests: how many tests were not monitored, or not from start to end.
+        id: identifies the gap within the session. sandbox, label: the names of the sandbox in data
+            and in messages.
+        worker: the xdist worker in which the gap occurred, if any.
+        why: the error, as one line. from_at, to_at: when the gap began and ended, by this machine's
+            clock. from_test, to_test: the tests in which the gap began and ended; None outside of
+            tests.
+        guarded: whether a rule of the guard applied, so that the gap fails the session.
+        tests: the number of tests that were not completely monitored.
 
     """
 

@@ -1,4 +1,4 @@
-"""The report as a document; ``report-1.schema.json`` beside this module is its schema."""
+"""The report as a document, whose schema is ``report-1.schema.json`` in the same folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.settings import Settings
 
 VERSION = 1
-"""The version of the schema; it changes if a reader of the old schema would misread a new report."""
+"""The version of the schema, which changes if readers of the old schema would misread a report."""
 
 
 def document_of(session: SessionData, settings: Settings, exit_status: int) -> dict[str, Any]:
-    """Return the report of a session, as the schema describes it."""
+    """Return the report of a session, in the format that the schema defines."""
     changes: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for change in sorted(session.changes, key=lambda change: change["seen_at"]):
         owner = (change["sandbox"], change["process"])

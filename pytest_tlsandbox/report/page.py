@@ -1,8 +1,8 @@
-"""The report as one HTML page: a summary in words, and below it the timeline.
+"""The report as one HTML page, with a summary in words above a timeline.
 
-The page is one file and requests nothing: its policy allows only its own style and script, by their
-hashes. Data of the run reaches it as escaped text, or as JSON from which the script makes text.
-Without the script, the summary remains.
+The page is one file and does not send requests. Its content security policy allows only its own
+style and script, by their hashes. The page contains data of the session only as escaped text, or as
+JSON that the script shows as text. If the script does not run, the summary is still shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def page_of(document: Mapping[str, Any]) -> str:
-    """Return the page of a report."""
+    """Return a report as an HTML page."""
     timeline = timeline_of(document)
     style = _file("timeline.css")
     script = _file("timeline-draw.js") + _file("timeline-interaction.js")
@@ -53,7 +53,7 @@ def _hash(text: str) -> str:
 
 
 def _as_data(value: object) -> str:
-    """Return JSON that can end neither its element nor a line of the script it stands in."""
+    """Return JSON that cannot end the script element, or the line of script, that contains it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -1,4 +1,4 @@
-"""The text of the page: a headline, a line about the run, and a list. It needs no script."""
+"""The text of the page, which needs no script: a headline, a line about the run, and a list."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def headline(document: Data, timeline: Data) -> str:
     number = count(len(tests), "test")
     sentences = [f"{failed} of {number} failed." if failed else f"{number}, none failed."]
     wrong = [(name, row) for name, row in _rows(timeline) if row["wrong"]]
-    # If not all rows can be named, name those with most incidents.
+    # If not all rows can be named, name the rows with the most incidents.
     wrong.sort(key=lambda named: -sum(named[1]["totals"].values()))
     shown = len(wrong) if len(wrong) <= _MOST_NAMED else 1
     texts = [f"{name} {_incidents_of(row)}" for name, row in wrong[:shown]]
@@ -57,7 +57,7 @@ def headline(document: Data, timeline: Data) -> str:
 
 
 def describe_run(document: Data, timeline: Data) -> str:
-    """Return a line about the run: sandboxes, time, workers, guard, exit status."""
+    """Return a line about the run: its sandboxes, time, workers, guard and exit status."""
     names = [section["name"] for section in timeline["sections"]]
     more = " ..." if len(names) > _MOST_NAMED else ""
     rules = ", ".join(document["guard"]["rules"])
@@ -76,9 +76,10 @@ def describe_run(document: Data, timeline: Data) -> str:
 
 
 def list_of_items(document: Data, timeline: Data) -> str:
-    """Return a list as HTML: findings, failed tests, gaps, incidents without a rule, allowed ones.
+    """Return an HTML list of findings, failed tests, gaps and incidents.
 
-    Each item links to its place in the timeline.
+    The list ends with incidents without a rule and allowed findings. Each item links to its place
+    in the timeline.
     """
     findings = [*_findings(document, timeline)]
     lines = [line for verdict, line in findings if verdict != ALLOWED]
@@ -100,7 +101,7 @@ def list_of_items(document: Data, timeline: Data) -> str:
 
 
 def _incidents_of(row: Data) -> str:
-    """Return the kinds of incidents of the process in a row, and how often each happened."""
+    """Return the kinds of incidents of the process in a row, and how often each kind happened."""
     parts = []
     for kind, number in row["totals"].items():
         times = f" {number} times" if number > 1 else ""
@@ -109,7 +110,7 @@ def _incidents_of(row: Data) -> str:
 
 
 def _incident_counts(rows: Sequence[Data]) -> Iterator[str]:
-    """Iterate over the kinds of incidents, with the number of processes."""
+    """Iterate over the kinds of incidents, each with the number of affected processes."""
     for kind in _VERBS:
         number = sum(kind in row["totals"] for row in rows)
         if number:
@@ -126,7 +127,7 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _rows(timeline: Data) -> Iterator[tuple[str, Data]]:
-    """Iterate over the rows, each with a name that identifies its process."""
+    """Iterate over the rows, each after a name that identifies its process."""
     several = len(timeline["sections"]) > 1
     for section in timeline["sections"]:
         for row in section["rows"]:
@@ -138,7 +139,7 @@ def _rows(timeline: Data) -> Iterator[tuple[str, Data]]:
 
 
 def _findings(document: Data, timeline: Data) -> Iterator[tuple[str, str]]:
-    """Iterate over items for findings; findings of one kind and process share an item."""
+    """Iterate over list items for findings; findings of one kind and process share an item."""
     findings = document["findings"]
     texts = [*finding_rows(findings)]
     loose = set(range(len(texts)))
@@ -158,7 +159,7 @@ def _findings(document: Data, timeline: Data) -> Iterator[tuple[str, str]]:
                     tests.setdefault(findings[number]["test"] or "no test", anchor)
                 text = _links(name, [*tests.items()])
             yield verdict, _item(verdict, text)
-    for number in sorted(loose):  # of processes that are not in the timeline
+    for number in sorted(loose):  # findings of processes that are not in the timeline
         verdict, *rest = texts[number]
         yield verdict, _item(verdict, html.escape(printable(": ".join(rest))))
 
@@ -187,7 +188,7 @@ def _gaps_and_outages(document: Data, timeline: Data) -> Iterator[str]:
 
 
 def _incidents_without_rule(timeline: Data) -> Iterator[str]:
-    """Iterate over items for incidents that no rule reports."""
+    """Iterate over list items for incidents that no rule reports."""
     for name, row, first in _rows_with_anchors(timeline):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
             yield _item(
@@ -196,7 +197,7 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
 
 
 def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
-    """Iterate over the rows, each with the number of its first bar, as the script counts them."""
+    """Iterate over the rows, each with the number of its first bar, counted like in the script."""
     first = 0
     for name, row in _rows(timeline):
         yield name, row, first
@@ -204,7 +205,7 @@ def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
 
 
 def _links(what: str, tests: Sequence[tuple[str, str]]) -> str:
-    """Return links to tests, up to a limit; a file that contains all of them is named once."""
+    """Return links to a limited number of tests; if they are in one file, name the file once."""
     files = {test.partition("::")[0] for test, _ in tests}
     if len(files) == 1 and all("::" in test for test, _ in tests):
         what += f" in {files.pop()}"

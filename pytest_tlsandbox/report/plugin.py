@@ -1,4 +1,4 @@
-"""The report as a pytest plugin: written by the one process that reports."""
+"""The pytest plugin of the report, in the process that reports the results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Remove the report of an earlier run, unless no test will run."""
+        """Remove the report of an earlier session, unless no test will run."""
         if self._settings.report is None or self._config.getoption("collectonly"):
             return
         self._path = self._settings.report
@@ -46,14 +46,14 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Link a failed test in the report of pytest-html to its place in the timeline."""
+        """Link failed tests in the report of pytest-html to their place in the timeline."""
         if report.failed and (link := self._timeline_link()):
             url = f"{link}#test={quote(report.nodeid, safe='')}"
             add_extra(self._config, report, "url", url, _LINK_TEXT)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Write the report, with the exit status that the guard may have set."""
+        """Write the report, including the exit status, which the guard may have changed."""
         result = yield
         if self._path is not None:
             document = document_of(self._session, self._settings, int(session.exitstatus))
@@ -67,7 +67,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print where the report is."""
+        """Print the path of the report."""
         if self._error is not None:
             terminalreporter.line(f"{self._path} could not be written: {self._error}", red=True)
         elif self._path is not None:
@@ -75,12 +75,12 @@ class ReportPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
-        """Link the report of pytest-html to the timeline."""
+        """Add a link to the timeline to the report of pytest-html."""
         if link := self._timeline_link():
             prefix.append(f'<p><a href="{escape(link)}">{capitalized(_LINK_TEXT)}</a></p>')
 
     def _timeline_link(self) -> str | None:
-        """Return the address of the timeline relative to pytest-html's report, if both exist."""
+        """Return the path of the timeline relative to pytest-html's report, if both exist."""
         path = self._config.getoption("htmlpath", None)
         if not path or self._path is None or not is_page(self._path):
             return None

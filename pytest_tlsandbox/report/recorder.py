@@ -1,4 +1,4 @@
-"""Records processes, their changes and output, and outages, as plain data for the report."""
+"""Records processes, state changes, output and outages as plain data for the report."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Stream
 
 MOST_OUTPUT = 20
-"""Lines of the end of an output that are kept."""
+"""Maximum number of last lines of output that are kept."""
 
 
 class Recorder(Observer):
-    """Records data from every snapshot, call and reading of output, whoever makes them."""
+    """Records data from all snapshots, calls and output, whoever requested them."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._recorders: dict[MonitoredSandbox, _SandboxRecorder] = {}
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
-        """Record what happens in one more sandbox."""
+        """Begin to record what happens in another sandbox."""
         recorder = _SandboxRecorder(self._monitor, sandbox.name, sandbox.client)
         self._recorders[sandbox] = recorder
         sandbox.client.observers.append(recorder)
         sandbox.client.history.observers.append(recorder.listed)
 
     def examine(self, seen: Observation) -> None:
-        """Record the incidents that the guard would report, also of runs that were never listed."""
+        """Record the incidents that the guard would report, even of runs that were never listed."""
         self._recorders[seen.sandbox].record_incidents(seen)
 
     def take_data(self) -> dict[str, Any]:
-        """Return what is new since the last call; an outage that goes on, again."""
+        """Return new data since the last call; an outage that continues is returned again."""
         data: dict[str, Any] = {}
         for recorder in self._recorders.values():
             for kind, new in recorder.take().items():
@@ -73,7 +73,7 @@ class _SandboxRecorder(api.Observer):
         self._outputs: dict[str, dict[str, Any]] = {}
 
     def record_incidents(self, seen: Observation) -> None:
-        """Record the incidents after a position, except what this plugin caused."""
+        """Record new incidents, except incidents that this plugin caused."""
         for incident in self._client.history.incidents(seen.since):
             rule = rule_of(incident)
             if rule and not (incident.caused_here or incident.run.assumed):
@@ -87,11 +87,11 @@ class _SandboxRecorder(api.Observer):
                 )
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
-        """Record the runs that a snapshot changed; for the first snapshot, all runs."""
+        """Record the runs that a snapshot changed, or all runs for the first snapshot."""
         first, self._listed_before = not self._listed_before, True
         seen_at = self._clock.at(snapshot.begun)
         for run in self._client.history.runs() if first else changed:
-            if run.row is not None:  # the others were never listed, so they have no bar
+            if run.row is not None:  # runs that were never listed have no bar
                 self._record_run(run, before=first, seen_at=seen_at)
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
@@ -107,7 +107,7 @@ class _SandboxRecorder(api.Observer):
             self._outage = None
 
     def output_read(self, pid: int, stream: Stream, lines: Sequence[str]) -> None:
-        """Record the output of the newest process with that pid."""
+        """Record the output of the newest process with a pid."""
         rows = [row for row in self._client.history.last or () if row.pid == pid]
         if rows and lines:
             process = identity_text(rows[-1])
@@ -120,7 +120,7 @@ class _SandboxRecorder(api.Observer):
             }
 
     def take(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what is new since the last call; an outage that goes on, again."""
+        """Return new data since the last call; an outage that continues is returned again."""
         if self._outage is not None:
             self._add_outage(*self._outage)
         for output in self._outputs.values():
@@ -207,7 +207,7 @@ def _end_of(last: LastExit) -> dict[str, Any]:
 
 
 def _changed_at(row: ProcessInfo) -> str | None:
-    """Return when a row got its state, by the sandbox's clock; None if the row does not say."""
+    """Return when the state of a row began, by the sandbox's clock; None if it is not known."""
     if row.ended:
         return None if row.ended_at is None else iso(row.ended_at)
     return iso(row.started_at)

@@ -1,4 +1,4 @@
-"""Writes a report to a file, which is replaced as a whole."""
+"""Writes a report to a file, and replaces the file as a whole."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 def is_page(path: Path) -> bool:
-    """Return whether a report of that name is an HTML page."""
+    """Return whether a report with this file name is an HTML page."""
     return path.suffix.lower() in (".html", ".htm")
 
 
 def write_report(document: Mapping[str, Any], path: Path) -> None:
-    """Write a document: as a page if the name ends in .html, else as JSON.
+    """Write a document as a page if the file name ends in .html, otherwise as JSON.
 
-    A reader sees the complete report or the previous file, never a part.
+    A reader of the file sees either the complete report or the previous file, but never a part of
+    the report.
 
     Raises:
         OSError: the report cannot be written; no partial file remains.
@@ -34,10 +35,10 @@ def write_report(document: Mapping[str, Any], path: Path) -> None:
     else:
         text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a move is atomic only within a file system.
+    # Use the same folder, because a move is atomic only within a file system.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        # Escape a lone surrogate, for example from a file name that is not UTF-8.
+        # Escape lone surrogates, for example from a file name that is not UTF-8.
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
             file.flush()

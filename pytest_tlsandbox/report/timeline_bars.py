@@ -1,4 +1,4 @@
-"""A run of a process as a bar of the timeline: start and end, their clocks, and how it ended."""
+"""The bar of a run in the timeline: its start and end, their clocks, and how the run ended."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LONGEST_LINE = 400
 
 
 class Axis:
-    """Converts times of the host's clock, and of one sandbox's, to milliseconds from ``start``.
+    """Converts times of the host's clock and of a sandbox's clock to milliseconds from ``start``.
 
-    ``offset`` is how far the sandbox's clock is behind, if that is known.
+    ``offset`` is the time in milliseconds by which the sandbox's clock is behind, if known.
     """
 
     def __init__(self, start: int, span: int, offset: int | None = None) -> None:
@@ -31,25 +31,25 @@ class Axis:
         return min(max(epoch(time) - self._start, 0), self.span)
 
     def by_sandbox_clock(self, time: str | None) -> int | None:
-        """Return the position of a time by the sandbox's clock; it may be before the start."""
+        """Return the position of a time by the sandbox's clock, which may be negative."""
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)
 
 
 def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the changes that show a state, without those that show that the row vanished."""
+    """Return the changes that show a state, but not changes that show that the row vanished."""
     return [change for change in run["changes"] if change["state"] != "not listed"]
 
 
 def has_ended(change: Mapping[str, Any]) -> bool:
-    """Return whether a change shows the end of a run."""
+    """Return whether a change shows that the run ended."""
     known = change["exit_code"] is not None or change["signal"] is not None
     return known or change["state"] in ("exited", "signaled", "oom_killed")
 
 
 def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
-    """Return whether a run had ended before the session; a sandbox may list it forever."""
+    """Return whether a run had ended before the session; a sandbox may list old runs forever."""
     first = states_of(run)[0]
     if not run["before_the_session"] or not has_ended(first):
         return False
@@ -58,13 +58,13 @@ def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
 
 
 def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the change that shows the end of a run, as its row or its supervisor reported it."""
+    """Return the change that shows how a run ended, as its row or its supervisor reported it."""
     ends = [change for change in states_of(run) if has_ended(change)]
-    return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # it may be corrected
+    return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # the last one corrects it
 
 
 def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) -> dict[str, Any]:
-    """Return the bar of a run; ``end`` is the change that shows its end, if any."""
+    """Return the bar of a run; ``end`` is the change that shows how the run ended, if any."""
     begun, begun_by = _begin(run, axis)
     gone = run["changes"][-1] if run["changes"][-1]["state"] == "not listed" else None
     if end is not None:
@@ -99,7 +99,7 @@ def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) ->
 
 
 def _begin(run: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
-    """Return where a bar begins, and how that is known."""
+    """Return the position at which a bar begins, and the source of that time."""
     reported = axis.by_sandbox_clock(run["started_at"])
     if run["before_the_session"] and (reported is None or reported <= 0):
         return 0, "before"

@@ -1,8 +1,8 @@
-"""The layout of the timeline: sections, rows, bars and marks, as plain data from plain data.
+"""The layout of the timeline, which converts plain data to sections, rows, bars and marks.
 
-Times are milliseconds from the start of the session, by the clock of the machine that ran the
-tests, because all sandboxes and tests share it. Times by the clock of a sandbox are shifted by the
-difference between the two clocks, if it can be estimated.
+Times are in milliseconds from the start of the session, by the clock of the machine that ran the
+tests, which is the same for all sandboxes and tests. If a time is by the clock of a sandbox, the
+difference between the two clocks is added, if it can be estimated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VERDICTS = {
     "unhealthy": "Unhealthy",
     "leak": "Left running",
 }
-"""The text of a mark, by the rule that it belongs to."""
+"""The text of a mark for each rule."""
 
 
 def timeline_of(document: Data) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
     start = epoch(document["started_at"])
     span = max(epoch(document["ended_at"]) - start, 1)
     labels = {box["name"]: box["label"] for box in document["sandboxes"]}
-    for gap in document["gaps"]:  # a sandbox that could not be connected to has nothing else
+    for gap in document["gaps"]:  # a sandbox without a connection has only gaps
         labels.setdefault(gap["sandbox"], gap["sandbox"])
     workers = [worker["id"] for worker in document["workers"]]
     workers.sort(key=lambda worker: (len(worker), worker))  # gw2 before gw10
@@ -53,7 +53,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
         "span": span,
         "workers": workers,
         "tests": [*_tests(document["tests"], Axis(start, span))],
-        # Sandboxes with an incident come first.
+        # Sandboxes with incidents come first.
         "sections": sorted(
             sections, key=lambda section: not any(row["wrong"] for row in section["rows"])
         ),
@@ -61,7 +61,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
 
 
 def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, Any]:
-    """Return the rows of one sandbox, its gaps and its outages."""
+    """Return the rows, the gaps and the outages of one sandbox."""
     runs = [run for run in document["processes"] if run["sandbox"] == sandbox]
     offset = _offset(runs)
     axis = Axis(start, span, offset)
@@ -81,7 +81,8 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
-        # Rows with an incident, then managed processes, then the others, each group by its start.
+        # Sort rows with incidents first, then managed processes, then other processes, each by
+        # start time.
         "rows": sorted(
             rows, key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"])
         ),
@@ -89,15 +90,15 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Estimate how far the clock of a sandbox is behind the clock of the tests.
+    """Estimate by how much the clock of a sandbox is behind the clock of the tests.
 
-    A change is observed after it happened, so the smallest difference is the best estimate.
+    Every change is observed after it happened, so the smallest difference is the best estimate.
 
     Args:
         runs: the runs of the sandbox.
 
     Returns:
-        The difference in milliseconds; None if no run shows it.
+        The difference in milliseconds; None if it cannot be estimated from any run.
 
     """
     return min(
@@ -113,7 +114,7 @@ def _offset(runs: Iterable[Data]) -> int | None:
 
 
 def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
-    """Group the runs of each managed process; every other run is a separate group."""
+    """Group the runs of each managed process; every other run forms its own group."""
     groups: dict[tuple[str, str], list[Data]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: epoch(run["started_at"])):
         managed = run["managed"]
@@ -134,22 +135,22 @@ def _row(
         successor = runs[number + 1] if number + 1 < len(runs) else None
         bar = bar_of(run, end_of(run), axis)
         if bars:
-            # Its end may have been observed only together with the next run.
+            # It may have been observed only together with the next run that the run ended.
             bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
         own = findings.get(run["id"], [])
         bar["findings"] = [place for place, _ in own]
         seen = [*_restart_mark(run, bar, before), *_incident_marks(run, bar, axis)]
         shown = {mark["kind"] for mark in seen}
         if successor is not None:
-            shown.add("restart")  # marked where the next run begins
+            shown.add("restart")  # the mark is where the next run begins
         found = {(finding["rule"], finding["run"]): finding for _, finding in own}
-        for incident in incidents.get(run["id"], ()):  # without a rule of the guard, also these
+        for incident in incidents.get(run["id"], ()):  # incidents that no rule of the guard reports
             found.setdefault((incident["rule"], incident["run"]), incident)
         seen += _finding_marks(found.values(), shown, run, bar, axis)
         allowed = {finding["rule"] for _, finding in own if finding["allowed"] is not None}
         ended = [] if before is None else findings.get(before["id"], [])
         restarts = [finding for _, finding in ended if finding["rule"] == "restart"]
-        if restarts:  # the finding belongs to the run that ended, the mark to the next run
+        if restarts:  # a mark belongs to the next run
             allowed.discard("restart")
             allowed |= {"restart" for finding in restarts if finding["allowed"] is not None}
         marks += [{**mark, "bar": number, "allowed": mark["kind"] in allowed} for mark in seen]
@@ -172,7 +173,7 @@ def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
 
 
 def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
-    """Mark the start of a restarted run, with the number of restarts if some were not observed."""
+    """Mark the start of a run after a restart, with the number of restarts if several."""
     supervisor = states_of(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
         return
@@ -185,7 +186,7 @@ def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[st
 
 
 def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
-    """Mark an OOM kill or a crash at the end of a run, and when its health check began to fail."""
+    """Mark an OOM kill or a crash where a run ended, and when its health check began to fail."""
     if bar["kind"] == "oom":
         yield _mark(bar["to"], "oom", _VERDICTS["oom"])
     elif bar["kind"] == "crash":
@@ -208,7 +209,7 @@ def _finding_marks(
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:
-            # A run that was never listed came before this one.
+            # The run that was never listed came before this run.
             earlier = supervisor is not None and (finding["run"] or 0) < supervisor["restarts"]
             at = bar["from"] if earlier else axis.by_host_clock(finding["at"])
             yield _mark(at, finding["rule"], finding["verdict"])
@@ -217,7 +218,7 @@ def _finding_marks(
 def _tests(tests: Iterable[Data], axis: Axis) -> Iterator[dict[str, Any]]:
     for test in tests:
         begun = axis.by_host_clock(test["started_at"]) if test["started_at"] else 0
-        # The end of one in which its worker died is not known.
+        # If a worker died during a test, it is not known when the test ended.
         ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
         yield {
             "id": printable(test["id"]),
@@ -243,7 +244,7 @@ def _gaps(gaps: Iterable[Data], sandbox: str, axis: Axis) -> Iterator[dict[str, 
 def _outages(
     outages: Iterable[Data], gaps: Iterable[Data], sandbox: str, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Return the outages that are not within a gap."""
+    """Return the outages that do not lie within a gap."""
     for outage in outages:
         begun, ended = axis.by_host_clock(outage["from_at"]), axis.by_host_clock(outage["to_at"])
         within = any(gap["from"] <= begun and ended <= gap["to"] for gap in gaps)
@@ -257,7 +258,7 @@ def _outages(
 
 
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
-    """Return the worker of a sandbox, if any; its tests are the bands behind the bars."""
+    """Return the worker of a sandbox, if any, whose tests are shown as bands behind the bars."""
     own = (
         worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
     )

@@ -1,7 +1,7 @@
 """Test doubles for tests of your own helpers.
 
-``ScriptedLister`` lists the rows of a script (``row`` creates one), with a ``FakeClock`` on which waits
-take no time. ``no_sleep`` makes waits skip their pauses.
+A ``ScriptedLister`` lists the rows of a script; the function ``row`` creates a row. It uses a
+``FakeClock``, on which waits take no time. ``no_sleep`` makes waits skip their pauses.
 """
 
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep

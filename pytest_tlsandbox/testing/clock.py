@@ -1,4 +1,4 @@
-"""Waits that take no time: a fake clock, and a context in which waits skip their pauses."""
+"""A fake clock, on which waits take no time, and a context in which waits skip their pauses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class FakeClock(Clock):
     """A clock on which a sleep takes no time: it only advances ``now``.
 
     Args:
-        now: the time at the start, in seconds.
+        now: the initial time in seconds.
 
     Attributes:
-        now: the current time in seconds; a test may set it.
+        now: the current time in seconds, which a test may set.
         slept: the duration of each sleep so far, in seconds.
 
     """
@@ -44,17 +44,24 @@ class FakeClock(Clock):
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Advance the clock by ``seconds``: nothing sets an event while no time passes."""
+        """Advance the clock by ``seconds``, and ignore the event.
+
+        Args:
+            _event: the event, which is ignored.
+            seconds: the duration of the wait.
+
+        """
         self.sleep(seconds)
 
 
 @contextlib.contextmanager
 def no_sleep() -> Iterator[None]:
-    """Make every wait and assertion in this ``with`` block skip its pauses, as if they had passed.
+    """Make all waits and assertions in this ``with`` block skip their pauses.
 
-    Use it for a list that does not change with time, for example from a recorded response: a wait of
-    30 s then takes only as long as its polls. A real process does not get the skipped time. The
-    skipped pauses count against the timeout of pytest-timeout.
+    The clock of the waits advances as if the pauses had passed, so a wait of 30 s takes only as
+    long as its polls. Use this function if the list does not change with time, for example because
+    it comes from a recorded response. Skipped time does not give real processes time to run. The
+    skipped pauses count towards the timeout of pytest-timeout.
     """
     real_monotonic, real_sleep = Clock.monotonic, Clock.sleep
     skipped = [0.0]
@@ -63,13 +70,13 @@ def no_sleep() -> Iterator[None]:
         return real_monotonic() + skipped[0]
 
     def sleep(seconds: float) -> None:
-        real_sleep(0)  # a cancelled coroutine ends here
+        real_sleep(0)  # raises Cancelled if the caller was cancelled
         skipped[0] += seconds
 
     def wait(_event: threading.Event, seconds: float) -> None:
         sleep(seconds)
 
-    # With mock, because type checkers reject an assignment to a static method.
+    # Use mock, because type checkers reject an assignment to a static method.
     with mock.patch.multiple(
         Clock,
         monotonic=staticmethod(monotonic),

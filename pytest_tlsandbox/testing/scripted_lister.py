@@ -1,4 +1,4 @@
-"""A fake sandbox that lists the processes of a script, for tests of helpers that wait and assert.
+"""A fake sandbox that lists the processes of a script, for tests of your own helpers.
 
 ::
 
@@ -34,24 +34,24 @@ Row: TypeAlias = "Mapping[str, Any]"
 """A process as the sandbox sends it."""
 
 Listing: TypeAlias = "Iterable[Row] | Mapping[str, Any] | bytes | InfrastructureError"
-"""The result of a list call: rows, a whole body, or an error."""
+"""The result of a list call: rows, a complete body, or an error to raise."""
 
 STARTED_AT = 1_710_000_000_000
-"""Default start of a row: 2024-03-09 16:00:00 UTC, in milliseconds since 1970."""
+"""The default start time of a row: 2024-03-09 16:00:00 UTC, in milliseconds since 1970."""
 
 
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Return a row of the process list as the API sends it: a running process by default.
+    """Return a row of the process list in the format of the API, by default of a running process.
 
     Example: ``row(42, status="exited", exit_code=1)``
 
     Args:
-        pid: the process id; also the handle.
+        pid: the process id, which is also used as the handle.
         command: the program.
         args: the arguments of the program.
-        fields: more fields of the row, or other values for the default ones. Times are in
+        fields: additional fields of the row, or values that replace the defaults. Times are in
             milliseconds since 1970. Unknown fields and values of wrong types are sent unchanged.
 
     Returns:
@@ -74,25 +74,27 @@ def row(
 
 
 class ScriptedLister(SandboxClient):
-    """Lists the processes of a script; ``Sandbox(lister)`` is a sandbox with these processes.
+    """Lists the processes of a script; ``Sandbox(lister)`` creates a sandbox with these processes.
 
-    A start advances the clock until the script lists a process with that command and arguments. It
-    raises ``RequestRefused`` if the script lists no such process from then on. Signals and kills
-    change nothing; they only appear in ``requests``.
+    A start request advances the clock until the script lists a process with the requested command
+    and arguments. If the script does not list such a process from then on, the request raises
+    ``RequestRefused``. Signals and kills have no effect, except that they appear in ``requests``.
 
     Args:
-        script: maps seconds since the creation to the result of list calls from then on: rows
-            (:func:`row`), a whole body (a dict or bytes), or an ``InfrastructureError`` to raise.
-            Before the first entry, the first entry applies.
-        clock: the clock of all waits; None for a new :class:`FakeClock`, so that waits take no
+        script: maps times, in seconds since the creation of the lister, to the result of list calls
+            from that time on. A result is a list of rows (:func:`row`), a complete body (a dict or
+            bytes), or an ``InfrastructureError`` to raise. The first entry also applies before its
             time.
-        latency: seconds that a list call takes on the clock.
-        output: maps a pid to the lines of its streams: ``{41: {"stderr": ["no memory"]}}``.
+        clock: the clock of all waits. None creates a :class:`FakeClock`, so that waits take no
+            time.
+        latency: the duration of a list call on the clock, in seconds.
+        output: maps each pid to the lines of its streams, as in ``{41: {"stderr": ["no
+            memory"]}}``.
         label: the name of the sandbox in messages.
 
     Attributes:
-        polls: the time of each list call, in seconds since the creation.
-        limits: the seconds that each list call was allowed to take, in the same order.
+        polls: the time of each list call, in seconds since the creation of the lister.
+        limits: the maximum seconds that each list call was allowed to take, in the same order.
         requests: the method and path of each request, in order.
 
     """
@@ -123,7 +125,14 @@ class ScriptedLister(SandboxClient):
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
-        """Return None: a script has no stream, so a wait only polls."""
+        """Do nothing, because a script has no stream, so that a wait only polls.
+
+        Args:
+            pid: the process id, which is ignored.
+            limit: the duration in seconds, which is ignored.
+            wake: the function to call, which is ignored.
+
+        """
 
     def _answer(
         self, method: str, path: str, limit: float, sent: Mapping[str, Any] | None
@@ -157,7 +166,7 @@ _INSTANT = 1e-9
 
 
 def _newest(script: Mapping[float, Listing], at: float) -> Listing:
-    """Return the entry of a script that applies at a time; before the first entry, the first."""
+    """Return the entry of a script for a time; the first entry also applies before its time."""
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]
 
@@ -181,7 +190,7 @@ def _command_line(row: Mapping[str, Any]) -> list[str]:
 
 
 class _Wire:
-    """A transport that reads the script."""
+    """A transport that answers requests from the script."""
 
     def __init__(
         self,
@@ -204,4 +213,4 @@ class _Wire:
         return Answer(200, self._answer(method, path, limit, json), announced=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, because nothing is open."""

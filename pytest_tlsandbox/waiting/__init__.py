@@ -1,1 +1,1 @@
-"""Waits: select processes, evaluate conditions on them, and poll until the result is final."""
+"""The code of waits: it selects processes, evaluates conditions, and polls for a final result."""

@@ -1,4 +1,4 @@
-"""Turn the outcome of a wait into the error that the helper raises."""
+"""Convert the outcome of a wait to the error that the helper raises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ from pytest_tlsandbox.messages.failure import (
     render_several,
 )
 from pytest_tlsandbox.redact import mask_text
-from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.condition import (
+    MORE_MEMORY,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +40,14 @@ _MOST_TAILS = 3
 _LONGEST_LAST_LINE = 120
 
 _HINTS: dict[type[errors.InfrastructureError], str] = {
-    errors.AuthenticationFailed: "check TENSORLAKE_API_KEY, and that it belongs to this project",
-    errors.SandboxNotFound: "check the id or URL given with --tlsandbox; a terminated sandbox no longer exists",
+    errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
+    errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
     errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
-    errors.SandboxNotRunning: "start a new sandbox; its timeout may have ended this one",
+    errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
     errors.SandboxReplaced: "use one sandbox for the whole test, and do not restart it",
     errors.SandboxUnreachable: "check that the sandbox runs; its daemon can fail, too, if memory runs out",
 }
+_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process needs more memory"
 _BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
 
@@ -57,37 +64,39 @@ def error_of(
     Args:
         outcome: how the wait ended.
         wanted: what the caller expected, in words.
-        client: the sandbox; its output routes provide the last lines of the process.
-        timeout: the timeout of the wait in seconds; None for an assertion, which has none.
+        client: the client of the sandbox, which reads the last lines of output of the process.
+        timeout: the timeout of the wait in seconds; None for an assertion, which has no timeout.
         limit: the deadline of the wait.
-        screen: the width and the verbosity of the message.
+        screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
-        The error, with ``wanted`` and the last snapshot.
+        The error, with its attributes ``wanted`` and ``snapshot``.
 
     """
     took = seconds(outcome.seconds)
     cut = limit.hard is not None and not outcome.final
-    stopped = f"stopped after {took}" + (f" of {seconds(timeout)}" if timeout else "")
+    of = f" of {seconds(timeout)}" if timeout else ""
+    stopped = f"stopped after {took}{of}"
+    ended_by = f"pytest-timeout ended the wait after {took}{of}" if cut else ""
     if outcome.fault is not None:
         explanation = _of_fault(outcome.fault, outcome.timeline, took)
     elif isinstance(outcome.result, Pending):
         explanation = outcome.result.explain()
-        # The text of a timeout does not change from run to run, so that failures can be grouped.
-        time = took if cut or timeout is None else seconds(timeout)
-        explanation = replace(explanation, what=f"{explanation.what} after {time}")
+        # The text of a timeout is the same in each test run, so that failures can be grouped.
+        time = took if timeout is None else seconds(timeout)
+        when = f"when {ended_by}" if cut else f"after {time}"
+        explanation = replace(explanation, what=f"{explanation.what} {when}")
     else:
         explanation = _explain(outcome)
+        explanation = replace(explanation, because=ended_by or explanation.because)
     if cut and outcome.fault is None:
-        of = f" of {seconds(timeout)}" if timeout else ""
-        because = f"pytest-timeout ended the wait after {took}{of}"
-        hint = "give the test more time"
-        hint += ", or the wait a shorter timeout=" if timeout else ""
-        explanation = replace(explanation, because=because, hint=hint)
+        hint = "raise the limit of pytest-timeout for this test"
+        explanation = replace(explanation, hint=hint)
     text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
     error = explanation.error(text)
     if isinstance(error, errors.InfrastructureError) and outcome.fault is not None:
         error.label, error.transient = outcome.fault.label, outcome.fault.transient
+        error.outage = outcome.fault.outage
     return _with_data(error, explanation, wanted, outcome.timeline)
 
 
@@ -100,15 +109,15 @@ def text_of(
     *,
     stopped: str = "",
 ) -> str:
-    """Return the text of a failure, with output that may explain it, and the limit of an OOM kill.
+    """Return the text of a failure, including related output and the limit of an OOM kill.
 
     Args:
         explanation: the result of the check.
-        client: the sandbox; its output routes provide the last lines of the process.
+        client: the client of the sandbox, which reads the last lines of output of the process.
         timeline: the polls of the wait.
         limit: the deadline of the wait.
-        screen: the width and the verbosity of the message.
-        stopped: when the wait stopped; empty to leave it out.
+        screen: the terminal, which determines the width and the verbosity of the message.
+        stopped: when the wait stopped; empty if the text should not say it.
 
     """
     output = None
@@ -117,8 +126,10 @@ def text_of(
     elif any(item.output for item in explanation.listed):
         explanation = _with_last_lines(explanation, client, timeline, limit)
     if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
-        mebibytes = f"{client.memory_limit / 2**20:.0f} MiB"
-        explanation = replace(explanation, remarks=(("limit", mebibytes), *explanation.remarks))
+        limited = f"OOM-killed at a limit of {client.memory_limit / 2**20:.0f} MiB"
+        what = explanation.what.replace("OOM-killed", limited, 1)
+        hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
+        explanation = replace(explanation, what=what, hint=hint)
     return render(
         explanation,
         stopped=stopped,
@@ -131,18 +142,23 @@ def text_of(
 
 
 def error_of_several(
-    checks: Sequence[tuple[str, str, Result]], outcome: Outcome, label: str, screen: Screen
+    checks: Sequence[tuple[str, str, Result]],
+    outcome: Outcome,
+    client: SandboxClient,
+    limit: Limit,
+    screen: Screen,
 ) -> errors.TLSandboxError:
-    """Return the error for checks that were evaluated together, each with its number.
+    """Return the error for checks that were evaluated together; its text numbers the checks.
 
     Args:
-        checks: the name, the place in the test, and the result of each check.
-        outcome: how the wait for all of them ended.
-        label: the name of the sandbox.
-        screen: the width and the verbosity of the message.
+        checks: for each check, its name, its place in the test, and its result.
+        outcome: how the wait for all checks ended.
+        client: the client of the sandbox, which reads the last lines of output of processes.
+        limit: the deadline of the wait.
+        screen: the terminal, which determines the width and the verbosity of the message.
 
     Returns:
-        A :class:`ChecksFailed`, or the infrastructure error if no check could be evaluated.
+        A :class:`ChecksFailed`, or an infrastructure error if no check could be evaluated.
 
     """
     took = seconds(outcome.seconds)
@@ -156,6 +172,12 @@ def error_of_several(
         )
         for name, place, result in checks
     ]
+    timeline = outcome.timeline
+    failed = [explanation for _, _, explanation in explanations if explanation is not None]
+    outputs = {
+        id(explanation): tail_of(explanation, client, timeline, limit)
+        for explanation in [item for item in failed if item.output][:_MOST_TAILS]
+    }
     failures = tuple(
         _with_data(explanation.error(explanation.headline), explanation, name, outcome.timeline)
         for name, _, explanation in explanations
@@ -163,9 +185,10 @@ def error_of_several(
     )
     text = render_several(
         explanations,
+        outputs,
         stopped="" if outcome.timeline.looks == 1 else f"evaluated on the last one, after {took}",
         timeline=outcome.timeline,
-        sandbox=label if screen.verbosity > 0 or screen.several_sandboxes() else "",
+        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
         verbosity=screen.verbosity,
         columns=screen.columns,
     )
@@ -184,14 +207,15 @@ def _with_data(
     error: errors.TLSandboxError, explanation: Explanation, wanted: str, timeline: Timeline
 ) -> errors.TLSandboxError:
     if isinstance(error, errors.InfrastructureError) and error.label == str(error):
-        error.label = explanation.headline  # a label must be a single line
+        error.label = explanation.headline  # because a label must be a single line
     error.wanted = wanted
     error.snapshot = timeline.last
+    error.run = explanation.run or timeline.run_of(explanation.process)
     return error
 
 
 def _explain(outcome: Outcome) -> Explanation:
-    """Explain a result that is not met, or was not met for long enough."""
+    """Explain a result that is not met, or that was not met for long enough."""
     result = outcome.result
     if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
         return result.explain()
@@ -216,38 +240,39 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         remarks.append(("last list", f"at +{at}, {count(len(timeline.last), 'process')}"))
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        hint = (
-            "wait longer, or resume the sandbox before the tests: requests wake it, which takes "
-            "seconds"
-        )
+        hint = "a longer timeout=, or resume the sandbox before the tests: waking takes seconds"
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
-        # The request did not reach the sandbox, so the hint about its memory does not apply.
+        # The request did not reach the sandbox, so the hint about the sandbox's memory does not
+        # apply.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
     if not fault.transient or first is None:
         what, _, because = str(fault).partition("\n")
         return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
     outage = timeline.outages[-1]
     lasted = seconds(outage.end - outage.start) if timeline.looks else took
-    because = f"the processes could not be listed for {lasted}: {outage}"
-    return Explanation(type(fault), str(fault), because=because, remarks=tuple(remarks), hint=hint)
+    what = f"Could not list the processes for {lasted}"
+    remarks.append(("attempts", str(outage)))
+    return Explanation(type(fault), what, str(fault), remarks=tuple(remarks), hint=hint)
 
 
 def tail_of(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> OutputTail | None:
-    """Return the last lines of output of the explained process.
+    """Return the last lines of output of the process that an explanation is about.
 
-    A failed read does not replace the error of the wait: the tail then says why it is missing.
+    If the output cannot be read, no error is raised, because it would replace the error of the
+    wait. Instead, the tail contains the reason.
 
     Args:
-        explanation: the explanation of the result; it names the process or the run.
-        client: the sandbox.
-        timeline: what the wait saw; its last snapshot shows whether the pid was used again.
-        limit: the deadline of the wait. Reading takes at most 1 s and stops 0.15 s before the
-            test would be killed.
+        explanation: the explanation of the result, which refers to a process or a run.
+        client: the client of the sandbox.
+        timeline: the polls of the wait. The last snapshot shows whether the pid was reused.
+        limit: the deadline of the wait. Reading takes at most 1 s, and ends at least 0.15 s before
+            the test would be killed.
 
     Returns:
-        The tail; None if the explanation has no process or its row is no longer listed.
+        The tail; None if the explanation does not refer to a process, or its row is no longer
+        listed.
 
     """
     process, run = explanation.process, explanation.run
@@ -282,7 +307,7 @@ def tail_of(
 def _with_last_lines(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> Explanation:
-    """Return the explanation with the last line of output of the first three listed processes."""
+    """Add the last line of output of the first three listed processes to an explanation."""
     listed = []
     end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
     limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
@@ -301,7 +326,7 @@ def _with_last_lines(
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:
-    """Return as many of the last lines as a message has room for."""
+    """Return the last lines, as many as fit in a message."""
     last = lines[-MOST_OUTPUT:]
     size = 0
     for kept, line in enumerate(reversed(last)):

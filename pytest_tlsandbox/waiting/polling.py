@@ -1,7 +1,7 @@
-"""The wait loop: poll, evaluate, sleep, until the result is final or the deadline has passed.
+"""The wait loop, which polls, evaluates and sleeps until the result is final or the time is over.
 
-tenacity drives the loop. This module adds what tenacity lacks: a last poll that starts at the
-deadline, a settling time for results, and a time budget for each outage.
+tenacity drives the loop. This module adds features that tenacity lacks: a last poll that starts at
+the deadline, a settling time for results, and a time budget for each outage.
 """
 
 from __future__ import annotations
@@ -35,45 +35,43 @@ logger = logging.getLogger("pytest_tlsandbox")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _PAUSE_SHARE = 0.05, 0.25, 0.05
 _NOTICED_PAUSE = 1.0
-"""Seconds between polls while a stream shows whether the process has ended."""
+"""Seconds between polls while a stream would show that the process has ended."""
 _UNNOTICED = 0.1
-"""Seconds of a wait after which it opens such a stream: most waits end before."""
+"""Seconds after which a wait opens a stream to the process; most waits end earlier."""
 _LONG_LIST = 100
-"""From this number of rows on, a wait for one process requests only its row, most of the time."""
+"""If the list has at least this many rows, a wait for one process mostly requests only its row."""
 _LIST_INTERVAL = 10.0
-"""Seconds after which it requests the whole list again, so that the history stays complete."""
+"""Seconds after which such a wait requests the whole list, so that the history stays complete."""
 _LAST_POLL = 0.5
-"""Longest duration in seconds of the poll at the deadline."""
+"""The maximum duration of the poll at the deadline, in seconds."""
 _CUT_CALL = 0.1
-"""If less than these seconds remain, the loop sleeps until the deadline for its last poll."""
+"""If fewer seconds remain, the loop sleeps until the deadline and then polls for the last time."""
 _SPARE = 0.15
-"""Seconds kept free after the last poll to report the failure before pytest-timeout acts."""
+"""Seconds between the last poll and pytest-timeout's deadline, to report the failure."""
 _INSTANT = 1e-6
-"""Tolerance in seconds when comparing points in time: sums of floats are inexact."""
+"""Tolerance in seconds when comparing points in time, because sums of floats are inexact."""
 _LONGEST_WAVERING = 5.0
-"""Seconds, beyond the settling time, that the result of an assertion may keep changing.
-
-An assertion has no deadline."""
+"""Seconds after the settling time at which an assertion, which has no deadline, gives up."""
 _LONGEST_UNSEEN = 60.0
-"""Seconds that outages may add to that: twice the longest outage that an assertion survives."""
+"""Seconds by which outages may extend an assertion: twice the longest outage that it survives."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
 _LONGEST_READ = 0.5
-"""Longest duration in seconds of reading the output for a progress report."""
+"""The maximum duration of reading output for a progress report, in seconds."""
 LONGEST_STREAM = 600.0
-"""Seconds for which a process is followed in a wait without a deadline."""
+"""Seconds for which a wait without a deadline follows a process."""
 LONG_OUTAGE = 1.0
-"""Seconds without a successful poll after which the result before an outage no longer counts."""
+"""Seconds of an outage after which the result before the outage no longer counts."""
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The deadline of a wait. All values are in seconds on the clock of the lister.
+    """The deadline of a wait. All times are in seconds on the clock of the lister.
 
     Attributes:
         start: when the wait started.
-        at: the deadline; None if the wait has none.
-        hard: when pytest-timeout kills the test, if that shortened the wait; else None.
+        at: the deadline; None if the wait has no deadline.
+        hard: when pytest-timeout will kill the test, if this shortened the wait; otherwise None.
 
     """
 
@@ -87,12 +85,12 @@ class Outcome:
     """How a wait ended.
 
     Attributes:
-        result: the last result; None if no poll succeeded, or if an error ended the wait.
+        result: the last result; None if no poll succeeded or an error ended the wait.
         final: whether the result is certain; False if the deadline cut the wait short.
         fault: the error that ended the wait; None if the wait ended with a result.
-        timeline: what the wait saw.
-        seconds: the duration of the wait.
-        same_for: for how many seconds the result had not changed.
+        timeline: the polls of the wait.
+        seconds: the duration of the wait, in seconds.
+        same_for: the seconds for which the result had not changed when the wait ended.
 
     """
 
@@ -116,19 +114,20 @@ def watch(
     A long wait reports its progress every 15 s.
 
     Args:
-        condition: evaluates each snapshot.
-        lister: lists the processes, reads output for progress reports, and has the clock and the
-            history.
+        condition: the condition, which evaluates each snapshot.
+        lister: lists the processes, reads output for progress reports, and provides the clock and
+            the history.
         limit: the deadline.
-        since: a position in the history. If the daemon was replaced after it, the wait ends.
-        say: shows a progress report, with the last line of output of the process; None if only
-            the log gets it.
+        since: a position in the history; if the daemon was replaced after this position, the wait
+            ends.
+        say: shows a progress report that includes the last line of output of the process. With
+            None, progress reports appear only in the log.
 
     Returns:
-        The outcome. It includes infrastructure errors; they are not raised.
+        The outcome. Infrastructure errors are part of the outcome, and are not raised.
 
     Raises:
-        Exception: an error from a function of the user, unchanged.
+        Exception: a function of the user raised this error, which is passed on unchanged.
 
     """
     return _Watch(condition, lister, limit, since, say).run()
@@ -168,7 +167,8 @@ class _Watch:
                 | tenacity.retry_if_result(lambda final: not final),
                 wait=self._pause,
                 stop=self._is_over,
-                # The default raises RetryError, which names a Future instead of the cause.
+                # By default, tenacity would raise RetryError, whose text names a Future instead of
+                # the cause.
                 retry_error_callback=lambda _state: None,
             )(self._poll)
         except InfrastructureError as error:
@@ -195,7 +195,7 @@ class _Watch:
         return self._clock.monotonic()
 
     def _poll(self) -> bool:
-        """Poll and evaluate once; return whether the result is final."""
+        """Poll and evaluate once, and return whether the result is final."""
         heard = self._wakeup.heard
         self._last_begun = begun = self._now() if heard is None else heard.begun
         if heard is None and self._has_not_changed(begun):
@@ -203,14 +203,15 @@ class _Watch:
             return False
         left = self.lister.outage.left
         try:
-            # The last poll begins at the deadline; any other may share a request that began before.
+            # The last poll sends a request at the deadline; other polls may share an earlier
+            # request.
             after = begun if self._is_last(begun) else self._wakeup.evaluated
             limit = self._time_for_a_poll(begun)
             snapshot = heard or self.lister.poll(limit=limit, after=after)
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"Another sandbox answers as {snapshot.sandbox}\n"
-                    "it was replaced or restarted: no process that was listed before is listed now",
+                    f"{snapshot.sandbox} was replaced or restarted\n"
+                    "no process that was listed before is listed now",
                     label="replaced",
                 )
         except InfrastructureError as fault:
@@ -245,9 +246,10 @@ class _Watch:
         self._report_progress()
 
     def _has_not_changed(self, begun: float) -> bool:
-        """Return whether the row of the one process that the result depends on is as before.
+        """Return whether the row of the only process on which the result depends is unchanged.
 
-        It saves listing thousands of processes. Any change, and any error, needs the list.
+        If so, it is not necessary to list thousands of processes. After a change or an error, the
+        whole list is needed.
         """
         row, last = self._awaited, self._timeline.last
         if row is None or last is None or len(last) < _LONG_LIST:
@@ -262,7 +264,7 @@ class _Watch:
 
     @property
     def _awaited(self) -> ProcessInfo | None:
-        """The process whose end the result waits for, if that is all it waits for."""
+        """The process, if the result depends only on whether this process ends."""
         return self._result.until_end_of if isinstance(self._result, Pending) else None
 
     def _report_progress(self) -> None:
@@ -291,9 +293,10 @@ class _Watch:
             self.say(f"{time}: {state}{wanted}")
 
     def _last_line(self, explanation: Explanation) -> str:
-        """Return the last line of output of the one process that the wait knows, masked.
+        """Return the last line of output of the process for which the wait waits, masked.
 
-        Return an empty text if there is no such process or line, or if it cannot be read in time.
+        Return an empty text if there is no such process, if it has no output, or if the output
+        cannot be read in time.
         """
         process, at = explanation.process, self.limit.at
         left = _LONGEST_READ if at is None else min(_LONGEST_READ, at - self._now())
@@ -302,13 +305,14 @@ class _Watch:
         try:
             lines = self.lister.output(process.pid, limit=left)
         except InfrastructureError:
-            return ""  # the wait goes on, and its polls report an outage
+            return ""  # the wait continues, and its polls report an outage
         return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
-        """Record a result, and set whether it has been the same for its settling time.
+        """Record a result, and whether it has stayed the same for its settling time.
 
-        If the result has a longest gap, a longer time between two polls restarts the settling time.
+        If the result has a ``longest_gap``, a longer time between two polls restarts the settling
+        time.
         """
         begun = snapshot.begun
         gap = 0.0 if self._result is None else begun - self._last_good
@@ -340,8 +344,9 @@ class _Watch:
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Return the seconds until the next poll.
 
-        After a success: 5 % of the time since the start, from 0.05 s to 0.25 s. Never beyond the
-        moment at which the result would be settled, or the deadline.
+        After a successful poll, the pause is 5 % of the time since the start, but at least 0.05 s
+        and at most 0.25 s. The pause does not extend beyond the deadline, or the time at which the
+        result would be settled.
         """
         now = self._now()
         error = state.outcome.exception() if state.outcome else None
@@ -355,7 +360,7 @@ class _Watch:
                 pause = _NOTICED_PAUSE
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
-                # One millisecond later, so that the poll begins after that moment and not at it.
+                # Add one millisecond, so that the poll begins after that time and not at it.
                 pause = min(pause, due - now + 0.001)
         if self.limit.at is not None:
             left = self.limit.at - now
@@ -367,7 +372,8 @@ class _Watch:
             return True
         if self._timeline.outage is not None:
             return self._now() >= self._outage_ends - _INSTANT
-        # The result could not change visibly during an outage, so that time does not count.
+        # During an outage, a change of the result would not be visible, so the outage does not
+        # count.
         patience = getattr(self._result, "settling_time", 0.0) + _LONGEST_WAVERING
         patience += min(self._unseen, _LONGEST_UNSEEN)
         return self.limit.at is None and self._last_begun - self._first_good > patience

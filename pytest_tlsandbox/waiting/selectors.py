@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class By:
-    """The exact field values that select a process; :func:`by` creates it.
+    """The exact field values that select a process; :func:`by` creates such an object.
 
     Attributes:
         fields: the name and the expected value of each field.
@@ -56,18 +56,18 @@ def by(
     An argument that is None matches every value.
 
     Args:
-        name: the name of a managed process.
+        name: the name of the managed process.
         command: the program, without its arguments.
-        args: all arguments, in order.
-        pid: the process id. It selects the newest process that has it when the wait first lists
-            one; a later process with the same pid is not selected.
+        args: all its arguments, in order.
+        pid: the process id. It selects the newest process with this pid in the first snapshot that
+            contains such a process. Later processes with the same pid are not selected.
         handle: the handle that the sandbox assigned to the run.
 
     Returns:
-        A selector; pass it to any helper that takes a process.
+        A selector, which you can pass to any helper that takes a process.
 
     Raises:
-        InvalidArgument: no argument is given, or an argument has a wrong type.
+        InvalidArgument: no argument was given, or an argument has a wrong type.
 
     """
     given = {"name": name, "command": command, "args": args, "pid": pid, "handle": handle}
@@ -79,7 +79,7 @@ def by(
 
 
 class ListedProcess(Protocol):
-    """A process that this plugin or the Tensorlake SDK listed or started."""
+    """A process object that was returned by this plugin or by the Tensorlake SDK."""
 
     @property
     def pid(self) -> int:
@@ -87,11 +87,11 @@ class ListedProcess(Protocol):
 
     @property
     def started_at(self) -> datetime:
-        """When the process started, by the clock of the sandbox; UTC if it has no time zone."""
+        """When the process started, by the clock of the sandbox; in UTC if it has no time zone."""
 
 
 class TracedProcess(Protocol):
-    """A process as the SDK returns it: wrapped, with the id of a trace.
+    """A process as the SDK returns it, wrapped together with the id of a trace.
 
     Attributes:
         trace_id: the id of the trace.
@@ -105,26 +105,25 @@ class TracedProcess(Protocol):
         """The process."""
 
 
-# One string: pyright does not evaluate concatenated strings.
+# Use one string, because pyright does not evaluate concatenated strings.
 Process: TypeAlias = "str | int | re.Pattern[str] | By | ListedProcess | TracedProcess | Callable[[ProcessInfo], object]"
-"""Ways to select a process: text from its command line or its managed name, a pid, a compiled
-regex, an object that the plugin or the SDK listed or started, ``by(...)``, or a predicate."""
+"""The ways to select a process: text from its command line or its managed name, a pid, a compiled regex, an object that the plugin or the SDK returned, ``by(...)``, or a predicate."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a selector found in one snapshot.
+    """The result of a selector for one snapshot.
 
     Attributes:
         history: the history of the sandbox.
         matches: the selected rows, oldest first.
-        older: rows that match but are excluded, because they had ended before the baseline.
-        gone: whether the selected run was listed before and no longer is.
-        last_seen: the last row of the selected run, if any.
-        successors: whether a process that starts later may match too, so that the end of all
-            matches is not final.
-        each_run: whether the selector selects a single run, so that its end is final even if a
-            supervisor starts the program again.
+        older: rows that match, but are excluded because they had ended before the baseline.
+        gone: whether the selected run was listed before, but is no longer listed.
+        last_seen: the newest row of the selected run, if any.
+        successors: whether a process that starts later may also match. If so, the wait continues
+            for a while after all matches have ended.
+        each_run: whether the selector selects a single run. If so, the result is final when the run
+            has ended, even if a supervisor restarts the program.
 
     """
 
@@ -137,34 +136,36 @@ class Selection:
     each_run: bool = False
 
     def over(self, row: ProcessInfo) -> bool:
-        """Return whether a match has ended and its supervisor, if any, will not restart it."""
+        """Return whether a match has ended and will not be restarted by a supervisor."""
         if not row.ended or self.each_run or row.managed is None or row.managed.status == "stopped":
             return row.ended
-        # If its name was deployed again, the old row may still say "backing off".
+        # If another process was started with the same name, the old row may still say "backing
+        # off".
         run = self.history.run_of(row)
         return run is not None and run.generation.replaced
 
     @property
     def living(self) -> tuple[ProcessInfo, ...]:
-        """The matches that are alive, or that a supervisor will restart."""
+        """The matches that are alive or that a supervisor will restart."""
         return tuple(row for row in self.matches if not self.over(row))
 
 
 class Selector:
-    """Selects a process from one snapshot after the other. Each wait has a new selector.
+    """Selects a process in each of a series of snapshots.
 
-    Text, regex, predicate and ``by`` select processes that were alive at the baseline or started
-    after it. A pid or a handle (in ``by`` too) selects the newest row that has it when it is first
-    listed, and from then on only that run. The name, or an object, of a managed process selects
-    that process across its restarts.
+    Each wait creates a new selector. Text, a regex, a predicate and ``by`` select processes that
+    were alive at the baseline or started after it. A pid or a handle, alone or in ``by``, selects a
+    single run: the newest run with that number in the first snapshot that lists one. The name or an
+    object of a managed process selects the process across its restarts.
 
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
         history: the history of the sandbox.
-        baseline: the snapshot from which on processes count; None for all that are listed.
+        baseline: a snapshot; processes that had ended before it do not count. With None, all listed
+            processes count.
 
     Raises:
-        InvalidArgument: ``process`` is of another type, or can match nothing or everything.
+        InvalidArgument: ``process`` has a wrong type, or would match every process or none.
 
     """
 
@@ -201,7 +202,7 @@ class Selector:
             self._managed_id = managed.id if managed is not None else None
             self._one_run = managed is None
             self._run = _identity_of(process)
-            # An object of the SDK has no identity, and is not a row of ours.
+            # An object of the SDK has no attribute "identity", and is not one of our rows.
             self._last_seen = meant if hasattr(process, "identity") else None
             self.fits = lambda row: row.managed is not None and row.managed.id == self._managed_id
         else:
@@ -212,16 +213,16 @@ class Selector:
 
     @property
     def pid(self) -> int | None:
-        """The pid of the selected run; None if the selector does not select a single known run."""
+        """The pid of the selected run; None if the selector has not selected a single run."""
         return self._run.pid if self._one_run and self._run is not None else None
 
     @property
     def may_select_others(self) -> bool:
-        """Whether any matching process is selected, including one that starts later."""
+        """Whether the selector selects every matching process, even one that starts later."""
         return not self._one_run and self._managed_id is None
 
     def select(self, snapshot: ProcessSnapshot) -> Selection:
-        """Return the matches in a snapshot, and remember the selected run for the next one."""
+        """Return the matches in a snapshot, and remember the selected run for later snapshots."""
         if self._one_run:
             return self._select_run(snapshot)
         if self._managed_id is not None:
@@ -233,11 +234,12 @@ class Selector:
         return self._scoped(fitting, successors=True)
 
     def vanished(self) -> Run | None:
-        """Return the selected run if its row vanished before any list call showed its end.
+        """Return the selected run if its row vanished before a list call showed that the run ended.
 
         Returns:
-            The run; None if its row did not vanish, if this plugin killed it, or if the process was
-            not selected by an object or a pid, because text selects from the listed processes only.
+            The run; None if its row did not vanish or this plugin killed it. Also None if the
+            process was not selected by an object or a pid, because other selectors select only
+            listed processes.
 
         """
         if self._generation is not None:
@@ -252,11 +254,11 @@ class Selector:
         return run if run and run.gone and run.end is None and not run.ended_here else None
 
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
-        """Select the newest run of a managed process; a redeployed name is another process."""
+        """Select the newest run of a managed process, but not a process that reused its name."""
         rows = [row for row in snapshot if self.fits(row)]
         if self._generation is None and self._run is not None:
             run = self.history.find(self._run)
-            if run is None and rows:  # it was restarted before the first list call
+            if run is None and rows:  # the process was restarted before the first list call
                 run = self.history.run_of(rows[-1])
             self._generation = None if run is None else run.generation
         own = [
@@ -264,7 +266,7 @@ class Selector:
             for row in rows
             if (run := self.history.run_of(row)) is not None
             and run.generation is self._generation
-            and run.successor is None  # some sandboxes also list earlier runs
+            and run.successor is None  # because some sandboxes also list earlier runs
         ]
         self._last_seen = own[-1] if own else self._last_seen
         return Selection(self.history, tuple(own[-1:]), gone=not own, last_seen=self._last_seen)
@@ -272,7 +274,7 @@ class Selector:
     def _select_run(self, snapshot: ProcessSnapshot) -> Selection:
         if self._run is None:
             fitting = [row for row in snapshot if self.fits(row)]
-            if not fitting:  # a process with this pid may start later
+            if not fitting:  # because a process with this pid may start later
                 return Selection(self.history)
             self._run = fitting[-1].identity
         row = snapshot.find(self._run)
@@ -282,13 +284,13 @@ class Selector:
         return Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
-        """Return whether a row shows the newest run of its id; some sandboxes list earlier ones."""
+        """Return whether a row shows the newest run with its id; older runs may be listed too."""
         run = None if row.managed is None else self.history.run_of(row)
         if run is None or row.managed is None:
             return True
         if run.generation.replaced and not row.ended and run.end is None:
-            return False  # the sandbox never updated the row
-        # A name selects the last deployment under that name.
+            return False  # because the sandbox never updated the row
+        # A name selects only the process that was started last with that name.
         return run.is_newest if _is_named(row, self.text) else run.successor is None
 
     def _scoped(self, rows: list[ProcessInfo], *, successors: bool) -> Selection:
@@ -300,12 +302,12 @@ class Selector:
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living matches of several selectors, in the order of the selectors."""
+    """Return the living processes that match any of several selectors, in their order."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process was alive or about to be restarted at the baseline, or is newer."""
+    """Return whether a process is newer than the baseline, or was alive or being restarted then."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -324,10 +326,10 @@ def _is_named(row: ProcessInfo, text: str | None) -> bool:
 
 
 def label_of(process: Any) -> str:
-    """Return a short description of a selector for messages, with secrets masked.
+    """Return a short description of a selector, with secrets masked, for messages.
 
     Raises:
-        InvalidArgument: ``process`` is of a wrong type, or can match nothing or everything.
+        InvalidArgument: ``process`` has a wrong type, or would match every process or none.
 
     """
     if isinstance(process, str):
@@ -349,8 +351,8 @@ def label_of(process: Any) -> str:
         return f"pid {process.pid}"
     if inspect.iscoroutinefunction(process):
         raise InvalidArgument(
-            "process must be a plain function of the process, got a coroutine function, which is "
-            "always true"
+            "process must be a plain function of the process, got a coroutine function, whose "
+            "result is always true"
         )
     if callable(process) and not isinstance(process, type):
         check_takes_one("process", process, "the process")
@@ -366,7 +368,7 @@ def _brief(text: str) -> str:
 
 
 def _is_process_info(process: Any) -> bool:
-    """Return whether a value is a process object of this plugin or of the SDK, traced or not."""
+    """Return whether a value is a process object of this plugin or of the SDK."""
     return hasattr(process, "pid") and hasattr(process, "started_at")
 
 

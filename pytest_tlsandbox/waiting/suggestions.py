@@ -1,7 +1,8 @@
-"""Explain that no process matches: near misses, best match first, and a hint."""
+"""Explain that no process matches, with a list of near misses and a hint."""
 
 from __future__ import annotations
 
+import math
 import re
 from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,12 +34,12 @@ _REGEX_SYNTAX = re.compile(
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
-    """Return the explanation that no process matches, with the near misses.
+    """Return the explanation that no process matches, including near misses.
 
     Args:
         selector: the selector that matched nothing.
         snapshot: the snapshot that was searched.
-        selection: what the selector returned for it; its older rows are listed first.
+        selection: the result of the selector for the snapshot. Its older rows are listed first.
 
     """
     near = near_misses(selector.process, snapshot, selection.older)
@@ -59,14 +60,14 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
-        hint="since=None, which matches earlier processes, too"
+        hint="start it in this test; since=None, only if an earlier process is expected"
         if older
         else _how_to_select(selector, word, snapshot),
     )
 
 
 def _suggestion(near: Sequence[NearMiss]) -> str:
-    """Return the word of the best near miss; empty if there is none, or if it is a secret."""
+    """Return the word of the best near miss; empty if there is none or it is a secret."""
     if not near or not near[0].word:
         return ""
     row, word = near[0].row, near[0].word
@@ -86,20 +87,20 @@ def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> 
 
 
 def regex_hint(text: str) -> str:
-    """Return the hint if a text looks like a regular expression; else an empty text."""
+    """Return a hint if a text looks like a regular expression, otherwise an empty text."""
     if not _REGEX_SYNTAX.search(text):
         return ""
     return "re.compile(...): the text looks like a regular expression, but is searched literally"
 
 
 class NearMiss(NamedTuple):
-    """A process that nearly matches.
+    """A process that almost matches.
 
     Attributes:
         row: the process.
-        why: how it differs, for the message.
-        word: the word of its command line that resembles the text; empty if none does.
-        rank: how much it differs; 0 is the nearest.
+        why: how the process differs, for the message.
+        word: the word of the command line that is similar to the text; empty if no word is similar.
+        rank: how much the process differs; 0 is the smallest difference.
 
     """
 
@@ -112,10 +113,12 @@ class NearMiss(NamedTuple):
 def near_misses(
     process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
 ) -> list[NearMiss]:
-    """Return near misses, best match first; at most three, after at most three of ``older``.
+    """Return at most three of ``older``, then at most three near misses, best match first.
+
+    An ended process is returned only if it is nearer than every living one.
 
     Args:
-        process: what the test selected by.
+        process: the selector that the test used.
         snapshot: the snapshot that was searched.
         older: matches that had ended before the baseline.
 
@@ -125,6 +128,8 @@ def near_misses(
     rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
     near = [miss for row in rows if (miss := _compare(process, row)) is not None]
     near.sort(key=lambda miss: miss.rank)
+    alive = min((miss.rank for miss in near if not miss.row.ended), default=math.inf)
+    near = [miss for miss in near if not miss.row.ended or miss.rank < alive]
     return ended + near[:_MOST]
 
 
@@ -195,7 +200,7 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
 
 
 def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
-    """Iterate over all sequences of ``size`` words of a command line, and over the managed name."""
+    """Iterate over all series of ``size`` words in a command line, and over the managed name."""
     words = line.split()[:_MOST_WORDS]
     for start in range(len(words) - size + 1):
         part = " ".join(words[start : start + size])
@@ -205,9 +210,10 @@ def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
 
 
 def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
-    """Return how many letters of the nearest candidate differ, and the candidate.
+    """Return the most similar candidate, after the number of letters that differ.
 
-    At most a third of the letters may differ, and at most three. Return 0 if none is that near.
+    Not more than a third of the letters, and not more than three letters, may differ. If no
+    candidate is that similar, return 0 and an empty text.
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]
@@ -217,7 +223,7 @@ def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
 
 
 def _letters(one: str, other: str) -> int:
-    """Return how many letters differ; two swapped letters count as one."""
+    """Return the number of letters that differ; two swapped letters count as one difference."""
     blocks = SequenceMatcher(None, one, other).get_matching_blocks()
     return max(len(one), len(other)) - sum(block.size for block in blocks)
 

@@ -1,4 +1,4 @@
-"""The sleep between two polls, which ends early when there is something to learn."""
+"""The pause between two polls, which ends early if a poll may show something new."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Identity
 
 _MOST_FALSE_NOTICES = 2
-"""After as many notices in a row of a process that is still alive, a wait opens no more streams."""
+"""After this many consecutive false notices, a wait does not open any more streams."""
 _INSTANT = 1e-6
 
 
 class Wakeup:
-    """Sleeps until the next poll is due, a process seems to have ended, or another wait polled.
+    """Sleeps until the next poll is due, a process seems to have ended, or another wait has polled.
 
     Args:
-        client: the sandbox.
-        evaluated: when the last evaluated snapshot was requested, in seconds on the clock.
+        client: the client of the sandbox.
+        evaluated: the time at which the last evaluated snapshot was requested, in seconds on the
+            clock.
 
     """
 
@@ -38,17 +39,17 @@ class Wakeup:
         client.listeners.add(self._hear)
 
     def close(self) -> None:
-        """End the stream, and listen no more."""
+        """End the stream, and stop listening for snapshots."""
         self._client.listeners.discard(self._hear)
         self._stop_following()
 
     @property
     def following(self) -> bool:
-        """Whether the end of the process would be noticed at once."""
+        """Whether a stream to the process is open, whose end would wake the wait."""
         return self._notice is not None and self._notice.live
 
     def follow(self, process: ProcessInfo | None, limit: float) -> None:
-        """Follow a process, which is alive, for at most ``limit`` seconds; None: none."""
+        """Follow a living process for at most ``limit`` seconds; None follows no process."""
         if process is None or process.identity != self._followed:
             self._stop_following()
             self._followed, self._false_notices = None if process is None else process.identity, 0
@@ -57,20 +58,20 @@ class Wakeup:
             self._notice = self._client.notice_end(process.pid, limit, self._event.set)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for ``seconds``, or less."""
-        clock = self._client.clock
+        """Sleep for at most ``seconds``."""
+        clock, left = self._client.clock, seconds
         end = clock.monotonic() + seconds
         while True:
-            # Cleared before the reasons are checked, so that none is missed.
+            # Clear the event before checking the reasons, so that no reason is missed.
             self._event.clear()
-            left = end - clock.monotonic()
             if left <= _INSTANT or self.heard is not None or self._noticed():
                 return
             clock.wait(self._event, left)
+            left = end - clock.monotonic()
 
     @property
     def heard(self) -> ProcessSnapshot | None:
-        """A snapshot of another wait that is newer than the last evaluated one; None: none."""
+        """A snapshot of another wait; None unless it is newer than the last evaluated snapshot."""
         heard = self._heard
         return heard if heard is not None and heard.begun > self.evaluated else None
 
@@ -82,7 +83,7 @@ class Wakeup:
     def _noticed(self) -> bool:
         if self._notice is None or not self._notice.came:
             return False
-        # The notice is false unless the next poll shows that the process is no longer alive.
+        # Consider the notice false until a poll shows that the process is no longer alive.
         self._false_notices += 1
         self._stop_following()
         return True

@@ -20,8 +20,8 @@ BAD_KEY = (
     "with other characters; copy the key again"
 )
 BAD_URL = (
-    "expected a URL of the form https://host[:port][/path] without user, password, query and "
-    "fragment, got another text (not shown, because it may contain a password)"
+    "expected a URL of the form https://host[:port][/path] without user, password, query or "
+    "fragment, got a text that is not shown because it may contain a password"
 )
 
 

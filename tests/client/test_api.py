@@ -107,9 +107,9 @@ def test_poll_and_output_with_a_limit_are_tried_once(serve, patient, call):
 
 # Responses
 
-NO_LIST = "Not a process list: {}"
+NO_LIST = "The answer is not a process list but {}"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
-NO_LINES = "my-sandbox: the output of pid 41 has no lines"
+NO_LINES = "my-sandbox: the answer about the output of pid 41 has no list 'lines'"
 FINAL = [
     ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),
     ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
@@ -122,7 +122,7 @@ FINAL = [
     ("signal", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("signal")),
     ("kill", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("kill")),
     ("kill", [reply(404, {"error": "Sandbox 'abc' not found"})], errors.SandboxNotFound,
-     "No sandbox my-sandbox: it does not exist, or is not running (404)"),
+     "Sandbox my-sandbox does not exist or is not running (404)"),
     ("kill", [reply(404)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
     ("kill", [reply(405)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (405)"),
     ("kill", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),

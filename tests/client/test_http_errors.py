@@ -43,9 +43,9 @@ MEANINGS = [
     ("GET", 403, HTML, errors.AuthenticationFailed, FINAL,
      "my-sandbox: the API key lacks permission for this call (403)"),
     ("GET", 404, coded("SANDBOX_NOT_FOUND", "no"), errors.SandboxNotFound, FINAL,
-     "No sandbox my-sandbox: it does not exist, or is not running (404 SANDBOX_NOT_FOUND)"),
+     "Sandbox my-sandbox does not exist or is not running (404 SANDBOX_NOT_FOUND)"),
     ("GET", 404, {"error": "Sandbox 'abc123' not found or not running"}, errors.SandboxNotFound, FINAL,
-     "No sandbox my-sandbox: it does not exist, or is not running (404)"),
+     "Sandbox my-sandbox does not exist or is not running (404)"),
     ("GET", 404, coded("NOT_FOUND", "Process 42 not found"), errors.RequestRefused, FINAL, "my-sandbox answered 404 NOT_FOUND: Process 42 not found"),
     ("GET", 404, b"", errors.SandboxNotFound, FINAL, "No process API at https://x.example (404): is this the URL of a sandbox?"),
     ("GET", 404, coded("LIFECYCLE_PATH_NOT_FOUND", "path not found"), errors.SandboxNotFound, FINAL,
@@ -155,6 +155,6 @@ def test_error_for_an_unknown_sandbox_with_a_name_like_local_suggests_local():
     body = json.dumps(coded("SANDBOX_NOT_FOUND", "no")).encode()
 
     assert error_of_response("GET /processes", 404, {}, body, address).first_line == (
-        "No sandbox lcal: it does not exist, or is not running (404 SANDBOX_NOT_FOUND); "
+        "Sandbox lcal does not exist or is not running (404 SANDBOX_NOT_FOUND); "
         "did you mean 'local'?"
     )

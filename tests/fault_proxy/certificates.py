@@ -30,7 +30,7 @@ _ALWAYS = ("20200101000000Z", "20991231000000Z")
 
 
 def make_certificate(path, flaw="self-signed"):
-    """Write a certificate of 127.0.0.1 with this flaw; return the ``tls`` of a ``FaultProxy``.
+    """Write a certificate of 127.0.0.1 with a flaw; return the ``tls`` argument of a proxy.
 
     A client that trusts the file finds only the flaw; then "self-signed" is not a flaw.
 

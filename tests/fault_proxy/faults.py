@@ -1,9 +1,9 @@
-"""Every fault by name: what happens to a request instead of the good answer.
+"""Faults by name: each replaces or damages the good answer to a request.
 
 Statuses, codes and bodies are as the sandbox's proxy and daemon send them (api-notes, "Errors" and
 "Suspended and terminated sandboxes").
-The docstring of a fault says if it forwards the request before it damages the answer. With all
-other faults, a start or a kill did not happen.
+Faults made by ``spoilt`` and ``listing`` forward the request, and damage the answer. With all other
+faults, a start or a kill did not happen.
 """
 
 from __future__ import annotations
@@ -85,15 +85,44 @@ def spoilt(name, spoil):
     return Fault(name, lambda ask: spoil(ask()))
 
 
-def _coded(status, code, text="the proxy could not serve this"):
-    return answer(status, {"error": text, "code": code})
+def _coded(status, code, text="the proxy could not serve this", state=""):
+    name = f"{status} {code}, {state}" if state else ""
+    return answer(status, {"error": text, "code": code}, name=name)
 
 
 def _half(good):
     return good.body[: len(good.body) // 2]
 
 
-# The way to the sandbox.
+def redirected(url):
+    """Redirect to another address with status 301."""
+    return answer(301, Location=url, name="301 to another host")
+
+
+def _without_length(good):
+    head = reply(good.status, Content_Length=None, Transfer_Encoding="chunked", **good.headers)
+    return [head, chunk(_half(good)), CLOSE]
+
+
+def _gzip_cut_short(good):
+    body = gzip.compress(good.body)[:10] + b"\xff" * 40
+    return [good.whole(body, Content_Encoding="gzip")]
+
+
+_A_DAY = 24 * 3600 * 1000
+
+
+def _first_rows_of_another_daemon(rows):
+    """Replace the first handles, as another daemon assigns them to its processes."""
+    shown = {
+        "status": "running", "stdin_writable": False, "command": "init", "args": [],
+        "started_at": rows[0]["started_at"] + _A_DAY,
+    }  # fmt: skip
+    return [{"handle": n, "pid": n + 1, **shown} for n in sorted(row["handle"] for row in rows)]
+
+
+# fmt: off
+# The connection.
 REFUSED = Fault("connection refused", lambda _ask: [], refuses=True)
 RESET_BEFORE_HEADERS = Fault("reset before headers", lambda _ask: [RESET])
 RESET_AFTER_HEADERS = spoilt("reset after headers", lambda good: [good.head(), 0.01, RESET])
@@ -103,83 +132,35 @@ ONE_BYTE_A_SECOND = spoilt("one byte a second", lambda good: drip(good.whole(), 
 
 # The body.
 CUT_JSON = spoilt("cut JSON", lambda good: [good.whole(_half(good))])
-LENGTH_TOO_LARGE = spoilt(
-    "announced length too large", lambda good: [good.head(len(good.body) + 9), good.body, CLOSE]
-)
-LENGTH_TOO_SMALL = spoilt(
-    "announced length too small", lambda good: [good.head(len(good.body) // 2) + good.body]
-)
-CHUNKED_AND_CUT = spoilt(
-    "chunked and cut",
-    lambda good: [
-        reply(good.status, Content_Length=None, Transfer_Encoding="chunked", **good.headers),
-        chunk(_half(good)),
-        CLOSE,
-    ],
-)
-BROKEN_GZIP = spoilt(
-    "broken gzip",
-    lambda good: [
-        good.whole(gzip.compress(good.body)[:10] + b"\xff" * 40, Content_Encoding="gzip")
-    ],
-)
+LENGTH_TOO_LARGE = spoilt("announced length too large", lambda good: [good.head(len(good.body) + 9), good.body, CLOSE])
+LENGTH_TOO_SMALL = spoilt("announced length too small", lambda good: [good.head(len(good.body) // 2) + good.body])
+CHUNKED_AND_CUT = spoilt("chunked and cut", _without_length)
+BROKEN_GZIP = spoilt("broken gzip", _gzip_cut_short)
 HTML = answer(200, b"<!doctype html><title>Log in</title>", name="200 with HTML")
 NO_CONTENT = answer(204, name="204")
 EMPTY = answer(200, name="200, empty")
 
-
-def redirected(url):
-    """Redirect to another address with status 301."""
-    return answer(301, Location=url, name="301 to another host")
-
-
-# Who asks, and for what.
+# The key, the sandbox and the process.
 KEY_REFUSED = answer(401, {"message": "invalid credentials", "code": "UNAUTHORIZED"}, name="401")
 KEY_NOT_ALLOWED = answer(403, {"message": "forbidden", "code": "TL_FORBIDDEN"}, name="403")
 SANDBOX_NOT_FOUND = _coded(404, "SANDBOX_NOT_FOUND", "no such sandbox")
-SANDBOX_GONE = answer(
-    404, {"error": "Sandbox 'abc123' not found or not running"}, name="404 without a code"
-)
+SANDBOX_GONE = answer(404, {"error": "Sandbox 'abc123' not found or not running"}, name="404 without a code")
 LIFECYCLE_PATH_NOT_FOUND = _coded(404, "LIFECYCLE_PATH_NOT_FOUND", "path not found")
 PROCESS_NOT_FOUND = _coded(404, "NOT_FOUND", "Process 42 not found")
-TERMINATED = answer(
-    409,
-    {"sandbox_id": "abc123", "status": "terminated", "reason": "Timeout"},
-    name="409 terminated",
-)
+TERMINATED = answer(409, {"sandbox_id": "abc123", "status": "terminated", "reason": "Timeout"}, name="409 terminated")
 SUSPENDED = answer(409, {"sandbox_id": "abc123", "status": "suspended"}, name="409 suspended")
-SUSPENDING = answer(
-    400,
-    {
-        "error": "Sandbox 'abc123' is not running (status: suspending).",
-        "code": "SANDBOX_NOT_RUNNING",
-    },
-    name="400 SANDBOX_NOT_RUNNING, suspending",
-)
-NOT_RUNNING_SUSPENDED = answer(
-    503,
-    {"error": "Sandbox not running (state: suspended)", "code": "SANDBOX_NOT_RUNNING"},
-    name="503 SANDBOX_NOT_RUNNING, suspended",
-)
-NOT_RUNNING_TERMINATED = answer(
-    503,
-    {"error": "Sandbox not running (state: terminated)", "code": "SANDBOX_NOT_RUNNING"},
-    name="503 SANDBOX_NOT_RUNNING, terminated",
-)
+SUSPENDING = _coded(400, "SANDBOX_NOT_RUNNING", "Sandbox 'abc123' is not running (status: suspending).", "suspending")
+NOT_RUNNING_SUSPENDED = _coded(503, "SANDBOX_NOT_RUNNING", "Sandbox not running (state: suspended)", "suspended")
+NOT_RUNNING_TERMINATED = _coded(503, "SANDBOX_NOT_RUNNING", "Sandbox not running (state: terminated)", "terminated")
 
 # Too much, or too early.
 TOO_MANY_SECONDS = answer(429, {"error": "slow down"}, Retry_After="1", name="429 with seconds")
 # The clock is wrong by years, because only the difference of the two dates counts.
 TOO_MANY_DATE = answer(
-    429,
-    {"error": "slow down"},
-    Date=formatdate(1_710_000_000, usegmt=True),
-    Retry_After=formatdate(1_710_000_001, usegmt=True),
-    name="429 with a date",
+    429, {"error": "slow down"}, Date=formatdate(1_710_000_000, usegmt=True),
+    Retry_After=formatdate(1_710_000_001, usegmt=True), name="429 with a date",
 )
-TOO_MANY_NONSENSE = answer(
-    429, {"error": "slow down"}, Retry_After="next Tuesday", name="429 with nonsense"
-)
+TOO_MANY_NONSENSE = answer(429, {"error": "slow down"}, Retry_After="next Tuesday", name="429 with nonsense")
 INTERNAL_ERROR = answer(500, {"error": "broken"})
 BAD_GATEWAY_HTML = answer(502, b"<html>bad gateway</html>", name="502 with HTML")
 CONNECTION_REFUSED = _coded(502, "CONNECTION_REFUSED")
@@ -195,24 +176,6 @@ READ_TIMEOUT = _coded(504, "READ_TIMEOUT")
 WRITE_TIMEOUT = _coded(504, "WRITE_TIMEOUT")
 
 # Another sandbox under the same name.
-_A_DAY = 24 * 3600 * 1000
-
-
-def _anew(rows):
-    """Replace the first handles, as another daemon assigns them to its processes."""
-    return [
-        {
-            "handle": handle,
-            "pid": handle + 1,
-            "status": "running",
-            "stdin_writable": False,
-            "command": "init",
-            "args": [],
-            "started_at": rows[0]["started_at"] + _A_DAY,
-        }
-        for handle in sorted(row["handle"] for row in rows)
-    ]
-
-
-DAEMON_RESTARTED = listing(_anew, name="daemon restarted")
+DAEMON_RESTARTED = listing(_first_rows_of_another_daemon, name="daemon restarted")
 DAEMON_RESTARTED_EMPTY = listing(lambda _rows: [], name="daemon restarted, nothing runs")
+# fmt: on

@@ -33,16 +33,15 @@ class _Stage:
 class FaultProxy:
     """Serves the sandbox API at ``url``, and fails on request.
 
-    In front of ``sandbox`` (the embedded one) it forwards all requests; alone it answers each list
-    call with ``processes``, rows as the API sends them, and every other call with 404. Pass it to
-    ``tlsandbox_connect`` like a sandbox. With ``tls`` it uses https.
+    It forwards all requests to ``sandbox`` (an embedded one). Without a sandbox, it answers each
+    list call with ``processes`` (rows as the API sends them), and every other call with 404. Pass it
+    to ``tlsandbox_connect`` like a sandbox. With ``tls`` it uses https.
 
     Attributes:
-        url: where it listens, ``http://127.0.0.1:<port>``.
-        api_key, identifier: those of the sandbox behind it.
-        sandbox: what it stands in front of; set another one to replace it under the same name. The
-            key goes on being the first one's.
-        processes: the rows it answers with when it stands alone.
+        url: its address, ``http://127.0.0.1:<port>``.
+        api_key, identifier: the key and the name of the first sandbox behind it.
+        sandbox: the sandbox behind it; set another one to replace it under the same name and key.
+        processes: the rows of its answers if there is no sandbox.
         requests: method and path of each request, in order.
 
     """

@@ -10,7 +10,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from pytest_tlsandbox.client.address import Address, locate
@@ -18,7 +19,7 @@ from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.guard.guard import Guard
-from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
+from pytest_tlsandbox.local.sandbox import start_local_sandbox
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
@@ -26,32 +27,11 @@ from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, make_certificate
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable, Iterator, Mapping
-
-    from pytest_tlsandbox.models import ProcessInfo
-    from tests.fault_proxy.certificates import Flaw
+    from collections.abc import Callable, Iterator
 
 PASS = "pass"
 LEFT = "sleep (pid N) is left running"
-"""What the end of a test gives where it cannot kill what the test has started: a warning."""
-
-
-@dataclass(frozen=True)
-class World:
-    """The embedded sandbox with a server, a job that exited with 0, and a managed process.
-
-    ``other`` is another sandbox, in which something was started too. ``certificates``: by their
-    flaw, a file and what makes a server show it.
-    """
-
-    local: LocalSandbox
-    direct: Sandbox
-    other: LocalSandbox
-    server: ProcessInfo
-    job: ProcessInfo
-    web: ProcessInfo
-    certificates: Mapping[Flaw, tuple[str, ssl.SSLContext]]
+"""The warning at the end of a test if the plugin cannot kill a process that the test started."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +39,11 @@ class Helper:
     """One helper, how it is called, and which of its requests are to fail ("": all)."""
 
     name: str
-    call: Callable[[Sandbox, World, float], object]
+    call: Callable[[Sandbox, Any, float], object]
     only: str = ""
-    kind: str = "look"
-    """How it tells a fault: "look", "read" (within a wait), "once" (is not repeated when it may
-    have arrived), "again" (is), "teardown" (as a warning), "guard" (as a gap)."""
+    kind: str = "poll"
+    """How it reports a fault: "poll", "read" (within a wait), "once" (a call that is not repeated if
+    it may have arrived), "again" (one that is), "teardown" (a warning), "guard" (a gap)."""
 
 
 def _soft(box, world, _timeout):
@@ -139,8 +119,12 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def world() -> Iterator[World]:
-    """Start an embedded sandbox with something in it."""
+def world() -> Iterator[SimpleNamespace]:
+    """Start an embedded sandbox with a server, a job that exited with 0, and a managed process.
+
+    ``other`` is another sandbox, in which something was started too. ``certificates`` maps each
+    flaw to a file and the context of a server that shows it.
+    """
     flaws = ("self-signed", "expired", "for another host")
     with (
         mock.patch.dict(os.environ),
@@ -151,33 +135,36 @@ def world() -> Iterator[World]:
         connected(other) as elsewhere,
     ):
         for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            os.environ.pop(variable, None)  # what they name is trusted, on this machine too
+            os.environ.pop(variable, None)  # requests would trust these certificates, too
         elsewhere.start_process("sleep", ["600"])
         files = {flaw: f"{folder}/{flaw}.pem" for flaw in flaws}
-        certificates = {flaw: (file, make_certificate(file, flaw)) for flaw, file in files.items()}
         server = direct.start_process("sleep", ["600"])
         job = direct.start_process("sh", ["-c", "echo ready"])
-        web = direct.start_process("sleep", ["600"], name="web")
-        yield World(local, direct, other, server, direct.wait_for_exit(job), web, certificates)
+        yield SimpleNamespace(
+            local=local, direct=direct, other=other, server=server, job=direct.wait_for_exit(job),
+            web=direct.start_process("sleep", ["600"], name="web"),
+            certificates={flaw: (file, make_certificate(file, flaw)) for flaw, file in files.items()},
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What goes wrong: set up on a proxy in front of the world, before a helper is called.
+    """A fault: ``begin`` sets it up on a proxy in front of the world, before a helper is called.
 
-    ``address`` gives what to ask, the proxy or another. ``flaw``: of the certificate it shows.
+    ``address`` returns the address of the client, the proxy's or another one. ``flaw``: of the
+    certificate of the proxy.
     """
 
-    begin: Callable[[FaultProxy, Helper, World], object]
+    begin: Callable[[FaultProxy, Helper, Any], object]
     address: Callable[[FaultProxy], Address] = locate
-    flaw: Flaw | None = None
+    flaw: str | None = None
 
 
 def play(scene, here, helper, *, timeout):
     """Call one helper through its own proxy, while the scene is played on it."""
     certificate, context = here.certificates[scene.flaw] if scene.flaw else ("", None)
     with FaultProxy(here.local, tls=context) as proxy:
-        # Trusted, so that it has no other flaw; not to be trusted is the flaw of a self-signed one.
+        # The client trusts the certificate, so that it has no other flaw.
         trusted = "" if scene.flaw == "self-signed" else certificate
         with connected(scene.address(proxy), verify=trusted) as box:
             box.baseline = copy(here.direct.list_processes())
@@ -186,22 +173,22 @@ def play(scene, here, helper, *, timeout):
             scene.begin(proxy, helper, here)
             begun = time.monotonic()
             try:
-                given = helper.call(box, here, timeout)
-                text = given if helper.kind in ("teardown", "guard") and given else PASS
+                returned = helper.call(box, here, timeout)
+                text = returned if helper.kind in ("teardown", "guard") and returned else PASS
             except TLSandboxError as error:
                 text = f"{type(error).__name__}: {error.first_line}"
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)
 
 
-def play_all(scene: Scene, here: World, *, timeout: float) -> dict[str, Outcome]:
+def play_all(scene: Scene, here: SimpleNamespace, *, timeout: float) -> dict[str, Outcome]:
     """Call every helper at the same time, because most of the time is waiting."""
     with ThreadPoolExecutor(len(HELPERS)) as pool:
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
-        given = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
+        played = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
     # Only after all are done, because a kill is an incident for the other helpers.
     kill_and_wait(here.direct._started[3:], here.direct._client)
     del here.direct._started[3:]
-    return given
+    return played
 
 
 def without_numbers(text):

@@ -79,24 +79,39 @@ class Row:
         return self.but.get(helper.name, self.by_kind[helper.kind])
 
 
-def _kinds(look, **others):
+def _kinds(poll, **others):
     """Return the same outcome for every kind of helper, with some exceptions."""
-    return {**dict.fromkeys(("look", "read", "once", "again", "teardown", "guard"), look), **others}
+    return dict.fromkeys(("poll", "read", "once", "again", "teardown", "guard"), poll) | others
 
 
-def _once(fault):
-    if fault.refuses:  # no request arrives, so count by seconds
-        return Scene(lambda proxy, *_: proxy.fail(fault, seconds=0.2))
-    return Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
+def _fails(error, words, *, waits=False):
+    """Return the outcomes if every call fails with an error; ``waits``: not at once."""
+    after, listing = (" after N s", "Could not list the processes for N s: ") if waits else ("", "")
+    read = f'{error}: Output of "echo ready" not read{after}: {words}'
+    once, guard = f"{error}: {words}", f"not monitored: {words}"
+    poll = f"{error}: {listing}{words}"
+    return _kinds(poll, read=read, once=once, again=once, teardown=LEFT, guard=guard)
 
 
 def _always(fault):
     return Scene(lambda proxy, helper, _here: proxy.fail(fault, only=helper.only))
 
 
-def of_a_start(told, *, arrives):
+def _in_turn(*stages):
+    """Return a scene in which each fault lasts for a number of seconds."""
+    return Scene(
+        lambda proxy, *_: [proxy.then(fault, seconds=seconds) for fault, seconds in stages]
+    )
+
+
+def rollout(seconds):
+    """Return the faults of a rollout of the control plane (api-notes, "Errors")."""
+    stages = faults.SANDBOX_NOT_READY, faults.AUTH_SERVICE_UNAVAILABLE, faults.SANDBOX_UNREACHABLE
+    return _in_turn(*((fault, seconds / 3) for fault in stages))
+
+
+def of_a_start(error, words, *, arrives):
     """Return how a start reports an error: with its program, which may have started."""
-    error, _, words = told.partition(": ")
     if not arrives:
         return f"{error}: Cannot start 'true': {words}"
     return (
@@ -106,119 +121,104 @@ def of_a_start(told, *, arrives):
 
 
 def passes(
-    fault,
-    words,
-    *,
-    arrives,
-    error="SandboxUnreachable",
-    without_a_body=(),
-    asked=0.0,
-    refusal=False,
-    hangs=False,
-):
+    fault, words, *, arrives, error="SandboxUnreachable", without_a_body=(), asked=0.0,
+    refusal=False, hangs=False,
+):  # fmt: skip
     """Return both rows of a fault that may pass.
 
-    ``words`` is its text in the error of a call, ``arrives`` whether the request may have had its
-    effect; ``without_a_body``: calls whose good answer has no body to damage; ``asked``: seconds
-    that the server asks to wait; ``refusal``: whether it rejects calls that change something,
-    finally; ``hangs``: whether only the limit of the call ends it.
+    ``words`` is its text in an error, ``arrives`` whether the request may have had its effect;
+    ``without_a_body``: calls whose good answer has no body to damage; ``asked``: seconds that the
+    server asks to wait; ``refusal``: whether it rejects calls that change something, finally;
+    ``hangs``: whether only the limit of the call ends it.
     """
     call = _CALL if hangs else AMPLE.call
-    told = f"{error}: {words}"
     but = dict.fromkeys(without_a_body, PASS)
-    of_start = {"start_process": of_a_start(told, arrives=arrives)}
+    start = of_a_start(error, words, arrives=arrives)
     if refusal:
-        as_refusal = f"RequestRefused: {words}"
-        but = dict.fromkeys(("send_signal", "restart_process", "kill_process"), as_refusal)
-        of_start = {"start_process": of_a_start(as_refusal, arrives=False)}
-    once = _kinds(PASS, once=told if arrives else PASS)
-    read = f"{error}: Output of echo ready not read after N s: {words}"
-    missed = f"not monitored: {words}"
-    stays = _kinds(told, read=read, teardown=LEFT, guard=missed)
-    if fault.refuses:  # whatever is asked first meets it; where nothing listens nothing is left
-        stays = _kinds(told, teardown=PASS, guard=missed)
-        but = {}
+        changing = ("send_signal", "restart_process", "kill_process")
+        but = dict.fromkeys(changing, f"RequestRefused: {words}")
+        start = of_a_start("RequestRefused", words, arrives=False)
+    once = Scene(lambda proxy, helper, _here: proxy.fail(fault, times=1, only=helper.only))
+    at_most_once = {**but, "start_process": start} if arrives else but
+    stays = _fails(error, words, waits=True)
+    if fault.refuses:
+        # No request arrives, so count by seconds. The first request fails, also of a wait that
+        # reads output; nothing listens, so the end of a test has nothing to kill.
+        once, but = _in_turn((fault, 0.2)), {}
+        stays |= {**dict.fromkeys(("read", "once", "again"), stays["poll"]), "teardown": PASS}
     return [
-        Row(
-            f"{fault.name}, once",
-            _once(fault),
-            once,
-            1.0 + asked,
-            {**but, **of_start} if arrives else but,
-            replace(AMPLE, call=call),
-        ),
-        Row(
-            f"{fault.name}, and stays",
-            _always(fault),
-            stays,
-            SHORT.timeout + 0.5,
-            {**but, **of_start},
-            replace(SHORT, call=call),
-        ),
-    ]
+        Row(f"{fault.name}, once", once, _kinds(PASS, once=stays["once"] if arrives else PASS),
+            1.0 + asked, at_most_once, replace(AMPLE, call=call)),
+        Row(f"{fault.name}, and stays", _always(fault), stays, SHORT.timeout + 0.5,
+            {**but, "start_process": start}, replace(SHORT, call=call)),
+    ]  # fmt: skip
 
 
-def coded(fault, label, *, arrives):
-    """Return both rows of an error that the sandbox's proxy sends with a code."""
-    return passes(fault, _answered(label), arrives=arrives)
+def coded(*several, arrives):
+    """Return both rows of each error that the sandbox's proxy sends with a code."""
+    return [row for fault in several for row in passes(fault, _answered(fault), arrives=arrives)]
 
 
 def final(fault, error, words, *, arrives=False, but=None):
     """Return the row of a fault that a retry cannot fix, so that every call fails at once."""
-    told = f"{error}: {words}"
-    read = f"{error}: Output of echo ready not read: {words}"
-    teardown = PASS if error in ("SandboxNotFound", "SandboxNotRunning") else LEFT
-    by_kind = _kinds(told, read=read, teardown=teardown, guard=f"not monitored: {words}")
-    of_start = {"start_process": of_a_start(told, arrives=arrives)}
+    by_kind = _fails(error, words)
+    if error in ("SandboxNotFound", "SandboxNotRunning"):
+        by_kind["teardown"] = PASS
+    of_start = {"start_process": of_a_start(error, words, arrives=arrives)}
     return [Row(fault.name, _always(fault), by_kind, 0.0, {**of_start, **(but or {})})]
 
 
 def tls(flaw, reason):
     """Return the row of a certificate that a client must reject."""
     words = f"{_REACHED}TLS failed ({reason})"
-    told = f"SandboxUnreachable: {words}"
-    by_kind = _kinds(told, teardown=LEFT, guard=f"not monitored: {words}")
-    of_start = {"start_process": of_a_start(told, arrives=False)}
+    by_kind = _fails("SandboxUnreachable", words)
+    by_kind["read"] = by_kind["poll"]
+    of_start = {"start_process": of_a_start("SandboxUnreachable", words, arrives=False)}
     scene = Scene(lambda *_: None, flaw=flaw)
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
 
 
-def no_body_of_ours(fault, kind, *, done=()):
+def not_a_body(fault, kind, *, done=()):
     """Return the row of a body that is complete but does not follow the API.
 
     ``done``: the calls for which this body is also a good answer.
     """
+    start = of_a_start("ContractViolation", f"Not a process: {kind}", arrives=True)
     told = f"ContractViolation: local: the answer to a {{}} is {kind}"
-    no_lines = "local: the output of pid N has no lines"
+    but = {
+        "start_process": start,
+        "restart_process": f"ContractViolation: Not a process: {kind}",
+        "output": f"ContractViolation: {_NO_LINES}",
+        "wait_for_output, reading": f'ContractViolation: Output of "echo ready" not read: {_NO_LINES}',
+        "send_signal": told.format("signal"),
+        "kill_process": told.format("kill"),
+        **dict.fromkeys(done, PASS),
+    }
     return final(
-        fault,
-        "ContractViolation",
-        f"Not a process list: {kind}",
-        but={
-            "start_process": of_a_start(f"ContractViolation: Not a process: {kind}", arrives=True),
-            "restart_process": f"ContractViolation: Not a process: {kind}",
-            "output": f"ContractViolation: {no_lines}",
-            "wait_for_output, reading": (
-                f"ContractViolation: Output of echo ready not read: {no_lines}"
-            ),
-            "send_signal": PASS if "send_signal" in done else told.format("signal"),
-            "kill_process": PASS if "kill_process" in done else told.format("kill"),
-        },
+        fault, "ContractViolation", f"The answer is not a process list but {kind}", but=but
     )
+
+
+def replaced(name, begin):
+    """Return the row of another sandbox that answers under the same name."""
+    by_kind = _kinds(_REPLACED, teardown=PASS, guard=_MISSED)
+    return [Row(name, Scene(begin), by_kind, 0.0, {"start_process": PASS})]
 
 
 def _elsewhere(proxy):
     return Address("local", "https://local.sandbox.invalid", key=proxy.api_key)
 
 
-def _answered(label):
-    return f"local answered {label}: the proxy could not serve this"
+def _answered(fault):
+    return f"local answered {fault.name}: the proxy could not serve this"
 
 
 _REACHED = "local cannot be reached: "
+_UNKNOWN = f"{_REACHED}its host name is not known"
+_NO_HOST = _fails("SandboxUnreachable", _UNKNOWN, waits=True)
 _CUT = "JSON of another shape, or cut short (N bytes)"
 _LATE = "local did not answer within N s"
-_GONE_404 = "No sandbox local: it does not exist, or is not running (404{})"
+_GONE_404 = "Sandbox local does not exist or is not running (404{})"
 _PATH_404 = (
     "http://127.0.0.1:N is a shared host, not a sandbox (404 LIFECYCLE_PATH_NOT_FOUND); set it as the "
     "proxy URL, and pass the id of the sandbox as the target"
@@ -226,19 +226,20 @@ _PATH_404 = (
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
-_REPLACED = "SandboxReplaced: Another sandbox answers as local"
+_NO_LINES = "local: the answer about the output of pid N has no list 'lines'"
+_REPLACED = "SandboxReplaced: local was replaced or restarted"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off
 TABLE = [
-    # The way to the sandbox.
+    # The connection.
     *passes(faults.REFUSED, f"{_REACHED}the connection was refused", arrives=False),
     *passes(faults.RESET_BEFORE_HEADERS, f"{_REACHED}the connection was reset", arrives=True),
     *passes(faults.RESET_AFTER_HEADERS, f"{_REACHED}the connection was reset", arrives=True, without_a_body=_NO_BODY),
     *passes(faults.HANG_BEFORE_HEADERS, _LATE, arrives=True, hangs=True),
     *passes(faults.HANG_IN_BODY, _LATE, arrives=True, hangs=True, without_a_body=_NO_BODY),
     *passes(faults.ONE_BYTE_A_SECOND, _LATE, arrives=True, hangs=True),
-    Row("no such host", Scene(lambda *_: None, _elsewhere), _kinds(f"SandboxUnreachable: {_REACHED}its host name is not known", teardown=LEFT, guard=f"not monitored: {_REACHED}its host name is not known"), SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_REACHED}its host name is not known"}, SHORT),
+    Row("no such host", Scene(lambda *_: None, _elsewhere), {**_NO_HOST, **dict.fromkeys(("read", "once", "again"), _NO_HOST["poll"])}, SHORT.timeout, {"start_process": f"SandboxUnreachable: Cannot start 'true': {_UNKNOWN}"}, SHORT),
 
     *tls("self-signed", "self-signed certificate"),
     *tls("expired", "the certificate has expired"),
@@ -247,14 +248,14 @@ TABLE = [
     # The body.
     *passes(faults.LENGTH_TOO_LARGE, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
     *passes(faults.CHUNKED_AND_CUT, f"{_REACHED}the answer was cut short", arrives=True, without_a_body=_NO_BODY),
-    *no_body_of_ours(faults.CUT_JSON, _CUT, done=_NO_BODY),
-    *no_body_of_ours(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
-    *no_body_of_ours(faults.HTML, _PAGE),
-    *no_body_of_ours(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
-    *no_body_of_ours(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *not_a_body(faults.CUT_JSON, _CUT, done=_NO_BODY),
+    *not_a_body(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
+    *not_a_body(faults.HTML, _PAGE),
+    *not_a_body(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *not_a_body(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 
-    # Who asks, and for what.
+    # The key, the sandbox and the process.
     *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect; redirects are not followed, because the API key would be sent to the new address"),
     *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
     *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key lacks permission for this call (403 TL_FORBIDDEN): forbidden"),
@@ -274,26 +275,19 @@ TABLE = [
     *passes(faults.TOO_MANY_NONSENSE, "local answered 429: slow down", arrives=False),
     *passes(faults.INTERNAL_ERROR, "local answered 500: broken", arrives=True, refusal=True),
     *passes(faults.BAD_GATEWAY_HTML, "local answered 502 with an HTML page (N bytes)", arrives=True),
-    *coded(faults.CONNECTION_REFUSED, "502 CONNECTION_REFUSED", arrives=True),
-    *coded(faults.CONNECTION_CLOSED, "502 CONNECTION_CLOSED", arrives=True),
-    *coded(faults.PROXY_ERROR, "502 PROXY_ERROR", arrives=True),
-    *coded(faults.SANDBOX_NOT_READY, "503 SANDBOX_NOT_READY", arrives=False),
-    *coded(faults.SANDBOX_UNREACHABLE, "503 SANDBOX_UNREACHABLE", arrives=False),
-    *coded(faults.SANDBOX_UPSTREAM_ERROR, "503 SANDBOX_UPSTREAM_ERROR", arrives=False),
-    *coded(faults.AUTH_SERVICE_UNAVAILABLE, "503 AUTH_SERVICE_UNAVAILABLE", arrives=False),
-    *coded(faults.CONNECTION_TIMEOUT, "504 CONNECTION_TIMEOUT", arrives=True),
-    *coded(faults.READ_TIMEOUT, "504 READ_TIMEOUT", arrives=True),
-    *coded(faults.WRITE_TIMEOUT, "504 WRITE_TIMEOUT", arrives=True),
-    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered("404 SANDBOX_UPSTREAM_ERROR")),
+    *coded(faults.CONNECTION_REFUSED, faults.CONNECTION_CLOSED, faults.PROXY_ERROR, arrives=True),
+    *coded(faults.SANDBOX_NOT_READY, faults.SANDBOX_UNREACHABLE, faults.SANDBOX_UPSTREAM_ERROR, faults.AUTH_SERVICE_UNAVAILABLE, arrives=False),
+    *coded(faults.CONNECTION_TIMEOUT, faults.READ_TIMEOUT, faults.WRITE_TIMEOUT, arrives=True),
+    *final(faults.UPSTREAM_ERROR_4XX, "RequestRefused", _answered(faults.UPSTREAM_ERROR_4XX)),
 
     # Faults that last for a while and pass.
-    Row("slow start", Scene(lambda proxy, *_: proxy.fail(faults.REFUSED, seconds=0.2).then(faults.SANDBOX_NOT_READY, seconds=0.2)), _kinds(PASS), SHORT.timeout),
-    Row("rollout", Scene(lambda proxy, *_: proxy.fail(faults.SANDBOX_NOT_READY, seconds=0.25).then(faults.AUTH_SERVICE_UNAVAILABLE, seconds=0.2)), _kinds(PASS), SHORT.timeout),
-    Row("suspended, and resumed", Scene(lambda proxy, *_: proxy.fail(faults.SUSPENDING, seconds=0.2).then(faults.SUSPENDED, seconds=0.2)), _kinds(PASS), SHORT.timeout),
+    Row("slow start", _in_turn((faults.REFUSED, 0.2), (faults.SANDBOX_NOT_READY, 0.2)), _kinds(PASS), SHORT.timeout),
+    Row("rollout", _in_turn((faults.SANDBOX_NOT_READY, 0.25), (faults.AUTH_SERVICE_UNAVAILABLE, 0.2)), _kinds(PASS), SHORT.timeout),
+    Row("suspended, and resumed", _in_turn((faults.SUSPENDING, 0.2), (faults.SUSPENDED, 0.2)), _kinds(PASS), SHORT.timeout),
 
     # Another sandbox.
-    Row("sandbox replaced under the same name", Scene(lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
-    Row("daemon restarted", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
-    Row("daemon restarted, nothing runs", Scene(lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)), _kinds(_REPLACED, teardown=PASS, guard=_MISSED), 0.0, {"start_process": PASS}),
+    *replaced("sandbox replaced under the same name", lambda proxy, _helper, here: setattr(proxy, "sandbox", here.other)),
+    *replaced("daemon restarted", lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED)),
+    *replaced("daemon restarted, nothing runs", lambda proxy, *_: proxy.fail(faults.DAEMON_RESTARTED_EMPTY)),
 ]
 # fmt: on

@@ -7,26 +7,15 @@ from pytest_tlsandbox.monitoring.monitored_sandbox import FIRST_PATIENCE
 from tests.fault_proxy import Fault, faults
 from tests.support import sample_of
 
-from .helpers import HELPERS, Scene, play_all
-from .table import SPARE, TABLE, scaled_down
+from .helpers import HELPERS, play_all
+from .table import SPARE, TABLE, rollout, scaled_down
 
 SAMPLE = (
-    "connection refused, once",
-    "reset before headers, and stays",
-    "hang in the body, and stays",
-    "no such host",
-    "TLS, certificate expired",
-    "cut JSON",
-    "200 with HTML",
-    "401",
-    "404 SANDBOX_NOT_FOUND",
-    "429 with seconds, once",
-    "503 SANDBOX_NOT_READY, once",
-    "503 SANDBOX_NOT_READY, and stays",
-    "409 suspended, and stays",
-    "rollout",
-    "daemon restarted",
-)
+    "connection refused, once", "reset before headers, and stays", "hang in the body, and stays",
+    "no such host", "TLS, certificate expired", "cut JSON", "200 with HTML", "401",
+    "404 SANDBOX_NOT_FOUND", "429 with seconds, once", "503 SANDBOX_NOT_READY, once",
+    "503 SANDBOX_NOT_READY, and stays", "409 suspended, and stays", "rollout", "daemon restarted",
+)  # fmt: skip
 """One fault of each kind; `make nightly` plays them all."""
 
 
@@ -50,21 +39,9 @@ def test_every_fault_is_in_the_table():
     assert named <= rows
 
 
-def rollout(seconds):
-    """Return the faults of a rollout of the control plane (api-notes, "Errors")."""
-    third = seconds / 3
-    return Scene(
-        lambda proxy, *_: (
-            proxy.fail(faults.SANDBOX_NOT_READY, seconds=third)
-            .then(faults.AUTH_SERVICE_UNAVAILABLE, seconds=third)
-            .then(faults.SANDBOX_UNREACHABLE, seconds=third)
-        )
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [7, 30])
-def test_rollout_is_survived_by_every_helper_and_for_22_seconds_by_the_guard(
+def test_every_helper_survives_a_rollout_and_the_guard_one_of_22_seconds(
     here, seconds, monkeypatch
 ):
     # Except for the end of a test, which does not delay the next test for so long.

@@ -8,7 +8,16 @@ import unicodedata
 import pytest
 from _pytest._io.wcwidth import wcswidth
 
-from pytest_tlsandbox.formatting.text import align, cut, fold, printable, shorten, width, wrap
+from pytest_tlsandbox.formatting.text import (
+    align,
+    count,
+    cut,
+    fold,
+    printable,
+    shorten,
+    width,
+    wrap,
+)
 
 MARK = "\u200e"
 """Left-to-right mark: keeps the text after Hebrew and Arabic in place."""
@@ -154,6 +163,19 @@ def test_formatted_text_fits_its_width_and_each_cut_is_counted():
         assert all(wcswidth(line) <= columns for line in lines)
 
         assert wcswidth(shorten(text, columns)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [
+        (1, "match", "1 match"),
+        (2, "match", "2 matches"),
+        (0, "process", "0 processes"),
+        (2, "line", "2 lines"),
+    ],
+)
+def test_noun_has_the_plural_of_its_number(number, noun, expected):
+    assert count(number, noun) == expected
 
 
 def test_cutting_never_separates_an_accent_from_its_letter():

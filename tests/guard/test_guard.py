@@ -130,7 +130,7 @@ def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
     assert {finding["verdict"] for finding in findings} == {"End not seen"}
     assert [finding["name"] for finding in findings] == ["web, first run", "web, restart 1"]
     assert {finding["what"] for finding in findings} == {
-        "it ended between two list calls, and the sandbox keeps only the last end"
+        "it ended between two list calls, and the sandbox keeps only the last exit"
     }
 
 

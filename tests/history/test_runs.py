@@ -1,15 +1,16 @@
 """Runs: what is known about their ends, which signals explain them, and how they print."""
 
-from __future__ import annotations
-
 import pytest
 
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.timeline import Timeline
-from tests.support import OOM, T0, ended, managed, process, raw, signaled, snapshot
+from tests.support import OOM, T0, ended, process, raw, signaled, snapshot
+
+from .helpers import last, running, web
 
 T9, T12 = (process(1, **ended(ended_at=T0 + at)).ended_at for at in (9000, 12_000))
+AT_12 = {"ended_at": T0 + 12_000}
 
 
 def history_of(*lists):
@@ -20,15 +21,11 @@ def history_of(*lists):
     return history
 
 
-def last_exit(code=None, signal=None, *, oom=False):
-    return {"exit_code": code, "signal": signal, "oom_killed": oom, "ended_at": T0 + 9000}
-
-
 @pytest.mark.parametrize(
     ("first", "then", "known"),
     [
-        (ended(1), ended(-1, ended_at=T0 + 12_000), End(1, None, False, T9)),
-        (ended(-1), ended(1, ended_at=T0 + 12_000), End(1, None, False, T12)),
+        (ended(1), ended(-1, **AT_12), End(1, None, False, T9)),
+        (ended(-1), ended(1, **AT_12), End(1, None, False, T12)),
         (ended(-1), ended(None, ended_at=None), End(None, None, False, T9)),
         (ended(1, ended_at=None), ended(1), End(1, None, False, T9)),
         (ended(0, oom_killed=True), ended(0), End(0, None, True, T9, child=True)),
@@ -46,42 +43,36 @@ def test_later_evidence_corrects_an_end_but_never_loses_it(first, then, known):
 @pytest.mark.parametrize(
     ("reported", "child"),
     [
-        (last_exit(0, oom=True), True),
-        (last_exit(signal=9, oom=True), False),
-        (last_exit(137, 9, oom=True), False),
-        (last_exit(oom=True), False),
-        (last_exit(1), False),
+        (last(0, oom=True), True),
+        (last(-9, oom=True), False),
+        ({**last(-9, oom=True), "exit_code": 137}, False),
+        (last(oom=True), False),
+        (last(1), False),
     ],
 )
 def test_oom_kill_reported_by_a_supervisor_hit_a_child_if_the_process_exited(reported, child):
-    after = managed("web", restart_count=1, last_exit=reported)
-    again = raw(8, started_at=T0 + 10_000, managed=after)
-    history = history_of([raw(7, managed=managed("web"))], [again])
+    first, _ = history_of([web(7)], [running(8, 10_000, 1, last_exit=reported)]).runs()
 
-    first, _ = history.runs()
     assert first.end.child is child
 
 
 @pytest.mark.parametrize(
-    ("supervisor", "explains_sigterm"), [(managed("web"), True), (None, False)]
+    ("row", "sent", "end", "explained"),
+    [
+        (web(7), [], signaled(15), True),
+        (raw(7), [], signaled(15), False),
+        (web(7), [11], signaled(11), True),
+    ],
+    ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
-def test_kill_of_a_managed_process_also_explains_an_end_by_sigterm(supervisor, explains_sigterm):
-    history = history_of([raw(7, managed=supervisor)])
-    run = history.note_kill(process(7, managed=supervisor))
-    history.fold(snapshot(raw(7, managed=supervisor, **signaled(15)), at=1.0))
+def test_kill_explains_an_end_by_the_signals_that_were_sent(row, sent, end, explained):
+    history = history_of([row])
+    for number in sent:
+        history.note_signal(snapshot(row)[0], number)
+    run = history.note_kill(snapshot(row)[0])
+    history.fold(snapshot(row | end, at=1.0))
 
-    assert run.ended_here is explains_sigterm
-
-
-def test_signal_that_was_sent_before_a_kill_still_explains_the_end():
-    web = managed("web")
-    history = history_of([raw(7, managed=web)])
-    history.note_signal(process(7, managed=web), 11)
-    history.note_kill(process(7, managed=web))
-    history.fold(snapshot(raw(7, managed=web, **signaled(11)), at=1.0))
-
-    (crash,) = history.incidents(1)
-    assert (crash.kind, crash.caused_here) == ("crash", True)
+    assert (run or history.runs()[0]).ended_here is explained
 
 
 def test_signal_after_the_end_or_to_an_unknown_process_is_not_recorded():
@@ -94,10 +85,8 @@ def test_signal_after_the_end_or_to_an_unknown_process_is_not_recorded():
 
 
 def test_run_prints_its_number_its_name_and_its_end():
-    web = {"managed": managed("web --token=abc")}
-    after = managed("web --token=abc", restart_count=2, last_exit=last_exit(1))
-    again = raw(9, started_at=T0 + 10_000, managed=after)
-    history = history_of([raw(7, **web)], [again])
+    secret = {"name": "web --token=abc"}
+    history = history_of([web(7, **secret)], [running(9, 10_000, 2, **secret)])
 
     _, hidden, newest = history.runs()[0].generation.runs
     assert repr(newest) == "<Run 2 of web --token=***: pid 9, no end seen>"
@@ -120,10 +109,8 @@ def test_end_of_a_contradictory_row_follows_its_status(row, end):
 def test_states_of_a_process_are_in_order_and_counted_from_its_first_poll():
     history = History(lambda: 0.0)
     wait, shorter = Timeline(0.0, history), Timeline(0.0, history)
-    web = raw(7, managed=managed("web"))
-    after = managed("web", restart_count=1, last_exit=last_exit(signal=9))
-    again = raw(8, started_at=T0 + 10_000, managed=after)
-    for at, rows in enumerate([[], [web], [{**web, **signaled(9)}, again], [again]]):
+    again = running(8, 10_000, 1, last_exit=last(-9))
+    for at, rows in enumerate([[], [web(7)], [web(7) | signaled(9), again], [again]]):
         seen = snapshot(*rows, at=float(at))
         history.fold(seen)
         wait.add(seen)
@@ -144,18 +131,14 @@ def test_first_and_newest_states_and_runs_are_kept():
     times = [change.at for change in flapping.vanished_with(1).changes]
     assert times == [0.0, *map(float, range(51, 150))]
 
-    rows = []
-    for count in range(150):
-        web = managed("web", restart_count=count, last_exit=last_exit(1) if count else None)
-        rows.append([raw(count + 1, started_at=T0 + 10_000 * count, managed=web)])
+    rows = [[running(count + 1, 10_000 * count, count)] for count in range(150)]
+    rows[0][0]["managed"]["last_exit"] = None
     runs = history_of(*rows).runs()[-1].generation.runs
     assert [run.number for run in runs] == [0, *range(51, 150)]
 
 
 def test_end_that_no_list_call_saw_has_no_known_time():
-    again = raw(8, started_at=T0 + 10_000, managed=managed("web"))
-    history = history_of([raw(7, managed=managed("web"))], [again])
+    first, _ = history_of([web(7)], [web(8, start=10_000)]).runs()
 
-    first, _ = history.runs()
     assert [change.state for change in first.changes] == ["running", "ended, how is not known"]
     assert first.changes[-1].moment is None

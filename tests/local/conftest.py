@@ -69,6 +69,16 @@ def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
     return client
 
 
+def request_bytes(
+    sandbox: LocalSandbox, line: str, *headers: str, body: bytes = b"", version: str = "1.1"
+) -> bytes:
+    """Return a request as bytes; ``line`` is its method and its path below ``/api/v1``."""
+    method, path = line.split(" ", 1)
+    head = [f"{method} /api/v1{path} HTTP/{version}", "Host: local.local"]
+    head += [f"Authorization: Bearer {sandbox.api_key.reveal()}", *headers, "", ""]
+    return "\r\n".join(head).encode() + body
+
+
 class Api:
     """The API of a sandbox for a plain HTTP client."""
 

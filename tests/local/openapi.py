@@ -114,6 +114,18 @@ class SourcedLine(Line):
     stream: OutputName
 
 
+class Entry(Answer):
+    name: str
+    is_dir: bool
+    size: int | None
+    modified_at: int
+
+
+class Entries(Answer):
+    path: str
+    entries: list[Entry]
+
+
 class LineEvent(Answer):
     event: Literal["output"]
     data: Json[Line]
@@ -155,7 +167,7 @@ class RunEvent(Answer):
 
 
 REQUESTS = (StartRequest, RunRequest, SignalRequest)
-ANSWERS = (Error, Health, Info, Process, Processes, Success, Output)
+ANSWERS = (Error, Health, Info, Process, Processes, Success, Output, Entries)
 EVENTS = (LineEvent, SourcedLineEvent, EndEvent, RunEvent)
 
 
@@ -199,6 +211,7 @@ NOT_FOUND = {404: ERROR, **REFUSED}
 TOO_LONG = {413: TEXT, **REFUSED}
 UNREADABLE = {415: TEXT, 422: TEXT, **TOO_LONG}
 FAILED = {500: ERROR}
+FILE = {403: ERROR, **NOT_FOUND, **FAILED}
 
 
 def _operation(
@@ -240,8 +253,24 @@ def _paths() -> dict[str, Schema]:
         events = _events(SourcedLineEvent if stream == "output" else LineEvent, EndEvent)
         paths[f"{one}/{stream}"] = {"get": _operation(200, _json(Output), NOT_FOUND)}
         paths[f"{one}/{stream}/follow"] = {"get": _operation(200, events, NOT_FOUND)}
-    parameter = {"name": "process", "in": "path", "required": True, "schema": {"type": "string"}}
+    paths["/files"] = {
+        "get": _operation(200, BYTES, FILE),
+        "put": _operation(204, {}, FILE, BYTES),
+        "delete": _operation(204, {}, FILE),
+    }
+    paths["/files/list"] = {"get": _operation(200, _json(Entries), FILE)}
+    paths["/tunnels/tcp"] = {"get": _operation(101, {}, {426: TEXT, 502: ERROR, **REFUSED})}
     for path, item in paths.items():
-        if "{process}" in path:
-            item["parameters"] = [parameter]
+        place, name, schema = "path", "process", {"type": "string"}
+        if path.startswith("/files"):
+            place, name = "query", "path"
+        elif path.startswith("/tunnels"):
+            place, name, schema = (
+                "query",
+                "port",
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+            )
+        elif "{process}" not in path:
+            continue
+        item["parameters"] = [{"name": name, "in": place, "required": True, "schema": schema}]
     return paths

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_tlsandbox.local import event_streams
 
-from .conftest import HOG, Api, is_gone, new_sandbox, send_raw, unstarted, until
+from .conftest import HOG, Api, is_gone, new_sandbox, request_bytes, send_raw, unstarted, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,13 +228,10 @@ def test_run_with_much_output_loses_no_line(api: Api) -> None:
 
 
 def test_client_that_does_not_read_does_not_block_the_program(api: Api) -> None:
-    body = json.dumps({"command": "seq", "args": ["1000000"]})
-    request = (
-        "POST /api/v1/processes/run HTTP/1.1\r\nHost: local.local\r\n"
-        f"Authorization: Bearer {api.sandbox.api_key.reveal()}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-    )
-    with send_raw(api.sandbox, request.encode()):
+    body = b'{"command":"seq","args":["1000000"]}'
+    headers = "Content-Type: application/json", f"Content-Length: {len(body)}"
+    request = request_bytes(api.sandbox, "POST /processes/run", *headers, body=body)
+    with send_raw(api.sandbox, request):
         until(lambda: [r for r in api.rows() if r["args"] == ["1000000"] and r["exit_code"] == 0])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from .conftest import is_gone, new_sandbox, unstarted, until
+from .conftest import is_gone, new_sandbox, until
 
 SIGNALS = (1, 2, 3, 6, 9, 11, 15)
 
@@ -37,11 +37,3 @@ def test_300_running_processes_are_listed_and_all_end_with_the_sandbox() -> None
             assert {row["pid"] for row in api.rows() if row["status"] == "running"} == pids, number
         api.sandbox.close()
     assert all(is_gone(pid) for pid in pids)
-
-
-def test_row_is_serialized_again_only_after_a_change() -> None:
-    process = unstarted()
-    before = process.row()
-    assert process.row() is before
-    process.status = "exited"
-    assert process.row() != before

@@ -154,7 +154,7 @@ def test_kill_is_204_and_500_after_the_end(api: Api) -> None:
     assert refusal(api.kill(pid)) == (500, f"Process {pid} is not running", None)
 
 
-@pytest.mark.parametrize("path", ["/nope", "/processes/", "/processes/1/nope"])
+@pytest.mark.parametrize("path", ["/nope", "/processes/", "/processes/1/nope", "/files/"])
 def test_unknown_route_is_404_without_a_body(api: Api, path: str) -> None:
     assert shape(api.call("GET", path)) == (404, None, "")
 
@@ -170,7 +170,7 @@ def test_head_is_answered(api: Api) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "Bearer wrong", "Bearer", "Basic {key}", "{key}"])
-@pytest.mark.parametrize("path", ["/processes", "/health", "/info", "/nope"])
+@pytest.mark.parametrize("path", ["/processes", "/health", "/files?path=/", "/nope"])
 def test_every_route_requires_the_key(sandbox: LocalSandbox, path: str, given: str | None) -> None:
     key = sandbox.api_key.reveal()
     headers = {} if given is None else {"Authorization": given.format(key=key)}

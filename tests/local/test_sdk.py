@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from contextlib import closing
+import socket
+from contextlib import closing, suppress
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .conftest import HOG, is_gone, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pytest_tlsandbox.local.sandbox import LocalSandbox
 
@@ -154,6 +156,53 @@ def test_run_reports_an_oom_kill() -> None:
         (row,) = sdk.list_processes()
     assert (result.exit_code, result.reason) == (-9, CommandExitReason.OOM_KILLED)
     assert (row.status, row.signal) == (ProcessStatus.OOM_KILLED, 9)
+
+
+def test_files(sdk: Sandbox, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 2**15
+    (tmp_path / "local").write_bytes(content)
+    folder = str(tmp_path / "new folder")
+    sdk.write_file(f"{folder}/written", b"written")
+    sdk.upload_file(tmp_path / "local", f"{folder}/uploaded")
+    assert sdk.read_file(f"{folder}/written").value == b"written"
+    assert sdk.read_file(f"{folder}/uploaded").value == content
+    listed = sdk.list_directory(folder)
+    entries = [(entry.name, entry.is_dir, entry.size) for entry in listed.entries]
+    assert listed.path == folder
+    assert entries == [("uploaded", False, len(content)), ("written", False, 7)]
+    assert abs(listed.entries[0].modified_at - datetime.now(timezone.utc)) < timedelta(seconds=30)
+    sdk.delete_file(f"{folder}/written")
+    for call in (sdk.read_file, sdk.delete_file):
+        assert refused(lambda call=call: call(f"{folder}/written")) == (404, "NOT_FOUND")
+    assert refused(lambda: sdk.write_file("/written", b"")) == (403, "WRITE_NOT_ALLOWED")
+    assert refused(lambda: sdk.list_directory("../..")) == (403, "PATH_TRAVERSAL")
+
+
+def test_tunnel(sdk: Sandbox) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as service,
+        sdk.create_tunnel(service.getsockname()[1], local_port=0) as tunnel,
+        socket.create_connection((tunnel.local_host, tunnel.local_port), 10) as client,
+    ):
+        service.settimeout(10)
+        accepted, _ = service.accept()
+        with accepted:
+            client.sendall(b"request")
+            assert accepted.recv(100) == b"request"
+            accepted.sendall(b"response")
+        assert client.recv(100) == b"response"
+        assert client.recv(100) == b""
+
+
+def test_tunnel_to_a_port_without_a_listener_closes_the_connection(sdk: Sandbox) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        with (
+            sdk.create_tunnel(bound.getsockname()[1], local_port=0) as tunnel,
+            socket.create_connection((tunnel.local_host, tunnel.local_port), 10) as client,
+            suppress(ConnectionResetError),
+        ):
+            assert client.recv(100) == b""
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])

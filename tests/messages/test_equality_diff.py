@@ -94,7 +94,7 @@ def test_snapshots_show_processes_that_are_missing_on_one_side_or_changed():
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
     assert told(left, right) == [
-        "3 processes == 3 processes of my-sandbox",
+        "two snapshots of my-sandbox differ: 1 changed, 1 only left, 1 only right",
         "only left:",
         "  pid 40  running  bash -lc ./serve.sh",
         "only right:",
@@ -109,7 +109,7 @@ def test_snapshots_show_processes_that_are_missing_on_one_side_or_changed():
 
 def test_snapshots_show_differences_in_unreadable_rows():
     assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
-        "1 process == 1 process of my-sandbox",
+        "two snapshots of my-sandbox differ: unreadable rows",
         "unreadable rows differ:",
         "  row 1 (pid 9): status: missing, command: missing, started_at: missing",
     ]
@@ -118,9 +118,7 @@ def test_snapshots_show_differences_in_unreadable_rows():
 def test_the_order_of_the_list_is_not_a_difference():
     rows = [raw(1), raw(2, started_at=T0 + 1000)]
 
-    assert told(snapshot(*rows), snapshot(*rows[::-1])) == [
-        "2 processes == 2 processes of my-sandbox"
-    ]
+    assert snapshot(*rows) == snapshot(*rows[::-1])
 
 
 def test_at_most_20_processes_are_listed():
@@ -129,7 +127,7 @@ def test_at_most_20_processes_are_listed():
     left = snapshot(*(raw(pid) for pid in many))
 
     lines = told(left, snapshot())
-    assert lines[:2] == ["200 processes == 0 processes of my-sandbox", "only left:"]
+    assert lines[:2] == ["two snapshots of my-sandbox differ: 200 only left", "only left:"]
     assert lines[22:] == ["  ... and 180 more"]
     assert len(told(left, snapshot(*(raw(pid, **signaled(9)) for pid in many)))) < 120
 

@@ -125,6 +125,90 @@ def test_message_names_the_sandbox_if_there_are_several_or_if_it_is_verbose(
     assert ("my-sandbox" in message) == (several or verbosity > 0)
 
 
+@pytest.mark.parametrize(
+    ("row", "call", "first_line"),
+    [
+        (raw(41, **ended(1)), "assert_process", "exit_code was 1, wanted 3: train.py: bye"),
+        (raw(41, **ended(0)), "wait_for_exit", "Exited 0, wanted 3: train.py; last output: bye"),
+        (
+            raw(41, **signaled(11)),
+            "wait_for_exit",
+            "Crashed with SIGSEGV, wanted exit code 3: train.py; last output: bye",
+        ),
+        (
+            raw(41),
+            "wait_for_exit",
+            "Still running after 30 s, wanted exit code 3: train.py; last output: bye",
+        ),
+    ],
+)
+def test_last_output_is_labelled_unless_the_process_exited_with_an_error(row, call, first_line):
+    box = box_of([row], written={0: (["bye"], [])})
+
+    assert failure(lambda: getattr(box, call)(41, exit_code=3)).first_line == first_line
+
+
+# ------------------------------------------------------------------------- the details
+
+
+LONG = "x" * 40
+TABLE_OF_ONE = """\
+             wanted  was
+  exit_code  3       1    <
+"""
+TABLE_OF_A_LONG_VALUE = f"""\
+           wanted  was
+  command  sh      {LONG}
+"""
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "fields", "first_line", "table"),
+    [
+        (0, {"exit_code": 3}, "exit_code was 1, wanted 3", ""),
+        (1, {"exit_code": 3}, "exit_code was 1, wanted 3", TABLE_OF_ONE),
+        (0, {"command": "sh"}, f"command was {'x' * 25}… +15, wanted sh", TABLE_OF_A_LONG_VALUE),
+    ],
+)
+def test_one_wrong_field_has_a_table_only_if_verbose_or_if_the_first_line_is_cut(
+    verbosity, fields, first_line, table
+):
+    row = raw(41, command=LONG, args=(), **ended(1))
+
+    box = silent_box([row], screen=Screen(verbosity, 100))
+    message = str(failure(lambda: box.assert_process(41, **fields)))
+
+    assert message.startswith(f"{first_line}: {'x' * 23}…\n\n{table}  process  ")
+
+
+def test_message_shows_the_health_check_that_failed():
+    check = {"type": "tcp", "port": 9, "interval_ms": 50}
+    row = raw(41, managed=managed(health_status="unhealthy", health_check=check))
+
+    assert str(failure(silent_box([row]).assert_no_incidents)) == dedented("""
+        Unhealthy: web
+
+          process  pid 41, started 16:00:00.000 UTC: python train.py
+          managed  running, health: unhealthy (tcp port 9)
+          output   none on stderr or stdout
+    """)
+
+
+def test_command_line_that_does_not_fit_beside_the_state_has_its_own_lines():
+    rows = [raw(41, args=("train.py",)), raw(42, args=("train.py", *["--lr=0.1"] * 9))]
+    box = silent_box(rows, screen=Screen(0, 60))
+
+    assert str(failure(lambda: box.assert_not_running("train.py"))) == dedented("""
+        Should not be running, but 2 are: train.py
+
+            pid 41  running  python train.py
+            pid 42  running
+                python train.py --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
+                --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
+          try  wait_for_exit() first, if it should end by itself
+    """)
+
+
 # ----------------------------------------------------------------------- OOM kills
 
 
@@ -155,7 +239,7 @@ def test_message_of_an_oom_kill_shows_the_memory_limit_of_the_sandbox_if_it_is_k
 
     box._client.memory_limit = 128 * 2**20
 
-    assert "\n  limit    128 MiB\n" in str(failure(lambda: ask(box)))
+    assert str(failure(lambda: ask(box))).startswith("OOM-killed at a limit of 128 MiB")
     box = box_of([raw(41, **signaled(9))])
     box._client.memory_limit = 128 * 2**20
     assert "limit" not in str(failure(lambda: box.wait_for_exit(41)))
@@ -173,7 +257,7 @@ def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
     box = Sandbox(ScriptedLister({0: rows}, output=output), screen=Screen(columns=80))
 
     assert str(failure(box.assert_no_oom)) == dedented(f"""
-        3 OOM-killed: train.py, web
+        3 processes OOM-killed: train.py, web
 
             pid 41   oom_killed             9 s  python train.py
                 last line: shard 7 --token=***
@@ -183,7 +267,7 @@ def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
                 +9999891
             pid 131  running, restarted 1x       [web] web
                 first run: OOM-killed, restarted as pid 131
-          try  give the sandbox more memory (memory_mb; --tlsandbox-memory for local)
+          try  a higher memory_mb of the sandbox, if the process needs more memory
     """)
 
 
@@ -212,10 +296,10 @@ def test_duration_has_a_suitable_precision(value, expected):
         ("/usr/bin/python3.11", ("/srv/train.py", "x"), "train.py"),
         ("python", ("-m", "http.server"), "http.server"),
         ("python", ("-c", "print(1)"), "python -c"),
-        ("sh", ("-c", "exit 1"), "exit 1"),
+        ("sh", ("-c", "exit 1"), '"exit 1"'),
         ("/bin/bash", ("-lc", 'exec "$@"', "serve", "--port=80"), "serve"),
         ("bash", ("-x",), "bash -x"),
-        ("sh", ("-c", "curl --token=abc example.com"), "curl --token=*** exampl…"),
+        ("sh", ("-c", "curl --token=abc example.com"), '"curl --token=*** exampl…"'),
         ("/usr/bin/sleep", ("60",), "sleep"),
         ("x" * 40, (), "x" * 23 + "…"),
     ],

@@ -113,10 +113,10 @@ def test_message_about_200_processes_or_10_mb_is_limited_and_takes_less_than_50_
 def test_message_about_200_checks_lists_some_and_takes_less_than_50_ms():
     client = client_of(MANY_ROWS)
     conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
-    outcome, _ = watched(conditions[0][1], client)
+    outcome, limit = watched(conditions[0][1], client)
     told = [(name, 1, condition.evaluate(outcome.timeline.last)) for name, condition in conditions]
 
-    error, took = timed(lambda: error_of_several(told, outcome, "my-sandbox", Screen(0, 72)))
+    error, took = timed(lambda: error_of_several(told, outcome, client, limit, Screen(0, 72)))
 
     assert isinstance(error, errors.ChecksFailed)
     assert len(error.failures) == 199

@@ -9,36 +9,35 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 EPOCH = 1_790_000_000_000
 HUP, ABRT, KILL, SEGV, TERM = 1, 6, 9, 11, 15
 CRASH_SIGNALS = frozenset({4, 5, ABRT, 7, 8, SEGV, 31})
+SIGNALS = (TERM, KILL, HUP, SEGV, ABRT)
 NAMES = ("web", "api", "db")
 COMMANDS = ("python", "serve", "train")
 # An end as it is listed: status, exit_code, signal, oom_killed.
 End = tuple[str, int | None, int | None, bool]
 
 
-@dataclass
-class Layout:
-    """Behaviour that the documentation leaves open, drawn once for each history."""
-
-    keeps_rows: bool  # older rows of a managed id stay listed
-    handles: bool  # rows have a handle
-    counts_manual: bool  # restart_count counts manual restarts
-    counts_early: bool  # the count rises when backing off begins, not when the new run starts
-    says_why: bool  # last_error is set when a supervisor gives up
-    clock_stops: bool  # the sandbox's clock stands still while it is suspended
-    reaps: bool  # a kill removes the row
-    faults: float  # share of polls that fail
-
-
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Run:
-    """One execution of a program, and who caused its start and its end."""
+    """One execution of a program, and who caused its start and its end.
+
+    Attributes:
+        by: deploy, supervisor, own restart or outside restart.
+        ended: when it ended, in world time; ``ended_at`` on the wire.
+        cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
+        truth: how it really ended; ``row_end``: as its row lists it, once the row does not lag
+            behind; ``shown_exit``: as last_exit lists it.
+        acts: the numbers of our signals, "kill", "restart".
+        oom_at: when the OOM kill (of the process or of a child) happened.
+        raced: whether one of our actions met it unseen (U7).
+
+    """
 
     gen: Generation
     number: int
@@ -46,102 +45,105 @@ class Run:
     pid: int
     started_at: int  # on the wire
     began: int  # world time
-    by: str  # deploy, supervisor, own restart, outside restart
-    ended: int | None = None  # world time
-    ended_at: int | None = None  # on the wire
-    truth: End | None = None
-    cause: str = ""  # itself, kernel, outside, own signal, own kill, own restart, daemon
-    shown: End | None = None  # the end as the row lists it now
-    due: End | None = None  # the end that the row will list
-    shown_exit: End | None = None  # the end as last_exit lists it
-    acts: set[int | str] = field(default_factory=set)  # our signal numbers, "kill", "restart"
-    oom_at: int | None = None  # when the OOM kill (of the process or of a child) happened
-    raced: bool = False  # one of our actions met it unseen (U7)
-    slot: Slot | None = None
+    by: str
+    slot: Slot
+    acts: set[int | str] = field(default_factory=set)
+    ended = ended_at = oom_at = truth = row_end = shown_exit = None
+    cause, raced, lags = "", False, False
 
     @property
-    def lost(self) -> bool:
-        """Return whether the listed end has neither a real exit code nor a signal."""
-        return is_lost(self.shown)
+    def shown(self):
+        """The end that its row lists now."""
+        return None if self.lags else self.row_end
 
-    def __repr__(self) -> str:
-        """Return the text for the report of a disagreement."""
+    def __repr__(self):
         name = self.gen.id or "unmanaged"
         return f"<{name} g{self.gen.order} run {self.number} pid {self.pid} handle {self.handle}>"
 
 
-@dataclass(eq=False, slots=True, repr=False)
+@dataclass(eq=False, repr=False)
 class Generation:
-    """One deployment; an unmanaged process is a generation of one run."""
+    """One deployment; an unmanaged process is a generation of one run.
+
+    Attributes:
+        restart: the restart configuration on the wire.
+        ours: whether it was deployed through this client.
+        used: the restarts since the last manual one.
+        ticket: a number that makes a planned restart void when it changes.
+
+    """
 
     order: int
+    epoch: int
     id: str | None
     name: str | None
     command: str
     args: list[str]
-    policy: str
-    limit: int | None
-    backoff: int
+    restart: dict[str, Any]
     health: bool
-    ours: bool  # deployed through this client
-    epoch: int
+    ours: bool
     runs: list[Run] = field(default_factory=list)
-    status: str = "running"
-    count: int = 0
-    used: int = 0  # restarts since the last manual one
-    last_exit: Run | None = None
-    last_error: str | None = None
-    next_at: int | None = None
-    health_status: str = "disabled"
-    failures: int = 0
-    unhealthy_at: int = 0
-    stopping: bool = False
-    killed_by_us: bool = False
-    gave_up: bool = False
-    ticket: int = 0  # makes a planned restart void
-    config: tuple[object, ...] = ()
-    wire_config: dict[str, object] = field(default_factory=dict)
+    count = used = failures = ticket = 0
+    last_exit = last_error = next_at = None
+    stopping = killed_by_us = gave_up = False
 
-    def __repr__(self) -> str:
-        """Return the text for the report of a disagreement."""
-        name, policy = self.id or "unmanaged", f"{self.policy} at most {self.limit}"
-        return f"<{name} g{self.order} {self.command} {self.args[0]} {policy} {self.backoff} ms>"
+    def __repr__(self):
+        policy, limit, backoff, _ = self.restart.values()
+        name = f"{self.id or 'unmanaged'} g{self.order} {self.command} {self.args[0]}"
+        return f"<{name} {policy} at most {limit} {backoff} ms>"
 
     @property
-    def run(self) -> Run:
+    def run(self):
         """Return the newest run."""
         return self.runs[-1]
 
     @property
-    def living(self) -> bool:
+    def living(self):
         """Return whether it runs (its end may not be listed yet) or will be restarted."""
         return self.run.shown_exit is None or self.status == "backing_off"
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False)
 class Shown:
-    """One version of a row, and the truth behind it."""
+    """One version of a row, and the truth behind it.
+
+    Attributes:
+        end: the end of the run, as the row lists it.
+        exit_run: the run that last_exit describes; ``exit``: as it is listed.
+        status: the status of the supervisor; "" if unmanaged.
+
+    """
 
     row: dict[str, Any]
     run: Run
-    end: End | None  # of the run, as the row lists it
-    exit_run: Run | None  # the run that last_exit describes
-    exit: End | None  # as last_exit lists it
-    status: str  # of the supervisor; "" if unmanaged
-    count: int
-    gave_up: bool
-    unhealthy: bool
+    end: End | None
+    exit_run: Run | None = None
+    exit: End | None = None
+    status: str = ""
+    count: int = 0
+    gave_up: bool = False
+    unhealthy: bool = False
+
+    def __repr__(self):
+        end = self.end or "running"
+        return f"{self.run} {end} {self.status} {self.count} last {self.exit}"
 
 
-@dataclass(eq=False, slots=True)
 class Slot:
-    """A position in the list."""
+    """A position in the list; ``now`` is the row there."""
 
-    now: Shown | None = None
-    listed: bool = True
+    now, listed = None, True
 
 
-def is_lost(end: End | None) -> bool:
+def exited(code):
+    return "exited", code, None, False
+
+
+def signaled(number):
+    return "signaled", None, number, False
+
+
+def is_lost(end):
     """Return whether an end has no real exit code and no signal."""
     if end is None or end[3] or end[0] == "oom_killed":
         return False
@@ -151,37 +153,30 @@ def is_lost(end: End | None) -> bool:
 class Daemon:
     """One sandbox daemon, its processes and other clients."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed):
         """Draw the layout and the first processes."""
-        self.seed = seed
         self.random = rng = random.Random(seed)
-        # All eight layouts are equally frequent; the other switches are independent.
-        bits = seed % 8
-        self.layout = Layout(
-            keeps_rows=bool(bits & 1),
-            handles=bool(bits & 2),
-            counts_manual=bool(bits & 4),
+        # What the documentation leaves open. The first three make eight equally frequent layouts;
+        # the other switches are independent.
+        self.layout = SimpleNamespace(
+            keeps_rows=bool(seed & 1),  # older rows of a managed id stay listed
+            handles=bool(seed & 2),  # rows have a handle
+            counts_manual=bool(seed & 4),  # restart_count counts manual restarts
+            # The count rises when backing off begins, not when the new run starts.
             counts_early=rng.random() < 0.5,
-            says_why=rng.random() < 0.5,
-            clock_stops=rng.random() < 0.5,
-            reaps=rng.random() < 0.3,
-            faults=rng.choice((0.0, 0.0, 0.1, 0.5)),
+            says_why=rng.random() < 0.5,  # last_error is set when a supervisor gives up
+            clock_stops=rng.random() < 0.5,  # the sandbox's clock stands still while suspended
+            reaps=rng.random() < 0.3,  # a kill removes the row
+            faults=rng.choice((0.0, 0.0, 0.1, 0.5)),  # share of polls that fail
         )
         self.world = 0  # now, in milliseconds of the world
         self.frozen = 0  # milliseconds spent suspended so far
         self.suspend_from = self.suspend_to = -1
-        self.log: list[tuple[int, str, object]] = []
-        self.slots: list[Slot] = []
-        self.gens: list[Generation] = []
-        self.runs: list[Run] = []
-        self.names: dict[str, Generation] = {}
-        self.epoch = 0
-        self.next_handle = rng.randint(1, 30)
-        self.next_pid = rng.randint(40, 900)
+        self.log, self.slots, self.gens, self.runs, self.heap = [], [], [], [], []
+        self.names = {}
+        self.epoch = self.sequence = self.tags = 0
+        self.next_handle, self.next_pid = rng.randint(1, 30), rng.randint(40, 900)
         self.salt = rng.getrandbits(32)
-        self.heap: list[tuple[int, int, int, Callable[..., None], tuple[Any, ...]]] = []
-        self.sequence = 0
-        self.tags = 0
         self.calm = rng.random() < 0.25  # fewer outside events
         for _ in range(rng.randint(1, 4)):
             self._deploy_something()
@@ -195,20 +190,21 @@ class Daemon:
         self._run_until(rng.randint(0, 4000))
         self.past = self.world
 
+    def note(self, text, about=None):
+        self.log.append((self.world, text, about))
+
     # --- time ---------------------------------------------------------------------------------
 
-    def after(self, milliseconds: int, action: Callable[..., None], *args: Any) -> None:
+    def after(self, milliseconds, action, *args):
         """Schedule an action; it is dropped if the daemon is replaced before."""
         self.sequence += 1
-        heapq.heappush(
-            self.heap, (self.world + milliseconds, self.sequence, self.epoch, action, args)
-        )
+        heapq.heappush(self.heap, (self.world + milliseconds, self.sequence, action, args))
 
-    def wire_time(self) -> int:
+    def wire_time(self):
         """Return the time of the sandbox's clock."""
         return EPOCH + self.world + (0 if self.layout.clock_stops else self.frozen)
 
-    def advance(self, now: float) -> bool:
+    def advance(self, now):
         """Advance the world to `now`; return whether the sandbox answers (is not suspended)."""
         ms = round(now * 1000)
         if self.suspend_from >= 0 and ms >= self.suspend_from:
@@ -217,20 +213,17 @@ class Daemon:
                 return False
             self.frozen = self.suspend_to - self.suspend_from
             self.suspend_from = -1
-            self.log.append((self.world, f"was suspended for {self.frozen} ms", None))
+            self.note(f"was suspended for {self.frozen} ms")
         self._run_until(self.past + ms - self.frozen)
         return True
 
-    def _run_until(self, world: int) -> None:
-        heap = self.heap
-        while heap and heap[0][0] <= world:
-            at, _, epoch, action, args = heapq.heappop(heap)
-            if epoch == self.epoch:
-                self.world = at
-                action(*args)
+    def _run_until(self, world):
+        while self.heap and self.heap[0][0] <= world:
+            self.world, _, action, args = heapq.heappop(self.heap)
+            action(*args)
         self.world = max(world, self.world)
 
-    def is_faulty(self, now: float) -> bool:
+    def is_faulty(self, now):
         """Return whether a poll at this time fails."""
         if not self.layout.faults:
             return False
@@ -240,68 +233,43 @@ class Daemon:
 
     # --- deployments and runs -----------------------------------------------------------------
 
-    def _deploy(
-        self,
-        command: str,
-        args: list[str],
-        name: str | None,
-        restart: dict[str, Any] | None,
-        health: bool,
-        *,
-        ours: bool,
-    ) -> Generation:
-        managed = name is not None or restart is not None or health
-        restart = restart or {}
+    def _deploy(self, command, args, name, restart, health, *, ours):
         order = len(self.gens)
-        gen = Generation(
-            order=order,
-            id=(name or f"p-{order:02x}") if managed else None,
-            name=name,
-            command=command,
-            args=args,
-            policy=str(restart.get("policy", "on_failure")) if managed else "never",
-            limit=restart.get("max_restarts"),
-            backoff=int(restart.get("initial_backoff_ms", 500)),
-            health=health,
-            ours=ours,
-            epoch=self.epoch,
-        )
-        gen.wire_config = {
-            "policy": gen.policy,
-            "max_restarts": gen.limit,
-            "initial_backoff_ms": gen.backoff,
-            "max_backoff_ms": max(30000, gen.backoff),
-        }
-        gen.config = (command, tuple(args), gen.policy, gen.limit, gen.backoff)
+        managed = name is not None or restart is not None or health
+        restart = {
+            "policy": "on_failure" if managed else "never", "max_restarts": None,
+            "initial_backoff_ms": 500, "max_backoff_ms": 30000, **(restart or {}),
+        }  # fmt: skip
+        managed_id = (name or f"p-{order:02x}") if managed else None
+        gen = Generation(order, self.epoch, managed_id, name, command, args, restart, health, ours)
         self.gens.append(gen)
-        old = self.names.get(name) if name else None
+        old = self.names.get(name)
         if name:
             self.names[name] = gen
-        self.log.append((self.world, f"deployed by {'us' if ours else 'others'}", gen))
+        self.note(f"deployed by {'us' if ours else 'others'}", gen)
         self._begin(gen, "deploy", old.run.slot if old and not self.layout.keeps_rows else None)
         return gen
 
-    def _begin(self, gen: Generation, by: str, slot: Slot | None) -> Run:
+    def _begin(self, gen, by, slot):
         rng = self.random
         self.next_handle += 1
         self.next_pid += rng.randint(1, 9)
-        run = Run(
-            gen, len(gen.runs), self.next_handle, self.next_pid, self.wire_time(), self.world, by
-        )
-        gen.runs.append(run)
-        self.runs.append(run)
-        gen.status = "starting" if gen.health else "running"
-        gen.health_status = "starting" if gen.health else "disabled"
-        gen.failures, gen.next_at, gen.stopping, gen.gave_up = 0, None, False, False
-        gen.last_error = None
-        gen.ticket += 1
         if slot is None or not slot.listed:
             slot = Slot()
             # The order of the list means nothing.
             self.slots.insert(rng.randint(0, len(self.slots)), slot)
-        run.slot = slot
+        run = Run(
+            gen, len(gen.runs), self.next_handle, self.next_pid, self.wire_time(), self.world, by, slot
+        )  # fmt: skip
+        gen.runs.append(run)
+        self.runs.append(run)
+        gen.status = "starting" if gen.health else "running"
+        gen.health_status = "starting" if gen.health else "disabled"
+        gen.failures, gen.next_at, gen.last_error = 0, None, None
+        gen.stopping = gen.gave_up = False
+        gen.ticket += 1
         self._show(run)
-        self.log.append((self.world, f"began by {by}", run))
+        self.note(f"began by {by}", run)
         draw = rng.random()
         if draw < 0.62:
             life = rng.randint(1, 60) if draw < 0.1 else rng.randint(60, 900)
@@ -310,68 +278,59 @@ class Daemon:
             self.after(rng.randint(50, 1500), self._check_health, run)
         return run
 
-    def _end_by_itself(self, run: Run) -> None:
-        rng = self.random
+    def _end_by_itself(self, run):
+        rng, late = self.random, False
         draw = rng.random()
         if draw < 0.3:
-            end: End = ("exited", 0, None, False)
+            end = exited(0)
         elif draw < 0.52:
-            end = ("exited", rng.choice((1, 1, 3, 137)), None, False)
+            end = exited(rng.choice((1, 1, 3, 137)))
         elif draw < 0.7:
-            end = ("signaled", None, rng.choice((TERM, KILL, HUP, SEGV, ABRT)), False)
+            end = signaled(rng.choice(SIGNALS))
         elif draw < 0.78:
-            self._kill(run, ("oom_killed", None, rng.choice((KILL, None)), False), "kernel")
-            return
+            end = "oom_killed", None, rng.choice((KILL, None)), False
         elif draw < 0.88:
-            status = rng.choice(("oom_killed", "signaled"))
-            self._kill(run, (status, None, KILL, True), "kernel")
-            return
+            end = rng.choice(("oom_killed", "signaled")), None, KILL, True
         else:  # a child is killed, and the process exits
             late = rng.random() < 0.5
-            code = rng.choice((0, 1, 137))
-            self._kill(run, ("exited", code, None, True), "kernel", late=late)
-            return
-        self._kill(run, end, "itself")
+            end = "exited", rng.choice((0, 1, 137)), None, True
+        self._kill(run, end, "itself" if draw < 0.7 else "kernel", late=late)
 
-    def _kill(self, run: Run, end: End, cause: str, *, late: bool = False, lag: int = 0) -> None:
+    def _kill(self, run, end, cause, *, late=False, lag=0):
         """End a run now; the list shows it `lag` ms later, perhaps with a lost exit code."""
         if run.ended is not None:
             return
-        rng = self.random
+        rng, shown = self.random, end
         run.ended, run.ended_at = self.world, self.wire_time()
         run.truth, run.cause = end, cause
-        oom = end[3] or end[0] == "oom_killed"
-        shown = end
         if late:
-            shown = ("exited", end[1], None, False)
+            shown = exited(end[1])
             self.after(lag + rng.choice((120, 400, 900, 2500, 4000)), self._flag_late, run)
-        elif oom:
+        elif end[3] or end[0] == "oom_killed":
             run.oom_at = self.world
         elif rng.random() < 0.09:
-            shown = ("exited", rng.choice((-1, None)), None, False)
+            shown = exited(rng.choice((-1, None)))
             if rng.random() < 0.5:
                 self.after(lag + rng.choice((30, 150, 500, 900, 2500)), self._correct, run)
-        self.log.append((self.world, f"ended {end}, by {cause}; lag {lag}", run))
+        self.note(f"ended {end}, by {cause}; lag {lag}", run)
         if lag:
             self.after(lag, self._list_end, run, shown)
         else:
             self._list_end(run, shown)
 
-    def _list_end(self, run: Run, shown: End) -> None:
+    def _list_end(self, run, shown):
         """List the end of a run, and let the supervisor react."""
         gen, rng = run.gen, self.random
         if run is not gen.run or run.shown_exit is not None:
             return  # a restart listed it already
-        self.log.append((self.world, f"end listed as {shown}", run))
-        run.due = run.shown_exit = shown
+        self.note(f"end listed as {shown}", run)
+        run.row_end = run.shown_exit = shown
         if shown[0] == "oom_killed" and not shown[3]:
             # Only the status says so: last_exit has no status, so that it may say less.
             run.shown_exit = ("signaled", None, shown[2], rng.random() < 0.5)
         # The supervisor may know the end before the row shows it.
-        row_lags = gen.id is not None and rng.random() < 0.08
-        if not row_lags:
-            run.shown = shown
-        else:
+        if gen.id is not None and rng.random() < 0.08:
+            run.lags = True
             self.after(rng.randint(20, 150), self._catch_up, run)
         if gen.id is None:
             if gen.stopping and self.layout.reaps:
@@ -383,174 +342,150 @@ class Daemon:
             return
         gen.last_exit = run
         gen.health_status, gen.failures = ("starting" if gen.health else "disabled"), 0
-        failed = shown[0] != "exited" or shown[1] != 0
+        policy, limit, backoff, _ = gen.restart.values()
         if gen.stopping:
             self._stop(gen)
-        elif gen.policy == "never" or (gen.policy == "on_failure" and not failed):
-            gen.status = "stopped"
-            self._show(run)
-        elif gen.limit is not None and gen.used >= gen.limit:
-            gen.status, gen.gave_up = "stopped", True
-            gen.last_error = "restart limit reached" if self.layout.says_why else None
-            self.log.append((self.world, "gave up", gen))
-            self._show(run)
-        else:
-            gen.status = "backing_off"
-            gen.used += 1
-            if self.layout.counts_early:
-                gen.count += 1
-            gen.next_at = self.wire_time() + gen.backoff
-            self._show(run)
-            self.after(gen.backoff, self._restart_by_supervisor, gen, gen.ticket)
+            return
+        gen.status = "stopped"
+        if policy != "never" and (policy == "always" or shown[:2] != ("exited", 0)):
+            if limit is not None and gen.used >= limit:
+                gen.gave_up = True
+                gen.last_error = "restart limit reached" if self.layout.says_why else None
+                self.note("gave up", gen)
+            else:
+                gen.status, gen.next_at = "backing_off", self.wire_time() + backoff
+                gen.used += 1
+                gen.count += self.layout.counts_early
+                self.after(backoff, self._restart_by_supervisor, gen, gen.ticket)
+        self._show(run)
 
-    def _stop(self, gen: Generation) -> None:
+    def _stop(self, gen):
         gen.status, gen.next_at, gen.stopping = "stopped", None, False
         gen.ticket += 1
-        self.log.append((self.world, "stopped", gen))
+        self.note("stopped", gen)
         self._show(gen.run)
         if self.layout.reaps:
             self._remove(gen.run)
 
-    def _restart_by_supervisor(self, gen: Generation, ticket: int) -> None:
-        if ticket != gen.ticket or gen.status != "backing_off":
-            return
-        self._succeed(gen, "supervisor", counted=not self.layout.counts_early)
+    def _restart_by_supervisor(self, gen, ticket):
+        if ticket == gen.ticket and gen.status == "backing_off":
+            self._succeed(gen, "supervisor", counted=not self.layout.counts_early)
 
-    def _succeed(self, gen: Generation, by: str, *, counted: bool) -> Run:
+    def _succeed(self, gen, by, *, counted):
         old = gen.run
-        if old.shown is None:  # the row must not lag behind its successor
-            old.shown = old.due
+        old.lags = False  # the row must not lag behind its successor
         if self.layout.keeps_rows:
             self._show(old)  # frozen from here on
         gen.count += counted
         return self._begin(gen, by, None if self.layout.keeps_rows else old.slot)
 
-    def _catch_up(self, run: Run) -> None:
-        run.shown = run.due
+    def _catch_up(self, run):
+        run.lags = False
         self._show_again(run)
 
-    def _correct(self, run: Run) -> None:
-        assert run.truth is not None
-        if run.shown is not None:
-            run.shown = run.truth
-        run.due = run.shown_exit = run.truth
-        self.log.append((self.world, "end corrected", run))
+    def _correct(self, run):
+        run.row_end = run.shown_exit = run.truth
+        self.note("end corrected", run)
         self._show_again(run)
 
-    def _flag_late(self, run: Run) -> None:
-        for name in ("shown", "due", "shown_exit"):
-            end = getattr(run, name)
-            if end is not None:
-                setattr(run, name, (end[0], end[1], end[2], True))
+    def _flag_late(self, run):
+        if run.row_end:
+            run.row_end, run.shown_exit = (*run.row_end[:3], True), (*run.shown_exit[:3], True)
         run.oom_at = self.world
-        self.log.append((self.world, "late OOM flag", run))
+        self.note("late OOM flag", run)
         self._show_again(run)
 
-    def _show_again(self, run: Run) -> None:
+    def _show_again(self, run):
         """List a change of an old end, if its row is still listed."""
-        if run.slot and run.slot.now and run.slot.now.run is run:
+        if run.slot.now and run.slot.now.run is run:
             self._show(run)
         newest = run.gen.run
-        if newest is not run and run.gen.last_exit is run and newest.slot and newest.slot.now:
+        if newest is not run and run.gen.last_exit is run and newest.slot.now:
             self._show(newest)
 
-    def _show(self, run: Run) -> None:
+    def _show(self, run):
         """Create a new row of a run from the state of its process and supervisor."""
-        gen, slot, end, was = run.gen, run.slot, run.shown, None
-        if slot is None or not slot.listed or (slot.now and slot.now.run.handle > run.handle):
+        gen, slot = run.gen, run.slot
+        was, last = slot.now, gen.last_exit
+        if not slot.listed or (was and was.run.handle > run.handle):
             return
-        row: dict[str, Any] = {}
-        if self.layout.handles:
-            row["handle"] = run.handle
-        row["pid"] = run.pid
-        row["status"] = end[0] if end else "running"
-        row["exit_code"] = end[1] if end else None
-        row["signal"] = end[2] if end else None
-        row["oom_killed"] = bool(end and end[3])
-        row["stdin_writable"] = False
-        row["command"], row["args"] = gen.command, gen.args
-        row["started_at"] = run.started_at
-        row["ended_at"] = run.ended_at if end else None
+        status, code, signal, oom_killed = run.shown or ("running", None, None, False)
+        row = {"handle": run.handle} if self.layout.handles else {}
+        row |= {
+            "pid": run.pid, "status": status, "exit_code": code, "signal": signal,
+            "oom_killed": oom_killed, "stdin_writable": False, "command": gen.command,
+            "args": gen.args, "started_at": run.started_at,
+            "ended_at": run.ended_at if run.shown else None,
+        }  # fmt: skip
+        slot.now = Shown(row, run, run.shown)
         if gen.id is None:
-            slot.now = Shown(row, run, end, None, None, "", 0, False, False)
             return
-        if run is not gen.run and slot.now and slot.now.run is run:
+        if run is not gen.run and was and was.run is run:
             # An older row keeps what its supervisor said then; only its own end may change.
-            was = slot.now
-            managed = dict(was.row["managed"])
-            if was.exit_run is run:
-                managed["last_exit"] = _exit_json(run)
-            row["managed"] = managed
-            slot.now = Shown(
-                row, run, end, was.exit_run, run.shown_exit if was.exit_run is run else was.exit,
-                was.status, was.count, was.gave_up, False,
-            )  # fmt: skip
+            row["managed"] = dict(was.row["managed"])
+            last = was.exit_run
+            state = last, was.exit, was.status, was.count, was.gave_up
+            if last is run:
+                row["managed"]["last_exit"] = _exit_json(run)
+                state = last, run.shown_exit, *state[2:]
+            slot.now = Shown(row, run, run.shown, *state)
             return
-        last = gen.last_exit
         row["managed"] = {
-            "id": gen.id,
-            "name": gen.name,
-            "status": gen.status,
-            "restart_count": gen.count,
-            "restart": gen.wire_config,
+            "id": gen.id, "name": gen.name, "status": gen.status, "restart_count": gen.count,
+            "restart": gen.restart,
             "health_check": {"type": "tcp", "port": 8080} if gen.health else None,
-            "health_status": gen.health_status,
-            "consecutive_health_failures": gen.failures,
-            "last_exit": _exit_json(last) if last else None,
-            "last_error": gen.last_error,
+            "health_status": gen.health_status, "consecutive_health_failures": gen.failures,
+            "last_exit": _exit_json(last) if last else None, "last_error": gen.last_error,
             "next_restart_at": gen.next_at,
-        }
+        }  # fmt: skip
         slot.now = Shown(
-            row, run, end, last, last.shown_exit if last else None,
+            row, run, run.shown, last, last.shown_exit if last else None,
             gen.status, gen.count, gen.gave_up, gen.health_status == "unhealthy",
         )  # fmt: skip
 
-    def _remove(self, run: Run) -> None:
+    def _remove(self, run):
         slot = run.slot
-        if slot and slot.listed and slot.now and slot.now.run is run:
-            self.log.append((self.world, "row removed", run))
+        if slot.listed and slot.now and slot.now.run is run:
+            self.note("row removed", run)
             self.slots.remove(slot)
             slot.now, slot.listed = None, False
 
-    def _check_health(self, run: Run) -> None:
+    def _check_health(self, run):
         gen, rng = run.gen, self.random
         if run.ended is not None or gen.run is not run:
             return
+        gen.status = "running"
         if rng.random() < 0.6:
-            gen.health_status, gen.failures, gen.status = "healthy", 0, "running"
+            gen.health_status, gen.failures = "healthy", 0
         else:
             if gen.health_status != "unhealthy":
-                gen.unhealthy_at = self.world
-                self.log.append((self.world, "unhealthy", gen))
-            gen.health_status, gen.failures, gen.status = "unhealthy", rng.randint(3, 9), "running"
+                self.note("unhealthy", gen)
+            gen.health_status, gen.failures = "unhealthy", rng.randint(3, 9)
         self._show(run)
         self.after(rng.randint(300, 4000), self._check_health, run)
 
     # --- signals, kills and restarts, of this client or of others -----------------------------
 
-    def _send(self, run: Run, signal: int, *, ours: bool) -> None:
-        rng, who = self.random, "own signal" if ours else "outside"
-        self.log.append((self.world, f"signal {signal} by {who}", run))
-        if ours:
+    def _send(self, run, signal, by):
+        rng = self.random
+        self.note(f"signal {signal} by {by}", run)
+        if by != "outside":
             run.acts.add(signal)
-        draw = rng.random()
-        end: End = ("signaled", None, signal, False)
+        draw, end, mild = rng.random(), signaled(signal), signal in (TERM, HUP)
         if signal != KILL and draw > 0.75:
-            if draw > 0.88 and signal in (TERM, HUP):
+            if draw > 0.88 and mild:
                 return  # ignored
-            end = ("exited", rng.choice((128 + signal, 0, 1) if signal in (TERM, HUP) else
-                                        (128 + signal,)), None, False)  # fmt: skip
-        delay = rng.choice((0, 1, 20, 90))
-        lag = rng.choice((0, 0, 5, 60, 150))
-        self.after(delay, lambda: self._kill(run, end, who, lag=lag))
+            end = exited(rng.choice((128 + signal, 0, 1) if mild else (128 + signal,)))
+        delay, lag = rng.choice((0, 1, 20, 90)), rng.choice((0, 0, 5, 60, 150))
+        self.after(delay, lambda: self._kill(run, end, by, lag=lag))
 
-    def _delete(self, gen: Generation, *, ours: bool) -> bool:
+    def _delete(self, gen, by):
         """Kill a process, or stop a supervisor; return False if it has ended."""
-        rng, run, who = self.random, gen.run, "own kill" if ours else "outside"
+        run = gen.run
         if gen.stopping or not gen.living or (gen.id is None and run.ended is not None):
             return False  # (of an unmanaged process whose end is not listed yet, too)
-        self.log.append((self.world, f"killed by {who}", run))
-        if ours:
+        self.note(f"killed by {by}", run)
+        if by != "outside":
             gen.killed_by_us = True
             if run.ended is None:
                 run.acts.add("kill")
@@ -559,127 +494,114 @@ class Daemon:
             if gen.status == "backing_off":  # else the end is about to be listed
                 self._stop(gen)
         elif gen.id is None:
-            lag = rng.choice((0, 0, 5, 60, 150))
-            self._kill(run, ("signaled", None, KILL, False), who, lag=lag)
+            self._kill(run, signaled(KILL), by, lag=self.random.choice((0, 0, 5, 60, 150)))
         else:
             end, delay = self._asked_to_stop()
-            self.after(delay, lambda: self._kill(run, end, who))
+            self.after(delay, lambda: self._kill(run, end, by))
         return True
 
-    def _asked_to_stop(self) -> tuple[End, int]:
+    def _asked_to_stop(self):
+        """Draw how a run ends that is asked to stop, and after how many milliseconds."""
         rng = self.random
         draw = rng.random()
         if draw < 0.6:
-            return ("signaled", None, TERM, False), rng.choice((0, 5, 80))
+            return signaled(TERM), rng.choice((0, 5, 80))
         if draw < 0.85:
-            return ("exited", rng.choice((0, 143)), None, False), rng.choice((0, 20, 200))
-        return ("signaled", None, KILL, False), 300
+            return exited(rng.choice((0, 143))), rng.choice((0, 20, 200))
+        return signaled(KILL), 300
 
-    def _restart(self, gen: Generation, *, ours: bool) -> Run:
+    def _restart(self, gen, by):
         """Restart a managed process, running or not; return its new run."""
-        run, who = gen.run, "own restart" if ours else "outside"
-        self.log.append((self.world, f"restart by {who}", run))
+        run = gen.run
+        self.note(f"restart by {by}", run)
         waited = gen.status == "backing_off" and self.layout.counts_early
-        if run.shown_exit is None and run.ended is not None:  # its end was about to be listed
-            run.shown = run.due = run.shown_exit = run.truth
-            gen.last_exit = run
-        elif run.ended is None:
-            if ours:
+        if run.ended is None:
+            if by == "own restart":
                 run.acts.add("restart")
-            end, _ = self._asked_to_stop()
-            gen.stopping = False
-            run.ended, run.ended_at = self.world, self.wire_time()
-            run.truth = run.shown = run.due = run.shown_exit = end
-            run.cause = who
+            run.truth, _ = self._asked_to_stop()
+            run.ended, run.ended_at, run.cause = self.world, self.wire_time(), by
+            self.note(f"ended {run.truth}, by {by}", run)
+        if run.shown_exit is None:  # it ended just now, or its end was about to be listed
+            run.row_end = run.shown_exit = run.truth
             gen.last_exit = run
-            self.log.append((self.world, f"ended {end}, by {who}", run))
         gen.used = 0
-        counted = self.layout.counts_manual and not waited
-        return self._succeed(gen, "own restart" if ours else "outside restart", counted=counted)
+        return self._succeed(gen, by, counted=self.layout.counts_manual and not waited)
 
     # --- the outside world --------------------------------------------------------------------
 
-    def _gap(self) -> int:
+    def _gap(self):
         return self.random.randint(200, 6000 if self.calm else 2200)
 
-    def _outside(self) -> None:
+    def _outside(self):
         """Perform an action of another client, and schedule the next one."""
         rng = self.random
         self.after(self._gap(), self._outside)
         draw = rng.random()
-        recent = self.gens[-8:]
-        living = [gen for gen in recent if gen.epoch == self.epoch and gen.run.ended is None]
-        managed = [gen for gen in recent if gen.epoch == self.epoch and gen.id]
-        managed = [gen for gen in managed if gen.name is None or self.names[gen.name] is gen]
-        if draw < 0.3 or not recent:
+        recent = [gen for gen in self.gens[-8:] if gen.epoch == self.epoch]
+        living = [gen for gen in recent if gen.run.ended is None]
+        managed = [gen for gen in recent if gen.id and self.names.get(gen.name, gen) is gen]
+        if draw < 0.3 or not self.gens:
             self._deploy_something()
         elif draw < 0.5 and living:
-            signal = rng.choice((TERM, KILL, HUP, SEGV, ABRT))
-            self._send(rng.choice(living).run, signal, ours=False)
+            signal = rng.choice(SIGNALS)
+            self._send(rng.choice(living).run, signal, "outside")
         elif draw < 0.65 and living:
-            self._delete(rng.choice(living), ours=False)
+            self._delete(rng.choice(living), "outside")
         elif draw < 0.8 and managed:
             gen = rng.choice(managed)
-            if gen.run.slot and gen.run.slot.listed and not gen.stopping:
-                self._restart(gen, ours=False)
+            if gen.run.slot.listed and not gen.stopping:
+                self._restart(gen, "outside restart")
         elif draw < 0.95 and managed:
             gen = rng.choice(managed)
             if gen.name and not gen.stopping:
                 self._redeploy(gen)
 
-    def _redeploy(self, gen: Generation) -> None:
+    def _redeploy(self, gen):
         """Stop a named process and immediately start another one under its name."""
         run, rng = gen.run, self.random
         if run.ended is None:
             gen.stopping = True
-            self._kill(run, ("signaled", None, TERM, False), "outside")
+            self._kill(run, signaled(TERM), "outside")
         if gen.status == "backing_off":
             gen.status, gen.next_at = "stopped", None
             gen.ticket += 1
             self._show(run)
         if run.shown_exit is None or gen.status != "stopped":
             return  # its end is about to be listed, or its supervisor goes on
-        args = gen.args
-        restart: dict[str, Any] = dict(gen.wire_config)
+        args, restart = gen.args, dict(gen.restart)
         if rng.random() < 0.4:
             self.tags += 1
             args = [f"job{self.tags}.py"]
         elif rng.random() < 0.3:
-            restart["max_restarts"] = (gen.limit or 0) + 1
+            restart["max_restarts"] = (restart["max_restarts"] or 0) + 1
         self._deploy(gen.command, args, gen.name, restart, gen.health, ours=False)
 
-    def _deploy_something(self) -> None:
+    def _deploy_something(self):
         spec = self.draw_process()
-        if spec["name"] and spec["name"] in self.names and self.names[spec["name"]].living:
+        if spec["name"] in self.names and self.names[spec["name"]].living:
             spec["name"] = None
         self._deploy(**spec, ours=False)
 
-    def draw_process(self, rng: random.Random | None = None) -> dict[str, Any]:
+    def draw_process(self, rng=None):
         """Draw a process to start; two in five are unmanaged."""
         rng = rng or self.random
         self.tags += 1
         tag = self.tags if rng.random() < 0.85 else max(1, self.tags - 1)
-        spec: dict[str, Any] = {
-            "command": rng.choice(COMMANDS),
-            "args": [f"job{tag}.py"],
-            "name": None,
-            "restart": None,
-            "health": False,
-        }
-        if rng.random() < 0.6:
-            if rng.random() < 0.75:
-                spec["name"] = rng.choice(NAMES)
-            spec["restart"] = {
+        command, managed = rng.choice(COMMANDS), rng.random() < 0.6
+        return {
+            "command": command, "args": [f"job{tag}.py"],
+            "name": rng.choice(NAMES) if managed and rng.random() < 0.75 else None,
+            "restart": {
                 "policy": rng.choice(("never", "on_failure", "on_failure", "always", "always")),
                 "max_restarts": rng.choice((None, None, 0, 1, 2)),
                 "initial_backoff_ms": rng.choice((0, 10, 80, 300, 1200)),
-            }
-            spec["health"] = rng.random() < 0.3
-        return spec
+            } if managed else None,
+            "health": managed and rng.random() < 0.3,
+        }  # fmt: skip
 
-    def _replace(self) -> None:
+    def _replace(self):
         """Replace the daemon: all processes end; some older ended rows may stay listed."""
-        self.log.append((self.world, "daemon replaced", None))
+        self.note("daemon replaced")
         for run in self.runs:
             if run.ended is None:
                 run.ended, run.cause = self.world, "daemon"
@@ -690,9 +612,8 @@ class Daemon:
         self.heap.clear()
         self.names = {}
         # A snapshot may bring an older list back: only rows that had ended.
-        keeps = self.random.random() < 0.3
-        self.slots = old[: len(old) // 2] if keeps else []
-        kept = [slot.now.run for slot in self.slots if slot.now]
+        self.slots = old[: len(old) // 2] if self.random.random() < 0.3 else []
+        kept = [slot.now.run for slot in self.slots]
         self.next_handle = max([0, *(run.handle for run in kept)])
         self.next_pid = max([39, *(run.pid for run in kept)])
         for _ in range(self.random.choice((0, 1, 2))):
@@ -701,86 +622,61 @@ class Daemon:
 
     # --- the wire -----------------------------------------------------------------------------
 
-    def listed(self) -> list[Shown]:
+    def listed(self):
         """Return the rows that a list call returns now."""
         return [slot.now for slot in self.slots if slot.now]
 
-    def find(self, key: str) -> Generation | Run | None:
-        """Return the run with this pid or the generation with this name."""
+    def find(self, key):
+        """Return the run with this pid or the newest run with this name."""
         if not key.isdigit():
-            return self.names.get(key)
-        pid = int(key)
-        return next((s.now.run for s in self.slots if s.now and s.now.run.pid == pid), None)
+            return self.names[key].run if key in self.names else None
+        return next((shown.run for shown in self.listed() if str(shown.run.pid) == key), None)
 
-    def request(self, method: str, path: str, body: object, now: float) -> tuple[int, object]:
+    def request(self, method, path, body):
         """Answer one request (paths are relative to /api/v1)."""
-        if not self.advance(now):
-            text = "Sandbox is not running (status: suspending)."
-            return 400, {"error": text, "code": "SANDBOX_NOT_RUNNING"}
         parts = path.strip("/").split("/")
         if parts == ["processes"]:
             if method == "GET":
                 return 200, {"processes": [shown.row for shown in self.listed()]}
-            return self._start(body if isinstance(body, dict) else {})
-        target = self.find(parts[1])
+            return self._start(body)
+        run = self.find(parts[1])
         if method == "GET" and len(parts) == 3:
-            run = target.run if isinstance(target, Generation) else target
             lines = [f"ready, pid {run.pid}"] if run else []
             return 200, {"pid": run.pid if run else 0, "lines": lines, "line_count": len(lines)}
-        if target is None:
+        if run is None:
             return 404, {"error": f"Process {parts[1]} not found", "code": "NOT_FOUND"}
-        gen = target.gen if isinstance(target, Run) else target
-        run = target if isinstance(target, Run) else gen.run
-        if method == "GET":
-            shown = run.slot.now if run.slot else None
-            return (200, shown.row) if shown else (404, {"error": "gone", "code": "NOT_FOUND"})
-        return self._act(method, parts[2] if len(parts) > 2 else "", gen, run, body)
+        return self._act(method, parts[2:], run, body)
 
-    def _start(self, body: dict[str, Any]) -> tuple[int, object]:
-        name = body.get("name")
+    def _start(self, body):
+        name, health = body.get("name"), bool(body.get("health_check"))
         if name in self.names and (self.names[name].living or self.names[name].stopping):
             return 409, {"error": f"{name} exists", "code": "ALREADY_EXISTS"}
-        health = bool(body.get("health_check"))
         args = list(body.get("args", ()))
         gen = self._deploy(body["command"], args, name, body.get("restart"), health, ours=True)
-        assert gen.run.slot
-        assert gen.run.slot.now
         return 201, gen.run.slot.now.row
 
-    def _act(
-        self, method: str, verb: str, gen: Generation, run: Run, body: object
-    ) -> tuple[int, object]:
-        ended = {"error": f"Process {run.pid} is not running"}
+    def _act(self, method, verb, run, body):
+        gen, ended = run.gen, {"error": f"Process {run.pid} is not running"}
         if method == "DELETE":
-            if run is not gen.run or not self._delete(gen, ours=True):
+            if run is not gen.run or not self._delete(gen, "own kill"):
                 return 500, ended
             return 204, None
-        if verb == "signal":
+        if verb == ["signal"]:
             if run.ended is not None:
                 return 400, ended
-            assert isinstance(body, dict)
-            self._send(run, int(body["signal"]), ours=True)
+            self._send(run, int(body["signal"]), "own signal")
             return 200, {"success": True}
-        if verb == "restart":
-            if gen.id is None:
-                return 400, {"error": "not a managed process", "code": "NOT_MANAGED"}
-            if gen.name and self.names.get(gen.name) is not gen:
-                return 409, {"error": f"{gen.name} exists", "code": "ALREADY_EXISTS"}
-            if gen.run.slot is None or not gen.run.slot.listed:
-                return 404, {"error": f"Process {run.pid} not found", "code": "NOT_FOUND"}
-            new = self._restart(gen, ours=True)
-            assert new.slot
-            assert new.slot.now
-            return 200, new.slot.now.row
-        return 405, None
+        if gen.id is None:
+            return 400, {"error": "not a managed process", "code": "NOT_MANAGED"}
+        if self.names.get(gen.name, gen) is not gen:
+            return 409, {"error": f"{gen.name} exists", "code": "ALREADY_EXISTS"}
+        if not gen.run.slot.listed:
+            return 404, {"error": f"Process {run.pid} not found", "code": "NOT_FOUND"}
+        return 200, self._restart(gen, "own restart").slot.now.row
 
 
-def _exit_json(run: Run) -> dict[str, Any]:
-    end = run.shown_exit
-    assert end is not None
+def _exit_json(run):
+    _, code, signal, oom_killed = run.shown_exit
     return {
-        "exit_code": end[1],
-        "signal": end[2],
-        "oom_killed": end[3],
-        "ended_at": run.ended_at,
-    }
+        "exit_code": code, "signal": signal, "oom_killed": oom_killed, "ended_at": run.ended_at
+    }  # fmt: skip

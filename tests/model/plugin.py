@@ -1,13 +1,9 @@
 """The plugin for the driver of the model: helpers and guard on a simulated daemon."""
 
-from __future__ import annotations
-
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import json as encoder
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
 
-from pytest_tlsandbox import by
 from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.client.address import Address
 from pytest_tlsandbox.client.api import SandboxClient
@@ -15,137 +11,133 @@ from pytest_tlsandbox.client.transport import Answer
 from pytest_tlsandbox.connections import Connection
 from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.guard.guard import Guard
-from pytest_tlsandbox.guard.rules import Finding
-from pytest_tlsandbox.history.runs import Run
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.sandbox import Sandbox
-
-from .session import Fault, Refused, Reported, Wire
+from tests.support import FakeClock
 
 KINDS = ("oom", "suspected_oom", "crash", "gave_up", "restart", "unseen_end", "lost_end")
-
-
-class Clock:
-    """The fake clock of the wire."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.monotonic = wire.now
-        self.sleep = wire.sleep
+MOST_REQUESTS = 4000
 
 
 class Transport:
-    """Sends requests to the simulated daemon, and converts its errors to errors of the plugin."""
+    """Sends requests to the simulated daemon, and shows its answers to the oracle."""
 
-    def __init__(self, wire: Wire) -> None:
-        self.clock = Clock(wire)
-        self.address = Address("my-sandbox", "model:")
-        self._wire = wire
+    address = Address("my-sandbox", "model:")
 
-    def request(
-        self, method: str, path: str, *, limit: float = 5.0, json: Mapping[str, Any] | None = None
-    ) -> Answer:
-        try:
-            document = self._wire.request(method, path, json)
-        except Fault:
+    def __init__(self, daemon, history):
+        self.clock = FakeClock(0.0)
+        self.daemon, self.history = daemon, history
+        self.failed_polls = []
+        self.requests = 0
+
+    def request(self, method, path, *, limit=5.0, json=None):
+        """Answer a request, which takes 2 ms, or raise the error of the plugin."""
+        self.clock.now += 0.002
+        self.requests += 1
+        assert self.requests < MOST_REQUESTS, f"more than {MOST_REQUESTS} requests"
+        daemon, history, now = self.daemon, self.history, self.clock.now
+        lists = (method, path) == ("GET", "/processes")
+        if not daemon.advance(now) or (lists and daemon.is_faulty(now)):
+            if lists:
+                self.failed_polls.append(f"{now:.3f}")
             raise SandboxUnreachable(
                 "my-sandbox answered 503", label="503", transient=True, delivered=False
-            ) from None
-        except Refused as refusal:
-            code = " NOT_FOUND" if refusal.status == 404 else ""
-            raise RequestRefused(str(refusal), label=f"{refusal.status}{code}") from None
-        return Answer(200, b"" if document is None else _dump(document), announced=True)
-
-    def close(self) -> None:
-        """Do nothing: no connection is open."""
-
-
-def _dump(document: object) -> bytes:
-    return json.dumps(document, separators=(",", ":")).encode()
+            )
+        if lists:
+            history.see(now, daemon.listed(), full=True)
+        elif method != "GET" and path != "/processes":
+            history.act(daemon.find(path.split("/")[2]))
+        status, document = daemon.request(method, path, json)
+        if status >= 400:
+            code = " NOT_FOUND" if status == 404 else ""
+            raise RequestRefused(f"{status} {document}", label=f"{status}{code}")
+        if method == "POST" and "pid" in document:
+            shown = next(shown for shown in daemon.listed() if shown.row is document)
+            history.see(now, [shown], full=False)
+        body = b"" if document is None else encoder.dumps(document).encode()
+        return Answer(200, body, announced=True)
 
 
 class Plugin:
     """One sandbox, its helpers, and the guard that monitors it."""
 
-    by = staticmethod(by)
-
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, transport):
         retry._jitter.seed(0)
-        self.client = SandboxClient(Transport(wire))  # type: ignore[arg-type]
+        self.client = SandboxClient(transport)
+        self.client.notice_end = lambda *_: None  # another thread would make the polls random
         self.box = Sandbox(self.client)
         self._monitor = Monitor(self.client.clock)
         self._guard = Guard(self._monitor, ())
         self._connection = Connection(self.client, shared=False)
-        self._watching = False
+        self._monitors = False
 
-    def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
+    def begin_test(self, rules, allowed):
+        """Begin the setup of a test and take its baseline."""
         self._guard._session_rules = tuple(rules)
         self._guard.begin_test(rules, allowed)
         self._monitor.begin_test("test", 1)
-        if not self._watching:
-            self._watching = True
+        if not self._monitors:
+            self._monitors = True
             self._monitor.add(self._connection)
         self._reported()  # what this list call shows happened between two tests
         self.box = Sandbox(self.client).from_now(self._connection.baseline)
 
-    def begin_call(self) -> None:
+    def begin_call(self):
         self._monitor.begin_call(fixtures=True)
 
-    def end_phase(self, phase: str) -> list[Reported]:
+    def end_phase(self, phase):
+        """End "call" or "teardown"; return the findings."""
         self._monitor.end_phase(phase)
         return self._reported()
 
-    def end_test(self) -> None:
+    def end_test(self):
         self._monitor.end_test()
         self._guard.end_test()
 
     @contextmanager
-    def allow(self, *rules: str) -> Iterator[None]:
+    def allow(self, *rules):
+        """Return a block that allows findings."""
         with self._guard.allowing(rules, "the model allows it"):
             yield
 
-    def end_session(self) -> list[Reported]:
+    def end_session(self):
+        """End the session; return the findings that belong to no test."""
         self._monitor.end_session()
         return self._reported()
 
-    def incidents(self) -> list[tuple[Any, ...]]:
-        found = []
-        for incident in self.client.history.incidents(0):
+    def incidents(self):
+        """Return all incidents so far, each with its run, its view and whether we caused it."""
+        history = self.client.history
+        for incident in history.incidents(0):
             run = incident.run
-            if self.client.history.is_assumed(run) or incident.kind not in KINDS:
+            if history.is_assumed(run) or incident.kind not in KINDS:
                 continue
             # The model names a restart by the run that began.
-            named = run
-            if incident.kind == "restart" and run.successor is not None:
-                named = run.successor
-                while named.successor is not None and self.client.history.is_assumed(named):
-                    named = named.successor
-            caused = incident.caused_here
-            found.append((incident.kind, *_identity(named), incident.position - 1, caused))
-        return found
+            if incident.kind == "restart":
+                run = run.successor or run
+                while run.successor is not None and history.is_assumed(run):
+                    run = run.successor
+            view, ours = incident.position - 1, incident.caused_here
+            yield SimpleNamespace(kind=incident.kind, view=view, ours=ours, **_identity(run))
 
-    def _reported(self) -> list[Reported]:
+    def _reported(self):
         found, self._guard._findings = self._guard._findings, []
-        return [_report(finding) for finding in found]
+        return [
+            SimpleNamespace(
+                rule=finding.rule,
+                observed=not finding.inconclusive,
+                allowed=finding.allowed is not None,
+                of_test=finding.reported_in == "test",
+                **_identity(finding.incident.run),
+            )
+            for finding in found
+        ]
 
 
-def _identity(run: Run) -> tuple[Any, ...]:
+def _identity(run):
     row = run.row
-    if row is None:
-        return None, None, None, run.generation.id, run.number
-    started = round(row.started_at.timestamp() * 1000)
-    return row.handle, row.pid, started, run.generation.id, run.number
-
-
-def _report(finding: Finding) -> Reported:
-    handle, pid, started_at, managed_id, number = _identity(finding.incident.run)
-    return Reported(
-        finding.rule,
-        not finding.inconclusive,
-        handle,
-        pid,
-        started_at,
-        managed_id,
-        number,
-        finding.allowed is not None,
-        finding.reported_in == "test",
-    )
+    shown = None, None, None
+    if row is not None:
+        shown = row.handle, row.pid, round(row.started_at.timestamp() * 1000)
+    names = "handle", "pid", "started_at", "managed_id", "number"
+    return dict(zip(names, (*shown, run.generation.id, run.number), strict=True))

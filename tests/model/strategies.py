@@ -1,15 +1,13 @@
 """Strategies for random worlds and random calls of helpers."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 
 from .world import End, Life, Run, World
 
-# Moments are tenths of a second, so that they meet: a look at the very moment of an end, say.
+# Times are tenths of a second, so that a poll and an end may be at the same time.
 TENTH = 0.1
 PIDS = (41, 42, 43)
 COMMANDS = ("python train.py", "python train.py --lr 1", "web")
@@ -25,21 +23,19 @@ ends = st.one_of(
 )
 
 
-@dataclass(frozen=True)
-class Asked:
+class Call(NamedTuple):
     """A call of a helper: which life, how to select it, when, and with which timeout."""
 
     life: int
-    meant_by: str
+    how: str
     at: float
     timeout: float
     code: int | None
     seconds: float
-    suspected: bool
 
 
 @st.composite
-def lives(draw: st.DrawFn, number: int) -> Life:
+def lives(draw, number):
     """Draw a life that starts before or during the test; a managed one may have several runs."""
     managed = draw(st.booleans())
     t = draw(st.integers(-30, 40))
@@ -47,33 +43,32 @@ def lives(draw: st.DrawFn, number: int) -> Life:
     for turn in range(draw(st.integers(1, 4)) if managed else 1):
         length = draw(st.none() | st.integers(1, 60))
         how = draw(ends)
-        if runs and runs[-1].how.lost_for:  # what was lost is not found once it runs again
-            runs[-1] = replace(runs[-1], how=End(code=runs[-1].how.code))
-        end = None if length is None else (t + length) * TENTH
+        if runs and runs[-1].how.lost_for:  # a lost code is not found once it runs again
+            runs[-1] = runs[-1]._replace(how=End(code=runs[-1].how.code))
+        end = math.inf if length is None else (t + length) * TENTH
         handle = 100 * (number + 1) + turn
         runs.append(Run(draw(st.sampled_from(PIDS)), handle, t * TENTH, end, how))
         if length is None:
             break
         t += length + draw(st.integers(1, 20))
-    last = runs[-1].end
-    reaped = None
-    if last is not None and draw(st.integers(0, 3)) == 0:
-        reaped = last + draw(st.integers(0, 40)) * TENTH
+    reaped = math.inf
+    if runs[-1].end < math.inf and draw(st.integers(0, 3)) == 0:
+        reaped = runs[-1].end + draw(st.integers(0, 40)) * TENTH
     command = "web" if managed else draw(st.sampled_from(COMMANDS))
     most = draw(st.none() | st.just(len(runs) - 1)) if managed else None
     return Life(number, command, tuple(runs), managed, reaped, most)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw):
     """Draw one to three lives that share three pids, but never use one at the same time."""
-    made: list[Life] = []
+    made = []
     for number in range(draw(st.integers(1, 3))):
         life = draw(lives(number))
-        if not any(_clash(run, other) for run in life.runs for one in made for other in one.runs):
+        runs = [run for one in made for run in one.runs]
+        if not any(_clash(run, other) for run in life.runs for other in runs):
             made.append(life)
-    outages = []
-    t = 0
+    outages, t = [], 0
     for _ in range(draw(st.integers(0, 2))):
         start = t + draw(st.integers(0, 50))
         t = start + draw(st.one_of(st.integers(1, 15), st.integers(20, 400)))
@@ -88,22 +83,17 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-def _clash(one: Run, other: Run) -> bool:
+def _clash(one, other):
     """Return whether two runs use the same pid at the same time, which a kernel rules out."""
-    if one.pid != other.pid:
-        return False
-    return one.start <= (other.end if other.end is not None else math.inf) and other.start <= (
-        one.end if one.end is not None else math.inf
-    )
+    return one.pid == other.pid and one.start <= other.end and other.start <= one.end
 
 
-asked = st.builds(
-    Asked,
+calls = st.builds(
+    Call,
     life=st.integers(0, 2),
-    meant_by=st.sampled_from(["object", "pid", "text", "name"]),
+    how=st.sampled_from(["object", "pid", "text", "name"]),
     at=st.integers(0, 30).map(lambda tenths: tenths * TENTH),
     timeout=st.sampled_from([0.0, 0.5, 2.0, 6.0, 12.0]),
     code=st.sampled_from([0, 0, 1, None]),
     seconds=st.sampled_from([0.5, 1.5, 4.0]),
-    suspected=st.booleans(),
 )

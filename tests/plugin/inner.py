@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
 HEAVY = frozenset(
-    {"requests", "urllib3", "pydantic", "tenacity", "psutil", "starlette", "uvicorn", "tensorlake"}
+    {"requests", "urllib3", "pydantic", "tenacity", "psutil", "uvicorn", "tensorlake"}
 )
 """What must not be imported by a suite that uses no sandbox."""
 

@@ -27,7 +27,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ("--tlsandbox-guard=all", f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}"),
         (
             "--tlsandbox-guard=",
-            "--tlsandbox-guard: expected one or several of oom, crash, restart, unhealthy, leak, got none",
+            "--tlsandbox-guard: expected one or more of oom, crash, restart, unhealthy, leak, got no rule",
         ),
         (
             "--tlsandbox-report=tox.ini/out.json",
@@ -104,11 +104,13 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         def test_that_needs_none(): pass
         """
     )
-    sentence = f"pytest_tlsandbox.InvalidSetting: no sandbox to test; {HOW_TO_NAME_ONE}"
+    sentence = f"no sandbox to test; {HOW_TO_NAME_ONE}"
     record = pytester.inline_run()
-    assert errors_of_tests(record) == dict.fromkeys(
-        ("test_it", "test_session", "test_lister"), sentence
-    )
+    assert errors_of_tests(record) == {
+        "test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}",
+        "test_session": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+        "test_lister": f"pytest_tlsandbox.InvalidSetting: same cause as test_it: {sentence}",
+    }
     assert record.ret == pytest.ExitCode.TESTS_FAILED
 
 
@@ -118,14 +120,14 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         (
             "my-sandbox",
             "",
-            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return one from the hook "
+            "no API key for my-sandbox: set TENSORLAKE_API_KEY, or return a key from the hook "
             "pytest_tlsandbox_api_key(config, target)",
         ),
         *(
             (
                 typo,
                 "",
-                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return one from the hook "
+                f"no API key for {typo}: set TENSORLAKE_API_KEY, or return a key from the hook "
                 "pytest_tlsandbox_api_key(config, target); did you mean 'local'?",
             )
             for typo in ("lcal", "Local")
@@ -249,7 +251,7 @@ def test_arguments_of_tlsandbox_allow_are_checked_with_or_without_a_block(pytest
     ]
 
 
-@pytest.mark.parametrize("missing", [("starlette",), ("psutil", "uvicorn")])
+@pytest.mark.parametrize("missing", [("psutil",), ("psutil", "uvicorn")])
 def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(pytester, missing):
     pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
     pytester.makepyfile("def test_it(tlsandbox): pass")
@@ -272,8 +274,8 @@ MARKERS = {
     'reason="..."), got none',
     "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow: expected a reason, as in "
     'tlsandbox_allow("leak", reason="..."), got none',
-    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or several of oom, crash, "
-    "restart, unhealthy, leak, got none",
+    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or more of oom, crash, "
+    "restart, unhealthy, leak, got no rule",
     "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow: expected rules and a reason, got "
     "'raison'",
     "tlsandbox_guard('oom')": None,

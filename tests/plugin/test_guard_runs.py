@@ -469,7 +469,7 @@ def test_a_sandbox_without_a_key_is_reported_once_and_fails_the_session(pytester
     assert result.ret == 1
     assert summary(result) == [
         "not monitored for # s: my-sandbox, from test_it to the end, 2 tests: no API key for "
-        "my-sandbox: set TENSORLAKE_API_KEY, or return one from the hook "
+        "my-sandbox: set TENSORLAKE_API_KEY, or return a key from the hook "
         "pytest_tlsandbox_api_key(config, target)",
         "tlsandbox guard: session failed: sandbox my-sandbox was not monitored for # s (1 gap)",
     ]
@@ -523,6 +523,6 @@ def test_a_suite_ends_the_sandboxes_that_it_makes(pytester, scope):
     )
     result = pytester.runpytest_subprocess(CRASH, REPORT)
 
-    assert failures(result) == {"test_two": "Crashed with SIGSEGV: kill -SEGV $$"}
-    assert summary(result)[1:-1] == ["test_two - Crashed with SIGSEGV: kill -SEGV $$"]
+    assert failures(result) == {"test_two": 'Crashed with SIGSEGV: "kill -SEGV $$"'}
+    assert summary(result)[1:-1] == ['test_two - Crashed with SIGSEGV: "kill -SEGV $$"']
     assert read(pytester.path / "out.json")["gaps"] == []

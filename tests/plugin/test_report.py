@@ -354,7 +354,7 @@ def test_the_path_of_a_report_without_an_equals_sign_does_not_turn_the_guard_off
         found = "{tmp}/other/pytest.ini" if "other" in place else "no ini file"
         assert second.ret == pytest.ExitCode.USAGE_ERROR
         assert usage_error_of(second) == (
-            f"--tlsandbox-report: pytest took the value {path!r} for the path of a test, and read "
+            f"--tlsandbox-report: pytest mistook the value {path!r} for the path of a test, and read "
             f"its settings from {found.format(tmp=tmp_path)}; write --tlsandbox-report={path}"
         )
     third = pytester.runpytest_inprocess(f"--tlsandbox-report={path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,16 @@ WAYS = {
 
 SAMPLE = ("--full-trace", "xdist", "live log", "PYTEST_DEBUG")
 """The ways that `make test` plays; `make nightly` plays all."""
+
+SECTION = """
+# s before  Exited 1: server
+  | ***
+  | --token ***
+  | http://***@host/
+  | ***
+# s before  Exited 1: web --token=***
+"""
+"""A part of what a test shows that fails by itself after processes with secrets have ended."""
 
 TRACES = {"--debug": "debug.log", "PYTEST_DEBUG": "stderr"}
 """Where these two ways write each call of a hook, with its arguments and its result."""
@@ -94,6 +105,13 @@ SUITE = '''
     def told_back(status):
         """What a server may tell that was asked with a wrong key."""
         return faults.answer(status, {"error": "unknown key " + os.environ["KEY"]}, name=f"{status} tells the key")
+
+    def end_all_with_secrets_in_the_output(proxy):
+        for row in proxy.processes:
+            row.update(status="exited", exit_code=1, ended_at=1_710_000_009_500)
+        key, flag, url, own = (os.environ[name] for name in ("KEY", "FLAG", "URL", "OWN"))
+        lines = [key, "--token " + flag, "http://me:" + url + "@host/", own]
+        proxy.fail(faults.answer(200, {"lines": lines}, name="output"), only="/stderr")
 
     # One of each kind that is ridden out, for it takes time, and all that are final.
     FAULTS = [None, faults.REFUSED, faults.RESET_BEFORE_HEADERS, faults.LENGTH_TOO_LARGE, faults.CUT_JSON,
@@ -174,6 +192,12 @@ SUITE = '''
         proxy.fail(faults.answer(404, b"", name="no such call"), only="POST")
         box.restart_process(web)
 
+    def test_own_failure_after_processes_with_secrets_ended(tlsandbox_connect, proxy):
+        box = tlsandbox_connect(proxy)
+        box.list_processes()
+        end_all_with_secrets_in_the_output(proxy)
+        pytest.fail("by itself")
+
     def test_through_a_proxy_of_the_environment(tlsandbox_connect):
         box = tlsandbox_connect("https://my-sandbox.invalid")
         box.wait_for_process("x", timeout=0)
@@ -232,6 +256,8 @@ def test_no_secret_is_in_what_pytest_shows_and_writes(pytester, monkeypatch, way
     shown |= {name: (pytester.path / name).read_text() for name in written}
     assert "urllib3" in shown["log.txt"]
     assert "***" in shown["junit.xml"]
+    assert '"tlsandbox_cause" value="exit: server (not certain)"' in shown["junit.xml"]
+    assert SECTION in re.sub(r"\d+\.\d s", "# s", shown["stdout"])
     if trace := TRACES.get(way):
         assert "finish pytest_tlsandbox_api_key --> ***" in shown[trace]
     assert hits(shown) == []

@@ -1,4 +1,4 @@
-"""pytest shows a message whole in every size: two widths, four verbosities, with colour and without.
+"""pytest shows a whole message at every size: two widths, four verbosities.
 
 ``tests/messages/shapes`` covers what each kind of message says.
 """
@@ -107,14 +107,3 @@ def test_the_whole_message_is_shown_in_every_size_and_its_first_line_where_one_i
     assert failure.attrib["message"] == FIRST_LINE
     assert marked((failure.text or "").splitlines()) == expected(verbosity)
     assert "\x1b" not in result.stdout.str() + result.stderr.str()
-
-
-def test_colour_is_pytests_own_and_none_is_within_our_text(pytester):
-    lines = pytester.runpytest_inprocess("--color=yes").outlines
-
-    red = re.compile(r"\x1b\[1m\x1b\[31m(E.*)\x1b\[0m")
-    matches = [match[1] for line in lines if (match := red.fullmatch(line))]
-    assert not [line for line in matches if "\x1b" in line]
-    assert marked(matches) == expected(0)
-    [summary] = [line for line in lines if "FAILED" in line]
-    assert summary == (f"\x1b[31mFAILED\x1b[0m test_a.py::\x1b[1mtest_it\x1b[0m - {FIRST_LINE}")

@@ -179,6 +179,6 @@ def test_a_block_goes_with_skips_expected_failures_and_threads_and_an_empty_one_
 
     result.assert_outcomes(skipped=1, xfailed=1, passed=1, failed=1)
     assert error_of(result.stdout.str()) == (
-        "pytest_tlsandbox.InvalidArgument: soft(): the block made no check; write `with "
-        "tlsandbox.soft() as check:`, and call check.assert_process(...) in it"
+        "pytest_tlsandbox.InvalidArgument: soft(): the block contains no check; write `with "
+        "tlsandbox.soft() as check:`, and call check.assert_process(...) in the block"
     )

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from pytest_tlsandbox import ProcessOOMKilled
+
 from .inner import errors_of_tests, passed
 
 TWO = ("--tlsandbox=one", "--tlsandbox=two")
@@ -78,6 +80,27 @@ def test_each_run_is_connected_to_its_sandbox(pytester):
     assert passed(pytester.inline_run("--tlsandbox=my-sandbox", "--tlsandbox=local")) == 4
 
 
+@pytest.mark.usefixtures("connected")
+def test_message_names_the_sandbox_once_the_session_uses_several(pytester):
+    pytester.makepyfile(
+        """
+        def test_one(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)
+        def test_two(tlsandbox, tlsandbox_connect):
+            tlsandbox_connect("other")
+            tlsandbox.wait_for_process("no such", timeout=0)
+        """
+    )
+    messages = errors_of_tests(pytester.inline_run())
+    assert "my-sandbox" not in messages["test_one"]
+    assert re.search("^sandbox  my-sandbox$", messages["test_two"], re.MULTILINE)
+
+
+def test_message_of_an_oom_kill_shows_the_limit_of_an_embedded_sandbox(elsewhere):
+    hog = elsewhere.start_process("python", ["-c", "taken = bytearray(500 << 20)"])
+    with pytest.raises(ProcessOOMKilled, match=r"\n  limit    96 MiB\n"):
+        elsewhere.wait_for_exit(hog)
+
+
 def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(pytester):
     pytester.makepyfile(
         """
@@ -104,7 +127,9 @@ def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(pytester)
     assert errors_of_tests(pytester.inline_run(*TWO)) == {
         "test_by_name": SEVERAL,
         "TestOld::test_method": SEVERAL,
-        "TestOlder::test_method": SEVERAL,
+        "TestOlder::test_method": SEVERAL.replace(
+            ": ", ": same cause as TestOld::test_method: ", 1
+        ),
     }
 
 

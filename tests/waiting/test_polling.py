@@ -75,8 +75,10 @@ def test_wait_ends_250_ms_before_pytest_timeout_and_reports_it():
     assert polls(box)[-1] == pytest.approx(29.75)
     # The last poll leaves 150 ms to report the failure.
     assert box._client.limits[-1] == pytest.approx(0.1)
-    assert error.first_line == "Still running after 29.8 s, wanted exit code 0: train.py"
-    assert "\n  pytest-timeout ended the wait after 29.8 s of 60 s\n" in str(error)
+    assert error.first_line == (
+        "Still running when pytest-timeout ended the wait after 29.8 s of 60 s, "
+        "wanted exit code 0: train.py"
+    )
 
 
 def test_wait_polls_once_even_if_pytest_timeout_is_about_to_kill_the_test():
@@ -125,9 +127,8 @@ def test_outage_of_30_s_ends_a_longer_wait():
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
 
     assert 35 <= elapsed(box) < 35.5
-    assert str(error).startswith(
-        "my-sandbox answered 502\n\n  the processes could not be listed for 30 s: 502 x"
-    )
+    assert error.first_line == "Could not list the processes for 30 s: my-sandbox answered 502"
+    assert "\n  attempts   502 x" in str(error)
     assert error.snapshot is not None
     assert len(polls(box)) > 10
 

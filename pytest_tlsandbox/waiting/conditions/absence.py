@@ -1,4 +1,4 @@
-"""Conditions on absence: no process is alive, no incident happened."""
+"""The conditions that no process is alive and that no incident happened."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class NotRunning:
-    """Met if no selected process is alive or about to be restarted by its supervisor."""
+    """Met if no selected process is alive, and no supervisor is about to restart one."""
 
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
@@ -52,20 +52,20 @@ class NotRunning:
         self._check = f"whether {selector.label} is running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot: met, or impossible."""
+        """Return the result for a snapshot, either met or impossible."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
             state = f"is {living_state(living[0])}".removesuffix(" running")
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Should not be running, and {state if alone else f'{len(living)} are'}",
+                f"Should not be running, but {state if alone else f'{len(living)} are'}",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
-                hint='wait_for_exit(process, exit_code="any") waits for its end',
+                hint="wait_for_exit() first, if it should end by itself",
             )
-            # A list call right after a kill may still say "running" (api-notes, "Ends").
+            # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
         run = self._selector.vanished()
         if run is not None:
@@ -76,14 +76,15 @@ class NotRunning:
 
 @dataclass(frozen=True)
 class Rule:
-    """A kind of check: the incidents that it finds, and how it fails.
+    """A kind of check, with the incidents that it finds and the texts for its failures.
 
     Attributes:
         kinds: the kinds of incident that fail the check.
-        error: the error that it raises.
-        verdict: the first words of the message.
-        plural: the name of such incidents.
-        needs_ends: whether the incidents show in how runs end, so that an unseen end may hide one.
+        error: the class of the error that the check raises.
+        verdict: the first words of the message about one incident.
+        plural: the name of such incidents in the plural.
+        needs_ends: whether such an incident is visible in how a run ended. If so, a run that ended
+            unseen may hide an incident.
 
     """
 
@@ -94,10 +95,10 @@ class Rule:
     needs_ends: bool = False
 
     def name(self, incidents: Sequence[Incident]) -> str:
-        """Return the first words for several incidents: "2 OOM-killed", "Restarted 3 times"."""
+        """Return the first words for several incidents: "2 processes crashed", "Restarted 3 times"."""
         number = len(incidents)
         if len({item.run.generation for item in incidents}) > 1:
-            return f"{number} {'OOM-killed' if self is OOM else self.verdict.lower()}"
+            return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
         end = incidents[-1].run.end if self is RESTART else None
         last = "" if end is None else f" (last end: {describe_end(end)})"
         return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}{last}"
@@ -112,19 +113,19 @@ UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy", "fail
 
 
 def hint_of(rule: Rule, incident: Incident) -> str:
-    """Return what may help against such an incident; empty if the message has to suffice."""
+    """Return a hint at what may prevent such an incident; empty if there is no hint."""
     if rule is OOM:
         return MORE_MEMORY
     return after_a_crash(shown_row(incident.run)) if incident.kind == kinds.CRASH else ""
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
-    """Return whether an incident is an unknown end that makes a check inconclusive.
+    """Return whether an incident makes a check inconclusive, because how the run ended is unknown.
 
     Args:
         incident: an incident of any kind.
-        answers_for: whether the check selects this process, or the test started it. For any other
-            process, the check only reports an end that was lost or vanished with its row.
+        answers_for: whether the check selects this process, or the test started the process. For
+            any other process, a lost exit code or a vanished row is only reported.
 
     """
     if incident.kind == kinds.UNSEEN_END:
@@ -139,18 +140,18 @@ _KILL_IT_HERE = "kill_process() or send_signal() if this test kills it: such kil
 
 @dataclass(eq=False)
 class NoIncident:
-    """Met if no incident of some kinds happened since a position of the history.
+    """Met if no incident of given kinds happened after a position in the history.
 
     Attributes:
-        rules: what to check for.
+        rules: the kinds of checks to make.
         history: the history of the sandbox.
-        since: the position; only incidents whose evidence showed later count.
-        selectors: the processes to check; empty for all.
+        since: the position. Only incidents whose evidence was first seen after this position count.
+        selectors: the selectors of the processes to check; empty for all processes.
         started: the processes that this test started.
-        only_started: check only those, because other tests use the sandbox too.
-        baseline: the snapshot at ``since``, if there is one.
-        suspected: also fail for suspected OOM kills and lost ends.
-        wanted: what is expected, in words.
+        only_started: whether to check only ``started``, because other tests use the sandbox too.
+        baseline: the snapshot at the position ``since``, if there is one.
+        suspected: whether to fail also for suspected OOM kills and lost exit codes.
+        wanted: the expectation in words.
 
     """
 
@@ -173,7 +174,7 @@ class NoIncident:
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result; if met, its value lists suspected OOM kills and lost ends."""
+        """Return the result; if met, its value lists suspected OOM kills and lost exit codes."""
         own = {run.generation for row in self.started if (run := self.history.run_of(row))}
         rows, generations, missing = self._select(snapshot, own)
         incidents = [
@@ -224,9 +225,10 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows, their generations or runs, and the failure if nothing matches.
+        """Return the rows to check, their generations or runs, and a failure if nothing matches.
 
-        The second value is None if all processes are checked, the third if all selectors match.
+        The second value is None if all processes are checked. The third value is None if all
+        selectors match.
         """
         run_of = self.history.run_of
         if not self.selectors:
@@ -254,7 +256,7 @@ class NoIncident:
             return True
         if incident.kind == kinds.RESTART and run.successor in chosen:
             return True
-        # The process may have ended and its row may have vanished since the last poll.
+        # Since the last poll, the process may have ended and its row may have vanished.
         rows = [member.row for member in run.generation.runs if member.row is not None]
         return any(
             selector.may_select_others and any(map(selector.fits, rows))
@@ -273,7 +275,8 @@ class NoIncident:
     def _inconclusive(
         self, incidents: Sequence[Incident], own: set[Generation], snapshot: ProcessSnapshot
     ) -> list[Incident]:
-        # A kill by another client may remove one row. If all vanished, the daemon was replaced.
+        # A kill by another client may remove one row. If all rows vanished, the daemon was
+        # replaced.
         before = self.baseline or ()
         all_gone = (
             bool(before)
@@ -335,7 +338,7 @@ def _names(incidents: Iterable[Incident]) -> str:
 
 
 def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
-    """Return the explanation with the process of a single incident, or a table of several."""
+    """Add the process to an explanation of one incident, or a table of several incidents."""
     if len(incidents) > 1:
         return replace(explanation, listed=_listed(incidents))
     run = incidents[0].run
@@ -345,16 +348,16 @@ def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> E
 
 
 def _is_behind_another(run: Run) -> bool:
-    """Return whether the sandbox no longer shows this run, but a later one or no row at all."""
+    """Return whether the sandbox no longer lists this run, but a later run or nothing."""
     return run.successor is not None or run.row is None
 
 
 def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return a row for each incident; for a run that no list call saw, the next row."""
+    """Return a row for each incident: of its run, or of the next run if it was never listed."""
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""
-        # The state in the table names a plain end, and the message says why an end was not seen.
+        # A remark is left out if the table or the message already shows how the run ended.
         known = bool(label) if item.kind == kinds.UNSEEN_END else not label
         plain = item.kind in (kinds.OOM, kinds.CRASH, kinds.UNSEEN_END, kinds.LOST_END)
         what = "" if plain and known else describe(item)
@@ -368,17 +371,21 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     run, lost = incidents[0].run, incidents[0].kind == kinds.LOST_END
     vanished = not lost and run.is_newest and run.row is not None
     alone = len(incidents) == 1
-    ends = "the end" if alone else f"{len(incidents)} ends"
-    verb = "is" if alone else "are"
+    runs = "" if alone else f"{len(incidents)} runs of "
     hint = "" if vanished else "assert_no_restart, or list the processes between the restarts"
-    because = "" if vanished else "no list call saw them, and the sandbox keeps only the last end"
+    because = (
+        "" if vanished else "no list call saw these runs, and the sandbox keeps only the last exit"
+    )
     because = describe(incidents[0]) if alone else because
     if lost:
-        hint, because = RUN_AGAIN, f"the sandbox lost the exit code for {CORRECTION_TIME:g} s"
+        hint, because = (
+            RUN_AGAIN,
+            f"the sandbox lost the exit code, and did not correct it within {CORRECTION_TIME:g} s",
+        )
     explanation = Explanation(
         errors.Inconclusive,
         f"Cannot check {check}",
-        f"{ends} of {_names(incidents)} {verb} not known",
+        f"how {runs}{_names(incidents)} ended is not known",
         because=because,
         hint=hint,
     )

@@ -1,7 +1,8 @@
-"""The protocol of conditions, their three results, and the conditions on the whole list."""
+"""The protocol for conditions, their three results, and the conditions on the whole list."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -17,21 +18,21 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
 
 SUCCESSOR_TIME = 2.0
-"""Grace period in seconds for a successor after all processes that a text selects have ended."""
+"""Grace period in seconds for a successor after all processes that match a text have ended."""
 CORRECTION_TIME = 1.0
-"""Settling time in seconds of an uncertain end and of a row that vanished or cannot be read."""
+"""Settling time in seconds if an exit is uncertain, or a row vanished or cannot be read."""
 SETTLING_TIME = 0.2
-"""Settling time in seconds of a negative assertion while a checked process is alive."""
+"""Settling time in seconds for a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
-"""Maximum width of a user's value in a first line, in columns."""
-MORE_MEMORY = "give the sandbox more memory (memory_mb; --tlsandbox-memory for local)"
-RUN_AGAIN = "run the test again: the sandbox loses the end of a few processes in a thousand"
+"""Maximum width in columns of a user's value in a first line."""
+MORE_MEMORY = "a higher memory_mb of the sandbox, if the process needs more memory"
+RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
 
 
 def after_a_crash(row: ProcessInfo) -> str:
-    """Return the hint after a crash of a process; empty if there is none for its language."""
+    """Return the hint after a process crashed; empty if there is no hint for its language."""
     python = "python" in row.command.rpartition("/")[2]
-    return "python -X faulthandler prints where it crashed" if python else ""
+    return "run it with python -X faulthandler to see where it crashed" if python else ""
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,12 @@ class Met:
     """The condition is met.
 
     Attributes:
-        value: what the helper returns.
-        settling_time: for how many seconds the result must not change before it counts.
+        value: the value that the helper returns.
+        settling_time: the seconds for which the result must not change before it counts.
         key: two results are the same if their types and keys are equal.
-        longest_gap: seconds between two polls after which the settling time restarts; None: never.
-        unsettled: the explanation if the deadline comes before the settling time is over.
+        longest_gap: if two polls are further apart (in seconds), the settling time restarts. None
+            means no limit.
+        unsettled: the explanation to use if the deadline passes before the settling time is over.
 
     """
 
@@ -59,8 +61,8 @@ class Pending:
     """The condition may still be met.
 
     Attributes:
-        explain: returns what is missing at the deadline.
-        until_end_of: the process whose end the condition waits for, if that is all it waits for.
+        explain: a function that returns the explanation to use if the deadline passes.
+        until_end_of: the process, if the result can change only when this process ends.
 
     """
 
@@ -73,8 +75,8 @@ class Impossible:
     """The condition can no longer be met.
 
     Attributes:
-        explanation: why.
-        settling_time: for how many seconds the result must not change before it counts.
+        explanation: why the condition can no longer be met.
+        settling_time: the seconds for which the result must not change before it counts.
         key: two results are the same if their types and keys are equal.
 
     """
@@ -92,7 +94,7 @@ Result: TypeAlias = Met | Pending | Impossible
 
 
 class Condition(Protocol):
-    """Evaluates one snapshot after the other, and may keep state between them."""
+    """Evaluates a series of snapshots, and may keep state between them."""
 
     wanted: str
     """The expectation in words, for messages."""
@@ -102,19 +104,19 @@ class Condition(Protocol):
 
 
 class Listing:
-    """Met by any snapshot."""
+    """Met for every snapshot."""
 
     wanted = "a list of processes"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result whose value is the snapshot."""
+        """Return a result whose value is the snapshot."""
         return Met(snapshot)
 
 
 class Until:
-    """Met if a function of the user returns a truthy value.
+    """Met if the user's function returns a truthy value.
 
-    A message lists only the processes that are alive or began after ``baseline``.
+    The failure message lists only processes that are alive or began after ``baseline``.
     """
 
     def __init__(
@@ -144,35 +146,50 @@ class Until:
         result = mask_text(repr(value))
         remarks = [("ended", f"{count(left_out, 'process')} before this test")] if left_out else []
         remarks += [("returned", result)] if len(result) > _LONGEST_VALUE else []
-        remarks += (
-            [("condition", source)] if (source := _returned_expression(self._function)) else []
-        )
+        source, values = _comparison(self._function, snapshot)
+        remarks += [("condition", source)] if source else []
+        was = shorten(result, _LONGEST_VALUE) + (f" ({values})" if values else "")
         return Explanation(
             WaitTimedOut,
-            f"{printable(self._name)} was still {shorten(result, _LONGEST_VALUE)}",
+            f"{printable(self._name)} was still {was}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
-            hint="return the value that the condition compares: this message shows it"
-            if value is False or value is None
-            else "",
         )
 
 
-def _returned_expression(function: object) -> str:
-    """Return the source of what a function returns last, masked; empty if it is not available.
+def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
+    """Return the source of a condition's result, and the comparison with its values: "1 >= 2".
 
-    Failures show the line of the test, and so the whole of a lambda.
+    Both texts are masked, and are empty if they are not available. The source is available only for
+    a function with a single ``return``, and the values only for a single comparison in a function
+    without local variables. For a lambda, both are empty, because the failure already shows the
+    line of the test.
     """
     import ast
     import inspect
     import textwrap
 
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))  # type: ignore[arg-type]
+        definition = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
     except (OSError, SyntaxError, TypeError):
-        return ""
-    returns = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return) and node.value]
-    return mask_text(ast.unparse(returns[-1])) if returns else ""
+        return "", ""
+    returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
+    if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
+        return "", ""
+    returned, values = returns[0], ""
+    code: Any = getattr(function, "__code__", None)
+    alone = code and code.co_argcount == code.co_nlocals == 1
+    if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
+        with contextlib.suppress(Exception):  # the values are optional
+            outer = inspect.getclosurevars(function).nonlocals
+            names = {**function.__globals__, **outer, code.co_varnames[0]: snapshot}
+            left, right = (
+                eval(compile(ast.Expression(side), "<condition>", "eval"), names)  # noqa: S307 - the test's own code
+                for side in (returned.left, returned.comparators[0])
+            )
+            shown = ast.Compare(ast.Constant(left), returned.ops, [ast.Constant(right)])
+            values = shorten(mask_text(ast.unparse(shown)), _LONGEST_VALUE)
+    return mask_text(ast.unparse(returned)), values
 
 
 def unreadable_rows(
@@ -181,16 +198,16 @@ def unreadable_rows(
     pids: Container[int | None] | None,
     check: str,
 ) -> Impossible | None:
-    """Return the inconclusive result of a check if rows that it needs cannot be read.
+    """Return an inconclusive result if rows that a check needs cannot be read.
 
     Args:
         snapshot: the snapshot.
-        baseline: a snapshot whose unreadable rows do not matter; None if all matter.
-        pids: if set, only rows with one of these pids, or with an unreadable pid, matter.
-        check: what is checked, such as "for OOM kills".
+        baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
+        pids: if given, only rows with one of these pids, or with an unreadable pid, matter.
+        check: the purpose of the check, such as "for OOM kills".
 
     Returns:
-        The result; None if all rows that matter can be read.
+        The result; None if all needed rows can be read.
 
     """
     known = {row.fingerprint for row in baseline.unreadable} if baseline is not None else set()
@@ -205,7 +222,7 @@ def unreadable_rows(
     explanation = Explanation(
         Inconclusive,
         f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
-        because="an unreadable row may be about the process in question",
+        because="an unreadable row may hide what this check looks for",
         remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
         hint="update pytest-tlsandbox if the sandbox is newer; GET /api/v1/processes shows the row",
     )

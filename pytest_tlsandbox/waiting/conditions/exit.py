@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HasExited(ProcessCondition):
-    """Met if the process exited with one of these codes; None: with any known code."""
+    """Met if the process exited with one of the given codes, or (None) with any known code."""
 
     wants_an_end = True
 

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 _CHANGING = frozenset(
     {"ended_at", "exit_code", "managed", "oom_killed", "signal", "status", "stdin_writable"}
 )
-"""Fields that can change while the process is alive."""
+"""The fields that can change while the process is alive."""
 _LONGEST_VALUE = 30
-"""Maximum width of a value in a first line, in columns."""
+"""Maximum width in columns of a value in a first line."""
 
 
 class HasFields(ProcessCondition):
-    """Met if every field has the expected value now; this condition does not wait."""
+    """Met if every field has the expected value now; the condition does not wait for a change."""
 
     waits = False
 
@@ -75,7 +75,7 @@ class HasFields(ProcessCondition):
         if differences(row, self._expected).keys() <= _CHANGING:
             hint = "wait_for_process or wait_for_exit, which wait for a change"
         else:
-            hint = "by(...) or a longer text, to select another process"
+            hint = "by(...) or a longer text, to select another process" * bool(self._selector.text)
         return self._mismatch(row, hint)
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
@@ -87,20 +87,19 @@ class HasFields(ProcessCondition):
         names = differences(row, self._expected).keys()
         wrong = [field for field in self.fields(row) if field.wrong]
         ended = row.ended and names <= _CHANGING
-        if len(wrong) == 1:
-            what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
-            wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
-        elif ended:
+        if len(wrong) > 1 and ended:
             what, wanted = headline_of_end(row), cut(self.wanted, _LONGEST_VALUE)
         else:
-            what, wanted = f"Differs in {', '.join(names)}", ""
+            what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
+            wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
+            wanted += f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         explanation = self._explain(AssertionFailed, what, row, hint, wanted=wanted)
         return Impossible(replace(explanation, output=ended))
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
-    """Return a field for each argument that differs, labelled with its position."""
-    pairs = zip_longest(wanted, was, fillvalue="none")
+    """Return a ``Field`` for each argument that differs, labelled with its position."""
+    pairs = zip_longest(wanted, was, fillvalue="(absent)")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:
         return [Field("args", "another secret", "a secret")]

@@ -1,4 +1,4 @@
-"""Conditions on a process that is only needed as a target, and on the output of a process."""
+"""The conditions that a process is listed, and that its output contains a text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class IsListed(ProcessCondition):
-    """Met if the process is listed, alive or ended; enough to send a signal or to kill it."""
+    """Met if the process is listed, whether it is alive or has ended."""
 
     wanted = "a process"
     waits = False
@@ -58,15 +58,15 @@ class HasOutput(IsListed):
 
 
 class HasWritten(ProcessCondition):
-    """Met if a line of output contains a text or matches a regex; the value is that line.
+    """Met if a line of output contains a text or matches a regex; the value is this line.
 
-    A sandbox may list the end of a process before it has stored all of its output. So, an end
-    counts only after the output has stopped growing.
+    A sandbox may list a process as ended before it has stored all output of the process. Therefore,
+    the condition becomes impossible only after the output has stopped growing.
 
     Args:
         selector: selects the process.
         pattern: the text or the regex.
-        read: returns all lines that a process has written so far.
+        read: a function that returns all lines that a process has written so far.
         pick: which process to use if several match.
 
     """
@@ -108,12 +108,12 @@ class HasWritten(ProcessCondition):
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
-        """Return the result if a line matches or the read failed; a transient error is pending."""
+        """Return a result if a line matches or reading failed; a transient error is pending."""
         lost = _lost_output(row, self._snapshot)
         if lost is not None:
             return lost
         try:
-            # Search old lines too: stdout comes before stderr, so new lines can come first.
+            # Search all lines again, because new lines of stdout come before old lines of stderr.
             lines = self._read(row)
         except InfrastructureError as fault:
             what, _, because = str(fault).partition("\n")
@@ -133,12 +133,12 @@ class HasWritten(ProcessCondition):
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
-        because = f"{count(self._lines, 'line')} of output so far" if self._lines else "no output"
+        because = f"{count(self._lines, 'line')} of output so far" if self._lines else ""
         return self._explain(WaitTimedOut, what, row, hint, because, wanted="")
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
-    """Return the inconclusive result if another process has the pid, so the output is lost."""
+    """Return an inconclusive result if the output is lost because another process has the pid."""
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None

@@ -1,4 +1,4 @@
-"""The base class of conditions on one process: it chooses a match and explains its end."""
+"""The base class of conditions on one process, which chooses a match and explains failures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.formatting.processes import headline_of_end, living_state, short_name
-from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.formatting.text import count, seconds
 from pytest_tlsandbox.messages.explanation import Explanation, Field, Listed
 from pytest_tlsandbox.types import CRASH_SIGNALS
 from pytest_tlsandbox.waiting.conditions.condition import (
@@ -36,19 +36,21 @@ if TYPE_CHECKING:
 
 _HINTS_FOR_SHELLS = {
     126: "make the program executable: a shell exits 126 if it may not run it",
-    127: "install the program or correct PATH: a shell exits 127 if it does not find it",
+    127: "check the name of the program and PATH: a shell exits 127 if it does not find a program",
     137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
 
 class ProcessCondition:
-    """Evaluates the one process that a selector selects.
+    """Evaluates the only process that a selector selects.
 
     Attributes:
         wanted: the expectation in words, for messages.
-        wants_an_end: whether the process is expected to end, so that an uncertain end matters.
-        waits: whether a process that is not listed yet leaves the condition pending.
-        pick_hint: the end of the hint if several processes match.
+        wants_an_end: whether the process is expected to end. If so, an uncertain exit is
+            inconclusive.
+        waits: whether the condition is pending, and not impossible, while the process is not listed
+            yet.
+        pick_hint: the last part of the hint if several processes match.
 
     """
 
@@ -61,9 +63,11 @@ class ProcessCondition:
         self._selector = selector
         self._history = selector.history
         self._pick = pick
+        self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result; impossible if several processes match and none is picked."""
+        """Return the result, which is impossible if several processes match without ``pick``."""
+        self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
         candidates = fitting or selection.living
@@ -86,7 +90,7 @@ class ProcessCondition:
         return False
 
     def fields(self, row: ProcessInfo) -> tuple[Field, ...]:  # noqa: ARG002
-        """Return expected and actual values, for the message."""
+        """Return the fields with their expected and actual values, for the message."""
         return ()
 
     def met(self, row: ProcessInfo) -> Result:
@@ -106,16 +110,17 @@ class ProcessCondition:
         settling_time = CORRECTION_TIME if doubt else 0.0
         if selection.successors:
             settling_time = SUCCESSOR_TIME
-            alone = f"no other match appeared within {SUCCESSOR_TIME:g} s"
+            label = self._selector.label
+            alone = f"waited {SUCCESSOR_TIME:g} s for another process that matches {label}"
             because = "; ".join(filter(None, (explanation.because, alone)))
             explanation = replace(explanation, because=because)
         if selection.older:
-            older = ("earlier", f"{len(selection.older)} more matched, and ended before this test")
+            older = ("earlier", f"{count(len(selection.older), 'match')} ended before this test")
             explanation = replace(explanation, remarks=(*explanation.remarks, older))
         return Impossible(explanation, settling_time, key=row.identity)
 
     def declare(self, row: ProcessInfo) -> None:
-        """Record the incidents that the test asked for, so that the guard does not report them."""
+        """Record which incidents the test expects, so that the guard does not report them."""
 
     def _explain(
         self,
@@ -145,13 +150,18 @@ class ProcessCondition:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
 
     def _is_lost(self, row: ProcessInfo) -> bool:
-        """Return whether the condition needs the end of this process and the sandbox lost it."""
+        """Return whether the condition needs the exit of this process, but the sandbox lost it."""
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 
     def _may_be_corrected(self, row: ProcessInfo) -> bool:
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.may_be_corrected
+
+    def _had_ended(self, row: ProcessInfo) -> bool:
+        """Return whether the process had ended at the first poll of the wait."""
+        first = self._first.find(row.identity) if self._first is not None else None
+        return first is not None and first.ended
 
     def _was_sent_its_signal(self, row: ProcessInfo) -> bool:
         run = self._history.run_of(row)
@@ -172,7 +182,7 @@ class ProcessCondition:
         )
 
     def _unreadable(self, snapshot: ProcessSnapshot) -> Impossible | None:
-        """Return the inconclusive result if the row of the process is listed but unreadable."""
+        """Return an inconclusive result if the row of the process is listed but unreadable."""
         if not any(row.pid == self._selector.pid for row in snapshot.unreadable):
             return None
         return unreadable_rows(snapshot, None, {self._selector.pid}, f"for {self.wanted}")
@@ -180,11 +190,10 @@ class ProcessCondition:
     def _gone(self, row: ProcessInfo | None) -> Impossible:
         explanation = Explanation(
             errors.ProcessNotFound,
-            "No longer listed",
+            "Disappeared from the process list",
             self._selector.label if row is None else short_name(row),
             self.wanted,
-            because="how it ended is not known: another client removed it by a kill, or the daemon "
-            "was restarted",
+            because="how it ended is not known; another client killed it, or the daemon was restarted",
             process=row,
         )
         return Impossible(explanation, CORRECTION_TIME)
@@ -196,26 +205,32 @@ class ProcessCondition:
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                "End not known",
+                "Exit code not known" if row.state == "exited" else "How it ended is not known",
                 row,
                 RUN_AGAIN,
                 f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
             )
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
-            what += f", gave up after {count(row.managed.restart_count, 'restart')}"
+            restarts = count(row.managed.restart_count, "restart")
+            what += f"; its supervisor gave up after {restarts}"
+        elif not self.wants_an_end and self._had_ended(row):
+            been = "been " if what.startswith("Killed") else ""
+            what = f"Had already {been}{what[:1].lower()}{what[1:]}"
+        elif not self.wants_an_end and row.lifetime is not None:
+            what += f" after {seconds(row.lifetime.total_seconds())}"
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         return self._explain(
             errors.UnexpectedExit,
-            what,
+            f"{what}, not sent by this test" if foreign else what,
             row,
             self._hint_after(row),
-            "this test did not send the signal" if foreign else "",
+            "",
             self.wanted.removeprefix("exit code ") if row.state == "exited" else None,
         )
 
     def _hint_after(self, row: ProcessInfo) -> str:
-        """Return the hint for an unexpected end."""
+        """Return the hint for a process that ended unexpectedly."""
         if row.oom_killed or row.state == "oom_killed":
             return MORE_MEMORY
         if row.exit_code in _HINTS_FOR_SHELLS:
@@ -225,7 +240,7 @@ class ProcessCondition:
         if row.signal in CRASH_SIGNALS:
             return after_a_crash(row)
         if row.exit_code == 0 and not self.wants_an_end:
-            return "wait_for_exit(process) if it is expected to end"
+            return "wait_for_exit() instead, if it should end"
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Conditions on the status of one process: it reaches a status, or keeps it."""
+"""The conditions that one process reaches a status, and that it keeps a status."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class HasStatus(ProcessCondition):
-    """Met if the process has one of these statuses, and keeps it for ``stable_for`` seconds.
+    """Met if the process has one of the given statuses, and keeps it for ``stable_for`` seconds.
 
-    With ``healthy``, its health check must succeed too.
+    If ``healthy`` is true, its health check must pass too.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class HasStatus(ProcessCondition):
 class Stays(ProcessCondition):
     """Met if the same run has one of the statuses in each snapshot for ``duration`` seconds.
 
-    The first change makes it impossible; a gap between polls that is too long is inconclusive.
+    The first change makes the condition impossible. If a gap between two polls is too long, the
+    result is inconclusive.
     """
 
     waits = False
@@ -134,7 +135,7 @@ class Stays(ProcessCondition):
     def fits(self, row: ProcessInfo) -> bool:
         if self._run is None:
             return row.state in self._statuses
-        # A daemon may restart a process in place: only the restart count of the row rises.
+        # A daemon may restart a process in place; then only the restart count in the row changes.
         in_place = not row.ended and _restarts(row) > self._restarts
         same = self._history.run_of(row) is self._run and not in_place
         return row.state in self._statuses and same
@@ -144,7 +145,7 @@ class Stays(ProcessCondition):
 
     def met(self, row: ProcessInfo) -> Result:
         if self._run is None:
-            # From now on only this run counts, even if the selector matches others.
+            # From now on, only this run counts, even if the selector matches other processes.
             self._run, self._restarts = self._history.run_of(row), _restarts(row)
             if self._selector.may_select_others or row.managed is None:
                 self._selector = Selector(row, self._history)
@@ -168,7 +169,7 @@ def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:
 
 
 def _longest_gap(duration: float) -> float:
-    """Return the longest allowed gap in seconds between polls: 1 s, or a tenth of the duration."""
+    """Return the maximum seconds between two polls: 1 s, or a tenth of the duration if longer."""
     return max(1.0, duration / 10)
 
 
@@ -177,7 +178,7 @@ def _restarts(row: ProcessInfo) -> int:
 
 
 def _end_before(row: ProcessInfo) -> str:
-    """Return how the run before a restart ended, for a first line."""
+    """Return how the run before the restart ended, as text for a first line."""
     last = row.managed.last_exit if row.managed else None
     return "Ended" if last is None else headline_of_end(last)
 

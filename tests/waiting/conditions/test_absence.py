@@ -49,7 +49,7 @@ def test_vanished_process_of_the_test_is_inconclusive_after_one_second():
     error = failure(box.assert_no_oom, errors.Inconclusive)
 
     assert str(error) == dedented("""
-        Cannot check for OOM kills: the end of train.py is not known
+        Cannot check for OOM kills: how train.py ended is not known
 
           it was alive and is no longer listed
           process  pid 41, started 16:00:00.000 UTC: python train.py
@@ -68,7 +68,7 @@ def test_assert_no_oom_passes_if_a_process_that_the_test_killed_vanished():
 def test_vanished_processes_are_inconclusive_only_if_all_processes_vanished():
     error = failure(vanished(raw(41), raw(42)).assert_no_oom)
     assert str(error) == dedented("""
-        Cannot check for OOM kills: 2 ends of train.py are not known
+        Cannot check for OOM kills: how 2 runs of train.py ended is not known
 
             pid 41  running  python train.py    it was alive and is no longer listed
             pid 42  running  python train.py    it was alive and is no longer listed
@@ -114,7 +114,7 @@ def test_assert_not_running_fails_for_a_process_that_is_backing_off():
 
     assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
         "AssertionFailed",
-        "Should not be running, and is backing off: web",
+        "Should not be running, but is backing off: web",
     )
 
 
@@ -272,4 +272,6 @@ def test_crash_hidden_by_a_restart_has_the_hint_for_a_crash():
     error = failure(box_of([row]).assert_no_crash)
 
     assert error.first_line == "Crashed with SIGSEGV, then restarted: web"
-    assert str(error).endswith("  try      python -X faulthandler prints where it crashed")
+    assert str(error).endswith(
+        "  try      run it with python -X faulthandler to see where it crashed"
+    )

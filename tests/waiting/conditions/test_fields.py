@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_tlsandbox import errors
+from pytest_tlsandbox.types import Screen
 from tests.support import OOM, dedented, ended, failure, managed, outcome, pass_time, raw
 from tests.support import silent_box as box_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def text_of(row, **expected) -> str:
@@ -17,15 +23,15 @@ def text_of(row, **expected) -> str:
 @pytest.mark.parametrize(
     ("args", "wanted", "line"),
     [
-        (("a", "b"), ["a"], "args[1] was b, wanted none: a"),
-        (("a", "b"), ["a", "b", "c"], "args[2] was none, wanted c: a"),
+        (("a", "b"), ["a"], "args[1] was b, wanted (absent): a"),
+        (("a", "b"), ["a", "b", "c"], "args[2] was (absent), wanted c: a"),
         (("a", "b"), ["a", "x"], "args[1] was b, wanted x: a"),
         (
             ("--token=a",),
             ["--token=b"],
             "args was a secret, wanted another secret: python --token=***",
         ),
-        (("a", "b"), ["c"], "Differs in args: a"),
+        (("a", "b"), ["c"], "args[0] was a, wanted c (and 1 more): a"),
     ],
 )
 def test_different_arguments_are_reported_individually_and_masked(args, wanted, line):
@@ -48,13 +54,20 @@ def test_several_fields_of_an_ended_process_are_summed_up_by_its_end():
     assert text_of(row, status="exited", exit_code=0).startswith(
         "OOM-killed, wanted status exited, exit_code 0: train.py\n"
     )
-    assert text_of(row, status="exited", command="sh").startswith("Differs in status, command: ")
+    assert text_of(row, status="exited", command="sh").startswith(
+        "status was oom_killed, wanted exited (and 1 more): train.py\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("row", "expected", "hint"),
     [
-        (raw(41), {"command": "sh"}, "by(...) or a longer text, to select another process"),
+        (raw(41), {"command": "sh"}, ""),
+        (
+            raw(41, managed=managed()),
+            {"command": "sh"},
+            "by(...) or a longer text, to select another process",
+        ),
         (
             raw(41),
             {"status": "exited"},
@@ -67,8 +80,10 @@ def test_several_fields_of_an_ended_process_are_summed_up_by_its_end():
         ),
     ],
 )
-def test_hint_for_a_field_depends_on_whether_its_value_can_change(row, expected, hint):
-    assert text_of(row, **expected).endswith(f"\n  try      {hint}")
+def test_hint_for_a_field_depends_on_the_selector_and_whether_its_value_can_change(
+    row, expected, hint
+):
+    assert text_of(row, **expected).partition("\n  try ")[2].strip() == hint
 
 
 # -------------------------------------------------------------------------- wait_until
@@ -91,23 +106,92 @@ def test_callable_without_a_name_is_reported_by_its_type():
     assert error.wanted == "Never to be true"
 
 
-def test_wait_until_shows_what_was_compared_and_what_is_alive_or_began_in_the_test():
+@pytest.mark.parametrize("verbosity", [0, 1])
+def test_wait_until_shows_its_condition_and_what_is_alive_or_began_in_the_test(verbosity):
     def two_passed(seen):
         passed = [row for row in seen if row.exit_code == 0]
         return len(passed) > 1 and "--token=abc"
 
     before = [raw(1), raw(2, **ended(0))]
-    box = box_of({0: before, 1: [*before, raw(3, **ended(1))]}).from_now()
+    script = {0: before, 1: [*before, raw(3, **ended(1))]}
+    box = pass_time(box_of(script, screen=Screen(verbosity)).from_now())
 
-    assert str(failure(lambda: pass_time(box).wait_until(two_passed, timeout=1))) == dedented("""
+    text = str(failure(lambda: box.wait_until(two_passed, timeout=1)))
+
+    told = dedented("""
         two_passed was still False after 1 s
 
             pid 1  running        python train.py
             pid 3  exited 1  9 s  python train.py
-          ended      1 process before this test
           condition  len(passed) > 1 and '--token=***'
-          try        return the value that the condition compares: this message shows it
     """)
+    ended_before = "  ended      1 process before this test\n"
+    assert text.count(ended_before) == verbosity
+    assert text.replace(ended_before, "").startswith(told)
+
+
+WANTED = [2]
+
+
+def compares_with_a_global(seen):
+    return WANTED[0] * len(seen) == 3
+
+
+def compares_a_secret(seen):
+    return seen[0].command == "--token=hunter2"
+
+
+def compares_a_long_text(seen):
+    return seen[0].command == "x" * 50
+
+
+def compares_twice(seen):
+    return 1 < len(seen) < 3
+
+
+def compares_within_a_condition(seen):
+    return len(seen) == 2 or len(seen) == 3
+
+
+def returns_twice(seen):
+    if len(seen) == 2:
+        return True
+    return len(seen) == 3
+
+
+def takes_any_arguments(*seen):
+    return len(seen[0]) == 3
+
+
+def compares_what_it_changes(seen):
+    return len(seen) * [1, 0][CALLS.pop()] == 3
+
+
+CALLS = [0]
+without_source: dict[str, Callable[..., bool]] = {}
+exec("def without_source(seen): return len(seen) == 3", without_source)
+
+
+@pytest.mark.parametrize(
+    ("function", "values"),
+    [
+        (compares_with_a_global, " (2 == 3)"),
+        (compares_a_secret, " ('--token=***' == '--token=***')"),
+        (compares_a_long_text, f" ('--token=***' == '{'x' * 21}…)"),
+        (compares_twice, ""),
+        (compares_within_a_condition, ""),
+        (returns_twice, ""),
+        (takes_any_arguments, ""),
+        (compares_what_it_changes, ""),
+        (without_source["without_source"], ""),
+    ],
+)
+def test_wait_until_shows_the_values_of_a_single_comparison_masked_and_cut(function, values):
+    box = box_of([raw(41, command="--token=hunter1", args=())])
+
+    error = failure(lambda: box.wait_until(function, timeout=0))
+
+    assert error.first_line == f"{function.__name__} was still False{values} after 0 s"
 
 
 def test_wait_until_shows_a_long_value_below_the_first_line():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from pytest_tlsandbox import errors
@@ -41,7 +43,7 @@ def test_status_of_a_lost_end_counts_only_after_the_settling_time():
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
         "UnexpectedExit",
-        "Killed by SIGKILL, wanted exited: train.py",
+        "Killed by SIGKILL, not sent by this test, wanted exited: train.py",
     )
 
 
@@ -132,6 +134,30 @@ def test_outage_longer_than_1_s_and_a_tenth_resets_stable_for(stable_for, back, 
 # ------------------------------------------------------------------------ assert_stays
 
 
+@pytest.mark.parametrize("name", [41, "train.py"])
+@pytest.mark.parametrize(
+    ("end", "already", "later"),
+    [
+        (ended(0), "Had already exited 0", "Exited 0 after 9 s"),
+        (
+            signaled(15),
+            "Had already been killed by SIGTERM, not sent by this test",
+            "Killed by SIGTERM after 9 s, not sent by this test",
+        ),
+    ],
+)
+def test_message_tells_an_end_before_the_wait_from_a_later_one(name, end, already, later):
+    wanted = "wanted running: train.py"
+    gone = raw(41, **end)
+
+    for script, what in (({0: [gone]}, already), ({0: [], 1: [gone]}, later)):
+        box = box_of(script)
+        assert outcome(partial(box.wait_for_process, name, timeout=9)) == (
+            "UnexpectedExit",
+            f"{what}, {wanted}",
+        )
+
+
 def test_assert_stays_takes_exactly_stable_for_seconds():
     box = box_of([RUNNING])
 
@@ -147,7 +173,7 @@ def test_assert_stays_fails_at_the_first_change_of_the_run():
 
     assert outcome(lambda: box.assert_stays("train.py", stable_for=10)) == (
         "UnexpectedExit",
-        "Exited 1, wanted running for 10 s: train.py",
+        "Exited 1 after 9 s, wanted running for 10 s: train.py",
     )
     assert polls(box)[-1] < 3.3
 
@@ -180,9 +206,8 @@ def test_assert_stays_reports_expected_and_actual_status():
     assert str(error) == dedented("""
         Paused, wanted running or exited for 1 s: train.py
 
-                  wanted             was
-          status  running or exited  paused
           process  pid 41, started 16:00:00.000 UTC: python train.py
+          output   none on stderr or stdout
     """)
 
 

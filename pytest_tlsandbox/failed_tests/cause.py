@@ -1,0 +1,74 @@
+"""The cause of a failed test, as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox import errors
+from pytest_tlsandbox.failed_tests.events import kind_of, name_of
+from pytest_tlsandbox.messages.incidents import shown_row
+from pytest_tlsandbox.monitoring.plain_data import identity_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_tlsandbox.failed_tests.events import Event
+    from pytest_tlsandbox.history.runs import Run
+
+badness = ("sandbox", "oom", "crash", "exit", "restart", "none").index
+"""Returns a number for a kind of cause; the worst kind has the smallest."""
+_KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
+    (errors.RequestRefused, "none"),
+    (errors.Inconclusive, "none"),
+    (errors.InfrastructureError, "sandbox"),
+    (errors.LocalSandboxError, "sandbox"),
+    (errors.ProcessOOMKilled, "oom"),
+    (errors.ProcessCrashed, "crash"),
+    (errors.ProcessRestarted, "restart"),
+)
+
+
+def kind_of_error(error: errors.TLSandboxError) -> str:
+    """Return the kind of cause that an error of this package reports."""
+    known = next((kind for of, kind in _KINDS if isinstance(error, of)), None)
+    of_run = None if error.run is None else kind_of(error.run)
+    return known or of_run or ("exit" if isinstance(error, errors.UnexpectedExit) else "none")
+
+
+def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
+    """Return the cause that an error of this package reports."""
+    # Of several checks that failed, the one with the worst cause.
+    checks = getattr(error, "failures", None) or [error]
+    kind, failed = min(
+        ((kind_of_error(each), each) for each in checks), key=lambda of: badness(of[0])
+    )
+    outage = getattr(failed, "outage", None)
+    sandbox = getattr(failed.snapshot, "sandbox", None) if outage is None else outage.sandbox.label
+    return _cause(kind, sandbox if kind == "sandbox" else None, failed.run, certain=True)
+
+
+def cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
+    """Return the worst event as a possible cause; of equally bad ones, the first."""
+    worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
+    if worst is None or worst.kind == "none":
+        return _cause("none", None, None, certain=False)
+    return _cause(worst.kind, worst.sandbox.label, worst.run, certain=False)
+
+
+def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) -> dict[str, Any]:
+    """Return a cause as the schema of the report describes it."""
+    return {
+        "kind": kind,
+        "name": sandbox if run is None else name_of(run),
+        "process": None if run is None else identity_text(shown_row(run)),
+        "run": None if run is None or run.generation.id is None else run.number,
+        "certain": certain,
+    }
+
+
+def cause_text(cause: dict[str, Any]) -> str:
+    """Return a cause as the value of a property: "oom: train.py", "none"."""
+    if cause["kind"] == "none":
+        return "none"
+    text = f"{cause['kind']}: {cause['name']}"
+    return text if cause["certain"] else f"{text} (not certain)"

@@ -1,0 +1,208 @@
+"""A pytest plugin that completes the reports of failed tests; registered with the first sandbox.
+
+It runs where tests run: in the only process, or in each xdist worker. Its wrapper of
+``pytest_runtest_makereport`` is the outermost one, because it is registered after the guard's.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tlsandbox.client.api import TIMEOUT_MARGIN
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
+from pytest_tlsandbox.failed_tests import cause as causes
+from pytest_tlsandbox.failed_tests.events import Happened
+from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
+from pytest_tlsandbox.failed_tests.section import TITLE, section_of
+from pytest_tlsandbox.failed_tests.used_sandbox import Outage, UsedSandbox
+from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
+from pytest_tlsandbox.messages.incidents import shown_row
+from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
+from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.settings import FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pytest_tlsandbox.connections import Connection, Connections
+    from pytest_tlsandbox.settings import Settings
+
+logger = logging.getLogger("pytest_tlsandbox")
+
+_LONGEST = 1.0
+"""Seconds in which a failed test may list processes and read their output."""
+_SETTLING = 0.1
+"""Seconds until the list call: a server that fails closes its connections before it has ended."""
+
+
+class FailedTests:
+    """Adds to the report of a failed test what happened in its sandboxes, and the cause.
+
+    Args:
+        config: the configuration of pytest.
+        settings: the settings of the session.
+        connections: the connections of the session.
+
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, connections: Connections) -> None:
+        self._config, self._connections = config, connections
+        self._shows_section = not settings.no_section
+        self._clock = Clock()
+        self._wall_clock = WallClock(self._clock)
+        self._sandboxes: dict[int, UsedSandbox] = {}
+        self._being_set_up: list[str] = []
+        self._of_fixture: dict[str, set[object]] = {}
+        self._first_failures: dict[object, FirstFailure] = {}
+        self._property: tuple[str, str] | None = None
+        connections.on_use = self._note_use
+
+    def begin_test(self) -> None:
+        """Forget the data of the previous test; called before any fixture is set up."""
+        self._property = None
+        for sandbox in self._sandboxes.values():
+            sandbox.begin_test()
+
+    def _note_use(self, connection: Connection) -> None:
+        key = id(connection.client)
+        if key not in self._sandboxes:
+            self._sandboxes[key] = UsedSandbox(connection, self._wall_clock)
+        if self._being_set_up:
+            self._of_fixture[self._being_set_up[-1]].add(self._sandboxes[key])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """Note which sandboxes a fixture uses and what it starts, for the tests that request it."""
+        self._being_set_up.append(fixturedef.argname)
+        of_fixture = self._of_fixture[fixturedef.argname] = set()
+        started = {key: len(each.history.started) for key, each in self._sandboxes.items()}
+        try:
+            return (yield)
+        finally:
+            self._being_set_up.pop()
+            for key, each in self._sandboxes.items():
+                of_fixture.update(each.history.started[started.get(key, 0) :])
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Forget the failure of a test that is run again, because pytest does not show it."""
+        if str(report.outcome) == "rerun":
+            known = self._first_failures.items()
+            self._first_failures = {key: of for key, of in known if of["test"] != report.nodeid}
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Complete the report of a failed test."""
+        failed_at = self._clock.monotonic()
+        aside = errors_of_test_case(item)
+        raised = aside[0] if aside else call.excinfo
+        error = raised.value if raised and isinstance(raised.value, TLSandboxError) else None
+        shown = False
+        if error is not None:
+            # A fixture of wider scope raises the same error again in each test.
+            first = self._first_failures.get(_key_of(error)) or vars(error).get(SAME_CAUSE)
+            if first is not None and first["test"] != item.nodeid:
+                shown, error.args = True, (f"same cause as {first['name']}: {first['text']}",)
+        report = yield
+        try:
+            if report.failed:
+                self._complete(item, report, error, failed_at, shown=shown)
+        except Exception as bug:  # the error of the test is shown in any case
+            logger.debug("a failed test could not be explained: %s", mask_text(repr(bug)))
+        if self._property and (report.failed or report.when == "teardown"):
+            report.user_properties.append(self._property)
+        return report
+
+    def _complete(
+        self,
+        item: pytest.Item,
+        report: pytest.TestReport,
+        error: TLSandboxError | None,
+        failed_at: float,
+        *,
+        shown: bool,
+    ) -> None:
+        """Add the cause, and the section unless another test has shown the same error."""
+        names = getattr(item, "fixturenames", ())
+        monitored = self._connections.on_connect is not None  # by the guard, or for the report
+        of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
+        sandboxes = [
+            each
+            for each in self._sandboxes.values()
+            if each in of_fixtures or each.was_called or (monitored and each.outage is None)
+        ]
+        if not (sandboxes or error or monitored):
+            return
+        deadline = self._deadline(sandboxes)
+        # An error with a snapshot was raised just after a list call.
+        up = [each for each in sandboxes if each.outage is None]
+        if up and self._shows_section and not (shown or (error and error.snapshot)):
+            self._clock.sleep(min(_SETTLING, max(0.0, deadline - failed_at)))
+            for sandbox in up:
+                sandbox.poll_once(deadline)
+        happened = Happened()
+        for sandbox in sandboxes:
+            happened.add(sandbox, [run for run in sandbox.history.started if run in of_fixtures])
+            sandbox.forget_events()
+        facts: dict[str, Any] = {**getattr(report, FACTS, {})}
+        # What the guard shows, or the error itself.
+        found = {finding["process"] for finding in facts.get("findings", ())}
+        runs = {event.run for event in happened.events if event.run is not None}
+        explained = {run for run in runs if identity_text(shown_row(run)) in found}
+        if error is None:
+            cause = causes.cause_of_events(happened.events)
+        else:
+            cause = causes.cause_of_error(error)
+            facts[SAME_CAUSE] = self._first_failure(item, error)
+            SameCauseSummary.register(self._config)
+            explained |= {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
+            if cause["kind"] == "sandbox":
+                happened.events = [event for event in happened.events if event.kind != "sandbox"]
+        self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
+        setattr(report, FACTS, {**facts, "cause": cause})
+        if self._shows_section and not shown:
+            text = section_of(happened, failed_at, deadline, self._connections.screen, explained)
+            report.sections += [(TITLE, text)] if text else []
+
+    def _deadline(self, sandboxes: list[UsedSandbox]) -> float:
+        now = self._clock.monotonic()
+        limit = sandboxes[0].client.wait_deadline() if sandboxes else None
+        if limit is None or now > limit + TIMEOUT_MARGIN:  # pytest-timeout ends a test only once
+            return now + _LONGEST
+        return min(now + _LONGEST, limit)
+
+    def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
+        """Return the first failure with the cause of an error, which may be this one."""
+        text = error.first_line
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "")
+        key = f"{worker} {id(error)}"
+        known = _key_of(error)
+        if error.run is not None:
+            key = f"{identity_text(shown_row(error.run))} {error.run.number} {text}"
+        elif isinstance(known, Outage):
+            # Workers notice the outage of a shared sandbox at different moments.
+            label = known.sandbox.label
+            key = f"{label} {known.number} {'' if known.sandbox.shared else worker}"
+            if isinstance(error, SandboxUnreachable):
+                since = self._wall_clock.at(known.since)[11:19]
+                text = f"sandbox {label} unreachable since {since} UTC"
+        name = item.nodeid.partition("::")[2] or item.name
+        new = {"key": key, "text": text, "test": item.nodeid, "name": name}
+        first: FirstFailure = vars(error).setdefault(SAME_CAUSE, new)
+        return first if known is None else self._first_failures.setdefault(known, first)
+
+
+def _key_of(error: TLSandboxError) -> object:
+    """Return what errors with the same cause have in common: a run or an outage; None if nothing."""
+    run = error.run
+    if run is not None:
+        # The errors about a run that is alive may differ in what is wrong with it.
+        return run if run.over else (run, type(error), error.wanted)
+    return getattr(error, "outage", None)

@@ -1,0 +1,69 @@
+"""Prints each cause of several failed tests once; in the only process, or in xdist's controller.
+
+The controller uses no sandbox, so this module imports nothing that is needed for one.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_tlsandbox.settings import FACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+SAME_CAUSE = "same_cause"
+"""The key in the facts of a report, and the attribute of an error, with its first failure."""
+FirstFailure = dict[str, str]
+"""The cause in one line (``text``), its ``key`` in all workers; node id and ``name`` of the ``test``."""
+
+
+class SameCauseSummary:
+    """Leaves out the failures whose cause another test shows, and counts them."""
+
+    def __init__(self) -> None:
+        self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
+        self._stats: dict[str, list[Any]] = {}
+
+    @classmethod
+    def register(cls, config: pytest.Config) -> None:
+        """Register the summary, once."""
+        if not config.pluginmanager.has_plugin("tlsandbox-same-cause"):
+            summary = cls()
+            config.pluginmanager.register(summary, "tlsandbox-same-cause")
+            hides = SimpleNamespace(pytest_terminal_summary=summary.hide_repeats)
+            config.pluginmanager.register(hides)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add the cause of a failed test."""
+        first = getattr(report, FACTS, {}).get(SAME_CAUSE)
+        if report.failed and first is not None:
+            self._causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def hide_repeats(
+        self, terminalreporter: pytest.TerminalReporter
+    ) -> Generator[None, None, None]:
+        """Have pytest show a cause once: it shows failures before, and the short summary after the yield."""
+        for outcome in ("failed", "error"):
+            self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])
+            terminalreporter.stats[outcome] = [
+                report
+                for report in reports
+                if getattr(report, FACTS, {}).get(SAME_CAUSE, {}).get("test", report.nodeid)
+                == report.nodeid
+            ]
+        yield
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the causes, each with the number of tests."""
+        terminalreporter.stats.update(self._stats)
+        several = [(first, tests) for first, tests in self._causes.values() if len(tests) > 1]
+        if several:
+            terminalreporter.section("tlsandbox same cause")
+        for first, tests in several:
+            terminalreporter.line(f"{len(tests)} tests, first {first['name']}: {first['text']}")

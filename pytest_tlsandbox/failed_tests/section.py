@@ -1,0 +1,95 @@
+"""The section "sandbox during this test" of a failed test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.failed_tests.cause import badness
+from pytest_tlsandbox.failed_tests.used_sandbox import CLOCKS_DIFFER
+from pytest_tlsandbox.formatting.processes import list_texts
+from pytest_tlsandbox.formatting.text import align, cut
+from pytest_tlsandbox.messages.failure import LONGEST_LINE
+from pytest_tlsandbox.redact import mask_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pytest_tlsandbox.failed_tests.events import Event, Happened
+    from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.types import Screen, Stream
+
+TITLE = "sandbox during this test"
+_MOST_LINES = (12, 40, 200)
+"""The number of lines without -v, with -v and with -vv."""
+_STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
+
+
+def section_of(
+    happened: Happened,
+    failed_at: float,
+    deadline: float,
+    screen: Screen,
+    explained: Collection[Run],
+) -> str:
+    """Return the text of the section; empty if there is nothing to show.
+
+    Args:
+        happened: what happened.
+        failed_at: when the test failed, in seconds of the monotonic clock.
+        deadline: when the last output must have been read, on the same clock.
+        screen: the terminal that the section is written for.
+        explained: the runs that the failure itself explains, with their output.
+
+    """
+    if explained and all(event.run in explained for event in happened.events):
+        return ""
+    most = _MOST_LINES[min(max(screen.verbosity, 0), 2)]
+    worst = sorted(happened.events, key=lambda event: (badness(event.kind), -event.at))
+    shown = worst[: most // 2 - 1]
+    more, others = len(worst) - len(shown), happened.others.items()
+    rest = [f"{more} more events"] if more else []
+    rest += [f"{what}: {list_texts(names)}" for what, names in others]
+    room = (most - len(shown) - bool(rest)) // max(1, len(shown))
+    # The output of the worst comes first, in case that the time is not enough for all.
+    outputs = [[] if event.run in explained else _output(event, room, deadline) for event in shown]
+    several = len({event.sandbox for event in worst}) > 1
+    heads = align(
+        (_when(event, failed_at), f"{event.sandbox.label}: " * several + event.what)
+        for event in shown
+    )
+    lines = []
+    for _, head, output in sorted(
+        zip(shown, heads, outputs, strict=True), key=lambda row: row[0].at
+    ):
+        lines += [head, *(f"  | {cut(line, screen.columns)}" for line in output)]
+    return "\n".join([*lines, *(["; ".join(rest)] if rest else [])])
+
+
+def _when(event: Event, failed_at: float) -> str:
+    ago = failed_at - event.at
+    if event.run is None:
+        ago = max(0.0, ago)  # an outage began before the list call that found it
+    early = " (before this test)" if event.at < event.sandbox.begun - CLOCKS_DIFFER else ""
+    return f"{abs(ago):.1f} s {'before' if ago > -0.05 else 'after'}{early}"
+
+
+def _output(event: Event, most: int, deadline: float) -> list[str]:
+    """Return the first and the last lines of output of a run; none if they cannot be read."""
+    client = event.sandbox.client
+    if event.run is None or (row := event.run.row) is None:
+        return []
+    same_pid = [other for other in client.history.last or () if other.pid == row.pid]
+    if same_pid and not same_pid[-1].identity.same_run(row.identity):
+        return []
+    lines: list[str] = []
+    try:
+        for stream in _STREAMS:
+            left = deadline - client.clock.monotonic()
+            if not lines and left > 0 and event.sandbox.outage is None:
+                lines = client.output(row.pid, stream, limit=left)
+    except InfrastructureError:
+        return []
+    if len(lines) > most > 2:
+        lines = [lines[0], f"... {len(lines) - most + 1} more lines", *lines[2 - most :]]
+    return [mask_text(line[:LONGEST_LINE]) for line in lines[-most:]]

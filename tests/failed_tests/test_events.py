@@ -1,0 +1,115 @@
+"""What happened during a test, and which event is its likely cause, from scripted snapshots."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_tlsandbox.failed_tests.events import Happened
+from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
+from pytest_tlsandbox.history.history import History
+from pytest_tlsandbox.monitoring.plain_data import WallClock
+
+from ..support import OOM, T0, FakeClock, ended, managed, raw, signaled, snapshot
+
+
+def job(pid: int = 1, **fields: Any) -> dict[str, Any]:
+    return raw(pid, "job.py", (), **fields)
+
+
+def web(status: str = "running", end: Any = None, **supervised: Any) -> dict[str, Any]:
+    return raw(2, "web", (), managed=managed("web", status, **supervised), **(end or {}))
+
+
+def happened(
+    *snapshots: list[dict[str, Any]], before: int = 1, ahead: float = 0.0, declared: str = ""
+) -> list[tuple[float, str, str]]:
+    """Return time, text and kind of each event of a test.
+
+    There is a snapshot every 10 s, from the start of the first processes on. The test begins just
+    before the next one after the first ``before``. The sandbox's clock is ``ahead`` by some seconds.
+    """
+    clock = FakeClock(0.0)
+    history = History(clock.monotonic)
+    client: Any = SimpleNamespace(clock=clock, history=history, label="my-sandbox", observers=[])
+    wall_clock = WallClock(clock)
+    wall_clock._offset = T0 / 1000 - ahead
+    connection: Any = SimpleNamespace(client=client, shared=False)
+    sandbox = UsedSandbox(connection, wall_clock)
+    for number, rows in enumerate(snapshots):
+        clock.now = 10.0 * number - 1
+        if number == before:
+            sandbox.begin_test()
+        clock.now += 1
+        history.fold(snapshot(*rows, at=clock.now))
+    for run in history.runs() if declared else ():
+        run.declared |= {declared}
+    found = Happened()
+    found.add(sandbox, ())
+    return [(event.at, event.what, event.kind) for event in found.events]
+
+
+def test_time_of_an_end_is_that_of_the_sandbox():
+    assert happened([job()], [job(**ended(3))]) == [(9.0, "Exited 3: job.py", "exit")]
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 15.0, 3600.0])
+def test_time_of_an_end_is_when_it_was_seen_if_the_clocks_differ(ahead):
+    assert happened([job()], [job(**ended(3))], ahead=ahead) == [(10.0, "Exited 3: job.py", "exit")]
+
+
+def test_end_after_the_last_list_call_before_the_test_is_shown_and_older_ones_are_not():
+    before, after = job(**ended(3)), job(2, **ended(4, ended_at=T0 + 18500))
+    assert happened([job(), job(2)], [before, job(2)], [before, after], before=2) == [
+        (18.5, "Exited 4: job.py", "exit")
+    ]
+
+
+def test_of_the_first_list_call_only_what_is_as_new_as_the_test_is_shown():
+    old, new = job(**ended(3, ended_at=T0 - 9000)), job(2, **ended(4, ended_at=T0 - 500))
+    assert happened([old, new], before=0) == [(-0.5, "Exited 4: job.py", "exit")]
+    assert happened([old, new], before=0, ahead=3600.0) == []
+
+
+AGAIN = {"pid": 3, "started_at": T0 + 9500}
+LAST = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (job(), job(**ended(0)), []),
+        (job(), job(**OOM), [(9.0, "OOM-killed: job.py", "oom")]),
+        (job(**ended(1)), job(**ended(1, oom_killed=True)),
+         [(9.0, "A child was OOM-killed: job.py", "oom")]),
+        (job(), job(**signaled(9)), [(9.0, "Killed by SIGKILL: job.py", "exit")]),
+        (job(), job(**signaled(11)), [(9.0, "Crashed with SIGSEGV: job.py", "crash")]),
+        (job(), job(**ended(-1)), [(9.0, "End not known: job.py", "none")]),
+        (job(), None, [(10.0, "No longer listed: job.py", "exit")]),
+        (web(), web("backing_off", ended(1), last_exit=LAST), [(9.0, "Exited 1: web", "exit")]),
+        (web(), {**web(restart_count=1, last_exit={**LAST, "exit_code": 0}), **AGAIN},
+         [(9.0, "Exited 0, then restarted: web, first run", "restart")]),
+        (web(), {**web(restart_count=3, last_exit=LAST), **AGAIN},
+         [(10.0, "End not seen, then restarted: web, first run", "exit"),
+          (10.0, "End not seen, then restarted: web, restart 1", "exit"),
+          (9.0, "Exited 1, then restarted: web, restart 2", "exit")]),
+        (web(), web("stopped", ended(1), restart_count=5, last_error="gave up"),
+         [(9.0, "Exited 1; its supervisor gave up: web", "crash")]),
+        (web(), web(health_status="unhealthy"), [(10.0, "Unhealthy: web", "none")]),
+    ],
+)  # fmt: skip
+def test_each_kind_of_event_is_described(before, after, expected):
+    keeper = raw(9, "keeper", ())  # or the sandbox would count as replaced
+    assert happened([before, keeper], [row for row in (after, keeper) if row]) == expected
+
+
+def test_incident_that_the_test_waited_for_is_no_cause():
+    assert happened([job()], [job(**OOM)], declared="oom") == []
+    assert happened([job()], [job(**signaled(11))], declared="crash") == []
+
+
+def test_another_sandbox_under_the_same_name_is_a_cause():
+    [event] = happened([job(), job(2)], [job(1, started_at=T0 + 5000)])
+    assert event == (10.0, "Another sandbox answers as my-sandbox", "sandbox")

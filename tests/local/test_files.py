@@ -1,0 +1,261 @@
+"""The file routes have the statuses and bodies of the daemon, and change files only where allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+import requests
+
+from pytest_tlsandbox.local.environment import WRITABLE
+from pytest_tlsandbox.local.files import Files
+from pytest_tlsandbox.local.http_errors import ApiError
+
+from .conftest import Api, new_sandbox, refusal, request_bytes, send_raw, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
+
+MIB = 2**20
+
+
+def call(api: Api, method: str, path: Any, route: str = "/files", **more: Any) -> requests.Response:
+    return api.call(method, route, params={"path": str(path)}, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("plain", bytes(range(256))), ("new/folders/a b?#%+", b"text\r\n"), ("\u00fc", b"")],
+)
+def test_written_file_is_read_and_deleted(
+    api: Api, tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    assert (call(api, "PUT", path, data=content).status_code, path.read_bytes()) == (204, content)
+    answer = call(api, "GET", path)
+    assert (answer.status_code, answer.content) == (200, content)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    answer = call(api, "DELETE", path)
+    assert (answer.status_code, answer.content, path.exists()) == (204, b"", False)
+
+
+def test_entries_of_a_folder_are_sorted_and_links_are_not_followed(
+    api: Api, tmp_path: Path
+) -> None:
+    (tmp_path / "b").write_text("12345")
+    for folder in ("z", "a"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "link").symlink_to("z")
+    os.mkfifo(tmp_path / "pipe")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).touch()
+    for entry in tmp_path.iterdir():
+        os.utime(entry, ns=(0, 1_700_000_000_123_456_789), follow_symlinks=False)
+
+    answer = call(api, "GET", tmp_path, "/files/list")
+
+    entries = [("a", True, None), ("z", True, None), ("b", False, 5), ("link", False, 1)]
+    entries += [("pipe", False, 0), ("\ufffd", False, 0)]
+    names = ("name", "is_dir", "size", "modified_at")
+    assert answer.json() == {
+        "path": str(tmp_path),
+        "entries": [
+            dict(zip(names, (*entry, 1_700_000_000_123), strict=True)) for entry in entries
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("request_line", "path", "error"),
+    [
+        ("GET /files", "folder", (400, "IS_DIRECTORY")),
+        ("PUT /files", "folder", (500, "INTERNAL_ERROR")),
+        ("DELETE /files", "folder", (500, "INTERNAL_ERROR")),
+        ("GET /files/list", "file", (400, "NOT_A_DIRECTORY")),
+        *(
+            (request_line, "missing", (404, "NOT_FOUND"))
+            for request_line in ("GET /files", "DELETE /files", "GET /files/list")
+        ),
+        *(
+            (request_line, path, error)
+            for request_line in ("GET /files", "PUT /files", "DELETE /files", "GET /files/list")
+            for path, error in {
+                "folder/../file": (403, "PATH_TRAVERSAL"),
+                "file/below": (500, "INTERNAL_ERROR"),
+                "nul\0byte": (500, "INTERNAL_ERROR"),
+                "long" * 100: (500, "INTERNAL_ERROR"),
+            }.items()
+        ),
+        ("GET /files", "pipe", (500, "INTERNAL_ERROR")),
+        ("GET /files", "/dev/zero", (500, "INTERNAL_ERROR")),
+        ("GET /files", "/proc/self/mem", (500, "INTERNAL_ERROR")),  # its first read fails
+        ("GET /files", "/proc/99999999/stat", (404, "NOT_FOUND")),
+    ],
+)
+def test_path_that_cannot_be_used_is_rejected(
+    api: Api, tmp_path: Path, request_line: str, path: str, error: tuple[int, str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    os.mkfifo(tmp_path / "pipe")
+    method, route = request_line.split()
+    answer = call(api, method, os.path.join(tmp_path, path), route)
+    assert refusal(answer)[::2] == error
+    assert {entry.name for entry in tmp_path.rglob("*")} == {"folder", "file", "pipe"}
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("action", ["read file", "create file", "delete file", "list folder"])
+def test_missing_permission_is_500(tmp_path: Path, action: str) -> None:
+    closed, files = tmp_path / "closed", Files([str(tmp_path)])
+    closed.mkdir(mode=0)
+    nothing: Any = None
+    call: Any = {
+        "read file": files.read,
+        "create file": lambda path: asyncio.run(files.write(path, nothing)),
+        "delete file": files.delete,
+        "list folder": files.entries,
+    }[action]
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # permissions do not apply to root
+    try:
+        with pytest.raises(ApiError) as caught:
+            call(f"{closed}/file")
+    finally:
+        os.seteuid(user)
+    error = f"Failed to {action} {closed}/file: Permission denied"
+    assert (caught.value.status, str(caught.value)) == (500, error)
+    assert caught.value.code == "INTERNAL_ERROR"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_missing_path_is_400_in_plain_text(api: Api, method: str) -> None:
+    answer = api.call(method, "/files", data=b"content")
+    error = "Failed to deserialize query string: missing field `path`"
+    assert (answer.status_code, answer.text) == (400, error)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_files_in_proc_are_read_to_their_end(api: Api, sandbox: LocalSandbox) -> None:
+    assert call(api, "GET", "/proc/self/stat").content.split()[0] == b"%d" % sandbox.pid
+    assert call(api, "GET", "/proc/cpuinfo").content == Path("/proc/cpuinfo").read_bytes()
+
+
+def test_file_of_100_mb_is_written_and_read_without_holding_it_in_memory(
+    api: Api, sandbox: LocalSandbox, tmp_path: Path
+) -> None:
+    part, count = os.urandom(MIB), 100
+    wanted = hashlib.sha256(part * count).digest()
+    call(api, "GET", "/proc/self/stat")
+    before = psutil.Process(sandbox.pid).memory_info().rss
+
+    def parts() -> Iterator[bytes]:
+        yield from [part] * count
+
+    def peak() -> int:
+        status = Path(f"/proc/{sandbox.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    Path(f"/proc/{sandbox.pid}/clear_refs").write_text("5")  # forget the earlier peak
+    assert call(api, "PUT", tmp_path / "large", data=parts()).status_code == 204
+    answer = call(api, "GET", tmp_path / "large", stream=True)
+    read = hashlib.sha256()
+    for chunk in answer.iter_content(MIB):
+        read.update(chunk)
+    assert read.digest() == wanted == hashlib.sha256((tmp_path / "large").read_bytes()).digest()
+    assert peak() - before < 20 * MIB
+
+
+def test_upload_that_breaks_off_leaves_the_old_file(
+    api: Api, sandbox: LocalSandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    begun = request_bytes(sandbox, f"PUT /files?path={path}", "Content-Length: 10", body=b"new")
+    with send_raw(sandbox, begun) as client:
+        until(lambda: len(list(tmp_path.iterdir())) == 2)  # the upload has begun
+        client.sendall(b"more")
+    until(lambda: len(list(tmp_path.iterdir())) == 1)
+    assert path.read_text() == "old"
+
+
+def test_replaced_file_keeps_its_permissions_and_a_new_one_has_the_default(
+    api: Api, tmp_path: Path
+) -> None:
+    script, new, default = (tmp_path / name for name in ("script", "new", "default"))
+    default.touch()
+    script.touch()
+    script.chmod(0o755)
+    for path in (script, new):
+        call(api, "PUT", path, data=b"#!/bin/sh\n")
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (script, new)]
+    assert modes == [0o755, stat.S_IMODE(default.stat().st_mode)]
+
+
+# ---------------------------------------------------------- where it may write
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """Provide a folder outside the temporary folders."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder).resolve()
+
+
+def test_relative_path_is_below_the_working_folder_of_programs(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(elsewhere)
+    with new_sandbox() as api:
+        assert call(api, "PUT", "new/file", data=b"content\n").status_code == 204
+        assert api.printed("cat", "new/file") == ["content"]
+        assert [
+            entry["name"] for entry in call(api, "GET", "", "/files/list").json()["entries"]
+        ] == ["new"]
+        assert call(api, "DELETE", elsewhere / "new/file").status_code == 204
+    assert not (elsewhere / "new/file").exists()
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_change_of_a_file_elsewhere_is_refused_and_names_the_setting(
+    api: Api, elsewhere: Path, tmp_path: Path, method: str
+) -> None:
+    (elsewhere / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(elsewhere)
+    folders = dict.fromkeys(map(os.path.realpath, (".", tempfile.gettempdir(), "/tmp")))
+    error = (
+        f"{elsewhere}/file must not change: the embedded sandbox writes and deletes files only below "
+        f"{'/, '.join(folders)}/. To allow more folders, set the environment variable "
+        "TLSANDBOX_LOCAL_WRITABLE to them, separated by ':'"
+    )
+    for path in (elsewhere / "file", tmp_path / "link/file"):
+        answer = call(api, method, path, data=b"x")
+        assert refusal(answer) == (403, error, "WRITE_NOT_ALLOWED")
+    assert [entry.read_text() for entry in elsewhere.iterdir()] == ["kept"]
+
+
+def test_setting_allows_more_folders(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WRITABLE, f"/nowhere:{elsewhere}/allowed")
+    with new_sandbox() as api:
+        assert call(api, "PUT", elsewhere / "allowed/file", data=b"x").status_code == 204
+        for refused in ("allowed", "allowed2/file"):
+            answer = call(api, "PUT", elsewhere / refused)
+            assert refusal(answer)[::2] == (403, "WRITE_NOT_ALLOWED")
+        assert call(api, "DELETE", elsewhere / "allowed/file").status_code == 204
+
+
+def test_write_follows_a_link_and_delete_removes_the_link(api: Api, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "link").symlink_to("file")
+    call(api, "PUT", tmp_path / "link", data=b"new")
+    assert call(api, "GET", tmp_path / "link").text == (tmp_path / "file").read_text() == "new"
+    call(api, "DELETE", tmp_path / "link")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]

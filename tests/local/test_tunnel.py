@@ -1,0 +1,207 @@
+"""The tunnel relays a WebSocket to a port, and its handshake shows whether the port accepts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import websocket
+
+from pytest_tlsandbox.local import tunnel
+
+from .conftest import Api, new_sandbox, refusal, request_bytes, send_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
+
+HANDSHAKE = {
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "WebSocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.fixture
+def service() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        service.settimeout(10)
+        yield service
+
+
+def port_of(service: socket.socket) -> int:
+    port: int = service.getsockname()[1]
+    return port
+
+
+@contextmanager
+def opened(sandbox: LocalSandbox, service: socket.socket) -> Iterator[tuple[Any, socket.socket]]:
+    """Open a tunnel; yield its WebSocket and the service's end of the connection."""
+    url = f"{sandbox.url.replace('http', 'ws')}/api/v1/tunnels/tcp?port={port_of(service)}"
+    header = [f"Authorization: Bearer {sandbox.api_key.reveal()}"]
+    client = websocket.create_connection(url, header=header, timeout=10)
+    try:
+        accepted, _ = service.accept()
+        accepted.settimeout(10)
+        with accepted:
+            yield client, accepted
+    finally:
+        client.shutdown()
+
+
+def handshake(api: Api, query: str, headers: Any = HANDSHAKE, method: str = "GET") -> Any:
+    """Send a handshake as a plain HTTP client, on a connection that is not used again."""
+    with (
+        closing(Api(api.sandbox)) as client,
+        client.call(method, f"/tunnels/tcp{query}", headers=headers, stream=True) as answer,
+    ):
+        assert answer.status_code == 101 or answer.content is not None  # reads the content
+    return answer
+
+
+def test_bytes_are_relayed_both_ways(sandbox: LocalSandbox, service: socket.socket) -> None:
+    def echo(accepted: socket.socket) -> None:
+        while part := accepted.recv(65536):
+            accepted.sendall(part)
+
+    with ThreadPoolExecutor(1) as pool, opened(sandbox, service) as (client, accepted):
+        echoing = pool.submit(echo, accepted)
+        for sent in (b"x", os.urandom(100), os.urandom(70_000), os.urandom(8 * 2**20)):
+            client.send_binary(sent)
+            received = bytearray()
+            while len(received) < len(sent):
+                received += client.recv()
+            assert received == sent
+        client.close()
+        echoing.result()
+
+
+@pytest.mark.parametrize(
+    "port", [None, "", "0", "65536", "99999999999", "-1", "+80", "80.0", "http", "%30", "\u0663"]
+)
+def test_invalid_port_is_400(api: Api, port: str | None) -> None:
+    answer = handshake(api, "" if port is None else f"?port={port}")
+    text = {None: "", "%30": "0"}.get(port, port and port.replace("+", " "))
+    error = f"port must be between 1 and 65535, got '{text}'"
+    assert refusal(answer) == (400, error, "INVALID_PORT")
+
+
+def test_port_without_a_listener_is_502_before_the_upgrade(api: Api) -> None:
+    with socket.socket() as bound:  # reserved, but does not listen
+        bound.bind(("127.0.0.1", 0))
+        port = port_of(bound)
+        error = f"Nothing accepts connections on port {port}"
+        answer = handshake(api, f"?port={port}")
+    assert refusal(answer) == (502, error, "CONNECTION_REFUSED")
+    assert answer.headers["connection"] == "close"  # the server closes it
+
+
+def test_plain_http_client_sees_101_and_its_close_ends_the_connection_to_the_service(
+    api: Api, service: socket.socket
+) -> None:
+    answer = handshake(api, f"?port={port_of(service)}")
+    accepted, _ = service.accept()
+    accepted.settimeout(10)
+    with accepted:
+        assert (answer.status_code, answer.headers["upgrade"].lower()) == (101, "websocket")
+        assert accepted.recv(1) == b""
+
+
+@pytest.mark.parametrize("query", ["?port=1", ""])
+def test_handshake_without_the_key_is_401(sandbox: LocalSandbox, api: Api, query: str) -> None:
+    answer = handshake(api, query, {**HANDSHAKE, "Authorization": "Bearer wrong"})
+    assert refusal(answer) == (401, "Missing or invalid API key", "UNAUTHORIZED")
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({}, "`Connection` header did not include 'upgrade'"),
+        ({"Connection": None}, "`Connection` header did not include 'upgrade'"),
+        ({"Upgrade": None}, "`Upgrade` header did not include 'websocket'"),
+        ({"Upgrade": "h2c"}, "`Upgrade` header did not include 'websocket'"),
+        ({"Sec-WebSocket-Version": "8"}, "`Sec-WebSocket-Version` header did not include '13'"),
+        ({"Sec-WebSocket-Key": None}, "`Sec-WebSocket-Key` header missing"),
+    ],
+)
+def test_incomplete_handshake_is_400_in_plain_text_and_names_the_first_missing_header(
+    api: Api, service: socket.socket, headers: Any, error: str
+) -> None:
+    headers = {**HANDSHAKE, **headers} if headers else None
+    answer = handshake(api, f"?port={port_of(service)}", headers)
+    assert (answer.status_code, answer.text) == (400, error)
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_handshake_of_another_method_is_405(api: Api) -> None:
+    assert handshake(api, "?port=1", method="POST").status_code == 405
+
+
+def test_handshake_over_http_1_0_is_426(sandbox: LocalSandbox) -> None:
+    headers = [f"{name}: {value}" for name, value in HANDSHAKE.items()]
+    request = request_bytes(sandbox, "GET /tunnels/tcp?port=1", *headers, version="1.0")
+    with send_raw(sandbox, request) as client:
+        assert client.recv(65536).split()[1] == b"426"
+
+
+def close_code(client: Any) -> int:
+    opcode, frame = client.recv_data()
+    assert opcode == websocket.ABNF.OPCODE_CLOSE
+    return int.from_bytes(frame[:2], "big")
+
+
+def test_text_frame_closes_the_tunnel(sandbox: LocalSandbox, service: socket.socket) -> None:
+    with opened(sandbox, service) as (client, accepted):
+        client.send_text("text")
+        assert (close_code(client), accepted.recv(1)) == (1003, b"")
+
+
+@pytest.mark.parametrize(("reset", "code"), [(False, 1000), (True, 1011)])
+def test_end_of_the_service_closes_the_tunnel(
+    sandbox: LocalSandbox, service: socket.socket, reset: bool, code: int
+) -> None:
+    with opened(sandbox, service) as (client, accepted):
+        accepted.sendall(b"last")
+        assert client.recv() == b"last"
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+        accepted.close()
+        assert close_code(client) == code
+
+
+def test_end_of_the_client_reaches_the_service_after_the_last_bytes(
+    sandbox: LocalSandbox, service: socket.socket
+) -> None:
+    with opened(sandbox, service) as (client, accepted):
+        client.send_binary(b"last")
+        client.close()
+        assert accepted.recv(100) + accepted.recv(100) == b"last"
+
+
+def test_sandbox_ends_during_a_tunnel(service: socket.socket) -> None:
+    with new_sandbox() as api, opened(api.sandbox, service) as (_, accepted):
+        api.sandbox.close()
+        assert api.sandbox._server.returncode == 0  # the server was not killed
+        assert accepted.recv(1) == b""
+
+
+def test_connection_to_itself_is_not_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system makes one if it selects the port of the service for our end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = port_of(free)
+    open_connection = asyncio.open_connection
+
+    async def from_the_same_port(host: str, port: int) -> Any:
+        return await open_connection(host, port, local_addr=(host, port))
+
+    monkeypatch.setattr(asyncio, "open_connection", from_the_same_port)
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(tunnel.connect(port))

@@ -1,0 +1,597 @@
+"""What a failed test shows beside its own error: what happened in the sandbox, and the cause."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from pytest_tlsandbox.client import retry
+
+from ..report.read_report import read
+from ..support import dedented
+from .inner import PROGRAMS, failures
+
+TITLE = "sandbox during this test"
+
+SUITE = (
+    PROGRAMS
+    + """
+        import os
+        import socket
+        import pytest
+        from pytest_tlsandbox import start_local_sandbox
+
+        def ended(sandbox, job):
+            sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
+
+        @pytest.fixture(scope="session")
+        def server(tlsandbox_session):
+            return tlsandbox_session.start_process("python", ["-m", "http.server", "0"])
+
+        def test_server_exited(tlsandbox, tmp_path):
+            code = f'''if True:
+                import socket, sys
+                server = socket.create_server(("127.0.0.1", 0))
+                open("{tmp_path}/port", "w").write(str(server.getsockname()[1]) + "!")
+                server.accept()
+                print("listening")
+                print("Traceback: db gone", file=sys.stderr)
+                sys.exit(3)
+            '''
+            tlsandbox.start_process("python", ["-c", code])
+            while not (tmp_path / "port").exists() or "!" not in (tmp_path / "port").read_text():
+                pass
+            port = int((tmp_path / "port").read_text()[:-1])
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                assert client.recv(1) == b"hello"
+
+        def test_oom_killed(tlsandbox):
+            be_killed(tlsandbox)
+            assert False
+
+        def test_restarted(tlsandbox, tmp_path):
+            tlsandbox.start_process(*at_first(tmp_path, "exit 1"), name="web", restart=AGAIN)
+            tlsandbox.wait_until(lambda seen: restarted(seen, "web"))
+            assert False
+
+        def test_port_taken(tlsandbox):
+            with socket.create_server(("127.0.0.1", 0)) as taken:
+                code = f'''if True:
+                    import socket, sys
+                    try:
+                        with socket.socket() as mine:
+                            mine.bind({taken.getsockname()})
+                    except OSError as error:
+                        sys.exit(error.strerror)
+                '''
+                ended(tlsandbox, tlsandbox.start_process("python", ["-c", code]))
+            assert False
+
+        def test_wrong_dependency(tlsandbox):
+            code = "import sys; sys.tracebacklimit = 0; import no_such_module"
+            ended(tlsandbox, tlsandbox.start_process("python", ["-c", code]))
+            assert False
+
+        def test_kills_the_server_of_others(server):
+            os.kill(server.pid, 9)
+
+        def test_killed_by_another_test(server):
+            assert False
+
+        def test_sandbox_gone(tlsandbox_connect):
+            with start_local_sandbox(identifier="mine") as sandbox:
+                tlsandbox_connect(sandbox).list_processes()
+            raise OSError("connection refused")
+
+        def test_unhealthy(tlsandbox):
+            tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK)
+            tlsandbox.wait_until(unhealthy)
+            assert False
+
+        def test_nothing_happened(tlsandbox):
+            assert False
+
+        def test_output_with_a_secret(tlsandbox):
+            program = "echo --token=tl_secret >&2; exit 1"
+            ended(tlsandbox, tlsandbox.start_process("sh", ["-c", program, "job.sh"]))
+            assert False
+
+        def test_all_went_well(tlsandbox):
+            for number in range(2):
+                tlsandbox.wait_for_exit(tlsandbox.start_process("true"))
+            tlsandbox.start_process("sleep", ["60"])
+            tlsandbox.kill_process(tlsandbox.start_process("sleep", ["61"]))
+            assert False
+
+        def test_passes(tlsandbox):
+            be_killed(tlsandbox)
+
+        @pytest.mark.xfail
+        def test_xfails(tlsandbox):
+            be_killed(tlsandbox)
+            assert False
+"""
+)
+SECTIONS = {
+    "test_server_exited": """
+        # s before  Exited 3: python -c
+          | Traceback: db gone
+        """,
+    "test_oom_killed": "# s before  OOM-killed: python -c",
+    "test_restarted": "# s before  Exited 1, then restarted: web, first run",
+    "test_port_taken": """
+        # s before  Exited 1: python -c
+          | Address already in use
+        """,
+    "test_wrong_dependency": """
+        # s before  Exited 1: python -c
+          | ModuleNotFoundError: No module named 'no_such_module'
+        """,
+    "test_killed_by_another_test": "# s before  Killed by SIGKILL: http.server",
+    "test_sandbox_gone": "# s before  mine cannot be reached: the connection was refused",
+    "test_unhealthy": """
+        # s before  Unhealthy: sick
+        started: sick
+        """,
+    "test_nothing_happened": "",
+    "test_output_with_a_secret": """
+        # s before  Exited 1: job.sh
+          | --token=***
+        """,
+    "test_all_went_well": """
+        started: sleep; ended normally: true, true; killed by the tests: sleep
+        """,
+}
+CAUSES = {
+    "test_server_exited": "exit: python -c (not certain)",
+    "test_oom_killed": "oom: python -c (not certain)",
+    "test_restarted": "exit: web, first run (not certain)",
+    "test_port_taken": "exit: python -c (not certain)",
+    "test_wrong_dependency": "exit: python -c (not certain)",
+    "test_killed_by_another_test": "exit: http.server (not certain)",
+    "test_sandbox_gone": "sandbox: mine (not certain)",
+    "test_unhealthy": "none",
+    "test_nothing_happened": "none",
+    "test_output_with_a_secret": "exit: job.sh (not certain)",
+    "test_all_went_well": "none",
+}
+
+
+def sections_of(record: pytest.HookRecorder) -> dict[str, str]:
+    """Return the section of each failed test, without times; empty if it has none."""
+    return {
+        report.nodeid.partition("::")[2]: re.sub(
+            r"\d+\.\d s before", "# s before", dict(report.sections).get(TITLE, "")
+        )
+        for report in record.getreports("pytest_runtest_logreport")
+        if report.failed
+    }
+
+
+def causes_in_junit(path: Any) -> dict[str, list[str]]:
+    """Return the property with the cause of each test that has one."""
+    return {
+        case.attrib["name"]: causes
+        for case in ET.parse(path).iter("testcase")
+        if (causes := [each.attrib["value"] for each in case.iter("property")])
+    }
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_test_that_fails_by_itself_shows_what_happened_in_the_sandbox(pytester):
+    pytester.makepyfile(test_it=SUITE)
+    record = pytester.inline_run("--junitxml=junit.xml")
+    assert sections_of(record) == {name: dedented(text) for name, text in SECTIONS.items()}
+    causes = {name: [cause] for name, cause in CAUSES.items()}
+    assert causes_in_junit(pytester.path / "junit.xml") == causes
+    for report in record.getreports("pytest_runtest_logreport"):
+        if report.failed:  # as pytest-json-ctrf, allure and report-log read it
+            name = report.nodeid.partition("::")[2]
+            assert report.user_properties == [("tlsandbox_cause", CAUSES[name])]
+
+
+@pytest.mark.usefixtures("limited")
+def test_guard_and_report_show_the_same_and_the_report_has_the_causes(pytester):
+    pytester.makepyfile(test_it=SUITE)
+    record = pytester.inline_run(
+        "--tlsandbox-guard=leak", "--tlsandbox-report=out.json", "--junitxml=junit.xml"
+    )
+    assert sections_of(record) == {name: dedented(text) for name, text in SECTIONS.items()}
+    causes = {
+        test["id"].partition("::")[2]: test["cause"]
+        for test in read(pytester.path / "out.json")["tests"]
+        if test["cause"]
+    }
+    assert {
+        name: cause["kind"]
+        if cause["kind"] == "none"
+        else f"{cause['kind']}: {cause['name']} (not certain)"
+        for name, cause in causes.items()
+    } == CAUSES
+    restarted, oom, gone = (
+        causes[f"test_{name}"] for name in ("restarted", "oom_killed", "sandbox_gone")
+    )
+    processes = {row["id"]: row for row in read(pytester.path / "out.json")["processes"]}
+    assert processes[oom["process"]]["changes"][-1]["text"] == "oom_killed"
+    assert (oom["run"], oom["certain"]) == (None, False)
+    assert (restarted["run"], processes[restarted["process"]]["name"]) == (0, "web")
+    assert gone == {
+        "kind": "sandbox", "name": "mine", "process": None, "run": None, "certain": False,
+    }  # fmt: skip
+
+
+OWN = (
+    PROGRAMS
+    + """
+        import pytest
+
+        def test_exit(tlsandbox):
+            tlsandbox.wait_for_exit(tlsandbox.start_process("sh", ["-c", "exit 4", "job.sh"]))
+
+        def test_crash(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
+            tlsandbox.wait_for_exit(job)
+
+        def test_oom_before_it(tlsandbox):
+            be_killed(tlsandbox)
+            job = tlsandbox.start_process("sh", ["-c", "echo no worker >&2; exit 4", "job.sh"])
+            tlsandbox.wait_for_exit(job)
+
+        def test_several(tlsandbox):
+            job = tlsandbox.start_process("sh", ["-c", "kill -SEGV $$", "job.sh"])
+            tlsandbox.wait_until(lambda seen: not seen.alive)
+            with tlsandbox.soft() as check:
+                check.assert_process("no such", exit_code=0)
+                check.assert_no_crash()
+
+        def test_not_found(tlsandbox):
+            tlsandbox.wait_for_process("no such", timeout=0)
+
+        def test_wrong_call(tlsandbox):
+            tlsandbox.wait_for_process("x", timeout=-1)
+
+        def test_sandbox(tlsandbox_connect):
+            tlsandbox_connect("http://127.0.0.1:1").list_processes()
+"""
+)
+
+
+@pytest.mark.usefixtures("limited")
+def test_an_error_of_the_plugin_is_the_certain_cause_and_is_shown_once(pytester, monkeypatch):
+    monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)  # the inner run is in this process
+    pytester.makepyfile(test_it=OWN)
+    record = pytester.inline_run("--junitxml=junit.xml")
+    assert causes_in_junit(pytester.path / "junit.xml") == {
+        "test_exit": ["exit: job.sh"],
+        "test_crash": ["crash: job.sh"],
+        "test_oom_before_it": ["exit: job.sh"],
+        "test_several": ["crash: job.sh"],
+        "test_not_found": ["none"],
+        "test_wrong_call": ["none"],
+        "test_sandbox": ["sandbox: http://127.0.0.1:1"],
+    }
+    sections = sections_of(record)
+    # The output of the process that the error is about is in the error.
+    assert sections.pop("test_oom_before_it") == dedented(
+        """
+        # s before  OOM-killed: python -c
+        # s before  Exited 4: job.sh
+        """
+    )
+    assert set(sections.values()) == {""}
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_finding_of_the_guard_is_the_certain_cause_and_is_not_listed_again(pytester):
+    pytester.makepyfile(
+        PROGRAMS
+        + """
+        import pytest
+
+        def test_passes(tlsandbox):
+            be_killed(tlsandbox)
+
+        def test_fails(tlsandbox):
+            be_killed(tlsandbox)
+            assert False
+        """
+    )
+    record = pytester.inline_run("--tlsandbox-guard=oom", "--tlsandbox-report=out.json")
+    causes = [test["cause"] for test in read(pytester.path / "out.json")["tests"]]
+    assert [(cause["kind"], cause["certain"]) for cause in causes] == [
+        ("oom", True),
+        ("oom", False),
+    ]
+    assert sections_of(record) == {"test_passes": "", "test_fails": ""}
+
+
+# The cost
+
+PROXIES = """
+        import os
+        import time
+        from types import SimpleNamespace
+        import pytest
+        from pytest_tlsandbox import Secret
+        from tests.fault_proxy import FaultProxy
+
+        COUNTED = {"one": 0, "two": 0}
+
+        @pytest.fixture(scope="session")
+        def proxies():
+            box = SimpleNamespace(
+                url=os.environ["TENSORLAKE_SANDBOX_PROXY_URL"],
+                api_key=Secret(os.environ["TENSORLAKE_API_KEY"]),
+                identifier="my-sandbox",
+            )
+            with FaultProxy(box) as one, FaultProxy(box) as two:
+                PROXIES.update(one=one, two=two)
+                yield PROXIES
+
+        PROXIES = {}
+
+        def pytest_runtest_logreport(report):
+            took = time.time() - report.stop
+            counts = []
+            for name, proxy in PROXIES.items():
+                count = proxy.requests.count("GET /api/v1/processes")
+                counts.append(str(count - COUNTED[name]))
+                COUNTED[name] = count
+            if report.when == "call":
+                with open("calls.txt", "a") as file:
+                    print(report.nodeid.partition("::")[2], *counts, took, file=file)
+"""
+CALLS = """
+        import pytest
+        from tests.fault_proxy import faults
+
+        @pytest.fixture(scope="session")
+        def one(proxies, tlsandbox_connect):
+            tlsandbox_connect(proxies["one"]).start_process("sleep", ["60"])
+            return proxies["one"]
+
+        @pytest.fixture(scope="session")
+        def two(proxies, tlsandbox_connect):
+            tlsandbox_connect(proxies["two"]).start_process("sleep", ["60"])
+            return proxies["two"]
+
+        def test_passes(one, two):
+            pass
+
+        def test_fails(one):
+            assert False
+
+        def test_uses_none():
+            assert False
+
+        def test_fails_in_an_outage(one):
+            one.fail(faults.KEY_REFUSED)
+            assert False
+
+        def test_fails_later_in_it(one, request):
+            request.addfinalizer(one.recover)
+            assert False
+
+        def test_sandbox_hangs(two, request):
+            request.addfinalizer(two.recover)
+            two.fail(faults.HANG_BEFORE_HEADERS)
+            assert False
+"""
+NONE = {"test_passes": "0 0", "test_fails": "0 0", "test_uses_none": "0 0",
+        "test_fails_in_an_outage": "0 0", "test_fails_later_in_it": "0 0", "test_sandbox_hangs": "0 0"}  # fmt: skip
+ONCE = {"test_fails": "1 0", "test_fails_in_an_outage": "1 0", "test_sandbox_hangs": "0 1"}
+
+
+@pytest.mark.usefixtures("connected")
+@pytest.mark.parametrize(
+    ("ini", "expected"), [("", {**NONE, **ONCE}), ("tlsandbox_no_section = true", NONE)]
+)
+def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pytester, ini, expected):
+    pytester.makeini(f"[pytest]\n{ini}\n")
+    pytester.makeconftest(PROXIES)
+    pytester.makepyfile(test_it=CALLS)
+    record = pytester.inline_run()
+    lines = [line.split() for line in (pytester.path / "calls.txt").read_text().splitlines()]
+    assert {name: " ".join(counts) for name, *counts, _ in lines} == expected
+    took = {name: float(seconds) for name, *_, seconds in lines}
+    assert 0.9 < took.pop("test_sandbox_hangs") < 1.5 if not ini else True
+    if ini:
+        assert set(sections_of(record).values()) == {""}
+
+
+# What is shown of it
+
+
+@pytest.mark.usefixtures("limited")
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        (
+            "-q",
+            """
+            # s before  Exited 4: job.sh
+              | line 20
+            # s before  Exited 5: job.sh
+              | line 20
+            # s before  Exited 6: job.sh
+              | line 20
+            # s before  Exited 7: job.sh
+              | line 20
+            # s before  Exited 8: job.sh
+              | line 20
+            3 more events
+            """,
+        ),
+        (
+            "-v",
+            "\n".join(
+                f"# s before  Exited {code}: job.sh\n  | line 1\n  | ... 17 more lines\n"
+                "  | line 19\n  | line 20"
+                for code in range(1, 9)
+            ),
+        ),
+    ],
+)
+def test_section_has_12_lines_and_more_with_v(pytester, option, expected):
+    pytester.makepyfile(
+        """
+        def test_it(tlsandbox):
+            for code in range(1, 9):
+                program = f"for number in $(seq 20); do echo line $number; done; exit {code}"
+                job = tlsandbox.start_process("sh", ["-c", program, "job.sh"])
+                tlsandbox.wait_for_exit(job, exit_code=code)
+            assert False
+        """
+    )
+    assert sections_of(pytester.inline_run(option)) == {"test_it": dedented(expected)}
+
+
+@pytest.mark.usefixtures("limited")
+def test_each_phase_that_fails_shows_what_happened_since_the_last_failure(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def end(sandbox, code):
+            sandbox.wait_for_exit(sandbox.start_process("sh", ["-c", f"exit {code}", "job.sh"]), exit_code=code)
+
+        @pytest.fixture
+        def broken_setup(tlsandbox):
+            end(tlsandbox, 3)
+            assert False
+
+        @pytest.fixture
+        def broken_teardown(tlsandbox):
+            yield
+            end(tlsandbox, 5)
+            assert False
+
+        def test_setup(broken_setup):
+            pass
+
+        def test_both(tlsandbox, broken_teardown):
+            end(tlsandbox, 4)
+            assert False
+
+        def test_teardown(tlsandbox, broken_teardown):
+            end(tlsandbox, 4)
+        """
+    )
+    record = pytester.inline_run()
+    assert [
+        (
+            report.nodeid.partition("::")[2],
+            report.when,
+            re.findall("Exited .", str(report.sections)),
+        )
+        for report in record.getreports("pytest_runtest_logreport")
+        if report.failed
+    ] == [
+        ("test_setup", "setup", ["Exited 3"]),
+        ("test_both", "call", ["Exited 4"]),
+        ("test_both", "teardown", ["Exited 5"]),
+        ("test_teardown", "teardown", ["Exited 4", "Exited 5"]),
+    ]
+
+
+def test_of_several_sandboxes_each_event_names_its_own(pytester, box, monkeypatch, limited):
+    monkeypatch.setenv("MINE", box.api_key.reveal())
+    pytester.makepyfile(
+        f"""
+        import os
+        from types import SimpleNamespace
+        from pytest_tlsandbox import Secret
+
+        def test_it(tlsandbox, tlsandbox_connect):
+            mine = SimpleNamespace(url={box.url!r}, api_key=Secret(os.environ["MINE"]), identifier="my-sandbox")
+            for code, sandbox in enumerate([tlsandbox, tlsandbox_connect(mine)], 3):
+                job = sandbox.start_process("sh", ["-c", f"exit {{code}}", "job.sh"])
+                sandbox.wait_for_exit(job, exit_code=code)
+            assert False
+        """
+    )
+    assert sections_of(pytester.inline_run()) == {
+        "test_it": dedented(
+            """
+            # s before  small: Exited 3: job.sh
+            # s before  my-sandbox: Exited 4: job.sh
+            """
+        )
+    }
+
+
+@pytest.mark.usefixtures("limited")
+def test_shared_sandbox_lists_what_the_test_started_and_counts_the_rest(pytester, elsewhere):
+    others = [elsewhere.start_process("sleep", ["60"]) for _ in range(2)]
+    pytester.makepyfile(
+        f"""
+        import os
+
+        def test_it(tlsandbox):
+            for pid in {[other.pid for other in others]}:
+                os.kill(pid, 9)
+            job = tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
+            tlsandbox.wait_for_exit(job, exit_code=3)
+            assert False
+        """
+    )
+    result = pytester.runpytest_subprocess("-n1", "--junitxml=junit.xml")
+    shown = re.search(rf"- {TITLE} -+\n(.*?)\n[=-]", result.stdout.str(), re.DOTALL)
+    assert shown is not None
+    assert re.sub(r"\d\.\d s", "# s", shown[1]) == dedented(
+        """
+        # s before  Exited 3: job.sh
+        ended in other tests: sleep, sleep
+        """
+    )
+    assert causes_in_junit(pytester.path / "junit.xml") == {
+        "test_it": ["exit: job.sh (not certain)"]
+    }
+
+
+@pytest.mark.usefixtures("limited")
+def test_whatever_fails_inside_the_error_of_the_test_is_shown(pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    pytester.makeconftest(
+        """
+        from pytest_tlsandbox.failed_tests.events import Happened
+
+        def broken(*_):
+            raise RuntimeError("--token=tl_secret")
+
+        Happened.add = broken
+        """
+    )
+    pytester.makepyfile("def test_it(tlsandbox): assert False")
+    result = pytester.runpytest_subprocess("--log-file=log.txt", "--log-file-level=DEBUG")
+    assert failures(result) == {"test_it": "assert False"}
+    log = (pytester.path / "log.txt").read_text()
+    assert "a failed test could not be explained: RuntimeError('--token=***')" in log
+
+
+@pytest.mark.usefixtures("limited")
+def test_a_test_that_timed_out_shows_what_happened(pytester):
+    pytester.makepyfile(
+        """
+        import time
+        import pytest
+
+        @pytest.mark.timeout(0.5)
+        def test_hangs(tlsandbox):
+            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
+            time.sleep(60)
+
+        @pytest.mark.timeout(0.5)
+        def test_fails_just_before(tlsandbox):
+            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
+            time.sleep(0.4)
+            assert False
+        """
+    )
+    assert sections_of(pytester.inline_run()) == {
+        "test_hangs": "# s before  Exited 3: job.sh",
+        "test_fails_just_before": "started: job.sh",
+    }

@@ -1,0 +1,198 @@
+"""Tests that fail for the same cause: the first shows everything, the others name the first."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from ..support import sample_of
+from .inner import errors_of_tests, unused_url
+
+IMPATIENT = """
+        from pytest_tlsandbox.client import retry
+
+        retry.OUTAGE_BUDGET = retry.TRY_AFTER_THE_BUDGET = 0.01
+"""
+
+
+def summary_of(lines: list[str], title: str) -> list[str]:
+    """Return the lines of a section of the terminal, without the time of day."""
+    text = re.sub(r"\d\d:\d\d:\d\d", "12:00:01", "\n".join(lines))
+    found = re.search(rf"^=+ {title} =+\n(.*?)(?=\n=|\Z)", text, re.DOTALL | re.MULTILINE)
+    return [] if found is None else found[1].splitlines()
+
+
+@pytest.mark.parametrize("tests", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", sample_of({"alone": 0, "xdist": 2}, "alone", "xdist"))
+def test_a_dead_sandbox_is_shown_in_full_once(pytester, monkeypatch, tests, workers):
+    url = unused_url()
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
+    pytester.makeconftest(IMPATIENT)
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+
+        @pytest.mark.parametrize("number", range({tests // 2}))
+        def test_setup(tlsandbox, number):
+            pass
+
+        @pytest.mark.parametrize("number", range({tests // 2}))
+        def test_call(tlsandbox_session, number):
+            tlsandbox_session.wait_for_process("x")
+        """
+    )
+    result = pytester.runpytest_subprocess(f"--tlsandbox={url}", f"-n{workers}", "--junitxml=j.xml")
+    lines = result.outlines
+    assert len(lines) < tests + 100
+    same = f"sandbox {url} unreachable since 12:00:01 UTC"
+    told = summary_of(lines, "tlsandbox same cause")[0]
+    assert re.sub(r"first \S+:", "first #:", told) == f"{tests} tests, first #: {same}"
+    summary = summary_of(lines, "short test summary info")[:tests]
+    one_line = [line for line in summary if re.search(r" - same cause as test_\w+\[\d+\]: ", line)]
+    full = [line for line in summary if line not in one_line]
+    assert len(full) == max(1, workers)
+    assert all(f": {url} cannot be reached: the connection was refused" in line for line in full)
+    assert all(line.endswith(f": {same}") for line in one_line)
+    assert sum(line.startswith("ERROR test_it.py::test_setup[") for line in summary) == tests // 2
+    assert sum(line.startswith("FAILED test_it.py::test_call[") for line in summary) == tests // 2
+    # Only the first is in the list of failures.
+    titles = [line for line in lines if re.match(r"_+ .*test_(setup|call)\[\d+\] _+$", line)]
+    assert len(titles) == max(1, workers)
+    messages = [
+        each.attrib["message"]
+        for kind in ("error", "failure")
+        for each in ET.parse(pytester.path / "j.xml").iter(kind)
+    ]
+    assert sum("same cause as test_" in message for message in messages) == len(one_line)
+    outcomes = result.parseoutcomes()
+    assert (outcomes["failed"], outcomes["errors"]) == (tests // 2, tests // 2)
+
+
+@pytest.mark.usefixtures("connected")
+def test_errors_with_the_same_run_or_outage_have_the_same_cause(pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    pytester.makepyfile(
+        test_it="""
+        import os
+        from types import SimpleNamespace
+        import pytest
+        from pytest_tlsandbox import Secret
+        from tests.fault_proxy import FaultProxy, faults
+
+        @pytest.fixture(scope="session")
+        def proxy():
+            box = SimpleNamespace(
+                url=os.environ["TENSORLAKE_SANDBOX_PROXY_URL"],
+                api_key=Secret(os.environ["TENSORLAKE_API_KEY"]),
+                identifier="my-sandbox",
+            )
+            with FaultProxy(box) as proxy:
+                yield proxy
+
+        @pytest.fixture(scope="session")
+        def sandbox(proxy, tlsandbox_connect):
+            return tlsandbox_connect(proxy)
+
+        @pytest.fixture(scope="session")
+        def job(sandbox):
+            return sandbox.start_process("sh", ["-c", "exit 3"])
+
+        @pytest.fixture(scope="session")
+        def server(sandbox):
+            return sandbox.start_process("sleep", ["60"])
+
+        @pytest.fixture(scope="session")
+        def broken(sandbox):
+            sandbox.wait_for_process("no such", timeout=0)
+
+        def test_exit(sandbox, job):
+            sandbox.wait_for_exit(job)
+
+        def test_exit_again(sandbox, job):
+            sandbox.assert_process(job, exit_code=0)
+
+        def test_server(sandbox, server):
+            sandbox.wait_for_output(server, "one", timeout=0)
+
+        def test_server_again(sandbox, server):
+            sandbox.wait_for_output(server, "two", timeout=0)
+
+        def test_fixture(broken):
+            pass
+
+        class TestIt:
+            def test_fixture(self, broken):
+                pass
+
+        def test_outage(sandbox, proxy):
+            proxy.fail(faults.KEY_REFUSED)
+            sandbox.list_processes()
+
+        def test_same_outage(sandbox):
+            sandbox.list_processes()
+
+        def test_next_outage(sandbox, proxy):
+            proxy.recover()
+            sandbox.list_processes()
+            proxy.fail(faults.KEY_REFUSED)
+            sandbox.list_processes()
+
+        def test_same_as_the_next_outage(sandbox, proxy, request):
+            request.addfinalizer(proxy.recover)
+            sandbox.list_processes()
+        """
+    )
+    errors = errors_of_tests(pytester.inline_run())
+    first_lines = {name: text.partition("\n")[0].split(": ", 1) for name, text in errors.items()}
+    # The class of each error stays.
+    assert {name: line for name, line in first_lines.items() if "same cause" in line[1]} == {
+        name: [f"pytest_tlsandbox.{kind}", f"same cause as {first}: {first_lines[first][1]}"]
+        for name, kind, first in (
+            ("test_exit_again", "AssertionFailed", "test_exit"),
+            ("TestIt::test_fixture", "ProcessNotFound", "test_fixture"),
+            ("test_same_outage", "AuthenticationFailed", "test_outage"),
+            ("test_same_as_the_next_outage", "AuthenticationFailed", "test_next_outage"),
+        )
+    }
+    assert len(errors) == 10
+
+
+@pytest.mark.usefixtures("connected")
+def test_a_failure_that_a_rerun_replaced_is_not_named(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        RUNS = []
+
+        @pytest.fixture(scope="session")
+        def job(tlsandbox_session):
+            return tlsandbox_session.start_process("sh", ["-c", "exit 3"])
+
+        @pytest.mark.flaky(reruns=1)
+        def test_flaky(tlsandbox_session, job):
+            RUNS.append(1)
+            if len(RUNS) == 1:
+                tlsandbox_session.wait_for_exit(job)
+
+        def test_fails(tlsandbox_session, job):
+            tlsandbox_session.wait_for_exit(job)
+
+        @pytest.mark.flaky(reruns=1)
+        def test_fails_twice(tlsandbox_session, job):
+            tlsandbox_session.wait_for_exit(job)
+        """
+    )
+    errors = errors_of_tests(pytester.inline_run("-p", "rerunfailures"))
+    shown = (
+        errors.pop("test_fails")
+        .partition("\n")[0]
+        .removeprefix("pytest_tlsandbox.UnexpectedExit: ")
+    )
+    assert shown.startswith("Exited 3")
+    assert errors == {
+        "test_fails_twice": f"pytest_tlsandbox.UnexpectedExit: same cause as test_fails: {shown}"
+    }
