@@ -144,13 +144,13 @@ def main(wheel):
         check_shows(
             output,
             ">       tlsandbox.wait_for_exit(job, exit_code=0, timeout=120)\n"
-            "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed: train.py (pid ",
-            "E                      wanted  was\n",
-            "E           status     exited  oom_killed   <\n",
-            "python train.py --shards 8 --token=***\n",
-            "E                   | shard 1/8 loaded\n",
-            "try       more memory for the sandbox",
-            "FAILED second/test_training.py::test_training_ends_well - OOM-killed: train",
+            "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed, wanted exit code 0: train.py: shard ",
+            "E         | shard 1/8 loaded\n",
+            "E                 wanted    was\n",
+            "E         status  exited 0  oom_killed\n",
+            ": python train.py --shards 8\nE                  --token=***\n",
+            "E         try      give the sandbox more memory (memory_mb;\n",
+            "FAILED second/test_training.py::test_training_ends_well - OOM-killed, wanted",
         )
         assert len(output.splitlines()) < 45, output
 

@@ -17,7 +17,9 @@ def test_socket_that_pytest_socket_blocks_is_reported_at_once(run, option, name)
     assert time.monotonic() - start < 25  # a transient error is retried for 30 s
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"E *SandboxUnreachable: my-sandbox cannot be reached: {name}: *"])
-    result.stdout.fnmatch_lines(["* try *pytest-socket blocks it: allow the host of the sandbox*"])
+    result.stdout.fnmatch_lines(
+        ["* try  pytest-socket blocks it: add the host of the sandbox to its allow_hosts"]
+    )
     result.stdout.no_fnmatch_line("*is the sandbox up?*")
 
 
@@ -71,4 +73,4 @@ def test_it(tlsandbox_session, allowed, code):
 def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run):
     result = run(EXAMPLES, "_hypothesis_pytestplugin")
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["E *UnexpectedExit: Exited 9: sh -c (pid *", "E *code=9,"])
+    result.stdout.fnmatch_lines(["E *UnexpectedExit: Exited 9, wanted 0 or 1 or *", "E *code=9,"])

@@ -1,7 +1,5 @@
 """Plugins that change how tests are run: on workers, again, in random order, with a timeout."""
 
-import re
-
 import pytest
 
 EATER = "taken = [bytearray(10_000_000) for _ in range(300)]"
@@ -33,8 +31,8 @@ def test_each_distribution_mode_of_xdist_reports_a_finding_once_and_at_its_test(
     assert result.ret == 1
     result.assert_outcomes(passed=4, failed=2)
     found = [line for line in result.outlines if line.startswith("OOM ")]
-    assert sorted(re.sub(r"pid \d+", "pid #", line) for line in found) == [
-        f"OOM test_{module}.py::test_job[2] - OOM-killed: python -c (pid #), wanted exit code 0"
+    assert sorted(found) == [
+        f"OOM test_{module}.py::test_job[2] - OOM-killed, wanted exit code 0: python -c"
         for module in ("one", "two")
     ]
 
@@ -50,8 +48,12 @@ def test_it(tlsandbox):
 def test_wait_ends_with_its_message_before_pytest_timeout_ends_the_test(run, method):
     result = run(WAITS, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
     result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines([r"E +.*WaitTimedOut: Still running: sleep \(pid \d+\) after "])
-    result.stdout.fnmatch_lines(["*(30 s cut by pytest-timeout)*"])
+    result.stdout.fnmatch_lines(
+        [
+            "E *WaitTimedOut: Still running after *: sleep",
+            "E *pytest-timeout ended the wait after *",
+        ]
+    )
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
 
