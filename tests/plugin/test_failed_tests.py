@@ -417,7 +417,7 @@ def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pyteste
         assert set(sections_of(record).values()) == {""}
 
 
-# What is shown of it
+# The content of the section
 
 
 @pytest.mark.usefixtures("limited")
