@@ -31,6 +31,8 @@ _GAP = "    "
 _LONGEST_STATE = 36
 _MOST_LINES = 2
 """Maximum number of lines for a command line that does not fit beside the state of the process."""
+_FEW = 10
+"""Maximum number of processes whose command lines get lines of their own."""
 _NARROWEST, _ENOUGH = 18, 40
 """Minimum width of a command line in columns: in every row, and in a row with a remark."""
 
@@ -178,7 +180,7 @@ def process_table(
         room = columns - taken - (width(_GAP + remark) if remark else 0)
         beside = room >= min(width(printable(name + line)), _ENOUGH)
         room = max(room if beside else columns - taken, _NARROWEST)
-        if width(printable(name + line)) <= room or room >= _ENOUGH:
+        if room >= min(width(printable(name + line)), _ENOUGH) or len(shown) > _FEW:
             whole = pad(heads[index], taken) + cut(name + line, room, beyond=beyond)
             lines.append(whole + _GAP + remark if remark and beside else whole)
         else:

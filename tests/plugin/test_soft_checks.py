@@ -32,15 +32,14 @@ CHECKS = """
 WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: exit_code was 3, wanted 0: job\.py \(and 1 more\)
 
   1  test_\w+\.py:11: exit_code was 3, wanted 0: job\.py
-                wanted  was
-     exit_code  0       3
-     process  pid \d+, ran [\d.]+ m?s: sh -c exit 3 job\.py
+     process  pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC: sh -c\s+exit 3 job\.py
   5  test_\w+\.py:15: No process matches "no such program"
      \d+ process(es)? listed
 (       (pid \d+ |\.\.\. and \d+ more).*\n)+     try  select by a part of the command line: command and
           arguments, joined by one space
-  passed  2 pid \d+: status exited \| 3 no OOM kills \| 4\s+no\s+living
-          process that matches "no such program\""""
+  passed  check 2 \(pid \d+: status exited\), check 3 \(no OOM
+          kills\), check 4 \(no living process that matches "no such
+          program"\)"""
 
 
 def errors_of(result: pytest.RunResult) -> str:
