@@ -31,7 +31,7 @@ _GAP = "    "
 _LONGEST_STATE = 36
 _MOST_LINES = 2
 """Maximum number of lines for a command line that does not fit beside the state of the process."""
-_FEW = 10
+_FEW = 4
 """Maximum number of processes whose command lines get lines of their own."""
 _NARROWEST, _ENOUGH = 18, 40
 """Minimum width of a command line in columns: in every row, and in a row with a remark."""
