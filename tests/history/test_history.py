@@ -33,8 +33,6 @@ def incidents_of(box):
 
 
 FIRST, FULL, DB = web(7), web(7, restart_count=5), web(3, name="db")
-OLD = over(7, "backing_off")
-NAME_TAKEN = raw(8, "web2", (), managed=web(8)["managed"])
 GAVE_UP = over(7, count=5, name=None, last_error="restart limit reached")
 TWICE = {"name": None, "restart": {"policy": "always", "max_restarts": 1}}
 LOST = web(7, "stopped", restart_count=5, last_exit=last(), end=None)
@@ -130,25 +128,13 @@ def test_lists_show_these_incidents(lists, incidents):
     assert incidents_of(watched(*lists)) == incidents
 
 
-@pytest.mark.parametrize(
-    ("lists", "call", "expected"),
-    [
-        ([[OLD], [OLD, web(8, start=10_000)]],
-         lambda box: box.assert_not_running(snapshot(OLD)[0]), "pass"),
-        ([[FIRST], [web(7, "stopped", last_exit=last(-15)), NAME_TAKEN]],
-         lambda box: box.assert_no_restart(re.compile("^web$")), "pass"),
-        ([[raw(1), raw(2)], [raw(2)]], lambda box: box.assert_not_running(1), "Inconclusive"),
-        (CASES["assumed run"][0], lambda box: box.assert_no_crash("web"), "Inconclusive"),
-        ([[raw(1)], [raw(1, **ended(-1))]], lambda box: box.assert_no_oom(suspected=True), "SuspectedOOMKill"),
-    ],
-    ids=["process whose name was taken waits for no restart",
-         "process with a lagging row stays selected when its name is taken",
-         "vanished pid", "assumed run", "lost end"],
-)  # fmt: skip
-def test_check_of_these_rows(lists, call, expected):
-    box = watched(*lists)
+def test_process_whose_name_was_taken_stays_selected_and_waits_for_no_restart():
+    old, new = over(7, "backing_off"), web(8, start=10_000)
+    watched([old], [old, new]).assert_not_running(snapshot(old)[0])
 
-    assert outcome(lambda: call(box)) == expected
+    lagging = web(7, "stopped", last_exit=last(-15))
+    new = raw(8, "web2", (), managed=new["managed"])
+    watched([FIRST], [lagging, new]).assert_no_restart(re.compile("^web$"))
 
 
 def test_unnamed_managed_process_does_not_hide_another_match():
@@ -185,17 +171,6 @@ def test_snapshot_of_another_client_is_rejected():
 
 
 # Actions of this plugin
-
-
-def test_restart_by_this_plugin_does_not_fail_later_tests():
-    again = running(8, 10_000, 1, last_exit=last(-15))
-    box = box_of({0: [FIRST], 1: [again], 2: [over(8, start=10_000, code=0, count=1)]})
-    box._history.note_restart(box.list_processes()[0], snapshot(again)[0])
-    pass_time(box, 2)
-
-    box.assert_no_oom()
-    box.from_now().assert_no_oom(suspected=True)
-    box.assert_no_restart()
 
 
 def test_signals_that_this_test_sends_to_a_managed_process_cause_no_incidents():
@@ -402,29 +377,12 @@ def test_no_run_is_hidden_while_the_row_of_the_run_before_is_listed(seen_before)
     assert [incident.kind for incident in history.incidents(1)] == ["restart"]
 
 
-def test_runs_around_an_assumed_run_that_did_not_exist_follow_each_other():
-    lists, _ = CASES["assumed run, until the daemon is known to count early"]
-    history = history_of(*lists)
-
-    first, newest = history.run_of(snapshot(ASSUMED)[0]).generation.runs
-    assert first.successor is newest
-
-
 def test_incidents_of_one_list_call_are_in_the_order_of_the_starts():
     newest, job = running(8, 10_000, 1), raw(9, started_at=T0 + 20_000)
     crash = signaled(11, ended_at=T0 + 30_000)
     history = history_of([FIRST], [newest, job], [newest | crash, job | crash])
 
     assert [incident.run.row.pid for incident in history.incidents(2)] == [8, 9]
-
-
-@pytest.mark.parametrize("before", [(), ([],)], ids=["first list call", "later list call"])
-def test_older_row_with_the_last_exit_of_the_newest_run_keeps_its_own_end(before):
-    now = {"count": 1, "last_exit": last(3, 19_000)}
-    rows = [over(7, code=0, **now), over(8, start=10_000, code=3, **now)]
-
-    runs = history_of(*before, rows).runs()
-    assert {run.row.pid: run.end.exit_code for run in runs} == {7: 0, 8: 3}
 
 
 def test_change_of_an_older_row_does_not_change_the_state_of_the_supervisor():
@@ -436,23 +394,7 @@ def test_change_of_an_older_row_does_not_change_the_state_of_the_supervisor():
     assert not run.generation.alive
 
 
-def test_row_that_is_listed_twice_is_one_run():
-    history = history_of([FIRST, FIRST], [web(7, end=1)])
-
-    assert [run.row.pid for run in history.runs()] == [7]
-
-
 # How much is kept
-
-
-def test_history_of_a_crash_loop_is_bounded():
-    rows = [running(turn + 1, turn * 1000, turn) for turn in range(500)]
-    rows[0]["managed"]["last_exit"] = None
-    history = history_of(*([row] for row in rows))
-
-    assert len(history.run_of(history.last[0]).generation.runs) <= 101
-    assert len(history.incidents(0)) == 499
-    assert not history.forgot_since(0)
 
 
 @pytest.mark.parametrize(
