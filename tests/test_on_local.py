@@ -82,7 +82,7 @@ def test_wait_for_an_ended_process_fails_before_its_deadline_with_the_reason(box
 
     assert timed(lambda: failure(lambda: box.wait_for_exit(process), errors.UnexpectedExit)) < 20
     error = failure(lambda: box.wait_for_process(process), errors.UnexpectedExit)
-    assert error.first_line.startswith("Exited 1, wanted running: ")
+    assert "exited 1, wanted running: " in error.first_line
     assert "| no such module: x" in str(error)
 
 
@@ -127,7 +127,6 @@ def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     error = failure(lambda: later.assert_no_oom(), errors.ProcessOOMKilled)
     assert error.first_line == "OOM-killed: python -c"
     assert f"process  pid {again.pid}, " in str(error)
-    assert f"earlier  python -c (pid {job.pid}), before this test: not counted" in str(error)
 
 
 def test_only_a_sigkill_from_elsewhere_is_a_suspected_oom_kill(box):
