@@ -62,34 +62,31 @@ def measure(*, short: bool = False) -> list[Result]:
         (used / "conftest.py").write_text(STOPWATCH)
         bare = _environment(Path(name, "without"), PYTEST)
         installed = _environment(Path(name, "with"), PYTEST, str(PROJECT))
-        without, blocked, with_it = _side_by_side(
+        extra = _environment(Path(name, "extra"), PYTEST, f"{PROJECT}[local]")
+        without, blocked, with_it, with_extra = _side_by_side(
             ROUNDS_IN_SHORT if short else ROUNDS,
             lambda: _whole(bare, empty),
             lambda: _whole(installed, empty, "-p", "no:tlsandbox"),
             lambda: _whole(installed, empty),
+            lambda: _whole(extra, empty),
         )
         _add_row(result, "empty folder, `--co -q`, without the plugin", without)
         _add_row(result, "the same, installed and blocked: `-p no:tlsandbox`", blocked)
         _add_row(result, "the same with it", with_it)
-        before, after = _fastest(without), _fastest(with_it)
+        _add_row(result, "the same with `[local]`", with_extra)
+        before, after, after_extra = map(_fastest, (without, with_it, with_extra))
         result.targets += [
             Target("unused: ratio", after / before, 1.03, allowance=1.07),
             Target("unused: more", (after - before) * 1000, 5, "ms"),
+            Target("unused, with `[local]`: ratio", after_extra / before, 1.04, allowance=1.07),
+            Target("unused, with `[local]`: more", (after_extra - before) * 1000, 7, "ms"),
         ]
         if short:
             return [result]
-        _install(installed, f"{PROJECT}[local]")
-        with_anyio, with_local = _side_by_side(
-            ROUNDS_OF_USE,
-            lambda: _whole(installed, empty),
-            lambda: _whole(installed, empty, "-p", "no:anyio"),
-        )
-        _add_row(result, "the same with `[local]`, which brings anyio and its plugin", with_anyio)
-        _add_row(result, "the same with `[local]` and `-p no:anyio`", with_local)
         remote, local = _side_by_side(
             ROUNDS_OF_USE,
-            lambda: _first_use(installed, used, "--tlsandbox", served.url),
-            lambda: _first_use(installed, used, "--tlsandbox", "local"),
+            lambda: _first_use(extra, used, "--tlsandbox", served.url),
+            lambda: _first_use(extra, used, "--tlsandbox", "local"),
         )
         _add_row(result, "first use of `tlsandbox`: imports and first poll, server running", remote)
         _add_row(result, "the same on `local`, which is started", local)
@@ -125,13 +122,9 @@ def _environment(folder: Path, *requirements: str) -> Path:
     """Create an environment with these requirements; return its Python."""
     venv.create(folder)
     python = folder / "bin" / "python"
-    _install(python, *requirements)
-    return python
-
-
-def _install(python: Path, *requirements: str) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", f"--python={python}")
     subprocess.run([*pip, "install", "--quiet", *requirements], check=True)
+    return python
 
 
 def _whole(python: Path, folder: Path, *options: str) -> Cost:

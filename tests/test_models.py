@@ -231,23 +231,25 @@ def test_lone_surrogate_makes_only_its_row_unreadable():
 
 # Bodies that are not lists
 
-NO_LIST = ": it has no list 'processes'"
+NO_LIST = "it has no list 'processes'"
 
 
 @pytest.mark.parametrize(
     ("parse", "body", "message"),
     [
-        (b"", " but an empty answer (0 bytes)"),
-        (b" \n", " but an empty answer (2 bytes)"),
-        (b"<!DOCTYPE html><p>hunter2", " but an HTML page (25 bytes)"),
-        (b"hunter2", " but text that is not JSON (7 bytes)"),
-        (b'{"processes": [{"pid": 4', " but JSON of another shape, or cut short (24 bytes)"),
-        (b"[" * 100_000, " but JSON of another shape, or cut short (100000 bytes)"),
-        (b'{"data": []}', NO_LIST),
-        (b'{"processes": null}', NO_LIST),
-        (b'{"processes": {}}', NO_LIST),
-        (b"[]", NO_LIST),
-        (b"null", NO_LIST),
+        (parse_list, b"", "an empty answer (0 bytes)"),
+        (parse_list, b" \n", "an empty answer (2 bytes)"),
+        (parse_list, b"<!DOCTYPE html><p>hunter2", "an HTML page (25 bytes)"),
+        (parse_list, b"hunter2", "text that is not JSON (7 bytes)"),
+        (parse_list, b'{"processes": [{"pid": 4', f"{CUT_SHORT} (24 bytes)"),
+        (parse_list, b"[" * 100_000, f"{CUT_SHORT} (100000 bytes)"),
+        *((parse_list, body, NO_LIST) for body in (
+            b'{"data": []}', b'{"processes": null}', b'{"processes": {}}', b"[]", b"null")),
+        (parse_process, b"<html>", "an HTML page (6 bytes)"),
+        (parse_process, b"\n\n<!doctype HTML>", "an HTML page (17 bytes)"),
+        (parse_process, b"{", f"{CUT_SHORT} (1 bytes)"),
+        (parse_process, b'{"pid": 41, "command": "hunter2"}', f"{CUT_SHORT} (33 bytes)"),
+        (parse_process, b"\x1f\x8b\x00", "text that is not JSON (3 bytes)"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, bytes) else None,
 )  # fmt: skip
@@ -255,8 +257,14 @@ def test_invalid_body_is_described_and_not_quoted(parse, body, message):
     with pytest.raises(ContractViolation) as raised:
         parse(body)
 
-    assert str(raised.value) == f"The answer is not a process list{message}"
-    assert raised.value.label == ("no list" if message == NO_LIST else "not JSON")
+    if parse is parse_process:
+        expected, label = f"Not a process: {message}", "not a process"
+    elif message == NO_LIST:
+        expected, label = f"The answer is not a process list: {message}", "no list"
+    else:
+        expected, label = f"The answer is not a process list but {message}", "not JSON"
+    assert str(raised.value) == expected
+    assert raised.value.label == label
     assert not raised.value.transient
 
 

@@ -105,7 +105,10 @@ def test_wait_reports_an_oom_kill_of_the_process():
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
 
-    assert error.first_line.startswith('OOM-killed, wanted a line with "ready": server.py')
+    assert (
+        error.first_line
+        == 'OOM-killed, wanted a line with "ready": server.py; last output: starting'
+    )
     assert "the rest of its output" not in str(error)
 
 

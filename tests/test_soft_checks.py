@@ -115,7 +115,10 @@ def test_outage_at_the_end_of_the_block_raises_an_infrastructure_error():
         check.assert_no_oom()
         check.assert_process(41, status="running")
 
-    assert caught.value.first_line.endswith("my-sandbox answered 502")
+    assert (
+        caught.value.first_line
+        == "Could not list the processes for 30.1 s: my-sandbox answered 502"
+    )
     assert caught.value.wanted == "no OOM kills and status running"
     assert (caught.value.label, caught.value.transient) == ("502", True)
 

@@ -68,7 +68,6 @@ def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) ->
 
 def cause_text(cause: dict[str, Any]) -> str:
     """Return a cause as the value of a property: "oom: train.py", "none"."""
-    if cause["kind"] == "none":
-        return "none"
-    text = f"{cause['kind']}: {cause['name']}"
-    return text if cause["certain"] else f"{text} (not certain)"
+    kind, name = cause["kind"], cause["name"]
+    text = kind if kind == "none" or name is None else f"{kind}: {name}"
+    return text if kind == "none" or cause["certain"] else f"{text} (not certain)"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_tlsandbox.connections import Connection, Connections
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.settings import Settings
 
 logger = logging.getLogger("pytest_tlsandbox")
@@ -111,6 +112,8 @@ class FailedTests:
             if first is not None and first["test"] != item.nodeid:
                 shown, error.args = True, (f"same cause as {first['name']}: {first['text']}",)
         report = yield
+        if call.excinfo is not None and isinstance(call.excinfo.value, TLSandboxError):
+            error = call.excinfo.value  # the guard may have replaced the error of the test
         try:
             if report.failed:
                 self._complete(item, report, error, failed_at, shown=shown)
@@ -152,17 +155,17 @@ class FailedTests:
             happened.add(sandbox, [run for run in sandbox.history.started if run in of_fixtures])
             sandbox.forget_events()
         facts: dict[str, Any] = {**getattr(report, FACTS, {})}
-        # What the guard shows, or the error itself.
-        found = {finding["process"] for finding in facts.get("findings", ())}
-        runs = {event.run for event in happened.events if event.run is not None}
-        explained = {run for run in runs if identity_text(shown_row(run)) in found}
+        explained: set[Run] = set()
         if error is None:
             cause = causes.cause_of_events(happened.events)
         else:
             cause = causes.cause_of_error(error)
             facts[SAME_CAUSE] = self._first_failure(item, error)
             SameCauseSummary.register(self._config)
-            explained |= {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
+            explained = {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
+            found = {finding["process"] for finding in facts.get("findings", ())}  # of the guard
+            runs = {event.run for event in happened.events if event.run is not None}
+            explained |= {run for run in runs if identity_text(shown_row(run)) in found}
             if cause["kind"] == "sandbox":
                 happened.events = [event for event in happened.events if event.kind != "sandbox"]
         self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))

@@ -148,3 +148,4 @@ class GuardPlugin:
         if hasattr(report, "wasxfail"):
             del report.wasxfail
         report.longrepr = at_the_test(item, failure)
+        call.excinfo = pytest.ExceptionInfo.from_exception(failure)

@@ -51,7 +51,7 @@ def happened(
     return [(event.at, event.what, event.kind) for event in found.events]
 
 
-def test_time_of_an_end_is_that_of_the_sandbox():
+def test_time_of_an_end_comes_from_the_clock_of_the_sandbox():
     assert happened([job()], [job(**ended(3))]) == [(9.0, "Exited 3: job.py", "exit")]
 
 
@@ -105,7 +105,7 @@ def test_each_kind_of_event_is_described(before, after, expected):
     assert happened([before, keeper], [row for row in (after, keeper) if row]) == expected
 
 
-def test_incident_that_the_test_waited_for_is_no_cause():
+def test_incident_that_the_test_waited_for_is_not_a_cause():
     assert happened([job()], [job(**OOM)], declared="oom") == []
     assert happened([job()], [job(**signaled(11))], declared="crash") == []
 

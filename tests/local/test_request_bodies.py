@@ -67,26 +67,19 @@ def test_any_other_content_type_is_415(content_type: str) -> None:
     ("fields", "problem"),
     [
         ('"command":5', "command: Input should be a valid string"),
-        ('"command":null', "command: Input should be a valid string"),
         ('"args":["b",1.5]', "args.1: Input should be a valid string"),
-        ('"args":"b"', "args: Input should be a valid array"),
         ('"env":{"B":1}', "env.B: Input should be a valid string"),
-        ('"env":[]', "env: Input should be an object"),
         ('"stdin_mode":"inherit"', "stdin_mode: Input should be 'closed' or 'pipe'"),
         ('"user":{"uid":-1}', "user.UserSpec.uid: Input should be greater than or equal to 0"),
         ('"user":{"uid":"0"}', "user.UserSpec.uid: Input should be a valid integer"),
-        ('"user":{"name":5}', "user.UserSpec.name: Input should be a valid string"),
         ('"user":true', "user.str: Input should be a valid string"),
-        ('"name":5', "name: Input should be a valid string"),
         ('"restart":"always"', "restart: Input should be an object"),
         (
             '"restart":{"policy":"sometimes"}',
             "restart.policy: Input should be 'on_failure', 'never' or 'always'",
         ),
         ('"restart":{"max_restarts":-1}', "restart.max_restarts: Input should be greater than or"),
-        ('"restart":{"max_restarts":true}', "restart.max_restarts: Input should be a valid int"),
         ('"health_check":{"port":1}', "health_check.type: Field required"),
-        ('"health_check":{"type":"http"}', "health_check.port: Field required"),
         (
             '"health_check":{"type":"tcp","port":65536}',
             "health_check.port: Input should be less than 65536",
@@ -118,14 +111,11 @@ def test_body_of_another_type_is_422(model: Any, body: str) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "",
         "{",
-        "not json",
         '{"command":"true",}',
         '{"command":"true"} x',
         '{"command":"\\ud800"}',
         b'{"command":"\xff"}',
-        '{"x":' + "[" * 100_000,
         '{"x":' + "9" * 10_000 + "}",
     ],
 )

@@ -285,27 +285,42 @@ def test_an_error_of_the_plugin_is_the_certain_cause_and_is_shown_once(pytester,
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_finding_of_the_guard_is_the_certain_cause_and_is_not_listed_again(pytester):
+def test_a_finding_of_the_guard_is_the_certain_cause_if_it_fails_the_test(pytester):
     pytester.makepyfile(
-        PROGRAMS
-        + """
+        """
         import pytest
 
+        def crash(sandbox):
+            job = sandbox.start_process("sh", ["-c", "echo so be it >&2; kill -SEGV $$", "job.sh"])
+            sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
+
         def test_passes(tlsandbox):
-            be_killed(tlsandbox)
+            crash(tlsandbox)
+            crash(tlsandbox)
+
+        @pytest.mark.xfail
+        def test_xfails(tlsandbox):
+            crash(tlsandbox)
+            assert False
 
         def test_fails(tlsandbox):
-            be_killed(tlsandbox)
+            crash(tlsandbox)
             assert False
         """
     )
-    record = pytester.inline_run("--tlsandbox-guard=oom", "--tlsandbox-report=out.json")
+    record = pytester.inline_run("--tlsandbox-guard=crash", "--tlsandbox-report=out.json")
     causes = [test["cause"] for test in read(pytester.path / "out.json")["tests"]]
-    assert [(cause["kind"], cause["certain"]) for cause in causes] == [
-        ("oom", True),
-        ("oom", False),
+    assert [(cause["kind"], cause["name"], cause["certain"]) for cause in causes] == [
+        ("crash", "job.sh", True),
+        ("crash", "job.sh", True),
+        ("crash", "job.sh", False),
     ]
-    assert sections_of(record) == {"test_passes": "", "test_fails": ""}
+    # A failure by a finding shows the output; beside another failure, the finding has one line.
+    assert sections_of(record) == {
+        "test_passes": "",
+        "test_xfails": "",
+        "test_fails": "# s before  Crashed with SIGSEGV: job.sh\n  | so be it",
+    }
 
 
 # The cost
@@ -402,7 +417,7 @@ def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pyteste
         assert set(sections_of(record).values()) == {""}
 
 
-# What is shown of it
+# The content of the section
 
 
 @pytest.mark.usefixtures("limited")

@@ -271,7 +271,7 @@ def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(pytest
     assert outcomes(result)["test_a"] == ["PASSED", "OOM"]
     assert outcomes(result)["test_broken"] == ["OOM"]
     # Beside a failure of the test's own, in a section of one line.
-    beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[_=]", result.stdout.str())
+    beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[-_=]", result.stdout.str())
     assert beside == [killed] * 3
     assert result.stdout.str().count("a higher memory_mb of the sandbox") == 3
 
