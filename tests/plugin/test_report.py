@@ -315,7 +315,7 @@ def test_github_gets_a_short_table_after_what_others_wrote(pytester, monkeypatch
 | test | finding |
 |---|---|
 | test\_it.py::test\_is\_killed | OOM-killed: python -c |
-| test\_it.py::test\_crashes | Crashed with SIGSEGV: kill -SEGV $$, allowed: it is meant |
+| test\_it.py::test\_crashes | Crashed with SIGSEGV: "kill -SEGV $$", allowed: it is meant |
 
 ### tlsandbox guard
 

@@ -175,7 +175,7 @@ def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     if not isinstance(definition, ast.FunctionDef) or len(returns) != 1 or returns[0] is None:
         return "", ""
     returned, values = returns[0], ""
-    code = getattr(function, "__code__", None)
+    code: Any = getattr(function, "__code__", None)
     alone = code and code.co_argcount == code.co_nlocals == 1
     if isinstance(returned, ast.Compare) and alone and len(returned.ops) == 1:
         with contextlib.suppress(Exception):  # the values are an extra
