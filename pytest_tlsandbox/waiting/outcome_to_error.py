@@ -124,13 +124,8 @@ def text_of(
         output = tail_of(explanation, client, timeline, limit)
     elif any(item.output for item in explanation.listed):
         explanation = _with_last_lines(explanation, client, timeline, limit)
-    if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
-        limited = f"OOM-killed at a limit of {client.memory_limit / 2**20:.0f} MiB"
-        what = explanation.what.replace("OOM-killed", limited, 1)
-        hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
-        explanation = replace(explanation, what=what, hint=hint)
     return render(
-        explanation,
+        _with_limit(explanation, client),
         stopped=stopped,
         timeline=timeline,
         sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
@@ -167,7 +162,7 @@ def error_of_several(
             place,
             None
             if isinstance(result, Met) and (outcome.final or not result.settling_time)
-            else _explain(replace(outcome, result=result)),
+            else _with_limit(_explain(replace(outcome, result=result)), client),
         )
         for name, place, result in checks
     ]
@@ -200,6 +195,16 @@ def error_of_several(
     error.wanted = " and ".join(name for name, _, _ in checks)
     error.snapshot = outcome.timeline.last
     return error
+
+
+def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
+    """Return an explanation with the memory limit if it is an OOM kill and the limit is known."""
+    if not issubclass(explanation.error, errors.ProcessOOMKilled) or not client.memory_limit:
+        return explanation
+    limited = f"OOM-killed at a limit of {client.memory_limit / 2**20:.0f} MiB"
+    what = explanation.what.replace("OOM-killed", limited, 1)
+    hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
+    return replace(explanation, what=what, hint=hint)
 
 
 def _with_data(
