@@ -32,10 +32,10 @@ def expected(verbosity: int) -> str:
     extent = "60 lines" if shown == 60 else f"last {shown} of 60 lines"
     lines = [FIRST_LINE, "", f"  stderr, {extent}"]
     lines += [f"  | {number}" for number in range(61 - shown, 61)]
-    lines += ["             wanted  was", "  exit code  0       3" + "    <" * (verbosity > 0)]
     if verbosity == 0:
         lines += ["  process  pid N, ran T: the command, cut after 2 lines"]
     if verbosity > 0:
+        lines += ["             wanted  was", "  exit code  0       3    <"]
         cut = ", cut after 5 lines" if verbosity == 1 else ""
         lines += [
             f"  process   pid N, ran T: the command{cut}",
@@ -48,7 +48,9 @@ def expected(verbosity: int) -> str:
 
 def normal(text: str) -> str:
     """Replace values that vary: pids, times, numbers of polls, and line breaks of the command."""
-    text = re.sub(r"pid \d+, ran [\d.]+ m?s: (.+(?:\n {10,}.+)*)", the_command, text)
+    text = re.sub(
+        r"pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC: (.+(?:\n {10,}.+)*)", the_command, text
+    )
     text = re.sub(r"(after |\+|, )(?!0 s)\d[\d.]* m?s\b", r"\1T", text)
     # On a busy machine the first poll comes late.
     text = text.replace("timeline  +T running", "timeline  +0 s running")
@@ -56,7 +58,7 @@ def normal(text: str) -> str:
     text = re.sub(r"polls     \d+,", "polls     N,", text)
     # Other tests have run programs in that sandbox before.
     text = re.sub(r"all \d+ process(es)?", "all N processes", text)
-    return re.sub(r"(    pid \d+ .*(\n|$))+", "    ROWS", text)
+    return re.sub(r"(    pid \d+ .*(\n {8}.*)*(\n|$))+", "    ROWS", text)
 
 
 def the_command(shown: re.Match[str]) -> str:

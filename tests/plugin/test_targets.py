@@ -97,7 +97,7 @@ def test_message_names_the_sandbox_once_the_session_uses_several(pytester):
 
 def test_message_of_an_oom_kill_shows_the_limit_of_an_embedded_sandbox(elsewhere):
     hog = elsewhere.start_process("python", ["-c", "taken = bytearray(500 << 20)"])
-    with pytest.raises(ProcessOOMKilled, match=r"\n  limit    96 MiB\n"):
+    with pytest.raises(ProcessOOMKilled, match=r"^OOM-killed at a limit of 96 MiB, wanted"):
         elsewhere.wait_for_exit(hog)
 
 
