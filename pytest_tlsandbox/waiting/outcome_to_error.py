@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.SandboxUnreachable: "check that the sandbox runs; its daemon can fail, too, if memory runs out",
 }
 _MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process needs more memory"
+_OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 _BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
 
@@ -125,13 +127,8 @@ def text_of(
         output = tail_of(explanation, client, timeline, limit)
     elif any(item.output for item in explanation.listed):
         explanation = _with_last_lines(explanation, client, timeline, limit)
-    if issubclass(explanation.error, errors.ProcessOOMKilled) and client.memory_limit:
-        limited = f"OOM-killed at a limit of {client.memory_limit / 2**20:.0f} MiB"
-        what = explanation.what.replace("OOM-killed", limited, 1)
-        hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
-        explanation = replace(explanation, what=what, hint=hint)
     return render(
-        explanation,
+        _with_limit(explanation, client),
         stopped=stopped,
         timeline=timeline,
         sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
@@ -168,7 +165,7 @@ def error_of_several(
             place,
             None
             if isinstance(result, Met) and (outcome.final or not result.settling_time)
-            else _explain(replace(outcome, result=result)),
+            else _with_limit(_explain(replace(outcome, result=result)), client),
         )
         for name, place, result in checks
     ]
@@ -201,6 +198,16 @@ def error_of_several(
     error.wanted = " and ".join(name for name, _, _ in checks)
     error.snapshot = outcome.timeline.last
     return error
+
+
+def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
+    """Return an explanation with the memory limit if it is an OOM kill and the limit is known."""
+    if not issubclass(explanation.error, errors.ProcessOOMKilled) or not client.memory_limit:
+        return explanation
+    limit = f" at a limit of {client.memory_limit / 2**20:.0f} MiB"
+    what = _OOM_KILLED.sub(rf"\g<0>{limit}", explanation.what, count=1)
+    hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
+    return replace(explanation, what=what, hint=hint)
 
 
 def _with_data(

@@ -11,7 +11,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.testing.scripted_lister import ScriptedLister
 from pytest_tlsandbox.types import Screen
 from pytest_tlsandbox.waiting.selectors import by
-from tests.messages.shapes import SHAPES
+from tests.messages.shapes import SHAPES, soft
 from tests.support import (
     OOM,
     T0,
@@ -231,17 +231,43 @@ def test_suspected_oom_kill_has_its_own_error(end, first_line):
 
 
 @pytest.mark.parametrize(
-    "ask", [lambda box: box.wait_for_exit(41), lambda box: box.assert_no_oom()]
+    ("ask", "end", "first_line"),
+    [
+        (
+            lambda box: box.wait_for_exit(41),
+            OOM,
+            "OOM-killed{}, wanted exit code 0: train.py; last output: bye",
+        ),
+        (lambda box: box.assert_no_oom(), OOM, "OOM-killed{}: train.py; last output: bye"),
+        (
+            lambda box: box.assert_no_oom(),
+            ended(1, oom_killed=True),
+            "A child was OOM-killed{}: train.py: bye",
+        ),
+        (
+            soft(lambda check: check.assert_no_oom()),
+            OOM,
+            "1 of 1 check failed: OOM-killed{}: train.py; last output: bye",
+        ),
+    ],
 )
-def test_message_of_an_oom_kill_shows_the_memory_limit_of_the_sandbox_if_it_is_known(ask):
-    box = box_of([raw(41, **OOM)])
-    assert "limit" not in str(failure(lambda: ask(box)))
+def test_message_of_an_oom_kill_shows_the_memory_limit_if_it_is_known(ask, end, first_line):
+    box = box_of([raw(41, **end)], written={0: (["bye"], [])})
+    error = failure(lambda: ask(box))
+    assert error.first_line == first_line.format("")
+    assert "a higher memory_mb of the sandbox, if the process needs more memory" in str(error)
 
     box._client.memory_limit = 128 * 2**20
+    limited = failure(lambda: ask(box))
 
-    assert str(failure(lambda: ask(box))).startswith("OOM-killed at a limit of 128 MiB")
-    box = box_of([raw(41, **signaled(9))])
+    assert limited.first_line == first_line.format(" at a limit of 128 MiB")
+    assert "a higher --tlsandbox-memory, if the process needs more memory" in str(limited)
+
+
+def test_message_of_a_crash_does_not_show_the_memory_limit():
+    box = box_of([raw(41, **signaled(11))])
     box._client.memory_limit = 128 * 2**20
+
     assert "limit" not in str(failure(lambda: box.wait_for_exit(41)))
 
 

@@ -187,7 +187,7 @@ def test_assertions_that_poll_for_a_while_end_before_it_too(pytester):
     [message] = errors_of_tests(pytester.inline_run("--timeout=0.5")).values()
     assert re.match(
         r"pytest_tlsandbox\.Inconclusive: Cannot be checked: the result did not settle\n\n"
-        r"pytest-timeout ended the wait after 0\.\d+ s\ntry  raise the limit of pytest-timeout for this test$",
+        r"pytest-timeout ended the wait after [\d.]+ m?s\ntry  raise the limit of pytest-timeout for this test$",
         message,
     )
 
@@ -229,7 +229,7 @@ def test_an_unreachable_sandbox_is_reported_before_pytest_timeout_would_end_the_
     messages = errors_of_tests(pytester.inline_run(f"--tlsandbox={url}", "--timeout=0.6"))
     assert messages["test_baseline"].startswith("pytest_tlsandbox.SandboxUnreachable: ")
     assert re.match(
-        r"pytest_tlsandbox\.SandboxUnreachable: Could not list the processes for 0\.\d+ s: "
+        r"pytest_tlsandbox\.SandboxUnreachable: Could not list the processes for [\d.]+ m?s: "
         rf"{url} cannot be reached: the connection was refused\n\nattempts  refused x\d\n",
         messages["test_wait"],
     )

@@ -49,7 +49,7 @@ def expected(verbosity: int) -> str:
 def normal(text: str) -> str:
     """Replace values that vary: pids, times, numbers of polls, and line breaks of the command."""
     text = re.sub(
-        r"pid \d+, ran [\d.]+ m?s until\s[\d:.]+ UTC: (.+(?:\n {10,}.+)*)", the_command, text
+        r"pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC: (.+(?:\n {10,}.+)*)", the_command, text
     )
     text = re.sub(r"(after |\+|, )(?!0 s)\d[\d.]* m?s\b", r"\1T", text)
     # On a busy machine the first poll comes late.
@@ -58,7 +58,7 @@ def normal(text: str) -> str:
     text = re.sub(r"polls     \d+,", "polls     N,", text)
     # Other tests have run programs in that sandbox before.
     text = re.sub(r"all \d+ process(es)?", "all N processes", text)
-    return re.sub(r"(    pid \d+ .*(\n|$)( {8}.*(\n|$))*)+", "    ROWS", text)
+    return re.sub(r"(    pid \d+ .*(\n {8}.*)*(\n|$))+", "    ROWS", text)
 
 
 def the_command(shown: re.Match[str]) -> str:

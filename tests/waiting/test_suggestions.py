@@ -155,6 +155,13 @@ def test_at_most_three_near_misses_are_returned_best_first():
     ]
 
 
+def test_ended_process_is_near_only_if_no_living_one_is():
+    dead, alive = raw(1, **ended(1)), raw(2, args=("tranin.py",))
+
+    assert [pid for pid, _ in near("trian.py", dead)] == [1]
+    assert [pid for pid, _ in near("trian.py", dead, alive)] == [2]
+
+
 def test_newest_comes_first_among_equally_near_processes():
     rows = [raw(pid, command="trian.py", args=(), started_at=T0 + pid) for pid in range(1, 6)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from pytest_tlsandbox import errors
@@ -136,26 +134,25 @@ def test_outage_longer_than_1_s_and_a_tenth_resets_stable_for(stable_for, back, 
 
 @pytest.mark.parametrize("name", [41, "train.py"])
 @pytest.mark.parametrize(
-    ("end", "already", "later"),
+    ("script", "what"),
     [
-        (ended(0), "Had already exited 0", "Exited 0 after 9 s"),
+        ({0: [raw(41, **ended(0))]}, "Had already exited 0"),
         (
-            signaled(15),
+            {0: [raw(41, **signaled(15))]},
             "Had already been killed by SIGTERM, not sent by this test",
+        ),
+        ({0: [], 1: [raw(41, **ended(0))]}, "Exited 0 after 9 s"),
+        (
+            {0: [raw(41, status="paused")], 1: [raw(41, **signaled(15))]},
             "Killed by SIGTERM after 9 s, not sent by this test",
         ),
     ],
 )
-def test_message_tells_an_end_before_the_wait_from_a_later_one(name, end, already, later):
-    wanted = "wanted running: train.py"
-    gone = raw(41, **end)
-
-    for script, what in (({0: [gone]}, already), ({0: [], 1: [gone]}, later)):
-        box = box_of(script)
-        assert outcome(partial(box.wait_for_process, name, timeout=9)) == (
-            "UnexpectedExit",
-            f"{what}, {wanted}",
-        )
+def test_message_tells_an_end_before_the_wait_from_a_later_one(name, script, what):
+    assert outcome(lambda: box_of(script).wait_for_process(name, timeout=9)) == (
+        "UnexpectedExit",
+        f"{what}, wanted running: train.py",
+    )
 
 
 def test_assert_stays_takes_exactly_stable_for_seconds():
