@@ -155,11 +155,15 @@ def test_at_most_three_near_misses_are_returned_best_first():
     ]
 
 
-def test_ended_process_is_near_only_if_no_living_one_is():
-    dead, alive = raw(1, **ended(1)), raw(2, args=("tranin.py",))
+def test_ended_process_is_shown_only_if_it_is_nearer_than_every_living_one():
+    def pids(*rows):
+        return [pid for pid, _ in near("trian.py", *rows)]
 
-    assert [pid for pid, _ in near("trian.py", dead)] == [1]
-    assert [pid for pid, _ in near("trian.py", dead, alive)] == [2]
+    swapped, differs = {"args": ("train.py",)}, {"args": ("trxxn.py",)}
+
+    assert pids(raw(1, **swapped, **ended(1))) == [1]
+    assert pids(raw(1, **swapped, **ended(1)), raw(2, **swapped)) == [2]
+    assert pids(raw(1, **swapped, **ended(1)), raw(2, **differs)) == [1, 2]
 
 
 def test_newest_comes_first_among_equally_near_processes():
