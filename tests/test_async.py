@@ -66,7 +66,7 @@ def public(kind):
     return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
 
 
-def test_each_method_of_the_sandbox_is_awaitable_with_the_same_arguments_and_docstring():
+def test_each_sandbox_method_is_awaitable_with_the_same_arguments_and_docstring():
     sandbox, awaitable = public(Sandbox), public(AsyncSandbox)
 
     assert awaitable.keys() - {"baseline"} == sandbox.keys()
@@ -75,7 +75,7 @@ def test_each_method_of_the_sandbox_is_awaitable_with_the_same_arguments_and_doc
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
-async def test_wait_returns_its_result(box):
+async def test_awaited_wait_returns_its_result(box):
     job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
     assert await box.wait_for_output(job, "ready") == "ready"
     assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
@@ -93,7 +93,7 @@ FAILING = [
 ]  # fmt: skip
 
 
-async def test_error_of_a_call_is_raised_where_it_is_awaited(failed):
+async def test_error_is_raised_where_the_call_is_awaited(failed):
     for call, error, message in FAILING:
         with pytest.raises(error, match=message):
             await call(failed)
@@ -111,7 +111,7 @@ async def test_soft_checks_are_evaluated_when_the_block_ends(failed):
     assert "test_async.py:" in str(failure.value)
 
 
-async def test_from_now_takes_a_new_baseline(box):
+async def test_from_now_records_a_new_baseline(box):
     first = await box.start_process("true", [])
     await box.wait_for_exit(first)
     later = await box.from_now()
@@ -134,7 +134,7 @@ async def test_condition_must_not_be_a_coroutine_function(failed, call):
 
 
 @only_asyncio
-async def test_waits_do_not_queue_for_threads(box):
+async def test_concurrent_waits_do_not_wait_for_free_threads(box):
     """Otherwise, a call for which 40 waits are waiting could itself wait for a thread."""
     waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
     *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
@@ -144,7 +144,7 @@ async def test_waits_do_not_queue_for_threads(box):
 # ------------------------------------------------------------------- cancellation
 
 
-async def test_cancellation_ends_a_wait_that_sleeps(box):
+async def test_cancellation_ends_a_wait_that_is_sleeping(box):
     begun = time.perf_counter()
     with anyio.move_on_after(0.3) as scope:
         await box.wait_for_process("no such process", timeout=60)
@@ -166,7 +166,7 @@ async def test_cancellation_ends_the_list_call_in_flight(silent):
 
 
 @only_asyncio
-async def test_cancelled_call_raises_cancelled_error_of_asyncio(silent):
+async def test_cancelled_call_raises_the_cancelled_error_of_asyncio(silent):
     box, asked = silent
 
     task = asyncio.create_task(box.wait_for_exit("job"))
@@ -185,7 +185,7 @@ async def test_timeout_of_asyncio_ends_a_wait(box):
 
 
 @only_asyncio
-async def test_start_that_is_cancelled_is_completed_and_its_process_is_known(box, monkeypatch):
+async def test_cancelled_start_completes_and_the_sandbox_knows_the_process(box, monkeypatch):
     """Otherwise nobody would kill the process."""
     transport = box._sandbox._client._transport
     send, sent, cancelled = transport._call, threading.Event(), threading.Event()
@@ -208,7 +208,7 @@ async def test_start_that_is_cancelled_is_completed_and_its_process_is_known(box
 
 
 @only_asyncio
-async def test_closing_the_coroutine_of_a_call_ends_its_thread(silent):
+async def test_closing_the_coroutine_of_a_call_ends_the_thread_of_the_call(silent):
     box, asked = silent
     call = box.list_processes()
 

@@ -14,7 +14,7 @@ def text_of(page):
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-def test_readme_shows_what_its_test_prints():
+def test_readme_shows_the_output_that_its_example_test_prints():
     command = [sys.executable, "tools/readme.py", "--check"]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
@@ -30,7 +30,7 @@ def test_readme_names_every_option_and_fixture():
         assert f"`{name}" in text_of("README.md"), name
 
 
-def test_number_of_faults_is_the_same_on_each_page():
+def test_all_pages_state_the_same_number_of_faults():
     faults = r"in (\d+) scenes x (\d+) helpers = ([\d,]+)"
     [(scenes, helpers, outcomes)] = re.findall(faults, text_of("docs/faults.md"))
 
@@ -38,7 +38,7 @@ def test_number_of_faults_is_the_same_on_each_page():
         assert f"{scenes} x {helpers} = {outcomes}" in text_of(page)
 
 
-def test_stated_cost_of_an_unused_plugin_is_the_measured_one():
+def test_docs_state_the_measured_cost_of_an_unused_plugin():
     def milliseconds(page, start, after):
         row = rf"^\| {re.escape(start)}.*?{after}(\d+) ms"
         return int(re.search(row, text_of(page), re.MULTILINE)[1])

@@ -88,7 +88,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("number", "who", "question", "result"), CASES)
-def test_helper_has_the_result_in_the_table_for_each_body(number, who, question, result):
+def test_helper_returns_the_result_in_the_table_for_each_response(number, who, question, result):
     try:
         QUESTIONS[question](box_of(rows(number)), who)
         was = "ok"
@@ -101,14 +101,14 @@ def rows(number: int) -> list[dict[str, Any]]:
     return json.loads(BODIES[number])["processes"]
 
 
-def test_corrected_exit_code_counts():
+def test_wait_uses_the_corrected_exit_code():
     lost = rows(7)
     box = box_of({0: lost, 0.5: [{**lost[0], "exit_code": 0}]})
 
     assert box.wait_for_exit("true").exit_code == 0
 
 
-def test_oom_kill_hidden_by_a_restart_counts_only_if_it_is_new():
+def test_oom_kill_hidden_by_a_restart_counts_only_if_it_happened_after_the_baseline():
     (row,) = rows(13)
     before = {**row, "managed": {**row["managed"], "restart_count": 2, "last_exit": None}}
     box = pass_time(box_of({0: [before], 1: [row]}).from_now())

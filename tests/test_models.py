@@ -47,7 +47,7 @@ MOMENTS = {
     ("value", "moment"), [(value, moment) for moment in MOMENTS for value in MOMENTS[moment]]
 )
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
-def test_every_known_form_of_a_time_is_read(monkeypatch, zone, value, moment):
+def test_every_known_time_format_is_parsed(monkeypatch, zone, value, moment):
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
@@ -62,14 +62,14 @@ def test_every_known_form_of_a_time_is_read(monkeypatch, zone, value, moment):
 
 @pytest.mark.parametrize("field", ["started_at", "ended_at"])
 @pytest.mark.parametrize("value", [True, [], {}, "", "soon", "1e9", "nan", "9" * 400, 1e300])
-def test_invalid_time_makes_its_row_unreadable(field, value):
+def test_row_with_an_invalid_time_is_unreadable(field, value):
     assert reason_of(raw(**{field: value})).startswith(f"{field}: ")
 
 
 @pytest.mark.parametrize(
     "text", ["NaN", "Infinity", "-Infinity", "1e999", '"0001-01-01T00:00:00+14:00"']
 )
-def test_time_without_a_date_in_utc_is_out_of_range(text):
+def test_time_that_is_not_a_valid_date_in_utc_is_out_of_range(text):
     body = listing(raw(started_at=12321)).replace(b"12321", text.encode())
 
     read, (unreadable,) = parse_list(body)
@@ -90,7 +90,7 @@ OPTIONAL = """
 
 
 @pytest.mark.parametrize("path", OPTIONAL.split())
-def test_null_means_the_same_as_absent(path):
+def test_null_field_is_treated_like_an_absent_field(path):
     *parents, field = path.split(".")
     last_exit = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0}
     null, absent = (raw(args=(), managed=managed(last_exit=dict(last_exit))) for _ in range(2))
@@ -106,7 +106,7 @@ def test_null_means_the_same_as_absent(path):
 MINIMAL = {"pid": 42, "status": "running", "command": "python", "started_at": T0}
 
 
-def test_minimal_row_has_the_defaults():
+def test_minimal_row_is_filled_with_defaults():
     (row,), unreadable = parse_list(listing(MINIMAL))
 
     assert unreadable == ()
@@ -116,7 +116,7 @@ def test_minimal_row_has_the_defaults():
     }  # fmt: skip
 
 
-def test_every_field_is_read():
+def test_every_field_of_a_row_is_parsed():
     last_exit = {"exit_code": 1, "signal": 2, "oom_killed": True}
     supervisor = {
         "id": "web", "name": "web", "status": "backing_off", "restart_count": 3, "health_status": "unhealthy",
@@ -143,7 +143,7 @@ def test_every_field_is_read():
 
 
 @pytest.mark.parametrize("check", [9, [9], "tcp", True, {}, {"port": 9}])
-def test_unexpected_health_check_is_ignored_and_costs_no_row(check):
+def test_unexpected_health_check_is_ignored_without_making_the_row_unreadable(check):
     assert process(managed=managed(health_check=check)).managed.health_check is None
 
 
@@ -156,7 +156,7 @@ def test_unknown_fields_are_ignored():
     assert unreadable == ()
 
 
-def test_unknown_words_are_kept_in_lower_case():
+def test_unknown_enum_values_are_kept_in_lower_case():
     words = {"status": "Draining", "health_status": "Odd", "restart": {"policy": "Sometimes"}}
     row = process(status="Paused", managed=managed(**words))
 
@@ -174,7 +174,7 @@ def test_unknown_words_are_kept_in_lower_case():
     ],
     ids=["in the order of the server", "empty", "byte order mark"],
 )
-def test_rows_are_read_in_the_order_of_the_server(body, pids):
+def test_rows_keep_the_order_in_which_the_server_lists_them(body, pids):
     read, unreadable = parse_list(body)
 
     assert [row.pid for row in read] == pids
@@ -208,7 +208,7 @@ CUT_SHORT = "JSON of another shape, or cut short"
         ([SECRET], "row: not an object"),
     ],
 )  # fmt: skip
-def test_unreadable_row_has_a_reason_and_shows_no_value(row, reason):
+def test_unreadable_row_reports_a_reason_without_showing_the_value(row, reason):
     read, (unreadable,) = parse_list(listing(raw(7), row))
 
     pid = 41 if isinstance(row, dict) else None
@@ -225,7 +225,7 @@ def test_pid_that_is_not_an_integer_is_not_shown(pid):
     assert str(unreadable) == "row 0: pid: not a valid integer"
 
 
-def test_lone_surrogate_makes_only_its_row_unreadable():
+def test_lone_surrogate_makes_only_the_row_that_contains_it_unreadable():
     assert "hunter2" not in reason_of(raw(command="hunter2 \ud800"))
 
 
@@ -253,7 +253,7 @@ NO_LIST = "it has no list 'processes'"
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, bytes) else None,
 )  # fmt: skip
-def test_invalid_body_is_described_and_not_quoted(parse, body, message):
+def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, body, message):
     with pytest.raises(ContractViolation) as raised:
         parse(body)
 
@@ -268,7 +268,7 @@ def test_invalid_body_is_described_and_not_quoted(parse, body, message):
     assert not raised.value.transient
 
 
-def test_single_process_is_read():
+def test_single_process_is_parsed():
     assert parse_process(json.dumps(raw()).encode()) == process()
 
 
@@ -296,7 +296,7 @@ def test_single_process_is_read():
         ({"signal": 9, "exit_code": 137}, "exited", True),
     ],
 )
-def test_any_field_that_shows_an_end_makes_the_process_ended(fields, state, over):
+def test_process_counts_as_ended_if_any_field_shows_that_it_ended(fields, state, over):
     row = process(**fields)
 
     assert (row.state, row.ended) == (state, over)
@@ -311,7 +311,7 @@ def test_identity_of_a_run_is_its_handle_pid_and_start():
     assert process(41, handle=3).identity == Identity(3, 41, FOUR)
 
 
-def test_process_prints_its_masked_command():
+def test_process_prints_its_command_with_secrets_masked():
     row = process(
         args=("train.py", "--token", "hunter2", "--api-key=hunter2", "--max-tokens=5"),
         managed=managed("web"),
@@ -341,7 +341,7 @@ def test_error_of_a_model_does_not_quote_its_input():
     assert "hunter2" not in str(raised.value)
 
 
-def test_row_is_read_alone_as_within_a_list():
+def test_row_is_parsed_alone_in_the_same_way_as_in_a_list():
     good, bad = json.dumps(raw(41)).encode(), json.dumps(raw(42, started_at=[])).encode()
 
     assert parse_row(0, good) == process(41)

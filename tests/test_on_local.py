@@ -55,7 +55,7 @@ WAITS = [50, pytest.param(1000, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("waits", WAITS)
-def test_streams_of_many_waits_leave_no_thread_and_no_file_open(box, waits, monkeypatch):
+def test_streams_of_many_waits_leave_no_thread_running_and_no_file_open(box, waits, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.waiting.polling._UNNOTICED", 0.0)
     box.wait_for_exit(box.start_process("sleep", ["0.01"]))
     me = psutil.Process()
@@ -129,7 +129,7 @@ def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     assert f"process  pid {again.pid}, " in str(error)
 
 
-def test_only_a_sigkill_from_elsewhere_is_a_suspected_oom_kill(box):
+def test_only_a_sigkill_that_the_test_did_not_send_is_a_suspected_oom_kill(box):
     ours = box.start_process("sleep", ["60"])
     box.kill_process(ours)
     box.wait_for_process(ours, status="signaled")
@@ -188,7 +188,7 @@ TOO_LONG = [
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of Linux")
 @pytest.mark.parametrize(("options", "place"), TOO_LONG)
-def test_too_long_argument_is_named_in_the_error(box, options, place):
+def test_error_names_the_argument_that_is_too_long(box, options, place):
     error = failure(lambda: box.start_process("true", **options), errors.RequestRefused)
 
     assert str(error) == (

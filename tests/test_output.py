@@ -76,7 +76,7 @@ def test_wait_returns_a_line_that_appears_later(script, name, written, at):
     assert at <= polls(box)[-1] < at + 0.3
 
 
-def test_each_read_is_limited_by_the_deadline_and_the_last_to_half_a_second():
+def test_deadline_limits_each_read_but_the_last_read_may_take_half_a_second():
     box = output_box([SERVER])
 
     message_of(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
@@ -90,7 +90,7 @@ def test_each_read_is_limited_by_the_deadline_and_the_last_to_half_a_second():
 # -------------------------------------------------------------------------- no match
 
 
-def test_timeout_reports_the_number_of_lines_so_far():
+def test_timeout_error_reports_the_number_of_lines_so_far():
     box = output_box([SERVER], {0: (["starting", "migrating"], [])})
 
     message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
@@ -153,7 +153,7 @@ LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]},
 
 
 @pytest.mark.parametrize(("script", "name", "seconds"), LOST)
-def test_end_counts_one_second_later_and_by_text_two_seconds_later(script, name, seconds):
+def test_wait_reports_an_exit_after_one_second_or_two_for_a_text_selector(script, name, seconds):
     box = output_box(script, {0: (["one"], [])})
 
     failure(lambda: box.wait_for_output(name, "ready", timeout=60), errors.UnexpectedExit)
@@ -164,7 +164,7 @@ def test_end_counts_one_second_later_and_by_text_two_seconds_later(script, name,
 # ------------------------------------------------------------------------------ output()
 
 
-def test_output_of_an_ended_process_is_read_until_two_reads_agree():
+def test_output_of_an_ended_process_is_read_until_two_reads_return_the_same():
     written = {0: (["a"], ["up"]), 0.04: (["a", "b"], ["up"]), 0.09: (["a", "b", "c"], ["up"])}
     box = output_box({0: [ENDED]}, written)
 
@@ -181,7 +181,7 @@ def test_output_of_a_running_process_is_read_once_and_of_an_ended_process_twice(
 
 
 @pytest.mark.parametrize(("deadline", "lines", "at"), [(None, 20, 1), (1000.45, 4, 0.2)])
-def test_growing_output_is_read_for_one_second_or_until_the_test_ends(deadline, lines, at):
+def test_growing_output_is_read_for_one_second_or_until_the_test_deadline(deadline, lines, at):
     box = output_box([ENDED], growing(0.05, 60))
     box._client.test_deadline = lambda: deadline
 

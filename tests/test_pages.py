@@ -81,7 +81,7 @@ def my_sandbox():
 
 
 @pytest.mark.parametrize("page", sample_of({page: page for page in PAGES}, *SAMPLE))
-def test_tests_on_a_page_pass(page, tmp_path):
+def test_example_tests_on_a_page_pass(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     shown = ""
@@ -104,7 +104,7 @@ def test_tests_on_a_page_pass(page, tmp_path):
         assert f"allowed: {reason}" in done.stdout
 
 
-def test_recipe_for_a_restart_ignores_a_restart_in_an_earlier_test(tmp_path):
+def test_restart_recipe_ignores_a_restart_in_an_earlier_test(tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     texts = [block.text for block in blocks("docs/recipes.md")]
     [recipe] = [text for text in texts if "supervisor_restarts" in text]
@@ -123,7 +123,7 @@ def test_recipe_for_a_restart_ignores_a_restart_in_an_earlier_test(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_failure_on_a_page_is_what_the_test_prints(page, tmp_path):
+def test_failure_shown_on_a_page_matches_the_output_of_the_test(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
         if block.mark == "fails":

@@ -99,7 +99,7 @@ def test_wait_reports_the_current_state_and_the_last_line_of_output_every_15_s(
     assert lines == expected
 
 
-def test_output_is_read_once_for_each_report_for_half_a_second_and_not_beyond_the_deadline():
+def test_each_report_reads_output_once_for_half_a_second_or_until_the_deadline():
     box = box_of([RUNNING], latency=0.05, screen=Screen(say=lambda _: None))
     failure(lambda: box.wait_for_exit(41, timeout=30.6), errors.WaitTimedOut)
 
@@ -114,7 +114,7 @@ def test_output_is_read_once_for_each_report_for_half_a_second_and_not_beyond_th
 @pytest.mark.parametrize(
     "answer", [unreachable(), ([], [])], ids=["unreachable", "nothing written"]
 )
-def test_report_without_output_has_what_was_wanted(answer):
+def test_report_without_output_shows_the_expectation(answer):
     lines: list[str] = []
     box = box_of([RUNNING], written={0: answer}, screen=Screen(say=lines.append))
     failure(lambda: box.wait_for_exit(41, timeout=20), errors.WaitTimedOut)
@@ -125,7 +125,7 @@ def test_report_without_output_has_what_was_wanted(answer):
 # ------------------------------------------------------------------------------ the log
 
 
-def test_progress_is_logged_with_the_sandbox_even_if_it_is_not_shown(log):
+def test_progress_is_logged_with_the_sandbox_name_even_if_it_is_not_printed(log):
     box = box_of({0: [RUNNING]})
     failure(lambda: box.wait_for_exit(41, timeout=50), errors.WaitTimedOut)
 

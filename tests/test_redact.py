@@ -55,14 +55,14 @@ def test_secret_is_not_written_as_json():
     assert VALUE not in str(raised.value)
 
 
-def test_secrets_are_equal_if_their_texts_are():
+def test_secrets_with_equal_texts_are_equal():
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"
     assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
 
 
-def test_empty_secret_is_false():
+def test_empty_secret_is_falsy():
     assert not Secret("")
     assert Secret("a")
 
@@ -113,7 +113,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("marked", TEXTS)
-def test_text_that_looks_like_a_secret_is_masked_and_the_rest_stays_readable(marked):
+def test_only_text_that_looks_like_a_secret_is_masked(marked):
     text, masked = split(marked)
 
     assert mask_text(text) == masked
@@ -159,7 +159,7 @@ def test_secrets_in_arguments_are_masked(marked):
     assert args == [split(arg)[0] for arg in marked], "the list was changed"
 
 
-def test_match_of_a_users_pattern_is_masked_until_the_pattern_is_removed():
+def test_text_that_matches_a_custom_pattern_is_masked_until_the_pattern_is_removed():
     set_masks([re.compile("acme-[0-9]+")])
     try:
         assert mask_text("job acme-42 of acme-x") == "job *** of acme-x"

@@ -27,14 +27,14 @@ def elapsed(call):
 # ---------------------------------------------------------------------- scripted lists
 
 
-def test_wait_on_a_script_takes_only_the_time_of_the_script():
+def test_wait_on_a_scripted_sandbox_takes_only_scripted_time():
     lister = ScriptedLister({0: [row(41)], 300: [EXITED]})
 
     assert elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=400)) < 100
     assert 300 <= lister.polls[-1] < 300.3
 
 
-def test_poll_returns_the_rows_bodies_and_errors_of_the_script():
+def test_scripted_sandbox_returns_the_rows_bodies_and_errors_of_its_script():
     body = {"processes": [EXITED], "more": "than is known"}
     lister = ScriptedLister({0: [row(41)], 1: BUSY, 2: body, 3: b"<html>please log in</html>"})
     box = Sandbox(lister)
@@ -45,7 +45,7 @@ def test_poll_returns_the_rows_bodies_and_errors_of_the_script():
         box.list_processes()
 
 
-def test_baseline_has_the_earlier_incidents_as_in_a_test():
+def test_new_baseline_of_a_scripted_sandbox_excludes_earlier_incidents():
     box = Sandbox(ScriptedLister({0: [row(41, status="oom_killed")]}))
 
     box.from_now().assert_no_oom()
@@ -53,7 +53,7 @@ def test_baseline_has_the_earlier_incidents_as_in_a_test():
         box.assert_no_oom()
 
 
-def test_output_is_read_by_stream_and_shown_in_failures():
+def test_scripted_output_can_be_read_by_stream_and_appears_in_failures():
     failed = row(41, status="exited", exit_code=1)
     box = Sandbox(ScriptedLister({0: [failed]}, output={41: {"stdout": ["a"], "stderr": ["b"]}}))
 
@@ -63,7 +63,7 @@ def test_output_is_read_by_stream_and_shown_in_failures():
         box.wait_for_exit(41)
 
 
-def test_start_returns_when_the_script_lists_the_process():
+def test_start_returns_at_the_time_at_which_the_script_lists_the_process():
     lister = ScriptedLister({0: [row(40)], 2: [row(40), row(41, args=("serve.py",))]})
     box = Sandbox(lister)
 
@@ -75,7 +75,7 @@ def test_start_returns_when_the_script_lists_the_process():
         box.start_process("python", ["other.py"])
 
 
-def test_signal_and_kill_change_nothing_and_are_recorded():
+def test_scripted_sandbox_records_signals_and_kills_without_applying_them():
     lister = ScriptedLister({0: [row(41)]})
     box = Sandbox(lister)
 
@@ -87,7 +87,7 @@ def test_signal_and_kill_change_nothing_and_are_recorded():
     box.assert_process(41, status="running")
 
 
-def test_script_can_be_listed_and_awaited():
+def test_scripted_sandbox_supports_list_calls_and_async_waits():
     lister = ScriptedLister({0: [EXITED]}, label="staging")
 
     assert lister.list()[0].exit_code == 0
@@ -95,12 +95,12 @@ def test_script_can_be_listed_and_awaited():
     assert repr(lister) == "<ScriptedLister of staging>"
 
 
-def test_empty_script_lists_nothing_and_the_first_rows_count_from_the_beginning():
+def test_script_lists_its_first_rows_from_the_beginning_or_nothing_if_empty():
     assert len(ScriptedLister({}).list()) == 0
     assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41
 
 
-def test_clock_can_be_shared_and_records_the_pauses():
+def test_fake_clock_can_be_passed_to_a_script_and_records_the_pauses():
     clock = FakeClock(now=0.0)
     box = Sandbox(ScriptedLister({0: []}, clock=clock, latency=0.01))
 
@@ -129,7 +129,7 @@ def test_wait_without_pauses_takes_only_the_time_of_its_polls(box):
     assert elapsed(wait) < 50
 
 
-def test_clock_is_restored_afterwards():
+def test_no_sleep_restores_the_real_clock_when_it_ends():
     before = Clock.sleep, Clock.monotonic
 
     with no_sleep():

@@ -69,13 +69,13 @@ def message(call, *args, **options):
         (None, [], "", ()),
     ],
 )
-def test_targets_come_from_the_first_source_that_has_any(option, ini, environment, targets):
+def test_targets_come_from_the_first_source_that_defines_any(option, ini, environment, targets):
     settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
 
     assert settings.targets == targets
 
 
-def test_proxy_url_comes_from_the_first_source_that_has_one():
+def test_proxy_url_comes_from_the_first_source_that_defines_a_url():
     option, ini = {"tlsandbox_proxy_url": "http://a"}, {"tlsandbox_proxy_url": "http://b"}
     environment = {"TENSORLAKE_SANDBOX_PROXY_URL": "http://c"}
 
@@ -117,14 +117,14 @@ FROM_INI = Settings(
         ("tlsandbox_no_section", True, "no_section", True),
     ],
 )
-def test_option_wins_over_ini_key_and_default(option, value, field, expected):
+def test_command_line_option_overrides_ini_key_and_default(option, value, field, expected):
     changed = {field: expected}
 
     assert resolved({option: value}) == Settings()._replace(**changed)
     assert resolved({option: value}, INI) == FROM_INI._replace(**changed)
 
 
-def test_ini_keys_replace_the_defaults():
+def test_ini_keys_override_the_defaults():
     assert resolved(ini=INI) == FROM_INI
     assert resolved() == Settings((), None, 30.0, None, (), False, None, False, ())
 
@@ -136,7 +136,7 @@ def test_other_environment_variables_are_ignored(name):
     assert resolved(environment={name: "nonsense"}) == resolved()
 
 
-def test_options_have_the_documented_names_and_none_is_the_api_key():
+def test_options_have_the_documented_names_and_do_not_include_the_api_key():
     names = ["tlsandbox", "tlsandbox_proxy_url", "tlsandbox_timeout", "tlsandbox_memory"]
     flags = [f"--{name.replace('_', '-')}" for name in names]
     assert [(option.ini, option.flag) for option in OPTIONS[:4]] == [
@@ -189,7 +189,7 @@ def test_error_of_an_invalid_value_names_its_source_and_the_expected_values(
     assert message(resolved, **{source: {name: value}}) == text
 
 
-def test_error_of_an_ini_value_without_a_known_file_names_the_ini_file():
+def test_error_of_an_ini_value_mentions_the_ini_file_even_if_its_path_is_unknown():
     text = message(resolved, ini={"tlsandbox_timeout": "0"}, inipath=None)
     assert text == f"tlsandbox_timeout in the ini file: {TIME}, got '0'"
 
@@ -198,7 +198,7 @@ def test_error_of_an_ini_value_without_a_known_file_names_the_ini_file():
     ("text", "end"),
     [("ooms", "; did you mean 'oom'?"), ("everything", ""), ("OOM", "; did you mean 'oom'?")],
 )
-def test_unknown_rule_is_reported_with_the_known_rules(text, end):
+def test_error_for_an_unknown_rule_lists_the_known_rules(text, end):
     assert message(parse_rules, [text], "here") == (
         f"here: unknown guard rule {text!r}; expected one of oom, crash, restart, unhealthy, leak{end}"
     )
@@ -227,12 +227,12 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("text", "seconds"), SECONDS.items())
-def test_time_is_read_in_seconds(text, seconds):
+def test_setting_of_a_time_is_parsed_as_seconds(text, seconds):
     assert parse_time(text, "here") == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(("text", "size"), BYTES.items())
-def test_size_is_read_in_bytes(text, size):
+def test_setting_of_a_size_is_parsed_as_bytes(text, size):
     assert parse_size(text, "here") == size
 
 
@@ -241,7 +241,7 @@ def test_size_is_read_in_bytes(text, size):
     [(parse, text) for parse, texts in INVALID.items() for text in texts],
     ids=lambda value: value[:6] if isinstance(value, str) else value.__name__,
 )
-def test_invalid_text_is_rejected_and_an_invalid_url_is_not_repeated(parse, text):
+def test_error_for_an_invalid_setting_does_not_repeat_an_invalid_url(parse, text):
     expected = {parse_time: TIME, parse_size: SIZE, check_target: TARGET, check_url: URL}[parse]
     received = "" if parse is check_url else f", got {text!r}"
     assert message(parse, text, "here") == f"here: {expected}{received}"
@@ -281,7 +281,7 @@ def test_valid_url_is_split_into_its_parts(url, parts):
         ("local", "gw3", "local"),
     ],
 )
-def test_worker_id_replaces_its_placeholder(target, worker, filled):
+def test_worker_id_replaces_the_placeholder_in_a_target(target, worker, filled):
     environment = {"PYTEST_XDIST_WORKER": worker} if worker else {}
 
     assert fill_worker(target, environment) == filled

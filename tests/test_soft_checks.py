@@ -28,7 +28,7 @@ def here():
 # ------------------------------------------------------------------ on one snapshot
 
 
-def test_all_checks_are_evaluated_on_one_snapshot_at_the_end_of_the_block():
+def test_block_evaluates_all_checks_on_one_snapshot_when_it_ends():
     box = soft_box([EXITED])
 
     with box.soft() as check:
@@ -40,7 +40,7 @@ def test_all_checks_are_evaluated_on_one_snapshot_at_the_end_of_the_block():
     assert polls(box) == [0.0]
 
 
-def test_error_contains_the_error_that_each_failed_check_would_have_raised():
+def test_error_of_the_block_contains_the_error_of_each_failed_check():
     box = soft_box([FAILED, OOM, {"pid": 9}])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -60,7 +60,7 @@ def test_error_contains_the_error_that_each_failed_check_would_have_raised():
     assert failures[0].wanted == "pid 43: exit_code 0"
 
 
-def test_checks_in_a_block_cover_the_time_since_the_test_began():
+def test_checks_in_a_block_cover_the_whole_test_so_far():
     box = soft_box([OOM, RUNNING]).from_now()
 
     with box.soft() as check:
@@ -83,7 +83,7 @@ def test_negative_check_keeps_its_settling_time_in_a_block():
     assert 0.2 <= polls(box)[-1] < 0.4
 
 
-def test_immediate_failure_does_not_cut_the_settling_time_of_another_check():
+def test_immediate_failure_does_not_shorten_the_settling_time_of_another_check():
     box = soft_box({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]})
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -93,7 +93,7 @@ def test_immediate_failure_does_not_cut_the_settling_time_of_another_check():
     assert len(caught.value.failures) == 2
 
 
-def test_unsettled_check_does_not_change_the_result_of_a_settled_one():
+def test_unsettled_check_does_not_change_the_result_of_a_settled_check():
     """The first check needs one poll; the second needs more time than pytest-timeout leaves."""
     box = soft_box([RUNNING])
     box._client.test_deadline = lambda: 1000.3
@@ -144,7 +144,7 @@ class Broken(Exception):
     """An exception from the code of the test."""
 
 
-def test_exception_in_the_block_is_raised_with_failed_checks_as_its_last_note():
+def test_last_note_of_an_exception_in_the_block_lists_the_failed_checks():
     box = soft_box([FAILED])
     error = Broken()
     error.__notes__ = ["the first"]
@@ -167,7 +167,7 @@ def test_exception_in_the_block_is_raised_with_failed_checks_as_its_last_note():
 
 
 @pytest.mark.parametrize(("checks", "count"), [(0, 0), (1, 1)])
-def test_exception_has_no_note_without_failed_checks(checks, count):
+def test_exception_in_the_block_gets_no_note_if_no_check_failed(checks, count):
     box = soft_box([EXITED])
 
     with pytest.raises(Broken) as caught, box.soft() as check:
@@ -180,7 +180,7 @@ def test_exception_has_no_note_without_failed_checks(checks, count):
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, pytest.skip.Exception])
-def test_interruption_and_skip_pass_through_unchanged_without_a_poll(kind):
+def test_block_raises_an_interruption_or_skip_unchanged_and_does_not_poll(kind):
     box = soft_box([FAILED])
     error = kind("stop")
 
@@ -193,7 +193,7 @@ def test_interruption_and_skip_pass_through_unchanged_without_a_poll(kind):
     assert polls(box) == []
 
 
-def test_invalid_argument_is_raised_at_its_line_and_adds_no_check():
+def test_invalid_argument_raises_an_error_immediately_and_adds_no_check():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.InvalidArgument) as caught, box.soft() as check:
@@ -222,7 +222,7 @@ def test_check_outside_a_block_is_rejected(entered):
     )
 
 
-def test_each_nested_block_is_evaluated_at_its_own_end():
+def test_nested_block_evaluates_its_checks_when_it_ends():
     box = soft_box([FAILED, OOM])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as outer:
@@ -237,7 +237,7 @@ def test_each_nested_block_is_evaluated_at_its_own_end():
     )
 
 
-def test_reentered_block_starts_without_checks():
+def test_block_that_is_entered_again_starts_without_checks():
     box = soft_box([EXITED, FAILED])
     soft = box.soft()
     with pytest.raises(errors.ChecksFailed), soft as check:
@@ -247,7 +247,7 @@ def test_reentered_block_starts_without_checks():
         check.assert_process(42, exit_code=0)
 
 
-def test_threads_can_add_checks_without_losing_any():
+def test_checks_added_by_several_threads_are_all_evaluated():
     box = soft_box([EXITED, FAILED])
     together = threading.Barrier(8)
 
@@ -268,7 +268,7 @@ def test_threads_can_add_checks_without_losing_any():
     assert len(caught.value.failures) == 8
 
 
-def test_check_from_code_without_a_module_is_recorded():
+def test_check_in_code_without_a_module_is_evaluated():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.ChecksFailed), box.soft() as check:

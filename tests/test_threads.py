@@ -58,14 +58,14 @@ def wait_in_all_threads(box, times=1):
     assert in_threads(THREADS, wait) == [(pid, pid % 200) for pid in range(1, THREADS + 1)]
 
 
-def test_each_of_64_threads_gets_its_own_answer_even_after_an_outage(box, proxy):
+def test_each_of_64_threads_receives_its_own_response_even_after_an_outage(box, proxy):
     wait_in_all_threads(box)
 
     proxy.fail(faults.RESET_BEFORE_HEADERS, seconds=0.3).then(faults.SANDBOX_NOT_READY, seconds=0.3)
     wait_in_all_threads(box)
 
 
-def test_many_waiting_threads_send_as_many_list_calls_as_one(box):
+def test_waiting_threads_share_list_calls(box):
     calls = []
     box._client.observers.append(mock.Mock(call_succeeded=calls.append))
 
@@ -85,7 +85,7 @@ def used():
     return threading.active_count(), psutil.Process().num_fds(), len(gc.get_objects())
 
 
-def test_threads_descriptors_and_objects_do_not_grow_with_the_calls(box):
+def test_number_of_threads_descriptors_and_objects_does_not_grow_with_the_calls(box):
     wait_in_all_threads(box)
     before = used()
 
@@ -97,7 +97,7 @@ def test_threads_descriptors_and_objects_do_not_grow_with_the_calls(box):
     )
 
 
-def test_development_mode_finds_no_open_resource_and_no_warning(tmp_path):
+def test_python_development_mode_reports_no_open_resource_and_no_warning(tmp_path):
     (tmp_path / "test_it.py").write_text(
         """
 import threading

@@ -194,7 +194,7 @@ def test_invalid_call_is_rejected_before_any_request(call, message):
     ],
     ids=["sandbox", "awaitable", "soft", "nothing near"],
 )  # fmt: skip
-def test_misspelled_method_is_an_attribute_error_with_a_suggestion(attribute, message):
+def test_misspelled_method_raises_an_attribute_error_with_a_suggestion(attribute, message):
     box = box_of([])
 
     with pytest.raises(AttributeError) as caught:
@@ -206,14 +206,14 @@ def test_misspelled_method_is_an_attribute_error_with_a_suggestion(attribute, me
     assert not hasattr(box, "wait_for_proces")
 
 
-def test_type_error_of_a_users_function_is_not_changed():
+def test_type_error_in_the_function_of_the_user_is_raised_unchanged():
     with pytest.raises(TypeError, match=r"^'int' object is not iterable$") as caught:
         box_of([raw(41)]).wait_until(lambda seen: list(seen[0].pid))
 
     assert caught.type is TypeError
 
 
-def test_unknown_argument_is_a_type_error():
+def test_unknown_argument_raises_a_type_error():
     with pytest.raises(TypeError, match="did you mean 'timeout'"):
         box_of([]).wait_for_exit("x", time_out=1)
 
@@ -241,7 +241,7 @@ class Digits(str):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_value_with_its_own_equality_is_accepted_for_any_field(field):
+def test_any_field_accepts_a_value_that_overrides_equality(field):
     check_fields({field: ANY})
     check_fields({field: [ANY]})
 
@@ -255,7 +255,7 @@ def test_value_with_its_own_equality_is_accepted_for_any_field(field):
         ("status", ("exited", "signaled")),
     ],
 )  # fmt: skip
-def test_value_that_a_field_may_equal_is_accepted(field, value):
+def test_every_possible_value_of_a_field_is_accepted(field, value):
     check_value(field, value)
 
 
@@ -273,7 +273,7 @@ def box(sent):
     return box
 
 
-def test_signal_may_be_a_member_of_the_enum(box, sent):
+def test_signal_may_be_given_as_an_enum_member(box, sent):
     box.send_signal(41, signal.SIGTERM)
 
     assert sent == [(41, 15)]
@@ -285,7 +285,7 @@ def test_arguments_may_come_from_an_iterator(box, sent):
     assert sent == [{"command": "sleep", "args": ["60"]}]
 
 
-def test_options_of_a_start_are_sent_as_given(box, sent):
+def test_start_process_sends_its_options_unchanged(box, sent):
     options = {
         "user": {"uid": 1000},
         "stdin_mode": "pipe",
@@ -299,14 +299,14 @@ def test_options_of_a_start_are_sent_as_given(box, sent):
     assert sent == [{"command": "web", "args": [], **options}]
 
 
-def test_types_of_options_match_the_embedded_sandbox():
+def test_option_types_match_the_types_of_the_embedded_sandbox():
     for types, accepted in [(RestartOptions, Restart), (HealthCheckOptions, HealthCheck)]:
         assert get_type_hints(types) == get_type_hints(accepted)
         required = {each.name for each in fields(accepted) if each.default is MISSING}
         assert types.__required_keys__ == required
 
 
-def test_on_a_shared_sandbox_only_processes_of_the_test_are_checked():
+def test_assertion_checks_only_processes_of_the_test_on_a_shared_sandbox():
     rows = [raw(41), raw(42, **OOM)]
     box = box_of(rows, shared=True)
     box.start_process("python", ["train.py"])

@@ -35,7 +35,7 @@ ESCAPED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), ESCAPED)
-def test_printable_escapes_cursor_moves_and_direction_changes(text, expected):
+def test_printable_escapes_control_characters_and_text_direction_overrides(text, expected):
     assert printable(text) == expected
 
 
@@ -71,14 +71,14 @@ def test_cut_shows_the_number_of_cut_characters(text, columns, expected):
     assert width(expected) <= columns
 
 
-def test_cut_includes_characters_that_the_caller_left_out():
+def test_cut_counts_the_characters_that_the_caller_left_out():
     assert cut("0123456789", 20, beyond=100_000) == "0123456789… +100000"
     assert cut("0123456789", 16, beyond=100_000) == "0123456… +100003"
     assert cut("", 10, beyond=5) == "… +5"
 
 
 @pytest.mark.parametrize("columns", [-3, 0, 1, 4])
-def test_cut_keeps_one_character_and_the_number_at_any_width(columns):
+def test_cut_keeps_one_character_and_the_number_of_cut_characters_at_any_width(columns):
     assert cut("0123456789", columns) == "0… +9"
 
 
@@ -108,11 +108,11 @@ FOLDED = [
 
 
 @pytest.mark.parametrize(("text", "most", "expected"), FOLDED)
-def test_fold_breaks_a_command_line_between_words_if_it_can(text, most, expected):
+def test_fold_breaks_a_command_line_between_words_if_possible(text, most, expected):
     assert fold(text, 10, most) == expected
 
 
-def test_fold_includes_characters_that_the_caller_left_out():
+def test_fold_counts_the_characters_that_the_caller_left_out():
     assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
 
 
@@ -145,7 +145,7 @@ def mixed_texts():
         yield "".join(dice.choices(ALPHABET, k=dice.randrange(80))), dice.randrange(14, 50)
 
 
-def test_formatted_text_fits_its_width_and_each_cut_is_counted():
+def test_formatted_text_fits_the_width_and_counts_the_characters_it_leaves_out():
     # wcswidth is how pytest measures the width of a text.
     for text, columns in mixed_texts():
         whole = printable(text).replace(MARK, "")
@@ -174,7 +174,7 @@ def test_formatted_text_fits_its_width_and_each_cut_is_counted():
         (2, "line", "2 lines"),
     ],
 )
-def test_noun_has_the_plural_of_its_number(number, noun, expected):
+def test_noun_is_singular_or_plural_depending_on_its_number(number, noun, expected):
     assert count(number, noun) == expected
 
 

@@ -124,11 +124,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(("lists", "incidents"), CASES.values(), ids=CASES.keys())
-def test_lists_show_these_incidents(lists, incidents):
+def test_history_derives_the_expected_incidents_from_the_lists(lists, incidents):
     assert incidents_of(watched(*lists)) == incidents
 
 
-def test_process_whose_name_was_taken_stays_selected_and_waits_for_no_restart():
+def test_process_that_lost_its_name_stays_selected_but_is_not_expected_to_restart():
     old, new = over(7, "backing_off"), web(8, start=10_000)
     watched([old], [old, new]).assert_not_running(snapshot(old)[0])
 
@@ -153,7 +153,7 @@ def test_pid_selects_its_run_even_if_a_newer_run_is_listed():
     assert box.assert_stays(7, stable_for=1, status="exited").pid == 7
 
 
-def test_lost_end_of_an_unselected_process_is_logged(caplog):
+def test_lost_exit_code_of_an_unselected_process_is_logged(caplog):
     box = watched([raw(1)], [raw(1, **ended(-1))])
 
     with caplog.at_level("INFO", "pytest_tlsandbox"):
@@ -190,7 +190,7 @@ def test_signals_that_this_test_sends_to_a_managed_process_cause_no_incidents():
     box.assert_no_incidents()
 
 
-def test_lost_end_of_a_process_that_the_test_started_is_inconclusive():
+def test_lost_exit_code_of_a_process_that_the_test_started_is_inconclusive():
     box = box_of({0: [], 1: [raw(1)], 2: [raw(1, **ended(-1))]})
     box.start_process("python", ["train.py"])
     pass_time(box)
@@ -199,7 +199,7 @@ def test_lost_end_of_a_process_that_the_test_started_is_inconclusive():
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_assert_not_running_is_inconclusive_if_a_row_vanished_that_the_test_did_not_kill(killed):
+def test_assert_not_running_is_inconclusive_if_a_process_vanished_without_a_kill(killed):
     box = box_of({0: [raw(1), raw(2)], 1: [raw(2)]})
     job = box.list_processes()[0]
     if killed:
@@ -210,7 +210,7 @@ def test_assert_not_running_is_inconclusive_if_a_row_vanished_that_the_test_did_
     assert outcome(lambda: box.assert_not_running(job)) == expected
 
 
-def test_rows_that_are_listed_late_replace_hidden_runs():
+def test_rows_that_are_listed_late_take_the_place_of_assumed_runs():
     stopped = last(-15, 39_000)
     rows = [
         backing_off(7, 0, 0),
@@ -226,7 +226,7 @@ def test_rows_that_are_listed_late_replace_hidden_runs():
     box.assert_no_crash()
 
 
-def test_start_under_a_used_name_ends_the_process_that_had_the_name():
+def test_process_whose_name_a_start_reuses_counts_as_ended():
     new = web(8, start=10_000)
     box = box_of({0: [FIRST], 1: [new]})
     box.list_processes()
@@ -237,7 +237,7 @@ def test_start_under_a_used_name_ends_the_process_that_had_the_name():
     assert incidents_of(box) == "unseen_end web/0"
 
 
-def test_unseen_deployment_keeps_the_order_of_its_runs():
+def test_runs_of_a_process_that_was_first_listed_late_keep_their_order():
     rows = [
         over(7, code=0), backing_off(8, 10_000, 0), over(9, start=20_000, code=0, count=1),
         web(10, start=30_000),
@@ -287,7 +287,7 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
 
 
 @pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
-def test_sandbox_does_not_count_as_replaced_if_this_plugin_killed_the_living(sent, replaced):
+def test_sandbox_is_not_considered_replaced_if_the_plugin_killed_the_process(sent, replaced):
     history = history_of([JOB_3])
     history.note_signal(snapshot(JOB_3)[0], sent)
     history.fold(snapshot(OTHER))
@@ -305,7 +305,7 @@ def history_of(*lists):
     return history
 
 
-def test_row_that_vanished_and_came_back_counts_as_listed():
+def test_row_that_vanished_and_reappeared_counts_as_listed():
     first, again = raw(1), raw(1, started_at=T0 + 5000)
     history = history_of([first, raw(2)], [raw(2)], [again, raw(2)], [raw(2)])
     assert history.vanished_with(1).row.identity == snapshot(again)[0].identity
@@ -315,7 +315,7 @@ def test_row_that_vanished_and_came_back_counts_as_listed():
     assert history.vanished_with(2) is None
 
 
-def test_run_is_found_without_its_handle_and_after_its_row_vanished():
+def test_history_finds_a_run_without_its_handle_and_after_its_row_vanished():
     identity = snapshot(JOB_3)[0].identity
     assert History(lambda: 0.0).find(identity) is None
     history = history_of([JOB_3, OVER_4])
@@ -330,7 +330,7 @@ def test_run_is_found_without_its_handle_and_after_its_row_vanished():
 # Answers of other calls than list calls
 
 
-def test_restart_of_a_process_that_no_list_call_saw_is_caused_by_the_plugin():
+def test_requested_restart_of_a_never_listed_process_is_attributed_to_the_plugin():
     again = running(8, 10_000, 1, last_exit=last(-15))
     history = History(lambda: 0.0)
     run = history.note_restart(snapshot(FIRST)[0], snapshot(again)[0])
@@ -341,7 +341,7 @@ def test_restart_of_a_process_that_no_list_call_saw_is_caused_by_the_plugin():
     assert all(incident.caused_here for incident in history.incidents(0))
 
 
-def test_list_call_may_show_a_run_before_the_answer_to_its_start_or_restart():
+def test_run_may_be_listed_before_its_start_or_restart_request_is_answered():
     again = running(8, 10_000, 1, last_exit=last(-15))
     box = watched([FIRST], [again, raw(1)])
     box._history.note_start(snapshot(raw(1))[0])
@@ -352,7 +352,7 @@ def test_list_call_may_show_a_run_before_the_answer_to_its_start_or_restart():
     assert sorted(run.row.pid for run in box._history.runs()) == [1, 7, 8]
 
 
-def test_process_that_was_started_and_restarted_before_the_first_list_call_has_two_runs():
+def test_process_restarted_before_the_first_list_call_has_two_runs():
     history = History(lambda: 0.0)
     first = history.note_start(snapshot(FIRST)[0])
     history.fold(snapshot(running(8, 10_000, 1)))
@@ -365,7 +365,7 @@ def test_process_that_was_started_and_restarted_before_the_first_list_call_has_t
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_no_run_is_hidden_while_the_row_of_the_run_before_is_listed(seen_before):
+def test_history_assumes_no_hidden_run_while_the_previous_run_is_still_listed(seen_before):
     again = running(8, 10_000, 2, last_exit={**last(1), "ended_at": None})
     rows = snapshot(web(7, end=1), again)
     history = history_of([FIRST])
@@ -377,7 +377,7 @@ def test_no_run_is_hidden_while_the_row_of_the_run_before_is_listed(seen_before)
     assert [incident.kind for incident in history.incidents(1)] == ["restart"]
 
 
-def test_incidents_of_one_list_call_are_in_the_order_of_the_starts():
+def test_incidents_in_one_list_call_are_sorted_by_the_start_of_their_process():
     newest, job = running(8, 10_000, 1), raw(9, started_at=T0 + 20_000)
     crash = signaled(11, ended_at=T0 + 30_000)
     history = history_of([FIRST], [newest, job], [newest | crash, job | crash])
@@ -402,13 +402,13 @@ def test_change_of_an_older_row_does_not_change_the_state_of_the_supervisor():
     [({"pid": 1, "status": "running"}, [2]), ({"status": "running"}, []), (raw(4), [1, 2])],
     ids=["its pid", "no pid", "readable"],
 )
-def test_process_does_not_count_as_vanished_if_its_row_may_be_unreadable(odd, gone):
+def test_process_does_not_count_as_vanished_if_an_unreadable_row_may_belong_to_it(odd, gone):
     history = history_of([raw(1), raw(2), raw(3)], [raw(3), odd])
 
     assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone
 
 
-def test_runs_that_vanished_first_are_forgotten_first(monkeypatch):
+def test_history_forgets_the_runs_that_vanished_first(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 2)
     rows = snapshot(*map(raw, range(1, 7)))
     history = History(lambda: 0.0)
@@ -421,7 +421,7 @@ def test_runs_that_vanished_first_are_forgotten_first(monkeypatch):
     assert known == [1, 3, 4, 5, 6]  # 1 came back
 
 
-def test_check_since_a_position_before_the_kept_incidents_is_recognized(monkeypatch):
+def test_history_knows_whether_it_forgot_incidents_since_a_position(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_INCIDENTS", 4)
     living = [raw(pid) for pid in range(1, 6)]
     crashed = [raw(pid, **signaled(11)) for pid in range(1, 6)]

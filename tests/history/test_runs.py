@@ -34,7 +34,7 @@ def history_of(*lists):
         (signaled(9), OOM, End(None, 9, True, T9)),
     ],
 )
-def test_later_evidence_corrects_an_end_but_never_loses_it(first, then, known):
+def test_later_evidence_may_correct_how_a_run_ended_but_never_removes_it(first, then, known):
     history = history_of([raw(1)], [raw(1, **first)], [raw(1, **then)])
 
     assert history.runs()[0].end == known
@@ -50,7 +50,7 @@ def test_later_evidence_corrects_an_end_but_never_loses_it(first, then, known):
         (last(1), False),
     ],
 )
-def test_oom_kill_reported_by_a_supervisor_hit_a_child_if_the_process_exited(reported, child):
+def test_oom_kill_is_attributed_to_a_child_if_the_managed_process_itself_exited(reported, child):
     first, _ = history_of([web(7)], [running(8, 10_000, 1, last_exit=reported)]).runs()
 
     assert first.end.child is child
@@ -65,7 +65,9 @@ def test_oom_kill_reported_by_a_supervisor_hit_a_child_if_the_process_exited(rep
     ],
     ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
-def test_kill_explains_an_end_by_the_signals_that_were_sent(row, sent, end, explained):
+def test_exit_after_a_kill_is_attributed_to_the_plugin_only_if_its_signals_explain_it(
+    row, sent, end, explained
+):
     history = history_of([row])
     for number in sent:
         history.note_signal(snapshot(row)[0], number)
@@ -75,7 +77,7 @@ def test_kill_explains_an_end_by_the_signals_that_were_sent(row, sent, end, expl
     assert (run or history.runs()[0]).ended_here is explained
 
 
-def test_signal_after_the_end_or_to_an_unknown_process_is_not_recorded():
+def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
     history = history_of([raw(1)], [raw(1, **signaled(None))])
 
     assert history.note_signal(process(1), 9) is None
@@ -84,7 +86,7 @@ def test_signal_after_the_end_or_to_an_unknown_process_is_not_recorded():
     assert not history.runs()[0].ended_here
 
 
-def test_run_prints_its_number_its_name_and_its_end():
+def test_run_prints_its_number_its_name_and_how_it_ended():
     secret = {"name": "web --token=abc"}
     history = history_of([web(7, **secret)], [running(9, 10_000, 2, **secret)])
 
@@ -102,11 +104,11 @@ def test_run_prints_its_number_its_name_and_its_end():
         ({**OOM, "exit_code": 137}, End(137, 9, True, T9)),
     ],
 )
-def test_end_of_a_contradictory_row_follows_its_status(row, end):
+def test_status_decides_how_a_process_ended_if_its_row_contradicts_itself(row, end):
     assert End.of_row(process(1, **row)) == end
 
 
-def test_states_of_a_process_are_in_order_and_counted_from_its_first_poll():
+def test_wait_lists_the_states_of_a_process_in_order_with_the_polls_since_its_start():
     history = History(lambda: 0.0)
     wait, shorter = Timeline(0.0, history), Timeline(0.0, history)
     again = running(8, 10_000, 1, last_exit=last(-9))
@@ -126,7 +128,7 @@ def test_states_of_a_process_are_in_order_and_counted_from_its_first_poll():
     assert shorter.states(process(7)) == []
 
 
-def test_first_and_newest_states_and_runs_are_kept():
+def test_history_keeps_the_first_and_the_newest_states_and_runs():
     flapping = history_of(*([raw(1), raw(2)] if at % 2 == 0 else [raw(2)] for at in range(150)))
     times = [change.at for change in flapping.vanished_with(1).changes]
     assert times == [0.0, *map(float, range(51, 150))]
@@ -137,7 +139,7 @@ def test_first_and_newest_states_and_runs_are_kept():
     assert [run.number for run in runs] == [0, *range(51, 150)]
 
 
-def test_end_that_no_list_call_saw_has_no_known_time():
+def test_run_that_ended_between_two_list_calls_has_no_known_end_time():
     first, _ = history_of([web(7)], [web(8, start=10_000)]).runs()
 
     assert [change.state for change in first.changes] == ["running", "ended, how is not known"]

@@ -29,7 +29,7 @@ def test_where_returns_processes_with_the_exact_field_values():
     assert len(seen) == 3
 
 
-def test_where_accepts_every_field_of_a_process_and_the_managed_name():
+def test_where_accepts_every_process_field_and_the_managed_name():
     assert {*FIELDS} == {field.name for field in dataclasses.fields(ProcessInfo)} | {"name"}
 
 
@@ -41,14 +41,14 @@ def test_where_accepts_every_field_of_a_process_and_the_managed_name():
          "oom_killed, pid, signal, started_at, status, stdin_writable"),
     ],
 )  # fmt: skip
-def test_unknown_field_raises_an_error_with_a_suggestion_or_all_fields(field, hint):
+def test_error_for_an_unknown_field_suggests_a_similar_field_or_lists_all_fields(field, hint):
     with pytest.raises(InvalidArgument) as caught:
         snapshot().where(**{field: 1})
     assert str(caught.value) == f"a process has no field {field!r}; {hint}"
 
 
 @pytest.mark.parametrize(("value", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
-def test_find_rejects_arguments_that_are_not_an_identity(value, kind):
+def test_find_accepts_only_the_identity_of_a_run(value, kind):
     with pytest.raises(InvalidArgument) as caught:
         snapshot(raw(41)).find(value)
     assert str(caught.value) == (
@@ -57,7 +57,7 @@ def test_find_rejects_arguments_that_are_not_an_identity(value, kind):
     )
 
 
-def test_secrets_in_managed_names_are_masked_in_table_and_rows():
+def test_secrets_in_managed_names_are_masked_in_the_table_and_in_the_rows():
     web = managed("web --token=abc", last_error="DB_PASS=abc")
     seen = snapshot(raw(7, args=("app",), managed=web), raw(8, managed=managed(None)))
 
@@ -85,7 +85,7 @@ def test_snapshot_prints_an_aligned_table_with_masked_arguments():
     assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
 
 
-def test_history_reports_only_the_runs_that_a_snapshot_changed():
+def test_history_returns_only_the_runs_that_a_new_snapshot_changed():
     first = snapshot(raw(1), raw(2), at=0.0)
     again = copy.copy(first)
     again.begun = again.ended = 1.0
@@ -98,14 +98,14 @@ def test_history_reports_only_the_runs_that_a_snapshot_changed():
     assert (run.row.pid, run.state) == (2, "exited 0")
 
 
-def test_holds_compares_objects_and_not_values():
+def test_holds_compares_processes_by_object_identity():
     seen = snapshot(raw(1))
 
     assert seen.holds(seen[0])
     assert not seen.holds(process(1))
 
 
-def test_unreadable_row_is_recognized_by_handle_pid_and_start():
+def test_handle_pid_and_start_time_identify_an_unreadable_row():
     def mark(*rows):
         return snapshot(*rows).unreadable[-1].fingerprint
 
@@ -116,7 +116,7 @@ def test_unreadable_row_is_recognized_by_handle_pid_and_start():
     assert mark([{"b": 1, "a": 2}]) == mark([{"a": 2, "b": 1}])
 
 
-def test_snapshots_are_equal_if_their_processes_and_unreadable_rows_are():
+def test_snapshots_with_equal_processes_and_unreadable_rows_are_equal():
     odd = {"pid": 9, "status": "running"}
     seen = snapshot(raw(1), odd, at=1.0)
 
@@ -126,12 +126,12 @@ def test_snapshots_are_equal_if_their_processes_and_unreadable_rows_are():
     assert seen != [*seen]
 
 
-def test_empty_snapshot_prints_no_processes():
+def test_empty_snapshot_prints_the_text_no_processes():
     assert str(snapshot()) == "no processes"
     assert repr(snapshot()) == "<ProcessSnapshot of my-sandbox: 0 processes>"
 
 
-def test_rows_are_ready_for_json_with_masked_texts_and_the_corrected_status():
+def test_rows_for_json_contain_masked_texts_and_the_corrected_status():
     fields = {"command": "DB_PASS=abc", "args": ("app", "--token=abc"), "started_at": T0}
     (row,) = snapshot(raw(7, **fields, status="running", exit_code=1, ended_at=T0 + 9000)).rows
 

@@ -13,7 +13,7 @@ def of_wider_scope():
     """Is one that no test requests by an argument."""
 
 
-def test_fixture_is_defined_in_the_module_that_a_test_sees(request):
+def test_defining_module_returns_the_module_of_the_fixture_that_the_test_uses(request):
     defined = pytest_private.defining_module
 
     assert defined(request.node, "of_wider_scope") == __name__
@@ -23,7 +23,7 @@ def test_fixture_is_defined_in_the_module_that_a_test_sees(request):
 
 
 @pytest.mark.usefixtures("tmp_path_factory")
-def test_fixtures_without_an_argument_are_reported_from_the_others(request, pytestconfig):
+def test_unrequested_fixtures_excludes_the_arguments_of_the_test(request, pytestconfig):
     found = pytest_private.unrequested_fixtures(request.node)
 
     assert {"of_wider_scope", "tmp_path_factory"} <= set(found)
@@ -31,7 +31,7 @@ def test_fixtures_without_an_argument_are_reported_from_the_others(request, pyte
     assert pytestconfig is request.config
 
 
-def test_error_of_a_test_case_is_kept_for_the_report(pytester):
+def test_report_hook_can_read_the_errors_of_a_unittest_test_case(pytester):
     pytester.makeconftest(
         """
         import pytest
@@ -59,7 +59,7 @@ def test_error_of_a_test_case_is_kept_for_the_report(pytester):
     result.stdout.fnmatch_lines(["*kept it and not None*"])
 
 
-def test_settings_are_found_as_pytest_finds_them(pytestconfig, tmp_path_factory):
+def test_find_settings_returns_the_same_files_as_pytest(pytestconfig, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "pytest.ini").write_text("[pytest]\n")
 
@@ -69,7 +69,7 @@ def test_settings_are_found_as_pytest_finds_them(pytestconfig, tmp_path_factory)
     assert other == (elsewhere, elsewhere / "pytest.ini")
 
 
-def test_package_is_left_out_of_what_pytest_rewrites(pytestconfig):
+def test_pytest_does_not_rewrite_assertions_in_the_package(pytestconfig):
     names = pytestconfig.pluginmanager.rewrite_hook._must_rewrite  # type: ignore[attr-defined]
 
     assert names  # pytest still keeps them there

@@ -116,7 +116,7 @@ def is_harmless(body: Any) -> bool:
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: str(mode.value))
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_every_response_conforms_to_the_document(
+def test_every_response_conforms_to_the_openapi_document(
     busy: Api, path: str, method: str, mode: GenerationMode
 ) -> None:
     schema = schemathesis.openapi.from_dict(made_harmless(busy, path))

@@ -54,7 +54,7 @@ def _lives(api: Api) -> Iterator[None]:
         ({"user": {"uid": 2**32 - 1}}, "user not found: 4294967295"),
     ],
 )
-def test_failed_start_is_500_and_not_counted(api: Api, fields: Any, error: str) -> None:
+def test_failed_start_returns_500_and_is_not_counted(api: Api, fields: Any, error: str) -> None:
     total = api.call("GET", "/info").json()["total_processes"]
     answer = api.call("POST", "/processes", json={"command": "true", **fields})
     assert refusal(answer) == (500, error, None)
@@ -137,7 +137,7 @@ def test_unreadable_body_is_reported_in_plain_text(
         ("PUT /files?path=/refused", 403),
     ],
 )
-def test_rejected_body_is_answered_after_all_of_it_is_received(
+def test_server_receives_the_whole_body_before_it_rejects_it(
     sandbox: LocalSandbox, sleeper: int, line: str, status: int
 ) -> None:
     # More than the buffers of both sockets, so that sending fails if the server does not read it.
@@ -175,7 +175,7 @@ def not_found(name: str) -> tuple[int, str]:
     "request_line",
     ["GET {}", "DELETE {}", "POST {}/restart", "POST {}/stdin", "POST {}/stdin/close"],
 )
-def test_path_that_selects_no_process_is_reported(
+def test_server_rejects_a_path_that_does_not_select_a_process(
     sandbox: LocalSandbox, segment: str, told: tuple[int, str], request_line: str
 ) -> None:
     line = request_line.format(f"/processes/{segment}")
@@ -187,7 +187,7 @@ def test_path_that_selects_no_process_is_reported(
 
 
 @pytest.mark.parametrize("rest", ["stdout", "output/follow"])
-def test_output_of_an_unknown_name_is_404(api: Api, rest: str) -> None:
+def test_output_request_for_an_unknown_name_returns_404(api: Api, rest: str) -> None:
     answer = api.call("GET", f"/processes/nobody/{rest}")
     assert (answer.status_code, answer.text) == not_found("nobody")
 
@@ -207,7 +207,7 @@ def test_server_survives_data_that_is_not_http(sandbox: LocalSandbox, sent: byte
     send_raw(sandbox, sent).close()
 
 
-def test_bytes_that_are_not_utf8_are_replaced_in_output_and_follow(api: Api) -> None:
+def test_invalid_utf8_bytes_are_replaced_in_output_and_in_followed_lines(api: Api) -> None:
     pid = api.run("printf", r"a\n\377\376\nb\n")["pid"]
     lines = ["a", "\ufffd\ufffd", "b"]
     assert api.lines(pid) == lines

@@ -81,7 +81,7 @@ def test_ctrl_c_and_other_signals_leave_no_process_behind(
     until(lambda: is_gone(process.pid) and is_gone(int(child)))
 
 
-def test_options_apply_and_the_port_is_free_again_immediately() -> None:
+def test_command_applies_its_options_and_frees_the_port_when_it_ends() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

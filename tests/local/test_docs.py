@@ -29,7 +29,7 @@ def test_every_route_is_documented() -> None:
         assert re.search(rf"[ `]{re.escape(short)}`", routes), short
 
 
-def test_keys_of_restart_and_health_check_are_documented_with_defaults() -> None:
+def test_docs_list_every_restart_and_health_check_key_with_its_default() -> None:
     section = DOCS.partition("## Managed processes")[2].partition("## Memory")[0]
     rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
     words = {MISSING: "must be given", None: "none", "on_failure": '`"on_failure"`'}
@@ -41,6 +41,6 @@ def test_keys_of_restart_and_health_check_are_documented_with_defaults() -> None
     assert rows == told
 
 
-def test_documented_limits_are_the_same_as_in_the_code() -> None:
+def test_documented_limits_match_the_code() -> None:
     assert f"the newest {KEPT_ROWS:,} stay" in DOCS
     assert f"{KEPT_OUTPUT >> 20} MiB in all" in DOCS

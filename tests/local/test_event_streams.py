@@ -76,14 +76,14 @@ def line(text: str, **fields: Any) -> tuple[str, Any]:
         ),
     ],
 )
-def test_output_of_an_ended_process_is_replayed_with_timestamp_0(
+def test_follow_replays_the_output_of_an_ended_process_with_timestamp_0(
     api: Api, script: str, stream: str, lines: Any
 ) -> None:
     pid = api.run("sh", "-c", script)["pid"]
     assert list(follow(api, pid, stream)) == [*lines, EOF]
 
 
-def test_after_the_replay_lines_arrive_as_the_process_writes_them(api: Api) -> None:
+def test_follow_sends_each_line_when_the_process_writes_it_after_the_replay(api: Api) -> None:
     pid = api.start("cat", stdin_mode="pipe")
     api.send(pid, "stdin", data=b"before\n")
     api.lines(pid, at_least=1)
@@ -99,7 +99,7 @@ def test_after_the_replay_lines_arrive_as_the_process_writes_them(api: Api) -> N
     assert list(events) == [EOF]
 
 
-def test_incomplete_last_line_arrives_at_the_end(api: Api) -> None:
+def test_last_line_without_a_newline_arrives_when_the_process_ends(api: Api) -> None:
     pid = api.start("sh", "-c", "printf part; read line; printf ial", stdin_mode="pipe")
     events = follow(api, pid)
     api.send(pid, "stdin/close")
@@ -117,7 +117,7 @@ def test_each_of_several_followers_receives_every_line(api: Api) -> None:
         assert end == EOF
 
 
-def test_grandchild_that_holds_the_pipe_does_not_delay_the_end_of_the_stream(api: Api) -> None:
+def test_stream_ends_with_its_process_even_if_a_grandchild_keeps_the_pipe_open(api: Api) -> None:
     pid = api.start("sh", "-c", "sleep 600 & echo $!")
     (_, data), end = follow(api, pid)
     assert end == EOF
@@ -125,11 +125,11 @@ def test_grandchild_that_holds_the_pipe_does_not_delay_the_end_of_the_stream(api
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
-def test_follow_of_an_unknown_pid_ends_without_lines(api: Api, stream: str) -> None:
+def test_following_an_unknown_pid_returns_no_lines(api: Api, stream: str) -> None:
     assert list(follow(api, 999999, stream)) == [EOF]
 
 
-def test_follow_of_a_managed_process_by_name_ends_with_its_run(api: Api) -> None:
+def test_stream_of_a_managed_process_followed_by_name_ends_when_its_run_ends(api: Api) -> None:
     api.start("sh", "-c", "echo $$; exec sleep 600", name="followed")
     events = follow(api, "followed")
     _, data = next(events)
@@ -145,7 +145,7 @@ def test_process_continues_when_a_follower_disconnects(api: Api, sleeper: int) -
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_sandbox_ends_during_a_follow() -> None:
+def test_sandbox_can_be_closed_while_a_client_follows_a_process() -> None:
     with new_sandbox() as api:
         pid = api.start("sleep", "600")
         follow(api, pid)
@@ -157,7 +157,7 @@ def test_sandbox_ends_during_a_follow() -> None:
 # ------------------------------------------------------------------------- run
 
 
-def test_events_of_a_run_are_its_start_lines_and_end(api: Api) -> None:
+def test_run_sends_a_start_event_its_output_lines_and_an_end_event(api: Api) -> None:
     before = time.time_ns() // 1_000_000
     answer = start_run(api, "sh", "-c", "echo out; echo err >&2; exit 3")
     start, *lines, end = [data for _, data in events_of(answer)]
@@ -177,7 +177,7 @@ def test_run_that_was_killed_by_a_signal_reports_the_signal(api: Api) -> None:
     assert end == {"signal": 11, "oom_killed": False, "reason": "signaled"}
 
 
-def test_run_uses_its_env_and_working_dir_and_has_no_stdin(api: Api) -> None:
+def test_run_uses_the_requested_env_and_working_dir_without_stdin(api: Api) -> None:
     _, lines, end = run(api, "sh", "-c", "echo $A; pwd; cat", env={"A": "b"}, working_dir="/")
     assert (lines, end["exit_code"]) == ([("stdout", "b"), ("stdout", "/")], 0)
 
@@ -194,7 +194,7 @@ def test_timeout_kills_a_run_with_all_its_descendants(api: Api) -> None:
     assert row["ended_at"] - row["started_at"] >= 300
 
 
-def test_timeout_of_a_run_applies_after_the_client_disconnects(api: Api) -> None:
+def test_timeout_kills_a_run_even_after_the_client_disconnects(api: Api) -> None:
     answer = start_run(api, "sleep", "600", timeout=0.3)
     _, start = next(events_of(answer))
     answer.close()
@@ -208,12 +208,12 @@ def test_run_that_was_oom_killed_reports_the_oom_kill() -> None:
     assert end == {"signal": 9, "oom_killed": True, "reason": "oom_killed"}
 
 
-def test_run_that_cannot_be_started_is_500(api: Api) -> None:
+def test_run_of_a_missing_program_returns_500(api: Api) -> None:
     answer = start_run(api, "/no/such/program")
     assert (answer.status_code, answer.json()) == (500, {"error": "Failed to spawn process"})
 
 
-def test_lines_arrive_during_the_run(api: Api) -> None:
+def test_run_sends_lines_while_the_program_is_still_running(api: Api) -> None:
     events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
     _, start = next(events)
     _, up = next(events)
@@ -222,7 +222,7 @@ def test_lines_arrive_during_the_run(api: Api) -> None:
     assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
 
 
-def test_run_with_much_output_loses_no_line(api: Api) -> None:
+def test_run_with_much_output_delivers_every_line(api: Api) -> None:
     _, lines, _ = run(api, "seq", "200000")
     assert [int(text) for _, text in lines] == list(range(1, 200_001))
 

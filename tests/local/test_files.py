@@ -36,7 +36,7 @@ def call(api: Api, method: str, path: Any, route: str = "/files", **more: Any) -
     ("name", "content"),
     [("plain", bytes(range(256))), ("new/folders/a b?#%+", b"text\r\n"), ("\u00fc", b"")],
 )
-def test_written_file_is_read_and_deleted(
+def test_file_can_be_written_read_and_deleted(
     api: Api, tmp_path: Path, name: str, content: bytes
 ) -> None:
     path = tmp_path / name
@@ -100,7 +100,7 @@ def test_entries_of_a_folder_are_sorted_and_links_are_not_followed(
         ("GET /files", "/proc/99999999/stat", (404, "NOT_FOUND")),
     ],
 )
-def test_path_that_cannot_be_used_is_rejected(
+def test_unusable_path_is_rejected(
     api: Api, tmp_path: Path, request_line: str, path: str, error: tuple[int, str]
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -114,7 +114,7 @@ def test_path_that_cannot_be_used_is_rejected(
 
 
 @pytest.mark.parametrize("action", ["read file", "create file", "delete file", "list folder"])
-def test_missing_permission_is_500(tmp_path: Path, action: str) -> None:
+def test_missing_permission_returns_500(tmp_path: Path, action: str) -> None:
     closed, files = tmp_path / "closed", Files([str(tmp_path)])
     closed.mkdir(mode=0)
     nothing: Any = None
@@ -137,7 +137,7 @@ def test_missing_permission_is_500(tmp_path: Path, action: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_missing_path_is_400_in_plain_text(api: Api, method: str) -> None:
+def test_request_without_a_path_returns_400_in_plain_text(api: Api, method: str) -> None:
     answer = api.call(method, "/files", data=b"content")
     error = "Failed to deserialize query string: missing field `path`"
     assert (answer.status_code, answer.text) == (400, error)
@@ -149,7 +149,7 @@ def test_files_in_proc_are_read_to_their_end(api: Api, sandbox: LocalSandbox) ->
     assert call(api, "GET", "/proc/cpuinfo").content == Path("/proc/cpuinfo").read_bytes()
 
 
-def test_file_of_100_mb_is_written_and_read_without_holding_it_in_memory(
+def test_server_transfers_a_100_mb_file_without_holding_it_in_memory(
     api: Api, sandbox: LocalSandbox, tmp_path: Path
 ) -> None:
     part, count = os.urandom(MIB), 100
@@ -174,7 +174,7 @@ def test_file_of_100_mb_is_written_and_read_without_holding_it_in_memory(
     assert peak() - before < 20 * MIB
 
 
-def test_upload_that_breaks_off_leaves_the_old_file(
+def test_interrupted_upload_leaves_the_old_file_unchanged(
     api: Api, sandbox: LocalSandbox, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
@@ -187,7 +187,7 @@ def test_upload_that_breaks_off_leaves_the_old_file(
     assert path.read_text() == "old"
 
 
-def test_replaced_file_keeps_its_permissions_and_a_new_one_has_the_default(
+def test_replaced_file_keeps_its_permissions_and_new_file_gets_the_default_ones(
     api: Api, tmp_path: Path
 ) -> None:
     script, new, default = (tmp_path / name for name in ("script", "new", "default"))
@@ -210,7 +210,7 @@ def elsewhere() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
-def test_relative_path_is_below_the_working_folder_of_programs(
+def test_relative_path_starts_at_the_working_folder_of_programs(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(elsewhere)
@@ -225,7 +225,7 @@ def test_relative_path_is_below_the_working_folder_of_programs(
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_change_of_a_file_elsewhere_is_refused_and_names_the_setting(
+def test_error_for_a_file_outside_the_allowed_folders_names_the_setting(
     api: Api, elsewhere: Path, tmp_path: Path, method: str
 ) -> None:
     (elsewhere / "file").write_text("kept")
@@ -242,7 +242,9 @@ def test_change_of_a_file_elsewhere_is_refused_and_names_the_setting(
     assert [entry.read_text() for entry in elsewhere.iterdir()] == ["kept"]
 
 
-def test_setting_allows_more_folders(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_allows_additional_folders(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(WRITABLE, f"/nowhere:{elsewhere}/allowed")
     with new_sandbox() as api:
         assert call(api, "PUT", elsewhere / "allowed/file", data=b"x").status_code == 204
@@ -252,7 +254,7 @@ def test_setting_allows_more_folders(elsewhere: Path, monkeypatch: pytest.Monkey
         assert call(api, "DELETE", elsewhere / "allowed/file").status_code == 204
 
 
-def test_write_follows_a_link_and_delete_removes_the_link(api: Api, tmp_path: Path) -> None:
+def test_write_follows_a_link_but_delete_removes_the_link(api: Api, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     call(api, "PUT", tmp_path / "link", data=b"new")

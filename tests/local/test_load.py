@@ -30,7 +30,7 @@ def test_burst_of_processes_loses_no_exit_status_and_leaves_no_zombie() -> None:
         assert psutil.Process(api.sandbox.pid).children(recursive=True) == []
 
 
-def test_300_running_processes_are_listed_and_all_end_with_the_sandbox() -> None:
+def test_sandbox_lists_300_running_processes_and_kills_them_when_it_closes() -> None:
     with new_sandbox() as api:
         pids = {api.start("sleep", "600") for _ in range(300)}
         for number in range(100):

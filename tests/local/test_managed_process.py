@@ -70,7 +70,7 @@ def managed(api: Api, request: pytest.FixtureRequest) -> Iterator[Managed]:
     managed.when(status="stopped")
 
 
-def test_row_has_every_field_of_the_supervisor(managed: Managed) -> None:
+def test_row_of_a_managed_process_shows_every_supervisor_field(managed: Managed) -> None:
     row = managed.post("sleep", "600").json()
     assert managed.api.get(managed.name) == row
     assert row in managed.api.rows()
@@ -119,7 +119,7 @@ def test_managed_process_without_a_name_is_selected_by_pid_only(api: Api, field:
         ("always", "exit 3", True),
     ],
 )
-def test_policy_decides_which_ends_cause_a_restart(
+def test_restart_policy_decides_after_which_exits_the_process_is_restarted(
     managed: Managed, policy: str, script: str, comes_back: bool
 ) -> None:
     managed.start(script, restart={"policy": policy, **NEVER_TWICE})
@@ -128,7 +128,7 @@ def test_policy_decides_which_ends_cause_a_restart(
     assert (row["next_restart_at"] is not None) == comes_back
 
 
-def test_row_during_backoff_shows_the_last_run_with_its_end(managed: Managed) -> None:
+def test_row_during_backoff_shows_how_the_last_run_ended(managed: Managed) -> None:
     started = managed.start("exit 3", restart=NEVER_TWICE)
     row = managed.when(status="backing_off")
     same = ("handle", "pid", "started_at")
@@ -140,7 +140,7 @@ def test_row_during_backoff_shows_the_last_run_with_its_end(managed: Managed) ->
     assert row["next_restart_at"] == pytest.approx(ended_at + 600_000, abs=5000)
 
 
-def test_next_run_replaces_the_row_of_the_last_run(managed: Managed) -> None:
+def test_row_of_the_next_run_replaces_the_row_of_the_previous_run(managed: Managed) -> None:
     first = managed.start("exec sleep 600", restart=QUICK)
     os.kill(first["pid"], signal.SIGKILL)
     row = managed.when(restart_count=1, status="running", run="running", ended_at=None)
@@ -183,7 +183,7 @@ class Starts:
     [([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.3]), ([0, 0, 301, 0], [0.1, 0.2, 0.1, 0.2])],
     ids=["doubles between its limits", "is reset by a run longer than the longest wait"],
 )
-def test_backoff_before_a_restart(
+def test_supervisor_waits_for_the_backoff_before_each_restart(
     run_times: list[int], waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -221,7 +221,7 @@ def test_missing_program_is_retried_until_the_restart_limit(
     managed.when(status="stopped", restart_count=0, last_error="restart limit reached")
 
 
-def test_children_left_behind_by_a_run_are_killed_before_the_next_run(managed: Managed) -> None:
+def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed: Managed) -> None:
     # The second between the runs leaves time to read the output of the first run.
     restart = {"policy": "always", "initial_backoff_ms": 1000, "max_backoff_ms": 1000}
     managed.start("sleep 600 & setsid sleep 600 & echo $!; exit 1", restart=restart)
@@ -256,7 +256,7 @@ def test_oom_kill_loop_shows_running_rows_and_a_rising_restart_count() -> None:
 # ---------------------------------------------------------- requested restarts
 
 
-def test_restart_ends_the_run_and_returns_the_next_one(managed: Managed) -> None:
+def test_restart_ends_the_current_run_and_returns_the_new_run(managed: Managed) -> None:
     first = managed.start("trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done")
     managed.api.lines(first["pid"], at_least=1)
     answer = managed.restart()
@@ -274,7 +274,7 @@ def test_restart_does_not_wait_for_the_backoff(managed: Managed) -> None:
     assert (row["restart_count"], row["next_restart_at"]) == (1, None)
 
 
-def test_restart_starts_a_stopped_process_and_resets_its_restart_limit(managed: Managed) -> None:
+def test_restart_starts_a_stopped_process_and_resets_the_limit(managed: Managed) -> None:
     managed.start("exit 1", restart={"max_restarts": 1, **QUICK})
     first = managed.when(status="stopped", restart_count=1)
     assert managed.restart().status_code == 200
@@ -306,7 +306,7 @@ def test_restart_of_an_unmanaged_process_is_rejected(api: Api, sleeper: int) -> 
     assert refusal(api.send(sleeper, "restart")) == (400, error, "NOT_MANAGED")
 
 
-def test_restart_of_a_missing_program_is_500_and_stops_the_process(
+def test_restart_of_a_missing_program_returns_500_and_stops_the_process(
     managed: Managed, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
@@ -321,7 +321,7 @@ def test_restart_of_a_missing_program_is_500_and_stops_the_process(
 # ------------------------------------------------------------------------ stop
 
 
-def test_kill_lets_the_process_exit_by_itself_and_prevents_a_restart(managed: Managed) -> None:
+def test_kill_lets_a_managed_process_exit_and_prevents_a_restart(managed: Managed) -> None:
     script = "trap 'read go; exit 5' TERM; echo up; while :; do sleep 0.02; done"
     restart = {"policy": "always", **QUICK}
     pid = managed.start(script, restart=restart, stdin_mode="pipe")["pid"]
@@ -333,7 +333,7 @@ def test_kill_lets_the_process_exit_by_itself_and_prevents_a_restart(managed: Ma
     assert refusal(managed.api.kill(managed.name)) == (500, f"Process {pid} is not running", None)
 
 
-def test_process_is_killed_with_its_children_after_the_grace_period(
+def test_kill_ends_a_process_and_its_children_by_force_after_the_grace_period(
     managed: Managed,
 ) -> None:
     script = "trap '' TERM; setsid sleep 600 & echo $!; while :; do sleep 0.02; done"
@@ -354,7 +354,7 @@ def test_kill_during_backoff_stops_the_process(managed: Managed) -> None:
     assert (row["exit_code"], row["status"], row["next_restart_at"]) == (1, "stopped", None)
 
 
-def test_signal_does_not_prevent_a_restart(managed: Managed) -> None:
+def test_managed_process_ended_by_a_signal_request_is_restarted(managed: Managed) -> None:
     managed.start("exec sleep 600", restart=QUICK)
     managed.api.send(managed.name, "signal", json={"signal": 15})
     row = managed.when(status="running", restart_count=1)
@@ -367,7 +367,7 @@ def test_signal_does_not_prevent_a_restart(managed: Managed) -> None:
 @pytest.mark.parametrize(
     "name", ["web 1", "100%", "%2F", "\u00fcbung", "a?b#c", "-1", "1.0", "run", "x" * 300]
 )
-def test_name_is_percent_encoded_in_a_path(api: Api, name: str) -> None:
+def test_process_name_in_a_path_may_be_percent_encoded(api: Api, name: str) -> None:
     pid = api.start("sleep", "600", name=name)
     segment = quote(name)
     assert api.get(segment)["pid"] == pid
@@ -382,7 +382,7 @@ def test_invalid_name_is_rejected(api: Api, name: str) -> None:
     assert refusal(Managed(api, name).post()) == (400, error, "INVALID_PROCESS_NAME")
 
 
-def test_name_in_use_is_409(managed: Managed) -> None:
+def test_start_under_a_name_in_use_returns_409(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     total = managed.api.call("GET", "/info").json()["total_processes"]
@@ -465,7 +465,7 @@ def test_process_that_answers_with_an_error_is_unhealthy_and_keeps_running(
     assert (row["pid"], row["run"], row["restart_count"]) == (pid, "running", 0)
 
 
-def test_health_is_starting_below_the_failure_threshold(managed: Managed, port: int) -> None:
+def test_health_stays_starting_below_the_failure_threshold(managed: Managed, port: int) -> None:
     check = often(type="tcp", port=port, failure_threshold=1000)
     managed.start("exec sleep 600", health_check=check)
     row = until(lambda: (row := managed.row())["consecutive_health_failures"] and row)

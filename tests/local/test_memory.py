@@ -66,7 +66,7 @@ def limited(request: pytest.FixtureRequest) -> Iterator[Api]:
     ],
     ids=["over", "under", "a child over", "over if shared memory counts twice", "killed", "ended"],
 )
-def test_only_a_process_over_the_limit_is_oom_killed(
+def test_only_a_process_above_the_memory_limit_is_oom_killed(
     limited: Api, command: list[str], expected: Any
 ) -> None:
     answer = limited.call("POST", "/processes", json={"command": "no-such-program"})
@@ -86,7 +86,7 @@ def test_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> None
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, False)
 
 
-def test_oom_kill_of_a_child_is_shown_after_the_end_of_the_process(limited: Api) -> None:
+def test_oom_kill_of_a_child_is_shown_after_its_parent_has_ended(limited: Api) -> None:
     pid = limited.start("sh", "-c", 'python -c "$1"; echo gone; sleep 600', "sh", HOG)
     assert limited.lines(pid, at_least=1) == ["gone"]
     assert outcome(limited.get(pid)) == ("running", None, None, False)
@@ -94,7 +94,7 @@ def test_oom_kill_of_a_child_is_shown_after_the_end_of_the_process(limited: Api)
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, True)
 
 
-def test_oom_kill_of_another_process_is_reported_only_for_that_process(limited: Api) -> None:
+def test_oom_kill_is_reported_only_for_the_killed_process(limited: Api) -> None:
     large = limited.python(hold(36), stdin_mode="pipe")
     limited.lines(large, at_least=1)
     small = limited.python(hold(24), stdin_mode="pipe")
@@ -123,7 +123,7 @@ def above() -> Path:
 
 @KERNEL
 @pytest.mark.parametrize("server_is_killed", [False, True])
-def test_kernel_limit_is_preferred_and_its_group_is_removed_with_the_sandbox(
+def test_sandbox_prefers_a_cgroup_limit_and_removes_the_cgroup_when_it_closes(
     above: Path, server_is_killed: bool
 ) -> None:
     with new_sandbox(memory_limit=LIMIT) as api:
@@ -138,14 +138,14 @@ def test_kernel_limit_is_preferred_and_its_group_is_removed_with_the_sandbox(
 
 
 @KERNEL
-def test_limit_that_the_kernel_rejects_leaves_no_group(above: Path) -> None:
+def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(above: Path) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         CgroupV1(above, -5)
     assert not list(above.glob(f"tlsandbox-{os.getpid()}"))
 
 
 @KERNEL
-def test_leaf_is_removed_after_its_last_member_has_ended(above: Path) -> None:
+def test_cgroup_of_a_process_is_removed_after_its_last_member_has_ended(above: Path) -> None:
     with new_sandbox(memory_limit=LIMIT, mechanism="cgroup v1") as api:
         leaf = above / f"tlsandbox-{api.sandbox.pid}" / "1"
         parent = api.run("sh", "-c", "sleep 600 & echo $!")["pid"]
@@ -157,12 +157,12 @@ def test_leaf_is_removed_after_its_last_member_has_ended(above: Path) -> None:
         until(lambda: not leaf.exists())
 
 
-def test_mechanism_that_does_not_work_here_is_reported() -> None:
+def test_start_fails_if_the_requested_mechanism_cannot_limit_memory() -> None:
     with pytest.raises(LocalSandboxError, match=r"did not start: none cannot limit"):
         start_local_sandbox(memory_limit=LIMIT, mechanism="none")
 
 
-def test_own_groups_are_found_at_their_mount_points(tmp_path: Path) -> None:
+def test_own_cgroups_are_located_from_the_mount_table(tmp_path: Path) -> None:
     assert own_groups(tmp_path) == (None, None)
     (tmp_path / "cgroup").write_text("4:memory:/box/a\n2:cpu,cpuacct:/\n0::/user/b\n")
     (tmp_path / "mountinfo").write_text(
@@ -196,13 +196,13 @@ def group_beside(own: Path) -> Path:
     return group
 
 
-def test_v2_fake_sets_the_limit_beside_our_own_group(own: Path) -> None:
+def test_fake_cgroup_v2_sets_the_limit_in_a_sibling_of_our_own_group(own: Path) -> None:
     CgroupV2(own, LIMIT)
     assert group_beside(own).joinpath("memory.max").read_text() == str(LIMIT)
     assert group_beside(own).joinpath("cgroup.subtree_control").read_text() == "+memory"
 
 
-def test_v2_fake_launcher_enters_the_leaf_and_becomes_the_program(own: Path) -> None:
+def test_fake_cgroup_v2_launcher_enters_the_leaf_group_and_executes_the_program(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
     procs = group_beside(own) / "1" / "cgroup.procs"
     with limit.entering(1) as launcher:
@@ -210,7 +210,7 @@ def test_v2_fake_launcher_enters_the_leaf_and_becomes_the_program(own: Path) -> 
         assert subprocess.run(command, capture_output=True).stdout == b"a b c\n0\n"
 
 
-def test_v2_fake_reads_kills_of_each_leaf_when_the_group_has_new_kills(own: Path) -> None:
+def test_fake_cgroup_v2_counts_kills_per_leaf_group_and_reports_each_kill_once(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
     group = group_beside(own)
 
@@ -227,13 +227,13 @@ def test_v2_fake_reads_kills_of_each_leaf_when_the_group_has_new_kills(own: Path
     assert limit.kills_of(2) == 3
 
 
-def test_v2_fake_without_an_enabled_controller_is_rejected(tmp_path: Path) -> None:
+def test_fake_cgroup_v2_without_an_enabled_controller_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="hands on the memory controller"):
         CgroupV2(tmp_path, LIMIT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_v2_fake_whose_leaf_cannot_be_entered_is_rejected(
+def test_fake_cgroup_v2_with_an_inaccessible_leaf_group_is_rejected(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = "pytest_tlsandbox.local.memory_cgroup._launcher"

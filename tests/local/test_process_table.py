@@ -45,7 +45,7 @@ def end(table: ProcessTable, *processes: Process) -> None:
         table.note_end(process)
 
 
-def test_running_rows_and_the_newest_ended_rows_stay(table: ProcessTable) -> None:
+def test_table_keeps_all_running_rows_and_the_newest_ended_rows(table: ProcessTable) -> None:
     living = add(table)
     ended = [add(table) for _ in range(KEPT_ROWS + 10)]
     end(table, *ended)
@@ -77,7 +77,7 @@ def test_longest_output_of_the_running_processes_is_shortened(table: ProcessTabl
     assert (len(longest.stdout.lines()), len(other.stdout.lines())) == (875, 2000)
 
 
-def test_output_of_a_removed_row_no_longer_counts(table: ProcessTable) -> None:
+def test_removed_row_does_not_count_towards_the_output_limit(table: ProcessTable) -> None:
     removed = add(table, b"x" * 9000)
     table.remove(removed)
     kept = add(table, b"y" * 9000)

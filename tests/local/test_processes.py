@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 137, 255])
-def test_exit_is_reported_with_its_code(api: Api, code: int) -> None:
+def test_ended_process_reports_its_exit_code(api: Api, code: int) -> None:
     assert outcome(api.run("sh", "-c", f"exit {code}")) == ("exited", code, None, False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSEGV])
-def test_killing_signal_is_reported_with_its_number(api: Api, number: signal.Signals) -> None:
+def test_killed_process_reports_the_number_of_the_signal(api: Api, number: signal.Signals) -> None:
     pid = api.start("sleep", "600")
     api.send(pid, "signal", json={"signal": number})
     assert outcome(api.ended(pid)) == ("signaled", None, number, False)
     assert outcome(api.run("sh", "-c", f"kill -{number} $$")) == ("signaled", None, number, False)
 
 
-def test_signal_reaches_the_process_group_only(api: Api, sleeper: int) -> None:
+def test_signal_reaches_only_the_process_group(api: Api, sleeper: int) -> None:
     pid = api.start("sh", "-c", "sleep 600 & echo $!; wait")
     child = int(api.lines(pid, at_least=1)[0])
     api.send(pid, "signal", json={"signal": 15})
@@ -57,7 +57,7 @@ def test_kill_reaches_processes_that_left_the_group(api: Api, sleeper: int, scri
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_grandchild_that_holds_stdout_does_not_delay_the_end(api: Api) -> None:
+def test_grandchild_that_holds_stdout_does_not_delay_the_reported_exit(api: Api) -> None:
     pid = api.start("sh", "-c", "sleep 600 & echo $!; exit 4")
     assert api.ended(pid)["exit_code"] == 4
     grandchild = int(api.lines(pid)[0])
@@ -65,7 +65,7 @@ def test_grandchild_that_holds_stdout_does_not_delay_the_end(api: Api) -> None:
     os.kill(grandchild, signal.SIGKILL)
 
 
-def test_output_is_complete_when_the_end_is_reported() -> None:
+def test_output_is_complete_when_the_exit_is_reported() -> None:
     async def end_with_unread_output() -> list[str]:
         reading, writing = os.pipe()
         process = unstarted(stdout=reading)
@@ -77,7 +77,7 @@ def test_output_is_complete_when_the_end_is_reported() -> None:
     assert asyncio.run(end_with_unread_output()) == ["one"] * 10_000 + ["rest"]
 
 
-def test_line_is_shown_when_it_is_complete(api: Api) -> None:
+def test_output_shows_a_line_only_after_the_line_is_complete(api: Api) -> None:
     pid = api.start("sh", "-c", r"printf 'whole\r\npart'; read go; echo ial", stdin_mode="pipe")
     assert api.lines(pid, at_least=1) == ["whole"]
     api.send(pid, "stdin", data=b"\n")
@@ -85,7 +85,7 @@ def test_line_is_shown_when_it_is_complete(api: Api) -> None:
     assert api.lines(pid) == ["whole", "partial"]
 
 
-def test_oldest_lines_are_discarded_above_the_limit(api: Api) -> None:
+def test_oldest_output_lines_are_discarded_above_the_limit(api: Api) -> None:
     line = "x" * 99_990
     count = OUTPUT_LIMIT // 100_000 + 20
     program = f"for n in range({count}): print({line!r} + str(n).zfill(9))"
@@ -95,7 +95,7 @@ def test_oldest_lines_are_discarded_above_the_limit(api: Api) -> None:
     assert OUTPUT_LIMIT - 100_000 <= 100_000 * len(lines) <= OUTPUT_LIMIT
 
 
-def test_python_runs_the_interpreter_of_the_tests(api: Api) -> None:
+def test_command_python_starts_the_interpreter_that_runs_the_tests(api: Api) -> None:
     assert api.printed("python", "-c", "import sys; print(sys.executable)") == [sys.executable]
 
 
@@ -103,7 +103,7 @@ def test_process_leads_a_new_session(api: Api, sleeper: int) -> None:
     assert os.getsid(sleeper) == os.getpgid(sleeper) == sleeper
 
 
-def test_process_inherits_no_open_file(api: Api) -> None:
+def test_process_does_not_inherit_open_files(api: Api) -> None:
     program = """
 import os
 fds = [fd for fd in range(3, 100) if os.path.exists(f"/proc/self/fd/{fd}")]
@@ -112,7 +112,7 @@ print([os.readlink(f"/proc/self/fd/{fd}") for fd in fds])
     assert api.printed("python", "-c", program) == ["[]"]
 
 
-def test_key_is_not_in_an_environment_or_command_line(
+def test_api_key_never_appears_in_an_environment_or_command_line(
     api: Api, sandbox: LocalSandbox, sleeper: int
 ) -> None:
     key = sandbox.api_key.reveal().encode()

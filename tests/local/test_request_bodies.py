@@ -26,7 +26,7 @@ def rejection(model: Any, body: str | bytes, content_type: str = JSON) -> tuple[
     return caught.value.status, str(caught.value)
 
 
-def test_every_field_of_a_start_is_parsed() -> None:
+def test_every_field_of_a_start_request_is_parsed() -> None:
     body = b"""
         {"command": "sh", "args": ["-c", "\\u00e9"], "env": {"A": "b"}, "working_dir": "/tmp",
          "user": {"name": "app", "gid": 5}, "stdin_mode": "pipe", "stdout_mode": "discard",
@@ -45,7 +45,7 @@ def test_every_field_of_a_start_is_parsed() -> None:
 
 
 @pytest.mark.parametrize("rest", ["", ',"working_dir":null,"env":null', ',"user":null,"x":1'])
-def test_only_the_command_is_required(rest: str) -> None:
+def test_only_the_command_is_required_in_a_start_request(rest: str) -> None:
     body = f'{{"command":"true"{rest}}}'.encode()
     assert parse_body(StartRequest, body, JSON) == StartRequest("true")
 
@@ -58,7 +58,7 @@ def test_every_json_content_type_is_accepted(content_type: str) -> None:
 @pytest.mark.parametrize(
     "content_type", ["", "text/json", "application/x-www-form-urlencoded", "application/jsonx"]
 )
-def test_any_other_content_type_is_415(content_type: str) -> None:
+def test_content_type_other_than_json_returns_415(content_type: str) -> None:
     error = 415, "Expected request with `Content-Type: application/json`"
     assert rejection(StartRequest, '{"command":"true"}', content_type) == error
 
@@ -87,7 +87,9 @@ def test_any_other_content_type_is_415(content_type: str) -> None:
         ('"stop_grace_ms":1.5', "stop_grace_ms: Input should be a valid integer"),
     ],
 )
-def test_invalid_value_in_a_start_is_422_and_names_the_field(fields: str, problem: str) -> None:
+def test_error_for_an_invalid_value_in_a_start_request_is_422_and_names_the_field(
+    fields: str, problem: str
+) -> None:
     status, text = rejection(StartRequest, f'{{"command":"a",{fields}}}')
     assert (status, text.startswith(UNREAD), problem in text) == (422, True, True)
 
@@ -103,7 +105,7 @@ def test_invalid_value_in_a_start_is_422_and_names_the_field(fields: str, proble
         ),
     ],
 )
-def test_body_of_another_type_is_422(model: Any, body: str) -> None:
+def test_json_body_with_a_wrong_type_or_value_returns_422(model: Any, body: str) -> None:
     status, text = rejection(model, body)
     assert (status, text.startswith(UNREAD)) == (422, True)
 
@@ -119,7 +121,7 @@ def test_body_of_another_type_is_422(model: Any, body: str) -> None:
         '{"x":' + "9" * 10_000 + "}",
     ],
 )
-def test_body_that_is_not_json_is_400(body: str | bytes) -> None:
+def test_body_that_is_not_json_returns_400(body: str | bytes) -> None:
     status, text = rejection(StartRequest, body)
     assert (status, text[:34]) == (400, "Failed to parse the request body a")
 
@@ -139,7 +141,7 @@ def test_body_that_is_not_json_is_400(body: str | bytes) -> None:
         ),
     ],
 )
-def test_unknown_key_of_a_part_is_rejected(fields: str, error: str) -> None:
+def test_unknown_key_in_a_nested_object_is_rejected(fields: str, error: str) -> None:
     with pytest.raises(ApiError) as caught:
         parse_body(StartRequest, f'{{"command":"a",{fields}}}'.encode(), JSON)
     assert (caught.value.status, caught.value.code, str(caught.value)) == (

@@ -30,14 +30,14 @@ def test_health_reports_healthy(api: Api) -> None:
     assert shape(api.call("GET", "/health")) == (200, JSON, '{"healthy":true}')
 
 
-def test_info_counts_the_processes_and_names_the_memory_limit(api: Api, sleeper: int) -> None:
+def test_info_shows_the_number_of_processes_and_the_memory_limit(api: Api, sleeper: int) -> None:
     info = api.call("GET", "/info").json()
     assert info["total_processes"] >= info["running_processes"] >= 1
     assert (type(info["version"]), type(info["uptime_secs"])) == (str, int)
     assert info["memory"] == {"mechanism": "none", "limit_bytes": None}
 
 
-def test_row_has_every_field_of_the_contract(api: Api) -> None:
+def test_row_contains_every_field_of_the_api_contract(api: Api) -> None:
     before = time.time_ns() // 1_000_000
     answer = api.call("POST", "/processes", json={"command": "true", "args": ["--flag"]})
     row = answer.json()
@@ -57,14 +57,14 @@ def test_row_has_every_field_of_the_contract(api: Api) -> None:
     }
 
 
-def test_list_is_in_the_order_of_handles(api: Api) -> None:
+def test_process_list_is_sorted_by_handle(api: Api) -> None:
     for _ in range(3):
         api.start("true")
     handles = [row["handle"] for row in api.rows()]
     assert handles == sorted(set(handles))
 
 
-def test_query_parameters_of_a_list_are_ignored(api: Api, sleeper: int) -> None:
+def test_list_call_ignores_query_parameters(api: Api, sleeper: int) -> None:
     rows = api.call("GET", "/processes?limit=1&status=exited").json()["processes"]
     assert sleeper in [row["pid"] for row in rows]
 
@@ -74,7 +74,7 @@ def test_program_runs_with_env_and_working_dir(api: Api) -> None:
     assert api.printed("sh", "-c", script, env={"A": "b"}, working_dir="/") == ["b", "/"]
 
 
-def test_both_streams_are_captured_and_output_is_stdout_then_stderr(api: Api) -> None:
+def test_output_contains_the_captured_stdout_followed_by_stderr(api: Api) -> None:
     pid = api.run("sh", "-c", "echo err >&2; echo out")["pid"]
     for stream, lines in {"stdout": '"out"', "stderr": '"err"', "output": '"out","err"'}.items():
         count = lines.count(",") + 1
@@ -82,13 +82,13 @@ def test_both_streams_are_captured_and_output_is_stdout_then_stderr(api: Api) ->
         assert shape(api.call("GET", f"/processes/{pid}/{stream}")) == (200, JSON, expected)
 
 
-def test_discarded_stream_stays_empty(api: Api) -> None:
+def test_output_of_a_discarded_stream_is_empty(api: Api) -> None:
     pid = api.run("sh", "-c", "echo hidden; echo shown >&2", stdout_mode="discard")["pid"]
     assert (api.lines(pid), api.lines(pid, "stderr")) == ([], ["shown"])
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
-def test_output_of_an_unknown_pid_is_empty_and_not_404(api: Api, stream: str) -> None:
+def test_output_of_an_unknown_pid_is_empty_instead_of_404(api: Api, stream: str) -> None:
     answer = api.call("GET", f"/processes/999999/{stream}")
     assert shape(answer) == (200, JSON, '{"pid":999999,"lines":[],"line_count":0}')
 
@@ -115,7 +115,7 @@ def test_stdin_larger_than_a_pipe_arrives_completely(api: Api) -> None:
 
 
 @pytest.mark.parametrize("child", ["", "exec 3<&0; sleep 600 <&3 & echo $!;"])
-def test_write_fails_when_the_process_ends_even_if_a_child_holds_the_pipe(
+def test_write_to_stdin_of_an_ended_process_fails_even_if_a_child_holds_the_pipe(
     api: Api, child: str
 ) -> None:
     pid = api.start("sh", "-c", f"{child} sleep 0.2", stdin_mode="pipe")
@@ -125,13 +125,13 @@ def test_write_fails_when_the_process_ends_even_if_a_child_holds_the_pipe(
         os.kill(int(line), signal.SIGKILL)
 
 
-def test_write_without_a_stdin_pipe_is_rejected(api: Api, sleeper: int) -> None:
+def test_write_to_a_process_without_a_stdin_pipe_is_rejected(api: Api, sleeper: int) -> None:
     error = "Process stdin is not writable"
     assert refusal(api.send(sleeper, "stdin", data=b"x")) == (400, error, "STDIN_NOT_WRITABLE")
     assert refusal(api.send(sleeper, "stdin/close")) == (400, error, None)
 
 
-def test_signal_is_sent_to_a_running_process_and_rejected_after_its_end(api: Api) -> None:
+def test_signal_reaches_a_running_process_but_is_rejected_after_the_process_ended(api: Api) -> None:
     pid = api.start("sleep", "600")
     answer = api.send(pid, "signal", json={"signal": 15})
     assert shape(answer) == (200, JSON, '{"success":true}')
@@ -146,7 +146,7 @@ def test_invalid_signal_number_is_rejected(api: Api, sleeper: int, number: int) 
     assert refusal(answer) == (400, "Invalid signal number", None)
 
 
-def test_kill_is_204_and_500_after_the_end(api: Api) -> None:
+def test_kill_returns_204_for_a_running_and_500_for_an_ended_process(api: Api) -> None:
     pid = api.start("sleep", "600")
     assert shape(api.kill(pid)) == DONE
     row = api.ended(pid)
@@ -155,17 +155,17 @@ def test_kill_is_204_and_500_after_the_end(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nope", "/processes/", "/processes/1/nope", "/files/"])
-def test_unknown_route_is_404_without_a_body(api: Api, path: str) -> None:
+def test_unknown_route_returns_404_without_a_body(api: Api, path: str) -> None:
     assert shape(api.call("GET", path)) == (404, None, "")
 
 
-def test_another_method_is_405_without_a_body(api: Api) -> None:
+def test_unsupported_method_returns_405_without_a_body(api: Api) -> None:
     answer = api.call("PUT", "/processes", json={})
     assert shape(answer) == (405, None, "")
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
-def test_head_is_answered(api: Api) -> None:
+def test_head_request_is_answered_without_a_body(api: Api) -> None:
     assert shape(api.call("HEAD", "/processes")) == (200, JSON, "")
 
 
@@ -188,7 +188,7 @@ def test_every_route_requires_the_key(sandbox: LocalSandbox, path: str, given: s
         ({"X-Tensorlake-Sandbox-Id": "x"}, 404),
     ],
 )
-def test_request_for_another_sandbox_id_is_404(api: Api, headers: Any, status: int) -> None:
+def test_request_for_another_sandbox_id_returns_404(api: Api, headers: Any, status: int) -> None:
     answer = api.call("GET", "/health", headers=headers)
     assert answer.status_code == status
     if status == 404:

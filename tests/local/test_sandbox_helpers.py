@@ -40,7 +40,7 @@ def box(connections: Connections) -> Iterator[Sandbox]:
     assert box.kill_started() == []
 
 
-def test_running_process_reports_the_oom_kills_and_restarts_of_its_earlier_runs(
+def test_assertions_report_oom_kills_and_restarts_from_earlier_runs_of_a_process(
     box: Sandbox,
 ) -> None:
     first = box.start_process("python", ["-c", LEAKY], name="leaky", restart=QUICK)
@@ -67,7 +67,7 @@ def test_running_process_reports_the_oom_kills_and_restarts_of_its_earlier_runs(
     assert row.managed.last_exit.oom_killed
 
 
-def test_managed_process_passes_every_assertion_even_after_a_requested_restart(
+def test_healthy_managed_process_passes_every_assertion_after_a_requested_restart(
     box: Sandbox,
 ) -> None:
     first = box.start_process("sleep", ["60"], name="calm", restart=QUICK)

@@ -46,7 +46,7 @@ def refused(call: Any) -> tuple[int, str | None]:
     return caught.value.status_code, caught.value.code
 
 
-def test_health_and_info(sdk: Sandbox) -> None:
+def test_sdk_reads_health_and_info(sdk: Sandbox) -> None:
     assert sdk.health().healthy is True
     before = sdk.daemon_info()
     pid = sdk.start_process("sleep", ["600"]).pid
@@ -58,7 +58,7 @@ def test_health_and_info(sdk: Sandbox) -> None:
     sdk.kill_process(pid)
 
 
-def test_start_list_and_get(sdk: Sandbox) -> None:
+def test_sdk_starts_lists_and_gets_processes(sdk: Sandbox) -> None:
     before = datetime.now(timezone.utc)
     script = "echo $A; pwd; read go; exit 3"
     options = {"env": {"A": "b"}, "working_dir": "/", "stdin_mode": StdinMode.PIPE}
@@ -76,7 +76,7 @@ def test_start_list_and_get(sdk: Sandbox) -> None:
     assert refused(lambda: sdk.get_process(999_999)) == (404, "NOT_FOUND")
 
 
-def test_kill_and_signal(sdk: Sandbox) -> None:
+def test_sdk_kills_and_signals_processes(sdk: Sandbox) -> None:
     killed, signaled = (sdk.start_process("sleep", ["600"]).pid for _ in range(2))
     sdk.kill_process(killed)
     assert sdk.send_signal(signaled, signal.SIGTERM).success is True
@@ -86,7 +86,7 @@ def test_kill_and_signal(sdk: Sandbox) -> None:
     assert refused(lambda: sdk.send_signal(signaled, 15)) == (400, None)
 
 
-def test_restart(sdk: Sandbox) -> None:
+def test_sdk_restarts_a_managed_process(sdk: Sandbox) -> None:
     first = sdk.start_process("sleep", ["600"], name="sdk web 1%", restart={"policy": "always"})
     assert first.managed.name == first.managed.id == "sdk web 1%"
     second = sdk.restart_process("sdk web 1%")
@@ -101,7 +101,7 @@ def test_restart(sdk: Sandbox) -> None:
     sdk.kill_process(unmanaged)
 
 
-def test_stdin(sdk: Sandbox) -> None:
+def test_sdk_writes_to_stdin_and_closes_it(sdk: Sandbox) -> None:
     pid = sdk.start_process("cat", stdin_mode=StdinMode.PIPE).pid
     sdk.write_stdin(pid, b"hello\n")
     sdk.write_stdin(pid, b"world")
@@ -111,7 +111,7 @@ def test_stdin(sdk: Sandbox) -> None:
     assert refused(lambda: sdk.write_stdin(pid, b"x")) == (400, "STDIN_NOT_WRITABLE")
 
 
-def test_output(sdk: Sandbox) -> None:
+def test_sdk_reads_output(sdk: Sandbox) -> None:
     pid = sdk.start_process("sh", ["-c", "echo err >&2; echo out"]).pid
     ended(sdk, pid)
     assert sdk.get_stdout(pid).lines == ["out"]
@@ -128,7 +128,7 @@ def test_output(sdk: Sandbox) -> None:
         ("output", {("out", "stdout"), ("more", "stdout"), ("err", "stderr")}),
     ],
 )
-def test_follow(sdk: Sandbox, stream: str, wanted: Any) -> None:
+def test_sdk_follows_output(sdk: Sandbox, stream: str, wanted: Any) -> None:
     pid = sdk.start_process("sh", ["-c", "echo out; echo err >&2; sleep 0.2; echo more"]).pid
     events = getattr(sdk, f"follow_{stream}")(pid)
     assert {(event.line, event.stream and str(event.stream)) for event in events} == wanted
@@ -138,19 +138,19 @@ def test_follow(sdk: Sandbox, stream: str, wanted: Any) -> None:
     ("script", "code", "reason"),
     [("exit 3", 3, CommandExitReason.EXITED), ("kill -TERM $$", -15, CommandExitReason.SIGNALED)],
 )
-def test_run(sdk: Sandbox, script: str, code: int, reason: CommandExitReason) -> None:
+def test_sdk_runs_commands(sdk: Sandbox, script: str, code: int, reason: CommandExitReason) -> None:
     result = sdk.run("sh", ["-c", f"echo out; echo err >&2; {script}"])
     assert (result.exit_code, result.reason) == (code, reason)
     assert (result.stdout, result.stderr) == ("out", "err")
 
 
-def test_timeout_kills_a_run_and_its_descendants(sdk: Sandbox) -> None:
+def test_sdk_timeout_kills_a_run_and_its_descendants(sdk: Sandbox) -> None:
     result = sdk.run("sh", ["-c", "setsid sleep 600 & echo $!; exec sleep 600"], timeout=0.3)
     assert (result.exit_code, result.reason) == (-9, CommandExitReason.TIMED_OUT)
     until(lambda: is_gone(int(result.stdout)))
 
 
-def test_run_reports_an_oom_kill() -> None:
+def test_sdk_reports_an_oom_kill_of_a_run() -> None:
     with start_local_sandbox(memory_limit=64 << 20) as local, closing(connect(local)) as sdk:
         result = sdk.run("python", ["-c", HOG])
         (row,) = sdk.list_processes()
@@ -158,7 +158,7 @@ def test_run_reports_an_oom_kill() -> None:
     assert (row.status, row.signal) == (ProcessStatus.OOM_KILLED, 9)
 
 
-def test_files(sdk: Sandbox, tmp_path: Path) -> None:
+def test_sdk_reads_and_writes_files(sdk: Sandbox, tmp_path: Path) -> None:
     content = bytes(range(256)) * 2**15
     (tmp_path / "local").write_bytes(content)
     folder = str(tmp_path / "new folder")
@@ -178,7 +178,7 @@ def test_files(sdk: Sandbox, tmp_path: Path) -> None:
     assert refused(lambda: sdk.list_directory("../..")) == (403, "PATH_TRAVERSAL")
 
 
-def test_tunnel(sdk: Sandbox) -> None:
+def test_sdk_opens_a_tunnel(sdk: Sandbox) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as service,
         sdk.create_tunnel(service.getsockname()[1], local_port=0) as tunnel,
@@ -214,6 +214,6 @@ def test_sdk_connects_by_either_spelling_of_the_loopback_address(
         assert sdk.health().healthy is True
 
 
-def test_wrong_key_is_rejected(sandbox: LocalSandbox) -> None:
+def test_sdk_raises_an_error_for_a_wrong_key(sandbox: LocalSandbox) -> None:
     with closing(Sandbox("local", sandbox.url, api_key="wrong")) as sdk:
         assert refused(sdk.list_processes) == (401, "UNAUTHORIZED")

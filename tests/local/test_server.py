@@ -81,7 +81,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
     [(None, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)],
     ids=["alive", "terminated", "killed", "hangs"],
 )
-def test_close_leaves_nothing_behind_in_any_state_of_the_server(
+def test_close_leaves_nothing_behind_whatever_the_server_is_doing(
     number: int | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = start_local_sandbox()
@@ -105,7 +105,7 @@ def test_sandbox_ends_when_it_is_garbage_collected() -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [[], ["fork"]], indirect=True)
-def test_sigkill_of_the_tests_leaves_nothing_behind(elsewhere: Any) -> None:
+def test_sigkill_of_the_test_process_leaves_nothing_behind(elsewhere: Any) -> None:
     pids = start_family(elsewhere)
     elsewhere.tests.kill()
     until(lambda: all(is_gone(pid) for pid in [*pids, elsewhere.pid]))
@@ -117,7 +117,7 @@ def test_sandbox_ends_when_the_interpreter_exits(elsewhere: Any) -> None:
     assert is_gone(elsewhere.pid)
 
 
-def test_fork_of_the_tests_does_not_close_the_sandbox(sandbox: LocalSandbox, api: Api) -> None:
+def test_exit_of_a_forked_child_does_not_close_the_sandbox(sandbox: LocalSandbox, api: Api) -> None:
     pid = os.fork()
     if pid == 0:
         sandbox.close()
@@ -137,7 +137,7 @@ def test_sandbox_starts_and_ends_under_a_frozen_clock() -> None:
 
 
 @pytest.mark.parametrize("module", ["sitecustomize", "json", "socket"])
-def test_modules_of_the_tests_do_not_replace_modules_of_the_server(
+def test_modules_of_the_test_suite_do_not_shadow_modules_of_the_server(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"{module}.py").write_text("import os; os._exit(3)")
@@ -147,7 +147,7 @@ def test_modules_of_the_tests_do_not_replace_modules_of_the_server(
         pass
 
 
-def test_programs_receive_signals_that_the_tests_block_or_ignore() -> None:
+def test_programs_receive_signals_even_if_the_test_process_blocks_or_ignores_them() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -178,7 +178,7 @@ OTHER_NAMES = [
 # fmt: on
 
 
-def test_server_and_programs_do_not_receive_secrets_of_the_tests(
+def test_server_and_programs_do_not_inherit_secrets_of_the_test_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in SECRET_NAMES:
@@ -195,7 +195,7 @@ def test_server_and_programs_do_not_receive_secrets_of_the_tests(
     assert requested.items() <= found.items()
 
 
-def test_server_imports_pydantic_with_the_first_body() -> None:
+def test_server_imports_pydantic_only_when_it_receives_the_first_body() -> None:
     with new_sandbox() as api:
         files = Path(f"/proc/{api.sandbox.pid}/maps")
         assert api.rows() == []
@@ -204,7 +204,7 @@ def test_server_imports_pydantic_with_the_first_body() -> None:
         assert "pydantic" in files.read_text()
 
 
-def test_server_disables_the_algorithm_of_nagle() -> None:
+def test_server_disables_nagles_algorithm() -> None:
     async def connect() -> int:
         connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         with server_process._listen(0) as listening:
@@ -225,7 +225,7 @@ def test_repr_does_not_show_the_key(sandbox: LocalSandbox) -> None:
     assert repr(sandbox) == f"<LocalSandbox 'local' at {sandbox.url}>"
 
 
-def test_identifier_is_the_requested_one() -> None:
+def test_sandbox_uses_the_requested_identifier() -> None:
     with new_sandbox(identifier="ci-7") as api:
         assert api.sandbox.identifier == "ci-7"
         for identifier, status in {"ci-7": 200, "local": 404}.items():
@@ -233,7 +233,7 @@ def test_identifier_is_the_requested_one() -> None:
             assert api.call("GET", "/health", headers=headers).status_code == status
 
 
-def test_sandbox_starts_if_only_sys_path_leads_to_the_package(tmp_path: Path) -> None:
+def test_sandbox_starts_if_the_package_is_importable_only_through_sys_path(tmp_path: Path) -> None:
     program = f"import sys; sys.path[:0] = {sys.path!r}\n{TESTS}"
     command = [sys.executable, "-I", "-c", program, "exit"]
     assert b"http://127.0.0.1:" in subprocess.check_output(command, cwd=tmp_path)
@@ -258,7 +258,7 @@ def test_memory_limit_of_0_or_less_is_rejected(limit: int) -> None:
         start_local_sandbox(memory_limit=limit)
 
 
-def test_start_imports_nothing_of_the_extra() -> None:
+def test_start_does_not_import_the_dependencies_of_the_server() -> None:
     program = """
 import sys
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
@@ -268,7 +268,7 @@ print(sorted({"uvicorn", "wsproto", "psutil", "pydantic", "requests"} & set(sys.
     assert subprocess.check_output([sys.executable, "-c", program]) == b"[]\n"
 
 
-def test_close_leaves_no_open_file_in_the_tests() -> None:
+def test_close_leaves_no_open_file_in_the_test_process() -> None:
     before = psutil.Process().num_fds()
     start_local_sandbox().close()
     assert psutil.Process().num_fds() == before

@@ -87,14 +87,14 @@ def test_bytes_are_relayed_both_ways(sandbox: LocalSandbox, service: socket.sock
 @pytest.mark.parametrize(
     "port", [None, "", "0", "65536", "99999999999", "-1", "+80", "80.0", "http", "%30", "\u0663"]
 )
-def test_invalid_port_is_400(api: Api, port: str | None) -> None:
+def test_tunnel_to_an_invalid_port_returns_400(api: Api, port: str | None) -> None:
     answer = handshake(api, "" if port is None else f"?port={port}")
     text = {None: "", "%30": "0"}.get(port, port and port.replace("+", " "))
     error = f"port must be between 1 and 65535, got '{text}'"
     assert refusal(answer) == (400, error, "INVALID_PORT")
 
 
-def test_port_without_a_listener_is_502_before_the_upgrade(api: Api) -> None:
+def test_tunnel_to_a_port_without_a_listener_returns_502(api: Api) -> None:
     with socket.socket() as bound:  # reserved, but does not listen
         bound.bind(("127.0.0.1", 0))
         port = port_of(bound)
@@ -104,7 +104,7 @@ def test_port_without_a_listener_is_502_before_the_upgrade(api: Api) -> None:
     assert answer.headers["connection"] == "close"  # the server closes it
 
 
-def test_plain_http_client_sees_101_and_its_close_ends_the_connection_to_the_service(
+def test_service_sees_the_end_of_a_plain_http_client_after_the_upgrade(
     api: Api, service: socket.socket
 ) -> None:
     answer = handshake(api, f"?port={port_of(service)}")
@@ -116,7 +116,7 @@ def test_plain_http_client_sees_101_and_its_close_ends_the_connection_to_the_ser
 
 
 @pytest.mark.parametrize("query", ["?port=1", ""])
-def test_handshake_without_the_key_is_401(sandbox: LocalSandbox, api: Api, query: str) -> None:
+def test_handshake_without_the_key_returns_401(sandbox: LocalSandbox, api: Api, query: str) -> None:
     answer = handshake(api, query, {**HANDSHAKE, "Authorization": "Bearer wrong"})
     assert refusal(answer) == (401, "Missing or invalid API key", "UNAUTHORIZED")
 
@@ -132,7 +132,7 @@ def test_handshake_without_the_key_is_401(sandbox: LocalSandbox, api: Api, query
         ({"Sec-WebSocket-Key": None}, "`Sec-WebSocket-Key` header missing"),
     ],
 )
-def test_incomplete_handshake_is_400_in_plain_text_and_names_the_first_missing_header(
+def test_error_for_an_incomplete_handshake_names_the_first_missing_header(
     api: Api, service: socket.socket, headers: Any, error: str
 ) -> None:
     headers = {**HANDSHAKE, **headers} if headers else None
@@ -141,11 +141,11 @@ def test_incomplete_handshake_is_400_in_plain_text_and_names_the_first_missing_h
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_handshake_of_another_method_is_405(api: Api) -> None:
+def test_handshake_with_another_method_returns_405(api: Api) -> None:
     assert handshake(api, "?port=1", method="POST").status_code == 405
 
 
-def test_handshake_over_http_1_0_is_426(sandbox: LocalSandbox) -> None:
+def test_handshake_over_http_1_0_returns_426(sandbox: LocalSandbox) -> None:
     headers = [f"{name}: {value}" for name, value in HANDSHAKE.items()]
     request = request_bytes(sandbox, "GET /tunnels/tcp?port=1", *headers, version="1.0")
     with send_raw(sandbox, request) as client:
@@ -165,7 +165,7 @@ def test_text_frame_closes_the_tunnel(sandbox: LocalSandbox, service: socket.soc
 
 
 @pytest.mark.parametrize(("reset", "code"), [(False, 1000), (True, 1011)])
-def test_end_of_the_service_closes_the_tunnel(
+def test_tunnel_closes_when_the_service_closes_the_connection(
     sandbox: LocalSandbox, service: socket.socket, reset: bool, code: int
 ) -> None:
     with opened(sandbox, service) as (client, accepted):
@@ -176,7 +176,7 @@ def test_end_of_the_service_closes_the_tunnel(
         assert close_code(client) == code
 
 
-def test_end_of_the_client_reaches_the_service_after_the_last_bytes(
+def test_service_receives_the_last_bytes_before_the_client_closes_the_tunnel(
     sandbox: LocalSandbox, service: socket.socket
 ) -> None:
     with opened(sandbox, service) as (client, accepted):
@@ -185,14 +185,14 @@ def test_end_of_the_client_reaches_the_service_after_the_last_bytes(
         assert accepted.recv(100) + accepted.recv(100) == b"last"
 
 
-def test_sandbox_ends_during_a_tunnel(service: socket.socket) -> None:
+def test_sandbox_can_be_closed_while_a_tunnel_is_open(service: socket.socket) -> None:
     with new_sandbox() as api, opened(api.sandbox, service) as (_, accepted):
         api.sandbox.close()
         assert api.sandbox._server.returncode == 0  # the server was not killed
         assert accepted.recv(1) == b""
 
 
-def test_connection_to_itself_is_not_a_listener(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunnel_rejects_a_connection_from_a_port_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system makes one if it selects the port of the service for our end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -41,5 +41,5 @@ class AgreesToEverything(Plugin):
         return []
 
 
-def test_model_detects_a_plugin_that_passes_every_assertion():
+def test_simulation_detects_a_plugin_whose_assertions_always_pass():
     assert all(disagreement(seed, AgreesToEverything, Counter()) for seed in range(20))

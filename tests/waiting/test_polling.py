@@ -29,7 +29,7 @@ def test_first_poll_is_immediate_and_ends_the_wait_if_the_condition_is_met():
     assert polls(box) == [0.0]
 
 
-def test_pause_is_5_percent_of_the_elapsed_time_within_50_to_250_ms():
+def test_pause_between_polls_is_5_percent_of_the_elapsed_time_from_50_to_250_ms():
     box = box_of([RUNNING])
 
     failure(lambda: box.wait_for_exit("train.py", timeout=20), errors.WaitTimedOut)
@@ -57,7 +57,7 @@ def test_wait_passes_if_the_condition_is_met_just_before_the_deadline():
     assert box.wait_for_exit("train.py", timeout=5).exit_code == 0
 
 
-def test_poll_is_cut_at_the_deadline_and_the_last_one_may_take_half_a_second():
+def test_poll_stops_at_the_deadline_but_the_last_poll_may_take_half_a_second():
     box = box_of({0: unreachable("no answer")}, latency=99)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=2), errors.SandboxUnreachable)
@@ -81,7 +81,7 @@ def test_wait_ends_250_ms_before_pytest_timeout_and_reports_it():
     )
 
 
-def test_wait_polls_once_even_if_pytest_timeout_is_about_to_kill_the_test():
+def test_wait_polls_once_even_if_pytest_timeout_will_fire_immediately():
     box = box_of([RUNNING])
     box._client.test_deadline = lambda: 1000.1
 
@@ -175,7 +175,7 @@ def test_polling_does_not_change_the_random_numbers_of_the_test():
     assert random.random() == expected
 
 
-def test_after_an_outage_of_30_s_each_later_call_fails_after_one_second():
+def test_each_call_after_an_outage_of_30_s_fails_within_one_second():
     box = box_of({0: unreachable(), 40: [RUNNING]})
     ends = [0.0]
     for _ in range(3):

@@ -66,7 +66,7 @@ def pids(meant, seen=ALL, baseline=None):
     ],
     ids=lambda value: "predicate" if callable(value) else repr(value),
 )
-def test_selector_returns_the_expected_processes(meant, expected):
+def test_selector_matches_the_expected_processes(meant, expected):
     assert pids(meant) == expected
 
 
@@ -84,7 +84,7 @@ def test_managed_process_stays_selected_across_restarts():
         assert pids(meant, snapshot(first, second)) == [8]
 
 
-def test_pid_selects_its_newest_row():
+def test_pid_selects_the_newest_row_with_that_pid():
     old = raw(42, handle=2, **ended(0))
     new = raw(42, handle=90, started_at=T0 + 60_000)
 
@@ -106,7 +106,7 @@ def test_text_excludes_processes_that_ended_before_the_baseline():
     assert pids(41, later, baseline) == [41]
 
 
-def test_baseline_distinguishes_runs_without_handles_and_with_a_skewed_clock():
+def test_baseline_excludes_an_older_run_despite_missing_handles_and_a_skewed_clock():
     old = raw(41, handle=None, **ended(0))
     new = raw(41, handle=None, started_at=T0 - 3_600_000)
 
@@ -125,7 +125,7 @@ def test_objects_of_other_types_are_rejected(meant):
         Selector(meant, history_of())
 
 
-def test_label_masks_secrets():
+def test_label_of_a_selector_masks_secrets():
     assert label_of("train.py --token=abc") == '"train.py --token=***"'
     assert label_of(re.compile("API_KEY=abc")) == "/API_KEY=***/"
     assert label_of(by(command="run", args=["--token=abc"])) == (
@@ -155,7 +155,7 @@ def test_object_of_another_library_needs_a_start_time():
     assert str(caught.value) == ("process: started_at of pid 41 must be a datetime, got 1710000000")
 
 
-def test_living_matches_keep_the_order_of_the_selectors():
+def test_running_matches_keep_the_order_of_the_selectors():
     seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
 
     living = living_of([Selector(pid, history_of(seen)) for pid in (3, 2, 1)], seen)

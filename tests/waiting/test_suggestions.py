@@ -48,7 +48,7 @@ def why(meant, command="python", args=(), **fields) -> str | None:
         ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "contains these words"),
     ],
 )
-def test_text_is_near_a_slightly_different_command_line(text, command, args, reason):
+def test_slightly_different_command_line_is_suggested_for_a_text(text, command, args, reason):
     assert (why(text, command, args) or "none").startswith(reason)
 
 
@@ -66,17 +66,17 @@ def test_text_is_near_a_slightly_different_command_line(text, command, args, rea
         ("a" * 8, "b" * 8, ()),
     ],
 )
-def test_text_is_not_near_a_very_different_command_line(text, command, args):
+def test_very_different_command_line_is_not_suggested_for_a_text(text, command, args):
     assert why(text, command, args) is None
 
 
-def test_text_of_digits_is_near_the_process_with_that_pid():
+def test_process_with_that_pid_is_suggested_for_a_text_of_digits():
     assert near("41", raw(4), raw(41), raw(141)) == [
         (41, "has pid 41: the number 41 matches it, text does not")
     ]
 
 
-def test_near_miss_contains_the_correct_spelling():
+def test_suggestion_shows_the_correct_spelling():
     [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
     assert miss.word == "http.server 80"
 
@@ -87,11 +87,11 @@ def test_near_miss_contains_the_correct_spelling():
     assert miss.word == ""
 
 
-def test_text_is_near_a_similar_managed_name():
+def test_similar_managed_name_is_suggested_for_a_text():
     assert why("wbe-server", "gunicorn", managed=managed("web-server")) == "two letters swapped?"
 
 
-def test_misspelling_is_searched_only_in_the_first_100_words():
+def test_only_the_first_100_words_of_a_command_line_are_compared_with_a_misspelt_text():
     assert why("trian.py", "python", ("x",) * 50 + ("train.py",)) == "two letters swapped?"
     assert why("trian.py", "python", ("x",) * 100 + ("train.py",)) is None
 
@@ -99,7 +99,7 @@ def test_misspelling_is_searched_only_in_the_first_100_words():
 # -------------------------------------------------------------- by other selectors
 
 
-def test_number_that_matches_no_pid_is_near_a_process_with_that_handle():
+def test_process_with_that_handle_is_suggested_for_a_number_that_matches_no_pid():
     assert why(7, handle=7) == "has handle 7: by(handle=7) matches it"
     assert why(8, handle=7) is None
 
@@ -112,7 +112,7 @@ def test_number_that_matches_no_pid_is_near_a_process_with_that_handle():
         (re.compile(r"^server"), None),
     ],
 )
-def test_regex_is_near_a_process_that_it_matches_escaped_or_case_insensitively(pattern, reason):
+def test_process_is_suggested_if_the_regex_matches_it_escaped_or_ignoring_case(pattern, reason):
     assert why(pattern, "./server", ("(v1)",)) == reason
 
 
@@ -130,7 +130,7 @@ def test_regex_is_near_a_process_that_it_matches_escaped_or_case_insensitively(p
         ({"name": "db"}, None),
     ],
 )
-def test_by_is_near_if_a_field_is_similar_or_another_field_matches(fields, reason):
+def test_process_is_suggested_if_a_field_is_similar_or_another_field_matches(fields, reason):
     row = {"command": "/usr/local/bin/python", "args": ("serve.py",), "managed": managed("web")}
 
     assert why(by(**fields), **row) == reason
@@ -139,7 +139,7 @@ def test_by_is_near_if_a_field_is_similar_or_another_field_matches(fields, reaso
 # ------------------------------------------------------------------------------ order
 
 
-def test_at_most_three_near_misses_are_returned_best_first():
+def test_at_most_three_suggestions_are_returned_with_the_best_first():
     rows = [
         raw(1, command="tranin.pyx", args=()),
         raw(2, command="Train.py", args=()),
@@ -166,13 +166,13 @@ def test_ended_process_is_shown_only_if_it_is_nearer_than_every_living_one():
     assert pids(raw(1, **swapped, **ended(1)), raw(2, **differs)) == [1, 2]
 
 
-def test_newest_comes_first_among_equally_near_processes():
+def test_newest_of_equally_similar_processes_is_suggested_first():
     rows = [raw(pid, command="trian.py", args=(), started_at=T0 + pid) for pid in range(1, 6)]
 
     assert [pid for pid, _ in near("train.py", *rows)] == [5, 4, 3]
 
 
-def test_last_three_processes_that_ended_before_the_test_come_first():
+def test_last_three_matches_that_ended_before_the_test_are_suggested_first():
     older = [process(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     rows = [raw(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     why = "ended before this test"
@@ -185,7 +185,7 @@ def test_last_three_processes_that_ended_before_the_test_come_first():
     ]
 
 
-def test_ten_thousand_processes_are_compared_within_two_seconds_of_cpu_time():
+def test_comparing_ten_thousand_processes_takes_at_most_two_seconds_of_cpu_time():
     many = snapshot(
         *(raw(pid, args=(f"worker-{pid}.py", "--queue", "low")) for pid in range(1, 10_001))
     )
@@ -198,6 +198,6 @@ def test_ten_thousand_processes_are_compared_within_two_seconds_of_cpu_time():
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_matching_row_that_was_not_selected_is_reported_as_an_earlier_run(meant):
+def test_matching_row_that_was_not_selected_is_suggested_as_an_earlier_run(meant):
     reason = "an earlier run, replaced by another run or deployment"
     assert why(meant, args=("train.py",), managed=managed()) == reason

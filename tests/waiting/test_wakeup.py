@@ -93,7 +93,7 @@ def streaming(script, *times, live=True, latency=0.0):
     return box, streams
 
 
-def test_wait_ends_with_the_poll_after_the_notice():
+def test_wait_ends_with_the_first_poll_after_the_exit_notice():
     box, streams = streaming({0: [RUNNING], 60: [raw(41, **ended(0))]}, 60.001, latency=0.06)
 
     assert box.wait_for_exit(41, timeout=100).exit_code == 0
@@ -123,7 +123,7 @@ def test_wait_polls_once_a_second_while_a_stream_is_live():
     assert late[-1] == 10
 
 
-def test_stream_that_was_refused_leaves_the_wait_as_it_is_without_one():
+def test_wait_whose_stream_was_refused_polls_as_often_as_without_a_stream():
     with_refusal, _ = streaming([RUNNING], None, live=False)
     without = box_of([RUNNING])
     for box in (with_refusal, without):
@@ -133,7 +133,7 @@ def test_stream_that_was_refused_leaves_the_wait_as_it_is_without_one():
     assert polls(with_refusal) == polls(without)
 
 
-def test_wait_ignores_streams_after_two_false_notices():
+def test_wait_ignores_streams_after_two_false_exit_notices():
     box, streams = streaming([RUNNING], 0.3, 0.5, 0.7)
 
     failure(lambda: box.wait_for_exit(41, timeout=10), errors.WaitTimedOut)
@@ -142,7 +142,7 @@ def test_wait_ignores_streams_after_two_false_notices():
     assert len(polls(box)) > 30
 
 
-def test_each_run_of_a_managed_process_is_followed():
+def test_wait_for_a_managed_process_follows_each_of_its_runs():
     def run(pid, supervisor="running", **fields):
         started_at = T0 + (3000 if pid == 42 else 0)
         return raw(pid, started_at=started_at, managed=managed("web", supervisor), **fields)
@@ -169,7 +169,7 @@ OTHER_WAITS = {
 
 
 @pytest.mark.parametrize("wait", OTHER_WAITS.values(), ids=OTHER_WAITS)
-def test_wait_that_does_not_only_wait_for_an_end_opens_no_stream(wait):
+def test_wait_for_anything_other_than_an_exit_opens_no_stream(wait):
     starting = managed("web", health_status="starting")
     box, streams = streaming([RUNNING, raw(50, managed=starting)], None)
 
@@ -189,7 +189,7 @@ NOTICES = {
 
 @pytest.mark.parametrize("notice", NOTICES.values(), ids=NOTICES)
 @pytest.mark.parametrize("seed", range(20))
-def test_result_of_a_wait_is_the_same_with_any_notice(notice, seed):
+def test_exit_notice_never_changes_the_result_of_a_wait(notice, seed):
     rng = random.Random(seed)
     end, outage = rng.uniform(0.2, 20), rng.uniform(0.2, 20)
     last = raw(41, **ended(rng.choice([0, 1])))
@@ -253,9 +253,7 @@ def test_wait_for_one_of_many_processes_requests_the_list_every_ten_seconds(long
 
 
 @pytest.mark.parametrize("fault", [unreachable(), errors.RequestRefused("404"), None])
-def test_row_that_is_missing_or_has_another_identity_makes_the_wait_list_everything(
-    long_lived, fault
-):
+def test_wait_lists_all_processes_if_the_row_is_missing_or_has_another_identity(long_lived, fault):
     box, _ = long_lived
     lists = []
     box._client.listeners.add(lists.append)

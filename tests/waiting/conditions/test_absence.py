@@ -42,7 +42,7 @@ def vanished(*before, killed=None):
 # ------------------------------------------------------------------------ vanished rows
 
 
-def test_vanished_process_of_the_test_is_inconclusive_after_one_second():
+def test_assertion_is_inconclusive_one_second_after_a_process_of_the_test_vanished():
     box = box_of([raw(42)], started=[process(41)])
     box._history.note_start(process(41))
 
@@ -65,7 +65,7 @@ def test_assert_no_oom_passes_if_a_process_that_the_test_killed_vanished():
     pass_time(box).assert_no_oom()
 
 
-def test_vanished_processes_are_inconclusive_only_if_all_processes_vanished():
+def test_assertion_is_inconclusive_only_if_all_living_processes_vanished():
     error = failure(vanished(raw(41), raw(42)).assert_no_oom)
     assert str(error) == dedented("""
         Cannot check for OOM kills: how 2 runs of train.py ended is not known
@@ -81,14 +81,14 @@ def test_vanished_processes_are_inconclusive_only_if_all_processes_vanished():
     vanished(raw(41), killed=41).assert_no_oom()
 
 
-def test_selected_process_is_checked_even_if_all_others_vanished():
+def test_assertion_checks_a_selected_process_even_if_all_others_vanished():
     box = box_of([raw(41, **ended(0))], baseline=snapshot(raw(40)))
 
     box.assert_no_oom(41)
     failure(box.assert_no_oom, errors.Inconclusive)
 
 
-def test_unlisted_process_selected_by_object_fails_after_one_second():
+def test_assert_no_oom_fails_after_one_second_for_an_unlisted_process_object():
     box = box_of([raw(42)])
     assert outcome(lambda: box.assert_no_oom(process(41))) == (
         "ProcessNotFound",
@@ -125,7 +125,7 @@ def test_assert_not_running_ignores_a_stale_running_status_right_after_a_kill():
 # -------------------------------------------------------------------- unreadable rows
 
 
-def test_row_that_was_unreadable_before_the_test_does_not_matter():
+def test_assertion_ignores_a_row_that_was_unreadable_before_the_test():
     box = box_of({0: [raw(1), UNREADABLE], 1: [raw(1), UNREADABLE, {"pid": 4}]}).from_now()
 
     box.assert_no_oom()
@@ -135,7 +135,7 @@ def test_row_that_was_unreadable_before_the_test_does_not_matter():
     )
 
 
-def test_unreadable_row_matters_unless_its_pid_differs_from_the_selected_one():
+def test_unreadable_row_is_inconclusive_unless_another_pid_is_selected():
     box = box_of([raw(41, **ended(0)), UNREADABLE])
 
     box.assert_no_oom(41)
@@ -173,17 +173,17 @@ def test_negative_assertion_polls_for_200_ms_while_a_process_is_alive():
     ],
     ids=["alive", "lost", "hang-up"],
 )
-def test_incident_that_appears_during_the_settling_time_fails_the_assertion(first, then, error):
+def test_incident_during_the_settling_time_fails_the_assertion(first, then, error):
     box = box_of({0: [raw(41, **first)], 0.1: [raw(41, **then)]})
 
     failure(box.assert_no_incidents, error)
 
 
-def test_corrected_lost_end_is_not_a_suspected_oom_kill():
+def test_lost_exit_code_that_is_corrected_later_is_not_a_suspected_oom_kill():
     box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **ended(0))]}).assert_no_oom(suspected=True)
 
 
-def test_lost_end_from_before_the_test_does_not_delay_the_assertion():
+def test_exit_code_lost_before_the_test_does_not_delay_the_assertion():
     over = raw(2, managed=managed(status="stopped"), **ended(-1))
     box = box_of([raw(1, **ended(-1)), over]).from_now()
 
@@ -194,7 +194,7 @@ def test_lost_end_from_before_the_test_does_not_delay_the_assertion():
 
 @pytest.mark.parametrize("other", [raw(2), {"pid": 5}], ids=["alive", "unreadable"])
 @pytest.mark.parametrize("name", ["assert_no_oom", "assert_not_running"])
-def test_assertion_with_an_ever_changing_result_ends_within_seven_seconds(name, other):
+def test_assertion_whose_result_keeps_changing_ends_within_seven_seconds(name, other):
     box = box_of({at / 10: [RUNNING, other][: 1 + at % 2] for at in range(3000)})
     args = ["train.py"] if name == "assert_not_running" else []
 
@@ -221,7 +221,7 @@ def test_assertion_whose_result_never_settles_is_inconclusive():
     assert error.first_line == "Cannot be checked: the result did not settle"
 
 
-def test_one_successful_poll_on_each_side_of_an_outage_settles_a_negative_assertion():
+def test_one_successful_poll_before_and_after_an_outage_settles_a_negative_assertion():
     """Regression: an outage of 7 s right after the first poll made the assertion inconclusive."""
     box = box_of({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]})
 
@@ -256,7 +256,7 @@ def test_assertion_never_passes_without_a_successful_poll(ask):
 # -------------------------------------------------------------------------- messages
 
 
-def test_error_of_a_negative_assertion_contains_the_expectation_in_words():
+def test_error_of_a_negative_assertion_describes_the_expectation_in_words():
     box = box_of([raw(41, **signaled(11))])
     assert failure(box.assert_no_incidents).wanted == (
         "no OOM kills, crashes, restarts or failing health checks"
@@ -265,7 +265,7 @@ def test_error_of_a_negative_assertion_contains_the_expectation_in_words():
     assert error.wanted == "no living process that matches pid 41"
 
 
-def test_crash_hidden_by_a_restart_has_the_hint_for_a_crash():
+def test_error_for_a_crash_hidden_by_a_restart_shows_the_hint_for_crashes():
     last = {"signal": 11, "ended_at": 1_710_000_009_000}
     row = raw(1, managed=managed(status="running", restart_count=1, last_exit=last))
 

@@ -34,7 +34,7 @@ def text_of(row, **expected) -> str:
         (("a", "b"), ["c"], "args[0] was a, wanted c (and 1 more): a"),
     ],
 )
-def test_different_arguments_are_reported_individually_and_masked(args, wanted, line):
+def test_error_shows_each_unexpected_argument_of_a_process_masked(args, wanted, line):
     assert text_of(raw(41, args=args), args=wanted).startswith(f"{line}\n\n")
 
 
@@ -48,7 +48,7 @@ def test_field_matches_any_of_several_values():
     )
 
 
-def test_several_fields_of_an_ended_process_are_summed_up_by_its_end():
+def test_error_about_several_fields_starts_with_how_the_process_ended():
     row = raw(41, **OOM)
 
     assert text_of(row, status="exited", exit_code=0).startswith(
@@ -80,7 +80,7 @@ def test_several_fields_of_an_ended_process_are_summed_up_by_its_end():
         ),
     ],
 )
-def test_hint_for_a_field_depends_on_the_selector_and_whether_its_value_can_change(
+def test_hint_depends_on_the_selector_and_on_whether_the_field_can_still_change(
     row, expected, hint
 ):
     assert text_of(row, **expected).partition("\n  try ")[2].strip() == hint
@@ -95,7 +95,7 @@ def test_wait_until_returns_the_result_of_its_function():
     assert box.wait_until(lambda seen: seen.find(seen.processes[0].identity)).pid == 1
 
 
-def test_callable_without_a_name_is_reported_by_its_type():
+def test_wait_until_names_the_type_of_a_callable_without_a_name():
     class Never:
         def __call__(self, seen):
             return 0
@@ -107,7 +107,7 @@ def test_callable_without_a_name_is_reported_by_its_type():
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
-def test_wait_until_shows_its_condition_and_what_is_alive_or_began_in_the_test(verbosity):
+def test_wait_until_shows_its_condition_and_processes_that_are_alive_or_new(verbosity):
     def two_passed(seen):
         passed = [row for row in seen if row.exit_code == 0]
         return len(passed) > 1 and "--token=abc"
@@ -186,7 +186,7 @@ exec("def without_source(seen): return len(seen) == 3", without_source)
         (without_source["without_source"], ""),
     ],
 )
-def test_wait_until_shows_the_values_of_a_single_comparison_masked_and_cut(function, values):
+def test_wait_until_shows_masked_and_shortened_values_of_a_comparison(function, values):
     box = box_of([raw(41, command="--token=hunter1", args=())])
 
     error = failure(lambda: box.wait_until(function, timeout=0))
@@ -206,7 +206,7 @@ def test_wait_until_shows_a_long_value_below_the_first_line():
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), errors.SandboxUnreachable("x", label="x")])
-def test_exception_in_the_users_function_ends_the_wait(error):
+def test_exception_in_the_function_of_the_user_ends_the_wait(error):
     box = box_of([raw(1)])
 
     def ask(_seen):

@@ -49,7 +49,7 @@ def hint_of(script, ask) -> str | None:
 # ------------------------------------------------------------------- several matches
 
 
-def test_several_matches_are_ambiguous_unless_pick_selects_one():
+def test_several_matches_raise_an_error_unless_pick_selects_one_of_them():
     box = box_of([raw(1), raw(2, started_at=T0 + 1000), raw(3, started_at=T0 + 2000, **ended(0))])
 
     for call in (
@@ -88,7 +88,7 @@ def test_handle_or_pid_in_by_selects_one_run():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_object_of_another_library_selects_one_run_by_start_and_handle():
+def test_object_of_another_library_selects_one_run_by_start_time_and_handle():
     moment = datetime.fromtimestamp(T0 / 1000, timezone.utc)
     box = box_of([raw(41, **ended(0))])
 
@@ -105,7 +105,7 @@ def test_object_of_another_library_selects_one_run_by_start_and_handle():
     )
 
 
-def test_pid_selects_the_run_that_was_first_listed_with_it():
+def test_pid_selects_the_first_run_that_was_listed_with_that_pid():
     reused = raw(41, handle=90, command="web", args=(), started_at=T0 + 60_000)
     box = box_of({0: [RUNNING], 1: [FAILED, reused]})
     failure(lambda: box.wait_for_exit(41), errors.UnexpectedExit)
@@ -120,7 +120,7 @@ def test_pid_selects_the_run_that_was_first_listed_with_it():
 
 
 @pytest.mark.parametrize("name", [41, process(41)], ids=["pid", "object"])
-def test_end_of_a_run_selected_by_pid_or_object_ends_the_wait(name):
+def test_wait_for_a_pid_or_process_object_fails_when_the_selected_run_ends(name):
     box = box_of({0: [RUNNING], 1: [FAILED]})
 
     failure(lambda: box.wait_for_exit(name), errors.UnexpectedExit)
@@ -128,7 +128,7 @@ def test_end_of_a_run_selected_by_pid_or_object_ends_the_wait(name):
     assert polls(box)[-1] < 1.1
 
 
-def test_process_selected_by_text_has_two_seconds_for_a_successor():
+def test_wait_by_text_allows_two_seconds_for_a_successor_of_a_failed_process():
     again = raw(42, started_at=T0 + 1000)
     box = box_of({0: [RUNNING], 1: [FAILED], 2.9: [FAILED, again]})
     box.wait_until(lambda seen: "exited" in str(seen))
@@ -147,7 +147,7 @@ def test_failed_successor_restarts_the_grace_period():
     assert 3 <= polls(box)[-1] < 3.5
 
 
-def test_end_is_reported_if_the_deadline_cuts_the_grace_period():
+def test_exit_is_reported_even_if_the_deadline_interrupts_the_grace_period():
     error = failure(
         lambda: box_of([raw(1, **ended(3))]).wait_for_exit("train.py", timeout=0.5),
         errors.UnexpectedExit,
@@ -174,7 +174,7 @@ def test_wait_for_a_managed_process_ends_when_its_supervisor_stops():
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
-def test_only_a_verbose_message_counts_processes_that_ended_before_the_test(verbosity):
+def test_only_a_verbose_message_mentions_processes_that_ended_before_the_test(verbosity):
     before = [raw(40, **ended(0)), raw(39, **ended(0))]
     box = box_of(
         [*before, FAILED], baseline=snapshot(*before), screen=Screen(verbosity, columns=100)
@@ -209,7 +209,7 @@ def test_exit_after_an_oom_kill_of_a_child_is_reported_as_an_oom_kill():
         ),
     ],
 )
-def test_unknown_end_is_reported_after_one_second_with_the_reason(end, what, why):
+def test_wait_reports_after_one_second_why_it_is_unknown_how_the_process_ended(end, what, why):
     box = box_of([raw(41, **end)], screen=Screen(columns=500))
 
     error = failure(lambda: box.wait_for_exit(41), errors.Inconclusive)
@@ -256,14 +256,14 @@ def test_unknown_end_is_reported_after_one_second_with_the_reason(end, what, why
         ),
     ],
 )
-def test_check_of_an_end_waits_one_second_for_the_correction_of_a_lost_end(ask, first_line):
+def test_check_of_an_exit_waits_one_second_for_the_correction_of_a_lost_exit_code(ask, first_line):
     box = box_of([raw(41, **ended(-1))])
 
     assert outcome(lambda: ask(box)) == ("Inconclusive", first_line)
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_check_of_other_fields_ignores_a_lost_end():
+def test_check_of_other_fields_ignores_a_lost_exit_code():
     box = box_of([raw(1, **ended(-1))])
 
     assert box.assert_process(1, command="python").pid == 1
@@ -271,7 +271,7 @@ def test_check_of_other_fields_ignores_a_lost_end():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_each_lost_end_has_its_own_settling_time():
+def test_settling_time_starts_anew_for_each_lost_exit_code():
     first, second = raw(1, **ended(-1)), raw(2, started_at=T0 + 1000, **ended(-1))
     corrected = raw(2, started_at=T0 + 1000, **signaled(9))
     box = box_of({0: [first], 0.6: [second], 1.3: [corrected]})
@@ -285,7 +285,7 @@ def test_each_lost_end_has_its_own_settling_time():
 # --------------------------------------------------------------- missing or unreadable
 
 
-def test_process_is_gone_after_it_was_not_listed_for_one_second():
+def test_process_counts_as_gone_after_it_was_not_listed_for_one_second():
     box = box_of({0: [RUNNING], 2: []})
     assert outcome(lambda: box.wait_for_exit(41)) == GONE
     assert 3.0 <= polls(box)[-1] < 3.3
@@ -338,7 +338,7 @@ def test_unreadable_rows_are_shown_if_no_process_matches():
         ),
     ],
 )
-def test_error_contains_the_expectation_in_words(ask, wanted):
+def test_error_describes_the_expectation_in_words(ask, wanted):
     assert failure(lambda: ask(box_of([raw(41, **signaled(15))]))).wanted == wanted
 
 
@@ -393,5 +393,5 @@ def test_message_names_a_signal_that_this_test_sent():
         ),
     ],
 )
-def test_hint_for_no_match_depends_on_the_selector(name, hint):
+def test_hint_depends_on_the_selector_if_no_process_matches(name, hint):
     assert hint_of([raw(1)], lambda box: box.wait_for_exit(name, timeout=0)) == hint

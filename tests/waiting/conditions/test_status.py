@@ -30,13 +30,13 @@ def health(status, **more):
 # -------------------------------------------------------------------- wait_for_process
 
 
-def test_wait_passes_with_any_of_several_statuses():
+def test_wait_passes_when_the_process_has_any_of_the_expected_statuses():
     box = box_of([raw(1, **signaled(15))])
 
     assert box.wait_for_process(1, status=["exited", "signaled"]).signal == 15
 
 
-def test_status_of_a_lost_end_counts_only_after_the_settling_time():
+def test_status_of_a_process_with_a_lost_exit_code_counts_only_after_the_settling_time():
     box = box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **signaled(9))]})
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
@@ -80,13 +80,13 @@ def test_status_of_a_lost_end_counts_only_after_the_settling_time():
         ),
     ],
 )
-def test_status_that_is_not_reached_is_reported(row, options, expected):
+def test_error_compares_the_expected_status_with_the_actual_one(row, options, expected):
     name = "web" if "managed" in row else 41
 
     assert outcome(lambda: box_of([row]).wait_for_process(name, **options)) == expected
 
 
-def test_restart_before_the_wait_is_not_reported_if_the_process_was_not_stable_for_long_enough():
+def test_error_about_stable_for_does_not_mention_a_restart_before_the_wait():
     last = {"exit_code": 1, "ended_at": T0 - 1000}
     row = raw(8, **WEB, managed=managed(restart_count=1, last_exit=last))
 
@@ -102,7 +102,7 @@ def test_wait_with_healthy_waits_for_the_health_check():
     assert box.wait_for_process("web", healthy=True).pid == 2
 
 
-def test_restart_resets_stable_for():
+def test_restart_resets_the_time_of_stable_for():
     second = raw(8, **WEB, managed=managed(restart_count=1))
     box = box_of({0: [raw(7, **WEB, managed=managed())], 0.6: [second]})
 
@@ -110,7 +110,7 @@ def test_restart_resets_stable_for():
     assert 1.6 <= polls(box)[-1] < 1.8
 
 
-def test_process_that_ends_before_it_is_stable_is_reported_as_ended():
+def test_wait_with_stable_for_reports_that_the_process_ended_too_early():
     box = box_of({0: [RUNNING], 0.5: [FAILED]})
 
     failure(lambda: box.wait_for_process(41, stable_for=1), errors.UnexpectedExit)
@@ -121,7 +121,9 @@ def test_process_that_ends_before_it_is_stable_is_reported_as_ended():
     [(2, 20, (22, 30)), (5, 1.2, (6, 7.5)), (20, 1.2, (20, 21)), (20, 4, (24, 26.5))],
     ids=["outage", "a second", "less than a tenth of it", "more than that"],
 )
-def test_outage_longer_than_1_s_and_a_tenth_resets_stable_for(stable_for, back, took):
+def test_outage_above_both_one_second_and_a_tenth_of_stable_for_resets_stable_for(
+    stable_for, back, took
+):
     box = box_of({0: [RUNNING], 0.2: unreachable(), back: [RUNNING]})
 
     box.wait_for_process(41, stable_for=stable_for, timeout=60)
@@ -148,7 +150,7 @@ def test_outage_longer_than_1_s_and_a_tenth_resets_stable_for(stable_for, back, 
         ),
     ],
 )
-def test_message_tells_an_end_before_the_wait_from_a_later_one(name, script, what):
+def test_message_shows_if_the_process_ended_before_or_during_the_wait(name, script, what):
     assert outcome(lambda: box_of(script).wait_for_process(name, timeout=9)) == (
         "UnexpectedExit",
         f"{what}, wanted running: train.py",
@@ -216,7 +218,7 @@ def test_assert_stays_fails_if_the_process_is_not_listed():
 
 
 @pytest.mark.parametrize(("gap", "stable_for"), [(1.0, 3), (1.01, 3), (2.0, 20)])
-def test_gap_longer_than_1_s_and_a_tenth_is_inconclusive(gap, stable_for):
+def test_gap_above_both_one_second_and_a_tenth_of_stable_for_is_inconclusive(gap, stable_for):
     box = box_of([RUNNING])
     clock = box._client.clock
     pauses, sleep = iter([gap]), clock.sleep
@@ -231,7 +233,7 @@ def test_gap_longer_than_1_s_and_a_tenth_is_inconclusive(gap, stable_for):
     )
 
 
-def test_assert_stays_ends_despite_endless_outages():
+def test_assert_stays_ends_even_if_the_outages_never_end():
     box = box_of(
         {at: [RUNNING] if at % 11 == 0 else unreachable() for at in range(400)}, latency=0.9
     )
