@@ -73,7 +73,7 @@ def focused(page):
 # ------------------------------------------------------------------ a real run
 
 
-def test_every_bar_of_a_real_run_is_where_the_report_says(show, shop):
+def test_every_bar_is_drawn_at_the_times_in_the_report(show, shop):
     document, path = shop
     places = show(path).evaluate(PLACES)
     start = document["started_at"]
@@ -96,7 +96,7 @@ def test_every_bar_of_a_real_run_is_where_the_report_says(show, shop):
         assert place[0] * span == pytest.approx(seconds(test["started_at"], start), abs=0.02)
 
 
-def test_restart_loop_after_oom_kills_is_in_the_headline_and_in_the_first_row(show, shop):
+def test_headline_and_first_row_show_a_restart_loop_after_oom_kills(show, shop):
     document, path = shop
     page = drawn(show(path))
     headline = r"(\d) of 8 tests failed\. web was OOM-killed (\d) times and was restarted(?: (\d) times)?\."
@@ -162,7 +162,7 @@ def test_keyboard_reaches_every_bar_every_test_and_every_note(show, shop):
     assert reached == page.evaluate(PLACES).keys()
 
 
-def test_focused_bar_is_completely_visible_and_escape_closes_its_details(show, shop):
+def test_focused_bar_is_fully_visible_and_escape_closes_the_details(show, shop):
     page = show(shop[1], viewport={"width": 900, "height": 420})
     last = page.locator(".process .item").last
     last.focus()
@@ -256,7 +256,7 @@ HOSTILE = (
 )  # fmt: skip
 
 
-def test_hostile_text_is_shown_as_text_and_does_no_harm(show):
+def test_hostile_text_is_shown_as_plain_text(show):
     jobs = [
         process(
             number, 0.1 * number, change("oom_killed", 2, text=text[:500]),
@@ -283,14 +283,14 @@ def test_hostile_text_is_shown_as_text_and_does_no_harm(show):
             assert not re.search("[\u202e\u2066\u2028\u2029\x00\x1b]", shown)
 
 
-def test_page_shows_the_findings_without_its_script(show, shop):
+def test_page_shows_the_findings_even_without_javascript(show, shop):
     page = show(shop[1], java_script_enabled=False)
     assert "web was OOM-killed" in page.inner_text("h1")
     assert page.locator(".found a").count() > 5
     assert page.locator("main").is_hidden()
 
 
-def test_page_of_a_thousand_processes_is_small_and_fast(show, tmp_path, capsys):
+def test_page_with_a_thousand_processes_is_small_and_fast(show, tmp_path, capsys):
     page = show(large())
     size = (tmp_path / "page.html").stat().st_size
     times = []
@@ -400,7 +400,7 @@ def contrast(one, other):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_each_text_and_each_mark_meets_wcag_aa(show, scheme):
+def test_contrast_of_all_texts_and_marks_meets_wcag_aa(show, scheme):
     page = show(every_kind(), color_scheme=scheme)
     page.locator("#p0").focus()
     pairs = page.evaluate(COLORS)
@@ -418,7 +418,7 @@ def test_button_switches_between_light_and_dark(show):
     assert shades == ["rgb(255, 255, 255)", "rgb(20, 24, 30)", "rgb(255, 255, 255)"]
 
 
-def test_kinds_of_ends_and_marks_differ_by_more_than_their_color(show):
+def test_bars_and_marks_of_different_kinds_differ_by_more_than_color(show):
     page = show(every_kind())
     shapes = page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll(".process .bar")].map((bar) => {
@@ -440,7 +440,7 @@ def test_kinds_of_ends_and_marks_differ_by_more_than_their_color(show):
     assert outcomes == ["test_passed", "F", "E", "s", "x", "X", "R", "!"]
 
 
-def test_printed_page_is_light_and_has_every_row(show):
+def test_printed_page_uses_light_colors_and_contains_every_row(show):
     page = show(large(), color_scheme="dark")
     page.keyboard.press("+")
     page.emulate_media(media="print", color_scheme="dark")

@@ -53,7 +53,7 @@ def test_text_that_does_not_name_a_sandbox_is_rejected(target):
     )
 
 
-def test_proxy_url_with_a_password_is_rejected_and_not_shown():
+def test_proxy_url_with_a_password_is_rejected_without_showing_the_password():
     error = failure(lambda: locate("abc", "https://user:hunter2@proxy.example"), InvalidSetting)
 
     assert str(error) == f"proxy URL: {BAD_URL}"
@@ -86,7 +86,7 @@ SANDBOXES = {
 @pytest.mark.parametrize(
     ("make", "label", "url", "headers", "key"), SANDBOXES.values(), ids=SANDBOXES
 )
-def test_object_is_located_with_its_key(make, label, url, headers, key):
+def test_sandbox_object_provides_its_address_and_key(make, label, url, headers, key):
     assert locate(make()) == Address(label, url, headers, key and Secret(key))
 
 
@@ -128,7 +128,7 @@ def test_object_that_is_not_a_sandbox_is_rejected(thing):
     )
 
 
-def test_address_is_located_unchanged_and_hides_its_key():
+def test_address_object_is_used_unchanged_and_its_repr_hides_the_key():
     first, second = locate(sdk()), locate(sdk())
 
     assert locate(first, "http://localhost:9443") is first
@@ -147,7 +147,7 @@ HOSTS = [
 
 
 @pytest.mark.parametrize(("hosts", "here"), HOSTS)
-def test_url_of_this_machine_is_recognized(hosts, here):
+def test_loopback_url_is_recognized(hosts, here):
     assert {host: is_loopback(f"http://{host}") for host in hosts} == dict.fromkeys(hosts, here)
 
 
@@ -155,7 +155,7 @@ BAD_KEYS = ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u20
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_key_that_a_header_cannot_carry_is_rejected_and_not_shown(key):
+def test_key_that_is_invalid_in_a_header_is_rejected_without_showing_it(key):
     error = failure(lambda: check_key(Secret(key), locate("abc"), "the hook"), InvalidSetting)
 
     assert str(error) == BAD_KEY
@@ -165,7 +165,7 @@ SAFE = ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http:/
 
 
 @pytest.mark.parametrize("url", SAFE)
-def test_key_without_the_white_space_around_it_is_sent_over_https_or_loopback(url):
+def test_key_is_stripped_and_sent_only_over_https_or_loopback(url):
     assert check_key(Secret(f" {KEY}\n"), locate(url), "the hook") == Secret(KEY)
 
 

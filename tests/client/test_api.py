@@ -47,7 +47,7 @@ FAULTS = [(NOT_READY, False), (GATEWAY, True)]
 
 @pytest.mark.parametrize(("fault", "delivered"), FAULTS, ids=["not delivered", "delivered"])
 @pytest.mark.parametrize(("call", "good", "repeated"), CALLS.values(), ids=CALLS)
-def test_transient_error_is_retried_unless_a_second_call_could_do_harm(
+def test_transient_error_is_retried_unless_repeating_the_call_could_do_harm(
     serve, patient, clock, call, good, repeated, fault, delivered
 ):
     server = serve(fault, fault, good)
@@ -63,7 +63,7 @@ def test_transient_error_is_retried_unless_a_second_call_could_do_harm(
 
 
 @pytest.mark.parametrize("start", [b'{"processes": [{"pid"', b""], ids=["cut", "empty"])
-def test_cut_list_of_unannounced_length_is_retried(serve, patient, start):
+def test_truncated_list_without_a_content_length_is_retried(serve, patient, start):
     assert len(patient(serve([OPEN_ENDED, start, CLOSE], LIST)).list()) == 1
 
 
@@ -81,7 +81,7 @@ def test_list_waits_as_long_as_the_server_asks(serve, patient, clock, headers):
 
 @pytest.mark.parametrize(("spent", "seconds"), [(0, 30.0), (30, 1.0)])
 @pytest.mark.parametrize("call", ["list", "output"])
-def test_call_gives_up_when_the_budget_is_spent(serve, patient, clock, call, spent, seconds):
+def test_call_fails_when_the_outage_budget_is_spent(serve, patient, clock, call, spent, seconds):
     start = clock.now
     client = patient(serve(NOT_READY))
     if spent:
@@ -97,7 +97,7 @@ LIMITED = [lambda client: client.poll(), lambda client: client.output(41, limit=
 
 
 @pytest.mark.parametrize("call", LIMITED)
-def test_poll_and_output_with_a_limit_are_tried_once(serve, patient, call):
+def test_polls_and_output_calls_with_a_time_limit_are_tried_only_once(serve, patient, call):
     server = serve(NOT_READY, LIST)
 
     failure(lambda: call(patient(server)), errors.SandboxUnreachable)
@@ -132,7 +132,7 @@ FINAL = [
 
 
 @pytest.mark.parametrize(("call", "answer", "kind", "message"), FINAL)
-def test_call_ends_at_once_at_a_final_error(serve, patient, clock, call, answer, kind, message):
+def test_permanent_error_is_raised_immediately(serve, patient, clock, call, answer, kind, message):
     server = serve(answer)
 
     error = failure(lambda: CALLS[call][0](patient(server)), kind)
@@ -141,7 +141,7 @@ def test_call_ends_at_once_at_a_final_error(serve, patient, clock, call, answer,
     assert (len(server.requests), clock.slept) == (1, [])
 
 
-def test_list_is_sorted_by_start_and_knows_its_sandbox(serve, patient, clock):
+def test_list_is_sorted_by_start_time_and_names_its_sandbox(serve, patient, clock):
     rows = [raw(3, started_at=T0 + 2), raw(1, started_at=T0 + 1), raw(2), "odd"]
 
     seen = patient(serve(reply(200, {"processes": rows}))).list()
@@ -152,7 +152,7 @@ def test_list_is_sorted_by_start_and_knows_its_sandbox(serve, patient, clock):
     assert (seen.begun, seen.ended) == (clock.now, clock.now)
 
 
-def test_complete_list_of_unannounced_length_is_read(serve, patient):
+def test_complete_list_without_a_content_length_is_read(serve, patient):
     assert len(patient(serve([OPEN_ENDED, b'{"processes": []}', CLOSE])).list()) == 0
 
 
@@ -175,7 +175,7 @@ ROWS = [(process(77), "77"), *((process(managed=managed(name)), NAMES[name]) for
 
 
 @pytest.mark.parametrize(("row", "segment"), ROWS, ids=["unmanaged", *map(repr, NAMES)])
-def test_path_has_the_encoded_name_of_a_managed_process_else_the_pid(serve, patient, row, segment):
+def test_request_path_contains_the_encoded_managed_name_or_the_pid(serve, patient, row, segment):
     again = reply(200, raw(42, managed=managed("web", restart_count=1)))
     server = serve(reply(200, {"success": True}), DONE, again)
     client = patient(server)
@@ -212,7 +212,7 @@ def test_output_is_returned_as_lines(serve, patient, stream):
     assert server.request.line == f"GET /api/v1/processes/41/{stream} HTTP/1.1"
 
 
-def test_repr_of_a_lister_and_a_client_shows_only_the_sandbox(connect, client):
+def test_repr_of_lister_and_client_shows_only_the_sandbox(connect, client):
     lister = ProcessLister(connect("http://127.0.0.1:1"))
 
     assert repr(lister) == "<ProcessLister of my-sandbox>"

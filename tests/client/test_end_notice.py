@@ -53,7 +53,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("script", ENDS.values(), ids=ENDS)
-def test_notice_comes_when_the_stream_ends_for_whatever_reason(follow, script):
+def test_end_notice_arrives_whenever_the_output_stream_ends(follow, script):
     woken = threading.Event()
     notice = follow(*script, wake=woken.set)
 
@@ -72,7 +72,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
-def test_notice_of_a_refused_stream_never_comes(follow, answer):
+def test_end_notice_never_arrives_if_the_stream_is_refused(follow, answer):
     notice = follow(answer, CLOSE)
 
     wait_for_threads()
@@ -80,7 +80,7 @@ def test_notice_of_a_refused_stream_never_comes(follow, answer):
     assert not notice.live
 
 
-def test_output_of_the_process_does_not_look_like_the_end(follow):
+def test_output_of_the_process_does_not_trigger_the_end_notice(follow):
     woken = threading.Event()
     follow(STREAM, chunk(LINE * 3), HANG, wake=woken.set)
 
@@ -88,7 +88,7 @@ def test_output_of_the_process_does_not_look_like_the_end(follow):
 
 
 @pytest.mark.parametrize("script", [[HANG], [STREAM, HANG], [STREAM, chunk(LINE), HANG]])
-def test_closed_notice_leaves_no_thread_even_if_the_server_is_silent(follow, script):
+def test_closing_the_end_notice_stops_its_thread_even_if_the_server_is_silent(follow, script):
     follow(*script).close()
 
     wait_for_threads()

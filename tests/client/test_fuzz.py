@@ -78,7 +78,7 @@ contract = st.fixed_dictionaries(
 
 @fuzz(400)
 @given(st.lists(contract, max_size=5))
-def test_each_list_that_obeys_the_contract_is_read_completely(rows):
+def test_every_valid_list_is_read_completely(rows):
     seen = read(json.dumps({"processes": rows}).encode())
 
     assert seen is not None
@@ -138,7 +138,7 @@ bodies = (
 
 @fuzz(1600)
 @given(bodies)
-def test_any_body_is_read_or_violates_the_contract(body):
+def test_any_body_is_either_read_or_raises_a_contract_violation(body):
     read(body)
     with pytest.raises(ContractViolation):
         parse_process(body)
@@ -146,7 +146,7 @@ def test_any_body_is_read_or_violates_the_contract(body):
 
 @fuzz(1000)
 @given(st.data())
-def test_list_with_some_changed_bytes_is_read_or_violates_the_contract(data):
+def test_corrupted_list_is_either_read_or_raises_a_contract_violation(data):
     body = bytearray(json.dumps({"processes": [raw(), raw(42)]}).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at, length = data.draw(st.integers(0, len(body) - 1)), data.draw(st.integers(0, 20))
@@ -185,7 +185,7 @@ def repeats_a_key(body):
 
 @fuzz(400)
 @given(st.lists(any_row, min_size=1, max_size=4), st.data())
-def test_list_after_others_is_read_as_if_it_were_the_first(rows, data):
+def test_earlier_random_lists_do_not_affect_how_a_list_is_read(rows, data):
     """Rows change from list to list, and bodies are cut or patched anywhere."""
     bodies = []
     for _ in range(3):
@@ -206,7 +206,7 @@ def test_list_after_others_is_read_as_if_it_were_the_first(rows, data):
 
 @pytest.mark.parametrize("depth", [100, 1_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["lists", "objects"])
-def test_deep_nesting_violates_the_contract_or_makes_a_row_unreadable(opening, depth):
+def test_deep_nesting_raises_a_contract_violation_or_makes_one_row_unreadable(opening, depth):
     closing = b"]" if opening == b"[" else b"}"
     nested = opening * depth + b"1" + closing * depth
 
@@ -250,7 +250,7 @@ def test_huge_body_is_rejected_before_it_is_read(serve, connect, script, limit, 
     assert grown / (2**20 if sys.platform == "darwin" else 2**10) < most
 
 
-def test_list_of_fifty_thousand_rows_is_within_the_limit():
+def test_list_of_50000_rows_is_accepted():
     body = json.dumps({"processes": [raw(pid) for pid in range(50_000)]}).encode()
 
     assert len(body) < 64 * 2**20

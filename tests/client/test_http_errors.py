@@ -19,7 +19,7 @@ def fault(status, body=b"", method="GET", **headers):
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_response_with_a_good_status_is_not_an_error(status):
+def test_response_with_a_success_status_raises_no_error(status):
     assert fault(status) is None
 
 
@@ -90,7 +90,7 @@ MEANINGS = [
 
 
 @pytest.mark.parametrize("row", MEANINGS, ids=[f"{row[0]} {row[5][:40]}" for row in MEANINGS])
-def test_each_error_response_raises_its_error(row):
+def test_each_error_response_becomes_the_matching_exception(row):
     method, status, body, kind, fate, message, *label = row
     code = body.get("code", "") if isinstance(body, dict) else ""
 
@@ -101,7 +101,7 @@ def test_each_error_response_raises_its_error(row):
     assert (found.transient, found.delivered) == fate
 
 
-def test_other_good_status_is_not_called_a_redirect():
+def test_unexpected_success_status_is_not_reported_as_a_redirect():
     assert str(fault(206)) == "my-sandbox answered 206, expected 200, 201, 202 or 204"
 
 
@@ -126,7 +126,7 @@ def test_retry_after_is_read_as_seconds_or_a_date(body, value):
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
-def test_retry_after_is_unknown_without_it_or_without_the_date_of_the_server(headers):
+def test_retry_delay_is_unknown_without_a_retry_after_header_or_a_server_date(headers):
     assert fault(503, **headers).retry_after is None
 
 
@@ -144,13 +144,13 @@ REJECTED = [
 
 
 @pytest.mark.parametrize(("call", "status", "headers", "body", "message"), REJECTED)
-def test_rejected_call_is_named_with_secrets_masked(call, status, headers, body, message):
+def test_error_of_a_rejected_call_names_it_and_masks_secrets(call, status, headers, body, message):
     found = error_of_response(call, status, headers, body, ADDRESS)
 
     assert (type(found), str(found)) == (errors.RequestRefused, f"my-sandbox {message}")
 
 
-def test_error_for_an_unknown_sandbox_with_a_name_like_local_suggests_local():
+def test_error_for_a_sandbox_name_similar_to_local_suggests_local():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
     body = json.dumps(coded("SANDBOX_NOT_FOUND", "no")).encode()
 

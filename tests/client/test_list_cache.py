@@ -47,7 +47,7 @@ def test_unchanged_row_is_the_same_object_at_any_position():
     assert second[1] is first[2]
 
 
-def test_list_with_white_space_is_read_as_a_whole_if_it_changed():
+def test_changed_list_with_white_space_is_parsed_completely():
     first, second = read(listing(raw(1), raw(2), spaced=True), listing(raw(1), spaced=True))
 
     assert second[0] == first[0]
@@ -78,7 +78,7 @@ def assert_read_as_if_each_were_the_first(bodies):
 
 
 @pytest.mark.parametrize("text", LIKE_THE_END_OF_A_ROW)
-def test_text_that_looks_like_the_end_of_a_row_is_read_as_text(text):
+def test_text_that_looks_like_a_row_boundary_is_read_as_text(text):
     row = raw(1, command=text, args=(text, text), extra=[{"a": [text]}, {}], more={text: text})
     assert_read_as_if_each_were_the_first(
         [listing(GOOD), listing(row), listing(GOOD, row), listing(row, row, GOOD)]
@@ -100,11 +100,11 @@ SEQUENCES = {
 
 
 @pytest.mark.parametrize("bodies", SEQUENCES.values(), ids=SEQUENCES)
-def test_list_after_others_is_read_as_if_it_were_the_first(bodies):
+def test_earlier_lists_do_not_affect_how_a_list_is_read(bodies):
     assert_read_as_if_each_were_the_first(bodies)
 
 
-def test_several_threads_can_share_a_reader():
+def test_several_threads_can_share_one_list_reader():
     bodies = [listing(*(raw(pid, exit_code=n) for pid in range(1, 200))) for n in range(8)]
     reader = ListReader("my-sandbox")
 
@@ -114,7 +114,7 @@ def test_several_threads_can_share_a_reader():
     assert seen == [ProcessSnapshot(*parse_list(body)) for body in bodies] * 5
 
 
-def test_row_takes_little_memory():
+def test_cached_row_uses_less_than_1200_bytes():
     """Together with the body: 120 MB for 100,000 rows."""
     numbers = range(1, 10_001)
     rows = (raw(n, args=("-m", "worker", f"--shard={n}"), started_at=T0 + 37 * n) for n in numbers)

@@ -37,13 +37,13 @@ def play(*faults, takes=0.0, **options):
         return error, clock, limits
 
 
-def test_good_response_is_returned_at_once():
+def test_successful_response_is_returned_without_a_pause():
     result, clock, _ = play()
 
     assert (result, clock.slept) == ("done", [])
 
 
-def test_transient_errors_are_retried_with_pauses_that_double_up_to_two_seconds():
+def test_pauses_between_retries_double_up_to_two_seconds():
     result, clock, _ = play(*[DOWN] * 8)
 
     expected = [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
@@ -53,7 +53,7 @@ def test_transient_errors_are_retried_with_pauses_that_double_up_to_two_seconds(
     assert pause_after(DOWN, 100_000) == pytest.approx(2.0, rel=0.101)
 
 
-def test_last_error_is_raised_after_30_seconds():
+def test_last_transient_error_is_raised_after_30_seconds():
     result, clock, _ = play(*ENDLESS)
 
     assert result is DOWN
@@ -62,7 +62,7 @@ def test_last_error_is_raised_after_30_seconds():
     assert OUTAGE_BUDGET == 30.0
 
 
-def test_time_of_the_calls_counts():
+def test_duration_of_calls_counts_against_the_outage_budget():
     _, _, limits = play(*ENDLESS, takes=5.0)
 
     assert len(limits) == 6
@@ -70,14 +70,14 @@ def test_time_of_the_calls_counts():
 
 @pytest.mark.parametrize("outage", [0, 2])
 @pytest.mark.parametrize("error", [FINAL, KeyboardInterrupt(), SystemExit(2), ValueError("a bug")])
-def test_every_other_exception_ends_the_retries(outage, error):
+def test_exception_that_is_not_transient_stops_the_retries(outage, error):
     result, clock, limits = play(*[DOWN] * outage, error)
 
     assert result is error
     assert (len(limits), len(clock.slept)) == (outage + 1, outage)
 
 
-def test_pause_is_as_long_as_the_server_asks():
+def test_pause_before_a_retry_is_as_long_as_the_server_asks():
     result, clock, _ = play(busy(7.0), DOWN, busy(7.0))
 
     assert result == "done"
@@ -97,14 +97,14 @@ def test_retry_after_of_zero_does_not_poll_endlessly():
 
 
 @pytest.mark.parametrize(("fault", "tries"), [(REFUSED, 2), (DOWN, 1), (FINAL, 1)])
-def test_call_that_may_have_been_delivered_is_not_repeated_on_request(fault, tries):
+def test_only_undelivered_prevents_retries_of_a_possibly_delivered_call(fault, tries):
     result, _, limits = play(fault, only_undelivered=True)
 
     assert len(limits) == tries
     assert result is fault if tries == 1 else result == "done"
 
 
-def test_each_call_may_take_5_s_or_the_time_that_is_left():
+def test_each_attempt_is_limited_to_5_s_or_the_remaining_time():
     _, clock, limits = play(*ENDLESS, takes=5.0, until=START + 7.0)
 
     assert limits == [5.0, pytest.approx(1.9, abs=0.02)]
@@ -112,7 +112,7 @@ def test_each_call_may_take_5_s_or_the_time_that_is_left():
 
 
 @pytest.mark.parametrize(("until", "seconds"), [(None, 0.5), (9.0, 0.5), (2.0, 0.1)])
-def test_last_call_may_take_half_a_second_or_less_if_the_test_is_about_to_be_killed(until, seconds):
+def test_last_attempt_is_short_if_pytest_timeout_is_about_to_kill_the_test(until, seconds):
     _, _, limits = play(*ENDLESS, patience=3.0, until=until and START + until)
 
     assert limits[-1] == pytest.approx(seconds)

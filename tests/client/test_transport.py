@@ -58,7 +58,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize(("script", "body", "announced"), GOOD.values(), ids=GOOD)
-def test_good_response_is_returned(serve, connect, script, body, announced):
+def test_successful_response_is_returned(serve, connect, script, body, announced):
     answer = connect(serve(script)).request("GET", "/processes")
 
     assert (answer.body, answer.announced) == (body, announced)
@@ -146,7 +146,7 @@ OF_REQUESTS = {
 @pytest.mark.parametrize(
     "kind", sorted({*OF_REQUESTS, SocketBlockedError}, key=lambda kind: kind.__name__)
 )
-def test_each_error_of_requests_or_a_blocked_socket_becomes_our_error(connect, monkeypatch, kind):
+def test_every_network_exception_becomes_an_error_of_the_plugin(connect, monkeypatch, kind):
     def fail(*_, **__):
         raise kind("Bearer " + KEY, KEY, 0) if kind is http.JSONDecodeError else kind(KEY)
 
@@ -168,7 +168,7 @@ def https(server):
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_ca_bundle_in_the_environment_is_used(serve, connect, certificate, monkeypatch, variable):
+def test_ca_bundle_from_the_environment_is_used(serve, connect, certificate, monkeypatch, variable):
     monkeypatch.setenv(variable, certificate.path)
 
     assert get(connect(serve(OK, tls=certificate.context))) == BODY
@@ -182,7 +182,9 @@ FLAWS = [
 
 
 @pytest.mark.parametrize(("flaw", "trusted", "reason"), FLAWS)
-def test_bad_certificate_is_final(serve, connect, tmp_path, monkeypatch, flaw, trusted, reason):
+def test_invalid_certificate_is_a_permanent_error(
+    serve, connect, tmp_path, monkeypatch, flaw, trusted, reason
+):
     path = str(tmp_path / "certificate.pem")
     server = serve(reply(), tls=make_certificate(path, flaw))
     if trusted:
@@ -238,34 +240,34 @@ SAMPLE = ("no headers", "no last chunk", "a byte a second", "dripping chunks", "
 
 
 @pytest.mark.parametrize("script", sample_of(SLOW, *SAMPLE))
-def test_call_ends_at_its_limit(serve, connect, script):
+def test_call_ends_at_its_time_limit(serve, connect, script):
     assert assert_ends_in_time(connect(serve(script))).delivered
 
 
-def test_call_over_tls_ends_at_its_limit(serve, connect, certificate, monkeypatch):
+def test_call_over_tls_ends_at_its_time_limit(serve, connect, certificate, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.path)
 
     assert_ends_in_time(connect(serve(DRIPPING, tls=certificate.context)))
 
 
-def test_slow_handshake_ends_at_the_limit(serve, connect):
+def test_slow_tls_handshake_ends_at_the_time_limit(serve, connect):
     server = serve(greeting=drip(b"\x16\x03\x03\x40\x00" + b"\x02\x00\x3f\xfc" + bytes(99), 0.1))
 
     assert_ends_in_time(connect(https(server)))
 
 
-def test_call_through_a_proxy_ends_at_its_limit(serve, connect, monkeypatch):
+def test_call_through_a_proxy_ends_at_its_time_limit(serve, connect, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", serve(DRIPPING).url)
 
     assert_ends_in_time(connect("http://sandbox.example"))
 
 
-def test_call_ends_at_its_limit_even_if_freezegun_stops_the_clock(serve, connect):
+def test_call_ends_at_its_time_limit_even_if_freezegun_stops_the_clock(serve, connect):
     with freezegun.freeze_time("2024-03-09"):
         assert_ends_in_time(connect(serve(SLOW["dripping body"])))
 
 
-def test_call_that_never_got_a_connection_was_not_delivered(connect):
+def test_call_that_never_connected_is_reported_as_not_delivered(connect):
     with contextlib.ExitStack() as opened:
         full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -280,13 +282,13 @@ def test_call_that_never_got_a_connection_was_not_delivered(connect):
 
 
 @pytest.mark.parametrize("limit", [0.0, -1.0])
-def test_call_without_time_left_fails(serve, connect, limit):
+def test_call_fails_if_no_time_remains(serve, connect, limit):
     fault = error_of(connect(serve(OK)), limit=limit)
 
     assert (type(fault), fault.label, fault.transient) == (SandboxUnreachable, "no answer", True)
 
 
-def test_call_after_a_cut_one_gets_its_own_answer(serve, connect):
+def test_call_after_an_aborted_call_receives_its_own_response(serve, connect):
     server = serve([OK[:-4], HANG], reply(200, b'{"second": 1}'))
     transport = connect(server)
 
@@ -296,7 +298,7 @@ def test_call_after_a_cut_one_gets_its_own_answer(serve, connect):
     assert server.connections == 2
 
 
-def test_concurrent_calls_get_their_own_answers_while_another_call_is_cut(serve, connect):
+def test_concurrent_calls_receive_their_own_responses_while_another_call_is_aborted(serve, connect):
     def answer(request):
         return [HANG] if "hangs" in request.path else [0.02, reply(200, request.path.encode())]
 
@@ -373,7 +375,7 @@ def test_proxy_is_not_used_for_a_host_in_no_proxy(serve, connect, monkeypatch):
     assert proxy.requests == []
 
 
-def test_environment_is_read_once_for_each_transport(serve, connect, monkeypatch):
+def test_each_transport_reads_the_environment_once(serve, connect, monkeypatch):
     """A test may set a proxy for the program under test, which the plugin must ignore."""
     first, second = serve(OK), serve(OK)
     transport = connect("http://sandbox.example")
@@ -419,7 +421,7 @@ def assert_no_frame_below_request(error):
     assert names[1:] == ["request"]
 
 
-def test_the_check_of_frames_sees_a_key_in_the_frames_of_requests(serve):
+def test_key_check_of_this_file_detects_a_key_in_traceback_frames(serve):
     with pytest.raises(requests.ConnectionError) as raised:
         requests.get(serve([RESET]).url, headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
 
@@ -440,14 +442,14 @@ FAILING = {
 
 @pytest.mark.parametrize("script", FAILING.values(), ids=FAILING)
 @pytest.mark.parametrize(("method", "body"), [("GET", None), ("POST", {"command": "a"})])
-def test_no_frame_of_a_failing_call_shows_the_key(serve, connect, script, method, body):
+def test_traceback_frames_of_a_failed_call_hide_the_key(serve, connect, script, method, body):
     error = error_of(connect(serve(script)), method, json=body, limit=0.2)
 
     assert_key_is_not_seen(error)
     assert_no_frame_below_request(error)
 
 
-def test_no_frame_of_a_call_that_cannot_connect_shows_the_key(serve, connect, certificate):
+def test_traceback_frames_of_a_failed_connection_hide_the_key(serve, connect, certificate):
     for place in ("http://127.0.0.1:1", "https://127.0.0.1:1", serve(tls=certificate.context)):
         assert_key_is_not_seen(error_of(connect(place)))
 
@@ -456,19 +458,19 @@ UNSENDABLE = ["sentinel\nsentinel", "sentinel\u2026sentinel", "sentinel sentinel
 
 
 @pytest.mark.parametrize("key", UNSENDABLE)
-def test_key_that_cannot_be_sent_is_not_shown(serve, connect, key):
+def test_error_of_an_unsendable_key_does_not_show_the_key(serve, connect, key):
     assert_key_is_not_seen(error_of(connect(serve(reply(401)), key=key)), "sentinel")
 
 
 @pytest.mark.parametrize("key", [KEY, "plain-sentinel"])
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
-def test_key_that_the_server_repeats_is_not_shown(serve, connect, status, key):
+def test_key_echoed_by_the_server_is_not_shown(serve, connect, status, key):
     server = serve(reply(status, {"error": f"'{key}' is not a key", "code": "X"}))
 
     assert_key_is_not_seen(error_of(connect(server, key=key)), key)
 
 
-def test_debug_log_shows_masked_calls_and_no_key(serve, connect, caplog):
+def test_debug_log_masks_calls_and_never_shows_the_key(serve, connect, caplog):
     caplog.set_level(logging.DEBUG)
     transport = connect(serve([RESET], reply(401), reply(204)))
 
@@ -488,7 +490,7 @@ def test_repr_of_a_transport_shows_only_its_sandbox(connect):
 
 
 @pytest.mark.parametrize("script", [[HANG], [OK[:-4], HANG]], ids=["headers", "body"])
-def test_ctrl_c_during_a_call_is_raised_and_shows_no_key(serve, connect, script):
+def test_ctrl_c_during_a_call_propagates_without_showing_the_key(serve, connect, script):
     def press(_):
         threading.Timer(0.1, signal.pthread_kill, (main.ident, signal.SIGINT)).start()
         return script
@@ -505,7 +507,7 @@ def test_ctrl_c_during_a_call_is_raised_and_shows_no_key(serve, connect, script)
     assert_no_frame_below_request(raised.value)
 
 
-def test_timeout_of_pytest_is_raised_unchanged(connect, monkeypatch):
+def test_pytest_timeout_during_a_call_propagates_unchanged(connect, monkeypatch):
     # pytest-timeout raises it from a signal handler, at any point of the code.
     monkeypatch.setattr(
         requests.adapters.HTTPAdapter, "send", lambda *_, **__: pytest.fail("Timeout >1.0s")

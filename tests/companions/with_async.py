@@ -30,7 +30,7 @@ async def test_plain_fixture_waits_in_a_thread(tlsandbox):
 """
 
 
-def test_helpers_run_on_the_loop_of_pytest_asyncio(run):
+def test_async_helpers_run_on_the_event_loop_of_pytest_asyncio(run):
     run(COROUTINES, ASYNCIO, "--asyncio-mode=auto", *STRICT, GUARD).assert_outcomes(passed=2)
 
 
@@ -49,7 +49,7 @@ async def test_it(tlsandbox_async):
 """
 
 
-def test_task_group_of_anyio_can_wait_on_asyncio_and_on_trio(run):
+def test_anyio_task_groups_can_use_async_helpers_on_asyncio_and_trio(run):
     result = run(TASK_GROUP, "anyio.pytest_plugin", "-v", GUARD)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*test_it[[]asyncio[]] PASSED*", "*test_it[[]trio[]] PASSED*"])

@@ -11,7 +11,7 @@ BLOCKS = {"--disable-socket": "SocketBlockedError", "--allow-hosts=192.0.2.1": "
 
 
 @pytest.mark.parametrize(("option", "name"), BLOCKS.items())
-def test_socket_that_pytest_socket_blocks_is_reported_at_once(run, option, name):
+def test_socket_blocked_by_pytest_socket_is_reported_immediately(run, option, name):
     start = time.monotonic()
     result = run(LISTS, "pytest_socket", option, "-W", "default::UserWarning")
     assert time.monotonic() - start < 25  # a transient error is retried for 30 s
@@ -24,7 +24,7 @@ def test_socket_that_pytest_socket_blocks_is_reported_at_once(run, option, name)
 
 
 @pytest.mark.parametrize("target", ["my-sandbox", "local"])
-def test_sandbox_on_a_host_that_pytest_socket_allows_can_be_used(run, target):
+def test_sandbox_works_on_a_host_allowed_by_pytest_socket(run, target):
     result = run(LISTS, "pytest_socket", "--allow-hosts=127.0.0.1", f"--tlsandbox={target}")
     result.assert_outcomes(passed=1)
 
@@ -52,7 +52,7 @@ CLOCKS = [("", FREEZE), *(("time_machine", TRAVEL.format(tick)) for tick in (Tru
 
 
 @pytest.mark.parametrize(("plugin", "frozen"), CLOCKS)
-def test_wait_ends_at_its_deadline_under_a_frozen_clock(run, plugin, frozen):
+def test_wait_ends_at_its_deadline_even_if_the_clock_is_frozen(run, plugin, frozen):
     result = run(FROZEN.format(frozen), plugin, "--tlsandbox-guard=oom")
     result.assert_outcomes(passed=1)
 
@@ -70,7 +70,7 @@ def test_it(tlsandbox_session, allowed, code):
 """
 
 
-def test_hypothesis_runs_examples_on_the_sandbox_of_the_session(run):
+def test_hypothesis_examples_can_use_the_session_sandbox(run):
     result = run(EXAMPLES, "_hypothesis_pytestplugin")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["E *UnexpectedExit: Exited 9, wanted 0 or 1 or *", "E *code=9,"])

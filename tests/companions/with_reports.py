@@ -27,7 +27,7 @@ def test_it(tlsandbox):
 """
 
 
-def test_test_continues_after_a_failure_in_a_block_of_pytest_check(run):
+def test_test_continues_after_a_failure_in_a_pytest_check_block(run):
     result = run(CHECKS, "pytest_check.plugin")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -73,7 +73,7 @@ def test_pytest_cov_measures_a_suite_that_uses_the_plugin(run):
     result.stdout.re_match_lines([r"client\.py +4 +1 +75% +4"])
 
 
-def test_annotation_on_github_shows_the_first_line_and_no_secret(run, pytester, monkeypatch):
+def test_github_annotation_shows_the_first_line_without_secrets(run, pytester, monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))
     result = run(FAILS, "pytest_github_actions_annotate_failures.plugin")

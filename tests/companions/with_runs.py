@@ -24,7 +24,7 @@ def test_job(server, tlsandbox, number):
 
 
 @pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
-def test_each_distribution_mode_of_xdist_reports_a_finding_once_and_at_its_test(run, dist):
+def test_every_xdist_distribution_mode_reports_a_finding_once_and_on_the_right_test(run, dist):
     files = {"test_one": JOBS, "test_two": JOBS}
     plugins = "xdist.plugin xdist.looponfail"
     result = run(files, plugins, "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak")
@@ -45,7 +45,7 @@ def test_it(tlsandbox):
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
-def test_wait_ends_with_its_message_before_pytest_timeout_ends_the_test(run, method):
+def test_wait_raises_its_own_error_before_pytest_timeout_stops_the_test(run, method):
     result = run(WAITS, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -69,7 +69,7 @@ def test_it(tlsandbox):
 """
 
 
-def test_each_attempt_of_rerunfailures_starts_without_earlier_processes(run):
+def test_rerun_attempt_does_not_select_processes_of_the_previous_attempt(run):
     """The process of the first attempt was killed and is not selected in the second."""
     result = run(FAILS_ONCE, "pytest_rerunfailures", "--reruns=2", "--only-rerun=AssertionFailed")
     result.assert_outcomes(passed=1)
@@ -109,6 +109,6 @@ def test_it(tlsandbox, number):
 """
 
 
-def test_polls_of_a_wait_do_not_change_the_random_numbers_of_a_test(run):
+def test_polling_does_not_change_the_random_numbers_of_a_test(run):
     result = run(RANDOM, "pytest_randomly")
     result.assert_outcomes(passed=6)

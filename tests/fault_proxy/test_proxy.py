@@ -25,7 +25,7 @@ def proxy():
         yield proxy
 
 
-def test_proxy_without_a_sandbox_lists_the_given_rows_and_shows_no_key(proxy):
+def test_fault_proxy_without_a_sandbox_lists_the_given_rows_and_hides_the_key(proxy):
     with connected(proxy) as box:
         assert [row.pid for row in box.list_processes()] == [41]
         proxy.processes = [raw(42)]
@@ -35,7 +35,7 @@ def test_proxy_without_a_sandbox_lists_the_given_rows_and_shows_no_key(proxy):
     assert proxy.api_key.reveal() not in f"{vars(proxy)}"
 
 
-def test_fault_lasts_for_a_number_of_requests_and_the_next_one_until_recover(proxy):
+def test_faults_last_for_their_number_of_requests_and_the_last_fault_until_recover(proxy):
     proxy.fail(READY, times=2).then(faults.KEY_REFUSED, times=1).then(faults.PROXY_ERROR)
     assert [get(proxy).status_code for _ in range(5)] == [503, 503, 401, 502, 502]
     proxy.recover()
@@ -50,14 +50,14 @@ def test_fault_lasts_for_a_number_of_seconds(proxy):
     assert time.monotonic() - begun > 0.29
 
 
-def test_only_the_selected_requests_fail(proxy):
+def test_fault_affects_only_the_selected_requests(proxy):
     proxy.fail(READY, only="/info")
     assert get(proxy).status_code == 200
     assert get(proxy, "/api/v1/info").status_code == 503
     assert proxy.requests == ["GET /api/v1/processes", "GET /api/v1/info"]
 
 
-def test_refusing_proxy_does_not_listen_and_keeps_its_port(proxy):
+def test_fault_proxy_that_refuses_connections_stops_listening_but_keeps_its_port(proxy):
     port = int(proxy.url.rpartition(":")[2])
     proxy.fail(faults.REFUSED)
     with pytest.raises(ConnectionRefusedError):

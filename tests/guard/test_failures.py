@@ -39,7 +39,7 @@ def failure(
     return error_for(guarded.findings(phase), Screen(columns=300))
 
 
-def test_one_finding_is_reported_as_a_failure_of_the_assertion_would_be():
+def test_single_finding_is_reported_like_a_failed_assertion():
     error = failure(oom(41), before=(raw(41),))
     assert type(error) is ProcessOOMKilled
     assert (
@@ -60,7 +60,7 @@ OOM-killed at a limit of 96 MiB: train.py; last output: shard 2/8 loaded
     assert [row.pid for row in error.snapshot] == [41]
 
 
-def test_several_findings_are_listed_and_an_oom_comes_first():
+def test_several_findings_are_listed_with_oom_kills_first():
     error = failure(raw(7, **signaled(11)), oom(41), phase="teardown", rules=("crash", "oom"))
     assert type(error) is ProcessOOMKilled
     assert (
@@ -104,7 +104,7 @@ Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
     assert error.wanted == "no crash and no restart"
 
 
-def test_a_supervisor_that_gave_up_over_a_crash_leads_to_where_the_crash_was():
+def test_finding_of_a_stopped_supervisor_points_to_the_crash_that_stopped_it():
     two = {"policy": "on_failure", "max_restarts": 2}
     before = managed(restart_count=2, restart=two, last_exit=EXITED)
     crashed = {**SEGV, "ended_at": T5 + 4000}
@@ -124,7 +124,7 @@ def test_a_supervisor_that_gave_up_over_a_crash_leads_to_where_the_crash_was():
     assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
 
 
-def test_among_several_processes_each_run_is_listed_once():
+def test_each_run_is_listed_once_if_several_processes_have_findings():
     error = failure(RESTARTED, raw(7, **signaled(6)), before=(WEB, raw(7)))
     assert (
         str(error)
@@ -161,7 +161,7 @@ def test_first_line_says_what_happened_to_which_process(rule, row, first_line):
     assert type(error) is GuardFailure
 
 
-def test_two_rules_that_report_different_things_about_one_run_are_two_findings():
+def test_different_incidents_of_one_run_are_two_findings():
     guarded = GuardedBox(WEB)
     guarded.begin("a")
     guarded.begin_call()
@@ -173,7 +173,7 @@ def test_two_rules_that_report_different_things_about_one_run_are_two_findings()
     )
 
 
-def test_first_line_of_many_findings_is_cut():
+def test_first_line_is_shortened_if_there_are_many_findings():
     signals = (6, 6, 6, 6, 11, 7, 8, 4, 5)
     rows = [raw(pid, command=f"worker-{pid}.sh") for pid in range(len(signals))]
     ends = [{**row, **signaled(number)} for row, number in zip(rows, signals, strict=True)]
@@ -202,6 +202,6 @@ Left running: train.py
     assert type(error) is GuardFailure
 
 
-def test_no_secret_of_a_command_line_is_shown():
+def test_secrets_in_command_lines_are_masked():
     row = raw(1, args=("train.py", "--token=tl_secret"))
     assert "tl_secret" not in str(failure({**row, **signaled(6)}, before=(row,)))

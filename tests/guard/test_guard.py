@@ -13,7 +13,7 @@ from .guarded_box import ALL, OOM, REFUSED, GuardedBox, oom
 EXITED = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": 1_710_000_005_000}
 
 
-def test_a_test_is_polled_twice_and_the_last_snapshot_is_the_next_baseline():
+def test_guard_polls_twice_for_each_test_and_the_last_snapshot_is_the_next_baseline():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.box.looks == 1  # because no test ran before
@@ -32,7 +32,7 @@ def test_a_test_is_polled_twice_and_the_last_snapshot_is_the_next_baseline():
     assert guarded.monitor.take_data() == {}
 
 
-def test_incident_in_the_call_fails_the_call_and_is_reported_once():
+def test_incident_in_the_call_phase_fails_that_phase_and_is_reported_once():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call(oom(1)) == ["oom 1"]
@@ -41,7 +41,7 @@ def test_incident_in_the_call_fails_the_call_and_is_reported_once():
     assert guarded.reported() == ["a, call: oom of train.py (pid 1), reported in the test"]
 
 
-def test_an_oom_kill_is_of_the_test_in_which_it_happened_and_its_restart_of_a_later_one():
+def test_oom_kill_and_its_later_restart_are_attributed_to_different_tests():
     last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": OOM["ended_at"]}
     waiting = managed(status="backing_off", last_exit=last)
     guarded = GuardedBox(raw(1, managed=managed()))
@@ -53,7 +53,7 @@ def test_an_oom_kill_is_of_the_test_in_which_it_happened_and_its_restart_of_a_la
     assert guarded.reported()[-1] == "b, call: restart of web, first run, reported in the test"
 
 
-def test_incident_in_a_teardown_is_attributed_to_that_test_and_not_to_the_next():
+def test_incident_in_a_teardown_is_not_attributed_to_the_next_test():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call() == []
@@ -62,7 +62,7 @@ def test_incident_in_a_teardown_is_attributed_to_that_test_and_not_to_the_next()
     assert guarded.reported() == ["a, teardown: oom of train.py (pid 1), reported in the test"]
 
 
-def test_incident_in_a_setup_is_attributed_to_the_test_of_that_setup():
+def test_incident_in_a_setup_is_attributed_to_the_test_that_is_set_up():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a") == []
     guarded.begin("b")
@@ -70,7 +70,7 @@ def test_incident_in_a_setup_is_attributed_to_the_test_of_that_setup():
     assert guarded.call(fixtures=True) == ["oom 1"]
 
 
-def test_failed_setup_is_polled_too():
+def test_guard_polls_after_a_failed_setup():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.end("setup", oom(1)) == ["oom 1"]
@@ -104,7 +104,7 @@ def test_incident_before_the_session_is_not_a_finding(row):
         ("unhealthy", raw(1, managed=managed(health_status="unhealthy"))),
     ],
 )
-def test_each_rule_finds_its_own_and_is_silent_where_it_is_not_on(rule, row):
+def test_each_rule_reports_its_kind_of_incident_only_if_it_is_enabled(rule, row):
     before = raw(1, managed=managed()) if "managed" in row else raw(1)
     assert GuardedBox(before).test("a", row) == [f"{rule} 1"]
     others = tuple(name for name in ("oom", "crash", "restart", "unhealthy") if name != rule)
@@ -116,13 +116,13 @@ def test_several_findings_of_one_test_are_reported_together():
     assert guarded.test("a", oom(1), raw(2, **signaled(6))) == ["oom 1", "crash 2"]
 
 
-def test_ends_that_only_a_suspicion_speaks_of_fail_nothing():
+def test_suspected_oom_kills_and_crashes_are_not_findings():
     guarded = GuardedBox(raw(1), raw(2), raw(3))
     after = raw(1, **signaled(9)), raw(2, **ended(137)), raw(3, **signaled(15))
     assert guarded.test("a", *after) == []
 
 
-def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
+def test_unseen_exits_before_several_restarts_are_reported():
     guarded = GuardedBox(raw(1, managed=managed()), rules=("oom", "crash"))
     row = raw(2, managed=managed(restart_count=3, last_exit=EXITED))
     assert guarded.test("a", row) == ["oom 1", "oom 2"]
@@ -137,7 +137,7 @@ def test_of_several_ends_behind_restarts_the_unseen_ones_are_not_passed_over():
 # Leaks
 
 
-def test_process_that_starts_in_a_call_and_outlives_the_teardown_is_a_leak():
+def test_process_started_in_the_call_that_outlives_the_teardown_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7)) == ["leak 7"]
     assert guarded.clock.slept  # the guard waited for its end
@@ -146,7 +146,7 @@ def test_process_that_starts_in_a_call_and_outlives_the_teardown_is_a_leak():
     assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
 
 
-def test_process_that_a_teardown_ends_is_not_a_leak():
+def test_process_that_the_teardown_stops_is_not_a_leak():
     guarded = GuardedBox()
     guarded.begin("a")
     assert guarded.call(raw(7)) == []
@@ -163,7 +163,7 @@ def test_process_listed_as_running_just_after_its_kill_is_not_a_leak():
     assert 0.07 < sum(guarded.clock.slept) < 0.1
 
 
-def test_process_that_a_fixture_starts_may_outlive_the_test():
+def test_process_started_by_a_fixture_may_outlive_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.box.rows = [raw(7)]
@@ -172,7 +172,7 @@ def test_process_that_a_fixture_starts_may_outlive_the_test():
     assert guarded.clock.slept == []
 
 
-def test_process_that_a_wider_fixture_starts_in_a_call_may_outlive_the_test():
+def test_process_started_during_the_call_by_a_session_fixture_may_outlive_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.begin_call()
@@ -182,14 +182,14 @@ def test_process_that_a_wider_fixture_starts_in_a_call_may_outlive_the_test():
     assert guarded.end("teardown") == ["leak 8"]
 
 
-def test_process_that_starts_in_a_teardown_is_not_a_leak():
+def test_process_started_in_a_teardown_is_not_a_leak():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call()
     assert guarded.end("teardown", raw(7)) == []
 
 
-def test_a_managed_process_that_waits_for_its_restart_is_a_leak():
+def test_managed_process_waiting_for_its_restart_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7, **ended(1), managed=managed(status="backing_off"))) == [
         "leak 7"
@@ -199,7 +199,7 @@ def test_a_managed_process_that_waits_for_its_restart_is_a_leak():
 # Settling
 
 
-def test_an_end_in_doubt_is_polled_until_it_is_known():
+def test_guard_polls_until_an_unclear_exit_is_known():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.box.later = {5: [oom(1)]}
@@ -207,7 +207,7 @@ def test_an_end_in_doubt_is_polled_until_it_is_known():
     assert 0 < sum(guarded.clock.slept) < 0.1
 
 
-def test_an_end_that_stays_in_doubt_costs_half_a_second_and_is_found_once_it_is_known():
+def test_unclear_exit_delays_a_test_by_half_a_second_and_is_reported_when_known():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call(raw(1, **ended(-1))) == []
@@ -215,7 +215,7 @@ def test_an_end_that_stays_in_doubt_costs_half_a_second_and_is_found_once_it_is_
     assert guarded.end("teardown", oom(1)) == ["oom 1"]
 
 
-def test_a_lost_end_delays_only_one_test_and_is_reported_when_its_oom_kill_shows():
+def test_lost_exit_code_delays_one_test_and_its_oom_kill_is_reported_later():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a", raw(1, **ended(-1))) == []
     slept = len(guarded.clock.slept)
@@ -224,7 +224,7 @@ def test_a_lost_end_delays_only_one_test_and_is_reported_when_its_oom_kill_shows
     assert guarded.test("c", oom(1)) == ["oom 1"]
 
 
-def test_nothing_is_settled_where_nothing_is_undecided():
+def test_guard_does_not_delay_a_test_whose_exits_are_all_known():
     guarded = GuardedBox(raw(1), raw(2))
     assert guarded.test("a", raw(1), raw(2, **ended(0)), raw(3, **ended(1))) == []
     assert guarded.clock.slept == []
@@ -233,7 +233,7 @@ def test_nothing_is_settled_where_nothing_is_undecided():
 # Allowances
 
 
-def test_finding_that_a_marker_allows_is_reported_with_its_reason_and_fails_nothing():
+def test_finding_allowed_by_a_marker_is_reported_with_the_reason_but_fails_no_test():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.begin("a", oom="the limit is under test")
     assert guarded.call(oom(1), raw(2, **signaled(11))) == ["crash 2"]
@@ -243,7 +243,7 @@ def test_finding_that_a_marker_allows_is_reported_with_its_reason_and_fails_noth
     ]
 
 
-def test_a_block_allows_what_happens_within_it_and_no_more():
+def test_allow_block_covers_only_incidents_inside_the_block():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.begin("a")
     guarded.begin_call()
@@ -259,7 +259,7 @@ def test_a_block_allows_what_happens_within_it_and_no_more():
     ]
 
 
-def test_a_block_allows_what_happened_in_it_also_where_it_is_left_by_an_error():
+def test_allow_block_covers_its_incidents_even_if_it_raises():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -269,7 +269,7 @@ def test_a_block_allows_what_happened_in_it_also_where_it_is_left_by_an_error():
     assert guarded.end("call") == []
 
 
-def test_report_only_reports_and_fails_nothing():
+def test_report_only_mode_reports_findings_without_failing_tests():
     guarded = GuardedBox(raw(1), report_only=True)
     assert guarded.test("a", oom(1)) == []
     assert guarded.reported() == ["a, call: oom of train.py (pid 1), reported in the test"]
@@ -278,7 +278,7 @@ def test_report_only_reports_and_fails_nothing():
 # Rules of one test
 
 
-def test_without_rules_a_test_is_not_polled_and_has_no_findings():
+def test_guard_without_rules_does_not_poll_and_reports_no_findings():
     guarded = GuardedBox(raw(1), raw(2))
     assert guarded.test("a") == []
     looks = guarded.box.looks
@@ -290,7 +290,7 @@ def test_without_rules_a_test_is_not_polled_and_has_no_findings():
     assert guarded.test("d", oom(1), oom(2)) == ["oom 2"]
 
 
-def test_without_rules_and_report_nothing_is_polled():
+def test_monitor_without_rules_and_report_never_polls():
     guarded = GuardedBox(raw(1), rules=())
     assert guarded.test("a", oom(1)) == []
     guarded.monitor.end_session()
@@ -300,7 +300,7 @@ def test_without_rules_and_report_nothing_is_polled():
 # Outside of tests
 
 
-def test_incident_after_the_last_test_is_reported_at_the_end():
+def test_incident_after_the_last_test_is_reported_when_the_session_ends():
     guarded = GuardedBox(raw(1))
     guarded.test("a")
     guarded.box.rows = [oom(1)]
@@ -308,7 +308,7 @@ def test_incident_after_the_last_test_is_reported_at_the_end():
     assert guarded.reported() == ["no test, None: oom of train.py (pid 1), reported in the session"]
 
 
-def test_incident_in_an_interrupted_test_names_the_test():
+def test_incident_in_an_interrupted_test_is_attributed_to_that_test():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -320,7 +320,7 @@ def test_incident_in_an_interrupted_test_names_the_test():
 # A shared sandbox
 
 
-def test_in_a_shared_sandbox_only_what_the_test_started_is_attributed_to_it():
+def test_in_a_shared_sandbox_a_test_gets_findings_only_for_processes_that_it_started():
     guarded = GuardedBox(raw(1), shared=True)
     guarded.begin("a")
     guarded.box.history.note_start(process(2))
@@ -331,7 +331,7 @@ def test_in_a_shared_sandbox_only_what_the_test_started_is_attributed_to_it():
     ]
 
 
-def test_in_a_shared_sandbox_a_process_of_an_earlier_test_is_not_this_ones():
+def test_in_a_shared_sandbox_processes_of_earlier_tests_are_not_attributed_to_a_later_test():
     guarded = GuardedBox(shared=True)
     guarded.begin("a")
     guarded.box.history.note_start(process(2))
@@ -343,7 +343,7 @@ def test_in_a_shared_sandbox_a_process_of_an_earlier_test_is_not_this_ones():
     )
 
 
-def test_in_a_shared_sandbox_what_others_do_is_not_a_leak_and_settles_nothing():
+def test_in_a_shared_sandbox_processes_of_others_are_not_leaks_and_cause_no_delay():
     guarded = GuardedBox(shared=True)
     assert guarded.test("a", raw(7), raw(8, **ended(-1))) == []
     assert guarded.clock.slept == []
@@ -354,7 +354,7 @@ def test_in_a_shared_sandbox_what_others_do_is_not_a_leak_and_settles_nothing():
 
 @pytest.mark.parametrize("latency", [0.001, 60], ids=["refusing", "silent"])
 @pytest.mark.parametrize("before", [0, 3], ids=["from the start", "after a while"])
-def test_an_unreachable_sandbox_costs_a_suite_one_outage_budget(latency, before):
+def test_unreachable_sandbox_costs_a_suite_only_one_outage_budget(latency, before):
     guarded = GuardedBox(raw(1))
     for number in range(before):
         assert guarded.test(f"good {number}") == []
@@ -369,7 +369,7 @@ def test_an_unreachable_sandbox_costs_a_suite_one_outage_budget(latency, before)
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("test 0", None, 300)
 
 
-def test_an_unreachable_sandbox_is_tried_once_a_test():
+def test_guard_polls_an_unreachable_sandbox_once_per_test():
     guarded = GuardedBox(raw(1))
     guarded.box.fault = REFUSED
     guarded.test("a")
@@ -380,7 +380,7 @@ def test_an_unreachable_sandbox_is_tried_once_a_test():
     assert guarded.box.outage.left == 8.0  # the guard took 22 s of the 30 s; helpers have the rest
 
 
-def test_a_fault_that_does_not_pass_is_not_waited_for():
+def test_guard_does_not_wait_after_a_permanent_error():
     guarded = GuardedBox(raw(1))
     guarded.box.fault = AuthenticationFailed("my-sandbox: 403")
     guarded.test("a")
@@ -388,7 +388,7 @@ def test_a_fault_that_does_not_pass_is_not_waited_for():
     assert [gap["why"] for gap in guarded.monitor.take_data()["gaps"]] == ["my-sandbox: 403"]
 
 
-def test_incident_while_nobody_polled_is_attributed_to_no_test():
+def test_incident_during_a_monitoring_gap_is_attributed_to_no_test():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.test("a")
     guarded.box.fault = REFUSED
@@ -407,7 +407,7 @@ def test_incident_while_nobody_polled_is_attributed_to_no_test():
     assert gap["from_at"] < gap["to_at"]
 
 
-def test_a_sandbox_that_was_replaced_is_reported_and_not_compared():
+def test_replaced_sandbox_is_reported_but_not_compared_with_the_old_sandbox():
     guarded = GuardedBox(raw(41), raw(42))
     assert guarded.test("a", raw(1, handle=41), oom(2, handle=42)) == []
     gap = guarded.gap()
@@ -416,14 +416,14 @@ def test_a_sandbox_that_was_replaced_is_reported_and_not_compared():
     assert guarded.test("b", oom(1, handle=41), oom(2, handle=42)) == ["oom 1"]
 
 
-def test_sandbox_that_no_longer_lists_ended_processes_counts_as_replaced():
+def test_sandbox_that_stops_listing_ended_processes_counts_as_replaced():
     guarded = GuardedBox(raw(41), raw(42, **ended(0)))
     assert guarded.test("a", raw(1)) == []
     gap = guarded.gap()
     assert gap["why"].startswith("it was replaced or restarted: ")
 
 
-def test_an_oom_kill_in_a_sandbox_that_replaced_another_one_fails_the_test():
+def test_oom_kill_in_a_replacement_sandbox_fails_the_test():
     guarded = GuardedBox(raw(41), raw(42, **ended(0)))
     guarded.begin("a")
     guarded.begin_call()
@@ -434,7 +434,7 @@ def test_an_oom_kill_in_a_sandbox_that_replaced_another_one_fails_the_test():
     assert guarded.end("call") == ["oom 1"]
 
 
-def test_a_kill_that_takes_the_row_with_it_is_not_a_finding_and_not_a_gap():
+def test_process_that_disappears_from_the_list_is_neither_a_finding_nor_a_gap():
     guarded = GuardedBox(raw(41))
     guarded.begin("a")
     guarded.call()
@@ -444,7 +444,7 @@ def test_a_kill_that_takes_the_row_with_it_is_not_a_finding_and_not_a_gap():
     assert [*guarded.monitor.take_data()] == ["sandboxes"]
 
 
-def test_sandbox_that_cannot_be_connected_to_is_reported_once():
+def test_failed_connection_to_a_sandbox_is_reported_once():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.monitor.add_unconnected("other", "no API key for other")
@@ -455,7 +455,7 @@ def test_sandbox_that_cannot_be_connected_to_is_reported_once():
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("a", None, 2)
 
 
-def test_sandboxes_of_two_workers_are_distinguished():
+def test_sandbox_is_named_after_its_worker_unless_workers_share_it():
     guarded = GuardedBox(raw(1), worker="gw1", recording=True)
     guarded.begin("a")
     assert [*guarded.monitor.take_data()["sandboxes"]] == ["my-sandbox@gw1"]
@@ -464,7 +464,7 @@ def test_sandboxes_of_two_workers_are_distinguished():
     assert [*shared.monitor.take_data()["sandboxes"]] == ["my-sandbox"]
 
 
-def test_the_longest_that_anything_is_settled_for_is_what_the_issue_allows():
+def test_settling_takes_at_most_half_a_second():
     assert guard.LONGEST_SETTLING == 0.5
 
 
@@ -478,7 +478,7 @@ OVER = [
 
 
 @pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
-def test_a_sandbox_that_a_fixture_of_the_suite_ends_is_not_a_gap_and_is_not_asked_again(fault):
+def test_sandbox_ended_by_a_fixture_of_the_suite_is_not_a_gap_and_is_not_polled_again(fault):
     guarded = GuardedBox(raw(1), of_suite=True)
     assert guarded.test("a") == []
     guarded.begin("b")
@@ -495,7 +495,7 @@ def test_a_sandbox_that_a_fixture_of_the_suite_ends_is_not_a_gap_and_is_not_aske
     assert "gaps" not in guarded.monitor.take_data()
 
 
-def test_a_sandbox_that_the_command_line_named_is_not_for_the_suite_to_end():
+def test_termination_of_a_sandbox_from_the_command_line_is_a_gap():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.call()
@@ -507,9 +507,7 @@ def test_a_sandbox_that_the_command_line_named_is_not_for_the_suite_to_end():
 
 
 @pytest.mark.parametrize(("first", "fails"), [("b", False), ("a", True)])
-def test_one_that_is_ended_within_a_call_is_reported_and_fails_the_session_if_it_was_there_before(
-    first, fails
-):
+def test_sandbox_ended_during_a_call_fails_the_session_if_earlier_tests_used_it(first, fails):
     guarded = GuardedBox(raw(1), of_suite=True)
     if first == "a":
         guarded.test("a")
@@ -528,7 +526,7 @@ def test_one_that_is_ended_within_a_call_is_reported_and_fails_the_session_if_it
     assert gap["guarded"] is fails
 
 
-def test_sandbox_that_only_seemed_ended_is_monitored_again_and_the_gap_is_reported():
+def test_sandbox_that_only_seemed_to_end_is_monitored_again_after_a_reported_gap():
     guarded = GuardedBox(raw(1), raw(2), of_suite=True)
     guarded.begin("a")
     guarded.call()
@@ -548,7 +546,7 @@ def test_sandbox_that_only_seemed_ended_is_monitored_again_and_the_gap_is_report
     assert (gap["from_test"], gap["to_test"], gap["guarded"]) == ("b", "b", True)
 
 
-def test_suspended_sandbox_has_not_ended():
+def test_suspended_sandbox_does_not_count_as_ended():
     guarded = GuardedBox(raw(1), of_suite=True)
     guarded.begin("a")
     guarded.call()

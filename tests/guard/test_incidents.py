@@ -39,7 +39,7 @@ KILLED_TWICE = web(
 )
 
 
-def test_an_oom_flag_that_appears_on_the_ended_process_of_a_fixture_fails_the_test():
+def test_late_oom_flag_on_an_ended_fixture_process_fails_the_test():
     guarded = GuardedBox(raw(1, **ended(0)))
 
     assert guarded.test("a", raw(1, **ended(0, oom_killed=True))) == ["oom 1"]
@@ -66,14 +66,14 @@ def test_restart_requested_by_one_test_is_not_a_finding_of_a_later_test():
     assert guarded.test("b", over) == []
 
 
-def test_a_process_under_a_name_that_was_used_before_is_a_leak():
+def test_process_that_reuses_a_managed_name_is_a_leak():
     before = web(7, "stopped", fields=ended(0), last_exit=last(0))
     guarded = GuardedBox(before)
 
     assert guarded.test("a", web(9, start=20_000)) == ["leak 9"]
 
 
-def test_a_fixture_may_start_a_process_under_a_name_that_was_used_before():
+def test_process_of_a_fixture_that_reuses_a_managed_name_is_not_a_leak():
     guarded = GuardedBox(web(7, "stopped", fields=ended(0), last_exit=last(0)))
     guarded.begin("a")
     guarded.begin_call()
@@ -83,7 +83,7 @@ def test_a_fixture_may_start_a_process_under_a_name_that_was_used_before():
     assert guarded.end("call") + guarded.end("teardown") == []
 
 
-def test_a_name_that_is_used_again_is_unhealthy_anew():
+def test_new_process_with_a_reused_name_is_reported_as_unhealthy_again():
     guarded = GuardedBox(web(7, "stopped", fields=ended(0), health_status="unhealthy"))
 
     assert guarded.test("a", web(9, start=20_000, health_status="unhealthy")) == [
@@ -92,7 +92,7 @@ def test_a_name_that_is_used_again_is_unhealthy_anew():
     ]
 
 
-def test_a_block_does_not_excuse_a_second_oom_kill_after_it():
+def test_allow_block_does_not_excuse_an_oom_kill_after_the_block():
     guarded = GuardedBox(web(7))
     guarded.begin("a")
     guarded.begin_call()
@@ -107,7 +107,7 @@ def test_a_block_does_not_excuse_a_second_oom_kill_after_it():
     assert guarded.end("call", KILLED_TWICE) == ["oom 8", "restart 7"]
 
 
-def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
+def test_allowed_finding_does_not_excuse_a_finding_after_the_last_test():
     guarded = GuardedBox(web(7))
     guarded.begin("a", oom="the limit is under test", restart="the limit is under test")
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
@@ -129,7 +129,7 @@ def test_an_allowed_finding_does_not_excuse_one_after_the_last_test():
     ]
 
 
-def test_an_oom_kill_that_the_test_waited_for_is_expected():
+def test_oom_kill_that_the_test_waited_for_is_not_a_finding():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -143,7 +143,7 @@ def test_an_oom_kill_that_the_test_waited_for_is_expected():
     ]
 
 
-def test_a_crash_signal_that_the_test_asserted_is_expected():
+def test_crash_signal_that_the_test_asserted_is_not_a_finding():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -153,7 +153,7 @@ def test_a_crash_signal_that_the_test_asserted_is_expected():
     assert guarded.end("call") == []
 
 
-def test_an_error_that_the_test_caught_leaves_the_finding_and_says_how_to_declare_it():
+def test_incident_of_a_caught_error_is_still_reported_with_advice_how_to_allow_it():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -165,7 +165,7 @@ def test_an_error_that_the_test_caught_leaves_the_finding_and_says_how_to_declar
     assert 'tlsandbox_allow("oom", reason=...)' in str(error_for(findings, Screen()))
 
 
-def test_ends_that_the_sandbox_lost_are_counted_and_fail_nothing():
+def test_exits_lost_by_the_sandbox_are_counted_but_fail_no_test():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a", raw(1, **ended(-1))) == []
 
@@ -174,7 +174,7 @@ def test_ends_that_the_sandbox_lost_are_counted_and_fail_nothing():
     assert [unknown["name"] for unknown in record.unknown_ends] == ["train.py (pid 1)"]
 
 
-def test_a_lost_end_of_a_process_that_the_test_started_is_not_observed():
+def test_lost_exit_of_a_process_of_the_test_is_reported_as_not_seen():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.box.history.note_start(snapshot(raw(1))[0])
@@ -184,7 +184,7 @@ def test_a_lost_end_of_a_process_that_the_test_started_is_not_observed():
     assert (finding["verdict"], finding["test"]) == ("End not seen", "a")
 
 
-def test_an_allowed_restart_does_not_excuse_an_end_that_nobody_saw():
+def test_allowed_restart_does_not_excuse_an_unseen_exit():
     guarded = GuardedBox(web(7), rules=("oom", "restart"))
     guarded.begin("a", restart="the server restarts once a minute")
     hidden = web(9, start=20_000, restart_count=2, last_exit=last(1, at=19_000))
@@ -192,7 +192,7 @@ def test_an_allowed_restart_does_not_excuse_an_end_that_nobody_saw():
     assert guarded.call(hidden) == ["oom 7"]
 
 
-def test_facts_hold_the_name_of_a_managed_process_masked():
+def test_session_data_masks_secrets_in_names_of_managed_processes():
     web = managed("web --token=abc")
     guarded = GuardedBox(raw(7, managed=web), rules=("crash",))
     guarded.test("a", raw(7, managed={**web, "status": "stopped"}, **signaled(11)))

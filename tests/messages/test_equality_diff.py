@@ -28,13 +28,13 @@ def test_only_fields_that_differ_are_shown():
     ]
 
 
-def test_comparison_uses_the_status_as_corrected_by_other_fields():
+def test_process_comparison_uses_the_corrected_status():
     same = told(process(41, **ended(1)), process(41, **{**ended(1), "status": "completed"}))
 
     assert same[1:] == ["  no field differs"]
 
 
-def test_fields_of_a_supervisor_are_compared_one_by_one():
+def test_fields_of_the_supervisor_are_compared_individually():
     last = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0}
     left = process(7, command="web", args=(), managed=managed("web"))
     right = process(
@@ -64,7 +64,7 @@ def test_secrets_in_arguments_are_masked_on_both_sides():
     ]
 
 
-def test_arguments_that_differ_only_in_a_secret_are_shown_as_different():
+def test_arguments_that_differ_only_in_a_masked_secret_are_shown_as_different():
     lines = told(process(41, args=("x", "--token=abc")), process(41, args=("x", "--token=def")))
 
     assert len(lines) > 2
@@ -74,7 +74,7 @@ def test_arguments_that_differ_only_in_a_secret_are_shown_as_different():
     assert "def" not in str(lines)
 
 
-def test_long_and_hostile_values_are_escaped_and_cut_to_the_width():
+def test_long_and_hostile_values_are_escaped_and_truncated_to_the_width():
     left = process(41, command="\x1b[31m训练" * 50, args=("x" * 100_000,))
     right = process(41, command="שלום\n" * 50, args=("y" * 100_000,))
 
@@ -89,7 +89,7 @@ def test_long_and_hostile_values_are_escaped_and_cut_to_the_width():
 # ------------------------------------------------------------------ two snapshots
 
 
-def test_snapshots_show_processes_that_are_missing_on_one_side_or_changed():
+def test_comparison_of_snapshots_shows_missing_and_changed_processes():
     left = snapshot(raw(40, command="bash", args=("-lc", "./serve.sh")), raw(41), raw(42))
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
@@ -107,7 +107,7 @@ def test_snapshots_show_processes_that_are_missing_on_one_side_or_changed():
     ]
 
 
-def test_snapshots_show_differences_in_unreadable_rows():
+def test_comparison_of_snapshots_shows_differences_in_unreadable_rows():
     assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
         "two snapshots of my-sandbox differ: unreadable rows",
         "unreadable rows differ:",
@@ -115,13 +115,13 @@ def test_snapshots_show_differences_in_unreadable_rows():
     ]
 
 
-def test_the_order_of_the_list_is_not_a_difference():
+def test_comparison_of_snapshots_ignores_the_order_of_the_list():
     rows = [raw(1), raw(2, started_at=T0 + 1000)]
 
     assert snapshot(*rows) == snapshot(*rows[::-1])
 
 
-def test_at_most_20_processes_are_listed():
+def test_comparison_of_snapshots_lists_at_most_20_processes():
     """The message must fit on one or two screens."""
     many = range(1, 201)
     left = snapshot(*(raw(pid) for pid in many))
@@ -135,5 +135,5 @@ def test_at_most_20_processes_are_listed():
 @pytest.mark.parametrize(
     ("left", "right"), [(process(41), snapshot()), (process(41), 41), (snapshot(), []), (1, 2)]
 )
-def test_other_objects_are_left_to_pytest(left, right):
+def test_pytest_explains_comparisons_of_other_objects(left, right):
     assert compare(left, right, 100) is None

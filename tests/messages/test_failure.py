@@ -34,7 +34,7 @@ def told(script, ask, verbosity=0, **options) -> str:
     return str(failure(lambda: ask(box)))
 
 
-def test_message_of_a_blocked_socket_suggests_to_allow_the_host():
+def test_message_about_a_blocked_socket_suggests_allowing_the_host():
     fault = errors.SandboxUnreachable(
         "my-sandbox cannot be reached: SocketBlockedError: no socket", label="SocketBlockedError"
     )
@@ -78,7 +78,7 @@ def test_secrets_in_arguments_and_managed_names_are_masked(ask):
 
 
 @pytest.mark.parametrize("text", ["hunetr22", "hunter23"])
-def test_part_of_a_secret_is_not_suggested(text):
+def test_suggestions_never_contain_part_of_a_secret(text):
     row = raw(41, args=("train.py", "--password", "hunter22"))
 
     message = told([row], lambda box: box.wait_for_exit(text, timeout=0))
@@ -115,7 +115,7 @@ def test_last_line_of_output_is_appended_and_masked_if_it_fits_in_100_columns(li
 @pytest.mark.parametrize(
     "ask", [lambda box: box.wait_for_exit(41), SHAPES["several_at_once_one_fails"].ask]
 )
-def test_message_names_the_sandbox_if_there_are_several_or_if_it_is_verbose(
+def test_verbose_message_or_session_with_several_sandboxes_names_the_sandbox(
     ask, verbosity, several
 ):
     screen = Screen(verbosity, several_sandboxes=lambda: several)
@@ -170,7 +170,7 @@ TABLE_OF_A_LONG_VALUE = f"""\
         (0, {"command": "sh"}, f"command was {'x' * 25}… +15, wanted sh", TABLE_OF_A_LONG_VALUE),
     ],
 )
-def test_one_wrong_field_has_a_table_only_if_verbose_or_if_the_first_line_is_cut(
+def test_table_for_a_single_wrong_field_requires_verbosity_or_a_truncated_first_line(
     verbosity, fields, first_line, table
 ):
     row = raw(41, command=LONG, args=(), **ended(1))
@@ -194,7 +194,7 @@ def test_message_shows_the_health_check_that_failed():
     """)
 
 
-def test_command_line_that_does_not_fit_beside_the_state_has_its_own_lines():
+def test_command_line_moves_to_separate_lines_if_it_does_not_fit_beside_the_state():
     rows = [raw(41, args=("train.py",)), raw(42, args=("train.py", *["--lr=0.1"] * 9))]
     box = silent_box(rows, screen=Screen(0, 60))
 
@@ -220,7 +220,7 @@ def test_command_line_that_does_not_fit_beside_the_state_has_its_own_lines():
         (ended(-1), "End not known, may be an OOM kill: train.py"),
     ],
 )
-def test_suspected_oom_kill_has_its_own_error(end, first_line):
+def test_suspected_oom_kill_raises_a_specific_error(end, first_line):
     box = silent_box([raw(41, **end)])
 
     error = failure(lambda: box.assert_no_oom(suspected=True))

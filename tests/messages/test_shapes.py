@@ -39,15 +39,15 @@ def too_wide(lines: str, room: int) -> set[str]:
 
 
 @every_shape
-def test_message_is_the_same_as_the_stored_one(name):
+def test_message_equals_the_stored_message(name):
     assert kept(name) == (FOLDER / f"{name}.txt").read_text("utf-8"), AGAIN
 
 
-def test_every_stored_message_belongs_to_a_shape():
+def test_every_stored_message_file_belongs_to_a_message_in_this_test():
     assert sorted(path.stem for path in FOLDER.iterdir()) == sorted(SHAPES), AGAIN
 
 
-def test_every_error_that_a_check_raises_has_a_shape():
+def test_every_error_that_a_check_raises_has_a_stored_message():
     # Calls that start or stop something, wrong URLs, settings and the guard raise these errors.
     others = {
         errors.ContractViolation,
@@ -67,7 +67,7 @@ def test_every_error_that_a_check_raises_has_a_shape():
 
 
 @every_shape
-def test_first_line_has_no_pid_and_is_the_same_at_every_size(name):
+def test_first_line_contains_no_pid_and_is_the_same_at_every_size(name):
     """Short summaries, JUnit messages and annotations show it, and tools group failures by it."""
     first_lines = set()
     for _, _, message in messages(name):
@@ -82,7 +82,7 @@ def test_first_line_has_no_pid_and_is_the_same_at_every_size(name):
 
 
 @every_shape
-def test_all_lines_but_the_headline_fit_the_terminal(name):
+def test_all_lines_except_the_first_fit_the_terminal(name):
     wide = set()
     for room, _, message in messages(name):
         for part in ALL_PROCESSES.split(message.partition("\n")[2]):
@@ -91,7 +91,7 @@ def test_all_lines_but_the_headline_fit_the_terminal(name):
 
 
 @every_shape
-def test_message_has_only_printable_characters(name):
+def test_message_contains_only_printable_characters(name):
     for _, _, message in messages(name):
         odd = {char for char in message if not char.isprintable()} - {"\n", LEFT_TO_RIGHT_MARK}
         assert not odd
@@ -103,7 +103,7 @@ def test_message_shows_no_secret(name):
 
 
 @every_shape
-def test_higher_verbosity_is_never_shorter(name):
+def test_message_is_never_shorter_at_higher_verbosity(name):
     sizes = [len(message.splitlines()) for _, _, message in messages(name)]
     half = len(VERBOSITIES)
     assert sizes[:half] == sorted(sizes[:half])

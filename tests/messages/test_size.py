@@ -92,7 +92,7 @@ def timed(make):
     ],
     ids=["many lines", "one line", "none matches", "all match", "command line of 100 KB"],
 )
-def test_message_about_200_processes_or_10_mb_is_limited_and_takes_less_than_50_ms(
+def test_message_about_200_processes_or_10_mb_is_short_and_takes_less_than_50_ms(
     rows, lines, condition, first_line, verbosity
 ):
     client = client_of(rows, lines)
@@ -110,7 +110,7 @@ def test_message_about_200_processes_or_10_mb_is_limited_and_takes_less_than_50_
     assert "abc" not in message
 
 
-def test_message_about_200_checks_lists_some_and_takes_less_than_50_ms():
+def test_message_about_200_checks_is_shortened_and_takes_less_than_50_ms():
     client = client_of(MANY_ROWS)
     conditions = [(f"check {number}", exits(number, client)) for number in range(1, 200)]
     outcome, limit = watched(conditions[0][1], client)

@@ -32,35 +32,35 @@ def findings(*data: Any) -> list[tuple[str, str, str | None]]:
     ]
 
 
-def test_finding_of_several_workers_is_reported_once():
+def test_finding_seen_by_several_workers_is_reported_once():
     assert findings(*[{"findings": [found("oom 1"), found("oom 2")]}] * 3) == [
         ("oom 1", "session", None),
         ("oom 2", "session", None),
     ]
 
 
-def test_finding_that_a_worker_attributes_to_a_test_or_allows_is_not_reported_again():
+def test_finding_that_one_worker_attributes_or_allows_is_not_reported_by_another():
     assert findings(
         {"findings": [found("a"), found("b"), found("c")]},
         {"findings": [found("a", reported_in="test"), found("b", allowed="expected")]},
     ) == [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]
 
 
-def test_finding_that_a_worker_caused_or_allows_is_not_reported_by_another():
+def test_finding_whose_cause_or_allowance_one_worker_knows_is_not_reported_by_another():
     assert findings(
         {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
         {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
     ) == [("b", "session", "expected")]
 
 
-def test_finding_that_workers_identify_by_different_keys_is_reported_once():
+def test_same_finding_with_different_keys_in_two_workers_is_reported_once():
     assert findings(
         {"findings": [found("its row", "its end"), found("its end", "its successor")]},
         {"findings": [found("another")], "caused": ["another", "the same"]},
     ) == [("its row", "session", None)]
 
 
-def test_gap_of_several_workers_is_reported_once_with_the_number_of_all_tests():
+def test_gap_seen_by_several_workers_is_reported_once_with_the_total_number_of_tests():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a", "open": True,
            "to_test": None, "to_at": None, "id": "gw0/1", "worker": "gw0", "from_at": "1"}  # fmt: skip
     ended = {"open": False, "to_test": "d", "to_at": "9"}
@@ -76,7 +76,7 @@ def test_gap_of_several_workers_is_reported_once_with_the_number_of_all_tests():
     ]
 
 
-def test_outage_that_continues_is_reported_again_and_stored_once():
+def test_updates_of_a_continuing_outage_are_merged_into_one_outage():
     outage = {"sandbox": "box", "from_at": "1", "test": "a"}
     first, last = (
         {**outage, "faults": faults, "to_at": at} for faults, at in (("502", "2"), ("502 x4", "5"))
@@ -119,12 +119,12 @@ def test_outcome_of_a_test_combines_its_phases(reports, outcome):
     assert outcomes(*reports) == [(1, outcome)]
 
 
-def test_each_attempt_of_a_test_has_its_outcome():
+def test_each_attempt_of_a_rerun_test_has_a_separate_outcome():
     first = SETUP, report("call", "rerun"), TEARDOWN
     assert outcomes(*first, SETUP, CALL, TEARDOWN) == [(1, "rerun"), (2, "passed")]
 
 
-def test_test_whose_worker_died_has_crashed_in_the_same_attempt():
+def test_death_of_a_worker_counts_as_a_crash_in_the_current_attempt_of_its_test():
     node = SimpleNamespace(gateway=SimpleNamespace(id="gw1"))
     crash = report("???", "failed", node=node)
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]

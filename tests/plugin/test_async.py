@@ -37,7 +37,7 @@ def suite(request, monkeypatch, connected):
     return suite
 
 
-def test_baseline_and_end_are_those_of_tlsandbox(pytester, suite):
+def test_async_and_sync_fixtures_share_the_baseline_and_the_cleanup(pytester, suite):
     code = """
         started = []
 
@@ -61,7 +61,7 @@ def test_baseline_and_end_are_those_of_tlsandbox(pytester, suite):
     suite.run(pytester, code).assert_outcomes(passed=2 * suite.backends)
 
 
-def test_a_failure_ends_at_the_line_that_awaits(pytester, suite):
+def test_traceback_ends_at_the_line_with_the_await(pytester, suite):
     code = """
         async def test_it(tlsandbox_async):
             job = await tlsandbox_async.start_process("sh", ["-c", "exit 3"])
@@ -74,13 +74,13 @@ def test_a_failure_ends_at_the_line_that_awaits(pytester, suite):
         == suite.backends
     )
     assert text.count(">       await tlsandbox_async.wait_for_exit(job)\n") == suite.backends
-    assert text.count("test_a_failure_ends_at_the_line_that_awaits.py:5: UnexpectedExit") == (
+    assert text.count("test_traceback_ends_at_the_line_with_the_await.py:5: UnexpectedExit") == (
         suite.backends
     )
     assert "async_sandbox.py" not in text
 
 
-def test_a_call_that_is_not_awaited_fails_the_test(pytester, suite):
+def test_call_that_is_not_awaited_fails_the_test(pytester, suite):
     code = """
         async def test_it(tlsandbox_async):
             tlsandbox_async.assert_no_oom()
@@ -106,7 +106,7 @@ def test_a_call_that_is_not_awaited_fails_the_test(pytester, suite):
     )
 
 
-def test_a_target_can_be_made_by_a_coroutine_with_the_sdk(pytester, suite):
+def test_async_fixture_can_create_the_target_with_the_sdk(pytester, suite):
     pytester.makeconftest(
         """
         import os

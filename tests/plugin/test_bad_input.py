@@ -47,7 +47,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ),
     ],
 )
-def test_a_bad_option_ends_the_run_before_the_first_test(pytester, option, sentence):
+def test_invalid_option_stops_the_run_before_the_first_test(pytester, option, sentence):
     pytester.makeini("[pytest]")
     result = pytester.runpytest_inprocess(option)
     assert usage_error_of(result) == sentence.replace("{path}", str(pytester.path))
@@ -77,7 +77,7 @@ def test_a_bad_option_ends_the_run_before_the_first_test(pytester, option, sente
         ("TLSANDBOX", "a ?", f"environment variable TLSANDBOX: {NOT_A_SANDBOX}, got '?'"),
     ],
 )
-def test_a_bad_ini_key_or_environment_variable_is_named(
+def test_error_names_the_invalid_ini_key_or_environment_variable(
     pytester, monkeypatch, name, value, sentence
 ):
     if name.isupper():
@@ -89,13 +89,13 @@ def test_a_bad_ini_key_or_environment_variable_is_named(
     assert result.ret == pytest.ExitCode.USAGE_ERROR
 
 
-def test_bad_option_ends_a_run_under_xdist_too(pytester):
+def test_invalid_option_also_stops_a_run_under_xdist(pytester):
     result = pytester.runpytest_subprocess("-n1", "--tlsandbox=no box")
     assert usage_error_of(result) == f"--tlsandbox: {NOT_A_SANDBOX}, got 'no box'"
     assert result.ret == 4
 
 
-def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
+def test_each_test_that_needs_a_sandbox_errors_if_none_is_configured(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox): pass
@@ -147,7 +147,7 @@ def test_no_target_is_an_error_of_each_test_that_needs_one(pytester):
         ),
     ],
 )
-def test_no_usable_key_is_reported_before_anything_is_sent(
+def test_missing_or_invalid_key_is_reported_before_any_request_is_sent(
     pytester, monkeypatch, target, key, sentence
 ):
     monkeypatch.setenv("TENSORLAKE_API_KEY", key)
@@ -156,7 +156,7 @@ def test_no_usable_key_is_reported_before_anything_is_sent(
     assert errors_of_tests(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
 
 
-def test_a_hook_with_an_unusable_key_is_reported_as_the_source(pytester):
+def test_error_of_an_invalid_key_names_the_hook_that_returned_it(pytester):
     pytester.makeconftest(
         """
         def pytest_tlsandbox_api_key(config, target):
@@ -174,7 +174,7 @@ def test_a_hook_with_an_unusable_key_is_reported_as_the_source(pytester):
 @pytest.mark.parametrize(
     ("returned", "kind"), [("'tl_abc'", "str"), ("b'tl_abc'", "bytes"), ("lambda: 1", "int")]
 )
-def test_a_hook_that_returns_a_plain_key_is_reported_to_return_a_secret(pytester, returned, kind):
+def test_error_tells_a_hook_with_a_plain_text_key_to_return_a_secret(pytester, returned, kind):
     pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
@@ -194,7 +194,7 @@ CALLS = {
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_call_that_means_nothing_is_reported_at_once(pytester):
+def test_call_with_invalid_arguments_raises_immediately(pytester):
     pytester.makepyfile(
         "from pytest_tlsandbox import by\n"
         + "\n".join(
@@ -226,7 +226,7 @@ def test_connecting_to_an_object_that_is_not_a_sandbox_raises(pytester):
     }
 
 
-def test_arguments_of_tlsandbox_allow_are_checked_with_or_without_a_block(pytester):
+def test_tlsandbox_allow_checks_its_arguments_with_or_without_a_with_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):
@@ -252,7 +252,7 @@ def test_arguments_of_tlsandbox_allow_are_checked_with_or_without_a_block(pytest
 
 
 @pytest.mark.parametrize("missing", [("psutil",), ("psutil", "uvicorn")])
-def test_without_the_extra_the_embedded_sandbox_says_how_to_get_it(pytester, missing):
+def test_error_explains_how_to_install_the_extra_of_the_embedded_sandbox(pytester, missing):
     pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     result = pytester.runpytest_subprocess("--tlsandbox=local")
@@ -284,7 +284,7 @@ MARKERS = {
 
 
 @pytest.mark.parametrize("marker", MARKERS)
-def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(pytester, marker):
+def test_invalid_marker_stops_the_run_before_the_first_test(pytester, marker):
     pytester.makepyfile(
         test_a="def test_before(): open('ran', 'w')",
         test_b=f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass",
@@ -297,7 +297,7 @@ def test_a_marker_that_means_nothing_ends_the_run_before_the_first_test(pytester
     assert not (pytester.path / "ran").exists()
 
 
-def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(pytester):
+def test_guard_without_a_sandbox_stops_the_run_before_the_first_test(pytester):
     pytester.makepyfile("def test_it(): open('ran', 'w')")
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom")
     assert usage_error_of(result) == NO_SANDBOX
@@ -311,7 +311,7 @@ def test_a_guard_without_a_sandbox_ends_the_run_before_the_first_test(pytester):
     assert not (pytester.path / "ran").exists()
 
 
-def test_markers_that_are_right_need_no_guard(pytester):
+def test_valid_markers_are_accepted_without_a_guard(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -333,7 +333,7 @@ def test_markers_that_are_right_need_no_guard(pytester):
         'tlsandbox = "local"\ntlsandbox_guard = ["oom, crash"]\ntlsandbox_timeout = 5.0',
     ],
 )
-def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(pytester, table, lines):
+def test_setting_in_a_toml_file_may_have_any_suitable_type(pytester, table, lines):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
         pytest.skip("pytest 8 has no such table")
     more = 'tlsandbox_guard_report_only = true\ntlsandbox_mask = "hunter.*"'
@@ -366,7 +366,7 @@ def test_a_setting_in_a_toml_file_may_have_any_type_that_fits(pytester, table, l
         ),
     ],
 )
-def test_a_value_of_a_toml_file_that_fits_no_type_is_reported(pytester, line, sentence):
+def test_toml_value_of_an_unsuitable_type_is_reported(pytester, line, sentence):
     pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
     result = pytester.runpytest_inprocess()
 

@@ -26,7 +26,7 @@ def outcome(pytester: pytest.Pytester, test: str, *options: str) -> str:
     return "\n".join(line[8:].rstrip() for line in lines if re.match(r"E(\s|$)", line))
 
 
-def test_two_processes_that_should_be_equal_are_reported_by_the_fields_that_differ(pytester):
+def test_failed_comparison_of_two_processes_shows_the_fields_that_differ(pytester):
     message = outcome(
         pytester,
         """
@@ -43,7 +43,7 @@ def test_two_processes_that_should_be_equal_are_reported_by_the_fields_that_diff
     )
 
 
-def test_other_inequalities_are_left_to_pytest_and_masked(pytester):
+def test_pytest_explains_other_failed_comparisons_and_secrets_are_masked(pytester):
     message = outcome(
         pytester,
         """

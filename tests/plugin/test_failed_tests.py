@@ -181,7 +181,7 @@ def causes_in_junit(path: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_test_that_fails_by_itself_shows_what_happened_in_the_sandbox(pytester):
+def test_failed_plain_assertion_shows_what_happened_in_the_sandbox(pytester):
     pytester.makepyfile(test_it=SUITE)
     record = pytester.inline_run("--junitxml=junit.xml")
     assert sections_of(record) == {name: dedented(text) for name, text in SECTIONS.items()}
@@ -194,7 +194,7 @@ def test_a_test_that_fails_by_itself_shows_what_happened_in_the_sandbox(pytester
 
 
 @pytest.mark.usefixtures("limited")
-def test_guard_and_report_show_the_same_and_the_report_has_the_causes(pytester):
+def test_guard_and_report_keep_the_failure_section_and_the_report_contains_the_causes(pytester):
     pytester.makepyfile(test_it=SUITE)
     record = pytester.inline_run(
         "--tlsandbox-guard=leak", "--tlsandbox-report=out.json", "--junitxml=junit.xml"
@@ -260,7 +260,7 @@ OWN = (
 
 
 @pytest.mark.usefixtures("limited")
-def test_an_error_of_the_plugin_is_the_certain_cause_and_is_shown_once(pytester, monkeypatch):
+def test_error_raised_by_the_plugin_is_the_certain_cause_and_is_shown_once(pytester, monkeypatch):
     monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)  # the inner run is in this process
     pytester.makepyfile(test_it=OWN)
     record = pytester.inline_run("--junitxml=junit.xml")
@@ -285,7 +285,7 @@ def test_an_error_of_the_plugin_is_the_certain_cause_and_is_shown_once(pytester,
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_finding_of_the_guard_is_the_certain_cause_if_it_fails_the_test(pytester):
+def test_guard_finding_that_fails_the_test_is_the_certain_cause(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -404,7 +404,7 @@ ONCE = {"test_fails": "1 0", "test_fails_in_an_outage": "1 0", "test_sandbox_han
 @pytest.mark.parametrize(
     ("ini", "expected"), [("", {**NONE, **ONCE}), ("tlsandbox_no_section = true", NONE)]
 )
-def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pytester, ini, expected):
+def test_failed_test_sends_one_more_list_call_if_the_sandbox_may_answer(pytester, ini, expected):
     pytester.makeini(f"[pytest]\n{ini}\n")
     pytester.makeconftest(PROXIES)
     pytester.makepyfile(test_it=CALLS)
@@ -450,7 +450,7 @@ def test_only_a_failed_test_lists_the_processes_once_where_it_may_answer(pyteste
         ),
     ],
 )
-def test_section_has_12_lines_and_more_with_v(pytester, option, expected):
+def test_failure_section_has_at_most_12_lines_unless_verbose(pytester, option, expected):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -465,7 +465,7 @@ def test_section_has_12_lines_and_more_with_v(pytester, option, expected):
 
 
 @pytest.mark.usefixtures("limited")
-def test_each_phase_that_fails_shows_what_happened_since_the_last_failure(pytester):
+def test_each_failed_phase_shows_what_happened_since_the_previous_failure(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -512,7 +512,7 @@ def test_each_phase_that_fails_shows_what_happened_since_the_last_failure(pytest
     ]
 
 
-def test_of_several_sandboxes_each_event_names_its_own(pytester, box, monkeypatch, limited):
+def test_each_event_names_its_sandbox_if_a_test_uses_several(pytester, box, monkeypatch, limited):
     monkeypatch.setenv("MINE", box.api_key.reveal())
     pytester.makepyfile(
         f"""
@@ -539,7 +539,7 @@ def test_of_several_sandboxes_each_event_names_its_own(pytester, box, monkeypatc
 
 
 @pytest.mark.usefixtures("limited")
-def test_shared_sandbox_lists_what_the_test_started_and_counts_the_rest(pytester, elsewhere):
+def test_in_a_shared_sandbox_processes_of_other_tests_are_only_counted(pytester, elsewhere):
     others = [elsewhere.start_process("sleep", ["60"]) for _ in range(2)]
     pytester.makepyfile(
         f"""
@@ -568,7 +568,7 @@ def test_shared_sandbox_lists_what_the_test_started_and_counts_the_rest(pytester
 
 
 @pytest.mark.usefixtures("limited")
-def test_whatever_fails_inside_the_error_of_the_test_is_shown(pytester, monkeypatch):
+def test_error_of_the_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makeconftest(
         """
@@ -588,7 +588,7 @@ def test_whatever_fails_inside_the_error_of_the_test_is_shown(pytester, monkeypa
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_test_that_timed_out_shows_what_happened(pytester):
+def test_test_that_timed_out_shows_what_happened_in_the_sandbox(pytester):
     pytester.makepyfile(
         """
         import time

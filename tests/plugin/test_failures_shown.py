@@ -11,7 +11,7 @@ from .inner import error_of, errors_of_tests, server, unused_url
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(pytester):
+def test_traceback_ends_at_the_users_line_and_junit_contains_setup_errors_in_full(pytester):
     pytester.makepyfile(
         test_a="""
         import pytest
@@ -37,7 +37,7 @@ def test_a_failure_ends_at_the_users_line_and_one_of_a_set_up_is_whole_in_junit(
     )
 
 
-def test_no_traceback_shows_a_line_of_ours(pytester, monkeypatch, box):
+def test_no_traceback_shows_source_lines_of_the_plugin(pytester, monkeypatch, box):
     """Whatever is called in vain: each ends at the user's line, or at the fixture's name."""
     calls = [
         "connect('my-sandbox').wait_for_process('no such', timeout=0)",
@@ -92,7 +92,7 @@ def test_no_traceback_shows_a_line_of_ours(pytester, monkeypatch, box):
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_bug_of_the_users_keeps_its_frames(pytester):
+def test_bug_in_user_code_keeps_its_traceback_frames(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -105,7 +105,7 @@ def test_a_bug_of_the_users_keeps_its_frames(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_wait_ends_in_time_where_the_clock_is_frozen(pytester):
+def test_wait_ends_at_its_deadline_even_if_the_clock_is_frozen(pytester):
     pytester.makepyfile(
         """
         import time
@@ -165,7 +165,7 @@ def assert_cut(message: str, latest: float) -> None:
         pytest.param("@pytest.mark.timeout(4, method='thread')", "", [], 4.0, id="by a thread"),
     ],
 )
-def test_a_wait_ends_before_pytest_timeout_would_end_the_test(pytester, mark, ini, options, latest):
+def test_wait_ends_before_pytest_timeout_would_stop_the_test(pytester, mark, ini, options, latest):
     pytester.makeini(f"[pytest]\n{ini}")
     pytester.makepyfile(WAITING.format(mark=mark))
     by_thread = "thread" in mark
@@ -176,7 +176,7 @@ def test_a_wait_ends_before_pytest_timeout_would_end_the_test(pytester, mark, in
 
 
 @pytest.mark.usefixtures("connected")
-def test_assertions_that_poll_for_a_while_end_before_it_too(pytester):
+def test_polling_assertions_end_before_pytest_timeout_would_stop_the_test(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -215,7 +215,7 @@ def test_timeout_of_one_test_does_not_affect_the_next(pytester):
     assert "pytest-timeout" not in message
 
 
-def test_an_unreachable_sandbox_is_reported_before_pytest_timeout_would_end_the_test(
+def test_unreachable_sandbox_is_reported_before_pytest_timeout_would_stop_the_test(
     pytester, monkeypatch
 ):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")

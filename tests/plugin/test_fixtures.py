@@ -8,7 +8,7 @@ from .inner import errors_of_tests, passed
 
 
 @pytest.mark.usefixtures("connected")
-def test_processes_of_a_test_are_killed_when_it_ends(pytester):
+def test_plugin_kills_the_processes_of_a_test_when_the_test_ends(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -35,7 +35,7 @@ def test_processes_of_a_test_are_killed_when_it_ends(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_an_earlier_job_never_answers_for_this_tests(pytester):
+def test_job_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -69,7 +69,7 @@ def test_an_earlier_job_never_answers_for_this_tests(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_processes_that_other_fixtures_start_belong_to_the_test(pytester):
+def test_processes_started_by_other_fixtures_belong_to_the_test(pytester):
     """However the test orders its arguments: the baseline is taken before them all."""
     pytester.makepyfile(
         """
@@ -160,7 +160,7 @@ BY_ASYNC_SDK_OBJECT = BY_SDK_OBJECT.replace("Sandbox(", "AsyncSandbox(").replace
         pytest.param(BY_ASYNC_SDK_OBJECT, id="object of the SDK, for coroutines"),
     ],
 )
-def test_a_suite_can_name_the_sandbox_it_made(pytester, connected, monkeypatch, module):
+def test_suite_can_use_a_sandbox_that_it_created(pytester, connected, monkeypatch, module):
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
     pytester.makepyfile(module)
@@ -168,7 +168,7 @@ def test_a_suite_can_name_the_sandbox_it_made(pytester, connected, monkeypatch, 
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_two_modules_that_each_name_a_sandbox_run_on_their_own(pytester, connected, monkeypatch):
+def test_two_modules_can_override_the_target_differently(pytester, connected, monkeypatch):
     """Pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
@@ -190,7 +190,7 @@ def test_two_modules_that_each_name_a_sandbox_run_on_their_own(pytester, connect
     assert passed(pytester.inline_run()) == 2
 
 
-def test_the_embedded_sandbox_needs_no_target(pytester):
+def test_embedded_sandbox_can_be_used_without_a_target(pytester):
     pytester.makepyfile(
         """
         from pytest_tlsandbox import Secret
@@ -236,7 +236,7 @@ def test_each_xdist_worker_has_its_own_embedded_sandbox(pytester):
 
 
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
-def test_key_of_the_hook_wins_over_the_environment(pytester, connected, monkeypatch, wrapped):
+def test_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch, wrapped):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
     monkeypatch.setenv("VAULT", connected.api_key.reveal())
     key = wrapped.format("os.environ['VAULT']")
@@ -268,7 +268,7 @@ def test_key_of_the_hook_wins_over_the_environment(pytester, connected, monkeypa
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_test_can_use_two_sandboxes(pytester):
+def test_one_test_can_use_two_sandboxes(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -294,7 +294,7 @@ def test_a_test_can_use_two_sandboxes(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_processes_started_by_connect_are_killed_when_the_session_ends(pytester):
+def test_processes_started_through_tlsandbox_connect_are_killed_when_the_session_ends(pytester):
     pytester.makepyfile(
         """
         started = []

@@ -23,7 +23,7 @@ def _wide_terminal(monkeypatch, pytester):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(pytester):
+def test_each_rule_reports_only_its_own_kind_of_incident_and_on_the_right_test(pytester):
     """True positives, each followed by a test that is clean though the list still shows it."""
     pytester.makepyfile(
         PROGRAMS
@@ -92,7 +92,7 @@ def test_each_rule_finds_its_own_at_the_right_test_and_nothing_else(pytester):
     assert result.ret == 1
 
 
-def test_an_ordinary_suite_is_green(pytester):
+def test_ordinary_suite_has_no_guard_findings(pytester):
     """Misses of grep, kills, time-outs, jobs that fail, servers that fixtures end: no findings."""
     pytester.makepyfile(
         PROGRAMS
@@ -160,7 +160,7 @@ def test_an_ordinary_suite_is_green(pytester):
     assert result.ret == 0
 
 
-def test_suite_that_uses_only_the_sdk_is_guarded_too(pytester):
+def test_guard_monitors_a_suite_that_uses_only_the_sdk(pytester):
     """The test calls no helper and checks no end; the guard does not report its own kills."""
     pytester.makepyfile(
         PROGRAMS
@@ -216,7 +216,7 @@ def test_suite_that_uses_only_the_sdk_is_guarded_too(pytester):
     }
 
 
-def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(pytester):
+def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(pytester):
     pytester.makepyfile(
         PROGRAMS
         + """
@@ -276,7 +276,7 @@ def test_a_finding_belongs_to_the_phase_and_the_test_in_which_it_happened(pytest
     assert result.stdout.str().count("a higher memory_mb of the sandbox") == 3
 
 
-def test_junit_has_findings_as_texts_and_only_where_there_are_any(pytester):
+def test_junit_file_contains_findings_as_text_and_only_for_tests_with_findings(pytester):
     pytester.makepyfile(
         test_junit=PROGRAMS
         + """
@@ -336,7 +336,7 @@ MARKED = "\n".join(f"E   {line}" for line in LEFT.splitlines())
     ],
     ids=["auto", "xdist", "short", "native"],
 )
-def test_finding_is_shown_in_the_style_of_any_error_with_the_place_of_the_test(
+def test_finding_follows_the_traceback_style_and_is_located_at_the_test(
     pytester, options, expected
 ):
     pytester.mkdir("sub").joinpath("test_it.py").write_text(
@@ -394,7 +394,7 @@ def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
     ]
 
 
-def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(pytester):
+def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester):
     pytester.makepyfile(
         PROGRAMS
         + """
@@ -416,7 +416,7 @@ def test_a_marker_alone_brings_the_guard_in_and_only_for_its_test(pytester):
     assert failures(result) == {"test_guarded": "OOM-killed: python -c"}
 
 
-def test_report_only_reports_and_fails_nothing(pytester):
+def test_report_only_mode_reports_findings_without_failing_tests(pytester):
     pytester.makeini("[pytest]\ntlsandbox_guard = oom, leak\ntlsandbox_guard_report_only = true\n")
     pytester.makepyfile(
         PROGRAMS
@@ -439,7 +439,7 @@ def test_report_only_reports_and_fails_nothing(pytester):
     ]
 
 
-def test_a_guard_that_found_nothing_prints_so_only_with_v_and_shares_the_baseline_of_a_test(
+def test_guard_without_findings_prints_only_with_v_and_shares_its_polls_with_the_tests(
     pytester,
 ):
     pytester.makepyfile(
@@ -483,9 +483,7 @@ MORE_POLLS = {
 
 
 @pytest.mark.parametrize(("test", "more"), MORE_POLLS.values(), ids=MORE_POLLS)
-def test_guard_polls_beside_the_end_of_a_call_only_if_something_may_have_changed(
-    pytester, test, more
-):
+def test_guard_adds_polls_around_a_call_only_if_processes_may_have_changed(pytester, test, more):
     both = "import pytest\ndef test_first(): pass\n" + dedent(test) + "\ndef test_last(): pass\n"
     pytester.makepyfile(both)
 
@@ -495,7 +493,7 @@ def test_guard_polls_beside_the_end_of_a_call_only_if_something_may_have_changed
     assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
 
 
-def test_page_of_the_guard_shows_what_pytest_prints(pytester, monkeypatch):
+def test_docs_page_of_the_guard_shows_the_real_output_of_pytest(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     (pytester.path / "worker.py").write_text("import time; time.sleep(60)")
     (pytester.path / "train.py").write_text(
@@ -533,7 +531,7 @@ def test_page_of_the_guard_shows_what_pytest_prints(pytester, monkeypatch):
     assert re.sub(varying, "", shown, flags=re.M) == re.sub(varying, "", pasted, flags=re.M)
 
 
-def test_the_guard_monitors_a_sandbox_that_the_suite_names_itself(pytester, monkeypatch):
+def test_guard_monitors_a_sandbox_selected_by_the_suite(pytester, monkeypatch):
     """Without --tlsandbox: by tlsandbox_target, by tlsandbox_connect, by the embedded one."""
     monkeypatch.delenv("TLSANDBOX")
     pytester.makeconftest(

@@ -45,7 +45,7 @@ def findings(pytester: pytest.Pytester) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_xdist_with_a_dead_worker_reports_each_finding_once_and_at_its_test(pytester, elsewhere):
+def test_each_finding_is_reported_once_even_if_an_xdist_worker_dies(pytester, elsewhere):
     """Findings of a shared sandbox about processes of no worker are reported once, at the end."""
     go = pytester.path / "go"
     waits = f"until [ -e {go} ]; do sleep 0.02; done; kill -SEGV $$"
@@ -101,7 +101,7 @@ def test_xdist_with_a_dead_worker_reports_each_finding_once_and_at_its_test(pyte
 
 
 @pytest.mark.parametrize("options", [(), ("-n2",)], ids=["alone", "xdist"])
-def test_incident_outside_of_all_tests_fails_a_session_that_passed(pytester, options):
+def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester, options):
     pytester.makeconftest(
         CRASHES
         + """
@@ -128,7 +128,7 @@ def test_incident_outside_of_all_tests_fails_a_session_that_passed(pytester, opt
     ]
 
 
-def test_other_workers_do_not_report_what_a_test_does_in_a_shared_sandbox(pytester):
+def test_other_workers_do_not_report_what_a_test_does_in_the_shared_sandbox(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -174,7 +174,7 @@ def test_each_worker_has_its_own_embedded_sandbox(pytester):
     assert report["complete"]
 
 
-def test_a_marker_alone_is_heard_by_the_controller(pytester):
+def test_controller_prints_findings_if_only_a_marker_turns_the_guard_on(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -189,7 +189,7 @@ def test_a_marker_alone_is_heard_by_the_controller(pytester):
 
 
 @pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_a_finding_is_not_tried_again_whoever_raised_the_exception(pytester, options):
+def test_finding_is_never_rerun_even_if_an_assertion_failed_the_test(pytester, options):
     pytester.makepyfile(
         CRASHES
         + """
@@ -245,7 +245,7 @@ def test_a_finding_is_not_tried_again_whoever_raised_the_exception(pytester, opt
     assert [test["attempt"] for test in report["tests"]][-2:] == [1, 2]
 
 
-def test_no_expectation_of_a_failure_excuses_a_finding(pytester):
+def test_xfail_does_not_excuse_a_finding(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -315,7 +315,7 @@ def test_no_expectation_of_a_failure_excuses_a_finding(pytester):
     not hasattr(pytest, "Subtests") and find_spec("pytest_subtests") is None,
     reason="subtests come with pytest 9, or with a plugin",
 )
-def test_subtests_are_one_test(pytester):
+def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -345,7 +345,7 @@ def test_subtests_are_one_test(pytester):
     assert ends == ["failed", "failed", "passed"]
 
 
-def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(pytester):
+def test_finding_stops_a_run_that_stops_at_the_first_failure(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -361,7 +361,7 @@ def test_a_finding_ends_a_run_that_is_to_end_at_the_first_failure(pytester):
 
 
 @pytest.mark.parametrize("options", [[], ["-n1"]], ids=["alone", "xdist"])
-def test_a_run_that_is_interrupted_reports_what_it_has_seen(pytester, options):
+def test_interrupted_run_reports_the_findings_so_far(pytester, options):
     pytester.makepyfile(
         CRASHES
         + """
@@ -392,7 +392,7 @@ def test_a_run_that_is_interrupted_reports_what_it_has_seen(pytester, options):
 
 
 @pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_the_exit_status_is_pytests_where_nothing_is_found(pytester, options):
+def test_guard_without_findings_keeps_the_exit_status_of_pytest(pytester, options):
     result = pytester.runpytest_subprocess(CRASH, REPORT, *options)
     assert result.ret == 5
     assert read(pytester.path / "out.json")["exit_status"] == 5
@@ -404,7 +404,7 @@ def test_the_exit_status_is_pytests_where_nothing_is_found(pytester, options):
     assert summary(result)[:-1] == []
 
 
-def test_a_python_test_case_is_monitored_as_well(pytester):
+def test_guard_monitors_unittest_test_cases(pytester):
     """A process that the class sets up is not a leak; one that the method starts is."""
     pytester.makepyfile(
         CRASHES
@@ -430,7 +430,7 @@ def test_a_python_test_case_is_monitored_as_well(pytester):
         class TestClass:
             @classmethod
             def setup_class(cls):
-                from test_a_python_test_case_is_monitored_as_well import TestIt
+                from test_guard_monitors_unittest_test_cases import TestIt
                 cls.job = TestIt.sandbox.start_process("sleep", ["60"])
 
             def test_d(self): pass
@@ -444,7 +444,7 @@ def test_a_python_test_case_is_monitored_as_well(pytester):
     }
 
 
-def test_a_silent_sandbox_is_reported_before_pytest_timeout_would_kill_the_test(
+def test_silent_sandbox_is_reported_before_pytest_timeout_would_kill_the_test(
     pytester, monkeypatch
 ):
     pytester.makepyfile("def test_it(): pass")
@@ -461,7 +461,7 @@ def test_a_silent_sandbox_is_reported_before_pytest_timeout_would_kill_the_test(
     )
 
 
-def test_a_sandbox_without_a_key_is_reported_once_and_fails_the_session(pytester, monkeypatch):
+def test_missing_key_is_reported_once_and_fails_the_session(pytester, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
     pytester.makepyfile("def test_it(): pass\ndef test_too(): pass")
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "--tlsandbox=my-sandbox")
@@ -475,9 +475,7 @@ def test_a_sandbox_without_a_key_is_reported_once_and_fails_the_session(pytester
     ]
 
 
-def test_an_unreachable_sandbox_is_reported_once_and_fails_the_session(
-    pytester, limited, monkeypatch
-):
+def test_unreachable_sandbox_is_reported_once_and_fails_the_session(pytester, limited, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
     pytester.makeconftest(
         "from pytest_tlsandbox.monitoring import monitored_sandbox\n"
@@ -502,7 +500,7 @@ def test_an_unreachable_sandbox_is_reported_once_and_fails_the_session(
 
 
 @pytest.mark.parametrize("scope", ["session", "function"])
-def test_a_suite_ends_the_sandboxes_that_it_makes(pytester, scope):
+def test_guard_accepts_that_a_suite_ends_its_own_sandboxes(pytester, scope):
     pytester.makepyfile(
         f"""
         import pytest

@@ -22,7 +22,7 @@ def imported(pytester: pytest.Pytester, *options: str, status: int) -> set[str]:
     return set(_IMPORTED.findall(result.stderr.str()))
 
 
-def test_an_empty_folder_costs_standard_library_modules_only(pytester):
+def test_plugin_imports_only_the_standard_library_in_an_empty_folder(pytester):
     with_us = imported(pytester, "--co", "-q", status=5)
     without = imported(pytester, "--co", "-q", "-p", "no:tlsandbox", status=5)
     ours = {name for name in with_us if name.startswith("pytest_tlsandbox")}
@@ -34,7 +34,7 @@ def test_an_empty_folder_costs_standard_library_modules_only(pytester):
     assert tops.isdisjoint({"asyncio", "concurrent", "email", "http", "ssl", "multiprocessing"})
 
 
-def test_a_suite_that_uses_no_fixture_costs_no_more(pytester):
+def test_suite_without_plugin_fixtures_imports_no_further_modules(pytester):
     """Not even where a sandbox is set for it, and its tests import names of ours and fail."""
     pytester.makepyfile(
         """
@@ -54,7 +54,7 @@ def test_a_suite_that_uses_no_fixture_costs_no_more(pytester):
     assert HEAVY.isdisjoint(modules)
 
 
-def test_our_modules_are_imported_as_any_others_are(pytester):
+def test_modules_of_the_plugin_are_imported_without_assertion_rewriting(pytester):
     """Rewritten, they would be compiled anew in each new environment, and read slower after that."""
     pytester.makepyfile(
         """

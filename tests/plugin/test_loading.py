@@ -68,7 +68,7 @@ WITHOUT = {
         for name, route in routes.items()
     ],
 )
-def test_the_plugin_is_there_once(pytester, monkeypatch, autoload, route):
+def test_plugin_is_registered_only_once(pytester, monkeypatch, autoload, route):
     options, plugins, conftest = route
     if not autoload:
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -79,21 +79,21 @@ def test_the_plugin_is_there_once(pytester, monkeypatch, autoload, route):
 
 
 @pytest.mark.parametrize("name", ["tlsandbox", "pytest_tlsandbox"])
-def test_the_plugin_can_be_blocked_by_either_name(pytester, name):
+def test_plugin_can_be_disabled_by_either_of_its_names(pytester, name):
     run(pytester, IS_ABSENT, "-p", f"no:{name}")
 
 
-def test_without_autoload_and_unasked_the_plugin_is_absent(pytester, monkeypatch):
+def test_plugin_is_not_loaded_without_autoload_unless_requested(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     run(pytester, IS_ABSENT)
 
 
-def test_a_bare_worker_and_a_run_without_xdist_know_no_hook_of_others(pytester):
+def test_plugin_loads_without_pytest_timeout_and_xdist(pytester):
     """Hooks of pytest-timeout and xdist are optional: without those, pytest does not complain."""
     run(pytester, "def test_it(): pass", "-p", "no:timeout", "-p", "no:xdist")
 
 
-def test_help_tells_each_option_and_ini_key(pytester):
+def test_help_lists_every_option_and_ini_key(pytester):
     help_text = pytester.runpytest_subprocess("--help").stdout.str()
     assert "TENSORLAKE_API_KEY" in help_text
     for option in ("--tlsandbox", "--tlsandbox-timeout", "--tlsandbox-memory"):
@@ -101,7 +101,7 @@ def test_help_tells_each_option_and_ini_key(pytester):
         assert help_text.count(f"  {option[2:].replace('-', '_')} (") == 1
 
 
-def test_what_is_public_is_sorted_and_can_be_imported():
+def test_public_names_are_sorted_and_importable():
     assert pytest_tlsandbox.__all__ == sorted(pytest_tlsandbox.__all__)
     namespace: dict[str, object] = {}
     exec("from pytest_tlsandbox import *", namespace)
@@ -114,7 +114,7 @@ def test_private_name_is_not_an_attribute_of_the_package():
     assert str(error.value) == "module 'pytest_tlsandbox' has no attribute 'Sandbx'"
 
 
-def test_looking_through_the_package_imports_nothing():
+def test_inspecting_the_package_imports_no_modules():
     """As pytest looks through the ``dir()`` of a plugin for fixtures; a ``__dir__`` would tell it more."""
     assert "__dir__" not in vars(pytest_tlsandbox)
     code = (
@@ -128,7 +128,7 @@ def test_looking_through_the_package_imports_nothing():
     assert HEAVY.isdisjoint(modules)
 
 
-def test_it_may_be_imported_before_pytest_starts(pytester):
+def test_package_can_be_imported_before_pytest_starts(pytester):
     pytester.makepyfile("def test_it(): pass")
     start = (
         "import pytest_tlsandbox, pytest; pytest.main(['-W', 'error', '-p', 'pytest_tlsandbox'])"

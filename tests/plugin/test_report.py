@@ -49,7 +49,7 @@ def by(rows: list[Any], key: str) -> dict[str, Any]:
     return {row[key]: row for row in rows}
 
 
-def test_a_report_holds_every_process_every_change_and_the_test_of_each(pytester, elsewhere):
+def test_report_contains_every_process_and_change_and_its_test(pytester, elsewhere):
     old = elsewhere.start_process("sh", ["-c", "exit 1", "older"])
     elsewhere.wait_for_exit(old, exit_code=1)
     pytester.makepyfile(test_it=SUITE)
@@ -121,7 +121,7 @@ GUARD, REPORT = "--tlsandbox-guard=oom,leak", "--tlsandbox-report=out.json"
 @pytest.mark.parametrize(
     "options", [(REPORT,), (REPORT, "-n1"), (GUARD,), (GUARD, REPORT)], ids=" ".join
 )
-def test_the_report_and_the_guard_work_without_each_other(pytester, monkeypatch, options):
+def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options):
     """Both see the same: the report alone fails, prints and writes nothing of the guard's."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", "summary.md")
     pytester.makepyfile(test_it=SUITE)
@@ -143,7 +143,7 @@ def test_the_report_and_the_guard_work_without_each_other(pytester, monkeypatch,
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(pytester, monkeypatch):
+def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", unused_url())
     pytester.makepyfile(test_it="def test_a(): pass\ndef test_b(): pass")
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
@@ -171,7 +171,7 @@ def test_a_report_says_what_it_could_not_see_and_fails_nothing_for_it(pytester, 
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_report_holds_the_end_of_what_a_process_wrote_where_a_test_or_its_message_read_it(
+def test_report_contains_the_last_output_lines_that_a_test_or_a_message_read(
     pytester,
 ):
     pytester.makepyfile(
@@ -209,7 +209,7 @@ def test_a_report_holds_the_end_of_what_a_process_wrote_where_a_test_or_its_mess
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_report_holds_each_outage_that_a_call_rode_out(pytester):
+def test_report_contains_each_outage_that_a_call_survived(pytester):
     pytester.makepyfile(
         """
         from tests.fault_proxy import FaultProxy, faults
@@ -236,7 +236,7 @@ def test_a_report_holds_each_outage_that_a_call_rode_out(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_report_that_cannot_be_written_fails_a_session_that_passed(pytester):
+def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
     pytester.makepyfile(
         """
         import pathlib
@@ -256,7 +256,7 @@ def test_report_that_cannot_be_written_fails_a_session_that_passed(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(pytester):
+def test_run_that_dies_leaves_no_report_of_an_earlier_run(pytester):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
     assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
@@ -275,7 +275,7 @@ def test_a_run_that_never_ends_leaves_no_report_of_an_earlier_one(pytester):
         ("test_bad.py", pytest.ExitCode.USAGE_ERROR),
     ],
 )
-def test_a_run_that_runs_no_test_leaves_the_report_of_an_earlier_one(pytester, option, status):
+def test_run_that_executes_no_tests_keeps_the_report_of_an_earlier_run(pytester, option, status):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile(
         test_it="def test_it(): pass",
@@ -288,7 +288,7 @@ def test_a_run_that_runs_no_test_leaves_the_report_of_an_earlier_one(pytester, o
     assert (pytester.path / "out.json").read_text() == EARLIER
 
 
-def test_a_run_that_cannot_collect_its_tests_is_reported(pytester):
+def test_report_contains_collection_errors(pytester):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile(test_it="import no_such_module")
     result = pytester.runpytest_inprocess("--tlsandbox-report=out.json")
@@ -297,7 +297,7 @@ def test_a_run_that_cannot_collect_its_tests_is_reported(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_github_gets_a_short_table_after_what_others_wrote(pytester, monkeypatch, tmp_path):
+def test_guard_appends_a_short_table_to_the_github_step_summary(pytester, monkeypatch, tmp_path):
     page = tmp_path / "summary.md"
     page.write_text("of another step\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
@@ -327,9 +327,7 @@ No findings: oom; 1 test, 4 polls of small.
 
 @pytest.mark.parametrize("place", ["out/r.json", "../r.json", "{tmp}/other/r.json"])
 @pytest.mark.usefixtures("connected")
-def test_the_path_of_a_report_without_an_equals_sign_does_not_turn_the_guard_off(
-    pytester, tmp_path, place
-):
+def test_report_path_after_a_space_does_not_turn_the_guard_off(pytester, tmp_path, place):
     """Without ``=``, pytest takes an existing file for the path of a test."""
     suite = pytester.mkdir("suite")
     (suite / "pytest.ini").write_text("[pytest]\ntlsandbox_guard = crash\n")
@@ -361,7 +359,7 @@ def test_the_path_of_a_report_without_an_equals_sign_does_not_turn_the_guard_off
     assert third.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_file_that_is_not_a_report_is_not_replaced(pytester):
+def test_existing_file_that_is_not_a_report_is_not_overwritten(pytester):
     victim = pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_inprocess(f"--tlsandbox-report={victim.name}")
 
@@ -374,7 +372,7 @@ def test_a_file_that_is_not_a_report_is_not_replaced(pytester):
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.html"])
-def test_a_report_and_an_empty_file_are_replaced(pytester, name):
+def test_existing_report_or_empty_file_is_overwritten(pytester, name):
     pytester.makepyfile("def test_it(): pass")
     path = pytester.path / name
     path.touch()

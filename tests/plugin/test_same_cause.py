@@ -26,7 +26,7 @@ def summary_of(lines: list[str], title: str) -> list[str]:
 
 @pytest.mark.parametrize("tests", [30, pytest.param(300, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("workers", sample_of({"alone": 0, "xdist": 2}, "alone", "xdist"))
-def test_a_dead_sandbox_is_shown_in_full_once(pytester, monkeypatch, tests, workers):
+def test_outage_of_a_dead_sandbox_is_shown_in_full_only_once(pytester, monkeypatch, tests, workers):
     url = unused_url()
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
@@ -72,7 +72,7 @@ def test_a_dead_sandbox_is_shown_in_full_once(pytester, monkeypatch, tests, work
 
 
 @pytest.mark.usefixtures("connected")
-def test_errors_with_the_same_run_or_outage_have_the_same_cause(pytester, monkeypatch):
+def test_errors_about_the_same_run_or_outage_share_a_cause(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(
         test_it="""
@@ -161,7 +161,7 @@ def test_errors_with_the_same_run_or_outage_have_the_same_cause(pytester, monkey
 
 
 @pytest.mark.usefixtures("connected")
-def test_a_failure_that_a_rerun_replaced_is_not_named(pytester):
+def test_later_failures_do_not_refer_to_a_failure_that_was_rerun(pytester):
     pytester.makepyfile(
         """
         import pytest

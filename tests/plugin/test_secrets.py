@@ -69,7 +69,7 @@ HANGING = """
         ),
     ],
 )
-def test_the_key_is_not_shown_when_something_ends_a_call(pytester, monkeypatch, autouse, options):
+def test_interrupted_call_or_fixture_does_not_show_the_key(pytester, monkeypatch, autouse, options):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     pytester.makepyfile(HANGING.format(autouse=autouse))
     with server(None) as url:
@@ -80,7 +80,7 @@ def test_the_key_is_not_shown_when_something_ends_a_call(pytester, monkeypatch, 
     assert leaks(result, "") == []
 
 
-def test_the_key_is_not_shown_when_ctrl_c_strikes_inside_a_call(pytester, monkeypatch):
+def test_ctrl_c_during_a_call_does_not_show_the_key(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     pytester.makepyfile(HANGING.format(autouse=False))
     asked = threading.Event()
@@ -145,14 +145,14 @@ MASKED = """
 
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("options", [(), ALL_FRAMES], ids=["as it is", "all frames"])
-def test_a_masked_argument_is_nowhere_either(pytester, options):
+def test_masked_argument_appears_in_no_output(pytester, options):
     pytester.makepyfile(MASKED.format(halves=KEY.split("-")))
     result = pytester.runpytest_subprocess("--junitxml=junit.xml", *options)
     result.assert_outcomes(failed=9)
     assert leaks(result, (pytester.path / "junit.xml").read_text()) == []
 
 
-def test_no_secret_is_in_what_the_guard_prints_and_writes(pytester, monkeypatch):
+def test_guard_never_prints_or_writes_secrets(pytester, monkeypatch):
     """Findings and gaps; in the summary, in JUnit, in the report, for GitHub."""
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(pytester.path / "summary.md"))
@@ -210,7 +210,7 @@ def test_no_secret_is_in_what_the_guard_prints_and_writes(pytester, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.html"])
-def test_a_key_that_a_program_writes_is_in_no_report(pytester, connected, name):
+def test_key_printed_by_a_program_appears_in_no_report(pytester, connected, name):
     pytester.makepyfile(
         """
         import os

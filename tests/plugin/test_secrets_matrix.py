@@ -213,7 +213,7 @@ SUITE = '''
     "way",
     [way if way in SAMPLE else pytest.param(way, marks=pytest.mark.slow) for way in WAYS],
 )
-def test_no_secret_is_in_what_pytest_shows_and_writes(pytester, monkeypatch, way):
+def test_pytest_never_prints_or_writes_secrets(pytester, monkeypatch, way):
     for name, value in SENTINELS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TENSORLAKE_API_KEY", SENTINELS["KEY"])
@@ -274,13 +274,13 @@ def hits(shown: dict[str, str]) -> list[str]:
     ]
 
 
-def test_the_search_finds_a_secret_that_is_reported():
+def test_secret_search_of_this_file_detects_a_leaked_secret():
     assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == [
         "KEY: log.txt: key=Sentinel-key-5b6a7c"
     ]
 
 
-def test_a_pattern_of_ones_own_is_checked_when_pytest_starts(pytester):
+def test_custom_secret_pattern_is_validated_when_pytest_starts(pytester):
     path: Path = pytester.makeini("[pytest]\ntlsandbox_mask = acme-(\n")
 
     result = pytester.runpytest_inprocess()

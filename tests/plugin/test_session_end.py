@@ -113,7 +113,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_a_session_says_how_it_ended_and_leaves_nothing_behind(pytester, seconds, end):
+def test_ended_session_has_its_exit_status_and_leaves_no_processes(pytester, seconds, end):
     pytester.makepyfile(SUITE.format(seconds=seconds, line=end.line))
     inner = start_pytest(pytester, "--tlsandbox=local", "--junitxml=junit.xml", *end.options)
     with ending(inner):
@@ -137,7 +137,7 @@ def test_a_session_says_how_it_ended_and_leaves_nothing_behind(pytester, seconds
     assert_gone(seconds)
 
 
-def test_a_program_that_forks_the_tests_does_not_end_the_sandbox(pytester):
+def test_forked_test_process_does_not_stop_the_sandbox(pytester):
     """A fork ends with the finalizers of its parent; the sandbox is the parent's."""
     pytester.makepyfile(
         """
@@ -161,7 +161,7 @@ def test_a_program_that_forks_the_tests_does_not_end_the_sandbox(pytester):
     result.assert_outcomes(passed=1)
 
 
-def test_no_thread_of_ours_keeps_the_interpreter_alive(pytester, seconds):
+def test_plugin_threads_do_not_keep_the_interpreter_alive(pytester, seconds):
     """A sandbox that is never closed, as in a script, or where pytest could not end in order."""
     program = """
         from pytest_tlsandbox import Sandbox, start_local_sandbox

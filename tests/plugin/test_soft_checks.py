@@ -48,7 +48,7 @@ def errors_of(result: pytest.RunResult) -> str:
     return "\n".join(line[8:] for line in lines)
 
 
-def test_all_that_fail_are_reported_together_and_the_traceback_ends_at_the_block(pytester):
+def test_failed_soft_checks_are_reported_together_with_a_traceback_to_the_block(pytester):
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess()
 
@@ -61,7 +61,7 @@ def test_all_that_fail_are_reported_together_and_the_traceback_ends_at_the_block
     )
 
 
-def test_xdist_shows_the_same(pytester):
+def test_failed_soft_checks_look_the_same_under_xdist(pytester):
     pytest.importorskip("xdist")
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess("-n1")
@@ -70,7 +70,7 @@ def test_xdist_shows_the_same(pytester):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes before")
-def test_error_of_the_block_is_shown_with_the_failures_of_its_checks_below(pytester):
+def test_error_in_a_soft_block_is_shown_above_its_failed_checks(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -86,7 +86,7 @@ def test_error_of_the_block_is_shown_with_the_failures_of_its_checks_below(pytes
     ), message
 
 
-def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes_on(pytester):
+def test_soft_block_inside_pytest_check_counts_as_one_failure_and_the_test_continues(pytester):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """
@@ -112,7 +112,7 @@ def test_a_block_inside_a_check_of_pytest_check_is_one_failure_and_the_test_goes
     assert "went on" in output
 
 
-def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_being_evaluated(
+def test_failure_in_pytest_check_does_not_skip_checks_of_the_enclosing_soft_block(
     pytester,
 ):
     pytest.importorskip("pytest_check")
@@ -137,7 +137,7 @@ def test_a_check_of_pytest_check_inside_a_block_keeps_no_check_of_ours_from_bein
     assert "assert 3 == 4" in output
 
 
-def test_a_block_goes_with_skips_expected_failures_and_threads_and_an_empty_one_is_an_error(
+def test_soft_block_works_with_skip_xfail_and_threads_but_must_not_be_empty(
     pytester,
 ):
     pytester.makepyfile(

@@ -33,7 +33,7 @@ SUITE = """
 """
 
 
-def test_each_test_runs_on_each_sandbox_and_all_of_one_come_first(pytester):
+def test_each_test_runs_on_each_sandbox_and_tests_are_grouped_by_sandbox(pytester):
     pytester.makepyfile(SUITE)
     assert in_order_of_run(pytester, *TWO) == [
         *("test_a[one]", "test_b[one]", "test_c[one]"),
@@ -51,7 +51,7 @@ def test_one_sandbox_does_not_change_the_ids_of_tests(pytester):
 
 
 @pytest.mark.parametrize("source", ["ini", "environment"])
-def test_several_can_be_given_in_the_ini_file_and_the_environment(pytester, monkeypatch, source):
+def test_ini_file_and_environment_can_name_several_sandboxes(pytester, monkeypatch, source):
     pytester.makepyfile("def test_a(tlsandbox): pass")
     if source == "ini":
         pytester.makeini("[pytest]\ntlsandbox =\n  one\n  two")
@@ -63,7 +63,7 @@ def test_several_can_be_given_in_the_ini_file_and_the_environment(pytester, monk
 
 
 @pytest.mark.usefixtures("connected")
-def test_each_run_is_connected_to_its_sandbox(pytester):
+def test_each_repetition_of_a_test_is_connected_to_its_own_sandbox(pytester):
     pytester.makepyfile(
         """
         def test_a(tlsandbox, tlsandbox_session, tlsandbox_lister, tlsandbox_target, request):
@@ -101,7 +101,7 @@ def test_message_of_an_oom_kill_shows_the_limit_of_an_embedded_sandbox(elsewhere
         elsewhere.wait_for_exit(hog)
 
 
-def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(pytester):
+def test_test_that_cannot_be_parametrized_errors_with_several_sandboxes(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -135,7 +135,7 @@ def test_a_test_that_asks_in_a_way_that_cannot_be_repeated_is_an_error(pytester)
 
 
 @pytest.mark.usefixtures("connected")
-def test_with_one_sandbox_those_ways_are_fine(pytester):
+def test_test_that_cannot_be_parametrized_runs_with_one_sandbox(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -156,7 +156,7 @@ def test_with_one_sandbox_those_ways_are_fine(pytester):
     assert passed(pytester.inline_run()) == 2
 
 
-def test_a_suite_that_names_its_own_sandbox_runs_on_that_alone(pytester):
+def test_suite_that_overrides_the_target_runs_only_on_its_own_sandbox(pytester):
     """In a conftest, a module or a class; also while several are given for the other tests."""
     override = """
         import pytest
@@ -190,7 +190,7 @@ def test_a_suite_that_names_its_own_sandbox_runs_on_that_alone(pytester):
     assert sorted(ids) == ["TestClass::test_c", "test_a", "test_b", "test_d[one]", "test_d[two]"]
 
 
-def test_a_test_that_names_its_sandboxes_itself_runs_on_those(pytester):
+def test_test_that_parametrizes_its_target_runs_only_on_its_own_sandboxes(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -203,7 +203,7 @@ def test_a_test_that_names_its_sandboxes_itself_runs_on_those(pytester):
     assert in_order_of_run(pytester, *TWO) == ["test_it[a]", "test_it[b]"]
 
 
-def test_other_parameters_go_with_the_sandboxes(pytester):
+def test_other_parameters_combine_with_several_sandboxes(pytester):
     """However they are written."""
     pytester.makepyfile(
         """
@@ -245,7 +245,7 @@ def test_sandbox_of_a_worker_is_named_after_the_worker(pytester, monkeypatch):
     assert sorted(labels.read_text().split()) == ["ci-gw0", "ci-gw1"]
 
 
-def test_the_header_names_the_sandboxes_only_if_any_are_given(pytester):
+def test_header_names_the_sandboxes_only_if_any_are_configured(pytester):
     assert "tlsandbox: " not in pytester.runpytest_inprocess().stdout.str()
     several = pytester.runpytest_inprocess(*TWO, "--tlsandbox=ci-{worker}").outlines
     assert "tlsandbox: one, two, ci-{worker}" in several

@@ -67,7 +67,7 @@ def without_colour(text: str) -> str:
 
 
 @pytest.mark.parametrize("options", [*STYLES, ("-n1",)], ids=" ".join)
-def test_each_style_of_pytest_keeps_its_text_and_gets_the_colours(pytester, options):
+def test_every_traceback_style_keeps_its_text_and_gains_colours(pytester, options):
     pytester.makepyfile(test_it=SUITE)
     expected = STYLES.get(options, STYLES[()]).replace("{folder}", str(pytester.path))
 
@@ -76,7 +76,7 @@ def test_each_style_of_pytest_keeps_its_text_and_gets_the_colours(pytester, opti
     assert plain.endswith(f"\n{without_colour(expected)}")
 
 
-def test_each_error_of_a_chain_has_its_colours_and_a_group_has_none(pytester):
+def test_each_error_of_a_chain_is_coloured_but_an_exception_group_is_not(pytester):
     pytester.makepyfile(
         test_it=SUITE.replace("raise ERROR", "pass")
         + """
@@ -103,7 +103,7 @@ def test_group():
     not hasattr(pytest, "Subtests") and find_spec("pytest_subtests") is None,
     reason="subtests come with pytest 9, or with a plugin",
 )
-def test_subtest_has_the_colours(pytester):
+def test_error_of_a_subtest_is_coloured(pytester):
     pytester.makepyfile(
         test_it=SUITE.replace(
             "test_it():\n    limit = 128\n", "test_it(subtests):\n    with subtests.test():\n    "
@@ -113,7 +113,7 @@ def test_subtest_has_the_colours(pytester):
         assert SHORT in shown(pytester, "--color=yes", "--tb=short", *options)
 
 
-def test_report_that_is_sent_on_is_not_changed(pytester):
+def test_colours_do_not_change_a_serialized_test_report(pytester):
     """By xdist's own protocol, as plugins that write reports use it."""
     pytester.makepyfile(test_it=SUITE)
     pytester.makeconftest(

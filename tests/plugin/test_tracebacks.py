@@ -31,7 +31,7 @@ WRAPPED = ("-o", "asyncio_default_fixture_loop_scope=function")
 UNWRAPPED = ("-p", "no:asyncio")
 
 
-def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(pytester, shown):
+def test_error_raised_by_a_plugin_fixture_shows_no_plugin_frames(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     text = shown(*WRAPPED)
@@ -41,7 +41,7 @@ def test_an_error_of_our_fixture_shows_no_frame_of_the_plugin_around_it(pytester
     assert text == shown(*UNWRAPPED)
 
 
-def test_nor_one_of_the_report_that_monitors_it(pytester, shown):
+def test_report_option_adds_no_frames_to_the_error_of_a_fixture(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")
@@ -50,7 +50,7 @@ def test_nor_one_of_the_report_that_monitors_it(pytester, shown):
 
 
 @pytest.mark.usefixtures("connected")
-def test_an_error_in_a_testcase_is_shown_as_any_other_is(pytester, monkeypatch):
+def test_error_in_a_unittest_test_case_is_shown_like_any_other_error(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(
         test_case="""
@@ -75,7 +75,7 @@ def test_an_error_in_a_testcase_is_shown_as_any_other_is(pytester, monkeypatch):
 
 
 @pytest.mark.usefixtures("connected")
-def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(pytester, shown):
+def test_error_in_a_fixture_of_the_suite_shows_only_the_line_of_the_fixture(pytester, shown):
     pytester.makeconftest(
         """
         import pytest
@@ -98,7 +98,7 @@ def test_an_error_in_a_fixture_of_the_suite_shows_its_line_and_no_other(pytester
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("connected")
-def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(pytester, shown):
+def test_error_of_a_call_inside_a_hook_wrapper_shows_the_line_of_the_wrapper(pytester, shown):
     pytester.makeconftest(
         """
         import pytest
@@ -127,7 +127,7 @@ def test_a_wrapper_of_the_suite_that_asks_the_sandbox_itself_shows_its_line(pyte
     ],
     ids=["not ours", "ours"],
 )
-def test_a_wrapper_that_hands_an_error_on_is_left_out_of_ours_alone(pytester, shown, body, lines):
+def test_hook_wrapper_is_hidden_only_in_errors_of_the_plugin(pytester, shown, body, lines):
     pytester.makeconftest(
         f"""
         import pytest

@@ -65,7 +65,7 @@ def test_headline_summarizes_the_session(processes, tests, fields, expected):
     assert headline(report(10, processes, tests, **fields)) == expected
 
 
-def test_findings_have_the_words_of_the_terminal_and_those_of_one_process_share_an_item():
+def test_findings_are_worded_as_in_the_terminal_and_grouped_by_process():
     first, web = hogs(2)
     found = [
         finding("oom", "OOM-killed", first, "test_a.py::test_a", allowed="on purpose"),
@@ -95,7 +95,7 @@ def test_findings_have_the_words_of_the_terminal_and_those_of_one_process_share_
     assert "A sandbox was not monitored for some time." in headline(document)
 
 
-def test_finding_about_a_process_that_is_not_drawn_is_reported():
+def test_finding_about_a_process_without_a_bar_is_listed():
     old = process(1, -9, before_the_session=True, name="old")
     old["changes"] = [change("oom_killed", -5, signal=9)]
     found = [finding("oom", "OOM-killed", old, None, reported_in="session")]
@@ -104,7 +104,7 @@ def test_finding_about_a_process_that_is_not_drawn_is_reported():
     ]
 
 
-def test_items_beyond_the_eighth_are_folded_and_counted():
+def test_items_after_the_eighth_are_collapsed_and_counted():
     jobs = hogs(12)
     found = [finding("oom", "OOM-killed", job, "a") for job in jobs]
     page = page_of(report(20, jobs, [], findings=found))
@@ -112,7 +112,7 @@ def test_items_beyond_the_eighth_are_folded_and_counted():
     assert "<details><summary>and 4 more</summary>" in page
 
 
-def test_policy_allows_only_the_style_and_the_script_of_the_page():
+def test_content_security_policy_allows_only_the_style_and_script_of_the_page():
     page = page_of(report(10, hogs(1), [FAILED]))
     [policy] = re.findall(r'<meta http-equiv="Content-Security-Policy" content="(.*)">', page)
     hashes = [
@@ -128,7 +128,7 @@ def test_policy_allows_only_the_style_and_the_script_of_the_page():
         assert forbidden not in page.replace("http://www.w3.org", "")
 
 
-def test_text_of_a_run_never_ends_its_element_or_becomes_markup():
+def test_text_from_a_run_never_becomes_markup():
     hostile = "</script><script>alert(1)</script><!-- \u2028 &amp; \udc80"
     job = process(1, 1, change("oom_killed", 2), name=hostile, command_line=hostile, test=hostile)
     found = [finding("oom", hostile, job, hostile, what=hostile)]
@@ -140,7 +140,7 @@ def test_text_of_a_run_never_ends_its_element_or_becomes_markup():
 
 
 @pytest.mark.parametrize("name", ["a.html", "b.HTM", "c.json", "d"])
-def test_report_is_written_as_a_page_if_its_name_ends_in_html_or_htm(tmp_path, name):
+def test_report_is_written_as_html_if_the_file_name_ends_in_html_or_htm(tmp_path, name):
     write_report(report(10, [], []), tmp_path / name)
     assert (tmp_path / name).read_text().startswith("<!DOCTYPE") == name.startswith(("a", "b"))
 
@@ -148,7 +148,7 @@ def test_report_is_written_as_a_page_if_its_name_ends_in_html_or_htm(tmp_path, n
 # -------------------------------------------------- python -m pytest_tlsandbox.report
 
 
-def test_report_in_json_is_converted_to_the_same_page(tmp_path, capsys):
+def test_json_report_is_converted_to_the_same_page(tmp_path, capsys):
     document = report(10, hogs(1), [FAILED])
     write_report(document, tmp_path / "in.json")
     assert main([str(tmp_path / "in.json"), str(tmp_path / "new" / "out.html")]) == 0
@@ -167,7 +167,7 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("content", "message"), BAD_FILES)
-def test_bad_file_causes_a_message_of_one_line(tmp_path, monkeypatch, capsys, content, message):
+def test_invalid_report_causes_a_one_line_error(tmp_path, monkeypatch, capsys, content, message):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path("in.json").write_text(content)
@@ -176,7 +176,7 @@ def test_bad_file_causes_a_message_of_one_line(tmp_path, monkeypatch, capsys, co
     assert not Path("out.html").exists()
 
 
-def test_page_that_cannot_be_written_causes_a_message_of_one_line(tmp_path, monkeypatch, capsys):
+def test_unwritable_page_causes_a_one_line_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_report(report(10, [], []), Path("in.json"))
     Path("out.html").mkdir()
@@ -184,7 +184,7 @@ def test_page_that_cannot_be_written_causes_a_message_of_one_line(tmp_path, monk
     assert capsys.readouterr() == ("", "out.html cannot be written: Is a directory\n")
 
 
-def test_name_of_a_page_must_end_in_html(capsys):
+def test_file_name_of_a_page_must_end_in_html(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["in.json", "out.json"])
     assert stopped.value.code == 2
@@ -193,7 +193,7 @@ def test_name_of_a_page_must_end_in_html(capsys):
     )
 
 
-def test_making_a_page_imports_neither_pytest_nor_the_http_client(tmp_path):
+def test_creating_a_page_imports_neither_pytest_nor_the_http_client(tmp_path):
     write_report(report(10, hogs(1), [FAILED]), tmp_path / "in.json")
     code = """if True:
         import sys; from pytest_tlsandbox.report.__main__ import main; main(["in.json", "out.html"])

@@ -48,7 +48,7 @@ class Recorded:
         ]
 
 
-def test_outage_lasts_until_the_next_answer_and_is_attributed_to_the_test_in_which_it_began():
+def test_outage_lasts_until_the_next_response_and_is_attributed_to_the_test_where_it_began():
     seen = Recorded()
     seen.monitor.place = Place("test_a", 1, "call")
     seen.fail(1.0)
@@ -72,7 +72,7 @@ def test_outage_ends_with_the_first_call_that_succeeds(call):
     assert seen.outages() == [("01.000", "02.000", "refused", None)]
 
 
-def test_name_of_a_managed_process_is_masked():
+def test_secrets_in_names_of_managed_processes_are_masked():
     seen = Recorded(raw(41, managed=managed("web --token=abc")))
     seen.box.poll()
     [process] = seen.take("processes")
@@ -80,7 +80,7 @@ def test_name_of_a_managed_process_is_masked():
     assert (process["name"], process["managed"]) == (masked, {"id": masked, "name": masked})
 
 
-def test_last_20_lines_of_read_output_are_recorded_once_and_masked_and_cut():
+def test_last_20_lines_of_output_are_recorded_once_masked_and_truncated():
     seen = Recorded(raw(41))
     seen.box.poll()
     lines = [f"line {number}" for number in range(30)] + ["API_KEY=abc " + "x" * 9000]
@@ -93,7 +93,7 @@ def test_last_20_lines_of_read_output_are_recorded_once_and_masked_and_cut():
     assert seen.take("outputs") == []
 
 
-def test_output_read_by_pid_belongs_to_the_newest_process_and_empty_output_is_ignored():
+def test_output_read_by_pid_belongs_to_the_newest_process_with_that_pid():
     seen = Recorded(raw(41, started_at=T0 - 1), raw(41, handle=9))
     seen.box.poll()
     read = seen.box.observers[0].output_read
@@ -104,7 +104,7 @@ def test_output_read_by_pid_belongs_to_the_newest_process_and_empty_output_is_ig
     assert (output["process"].split("/")[0], output["lines"]) == ("9", ["first"])
 
 
-def test_end_of_a_run_that_only_its_supervisor_reports_is_recorded_as_a_change_of_that_run():
+def test_exit_that_only_the_supervisor_reports_is_recorded_as_a_change_of_the_run():
     after = managed(restart_count=1, last_exit=OOM_KILLED)
     seen = Recorded(raw(1, managed=managed()))
     seen.box.poll()

@@ -13,7 +13,7 @@ from pytest_tlsandbox.report.report_file import write_report
 from .read_report import schema
 
 
-def test_folders_are_created_and_the_file_has_the_usual_permissions(tmp_path):
+def test_missing_folders_are_created_and_the_file_has_the_usual_permissions(tmp_path):
     path = tmp_path / "a" / "b" / "out.json"
     write_report({"version": 1, "name": "ä"}, path)
     assert json.loads(path.read_text(encoding="utf-8")) == {"version": 1, "name": "ä"}
@@ -21,7 +21,7 @@ def test_folders_are_created_and_the_file_has_the_usual_permissions(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
-def test_failed_write_keeps_the_old_file_and_leaves_no_other_file(tmp_path):
+def test_failed_write_keeps_the_old_file_and_leaves_no_temporary_file(tmp_path):
     path = tmp_path / "out.json"
     write_report({"version": 1}, path)
     with pytest.raises(TypeError):
