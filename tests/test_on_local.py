@@ -82,7 +82,7 @@ def test_wait_for_an_ended_process_fails_before_its_deadline_with_the_reason(box
 
     assert timed(lambda: failure(lambda: box.wait_for_exit(process), errors.UnexpectedExit)) < 20
     error = failure(lambda: box.wait_for_process(process), errors.UnexpectedExit)
-    assert error.first_line.startswith("Had already exited 1, wanted running: ")
+    assert error.first_line.startswith("Exited 1 before the wait began, wanted running: ")
     assert "| no such module: x" in str(error)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.formatting.processes import describe_end, named, process_table
-from pytest_tlsandbox.formatting.text import align, count, cut, shown
+from pytest_tlsandbox.formatting.text import align, count, cut, moment, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
 
@@ -42,7 +43,7 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
     changed = [(row, other) for row, other in pairs if other is not None and other != row]
     numbers = {"changed": len(changed), "only left": len(only_left), "only right": len(only_right)}
     differ = ", ".join(f"{number} {how}" for how, number in numbers.items() if number)
-    lines = [f"two snapshots of {left.sandbox} differ: {differ or 'unreadable rows'}"]
+    lines = [f"left == right, snapshots of {left.sandbox}: {differ or 'unreadable rows differ'}"]
     lines += _one_sided("left", only_left, columns)
     lines += _one_sided("right", only_right, columns)
     for row, other in changed[:_MOST_ROWS]:
@@ -95,4 +96,6 @@ def _brief(value: object) -> str:
         return value.policy
     if isinstance(value, ManagedProcess):
         return f"{value.status}, {count(value.restart_count, 'restart')}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d} {moment(value)}"
     return shown(value)

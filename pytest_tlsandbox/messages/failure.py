@@ -20,6 +20,7 @@ from pytest_tlsandbox.formatting.text import (
 )
 from pytest_tlsandbox.messages.incidents import describe_run
 from pytest_tlsandbox.redact import mask_text
+from pytest_tlsandbox.types import UNKNOWN_EXIT_CODE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,7 +195,8 @@ def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
         return headline
     last = printable(mask_text(written[-1].strip()[:LONGEST_LINE]))
     # If a process failed by itself, its last line of output is probably its error.
-    failed = explanation.process is not None and explanation.process.exit_code
+    row = explanation.process
+    failed = row is not None and row.exit_code not in (None, 0, UNKNOWN_EXIT_CODE)
     whole = f"{headline}: {last}" if failed else f"{headline}; last output: {last}"
     return whole if width(whole) <= _LONGEST_HEADLINE else headline
 
@@ -369,7 +371,7 @@ def changes(
 
     """
     events = [
-        (outage.start, f"to +{seconds(outage.end)}", f"no listing ({outage})")
+        (outage.start, "", f"no listing until +{seconds(outage.end)} ({outage})")
         for outage in timeline.outages
     ]
     states = timeline.states(row)
@@ -378,8 +380,6 @@ def changes(
         clock = "" if briefly or change.moment is None else moment(change.moment)
         events.append((change.at, clock, state))
     events.sort(key=lambda event: event[0])
-    if briefly:
-        events = [(at, "", f"{text} {clock}".rstrip()) for at, clock, text in events]
     cells = [(f"+{seconds(at)}", clock, printable(text)) for at, clock, text in events]
     if len(cells) <= 1:
         return []  # the state did not change
@@ -391,7 +391,7 @@ def changes(
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
-    """Return the times without a successful poll, such as "+1.2 s to +4.1 s no listing (502 x9)".
+    """Return the times without a successful poll, such as "+1.2 s no listing until +4.1 s (502 x9)".
 
     Args:
         timeline: the polls of the wait.
@@ -400,7 +400,7 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
 
     """
     lines = [
-        f"+{seconds(outage.start)} to +{seconds(outage.end)} no listing ({outage})"
+        f"+{seconds(outage.start)} no listing until +{seconds(outage.end)} ({outage})"
         for outage in timeline.outages
     ]
     return _middle_out([cut(line, columns) for line in lines], most)

@@ -99,7 +99,7 @@ def describe_run(run: Run) -> str:
     if end is None:
         parts.append("how it ended is not known")
     else:
-        at = "" if end.ended_at is None else f" at {moment(end.ended_at)}"
+        at = "" if end.ended_at is None else f" at {moment(end.ended_at)} UTC"
         parts.append(f"{describe_end(end)}{at}")
         if run.row is not None and end.ended_at is not None:
             lived = (end.ended_at - run.row.started_at).total_seconds()
@@ -134,7 +134,8 @@ def headline_of(incident: Incident) -> str:
         return f"{by}, not proven to be an OOM kill"
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
-        return f"{ended}; its supervisor gave up after {count(restarts, 'restart')}"
+        how = f"{ended[:1].lower()}{ended[1:]}"
+        return f"Supervisor gave up after {count(restarts, 'restart')}; {how}"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:

@@ -210,7 +210,7 @@ class _Watch:
             snapshot = heard or self.lister.poll(limit=limit, after=after)
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"{snapshot.sandbox} was replaced or restarted\n"
+                    f"Cannot check: {snapshot.sandbox} was replaced or restarted during this test\n"
                     "no process that was listed before is listed now",
                     label="replaced",
                 )

@@ -46,7 +46,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
     word = _suggestion(near)
     older = len(selection.older)
     if older:
-        subject = f"{count(older, 'match')} ended before this test"
+        subject = f"{count(older, 'matching process')} ended before this test"
     else:
         subject = f'did you mean "{shorten(word, 60)}"?' if word else ""
     return Explanation(

@@ -92,7 +92,7 @@ Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
   | shard 1/8 loaded
   | shard 2/8 loaded
   process   python train.py
-  run       pid 41 (first run), signaled 11 (SIGSEGV) at 16:00:05.000, ran 5 s, restarted as pid 42
+  run       pid 41 (first run), signaled 11 (SIGSEGV) at 16:00:05.000 UTC, ran 5 s, restarted as pid 42
   managed   running, 1 restart of at most 5, policy: on_failure
   timeline  +0 s    running
             +2.5 s  signaled 11 (SIGSEGV)
@@ -118,7 +118,7 @@ def test_finding_of_a_stopped_supervisor_points_to_the_crash_that_stopped_it():
         before=(raw(41, started_at=T5 + 1000, managed=before),),
     )
     assert error.first_line == (
-        "Crashed with SIGSEGV; its supervisor gave up after 2 restarts: web; "
+        "Supervisor gave up after 2 restarts; crashed with SIGSEGV: web; "
         "last output: shard 2/8 loaded"
     )
     assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)

@@ -22,7 +22,7 @@ def test_only_fields_that_differ_are_shown():
     assert told(process(41), process(41, **ended(3))) == [
         "train.py (pid 41) == train.py (pid 41)",
         "             left     right",
-        "  ended_at   none     2024-03-09 16:00:09+00:00",
+        "  ended_at   none     2024-03-09 16:00:09.000",
         "  exit_code  none     3",
         "  status     running  exited",
     ]
@@ -94,14 +94,14 @@ def test_comparison_of_snapshots_shows_missing_and_changed_processes():
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
     assert told(left, right) == [
-        "two snapshots of my-sandbox differ: 1 changed, 1 only left, 1 only right",
+        "left == right, snapshots of my-sandbox: 1 changed, 1 only left, 1 only right",
         "only left:",
         "  pid 40  running  bash -lc ./serve.sh",
         "only right:",
         "  pid 43  running  sleep 60",
         "changed: train.py (pid 41)",
         "             left     right",
-        "  ended_at   none     2024-03-09 16:00:09+00:00",
+        "  ended_at   none     2024-03-09 16:00:09.000",
         "  exit_code  none     1",
         "  status     running  exited",
     ]
@@ -109,7 +109,7 @@ def test_comparison_of_snapshots_shows_missing_and_changed_processes():
 
 def test_comparison_of_snapshots_shows_differences_in_unreadable_rows():
     assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
-        "two snapshots of my-sandbox differ: unreadable rows",
+        "left == right, snapshots of my-sandbox: unreadable rows differ",
         "unreadable rows differ:",
         "  row 1 (pid 9): status: missing, command: missing, started_at: missing",
     ]
@@ -127,7 +127,7 @@ def test_comparison_of_snapshots_lists_at_most_20_processes():
     left = snapshot(*(raw(pid) for pid in many))
 
     lines = told(left, snapshot())
-    assert lines[:2] == ["two snapshots of my-sandbox differ: 200 only left", "only left:"]
+    assert lines[:2] == ["left == right, snapshots of my-sandbox: 200 only left", "only left:"]
     assert lines[22:] == ["  ... and 180 more"]
     assert len(told(left, snapshot(*(raw(pid, **signaled(9)) for pid in many)))) < 120
 

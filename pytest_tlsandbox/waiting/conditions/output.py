@@ -133,8 +133,7 @@ class HasWritten(ProcessCondition):
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
-        because = f"{count(self._lines, 'line')} of output so far" if self._lines else ""
-        return self._explain(WaitTimedOut, what, row, hint, because, wanted="")
+        return self._explain(WaitTimedOut, what, row, hint, wanted="")
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:

@@ -57,7 +57,7 @@ class ProcessCondition:
     wanted: str
     wants_an_end = False
     waits = True
-    pick_hint = ', or pick="newest"'
+    pick_hint = '; pick="newest" if several are expected'
 
     def __init__(self, selector: Selector, pick: Pick | None = None) -> None:
         self._selector = selector
@@ -111,7 +111,7 @@ class ProcessCondition:
         if selection.successors:
             settling_time = SUCCESSOR_TIME
             label = self._selector.label
-            alone = f"waited {SUCCESSOR_TIME:g} s for another process that matches {label}"
+            alone = f"no successor that matches {label} appeared within {SUCCESSOR_TIME:g} s"
             because = "; ".join(filter(None, (explanation.because, alone)))
             explanation = replace(explanation, because=because)
         if selection.older:
@@ -193,7 +193,8 @@ class ProcessCondition:
             "Disappeared from the process list",
             self._selector.label if row is None else short_name(row),
             self.wanted,
-            because="how it ended is not known; another client killed it, or the daemon was restarted",
+            because="how it ended is not known; another client may have killed it, or the daemon may "
+            "have been restarted",
             process=row,
         )
         return Impossible(explanation, CORRECTION_TIME)
@@ -210,19 +211,20 @@ class ProcessCondition:
                 RUN_AGAIN,
                 f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
             )
+        foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
+        if foreign:
+            what = what.replace("by ", "by a ", 1) + " that this test did not send,"
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
-            what += f"; its supervisor gave up after {restarts}"
+            what = f"Supervisor gave up after {restarts}; {what[:1].lower()}{what[1:]}"
         elif not self.wants_an_end and self._had_ended(row):
-            been = "been " if what.startswith("Killed") else ""
-            what = f"Had already {been}{what[:1].lower()}{what[1:]}"
+            what += " before the wait began"
         elif not self.wants_an_end and row.lifetime is not None:
             what += f" after {seconds(row.lifetime.total_seconds())}"
-        foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         return self._explain(
             errors.UnexpectedExit,
-            f"{what}, not sent by this test" if foreign else what,
+            what.rstrip(","),
             row,
             self._hint_after(row),
             "",

@@ -170,7 +170,7 @@ def test_wait_for_a_managed_process_ends_when_its_supervisor_stops():
     error = failure(lambda: box.wait_for_exit("web"), errors.UnexpectedExit)
 
     assert 9.0 <= polls(box)[-1] < 9.3
-    assert error.first_line == "Exited 1; its supervisor gave up after 5 restarts, wanted 0: web"
+    assert error.first_line == "Supervisor gave up after 5 restarts; exited 1, wanted 0: web"
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
@@ -278,7 +278,7 @@ def test_settling_time_starts_anew_for_each_lost_exit_code():
 
     assert outcome(lambda: box.wait_for_process("train.py", status="exited", pick="newest")) == (
         "UnexpectedExit",
-        "Killed by SIGKILL, not sent by this test, wanted exited: train.py",
+        "Killed by a SIGKILL that this test did not send, wanted exited: train.py",
     )
 
 

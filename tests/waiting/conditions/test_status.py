@@ -41,7 +41,7 @@ def test_status_of_a_process_with_a_lost_exit_code_counts_only_after_the_settlin
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
         "UnexpectedExit",
-        "Killed by SIGKILL, not sent by this test, wanted exited: train.py",
+        "Killed by a SIGKILL that this test did not send, wanted exited: train.py",
     )
 
 
@@ -138,15 +138,15 @@ def test_outage_above_both_one_second_and_a_tenth_of_stable_for_resets_stable_fo
 @pytest.mark.parametrize(
     ("script", "what"),
     [
-        ({0: [raw(41, **ended(0))]}, "Had already exited 0"),
+        ({0: [raw(41, **ended(0))]}, "Exited 0 before the wait began"),
         (
             {0: [raw(41, **signaled(15))]},
-            "Had already been killed by SIGTERM, not sent by this test",
+            "Killed by a SIGTERM that this test did not send, before the wait began",
         ),
         ({0: [], 1: [raw(41, **ended(0))]}, "Exited 0 after 9 s"),
         (
             {0: [raw(41, status="paused")], 1: [raw(41, **signaled(15))]},
-            "Killed by SIGTERM after 9 s, not sent by this test",
+            "Killed by a SIGTERM that this test did not send, after 9 s",
         ),
     ],
 )
