@@ -92,7 +92,7 @@ def test_no_traceback_shows_source_lines_of_the_plugin(pytester, monkeypatch, bo
 
 
 @pytest.mark.usefixtures("connected")
-def test_bug_in_user_code_keeps_its_traceback_frames(pytester):
+def test_bug_in_user_code_keeps_its_frames(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
