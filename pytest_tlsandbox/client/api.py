@@ -302,7 +302,7 @@ class SandboxClient(ProcessLister):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(
-                f"{self.label}: the answer about the output of pid {pid} has no list 'lines'"
+                f"{self.label}: the response with the output of pid {pid} has no list 'lines'"
             )
         for observer in self.observers:
             observer.output_read(pid, stream, lines)

@@ -266,7 +266,7 @@ def _nearest_with_memory(own: Path) -> Path:
         except OSError:
             continue
         return above
-    raise OSError(f"neither {own} nor its parent hands on the memory controller")
+    raise OSError(f"neither {own} nor its parent delegates the memory controller to child groups")
 
 
 def _write_if_there(file: Path, text: str) -> None:

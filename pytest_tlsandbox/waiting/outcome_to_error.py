@@ -92,7 +92,7 @@ def error_of(
         explanation = _explain(outcome)
         explanation = replace(explanation, because=ended_by or explanation.because)
     if cut and outcome.fault is None:
-        hint = "raise the limit of the test, as by @pytest.mark.timeout(90)"
+        hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
         explanation = replace(explanation, hint=hint)
     text = text_of(explanation, client, outcome.timeline, limit, screen, stopped=stopped)
     error = explanation.error(text)

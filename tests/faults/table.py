@@ -226,7 +226,7 @@ _PATH_404 = (
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
-_NO_LINES = "local: the answer about the output of pid N has no list 'lines'"
+_NO_LINES = "local: the response with the output of pid N has no list 'lines'"
 _REPLACED = "SandboxReplaced: Cannot check: local was replaced or restarted during this test"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 

@@ -90,7 +90,7 @@ class Api:
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
         url = f"{self.sandbox.url}/api/v1{path}"
-        return self._session.request(method, url, timeout=10, **options)
+        return self._session.request(method, url, timeout=60, **options)
 
     def start(self, command: str, *args: str, **fields: Any) -> Any:
         body = {"command": command, "args": args, **fields}

@@ -228,7 +228,7 @@ def test_fake_cgroup_v2_counts_kills_per_leaf_group_and_reports_each_kill_once(o
 
 
 def test_fake_cgroup_v2_without_an_enabled_controller_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="hands on the memory controller"):
+    with pytest.raises(OSError, match="delegates the memory controller to child groups"):
         CgroupV2(tmp_path, LIMIT)
     assert list(tmp_path.iterdir()) == []
 

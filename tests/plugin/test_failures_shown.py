@@ -187,7 +187,7 @@ def test_polling_assertions_end_before_pytest_timeout_would_stop_the_test(pytest
     [message] = errors_of_tests(pytester.inline_run("--timeout=0.5")).values()
     assert re.match(
         r"pytest_tlsandbox\.Inconclusive: Cannot be checked: the result did not settle\n\n"
-        r"pytest-timeout ended the wait after [\d.]+ m?s\ntry  raise the limit of pytest-timeout for this test$",
+        r"pytest-timeout ended the wait after [\d.]+ m?s\ntry  raise the time limit of the test, for example with\s+@pytest\.mark\.timeout\(90\)$",
         message,
     )
 

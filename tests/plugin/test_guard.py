@@ -203,7 +203,7 @@ def test_guard_monitors_a_suite_that_uses_only_the_sdk(pytester):
 
         def test_ends(sdk):
             for row in sdk.list_processes():
-                if row.args == ["61"]:
+                if row.args == ["61"] and row.status == "running":
                     sdk.kill_process(row.pid)
         """
     )

@@ -135,7 +135,9 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
-_KILL_IT_HERE = "kill_process() or send_signal() if this test kills it: such kills do not count"
+_KILL_IT_HERE = (
+    "if this test kills it, use kill_process() or send_signal(): such kills are not counted"
+)
 
 
 @dataclass(eq=False)
@@ -380,7 +382,7 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     if lost:
         hint, because = (
             RUN_AGAIN,
-            f"the sandbox lost the exit code, and did not correct it within {CORRECTION_TIME:g} s",
+            f"the sandbox lost the exit code, and did not report it within {CORRECTION_TIME:g} s",
         )
     explanation = Explanation(
         errors.Inconclusive,

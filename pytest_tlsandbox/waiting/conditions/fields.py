@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import AssertionFailed
 from pytest_tlsandbox.formatting.processes import headline_of_end
-from pytest_tlsandbox.formatting.text import cut, shown, shown_wanted
+from pytest_tlsandbox.formatting.text import count, cut, shown, shown_wanted
 from pytest_tlsandbox.history.incidents import CRASH, OOM
 from pytest_tlsandbox.history.snapshot import differences, value_of
 from pytest_tlsandbox.messages.explanation import Field
@@ -92,7 +92,8 @@ class HasFields(ProcessCondition):
         else:
             what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"
             wanted = cut(wrong[0].wanted, _LONGEST_VALUE)
-            wanted += f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            more = len(wrong) - 1
+            wanted += f" ({count(more, 'more field')} differ{'s' * (more == 1)})" if more else ""
         explanation = self._explain(AssertionFailed, what, row, hint, wanted=wanted)
         return Impossible(replace(explanation, output=ended))
 

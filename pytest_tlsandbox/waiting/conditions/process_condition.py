@@ -209,7 +209,7 @@ class ProcessCondition:
                 "Exit code not known" if row.state == "exited" else "How it ended is not known",
                 row,
                 RUN_AGAIN,
-                f"{_why_unknown(row)}, and did not correct it within {CORRECTION_TIME:g} s",
+                f"{_why_unknown(row)}, and did not report it within {CORRECTION_TIME:g} s",
             )
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         if foreign:

@@ -127,7 +127,7 @@ class Stays(ProcessCondition):
                     f"Not monitored for {seconds(gap)}",
                     self._label,
                     f"no gap above {seconds(self._longest_gap)}",
-                    hint="a longer stable_for=, which allows gaps of a tenth of it",
+                    hint="a longer stable_for=: gaps may last up to a tenth of it",
                 )
             )
         return super().evaluate(snapshot)

@@ -31,7 +31,7 @@ def text_of(row, **expected) -> str:
             ["--token=b"],
             "args was a secret, wanted another secret: python --token=***",
         ),
-        (("a", "b"), ["c"], "args[0] was a, wanted c (and 1 more): a"),
+        (("a", "b"), ["c"], "args[0] was a, wanted c (1 more field differs): a"),
     ],
 )
 def test_error_shows_each_unexpected_argument_of_a_process_masked(args, wanted, line):
@@ -55,7 +55,7 @@ def test_error_about_several_fields_starts_with_how_the_process_ended():
         "OOM-killed, wanted status exited, exit_code 0: train.py\n"
     )
     assert text_of(row, status="exited", command="sh").startswith(
-        "status was oom_killed, wanted exited (and 1 more): train.py\n"
+        "status was oom_killed, wanted exited (1 more field differs): train.py\n"
     )
 
 

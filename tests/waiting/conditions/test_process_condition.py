@@ -215,7 +215,7 @@ def test_wait_reports_after_one_second_why_it_is_unknown_how_the_process_ended(e
     error = failure(lambda: box.wait_for_exit(41), errors.Inconclusive)
 
     assert error.first_line == f"{what}, wanted exit code 0: train.py"
-    assert f"\n\n  {why}, and did not correct it within 1 s\n" in str(error)
+    assert f"\n\n  {why}, and did not report it within 1 s\n" in str(error)
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
