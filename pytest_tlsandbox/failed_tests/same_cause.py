@@ -5,7 +5,6 @@ The controller uses no sandbox, so this module imports nothing that is needed fo
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,12 +12,19 @@ import pytest
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 SAME_CAUSE = "same_cause"
 """The key in the facts of a report, and the attribute of an error, with its first failure."""
 FirstFailure = dict[str, str]
 """The cause in one line (``text``), its ``key`` in all workers; node id and ``name`` of the ``test``."""
+
+
+class _OneHook:
+    """A plugin with one hook; pytest 8.2 needs a plugin that can be hashed."""
+
+    def __init__(self, hook: Callable[..., object]) -> None:
+        self.pytest_terminal_summary = hook
 
 
 class SameCauseSummary:
@@ -34,8 +40,7 @@ class SameCauseSummary:
         if not config.pluginmanager.has_plugin("tlsandbox-same-cause"):
             summary = cls()
             config.pluginmanager.register(summary, "tlsandbox-same-cause")
-            hides = SimpleNamespace(pytest_terminal_summary=summary.hide_repeats)
-            config.pluginmanager.register(hides)
+            config.pluginmanager.register(_OneHook(summary.hide_repeats))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Add the cause of a failed test."""
