@@ -49,10 +49,7 @@ def test_wait_raises_its_own_error_before_pytest_timeout_stops_the_test(run, met
     result = run(WAITS, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        [
-            "E *WaitTimedOut: Still running when pytest-timeout ended the wait after *: sleep",
-            "E *pytest-timeout ended the wait after *",
-        ]
+        ["E *WaitTimedOut: Still running when pytest-timeout ended the wait after *: sleep"]
     )
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
