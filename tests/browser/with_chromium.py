@@ -118,7 +118,7 @@ def test_details_of_a_bar_show_its_state_its_test_and_its_output(show, shop):
     page = show(shop[1])
     page.locator("[aria-label*='exited 4']").hover()
     shown = re.sub(r"\d+(\.\d+)?( ms| s)?(?! of)", "N", details(page))
-    assert shown.startswith("sh -c (pid N, handle N)\nstate\nexited N after N\n")
+    assert shown.startswith("stock.sh (pid N, handle N)\nstate\nexited N after N\n")
     assert "first seen in\ntests/browser/shop.py::test_stock\n" in shown
     assert shown.endswith("stderr\nstock.db: no such table")
     assert "tl_secret" not in shop[1].read_text()
