@@ -52,7 +52,7 @@ bench-short: $(VENV)/.dev  ## fail if a ratio is far over its target
 	$(VENV)/bin/python -m benchmarks --short
 
 companions: $(VENV)-companions/.done  ## run beside the plugins that suites have, each for real
-	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 2 \
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(VENV)-companions/bin/pytest -q -n 1 \
 		-p xdist.plugin -p pytest_tlsandbox tests/companions/with_*.py
 
 browser: $(VENV)-browser/.done  ## look at the timeline in a real Chromium, which is to be on PATH
