@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pytest_tlsandbox")
 
-TIMEOUT_MARGIN = 0.25
+_TIMEOUT_MARGIN = 0.25
 """Every wait ends this many seconds before the timeout of the test, so that its error is shown."""
 
 
@@ -196,7 +196,7 @@ class ProcessLister:
 
         """
         deadline = self.test_deadline()
-        return None if deadline is None else deadline - TIMEOUT_MARGIN
+        return None if deadline is None else deadline - _TIMEOUT_MARGIN
 
 
 class SandboxClient(ProcessLister):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tlsandbox.client.api import TIMEOUT_MARGIN
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.failed_tests import cause as causes
@@ -102,6 +101,12 @@ class FailedTests:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Complete the report of a failed test."""
         failed_at = self._clock.monotonic()
+        passed_or_skipped = call.excinfo is None or call.excinfo.errisinstance(
+            pytest.skip.Exception
+        )
+        if not passed_or_skipped and item.get_closest_marker("xfail") is None:
+            # pytest-timeout does so too, but only after the report, which may take a second.
+            item.config.hook.pytest_timeout_cancel_timer(item=item)
         aside = errors_of_test_case(item)
         raised = aside[0] if aside else call.excinfo
         error = raised.value if raised and isinstance(raised.value, TLSandboxError) else None
@@ -143,11 +148,11 @@ class FailedTests:
         ]
         if not (sandboxes or error or monitored):
             return
-        deadline = self._deadline(sandboxes)
+        deadline = self._clock.monotonic() + _LONGEST
         # An error with a snapshot was raised just after a list call.
         up = [each for each in sandboxes if each.outage is None]
         if up and self._shows_section and not (shown or (error and error.snapshot)):
-            self._clock.sleep(min(_SETTLING, max(0.0, deadline - failed_at)))
+            self._clock.sleep(_SETTLING)
             for sandbox in up:
                 sandbox.poll_once(deadline)
         happened = Happened()
@@ -173,13 +178,6 @@ class FailedTests:
         if self._shows_section and not shown:
             text = section_of(happened, failed_at, deadline, self._connections.screen, explained)
             report.sections += [(TITLE, text)] if text else []
-
-    def _deadline(self, sandboxes: list[UsedSandbox]) -> float:
-        now = self._clock.monotonic()
-        limit = sandboxes[0].client.wait_deadline() if sandboxes else None
-        if limit is None or now > limit + TIMEOUT_MARGIN:  # pytest-timeout ends a test only once
-            return now + _LONGEST
-        return min(now + _LONGEST, limit)
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
         """Return the first failure with the cause of an error, which may be this one."""

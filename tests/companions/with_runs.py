@@ -44,9 +44,19 @@ def test_it(tlsandbox):
 """
 
 
+SLOW_REPORTS = """
+import time
+
+def pytest_runtest_makereport():
+    time.sleep(1)
+"""
+
+
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_wait_raises_its_own_error_before_pytest_timeout_stops_the_test(run, method):
-    result = run(WAITS, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
+    """The report may be late: the timer of pytest-timeout is stopped once the test has failed."""
+    files = {"conftest": SLOW_REPORTS, "test_wait": WAITS}
+    result = run(files, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         ["E *WaitTimedOut: Still running when pytest-timeout ended the wait after *: sleep"]

@@ -608,5 +608,5 @@ def test_test_that_timed_out_shows_what_happened_in_the_sandbox(pytester):
     )
     assert sections_of(pytester.inline_run()) == {
         "test_hangs": "# s before  Exited 3: job.sh",
-        "test_fails_just_before": "started: job.sh",
+        "test_fails_just_before": "# s before  Exited 3: job.sh",
     }
