@@ -51,7 +51,7 @@ def test_error_of_the_block_contains_the_error_of_each_failed_check():
 
     failures = caught.value.failures
     assert [(type(error).__name__, str(error)) for error in failures] == [
-        ("AssertionFailed", "exit_code was 3, wanted 0: train.py"),
+        ("AssertionFailed", "Exited 3, wanted 0: train.py"),
         ("ProcessOOMKilled", "OOM-killed: worker.py"),
         ("ProcessNotFound", 'No process matches "no such"'),
         ("Inconclusive", "Cannot check for restarts: 1 of 3 rows in the list cannot be read"),
@@ -157,9 +157,9 @@ def test_last_note_of_an_exception_in_the_block_lists_the_failed_checks():
     [first, note] = caught.value.__notes__
     assert first == "the first"
     assert note == dedented(f"""
-        besides, 1 of 1 check failed: exit_code was 3, wanted 0: train.py: Traceback: no memory
+        besides, 1 of 1 check failed: Exited 3, wanted 0: train.py: Traceback: no memory
 
-          1  test_soft_checks.py:{line + 1}: exit_code was 3, wanted 0: train.py: Traceback: no memory
+          1  test_soft_checks.py:{line + 1}: Exited 3, wanted 0: train.py: Traceback: no memory
              process  pid 43, ran 9 s until 16:00:09.000 UTC: python train.py --token=***
     """)
     assert polls(box) == [0.0]

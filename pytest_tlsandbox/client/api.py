@@ -165,8 +165,10 @@ class ProcessLister:
     def _read(self, answer: Answer) -> ProcessSnapshot:
         try:
             return self._reader.read(answer.body)
-        except ContractViolation:
+        except ContractViolation as error:
             if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
+                source = f"The answer of {self.label} ({answer.status})"
+                error.args = (str(error).replace("The answer", source, 1),)
                 raise
             raise SandboxUnreachable(
                 f"{self.label}: the answer was cut short", label="cut short", transient=True

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.processes import describe_end, named, process_table
+from pytest_tlsandbox.formatting.processes import describe_end, named, process_table, signal_name
 from pytest_tlsandbox.formatting.text import align, count, cut, moment, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
@@ -76,6 +76,8 @@ def _fields(left: ProcessInfo, right: ProcessInfo, columns: int) -> list[str]:
                 if (a := getattr(left.managed, name)) != (b := getattr(right.managed, name))
             ]
         elif one != other:
+            if field == "signal":
+                one, other = _signal(one), _signal(other)
             rows.append((field, *_sides(one, other, room)))
     if len(rows) == 1:
         return ["  no field differs"]
@@ -87,6 +89,10 @@ def _sides(one: object, other: object, room: int) -> tuple[str, str]:
     if left == right:
         return cut(left, room), "another, masked"
     return cut(left, room), cut(right, room)
+
+
+def _signal(number: Any) -> object:
+    return None if number is None else signal_name(number)
 
 
 def _brief(value: object) -> str:

@@ -14,6 +14,7 @@ from pytest_tlsandbox.formatting.processes import (
 )
 from pytest_tlsandbox.formatting.text import count, moment, seconds
 from pytest_tlsandbox.history import incidents as kinds
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import SIGKILL
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def headline_of(incident: Incident) -> str:
     if kind == kinds.UNHEALTHY:
         failures = managed.consecutive_health_failures if managed else 0
         often = f", {count(failures, 'health check')} in a row failed" if failures else ""
-        return f"Unhealthy{often}"
+        check = managed and managed.health_check
+        return f"Unhealthy{often}" + (f" ({mask_text(check)})" if check else "")
     return "End not known" if kind == kinds.LOST_END else "End not seen"
 
 

@@ -46,7 +46,7 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
     errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
     errors.SandboxReplaced: "use one sandbox for the whole test, and do not restart it",
-    errors.SandboxUnreachable: "check that the sandbox runs; its daemon can fail, too, if memory runs out",
+    errors.SandboxUnreachable: "check that the sandbox is running and has memory left",
 }
 _MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process needs more memory"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
@@ -201,11 +201,13 @@ def error_of_several(
 
 
 def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
-    """Return an explanation with the memory limit if it is an OOM kill and the limit is known."""
+    """Return an explanation with the memory limit if it may be an OOM kill and the limit is known."""
+    limit = f"{(client.memory_limit or 0) / 2**20:.0f} MiB"
+    if client.memory_limit and explanation.error is errors.SuspectedOOMKill:
+        return replace(explanation, remarks=(("limit", limit), *explanation.remarks))
     if not issubclass(explanation.error, errors.ProcessOOMKilled) or not client.memory_limit:
         return explanation
-    limit = f" at a limit of {client.memory_limit / 2**20:.0f} MiB"
-    what = _OOM_KILLED.sub(rf"\g<0>{limit}", explanation.what, count=1)
+    what = _OOM_KILLED.sub(rf"\g<0> at a limit of {limit}", explanation.what, count=1)
     hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)
     return replace(explanation, what=what, hint=hint)
 

@@ -60,7 +60,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         or tuple(Listed(row) for row in living_first(snapshot)),
         listed_as="nearest" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
-        hint="start it in this test; since=None, only if an earlier process is expected"
+        hint="start it in this test, or pass since=None if you mean an earlier process"
         if older
         else _how_to_select(selector, word, snapshot),
     )

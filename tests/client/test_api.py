@@ -107,7 +107,7 @@ def test_polls_and_output_calls_with_a_time_limit_are_tried_only_once(serve, pat
 
 # Responses
 
-NO_LIST = "The answer is not a process list but {}"
+NO_LIST = "The answer of my-sandbox (200) is not a process list but {}"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
 NO_LINES = "my-sandbox: the response with the output of pid 41 has no list 'lines'"
 FINAL = [
@@ -116,7 +116,7 @@ FINAL = [
     ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("JSON of another shape, or cut short (15 bytes)")),
     ("list", [reply(200)], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
-    ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)")),
+    ("list", [DONE], errors.ContractViolation, NO_LIST.format("an empty answer (0 bytes)").replace("200", "204")),
     ("start", [reply(201, {"ok": True})], errors.ContractViolation, "Not a process: JSON of another shape, or cut short (12 bytes)"),
     ("signal", [reply(400, {"error": "Process 41 is not running"})], errors.RequestRefused, "my-sandbox answered 400: Process 41 is not running"),
     ("signal", [reply(200, HTML)], errors.ContractViolation, ANSWER_TO.format("signal")),

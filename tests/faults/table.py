@@ -195,7 +195,10 @@ def not_a_body(fault, kind, *, done=()):
         **dict.fromkeys(done, PASS),
     }
     return final(
-        fault, "ContractViolation", f"The answer is not a process list but {kind}", but=but
+        fault,
+        "ContractViolation",
+        f"The answer of local (200) is not a process list but {kind}",
+        but=but,
     )
 
 

@@ -128,7 +128,7 @@ def test_verbose_message_or_session_with_several_sandboxes_names_the_sandbox(
 @pytest.mark.parametrize(
     ("row", "call", "first_line"),
     [
-        (raw(41, **ended(1)), "assert_process", "exit_code was 1, wanted 3: train.py: bye"),
+        (raw(41, **ended(1)), "assert_process", "Exited 1, wanted 3: train.py: bye"),
         (raw(41, **ended(0)), "wait_for_exit", "Exited 0, wanted 3: train.py; last output: bye"),
         (
             raw(41, **signaled(11)),
@@ -165,8 +165,8 @@ TABLE_OF_A_LONG_VALUE = f"""\
 @pytest.mark.parametrize(
     ("verbosity", "fields", "first_line", "table"),
     [
-        (0, {"exit_code": 3}, "exit_code was 1, wanted 3", ""),
-        (1, {"exit_code": 3}, "exit_code was 1, wanted 3", TABLE_OF_ONE),
+        (0, {"exit_code": 3}, "Exited 1, wanted 3", ""),
+        (1, {"exit_code": 3}, "Exited 1, wanted 3", TABLE_OF_ONE),
         (0, {"command": "sh"}, f"command was {'x' * 25}… +15, wanted sh", TABLE_OF_A_LONG_VALUE),
     ],
 )
@@ -186,7 +186,7 @@ def test_message_shows_the_health_check_that_failed():
     row = raw(41, managed=managed(health_status="unhealthy", health_check=check))
 
     assert str(failure(silent_box([row]).assert_no_incidents)) == dedented("""
-        Unhealthy: web
+        Unhealthy (tcp port 9): web
 
           process  pid 41, started 16:00:00.000 UTC: python train.py
           managed  running, health: unhealthy (tcp port 9)
@@ -199,7 +199,7 @@ def test_command_line_moves_to_separate_lines_if_it_does_not_fit_beside_the_stat
     box = silent_box(rows, screen=Screen(0, 60))
 
     assert str(failure(lambda: box.assert_not_running("train.py"))) == dedented("""
-        Should not be running, but 2 are: train.py
+        2 running, but should not be: train.py
 
             pid 41  running  python train.py
             pid 42  running

@@ -72,7 +72,7 @@ def test_each_rule_reports_only_its_own_kind_of_incident_and_on_the_right_test(p
         "test_oom_behind_a_restart": "OOM-killed, then restarted: hog",
         "test_crash": 'Crashed with SIGSEGV: "kill -SEGV $$"',
         "test_restart": "Exited 1, then restarted: web",
-        "test_unhealthy": "Unhealthy, # health checks in a row failed: sick",
+        "test_unhealthy": "Unhealthy, # health checks in a row failed (tcp port 1): sick",
         "test_leak": "Left running: sleep",
     }
     assert outcomes(result)["test_oom"] == ["OOM"]
@@ -86,7 +86,7 @@ def test_each_rule_reports_only_its_own_kind_of_incident_and_on_the_right_test(p
         "test_oom_behind_a_restart - OOM-killed, then restarted: hog",
         'test_crash - Crashed with SIGSEGV: "kill -SEGV $$"',
         "test_restart - Exited 1, then restarted: web",
-        "test_unhealthy - Unhealthy, # health checks in a row failed: sick",
+        "test_unhealthy - Unhealthy, # health checks in a row failed (tcp port 1): sick",
         "test_leak - Left running: sleep",
     ]
     assert result.ret == 1

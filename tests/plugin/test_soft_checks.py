@@ -29,9 +29,9 @@ CHECKS = """
             check.assert_not_running("no such program")
             check.assert_process("no such program", status="running")
 """
-WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: exit_code was 3, wanted 0: job\.py \(and 1 more\)
+WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: Exited 3, wanted 0: job\.py \(and 1 more\)
 
-  1  test_\w+\.py:11: exit_code was 3, wanted 0: job\.py
+  1  test_\w+\.py:11: Exited 3, wanted 0: job\.py
      process  pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC: sh -c\s+exit 3 job\.py
   5  test_\w+\.py:15: No process matches "no such program"
      \d+ process(es)? listed
@@ -56,9 +56,7 @@ def test_failed_soft_checks_are_reported_together_with_a_traceback_to_the_block(
     [place] = [line for line in result.outlines if re.match(r"test_a\.py:\d+: ", line)]
     assert place == "test_a.py:10: ChecksFailed"
     [summary] = [line for line in result.outlines if line.startswith("FAILED")]
-    assert summary == (
-        "FAILED test_a.py::test_it - 2 of 5 checks failed: exit_code was 3, wanted 0: ..."
-    )
+    assert summary == ("FAILED test_a.py::test_it - 2 of 5 checks failed: Exited 3, wanted 0: job.py ...")
 
 
 def test_failed_soft_checks_look_the_same_under_xdist(pytester):

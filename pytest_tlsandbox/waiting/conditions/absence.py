@@ -56,10 +56,10 @@ class NotRunning:
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
-            state = f"is {living_state(living[0])}".removesuffix(" running")
+            state = living_state(living[0]).capitalize()
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"Should not be running, but {state if alone else f'{len(living)} are'}",
+                f"{state if alone else f'{len(living)} running'}, but should not be",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
@@ -136,7 +136,8 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _KILL_IT_HERE = (
-    "if this test kills it, use kill_process() or send_signal(): such kills are not counted"
+    "if this test kills it, use kill_process() or send_signal(), whose kills are not counted; "
+    "otherwise, check the memory that was in use at that time"
 )
 
 

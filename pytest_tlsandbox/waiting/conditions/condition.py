@@ -154,6 +154,7 @@ class Until:
             f"{printable(self._name)} was still {was}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
+            listed_as="alive, or began in this test",
         )
 
 

@@ -87,7 +87,9 @@ class HasFields(ProcessCondition):
         names = differences(row, self._expected).keys()
         wrong = [field for field in self.fields(row) if field.wrong]
         ended = row.ended and names <= _CHANGING
-        if len(wrong) > 1 and ended:
+        if names == {"exit_code"} and row.state == "exited":
+            what, wanted = headline_of_end(row), wrong[0].wanted
+        elif len(wrong) > 1 and ended:
             what, wanted = headline_of_end(row), cut(self.wanted, _LONGEST_VALUE)
         else:
             what = f"{wrong[0].name} was {cut(wrong[0].was, _LONGEST_VALUE)}"

@@ -111,7 +111,7 @@ class ProcessCondition:
         if selection.successors:
             settling_time = SUCCESSOR_TIME
             label = self._selector.label
-            alone = f"no successor that matches {label} appeared within {SUCCESSOR_TIME:g} s"
+            alone = f"no other process that matches {label} appeared within {SUCCESSOR_TIME:g} s"
             because = "; ".join(filter(None, (explanation.because, alone)))
             explanation = replace(explanation, because=because)
         if selection.older:
@@ -193,8 +193,8 @@ class ProcessCondition:
             "Disappeared from the process list",
             self._selector.label if row is None else short_name(row),
             self.wanted,
-            because="how it ended is not known; another client may have killed it, or the daemon may "
-            "have been restarted",
+            because="how it ended is not known, and its output is no longer available; another client "
+            "may have killed it, or the daemon of the sandbox may have been restarted",
             process=row,
         )
         return Impossible(explanation, CORRECTION_TIME)
@@ -206,7 +206,9 @@ class ProcessCondition:
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                "Exit code not known" if row.state == "exited" else "How it ended is not known",
+                "Exited with an unknown code"
+                if row.state == "exited"
+                else "Ended in an unknown way",
                 row,
                 RUN_AGAIN,
                 f"{_why_unknown(row)}, and did not report it within {CORRECTION_TIME:g} s",

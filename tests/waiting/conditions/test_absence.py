@@ -114,7 +114,7 @@ def test_assert_not_running_fails_for_a_process_that_is_backing_off():
 
     assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
         "AssertionFailed",
-        "Should not be running, but is backing off: web",
+        "Backing off, but should not be: web",
     )
 
 

@@ -44,7 +44,7 @@ def test_field_matches_any_of_several_values():
     assert box.assert_process(1, status=["running", "exited"], exit_code=(0, 1)).pid == 1
     assert outcome(lambda: box.assert_process(1, exit_code=[0, 2])) == (
         "AssertionFailed",
-        "exit_code was 1, wanted 0 or 2: train.py",
+        "Exited 1, wanted 0 or 2: train.py",
     )
 
 
@@ -121,6 +121,7 @@ def test_wait_until_shows_its_condition_and_processes_that_are_alive_or_new(verb
     told = dedented("""
         two_passed was still False after 1 s
 
+          alive, or began in this test
             pid 1  running        python train.py
             pid 3  exited 1  9 s  python train.py
           condition  len(passed) > 1 and '--token=***'

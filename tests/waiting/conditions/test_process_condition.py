@@ -199,12 +199,12 @@ def test_exit_after_an_oom_kill_of_a_child_is_reported_as_an_oom_kill():
 @pytest.mark.parametrize(
     ("end", "what", "why"),
     [
-        (ended(-1), "Exit code not known", "the sandbox lost the exit code"),
-        (ended(None), "Exit code not known", "the sandbox lost the exit code"),
-        (signaled(None), "How it ended is not known", "the sandbox does not name the signal"),
+        (ended(-1), "Exited with an unknown code", "the sandbox lost the exit code"),
+        (ended(None), "Exited with an unknown code", "the sandbox lost the exit code"),
+        (signaled(None), "Ended in an unknown way", "the sandbox does not name the signal"),
         (
             signaled(1),
-            "How it ended is not known",
+            "Ended in an unknown way",
             "the sandbox sometimes reports SIGHUP for a process that exited properly",
         ),
     ],
@@ -224,27 +224,27 @@ def test_wait_reports_after_one_second_why_it_is_unknown_how_the_process_ended(e
     [
         (
             lambda box: box.wait_for_process(41, status=["exited", "signaled"]),
-            "Exit code not known, wanted exited or signaled: train.py",
+            "Exited with an unknown code, wanted exited or signaled: train.py",
         ),
         (
             lambda box: box.assert_process(41, status="signaled"),
-            "Exit code not known, wanted status signaled: train.py",
+            "Exited with an unknown code, wanted status signaled: train.py",
         ),
         (
             lambda box: box.assert_process(41, signal=9),
-            "Exit code not known, wanted signal 9: train.py",
+            "Exited with an unknown code, wanted signal 9: train.py",
         ),
         (
             lambda box: box.assert_process(41, exit_code=-1),
-            "Exit code not known, wanted exit_code -1: train.py",
+            "Exited with an unknown code, wanted exit_code -1: train.py",
         ),
         (
             lambda box: box.assert_process(41, exit_code=0),
-            "Exit code not known, wanted exit_code 0: train.py",
+            "Exited with an unknown code, wanted exit_code 0: train.py",
         ),
         (
             lambda box: box.assert_stays(41, stable_for=2, status="exited"),
-            "Exit code not known, wanted exited for 2 s: train.py",
+            "Exited with an unknown code, wanted exited for 2 s: train.py",
         ),
         (
             lambda box: box.assert_no_crash(41),
