@@ -212,7 +212,7 @@ class ProcessInfo:
 
     @property
     def command_line(self) -> str:
-        """Command and unmasked arguments, joined by spaces; text selectors search this text."""
+        """The command and its unmasked arguments, joined by spaces, for searches by text."""
         return " ".join((self.command, *self.args))
 
     @property

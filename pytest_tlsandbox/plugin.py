@@ -248,7 +248,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Show our failures in colour, including failures on xdist workers, if pytest uses colours."""
+    """Show failure messages of the plugin in colour, also on the xdist controller."""
     if hasattr(report.longrepr, "chain"):
         from pytest_tlsandbox.integration.terminal_colour import colour
 
@@ -258,7 +258,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Explain a failed comparison of two processes or two snapshots by the fields that differ."""
+    """Explain a failed comparison of processes or snapshots by listing the fields that differ."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of

@@ -118,7 +118,7 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     except InfrastructureError as fault:
         text = f"Cannot start {_program(body)}: {fault}"
         if isinstance(fault, RequestRefused):
-            text = f"Cannot start {_program(body)}: {_why_refused(fault, body)}{fault}"
+            text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
         elif fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
             text = (
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
@@ -151,22 +151,23 @@ def _program(body: Mapping[str, Any]) -> str:
     return repr(shorten(mask_text(body["command"]), 60))
 
 
-def _why_refused(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
-    """Return a hint at the cause, followed by "; ", because the sandbox does not name the cause."""
+def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
+    """Return the probable cause and the answer of the sandbox, which does not name the cause."""
     failed_to_spawn = "Failed to spawn" in str(refusal)
     if failed_to_spawn and (place := _too_long(body)):
         return (
             f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux accepts in one "
-            "argument or variable, so pass the text in a file; "
+            f"argument or variable, so pass the text in a file ({refusal})"
         )
     if " " in body["command"] and not body["args"]:
-        _, *args = mask_args(body["command"].split())
-        return f"no program has that name; arguments belong in args={args}; "
+        program, *args = mask_args(body["command"].split())
+        hint = f"the right name, and separate arguments: start_process({program!r}, args={args})"
+        return f"no program has that name ({refusal})\n\n  try  {hint}"
     if not failed_to_spawn:
-        return ""
+        return str(refusal)
     folder = mask_text(body.get("working_dir", ""))
     or_folder = f", or no folder {folder!r}" if folder else ""
-    return f"no such program on PATH{or_folder}; "
+    return f"no such program on PATH{or_folder} ({refusal})"
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:

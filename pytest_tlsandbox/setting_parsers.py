@@ -102,7 +102,9 @@ def single_target(targets: Sequence[str]) -> str:
 
     """
     if not targets:
-        raise InvalidSetting(f"no sandbox to test; {HOW_TO_NAME_A_SANDBOX}")
+        raise InvalidSetting(
+            f"no sandbox to test, because --tlsandbox is not set; {HOW_TO_NAME_A_SANDBOX}"
+        )
     if len(targets) > 1:
         raise InvalidSetting(
             f"several sandboxes were given ({', '.join(targets)}), but a test that requests tlsandbox "

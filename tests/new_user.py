@@ -135,7 +135,10 @@ def main(wheel):
         print("# a test of the README that passes, and the message without a sandbox")
         newcomer.write("first/test_server.py", block(readme, "http.server"))
         check_shows(newcomer.run("pytest first --tlsandbox local"), "1 passed")
-        check_shows(newcomer.run("pytest first", 1), "no sandbox to test; pass --tlsandbox local")
+        check_shows(
+            newcomer.run("pytest first", 1),
+            "no sandbox to test, because --tlsandbox is not set; pass --tlsandbox local",
+        )
 
         print("# the test of the README that fails, with a readable message")
         newcomer.write("second/test_training.py", block(readme, "--shards"))

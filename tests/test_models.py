@@ -231,7 +231,7 @@ def test_lone_surrogate_makes_only_the_row_that_contains_it_unreadable():
 
 # Bodies that are not lists
 
-NO_LIST = "it has no list 'processes'"
+NO_LIST = "has no list 'processes'"
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,9 @@ def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, 
     if parse is parse_process:
         expected, label = f"Not a process: {message}", "not a process"
     elif message == NO_LIST:
-        expected, label = f"The answer is not a process list: {message}", "no list"
+        expected, label = f"The sandbox answered with JSON that {message}", "no list"
     else:
-        expected, label = f"The answer is not a process list but {message}", "not JSON"
+        expected, label = f"The sandbox answered with {message}, not a process list", "not JSON"
     assert str(raised.value) == expected
     assert raised.value.label == label
     assert not raised.value.transient

@@ -126,7 +126,7 @@ def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     failure(lambda: later.wait_for_exit(again, timeout=30), errors.ProcessOOMKilled)
     error = failure(lambda: later.assert_no_oom(), errors.ProcessOOMKilled)
     assert error.first_line == "OOM-killed: python -c"
-    assert f"process  pid {again.pid}, " in str(error)
+    assert f"run      pid {again.pid}, " in str(error)
 
 
 def test_only_a_sigkill_that_the_test_did_not_send_is_a_suspected_oom_kill(box):
@@ -139,7 +139,7 @@ def test_only_a_sigkill_that_the_test_did_not_send_is_a_suspected_oom_kill(box):
     box.wait_for_process(theirs, status="signaled")
     box.assert_no_oom()
     error = failure(lambda: box.assert_no_oom(suspected=True), errors.SuspectedOOMKill)
-    assert f"process  pid {theirs.pid}, " in str(error)
+    assert f"run      pid {theirs.pid}, " in str(error)
 
 
 # ---------------------------------------------------------------- process control
@@ -174,8 +174,8 @@ def test_program_that_cannot_be_started_raises_an_error(box, options, hint):
     error = failure(lambda: box.start_process("/no/such/program", **options), errors.RequestRefused)
 
     assert error.first_line == (
-        f"Cannot start '/no/such/program': no such program on PATH{hint}; local answered 500: "
-        "Failed to spawn process"
+        f"Cannot start '/no/such/program': no such program on PATH{hint} (local answered 500: "
+        "Failed to spawn process)"
     )
 
 
@@ -193,7 +193,7 @@ def test_error_names_the_argument_that_is_too_long(box, options, place):
 
     assert str(error) == (
         f"Cannot start 'true': {place} is longer than the 131,071 bytes that Linux accepts in one "
-        "argument or variable, so pass the text in a file; local answered 500: Failed to spawn process"
+        "argument or variable, so pass the text in a file (local answered 500: Failed to spawn process)"
     )
 
 

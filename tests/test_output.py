@@ -95,7 +95,9 @@ def test_timeout_error_shows_the_last_lines_so_far():
 
     message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
 
-    assert message.startswith('No line with "ready" after 5 s: server.py; last output: migrating\n')
+    assert message.startswith(
+        'No line with "ready" after 5 s: server.py, still running; last output: migrating\n'
+    )
     assert "buffered" not in message
 
 
@@ -217,14 +219,14 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
 
 
 def test_permanent_error_while_reading_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
+    refused = errors.AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
     box = output_box([SERVER], {**NOTHING, 1: refused})
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.AuthenticationFailed)
 
     assert polls(box)[-1] < 1.2
     assert error.first_line == (
-        "Output of server.py not read: my-sandbox: the API key was rejected (401)"
+        "Output of server.py not read: my-sandbox rejected the API key (401)"
     )
 
 

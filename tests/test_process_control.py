@@ -58,7 +58,7 @@ MAY_RUN = "; if it was, list_processes() shows it"
         (reply(503, {"error": "sandbox is not ready", "code": "SANDBOX_NOT_READY"}), errors.SandboxUnreachable,
          "Cannot start 'python': my-sandbox answered 503 SANDBOX_NOT_READY: sandbox is not ready"),
         (reply(401), errors.AuthenticationFailed,
-         "Cannot start 'python': my-sandbox: the API key was rejected (401)"),
+         "Cannot start 'python': my-sandbox rejected the API key (401)"),
     ],
     ids=["no answer", "reset", "no answer to the proxy", "no process", "not ready", "401"],
 )  # fmt: skip

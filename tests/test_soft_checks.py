@@ -54,7 +54,10 @@ def test_error_of_the_block_contains_the_error_of_each_failed_check():
         ("AssertionFailed", "Exited 3, wanted 0: train.py"),
         ("ProcessOOMKilled", "OOM-killed: worker.py"),
         ("ProcessNotFound", 'No process matches "no such"'),
-        ("Inconclusive", "Cannot check for restarts: 1 of 3 rows in the list cannot be read"),
+        (
+            "Inconclusive",
+            "Cannot check for restarts: 1 of 3 rows in the process list cannot be read",
+        ),
     ]
     assert all(error.snapshot is caught.value.snapshot for error in failures)
     assert failures[0].wanted == "pid 43: exit_code 0"
@@ -115,10 +118,7 @@ def test_outage_at_the_end_of_the_block_raises_an_infrastructure_error():
         check.assert_no_oom()
         check.assert_process(41, status="running")
 
-    assert (
-        caught.value.first_line
-        == "Could not list the processes for 30.1 s: my-sandbox answered 502"
-    )
+    assert caught.value.first_line == "my-sandbox answered 502; no process list for 30.1 s"
     assert caught.value.wanted == "no OOM kills and status running"
     assert (caught.value.label, caught.value.transient) == ("502", True)
 
@@ -132,8 +132,8 @@ def test_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
         check.assert_no_crash()
 
     assert not isinstance(caught.value, AssertionError)
-    first = "Cannot check for OOM kills: 1 of 2 rows in the list cannot be read"
-    assert caught.value.first_line == f"2 of 3 checks failed: {first} (and 1 more)"
+    first = "Cannot check for OOM kills: 1 of 2 rows in the process list cannot be read"
+    assert caught.value.first_line == f"2 of 3 checks failed, first: {first}"
     assert caught.value.label == first
 
 
@@ -159,8 +159,9 @@ def test_last_note_of_an_exception_in_the_block_lists_the_failed_checks():
     assert note == dedented(f"""
         besides, 1 of 1 check failed: Exited 3, wanted 0: train.py: Traceback: no memory
 
-          1  test_soft_checks.py:{line + 1}: Exited 3, wanted 0: train.py: Traceback: no memory
-             process  pid 43, ran 9 s until 16:00:09.000 UTC: python train.py --token=***
+          check 1  test_soft_checks.py:{line + 1}: Exited 3, wanted 0: train.py: Traceback: no memory
+             process  python train.py --token=***
+             run      pid 43, ran 9 s until 16:00:09.000 UTC
     """)
     assert polls(box) == [0.0]
     assert caught.value.__context__ is None
@@ -264,7 +265,7 @@ def test_checks_added_by_several_threads_are_all_evaluated():
     ):
         list(pool.map(add, [check] * 8))
 
-    assert caught.value.first_line.startswith("8 of 408 checks failed: ")
+    assert caught.value.first_line.startswith("8 of 408 checks failed, first: ")
     assert len(caught.value.failures) == 8
 
 

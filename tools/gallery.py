@@ -57,7 +57,10 @@ def _told(text: str) -> str:
 
 def page() -> str:
     """Return the page, which contains the output of the tests."""
-    shown = run()
+    # A message names the sandbox only if the session uses several, so each file has its own session.
+    shown: dict[str, str] = {}
+    for file in sorted(GALLERY.glob("test_*.py")):
+        shown |= run(file.name)
     (no_target,) = run("-c", os.devnull, "--rootdir=.", "-k", "test_no_target").values()
     shown["test_no_target"] = no_target
     parts = [HEAD]

@@ -2,13 +2,19 @@ import pytest
 from front import Front
 
 
-@pytest.fixture
-def front(tlsandbox_local):
-    """Return a server in front of the sandbox, whose ``spoil`` changes the answers."""
+@pytest.fixture(scope="session")
+def server(tlsandbox_local):
     front = Front(tlsandbox_local)
     yield front
-    front.spoil = None
     front.close()
+
+
+@pytest.fixture
+def front(server, tlsandbox_connect):
+    """Return a server in front of the sandbox, whose ``spoil`` changes the answers."""
+    yield server
+    server.spoil = None
+    tlsandbox_connect(server).list_processes()  # ends the outage
 
 
 @pytest.fixture

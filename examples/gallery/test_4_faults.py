@@ -5,6 +5,33 @@ import pytest
 LIFECYCLE = {"code": "SANDBOX_NOT_RUNNING", "error": "sandbox is not running (status: {})"}
 
 
+def test_unknown_end(front, far):
+    """The sandbox lost the exit code, so the result is inconclusive."""
+    job = far.start_process("python", ["train.py", "--done"])
+
+    def lose_exit_codes(status, body):
+        for row in body.get("processes", []):
+            row["exit_code"] = -1 if row["status"] == "exited" else None
+        return status, body
+
+    front.spoil = lose_exit_codes
+    far.wait_for_exit(job, timeout=60)
+
+
+def test_gone(front, far):
+    """A process is no longer listed."""
+    job = far.start_process("python", ["train.py", "--endless"])
+    far.wait_for_process(job)
+
+    def forget(status, body):
+        if "processes" in body:
+            body["processes"] = [row for row in body["processes"] if row["pid"] != job.pid]
+        return status, body
+
+    front.spoil = forget
+    far.wait_for_exit(job, timeout=60)
+
+
 def test_not_checked(front, far):
     """The sandbox answers 502 until the deadline."""
     job = far.start_process("python", ["train.py", "--endless"])

@@ -167,8 +167,11 @@ class ProcessLister:
             return self._reader.read(answer.body)
         except ContractViolation as error:
             if answer.announced or answer.body.lstrip()[:1] not in (b"", b"{"):
-                source = f"The answer of {self.label} ({answer.status})"
-                error.args = (str(error).replace("The answer", source, 1),)
+                answered = f"{self.label} answered {answer.status}"
+                what = str(error).replace("The sandbox answered", answered, 1)
+                error.args = (
+                    f"{what}\nthe request was GET {self._transport.address.url}/api/v1/processes",
+                )
                 raise
             raise SandboxUnreachable(
                 f"{self.label}: the answer was cut short", label="cut short", transient=True

@@ -87,10 +87,10 @@ def error_of_response(
         text = body[:_LONGEST_REASON].decode(errors="replace").partition("\n")[0]
     said = f": {mask_text(text)}" if text else ""
     if status in (401, 403):
-        meaning = "was rejected" if status == 401 else "lacks permission for this call"
-        return AuthenticationFailed(
-            f"{address.label}: the API key {meaning} ({label}){said}", label=label
+        what = (
+            "rejected the API key" if status == 401 else "does not allow this call with the API key"
         )
+        return AuthenticationFailed(f"{address.label} {what} ({label}){said}", label=label)
     if status in (404, 405) and not body and call != LIST_CALL:
         shown = mask_text(unquote(call))
         return RequestRefused(f"{address.label} has no {shown} ({status})", label=label)

@@ -44,12 +44,12 @@ def parse_list(body: bytes) -> tuple[tuple[ProcessInfo, ...], tuple[UnreadableRo
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise ContractViolation(
-            f"The answer is not a process list but {describe_body(body)}", label="not JSON"
+            f"The sandbox answered with {describe_body(body)}, not a process list", label="not JSON"
         ) from None
     rows = document.get("processes") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise ContractViolation(
-            "The answer is not a process list: it has no list 'processes'", label="no list"
+            "The sandbox answered with JSON that has no list 'processes'", label="no list"
         )
     read, unreadable = [], []
     for position, row in enumerate(rows):

@@ -6,7 +6,13 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pytest_tlsandbox.formatting.processes import describe_end, named, process_table, signal_name
+from pytest_tlsandbox.formatting.processes import (
+    describe_end,
+    describe_state,
+    named,
+    process_table,
+    signal_name,
+)
 from pytest_tlsandbox.formatting.text import align, count, cut, moment, shown
 from pytest_tlsandbox.history.snapshot import FIELDS, ProcessSnapshot, value_of
 from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo, RestartPolicy
@@ -43,6 +49,10 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
     changed = [(row, other) for row, other in pairs if other is not None and other != row]
     numbers = {"changed": len(changed), "only left": len(only_left), "only right": len(only_right)}
     differ = ", ".join(f"{number} {how}" for how, number in numbers.items() if number)
+    if differ == "1 changed":
+        (row, other), *_ = changed
+        change = f"from {describe_state(row)} to {describe_state(other)}"
+        differ = f"{named(row)} changed {change}"
     lines = [f"left == right, snapshots of {left.sandbox}: {differ or 'unreadable rows differ'}"]
     lines += _one_sided("left", only_left, columns)
     lines += _one_sided("right", only_right, columns)

@@ -50,7 +50,7 @@ MOST_OUTPUT = _SIZES[2].output
 """Maximum number of lines of output in the most verbose message."""
 _LONGEST_HEADLINE = 100
 """Maximum width of a first line that includes the last line of output, in columns."""
-_ONLY_WITH_V = ("earlier", "ended")
+_ONLY_WITH_V = ("earlier", "ended", "attempts")
 """Remarks about facts that do not affect the result, which only verbose messages show."""
 _OUTPUT_OF_LIVING = 3
 """Number of lines of output of a living process, which show its progress."""
@@ -141,9 +141,9 @@ def render_several(
     """
     size = _size(verbosity)
     failed = [explanation for _, _, explanation in explanations if explanation is not None]
-    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    first = f"{_first_line(failed[0], outputs.get(id(failed[0])))}{more}"
-    lines = [f"{len(failed)} of {count(len(explanations), 'check')} failed: {first}", ""]
+    first = _first_line(failed[0], outputs.get(id(failed[0])))
+    so_many = f"{len(failed)} of {count(len(explanations), 'check')} failed"
+    lines = [f"{so_many}{', first' if len(failed) > 1 else ''}: {first}", ""]
     passed = []
     hints: set[str] = set()
     shown = 0
@@ -157,7 +157,10 @@ def render_several(
         inner = columns - 5
         headline = _first_line(explanation, outputs.get(id(explanation)))
         first_line, *others = wrap(f"{place}: {headline}", inner)
-        lines += [f"{_INDENT}{number}  {first_line}", *(f"{_INDENT * 4}{line}" for line in others)]
+        lines += [
+            f"{_INDENT}check {number}  {first_line}",
+            *(f"{_INDENT * 4}{line}" for line in others),
+        ]
         body = _evidence(explanation, size, inner, verbosity)
         facts = _facts(explanation, timeline, None, size, inner, verbosity)
         if verbosity <= 0:
@@ -269,11 +272,10 @@ def _facts(
     row = explanation.process
     if row is not None and verbosity >= 0:
         line, beyond = command_line(row)
-        if explanation.run is None:
-            line = f"pid {row.pid}, {_lifetime(row)}: {line}"
         facts.append(("process", fold(line, room, size.command, beyond=beyond)))
-        if explanation.run is not None:
-            facts.append(("run", wrap(describe_run(explanation.run), room)))
+        run = explanation.run
+        told = f"pid {row.pid}, {_lifetime(row)}" if run is None else describe_run(run)
+        facts.append(("run", wrap(told, room)))
         # The row of an earlier run contains an old state of the supervisor.
         managed = row.managed if explanation.run is None else explanation.run.generation.managed
         if managed is not None and (verbosity > 0 or _is_notable(managed)):
@@ -371,7 +373,7 @@ def changes(
 
     """
     events = [
-        (outage.start, "", f"no listing until +{seconds(outage.end)} ({outage})")
+        (outage.start, "", f"unavailable until +{seconds(outage.end)} ({outage})")
         for outage in timeline.outages
     ]
     states = timeline.states(row)
@@ -391,7 +393,7 @@ def changes(
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
-    """Return the times without a successful poll, such as "+1.2 s no listing until +4.1 s (502 x9)".
+    """Return the times without a successful poll, such as "+1.2 s unavailable until +4.1 s (502 x9)".
 
     Args:
         timeline: the polls of the wait.
@@ -400,7 +402,7 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
 
     """
     lines = [
-        f"+{seconds(outage.start)} no listing until +{seconds(outage.end)} ({outage})"
+        f"+{seconds(outage.start)} unavailable until +{seconds(outage.end)} ({outage})"
         for outage in timeline.outages
     ]
     return _middle_out([cut(line, columns) for line in lines], most)

@@ -131,8 +131,8 @@ def headline_of(incident: Incident) -> str:
     if kind in (kinds.OOM, kinds.CRASH):
         return f"{ended}, then restarted" if run.successor is not None else ended
     if kind == kinds.SUSPECTED_OOM:
-        by = f"{ended} from outside" if end and end.signal is not None else ended
-        return f"{by}, not proven to be an OOM kill"
+        by = f"{ended} from outside this test" if end and end.signal is not None else ended
+        return f"{by}, possibly an OOM kill (not proven)"
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
         how = f"{ended[:1].lower()}{ended[1:]}"

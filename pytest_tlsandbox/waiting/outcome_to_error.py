@@ -45,10 +45,10 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
     errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
     errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
-    errors.SandboxReplaced: "use one sandbox for the whole test, and do not restart it",
-    errors.SandboxUnreachable: "check that the sandbox is running and has memory left",
+    errors.SandboxReplaced: "check its time limit, and use a separate sandbox for each test run",
+    errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
 }
-_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process needs more memory"
+_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to use more"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 _BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
@@ -86,7 +86,9 @@ def error_of(
         explanation = outcome.result.explain()
         # The text of a timeout is the same in each test run, so that failures can be grouped.
         time = took if timeout is None else seconds(timeout)
-        when = f"when {ended_by}" if cut else f"after {time}"
+        when = f"after {time}"
+        if cut:
+            when = f"after {took} (wait{of} cut short by pytest-timeout)"
         explanation = replace(explanation, what=f"{explanation.what} {when}")
     else:
         explanation = _explain(outcome)
@@ -204,7 +206,7 @@ def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
     """Return an explanation with the memory limit if it may be an OOM kill and the limit is known."""
     limit = f"{(client.memory_limit or 0) / 2**20:.0f} MiB"
     if client.memory_limit and explanation.error is errors.SuspectedOOMKill:
-        return replace(explanation, remarks=(("limit", limit), *explanation.remarks))
+        return replace(explanation, remarks=(("memory limit", limit), *explanation.remarks))
     if not issubclass(explanation.error, errors.ProcessOOMKilled) or not client.memory_limit:
         return explanation
     what = _OOM_KILLED.sub(rf"\g<0> at a limit of {limit}", explanation.what, count=1)
@@ -249,19 +251,19 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         remarks.append(("last list", f"at +{at}, {count(len(timeline.last), 'process')}"))
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        hint = "a longer timeout=, or resume the sandbox before the tests: waking takes seconds"
+        hint = "resume the sandbox before the tests; if it is resuming, a longer timeout="
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # The request did not reach the sandbox, so the hint about the sandbox's memory does not
         # apply.
         hint = _BLOCKED_HINT if fault.label.endswith("BlockedError") else ""
+    what, _, because = str(fault).partition("\n")
     if not fault.transient or first is None:
-        what, _, because = str(fault).partition("\n")
         return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
     outage = timeline.outages[-1]
     lasted = seconds(outage.end - outage.start) if timeline.looks else took
-    what = f"Could not list the processes for {lasted}"
+    what = f"{what}; no process list for {lasted}"
     remarks.append(("attempts", str(outage)))
-    return Explanation(type(fault), what, str(fault), remarks=tuple(remarks), hint=hint)
+    return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
 
 
 def tail_of(
@@ -310,7 +312,9 @@ def tail_of(
                 return OutputTail(stream, _last(lines), len(lines))
     except errors.InfrastructureError as fault:
         return OutputTail("output", unread=fault.label)
-    return OutputTail("output", unread="" if rows else "the sandbox no longer has it")
+    return OutputTail(
+        "output", unread="" if rows else "the sandbox keeps no output of earlier runs"
+    )
 
 
 def _with_last_lines(

@@ -210,8 +210,8 @@ class _Watch:
             snapshot = heard or self.lister.poll(limit=limit, after=after)
             if self.since is not None and self.lister.history.replaced_at > self.since:
                 raise SandboxReplaced(
-                    f"Cannot check: {snapshot.sandbox} was replaced or restarted during this test\n"
-                    "no process that was listed before is listed now",
+                    f"Sandbox {snapshot.sandbox} was replaced or restarted during this test\n"
+                    "none of the processes listed earlier is listed now",
                     label="replaced",
                 )
         except InfrastructureError as fault:

@@ -45,20 +45,19 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
     near = near_misses(selector.process, snapshot, selection.older)
     word = _suggestion(near)
     older = len(selection.older)
+    listed = count(len(snapshot), "process")
     if older:
-        subject = f"{count(older, 'matching process')} ended before this test"
+        subject = f"{count(older, 'matching process')} ended before the test began"
     else:
         subject = f'did you mean "{shorten(word, 60)}"?' if word else ""
     return Explanation(
         ProcessNotFound,
-        f"No process matches {selector.label}",
+        f"No process {'of this test ' if older else ''}matches {selector.label}",
         subject,
-        because=f"{count(len(snapshot), 'process')} listed"
-        if len(snapshot)
-        else "nothing is listed",
+        because="" if near else f"{listed} listed" if len(snapshot) else "nothing is listed",
         listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
-        listed_as="nearest" if near else "",
+        listed_as=f"nearest of {listed}" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
         hint="start it in this test, or pass since=None if you mean an earlier process"
         if older
@@ -159,7 +158,7 @@ def _compare_text(text: str, row: ProcessInfo) -> NearMiss | None:
     if words and words != text and _NUMBER.sub("0", text) in _NUMBER.sub("0", line):
         port = re.search(r"(?<![\d.])\d{4,5}(?![\d.])", text)
         found = re.search(r"\d+".join(map(re.escape, _NUMBER.split(text))), line)
-        why = f"same command, other {'port' if port else 'number'}"
+        why = f"same command, different {'port' if port else 'number'}"
         return NearMiss(row, why, found[0] if found else "", rank=1)
     letters, word = _nearest(text, _parts(line, len(text.split()), row))
     if letters:

@@ -107,11 +107,11 @@ def test_polls_and_output_calls_with_a_time_limit_are_tried_only_once(serve, pat
 
 # Responses
 
-NO_LIST = "The answer of my-sandbox (200) is not a process list but {}"
+NO_LIST = "my-sandbox answered 200 with {}, not a process list"
 ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
 NO_LINES = "my-sandbox: the response with the output of pid 41 has no list 'lines'"
 FINAL = [
-    ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),
+    ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox rejected the API key (401)"),
     ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [OPEN_ENDED, HTML, CLOSE], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),
     ("list", [reply(200, b'{"processes": [')], errors.ContractViolation, NO_LIST.format("JSON of another shape, or cut short (15 bytes)")),
@@ -125,7 +125,7 @@ FINAL = [
      "Sandbox my-sandbox does not exist or is not running (404)"),
     ("kill", [reply(404)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (404)"),
     ("kill", [reply(405)], errors.RequestRefused, "my-sandbox has no DELETE /processes/41 (405)"),
-    ("kill", [reply(401)], errors.AuthenticationFailed, "my-sandbox: the API key was rejected (401)"),
+    ("kill", [reply(401)], errors.AuthenticationFailed, "my-sandbox rejected the API key (401)"),
     *(("output", [reply(200, body)], errors.ContractViolation, NO_LINES)
       for body in (b"", HTML, b"[]", b"{}", b'{"lines": null}', b'{"lines": [1]}', b'{"lines": "x"}', b"[" * 99_999)),
 ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_permanent_error_is_raised_immediately(serve, patient, clock, call, answ
 
     error = failure(lambda: CALLS[call][0](patient(server)), kind)
 
-    assert (str(error), error.transient) == (message, False)
+    assert (str(error).partition("\nthe request was GET ")[0], error.transient) == (message, False)
     assert (len(server.requests), clock.slept) == (1, [])
 
 

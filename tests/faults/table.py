@@ -86,10 +86,10 @@ def _kinds(poll, **others):
 
 def _fails(error, words, *, waits=False):
     """Return the outcomes if every call fails with an error; ``waits``: not at once."""
-    after, listing = (" after N s", "Could not list the processes for N s: ") if waits else ("", "")
+    after, listing = (" after N s", "; no process list for N s") if waits else ("", "")
     read = f'{error}: Output of "echo ready" not read{after}: {words}'
     once, guard = f"{error}: {words}", f"not monitored: {words}"
-    poll = f"{error}: {listing}{words}"
+    poll = f"{error}: {words}{listing}"
     return _kinds(poll, read=read, once=once, again=once, teardown=LEFT, guard=guard)
 
 
@@ -197,7 +197,7 @@ def not_a_body(fault, kind, *, done=()):
     return final(
         fault,
         "ContractViolation",
-        f"The answer of local (200) is not a process list but {kind}",
+        f"local answered 200 with {kind}, not a process list",
         but=but,
     )
 
@@ -230,7 +230,7 @@ _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
 _NO_LINES = "local: the response with the output of pid N has no list 'lines'"
-_REPLACED = "SandboxReplaced: Cannot check: local was replaced or restarted during this test"
+_REPLACED = "SandboxReplaced: Sandbox local was replaced or restarted during this test"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 
 # fmt: off
@@ -260,8 +260,8 @@ TABLE = [
 
     # The key, the sandbox and the process.
     *final(faults.redirected("http://127.0.0.1:9/"), "ContractViolation", "local answered 301, a redirect; redirects are not followed, because the API key would be sent to the new address"),
-    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local: the API key was rejected (401 UNAUTHORIZED): invalid credentials"),
-    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local: the API key lacks permission for this call (403 TL_FORBIDDEN): forbidden"),
+    *final(faults.KEY_REFUSED, "AuthenticationFailed", "local rejected the API key (401 UNAUTHORIZED): invalid credentials"),
+    *final(faults.KEY_NOT_ALLOWED, "AuthenticationFailed", "local does not allow this call with the API key (403 TL_FORBIDDEN): forbidden"),
     *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
     *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
     *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),

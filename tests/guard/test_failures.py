@@ -50,9 +50,10 @@ OOM-killed at a limit of 96 MiB: train.py; last output: shard 2/8 loaded
   stderr, 2 lines
   | shard 1/8 loaded
   | shard 2/8 loaded
-  process  pid 41, ran 9 s until 16:00:09.000 UTC: python train.py
+  process  python train.py
+  run      pid 41, ran 9 s until 16:00:09.000 UTC
   found    by the guard, after the call
-  try      a higher --tlsandbox-memory, if the process needs more memory
+  try      a higher --tlsandbox-memory, if the process is meant to use more
   expected? mark the test with tlsandbox_allow("oom", reason=...)"""
     )
     assert error.wanted == "no oom"
@@ -71,7 +72,7 @@ def test_several_findings_are_listed_with_oom_kills_first():
     pid 41  oom_killed             9 s  python train.py    last line: shard 2/8 loaded
     pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    last line: shard 2/8 loaded
   found  by the guard, after the teardown
-  try    a higher --tlsandbox-memory, if the process needs more memory; run it with python -X faulthandler to see where it crashed
+  try    a higher --tlsandbox-memory, if the process is meant to use more; run it with python -X faulthandler to see where it crashed
   expected? mark the test with tlsandbox_allow("oom", "crash", reason=...)"""
     )
 
@@ -194,7 +195,8 @@ def test_process_that_a_test_leaves_running_is_reported_without_its_output():
 Left running: train.py
 
   it began in this test and runs after its teardown
-  process  pid 1, started 16:00:00.000 UTC: python train.py
+  process  python train.py
+  run      pid 1, started 16:00:00.000 UTC
   found    by the guard, after the teardown
   try      end it in the test, or in the fixture that started it
   expected? mark the test with tlsandbox_allow("leak", reason=...)"""

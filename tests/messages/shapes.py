@@ -130,7 +130,7 @@ TERMINATED = errors.SandboxNotRunning(
     label="409 terminated",
 )
 REFUSED = errors.AuthenticationFailed(
-    "my-sandbox: the API key was rejected (401 UNAUTHORIZED): invalid token",
+    "my-sandbox rejected the API key (401 UNAUTHORIZED): invalid token",
     label="401 UNAUTHORIZED",
 )
 WEB = {"command": "gunicorn", "args": ("app:web", "--bind", "0.0.0.0:8080")}

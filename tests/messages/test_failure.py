@@ -188,7 +188,8 @@ def test_message_shows_the_health_check_that_failed():
     assert str(failure(silent_box([row]).assert_no_incidents)) == dedented("""
         Unhealthy (tcp port 9): web
 
-          process  pid 41, started 16:00:00.000 UTC: python train.py
+          process  python train.py
+          run      pid 41, started 16:00:00.000 UTC
           managed  running, health: unhealthy (tcp port 9)
           output   none on stderr or stdout
     """)
@@ -215,8 +216,11 @@ def test_command_line_moves_to_separate_lines_if_it_does_not_fit_beside_the_stat
 @pytest.mark.parametrize(
     ("end", "first_line"),
     [
-        (signaled(9), "Killed by SIGKILL from outside, not proven to be an OOM kill: train.py"),
-        (ended(137), "Exited 137, not proven to be an OOM kill: train.py"),
+        (
+            signaled(9),
+            "Killed by SIGKILL from outside this test, possibly an OOM kill (not proven): train.py",
+        ),
+        (ended(137), "Exited 137, possibly an OOM kill (not proven): train.py"),
         (ended(-1), "End not known, may be an OOM kill: train.py"),
     ],
 )
@@ -255,13 +259,13 @@ def test_message_of_an_oom_kill_shows_the_memory_limit_if_it_is_known(ask, end, 
     box = box_of([raw(41, **end)], written={0: (["bye"], [])})
     error = failure(lambda: ask(box))
     assert error.first_line == first_line.format("")
-    assert "a higher memory_mb of the sandbox, if the process needs more memory" in str(error)
+    assert "a higher memory_mb of the sandbox, if the process is meant to use more" in str(error)
 
     box._client.memory_limit = 128 * 2**20
     limited = failure(lambda: ask(box))
 
     assert limited.first_line == first_line.format(" at a limit of 128 MiB")
-    assert "a higher --tlsandbox-memory, if the process needs more memory" in str(limited)
+    assert "a higher --tlsandbox-memory, if the process is meant to use more" in str(limited)
 
 
 def test_message_of_a_crash_does_not_show_the_memory_limit():
@@ -293,7 +297,7 @@ def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
                 +9999891
             pid 131  running, restarted 1x       [web] web
                 first run: OOM-killed, restarted as pid 131
-          try  a higher memory_mb of the sandbox, if the process needs more memory
+          try  a higher memory_mb of the sandbox, if the process is meant to use more
     """)
 
 

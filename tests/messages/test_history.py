@@ -114,9 +114,9 @@ def test_later_faults_do_not_hide_the_first_fault():
     )
 
     assert changes(seen, JOB, WIDE, MANY) == [
-        "+0 s                no listing until +4 s (403, then 502 x2, then 403)",
+        "+0 s                unavailable until +4 s (403, then 502 x2, then 403)",
         "+4 s  16:00:00.000  running, 2 polls",
-        "+5 s                no listing until +6 s (reset)",
+        "+5 s                unavailable until +6 s (reset)",
     ]
 
 
@@ -136,8 +136,8 @@ def test_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
     )
 
     assert gaps(seen, WIDE, MANY) == [
-        "+0 s no listing until +2 s (502 x2)",
-        "+3 s no listing until +8 s (no answer)",
+        "+0 s unavailable until +2 s (502 x2)",
+        "+3 s unavailable until +8 s (no answer)",
     ]
 
 

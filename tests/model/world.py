@@ -188,7 +188,7 @@ class ModelLister(ProcessLister):
         self.polls.append(Poll(at, not fails))
         self.clock.now += min(self.world.latency, limit)
         if refused:
-            raise AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
+            raise AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
         if fails:
             raise SandboxUnreachable("my-sandbox answered 503", label="503", transient=True)
         return self.world.rows(at)

@@ -104,7 +104,7 @@ def test_each_test_that_needs_a_sandbox_errors_if_none_is_configured(pytester):
         def test_that_needs_none(): pass
         """
     )
-    sentence = f"no sandbox to test; {HOW_TO_NAME_ONE}"
+    sentence = f"no sandbox to test, because --tlsandbox is not set; {HOW_TO_NAME_ONE}"
     record = pytester.inline_run()
     assert errors_of_tests(record) == {
         "test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}",

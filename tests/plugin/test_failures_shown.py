@@ -144,8 +144,8 @@ WAITING = """
 
 def assert_cut(message: str, latest: float) -> None:
     cut = re.match(
-        r"pytest_tlsandbox\.WaitTimedOut: Still running when pytest-timeout ended the wait after (.+) s"
-        r" of 20 s, wanted exit code 0: sleep\n",
+        r"pytest_tlsandbox\.WaitTimedOut: Still running after (.+) s "
+        r"\(wait of 20 s cut short by pytest-timeout\), wanted exit code 0: sleep\n",
         message,
     )
     assert cut is not None, message
@@ -229,7 +229,7 @@ def test_unreachable_sandbox_is_reported_before_pytest_timeout_would_stop_the_te
     messages = errors_of_tests(pytester.inline_run(f"--tlsandbox={url}", "--timeout=0.6"))
     assert messages["test_baseline"].startswith("pytest_tlsandbox.SandboxUnreachable: ")
     assert re.match(
-        r"pytest_tlsandbox\.SandboxUnreachable: Could not list the processes for [\d.]+ m?s: "
-        rf"{url} cannot be reached: the connection was refused\n\nattempts  refused x\d\n",
+        rf"pytest_tlsandbox\.SandboxUnreachable: {url} cannot be reached: the connection was refused; "
+        r"no process list for [\d.]+ m?s\n\ntry  ",
         messages["test_wait"],
     )

@@ -319,7 +319,8 @@ LEFT = """\
 pytest_tlsandbox.GuardFailure: Left running: sleep
 
   it began in this test and runs after its teardown
-  process  pid #, started # UTC: sleep 60
+  process  sleep 60
+  run      pid #, started # UTC
   found    by the guard, after the teardown
   try      end it in the test, or in the fixture that started it
   expected? mark the test with tlsandbox_allow("leak", reason=...)"""

@@ -98,7 +98,7 @@ ENDS = {
         1, HANG, options=timeout("thread"), text="Timeout", junit=False
     ),
     "a wait cut short, by a signal": End(
-        1, options=timeout("signal"), text="pytest-timeout ended the wait"
+        1, options=timeout("signal"), text="cut short by pytest-timeout"
     ),
     "a wait cut short, by a thread": End(1, options=timeout("thread"), text=BOTH),
     "a worker that crashes": End(

@@ -33,12 +33,13 @@ def expected(verbosity: int) -> str:
     lines = [FIRST_LINE, "", f"  stderr, {extent}"]
     lines += [f"  | {number}" for number in range(61 - shown, 61)]
     if verbosity == 0:
-        lines += ["  process  pid N, ran T: the command, cut after 2 lines"]
+        lines += ["  process  the command, cut after 2 lines", "  run      pid N, ran T"]
     if verbosity > 0:
         lines += ["             wanted  was", "  exit code  0       3    <"]
         cut = ", cut after 5 lines" if verbosity == 1 else ""
         lines += [
-            f"  process   pid N, ran T: the command{cut}",
+            f"  process   the command{cut}",
+            "  run       pid N, ran T",
             "  timeline  +0 s running, N polls | +T exited 3, 1 poll",
             "  polls     N, T each, stopped after T of 30 s",
             "  sandbox   my-sandbox",
@@ -48,9 +49,8 @@ def expected(verbosity: int) -> str:
 
 def normal(text: str) -> str:
     """Replace values that vary: pids, times, numbers of polls, and line breaks of the command."""
-    text = re.sub(
-        r"pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC: (.+(?:\n {10,}.+)*)", the_command, text
-    )
+    text = re.sub(r"(?<=  process)( +)(.+(?:\n {10,}.+)*)", the_command, text)
+    text = re.sub(r"pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC", "pid N, ran T", text)
     text = re.sub(r"(after |\+|, )(?!0 s)\d[\d.]* m?s\b", r"\1T", text)
     # On a busy machine the first poll comes late.
     text = text.replace("timeline  +T running", "timeline  +0 s running")
@@ -63,11 +63,11 @@ def normal(text: str) -> str:
 
 def the_command(shown: re.Match[str]) -> str:
     """Return whether the shown lines are the command, or its first part."""
-    start, cut, _ = shown[1].partition("… +")
+    start, cut, _ = shown[2].partition("… +")
     start = re.sub(r"\s+", " ", start)
     assert COMMAND.startswith(start) if cut else start == COMMAND
-    cut = f", cut after {len(shown[1].splitlines())} lines" if cut else ""
-    return f"pid N, ran T: the command{cut}"
+    cut = f", cut after {len(shown[2].splitlines())} lines" if cut else ""
+    return f"{shown[1]}the command{cut}"
 
 
 def marked(lines: list[str]) -> str:

@@ -29,11 +29,12 @@ CHECKS = """
             check.assert_not_running("no such program")
             check.assert_process("no such program", status="running")
 """
-WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed: Exited 3, wanted 0: job\.py \(and 1 more\)
+WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed, first: Exited 3, wanted 0: job\.py
 
-  1  test_\w+\.py:11: Exited 3, wanted 0: job\.py
-     process  pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC: sh -c\s+exit 3 job\.py
-  5  test_\w+\.py:15: No process matches "no such program"
+  check 1  test_\w+\.py:11: Exited 3, wanted 0: job\.py
+     process  sh -c exit 3 job\.py
+     run      pid \d+, ran [\d.]+ m?s until [\d:.]+ UTC
+  check 5  test_\w+\.py:15: No process matches "no such program"
      \d+ process(es)? listed
 (       (pid \d+ |\.\.\. and \d+ more).*\n)+     try  select by a part of the command line: command and
           arguments, joined by one space
@@ -56,7 +57,9 @@ def test_failed_soft_checks_are_reported_together_with_a_traceback_to_the_block(
     [place] = [line for line in result.outlines if re.match(r"test_a\.py:\d+: ", line)]
     assert place == "test_a.py:10: ChecksFailed"
     [summary] = [line for line in result.outlines if line.startswith("FAILED")]
-    assert summary == ("FAILED test_a.py::test_it - 2 of 5 checks failed: Exited 3, wanted 0: job.py ...")
+    assert summary == (
+        "FAILED test_a.py::test_it - 2 of 5 checks failed, first: Exited 3, wanted 0: ..."
+    )
 
 
 def test_failed_soft_checks_look_the_same_under_xdist(pytester):
@@ -103,7 +106,7 @@ def test_soft_block_inside_pytest_check_counts_as_one_failure_and_the_test_conti
 
     result.assert_outcomes(failed=1)
     output = result.stdout.str()
-    assert "2 of 2 checks failed: No process matches" in output
+    assert "2 of 2 checks failed, first: No process matches" in output
     assert 'No process matches "no other"' in output
     assert "check 1 == 2" in output
     assert "Failed Checks: 2" in output

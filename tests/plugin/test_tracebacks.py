@@ -36,7 +36,10 @@ def test_error_raised_by_a_plugin_fixture_shows_no_plugin_frames(pytester, shown
 
     text = shown(*WRAPPED)
 
-    assert "E   pytest_tlsandbox.InvalidSetting: no sandbox to test; pass --tlsandbox local" in text
+    assert (
+        "E   pytest_tlsandbox.InvalidSetting: no sandbox to test, because --tlsandbox is not set; pass --tlsandbox local"
+        in text
+    )
     assert "pytest_asyncio" not in text
     assert text == shown(*UNWRAPPED)
 

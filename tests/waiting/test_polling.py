@@ -76,7 +76,7 @@ def test_wait_ends_250_ms_before_pytest_timeout_and_reports_it():
     # The last poll leaves 150 ms to report the failure.
     assert box._client.limits[-1] == pytest.approx(0.1)
     assert error.first_line == (
-        "Still running when pytest-timeout ended the wait after 29.8 s of 60 s, "
+        "Still running after 29.8 s (wait of 60 s cut short by pytest-timeout), "
         "wanted exit code 0: train.py"
     )
 
@@ -127,20 +127,19 @@ def test_outage_of_30_s_ends_a_longer_wait():
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
 
     assert 35 <= elapsed(box) < 35.5
-    assert error.first_line == "Could not list the processes for 30 s: my-sandbox answered 502"
-    assert "\n  attempts   502 x" in str(error)
+    assert error.first_line == "my-sandbox answered 502; no process list for 30 s"
     assert error.snapshot is not None
     assert len(polls(box)) > 10
 
 
 def test_permanent_error_ends_the_wait_immediately():
-    refused = errors.AuthenticationFailed("my-sandbox: the API key was rejected (401)", label="401")
+    refused = errors.AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
     box = box_of({0: [RUNNING], 1: refused})
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.AuthenticationFailed)
 
     assert polls(box)[-1] < 1.1
-    assert error.first_line == "my-sandbox: the API key was rejected (401)"
+    assert error.first_line == "my-sandbox rejected the API key (401)"
 
 
 def test_wait_obeys_retry_after_until_the_deadline():

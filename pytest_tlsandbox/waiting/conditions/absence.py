@@ -137,7 +137,7 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _KILL_IT_HERE = (
     "if this test kills it, use kill_process() or send_signal(), whose kills are not counted; "
-    "otherwise, check the memory that was in use at that time"
+    "otherwise, run it with a higher memory limit, to see whether the kill goes away"
 )
 
 

@@ -25,7 +25,7 @@ SETTLING_TIME = 0.2
 """Settling time in seconds for a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
 """Maximum width in columns of a user's value in a first line."""
-MORE_MEMORY = "a higher memory_mb of the sandbox, if the process needs more memory"
+MORE_MEMORY = "a higher memory_mb of the sandbox, if the process is meant to use more"
 RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
 
 
@@ -154,7 +154,7 @@ class Until:
             f"{printable(self._name)} was still {was}",
             remarks=tuple(remarks),
             listed=tuple(map(Listed, rows)),
-            listed_as="alive, or began in this test",
+            listed_as="processes alive now or started in this test",
         )
 
 
@@ -222,9 +222,9 @@ def unreadable_rows(
     listed = len(snapshot) + len(snapshot.unreadable)
     explanation = Explanation(
         Inconclusive,
-        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the list cannot be read",
+        f"Cannot check {check}: {len(rows)} of {count(listed, 'row')} in the process list cannot be read",
         because="an unreadable row may hide what this check looks for",
         remarks=tuple(("unreadable", str(row)) for row in rows[:5]),
-        hint="update pytest-tlsandbox if the sandbox is newer; GET /api/v1/processes shows the row",
+        hint="update pytest-tlsandbox if the sandbox is newer; to see the row, request GET /api/v1/processes",
     )
     return Impossible(explanation, CORRECTION_TIME)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import short_name
+from pytest_tlsandbox.formatting.processes import living_state, short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.waiting.conditions.condition import (
@@ -133,7 +133,8 @@ class HasWritten(ProcessCondition):
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
-        return self._explain(WaitTimedOut, what, row, hint, wanted="")
+        explanation = self._explain(WaitTimedOut, what, row, hint, wanted="")
+        return replace(explanation, subject=f"{explanation.subject}, still {living_state(row)}")
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 
 _HINTS_FOR_SHELLS = {
-    126: "make the program executable: a shell exits 126 if it may not run it",
-    127: "check the name of the program and PATH: a shell exits 127 if it does not find a program",
+    126: 'make the program executable: exit code 126 of a shell means "permission denied"',
+    127: 'check the spelling of the program and PATH: exit code 127 of a shell means "not found"',
     137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
@@ -57,7 +57,7 @@ class ProcessCondition:
     wanted: str
     wants_an_end = False
     waits = True
-    pick_hint = '; pick="newest" if several are expected'
+    pick_hint = '; or pass pick="newest" if several are expected'
 
     def __init__(self, selector: Selector, pick: Pick | None = None) -> None:
         self._selector = selector
@@ -111,7 +111,7 @@ class ProcessCondition:
         if selection.successors:
             settling_time = SUCCESSOR_TIME
             label = self._selector.label
-            alone = f"no other process that matches {label} appeared within {SUCCESSOR_TIME:g} s"
+            alone = f"no other process matching {label} appeared within {SUCCESSOR_TIME:g} s"
             because = "; ".join(filter(None, (explanation.because, alone)))
             explanation = replace(explanation, because=because)
         if selection.older:
@@ -193,8 +193,8 @@ class ProcessCondition:
             "Disappeared from the process list",
             self._selector.label if row is None else short_name(row),
             self.wanted,
-            because="how it ended is not known, and its output is no longer available; another client "
-            "may have killed it, or the daemon of the sandbox may have been restarted",
+            because="how it ended is unknown, and its output is gone; another client may have killed it, "
+            "or the sandbox daemon may have restarted",
             process=row,
         )
         return Impossible(explanation, CORRECTION_TIME)
@@ -206,16 +206,16 @@ class ProcessCondition:
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                "Exited with an unknown code"
+                f"Exited, but the sandbox did not report the exit code within {CORRECTION_TIME:g} s"
                 if row.state == "exited"
                 else "Ended in an unknown way",
                 row,
                 RUN_AGAIN,
-                f"{_why_unknown(row)}, and did not report it within {CORRECTION_TIME:g} s",
+                _why_unknown(row),
             )
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         if foreign:
-            what = what.replace("by ", "by a ", 1) + " that this test did not send,"
+            what += " (not sent by this test)"
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
@@ -226,7 +226,7 @@ class ProcessCondition:
             what += f" after {seconds(row.lifetime.total_seconds())}"
         return self._explain(
             errors.UnexpectedExit,
-            what.rstrip(","),
+            what,
             row,
             self._hint_after(row),
             "",
@@ -250,7 +250,10 @@ class ProcessCondition:
 
 def _why_unknown(row: ProcessInfo) -> str:
     if row.state == "exited":
-        return "the sandbox lost the exit code"
+        return ""
     if row.signal is None:
-        return "the sandbox does not name the signal"
-    return "the sandbox sometimes reports SIGHUP for a process that exited properly"
+        return f"the sandbox did not name the signal within {CORRECTION_TIME:g} s"
+    return (
+        "sandboxes report SIGHUP for some processes that exited, and correct it later; this one was "
+        f"not corrected within {CORRECTION_TIME:g} s"
+    )

@@ -52,7 +52,8 @@ def test_assertion_is_inconclusive_one_second_after_a_process_of_the_test_vanish
         Cannot check for OOM kills: how train.py ended is not known
 
           it was alive and is no longer listed
-          process  pid 41, started 16:00:00.000 UTC: python train.py
+          process  python train.py
+          run      pid 41, started 16:00:00.000 UTC
     """)
     assert 1.0 <= polls(box)[-1] <= 1.1
 
@@ -74,7 +75,7 @@ def test_assertion_is_inconclusive_only_if_all_living_processes_vanished():
             pid 42  running  python train.py    it was alive and is no longer listed
     """)
     error = failure(vanished(raw(41), raw(42), killed=41).assert_no_oom)
-    assert "\n  process  pid 42, " in str(error)
+    assert "\n  run      pid 42, " in str(error)
 
     box_of([raw(42)], baseline=snapshot(raw(41), raw(42))).assert_no_oom()
     vanished(raw(41, **ended(0))).assert_no_oom()
@@ -131,7 +132,7 @@ def test_assertion_ignores_a_row_that_was_unreadable_before_the_test():
     box.assert_no_oom()
     assert outcome(pass_time(box).assert_no_oom) == (
         "Inconclusive",
-        "Cannot check for OOM kills: 1 of 3 rows in the list cannot be read",
+        "Cannot check for OOM kills: 1 of 3 rows in the process list cannot be read",
     )
 
 
@@ -147,7 +148,7 @@ def test_unreadable_row_is_inconclusive_unless_another_pid_is_selected():
     }.items():
         assert outcome(call) == (
             "Inconclusive",
-            f"Cannot check {check}: 1 of 2 rows in the list cannot be read",
+            f"Cannot check {check}: 1 of 2 rows in the process list cannot be read",
         )
 
 

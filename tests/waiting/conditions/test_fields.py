@@ -121,7 +121,7 @@ def test_wait_until_shows_its_condition_and_processes_that_are_alive_or_new(verb
     told = dedented("""
         two_passed was still False after 1 s
 
-          alive, or began in this test
+          processes alive now or started in this test
             pid 1  running        python train.py
             pid 3  exited 1  9 s  python train.py
           condition  len(passed) > 1 and '--token=***'

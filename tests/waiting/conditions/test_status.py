@@ -41,7 +41,7 @@ def test_status_of_a_process_with_a_lost_exit_code_counts_only_after_the_settlin
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
         "UnexpectedExit",
-        "Killed by a SIGKILL that this test did not send, wanted exited: train.py",
+        "Killed by SIGKILL (not sent by this test), wanted exited: train.py",
     )
 
 
@@ -141,12 +141,12 @@ def test_outage_above_both_one_second_and_a_tenth_of_stable_for_resets_stable_fo
         ({0: [raw(41, **ended(0))]}, "Exited 0 before the wait began"),
         (
             {0: [raw(41, **signaled(15))]},
-            "Killed by a SIGTERM that this test did not send, before the wait began",
+            "Killed by SIGTERM (not sent by this test) before the wait began",
         ),
         ({0: [], 1: [raw(41, **ended(0))]}, "Exited 0 after 9 s"),
         (
             {0: [raw(41, status="paused")], 1: [raw(41, **signaled(15))]},
-            "Killed by a SIGTERM that this test did not send, after 9 s",
+            "Killed by SIGTERM (not sent by this test) after 9 s",
         ),
     ],
 )
@@ -205,7 +205,8 @@ def test_assert_stays_reports_expected_and_actual_status():
     assert str(error) == dedented("""
         Paused, wanted running or exited for 1 s: train.py
 
-          process  pid 41, started 16:00:00.000 UTC: python train.py
+          process  python train.py
+          run      pid 41, started 16:00:00.000 UTC
           output   none on stderr or stdout
     """)
 
