@@ -1,4 +1,4 @@
-"""The base class of conditions on one process, which chooses a match and explains failures."""
+"""The base class of conditions on one process. It chooses a match and explains failures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HINTS_FOR_SHELLS = {
 
 
 class ProcessCondition:
-    """Evaluates the only process that a selector selects.
+    """A condition on the one process that a selector selects.
 
     Attributes:
         wanted: the expectation in words, for messages.
@@ -66,7 +66,7 @@ class ProcessCondition:
         self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result, which is impossible if several processes match without ``pick``."""
+        """Return the result. It is impossible if several processes match and ``pick`` is None."""
         self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
