@@ -1,7 +1,8 @@
 """The pytest plugin of the guard, which is registered only if a test is guarded.
 
-The plugin runs in the processes that run tests: in the only process, or in each xdist worker. Its
-hooks wrap the hooks of the monitor, so that the monitor has already polled when they continue.
+The plugin runs in the processes that run tests: in the only process, or in each xdist worker. The
+hooks of the guard wrap the hooks of the monitor, so that the monitor has already polled when the
+hooks of the guard continue.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class GuardPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Exempt processes that fixtures of wider scope start in a call from the rule ``leak``."""
+        """Exempt from the rule ``leak`` what fixtures of wider scope start during a call."""
         if fixturedef.scope == "function":
             return (yield)
         with self.guard.exempting():

@@ -287,7 +287,7 @@ class Generations:
             self._note(earlier)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Record whether this daemon already counts a restart when it begins to back off."""
+        """Record whether this daemon counts a restart before the pause that precedes it."""
         if self._counts_early is not None:
             return
         self._counts_early = early

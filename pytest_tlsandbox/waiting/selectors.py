@@ -87,7 +87,7 @@ class ListedProcess(Protocol):
 
     @property
     def started_at(self) -> datetime:
-        """When the process started, by the clock of the sandbox; in UTC if it has no time zone."""
+        """When the process started, by the clock of the sandbox; UTC if no time zone is set."""
 
 
 class TracedProcess(Protocol):
@@ -302,7 +302,7 @@ class Selector:
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living processes that match any of several selectors, in their order."""
+    """Return the living processes that match any of several selectors, selector by selector."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
 
 

@@ -49,7 +49,7 @@ class Wakeup:
         return self._notice is not None and self._notice.live
 
     def follow(self, process: ProcessInfo | None, limit: float) -> None:
-        """Follow a living process for at most ``limit`` seconds; None follows no process."""
+        """Follow a living process for up to ``limit`` seconds, or stop following if it is None."""
         if process is None or process.identity != self._followed:
             self._stop_following()
             self._followed, self._false_notices = None if process is None else process.identity, 0

@@ -95,7 +95,7 @@ class Rule:
     needs_ends: bool = False
 
     def name(self, incidents: Sequence[Incident]) -> str:
-        """Return the first words for several incidents: "2 processes crashed", "Restarted 3 times"."""
+        """Return the first words of a message about incidents, such as "Restarted 3 times"."""
         number = len(incidents)
         if len({item.run.generation for item in incidents}) > 1:
             return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
