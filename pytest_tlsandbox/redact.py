@@ -1,4 +1,4 @@
-"""Secrets: the API key, and masks for command lines, URLs and other text."""
+"""Hide the API key, and mask secrets in command lines, URLs and other text."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SAME_CAUSE = "same_cause"
 """The key in the facts of a report, and the attribute of an error, for the first failure."""
 FirstFailure = dict[str, str]
-"""The cause in one line (``text``), its ``key`` in all workers; node id and ``name`` of the ``test``."""
+"""The ``text`` and the ``key`` of the cause, and the id (``test``) and ``name`` of the test."""
 
 
 class _OneHook:

@@ -41,7 +41,7 @@ def width(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """Add spaces on the right of a text until it has a width in columns."""
+    """Add spaces to the right of a text until the text is ``columns`` wide."""
     return text + " " * (columns - width(text))
 
 
@@ -166,8 +166,8 @@ def moment(time: datetime) -> str:
 def shown_wanted(value: object, field: str) -> str:
     """Return the expected value of a field as text.
 
-    If several values are accepted, they are joined by "or". But a list of arguments is a single
-    value.
+    If several values are accepted, they are joined by "or". However, a list of arguments is a
+    single value.
     """
     if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
         return " or ".join(map(shown, value))
@@ -199,7 +199,7 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return the longest start of a text (>= 1 character) that fits in a width after escaping."""
+    """Return the longest prefix of a text, at least one character, that fits after escaping."""
     if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0

@@ -56,7 +56,7 @@ class GuardPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail the call phase if the guard has a finding, even if the call passed or skipped."""
+        """Fail the call phase if the guard has a finding, even if the test itself passed."""
         return (yield from self._end_phase("call", item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -107,7 +107,7 @@ class GuardPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Show findings in the report of a phase, after all plugins, so that xfail hides none."""
+        """Show findings in the report of a phase after all other plugins, even for xfail tests."""
         report = yield
         findings = self._ended.pop(call.when, None)
         if findings is None:

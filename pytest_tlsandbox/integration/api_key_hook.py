@@ -1,4 +1,4 @@
-"""Converts the result of the hook ``pytest_tlsandbox_api_key`` to a Secret before it is logged.
+"""Convert the result of the hook ``pytest_tlsandbox_api_key`` to a Secret before it is logged.
 
 This module is a pytest plugin. pluggy's trace (``pytest --debug``, ``PYTEST_DEBUG``) logs the value
 that the outermost wrapper of a hook returns. The wrapper that is registered last is the outermost,

@@ -21,10 +21,10 @@ TARGET = "tlsandbox_target"
 
 
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
-    """Return the module that defines the fixture that a test would use; None if there is none.
+    """Return the module that defines a fixture for a test; None if no such fixture exists.
 
-    This uses private names because the public functions show a fixture only while a test requests
-    it.
+    This function uses private names, because the public functions show a fixture only while a test
+    requests it.
     """
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
     module: str | None = definitions[-1].func.__module__ if definitions else None
@@ -39,8 +39,8 @@ def overrides_target(item: pytest.Item) -> bool:
 def unrequested_fixtures(item: pytest.Item) -> list[str]:
     """Return the fixtures of wider scope that a test uses without an argument.
 
-    These are the fixtures of autouse and usefixtures. ``Item.fixturenames`` does not show which
-    fixtures they are.
+    Such fixtures come from ``autouse`` and ``usefixtures``. ``Item.fixturenames`` does not
+    distinguish them from other fixtures.
     """
     info: Any = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
     names = set(info.initialnames) - set(info.argnames)
@@ -50,7 +50,7 @@ def unrequested_fixtures(item: pytest.Item) -> list[str]:
 def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseException]] | None:
     """Return the errors that a ``unittest`` test raised, before pytest reports them.
 
-    ``CallInfo.excinfo`` contains an error only after the hook of pytest that reports it.
+    ``CallInfo.excinfo`` contains such an error only after pytest's own hook has reported the error.
     """
     return getattr(item, "_excinfo", None)
 
