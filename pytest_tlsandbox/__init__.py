@@ -55,7 +55,7 @@ __all__ = [
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the submodule ``plugin`` once, however this package was loaded.
+    """Register the submodule ``plugin`` once, no matter how this package was loaded.
 
     pytest may load this package by autoload, ``-p``, ``PYTEST_PLUGINS`` or a conftest. A variable
     ``pytest_plugins`` in this module would make pytest search all installed packages for a plugin
@@ -73,9 +73,9 @@ def _skip_assertion_rewriting(pluginmanager: pytest.PytestPluginManager) -> None
     pytest compiles rewritten modules again in each new environment, and loads them more slowly than
     other modules. The exclusion reduces the processor time of a run that uses a fixture from 577 ms
     to 516 ms, and from 680 ms to 553 ms in a new environment (medians of 31 and 15 interleaved
-    runs). A run that uses no fixture takes as long as before. pytest does not provide a public way
-    to exclude modules. If a later version of pytest removes the private attribute, the plugin only
-    starts more slowly.
+    runs). A run that uses no fixture takes as long as before. The function uses a private
+    attribute, because pytest does not provide a public way to exclude modules. If a later version
+    of pytest removes the attribute, the plugin only starts more slowly.
     """
     getattr(pluginmanager.rewrite_hook, "_must_rewrite", set()).discard(__name__)
 

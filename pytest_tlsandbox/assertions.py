@@ -108,15 +108,14 @@ class Assertions:
 
         Args:
             processes: the processes to check, each selected by text, pid, compiled regex, process
-                object, ``by(...)`` or function. If no process is given, the assertion checks all
-                processes of the sandbox. However, if xdist workers share the sandbox, the assertion
-                then checks only the processes that this test started.
-            suspected: whether the assertion also fails for a suspected OOM kill. An OOM kill is
-                suspected if a process was killed by a SIGKILL that this plugin did not send, if it
-                exited with code 137, or if the sandbox does not know how it ended.
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
+            suspected: whether the assertion also fails for a suspected OOM kill, which means that a
+                process was killed by a SIGKILL that this plugin did not send, exited with code 137,
+                or ended in a way that the sandbox does not know.
             all_processes: whether to check all processes, and not only the processes that this test
-                started, if xdist workers share the sandbox. The argument has no effect if
-                ``processes`` are given.
+                started, if xdist workers share the sandbox and no ``processes`` are given.
             since: the time from which incidents count: with "test", from the start of the test;
                 with a snapshot, from the time at which it was taken; with None, from the beginning.
 
@@ -144,12 +143,11 @@ class Assertions:
 
         Args:
             processes: the processes to check, each selected by text, pid, compiled regex, process
-                object, ``by(...)`` or function. If no process is given, the assertion checks all
-                processes of the sandbox. However, if xdist workers share the sandbox, the assertion
-                then checks only the processes that this test started.
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
             all_processes: whether to check all processes, and not only the processes that this test
-                started, if xdist workers share the sandbox. The argument has no effect if
-                ``processes`` are given.
+                started, if xdist workers share the sandbox and no ``processes`` are given.
             since: the time from which incidents count: with "test", from the start of the test;
                 with a snapshot, from the time at which it was taken; with None, from the beginning.
 
@@ -168,17 +166,16 @@ class Assertions:
     ) -> None:
         """Assert that no managed process has been restarted since the test began.
 
-        The assertion ignores restarts that this plugin requested. It also ignores restarts of
-        processes that this plugin killed.
+        The assertion ignores restarts that this plugin requested. The assertion also ignores
+        restarts of processes that this plugin killed.
 
         Args:
             processes: the processes to check, each selected by text, pid, compiled regex, process
-                object, ``by(...)`` or function. If no process is given, the assertion checks all
-                processes of the sandbox. However, if xdist workers share the sandbox, the assertion
-                then checks only the processes that this test started.
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
             all_processes: whether to check all processes, and not only the processes that this test
-                started, if xdist workers share the sandbox. The argument has no effect if
-                ``processes`` are given.
+                started, if xdist workers share the sandbox and no ``processes`` are given.
             since: the time from which incidents count: with "test", from the start of the test;
                 with a snapshot, from the time at which it was taken; with None, from the beginning.
 
@@ -203,12 +200,11 @@ class Assertions:
 
         Args:
             processes: the processes to check, each selected by text, pid, compiled regex, process
-                object, ``by(...)`` or function. If no process is given, the assertion checks all
-                processes of the sandbox. However, if xdist workers share the sandbox, the assertion
-                then checks only the processes that this test started.
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
             all_processes: whether to check all processes, and not only the processes that this test
-                started, if xdist workers share the sandbox. The argument has no effect if
-                ``processes`` are given.
+                started, if xdist workers share the sandbox and no ``processes`` are given.
             since: the time from which incidents count: with "test", from the start of the test;
                 with a snapshot, from the time at which it was taken; with None, from the beginning.
 

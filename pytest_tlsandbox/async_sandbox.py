@@ -68,8 +68,8 @@ class AsyncSandbox:
     during a call.
 
     Cancelling a call ends its wait and its current poll. However, a request to start, signal, kill
-    or restart a process is completed if it has been sent. Predicates and conditions must be plain
-    functions, not coroutine functions, because they run in the thread of the call.
+    or restart a process is completed if it has been sent. Predicates and conditions run in the
+    thread of the call, and must be plain functions, not coroutine functions.
 
     Args:
         sandbox: the sandbox to wrap.
@@ -127,7 +127,7 @@ class AsyncSandbox:
         ``await``. When the block ends, the plugin evaluates all these assertions together.
 
         Returns:
-            An asynchronous context manager. At the end of the block, it raises ``ChecksFailed`` if
+            An asynchronous context manager that raises ``ChecksFailed`` at the end of the block if
             a check failed.
 
         """

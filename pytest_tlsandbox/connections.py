@@ -38,9 +38,9 @@ class Connection:
     Attributes:
         client: the client that sends the calls.
         shared: whether several xdist workers use the sandbox.
-        of_suite: whether the suite, and not ``--tlsandbox``, chose the sandbox. If so, the suite
+        of_suite: whether the suite, and not ``--tlsandbox``, chose the sandbox; if so, the suite
             may also terminate the sandbox.
-        loopback: whether the sandbox runs on this machine. If so, a refused connection means that
+        loopback: whether the sandbox runs on this machine; if so, a refused connection means that
             the sandbox has ended.
         baseline: the snapshot that the guard took at the start of the running test; None if the
             guard did not take a snapshot.

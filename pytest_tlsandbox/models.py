@@ -175,10 +175,10 @@ class ProcessInfo:
 
     Attributes:
         handle: the handle that the sandbox assigned to the run; None on older sandboxes.
-        pid: the process id. A managed process gets another pid with each restart.
+        pid: the process id, which changes with each restart of a managed process.
         status: "running", "exited", "signaled" or "oom_killed", as the sandbox sent it, in lower
-            case; unknown words are kept. The property ``state`` corrects the status if other fields
-            contradict it.
+            case; unknown words are kept, and the property ``state`` corrects the status if other
+            fields contradict it.
         exit_code: the exit code; None if the process is alive or a signal ended it; -1 if the
             sandbox lost the exit code.
         signal: the number of the signal that ended the process; None if no signal ended it.
@@ -213,7 +213,7 @@ class ProcessInfo:
 
     @property
     def command_line(self) -> str:
-        """Command and unmasked arguments, joined by spaces; text selectors search this text."""
+        """The command and its unmasked arguments, joined by spaces, for selectors by text."""
         return " ".join((self.command, *self.args))
 
     @property

@@ -54,8 +54,8 @@ class Hooks:
                 the argument of ``tlsandbox_connect``.
 
         Returns:
-            ``Secret(key)``, or a function without arguments that returns the key. None lets another
-            implementation of the hook provide the key.
+            ``Secret(key)``, or a function without arguments that returns the key. If the result is
+            None, another implementation of the hook can provide the key.
 
         """
 
@@ -316,7 +316,7 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
         A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
@@ -331,15 +331,15 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
     """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
 
-    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If a call was
-    not awaited, the test fails when it ends.
+    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If the test
+    does not await a call, the test fails at its end.
 
     Yields:
         An ``AsyncSandbox``, which has the same methods as ``tlsandbox``.
 
     Raises:
         InvalidArgument: at the end of the test, if a call was not awaited.
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
@@ -358,14 +358,14 @@ def tlsandbox_session(
 
     Without a baseline, assertions check all known incidents, including incidents that happened
     before the session. When the session ends, the plugin kills the processes that were started
-    through this object. pytest creates this fixture only once in each session. If folders override
+    through this object. This fixture is created only once in each session. If folders override
     ``tlsandbox_target``, the fixture uses the target of the first test that requests it.
 
     Returns:
         A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
 
     """
     return tlsandbox_connect(tlsandbox_target)
@@ -379,9 +379,9 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
     the session ends, the plugin kills the processes that were started through the returned sandbox.
 
     Yields:
-        A function that returns a ``Sandbox`` without a baseline. It raises ``InvalidSetting`` if
-        the target is invalid or has no API key, and ``InvalidArgument`` for an object that is not a
-        sandbox.
+        A function that returns a ``Sandbox`` without a baseline. The function raises
+        ``InvalidSetting`` if the target is invalid or has no API key, and ``InvalidArgument`` for
+        an object that is not a sandbox.
 
     """
     made: list[Sandbox] = []
@@ -422,14 +422,14 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
     """Provide an object that lists the processes of the sandbox under test and does not check them.
 
-    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. It raises ``InfrastructureError`` if
-    the processes could not be listed.
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. The call raises
+    ``InfrastructureError`` if the processes could not be listed.
 
     Returns:
         A ``ProcessLister`` with the API key of the sandbox.
 
     Raises:
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
 
     """
     return _connections(request.config).connect(tlsandbox_target).client

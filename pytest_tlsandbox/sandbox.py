@@ -72,7 +72,7 @@ class Sandbox(Assertions):
         timeout: the default timeout of waits, in seconds.
         baseline: the snapshot at the start of the test; if it is None, assertions check all known
             incidents.
-        shared: whether other xdist workers use the sandbox too. If so, an assertion without
+        shared: whether other xdist workers use the sandbox too; if so, an assertion without
             ``processes`` checks only the processes that this test started.
         started: the list to which ``start_process`` adds processes; None for a new list.
         screen: the terminal for which messages are formatted.
@@ -141,8 +141,8 @@ class Sandbox(Assertions):
         """List all processes of the sandbox, including processes of earlier tests.
 
         Returns:
-            A snapshot. It contains the processes, sorted by start time, and the rows that could not
-            be read.
+            A snapshot of the processes, sorted by start time, and of the rows that could not be
+            read.
 
         Raises:
             InfrastructureError: the processes could not be listed.
@@ -175,12 +175,11 @@ class Sandbox(Assertions):
             stable_for: seconds for which the process must keep the status without a restart.
             timeout: seconds to wait; None for the default, which is 30 s unless
                 ``--tlsandbox-timeout`` sets it.
-            pick: which process to use if several match: "newest" or "oldest". If ``pick`` is None
-                and several processes match, the call raises ``AmbiguousProcess``.
-            since: which ended processes to ignore: with "test", processes that ended before the
-                test began; with a snapshot, processes that ended before the snapshot was taken;
-                with None, no processes. The argument has no effect on a process that is selected by
-                pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The process, as the last poll listed it.
@@ -223,12 +222,11 @@ class Sandbox(Assertions):
             exit_code: the expected exit code, a collection of accepted exit codes, or "any".
             timeout: seconds to wait; None for the default, which is 30 s unless
                 ``--tlsandbox-timeout`` sets it.
-            pick: which process to use if several match: "newest" or "oldest". If ``pick`` is None
-                and several processes match, the call raises ``AmbiguousProcess``.
-            since: which ended processes to ignore: with "test", processes that ended before the
-                test began; with a snapshot, processes that ended before the snapshot was taken;
-                with None, no processes. The argument has no effect on a process that is selected by
-                pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The process, as the last poll listed it.
@@ -271,12 +269,11 @@ class Sandbox(Assertions):
             pattern: the text, or a compiled regex, to search for in each line.
             timeout: seconds to wait; None for the default, which is 30 s unless
                 ``--tlsandbox-timeout`` sets it.
-            pick: which process to use if several match: "newest" or "oldest". If ``pick`` is None
-                and several processes match, the call raises ``AmbiguousProcess``.
-            since: which ended processes to ignore: with "test", processes that ended before the
-                test began; with a snapshot, processes that ended before the snapshot was taken;
-                with None, no processes. The argument has no effect on a process that is selected by
-                pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The first line that matches.
@@ -315,9 +312,9 @@ class Sandbox(Assertions):
         """Wait until ``condition(snapshot)`` is truthy.
 
         Args:
-            condition: a function that is called with each snapshot. A snapshot contains all
-                processes of the sandbox, including processes of earlier tests. If the function
-                raises an exception, the wait ends at once.
+            condition: a function that is called with each snapshot of all processes of the sandbox,
+                including processes of earlier tests; an exception from the function ends the wait
+                at once.
             timeout: seconds to wait; None for the default, which is 30 s unless
                 ``--tlsandbox-timeout`` sets it.
 
@@ -350,12 +347,11 @@ class Sandbox(Assertions):
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
                 or function.
-            pick: which process to use if several match: "newest" or "oldest". If ``pick`` is None
-                and several processes match, the call raises ``AmbiguousProcess``.
-            since: which ended processes to ignore: with "test", processes that ended before the
-                test began; with a snapshot, processes that ended before the snapshot was taken;
-                with None, no processes. The argument has no effect on a process that is selected by
-                pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
             expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
                 list, set or range lists the accepted values. The fields are args, command,
                 ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
@@ -397,12 +393,11 @@ class Sandbox(Assertions):
             stable_for: the number of seconds, greater than 0, for which the process must keep the
                 status.
             status: the expected status, or a collection of accepted statuses.
-            pick: which process to use if several match: "newest" or "oldest". If ``pick`` is None
-                and several processes match, the call raises ``AmbiguousProcess``.
-            since: which ended processes to ignore: with "test", processes that ended before the
-                test began; with a snapshot, processes that ended before the snapshot was taken;
-                with None, no processes. The argument has no effect on a process that is selected by
-                pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The process, as the last poll listed it.
@@ -437,7 +432,7 @@ class Sandbox(Assertions):
         these assertions together.
 
         Returns:
-            A context manager. At the end of the block, it raises ``ChecksFailed`` if a check
+            A context manager that raises ``ChecksFailed`` at the end of the block if a check
             failed.
 
         """
@@ -483,11 +478,11 @@ class Sandbox(Assertions):
             stdout_mode: "capture" stores the standard output; "discard" drops it.
             stderr_mode: "capture" stores the standard error; "discard" drops it.
             name: the name of the managed process, which stays the same across restarts.
-            restart: a mapping that defines when the supervisor restarts the program. Its keys
-                policy, max_restarts, initial_backoff_ms and max_backoff_ms are all optional.
+            restart: a mapping that defines when the supervisor restarts the program, with the
+                optional keys policy, max_restarts, initial_backoff_ms and max_backoff_ms.
             health_check: a mapping that defines how the supervisor checks the health of the
-                process. Its keys type and port are required; path, initial_delay_ms, interval_ms,
-                timeout_ms and failure_threshold are optional.
+                process, with the keys type and port, and the optional keys path, initial_delay_ms,
+                interval_ms, timeout_ms and failure_threshold.
 
         Returns:
             The process, as the sandbox described it in the response to the start request.
@@ -525,7 +520,7 @@ class Sandbox(Assertions):
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
-                or function. If several processes match, the call uses the only living process, or
+                or function; if several processes match, the call uses the only living process, or
                 the newest process if all have ended.
             signal: the number of the signal, from 1 to 64, such as ``signal.SIGTERM``.
 
@@ -552,12 +547,12 @@ class Sandbox(Assertions):
         """Kill the process group of a process, or stop the supervisor of a managed process.
 
         When a supervisor is stopped, it sends SIGTERM to its process, and SIGKILL after 10 s. The
-        call also succeeds if the process has already ended. It does not wait for the process to
-        end.
+        call also succeeds if the process has already ended. The call does not wait for the process
+        to end.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
-                or function. If several processes match, the call uses the only living process, or
+                or function; if several processes match, the call uses the only living process, or
                 the newest process if all have ended.
 
         Raises:
@@ -575,7 +570,7 @@ class Sandbox(Assertions):
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
-                or function. If several processes match, the call uses the only living process, or
+                or function; if several processes match, the call uses the only living process, or
                 the newest process if all have ended.
 
         Returns:
@@ -609,7 +604,7 @@ class Sandbox(Assertions):
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
-                or function. If several processes match, the call uses the only living process, or
+                or function; if several processes match, the call uses the only living process, or
                 the newest process if all have ended.
             stream: "stdout", "stderr", or "output" for both.
 
@@ -633,9 +628,9 @@ class Sandbox(Assertions):
     def kill_started(self) -> list[ProcessInfo]:
         """Kill the processes that were started through this object.
 
-        The ``tlsandbox`` fixture calls this method when the test ends. The call then waits for up
-        to 3 s until the sandbox lists the processes as ended, so that the next test does not find
-        them alive.
+        The ``tlsandbox`` fixture calls this method when the test ends. After killing the processes,
+        the call waits for up to 3 s until the sandbox lists them as ended, so that the next test
+        does not find them alive.
 
         Returns:
             The processes that are still running afterwards. If the sandbox does not answer, the

@@ -195,8 +195,8 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     """Check that a report can be written; missing folders are created later.
 
     Args:
-        text: the path. A relative path is relative to the current folder if it comes from the
-            option, and to the rootdir if it comes from the ini file.
+        text: the path; a relative path from the option is relative to the current folder, and a
+            relative path from the ini file is relative to the rootdir.
         source: the source of the path, for the error message.
         config: the configuration of pytest.
 
@@ -239,7 +239,7 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a temporary file can be created, because root ignores mode bits."""
+    """Return whether a file can be created, which mode bits do not show for root."""
     import tempfile
 
     try:

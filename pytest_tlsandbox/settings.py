@@ -1,7 +1,7 @@
 """Options, ini keys and environment variables.
 
 The command line overrides the ini file, which overrides the environment. The module
-``setting_parsers`` checks the values. It is imported only if a suite sets a value.
+``setting_parsers`` checks the values. This module is imported only if a suite sets a value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Option(NamedTuple):
         metavar: the placeholder for the value in the help; None for a switch.
         environment: the environment variable of the setting; None if the setting does not have a
             variable.
-        repeatable: whether the setting may have several values. If so, the option may be repeated,
+        repeatable: whether the setting may have several values; if so, the option may be repeated,
             and the ini file contains one value per line.
 
     """
@@ -123,7 +123,7 @@ MARKERS = (
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""The ini key for patterns that match secrets. No option exists, because patterns rarely change."""
+"""The ini key for patterns that match secrets, without an option, because projects define them."""
 MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
 
 
@@ -164,8 +164,9 @@ def read(
         environment: the environment variables.
 
     Returns:
-        A mapping that contains each setting that was given. A key is a field of :class:`Settings`.
-        A value consists of the texts that were given and their source, such as "--tlsandbox".
+        A mapping that contains each setting that was given. The keys are fields of
+        :class:`Settings`. Each value is a pair of the given texts and their source, such as
+        "--tlsandbox".
 
     Raises:
         pytest.UsageError: the ini file contains a value of a wrong type.
@@ -180,7 +181,7 @@ def read(
 def _read(
     config: pytest.Config, option: Option, environment: Mapping[str, str]
 ) -> tuple[Sequence[str], str]:
-    """Return the values from the first source that provides any, with the name of the source."""
+    """Return the values from the first source that has a value, and the name of this source."""
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag

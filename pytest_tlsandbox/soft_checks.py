@@ -60,8 +60,8 @@ class Together:
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Evaluate all conditions on one snapshot.
 
-        The result is met or impossible. It contains the explanation of the first condition that is
-        not met, and the longest settling time of all conditions.
+        The result is met or impossible. The result contains the explanation of the first condition
+        that is not met, and the longest settling time of all conditions.
 
         Args:
             snapshot: the snapshot to evaluate.
@@ -96,12 +96,12 @@ class Soft(Assertions):
     before the error also fails, the failure is added to the error as a note.
 
     Raises:
-        ChecksFailed: at the end of the block, if at least one check failed. Its attribute
+        ChecksFailed: at the end of the block, if at least one check failed; the attribute
             ``failures`` lists the errors that the failed checks would have raised outside a block.
         InfrastructureError: at the end of the block, if all failed checks are inconclusive, or if
             the processes could not be listed.
-        InvalidArgument: the block contains no check, or a check is called outside a block. A wrong
-            argument of a check raises this error at the line of the check.
+        InvalidArgument: the block contains no check, or a check is called outside a block. For a
+            wrong argument, a check raises this error at once.
 
     """
 
@@ -151,12 +151,11 @@ class Soft(Assertions):
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
                 or function.
-            pick: which process to use if several match: "newest" or "oldest". If ``pick`` is None
-                and several processes match, the check fails.
-            since: which ended processes to ignore: with "test", processes that ended before the
-                test began; with a snapshot, processes that ended before the snapshot was taken;
-                with None, no processes. The argument has no effect on a process that is selected by
-                pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the check
+                fails in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
             expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
                 list, set or range lists the accepted values. The fields are args, command,
                 ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,

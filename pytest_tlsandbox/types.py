@@ -55,7 +55,7 @@ class Identity(NamedTuple):
     started_at: datetime
 
     def same_run(self, other: Identity) -> bool:
-        """Return whether both identify the same run. A missing handle matches every handle."""
+        """Return whether two identities refer to one run. A missing handle matches every handle."""
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
         return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
@@ -70,8 +70,8 @@ class Screen:
         columns: the width of a message in columns.
         say: a function that writes a line with the name of the running test, escaped and cut to the
             width of the terminal; None if there is no terminal.
-        several_sandboxes: a function that returns whether the session uses several sandboxes. If
-            so, each message must name its sandbox.
+        several_sandboxes: a function that returns whether each message must name its sandbox,
+            because the session uses several sandboxes.
 
     """
 

@@ -102,8 +102,8 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 class Listings:
     """The process lists of all sandboxes under test, which are requested once and in parallel.
 
-    This class is also a pytest plugin. If there are several sandboxes, it prints a row for each
-    sandbox at the end of the session.
+    This class is also a pytest plugin. If there are several sandboxes, the plugin prints a row for
+    each sandbox at the end of the session.
 
     Args:
         items: the tests; their parameters name the sandboxes.

@@ -144,7 +144,7 @@ def check_key(key: Secret, address: Address, source: str) -> Secret:
     """Check an API key before it is used.
 
     Args:
-        key: the key. White space around the key is ignored.
+        key: the key; white space around the key is ignored.
         address: the sandbox to which the key would be sent.
         source: the source of the key, for the error message.
 

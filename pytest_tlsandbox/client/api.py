@@ -60,7 +60,7 @@ class ProcessLister:
     Args:
         transport: the HTTP session that sends the requests.
         test_deadline: a function that returns the time at which the running test would be killed,
-            in seconds on the clock, or None if the test has no timeout. Retries stop before that
+            in seconds on the clock, or None if the test has no timeout; retries stop before that
             time, so that the last error is shown.
 
     Attributes:
@@ -106,8 +106,8 @@ class ProcessLister:
                 sandbox's outage budget of 30 s.
 
         Returns:
-            A snapshot. It contains the processes, sorted by start time, and the rows that could not
-            be read.
+            A snapshot of the processes, sorted by start time, and of the rows that could not be
+            read.
 
         Raises:
             InfrastructureError: the sandbox did not send a valid response.
@@ -125,12 +125,12 @@ class ProcessLister:
 
         Args:
             limit: maximum seconds for the call.
-            after: a time in seconds on the clock; None for the current time. If another thread sent
+            after: a time in seconds on the clock; None for the current time; if another thread sent
                 a request after this time, this call returns the response to that request.
 
         Returns:
-            A snapshot. It contains the processes, sorted by start time, and the rows that could not
-            be read.
+            A snapshot of the processes, sorted by start time, and of the rows that could not be
+            read.
 
         Raises:
             InfrastructureError: the sandbox did not send a valid response.
@@ -347,9 +347,9 @@ class SandboxClient(ProcessLister):
         """Return the name of a managed process, or the pid of another process, for the URL path.
 
         A restart changes the pid of a managed process, but not its name. For an earlier run that is
-        still listed, this method returns the pid, because the name stands for the current run. It
-        also returns the pid if the name consists of dots, because such a name would change the URL
-        path, even if the name is encoded.
+        still listed, this method returns the pid, because the name stands for the current run. This
+        method also returns the pid if the name consists of dots, because such a name would change
+        the URL path, even if the name is encoded.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None

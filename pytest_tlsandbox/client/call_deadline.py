@@ -1,4 +1,4 @@
-"""End every call at its deadline, whatever the server does.
+"""End every call at its deadline, no matter what the server does.
 
 The argument ``timeout`` of ``requests`` limits each read, but not the whole call. For example, a
 call with a timeout of 0.5 s took 7.8 s, because the server sent one byte per second.

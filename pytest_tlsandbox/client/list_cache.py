@@ -39,7 +39,7 @@ class _Read(NamedTuple):
 
 
 class ListReader:
-    """Reads the process lists of one sandbox; safe to use from several threads.
+    """Reads the process lists of one sandbox. Several threads can use the same object.
 
     If the body did not change, the reader parses nothing. If some rows changed, the reader parses
     only these rows, and reuses the objects of all other rows.

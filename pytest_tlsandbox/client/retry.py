@@ -111,11 +111,11 @@ def call_with_retries(
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Repeat a call until it succeeds, fails with a final error, or the time for retries is over.
+    """Repeat a call until it succeeds or fails with a final error, or until retries take too long.
 
     Args:
-        call: a function that makes the call. Its argument is the number of seconds that the call
-            may take.
+        call: a function that makes the call, and whose argument is the number of seconds that the
+            call may take.
         clock: the clock of the pauses.
         patience: the number of seconds for which transient errors are retried.
         until: an additional deadline for retries, in seconds on the clock; None for no additional

@@ -1,4 +1,4 @@
-"""The HTTP session with one sandbox. It returns bodies as bytes and raises InfrastructureError."""
+"""An HTTP session that returns response bodies as bytes and raises InfrastructureError."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Answer:
         status: the status.
         body: the body.
         announced: whether the server announced the length of the body, so that the body is known to
-            be complete. If not, the body ends when the connection ends, and may have been cut.
+            be complete; otherwise, the body ends when the connection ends, and may have been cut.
 
     """
 
@@ -68,7 +68,7 @@ class Answer:
 
 
 class Transport:
-    """Sends requests to one sandbox; safe to use from several threads.
+    """Sends requests to one sandbox. Several threads can use the same object.
 
     Args:
         address: the address of the sandbox.
@@ -160,8 +160,8 @@ class Transport:
         Args:
             path: the path below ``/api/v1``.
             limit: seconds after which the client ends the stream.
-            begun: a function that is called before the request is sent. Its argument is a function
-                that any thread may call to end the stream.
+            begun: a function that is called before the request is sent, with a function that any
+                thread may call to end the stream.
 
         Raises:
             Exception: any error of the connection.

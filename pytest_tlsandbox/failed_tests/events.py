@@ -1,4 +1,4 @@
-"""Find the events in a sandbox during a test in the history of its runs."""
+"""Find the events of a test in the history of a sandbox."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Happened:
 
         Args:
             sandbox: the sandbox.
-            needed: the runs that fixtures of the test started. If such a run ended, the event is
-                always added.
+            needed: the runs that fixtures of the test started; the end of such a run is always
+                added.
 
         """
         history = sandbox.history

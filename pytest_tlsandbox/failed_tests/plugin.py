@@ -1,7 +1,7 @@
 """The pytest plugin that adds causes and events to the reports of failed tests.
 
 The plugin is registered when the session first uses a sandbox. The plugin runs in the processes
-that run tests: in the only process, or in each xdist worker. Its wrapper of
+that run tests: in the only process, or in each xdist worker. The plugin's wrapper of
 ``pytest_runtest_makereport`` is the outermost wrapper, because this plugin is registered after the
 plugin of the guard.
 """
@@ -183,7 +183,7 @@ class FailedTests:
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
-        """Return the first failure that has the same cause as an error; it may be this failure."""
+        """Return the first failure with the same cause as an error, which may be this failure."""
         text = error.first_line
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         key = f"{worker} {id(error)}"
@@ -204,7 +204,7 @@ class FailedTests:
 
 
 def _key_of(error: TLSandboxError) -> object:
-    """Return the run or the outage that errors with the same cause share, or None."""
+    """Return an object that identifies the cause of an error, such as a run, or None."""
     run = error.run
     if run is not None:
         # Errors about a living run may describe different problems.

@@ -1,4 +1,4 @@
-"""Print each cause that several failed tests share only once.
+"""Print a cause only once if several failed tests share it.
 
 The module runs in the only process or in the xdist controller. The controller does not use any
 sandbox, so this module does not import the code for sandboxes.
@@ -22,7 +22,7 @@ FirstFailure = dict[str, str]
 
 
 class _OneHook:
-    """A plugin with only one hook. It is hashable, because pytest 8.2 requires this."""
+    """A plugin with only one hook, which is hashable because pytest 8.2 requires it."""
 
     def __init__(self, hook: Callable[..., object]) -> None:
         self.pytest_terminal_summary = hook

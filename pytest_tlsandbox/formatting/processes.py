@@ -155,9 +155,9 @@ def process_table(
 
     Args:
         rows: the processes.
-        remarks: the remarks, in the order of the rows. There may be fewer remarks than rows.
-        most: maximum number of processes. A last line shows the number of processes that are left
-            out. None lists all processes.
+        remarks: the remarks, in the order of the rows; there may be fewer remarks than rows.
+        most: maximum number of processes, or None for all processes; a last line shows the number
+            of processes that are left out.
         columns: the width of the table. A longer command line is cut, and the line shows the number
             of characters that were cut.
 

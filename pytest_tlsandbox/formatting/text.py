@@ -56,7 +56,7 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def cut(text: str, columns: int, *, beyond: int = 0) -> str:
-    """Escape a text, cut it to a width, and show the number of cut characters: "python -c… +99871".
+    """Escape a text, cut it, and show the number of cut characters, as in "python -c… +99871".
 
     The result contains at least one character and the number, even if they are wider than
     ``columns``.
@@ -64,8 +64,8 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
     Args:
         text: the text.
         columns: maximum width of the result.
-        beyond: the number of characters that the caller has already left out. The shown number
-            includes them.
+        beyond: the number of characters that the caller has already left out, which the shown
+            number includes.
 
     Returns:
         The text on one line.
@@ -140,7 +140,7 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
 
 
 def seconds(value: float) -> str:
-    """Return a duration with a suitable unit and precision: "4 ms", "0.31 s", "120 s"."""
+    """Return a duration with a suitable unit and precision, such as "4 ms" or "0.31 s"."""
     if 0.0005 <= value < 0.0995:
         return f"{value * 1000:.0f} ms"
     text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"

@@ -33,7 +33,7 @@ _FOUND = {
 
 
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
-    """Return the error for findings. It is a ``ProcessOOMKilled`` if they include an OOM kill.
+    """Return a ``ProcessOOMKilled`` if findings include an OOM kill, or else a ``GuardFailure``.
 
     The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
     """

@@ -38,8 +38,8 @@ def leaks(
 ) -> list[Incident]:
     """Return a leak for each run that began in the call phase of the test and is still running.
 
-    ``exempt`` contains intervals of positions in the history. A run that begins in such an interval
-    may outlive the test.
+    ``exempt`` contains intervals of positions in the history. A run that begins in one of the
+    intervals in ``exempt`` may outlive the test.
     """
     after = sandbox.after_call
     if after is None:

@@ -71,7 +71,7 @@ class GuardPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Exempt from the rule ``leak`` what fixtures of wider scope start during a call."""
+        """Let processes that fixtures of wider scope start during a call outlive the test."""
         if fixturedef.scope == "function":
             return (yield)
         with self.guard.exempting():

@@ -125,8 +125,8 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
     """Return the keys that identify an incident within its sandbox.
 
     Workers list a shared sandbox at different times. One worker may have seen the run, another
-    worker how it ended, and a third worker only the next run. Therefore, each of these three
-    observations has its own key.
+    worker how it ended, and a third worker only the next run. Therefore, each observation has its
+    own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
@@ -151,7 +151,7 @@ def apply_rules(
     Args:
         rules: the rules to apply.
         incidents: the incidents.
-        started: the processes that the test started. A lost exit code is inconclusive only for
+        started: the processes that the test started; a lost exit code is inconclusive only for
             these processes.
 
     Returns:

@@ -1,8 +1,8 @@
 """The history of a sandbox, which converts snapshots to runs and finds incidents.
 
 The daemon lists rows, not runs. A managed process keeps its id across restarts, another process may
-reuse its name, and the daemon keeps only its last exit. ``docs/history.md`` explains how rows are
-assigned to runs.
+reuse its name, and the daemon keeps only the last exit of a process. ``docs/history.md`` explains
+how rows are assigned to runs.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ class History:
 
         Returns:
             The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
-            the signal. None if there is nothing to undo, because the run had ended, or because this
-            plugin had already sent the signal to it.
+            the signal. The result is None if there is nothing to undo, because the run had ended or
+            this plugin had already sent the signal.
 
         """
         run = self.run_of(row)

@@ -101,7 +101,7 @@ class Generations:
             later: the number that :func:`count_later` returned for the row.
 
         Returns:
-            The run. It belongs to the generation that it continues, or to a new generation.
+            The run, which belongs to the generation that it continues or to a new generation.
 
         """
         managed = row.managed

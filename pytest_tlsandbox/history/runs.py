@@ -73,7 +73,7 @@ class End(NamedTuple):
         return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
 
     def corrected(self, newer: End) -> End:
-        """Return how the run ended, after newer evidence has been taken into account.
+        """Return how the run ended, corrected by newer evidence.
 
         Known values are kept if the newer evidence contains no exit code and no signal. A confirmed
         OOM kill is always kept.
@@ -118,10 +118,9 @@ class Run:
         successor: the next run of its generation; None if there is no next run.
         gone: whether the run was listed before, but is no longer listed.
         unhealthy: whether the health check of the run is failing.
-        assumed: whether the existence of the run depends on how this daemon counts restarts. A
-            daemon counts a restart either early, when the supervisor begins to back off, or late,
-            when the next run starts.
-        if_early: whether an assumed run exists only if this daemon counts restarts early. If False,
+        assumed: whether the existence of the run depends on whether this daemon counts restarts
+            early (when the supervisor begins to back off) or late (when the next run starts).
+        if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
             the assumed run exists only if the daemon counts restarts late.
         counted_late: whether ``count`` is one too high if this daemon counts restarts early.
         waited: whether a list call showed that the supervisor was backing off after the run ended.
@@ -175,8 +174,8 @@ class Run:
         """Whether the sandbox may later correct its report of how the run ended.
 
         A correction is possible for a lost exit code, and for a SIGHUP that this plugin did not
-        send. Daemons sometimes report one or the other for a process that exited normally
-        (api-notes, "Ends").
+        send. Daemons sometimes report such an exit for a process that exited normally (api-notes,
+        "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:

@@ -134,7 +134,7 @@ class ProcessSnapshot:
         """Return whether this snapshot contains the object itself, and not just an equal object.
 
         Consecutive snapshots of one lister share the objects of most unchanged rows, but never the
-        objects of changed rows. Therefore, the result True means that the process did not change.
+        objects of changed rows. If the result is True, the process did not change.
 
         Args:
             row: a process of this or another snapshot.
@@ -155,8 +155,7 @@ class ProcessSnapshot:
                 values, except for ``args``, which is compared as a whole.
 
         Returns:
-            The processes that match all fields, oldest first. If no process matches, the tuple is
-            empty.
+            A tuple of the processes that match all fields, oldest first.
 
         Raises:
             InvalidArgument: a field does not exist, or can never have the given value.
@@ -167,7 +166,7 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The processes by the ``id()`` of their objects, for fast comparisons by identity."""
+        """The processes, indexed by the ``id()`` of their objects for fast comparisons."""
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
@@ -213,7 +212,7 @@ class Fields(TypedDict, total=False):
         signal: the number of the signal that ended the process; None if no signal ended it.
         started_at: when the process started, by the clock of the sandbox.
         status: "running", "exited", "signaled" or "oom_killed", corrected if other fields
-            contradict it. For example, if a row contains "running" and an exit code, the status is
+            contradict it; for example, if a row contains "running" and an exit code, the status is
             "exited".
         stdin_writable: whether the process accepts input.
 

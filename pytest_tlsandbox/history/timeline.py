@@ -116,7 +116,7 @@ class Timeline:
         """Return the state changes of a process during this wait.
 
         Args:
-            process: the process. The result includes earlier and later runs of its generation.
+            process: the process; the result includes earlier and later runs of the same generation.
 
         Returns:
             The changes (``at`` is in seconds since the wait began), each with the number of polls

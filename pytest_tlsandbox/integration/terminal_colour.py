@@ -1,8 +1,8 @@
 """Colour the failures of this package in the terminal of pytest.
 
 pytest shows each line of an error in bold red. This module leaves the first line bold red, but
-makes lines of output plain and all other lines dim. The text does not change. If pytest does not
-use colours, this module has no effect.
+makes lines of output plain and all other lines dim. The text of the failure does not change. If
+pytest does not use colours, this module has no effect.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run an embedded sandbox until Ctrl-C, to try it out or to develop programs."""
+"""Run an embedded sandbox in a terminal until Ctrl-C."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class Router:
         self._routes = [(re.compile(path), handlers) for path, handlers in routes.items()]
 
     async def handle(self, request: Request) -> Answer:
-        """Call the handler of the first route with this path and method.
+        """Call the handler of the first route that matches the path and the method.
 
         A handler of GET also handles HEAD.
 
@@ -188,7 +188,7 @@ def application(handle: Handler) -> Application:
 
 
 def _reject_by_response(send: Send) -> Send:
-    """Return a ``send`` that can also send an HTTP response instead of accepting a WebSocket."""
+    """Return a ``send`` function that can also reject a WebSocket with an HTTP response."""
 
     async def send_either(message: dict[str, Any]) -> None:
         kind = message["type"]
@@ -212,7 +212,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 async def finish_first(*works: Coroutine[Any, Any, T]) -> T:
-    """Run coroutines until the first one has finished, cancel the others, and return its result."""
+    """Run coroutines until one has finished, cancel the others, and return the first result."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

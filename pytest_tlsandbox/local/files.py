@@ -37,7 +37,7 @@ class Files:
         self._writable = tuple(os.path.join(os.path.realpath(folder), "") for folder in writable)
 
     def read(self, path: str) -> AsyncIterator[bytes]:
-        """Return the content of a file, in parts, to its end: files in ``/proc`` have the size 0."""
+        """Return the content of a file in parts, even if its reported size is 0 (``/proc``)."""
         with _errors_to_responses("read file", path):
             located = _locate(path)
             mode = os.stat(located).st_mode

@@ -1,4 +1,4 @@
-"""Run managed processes, which have restarts and health checks.
+"""Run managed processes, including restarts and health checks.
 
 The fields are the same as in the service (api-notes, "Managed processes"). The documentation of the
 service does not define all details of the behavior. ``docs/local.md`` lists the decisions of this

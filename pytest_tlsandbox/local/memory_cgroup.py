@@ -190,8 +190,8 @@ class CgroupV1(_Cgroup):
     def _may_have_killed(self) -> bool:
         """Return whether the kernel reported a memory shortage within the last second.
 
-        The kernel reports a shortage just before it kills a process. cgroup v1 counts the kills of
-        each group separately, and reading a thousand leaves at each poll takes too long.
+        The kernel reports a shortage just before it kills a process. Each group of cgroup v1 has
+        its own count of kills, and reading a thousand leaves at each poll takes too long.
         ``memory.failcnt`` does not help, because Linux 6.18 leaves it at 0.
         """
         now = time.monotonic()
@@ -222,8 +222,8 @@ class CgroupV2(_Cgroup):
     def entering(self, handle: int) -> Iterator[list[str]]:
         """Provide a launcher that enters the leaf and then executes the program.
 
-        cgroup v2 can move only whole processes, so the calling thread cannot enter the leaf as in
-        v1.
+        In cgroup v2, only whole processes can be moved, so the calling thread cannot enter the leaf
+        as in v1.
 
         Yields:
             The command of the launcher.

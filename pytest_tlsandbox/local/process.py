@@ -124,7 +124,7 @@ class Process:
         return self.status == "running"
 
     def outputs(self, stream: str) -> dict[str, OutputStream]:
-        """Return the stream called ``stream``, or both streams for "output", by name."""
+        """Return a mapping from names to streams, with one stream, or with both for "output"."""
         both = {"stdout": self.stdout, "stderr": self.stderr}
         return both if stream == "output" else {stream: both[stream]}
 
@@ -137,8 +137,8 @@ class Process:
 
         The number of OOM kills does not show whether the process or a child was the victim. The
         process counts as the victim if a SIGKILL that this API did not send ended the process at
-        most 2 s after a kill was counted. The kernel counts a kill before the victim has ended,
-        which may take some time. If a child was the victim, the process lives longer.
+        most 2 s after a kill was counted. The kernel counts a kill before the victim has ended. If
+        a child was the victim, the process lives longer.
 
         Args:
             wait_status: the status from ``os.waitpid``.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.process import Manager, Process
 
 KEPT_ROWS = 2000
-"""Maximum number of ended processes whose rows are kept. A supervisor must also have stopped."""
+"""Maximum number of ended processes whose rows are kept."""
 
 KEPT_OUTPUT = 256 * 1024 * 1024
 """Maximum bytes of output to keep of all processes together.

@@ -55,8 +55,8 @@ def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[
     Args:
         pid: the pid of the process; None if it has ended.
         own_mark: the mark of the process.
-        strangers: pids that belong to other processes and need no check. With a thousand running
-            processes, these are most of the server's children.
+        strangers: pids that belong to other processes and need no check; if a thousand processes
+            run, most children of the server are strangers.
 
     """
     orphans = [orphan for orphan in _orphans() if orphan.pid not in strangers]
@@ -103,7 +103,7 @@ def _descendants(pid: int | None) -> list[psutil.Process]:
 
 
 def _orphans() -> list[psutil.Process]:
-    """Return processes that may be orphans, which are children of the server or of pid 1."""
+    """Return the children of the server or of pid 1, which may be orphans."""
     if _HAS_SUBREAPER:
         return psutil.Process().children()
     return [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == 1]

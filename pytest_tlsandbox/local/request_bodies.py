@@ -69,7 +69,7 @@ class UserSpec:
 
 @dataclass(frozen=True, config=_BODY)
 class Program:
-    """The program to run. Its user is ``name``, ``uid``, ``uid:gid`` or an object."""
+    """The program to run, with a user that is a name, ``uid``, ``uid:gid`` or an object."""
 
     command: str
     args: list[str] = field(default_factory=list)

@@ -188,7 +188,7 @@ def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
 
 
 def _end(server: Popen[bytes], token: str, owner: int) -> None:
-    """End the server. If it did not exit properly, kill the processes that it left behind."""
+    """End the server, and kill the remaining processes if the server did not exit properly."""
     if os.getpid() != owner:
         return
     assert server.stdin is not None

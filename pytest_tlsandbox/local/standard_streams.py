@@ -107,7 +107,7 @@ class OutputStream:
         return [*lines, rest] if rest else lines, self.first + end
 
     def shrink_to(self, size: int) -> int:
-        """Discard the oldest lines until ``size`` bytes are left; return the discarded number."""
+        """Discard the oldest lines until ``size`` bytes remain; return how many were discarded."""
         cut = len(self._kept) - size
         if cut <= 0:
             return 0

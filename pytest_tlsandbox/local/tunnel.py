@@ -103,7 +103,7 @@ async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 
     Raises:
         ConnectionRefusedError: nothing accepts the connection.
-        OSError: the connection failed in another way.
+        OSError: the connection failed for another reason.
 
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -39,7 +39,7 @@ class Explanation:
 
     Attributes:
         error: the class of the error to raise.
-        what: what happened, such as "Exited 1". The first line of the message begins with it.
+        what: what happened, such as "Exited 1", at the beginning of the first line of the message.
         subject: the process, without its pid, or another detail.
         wanted: what was expected instead, unless ``what`` already says it.
         because: why the result is certain, unless ``what`` already says it.

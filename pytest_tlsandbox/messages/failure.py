@@ -36,7 +36,7 @@ LONGEST_LINE = 4096
 
 
 class _Size(NamedTuple):
-    """The maximum numbers of lines of output, state changes, rows, and lines of a command line."""
+    """The size limits of a message, such as the maximum number of lines of output."""
 
     output: int
     changes: int
@@ -88,13 +88,12 @@ def render(
 
     Args:
         explanation: the result of the check.
-        stopped: a text that says when the wait stopped; empty to leave it out. Only a verbose
-            message shows the text.
+        stopped: a text for verbose messages that says when the wait stopped; empty to leave it out.
         timeline: the polls of the wait.
         sandbox: the name of the sandbox; empty to leave it out.
         output: the last lines of output of the process, if there are any to show.
-        verbosity: pytest's verbosity. The value -1 omits the process, 1 adds facts about the polls
-            and longer details, and 2 also adds all processes.
+        verbosity: pytest's verbosity; -1 omits the process, 1 adds facts about the polls and longer
+            details, and 2 also adds all processes.
         columns: the width of the terminal, which limits all lines except the first.
 
     """
@@ -363,7 +362,7 @@ def changes(
         timeline: the polls of the wait.
         row: the process.
         columns: maximum width of a line.
-        most: maximum number of lines. The first and the last lines are kept, so that later errors
+        most: maximum number of lines; the first and the last lines are kept, so that later errors
             do not hide the first error.
         briefly: whether to leave out the clock of the sandbox and the number of polls.
 
@@ -397,7 +396,7 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
     Args:
         timeline: the polls of the wait.
         columns: maximum width of a line.
-        most: maximum number of lines. The first and the last lines are kept.
+        most: maximum number of lines, of which the first and the last lines are kept.
 
     """
     lines = [

@@ -1,7 +1,7 @@
 """Collect the data of all tests in the process that reports the results.
 
-Under xdist, this process is the controller, which does not run tests. Without xdist, it is the
-process that runs the tests.
+Under xdist, the controller reports the results and does not run tests. Without xdist, the process
+that runs the tests also reports the results.
 """
 
 from __future__ import annotations

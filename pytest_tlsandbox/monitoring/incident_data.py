@@ -1,4 +1,4 @@
-"""The rules for incidents, and incidents as plain data for the guard and the report."""
+"""Map incidents to rules, and convert incidents to plain data for the guard and the report."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Observation(NamedTuple):
     """A snapshot that the monitor took of a sandbox.
 
     Attributes:
-        since: the position of the previous observation in the history. Incidents after this
-            position are new.
+        since: the position of the previous observation in the history, after which incidents are
+            new.
         place: the running test, or an empty place if the sandbox was not monitored before.
         ends_phase: whether a phase of the running test has just ended.
 
@@ -68,10 +68,10 @@ class Monitor:
         observers: the guard and the report, if any.
         worker: the name of the xdist worker in which the monitor runs, if any.
         place: the running test and its phase.
-        guarding: whether rules of the guard apply now. The guard sets this attribute.
+        guarding: whether rules of the guard apply now (set by the guard).
         recording: whether a report will be written, so that every test must be monitored.
-        undecided: a function that returns for how many seconds to poll again at the end of a phase.
-            The guard sets this attribute.
+        undecided: a function that returns for how many seconds to poll again at the end of a phase
+            (set by the guard).
         tears_nothing_down: whether no fixture of the suite ends in the teardown of the running
             test.
         snapshots: the number of successful list calls.

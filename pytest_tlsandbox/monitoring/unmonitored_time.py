@@ -17,7 +17,7 @@ class Gap:
         why: the error, as one line.
         from_at: when the gap began, by this machine's clock.
         from_test: the test in which the gap began; None outside of tests.
-        guarded: whether a rule of the guard applied. If so, the gap fails the session.
+        guarded: whether a rule of the guard applied; if so, the gap fails the session.
         to_at: when the gap ended, by this machine's clock; None if the gap is open.
         to_test: the test in which the gap ended; None outside of tests.
         tests: the number of tests that were not completely monitored.

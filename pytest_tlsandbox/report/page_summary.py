@@ -1,4 +1,4 @@
-"""The part of the page that does not need a script, which is a headline, a line and a list."""
+"""The headline, the line about the session and the list of the page, which need no script."""
 
 from __future__ import annotations
 

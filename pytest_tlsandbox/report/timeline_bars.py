@@ -27,11 +27,11 @@ class Axis:
         self._offset = offset
 
     def by_host_clock(self, time: str) -> int:
-        """Return the position on the axis for a time by the clock of the test machine."""
+        """Convert a time by the clock of the test machine to a position on the axis."""
         return min(max(epoch(time) - self._start, 0), self.span)
 
     def by_sandbox_clock(self, time: str | None) -> int | None:
-        """Return the position, which may be negative, for a time by the sandbox's clock."""
+        """Convert a time by the sandbox's clock to a position, which may be negative."""
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)

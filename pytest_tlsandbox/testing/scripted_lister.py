@@ -82,10 +82,10 @@ class ScriptedLister(SandboxClient):
 
     Args:
         script: a mapping from times, in seconds since the creation of the lister, to the results of
-            list calls from that time on. A result is a list of rows (:func:`row`), a complete body
-            (a dict or bytes), or an ``InfrastructureError`` to raise. The first entry also applies
-            before its time.
-        clock: the clock of all waits. None creates a :class:`FakeClock`, so that waits take no
+            list calls from that time on, each of which is a list of rows (:func:`row`), a complete
+            body (a dict or bytes), or an ``InfrastructureError`` to raise; the first entry also
+            applies before its time.
+        clock: the clock of all waits; None creates a :class:`FakeClock`, so that waits take no
             time.
         latency: the duration of a list call on the clock, in seconds.
         output: a mapping from each pid to the lines of its streams, as in ``{41: {"stderr": ["no

@@ -145,7 +145,7 @@ def error_of_several(
     limit: Limit,
     screen: Screen,
 ) -> errors.TLSandboxError:
-    """Return one error for checks that were evaluated together. Its message lists the checks.
+    """Return one error, which lists all failures, for checks that were evaluated together.
 
     Args:
         checks: the name, the line in the test and the result of each check.
@@ -275,8 +275,8 @@ def tail_of(
     Args:
         explanation: the explanation of the result, which refers to a process or a run.
         client: the client of the sandbox.
-        timeline: the polls of the wait. The last snapshot shows whether the pid was reused.
-        limit: the deadline of the wait. Reading takes at most 1 s, and ends at least 0.15 s before
+        timeline: the polls of the wait; the last snapshot shows whether the pid was reused.
+        limit: the deadline of the wait; reading takes at most 1 s, and ends at least 0.15 s before
             the test would be killed.
 
     Returns:

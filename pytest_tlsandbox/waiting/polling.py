@@ -1,4 +1,4 @@
-"""The loop of a wait. It polls, evaluates and sleeps until the result is final or time runs out.
+"""Poll, evaluate and sleep in a loop until the result is final or the deadline has passed.
 
 tenacity drives the loop. This module adds features that tenacity lacks: a last poll that starts at
 the deadline, a settling time for results, and a time budget for each outage.
@@ -122,8 +122,8 @@ def watch(
         limit: the deadline.
         since: a position in the history; if the daemon was replaced after this position, the wait
             ends.
-        say: a function that shows a progress report with the last line of output of the process. If
-            it is None, progress reports appear only in the log.
+        say: a function that shows a progress report with the last line of output of the process;
+            with None, progress reports appear only in the log.
 
     Returns:
         The outcome. Infrastructure errors are part of the outcome, and are not raised.

@@ -59,8 +59,8 @@ def by(
         name: the name of the managed process.
         command: the program, without its arguments.
         args: all arguments of the program, in order.
-        pid: the process id. It selects the newest process with this pid in the first snapshot that
-            contains such a process. Later processes with the same pid are not selected.
+        pid: the process id, which selects the newest process with this pid in the first snapshot
+            that contains such a process, but no later process with the same pid.
         handle: the handle that the sandbox assigned to the run.
 
     Returns:
@@ -120,9 +120,9 @@ class Selection:
         older: rows that match, but are excluded because they had ended before the baseline.
         gone: whether the selected run was listed before, but is no longer listed.
         last_seen: the newest row of the selected run, if any.
-        successors: whether a process that starts later may also match. If so, the wait continues
+        successors: whether a process that starts later may also match; if so, the wait continues
             for a grace period after all matches have ended.
-        each_run: whether the selector selects a single run. If so, the result is final when the run
+        each_run: whether the selector selects a single run; if so, the result is final when the run
             has ended, even if a supervisor restarts the program.
 
     """
@@ -161,7 +161,7 @@ class Selector:
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
         history: the history of the sandbox.
-        baseline: a snapshot. Processes that had ended before this snapshot do not count. If
+        baseline: a snapshot; processes that had ended before this snapshot do not count. If
             ``baseline`` is None, all listed processes count.
 
     Raises:
@@ -307,7 +307,7 @@ def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process began after the baseline, or was alive or being restarted at it."""
+    """Return whether a process began after the baseline, or was alive or restarting then."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True

@@ -39,7 +39,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
     Args:
         selector: the selector that matched nothing.
         snapshot: the snapshot that was searched.
-        selection: the result of the selector for the snapshot. Its older rows are listed first.
+        selection: the result of the selector for the snapshot, whose older rows are listed first.
 
     """
     near = near_misses(selector.process, snapshot, selection.older)
@@ -67,7 +67,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
 
 def _suggestion(near: Sequence[NearMiss]) -> str:
-    """Return the similar word of the best near miss, or "" if it has no word or shows a secret."""
+    """Return the similar word of the best near miss, or "" if no word exists or it is secret."""
     if not near or not near[0].word:
         return ""
     row, word = near[0].row, near[0].word
@@ -212,8 +212,8 @@ def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
 def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
     """Return the number of letters that differ in the most similar candidate, and the candidate.
 
-    At most a third of the letters, and at most three letters, may differ. If all candidates differ
-    more, the result is 0 and an empty text.
+    At most a third of the letters, and at most three letters, may differ. If every candidate
+    differs more, the result is 0 and an empty text.
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]

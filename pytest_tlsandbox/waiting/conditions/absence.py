@@ -83,7 +83,7 @@ class Rule:
         error: the class of the error that the check raises.
         verdict: the first words of the message about one incident.
         plural: the plural of the name of the incidents.
-        needs_ends: whether the check needs to know how each run ended. If so, a run whose end no
+        needs_ends: whether the check needs to know how each run ended; if so, a run whose end no
             list call showed may hide an incident.
 
     """
@@ -148,7 +148,7 @@ class NoIncident:
     Attributes:
         rules: the kinds of checks to make.
         history: the history of the sandbox.
-        since: the position. Only incidents whose evidence was first seen after this position count.
+        since: the position; only incidents whose evidence was first seen after this position count.
         selectors: the selectors of the processes to check; empty for all processes.
         started: the processes that this test started.
         only_started: whether to check only ``started``, because other tests use the sandbox too.
@@ -230,8 +230,8 @@ class NoIncident:
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
         """Return the rows to check, their generations or runs, and a failure if no process matches.
 
-        The second value is None if all processes are checked. The third value is None if all
-        selectors match.
+        The second returned value is None if all processes are checked. The third returned value is
+        None if all selectors match.
         """
         run_of = self.history.run_of
         if not self.selectors:
@@ -351,7 +351,7 @@ def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> E
 
 
 def _is_behind_another(run: Run) -> bool:
-    """Return whether a later run is listed instead of this run, or this run was never listed."""
+    """Return whether the sandbox no longer lists this run, but perhaps lists a later run."""
     return run.successor is not None or run.row is None
 
 

@@ -42,10 +42,10 @@ class Met:
     Attributes:
         value: the value that the helper returns.
         settling_time: the seconds for which the result must not change before it counts.
-        key: a value that identifies the result. Two results are the same if their types and keys
+        key: a value that identifies the result; two results are the same if their types and keys
             are equal.
-        longest_gap: the maximum time between two polls, in seconds. After a longer gap, the
-            settling time starts again. None means no maximum.
+        longest_gap: the maximum time between two polls, in seconds; after a longer gap, the
+            settling time starts again; None for no maximum.
         unsettled: the explanation to use if the deadline passes before the settling time is over.
 
     """
@@ -79,7 +79,7 @@ class Impossible:
     Attributes:
         explanation: why the condition can no longer be met.
         settling_time: the seconds for which the result must not change before it counts.
-        key: a value that identifies the result. Two results are the same if their types and keys
+        key: a value that identifies the result; two results are the same if their types and keys
             are equal.
 
     """
@@ -162,12 +162,12 @@ class Until:
 
 
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the expression that a condition returns, and the same with its values, as in "1 >= 2".
+    """Return the source of a condition's result, and the source with its values, as in "1 >= 2".
 
-    Both texts are masked, and are empty if they are not available. The source is available only for
-    a function with a single ``return``, and the values only for a single comparison in a function
-    without local variables. For a lambda, both texts are empty, because the failure already shows
-    the line of the test.
+    The two texts are masked, and are empty if they are not available. The source is available only
+    for a function with a single ``return``, and the values only for a single comparison in a
+    function without local variables. For a lambda, the texts are empty, because the failure already
+    shows the line of the test.
     """
     import ast
     import inspect
@@ -202,12 +202,12 @@ def unreadable_rows(
     pids: Container[int | None] | None,
     check: str,
 ) -> Impossible | None:
-    """Return an inconclusive result if rows that a check needs cannot be read.
+    """Return an inconclusive result if a check needs rows that cannot be read.
 
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
-        pids: the pids of the rows that matter; None if all rows matter. A row whose pid is
+        pids: the pids of the rows that matter, or None if all rows matter; a row whose pid is
             unreadable always matters.
         check: the purpose of the check, such as "for OOM kills".
 

@@ -30,7 +30,7 @@ _LONGEST_VALUE = 30
 
 
 class HasFields(ProcessCondition):
-    """A condition that is met if every field has the expected value; it never waits."""
+    """A condition that is met if every field has the expected value. The condition never waits."""
 
     waits = False
 

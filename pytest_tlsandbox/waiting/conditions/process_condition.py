@@ -1,4 +1,4 @@
-"""The base class of conditions on one process. It chooses a match and explains failures."""
+"""Choose the process that a condition is about, and explain why the condition is not met."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ProcessCondition:
 
     Attributes:
         wanted: the expectation in words, for messages.
-        wants_an_end: whether the process is expected to end. If so, an uncertain exit is
+        wants_an_end: whether the process is expected to end; if so, an uncertain exit is
             inconclusive.
         waits: whether the condition is pending, and not impossible, while the process is not listed
             yet.
@@ -66,7 +66,7 @@ class ProcessCondition:
         self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result. It is impossible if several processes match and ``pick`` is None."""
+        """Return the result, or impossible if several processes match and ``pick`` is None."""
         self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
