@@ -1,7 +1,7 @@
 """``AsyncSandbox``, which provides the methods of :class:`Sandbox` as awaitable methods.
 
-Each call runs in a new thread. With a thread pool, waits could occupy all threads, so that the call
-whose effect they wait for would never run.
+Each call runs in a new thread. With a thread pool, waits could occupy all threads, and block the
+calls that would end the waits.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class AsyncSandbox:
     the same errors as the methods of ``Sandbox``. The event loop of asyncio or trio keeps running
     during a call.
 
-    Cancelling a call ends its wait and its current poll. However, a request to start, signal, kill
-    or restart a process is completed if it has been sent. Predicates and conditions run in the
+    Cancelling a call ends its wait and its current poll. A request to start, signal, kill or
+    restart a process is completed if it has already been sent. Predicates and conditions run in the
     thread of the call, and must be plain functions, not coroutine functions.
 
     Args:
@@ -124,7 +124,7 @@ class AsyncSandbox:
 
         In the block ``async with tlsandbox_async.soft() as check:``, call
         ``check.assert_process(...)`` and other assertions, except ``assert_stays``, without
-        ``await``. When the block ends, the plugin evaluates all these assertions together.
+        ``await``. When the block ends, the plugin evaluates all assertions of the block together.
 
         Returns:
             An asynchronous context manager that raises ``ChecksFailed`` at the end of the block if

@@ -31,8 +31,8 @@ def _read_number(value: object) -> object:
         value: a number, numeric text, or anything else.
 
     Returns:
-        The datetime, if the value is a number or numeric text. Any other value is returned
-        unchanged, such as ISO 8601 text, which pydantic parses.
+        The datetime, if the value is a number or numeric text. A value of another kind, such as ISO
+        8601 text, is returned unchanged, and pydantic parses it.
 
     Raises:
         ValueError: the time is out of range.

@@ -383,9 +383,9 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Assert that a process keeps the expected status for ``stable_for`` seconds.
 
-        The assertion fails as soon as the status changes or the process is restarted. In contrast,
-        ``wait_for_process(stable_for=...)`` starts to count again after a change, and can still
-        succeed before its timeout.
+        The assertion fails as soon as the status changes or the process is restarted.
+        ``wait_for_process(stable_for=...)``, however, starts to count again after a change, and can
+        still succeed before its timeout.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -429,7 +429,7 @@ class Sandbox(Assertions):
 
         In the block ``with tlsandbox.soft() as check:``, call ``check.assert_process(...)`` and
         other assertions, except ``assert_stays``. When the block ends, the plugin evaluates all
-        these assertions together.
+        assertions of the block together.
 
         Returns:
             A context manager that raises ``ChecksFailed`` at the end of the block if a check
@@ -599,8 +599,8 @@ class Sandbox(Assertions):
         """Return the lines that a process has written so far.
 
         A sandbox may store the last output of a process only after it has listed the process as
-        ended. Therefore, the call rereads the output of an ended process every 50 ms until the
-        output no longer changes, for at most 1 s.
+        ended. For this reason, the call rereads the output of an ended process every 50 ms until
+        the output no longer changes, for at most 1 s.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``

@@ -205,8 +205,8 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
     """Return the value of an ini key, and its source.
 
     In ``[tool.pytest]`` of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
-    ``tlsandbox_guard = "oom"``, although it accepts both in ``[tool.pytest.ini_options]``.
-    Therefore, this function reads a rejected value from the TOML file itself.
+    ``tlsandbox_guard = "oom"``, although it accepts both in ``[tool.pytest.ini_options]``. If
+    pytest rejects a value, this function reads the value from the TOML file itself.
 
     Raises:
         pytest.UsageError: the value has a wrong type.

@@ -60,8 +60,8 @@ class Together:
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Evaluate all conditions on one snapshot.
 
-        The result is met or impossible. The result contains the explanation of the first condition
-        that is not met, and the longest settling time of all conditions.
+        The result is ``Met`` or ``Impossible``. The result contains the explanation of the first
+        condition that is not met, and the longest settling time of all conditions.
 
         Args:
             snapshot: the snapshot to evaluate.

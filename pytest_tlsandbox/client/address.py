@@ -109,8 +109,8 @@ def _locate_sdk_object(sandbox: object) -> Address:
     """Return the address of a sandbox object of the SDK, even if a trace wraps the object.
 
     The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK does not publish how it
-    routes requests, so this function reads private attributes. A test with the real SDK covers
-    these attributes.
+    routes requests, so this function reads private attributes. A test with the real SDK covers the
+    private attributes.
 
     Args:
         sandbox: the object of the SDK.

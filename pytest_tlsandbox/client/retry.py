@@ -81,8 +81,8 @@ def is_transient(error: BaseException) -> bool:
 def pause_after(error: BaseException | None, tries: int) -> float:
     """Return the seconds to wait after the n-th error in a row.
 
-    If the server requested a pause, this function returns its duration. Otherwise, the first pause
-    is 0.1 s, and each error doubles the pause, up to 2 s.
+    If the server requested a pause, this function returns its duration. Without a request of the
+    server, the first pause is 0.1 s, and each error doubles the pause, up to 2 s.
 
     Args:
         error: the error.

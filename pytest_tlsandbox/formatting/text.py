@@ -20,8 +20,8 @@ _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 def printable(text: str) -> str:
     """Escape characters that move the cursor, change colors or reverse the writing direction.
 
-    Letters that are written from right to left are kept. A left-to-right mark is added after them,
-    so that the rest of the line stays in place.
+    Letters that are written from right to left are kept. A left-to-right mark is added after such
+    letters, so that the rest of the line stays in place.
 
     Returns:
         The text on one line.
@@ -166,8 +166,8 @@ def moment(time: datetime) -> str:
 def shown_wanted(value: object, field: str) -> str:
     """Return the expected value of a field as text.
 
-    If several values are accepted, they are joined by "or". However, a list of arguments is a
-    single value.
+    If several values are accepted, they are joined by "or". A list of arguments counts as a single
+    value.
     """
     if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
         return " or ".join(map(shown, value))

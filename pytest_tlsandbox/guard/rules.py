@@ -125,8 +125,8 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
     """Return the keys that identify an incident within its sandbox.
 
     Workers list a shared sandbox at different times. One worker may have seen the run, another
-    worker how it ended, and a third worker only the next run. Therefore, each observation has its
-    own key.
+    worker how it ended, and a third worker only the next run. For this reason, each kind of
+    observation has its own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]

@@ -85,8 +85,8 @@ class History:
         """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
 
         The first snapshot does not change any run, because the history begins with this snapshot. A
-        snapshot that was requested before the newest snapshot does not change any run either,
-        because it is older evidence.
+        snapshot that was requested before the newest snapshot does not change any run, because it
+        is older evidence.
 
         Returns:
             The runs that changed since the previous snapshot.
@@ -189,7 +189,7 @@ class History:
             return self._find(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the run with this pid that vanished last; None if no such run vanished."""
+        """Return the run with this pid that vanished last, or None."""
         with self._lock:
             gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
             return next((run for run in gone if run is not None and run.gone), None)
@@ -219,7 +219,7 @@ class History:
     def incidents(self, since: int) -> list[Incident]:
         """Return the incidents whose evidence was first seen after a position, oldest first.
 
-        Incidents are left out if later evidence refuted them.
+        An incident is left out if later evidence refuted it.
         """
         with self._lock:
             if since < self.position_of(self._first):
@@ -361,9 +361,9 @@ class History:
     ) -> bool:
         """Return whether the daemon was replaced, which makes all earlier rows vanish.
 
-        A kill may also remove the row of the killed process (api-notes, "Rows"). Therefore, the
-        result is True only if handles now belong to other processes, or if ended rows vanished
-        together with living rows.
+        A kill may also remove the row of the killed process (api-notes, "Rows"). The result is True
+        only if handles now belong to other processes, or if ended rows vanished together with
+        living rows.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False

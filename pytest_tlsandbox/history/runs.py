@@ -174,8 +174,8 @@ class Run:
         """Whether the sandbox may later correct its report of how the run ended.
 
         A correction is possible for a lost exit code, and for a SIGHUP that this plugin did not
-        send. Daemons sometimes report such an exit for a process that exited normally (api-notes,
-        "Ends").
+        send. Daemons sometimes report a lost code or a SIGHUP for a process that exited normally
+        (api-notes, "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:

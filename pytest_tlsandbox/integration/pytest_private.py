@@ -1,7 +1,8 @@
 """All uses of private names of pytest, each with the reason for it.
 
-``tests/integration/test_pytest_private.py`` fails if pytest changes one of these names. The module
-``__init__`` uses another private name, because that code must run before any submodule is imported.
+``tests/integration/test_pytest_private.py`` fails if pytest changes one of the private names. The
+module ``__init__`` uses another private name, because that code must run before any submodule is
+imported.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def unrequested_fixtures(item: pytest.Item) -> list[str]:
     """Return the fixtures of wider scope that a test uses without an argument.
 
     Such fixtures come from ``autouse`` and ``usefixtures``. ``Item.fixturenames`` does not
-    distinguish them from other fixtures.
+    distinguish unrequested fixtures from other fixtures.
     """
     info: Any = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
     names = set(info.initialnames) - set(info.argnames)
@@ -50,7 +51,8 @@ def unrequested_fixtures(item: pytest.Item) -> list[str]:
 def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseException]] | None:
     """Return the errors that a ``unittest`` test raised, before pytest reports them.
 
-    ``CallInfo.excinfo`` contains such an error only after pytest's own hook has reported the error.
+    ``CallInfo.excinfo`` contains an error of a ``unittest`` test only after pytest's own hook has
+    reported the error.
     """
     return getattr(item, "_excinfo", None)
 

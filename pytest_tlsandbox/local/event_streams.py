@@ -23,8 +23,8 @@ async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
 
     Args:
         process: the process.
-        stream: "stdout", "stderr" or "output". For "output", the events contain both streams, and
-            each event names the stream.
+        stream: "stdout", "stderr" or "output". If ``stream`` is "output", the events contain both
+            streams, and each event names its stream.
 
     """
     is_replay = True

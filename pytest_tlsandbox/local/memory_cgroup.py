@@ -84,7 +84,7 @@ def remove_group_of(server: int) -> None:
 
 
 class _Cgroup(MemoryLimit):
-    """The base class for both versions, with a group that contains a leaf for each process."""
+    """The base class for cgroup v1 and v2, with a group that contains a leaf for each process."""
 
     # The file that counts the OOM kills of a group, in a line that begins with oom_kill.
     _counts: str
@@ -157,7 +157,7 @@ class CgroupV1(_Cgroup):
         """Move the calling thread into the leaf, and back at the end of the context.
 
         In cgroup v1, one thread of a process can be in a different group from the other threads. A
-        process that the thread forks starts in the group of the thread. Therefore, the limit
+        process that the thread forks starts in the group of the thread. As a result, the limit
         applies to the program from the beginning. A ``preexec_fn`` would take ten times as long,
         and would prevent the use of vfork. The kernel charges the memory of a process to the group
         of its main thread, so the main thread must not call this method.

@@ -27,10 +27,10 @@ class Watchdog(MemoryLimit):
     next poll.
 
     Memory that forked processes share is resident in each of the processes, and a ``vfork`` doubles
-    the memory of the parent for a moment. Therefore, the watchdog measures twice before it kills a
-    process. On Linux, the second measurement divides shared memory among the processes that share
-    it. On other systems, shared memory counts in full for each process, so the watchdog may kill a
-    process too early.
+    the memory of the parent for a moment. For this reason, the watchdog measures twice before it
+    kills a process. On Linux, the second measurement divides shared memory among the processes that
+    share it. On other systems, shared memory counts in full for each process, so the watchdog may
+    kill a process too early.
     """
 
     mechanism: Mechanism = "watchdog"

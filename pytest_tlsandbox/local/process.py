@@ -214,5 +214,5 @@ async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def now_ms() -> int:
-    """Return the time in milliseconds since the epoch, which is the unit of the API."""
+    """Return the current time in milliseconds since the epoch, as in the API."""
     return time.time_ns() // 1_000_000

@@ -261,7 +261,7 @@ async def _no_lines() -> AsyncIterator[bytes]:
 def _addressees(headers: dict[bytes, bytes]) -> list[str]:
     """Return the sandbox ids from the routing header and from ``Host: <id>.local`` of a request.
 
-    The SDK sends one of the two headers. A request without both headers is allowed.
+    The SDK sends only one of the two headers. A request with neither header is allowed.
     """
     named = []
     host = headers.get(b"host", b"").decode("latin-1").partition(":")[0]

@@ -1,7 +1,7 @@
 """Start and end the embedded sandbox, which is a child process of the tests.
 
-The child process imports the packages of the extra ``local``. This module imports such a package
-only if the child process exits with an error.
+The child process imports the packages of the extra ``local``. This module imports a package of the
+extra only if the child process exits with an error.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class LocalSandbox:
     def close(self) -> None:
         """Kill all processes of the sandbox, and end the server, within a few seconds.
 
-        A second call has no effect. A call in a fork of the process that started the sandbox has no
-        effect either.
+        A second call has no effect. A call in a fork of the process that started the sandbox also
+        has no effect.
         """
         self._finalizer()
 

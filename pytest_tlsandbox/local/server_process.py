@@ -1,8 +1,8 @@
 """Run the server process, which serves the sandbox until its parent closes the pipe or ends.
 
-When the server ends, all processes of the sandbox end too. Therefore, the server is a separate
-process, and monitors its parent in two ways. The server reads the pipe from the parent. The server
-also checks the pid of its parent, because a fork of the parent may keep the pipe open.
+When the server ends, all processes of the sandbox end too. For this reason, the server is a
+separate process, which monitors its parent in two ways. The server reads the pipe from the parent.
+The server also checks the pid of its parent, because a fork of the parent may keep the pipe open.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class ChangeNotifier:
 class OutputStream:
     """The captured stdout or stderr of a process.
 
-    The output is kept as bytes and split into lines on demand. As a result, a program that prints
-    without end costs one copy per chunk, not one object per line.
+    The output is kept as bytes and split into lines on demand. A program that prints without end
+    therefore costs one copy per chunk, not one object per line.
 
     Attributes:
         first: the position of the oldest byte that is kept, in bytes from the start of the stream.

@@ -48,7 +48,7 @@ def ended_row(run: Run) -> ProcessInfo | None:
     """Return the row of a run, with the exit that only its supervisor reported, if any.
 
     If a later run shows that the run ended, but it is not known how, the status of the row is
-    "ended". Return None if the run was never listed.
+    "ended". The result is None if the run was never listed.
     """
     row, end = run.row, run.end
     if row is None or row.ended:

@@ -54,7 +54,7 @@ class Observer:
         """Evaluate what is new in the history of a sandbox."""
 
     def take_data(self) -> dict[str, Any]:
-        """Return the data that is new since the last call, as plain data that may be empty."""
+        """Return the data that is new since the last call, which may be empty, as plain data."""
         return {}
 
 

@@ -151,7 +151,7 @@ class Selection:
 
 
 class Selector:
-    """Selects a process in each of a series of snapshots.
+    """Selects a process in every snapshot of a wait.
 
     Each wait creates a new selector. Text, a regex, a predicate and ``by`` select processes that
     were alive at the baseline or started after it. A pid or a handle, also within ``by``, selects a

@@ -212,8 +212,8 @@ def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
 def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
     """Return the number of letters that differ in the most similar candidate, and the candidate.
 
-    At most a third of the letters, and at most three letters, may differ. If every candidate
-    differs more, the result is 0 and an empty text.
+    At most a third of the letters, and at most three letters, may differ. If no candidate is
+    similar enough, the result is 0 and an empty text.
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]

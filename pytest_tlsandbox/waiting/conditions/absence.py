@@ -52,7 +52,7 @@ class NotRunning:
         self._check = f"whether {selector.label} is running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot, either met or impossible."""
+        """Return the result for a snapshot, which is never pending."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1

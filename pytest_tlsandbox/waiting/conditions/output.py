@@ -61,8 +61,8 @@ class HasWritten(ProcessCondition):
     """A condition that is met if a line of output contains a text or matches a regex.
 
     The value of the result is this line. A sandbox may store the last output of a process only
-    after it has listed the process as ended. Therefore, the condition becomes impossible only after
-    the output has stopped growing.
+    after it has listed the process as ended. After a process has ended, the condition becomes
+    impossible only when its output has stopped growing.
 
     Args:
         selector: the selector of the process.
