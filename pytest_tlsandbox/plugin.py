@@ -258,7 +258,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Explain a failed comparison of two processes or two snapshots by the fields that differ."""
+    """Explain why two processes or two snapshots are not equal by the fields that differ."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of

@@ -84,7 +84,7 @@ class ListReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Split a body into rows without braces, or return an empty list if the format is different."""
+    """Split a body into the texts of its rows; return an empty list for an unknown format."""
     if not (body.startswith(_START) and body.endswith(_END)):
         return []
     return body[len(_START) : -len(_END)].split(_BETWEEN)

@@ -140,7 +140,7 @@ class FailedTests:
         *,
         shown: bool,
     ) -> None:
-        """Add the cause, and also the section, unless another test has already shown it."""
+        """Add the cause, and also the events unless another test has shown the same error."""
         names = getattr(item, "fixturenames", ())
         monitored = self._connections.on_connect is not None  # by the guard, or for the report
         of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
@@ -183,7 +183,7 @@ class FailedTests:
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
-        """Return the first failure with the same cause as an error, which may be this failure."""
+        """Return the first failure in the session that had the same cause as an error."""
         text = error.first_line
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         key = f"{worker} {id(error)}"

@@ -22,7 +22,7 @@ FirstFailure = dict[str, str]
 
 
 class _OneHook:
-    """A plugin with only one hook, which is hashable because pytest 8.2 requires it."""
+    """A plugin that has only one hook and can be hashed, as pytest 8.2 requires."""
 
     def __init__(self, hook: Callable[..., object]) -> None:
         self.pytest_terminal_summary = hook

@@ -111,8 +111,8 @@ class UsedSandbox:
     def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
         """Return when an event happened, in seconds of the monotonic clock; None for an old event.
 
-        The result is the time by the clock of the sandbox. If that time is impossible because the
-        clocks differ, the result is the time at which a list call first showed the event.
+        The result is the time by the clock of the sandbox. If the clocks differ so much that this
+        time is impossible, the result is the time at which a list call first showed the event.
 
         Args:
             moment: the time by the clock of the sandbox, if it is known.

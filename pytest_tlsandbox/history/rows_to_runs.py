@@ -198,7 +198,7 @@ class Generations:
         return Run(generation, max(0, number), max(0, count), self._position(), times)
 
     def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
-        """Return the run of an older row that is listed late, in place of a hidden run, if any."""
+        """Return the run of an older row that is listed late. The run may replace a hidden run."""
         later = next(run for run in generation.runs if run.began_after(row))
         before = generation.before(later)
         run = self._new_run(generation, later.number - 1, later.count - 1)
@@ -318,7 +318,7 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
 
 
 def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
-    """Return for each row how many later runs its restart count includes.
+    """Return how many later runs the restart count of each row includes.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
     of the newest run. A run that is being restarted counts as having one later run, because its row

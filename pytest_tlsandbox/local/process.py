@@ -138,7 +138,7 @@ class Process:
         The number of OOM kills does not show whether the process or a child was the victim. The
         process counts as the victim if a SIGKILL that this API did not send ended the process at
         most 2 s after a kill was counted. The kernel counts a kill before the victim has ended. If
-        a child was the victim, the process lives longer.
+        a child was the victim, the process usually survives the kill.
 
         Args:
             wait_status: the status from ``os.waitpid``.

@@ -126,7 +126,7 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text for several checks, at least one of which failed, with numbered failures.
+    """Return the text for several checks, of which at least one failed, and number the failures.
 
     Args:
         explanations: the name, the line in the test and the result of each check; the result is

@@ -89,7 +89,7 @@ class MonitoredSandbox:
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
         """Return a snapshot; if an error occurs, set ``error`` and return None.
 
-        In the first outage, a patient poll retries. Any other poll tries only once. After the
+        In the first outage, a patient poll retries. All other polls try only once. After the
         outages of the session have used up one outage budget, a poll returns None without trying.
         """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage

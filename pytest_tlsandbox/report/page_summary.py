@@ -1,4 +1,4 @@
-"""The headline, the line about the session and the list of the page, which need no script."""
+"""Create the parts of the page that do not need a script, such as the headline."""
 
 from __future__ import annotations
 

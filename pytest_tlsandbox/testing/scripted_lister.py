@@ -77,7 +77,7 @@ class ScriptedLister(SandboxClient):
     """Lists the processes of a script; ``Sandbox(lister)`` creates a sandbox with these processes.
 
     A start request advances the clock until the script lists a process with the requested command
-    and arguments. If the script never lists the process from then on, the request raises
+    and arguments. If the script lists no matching process now or later, the request raises
     ``RequestRefused``. Signals and kills have no effect, except that they appear in ``requests``.
 
     Args:

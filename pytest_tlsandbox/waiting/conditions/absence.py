@@ -52,7 +52,7 @@ class NotRunning:
         self._check = f"whether {selector.label} is running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot, which is never pending."""
+        """Return ``Met`` or ``Impossible`` for a snapshot."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
@@ -120,7 +120,7 @@ def hint_of(rule: Rule, incident: Incident) -> str:
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
-    """Return whether an incident makes a check inconclusive, because the end of the run is unknown.
+    """Return whether a check is inconclusive because it is not known how a run ended.
 
     Args:
         incident: an incident of any kind.

@@ -162,7 +162,7 @@ class Until:
 
 
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the source of a condition's result, and the source with its values, as in "1 >= 2".
+    """Return the expression that a condition returns, and the comparison of its values ("1 >= 2").
 
     The two texts are masked, and are empty if they are not available. The source is available only
     for a function with a single ``return``, and the values only for a single comparison in a

@@ -150,7 +150,7 @@ class ProcessCondition:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
 
     def _is_lost(self, row: ProcessInfo) -> bool:
-        """Return whether the condition needs the exit of this process, but the sandbox lost it."""
+        """Return whether the condition needs to know an exit that the sandbox lost."""
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 
