@@ -1,8 +1,9 @@
-"""Wait for, assert on and gate CI on the processes of a Tensorlake sandbox, from pytest.
+"""Test the processes of a Tensorlake sandbox with pytest.
 
 The plugin provides the fixtures. ``__all__`` lists the names that can be imported.
 
-PYTEST_DONT_REWRITE: no test asserts in this module, and it may be imported before pytest starts.
+The word PYTEST_DONT_REWRITE turns off assertion rewriting for this module, because the module
+contains no tests and may be imported before pytest starts.
 """
 
 # ruff: noqa: F403, F405 - __all__ below already lists the names of the errors
@@ -54,7 +55,7 @@ __all__ = [
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the submodule ``plugin`` once, however this package was loaded.
+    """Register the submodule ``plugin`` once, no matter how this package was loaded.
 
     pytest may load this package by autoload, ``-p``, ``PYTEST_PLUGINS`` or a conftest. A variable
     ``pytest_plugins`` in this module would make pytest search all installed packages for a plugin
@@ -67,13 +68,14 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 
 def _skip_assertion_rewriting(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Exclude our submodules from pytest's assertion rewriting, because they contain no test.
+    """Exclude the submodules from assertion rewriting by pytest, because they contain no tests.
 
-    pytest compiles rewritten modules again in each new environment, and loads them more slowly. The
-    exclusion reduces the processor time of a run that uses a fixture from 577 ms to 516 ms, and
-    from 680 ms to 553 ms in a new environment (medians of 31 and 15 interleaved runs). A run that
-    uses no fixture takes as long as before. pytest has no public way to exclude modules. If the
-    private attribute disappears, only the saved time is lost.
+    pytest compiles rewritten modules again in each new environment, and loads them more slowly than
+    other modules. The exclusion reduces the processor time of a run that uses a fixture from 577 ms
+    to 516 ms, and from 680 ms to 553 ms in a new environment (medians of 31 and 15 interleaved
+    runs). A run that uses no fixture takes as long as before. The function uses a private
+    attribute, because pytest does not provide a public way to exclude modules. If a later version
+    of pytest removes the attribute, the plugin only starts more slowly.
     """
     getattr(pluginmanager.rewrite_hook, "_must_rewrite", set()).discard(__name__)
 
@@ -107,10 +109,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """Import a name when it is first used, to keep the start of suites without a sandbox fast.
+    """Import a name when it is first used, so that suites without a sandbox start fast.
 
-    The module deliberately does not define ``__dir__``, because pytest searches the listed names
-    for fixtures, and would import all of them.
+    This module must not define ``__dir__``, because pytest would import every name that ``__dir__``
+    lists when it searches for fixtures.
 
     Args:
         name: the name of the attribute.

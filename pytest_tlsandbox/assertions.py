@@ -1,4 +1,4 @@
-"""The assertions that something did not happen, shared by ``Sandbox`` and the soft checks."""
+"""Assertions that no process runs or no incident happened, for ``Sandbox`` and for soft checks."""
 
 from __future__ import annotations
 
@@ -34,26 +34,28 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.waiting.conditions.condition import Condition
 
 Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
-"""The time from which incidents count: start of the test, time of a snapshot, or None (always)."""
+"""The time from which incidents count: start of the test, time of a snapshot, or None for all."""
 
 
 @explain_misuse
 class Assertions:
     """Assertions that no process runs, or that no incident happened.
 
-    Each assertion checks the current state and does not wait for a change. While a checked process
-    is alive, the result must stay the same for 0.2 s. If it is uncertain how a process ended, the
-    result must stay the same for 1 s. Requests that fail with a transient infrastructure error are
-    retried for up to 30 s.
+    Each assertion checks the current state and does not wait for a change. If a checked process is
+    alive, the result counts only after it has stayed the same for 0.2 s. If it is uncertain how a
+    process ended, the result counts only after it has stayed the same for 1 s. Requests that fail
+    with a transient infrastructure error are retried for up to 30 s.
 
     Args:
-        baseline: the snapshot at the start of the test; if None, all known incidents count.
+        baseline: the snapshot at the start of the test; if it is None, assertions check all known
+            incidents.
         history: the history of the sandbox.
         shared: whether other xdist workers use the sandbox too.
         started: the processes that this test started.
 
     Attributes:
-        baseline: the snapshot that ``since="test"`` stands for; if None, all known incidents count.
+        baseline: the snapshot that ``since="test"`` stands for; if it is None, assertions check all
+            known incidents.
 
     """
 
@@ -71,16 +73,16 @@ class Assertions:
         self._started = started
 
     def assert_not_running(self, process: Process, *, since: Since = "test") -> None:
-        """Assert that no selected process is alive, and that no supervisor is about to restart one.
+        """Assert that no selected process is alive or about to be restarted by its supervisor.
 
-        The assertion also passes if no process ever matched.
+        The assertion also passes if no process has ever matched.
 
         Args:
-            process: selects the processes: text, a pid, a compiled regex, a process, ``by(...)`` or
-                a function.
-            since: what to ignore: "test" ignores processes that had ended, and rows that were
-                unreadable, when the test began. A snapshot does the same for the time at which it
-                was taken. None ignores nothing.
+            process: the processes, selected by text, pid, compiled regex, process object,
+                ``by(...)`` or function.
+            since: which processes and rows to ignore: with "test", processes that had ended and
+                rows that were unreadable when the test began; with a snapshot, processes that had
+                ended and rows that were unreadable when the snapshot was taken; with None, nothing.
 
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
@@ -99,28 +101,27 @@ class Assertions:
         all_processes: bool = False,
         since: Since = "test",
     ) -> None:
-        """Assert that no process was OOM-killed since the test began.
+        """Assert that no process has been OOM-killed since the test began.
 
-        The assertion also finds OOM kills that the list of processes no longer shows because of a
-        restart.
+        The assertion also detects an OOM kill if the process list no longer shows it because the
+        process was restarted.
 
         Args:
-            processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. If no process is given, the assertion checks all
-                processes; but if xdist workers share the sandbox, it checks only the processes that
-                this test started.
-            suspected: whether to fail also if a process may have been OOM-killed: it ended by a
-                SIGKILL that this plugin did not send, or with exit code 137, or the sandbox does
-                not know how it ended.
-            all_processes: whether to check all processes of a sandbox that xdist workers share, and
-                not only the processes that this test started. The argument has no effect if
-                ``processes`` are given.
-            since: the time from which incidents count: "test" is the start of the test, and a
-                snapshot is the time of that snapshot. With None, all known incidents count.
+            processes: the processes to check, each selected by text, pid, compiled regex, process
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
+            suspected: whether the assertion also fails for a suspected OOM kill, which means that a
+                process was killed by a SIGKILL that this plugin did not send, exited with code 137,
+                or ended in a way that the sandbox does not know.
+            all_processes: whether to check all processes, and not only the processes that this test
+                started, if xdist workers share the sandbox and no ``processes`` are given.
+            since: the time from which incidents count: with "test", from the start of the test;
+                with a snapshot, from the time at which it was taken; with None, from the beginning.
 
         Raises:
             ProcessOOMKilled: a process was OOM-killed.
-            SuspectedOOMKill: with ``suspected``, a process may have been OOM-killed.
+            SuspectedOOMKill: ``suspected`` is true, and a process may have been OOM-killed.
             ProcessNotFound: an item of ``processes`` does not match any process.
             Inconclusive: the observations are not sufficient to decide the check.
             InfrastructureError: the processes could not be listed.
@@ -134,22 +135,21 @@ class Assertions:
     def assert_no_crash(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that no process crashed and no supervisor gave up since the test began.
+        """Assert that no process has crashed and no supervisor has given up since the test began.
 
-        A process crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP ended it. A
-        supervisor gives up when a failing process has used up all its restarts. A process that
-        ended by a signal from this plugin does not count as crashed.
+        A process counts as crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP
+        ended it, unless this plugin sent the signal. A supervisor gives up when a process fails
+        after it has already been restarted the maximum number of times.
 
         Args:
-            processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. If no process is given, the assertion checks all
-                processes; but if xdist workers share the sandbox, it checks only the processes that
-                this test started.
-            all_processes: whether to check all processes of a sandbox that xdist workers share, and
-                not only the processes that this test started. The argument has no effect if
-                ``processes`` are given.
-            since: the time from which incidents count: "test" is the start of the test, and a
-                snapshot is the time of that snapshot. With None, all known incidents count.
+            processes: the processes to check, each selected by text, pid, compiled regex, process
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
+            all_processes: whether to check all processes, and not only the processes that this test
+                started, if xdist workers share the sandbox and no ``processes`` are given.
+            since: the time from which incidents count: with "test", from the start of the test;
+                with a snapshot, from the time at which it was taken; with None, from the beginning.
 
         Raises:
             ProcessCrashed: a process crashed, or its supervisor gave up.
@@ -164,21 +164,20 @@ class Assertions:
     def assert_no_restart(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that no supervisor restarted a managed process since the test began.
+        """Assert that no managed process has been restarted since the test began.
 
-        The assertion ignores restarts that this plugin requested, and restarts of processes that
-        this plugin killed.
+        The assertion ignores restarts that this plugin requested. The assertion also ignores
+        restarts of processes that this plugin killed.
 
         Args:
-            processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. If no process is given, the assertion checks all
-                processes; but if xdist workers share the sandbox, it checks only the processes that
-                this test started.
-            all_processes: whether to check all processes of a sandbox that xdist workers share, and
-                not only the processes that this test started. The argument has no effect if
-                ``processes`` are given.
-            since: the time from which incidents count: "test" is the start of the test, and a
-                snapshot is the time of that snapshot. With None, all known incidents count.
+            processes: the processes to check, each selected by text, pid, compiled regex, process
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
+            all_processes: whether to check all processes, and not only the processes that this test
+                started, if xdist workers share the sandbox and no ``processes`` are given.
+            since: the time from which incidents count: with "test", from the start of the test;
+                with a snapshot, from the time at which it was taken; with None, from the beginning.
 
         Raises:
             ProcessRestarted: a process was restarted, by its supervisor or by another client.
@@ -193,26 +192,25 @@ class Assertions:
     def assert_no_incidents(
         self, *processes: Process, all_processes: bool = False, since: Since = "test"
     ) -> None:
-        """Assert that no OOM kill, crash or restart happened, and that no health check is failing.
+        """Assert that there was no OOM kill, crash or restart and that no health check is failing.
 
         The assertion evaluates :meth:`assert_no_oom`, :meth:`assert_no_crash` and
-        :meth:`assert_no_restart` on the same snapshots. A health check that failed earlier, but
-        passes now, does not count.
+        :meth:`assert_no_restart` on the same snapshots. The assertion ignores a health check that
+        failed earlier but passes now.
 
         Args:
-            processes: selects the processes to check: text, pids, compiled regexes, processes,
-                ``by(...)`` or functions. If no process is given, the assertion checks all
-                processes; but if xdist workers share the sandbox, it checks only the processes that
-                this test started.
-            all_processes: whether to check all processes of a sandbox that xdist workers share, and
-                not only the processes that this test started. The argument has no effect if
-                ``processes`` are given.
-            since: the time from which incidents count: "test" is the start of the test, and a
-                snapshot is the time of that snapshot. With None, all known incidents count.
+            processes: the processes to check, each selected by text, pid, compiled regex, process
+                object, ``by(...)`` or function; if no process is given, the assertion checks all
+                processes of the sandbox, or only the processes that this test started if xdist
+                workers share the sandbox.
+            all_processes: whether to check all processes, and not only the processes that this test
+                started, if xdist workers share the sandbox and no ``processes`` are given.
+            since: the time from which incidents count: with "test", from the start of the test;
+                with a snapshot, from the time at which it was taken; with None, from the beginning.
 
         Raises:
-            ProcessOOMKilled: a process was OOM-killed. If several of the first four errors apply,
-                the assertion raises the first of them.
+            ProcessOOMKilled: a process was OOM-killed. If several of the first four errors in this
+                list apply, the assertion raises the one that is listed first.
             ProcessCrashed: a process crashed, or its supervisor gave up.
             ProcessRestarted: a process was restarted.
             ProcessUnhealthy: a health check is failing.

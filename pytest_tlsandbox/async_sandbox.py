@@ -1,7 +1,7 @@
-"""The sandbox for coroutines, with every method of :class:`Sandbox` as an awaitable method.
+"""``AsyncSandbox``, which provides the methods of :class:`Sandbox` as awaitable methods.
 
-Each call runs in a new thread. A thread pool is not used, because waits could occupy all its
-threads and block the very call for whose effect they wait.
+Each call runs in a new thread. With a thread pool, waits could occupy all threads, and block the
+calls that would end the waits.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     _Backend = tuple[
         Callable[[], Awaitable[object]], Callable[[], object], Callable[[], Awaitable[None]]
     ]
-    """Three functions: await the end of a thread, report it from the thread, await it in spite of a
-    cancellation."""
+    """Three functions: the first awaits the end of a thread, the thread calls the second when it
+    ends, and the third awaits the end even if the task is cancelled."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _LONGEST_END = 5.0
-"""Seconds to wait until a cancelled call ends; a poll ends at once, but a start is completed."""
+"""Maximum seconds to wait until a cancelled call ends; only a start request may take that long."""
 
 
 def _awaitable(
     method: Callable[Concatenate[Sandbox, P], T],
 ) -> Callable[Concatenate[AsyncSandbox, P], Coroutine[object, object, T]]:
-    """Return a method as a coroutine function with the same signature, also for type checkers."""
+    """Return a coroutine function that wraps a method and keeps its signature and its types."""
     # If the type were Coroutine[Any, Any, T], mypy would infer Any for the results of
     # asyncio.gather.
 
@@ -60,16 +60,16 @@ def _awaitable(
 
 @explain_misuse
 class AsyncSandbox:
-    """The processes of one sandbox, for coroutines: the methods of ``Sandbox``, to be awaited.
+    """The methods of ``Sandbox`` as awaitable methods, for use in coroutines.
 
     The fixture ``tlsandbox_async`` provides ``AsyncSandbox(tlsandbox)``; you can wrap any other
     sandbox in the same way. The methods take the same arguments, return the same results and raise
     the same errors as the methods of ``Sandbox``. The event loop of asyncio or trio keeps running
     during a call.
 
-    Cancellation ends a wait and its current poll. But if a request to start, signal, kill or
-    restart a process has been sent, that request is completed. A predicate or a condition must be a
-    plain function and not a coroutine function. It runs in the thread of the call.
+    Cancelling a call ends its wait and its current poll. A request to start, signal, kill or
+    restart a process is completed if it has already been sent. Predicates and conditions run in the
+    thread of the call, and must be plain functions, not coroutine functions.
 
     Args:
         sandbox: the sandbox to wrap.
@@ -85,16 +85,17 @@ class AsyncSandbox:
 
     @property
     def baseline(self) -> ProcessSnapshot | None:
-        """The snapshot that ``since="test"`` stands for; if None, all known incidents count."""
+        """The snapshot for ``since="test"``; if None, assertions check all known incidents."""
         return self._sandbox.baseline
 
     def from_now(
         self, baseline: ProcessSnapshot | None = None
     ) -> Coroutine[object, object, AsyncSandbox]:
-        """Return the same sandbox with a new baseline, so that incidents before now do not count.
+        """Return a sandbox object with a new baseline, so that assertions ignore earlier incidents.
 
         Args:
-            baseline: an earlier snapshot to use as the baseline; None lists the processes now.
+            baseline: the snapshot to use as the baseline; if it is None, the call takes a snapshot
+                now.
 
         Returns:
             A coroutine whose result is a new sandbox object. The existing object keeps its
@@ -113,7 +114,7 @@ class AsyncSandbox:
         return sandbox
 
     def _track(self, name: str, work: Callable[[], T]) -> Coroutine[object, object, T]:
-        """Return the coroutine of a call, and remember it until it is awaited."""
+        """Return the coroutine of a call, and store it until it is awaited."""
         coroutine = _in_thread(work)
         self._calls[:] = [*_unawaited(self), (name, coroutine)]
         return coroutine
@@ -123,10 +124,10 @@ class AsyncSandbox:
 
         In the block ``async with tlsandbox_async.soft() as check:``, call
         ``check.assert_process(...)`` and other assertions, except ``assert_stays``, without
-        ``await``. When the block ends, all its assertions are evaluated together.
+        ``await``. When the block ends, the plugin evaluates all assertions of the block together.
 
         Returns:
-            An asynchronous context manager. At the end of the block, it raises ``ChecksFailed`` if
+            An asynchronous context manager that raises ``ChecksFailed`` at the end of the block if
             a check failed.
 
         """
@@ -175,9 +176,9 @@ def _unawaited(sandbox: AsyncSandbox) -> list[tuple[str, Coroutine[object, objec
 
 
 class AsyncSoft:
-    """``Soft`` for ``async with``: collects checks, and evaluates them when the block ends.
+    """Collects checks in an ``async with`` block and evaluates them together when the block ends.
 
-    ``AsyncSandbox.soft()`` creates such an object.
+    ``AsyncSandbox.soft()`` returns an object of this class.
     """
 
     def __init__(self, soft: Soft) -> None:
@@ -196,10 +197,10 @@ class AsyncSoft:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Call a function in a new thread; cancel it and wait until it ends if the caller is cancelled.
+    """Call a function in a new thread, and cancel the function if its caller is cancelled.
 
     Args:
-        work: the function.
+        work: the function to call.
 
     Returns:
         The result of the function.
@@ -245,7 +246,7 @@ def _is_trio_running() -> bool:
 
 
 def _asyncio() -> _Backend:
-    """Return the backend for asyncio."""
+    """Return the three functions of ``_Backend`` for asyncio."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
 
@@ -260,7 +261,7 @@ def _asyncio() -> _Backend:
 
 
 def _trio() -> _Backend:
-    """Return the backend for trio, which must already be imported because it is running."""
+    """Return the functions of ``_Backend`` for trio, which is running and so already imported."""
     trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()

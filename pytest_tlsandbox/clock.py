@@ -1,4 +1,4 @@
-"""The clock of all waits, and their cancellation."""
+"""The clock of all waits, and the cancellation of waits and calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _time_sleep = time.sleep
 
 
 class _Thread(threading.local):
-    """The cancellation object of the current thread, if it has entered one."""
+    """The cancellation object that the current thread has entered, if any."""
 
     # Not a ContextVar, because importing its module adds 0.3 ms to every start of pytest.
     cancellation: Cancellation | None = None
@@ -24,13 +24,14 @@ _this_thread = _Thread()
 
 
 class Cancelled(BaseException):
-    """The caller was cancelled. This error ends the thread that does the caller's work."""
+    """The caller was cancelled. This error ends the thread that works for the caller."""
 
 
 class Cancellation:
     """Cancels the sleep or the call of one thread; any thread can call ``cancel``.
 
-    The thread enters this object as a context manager. It can enter only one such object at a time.
+    The thread enters the object as a context manager. A thread can enter only one cancellation
+    object at a time.
     """
 
     def __init__(self) -> None:
@@ -106,10 +107,10 @@ def _wait(event: threading.Event, seconds: float) -> None:
 
 
 class Clock:
-    """A monotonic clock and the matching function to sleep, both in seconds.
+    """A monotonic clock and functions that sleep; all times are in seconds.
 
     The functions are class attributes because freezegun replaces ``time.monotonic`` in every module
-    that imports it by name. A clock that stands still would never reach a deadline.
+    that imports it by name. If the clock stood still, a wait would never reach its deadline.
     """
 
     monotonic = staticmethod(time.monotonic)

@@ -33,17 +33,17 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass
 class Connection:
-    """The client of one sandbox, and facts about the use of the sandbox.
+    """The client of one sandbox, and how the session uses the sandbox.
 
     Attributes:
-        client: sends the calls.
+        client: the client that sends the calls.
         shared: whether several xdist workers use the sandbox.
-        of_suite: whether the suite chose the sandbox instead of --tlsandbox, so that the suite may
-            terminate the sandbox.
-        loopback: whether the sandbox runs on this machine. If so, a refused connection means that
+        of_suite: whether the suite, and not ``--tlsandbox``, chose the sandbox; if so, the suite
+            may also terminate the sandbox.
+        loopback: whether the sandbox runs on this machine; if so, a refused connection means that
             the sandbox has ended.
-        baseline: the snapshot that the guard took at the start of the running test; None if it did
-            not.
+        baseline: the snapshot that the guard took at the start of the running test; None if the
+            guard did not take a snapshot.
 
     """
 
@@ -59,16 +59,17 @@ class Connections:
 
     Args:
         settings: the settings of the session.
-        ask_for_key: calls the hook for the API key of a target; returns the key, an error to raise,
-            or None.
-        test_deadline: returns the time on the clock, in seconds, at which the running test would be
-            killed; None if it has no time limit.
+        ask_for_key: a function that calls the hook for the API key of a target, and returns the
+            key, an error to raise, or None.
+        test_deadline: a function that returns the time at which the running test would be killed,
+            in seconds on the clock, or None if the test has no timeout.
         screen: the terminal for which messages are formatted.
 
     Attributes:
         screen: the terminal for which messages are formatted.
-        on_connect: a function to call with every new connection; None if there is none.
-        on_use: a function to call whenever something connects to a sandbox; None if there is none.
+        on_connect: a function that is called with every new connection, or None.
+        on_use: a function that is called with a connection whenever a caller requests that
+            connection, or None.
 
     """
 
@@ -100,20 +101,20 @@ class Connections:
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:
-        """Return a sandbox for one test; its baseline comes from the guard, or is taken now."""
+        """Return a sandbox for one test, with the baseline of the guard or with a new baseline."""
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:
         """Return the connection to a sandbox, without sending a request.
 
         Args:
-            target: the sandbox: an id, a name, a URL, "local" or an object.
+            target: the id, the name or the URL of the sandbox, "local", or an object.
 
         Returns:
-            The connection; every call for a sandbox returns the same object.
+            The connection. Every call for the same sandbox returns the same object.
 
         Raises:
-            InvalidSetting: the target is invalid, or has no API key.
+            InvalidSetting: the target is invalid, or the target does not have an API key.
             InvalidArgument: the target is an object that is not a sandbox.
 
         """
@@ -150,7 +151,7 @@ class Connections:
         return self._local
 
     def close(self) -> None:
-        """Close every connection, and end the embedded sandbox with its processes."""
+        """Close every connection, and end the embedded sandbox and its processes."""
         for connection in self._connections.values():
             connection.client.close()
         if self._local is not None:
@@ -181,7 +182,7 @@ class Connections:
 
 
 def kill_started(sandbox: Sandbox) -> None:
-    """Kill the processes that were started through a sandbox, and warn if any of them still run."""
+    """Kill the processes that a sandbox object started, and warn if some could not be killed."""
     left = sandbox.kill_started()
     if left:
         warnings.warn(

@@ -6,8 +6,8 @@
     ├── AssertionFailed (AssertionError)  the processes are not as the test expects
     │   ├── ProcessNotFound             no process matches, or the process is no longer listed
     │   ├── AmbiguousProcess            several processes match, but exactly one is required
-    │   ├── WaitTimedOut                the condition was not met at the deadline, but could still be
-    │   ├── UnexpectedExit              the process ended in another way than expected
+    │   ├── WaitTimedOut                the condition was not met in time, but could still be met
+    │   ├── UnexpectedExit              the process ended in an unexpected way
     │   ├── ProcessOOMKilled            a process was killed because memory ran out
     │   ├── SuspectedOOMKill            SIGKILL or exit code 137, not proven to be an OOM kill
     │   ├── ProcessCrashed              a crash signal, or a supervisor that gave up
@@ -16,7 +16,7 @@
     │   ├── ChecksFailed                some checks of a `soft()` block failed
     │   └── GuardFailure                the guard has findings
     ├── InfrastructureError             the processes could not be observed or controlled
-    │   ├── SandboxUnreachable          no response, or an incomplete one
+    │   ├── SandboxUnreachable          no response, or an incomplete response
     │   ├── AuthenticationFailed        401, 403
     │   ├── SandboxNotFound             the sandbox does not exist at this address
     │   ├── SandboxNotRunning           the sandbox was terminated, or was suspended for too long
@@ -28,9 +28,9 @@
     ├── InvalidSetting (ValueError)     a wrong option, ini key or environment variable
     └── LocalSandboxError               the embedded sandbox could not be started
 
-An :class:`AssertionFailed` is a result about the program under test; an
-:class:`InfrastructureError` is not. The first line of each message can be understood without the
-other lines.
+An :class:`AssertionFailed` means that the processes are not as the test expects. An
+:class:`InfrastructureError` means that the plugin could not observe or control the processes. The
+first line of each message can be understood without the other lines.
 """
 
 from __future__ import annotations
@@ -45,11 +45,12 @@ class TLSandboxError(Exception):
         snapshot: the snapshot of the last successful poll (a ``ProcessSnapshot``); None if no poll
             succeeded.
         wanted: what the caller expected, in words; None if the error is not about an expectation.
-        run: the run to which the error refers (a ``Run`` of the history); None if there is none.
+        run: the run to which the error refers (a ``Run`` of the history); None if the error does
+            not refer to a run.
 
     """
 
-    snapshot: Any = None  # not ProcessSnapshot: its module imports this one
+    snapshot: Any = None  # not ProcessSnapshot, because its module imports this module
     wanted: str | None = None
     run: Any = None
 
@@ -79,11 +80,11 @@ class AmbiguousProcess(AssertionFailed):
 
 
 class WaitTimedOut(AssertionFailed):
-    """The condition was not met at the deadline, but could still have been met later."""
+    """The condition was not met before the deadline, but could still have been met later."""
 
 
 class UnexpectedExit(AssertionFailed):
-    """The process ended in another way than expected."""
+    """The process ended in an unexpected way."""
 
 
 class ProcessOOMKilled(AssertionFailed):
@@ -93,8 +94,8 @@ class ProcessOOMKilled(AssertionFailed):
 class SuspectedOOMKill(AssertionFailed):
     """A process may have been OOM-killed, but there is no proof.
 
-    The process ended by a SIGKILL that this plugin did not send, or with exit code 137, or in an
-    unknown way. Only ``assert_no_oom(suspected=True)`` raises this error.
+    The process was killed by a SIGKILL that this plugin did not send, exited with code 137, or
+    ended in an unknown way. Only ``assert_no_oom(suspected=True)`` raises this error.
     """
 
 
@@ -114,7 +115,7 @@ class ChecksFailed(AssertionFailed):
     """Some checks of a ``soft()`` block failed.
 
     Attributes:
-        failures: for each failed check, the error that it would have raised outside the block.
+        failures: the errors that the failed checks would have raised outside the block.
 
     """
 
@@ -122,7 +123,7 @@ class ChecksFailed(AssertionFailed):
 
 
 class GuardFailure(AssertionFailed):
-    """The guard has findings: incidents that the test neither caused nor allowed."""
+    """The guard found incidents that the test neither caused nor allowed."""
 
 
 class InfrastructureError(TLSandboxError):
@@ -132,9 +133,9 @@ class InfrastructureError(TLSandboxError):
         label: one or two words that name the error in a timeline, such as "502" or "reset".
         transient: whether a retry may succeed.
         retry_after: seconds to wait before a retry, as the server requested; None if the server did
-            not request it.
+            not request a pause.
         delivered: whether the request may have reached the sandbox and taken effect.
-        outage: the outage of the sandbox in which the call failed; None if it is not known.
+        outage: the outage during which the call failed; None if the outage is not known.
 
     """
 
@@ -157,7 +158,7 @@ class InfrastructureError(TLSandboxError):
 
 
 class SandboxUnreachable(InfrastructureError):
-    """The sandbox sent no response, or an incomplete one."""
+    """The sandbox sent no response, or an incomplete response."""
 
 
 class AuthenticationFailed(InfrastructureError):

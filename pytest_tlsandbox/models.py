@@ -1,4 +1,4 @@
-"""The process list as the sandbox sends it.
+"""Models of the process list that a sandbox sends.
 
 A missing field has the same meaning as null. The models ignore unknown fields, keep unknown
 statuses, and reject wrong values. An unreadable row does not affect the other rows.
@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def _read_number(value: object) -> object:
-    """Convert a number of s, ms, us or ns since 1970 to a datetime; infer the unit from its size.
+    """Convert a number of s, ms, us or ns since 1970 to a datetime; infer the unit from the size.
 
     The API documents integer milliseconds, but the SDK also accepts other units and numeric text
     (api-notes, "Times").
@@ -31,8 +31,8 @@ def _read_number(value: object) -> object:
         value: a number, numeric text, or anything else.
 
     Returns:
-        The datetime. Any other value is returned unchanged, for example ISO 8601 text, which
-        pydantic reads.
+        The datetime, if the value is a number or numeric text. A value of another kind, such as ISO
+        8601 text, is returned unchanged, and pydantic parses it.
 
     Raises:
         ValueError: the time is out of range.
@@ -79,7 +79,7 @@ Word = Annotated[
 
 
 def _describe_check(value: object) -> str | None:
-    """Return a health check in words; return None for an unexpected value, which is ignored."""
+    """Return a health check in words, or None for an unexpected value."""
     if not isinstance(value, dict) or not value.get("type"):
         return None
     path = f" GET {value['path']}" if value.get("path") else ""
@@ -89,14 +89,14 @@ def _describe_check(value: object) -> str | None:
 Health = Annotated[Word, BeforeValidator(lambda value: "disabled" if value is None else value)]
 
 
-# The models are dataclasses with slots because such a row uses a third of the memory of a
+# The models are dataclasses with slots, because a row then uses a third of the memory of a
 # BaseModel.
 STRICT = ConfigDict(strict=True, hide_input_in_errors=True)
 
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class RestartPolicy:
-    """When a supervisor restarts a process.
+    """The rule by which a supervisor restarts a process.
 
     Attributes:
         policy: "never", "on_failure" or "always", in lower case; unknown words are kept.
@@ -110,7 +110,7 @@ class RestartPolicy:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class LastExit:
-    """How the last run of a managed process ended; the sandbox does not report earlier runs.
+    """How the last run of a managed process ended. The sandbox does not report earlier runs.
 
     Attributes:
         exit_code: the exit code; None if a signal ended the run.
@@ -132,11 +132,11 @@ class ManagedProcess:
 
     Attributes:
         id: the id of the supervisor, which stays the same across restarts.
-        name: the name that the process was started with; None if it has none.
+        name: the name that the process was started with; None if it was started without a name.
         status: the status of the supervisor, not of the process: "starting", "running",
             "backing_off" (waiting before a restart) or "stopped"; unknown words are kept.
         restart_count: the number of restarts.
-        restart: when the supervisor restarts the process; None if the sandbox does not report it.
+        restart: the restart policy; None if the sandbox does not report it.
         health_status: "disabled" (no health check), "starting", "healthy" or "unhealthy"; unknown
             words are kept.
         health_check: the health check in words, such as "tcp port 8080"; None if the sandbox does
@@ -167,17 +167,18 @@ class ManagedProcess:
 
 @model(config=STRICT, frozen=True, kw_only=True, slots=True)
 class ProcessInfo:
-    """One process, as a row of the process list shows it.
+    """One process, as shown in a row of the process list.
 
-    Times are aware datetimes in UTC, by the clock of the sandbox. The object is immutable. If the
-    row changes, later snapshots contain a new object; otherwise, they may contain the same object.
+    Times are timezone-aware datetimes in UTC, by the clock of the sandbox. The object is immutable.
+    If the row changes, later snapshots contain a new object. If the row does not change, later
+    snapshots may contain the same object.
 
     Attributes:
         handle: the handle that the sandbox assigned to the run; None on older sandboxes.
-        pid: the process id. A managed process gets another pid with each restart.
+        pid: the process id, which changes with each restart of a managed process.
         status: "running", "exited", "signaled" or "oom_killed", as the sandbox sent it, in lower
-            case; unknown words are kept. ``state`` is the status after correction by the other
-            fields.
+            case; unknown words are kept, and the property ``state`` corrects the status if other
+            fields contradict it.
         exit_code: the exit code; None if the process is alive or a signal ended it; -1 if the
             sandbox lost the exit code.
         signal: the number of the signal that ended the process; None if no signal ended it.
@@ -212,12 +213,12 @@ class ProcessInfo:
 
     @property
     def command_line(self) -> str:
-        """The command and its unmasked arguments, joined by spaces, for searches by text."""
+        """The command and its unmasked arguments, joined by spaces, for selectors by text."""
         return " ".join((self.command, *self.args))
 
     @property
     def masked_command_line(self) -> str:
-        """Command and arguments, joined by spaces, with secrets shown as ``***``."""
+        """The command and its arguments, joined by spaces, with ``***`` in place of secrets."""
         return " ".join((mask_text(self.command), *mask_args(self.args)))
 
     @property
@@ -235,9 +236,9 @@ class ProcessInfo:
     def state(self) -> str:
         """The status, corrected if other fields contradict it.
 
-        The state is "oom_killed" if the flag is set and the status is not "exited". It is "exited"
-        or "signaled" if other fields, but not the status, show that the process has ended.
-        Otherwise, it is the status.
+        The state is "oom_killed" if ``oom_killed`` is true and the status is not "exited". If the
+        status does not show that the process has ended, but other fields do, the state is "exited"
+        or "signaled". In all other cases, the state is equal to the status.
         """
         if self.oom_killed and self.status != "exited":
             return "oom_killed"
@@ -247,7 +248,7 @@ class ProcessInfo:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """The time from start to end by the clock of the sandbox; None if ``ended_at`` is None."""
+        """How long the process ran, by the clock of the sandbox; None if ``ended_at`` is None."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:
@@ -263,9 +264,9 @@ class UnreadableRow:
 
     Attributes:
         position: the index of the row in the list, from 0.
-        reason: which fields are wrong, and what is wrong with each; their values are not shown.
+        reason: the names of the wrong fields and what is wrong with each field, without the values.
         pid: the process id; None if the row has no readable pid.
-        fingerprint: the fields that identify the row, to recognize it in another snapshot.
+        fingerprint: a text that identifies the row in other snapshots.
 
     """
 

@@ -1,4 +1,4 @@
-"""The hooks and fixtures. The first use of a fixture imports requests, pydantic and tenacity."""
+"""Hooks and fixtures. The first use of a fixture imports requests, pydantic and tenacity."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
 def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # noqa: N807 - pytest's name
-    """Hide our frames when a fixture raises one of our errors."""
+    """Hide the frames of the plugin when a fixture raises an error of the plugin."""
     from pytest_tlsandbox.errors import TLSandboxError
 
     return raised.errisinstance(TLSandboxError)
@@ -45,17 +45,17 @@ class Hooks:
     ) -> Secret | Callable[[], str | Secret] | None:
         """Return the API key for a sandbox, for example from a vault.
 
-        If every implementation returns None, the environment variable ``TENSORLAKE_API_KEY`` is
-        used.
+        If every implementation returns None, the plugin uses the environment variable
+        ``TENSORLAKE_API_KEY``.
 
         Args:
             config: the configuration of pytest.
-            target: the sandbox, as given with ``--tlsandbox``, returned from ``tlsandbox_target``
-                or passed to ``tlsandbox_connect``.
+            target: the sandbox: the value of ``--tlsandbox``, the value of ``tlsandbox_target``, or
+                the argument of ``tlsandbox_connect``.
 
         Returns:
-            ``Secret(key)``, or a function without arguments that returns the key. None lets another
-            implementation of the hook provide the key.
+            ``Secret(key)``, or a function without arguments that returns the key. If the result is
+            None, another implementation of the hook can provide the key.
 
         """
 
@@ -75,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         if option.metavar is not None:
             action = {"action": "append" if option.repeatable else "store"}
             action["metavar"] = option.metavar
-        # A default of None shows that the option was not given, so that the ini file applies.
+        # The default is None, so that the ini file applies if the option was not given.
         group.addoption(
             option.flag, dest=option.ini, default=None, help=option.help + environment, **action
         )
@@ -89,7 +89,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test; start the guard and the report if requested."""
+    """Check every setting before the first test. Start the guard and the report if requested."""
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
@@ -127,7 +127,7 @@ def _start_guard(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Check the markers of all tests, and that guarded tests have a sandbox."""
+    """Check the markers of all tests, and check that guarded tests have a sandbox."""
     config, settings = session.config, session.config.stash[_SETTINGS]
     marks = (item.get_closest_marker(name) for item in session.items for name in setup.MARKER_NAMES)
     if not settings.guard and not any(marks):
@@ -148,7 +148,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard or a summary on xdist's controller if a worker's report requires it."""
+    """Start the guard or a summary on the xdist controller if a worker's report requires it."""
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
         _start_guard(config)
@@ -169,7 +169,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test once on each sandbox that was given, unless the suite chooses the sandbox."""
+    """Run each test once on every given sandbox, unless the suite chooses the sandbox itself."""
     name = "tlsandbox_target"
     targets = metafunc.config.stash[_SETTINGS].targets
     if len(targets) < 2 or name not in metafunc.fixturenames:
@@ -190,7 +190,7 @@ _CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Set up ``tlsandbox`` first, so that processes started by other fixtures belong to the test.
+    """Set up ``tlsandbox`` first, so that the test owns the processes that other fixtures start.
 
     Fixtures of wider scope that a test uses without an argument (autouse, usefixtures) are set up
     even earlier, because they may provide the key or the sandbox.
@@ -214,13 +214,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """End the traceback at the user's line, and shorten messages where only one line is shown.
+    """End the traceback at the user's line, and shorten messages that pytest shows on one line.
 
-    Only the first line is shown in the short summary, the ``message`` of JUnit and annotations in
-    CI.
+    The short summary, the ``message`` attribute of JUnit and annotations in CI show only the first
+    line of a message.
 
     Returns:
-        The report of the phase.
+        The report of this phase of the test.
 
     """
     from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
@@ -248,7 +248,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Show failure messages of the plugin in colour, also on the xdist controller."""
+    """Show failure messages of the plugin in colour, also for tests that ran on xdist workers."""
     if hasattr(report.longrepr, "chain"):
         from pytest_tlsandbox.integration.terminal_colour import colour
 
@@ -258,7 +258,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Explain a failed comparison of processes or snapshots by listing the fields that differ."""
+    """Explain why two processes or two snapshots are not equal by the fields that differ."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -269,13 +269,13 @@ def pytest_assertrepr_compare(
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_set_timer(item: pytest.Item, settings: object) -> None:
-    """Store the time at which pytest-timeout would end the test, so that waits end earlier."""
+    """Store the time at which pytest-timeout will end the test, so that waits can end earlier."""
     item.config.stash[_TEST_DEADLINE] = Clock.monotonic() + getattr(settings, "timeout", 0.0)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
-    """Forget the deadline of the test."""
+    """Delete the stored deadline of the test."""
     item.config.stash[_TEST_DEADLINE] = None
 
 
@@ -316,7 +316,7 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
         A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
@@ -331,15 +331,15 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
     """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
 
-    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If a call was
-    not awaited, the test fails when it ends.
+    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If the test
+    does not await a call, the test fails at its end.
 
     Yields:
         An ``AsyncSandbox``, which has the same methods as ``tlsandbox``.
 
     Raises:
         InvalidArgument: at the end of the test, if a call was not awaited.
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
         InfrastructureError: the processes could not be listed.
 
     """
@@ -354,18 +354,18 @@ def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
 def tlsandbox_session(
     tlsandbox_target: object, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Sandbox:
-    """Provide the sandbox under test for fixtures of wider scope; it has no baseline.
+    """Provide the sandbox under test, without a baseline, for fixtures of wider scope.
 
-    Because there is no baseline, its assertions check all known incidents, including incidents
+    Without a baseline, assertions check all known incidents, including incidents that happened
     before the session. When the session ends, the plugin kills the processes that were started
-    through this object. The session creates only one such object. If folders override
-    ``tlsandbox_target``, the object uses the target of the first test that requests the fixture.
+    through this object. This fixture is created only once in each session. If folders override
+    ``tlsandbox_target``, the fixture uses the target of the first test that requests it.
 
     Returns:
         A ``Sandbox``.
 
     Raises:
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
 
     """
     return tlsandbox_connect(tlsandbox_target)
@@ -375,13 +375,13 @@ def tlsandbox_session(
 def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[object], Sandbox]]:
     """Provide a function that connects to another sandbox: ``tlsandbox_connect(target)``.
 
-    ``target`` is the id, the name or the URL of the sandbox, or an object of the SDK. When the
-    session ends, the plugin kills the processes that were started through the returned sandbox.
+    ``target`` is the id, the name or the URL of the sandbox, or a sandbox object of the SDK. When
+    the session ends, the plugin kills the processes that were started through the returned sandbox.
 
     Yields:
-        A function that returns a ``Sandbox`` without a baseline. It raises ``InvalidSetting`` if
-        the target is invalid or has no API key, and ``InvalidArgument`` for an object that is not a
-        sandbox.
+        A function that returns a ``Sandbox`` without a baseline. The function raises
+        ``InvalidSetting`` if the target is invalid or has no API key, and ``InvalidArgument`` for
+        an object that is not a sandbox.
 
     """
     made: list[Sandbox] = []
@@ -398,7 +398,7 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
 @pytest.fixture(scope="session")
 def tlsandbox_target(request: pytest.FixtureRequest) -> object:
-    """Provide the sandbox to connect to: the value of --tlsandbox.
+    """Provide the sandbox under test, which is the value of ``--tlsandbox`` by default.
 
     Override this fixture in a conftest to return the id, the URL or the SDK object of a sandbox
     that the suite created. All other fixtures, the guard and the report then use that sandbox.
@@ -407,8 +407,8 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
         The id, the name or the URL of the sandbox as text, "local", or an object.
 
     Raises:
-        InvalidSetting: no sandbox was given, or several were given but the test cannot run on each
-            of them.
+        InvalidSetting: no sandbox was given, or several sandboxes were given for a test that can
+            run on only one.
 
     """
     if hasattr(request, "param"):
@@ -420,16 +420,16 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Provide an object that lists the processes of the sandbox under test, without checks.
+    """Provide an object that lists the processes of the sandbox under test and does not check them.
 
-    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. It raises ``InfrastructureError`` if
-    the processes could not be listed.
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. The call raises
+    ``InfrastructureError`` if the processes could not be listed.
 
     Returns:
         A ``ProcessLister`` with the API key of the sandbox.
 
     Raises:
-        InvalidSetting: no sandbox was given, or its API key is missing.
+        InvalidSetting: no sandbox was given, or the API key is missing.
 
     """
     return _connections(request.config).connect(tlsandbox_target).client
@@ -468,7 +468,7 @@ def tlsandbox_allow(
 
 @pytest.fixture(scope="session")
 def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
-    """Provide the embedded sandbox of this process: its url, api_key, identifier and memory_limit.
+    """Provide the embedded sandbox, with its url, api_key, identifier and memory_limit.
 
     The sandbox starts when a test first requests it, and ends with the session. Under xdist, each
     worker has its own sandbox.

@@ -37,7 +37,7 @@ _LONGEST_ARGUMENT = 2**17 - 1
 """Maximum size in bytes of an argument or an environment variable in Linux (MAX_ARG_STRLEN)."""
 
 _LONGEST_FAREWELL = 3.0
-"""Maximum seconds to list the processes that a test left running, and again to see them end."""
+"""Maximum seconds to list the processes that a test left running, and to wait until they end."""
 _BETWEEN_READINGS = 0.05
 """Seconds between two readings of the output of an ended process."""
 
@@ -49,16 +49,16 @@ def start_body(
 
     Args:
         command: the program.
-        args: its arguments.
+        args: the arguments of the program.
         env: environment variables; None to send none.
         options: the other options of ``Sandbox.start_process``. An option that is None is left out.
 
     Returns:
-        The body.
+        The body of the request.
 
     Raises:
-        InvalidArgument: an argument has a wrong type or value, so that the sandbox would reject the
-            request.
+        InvalidArgument: an argument has a wrong type or value, for which the sandbox would reject
+            the request.
 
     """
     _check_command(command)
@@ -109,8 +109,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         The process.
 
     Raises:
-        InfrastructureError: a subclass of it, if the sandbox did not send a valid response. The
-            message names the program, and says whether the program may have started.
+        InfrastructureError: the sandbox did not send a valid response. The message names the
+            program, and says whether the program may have started.
 
     """
     try:
@@ -132,8 +132,9 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
 def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
     """Return the lines that a process has written so far.
 
-    A sandbox may list a process as ended before it has stored all output of the process. Therefore,
-    the output of an ended process is read until two readings are equal, for at most 1 s.
+    A sandbox may store the last output of a process only after it has listed the process as ended.
+    For this reason, this function rereads the output of an ended process until it no longer
+    changes, for at most 1 s.
     """
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME
@@ -171,7 +172,7 @@ def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
 
 
 def _too_long(body: Mapping[str, Any]) -> str | None:
-    """Return the name of the first argument or variable that is too long for Linux, if any."""
+    """Return the name of the first argument or variable that is too long for Linux, or None."""
     texts = {f"args[{position}]": arg for position, arg in enumerate(body["args"])}
     texts |= {f"env[{key!r}]": f"{key}={value}" for key, value in body.get("env", {}).items()}
     return next(
@@ -180,7 +181,7 @@ def _too_long(body: Mapping[str, Any]) -> str | None:
 
 
 def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
-    """Check that a process is managed if the request asked for a managed process.
+    """Check that the sandbox has started a managed process if the request asked for one.
 
     Older daemons ignore unknown keys (api-notes, "Managed processes").
 
@@ -212,14 +213,15 @@ def kill(row: ProcessInfo, client: SandboxClient) -> None:
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
-    """Kill the processes that still run, and wait for up to 3 s until the list shows their ends.
+    """Kill the processes that are still running, and wait up to 3 s until they are listed as ended.
 
     Args:
         started: the processes.
         client: the client of the sandbox.
 
     Returns:
-        The processes that still run, or that may still run because the sandbox did not answer.
+        The processes that are still running afterwards. If the sandbox does not answer, the list
+        contains the processes that may still be running.
 
     """
     # Select by object, because a pid may belong to another process by now.
@@ -243,7 +245,7 @@ def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list
 def is_terminated(fault: InfrastructureError) -> bool:
     """Return whether an error means that the sandbox was terminated.
 
-    A suspended sandbox does not count, because it keeps its processes.
+    A suspended sandbox does not count as terminated, because it keeps its processes.
     """
     if isinstance(fault, SandboxNotRunning):
         return not fault.transient

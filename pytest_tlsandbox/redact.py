@@ -1,4 +1,4 @@
-"""Secrets: the API key, and masks for command lines, URLs and other text."""
+"""Hide the API key, and mask secrets in command lines, URLs and other text."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Secret:
 
 
 def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:
-    """Set the user's patterns, so that text that matches one of them is masked too."""
+    """Set the patterns of the user, so that matching text is masked too."""
     _own[:] = patterns
 
 

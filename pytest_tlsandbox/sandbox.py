@@ -1,4 +1,4 @@
-"""The sandbox of a test: waits, assertions, and calls that start, signal and kill processes."""
+"""Methods that wait for, check, start, signal and kill the processes of a sandbox."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ class Sandbox(Assertions):
     """The processes of one sandbox.
 
     Every ``wait_`` method polls until the result is certain or ``timeout`` (seconds) has passed.
-    Every ``assert_`` method checks the current state, which may take a few polls. Both kinds of
-    methods retry transient errors for up to 30 s.
+    Every ``assert_`` method checks the current state; a check may take a few polls. Both ``wait_``
+    and ``assert_`` methods retry transient errors for up to 30 s.
 
-    Select a process by text from its command line or its managed name, a pid, a compiled regex, an
-    object that was listed or started, ``by(...)``, or a function that returns whether a process
+    To select a process, pass text from its command line or its name, a pid, a compiled regex, a
+    process object that a helper returned, ``by(...)``, or a function that returns whether a process
     matches.
 
     All methods raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
@@ -70,14 +70,16 @@ class Sandbox(Assertions):
     Args:
         client: the connection to the sandbox, or a ``ScriptedLister``.
         timeout: the default timeout of waits, in seconds.
-        baseline: the snapshot at the start of the test; if None, all known incidents count.
-        shared: whether other xdist workers use the sandbox too. If so, assertions that are called
-            without a process check only the processes that this test started.
+        baseline: the snapshot at the start of the test; if it is None, assertions check all known
+            incidents.
+        shared: whether other xdist workers use the sandbox too; if so, an assertion without
+            ``processes`` checks only the processes that this test started.
         started: the list to which ``start_process`` adds processes; None for a new list.
         screen: the terminal for which messages are formatted.
 
     Attributes:
-        baseline: the snapshot that ``since="test"`` stands for; if None, all known incidents count.
+        baseline: the snapshot that ``since="test"`` stands for; if it is None, assertions check all
+            known incidents.
 
     """
 
@@ -105,12 +107,14 @@ class Sandbox(Assertions):
         return f"<Sandbox {self._client.label}>"
 
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
-        """Return the same sandbox with a new baseline, so that incidents before now do not count.
+        """Return a sandbox object with a new baseline, so that assertions ignore earlier incidents.
 
-        When the test ends, the plugin kills the processes that were started through either object.
+        When the test ends, the plugin kills the processes that were started through the existing or
+        the new object.
 
         Args:
-            baseline: an earlier snapshot to use as the baseline; None lists the processes now.
+            baseline: the snapshot to use as the baseline; if it is None, the call takes a snapshot
+                now.
 
         Returns:
             A new sandbox object. The existing object keeps its baseline.
@@ -137,7 +141,8 @@ class Sandbox(Assertions):
         """List all processes of the sandbox, including processes of earlier tests.
 
         Returns:
-            A snapshot, which contains the processes, sorted by start time, and the unreadable rows.
+            A snapshot of the processes, sorted by start time, and of the rows that could not be
+            read.
 
         Raises:
             InfrastructureError: the processes could not be listed.
@@ -162,20 +167,19 @@ class Sandbox(Assertions):
         """Wait until a process has the expected status.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
             status: the expected status, or a collection of accepted statuses: "running", "exited",
                 "signaled" or "oom_killed".
             healthy: whether the health check of the process must pass too.
             stable_for: seconds for which the process must keep the status without a restart.
-            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
-                (otherwise 30 s).
-            pick: which process to use if several match, "newest" or "oldest". With None, the call
-                raises ``AmbiguousProcess`` if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            timeout: seconds to wait; None for the default, which is 30 s unless
+                ``--tlsandbox-timeout`` sets it.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The process, as the last poll listed it.
@@ -184,9 +188,9 @@ class Sandbox(Assertions):
             WaitTimedOut: the process did not get the status in time, or did not keep it.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            UnexpectedExit: the process ended in another way than expected.
+            UnexpectedExit: the process ended in an unexpected way.
             ProcessOOMKilled: the process was OOM-killed.
-            AssertionFailed: with ``healthy``, the process has no health check.
+            AssertionFailed: ``healthy`` is true, but the process has no health check.
             Inconclusive: the observations do not show how the process ended.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
@@ -213,17 +217,16 @@ class Sandbox(Assertions):
         """Wait until a process has exited with the expected code.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
             exit_code: the expected exit code, a collection of accepted exit codes, or "any".
-            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
-                (otherwise 30 s).
-            pick: which process to use if several match, "newest" or "oldest". With None, the call
-                raises ``AmbiguousProcess`` if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            timeout: seconds to wait; None for the default, which is 30 s unless
+                ``--tlsandbox-timeout`` sets it.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The process, as the last poll listed it.
@@ -234,7 +237,7 @@ class Sandbox(Assertions):
             AmbiguousProcess: several processes match.
             UnexpectedExit: the process exited with another code, or a signal ended it.
             ProcessOOMKilled: the process was OOM-killed.
-            Inconclusive: the sandbox lost the exit code (it reports -1 or none).
+            Inconclusive: the sandbox lost the exit code (it reports -1 or no code).
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -255,35 +258,34 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> str:
-        """Wait until a process has written a line that contains a text or matches a regex.
+        """Wait until a process has written a line that contains the text or matches the regex.
 
         Each poll reads both output streams from the beginning. The wait fails if the process ends
-        and has not written such a line.
+        without having written a matching line.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
             pattern: the text, or a compiled regex, to search for in each line.
-            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
-                (otherwise 30 s).
-            pick: which process to use if several match, "newest" or "oldest". With None, the call
-                raises ``AmbiguousProcess`` if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            timeout: seconds to wait; None for the default, which is 30 s unless
+                ``--tlsandbox-timeout`` sets it.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The first line that matches.
 
         Raises:
-            WaitTimedOut: the process did not write such a line in time.
+            WaitTimedOut: the process did not write a matching line in time.
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
-            UnexpectedExit: the process ended without such a line.
-            ProcessOOMKilled: the process was OOM-killed before it wrote such a line.
-            Inconclusive: another process has the pid now, so the output of the selected process can
-                no longer be read.
+            UnexpectedExit: the process ended before it wrote a matching line.
+            ProcessOOMKilled: the process was OOM-killed before it wrote a matching line.
+            Inconclusive: another process now uses the pid, so the output of the selected process
+                can no longer be read.
             InfrastructureError: the processes or the output could not be read.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -310,17 +312,17 @@ class Sandbox(Assertions):
         """Wait until ``condition(snapshot)`` is truthy.
 
         Args:
-            condition: a function that is called with each snapshot. A snapshot contains all
-                processes of the sandbox, including processes of earlier tests. If the function
-                raises an exception, the wait ends at once.
-            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
-                (otherwise 30 s).
+            condition: a function that is called with each snapshot of all processes of the sandbox,
+                including processes of earlier tests; an exception from the function ends the wait
+                at once.
+            timeout: seconds to wait; None for the default, which is 30 s unless
+                ``--tlsandbox-timeout`` sets it.
 
         Returns:
             The first truthy value that ``condition`` returns.
 
         Raises:
-            WaitTimedOut: the condition was not truthy in time.
+            WaitTimedOut: the condition did not become truthy in time.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -343,14 +345,13 @@ class Sandbox(Assertions):
         """Assert that the fields of a process have the expected values now.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function.
-            pick: which process to use if several match, "newest" or "oldest". With None, the call
-                raises ``AmbiguousProcess`` if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
             expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
                 list, set or range lists the accepted values. The fields are args, command,
                 ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
@@ -360,8 +361,8 @@ class Sandbox(Assertions):
             The process, as the last poll listed it.
 
         Raises:
-            AssertionFailed: a field has another value. If the process ended in another way than
-                expected, the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
+            AssertionFailed: a field does not have the expected value. If the process ended in an
+                unexpected way, the error is ``UnexpectedExit`` or ``ProcessOOMKilled``.
             ProcessNotFound: no process matches.
             AmbiguousProcess: several processes match.
             Inconclusive: the observations do not show how the process ended.
@@ -380,22 +381,23 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Assert that one run of a process keeps its status for a number of seconds from now on.
+        """Assert that a process keeps the expected status for ``stable_for`` seconds.
 
-        The assertion fails at the first change. In contrast, ``wait_for_process(stable_for=...)``
-        continues after a change, and begins to count again, until its timeout.
+        The assertion fails as soon as the status changes or the process is restarted.
+        ``wait_for_process(stable_for=...)``, however, starts to count again after a change, and can
+        still succeed before its timeout.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function.
-            stable_for: seconds for which the run must keep the status; must be greater than 0.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
+            stable_for: the number of seconds, greater than 0, for which the process must keep the
+                status.
             status: the expected status, or a collection of accepted statuses.
-            pick: which process to use if several match, "newest" or "oldest". With None, the call
-                raises ``AmbiguousProcess`` if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the call
+                raises ``AmbiguousProcess`` in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
 
         Returns:
             The process, as the last poll listed it.
@@ -426,11 +428,11 @@ class Sandbox(Assertions):
         """Evaluate several checks on the same snapshots, and report all failures in one error.
 
         In the block ``with tlsandbox.soft() as check:``, call ``check.assert_process(...)`` and
-        other assertions, except ``assert_stays``. When the block ends, all its assertions are
-        evaluated together.
+        other assertions, except ``assert_stays``. When the block ends, the plugin evaluates all
+        assertions of the block together.
 
         Returns:
-            A context manager. At the end of the block, it raises ``ChecksFailed`` if a check
+            A context manager that raises ``ChecksFailed`` at the end of the block if a check
             failed.
 
         """
@@ -459,27 +461,27 @@ class Sandbox(Assertions):
         restart: RestartOptions | None = None,
         health_check: HealthCheckOptions | None = None,
     ) -> ProcessInfo:
-        """Start a program, which the plugin kills when the test ends.
+        """Start a program that the plugin kills when the test ends.
 
         If ``name``, ``restart`` or ``health_check`` is given, the sandbox starts a managed process,
-        which has a supervisor. A start request that may have reached the sandbox is never repeated.
-        If an option is None, the sandbox uses its default.
+        which runs under a supervisor. The plugin never repeats a start request that may have
+        reached the sandbox. If an option is None, the sandbox uses its own default for that option.
 
         Args:
-            command: the program: a path, or a name to find on PATH in the sandbox.
-            args: its arguments.
+            command: the path of the program, or a name that the sandbox looks up on its PATH.
+            args: the arguments of the program.
             env: environment variables to set.
-            working_dir: the folder in the sandbox in which the program starts.
+            working_dir: the working directory of the program, a folder in the sandbox.
             user: the user that runs the program: a name, a uid or "uid:gid" as text, or a mapping
                 in the format of the API.
             stdin_mode: "pipe" keeps the standard input open; "closed" closes it.
             stdout_mode: "capture" stores the standard output; "discard" drops it.
             stderr_mode: "capture" stores the standard error; "discard" drops it.
             name: the name of the managed process, which stays the same across restarts.
-            restart: a mapping that defines when the supervisor restarts the program. Its keys are
-                policy, max_restarts, initial_backoff_ms and max_backoff_ms, which are all optional.
+            restart: a mapping that defines when the supervisor restarts the program, with the
+                optional keys policy, max_restarts, initial_backoff_ms and max_backoff_ms.
             health_check: a mapping that defines how the supervisor checks the health of the
-                process. Its keys are type and port, and optionally path, initial_delay_ms,
+                process, with the keys type and port, and the optional keys path, initial_delay_ms,
                 interval_ms, timeout_ms and failure_threshold.
 
         Returns:
@@ -487,7 +489,8 @@ class Sandbox(Assertions):
 
         Raises:
             RequestRefused: the sandbox cannot start the program, or does not support managed
-                processes. If managed processes are not supported, the program runs unmanaged.
+                processes. If managed processes are not supported, the program runs without a
+                supervisor.
             InfrastructureError: the sandbox did not send a valid response. If the attribute
                 ``delivered`` of the error is true, the program may have started.
             InvalidArgument: an argument has a wrong type or value.
@@ -516,9 +519,9 @@ class Sandbox(Assertions):
         """Send a signal to the process group of a process.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several processes match, the call uses the living one, or the newest
-                one if all have ended.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function; if several processes match, the call uses the only living process, or
+                the newest process if all have ended.
             signal: the number of the signal, from 1 to 64, such as ``signal.SIGTERM``.
 
         Raises:
@@ -543,14 +546,14 @@ class Sandbox(Assertions):
     def kill_process(self, process: Process) -> None:
         """Kill the process group of a process, or stop the supervisor of a managed process.
 
-        When a supervisor is stopped, it sends SIGTERM to its process, and SIGKILL after 10 s.
-        Killing a process that has already ended succeeds. The call does not wait until the process
-        ends.
+        When a supervisor is stopped, it sends SIGTERM to its process, and SIGKILL after 10 s. The
+        call also succeeds if the process has already ended. The call does not wait for the process
+        to end.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several processes match, the call uses the living one, or the newest
-                one if all have ended.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function; if several processes match, the call uses the only living process, or
+                the newest process if all have ended.
 
         Raises:
             ProcessNotFound: no process matches.
@@ -566,9 +569,9 @@ class Sandbox(Assertions):
         """Restart a managed process.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several processes match, the call uses the living one, or the newest
-                one if all have ended.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function; if several processes match, the call uses the only living process, or
+                the newest process if all have ended.
 
         Returns:
             The new run of the process, as the sandbox described it in the response to the restart
@@ -595,14 +598,14 @@ class Sandbox(Assertions):
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Return the lines that a process has written so far.
 
-        A sandbox may list a process as ended before it has stored all output of the process.
-        Therefore, the output of an ended process is read every 50 ms until two readings are equal,
-        for at most 1 s.
+        A sandbox may store the last output of a process only after it has listed the process as
+        ended. For this reason, the call rereads the output of an ended process every 50 ms until
+        the output no longer changes, for at most 1 s.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several processes match, the call uses the living one, or the newest
-                one if all have ended.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function; if several processes match, the call uses the only living process, or
+                the newest process if all have ended.
             stream: "stdout", "stderr", or "output" for both.
 
         Returns:
@@ -612,8 +615,8 @@ class Sandbox(Assertions):
         Raises:
             ProcessNotFound: no process matches.
             AmbiguousProcess: several living processes match.
-            Inconclusive: another process has the pid now, so the output of the selected process can
-                no longer be read.
+            Inconclusive: another process now uses the pid, so the output of the selected process
+                can no longer be read.
             InfrastructureError: the output could not be read.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -625,14 +628,14 @@ class Sandbox(Assertions):
     def kill_started(self) -> list[ProcessInfo]:
         """Kill the processes that were started through this object.
 
-        The ``tlsandbox`` fixture calls this method when the test ends. The call waits for up to 3 s
-        until the list shows that the processes have ended, because the next test must not find them
-        alive.
+        The ``tlsandbox`` fixture calls this method when the test ends. After killing the processes,
+        the call waits for up to 3 s until the sandbox lists them as ended, so that the next test
+        does not find them alive.
 
         Returns:
-            The processes that still run afterwards. If the sandbox does not answer, the list
-            contains the processes that may still run. The list is empty if all processes have
-            ended.
+            The processes that are still running afterwards. If the sandbox does not answer, the
+            list contains the processes that may still be running. The list is empty if all
+            processes have ended.
 
         """
         started, self._started[:] = [*self._started], []
@@ -641,7 +644,7 @@ class Sandbox(Assertions):
     # ---------------------------------------------------------------- engine
 
     def _find_one(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
-        """Return the one process that matches now: the living one, or the newest if all ended."""
+        """Return the only living process that matches, or the newest match if all have ended."""
         return self._process(kind(self._selector(process, "test")))
 
     def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:

@@ -1,8 +1,8 @@
 """Parse and check the values of settings.
 
 An invalid value raises :class:`InvalidSetting`, whose message names the source of the value and the
-allowed values. The argument ``source`` names an option, an ini key, an environment variable or a
-marker.
+allowed values. The argument ``source`` of each function names an option, an ini key, an environment
+variable or a marker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         All settings. Settings that were not given have their default values.
 
     Raises:
-        InvalidSetting: a value is invalid, or pytest mistook the value for the path of a test.
+        InvalidSetting: a value is invalid, or pytest mistook a value for the path of a test.
 
     """
     for texts, source in given.values():
@@ -57,8 +57,8 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
 def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
     """Check that pytest did not use the value of an option to find its rootdir or ini file.
 
-    If "=" is missing between the option and its value, pytest does not know early enough that the
-    text is a value. If a file with that path exists, pytest mistakes the text for the path of a
+    If "=" is missing between an option and its value, pytest does not know at first that the text
+    is a value. If the text is also the path of a file, pytest mistakes the text for the path of a
     test, and reads the ini file beside that file.
 
     Raises:
@@ -135,7 +135,7 @@ _SECONDS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600}
 
 
 def parse_time(text: str, source: str) -> float:
-    """Read a time in seconds from ``30``, ``30s``, ``500ms``, ``2m`` or ``1h``."""
+    """Convert a time such as ``30``, ``30s``, ``500ms``, ``2m`` or ``1h`` to seconds."""
     match = re.fullmatch(_TIME, text.strip())
     seconds = float(match["number"]) * _SECONDS[match["unit"]] if match else math.nan
     if not 0 < seconds < math.inf:
@@ -151,7 +151,7 @@ _SMALLEST_MEMORY = 2**20
 
 
 def parse_size(text: str, source: str) -> int:
-    """Read a size in bytes from ``268435456``, ``256M`` or ``1.5G``; units are powers of 1024."""
+    """Convert a size such as ``268435456``, ``256M`` or ``1.5G`` to bytes; 1K is 1024 bytes."""
     match = re.fullmatch(_SIZE, text.strip())
     size = 0
     if match:
@@ -169,7 +169,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
 
     Args:
         texts: texts such as ``oom,crash``, in which commas or white space separate the rules.
-        source: the source of the texts in words.
+        source: the source of the texts, for the error message.
 
     Returns:
         The rules without duplicates, in the order of :data:`RULES`.
@@ -197,9 +197,9 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     """Check that a report can be written; missing folders are created later.
 
     Args:
-        text: the path. A relative path is relative to the current folder if it comes from the
-            option, and to the rootdir if it comes from the ini file.
-        source: the source of the path in words.
+        text: the path; a relative path from the option is relative to the current folder, and a
+            relative path from the ini file is relative to the rootdir.
+        source: the source of the path, for the error message.
         config: the configuration of pytest.
 
     Returns:
@@ -232,7 +232,7 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
 
 
 def _is_report(path: Path) -> bool:
-    """Return whether a file may be replaced, because it is a report of this plugin or empty."""
+    """Return whether a file is empty or a report of this plugin, and may therefore be replaced."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -241,7 +241,7 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a file can be created; try it, because mode bits do not apply to root."""
+    """Return whether a file can be created, which mode bits do not show for root."""
     import tempfile
 
     try:

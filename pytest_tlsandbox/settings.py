@@ -1,7 +1,7 @@
 """Options, ini keys and environment variables.
 
-The command line overrides the ini file, which overrides the environment. ``setting_parsers`` checks
-the values. It is not imported if a suite does not set any value.
+The command line overrides the ini file, which overrides the environment. The module
+``setting_parsers`` checks the values. This module is imported only if a suite sets a value.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOCAL = "local"
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
 """The rules of the guard."""
 FACTS = "tlsandbox_facts"
-"""The attribute of a test report, and the key in an xdist worker's output, for recorded facts."""
+"""The attribute of a test report, and the key in the output of a worker, for recorded facts."""
 
 
 # These classes are named tuples because creating a dataclass adds 0.4 ms to every start of pytest.
@@ -33,8 +33,9 @@ class Option(NamedTuple):
         name: the name without the prefix ``tlsandbox_``; empty for the setting named ``tlsandbox``.
         help: the help text.
         metavar: the placeholder for the value in the help; None for a switch.
-        environment: the environment variable of the setting; None if it does not have one.
-        repeatable: whether the setting may have several values. If so, the option may be repeated,
+        environment: the environment variable of the setting; None if the setting does not have a
+            variable.
+        repeatable: whether the setting may have several values; if so, the option may be repeated,
             and the ini file contains one value per line.
 
     """
@@ -122,12 +123,12 @@ MARKERS = (
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""The ini key for patterns of secrets, which has no option because they belong to the project."""
+"""The ini key for patterns that match secrets, without an option, because projects define them."""
 MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
 
 
 class Settings(NamedTuple):
-    """All settings, checked.
+    """All settings, after their values have been checked.
 
     Attributes:
         targets: the sandboxes to test: ids, names, URLs or "local".
@@ -137,6 +138,7 @@ class Settings(NamedTuple):
         guard: the rules of the guard; empty if the guard is off.
         guard_report_only: whether the guard only reports its findings and does not fail tests.
         report: the absolute path of the report; None for no report.
+        no_section: whether failed tests do not show what happened in the sandbox.
         masks: the user's patterns for secrets.
 
     """
@@ -155,15 +157,16 @@ class Settings(NamedTuple):
 def read(
     config: pytest.Config, environment: Mapping[str, str] = os.environ
 ) -> dict[str, tuple[Sequence[str], str]]:
-    """Read the settings that were given; ``setting_parsers.check`` checks them.
+    """Read the settings that were given, without checking their values.
 
     Args:
         config: the configuration of pytest.
         environment: the environment variables.
 
     Returns:
-        For each setting, its values as text and their source, such as "--tlsandbox". The keys are
-        the fields of :class:`Settings`.
+        A mapping that contains each setting that was given. The keys are fields of
+        :class:`Settings`. Each value is a pair of the given texts and their source, such as
+        "--tlsandbox".
 
     Raises:
         pytest.UsageError: the ini file contains a value of a wrong type.
@@ -178,7 +181,7 @@ def read(
 def _read(
     config: pytest.Config, option: Option, environment: Mapping[str, str]
 ) -> tuple[Sequence[str], str]:
-    """Return the values from the first source that provides any, and the name of that source."""
+    """Return the values from the first source that has a value, and the name of this source."""
     given = config.getoption(option.ini)
     if given is not None:
         return (given if option.repeatable else [given]), option.flag
@@ -201,9 +204,9 @@ def _read(
 def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
     """Return the value of an ini key, and its source.
 
-    In the native tables of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
-    ``tlsandbox_guard = "oom"``, although it accepts them in its other tables. Therefore, this
-    function reads such a file itself.
+    In ``[tool.pytest]`` of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
+    ``tlsandbox_guard = "oom"``, although it accepts both in ``[tool.pytest.ini_options]``. If
+    pytest rejects a value, this function reads the value from the TOML file itself.
 
     Raises:
         pytest.UsageError: the value has a wrong type.

@@ -58,7 +58,10 @@ class Together:
         self.wanted = " and ".join(check.condition.wanted for check in checks)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return met or impossible, with the first failure and the longest settling time of all.
+        """Evaluate all conditions on one snapshot.
+
+        The result is ``Met`` or ``Impossible``. The result contains the explanation of the first
+        condition that is not met, and the longest settling time of all conditions.
 
         Args:
             snapshot: the snapshot to evaluate.
@@ -81,23 +84,24 @@ class Together:
 class Soft(Assertions):
     """Collects checks in a ``with`` block and evaluates them together when the block ends.
 
-    ``Sandbox.soft()`` creates such an object. In the block, each assertion only records its check
-    and returns None. When the block ends, all checks are evaluated on the same snapshots::
+    ``Sandbox.soft()`` returns an object of this class. In the block, each assertion only records
+    its check and returns None. When the block ends, all checks are evaluated on the same
+    snapshots::
 
         with tlsandbox.soft() as check:
             check.assert_process("train.py", exit_code=0)
             check.assert_no_oom()
 
-    If the block itself raises an error, that error passes through. If a check that was recorded
-    before the error fails too, a note on the error says so.
+    If the code in the block raises an error, that error propagates. If a check that was recorded
+    before the error also fails, the failure is added to the error as a note.
 
     Raises:
-        ChecksFailed: at the end of the block, if at least one check failed. Its attribute
+        ChecksFailed: at the end of the block, if at least one check failed; the attribute
             ``failures`` lists the errors that the failed checks would have raised outside a block.
         InfrastructureError: at the end of the block, if all failed checks are inconclusive, or if
             the processes could not be listed.
-        InvalidArgument: the block contains no check, or a check is called outside a block. A wrong
-            argument of a check raises this error at the line of the check.
+        InvalidArgument: the block contains no check, or a check is called outside a block. For a
+            wrong argument, a check raises this error at once.
 
     """
 
@@ -142,17 +146,16 @@ class Soft(Assertions):
         since: Since = "test",
         **expected: Unpack[Fields],
     ) -> None:
-        """Check that the process has the expected values when the block ends.
+        """Check that the fields of a process have the expected values when the block ends.
 
         Args:
-            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function.
-            pick: which process to use if several match, "newest" or "oldest". With None, the check
-                fails if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
+                or function.
+            pick: the process to use if several match, "newest" or "oldest"; with None, the check
+                fails in this case.
+            since: which ended processes to ignore, unless the process is selected by pid, handle or
+                object: with "test", processes that ended before the test began; with a snapshot,
+                processes that ended before the snapshot was taken; with None, no processes.
             expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
                 list, set or range lists the accepted values. The fields are args, command,
                 ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,

@@ -1,4 +1,4 @@
-"""Register the plugins of the guard and of the report, but only those that are requested."""
+"""Register the plugins of the guard and of the report, if they are requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SESSION: pytest.StashKey[SessionData] = pytest.StashKey()
 def register_guard(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:
-    """Register the guard, and its summary if this process reports the results."""
+    """Register the guard, and also its summary if this process reports the results."""
     if GUARD in config.stash:
         return
     from pytest_tlsandbox.guard.plugin import GuardPlugin
@@ -41,7 +41,7 @@ def register_guard(
 def register_report(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:
-    """Register the recorder, and the writer of the report if this process reports the results."""
+    """Register the recorder, and also the report writer if this process reports the results."""
     from pytest_tlsandbox.report.plugin import ReportPlugin
     from pytest_tlsandbox.report.recorder import Recorder
 
@@ -56,7 +56,7 @@ def register_report(
 def _register_monitor(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:
-    """Register the monitor, which the guard and the report share, and the collector of its data."""
+    """Register the monitor that the guard and the report share, and the collector of its data."""
     if _MONITOR in config.stash:
         return
     from pytest_tlsandbox.monitoring.collector import Collector

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Pick = Literal["newest", "oldest"]
-"""Which process a helper uses if several match: the one that started last, or first."""
+"""The process that a helper uses if several match: the process that started last, or first."""
 
 Stream = Literal["stdout", "stderr", "output"]
 """An output stream of a process; "output" stands for stdout followed by stderr."""
@@ -34,14 +34,14 @@ CRASH_SIGNALS = frozenset(
 UNKNOWN_EXIT_CODE = -1
 """The exit code that the daemon reports if it has lost the real exit code."""
 SIGKILL_EXIT_CODE = 128 + SIGKILL
-"""The exit code of a shell after SIGKILL ended its child: it suggests an OOM kill without proof."""
+"""The exit code of a shell whose child was killed by SIGKILL, possibly because of an OOM kill."""
 
 # Times from the SDK and from the API may differ by less than a millisecond.
 _SAME_MOMENT = timedelta(milliseconds=1)
 
 
 class Identity(NamedTuple):
-    """The identity of a run. A pid alone is not enough, because pids are reused.
+    """The identity of a run. A pid alone does not identify a run, because pids are reused.
 
     Attributes:
         handle: the handle that the sandbox assigned to the run; None on older sandboxes.
@@ -55,7 +55,7 @@ class Identity(NamedTuple):
     started_at: datetime
 
     def same_run(self, other: Identity) -> bool:
-        """Return whether both belong to the same run; a missing handle matches any handle."""
+        """Return whether two identities refer to one run. A missing handle matches every handle."""
         if self.handle is not None and other.handle is not None and self.handle != other.handle:
             return False
         return self.pid == other.pid and abs(self.started_at - other.started_at) < _SAME_MOMENT
@@ -68,10 +68,10 @@ class Screen:
     Attributes:
         verbosity: the verbosity of pytest, from -1 (``-q``) up.
         columns: the width of a message in columns.
-        say: writes a line that contains the name of the running test, escaped and cut to the width
-            of the terminal; None if there is no terminal.
-        several_sandboxes: returns whether the session uses several sandboxes, so that each message
-            must name its sandbox.
+        say: a function that writes a line with the name of the running test, escaped and cut to the
+            width of the terminal; None if there is no terminal.
+        several_sandboxes: a function that returns whether each message must name its sandbox,
+            because the session uses several sandboxes.
 
     """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STREAMS = ("stdout", "stderr", "output")
 SEVERAL = (list, tuple, set, frozenset)
-"""Types whose values list accepted values, except for ``args``, whose value is itself a list."""
+"""The types of collections of accepted values. For ``args``, a list is a single value."""
 _PLAIN = {str, bytes, int, float, bool, NoneType, datetime, dict, *SEVERAL}
 _NUMBER = (int, float, bool)  # because 0, 0.0 and False are equal
 _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
@@ -70,7 +70,8 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
 def check_value(field: str, value: Any) -> None:
     """Check that a field of a process can equal a value.
 
-    Only values of built-in types are checked, because a matcher may define ``__eq__``.
+    Only values of built-in types are checked, because other objects may define their own
+    ``__eq__``.
 
     Args:
         field: the name of the field.
@@ -133,7 +134,7 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
 
 
 def check_signal(signal: int) -> int:
-    """Return a signal number after checking that it is from 1 to 64; sandboxes may allow less."""
+    """Return a signal number after checking that it is from 1 to 64."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
         raise InvalidArgument(
             must_be("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)
@@ -222,13 +223,13 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
 
 
 def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Return "; did you mean 'x'?" with the most similar known word; "" if no word is similar."""
+    """Return "; did you mean 'x'?" for the most similar known word, or "" if no word is similar."""
     near = difflib.get_close_matches(str(word), [*known], 1, cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, masked and cut; return its type if it may contain a secret."""
+    """Return a value as masked, shortened text, or only its type if it may contain a secret."""
     if isinstance(value, re.Pattern):
         return "a regex of bytes"  # unlike a regex of text, which is accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):
@@ -242,7 +243,7 @@ def type_name(value: object) -> str:
 
 
 def _several(value: object) -> tuple[Any, ...]:
-    """Return one value or several as a tuple."""
+    """Return a single value or a collection of values as a tuple."""
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 

@@ -11,7 +11,7 @@ from pytest_tlsandbox.errors import InvalidArgument
 
 
 class RestartOptions(TypedDict, total=False):
-    """The value of ``start_process(restart=...)``: when the supervisor restarts the process.
+    """The value of ``start_process(restart=...)``, which defines when the process is restarted.
 
     All keys are optional; the sandbox has a default for each key.
 
@@ -36,14 +36,14 @@ class _Required(TypedDict):
 
 
 class HealthCheckOptions(_Required, total=False):
-    """The value of ``start_process(health_check=...)``: how the supervisor checks the health.
+    """The value of ``start_process(health_check=...)``, which defines how the health is checked.
 
     ``type`` and ``port`` are required; the sandbox has a default for every other key.
 
     Attributes:
         type: the kind of check: "http" sends a request, "tcp" opens a connection.
         port: the port in the sandbox, from 1 to 65535.
-        path: the path of the request; only if ``type`` is "http".
+        path: the path of the request, which applies only if ``type`` is "http".
         initial_delay_ms: milliseconds from the start of the process to the first check.
         interval_ms: milliseconds between two checks.
         timeout_ms: milliseconds that a check may take.

@@ -1,4 +1,4 @@
-"""Errors for misspelt helpers and keywords, which suggest the most similar name."""
+"""Errors that suggest the most similar name for a misspelt helper or keyword."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ F = TypeVar("F", bound="Callable[..., Any]")
 __tracebackhide__ = True  # pytest ends the traceback of an AttributeError at the user's line
 
 _OTHER_WORDS = {"cwd": "working_dir"}
-"""Arguments of ``subprocess``, and the names of our arguments with the same meaning."""
+"""Maps arguments of ``subprocess`` to arguments of this plugin with the same meaning."""
 
 
 def explain_misuse(kind: type[T]) -> type[T]:
     """Decorate a class, so that errors for misspelt methods and arguments suggest the right name.
 
-    This function sets ``__getattr__``, because if the class defined it, type checkers would accept
-    any attribute.
+    This function sets ``__getattr__`` at runtime. If the class itself defined ``__getattr__``, type
+    checkers would accept any attribute.
 
     Args:
         kind: the class.

@@ -1,1 +1,1 @@
-"""Ready-made tests: run ``pytest --pyargs pytest_tlsandbox.checks --tlsandbox ID``."""
+"""Ready-made tests for ``pytest --pyargs pytest_tlsandbox.checks --tlsandbox ID``."""

@@ -1,4 +1,4 @@
-"""The checks of the ready-made tests, and the parallel requests for lists of many sandboxes."""
+"""The checks of the ready-made tests, and parallel list calls to many sandboxes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CheckResult:
         error: the class of the error to raise if the check found anything.
         kind: one or two words for what happened, such as "OOM-killed".
         sandbox: the name of the sandbox, for messages.
-        found: for each affected process, its name, the row to show, and what happened.
+        found: the name, the row and a description of the incident for each affected process.
 
     """
 
@@ -55,7 +55,7 @@ class CheckResult:
         return f"{self.kind}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
-        """Raise the error if anything was found; format its message for a width of ``columns``."""
+        """Raise the error if anything was found, with a message that is ``columns`` wide."""
         if self.found:
             _, rows, remarks = zip(*self.found, strict=True)
             table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
@@ -78,9 +78,9 @@ def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
 
 
 oom_killed = partial(_found, absence.OOM)
-"""Return the OOM-killed processes, including those that a supervisor restarted afterwards."""
+"""Return the OOM-killed processes, including processes that were restarted afterwards."""
 crashed = partial(_found, absence.CRASH)
-"""Return the processes that a crash signal ended, and those whose supervisor gave up."""
+"""Return the processes that a crash signal ended or whose supervisor gave up."""
 unhealthy = partial(_found, absence.UNHEALTHY)
 """Return the managed processes whose health check is failing."""
 
@@ -102,12 +102,12 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 class Listings:
     """The process lists of all sandboxes under test, which are requested once and in parallel.
 
-    This class is also a pytest plugin. If there are several sandboxes, it prints a row for each
-    sandbox at the end of the session.
+    This class is also a pytest plugin. If there are several sandboxes, the plugin prints a row for
+    each sandbox at the end of the session.
 
     Args:
         items: the tests; their parameters name the sandboxes.
-        connect: connects to a sandbox.
+        connect: a function that connects to a sandbox.
 
     """
 
@@ -136,7 +136,7 @@ class Listings:
             return error
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print a row for each sandbox if there are several."""
+        """Print a row for each sandbox if there are several sandboxes."""
         if len(self._answers) > 1:
             terminalreporter.section("sandboxes")
             for line in align(_row(str(target), said) for target, said in self._answers.items()):

@@ -1,4 +1,4 @@
-"""Check the health of each sandbox given with ``--tlsandbox`` by six tests on one snapshot.
+"""Six tests that check one snapshot of each sandbox given with ``--tlsandbox``.
 
 The tests have no baseline, so every incident that the list shows counts, even if it is old.
 """
@@ -27,7 +27,7 @@ def __tracebackhide__(raised: pytest.ExceptionInfo[BaseException]) -> bool:  # n
 
 @pytest.fixture(scope="session")
 def columns(request: pytest.FixtureRequest) -> int:
-    """Provide the width in columns for messages."""
+    """Provide the width of messages, in columns."""
     return columns_of(request.config)
 
 
@@ -49,7 +49,7 @@ def listings(
 
 @pytest.fixture
 def listed(listings: Listings, tlsandbox_target: object) -> ProcessSnapshot:
-    """Provide the snapshot of the sandbox; skip the test if test_reachable fails for it."""
+    """Provide the snapshot of the sandbox, or skip the test if the sandbox is not reachable."""
     answer = listings.of(tlsandbox_target)
     if isinstance(answer, TLSandboxError):
         pytest.skip(f"not checked: {answer.first_line}")

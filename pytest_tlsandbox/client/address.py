@@ -1,4 +1,4 @@
-"""The addresses of sandboxes, given by id, URL or object, and checks of their API keys."""
+"""Find the address of a sandbox from its id, its URL or an object, and check its API key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLIC_HOST = "sandbox.tensorlake.ai"
-# The official SDK changes the Host header for these names of the loopback address.
+# For these names of the loopback address, the official SDK sets the Host header.
 _HOST_HEADER_HOSTS = ("localhost", "127.0.0.1")
 
 
@@ -27,8 +27,8 @@ class Address:
         label: the name of the sandbox, for messages.
         url: the base URL, without ``/api/v1``.
         headers: headers that each request needs to reach the sandbox.
-        key: the API key of the object that represents the sandbox; None if it does not contain a
-            key.
+        key: the API key of the object that represents the sandbox; None if the object does not
+            contain a key.
 
     """
 
@@ -57,9 +57,10 @@ def is_loopback(url: str) -> bool:
 def locate(target: object, proxy_url: str | None = None) -> Address:
     """Return the address of a sandbox.
 
-    Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy, a
-    header contains the id, as in requests of the SDK: ``Host: <id>.local`` if the proxy is on
-    loopback, otherwise ``X-Tensorlake-Sandbox-Id``. A URL is used unchanged.
+    Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy,
+    each request contains the id in a header, like the requests of the SDK. The header is ``Host:
+    <id>.local`` if the proxy is on loopback, and ``X-Tensorlake-Sandbox-Id`` otherwise. A URL is
+    used unchanged.
 
     Args:
         target: the id, the name or the URL of the sandbox, or an object (a ``LocalSandbox`` or a
@@ -105,10 +106,11 @@ def _locate_embedded(sandbox: Any) -> Address | None:
 
 
 def _locate_sdk_object(sandbox: object) -> Address:
-    """Return the address of a sandbox of the SDK, which may be wrapped in a trace.
+    """Return the address of a sandbox object of the SDK, even if a trace wraps the object.
 
-    The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK has no public names for
-    its routing, so this function reads private names; a test with the real SDK covers them.
+    The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK does not publish how it
+    routes requests, so this function reads private attributes. A test with the real SDK covers the
+    private attributes.
 
     Args:
         sandbox: the object of the SDK.
@@ -142,12 +144,12 @@ def check_key(key: Secret, address: Address, source: str) -> Secret:
     """Check an API key before it is used.
 
     Args:
-        key: the key. White space around the key is ignored.
+        key: the key; white space around the key is ignored.
         address: the sandbox to which the key would be sent.
         source: the source of the key, for the error message.
 
     Returns:
-        The key without white space around it.
+        The key without leading and trailing white space.
 
     Raises:
         InvalidSetting: the key is empty or contains characters that a header cannot contain, or the

@@ -1,4 +1,4 @@
-"""The calls of the process API."""
+"""The client of the process API."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 _TIMEOUT_MARGIN = 0.25
-"""Every wait ends this many seconds before the timeout of the test, so that its error is shown."""
+"""Seconds between the end of a wait and the timeout of the test, for reporting an error."""
 
 
 _LONGEST_TURN = 0.25
-"""Maximum seconds for which a list call waits until the list call before it ends."""
+"""Maximum seconds for which a list call waits for a list call of another thread."""
 
 
 class Observer(Protocol):
@@ -58,10 +58,10 @@ class ProcessLister:
     """Lists the processes of one sandbox, but cannot control them.
 
     Args:
-        transport: sends the requests.
-        test_deadline: returns the time on the clock, in seconds, at which the running test would be
-            killed; None if it has no timeout. Retries stop before that time, so that their error is
-            shown.
+        transport: the HTTP session that sends the requests.
+        test_deadline: a function that returns the time at which the running test would be killed,
+            in seconds on the clock, or None if the test has no timeout; retries stop before that
+            time, so that the last error is shown.
 
     Attributes:
         clock: the clock of all waits.
@@ -99,17 +99,18 @@ class ProcessLister:
         return self._transport.address.label
 
     def list(self, *, patience: float | None = None) -> ProcessSnapshot:
-        """List all processes; retry transient errors.
+        """List all processes, and retry transient errors.
 
         Args:
             patience: seconds for which transient errors are retried; None for the rest of the
                 sandbox's outage budget of 30 s.
 
         Returns:
-            A snapshot, which contains the processes, sorted by start time, and the unreadable rows.
+            A snapshot of the processes, sorted by start time, and of the rows that could not be
+            read.
 
         Raises:
-            InfrastructureError: a subclass of it, if the sandbox did not send a valid response.
+            InfrastructureError: the sandbox did not send a valid response.
 
         """
         return call_with_retries(
@@ -120,18 +121,19 @@ class ProcessLister:
         )
 
     def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
-        """List all processes without retries, or use the answer to a request of another thread.
+        """List all processes without retries, or share the response to a request of another thread.
 
         Args:
             limit: maximum seconds for the call.
-            after: a time on the clock, in seconds; None for now. If a request of another thread
-                began after this time, its answer is returned.
+            after: a time in seconds on the clock; None for the current time; if another thread sent
+                a request after this time, this call returns the response to that request.
 
         Returns:
-            A snapshot, which contains the processes, sorted by start time, and the unreadable rows.
+            A snapshot of the processes, sorted by start time, and of the rows that could not be
+            read.
 
         Raises:
-            InfrastructureError: a subclass of it, at the first call without a valid response.
+            InfrastructureError: the sandbox did not send a valid response.
 
         """
         after = self.clock.monotonic() if after is None else after
@@ -193,8 +195,8 @@ class ProcessLister:
     def wait_deadline(self) -> float | None:
         """Return the deadline for waits, in seconds on the clock; None if the test has no timeout.
 
-        The deadline is 0.25 s before the timeout of the test, so that the error of the wait is
-        shown.
+        The deadline is 0.25 s before the timeout of the test, so that a wait can still report its
+        error.
 
         Returns:
             The deadline.
@@ -208,7 +210,7 @@ class SandboxClient(ProcessLister):
     """Lists, starts, signals, kills and restarts processes, and reads their output."""
 
     def start(self, body: Mapping[str, object]) -> ProcessInfo:
-        """Start a process; never repeat a request that may have reached the sandbox.
+        """Start a process. A request that may have reached the sandbox is never repeated.
 
         Args:
             body: the body of the request in the format of the API, with ``command``, ``args`` and
@@ -283,19 +285,19 @@ class SandboxClient(ProcessLister):
     ) -> list[str]:
         """Return the lines that a process has written so far.
 
-        If the sandbox does not know the pid, it returns no lines, as if there were no output.
+        If the sandbox does not know the pid, the result is an empty list.
 
         Args:
             pid: the process id.
             stream: "stdout", "stderr", or "output" for both.
-            limit: seconds that the call may take without retries. With None, transient errors are
-                retried.
+            limit: maximum seconds for a call without retries. If ``limit`` is None, transient
+                errors are retried.
 
         Returns:
             The lines, oldest first, without line breaks.
 
         Raises:
-            InfrastructureError: a subclass of it, if the sandbox did not send a valid response.
+            InfrastructureError: the sandbox did not send a valid response.
             ContractViolation: the response does not contain a list of lines.
 
         """
@@ -314,7 +316,7 @@ class SandboxClient(ProcessLister):
         return lines
 
     def get(self, pid: int, *, limit: float) -> ProcessInfo:
-        """Return the current row of a process, which is requested once, without retries.
+        """Request the current row of a process once, without retries.
 
         Args:
             pid: the process id.
@@ -324,18 +326,18 @@ class SandboxClient(ProcessLister):
             The process.
 
         Raises:
-            InfrastructureError: a subclass of it, if the sandbox did not send a row.
+            InfrastructureError: the sandbox did not send a row.
 
         """
         return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
-        """Follow a process in another thread, to notice its end.
+        """Follow a process in another thread, to notice when the process ends.
 
         Args:
-            pid: the process.
+            pid: the process id.
             limit: seconds after which the process is no longer followed.
-            wake: a function to call in that thread when the notice comes.
+            wake: a function that the other thread calls when the notice comes.
 
         Returns:
             The notice; None if no stream is available.
@@ -345,12 +347,12 @@ class SandboxClient(ProcessLister):
         return EndNotice(partial(self._transport.stream, path, limit), wake)
 
     def _path(self, process: ProcessInfo) -> str:
-        """Return the last part of the URL path: the name of a managed process, otherwise the pid.
+        """Return the name of a managed process, or the pid of another process, for the URL path.
 
-        A restart changes the pid of a managed process, but not its name. The pid is used for an
-        earlier run that is still listed, because the name stands for the current run. The pid is
-        also used for a process whose name consists of dots, because such a name leads to another
-        path, even if it is encoded.
+        A restart changes the pid of a managed process, but not its name. For an earlier run that is
+        still listed, this method returns the pid, because the name stands for the current run. This
+        method also returns the pid if the name consists of dots, because such a name would change
+        the URL path, even if the name is encoded.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
@@ -363,7 +365,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Check that a response is empty or JSON, and not, for example, a login page."""
+        """Check that a response is empty or JSON, and is not a login page, for example."""
         try:
             if answer.body:
                 json.loads(answer.body)

@@ -1,7 +1,7 @@
-"""Deadlines of calls: every call ends at its deadline, whatever the server does.
+"""End every call at its deadline, no matter what the server does.
 
-The timeout argument of the library requests limits each read, but not the whole call. With a
-timeout of 0.5 s, a call took 7.8 s because the server sent one byte per second.
+The argument ``timeout`` of ``requests`` limits each read, but not the whole call. For example, a
+call with a timeout of 0.5 s took 7.8 s, because the server sent one byte per second.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONNECTING = 0.05
 
 
 class Watchdog:
-    """A thread that shuts down the socket of each overdue call, for the whole session."""
+    """A thread that shuts down the socket of each overdue call."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -99,7 +99,7 @@ class Watchdog:
 
 
 class Call:
-    """A request that was sent, or is being sent, and has not been answered yet."""
+    """A request whose response has not arrived yet."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -109,7 +109,7 @@ class Call:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, so that the request may have been sent."""
+        """Whether a connection exists, which means that the request may have been sent."""
         return self.socket is not None
 
     def cut(self) -> bool:
@@ -145,10 +145,10 @@ class WatchedAdapter(HTTPAdapter):
         return manager
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the only pool of connections, because there is only one server.
+        """Return the same pool of connections for each call, because there is only one server.
 
-        Searching for the pool would take a tenth of the time of a call. (requests before 2.32 does
-        not call this method.)
+        Searching for the pool would take a tenth of the time of a call. Versions of ``requests``
+        before 2.32 do not call this method.
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
@@ -162,7 +162,7 @@ class WatchedAdapter(HTTPAdapter):
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """Skips all interim responses, such as "103 Early Hints", and not only "100 Continue"."""
+    """A response that skips all interim responses, such as "103 Early Hints"."""
 
     def begin(self) -> None:
         super().begin()

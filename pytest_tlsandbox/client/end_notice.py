@@ -1,4 +1,4 @@
-"""Follow the stderr of a process in a thread, to notice immediately that the process ended."""
+"""Follow the stderr of a process in a thread, to notice immediately when the process ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _MOST_BYTES = 2**20
 
 
 class EndNotice:
-    """Notices that a process ended, because the sandbox then ends the stream of its stderr.
+    """Notices when a process ends, because the sandbox then closes the stream of its stderr.
 
     The notice comes when the stream ends, for whatever reason. The notice may come early, late or
     never (api-notes, "Calls"), so it is only a reason to list the processes again. The thread does
     not keep any data from the stream.
 
     Args:
-        open_stream: yields the data of the stream. It calls its argument with a function that ends
-            the stream.
+        open_stream: a function that yields the data of the stream; its argument is a function that
+            it calls with a function to end the stream.
         wake: a function that the thread calls when the notice comes.
 
     Attributes:

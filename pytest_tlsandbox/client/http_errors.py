@@ -59,7 +59,7 @@ def error_of_response(
         status: the status of the response.
         headers: the headers of the response.
         body: the body of the response.
-        address: the sandbox.
+        address: the address of the sandbox.
 
     Returns:
         The error; None if the status is 200, 201, 202 or 204.
@@ -116,7 +116,7 @@ def error_of_response(
 def _lifecycle(
     status: int, fields: dict[str, Any], code: str, text: str, label: str, address: Address
 ) -> InfrastructureError | None:
-    """Return the error if the response is about the sandbox itself and not about a process."""
+    """Return an error if the response is about the sandbox itself and not about a process."""
     if code == "LIFECYCLE_PATH_NOT_FOUND":
         return SandboxNotFound(
             f"{address.url} is a shared host, not a sandbox ({label}); set it as the proxy URL, and "
@@ -163,7 +163,7 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return ``Retry-After`` in seconds; None if it is neither a number nor a date.
+    """Return the value of ``Retry-After`` in seconds, or None for an invalid value.
 
     A date is compared with the server's ``Date`` header, because the clock of this machine may be
     wrong or frozen.

@@ -1,4 +1,4 @@
-"""Reads process lists, and parses only the rows that changed since the last list."""
+"""Read process lists, and parse only the rows that changed since the last list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body that was read, and the results.
+    """A body that was read, and what it contained.
 
     Attributes:
         body: the body.
@@ -39,10 +39,10 @@ class _Read(NamedTuple):
 
 
 class ListReader:
-    """Reads the process lists of one sandbox; safe to use from several threads.
+    """Reads the process lists of one sandbox. Several threads can use the same object.
 
-    If the body did not change, nothing is parsed. Otherwise, rows whose bytes did not change are
-    represented by the same objects as before.
+    If the body did not change, the reader parses nothing. If some rows changed, the reader parses
+    only these rows, and reuses the objects of all other rows.
 
     Args:
         sandbox: the name of the sandbox, for the snapshots.
@@ -54,7 +54,7 @@ class ListReader:
         self._last: _Read | None = None
 
     def read(self, body: bytes) -> ProcessSnapshot:
-        """Return the snapshot of a body; the caller sets the times of the call.
+        """Convert a body to a snapshot; the caller sets the times of the call.
 
         Args:
             body: the body of the response to a list call.
@@ -84,7 +84,7 @@ class ListReader:
 
 
 def _split(body: bytes) -> list[bytes]:
-    """Cut a body into its rows without braces; return an empty list if it has another format."""
+    """Split a body into the texts of its rows; return an empty list for an unknown format."""
     if not (body.startswith(_START) and body.endswith(_END)):
         return []
     return body[len(_START) : -len(_END)].split(_BETWEEN)
@@ -95,16 +95,16 @@ def _read_rows(
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
     """Read a body row by row, and reuse the rows that were also in the last list.
 
-    The separator of rows may also occur inside a row, for example in a text. Cutting there does no
-    harm, because if each piece is a JSON object by itself, then the body is the list of exactly
-    these objects.
+    The separator of rows may also occur inside a row, for example in a text. A split inside a row
+    does no harm, because if each piece is a JSON object, the body is the list of exactly these
+    objects.
 
     Args:
         pieces: the text of each row, without its braces.
         last: the last list; None if there was no list before.
 
     Returns:
-        For each piece, the parsed row (None if it is unreadable), and the unreadable rows.
+        The parsed row of each piece (None if the row is unreadable), and the unreadable rows.
 
     Raises:
         ValueError: a piece is not JSON.

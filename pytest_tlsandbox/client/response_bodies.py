@@ -95,7 +95,7 @@ def parse_row(position: int, text: bytes) -> ProcessInfo | UnreadableRow:
 
     Args:
         position: the index of the row in the list.
-        text: the text.
+        text: the JSON text of the row.
 
     Returns:
         The process, or the unreadable row.

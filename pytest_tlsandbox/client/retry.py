@@ -1,4 +1,4 @@
-"""The rules for retries: which errors are retried, after which pauses, and for how long."""
+"""Decide which errors are retried, after which pauses, and for how long."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.clock import Clock
 
 OUTAGE_BUDGET = 30.0
-"""Seconds of retries after transient errors: a rollout takes 7 to 30 s (api-notes, "Errors")."""
+"""Maximum seconds of retries, because a rollout takes 7 to 30 s (api-notes, "Errors")."""
 
 TRY_AFTER_THE_BUDGET = 1.0
 """Seconds for which a caller retries after the budget is spent, to keep later tests fast."""
@@ -26,7 +26,7 @@ LONGEST_CALL = 5.0
 _jitter = random.Random()  # does not affect the random numbers of tests
 
 _LAST_CALL, _HURRIED_CALL = 0.5, 0.1
-"""Seconds for the last call before the deadline, and if the test is about to be killed."""
+"""Seconds for the last call before a deadline, and for the last call before the test is killed."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 _INSTANT = 1e-6
@@ -55,7 +55,7 @@ class OutageBudget:
         return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
 
     def worth_a_try(self, now: float) -> bool:
-        """Return whether to make an optional call now; such calls are rare in a long outage."""
+        """Return whether to make an optional call now; optional calls are rare in a long outage."""
         last = self._last_failure
         return self.spent < OUTAGE_BUDGET - _INSTANT or (
             last is None or now - last >= OUTAGE_BUDGET
@@ -69,24 +69,24 @@ class OutageBudget:
         self._last_failure = ended
 
     def succeeded(self) -> None:
-        """Record a call that succeeded, which ends the outage."""
+        """Record a successful call, which ends the outage."""
         self.spent, self._last_failure = 0.0, None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed after an error; Ctrl-C, for example, is final."""
+    """Return whether a retry may succeed after an error, but not after Ctrl-C, for example."""
     return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
     """Return the seconds to wait after the n-th error in a row.
 
-    If the server requests a pause, its duration is used. Otherwise, the first pause is 0.1 s, and
-    the pause doubles after each error, up to 2 s.
+    If the server requested a pause, this function returns its duration. Without a request of the
+    server, the first pause is 0.1 s, and each error doubles the pause, up to 2 s.
 
     Args:
         error: the error.
-        tries: n, from 1.
+        tries: the number n of the error, from 1.
 
     Returns:
         The pause in seconds.
@@ -111,12 +111,13 @@ def call_with_retries(
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Repeat a call until it succeeds, an error is final, or the time for retries is over.
+    """Repeat a call until it succeeds or fails with a final error, or until retries take too long.
 
     Args:
-        call: makes the call. Its argument is the number of seconds that the call may take.
+        call: a function that makes the call, and whose argument is the number of seconds that the
+            call may take.
         clock: the clock of the pauses.
-        patience: seconds for which transient errors are retried.
+        patience: the number of seconds for which transient errors are retried.
         until: an additional deadline for retries, in seconds on the clock; None for no additional
             deadline.
         only_undelivered: whether to repeat the call only if it certainly did not reach the sandbox.

@@ -1,4 +1,4 @@
-"""The HTTP session with one sandbox, which returns bodies as bytes and raises our errors."""
+"""An HTTP session that returns response bodies as bytes and raises InfrastructureError."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHUNK = 256 * 1024
 
 
 def _mask_path(record: logging.LogRecord) -> bool:
-    """Mask secrets in the URL path, because it contains the name of a managed process."""
+    """Mask secrets in the URL path of a log record, because the path may contain a process name."""
     if isinstance(record.args, tuple):
         record.args = tuple(map(_masked_path, record.args))
     return True
@@ -58,7 +58,7 @@ class Answer:
         status: the status.
         body: the body.
         announced: whether the server announced the length of the body, so that the body is known to
-            be complete. If not, the body ends when the connection ends, and may have been cut.
+            be complete; otherwise, the body ends when the connection ends, and may have been cut.
 
     """
 
@@ -68,7 +68,7 @@ class Answer:
 
 
 class Transport:
-    """Sends requests to one sandbox; safe to use from several threads.
+    """Sends requests to one sandbox. Several threads can use the same object.
 
     Args:
         address: the address of the sandbox.
@@ -135,7 +135,7 @@ class Transport:
             The response.
 
         Raises:
-            InfrastructureError: a subclass of it, if the call did not return a valid response.
+            InfrastructureError: the call did not return a valid response.
 
         """
         # The frames of this call contain the key in local variables, so remove them from every
@@ -160,8 +160,8 @@ class Transport:
         Args:
             path: the path below ``/api/v1``.
             limit: seconds after which the client ends the stream.
-            begun: called before the request is sent. Its argument is a function that ends the
-                stream, which any thread may call.
+            begun: a function that is called before the request is sent, with a function that any
+                thread may call to end the stream.
 
         Raises:
             Exception: any error of the connection.
@@ -278,7 +278,7 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
 
 
 def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Return our error for an exception of the library requests or of a library that it uses."""
+    """Convert an exception of ``requests`` or of a library below it to an InfrastructureError."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",

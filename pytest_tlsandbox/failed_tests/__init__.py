@@ -1,1 +1,1 @@
-"""What a failed test shows beside its own error: what happened in the sandbox, and the cause."""
+"""Add to the report of a failed test what happened in the sandbox, and the cause."""

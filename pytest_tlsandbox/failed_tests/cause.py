@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.history.runs import Run
 
 badness = ("sandbox", "oom", "crash", "exit", "restart", "none").index
-"""Returns a number for a kind of cause; the worst kind has the smallest."""
+"""Returns the rank of a kind of cause; the worst kind has the lowest rank."""
 _KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
     (errors.RequestRefused, "none"),
     (errors.Inconclusive, "none"),
@@ -37,7 +37,7 @@ def kind_of_error(error: errors.TLSandboxError) -> str:
 
 def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
     """Return the cause that an error of this package reports."""
-    # Of several checks that failed, the one with the worst cause.
+    # If several checks failed, use the check with the worst cause.
     checks = getattr(error, "failures", None) or [error]
     kind, failed = min(
         ((kind_of_error(each), each) for each in checks), key=lambda of: badness(of[0])
@@ -48,7 +48,7 @@ def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
 
 
 def cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
-    """Return the worst event as a possible cause; of equally bad ones, the first."""
+    """Return the worst event as a possible cause, or the first of several equally bad events."""
     worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
     if worst is None or worst.kind == "none":
         return _cause("none", None, None, certain=False)
@@ -56,7 +56,7 @@ def cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
 
 
 def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) -> dict[str, Any]:
-    """Return a cause as the schema of the report describes it."""
+    """Return a cause in the format that the schema of the report defines."""
     return {
         "kind": kind,
         "name": sandbox if run is None else name_of(run),
@@ -67,7 +67,7 @@ def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) ->
 
 
 def cause_text(cause: dict[str, Any]) -> str:
-    """Return a cause as the value of a property: "oom: train.py", "none"."""
+    """Return a cause as the value of a property, such as "oom: train.py" or "none"."""
     kind, name = cause["kind"], cause["name"]
     text = kind if kind == "none" or name is None else f"{kind}: {name}"
     return text if kind == "none" or cause["certain"] else f"{text} (not certain)"

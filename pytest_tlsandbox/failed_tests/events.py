@@ -1,4 +1,4 @@
-"""What happened in a sandbox during a test, derived from the history of its runs."""
+"""Find the events of a test in the history of a sandbox."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a sandbox and may explain a failure.
+    """An event in a sandbox that may explain a failure.
 
     Attributes:
-        at: when it happened, in seconds of this machine's monotonic clock.
+        at: when the event happened, in seconds of this machine's monotonic clock.
         what: what happened, in words.
-        kind: the kind of cause that it may be: sandbox, oom, crash, exit, restart, or none.
-        sandbox: where it happened.
-        run: the run that it happened to; None if it happened to the sandbox.
+        kind: the kind of cause: "sandbox", "oom", "crash", "exit", "restart" or "none".
+        sandbox: the sandbox in which the event happened.
+        run: the affected run; None if the event affected the whole sandbox.
 
     """
 
@@ -39,11 +39,11 @@ class Event:
 
 
 class Happened:
-    """What happened during a test.
+    """The events in sandboxes during a test.
 
     Attributes:
-        events: what may explain a failure.
-        others: the names of other processes, by what happened to them.
+        events: the events that may explain a failure.
+        others: the names of all other processes, grouped by what happened to them.
 
     """
 
@@ -52,11 +52,12 @@ class Happened:
         self.others: dict[str, list[str]] = defaultdict(list)
 
     def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
-        """Add what happened in a sandbox since the start of the test, or its last failure.
+        """Add the events in a sandbox since the start or the last failure of the test.
 
         Args:
             sandbox: the sandbox.
-            needed: the runs that fixtures of the test started; their ends count in any case.
+            needed: the runs that fixtures of the test started; the end of such a run is always
+                added.
 
         """
         history = sandbox.history
@@ -102,7 +103,7 @@ class Happened:
 
 
 def kind_of(run: Run) -> str | None:
-    """Return the kind of cause that the end of a run may be; None if it is expected, or no end."""
+    """Return the kind of cause if a run ended in an unexpected way, or None otherwise."""
     end = run.end
     if end is not None and end.oom_killed:
         return None if OOM in run.declared else "oom"

@@ -1,7 +1,9 @@
-"""A pytest plugin that completes the reports of failed tests; registered with the first sandbox.
+"""The pytest plugin that adds causes and events to the reports of failed tests.
 
-It runs where tests run: in the only process, or in each xdist worker. Its wrapper of
-``pytest_runtest_makereport`` is the outermost one, because it is registered after the guard's.
+The plugin is registered when the session first uses a sandbox. The plugin runs in the processes
+that run tests: in the only process, or in each xdist worker. The plugin's wrapper of
+``pytest_runtest_makereport`` is the outermost wrapper, because this plugin is registered after the
+plugin of the guard.
 """
 
 from __future__ import annotations
@@ -34,13 +36,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pytest_tlsandbox")
 
 _LONGEST = 1.0
-"""Seconds in which a failed test may list processes and read their output."""
+"""Maximum seconds to list processes and read their output after a failure."""
 _SETTLING = 0.1
-"""Seconds until the list call: a server that fails closes its connections before it has ended."""
+"""Seconds before the list call, because a failing server closes its connections before it ends."""
 
 
 class FailedTests:
-    """Adds to the report of a failed test what happened in its sandboxes, and the cause.
+    """Adds the cause and the events in sandboxes to the report of a failed test.
 
     Args:
         config: the configuration of pytest.
@@ -62,7 +64,7 @@ class FailedTests:
         connections.on_use = self._note_use
 
     def begin_test(self) -> None:
-        """Forget the data of the previous test; called before any fixture is set up."""
+        """Forget the data of the previous test, before any fixture is set up."""
         self._property = None
         for sandbox in self._sandboxes.values():
             sandbox.begin_test()
@@ -78,7 +80,7 @@ class FailedTests:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Note which sandboxes a fixture uses and what it starts, for the tests that request it."""
+        """Record which sandboxes a fixture uses, and which processes the fixture starts."""
         self._being_set_up.append(fixturedef.argname)
         of_fixture = self._of_fixture[fixturedef.argname] = set()
         started = {key: len(each.history.started) for key, each in self._sandboxes.items()}
@@ -90,7 +92,7 @@ class FailedTests:
                 of_fixture.update(each.history.started[started.get(key, 0) :])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Forget the failure of a test that is run again, because pytest does not show it."""
+        """Forget the failure of a test that will be rerun, because pytest does not show it."""
         if str(report.outcome) == "rerun":
             known = self._first_failures.items()
             self._first_failures = {key: of for key, of in known if of["test"] != report.nodeid}
@@ -99,13 +101,14 @@ class FailedTests:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Complete the report of a failed test."""
+        """Add the cause and the events to the report of a failed test."""
         failed_at = self._clock.monotonic()
         passed_or_skipped = call.excinfo is None or call.excinfo.errisinstance(
             pytest.skip.Exception
         )
         if not passed_or_skipped and item.get_closest_marker("xfail") is None:
-            # pytest-timeout does so too, but only after the report, which may take a second.
+            # pytest-timeout also cancels its timer, but only after the report, which may take a
+            # second.
             item.config.hook.pytest_timeout_cancel_timer(item=item)
         aside = errors_of_test_case(item)
         raised = aside[0] if aside else call.excinfo
@@ -137,7 +140,7 @@ class FailedTests:
         *,
         shown: bool,
     ) -> None:
-        """Add the cause, and the section unless another test has shown the same error."""
+        """Add the cause, and also the events unless another test has shown the same error."""
         names = getattr(item, "fixturenames", ())
         monitored = self._connections.on_connect is not None  # by the guard, or for the report
         of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
@@ -180,7 +183,7 @@ class FailedTests:
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
-        """Return the first failure with the cause of an error, which may be this one."""
+        """Return the first failure in the session that had the same cause as an error."""
         text = error.first_line
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         key = f"{worker} {id(error)}"
@@ -188,7 +191,7 @@ class FailedTests:
         if error.run is not None:
             key = f"{identity_text(shown_row(error.run))} {error.run.number} {text}"
         elif isinstance(known, Outage):
-            # Workers notice the outage of a shared sandbox at different moments.
+            # Workers notice the outage of a shared sandbox at different times.
             label = known.sandbox.label
             key = f"{label} {known.number} {'' if known.sandbox.shared else worker}"
             if isinstance(error, SandboxUnreachable):
@@ -201,9 +204,9 @@ class FailedTests:
 
 
 def _key_of(error: TLSandboxError) -> object:
-    """Return what errors with the same cause have in common: a run or an outage; None if nothing."""
+    """Return an object that identifies the cause of an error, such as a run, or None."""
     run = error.run
     if run is not None:
-        # The errors about a run that is alive may differ in what is wrong with it.
+        # Errors about a living run may describe different problems.
         return run if run.over else (run, type(error), error.wanted)
     return getattr(error, "outage", None)

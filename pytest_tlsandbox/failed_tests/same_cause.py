@@ -1,6 +1,7 @@
-"""Prints each cause of several failed tests once; in the only process, or in xdist's controller.
+"""Print a cause only once if several failed tests share it.
 
-The controller uses no sandbox, so this module imports nothing that is needed for one.
+The module runs in the only process or in the xdist controller. The controller does not use any
+sandbox, so this module does not import the code for sandboxes.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 SAME_CAUSE = "same_cause"
-"""The key in the facts of a report, and the attribute of an error, with its first failure."""
+"""The key in the facts of a report, and the attribute of an error, for the first failure."""
 FirstFailure = dict[str, str]
-"""The cause in one line (``text``), its ``key`` in all workers; node id and ``name`` of the ``test``."""
+"""The ``text`` and the ``key`` of the cause, and the id (``test``) and ``name`` of the test."""
 
 
 class _OneHook:
-    """A plugin with one hook; pytest 8.2 needs a plugin that can be hashed."""
+    """A plugin that has only one hook and can be hashed, as pytest 8.2 requires."""
 
     def __init__(self, hook: Callable[..., object]) -> None:
         self.pytest_terminal_summary = hook
 
 
 class SameCauseSummary:
-    """Leaves out the failures whose cause another test shows, and counts them."""
+    """Hides the failures whose cause another test already shows, and prints their number."""
 
     def __init__(self) -> None:
         self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
@@ -36,14 +37,14 @@ class SameCauseSummary:
 
     @classmethod
     def register(cls, config: pytest.Config) -> None:
-        """Register the summary, once."""
+        """Register the summary, but only once."""
         if not config.pluginmanager.has_plugin("tlsandbox-same-cause"):
             summary = cls()
             config.pluginmanager.register(summary, "tlsandbox-same-cause")
             config.pluginmanager.register(_OneHook(summary.hide_repeats))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add the cause of a failed test."""
+        """Record the cause of a failed test."""
         first = getattr(report, FACTS, {}).get(SAME_CAUSE)
         if report.failed and first is not None:
             self._causes.setdefault(first["key"], (first, set()))[1].add(report.nodeid)
@@ -52,7 +53,7 @@ class SameCauseSummary:
     def hide_repeats(
         self, terminalreporter: pytest.TerminalReporter
     ) -> Generator[None, None, None]:
-        """Have pytest show a cause once: it shows failures before, and the short summary after the yield."""
+        """Hide failures with a repeated cause, but restore them before the short summary."""
         for outcome in ("failed", "error"):
             self._stats[outcome] = reports = terminalreporter.stats.get(outcome, [])
             terminalreporter.stats[outcome] = [
@@ -65,7 +66,7 @@ class SameCauseSummary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the causes, each with the number of tests."""
+        """Print each cause that several tests share, with the number of tests."""
         terminalreporter.stats.update(self._stats)
         several = [(first, tests) for first, tests in self._causes.values() if len(tests) > 1]
         if several:

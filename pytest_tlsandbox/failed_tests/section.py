@@ -1,4 +1,4 @@
-"""The section "sandbox during this test" of a failed test."""
+"""The section "sandbox during this test" in the report of a failed test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TITLE = "sandbox during this test"
 _MOST_LINES = (12, 40, 200)
-"""The number of lines without -v, with -v and with -vv."""
+"""The maximum number of lines without -v, with -v and with -vv."""
 _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 
 
@@ -32,14 +32,14 @@ def section_of(
     screen: Screen,
     explained: Collection[Run],
 ) -> str:
-    """Return the text of the section; empty if there is nothing to show.
+    """Return the text of the section, or "" if there is nothing to show.
 
     Args:
-        happened: what happened.
+        happened: the events during the test.
         failed_at: when the test failed, in seconds of the monotonic clock.
-        deadline: when the last output must have been read, on the same clock.
-        screen: the terminal that the section is written for.
-        explained: the runs that the failure itself explains, with their output.
+        deadline: the time at which reading output must end, on the same clock.
+        screen: the terminal for which the section is written.
+        explained: the runs that the message of the failure already explains.
 
     """
     if explained and all(event.run in explained for event in happened.events):
@@ -51,7 +51,7 @@ def section_of(
     rest = [f"{more} more events"] if more else []
     rest += [f"{what}: {list_texts(names)}" for what, names in others]
     room = (most - len(shown) - bool(rest)) // max(1, len(shown))
-    # The output of the worst comes first, in case that the time is not enough for all.
+    # Read the output of the worst event first, because time may run out.
     outputs = [[] if event.run in explained else _output(event, room, deadline) for event in shown]
     several = len({event.sandbox for event in worst}) > 1
     heads = align(
@@ -75,7 +75,7 @@ def _when(event: Event, failed_at: float) -> str:
 
 
 def _output(event: Event, most: int, deadline: float) -> list[str]:
-    """Return the first and the last lines of output of a run; none if they cannot be read."""
+    """Return the first line and the last lines of output of a run, or [] if they cannot be read."""
     client = event.sandbox.client
     if event.run is None or (row := event.run.row) is None:
         return []

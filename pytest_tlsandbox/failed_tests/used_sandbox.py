@@ -1,4 +1,4 @@
-"""One sandbox during the running test: what is new in its history, and whether it answers."""
+"""A sandbox during the running test, with its new events and its current outage."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Stream
 
 CLOCKS_DIFFER = 0.5
-"""Seconds by which the time of an event may lie outside of what this machine's clock allows."""
+"""Tolerated difference, in seconds, between the clock of a sandbox and this machine's clock."""
 
 
 class Outage(NamedTuple):
-    """The time since which no call to a sandbox has succeeded.
+    """An interval in which no call to a sandbox succeeds.
 
     Attributes:
         sandbox: the sandbox.
-        number: how many outages it has had, with this one.
+        number: the number of outages of the sandbox so far, including this outage.
         since: when the first failed call began, in seconds of the monotonic clock.
-        what: the error of this call, in one line.
+        what: the error of the first failed call, in one line.
 
     """
 
@@ -38,15 +38,18 @@ class Outage(NamedTuple):
 
 
 class UsedSandbox:
-    """A sandbox that tests of this session use; an observer of its calls.
+    """A sandbox that tests of this session use. The object observes the calls to the sandbox.
 
     Attributes:
-        client, history, label: of the sandbox.
-        shared: whether several xdist workers use it.
+        client: the client of the sandbox.
+        history: the history of the sandbox.
+        label: the name of the sandbox, for messages.
+        shared: whether several xdist workers use the sandbox.
         outage: the outage that has not ended yet; None if the last call succeeded.
         begun: when the running test began, in seconds of the monotonic clock.
-        position, since: the position in the history, and the moment on the monotonic clock, after
-            which events are new: the start of the test, or its last failure.
+        position: the position in the history after which events are new, which is the start or the
+            last failure of the test.
+        since: the time of that position, in seconds of the monotonic clock.
 
     """
 
@@ -67,13 +70,13 @@ class UsedSandbox:
         self.begun = self.since
 
     def forget_events(self) -> None:
-        """Make only events from now on new."""
+        """Treat only events from now on as new."""
         last = self.history.last
         self.position, self.since = self.history.position, self.client.clock.monotonic()
         self._earliest = self.since if last is None else last.begun - CLOCKS_DIFFER
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
-        """Begin an outage, or continue it."""
+        """Begin an outage, or continue the current outage."""
         if self.outage is None:
             self._outages += 1
             self.outage = Outage(self, self._outages, begun, printable(fault.first_line))
@@ -88,12 +91,12 @@ class UsedSandbox:
 
     @property
     def was_called(self) -> bool:
-        """Whether the running test has listed or started processes, or tried to."""
+        """Whether the running test has listed or started processes, or has tried to do so."""
         tried = self.outage is not None and self.outage.since > self.since
         return tried or self.history.position > self.position
 
     def poll_once(self, deadline: float) -> None:
-        """List the processes, at most once for a test."""
+        """List the processes, but at most once in each test."""
         left = deadline - self.client.clock.monotonic()
         if left > 0 and not self._polled:
             self._polled = True
@@ -101,15 +104,15 @@ class UsedSandbox:
                 self.client.poll(limit=left)
 
     def belongs_to_the_test(self, run: Run) -> bool:
-        """Return whether an event of a run is attributed to the test; in a shared sandbox, few are."""
+        """Return whether an event of a run is attributed to the running test."""
         started = self.history.started[self._started_before :]
         return not self.shared or any(run.generation is each.generation for each in started)
 
     def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
-        """Return when an event happened, in seconds of the monotonic clock; None if long ago.
+        """Return when an event happened, in seconds of the monotonic clock; None for an old event.
 
-        That is the time by the clock of the sandbox, or, if this time is impossible because the
-        clocks differ, the time at which a list call showed the event.
+        The result is the time by the clock of the sandbox. If the clocks differ so much that this
+        time is impossible, the result is the time at which a list call first showed the event.
 
         Args:
             moment: the time by the clock of the sandbox, if it is known.
@@ -120,7 +123,7 @@ class UsedSandbox:
         at = None if moment is None else self._wall_clock.monotonic(moment)
         if at is not None and self._earliest <= at <= seen + CLOCKS_DIFFER:
             return at
-        # What the first list call of all showed may have been there for long.
+        # Events that the very first list call showed may be old.
         first = self.history.first
         is_old = first is not None and seen <= first.begun and run not in self.history.started
         return None if is_old else seen

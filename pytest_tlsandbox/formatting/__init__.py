@@ -1,1 +1,1 @@
-"""Format text, such as numbers with units, names of processes and tables."""
+"""Format numbers with units, names of processes, tables and other text."""

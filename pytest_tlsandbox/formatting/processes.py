@@ -1,4 +1,4 @@
-"""Format processes as text: names, command lines, states, how they ended, and tables."""
+"""Format the names, command lines and states of processes, and tables of processes, as text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LONGEST_STATE = 36
 _MOST_LINES = 2
 """Maximum number of lines for a command line that does not fit beside the state of the process."""
 _FEW = 4
-"""Maximum number of processes whose command lines get lines of their own."""
+"""Maximum number of processes in a table whose command lines may take separate lines."""
 _NARROWEST, _ENOUGH = 18, 40
 """Minimum width of a command line in columns: in every row, and in a row with a remark."""
 
@@ -76,7 +76,7 @@ def describe_end(last: _End) -> str:
 
 
 def headline_of_end(end: _End) -> str:
-    """Return how a run ended for a first line, such as "Exited 1" or "Crashed with SIGSEGV"."""
+    """Return how a run ended, for a headline, such as "Exited 1" or "Crashed with SIGSEGV"."""
     # A row may say so by its status alone.
     if getattr(end, "status", "") == "oom_killed":
         return "OOM-killed"
@@ -107,10 +107,10 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 
 
 def short_name(row: ProcessInfo) -> str:
-    """Return the managed name of a process, else its script or module, else its program.
+    """Return the name of a managed process, or else the script, the module or the program.
 
-    For ``sh -c``, return ``$0`` if it was given as a word, else the quoted script. The name is cut
-    to 24 columns.
+    For ``sh -c``, the result is ``$0`` if it was given as a word, or else the quoted script. The
+    name is cut to 24 columns.
     """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
@@ -155,9 +155,9 @@ def process_table(
 
     Args:
         rows: the processes.
-        remarks: the remarks, in the order of the rows. There may be fewer remarks than rows.
-        most: maximum number of processes. A last line shows the number of processes that are left
-            out. None lists all processes.
+        remarks: the remarks, in the order of the rows; there may be fewer remarks than rows.
+        most: maximum number of processes, or None for all processes; a last line shows the number
+            of processes that are left out.
         columns: the width of the table. A longer command line is cut, and the line shows the number
             of characters that were cut.
 

@@ -20,8 +20,8 @@ _BETWEEN_WORDS = re.compile(r" (?!(?:ms|s)\b)")
 def printable(text: str) -> str:
     """Escape characters that move the cursor, change colors or reverse the writing direction.
 
-    Letters that are written from right to left are kept. A left-to-right mark is added after them,
-    so that the rest of the line stays in place.
+    Letters that are written from right to left are kept. A left-to-right mark is added after such
+    letters, so that the rest of the line stays in place.
 
     Returns:
         The text on one line.
@@ -41,7 +41,7 @@ def width(text: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """Add spaces on the right of a text until it has a width in columns."""
+    """Add spaces to the right of a text until the text is ``columns`` wide."""
     return text + " " * (columns - width(text))
 
 
@@ -56,7 +56,7 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def cut(text: str, columns: int, *, beyond: int = 0) -> str:
-    """Escape a text, cut it to a width, and show the number of cut characters: "python -c… +99871".
+    """Escape a text, cut it, and show the number of cut characters, as in "python -c… +99871".
 
     The result contains at least one character and the number, even if they are wider than
     ``columns``.
@@ -64,8 +64,8 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
     Args:
         text: the text.
         columns: maximum width of the result.
-        beyond: the number of characters that the caller has already left out. The shown number
-            includes them.
+        beyond: the number of characters that the caller has already left out, which the shown
+            number includes.
 
     Returns:
         The text on one line.
@@ -140,7 +140,7 @@ def wrap(text: str, columns: int, most: int = 8) -> list[str]:
 
 
 def seconds(value: float) -> str:
-    """Return a duration with a suitable unit and precision: "4 ms", "0.31 s", "120 s"."""
+    """Return a duration with a suitable unit and precision, such as "4 ms" or "0.31 s"."""
     if 0.0005 <= value < 0.0995:
         return f"{value * 1000:.0f} ms"
     text = f"{value:.{2 if value < 1 else 1 if value < 100 else 0}f}"
@@ -166,7 +166,7 @@ def moment(time: datetime) -> str:
 def shown_wanted(value: object, field: str) -> str:
     """Return the expected value of a field as text.
 
-    If several values are accepted, they are joined by "or". But a list of arguments is a single
+    If several values are accepted, they are joined by "or". A list of arguments counts as a single
     value.
     """
     if field != "args" and isinstance(value, (set, frozenset, range, list, tuple)):
@@ -199,7 +199,7 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return the longest start of a text (>= 1 character) that fits in a width after escaping."""
+    """Return the longest prefix of a text, at least one character, that fits after escaping."""
     if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0

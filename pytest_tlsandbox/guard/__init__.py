@@ -1,1 +1,1 @@
-"""The guard fails a test during which an OOM kill, a crash, a restart ... happens in a sandbox."""
+"""The guard, which fails a test if an OOM kill or another incident happens during the test."""

@@ -33,7 +33,7 @@ _FOUND = {
 
 
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
-    """Return the error for findings, which is a ``ProcessOOMKilled`` if they include an OOM kill.
+    """Return a ``ProcessOOMKilled`` if findings include an OOM kill, or else a ``GuardFailure``.
 
     The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
     """
@@ -95,7 +95,7 @@ def _hidden_run(finding: Finding) -> Run | None:
 
 
 def _listed(finding: Finding, client: SandboxClient) -> Listed:
-    """Return the row of a finding, with output that ``client`` reads unless it is a leak."""
+    """Return the row of a finding, with output if it is not a leak and ``client`` can read it."""
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
     # The state in the table already shows how the run ended.
     plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up

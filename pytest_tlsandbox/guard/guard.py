@@ -1,4 +1,4 @@
-"""The guard applies rules to the monitor's observations, and attributes findings to tests."""
+"""Apply the rules of the guard to observations, and attribute findings to tests."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Block(NamedTuple):
 
 
 class Guard(Observer):
-    """Reports incidents by rules; the monitor calls the guard at the end of each phase.
+    """Reports incidents according to rules. The monitor calls the guard at the end of each phase.
 
     The argument ``rules`` contains the rules of the session, which apply outside of tests.
     """
@@ -65,7 +65,7 @@ class Guard(Observer):
         monitor.undecided = self._undecided_for
 
     def begin_test(self, rules: Sequence[str], allowed: Mapping[str, str]) -> None:
-        """Apply the rules of one test; ``allowed`` maps rules to the reasons of its markers."""
+        """Apply the rules of one test. ``allowed`` maps each allowed rule to a reason."""
         self._rules, self._allowed = tuple(rules), allowed
         self._allowed_blocks.clear()
         self._exempt_blocks.clear()
@@ -84,7 +84,7 @@ class Guard(Observer):
     def exempting(self) -> Iterator[None]:
         """Allow processes that start in this block to outlive the test.
 
-        The guard uses this for the setup of a fixture of wider scope during a call.
+        The guard uses this method when a fixture of wider scope is set up during a call.
         """
         monitor = self._monitor
         if LEAK not in self._rules or monitor.place.phase != "call":
@@ -99,7 +99,7 @@ class Guard(Observer):
 
     @contextlib.contextmanager
     def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
-        """Allow findings of given rules for incidents in this block."""
+        """Allow findings of the given rules for incidents that happen in this block."""
         monitor = self._monitor
         sandboxes = [*monitor.sandboxes] if monitor.active else []
         before = [(sandbox, monitor.poll(sandbox)) for sandbox in sandboxes]
@@ -192,7 +192,7 @@ class Guard(Observer):
         )
 
     def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
-        """Return the seconds for which the monitor must poll again at the end of a phase."""
+        """Return for how many seconds the monitor must poll again at the end of a phase."""
         if sandbox.baseline is None or not self._rules:
             return 0.0
         undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
@@ -209,7 +209,7 @@ class Guard(Observer):
     def _undecided_ends(
         self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
     ) -> float:
-        """Return the seconds for which to poll again because the sandbox may correct an exit."""
+        """Return for how many seconds to poll again because the sandbox may correct an exit."""
         undecided = any(
             incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)
             for incident in sandbox.client.history.incidents(since)

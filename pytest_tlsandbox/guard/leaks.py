@@ -36,10 +36,10 @@ def started_in_call(sandbox: MonitoredSandbox, now: ProcessSnapshot) -> list[Run
 def leaks(
     sandbox: MonitoredSandbox, now: ProcessSnapshot, exempt: Iterable[tuple[int, int]]
 ) -> list[Incident]:
-    """Return a leak for each run that the test started in its call phase and that still runs.
+    """Return a leak for each run that began in the call phase of the test and is still running.
 
-    ``exempt`` contains intervals of positions in the history. A run that begins in such an interval
-    may outlive the test.
+    ``exempt`` contains intervals of positions in the history. A run that begins in one of the
+    intervals in ``exempt`` may outlive the test.
     """
     after = sandbox.after_call
     if after is None:

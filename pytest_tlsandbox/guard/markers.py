@@ -39,7 +39,7 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
 
 
 def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
-    """Return the rules of a test's closest marker, or the rules of the session without a marker."""
+    """Return the rules of the closest marker of a test, or else the rules of the session."""
     mark = item.get_closest_marker(GUARD_MARKER)
     if mark is None:
         return tuple(of_session)
@@ -53,7 +53,7 @@ def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
 
 
 def allowances_of(item: pytest.Item) -> dict[str, str]:
-    """Return the rules that a test's markers allow, each with the reason of the closest marker."""
+    """Return the rules that markers of a test allow, each with the reason of the closest marker."""
     allowed: dict[str, str] = {}
     for mark in item.iter_markers(ALLOW_MARKER):
         where = f"{item.nodeid}: {ALLOW_MARKER}"
@@ -84,7 +84,7 @@ def check_allowance(
 
 
 def _brings_its_sandbox(item: pytest.Item) -> bool:
-    """Return whether a test may provide its own sandbox, which is monitored once it exists."""
+    """Return whether a test may create its own sandbox, which the monitor will then monitor."""
     parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
     return bool(names) or TARGET in parameters or overrides_target(item)

@@ -1,7 +1,8 @@
 """The pytest plugin of the guard, which is registered only if a test is guarded.
 
-The plugin runs in the processes that run tests: in the only process, or in each xdist worker. Its
-hooks wrap the hooks of the monitor, so that the monitor has already polled when they continue.
+The plugin runs in the processes that run tests: in the only process, or in each xdist worker. The
+hooks of the guard wrap the hooks of the monitor, so that the monitor has already polled when the
+hooks of the guard continue.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class GuardPlugin:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Fail the call phase if the guard has a finding, even if the call passed or skipped."""
+        """Fail the call phase if the guard has a finding, even if the test itself passed."""
         return (yield from self._end_phase("call", item))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -70,7 +71,7 @@ class GuardPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Exempt processes that fixtures of wider scope start in a call from the rule ``leak``."""
+        """Let processes that fixtures of wider scope start during a call outlive the test."""
         if fixturedef.scope == "function":
             return (yield)
         with self.guard.exempting():
@@ -106,7 +107,7 @@ class GuardPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Show findings in the report of a phase, after all plugins, so that xfail hides none."""
+        """Show findings in the report of a phase after all other plugins, even for xfail tests."""
         report = yield
         findings = self._ended.pop(call.when, None)
         if findings is None:

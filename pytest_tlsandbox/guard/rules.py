@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.plain_data import Place
 
 LEAK = "leak"
-"""The name of the rule that needs to know when a process began, and its kind of incident."""
+"""The name of the rule for processes that outlive their test, and of its kind of incident."""
 _LEAK_VERDICT = "Left running"
 _LEAK_HINT = "end it in the test, or in the fixture that started it"
 _UNKNOWN_ENDS = (kinds.UNSEEN_END, kinds.LOST_END)
@@ -41,8 +41,9 @@ class Finding:
             hidden.
         sandbox: the name of the sandbox within the session.
         place: the test to which the finding is attributed, if any.
-        allowed: the reason of the marker or block that allows the finding, if any. before, now: the
-            snapshots between which the incident was found.
+        allowed: the reason of the marker or block that allows the finding, if any.
+        before: an earlier snapshot, from before the incident was found.
+        now: the snapshot in which the incident was found.
         client: the client of the sandbox, for reading output.
         reported_in: "test" if the finding fails a test, "session" if only the summary shows it.
         at: when the guard found the incident, by this machine's clock.
@@ -63,7 +64,7 @@ class Finding:
 
     @property
     def row(self) -> ProcessInfo:
-        """The row to show, of the run or, if no list call saw the run, of the next run."""
+        """The row of the run, or the row of the next run if the run itself was never listed."""
         return shown_row(self.incident.run)
 
     @property
@@ -99,7 +100,7 @@ class Finding:
 
     @property
     def keys(self) -> list[str]:
-        """The keys that identify the finding in the session, the same for all workers."""
+        """The keys that identify the finding in the session; they are the same for all workers."""
         return [f"{self.sandbox} {key}" for key in keys_of(self.rule, self.incident)]
 
     def as_data(self, worker: str | None) -> dict[str, Any]:
@@ -124,8 +125,8 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
     """Return the keys that identify an incident within its sandbox.
 
     Workers list a shared sandbox at different times. One worker may have seen the run, another
-    worker how it ended, and a third worker only the next run. Therefore, each of these observations
-    has its own key.
+    worker how it ended, and a third worker only the next run. For this reason, each kind of
+    observation has its own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
@@ -150,7 +151,7 @@ def apply_rules(
     Args:
         rules: the rules to apply.
         incidents: the incidents.
-        started: the processes that the test started. A lost exit code is inconclusive only for
+        started: the processes that the test started; a lost exit code is inconclusive only for
             these processes.
 
     Returns:

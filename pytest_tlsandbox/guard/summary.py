@@ -1,4 +1,4 @@
-"""The summary of the guard in the terminal and for GitHub, and its effect on the exit status."""
+"""The summary of the guard for the terminal and for GitHub, and its effect on the exit status."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class GuardSummary:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail a session that passed if there are gaps, or findings that belong to no test."""
+        """Fail an otherwise successful session if there are gaps, or findings outside of tests."""
         self._ended = iso(datetime.now(timezone.utc))
         self._why = self._reason()
         if self._why is not None and session.exitstatus == pytest.ExitCode.OK:
@@ -56,7 +56,7 @@ class GuardSummary:
                 file.write(self._markdown())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print findings, allowed findings and gaps; with -v, also print if there are none."""
+        """Print findings and gaps; with -v, also report that nothing was found."""
         findings = self._findings()
         lines = [self._count(findings)] if findings else []
         rows = [f"{where} - {text}" for where, text in map(self._row, findings)]
@@ -74,7 +74,7 @@ class GuardSummary:
             terminalreporter.line(f"tlsandbox guard: session failed: {self._why}", red=True)
 
     def _reason(self) -> str | None:
-        """Return why the session fails although no test fails; None if it does not fail."""
+        """Return why the session fails although no test fails, or None if the session passes."""
         if self._settings.guard_report_only:
             return None
         loose = sum(map(_is_loose, self._findings()))
@@ -99,7 +99,7 @@ class GuardSummary:
         return seconds(total / 1000)
 
     def _findings(self) -> list[dict[str, Any]]:
-        """Return the findings, but only the first if several rules report the same run."""
+        """Return the findings, but only the first finding if several rules report the same run."""
         of = ("sandbox", "test", "attempt", "process", "run", "headline", "allowed")
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for finding in self._session.findings:
@@ -121,7 +121,7 @@ class GuardSummary:
         return f"{count(len(findings), 'finding')}: {parts}"
 
     def _row(self, finding: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the test to which a finding belongs, and what happened to which process."""
+        """Return the test to which a finding is attributed, and what happened to which process."""
         allowed = finding["allowed"]
         excuse = f", allowed: {allowed}" if allowed is not None else ""
         place = self._place([finding["sandbox"]])
@@ -173,6 +173,6 @@ def _is_loose(finding: Mapping[str, Any]) -> bool:
 
 
 def _cell(text: str) -> str:
-    """Return text for a table cell, in which markup is escaped."""
+    """Return the text of a table cell with its markup escaped."""
     text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
     return text.replace("`", "\\`").replace("*", "\\*").replace("_", "\\_")

@@ -1,7 +1,8 @@
 """The history of a sandbox, which converts snapshots to runs and finds incidents.
 
-The daemon lists rows and not runs. A managed process keeps its id across restarts, names are
-reused, and only the last exit is kept. ``docs/history.md`` explains how rows are assigned to runs.
+The daemon lists rows, not runs. A managed process keeps its id across restarts, another process may
+reuse its name, and the daemon keeps only the last exit of a process. ``docs/history.md`` explains
+how rows are assigned to runs.
 """
 
 from __future__ import annotations
@@ -25,24 +26,25 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Identity
 
 _MOST_PAST_RUNS = 5_000
-"""Maximum number of kept runs that are no longer listed, so that crash loops do not fill memory."""
+"""Maximum number of unlisted runs to keep, so that crash loops do not fill the memory."""
 _MOST_INCIDENTS = 20_000
 
 
 class History:
-    """The runs and incidents of one sandbox, derived from all snapshots and this plugin's actions.
+    """The runs and incidents of one sandbox, derived from snapshots and the plugin's own actions.
 
     A *position* is a number that increases whenever a snapshot or a row is recorded. Position 0 is
     before everything that was recorded. The history is safe to use from several threads.
 
     Args:
-        now: returns the time of the monotonic clock, in seconds.
+        now: a function that returns the time of the monotonic clock, in seconds.
 
     Attributes:
-        position: the newest position. first, last: the oldest and the newest snapshot; None before
-            the first snapshot.
+        position: the newest position.
+        first: the oldest snapshot; None before the first snapshot.
+        last: the newest snapshot; None before the first snapshot.
         started: the runs that this plugin started, oldest first.
-        replaced_at: the position at which the daemon was last replaced; 0 if it never was.
+        replaced_at: the position at which the daemon was last replaced; 0 if it was never replaced.
         observers: functions that are called with each snapshot and the runs that it changed.
 
     """
@@ -62,7 +64,7 @@ class History:
         )
         self._past: deque[Identity] = deque()
         self._unlisted: dict[Identity, float] = {}
-        """For runs that no snapshot has listed yet, when this plugin started or restarted them."""
+        """When this plugin started or restarted each run that no snapshot has listed yet."""
         # A row of the first snapshot is converted to a run only if it changes or is requested. Most
         # rows are never converted, and converting ten thousand rows takes 0.1 s.
         self._unread: dict[Identity, ProcessInfo] = {}
@@ -82,9 +84,9 @@ class History:
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
         """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
 
-        The first snapshot does not change any run, because the history begins with it. If a
-        snapshot was requested before the newest snapshot, it is older evidence, and does not change
-        any run.
+        The first snapshot does not change any run, because the history begins with this snapshot. A
+        snapshot that was requested before the newest snapshot does not change any run, because it
+        is older evidence.
 
         Returns:
             The runs that changed since the previous snapshot.
@@ -110,7 +112,7 @@ class History:
             return changed
 
     def position_of(self, snapshot: ProcessSnapshot | None) -> int:
-        """Return the position of a snapshot, which is recorded if necessary; return 0 for None."""
+        """Return the position of a snapshot after recording it if necessary, or 0 for None."""
         if snapshot is None:
             return 0
         if snapshot.position is None:
@@ -118,7 +120,7 @@ class History:
         return snapshot.position or 0
 
     def note_start(self, row: ProcessInfo) -> Run:
-        """Record a process that this plugin started; return its run, in a new generation."""
+        """Record a process that this plugin started, and return its run in a new generation."""
         with self._lock:
             run = self._take_row(row, lambda: self._generations.begin(row))
             self.started.append(run)
@@ -154,13 +156,13 @@ class History:
         """Record a signal that this plugin sends.
 
         Args:
-            row: the process.
-            number: the signal.
+            row: the row of the process.
+            number: the number of the signal.
 
         Returns:
             The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
-            the signal. None if there is nothing to undo, because the run had ended, or because this
-            plugin had already sent the signal to it.
+            the signal. The result is None if there is nothing to undo, because the run had ended or
+            this plugin had already sent the signal.
 
         """
         run = self.run_of(row)
@@ -170,7 +172,7 @@ class History:
         return run
 
     def note_kill(self, row: ProcessInfo) -> Run | None:
-        """Record a kill. For a managed process, this is the stop of its supervisor.
+        """Record that this plugin kills a process, or stops the supervisor of a managed process.
 
         Returns:
             The same result as :meth:`note_signal`.
@@ -182,18 +184,18 @@ class History:
         return run
 
     def run_of(self, row: ProcessInfo) -> Run | None:
-        """Return the run that a row belongs to; None if the history does not know the row."""
+        """Return the run of a row; None if the history does not know the row."""
         with self._lock:
             return self._find(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the run that vanished last among the runs with this pid; None if there is none."""
+        """Return the run with this pid that vanished last, or None."""
         with self._lock:
             gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
             return next((run for run in gone if run is not None and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
-        """Return the run with this identity, whose handle may be missing; None if unknown."""
+        """Return the run with an identity whose handle may be missing, or None if it is unknown."""
         with self._lock:
             run = self._find(identity)
             if run is None and self.last is not None:
@@ -202,7 +204,7 @@ class History:
             return run
 
     def runs(self) -> list[Run]:
-        """Return all known runs that a list call saw."""
+        """Return all known runs for which the sandbox has returned a row."""
         with self._lock:
             self._read_first()
             return [*self._runs.values()]
@@ -217,7 +219,7 @@ class History:
     def incidents(self, since: int) -> list[Incident]:
         """Return the incidents whose evidence was first seen after a position, oldest first.
 
-        Incidents are left out if later evidence refuted them.
+        An incident is left out if later evidence refuted it.
         """
         with self._lock:
             if since < self.position_of(self._first):
@@ -245,7 +247,7 @@ class History:
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
     def _note(self, run: Run) -> None:
-        """Record the incidents of a run for which evidence is seen for the first time."""
+        """Record each incident of a run whose evidence is seen for the first time."""
         run.note_state(self._at)
         if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
             del run.seen[UNHEALTHY]  # so that the next failure is another incident
@@ -287,7 +289,7 @@ class History:
         return [*dict.fromkeys(touched)]
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
-        """Record a row that was returned by a call other than a list call, at a new position."""
+        """Record a row from a call that is not a list call, at a new position."""
         self._index_first()
         self._folded = None
         self.position += 1
@@ -301,7 +303,7 @@ class History:
         return run
 
     def _never_listed(self, snapshot: ProcessSnapshot) -> list[Identity]:
-        """Return the runs that a snapshot should list, but does not list."""
+        """Return the identities of the runs that are missing from a snapshot."""
         due = [identity for identity, at in self._unlisted.items() if at <= snapshot.begun]
         for identity in due:
             del self._unlisted[identity]
@@ -357,11 +359,11 @@ class History:
     def _is_replaced(
         self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
     ) -> bool:
-        """Return whether the daemon was replaced; if so, all rows that were listed have vanished.
+        """Return whether the daemon was replaced, which makes all earlier rows vanish.
 
-        A kill may also remove the row of the killed process (api-notes, "Rows"). Therefore, a
-        further condition is that handles now belong to other processes, or that ended rows vanished
-        together with living rows.
+        A kill may also remove the row of the killed process (api-notes, "Rows"). The result is True
+        only if handles now belong to other processes, or if ended rows vanished together with
+        living rows.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False
@@ -405,7 +407,7 @@ class History:
         return run
 
     def _read(self, rows: Iterable[ProcessInfo]) -> None:
-        """Convert rows of the first snapshot to runs, at its position."""
+        """Convert rows of the first snapshot to runs, at the position of that snapshot."""
         rows = [row for row in rows if self._unread.pop(row.identity, None) is not None]
         if not rows or self._first is None:
             return
@@ -422,7 +424,7 @@ class History:
         self.position, self._at, self._folded, self._touched = now
 
     def _read_same_id(self, row: ProcessInfo) -> None:
-        """Convert to runs all rows of the first snapshot that have the managed id of a row."""
+        """Convert the rows of the first snapshot with the managed id of ``row`` to runs."""
         if row.managed is not None:
             self._read(self._unread_ids.get(row.managed.id, ()))
 

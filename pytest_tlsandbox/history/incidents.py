@@ -23,7 +23,7 @@ LOST_END = "lost_end"
 OPEN_END = "open_end"
 """A SIGHUP that this plugin did not send ended the run.
 
-The sandbox may correct this later (api-notes, "Ends").
+The sandbox may later correct how the run ended (api-notes, "Ends").
 """
 
 
@@ -33,7 +33,7 @@ class Incident:
 
     Attributes:
         kind: the kind of incident, one of the constants of this module.
-        run: the run to which it happened.
+        run: the run to which the incident happened.
         position: the position in the history at which the evidence was first seen.
         at: the time of the position, in seconds of this machine's monotonic clock.
         caused_here: whether this plugin caused the incident.
@@ -54,7 +54,7 @@ class Incident:
 
 
 def kinds_of(run: Run) -> Iterator[str]:
-    """Iterate over the kinds of incidents for which there is evidence about a run now."""
+    """Yield each kind of incident for which a run currently shows evidence."""
     end = run.end
     if end is None:
         if run.over:

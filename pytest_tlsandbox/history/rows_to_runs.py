@@ -1,6 +1,6 @@
-"""Assign rows to generations, and infer hidden runs, which no list call saw.
+"""Assign rows to generations, and infer hidden runs that no list call showed.
 
-``docs/history.md`` explains the rules for this.
+``docs/history.md`` explains the rules by which rows are assigned to runs.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 _SAME_MOMENT = timedelta(milliseconds=1)
 _MOST_OF_A_NAME = 10
-"""Maximum number of generations of one name that are kept."""
+"""Maximum number of generations with the same name to keep."""
 
 
 class Generations:
     """The generations of one sandbox, grouped by the id of their supervisor.
 
     Args:
-        position: returns the current position in the history.
-        note: records the incidents of a run for which there is evidence now.
-        lists: returns whether the snapshot that is being recorded contains a row.
+        position: a function that returns the current position in the history.
+        note: a function that records the incidents for which a run currently shows evidence.
+        lists: a function that returns whether the snapshot that is being recorded contains a row.
 
     """
 
@@ -47,7 +47,7 @@ class Generations:
         self._counts_early: bool | None = None
 
     def clear(self) -> None:
-        """Forget all generations; call this method when the daemon was replaced."""
+        """Forget all generations, because the daemon was replaced."""
         self._by_id.clear()
 
     def forget(self, generation: Generation) -> None:
@@ -56,7 +56,7 @@ class Generations:
             self._by_id.pop(generation.id, None)
 
     def newest(self, generation: Generation) -> Generation:
-        """Return the newest generation with the same id as a generation."""
+        """Return the newest generation that has the same id as ``generation``."""
         return self._by_id.get(generation.id or "", [generation])[-1]
 
     def is_assumed(self, run: Run) -> bool:
@@ -85,11 +85,11 @@ class Generations:
         return on_time + late[::-1]
 
     def _is_late(self, row: ProcessInfo) -> bool:
-        """Return whether a row's run began between two listed runs of one generation."""
+        """Return whether the run of a row began between two listed runs of one generation."""
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
-        """Return the generations with the same id as a row that began before it, oldest first."""
+        """Return the generations with the id of a row that began before the row, oldest first."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
@@ -101,7 +101,7 @@ class Generations:
             later: the number that :func:`count_later` returned for the row.
 
         Returns:
-            The run. It belongs to the generation that it continues, or to a new generation.
+            The run, which belongs to the generation that it continues or to a new generation.
 
         """
         managed = row.managed
@@ -143,7 +143,7 @@ class Generations:
         return rise > 0
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
-        """Return the first run of a new generation, which has a new supervisor or is unmanaged."""
+        """Begin a generation for a new supervisor or an unmanaged process; return its first run."""
         managed = row.managed
         generation = Generation(None if managed is None else managed.id)
         if managed is None:
@@ -165,7 +165,7 @@ class Generations:
         return run
 
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
-        """Return a new run of a generation, and add the hidden runs that came before it."""
+        """Add a new run and any hidden runs before it to a generation; return the new run."""
         newest = generation.newest
         if newest.began_after(row):
             return self._insert_older(generation, row)
@@ -198,7 +198,7 @@ class Generations:
         return Run(generation, max(0, number), max(0, count), self._position(), times)
 
     def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
-        """Return the run of an older row that is listed late; it replaces a hidden run, if any."""
+        """Return the run of an older row that is listed late. The run may replace a hidden run."""
         later = next(run for run in generation.runs if run.began_after(row))
         before = generation.before(later)
         run = self._new_run(generation, later.number - 1, later.count - 1)
@@ -221,12 +221,12 @@ class Generations:
         return hidden
 
     def _may_count_early(self, row: ProcessInfo) -> bool:
-        """Return whether the restart count of a row may include a restart before it happens."""
+        """Return whether the restart count of a row may include a restart that is still to come."""
         waits = row.managed is not None and row.managed.status == "backing_off"
         return waits and self._counts_early is None
 
     def _before(self, run: Run, last: LastExit) -> Run:
-        """Return the run before ``run``, to which the supervisor's last exit belongs."""
+        """Return the run before ``run`` that ended with the last exit of the supervisor."""
         before = run.generation.before(run)
         if before is not None and before.row is None:
             if before.times == 1:
@@ -251,11 +251,11 @@ class Generations:
         return max(0, managed.restart_count - bool(early))
 
     def read_supervisor(self, run: Run, row: ProcessInfo, before: ProcessInfo | None) -> None:
-        """Record the state of the supervisor, which the row of the newest run shows.
+        """Record the state of the supervisor from the row of the newest run.
 
         Args:
             run: the newest run of its generation.
-            row: its new row.
+            row: the new row of the run.
             before: the previous row of the run; None if the run is listed for the first time.
 
         """
@@ -287,7 +287,7 @@ class Generations:
             self._note(earlier)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Record whether this daemon already counts a restart when it begins to back off."""
+        """Record whether this daemon counts a restart before the pause that precedes it."""
         if self._counts_early is not None:
             return
         self._counts_early = early
@@ -318,7 +318,7 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
 
 
 def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
-    """Return the number of later runs that the restart count of each row includes.
+    """Return how many later runs the restart count of each row includes.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
     of the newest run. A run that is being restarted counts as having one later run, because its row
@@ -364,7 +364,7 @@ def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
 
 
 def _ended_with(run: Run, managed: ManagedProcess | None) -> bool:
-    """Return whether the last exit that a supervisor reports is how a given run ended."""
+    """Return whether the last exit that a supervisor reports belongs to a given run."""
     last = None if managed is None else managed.last_exit
     return (
         last is not None and run.end is not None and _same_moment(last.ended_at, run.end.ended_at)

@@ -27,9 +27,9 @@ NOT_LISTED = "not listed"
 _STOPS = frozenset({SIGTERM, SIGKILL})
 _STOP_EXIT_CODES = {128 + number for number in _STOPS}
 _MOST_CHANGES = 100
-"""Maximum number of state changes that are kept for one run: the first and the newest changes."""
+"""Maximum number of state changes to keep for one run: the first change and the newest changes."""
 _MOST_RUNS = 100
-"""Maximum number of runs that are kept for a generation, so that crash loops do not fill memory."""
+"""Maximum number of runs to keep for one generation, so that crash loops do not fill the memory."""
 
 
 class End(NamedTuple):
@@ -52,14 +52,14 @@ class End(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Whether the exit code is lost: -1, or neither code nor signal (api-notes, "Ends")."""
+        """Whether the sandbox reports code -1, or neither code nor signal (api-notes, "Ends")."""
         if self.oom_killed or self.signal is not None:
             return False
         return self.exit_code in (None, UNKNOWN_EXIT_CODE)
 
     @classmethod
     def of_row(cls, row: ProcessInfo) -> End:
-        """Return how a run ended, as its row shows it."""
+        """Return how a run ended, according to its row."""
         killed = row.oom_killed or row.state == "oom_killed"
         child = killed and row.state == "exited"
         signal = None if row.state == "exited" else row.signal
@@ -68,12 +68,12 @@ class End(NamedTuple):
 
     @classmethod
     def of_last_exit(cls, last: LastExit) -> End:
-        """Return how the last run ended, as its supervisor reports it."""
+        """Return how the last run ended, according to its supervisor."""
         child = last.oom_killed and last.signal is None and last.exit_code is not None
         return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
 
     def corrected(self, newer: End) -> End:
-        """Return this object, corrected by newer evidence.
+        """Return how the run ended, corrected by newer evidence.
 
         Known values are kept if the newer evidence contains no exit code and no signal. A confirmed
         OOM kill is always kept.
@@ -109,21 +109,21 @@ class Run:
 
     Attributes:
         generation: the generation that this run belongs to.
-        number: the number of known runs that came before it in its generation.
+        number: the number of known runs that came before this run in its generation.
         count: the restart count of the supervisor during this run.
         first_seen: the position in the history at which the run was first seen.
         times: the number of runs for which this object stands; more than 1 only for hidden runs.
         row: the newest row of the run; None if no list call saw the run.
-        end: how the run ended; None if it is not known that the run ended.
+        end: how the run ended; None if the run is not known to have ended.
         successor: the next run of its generation; None if there is no next run.
         gone: whether the run was listed before, but is no longer listed.
-        unhealthy: whether its health check is failing.
-        assumed: whether the existence of the run depends on how this daemon counts a restart:
-            early, which means when the supervisor begins to back off, or when the next run starts.
-        if_early: if ``assumed``, whether the run exists only if this daemon counts early; otherwise
-            it exists only if the daemon counts late.
-        counted_late: whether ``count`` is one too high if this daemon counts early.
-        waited: whether a list call saw that its supervisor was backing off after the run ended.
+        unhealthy: whether the health check of the run is failing.
+        assumed: whether the existence of the run depends on whether this daemon counts restarts
+            early (when the supervisor begins to back off) or late (when the next run starts).
+        if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
+            the assumed run exists only if the daemon counts restarts late.
+        counted_late: whether ``count`` is one too high if this daemon counts restarts early.
+        waited: whether a list call showed that the supervisor was backing off after the run ended.
         restarted_here: whether this plugin requested the restart after this run.
         sent: the signals that this plugin sent to the run, including signals of a kill.
         declared: the kinds of incidents that a test waited for or asserted.
@@ -171,10 +171,11 @@ class Run:
 
     @property
     def may_be_corrected(self) -> bool:
-        """Whether the sandbox may correct later how the run ended.
+        """Whether the sandbox may later correct its report of how the run ended.
 
-        This applies to a lost exit code and to a SIGHUP that this plugin did not send. Daemons
-        sometimes report these for processes that exited normally (api-notes, "Ends").
+        A correction is possible for a lost exit code, and for a SIGHUP that this plugin did not
+        send. Daemons sometimes report a lost code or a SIGHUP for a process that exited normally
+        (api-notes, "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:
@@ -191,10 +192,10 @@ class Run:
 
     @property
     def gave_up(self) -> bool:
-        """Whether its supervisor gave up, because a failing process used up all its restarts.
+        """Whether the supervisor gave up because a failing process had used up all its restarts.
 
-        If SIGTERM or SIGKILL ended the run and the supervisor does not report an error, it was
-        stopped deliberately.
+        If SIGTERM or SIGKILL ended the run and the supervisor does not report an error, the
+        supervisor was stopped deliberately and did not give up.
         """
         if self.seen and "gave_up" in self.seen:
             return True  # even if the process was started again later
@@ -215,7 +216,7 @@ class Run:
 
     @property
     def _supervisor(self) -> ManagedProcess | None:
-        """The state of the supervisor in the row; None if it is the state during a later run."""
+        """The state of the supervisor in the row; None if that state belongs to a later run."""
         managed = None if self.row is None else self.row.managed
         if managed is None or self.successor is None:
             return managed
@@ -232,7 +233,7 @@ class Run:
         self.sent -= {*numbers}
 
     def stop(self) -> None:
-        """Record that this plugin lets the supervisor stop the run by SIGTERM and then SIGKILL."""
+        """Record that this plugin makes the supervisor stop the run with SIGTERM, then SIGKILL."""
         self.sent |= _STOPS
 
     @property
@@ -251,7 +252,7 @@ class Run:
         return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether a list call saw this run, and the run began after a given row."""
+        """Return whether this run has a row and began after the run of the given row."""
         return self.row is not None and by_start(self.row) > by_start(row)
 
     @property
@@ -287,7 +288,7 @@ class Run:
 
 @dataclass(eq=False, repr=False, slots=True)
 class Generation:
-    """The runs of one supervisor. An unmanaged process is a generation of one run.
+    """The runs of one supervisor. For an unmanaged process, a generation contains only one run.
 
     Attributes:
         id: the id of the supervisor; None for an unmanaged process.
@@ -314,7 +315,7 @@ class Generation:
 
     @property
     def alive(self) -> bool:
-        """Whether a run is alive or the supervisor will start another one."""
+        """Whether a run is alive or the supervisor will start another run."""
         if self.newest.gone or self.replaced:
             return False
         waits = self.managed is not None and self.managed.status != "stopped"
@@ -347,7 +348,7 @@ class Generation:
             self.runs[place - 1].successor = run
         run.successor = before
         self.runs.insert(place, run)
-        # A run that the counts do not include has a number, too.
+        # A run that the restart counts do not include still needs a number.
         for earlier, later in itertools.pairwise(self.runs[max(0, place - 1) :]):
             later.number = max(later.number, earlier.number + earlier.times)
         if len(self.runs) > _MOST_RUNS:

@@ -38,14 +38,14 @@ class ProcessSnapshot:
         unreadable: rows that do not follow the API.
         sandbox: the name of the sandbox.
         begun: when the list call was sent, in seconds.
-        ended: when its answer arrived, in seconds.
+        ended: when the response arrived, in seconds.
 
     Attributes:
         processes: the processes, sorted by their start time, oldest first.
         unreadable: rows that do not follow the API, and are therefore not in ``processes``.
         sandbox: the name of the sandbox.
         begun: when the list call was sent, in seconds of the monotonic clock of the waits.
-        ended: when its answer arrived, in seconds of the same clock.
+        ended: when the response arrived, in seconds of the same clock.
         position: the position in the history of the sandbox; None if the snapshot was not recorded.
         history: the history in which the snapshot was recorded; None if it was not recorded.
 
@@ -95,7 +95,7 @@ class ProcessSnapshot:
 
     @cached_property
     def alive(self) -> tuple[ProcessInfo, ...]:
-        """The living processes, whose fields do not show that they have ended; oldest first."""
+        """The processes whose fields do not show that they have ended, oldest first."""
         return tuple(row for row in self.processes if not row.ended)
 
     @property
@@ -103,7 +103,7 @@ class ProcessSnapshot:
         """The processes as dictionaries, oldest first, ready for JSON or a table.
 
         The keys are the fields of ``ProcessInfo``. Secrets are masked, times are converted to ISO
-        8601 text, and ``status`` is corrected by the other fields.
+        8601 text, and ``status`` is corrected if other fields contradict it.
         """
         return [_plain(row) for row in self.processes]
 
@@ -131,10 +131,10 @@ class ProcessSnapshot:
         )
 
     def holds(self, row: ProcessInfo) -> bool:
-        """Return whether this snapshot contains the very same object, and not just an equal object.
+        """Return whether this snapshot contains the object itself, and not just an equal object.
 
         Consecutive snapshots of one lister share the objects of most unchanged rows, but never the
-        objects of changed rows. Therefore, the result True means that the process did not change.
+        objects of changed rows. If the result is True, the process did not change.
 
         Args:
             row: a process of this or another snapshot.
@@ -155,7 +155,7 @@ class ProcessSnapshot:
                 values, except for ``args``, which is compared as a whole.
 
         Returns:
-            The processes that match all fields, oldest first; empty if no process matches.
+            A tuple of the processes that match all fields, oldest first.
 
         Raises:
             InvalidArgument: a field does not exist, or can never have the given value.
@@ -166,7 +166,7 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The processes by the ``id()`` of their objects, for fast comparisons by identity."""
+        """The processes, indexed by the ``id()`` of their objects for fast comparisons."""
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property
@@ -196,7 +196,7 @@ class Fields(TypedDict, total=False):
     """The fields of a process that a test can check.
 
     The expected value of a field is an exact value, or a tuple, list, set or range of accepted
-    values. But ``args`` is compared as a whole, and ``managed``, ``oom_killed`` and
+    values. The value of ``args`` is compared as a whole, and ``managed``, ``oom_killed`` and
     ``stdin_writable`` accept only one value.
 
     Attributes:
@@ -211,8 +211,9 @@ class Fields(TypedDict, total=False):
         pid: the process id.
         signal: the number of the signal that ended the process; None if no signal ended it.
         started_at: when the process started, by the clock of the sandbox.
-        status: "running", "exited", "signaled" or "oom_killed", corrected by the other fields. For
-            example, if a row contains "running" and an exit code, the status is "exited".
+        status: "running", "exited", "signaled" or "oom_killed", corrected if other fields
+            contradict it; for example, if a row contains "running" and an exit code, the status is
+            "exited".
         stdin_writable: whether the process accepts input.
 
     """
@@ -264,7 +265,7 @@ def value_of(row: ProcessInfo, field: str) -> object:
 
 
 def differences(row: ProcessInfo, wanted: Mapping[str, object]) -> dict[str, object]:
-    """Return the actual values of the fields of a row that differ from the expected values."""
+    """Return the actual value of each field that does not have its expected value."""
     return {
         field: value_of(row, field)
         for field, value in wanted.items()

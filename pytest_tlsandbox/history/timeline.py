@@ -52,7 +52,7 @@ class Timeline:
     Attributes:
         start: when the wait began, in seconds of the monotonic clock.
         outages: the outages, oldest first.
-        last: the snapshot of the last successful poll; None if none succeeded.
+        last: the snapshot of the last successful poll; None if no poll succeeded.
 
     """
 
@@ -105,22 +105,22 @@ class Timeline:
 
     @property
     def seconds_a_look(self) -> float:
-        """The mean duration of a successful poll in seconds; 0 if none succeeded."""
+        """The mean duration of a successful poll in seconds; 0 if no poll succeeded."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
     def run_of(self, process: ProcessInfo | None) -> Run | None:
-        """Return the run of a process; None if there is none."""
+        """Return the run of a process; None if the run is not known."""
         return None if process is None else self._history.run_of(process)
 
     def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:
-        """Return the state changes of a process that this wait saw.
+        """Return the state changes of a process during this wait.
 
         Args:
-            process: the process. The result includes earlier and later runs of its generation.
+            process: the process; the result includes earlier and later runs of the same generation.
 
         Returns:
             The changes (``at`` is in seconds since the wait began), each with the number of polls
-            that saw the state.
+            that showed the state.
 
         """
         run = self.run_of(process)

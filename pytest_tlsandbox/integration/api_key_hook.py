@@ -1,8 +1,8 @@
-"""Converts the result of the hook ``pytest_tlsandbox_api_key`` to a Secret before it is logged.
+"""Convert the result of the hook ``pytest_tlsandbox_api_key`` to a Secret before it is logged.
 
-This module is a pytest plugin. pluggy's trace (``pytest --debug``, ``PYTEST_DEBUG``) logs the value
-that the outermost wrapper of a hook returns. The wrapper that is registered last is the outermost,
-so this plugin is registered only when the first sandbox is connected.
+This module is a pytest plugin. The trace of pluggy (``pytest --debug``, ``PYTEST_DEBUG``) logs the
+value that the outermost wrapper of a hook returns. The wrapper that is registered last is the
+outermost, so this plugin is registered only when the first sandbox is connected.
 """
 
 from __future__ import annotations

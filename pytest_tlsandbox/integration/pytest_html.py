@@ -1,4 +1,4 @@
-"""Adds texts and links to the rows of tests in the report of pytest-html."""
+"""Add texts and links to the rows of tests in the report of pytest-html."""
 
 from __future__ import annotations
 

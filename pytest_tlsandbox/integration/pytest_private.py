@@ -1,7 +1,8 @@
 """All uses of private names of pytest, each with the reason for it.
 
-``tests/integration/test_pytest_private.py`` fails if pytest changes one of these names. The module
-``__init__`` uses another private name, because that code must run before any submodule is imported.
+``tests/integration/test_pytest_private.py`` fails if pytest changes one of the private names. The
+module ``__init__`` uses another private name, because that code must run before any submodule is
+imported.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ TARGET = "tlsandbox_target"
 
 
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
-    """Return the module that defines the fixture that a test would use; None if there is none.
+    """Return the module that defines a fixture for a test; None if no such fixture exists.
 
-    This uses private names because the public functions show a fixture only while a test requests
-    it.
+    This function uses private names, because the public functions show a fixture only while a test
+    requests it.
     """
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
     module: str | None = definitions[-1].func.__module__ if definitions else None
@@ -39,8 +40,8 @@ def overrides_target(item: pytest.Item) -> bool:
 def unrequested_fixtures(item: pytest.Item) -> list[str]:
     """Return the fixtures of wider scope that a test uses without an argument.
 
-    These are the fixtures of autouse and usefixtures. ``Item.fixturenames`` does not show which
-    fixtures they are.
+    Such fixtures come from ``autouse`` and ``usefixtures``. ``Item.fixturenames`` does not
+    distinguish unrequested fixtures from other fixtures.
     """
     info: Any = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
     names = set(info.initialnames) - set(info.argnames)
@@ -50,7 +51,8 @@ def unrequested_fixtures(item: pytest.Item) -> list[str]:
 def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseException]] | None:
     """Return the errors that a ``unittest`` test raised, before pytest reports them.
 
-    ``CallInfo.excinfo`` contains an error only after the hook of pytest that reports it.
+    ``CallInfo.excinfo`` contains an error of a ``unittest`` test only after pytest's own hook has
+    reported the error.
     """
     return getattr(item, "_excinfo", None)
 

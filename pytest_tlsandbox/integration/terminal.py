@@ -1,4 +1,4 @@
-"""The terminal of pytest: the width of messages, and printing a line while a test runs."""
+"""Determine the width of messages, and print lines in the terminal while a test runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def screen_of(config: pytest.Config) -> Screen:
     capture = config.pluginmanager.get_plugin("capturemanager")
 
     def say(text: str) -> None:
-        """Print a line between pytest's dots, bypassing its capture."""
+        """Print a line between pytest's dots, even while pytest captures output."""
         if reporter is None:
             return
         line = cut(f"tlsandbox: {_running_test()}: {text}", config.get_terminal_writer().fullwidth)
@@ -45,7 +45,7 @@ def _running_test() -> str:
 
 
 def columns_of(config: pytest.Config) -> int:
-    """Return the width in columns for messages, less the mark and indent that pytest adds."""
+    """Return the width of messages in columns, without the mark and indent that pytest adds."""
     has_terminal = config.pluginmanager.has_plugin("terminalreporter")
     writer = config.get_terminal_writer() if has_terminal else None
     wide = writer.fullwidth if writer else shutil.get_terminal_size().columns

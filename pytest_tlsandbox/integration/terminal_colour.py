@@ -1,8 +1,8 @@
-"""Colours the failures of this package in pytest's terminal.
+"""Colour the failures of this package in the terminal of pytest.
 
 pytest shows each line of an error in bold red. This module leaves the first line bold red, but
-makes lines of output plain and all other lines dim. The text does not change. If pytest does not
-use colours, nothing changes.
+makes lines of output plain and all other lines dim. The text of the failure does not change. If
+pytest does not use colours, this module has no effect.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _OF_AN_ERROR = {"bold": True, "red": True}
 
 
 def colour(report: pytest.TestReport) -> None:
-    """Make pytest show our errors in a report, and in the chain of its error, in colour.
+    """Make pytest show the errors of this package in a report, and chained errors, in colour.
 
-    The text of the report does not change, for example for plugins that read it or send it. In
-    styles in which pytest does not use colours (native, exception groups), no line is coloured.
+    The text of the report does not change, so that other plugins can read or send it. In styles in
+    which pytest does not use colours (native, exception groups), no line is coloured.
     """
     chain: Any = getattr(report.longrepr, "chain", ())
     with contextlib.suppress(Exception):  # no colour if another plugin made the report

@@ -1,4 +1,4 @@
-"""Removes our frames from tracebacks, and shortens messages where pytest shows only one line."""
+"""Remove the plugin's frames from tracebacks, and shorten messages where pytest shows one line."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_our_frames(error: E) -> E:
-    """Remove the frames of this package from an error's traceback, its causes and its contexts.
+    """Remove the frames of this package from the tracebacks of an error, its causes and contexts.
 
-    If a helper raised the error, its message is a sufficient explanation. If the error only passed
-    through a helper (a timeout, or an error in the user's condition), the user's frames explain it.
-    Our frames contain arguments that must not be shown. If a bug in this package raised an error of
-    another kind, all frames are kept.
+    If a helper raised the error, the message is a sufficient explanation. If the error only passed
+    through a helper (a timeout, or an error in the user's condition), the frames of the user
+    explain the error. The frames of this package contain arguments that must not be shown. If a bug
+    in this package raised an error of another kind, all frames are kept.
 
     Returns:
-        The same error.
+        The same error object.
 
     """
     seen: set[int] = set()
@@ -44,7 +44,7 @@ def without_our_frames(error: E) -> E:
 
 
 def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
-    """Show only the first line of one of our errors in places that have only one line."""
+    """Show only the first line of an error of this package in places that show only one line."""
     shown: Any = report.longrepr
     if not isinstance(error, TLSandboxError) or getattr(shown, "reprcrash", None) is None:
         return

@@ -1,17 +1,18 @@
-"""Run the embedded sandbox: real processes of this machine with the sandbox API (extra ``local``).
+"""Run the embedded sandbox, which serves the sandbox API for real processes of this machine.
 
-In the test process, ``sandbox`` starts and stops the server; ``__main__`` does so from a terminal.
-The server is a separate process with these modules:
+The module ``sandbox`` starts and stops the server in the test process, and the module ``__main__``
+does so in a terminal. The server is a separate process, which uses these modules:
 
-- ``server_process``: stops the server when its parent ends, and kills all processes of the sandbox;
-- ``routes``, with ``asgi`` (requests, responses, routing), ``request_bodies``, ``http_errors`` and
-  ``event_streams`` (server-sent events), ``files`` and ``tunnel``;
-- ``managed_process`` and ``health_checks``: restarts, backoff and health checks;
-- ``supervisor``: starts, reaps, signals and kills processes, with ``spawn``, ``user_accounts`` and
-  ``environment`` (how a program is started) and ``process_table`` (which rows are kept);
-- ``process``, ``standard_streams`` and ``process_tree``: one process, its streams, its descendants;
-- ``memory_limit``: the interface of the memory limit; ``memory_mechanism`` selects
+- ``server_process`` stops the server when its parent ends, and kills all processes of the sandbox.
+- ``routes`` serves the API with ``asgi`` (requests, responses, routing), ``request_bodies``,
+  ``http_errors``, ``event_streams`` (server-sent events), ``files`` and ``tunnel``.
+- ``managed_process`` and ``health_checks`` implement restarts, backoff and health checks.
+- ``supervisor`` starts, reaps, signals and kills processes. ``spawn``, ``user_accounts`` and
+  ``environment`` start a program, and ``process_table`` keeps the rows.
+- ``process``, ``standard_streams`` and ``process_tree`` represent one process, its streams and its
+  descendants.
+- ``memory_limit`` defines the interface of memory limits. ``memory_mechanism`` selects
   ``memory_cgroup`` or ``memory_watchdog``.
 
-The sandbox is not a security boundary: it runs commands as the current user.
+The embedded sandbox is not a security boundary, because it runs commands as the current user.
 """

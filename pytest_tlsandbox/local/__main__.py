@@ -1,4 +1,4 @@
-"""``python -m pytest_tlsandbox.local``: an embedded sandbox to try things on, until Ctrl-C."""
+"""Run an embedded sandbox in a terminal until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C or until the server exits by itself.
 
-    When this process ends, even by SIGKILL, the server and all processes of the sandbox end too.
+    When this process ends, even if SIGKILL ends it, the server and all processes of the sandbox end
+    too.
 
     Args:
-        arguments: the command line options; None for those in ``sys.argv``.
+        arguments: the command line options; None for the options in ``sys.argv``.
 
     Returns:
         The exit code: 0 after Ctrl-C, 1 if the sandbox does not start or the server exits by

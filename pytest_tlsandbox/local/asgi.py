@@ -1,7 +1,7 @@
-"""Answer HTTP requests as an ASGI application: requests, responses and routes.
+"""Define the requests, responses and routes of an ASGI application.
 
-The sandbox needs less than a web framework offers. Starlette would also install anyio, whose pytest
-plugin delays every start of pytest by 70 ms.
+The sandbox does not need the features of a web framework. Starlette would also install anyio, whose
+pytest plugin delays every start of pytest by 70 ms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BODY_LIMIT = 2 * 1024 * 1024
-"""Maximum bytes of a request body, as in the daemon's framework; the response to more is 413."""
+"""Maximum bytes of a request body, as in the daemon's framework; a longer body causes a 413."""
 
 
 class Request(NamedTuple):
@@ -33,7 +33,7 @@ class Request(NamedTuple):
 
     Attributes:
         scope: the request line and the headers, as ASGI defines them.
-        receive: receives the next part of the body, or the end of the connection.
+        receive: a function that receives the next part of the body, or the end of the connection.
         parameters: the named groups of the route's path.
 
     """
@@ -50,7 +50,7 @@ class Request(NamedTuple):
 
     @property
     def content_type(self) -> str:
-        """The value of the ``Content-Type`` header; "" without one."""
+        """The value of the ``Content-Type`` header, or "" if the header is missing."""
         named = (value for name, value in self.scope["headers"] if name == b"content-type")
         return str(next(named, b""), "latin-1")
 
@@ -58,7 +58,7 @@ class Request(NamedTuple):
         """Yield the parts of the body.
 
         Raises:
-            ClientDisconnected: before the end of the body.
+            ClientDisconnected: the client disconnected before the end of the body.
 
         """
         more = True
@@ -72,8 +72,8 @@ class Request(NamedTuple):
     async def body(self) -> bytes:
         """Read the body.
 
-        If the server responded before the client has sent it all, most clients would see a broken
-        connection and no response.
+        If the server responded before the client has sent the whole body, most clients would see a
+        broken connection instead of the response.
 
         Returns:
             The body.
@@ -94,14 +94,14 @@ class Request(NamedTuple):
 
 
 class Answer(Protocol):
-    """A response, or what replaces one after an upgrade of the connection."""
+    """A response, or the object that replaces a response after an upgrade of the connection."""
 
     async def send(self, receive: Receive, send: Send) -> None:
         """Send the response."""
 
 
 class Response(NamedTuple):
-    """A response. A body of several parts is sent as they come, until the client disconnects."""
+    """A response. The parts of a streamed body are sent until the client disconnects."""
 
     body: bytes | AsyncIterator[bytes] = b""
     status: int = 200
@@ -138,18 +138,19 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 class Router:
-    """The routes: a regular expression for each path, and a handler for each method."""
+    """The routes, with a regular expression for each path and a handler for each method."""
 
     def __init__(self, routes: Mapping[str, Mapping[str, Handler]]) -> None:
         self._routes = [(re.compile(path), handlers) for path, handlers in routes.items()]
 
     async def handle(self, request: Request) -> Answer:
-        """Call the handler of the first route with this path and method.
+        """Call the handler of the first route that matches the path and the method.
 
         A handler of GET also handles HEAD.
 
         Returns:
-            The answer of the handler; without a handler, 404 or 405 without a body.
+            The answer of the handler. If no handler matches, the answer is 404 or 405 without a
+            body.
 
         """
         # The raw path, because a name may contain %2F.
@@ -166,7 +167,7 @@ class Router:
 
 
 def application(handle: Handler) -> Application:
-    """Return an ASGI application that responds to each request as ``handle`` returns or raises."""
+    """Return an ASGI application that converts results and errors of ``handle`` to responses."""
 
     async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -187,7 +188,7 @@ def application(handle: Handler) -> Application:
 
 
 def _reject_by_response(send: Send) -> Send:
-    """Return a ``send`` that can also send an HTTP response instead of accepting a WebSocket."""
+    """Return a ``send`` function that can also reject a WebSocket with an HTTP response."""
 
     async def send_either(message: dict[str, Any]) -> None:
         kind = message["type"]
@@ -211,7 +212,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 async def finish_first(*works: Coroutine[Any, Any, T]) -> T:
-    """Run coroutines until the first one has finished, cancel the others, and return its result."""
+    """Run coroutines until one has finished, cancel the others, and return the first result."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

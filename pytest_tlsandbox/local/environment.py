@@ -44,7 +44,7 @@ def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def program_environment(requested: Mapping[str, str], mark: str) -> dict[str, str]:
-    """Return the environment of a program: the server's variables, the requested ones and the mark.
+    """Return the environment of a program, including the requested variables and the mark.
 
     The folder of the running interpreter comes first in PATH, so that ``python`` is the interpreter
     that runs the tests. A requested PATH replaces the whole PATH.

@@ -1,4 +1,4 @@
-"""Stream server-sent events about a process: the follow streams, and the frames of a run."""
+"""Stream server-sent events about the start, the output and the end of a process."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _KEEP_ALIVE_SECONDS = 15.0
 
 
 async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
-    """Yield the output of a process as events: past lines, then new lines until the process ends.
+    """Yield past lines of output, and then new lines until the process ends, as events.
 
-    Past lines have the timestamp 0, as the daemon sends them (api-notes, "Calls").
+    As in the daemon, past lines have the timestamp 0 (api-notes, "Calls").
 
     Args:
         process: the process.
-        stream: "stdout", "stderr" or "output". "output" is both, and each line names its stream.
+        stream: "stdout", "stderr" or "output". If ``stream`` is "output", the events contain both
+            streams, and each event names its stream.
 
     """
     is_replay = True
@@ -55,7 +56,7 @@ async def _lines_until_the_end(
 ) -> AsyncIterator[list[tuple[str, str]]]:
     """Yield batches of new lines, each with the name of its stream, until the process ends.
 
-    The first batch may be empty, and every 15 s without a change yield an empty batch.
+    The first batch may be empty. After every 15 s without a change, the batch is also empty.
     """
     outputs = process.outputs(stream)
     positions = dict.fromkeys(outputs, 0)

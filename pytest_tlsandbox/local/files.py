@@ -27,17 +27,17 @@ _PART = 256 * 1024
 class Files:
     """The files of this machine.
 
-    The sandbox may read what its user may read. Because this is the machine of a developer, it
-    writes and deletes only below some folders.
+    The sandbox may read every file that its user may read. The sandbox may write and delete files
+    only below some folders, because the machine usually belongs to a developer.
     """
 
     def __init__(self, writable: Sequence[str]) -> None:
-        """Allow changes below these folders."""
-        # A slash at the end, so that /tmp-other is not below /tmp.
+        """Allow changes only below the folders in ``writable``."""
+        # Add a slash at the end, so that /tmp-other is not below /tmp.
         self._writable = tuple(os.path.join(os.path.realpath(folder), "") for folder in writable)
 
     def read(self, path: str) -> AsyncIterator[bytes]:
-        """Return the content of a file, in parts, to its end: files in ``/proc`` have the size 0."""
+        """Return the content of a file in parts, even if its reported size is 0 (``/proc``)."""
         with _errors_to_responses("read file", path):
             located = _locate(path)
             mode = os.stat(located).st_mode
@@ -53,7 +53,7 @@ class Files:
     async def write(self, path: str, parts: AsyncIterator[bytes]) -> None:
         """Create a file and its parent folders, or replace a file and keep its permissions.
 
-        Readers see the old file until the new one is complete.
+        Readers see the old file until the new file is complete.
         """  # noqa: DOC501 - the error becomes a response
         with _errors_to_responses("create file", path):
             target = os.path.realpath(_locate(path))
@@ -75,7 +75,7 @@ class Files:
                     os.unlink(unfinished)
 
     def delete(self, path: str) -> None:
-        """Delete a file; of a link, the link itself."""
+        """Delete a file, or a link but not its target."""
         with _errors_to_responses("delete file", path):
             folder, name = os.path.split(_locate(path))
             target = os.path.join(os.path.realpath(folder), name)
@@ -83,7 +83,7 @@ class Files:
             os.unlink(target)
 
     def entries(self, path: str) -> list[dict[str, Any]]:
-        """Return the entries of a folder: folders first, then by name."""
+        """Return the entries of a folder, sorted by name, with folders first."""
         with _errors_to_responses("list folder", path):
             located = _locate(path)
             if not stat.S_ISDIR(os.stat(located).st_mode):
@@ -134,7 +134,7 @@ async def _parts(file: IO[bytes], part: bytes) -> AsyncIterator[bytes]:
 
 
 def _describe(entry: os.DirEntry[bytes]) -> dict[str, Any] | None:
-    """Return the fields of an entry; None if it has been deleted since."""
+    """Return the fields of an entry, or None if it has been deleted in the meantime."""
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:

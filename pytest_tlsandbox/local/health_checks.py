@@ -59,10 +59,10 @@ async def _answers(check: HealthCheck) -> bool:
 
 
 async def _ask(check: HealthCheck) -> bool:
-    """Connect to the port; over HTTP, send a request too.
+    """Connect to the port and, for an HTTP check, send a request.
 
     Returns:
-        Whether the check passes; over HTTP, statuses from 200 to 399 pass.
+        Whether the check passes. An HTTP check passes for statuses from 200 to 399.
 
     Raises:
         OSError: the connection failed.

@@ -1,14 +1,15 @@
-"""Define the errors that the server answers with a status and a body."""
+"""Define the errors that the server converts to responses."""
 
 from __future__ import annotations
 
 
 class ApiError(Exception):
-    """A rejected request, answered with JSON: ``{"error": ..., "code": ...}``.
+    """An error whose response has the JSON body ``{"error": ..., "code": ...}``.
 
     Attributes:
         status: the HTTP status.
-        code: the code in the response, such as "NOT_FOUND"; None if the response has no code.
+        code: the code in the response, such as "NOT_FOUND"; None if the response does not contain a
+            code.
 
     """
 
@@ -19,7 +20,7 @@ class ApiError(Exception):
 
 
 class PlainTextError(Exception):
-    """A request that the daemon's web framework rejects, answered with plain text.
+    """An error of the daemon's web framework, whose response has a plain text body.
 
     Attributes:
         status: the HTTP status.

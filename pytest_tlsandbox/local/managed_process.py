@@ -1,7 +1,8 @@
-"""Run managed processes: named processes with restarts and health checks.
+"""Run managed processes, including restarts and health checks.
 
-The fields are the same as in the service (api-notes, "Managed processes"). Where its documentation
-leaves the behavior open, this module decides; ``docs/local.md`` lists these decisions.
+The fields are the same as in the service (api-notes, "Managed processes"). The documentation of the
+service does not define all details of the behavior. ``docs/local.md`` lists the details that this
+module defines.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 SupervisorStatus = Literal["starting", "running", "backing_off", "stopped"]
 
-# What follows the end of a run: what the policy says, a requested restart, or nothing.
+# What happens after a run has ended: the policy decides, a restart was requested, or nothing.
 _Next = Literal["policy", "restart", "nothing"]
 
 
 class ManagedProcess:
     """A managed process with all its runs; only one run is active at a time.
 
-    ``Manager`` is the interface for other modules.
+    The protocol ``Manager`` defines the interface for other modules.
     """
 
     def __init__(self, supervisor: Supervisor, request: StartRequest) -> None:
@@ -97,8 +98,8 @@ class ManagedProcess:
     async def restart(self) -> Process:
         """End the current run as ``stop`` does, and start another run.
 
-        A stopped process is started again. The restart counts in ``restart_count``. The restart
-        limit and the backoff begin anew.
+        A stopped process is started again. The restart increases ``restart_count``. The restart
+        limit and the backoff are reset.
 
         Returns:
             The new run.
@@ -124,8 +125,8 @@ class ManagedProcess:
     async def stop(self) -> None:
         """Prevent further restarts, and end the current run in the background.
 
-        The process group receives SIGTERM. When the run has ended, or after the grace period,
-        SIGKILL ends everything that belongs to the process.
+        The process group receives SIGTERM. After the run has ended, or at the end of the grace
+        period, everything that belongs to the process receives SIGKILL.
         """
         async with self._changing:
             self._stop_waiting()
@@ -134,7 +135,7 @@ class ManagedProcess:
                 self._supervisor.run_in_background(self._end(self.run))
 
     def run_ended(self, run: Process) -> None:
-        """Decide what follows the end of a run."""
+        """Decide what happens after a run has ended."""
         self._last_run = run
         self._health = Health(self._request.health_check)
         if self._next == "nothing":
@@ -152,7 +153,7 @@ class ManagedProcess:
             self._back_off(run)
 
     def _back_off(self, run: Process) -> None:
-        """Schedule the next run; the delay doubles each time, up to ``max_backoff_ms``.
+        """Schedule the next run. The delay doubles each time, up to ``max_backoff_ms``.
 
         A run that lasted longer than ``max_backoff_ms`` resets the delay.
         """

@@ -1,8 +1,9 @@
-"""Limit memory by the kernel, with cgroup v1 or v2.
+"""Limit memory with cgroup v1 or cgroup v2 of the kernel.
 
-The sandbox has one group with the limit, below the group of the server. Each process has a leaf
-below it. The kernel counts OOM kills for each leaf. The count shows which process was the victim,
-or had a child that was.
+The limit applies to the group of the sandbox, which is below the group of the server. Below the
+group of the sandbox, each process has its own group, which is called its leaf. The kernel counts
+OOM kills for each leaf. The count shows which process was killed, or which process had a child that
+was killed.
 
 The kernel's ``Documentation/admin-guide/cgroup-v1/memory.rst`` and ``.../cgroup-v2.rst`` describe
 the files.
@@ -27,11 +28,11 @@ _KILL_FOLLOWS = 1.0
 
 
 class OwnGroups(NamedTuple):
-    """The groups of this process, as folders; None where a cgroup version is not mounted.
+    """The folders of the groups of this process; None for a cgroup version that is not mounted.
 
     Attributes:
-        v1: the group of the memory controller.
-        v2: the group; it may lack a memory controller.
+        v1: the folder of the group in the memory controller of cgroup v1.
+        v2: the folder of the group in cgroup v2, which may lack a memory controller.
 
     """
 
@@ -83,7 +84,7 @@ def remove_group_of(server: int) -> None:
 
 
 class _Cgroup(MemoryLimit):
-    """The common part of both versions: a group with a leaf for each process."""
+    """The base class for cgroup v1 and v2, with a group that contains a leaf for each process."""
 
     # The file that counts the OOM kills of a group, in a line that begins with oom_kill.
     _counts: str
@@ -101,7 +102,7 @@ class _Cgroup(MemoryLimit):
             raise
 
     def kills(self) -> Mapping[int, int]:
-        """Return the number of OOM kills by handle; empty if there cannot be new ones."""
+        """Return the number of OOM kills for each handle, or {} if new kills are impossible."""
         if not self._may_have_killed():
             return {}
         return {handle: self.kills_of(handle) for handle in list(self._leaves)}
@@ -111,7 +112,7 @@ class _Cgroup(MemoryLimit):
         return self._read_kills(self._leaves[handle])
 
     def leave(self, handle: int) -> None:
-        """Remove the leaf after its last member; children may outlive their process."""
+        """Remove the leaf when its last member has ended; children may outlive the process."""
         self._left.add(handle)
         for left in list(self._left):
             if _remove(self._leaves[left]):
@@ -155,14 +156,14 @@ class CgroupV1(_Cgroup):
     def entering(self, handle: int) -> Iterator[list[str]]:
         """Move the calling thread into the leaf, and back at the end of the context.
 
-        In v1 a thread can be in another group than the rest of its process, and a process that the
-        thread forks starts in that group. The program is therefore under the limit from the
-        beginning. A ``preexec_fn`` would take ten times as long and rule out vfork. The kernel
-        charges the memory of a process to the group of its main thread, so the main thread must not
-        call this method.
+        In cgroup v1, one thread of a process can be in a different group from the other threads. A
+        process that the thread forks starts in the group of the thread. As a result, the limit
+        applies to the program from the beginning. A ``preexec_fn`` would take ten times as long,
+        and would prevent the use of vfork. The kernel charges the memory of a process to the group
+        of its main thread, so the main thread must not call this method.
 
         Yields:
-            The command of a launcher; here it is empty.
+            An empty command, because no launcher is necessary.
 
         """
         with self._new_leaf(handle) as leaf:
@@ -182,16 +183,16 @@ class CgroupV1(_Cgroup):
             (self._group / "cgroup.event_control").write_text(event)
 
     def close(self) -> None:
-        """Remove the group and its leaves, and close the event of memory shortages."""
+        """Remove the group and its leaves, and close the descriptor for memory shortages."""
         os.close(self._shortages)
         super().close()
 
     def _may_have_killed(self) -> bool:
         """Return whether the kernel reported a memory shortage within the last second.
 
-        The kernel reports a shortage just before it kills. v1 counts the kills of each group
-        separately, and reading a thousand leaves at each poll takes too long. ``memory.failcnt``
-        does not help: Linux 6.18 leaves it at 0.
+        The kernel reports a shortage just before it kills a process. Each group of cgroup v1 has
+        its own count of kills, and reading a thousand leaves at each poll takes too long.
+        ``memory.failcnt`` does not help, because Linux 6.18 leaves it at 0.
         """
         now = time.monotonic()
         with suppress(BlockingIOError):
@@ -203,10 +204,11 @@ class CgroupV1(_Cgroup):
 class CgroupV2(_Cgroup):
     """Limit memory with the memory controller of cgroup v2.
 
-    A group that contains processes cannot enable the controller for groups below it, and the
-    server's group contains the server. If the controller is not enabled there, the group of the
-    sandbox is created beside the server's group (as systemd's delegation allows). The project has
-    not tested this class on a real kernel, because its machines have v1.
+    A group that contains processes cannot enable the memory controller for groups below it. The
+    group of the server contains the server. If the controller is not yet enabled for the group of
+    the server, the group of the sandbox is created beside the group of the server, as the
+    delegation of systemd allows. The project has not tested this class on a real kernel, because
+    its machines use cgroup v1.
     """
 
     mechanism: Mechanism = "cgroup v2"
@@ -218,9 +220,10 @@ class CgroupV2(_Cgroup):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
-        """Provide a launcher that enters the leaf and then becomes the program.
+        """Provide a launcher that enters the leaf and then executes the program.
 
-        v2 moves whole processes only, so the calling thread cannot enter the leaf as in v1.
+        In cgroup v2, only whole processes can be moved, so the calling thread cannot enter the leaf
+        as in v1.
 
         Yields:
             The command of the launcher.
@@ -246,7 +249,7 @@ class CgroupV2(_Cgroup):
     def _may_have_killed(self) -> bool:
         """Return whether the count of the whole group has changed.
 
-        The kernel counts a kill in the leaf before it counts it in the group.
+        The kernel counts a kill in the leaf before it counts the kill in the group.
         """
         kills = self._read_kills(self._group)
         seen, self._seen_kills = self._seen_kills, kills
@@ -280,7 +283,7 @@ def _launcher(leaf: Path) -> list[str]:
 
 
 def _remove_with_leaves(group: Path) -> None:
-    """Remove a group whose members were killed; wait up to 1 s for them to be gone."""
+    """Remove a group whose members were killed, after waiting up to 1 s until they are gone."""
     rest = [entry for entry in group.iterdir() if entry.is_dir()]
     for _ in range(100):  # a count, because a test may have frozen the clock
         rest = [leaf for leaf in rest if not _remove(leaf)]
@@ -290,7 +293,7 @@ def _remove_with_leaves(group: Path) -> None:
 
 
 def _remove(group: Path) -> bool:
-    """Remove a group and return whether it is gone; a group with members stays."""
+    """Remove a group that has no members, and return whether the group is gone."""
     with suppress(OSError):
         group.rmdir()
     return not group.exists()

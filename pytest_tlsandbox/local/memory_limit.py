@@ -1,4 +1,4 @@
-"""Define the interface of the memory limit; the base class sets no limit."""
+"""Define the interface of memory limits. The base class does not limit memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Mechanism = Literal["none", "cgroup v1", "cgroup v2", "watchdog"]
 
 
 class MemoryLimit:
-    """No limit: nothing is set up, and an OOM kill looks like any other SIGKILL.
+    """The base class of memory limits, which does not limit memory.
 
-    Subclasses set a limit. ``handle`` is the handle of a process of the sandbox.
+    Without a limit, an OOM kill looks like any other SIGKILL. The argument ``handle`` of each
+    method is the handle of a process of the sandbox.
 
     Attributes:
         mechanism: how the memory is limited.
@@ -35,10 +36,10 @@ class MemoryLimit:
         return nullcontext([])
 
     def kills(self) -> Mapping[int, int]:
-        """Return the number of OOM kills among each process and its children, by handle.
+        """Return the number of OOM kills for each handle, including kills of children.
 
-        Processes without new kills may be missing. The kill of a process is counted before its end
-        becomes visible.
+        The result may leave out processes without new kills. The kill of a process is counted
+        before the end of the process becomes visible.
         """
         return {}
 
@@ -47,7 +48,7 @@ class MemoryLimit:
         return 0
 
     def leave(self, handle: int) -> None:
-        """Release what was set up for a process that has ended."""
+        """Release the resources of a process that has ended."""
 
     def close(self) -> None:
-        """Remove everything that was set up; all processes must have been killed before."""
+        """Release all resources. All processes must have been killed before this call."""

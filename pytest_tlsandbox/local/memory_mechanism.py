@@ -1,4 +1,4 @@
-"""Select the mechanism that limits the memory of the sandbox: the best one that works here."""
+"""Select the best mechanism that can limit the memory of the sandbox on this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def limit_memory(limit_bytes: int | None, token: str, mechanism: Mechanism | Non
     Args:
         limit_bytes: the limit in bytes; None for no limit.
         token: the token of the sandbox, which marks its processes (see ``process_tree``).
-        mechanism: use only this mechanism; None for the best one that works on this machine.
+        mechanism: the only mechanism to use; None for the best mechanism that works on this
+            machine.
 
     Returns:
         The memory limit.

@@ -1,4 +1,4 @@
-"""Limit memory where cgroups are not writable: a thread polls and kills the largest process."""
+"""Limit memory with a thread that kills the largest process, if cgroups are not writable."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ _INTERVAL = 0.05
 
 
 class Watchdog(MemoryLimit):
-    """Add up the resident memory of all processes of the sandbox every 50 ms.
+    """A memory limit that adds up the resident memory of all processes every 50 ms.
 
-    Above the limit, the watchdog kills the largest process, as the kernel would, and counts the
-    kill for the process of the sandbox that the victim belongs to. If the processes allocate more
-    than the remaining memory within 50 ms, they exceed the limit until the next poll.
+    If the sum is above the limit, the watchdog kills the largest process, as the kernel would. The
+    kill is counted for the process of the sandbox to which the killed process belongs. If the
+    processes allocate more than the remaining memory within 50 ms, they exceed the limit until the
+    next poll.
 
-    Memory that forked processes share is resident in each of them, and a ``vfork`` doubles its
-    parent for a moment. The watchdog therefore measures twice before it kills. The second
-    measurement divides shared memory among its processes on Linux. Elsewhere, shared memory counts
-    for each process, so the watchdog can kill too early.
+    Memory that forked processes share is resident in each of the processes, and a ``vfork`` doubles
+    the memory of the parent for a moment. For this reason, the watchdog measures twice before it
+    kills a process. On Linux, the second measurement divides shared memory among the processes that
+    share it. On other systems, shared memory counts in full for each process, so the watchdog may
+    kill a process too early.
     """
 
     mechanism: Mechanism = "watchdog"
@@ -48,17 +50,17 @@ class Watchdog(MemoryLimit):
     def entering(self, handle: int) -> Iterator[list[str]]:  # noqa: ARG002
         """Suspend polling, because a fork of the server looks as large as the server.
 
-        The fork has its real size when it has become the program.
+        The fork has its real size as soon as it executes the program.
 
         Yields:
-            The command of a launcher; here it is empty.
+            An empty command, because no launcher is necessary.
 
         """
         with self._polling:
             yield []
 
     def kills(self) -> Mapping[int, int]:
-        """Return the number of kills by handle, for processes that had any."""
+        """Return the number of kills for each handle that had at least one kill."""
         return self._kills.copy()
 
     def kills_of(self, handle: int) -> int:

@@ -1,4 +1,4 @@
-"""Hold one process of the sandbox and its row, in the form of the API contract."""
+"""Define one process of the sandbox, and its row in the format of the API."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Spawned(NamedTuple):
     """A started program.
 
     Attributes:
-        pid: its pid.
-        stdin: our end of the pipe; None if stdin is not a pipe.
-        stdout: the same for stdout.
-        stderr: the same for stderr.
-        started_at: its start, in milliseconds since the epoch.
+        pid: the process id.
+        stdin: the server's end of the pipe; None if stdin is not a pipe.
+        stdout: the server's end of the pipe; None if stdout is not a pipe.
+        stderr: the server's end of the pipe; None if stderr is not a pipe.
+        started_at: when the program started, in milliseconds since the epoch.
 
     """
 
@@ -44,8 +44,8 @@ class Manager(Protocol):
     """The object that manages the runs of a managed process; only one run is active at a time.
 
     Attributes:
-        name: the name in a path; None if the process has only a pid.
-        run: the current run, or the last one.
+        name: the name that selects the process in a URL path; None if only the pid selects it.
+        run: the current run, or the last run.
 
     """
 
@@ -60,10 +60,10 @@ class Manager(Protocol):
         """Return the ``managed`` part of the row of a run."""
 
     def run_ended(self, run: Process) -> None:
-        """Decide what follows the end of a run."""
+        """Decide what happens after a run has ended."""
 
     async def restart(self) -> Process:
-        """End the current run and return a new one; a stopped process is started again."""
+        """End the current run and return a new run; a stopped process is started again."""
 
     async def stop(self) -> None:
         """Prevent further restarts, and end the current run in the background."""
@@ -73,16 +73,17 @@ class Process:
     """A process that the sandbox started, and its row in the table.
 
     Attributes:
-        handle: counts from 1 in the order of the starts; it is never used again.
+        handle: a number that counts the starts from 1 and is never used again.
         pid: the pid, which is also the id of the process group and the session.
         managed: the manager that restarts the process; None if the process is not managed.
-        started_at: the start, in milliseconds since the epoch.
-        ended_at: the end, in milliseconds since the epoch; None while the process runs.
+        started_at: when the process started, in milliseconds since the epoch.
+        ended_at: when the process ended, in milliseconds since the epoch; None while the process
+            runs.
         ended: an event that is set when the process has ended.
-        changes: reports new output, and the end.
+        changes: the object that reports new output and the end of the process.
         killed_here: whether the process received SIGKILL through this API.
         timed_out: whether the process received SIGKILL because its timeout expired.
-        row_at_start: the row right after the start; the process may have ended since.
+        row_at_start: the row immediately after the start, even if the process has ended since.
 
     """
 
@@ -123,21 +124,21 @@ class Process:
         return self.status == "running"
 
     def outputs(self, stream: str) -> dict[str, OutputStream]:
-        """Return the stream called ``stream``, or both streams for "output", by name."""
+        """Return a mapping from names to streams, with one stream, or with both for "output"."""
         both = {"stdout": self.stdout, "stderr": self.stderr}
         return both if stream == "output" else {stream: both[stream]}
 
     async def ends_within(self, seconds: float) -> bool:
-        """Wait until the process ends, at most this many seconds; return whether it has ended."""
+        """Wait up to ``seconds`` until the process ends, and return whether it has ended."""
         return await is_set_within(self.ended, seconds)
 
     def end(self, wait_status: int, oom_kills: int) -> None:
         """Record the end of the process.
 
         The number of OOM kills does not show whether the process or a child was the victim. The
-        process was the victim if it died of a SIGKILL that this API did not send, at most 2 s after
-        a kill was counted: the kernel counts a victim first, and then the victim takes its time to
-        die. If a child was the victim, the process lives longer.
+        process counts as the victim if a SIGKILL that this API did not send ended the process at
+        most 2 s after a kill was counted. The kernel counts a kill before the victim has ended. If
+        a child was the victim, the process usually survives the kill.
 
         Args:
             wait_status: the status from ``os.waitpid``.
@@ -170,13 +171,14 @@ class Process:
             self._counted_at = time.monotonic()
 
     def keep_no_output(self) -> int:
-        """Discard past and future output; return the number of bytes discarded now."""
+        """Discard past and future output, and return the number of bytes discarded now."""
         return self.stdout.keep_no_more() + self.stderr.keep_no_more()
 
     def row(self) -> bytes:
-        """Return the row as JSON: the fields of the contract, and ``oom_killed``.
+        """Return the row as JSON, with the fields of the API and ``oom_killed``.
 
-        Every field is present; an unknown value is null. Only a managed process has ``managed``.
+        Every field is present, and an unknown value is null. Only the row of a managed process
+        contains ``managed``.
         """
         stdin_writable = self.stdin is not None and self.stdin.writable
         managed = {} if self.managed is None else {"managed": self.managed.describe(self)}
@@ -204,7 +206,7 @@ class Process:
 
 
 async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for an event, at most this many seconds; return whether it is set."""
+    """Wait up to ``seconds`` for an event, and return whether the event is set."""
     try:
         return await asyncio.wait_for(event.wait(), seconds)
     except asyncio.TimeoutError:
@@ -212,5 +214,5 @@ async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 def now_ms() -> int:
-    """Return the time in milliseconds since the epoch, the unit of the contract."""
+    """Return the current time in milliseconds since the epoch, as in the API."""
     return time.time_ns() // 1_000_000

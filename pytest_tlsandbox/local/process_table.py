@@ -1,7 +1,7 @@
-"""Hold the process table: which rows are listed, which row a path selects, which rows are dropped.
+"""Decide which rows are listed, which row a path selects, and which rows are dropped.
 
-Rows of running processes stay, and so do the newest rows of ended processes. How long the service
-keeps rows is unknown; the old daemon keeps all rows (api-notes, "Rows").
+The table keeps the rows of running processes, and the newest rows of ended processes. It is not
+known how long the service keeps rows. The old daemon keeps all rows (api-notes, "Rows").
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.process import Manager, Process
 
 KEPT_ROWS = 2000
-"""Rows kept of ended processes. A managed process has ended when its supervisor has stopped."""
+"""Maximum number of ended processes whose rows are kept."""
 
 KEPT_OUTPUT = 256 * 1024 * 1024
-"""Bytes of output kept of all processes together.
+"""Maximum bytes of output to keep of all processes together.
 
-Above it, ended processes lose their output first, the oldest ones before the others. Then the
-longest stream loses half of its output.
+Above this limit, the table first discards the output of ended processes, the oldest processes
+first. Then the table discards half of the output of the longest stream.
 """
 
 
 class ProcessTable:
-    """The rows, by handle, pid and name.
+    """The rows of processes, indexed by handle, pid and name.
 
     Attributes:
-        total: the number of processes that were ever started.
+        total: the number of processes that have been started so far.
         named: the managed processes with a name, running or not.
 
     """
@@ -46,7 +46,7 @@ class ProcessTable:
         return list(self._rows.values())
 
     def find(self, pid: int) -> Process | None:
-        """Return the process with this pid; the newest one if the system reused the pid."""
+        """Return the newest process with this pid, or None."""
         return self._by_pid.get(pid)
 
     def find_named(self, name: str) -> Process | None:
@@ -63,8 +63,8 @@ class ProcessTable:
     def add(self, process: Process) -> None:
         """Add a started process.
 
-        It replaces the previous run of its managed process, and the process that had its name
-        before.
+        The process replaces the previous run of its managed process, and also a process that used
+        the same name before.
         """
         self.total += 1
         managed = process.managed
@@ -98,7 +98,7 @@ class ProcessTable:
         """Update the size of all output, and discard output if there is too much.
 
         Args:
-            more: the number of bytes added; negative if output was discarded.
+            more: the number of bytes that were added; negative if output was discarded.
 
         """
         self._output += more

@@ -1,9 +1,10 @@
-"""Find the processes of this machine that belong to the sandbox, or to one of its processes.
+"""Find the processes of this machine that belong to the sandbox or to one process of the sandbox.
 
-A child of a process can be found in three ways. It is a descendant of the server. If its parent
-ends, the server becomes its parent (on Linux, where the server is a subreaper). It inherits a mark
-in its environment; this also works without a subreaper (macOS), and shows which process an orphan
-belongs to. The mark is not a secret.
+A child of a process can be found in three ways. First, the child is a descendant of the server.
+Second, if the parent of the child ends, the server becomes its parent on Linux, where the server is
+a subreaper. Third, the child inherits a mark in its environment. The mark also works on macOS,
+which does not support subreapers, and it shows to which process an orphan belongs. The mark is not
+a secret.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _LONGEST_EXEC = 0.5
-"""Maximum time in seconds without an environment, while a process executes a program."""
+"""Maximum seconds for which a process lacks an environment while it executes a program."""
 _HAS_SUBREAPER = sys.platform == "linux"
 
 
@@ -31,7 +32,7 @@ def mark(token: str, handle: int) -> str:
 
 
 def handle_of(process: psutil.Process, token: str) -> int | None:
-    """Return the handle of the sandbox's process that a process belongs to.
+    """Return the handle of the sandbox process to which a process belongs.
 
     The mark of the process or of its nearest marked ancestor shows the handle. Return None if the
     process and all its living ancestors have cleared their environment.
@@ -49,13 +50,13 @@ def handle_of(process: psutil.Process, token: str) -> int | None:
 
 
 def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[psutil.Process]:
-    """Return the processes that belong to a process: its descendants, and orphans with its mark.
+    """Return the descendants of a process, and the orphans that have the mark of the process.
 
     Args:
         pid: the pid of the process; None if it has ended.
         own_mark: the mark of the process.
-        strangers: pids that belong to other processes and need no check. With a thousand running
-            processes, these are most of the server's children.
+        strangers: pids that belong to other processes and need no check; if a thousand processes
+            run, most children of the server are strangers.
 
     """
     orphans = [orphan for orphan in _orphans() if orphan.pid not in strangers]
@@ -88,7 +89,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """Send SIGKILL to each process, except those that have ended, even if their pid was reused."""
+    """Send SIGKILL to each process that has not ended, but never to a process that reused a pid."""
     for process in processes:
         with suppress(psutil.Error):
             process.kill()
@@ -102,7 +103,7 @@ def _descendants(pid: int | None) -> list[psutil.Process]:
 
 
 def _orphans() -> list[psutil.Process]:
-    """Return processes that may have lost their parent: our children, or those of pid 1."""
+    """Return the children of the server or of pid 1, which may be orphans."""
     if _HAS_SUBREAPER:
         return psutil.Process().children()
     return [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == 1]
@@ -111,8 +112,8 @@ def _orphans() -> list[psutil.Process]:
 def _mark_in_time(process: psutil.Process) -> str:
     """Return the mark of a process; wait up to 0.5 s if the process has no environment.
 
-    A process has no environment for a moment while it becomes another program, and longer on a busy
-    machine. Without the wait, 4 of 5,000 orphans that were killed at once survived.
+    While a process executes another program, it has no environment for a moment, or for longer on a
+    busy machine. Without the wait, 4 of 5,000 orphans that were killed at once survived.
     """
     end = time.monotonic() + _LONGEST_EXEC
     with suppress(psutil.Error, OSError):

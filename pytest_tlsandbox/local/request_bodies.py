@@ -56,7 +56,7 @@ class HealthCheck:
 
 @dataclass(frozen=True, config=_BODY)
 class UserSpec:
-    """The object form of ``user``: a name or a uid, and perhaps a gid."""
+    """The value of ``user`` as an object, with a name or a uid and optionally a gid."""
 
     name: str | None = None
     uid: _UInt32 | None = None
@@ -69,7 +69,7 @@ class UserSpec:
 
 @dataclass(frozen=True, config=_BODY)
 class Program:
-    """The program to run, and its user: ``name``, ``uid``, ``uid:gid`` or an object."""
+    """The program to run, with a user that is a name, ``uid``, ``uid:gid`` or an object."""
 
     command: str
     args: list[str] = field(default_factory=list)
@@ -108,12 +108,12 @@ class StartRequest(Program):
 
 @dataclass(frozen=True, config=_BODY)
 class RunRequest(Program):
-    """The body of ``POST /processes/run``: a program, and perhaps a timeout in seconds."""
+    """The body of ``POST /processes/run``, with an optional timeout in seconds."""
 
     timeout: _Seconds | None = None
 
     def as_start(self) -> StartRequest:
-        """Return the start of the same program, without stdin and with both outputs captured."""
+        """Return a start request for the same program, without stdin and with captured output."""
         return StartRequest(self.command, self.args, self.env, self.working_dir, self.user)
 
 

@@ -1,7 +1,8 @@
-"""Serve the routes of the sandbox API: authentication, requests and responses.
+"""Serve the routes of the sandbox API, including authentication.
 
-Status codes, bodies and content types are the same as in the daemon. Where the daemon does not
-answer (401, wrong sandbox), they are the same as in its proxy (api-notes, "Errors").
+Status codes, bodies and content types are the same as in the daemon. If the proxy answers instead
+of the daemon (401, wrong sandbox), the response is the same as the response of the proxy
+(api-notes, "Errors").
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ def build_app(
     """Return the application that serves the processes of a supervisor.
 
     Args:
-        supervisor: owns the processes.
+        supervisor: the supervisor that owns the processes.
         files: the files that the sandbox serves.
         identifier: the id of the sandbox; the answer to a request for another id is 404.
-        api_key: the key that each request must carry as a bearer token.
+        api_key: the key that each request must contain as a bearer token.
 
     """
     routes = _Routes(supervisor, files)
@@ -178,7 +179,7 @@ class _Routes:
         return empty_response(204)
 
     async def output(self, request: Request) -> Response:
-        """Return the lines of one stream or, for ``/output``, all of stdout and then of stderr."""
+        """Return the lines of one stream or, for ``/output``, of stdout followed by stderr."""
         process = self._find_for_output(request)
         if isinstance(process, int):
             return json_response({"pid": process, "lines": [], "line_count": 0})
@@ -235,9 +236,9 @@ class _Routes:
         return process
 
     def _find_for_output(self, request: Request) -> Process | int:
-        """Return the process that a path selects, or the pid if no process has it.
+        """Return the process that a path selects, or the pid if no process has this pid.
 
-        The routes for output answer with no lines for an unknown pid, not with 404.
+        For an unknown pid, the routes for output return an empty list of lines instead of 404.
 
         Raises:
             ApiError: 404 for an unknown name.
@@ -258,9 +259,9 @@ async def _no_lines() -> AsyncIterator[bytes]:
 
 
 def _addressees(headers: dict[bytes, bytes]) -> list[str]:
-    """Return the sandbox ids in a request: in the routing header, or as ``Host: <id>.local``.
+    """Return the sandbox ids from the routing header and from ``Host: <id>.local`` of a request.
 
-    The SDK uses one or the other; a request without both is allowed.
+    The SDK sends only one of the two headers. A request with neither header is allowed.
     """
     named = []
     host = headers.get(b"host", b"").decode("latin-1").partition(":")[0]
@@ -272,7 +273,7 @@ def _addressees(headers: dict[bytes, bytes]) -> list[str]:
 
 
 def _parse_selector(segment: bytes) -> int | str:
-    """Parse a segment of the raw path: digits are a pid (unsigned, 32 bits), else a name."""
+    """Convert a segment of the raw path to a pid if it consists of digits, or else to a name."""
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:

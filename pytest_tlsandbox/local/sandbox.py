@@ -1,6 +1,7 @@
-"""Start the embedded sandbox as a child process of the tests, and end it.
+"""Start and end the embedded sandbox, which is a child process of the tests.
 
-The child imports the extra; this module does not, unless the child exits with an error.
+The child process imports the packages of the extra ``local``. This module imports a package of the
+extra only if the child process exits with an error.
 """
 
 from __future__ import annotations
@@ -50,13 +51,14 @@ _FLAGS = ["-I", "-S", "-W", "ignore", "-X", "utf8"]
 class LocalSandbox:
     """A running embedded sandbox.
 
-    It ends with ``close()``, at the end of its context, and with the process that started it.
+    The sandbox ends when ``close()`` is called, when its ``with`` block ends, or when the process
+    that started the sandbox ends.
 
     Attributes:
         url: the address, ``http://127.0.0.1:<port>``.
-        api_key: the key that each request must carry as a bearer token.
+        api_key: the key that each request must contain as a bearer token.
         identifier: the id of the sandbox; a request for another id gets a 404.
-        memory_limit: the limit for all its processes together, in bytes; None for no limit.
+        memory_limit: the memory limit for all processes together, in bytes; None for no limit.
         pid: the pid of the server.
 
     """
@@ -74,10 +76,10 @@ class LocalSandbox:
         self._finalizer = weakref.finalize(self, _end, server, settings["token"], os.getpid())
 
     def close(self) -> None:
-        """Kill all processes of the sandbox and end the server; takes a few seconds at most.
+        """Kill all processes of the sandbox, and end the server, within a few seconds.
 
-        A second call does nothing, and so does a call in a fork of the process that started the
-        sandbox.
+        A second call has no effect. A call in a fork of the process that started the sandbox also
+        has no effect.
         """
         self._finalizer()
 
@@ -106,10 +108,10 @@ def start_local_sandbox(
     """Start an embedded sandbox in a child process.
 
     Args:
-        memory_limit: the limit for all its processes together, in bytes; None for no limit.
+        memory_limit: the memory limit for all processes together, in bytes; None for no limit.
         identifier: the id of the sandbox; a request for another id gets a 404.
-        mechanism: "cgroup v1", "cgroup v2" or "watchdog", to limit the memory only in this way;
-            None for the best one that works on this machine.
+        mechanism: the mechanism that limits the memory, "cgroup v1", "cgroup v2" or "watchdog";
+            None for the best mechanism that works on this machine.
         port: the port on 127.0.0.1; 0 for any free port.
 
     Returns:
@@ -186,7 +188,7 @@ def _await_port(server: Popen[bytes], stderr: IO[bytes]) -> int:
 
 
 def _end(server: Popen[bytes], token: str, owner: int) -> None:
-    """End the server, and kill what it left behind if it did not exit properly."""
+    """End the server, and kill the remaining processes if the server did not exit properly."""
     if os.getpid() != owner:
         return
     assert server.stdin is not None

@@ -1,8 +1,8 @@
-"""Run the server process: it serves the sandbox until its parent closes the pipe or ends.
+"""Run the server process, which serves the sandbox until its parent closes the pipe or ends.
 
-All processes of the sandbox end with the server. It is therefore a separate process and monitors
-its parent in two ways: it reads the pipe and, because a fork of the parent may keep the pipe open,
-it checks the pid of its parent.
+When the server ends, all processes of the sandbox end too. For this reason, the server is a
+separate process, which monitors its parent in two ways. The server reads the pipe from the parent.
+The server also checks the pid of its parent, because a fork of the parent may keep the pipe open.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ _KEEP_ALIVE_SECONDS = 24 * 3600
 def main(settings: dict[str, Any]) -> None:
     """Serve until the parent ends the sandbox, then exit.
 
-    Standard input is the pipe from the parent. It carries one line of settings, then nothing until
-    the end. Standard output carries one line: ``{"port": ...}`` or ``{"error": ...}``.
+    Standard input is the pipe from the parent. The parent sends one line of settings, and then
+    nothing until the end. The server writes one line to standard output, either ``{"port": ...}``
+    or ``{"error": ...}``.
 
     Args:
         settings: the settings that ``sandbox.start_local_sandbox`` sends.
@@ -89,7 +90,7 @@ async def _serve(settings: dict[str, Any]) -> None:
 
 
 class _Protocol(H11Protocol):
-    """Upgrade only a complete handshake for the tunnel; any other request is plain HTTP."""
+    """The HTTP protocol, which upgrades only a complete handshake for the tunnel to a WebSocket."""
 
     def _should_upgrade_to_ws(self) -> bool:
         request = self.scope["method"], self.scope["raw_path"]
@@ -127,7 +128,7 @@ def _announce(message: dict[str, Any]) -> None:
 
 
 def _forget_inherited_signals() -> None:
-    """Reset the signals that the tests' process blocks or ignores; programs would inherit them."""
+    """Reset blocked and ignored signals, which programs would inherit from the test process."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # Python itself ignores these two, and Popen restores them for programs.
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
@@ -136,10 +137,10 @@ def _forget_inherited_signals() -> None:
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files: each process needs up to three, and a thousand may run.
+    """Raise the limit of open files, because each of a thousand processes needs up to three.
 
-    Programs inherit the limit. It stays modest, because some close all files up to the limit when
-    they start.
+    Programs inherit the limit. The limit stays low, because some programs close every file
+    descriptor up to the limit when they start.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
@@ -148,6 +149,6 @@ def _allow_many_files() -> None:
 
 
 def _become_subreaper() -> None:
-    """Become the parent of orphans, also of those in another session (Linux only)."""
+    """Become the parent of orphans, including orphans in another session (only on Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

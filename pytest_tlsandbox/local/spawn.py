@@ -26,12 +26,13 @@ _STREAMS = {
 
 
 def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Spawned:
-    """Start a program in a new session; takes about 1 ms.
+    """Start a program in a new session, which takes about 1 ms.
 
-    Do not call this on the main thread, whose cgroup v1 must not change (see ``memory_cgroup``).
+    Do not call this function on the main thread, because the cgroup v1 of the main thread must not
+    change (see ``memory_cgroup``).
 
     Args:
-        request: the program, and how to start it.
+        request: the start request.
         handle: the handle of the new process.
         token: the token of the sandbox, for the mark (see ``process_tree``).
         memory: the memory limit.
@@ -40,7 +41,8 @@ def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -
         The process that was started.
 
     Raises:
-        ApiError: 500 if the program cannot be started; like the daemon, without the cause.
+        ApiError: 500 if the program cannot be started. As in the daemon, the error does not name
+            the cause.
 
     """  # noqa: DOC501 - a FileNotFoundError is caught below
     account = find_account(request.user)
@@ -48,7 +50,8 @@ def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -
     environment = program_environment({**account.environment, **(request.env or {})}, mark)
     try:
         with memory.entering(handle) as launcher:
-            # A launcher would notice a missing program too late, and has no rights as another user.
+            # A launcher would notice a missing program too late, and lacks permissions as another
+            # user.
             if launcher and (account.uid is not None or not _is_program(request, environment)):
                 raise FileNotFoundError(request.command)
             started_at = now_ms()

@@ -1,7 +1,7 @@
-"""Handle the standard streams of a process: keep its output, write its input.
+"""Keep the output of a process, and write to its input.
 
-Everything runs on the event loop's thread and never blocks it. Only the creation of a stream may
-run on another thread.
+All code runs on the thread of the event loop and never blocks it, except that a stream may be
+created on another thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OUTPUT_LIMIT = 10 * 1024 * 1024
-"""Bytes kept of each stream; the oldest lines are discarded. The service's limit is unknown."""
+"""Maximum bytes to keep of each stream; the limit of the service is not known."""
 
 _CHUNK = 64 * 1024
 # The most that a pipe holds by default (pipe-max-size), so an ended process cannot have left more.
@@ -23,10 +23,10 @@ _LEFT_BEHIND = 1024 * 1024
 
 
 class ChangeNotifier:
-    """Wake tasks that wait for a change of a process, and report changes in the size of its output.
+    """Wakes tasks that wait for a change of a process, and reports changes in the output size.
 
-    It is separate from the process. If a stream referred to its process, a process that the table
-    dropped would stay in memory until the next garbage collection.
+    The notifier is separate from the process. If a stream referred to its process, a process that
+    was removed from the table would stay in memory until the next garbage collection.
 
     Attributes:
         next: an event that is set at the next change; a new event follows each change.
@@ -34,12 +34,12 @@ class ChangeNotifier:
     """
 
     def __init__(self, output_changed: Callable[[int], None]) -> None:
-        """Call ``output_changed`` with the number of bytes that each change adds."""
+        """Create a notifier that calls ``output_changed`` with the bytes that each change adds."""
         self._output_changed = output_changed
         self.next = asyncio.Event()
 
     def notify(self, more_output: int) -> None:
-        """Report a change that adds this many bytes of output (negative: discarded)."""
+        """Report a change that adds bytes of output; a negative number means discarded bytes."""
         self._output_changed(more_output)
         self.next.set()
         self.next = asyncio.Event()
@@ -49,7 +49,7 @@ class OutputStream:
     """The captured stdout or stderr of a process.
 
     The output is kept as bytes and split into lines on demand. A program that prints without end
-    then costs one copy per chunk, not one object per line.
+    therefore costs one copy per chunk, not one object per line.
 
     Attributes:
         first: the position of the oldest byte that is kept, in bytes from the start of the stream.
@@ -57,7 +57,7 @@ class OutputStream:
     """
 
     def __init__(self, pipe: IO[bytes] | None, changes: ChangeNotifier) -> None:
-        """Take over the reading end of a pipe; None for a stream that is discarded."""
+        """Take ownership of the reading end of a pipe; None means that the stream is discarded."""
         self.first = 0
         self._kept = bytearray()
         self._limit = OUTPUT_LIMIT
@@ -72,7 +72,7 @@ class OutputStream:
         return len(self._kept)
 
     def watch(self) -> None:
-        """Read output as it comes, until the last writer closes the pipe."""
+        """Read output as it arrives, until the last writer closes the pipe."""
         if self._pipe is not None:
             asyncio.get_running_loop().add_reader(self._pipe, self._read_chunk)
 
@@ -83,14 +83,14 @@ class OutputStream:
             taken += size
 
     def lines(self) -> list[str]:
-        """Return the lines so far, without an incomplete last line until the stream ends."""
+        """Return the lines so far; an incomplete last line is left out until the stream ends."""
         return self.lines_from(self.first, with_rest=self._pipe is None)[0]
 
     def lines_from(self, position: int, *, with_rest: bool) -> tuple[list[str], int]:
         r"""Return the lines that begin at a position or later, and the position after them.
 
-        Lines end in ``\n`` or ``\r\n``, which is removed. Bytes that are not UTF-8 are replaced;
-        the old daemon stops the capture there (api-notes, "Calls").
+        The line break, ``\n`` or ``\r\n``, is removed. Bytes that are not UTF-8 are replaced,
+        although the old daemon stops the capture at such bytes (api-notes, "Calls").
 
         Args:
             position: the position in bytes from the start of the stream.
@@ -107,7 +107,7 @@ class OutputStream:
         return [*lines, rest] if rest else lines, self.first + end
 
     def shrink_to(self, size: int) -> int:
-        """Discard the oldest lines down to ``size`` bytes; return the number of bytes discarded."""
+        """Discard the oldest lines until ``size`` bytes remain; return how many were discarded."""
         cut = len(self._kept) - size
         if cut <= 0:
             return 0
@@ -123,7 +123,7 @@ class OutputStream:
         The stream is still read, so that no writer blocks.
 
         Returns:
-            The number of bytes discarded now.
+            The number of bytes that were discarded now.
 
         """
         self._limit = 0
@@ -151,7 +151,7 @@ class InputStream:
     """The stdin of a process that was started with ``stdin_mode: pipe``."""
 
     def __init__(self, pipe: IO[bytes]) -> None:
-        """Take over the writing end of a pipe."""
+        """Take ownership of the writing end of a pipe."""
         os.set_blocking(pipe.fileno(), False)
         self._pipe = pipe
         self._writing = asyncio.Lock()
@@ -159,11 +159,11 @@ class InputStream:
 
     @property
     def writable(self) -> bool:
-        """Whether our end is open."""
+        """Whether the server's end of the pipe is open."""
         return not self._pipe.closed
 
     async def write(self, data: bytes) -> None:
-        """Write all of ``data``, however long the process takes to read it.
+        """Write all of ``data``, no matter how long the process takes to read it.
 
         Raises:
             BrokenPipeError: the pipe is closed, before or during the write.
@@ -183,7 +183,7 @@ class InputStream:
                     raise
 
     def close(self) -> None:
-        """Close our end, so that the process reads the end of its input."""
+        """Close the server's end of the pipe, so that the process reads the end of its input."""
         if self.writable:
             asyncio.get_running_loop().remove_writer(self._pipe)
             self._pipe.close()

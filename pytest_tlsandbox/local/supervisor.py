@@ -1,7 +1,7 @@
-"""Supervise real processes: start, reap, signal and kill them.
+"""Start, reap, signal and kill real processes.
 
-All of this runs on the event loop's thread and needs no locks, except a fork. A fork takes 1 ms and
-enters cgroup v1 by thread, so it runs on another thread.
+All code except a fork runs on the thread of the event loop, and does not need locks. A fork runs on
+another thread, because a fork takes 1 ms and its thread must enter a group of cgroup v1.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _CLOSE_SECONDS = 3.0
 
 
 class Supervisor:
-    """Own the processes of the sandbox, and wait for every child of this server.
+    """Owns the processes of the sandbox, and reaps every child of this server.
 
-    The handler of SIGCHLD on the event loop is the only reaper. If asyncio's child watchers ran
-    beside it, a server that is a subreaper would lose exit codes to them.
+    The handler of SIGCHLD on the event loop is the only reaper. If the child watchers of asyncio
+    ran too, they would take exit codes from a server that is a subreaper.
 
     Attributes:
         memory: the memory limit of all processes.
@@ -62,7 +62,7 @@ class Supervisor:
         return len(self._living)
 
     def note_oom_kills(self) -> None:
-        """Update the rows of processes that were OOM-killed or had a child that was."""
+        """Update the rows of processes that were OOM-killed or whose children were OOM-killed."""
         kills = self.memory.kills()
         for process in self.table.rows() if kills else ():
             process.note_oom_kills(kills.get(process.handle, 0))
@@ -71,7 +71,7 @@ class Supervisor:
         """Start a program.
 
         Args:
-            request: the program, and how to start it.
+            request: the start request.
             managed: the manager of the process; None if the process is not managed.
 
         Returns:
@@ -102,9 +102,9 @@ class Supervisor:
             _signal_group(process, number)
 
     async def kill(self, process: Process) -> None:
-        """Kill a process, its group, and descendants that left the group by ``setsid``.
+        """Kill a process, its group, and descendants that left the group with ``setsid``.
 
-        If the process has ended, kill what it left behind.
+        If the process has ended, this method kills the descendants that are still alive.
         """
         async with self._no_reaping():
             # Reap first, so that an earlier OOM kill does not count as ours.
@@ -128,7 +128,7 @@ class Supervisor:
             killed.update(found)
 
     async def limit_time(self, process: Process, seconds: float) -> None:
-        """Kill a process and all that belongs to it, unless it ends within this many seconds."""
+        """Kill a process and everything that belongs to it, unless it ends within ``seconds``."""
         if not await process.ends_within(seconds):
             process.timed_out = True
             await self.kill(process)
@@ -143,7 +143,7 @@ class Supervisor:
     def close(self) -> None:
         """Kill all processes of the sandbox, and remove the memory limit.
 
-        This takes at most 3 s. A process that cannot be killed (it hangs in the kernel) stays.
+        The call takes at most 3 s. A process that hangs in the kernel cannot be killed and remains.
         """
         self._spawner.shutdown(cancel_futures=True)
         deadline = time.monotonic() + _CLOSE_SECONDS
@@ -159,10 +159,10 @@ class Supervisor:
 
     @asynccontextmanager
     async def _no_reaping(self) -> AsyncIterator[None]:
-        """Keep the reaper from running between a fork and the entry of the process in the table.
+        """Prevent the reaper from running between a fork and the entry of the process in the table.
 
-        A child that is reaped later is in the table, or is an orphan that the sandbox did not
-        start.
+        A child that is reaped later is either in the table, or is an orphan that the sandbox did
+        not start.
         """
         try:
             async with self._forking:

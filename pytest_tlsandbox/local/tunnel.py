@@ -1,6 +1,7 @@
 """Relay a WebSocket to a TCP port of this machine, frame by frame.
 
-A 502 precedes the upgrade, so that the handshake shows whether the port accepts connections.
+If the port does not accept connections, the server answers 502 before the upgrade, so that the
+handshake fails.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ _HANDSHAKE = {
 
 
 class Tunnel:
-    """A connection to a port; as a response, it accepts the WebSocket and relays both ways."""
+    """A connection to a port, and the response that relays a WebSocket to this port."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def send(self, receive: Receive, send: Send) -> None:
-        """Relay until one side closes its connection; a part of a stream is a binary frame."""
+        """Relay data, as binary frames, until one side closes its connection."""
         with closing(self._writer):
             await receive()  # the request to connect
             await send({"type": "websocket.accept"})
@@ -63,7 +64,7 @@ class Tunnel:
 
 
 def handshake_error(scope: Mapping[str, Any]) -> PlainTextError | None:
-    """Return why a request cannot be upgraded to a WebSocket; None if it can."""
+    """Return why a request cannot be upgraded to a WebSocket, or None if it can be upgraded."""
     headers = {name.decode(): value.decode("latin-1").lower() for name, value in scope["headers"]}
     for name, wanted in _HANDSHAKE.items():
         if name.lower() not in headers or wanted not in headers[name.lower()]:
@@ -102,7 +103,7 @@ async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
 
     Raises:
         ConnectionRefusedError: nothing accepts the connection.
-        OSError: the connection failed in another way.
+        OSError: the connection failed for another reason.
 
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""Find the account that a program runs as, if a start names a user."""
+"""Find the user account under which a program runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IDS = range(2**32 - 1)
 
 
 class Account(NamedTuple):
-    """The ids of a user and its variables; None for an id that does not change."""
+    """The ids and environment variables of a user; None for an id that does not change."""
 
     uid: int | None
     gid: int | None
@@ -27,9 +27,9 @@ class Account(NamedTuple):
 def find_account(user: str | UserSpec | None) -> Account:
     """Return the account of a user.
 
-    A name must exist on this machine; a uid need not. The group is the requested group, else the
-    user's primary group, else the group with the number of the uid. Supplementary groups are set
-    only if the server runs as root.
+    A name must exist on this machine, but a uid does not need to exist. The group is the requested
+    group, or else the primary group of the user, or else the group whose number is the uid.
+    Supplementary groups are set only if the server runs as root.
 
     Args:
         user: a name, "uid", "uid:gid" or an object; None for the user of the server.

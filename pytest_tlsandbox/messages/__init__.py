@@ -1,1 +1,1 @@
-"""Render results as text, by functions without side effects."""
+"""Functions without side effects that render results as text."""

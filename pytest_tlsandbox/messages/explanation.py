@@ -23,9 +23,9 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process that is listed as evidence, with a remark that says why.
+    """A process that a message lists as evidence, with a remark about the reason.
 
-    If ``output`` is true, the last line of its output may explain the result.
+    If ``output`` is true, the last line of output of the process may explain the result.
     """
 
     row: ProcessInfo
@@ -39,8 +39,8 @@ class Explanation:
 
     Attributes:
         error: the class of the error to raise.
-        what: what happened, such as "Exited 1". The first line of the message begins with it.
-        subject: the process to which it happened, without its pid, or another detail.
+        what: what happened, such as "Exited 1", at the beginning of the first line of the message.
+        subject: the process, without its pid, or another detail.
         wanted: what was expected instead, unless ``what`` already says it.
         because: why the result is certain, unless ``what`` already says it.
         process: the process that the check is about.

@@ -1,4 +1,4 @@
-"""Render a failure as text: what happened, output, expected and actual values, facts, a hint."""
+"""Render a failure as text, with output, expected and actual values, facts and a hint."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 _INDENT = "  "
 LONGEST_LINE = 4096
-"""Maximum number of characters of one line of output that a message shows."""
+"""Maximum number of characters that a message shows of one line of output."""
 
 
 class _Size(NamedTuple):
-    """The maximum number of lines of output, state changes, rows and so on in a message."""
+    """The size limits of a message, such as the maximum number of lines of output."""
 
     output: int
     changes: int
@@ -49,9 +49,9 @@ _SIZES[2] = _Size(200, 400, 1000, 20)
 MOST_OUTPUT = _SIZES[2].output
 """Maximum number of lines of output in the most verbose message."""
 _LONGEST_HEADLINE = 100
-"""Maximum width of a first line that includes the last line of output, in columns."""
+"""Maximum width, in columns, of a first line that contains the last line of output."""
 _ONLY_WITH_V = ("earlier", "ended", "attempts")
-"""Remarks about facts that do not affect the result, which only verbose messages show."""
+"""Labels of remarks that only verbose messages show, because they do not affect the result."""
 _OUTPUT_OF_LIVING = 3
 """Number of lines of output of a living process, which show its progress."""
 
@@ -88,12 +88,12 @@ def render(
 
     Args:
         explanation: the result of the check.
-        stopped: when the wait stopped, which only a verbose message shows; empty to leave it out.
+        stopped: a text for verbose messages that says when the wait stopped; empty to leave it out.
         timeline: the polls of the wait.
         sandbox: the name of the sandbox; empty to leave it out.
         output: the last lines of output of the process, if there are any to show.
-        verbosity: pytest's verbosity. The value -1 omits the process, 1 adds facts about the polls
-            and longer details, and 2 also adds all processes.
+        verbosity: pytest's verbosity; -1 omits the process, 1 adds facts about the polls and longer
+            details, and 2 also adds all processes.
         columns: the width of the terminal, which limits all lines except the first.
 
     """
@@ -126,13 +126,13 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of several checks, some of which failed, with numbered failures.
+    """Return the text for several checks, of which at least one failed, and number the failures.
 
     Args:
-        explanations: for each check, its name, its place in the test, and its result (None if it
-            passed).
+        explanations: the name, the line in the test and the result of each check; the result is
+            None if the check passed.
         outputs: the last lines of output of processes, by the ``id()`` of their explanation.
-        stopped: when or why the wait stopped; empty to leave it out.
+        stopped: a text that says when or why the wait stopped; empty to leave it out.
         timeline: the polls of the wait.
         sandbox: the name of the sandbox; empty to leave it out.
         verbosity: pytest's verbosity, as for ``render``.
@@ -207,7 +207,7 @@ def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
 def _output_lines(
     explanation: Explanation, output: OutputTail | None, size: _Size, columns: int
 ) -> list[str]:
-    """Return the last lines of output, each after a bar, with the name of the stream."""
+    """Return the name of the stream, and the last lines of output, each after a vertical bar."""
     if output is None or not output.lines:
         return []
     row = explanation.process
@@ -316,7 +316,7 @@ def _labelled(facts: Sequence[_Fact]) -> list[str]:
 
 
 def _lifetime(row: ProcessInfo) -> str:
-    """Return how long an ended process ran, or when a living process started (sandbox clock)."""
+    """Return how long an ended process ran, or when a living process started."""
     if row.lifetime is not None and row.ended_at is not None:
         return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
     return f"started {moment(row.started_at)} UTC"
@@ -357,14 +357,14 @@ def changes(
 
     Each line shows when a poll first saw the state, in seconds since the wait began. Unless
     ``briefly`` is set, the line also shows when the state began, by the clock of the sandbox, and
-    the number of polls. If they fit, two states without an outage between them share one line: "+0
-    s running, 3 polls | +0.7 s exited 1, 1 poll".
+    the number of polls. Two states without an outage between them share one line if they fit, as in
+    "+0 s running, 3 polls | +0.7 s exited 1, 1 poll".
 
     Args:
         timeline: the polls of the wait.
         row: the process.
         columns: maximum width of a line.
-        most: maximum number of lines. The first and the last lines are kept, so that later errors
+        most: maximum number of lines; the first and the last lines are kept, so that later errors
             do not hide the first error.
         briefly: whether to leave out the clock of the sandbox and the number of polls.
 
@@ -393,12 +393,12 @@ def changes(
 
 
 def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
-    """Return the times without a successful poll, such as "+1.2 s unavailable until +4.1 s (502 x9)".
+    """Return a line for each outage, such as "+1.2 s unavailable until +4.1 s (502 x9)".
 
     Args:
         timeline: the polls of the wait.
         columns: maximum width of a line.
-        most: maximum number of lines. The first and the last lines are kept.
+        most: maximum number of lines, of which the first and the last lines are kept.
 
     """
     lines = [

@@ -45,10 +45,10 @@ def shown_row(run: Run) -> ProcessInfo:
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
-    """Return the row of a run, completed with how the run ended if only the supervisor reported it.
+    """Return the row of a run, with the exit that only its supervisor reported, if any.
 
-    If a later run shows that the run ended, but nothing shows how it ended, the status is "ended".
-    Return None if the run was never listed.
+    If a later run shows that the run ended, but it is not known how, the status of the row is
+    "ended". The result is None if the run was never listed.
     """
     row, end = run.row, run.end
     if row is None or row.ended:
@@ -67,9 +67,9 @@ def ended_row(run: Run) -> ProcessInfo | None:
 
 
 def run_label(run: Run) -> str:
-    """Return a label such as "first run", "restart 2" or "restarts 2 to 4" (hidden runs).
+    """Return a label such as "first run", "restart 2" or, for hidden runs, "restarts 2 to 4".
 
-    Return an empty text if the process was never restarted.
+    The label is empty if the process was never restarted.
     """
     if run.generation.id is None or (run.number == 0 and run.successor is None):
         return ""
@@ -81,7 +81,7 @@ def run_label(run: Run) -> str:
 def run_name(run: Run) -> str:
     """Return the name of a run, such as "train.py (pid 41)" or, for an older run, "web, restart 2".
 
-    If the newest run was never listed, it is named by its number too.
+    If the newest run was never listed, its name also contains its number.
     """
     row, label = shown_row(run), run_label(run)
     if run.successor is None and not (label and run.row is None):
@@ -90,7 +90,7 @@ def run_name(run: Run) -> str:
 
 
 def describe_run(run: Run) -> str:
-    """Return the number of a run, its pid, how it ended and how long it ran."""
+    """Describe a run by its number, its pid, how it ended and how long it ran."""
     pid = (
         "no list call saw it, so its pid is not known" if run.row is None else f"pid {run.row.pid}"
     )
@@ -112,7 +112,7 @@ def describe_run(run: Run) -> str:
 def aftermath(run: Run) -> str:
     """Return what happened after a run ended, such as "restarted as pid 42".
 
-    Return an empty text if nothing happened.
+    The text is empty if nothing happened.
     """
     successor = run.successor
     if successor is not None:

@@ -1,6 +1,7 @@
-"""Collects the data of all tests in the process that reports the results.
+"""Collect the data of all tests in the process that reports the results.
 
-This is the process that runs the tests or, under xdist, the controller, which runs no tests.
+Under xdist, the controller reports the results and does not run tests. Without xdist, the process
+that runs the tests also reports the results.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules for incidents, and incidents as plain data for the guard and the report."""
+"""Map incidents to rules, and convert incidents to plain data for the guard and the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(incident: Incident) -> str | None:
-    """Return the rule that reports an incident, if there is one."""
+    """Return the rule that reports an incident, or None."""
     return next((name for name, rule in RULES.items() if incident.kind in rule.kinds), None)
 
 

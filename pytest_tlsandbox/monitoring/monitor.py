@@ -1,4 +1,4 @@
-"""Polls sandboxes around each test, and records the times at which polls failed."""
+"""Poll sandboxes around each test, and record the intervals in which polls failed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Observation(NamedTuple):
     """A snapshot that the monitor took of a sandbox.
 
     Attributes:
-        since: the position in the history of the previous observation; later incidents are new.
+        since: the position of the previous observation in the history, after which incidents are
+            new.
         place: the running test, or an empty place if the sandbox was not monitored before.
         ends_phase: whether a phase of the running test has just ended.
 
@@ -44,7 +45,7 @@ class Observation(NamedTuple):
 
 
 class Observer:
-    """The interface of the guard and the report, which receive the monitor's observations."""
+    """The interface through which the guard and the report receive observations."""
 
     def add_sandbox(self, sandbox: MonitoredSandbox) -> None:
         """Begin to observe another sandbox."""
@@ -53,7 +54,7 @@ class Observer:
         """Evaluate what is new in the history of a sandbox."""
 
     def take_data(self) -> dict[str, Any]:
-        """Return new data since the last call, as plain data; empty if there is no new data."""
+        """Return the data that is new since the last call, which may be empty, as plain data."""
         return {}
 
 
@@ -67,10 +68,10 @@ class Monitor:
         observers: the guard and the report, if any.
         worker: the name of the xdist worker in which the monitor runs, if any.
         place: the running test and its phase.
-        guarding: whether rules of the guard apply now, which the guard sets.
+        guarding: whether rules of the guard apply now (set by the guard).
         recording: whether a report will be written, so that every test must be monitored.
-        undecided: a function that returns the seconds for which to poll again at the end of a
-            phase, which the guard sets.
+        undecided: a function that returns for how many seconds to poll again at the end of a phase
+            (set by the guard).
         tears_nothing_down: whether no fixture of the suite ends in the teardown of the running
             test.
         snapshots: the number of successful list calls.
@@ -129,7 +130,7 @@ class Monitor:
         self._unconnected.append(self._begin_gap(label, label, why, self._clock.monotonic()))
 
     def begin_test(self, test: str, attempt: int) -> None:
-        """Take the baseline of a test, which is the last snapshot of the previous test, if any."""
+        """Take the baseline of a test, or reuse the last snapshot of the previous test."""
         self.place = Place(test, attempt, "setup")
         for sandbox in [*self.sandboxes]:
             sandbox.begin_test()
@@ -168,7 +169,8 @@ class Monitor:
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
         """Return whether a poll after the teardown is unnecessary because nothing can change.
 
-        If a process continues to run, its later incidents are then attributed to the next test.
+        If the poll is skipped, later incidents of a process that continues to run are attributed to
+        the next test.
         """
         last = sandbox.after_call
         if not self.tears_nothing_down or last is None or sandbox.started:
@@ -191,7 +193,7 @@ class Monitor:
         self.place = Place()
 
     def take_data(self) -> dict[str, Any]:
-        """Return new data since the last call; empty if there is no new data."""
+        """Return the data that is new since the last call, which may be empty."""
         data: dict[str, Any] = {}
         for observer in self.observers:
             data |= observer.take_data()
@@ -269,8 +271,9 @@ class Monitor:
     def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
         """Stop monitoring a sandbox that the suite has terminated, usually in a teardown.
 
-        If a test terminates the sandbox before the poll after the call, incidents may be hidden, so
-        this is a gap. The gap fails the session if the sandbox existed before the test.
+        If a test terminates the sandbox before the poll after the call, the monitor records a gap,
+        because incidents may be hidden. The gap fails the session if the sandbox existed before the
+        test.
         """
         self.sandboxes.remove(sandbox)
         if self.place.phase == "call":

@@ -1,4 +1,4 @@
-"""A monitored sandbox: its snapshots, and the duration of retries in an outage."""
+"""A monitored sandbox, with its snapshots and its retries in an outage."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.unmonitored_time import Gap
 
 FIRST_PATIENCE = 22.0
-"""Seconds for which the guard retries in the first outage; later outages get one try per test."""
+"""Seconds for which the guard retries in the first outage; later, it tries once per test."""
 ONE_TRY = 1.0
-"""Maximum seconds for such a try, as long as the outage budget is not spent."""
+"""Maximum seconds for a poll without retries."""
 _SHORTEST_TRY = 0.05
 
 
@@ -25,17 +25,18 @@ class MonitoredSandbox:
     """A sandbox that is polled around each test.
 
     Attributes:
-        name: identifies the sandbox within the session.
+        name: the name that identifies the sandbox within the session.
         baseline: the last snapshot, which becomes the baseline of the next test; None if the list
             call failed.
-        position: the position in the history up to which incidents were reported; None if none
-            were. before_call, after_call: snapshots at the start and the end of the call phase, if
-            taken.
+        position: the position in the history up to which incidents were reported; None if no
+            incidents were reported.
+        before_call: the snapshot at the start of the call phase, if taken.
+        after_call: the snapshot at the end of the call phase, if taken.
         gap: the last interval in which the sandbox was not monitored, if any.
         error: the error of the last poll, if it failed.
         is_new: whether no test has begun since the sandbox was added to the monitor.
-        ended: if the suite terminated the sandbox, the time on the clock, in seconds, since which
-            it has not answered.
+        ended: the time, in seconds on the clock, since which the sandbox has not answered because
+            the suite terminated it; None if the suite did not terminate the sandbox.
 
     """
 
@@ -56,7 +57,7 @@ class MonitoredSandbox:
 
     @property
     def in_gap(self) -> bool:
-        """Whether a gap is open, so that the sandbox is not monitored now."""
+        """Whether a gap is open, which means that the sandbox is not monitored now."""
         return self.gap is not None and self.gap.open
 
     @property
@@ -88,8 +89,8 @@ class MonitoredSandbox:
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
         """Return a snapshot; if an error occurs, set ``error`` and return None.
 
-        In the first outage, a patient poll retries. Any other poll tries only once, and does not
-        try at all after the outages of the session have used up one outage budget.
+        In the first outage, a patient poll retries. All other polls try only once. After the
+        outages of the session have used up one outage budget, a poll returns None without trying.
         """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """A phase of one attempt of a test; all fields are None outside of tests."""
+    """A phase of one attempt to run a test; all fields are None outside of tests."""
 
     test: str | None = None
     attempt: int | None = None
@@ -32,11 +32,11 @@ class WallClock:
         self._offset = self._now() - clock.monotonic()
 
     def at(self, moment: float) -> str:
-        """Return the time of day, by this machine's clock, for a time on the monotonic clock."""
+        """Convert a time on the monotonic clock to a time by this machine's clock, as text."""
         return iso(datetime.fromtimestamp(self._offset + moment, timezone.utc))
 
     def monotonic(self, time: datetime) -> float:
-        """Return the seconds on the monotonic clock for a time by this machine's clock."""
+        """Convert a time by this machine's clock to seconds on the monotonic clock."""
         return time.timestamp() - self._offset
 
 
@@ -46,7 +46,7 @@ def iso(time: datetime) -> str:
 
 
 def epoch(time: str) -> int:
-    """Return a time from a report in milliseconds; parse the "Z", which Python 3.10 does not."""
+    """Convert a time in a report to milliseconds, and accept a "Z" even on Python 3.10."""
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 

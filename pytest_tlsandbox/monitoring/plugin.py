@@ -30,7 +30,7 @@ _NO_FAILURES = (
 
 
 class MonitorPlugin:
-    """Lets the monitor poll after each phase of a test, and attaches its data to test reports."""
+    """Lets the monitor poll after each phase of a test, and attaches the data to test reports."""
 
     def __init__(
         self, config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
@@ -95,7 +95,7 @@ class MonitorPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Monitor the sandbox that a suite chooses, and note if fixtures may start processes."""
+        """Monitor the sandbox that a suite chooses, and record whether fixtures ran."""
         self._fixtures_ran |= _may_start_something(fixturedef)
         result = yield
         if fixturedef.argname == TARGET:
@@ -112,7 +112,7 @@ class MonitorPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Poll once more in a worker, and send the data to the controller in its output."""
+        """Poll once more in a worker, and send the data to the controller."""
         if self.monitor.worker is not None:
             self._config.workeroutput[FACTS] = self.end_session()  # type: ignore[attr-defined]
 
@@ -123,7 +123,7 @@ class MonitorPlugin:
         return {**data, "worker": self.monitor.worker, "looks": self.monitor.snapshots}
 
     def monitor_shared(self, target: str) -> None:
-        """Monitor a sandbox that workers share, polling it once without a retry."""
+        """Monitor a sandbox that workers share, and poll it once without retries."""
         self.monitor.add(self._connections().connect(target), patient=False)
 
     def _monitor_targets(self, item: pytest.Item) -> None:
@@ -148,7 +148,7 @@ class MonitorPlugin:
 
 
 def _may_start_something(fixturedef: pytest.FixtureDef[Any]) -> bool:
-    """Return whether a fixture is neither pytest's nor ours, or is the setup of a class."""
+    """Return whether a fixture runs code that belongs neither to pytest nor to this plugin."""
     module = getattr(fixturedef.func, "__module__", None) or ""
     sets_up = fixturedef.argname.startswith(("_xunit_", "_unittest_"))
     return sets_up or not module.startswith(("_pytest.", PLUGIN))

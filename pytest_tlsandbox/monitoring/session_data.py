@@ -63,7 +63,7 @@ class SessionData:
         test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
 
     def add_data(self, data: Mapping[str, Any]) -> None:
-        """Add the data of a test report or of a worker's output, which ``take_data`` returned."""
+        """Add the data of a test report or of a worker's output, as returned by ``take_data``."""
         self.looks += data.get("looks", 0)
         for name, sandbox in data.get("sandboxes", {}).items():
             self.sandboxes.setdefault(name, {"name": name, **sandbox})
@@ -88,12 +88,12 @@ class SessionData:
             self.outputs[output["sandbox"], output["process"]] = kept
 
     def lose_worker(self, worker: str) -> None:
-        """Record that a worker died; keep the data that it sent before."""
+        """Record that a worker died, but keep the data that the worker has already sent."""
         self.workers[worker] = {"id": worker, "lost": True}
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """The findings without duplicates, such as a finding that a test reported before."""
+        """The findings without duplicates, such as findings that a test has already reported."""
         of_tests = [finding for finding in self._found if finding["reported_in"] == "test"]
         settled = self._caused.union(*(finding["keys"] for finding in of_tests))
         allowed = {
@@ -148,7 +148,7 @@ class SessionData:
         return test
 
     def _add_crash(self, report: pytest.TestReport) -> None:
-        """Add xdist's report about the test during which a worker died."""
+        """Add the report that xdist creates for a test during which a worker died."""
         worker = getattr(getattr(report, "node", None), "gateway", None)
         name = getattr(worker, "id", None)
         test = self._running.get((name, report.nodeid)) or self._begin(name, report.nodeid)

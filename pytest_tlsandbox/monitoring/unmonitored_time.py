@@ -10,13 +10,16 @@ class Gap:
     """An interval in which a sandbox was not monitored.
 
     Attributes:
-        id: identifies the gap within the session. sandbox, label: the names of the sandbox in data
-            and in messages.
+        id: the id of the gap, which is unique within the session.
+        sandbox: the name of the sandbox in data.
+        label: the name of the sandbox in messages.
         worker: the xdist worker in which the gap occurred, if any.
-        why: the error, as one line. from_at, to_at: when the gap began and ended, by this machine's
-            clock. from_test, to_test: the tests in which the gap began and ended; None outside of
-            tests.
-        guarded: whether a rule of the guard applied, so that the gap fails the session.
+        why: the error, as one line.
+        from_at: when the gap began, by this machine's clock.
+        from_test: the test in which the gap began; None outside of tests.
+        guarded: whether a rule of the guard applied; if so, the gap fails the session.
+        to_at: when the gap ended, by this machine's clock; None if the gap is open.
+        to_test: the test in which the gap ended; None outside of tests.
         tests: the number of tests that were not completely monitored.
 
     """

@@ -1,4 +1,4 @@
-"""Convert a JSON report to a page: ``python -m pytest_tlsandbox.report in.json out.html``."""
+"""Convert a JSON report to a page with ``python -m pytest_tlsandbox.report in.json out.html``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page; return 0 for success, 1 for an invalid file, or 2 for wrong usage."""
+    """Write the page, and return 0 for success or 1 for a file that cannot be read or written."""
     parser = argparse.ArgumentParser(
         prog="python -m pytest_tlsandbox.report",
         description="Create the HTML timeline of a JSON report.",
@@ -49,7 +49,7 @@ def _read(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: the file is not a report. The text of the error is the message.
+        ValueError: the file is not a report. The text of the error describes the problem.
 
     """
     try:

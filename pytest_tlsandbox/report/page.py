@@ -1,8 +1,9 @@
 """The report as one HTML page, with a summary in words above a timeline.
 
-The page is one file and does not send requests. Its content security policy allows only its own
-style and script, by their hashes. The page contains data of the session only as escaped text, or as
-JSON that the script shows as text. If the script does not run, the summary is still shown.
+The page is one file and does not send requests. The content security policy of the page allows only
+the page's own style and script, by their hashes. The page contains data of the session only as
+escaped text, or as JSON that the script shows as text. The summary is also shown if the script does
+not run.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _hash(text: str) -> str:
 
 
 def _as_data(value: object) -> str:
-    """Return JSON that cannot end the script element, or the line of script, that contains it."""
+    """Return a value as JSON that cannot end the script element or the line that contains it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

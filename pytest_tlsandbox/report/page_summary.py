@@ -1,4 +1,4 @@
-"""The text of the page, which needs no script: a headline, a line about the run, and a list."""
+"""Create the parts of the page that do not need a script, such as the headline."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def headline(document: Data, timeline: Data) -> str:
 
 
 def describe_run(document: Data, timeline: Data) -> str:
-    """Return a line about the run: its sandboxes, time, workers, guard and exit status."""
+    """Return a line with the sandboxes, time, workers, guard and exit status of the session."""
     names = [section["name"] for section in timeline["sections"]]
     more = " ..." if len(names) > _MOST_NAMED else ""
     rules = ", ".join(document["guard"]["rules"])
@@ -110,7 +110,7 @@ def _incidents_of(row: Data) -> str:
 
 
 def _incident_counts(rows: Sequence[Data]) -> Iterator[str]:
-    """Iterate over the kinds of incidents, each with the number of affected processes."""
+    """Yield each kind of incident with the number of affected processes."""
     for kind in _VERBS:
         number = sum(kind in row["totals"] for row in rows)
         if number:
@@ -127,7 +127,7 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _rows(timeline: Data) -> Iterator[tuple[str, Data]]:
-    """Iterate over the rows, each after a name that identifies its process."""
+    """Yield each row together with a name that identifies the process of the row."""
     several = len(timeline["sections"]) > 1
     for section in timeline["sections"]:
         for row in section["rows"]:
@@ -139,7 +139,7 @@ def _rows(timeline: Data) -> Iterator[tuple[str, Data]]:
 
 
 def _findings(document: Data, timeline: Data) -> Iterator[tuple[str, str]]:
-    """Iterate over list items for findings; findings of one kind and process share an item."""
+    """Yield list items for findings. Findings of the same kind and process share an item."""
     findings = document["findings"]
     texts = [*finding_rows(findings)]
     loose = set(range(len(texts)))
@@ -188,7 +188,7 @@ def _gaps_and_outages(document: Data, timeline: Data) -> Iterator[str]:
 
 
 def _incidents_without_rule(timeline: Data) -> Iterator[str]:
-    """Iterate over list items for incidents that no rule reports."""
+    """Yield list items for incidents that no rule reports."""
     for name, row, first in _rows_with_anchors(timeline):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
             yield _item(
@@ -197,7 +197,7 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
 
 
 def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
-    """Iterate over the rows, each with the number of its first bar, counted like in the script."""
+    """Yield each row with its name and the number of its first bar, as the script counts bars."""
     first = 0
     for name, row in _rows(timeline):
         yield name, row, first

@@ -37,7 +37,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Remove the report of an earlier session, unless no test will run."""
+        """Remove the report of an earlier session, except if no test will run."""
         if self._settings.report is None or self._config.getoption("collectonly"):
             return
         self._path = self._settings.report
@@ -75,12 +75,12 @@ class ReportPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str]) -> None:
-        """Add a link to the timeline to the report of pytest-html."""
+        """Insert a link to the timeline into the report of pytest-html."""
         if link := self._timeline_link():
             prefix.append(f'<p><a href="{escape(link)}">{capitalized(_LINK_TEXT)}</a></p>')
 
     def _timeline_link(self) -> str | None:
-        """Return the path of the timeline relative to pytest-html's report, if both exist."""
+        """Return the path of the timeline relative to the report of pytest-html, if both exist."""
         path = self._config.getoption("htmlpath", None)
         if not path or self._path is None or not is_page(self._path):
             return None

@@ -1,4 +1,4 @@
-"""Records processes, state changes, output and outages as plain data for the report."""
+"""Record processes, state changes, output and outages as plain data for the report."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Stream
 
 MOST_OUTPUT = 20
-"""Maximum number of last lines of output that are kept."""
+"""Maximum number of lines to keep from the end of the output."""
 
 
 class Recorder(Observer):
-    """Records data from all snapshots, calls and output, whoever requested them."""
+    """Records data from all snapshots, calls and output, no matter who requested them."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
@@ -50,7 +50,7 @@ class Recorder(Observer):
         self._recorders[seen.sandbox].record_incidents(seen)
 
     def take_data(self) -> dict[str, Any]:
-        """Return new data since the last call; an outage that continues is returned again."""
+        """Return the data that is new since the last call, and each outage that continues."""
         data: dict[str, Any] = {}
         for recorder in self._recorders.values():
             for kind, new in recorder.take().items():
@@ -120,7 +120,7 @@ class _SandboxRecorder(api.Observer):
             }
 
     def take(self) -> dict[str, list[dict[str, Any]]]:
-        """Return new data since the last call; an outage that continues is returned again."""
+        """Return the data that is new since the last call, and each outage that continues."""
         if self._outage is not None:
             self._add_outage(*self._outage)
         for output in self._outputs.values():

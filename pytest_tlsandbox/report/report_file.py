@@ -1,4 +1,4 @@
-"""Writes a report to a file, and replaces the file as a whole."""
+"""Write a report to a file, and replace the file atomically."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bar of a run in the timeline: its start and end, their clocks, and how the run ended."""
+"""Describe the bar of a run in the timeline, with its start, its end and how the run ended."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Axis:
         self._offset = offset
 
     def by_host_clock(self, time: str) -> int:
-        """Return the position of a time by the clock of the machine that ran the tests."""
+        """Convert a time by the clock of the test machine to a position on the axis."""
         return min(max(epoch(time) - self._start, 0), self.span)
 
     def by_sandbox_clock(self, time: str | None) -> int | None:
-        """Return the position of a time by the sandbox's clock, which may be negative."""
+        """Convert a time by the sandbox's clock to a position, which may be negative."""
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)
 
 
 def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the changes that show a state, but not changes that show that the row vanished."""
+    """Return the state changes of a run, without the change to "not listed"."""
     return [change for change in run["changes"] if change["state"] != "not listed"]
 
 
@@ -60,7 +60,7 @@ def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
 def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the change that shows how a run ended, as its row or its supervisor reported it."""
     ends = [change for change in states_of(run) if has_ended(change)]
-    return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # the last one corrects it
+    return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # the last is right
 
 
 def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The layout of the timeline, which converts plain data to sections, rows, bars and marks.
+"""Convert plain data to the sections, rows, bars and marks of the timeline.
 
 Times are in milliseconds from the start of the session, by the clock of the machine that ran the
-tests, which is the same for all sandboxes and tests. If a time is by the clock of a sandbox, the
-difference between the two clocks is added, if it can be estimated.
+tests. If a time comes from the clock of a sandbox, the estimated difference between the two clocks
+is added.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
 
 
 def _offset(runs: Iterable[Data]) -> int | None:
-    """Estimate by how much the clock of a sandbox is behind the clock of the tests.
+    """Estimate by how much the clock of a sandbox is behind the clock of the test machine.
 
     Every change is observed after it happened, so the smallest difference is the best estimate.
 
@@ -135,7 +135,7 @@ def _row(
         successor = runs[number + 1] if number + 1 < len(runs) else None
         bar = bar_of(run, end_of(run), axis)
         if bars:
-            # It may have been observed only together with the next run that the run ended.
+            # The end of a run may have been observed only together with the next run.
             bars[-1]["to"] = max(bars[-1]["from"], min(bars[-1]["to"], bar["from"]))
         own = findings.get(run["id"], [])
         bar["findings"] = [place for place, _ in own]
@@ -173,7 +173,7 @@ def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
 
 
 def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
-    """Mark the start of a run after a restart, with the number of restarts if several."""
+    """Mark the start of a run after one or more restarts, with the number of restarts."""
     supervisor = states_of(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
         return
@@ -186,7 +186,7 @@ def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[st
 
 
 def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]]:
-    """Mark an OOM kill or a crash where a run ended, and when its health check began to fail."""
+    """Mark where a run was OOM-killed or crashed, and where its health check began to fail."""
     if bar["kind"] == "oom":
         yield _mark(bar["to"], "oom", _VERDICTS["oom"])
     elif bar["kind"] == "crash":
@@ -205,7 +205,7 @@ def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]
 def _finding_marks(
     findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark findings that no state shows: a leak, or an incident of a run that was never listed."""
+    """Mark findings that no state shows, such as leaks and incidents of unlisted runs."""
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:
@@ -258,7 +258,7 @@ def _outages(
 
 
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
-    """Return the worker of a sandbox, if any, whose tests are shown as bands behind the bars."""
+    """Return the worker whose tests are shown behind the bars of a sandbox, or None."""
     own = (
         worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
     )

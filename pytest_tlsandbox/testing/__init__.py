@@ -1,7 +1,8 @@
 """Test doubles for tests of your own helpers.
 
-A ``ScriptedLister`` lists the rows of a script; the function ``row`` creates a row. It uses a
-``FakeClock``, on which waits take no time. ``no_sleep`` makes waits skip their pauses.
+A ``ScriptedLister`` lists the processes of a script. The function ``row`` creates a row of the
+script. The lister uses a ``FakeClock``, on which waits take no time. The context manager
+``no_sleep`` makes waits skip their pauses.
 """
 
 from pytest_tlsandbox.testing.clock import FakeClock, no_sleep

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FakeClock(Clock):
-    """A clock on which a sleep takes no time: it only advances ``now``.
+    """A clock on which a sleep takes no time and only advances ``now``.
 
     Args:
         now: the initial time in seconds.

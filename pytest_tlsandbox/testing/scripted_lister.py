@@ -43,7 +43,7 @@ STARTED_AT = 1_710_000_000_000
 def row(
     pid: int = 41, command: str = "python", args: Sequence[str] = ("train.py",), **fields: Any
 ) -> dict[str, Any]:
-    """Return a row of the process list in the format of the API, by default of a running process.
+    """Return a row of the process list in the format of the API; its default status is "running".
 
     Example: ``row(42, status="exited", exit_code=1)``
 
@@ -77,18 +77,18 @@ class ScriptedLister(SandboxClient):
     """Lists the processes of a script; ``Sandbox(lister)`` creates a sandbox with these processes.
 
     A start request advances the clock until the script lists a process with the requested command
-    and arguments. If the script does not list such a process from then on, the request raises
+    and arguments. If the script lists no matching process now or later, the request raises
     ``RequestRefused``. Signals and kills have no effect, except that they appear in ``requests``.
 
     Args:
-        script: maps times, in seconds since the creation of the lister, to the result of list calls
-            from that time on. A result is a list of rows (:func:`row`), a complete body (a dict or
-            bytes), or an ``InfrastructureError`` to raise. The first entry also applies before its
-            time.
-        clock: the clock of all waits. None creates a :class:`FakeClock`, so that waits take no
+        script: a mapping from times, in seconds since the creation of the lister, to the results of
+            list calls from that time on, each of which is a list of rows (:func:`row`), a complete
+            body (a dict or bytes), or an ``InfrastructureError`` to raise; the first entry also
+            applies before its time.
+        clock: the clock of all waits; None creates a :class:`FakeClock`, so that waits take no
             time.
         latency: the duration of a list call on the clock, in seconds.
-        output: maps each pid to the lines of its streams, as in ``{41: {"stderr": ["no
+        output: a mapping from each pid to the lines of its streams, as in ``{41: {"stderr": ["no
             memory"]}}``.
         label: the name of the sandbox in messages.
 
@@ -125,7 +125,7 @@ class ScriptedLister(SandboxClient):
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
-        """Do nothing, because a script has no stream, so that a wait only polls.
+        """Do nothing, because a script has no stream; as a result, waits only poll.
 
         Args:
             pid: the process id, which is ignored.

@@ -1,1 +1,1 @@
-"""The code of waits: it selects processes, evaluates conditions, and polls for a final result."""
+"""Select processes, evaluate conditions, and poll until the result is final."""

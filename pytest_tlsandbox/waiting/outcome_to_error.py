@@ -113,7 +113,7 @@ def text_of(
     *,
     stopped: str = "",
 ) -> str:
-    """Return the text of a failure, including related output and the limit of an OOM kill.
+    """Return the text of a failure, including the output of the process and the memory limit.
 
     Args:
         explanation: the result of the check.
@@ -121,7 +121,7 @@ def text_of(
         timeline: the polls of the wait.
         limit: the deadline of the wait.
         screen: the terminal, which determines the width and the verbosity of the message.
-        stopped: when the wait stopped; empty if the text should not say it.
+        stopped: a text that says when the wait stopped; empty to leave this information out.
 
     """
     output = None
@@ -147,10 +147,10 @@ def error_of_several(
     limit: Limit,
     screen: Screen,
 ) -> errors.TLSandboxError:
-    """Return the error for checks that were evaluated together; its text numbers the checks.
+    """Return one error, which lists all failures, for checks that were evaluated together.
 
     Args:
-        checks: for each check, its name, its place in the test, and its result.
+        checks: the name, the line in the test and the result of each check.
         outcome: how the wait for all checks ended.
         client: the client of the sandbox, which reads the last lines of output of processes.
         limit: the deadline of the wait.
@@ -203,7 +203,7 @@ def error_of_several(
 
 
 def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
-    """Return an explanation with the memory limit if it may be an OOM kill and the limit is known."""
+    """Add the memory limit, if known, to the explanation of a confirmed or suspected OOM kill."""
     limit = f"{(client.memory_limit or 0) / 2**20:.0f} MiB"
     if client.memory_limit and explanation.error is errors.SuspectedOOMKill:
         return replace(explanation, remarks=(("memory limit", limit), *explanation.remarks))
@@ -271,14 +271,14 @@ def tail_of(
 ) -> OutputTail | None:
     """Return the last lines of output of the process that an explanation is about.
 
-    If the output cannot be read, no error is raised, because it would replace the error of the
-    wait. Instead, the tail contains the reason.
+    If the output cannot be read, the tail contains the reason. An exception would replace the error
+    of the wait.
 
     Args:
         explanation: the explanation of the result, which refers to a process or a run.
         client: the client of the sandbox.
-        timeline: the polls of the wait. The last snapshot shows whether the pid was reused.
-        limit: the deadline of the wait. Reading takes at most 1 s, and ends at least 0.15 s before
+        timeline: the polls of the wait; the last snapshot shows whether the pid was reused.
+        limit: the deadline of the wait; reading takes at most 1 s, and ends at least 0.15 s before
             the test would be killed.
 
     Returns:
@@ -320,7 +320,7 @@ def tail_of(
 def _with_last_lines(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> Explanation:
-    """Add the last line of output of the first three listed processes to an explanation."""
+    """Add the last line of output of each of the first three listed processes to an explanation."""
     listed = []
     end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
     limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
@@ -339,7 +339,7 @@ def _with_last_lines(
 
 
 def _last(lines: list[str]) -> tuple[str, ...]:
-    """Return the last lines, as many as fit in a message."""
+    """Return as many of the last lines as fit in a message."""
     last = lines[-MOST_OUTPUT:]
     size = 0
     for kept, line in enumerate(reversed(last)):

@@ -1,4 +1,4 @@
-"""The wait loop, which polls, evaluates and sleeps until the result is final or the time is over.
+"""Poll, evaluate and sleep in a loop until the result is final or the deadline has passed.
 
 tenacity drives the loop. This module adds features that tenacity lacks: a last poll that starts at
 the deadline, a settling time for results, and a time budget for each outage.
@@ -39,9 +39,9 @@ _NOTICED_PAUSE = 1.0
 _UNNOTICED = 0.1
 """Seconds after which a wait opens a stream to the process; most waits end earlier."""
 _LONG_LIST = 100
-"""If the list has at least this many rows, a wait for one process mostly requests only its row."""
+"""If the list contains at least this many rows, a wait for one process mostly requests one row."""
 _LIST_INTERVAL = 10.0
-"""Seconds after which such a wait requests the whole list, so that the history stays complete."""
+"""Seconds after which a wait for one process requests the whole list, to update the history."""
 _LAST_POLL = 0.5
 """The maximum duration of the poll at the deadline, in seconds."""
 _CUT_CALL = 0.1
@@ -51,9 +51,9 @@ _SPARE = 0.15
 _INSTANT = 1e-6
 """Tolerance in seconds when comparing points in time, because sums of floats are inexact."""
 _LONGEST_WAVERING = 5.0
-"""Seconds after the settling time at which an assertion, which has no deadline, gives up."""
+"""Seconds after the settling time until an assertion, which has no deadline, gives up."""
 _LONGEST_UNSEEN = 60.0
-"""Seconds by which outages may extend an assertion: twice the longest outage that it survives."""
+"""Maximum seconds by which outages may extend an assertion: twice the budget for one outage."""
 _SAYING_INTERVAL = 15.0
 """Seconds between the progress reports of a wait."""
 _LONGEST_READ = 0.5
@@ -61,7 +61,7 @@ _LONGEST_READ = 0.5
 LONGEST_STREAM = 600.0
 """Seconds for which a wait without a deadline follows a process."""
 LONG_OUTAGE = 1.0
-"""Seconds of an outage after which the result before the outage no longer counts."""
+"""If an outage lasts at least this many seconds, the result before the outage no longer counts."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Limit:
     Attributes:
         start: when the wait started.
         at: the deadline; None if the wait has no deadline.
-        hard: when pytest-timeout will kill the test, if this shortened the wait; otherwise None.
+        hard: the time at which pytest-timeout will kill the test, if that time shortens the wait;
+            otherwise None.
 
     """
 
@@ -90,7 +91,8 @@ class Outcome:
         fault: the error that ended the wait; None if the wait ended with a result.
         timeline: the polls of the wait.
         seconds: the duration of the wait, in seconds.
-        same_for: the seconds for which the result had not changed when the wait ended.
+        same_for: the number of seconds for which the result had stayed the same when the wait
+            ended.
 
     """
 
@@ -114,14 +116,14 @@ def watch(
     A long wait reports its progress every 15 s.
 
     Args:
-        condition: the condition, which evaluates each snapshot.
-        lister: lists the processes, reads output for progress reports, and provides the clock and
-            the history.
+        condition: the condition that evaluates each snapshot.
+        lister: the client that lists the processes, reads output for progress reports, and provides
+            the clock and the history.
         limit: the deadline.
         since: a position in the history; if the daemon was replaced after this position, the wait
             ends.
-        say: shows a progress report that includes the last line of output of the process. With
-            None, progress reports appear only in the log.
+        say: a function that shows a progress report with the last line of output of the process;
+            with None, progress reports appear only in the log.
 
     Returns:
         The outcome. Infrastructure errors are part of the outcome, and are not raised.
@@ -248,8 +250,8 @@ class _Watch:
     def _has_not_changed(self, begun: float) -> bool:
         """Return whether the row of the only process on which the result depends is unchanged.
 
-        If so, it is not necessary to list thousands of processes. After a change or an error, the
-        whole list is needed.
+        If the row is unchanged, the wait does not need to list thousands of processes. After a
+        change or an error, the wait needs the whole list.
         """
         row, last = self._awaited, self._timeline.last
         if row is None or last is None or len(last) < _LONG_LIST:
@@ -264,7 +266,7 @@ class _Watch:
 
     @property
     def _awaited(self) -> ProcessInfo | None:
-        """The process, if the result depends only on whether this process ends."""
+        """The process whose end is the only event that can change the result, or None."""
         return self._result.until_end_of if isinstance(self._result, Pending) else None
 
     def _report_progress(self) -> None:
@@ -293,10 +295,10 @@ class _Watch:
             self.say(f"{time}: {state}{wanted}")
 
     def _last_line(self, explanation: Explanation) -> str:
-        """Return the last line of output of the process for which the wait waits, masked.
+        """Return the last line of output of the awaited process, with secrets masked.
 
-        Return an empty text if there is no such process, if it has no output, or if the output
-        cannot be read in time.
+        The result is empty if no process is awaited, if the process has not written any output, or
+        if the output cannot be read in time.
         """
         process, at = explanation.process, self.limit.at
         left = _LONGEST_READ if at is None else min(_LONGEST_READ, at - self._now())
@@ -345,8 +347,8 @@ class _Watch:
         """Return the seconds until the next poll.
 
         After a successful poll, the pause is 5 % of the time since the start, but at least 0.05 s
-        and at most 0.25 s. The pause does not extend beyond the deadline, or the time at which the
-        result would be settled.
+        and at most 0.25 s. The pause never extends beyond the deadline, or beyond the time at which
+        the result is settled.
         """
         now = self._now()
         error = state.outcome.exception() if state.outcome else None

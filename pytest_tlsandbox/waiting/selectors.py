@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class By:
-    """The exact field values that select a process; :func:`by` creates such an object.
+    """Exact field values that select a process, as returned by :func:`by`.
 
     Attributes:
         fields: the name and the expected value of each field.
@@ -49,7 +49,7 @@ def by(
     pid: int | None = None,
     handle: int | None = None,
 ) -> By:
-    """Select a process by exact field values; a process must match all of them.
+    """Select a process by exact field values. The process must match all given values.
 
     Example: ``tlsandbox.wait_for_exit(by(command="python", args=["train.py"]))``
 
@@ -58,9 +58,9 @@ def by(
     Args:
         name: the name of the managed process.
         command: the program, without its arguments.
-        args: all its arguments, in order.
-        pid: the process id. It selects the newest process with this pid in the first snapshot that
-            contains such a process. Later processes with the same pid are not selected.
+        args: all arguments of the program, in order.
+        pid: the process id, which selects the newest process with this pid in the first snapshot
+            that contains such a process, but no later process with the same pid.
         handle: the handle that the sandbox assigned to the run.
 
     Returns:
@@ -87,11 +87,11 @@ class ListedProcess(Protocol):
 
     @property
     def started_at(self) -> datetime:
-        """When the process started, by the clock of the sandbox; in UTC if it has no time zone."""
+        """When the process started, by the clock of the sandbox; UTC if no time zone is set."""
 
 
 class TracedProcess(Protocol):
-    """A process as the SDK returns it, wrapped together with the id of a trace.
+    """A process object of the SDK, wrapped together with the id of a trace.
 
     Attributes:
         trace_id: the id of the trace.
@@ -120,9 +120,9 @@ class Selection:
         older: rows that match, but are excluded because they had ended before the baseline.
         gone: whether the selected run was listed before, but is no longer listed.
         last_seen: the newest row of the selected run, if any.
-        successors: whether a process that starts later may also match. If so, the wait continues
-            for a while after all matches have ended.
-        each_run: whether the selector selects a single run. If so, the result is final when the run
+        successors: whether a process that starts later may also match; if so, the wait continues
+            for a grace period after all matches have ended.
+        each_run: whether the selector selects a single run; if so, the result is final when the run
             has ended, even if a supervisor restarts the program.
 
     """
@@ -151,21 +151,21 @@ class Selection:
 
 
 class Selector:
-    """Selects a process in each of a series of snapshots.
+    """Selects a process in every snapshot of a wait.
 
     Each wait creates a new selector. Text, a regex, a predicate and ``by`` select processes that
-    were alive at the baseline or started after it. A pid or a handle, alone or in ``by``, selects a
-    single run: the newest run with that number in the first snapshot that lists one. The name or an
-    object of a managed process selects the process across its restarts.
+    were alive at the baseline or started after it. A pid or a handle, also within ``by``, selects a
+    single run: the newest run with that pid or handle in the first snapshot that contains such a
+    run. The name or an object of a managed process selects the process across its restarts.
 
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
         history: the history of the sandbox.
-        baseline: a snapshot; processes that had ended before it do not count. With None, all listed
-            processes count.
+        baseline: a snapshot; processes that had ended before this snapshot do not count. If
+            ``baseline`` is None, all listed processes count.
 
     Raises:
-        InvalidArgument: ``process`` has a wrong type, or would match every process or none.
+        InvalidArgument: ``process`` has a wrong type, or would match every process or no process.
 
     """
 
@@ -237,9 +237,9 @@ class Selector:
         """Return the selected run if its row vanished before a list call showed that the run ended.
 
         Returns:
-            The run; None if its row did not vanish or this plugin killed it. Also None if the
-            process was not selected by an object or a pid, because other selectors select only
-            listed processes.
+            The run. The result is None if the row did not vanish, or if this plugin killed the run.
+            The result is also None if the selector is not an object or a pid, because other
+            selectors select only listed processes.
 
         """
         if self._generation is not None:
@@ -302,12 +302,12 @@ class Selector:
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living processes that match any of several selectors, in their order."""
+    """Return the living processes that match any of several selectors, selector by selector."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process is newer than the baseline, or was alive or being restarted then."""
+    """Return whether a process began after the baseline, or was alive or restarting then."""
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -329,7 +329,7 @@ def label_of(process: Any) -> str:
     """Return a short description of a selector, with secrets masked, for messages.
 
     Raises:
-        InvalidArgument: ``process`` has a wrong type, or would match every process or none.
+        InvalidArgument: ``process`` has a wrong type, or would match every process or no process.
 
     """
     if isinstance(process, str):

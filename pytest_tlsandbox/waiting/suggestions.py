@@ -39,7 +39,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
     Args:
         selector: the selector that matched nothing.
         snapshot: the snapshot that was searched.
-        selection: the result of the selector for the snapshot. Its older rows are listed first.
+        selection: the result of the selector for the snapshot, whose older rows are listed first.
 
     """
     near = near_misses(selector.process, snapshot, selection.older)
@@ -66,7 +66,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
 
 def _suggestion(near: Sequence[NearMiss]) -> str:
-    """Return the word of the best near miss; empty if there is none or it is a secret."""
+    """Return the similar word of the best near miss, or "" if no word exists or it is secret."""
     if not near or not near[0].word:
         return ""
     row, word = near[0].row, near[0].word
@@ -86,7 +86,7 @@ def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> 
 
 
 def regex_hint(text: str) -> str:
-    """Return a hint if a text looks like a regular expression, otherwise an empty text."""
+    """Return a hint if a text looks like a regular expression, or "" otherwise."""
     if not _REGEX_SYNTAX.search(text):
         return ""
     return "re.compile(...): the text looks like a regular expression, but is searched literally"
@@ -112,9 +112,9 @@ class NearMiss(NamedTuple):
 def near_misses(
     process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
 ) -> list[NearMiss]:
-    """Return at most three of ``older``, then at most three near misses, best match first.
+    """Return up to three rows of ``older`` and then up to three near misses, the best match first.
 
-    An ended process is returned only if it is nearer than every living one.
+    An ended process is included only if it is a better match than every living process.
 
     Args:
         process: the selector that the test used.
@@ -199,7 +199,7 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
 
 
 def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
-    """Iterate over all series of ``size`` words in a command line, and over the managed name."""
+    """Yield every series of ``size`` words in a command line, and the name of a managed process."""
     words = line.split()[:_MOST_WORDS]
     for start in range(len(words) - size + 1):
         part = " ".join(words[start : start + size])
@@ -209,10 +209,10 @@ def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
 
 
 def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
-    """Return the most similar candidate, after the number of letters that differ.
+    """Return the number of letters that differ in the most similar candidate, and the candidate.
 
-    Not more than a third of the letters, and not more than three letters, may differ. If no
-    candidate is that similar, return 0 and an empty text.
+    At most a third of the letters, and at most three letters, may differ. If no candidate is
+    similar enough, the result is 0 and an empty text.
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]

@@ -45,11 +45,11 @@ class Wakeup:
 
     @property
     def following(self) -> bool:
-        """Whether a stream to the process is open, whose end would wake the wait."""
+        """Whether a stream is open that would wake the wait when the process ends."""
         return self._notice is not None and self._notice.live
 
     def follow(self, process: ProcessInfo | None, limit: float) -> None:
-        """Follow a living process for at most ``limit`` seconds; None follows no process."""
+        """Follow a living process for up to ``limit`` seconds, or stop following if it is None."""
         if process is None or process.identity != self._followed:
             self._stop_following()
             self._followed, self._false_notices = None if process is None else process.identity, 0
@@ -71,7 +71,7 @@ class Wakeup:
 
     @property
     def heard(self) -> ProcessSnapshot | None:
-        """A snapshot of another wait; None unless it is newer than the last evaluated snapshot."""
+        """A snapshot of another wait that is newer than the last evaluated snapshot, or None."""
         heard = self._heard
         return heard if heard is not None and heard.begun > self.evaluated else None
 

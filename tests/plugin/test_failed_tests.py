@@ -594,19 +594,10 @@ def test_test_that_timed_out_shows_what_happened_in_the_sandbox(pytester):
         import time
         import pytest
 
-        @pytest.mark.timeout(0.5)
+        @pytest.mark.timeout(2)
         def test_hangs(tlsandbox):
             tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
             time.sleep(60)
-
-        @pytest.mark.timeout(0.5)
-        def test_fails_just_before(tlsandbox):
-            tlsandbox.start_process("sh", ["-c", "exit 3", "job.sh"])
-            time.sleep(0.4)
-            assert False
         """
     )
-    assert sections_of(pytester.inline_run()) == {
-        "test_hangs": "# s before  Exited 3: job.sh",
-        "test_fails_just_before": "# s before  Exited 3: job.sh",
-    }
+    assert sections_of(pytester.inline_run()) == {"test_hangs": "# s before  Exited 3: job.sh"}

@@ -1,5 +1,5 @@
-"""Conditions: each evaluates a snapshot, and returns one of three results.
+"""Conditions, which evaluate a snapshot and return one of three results.
 
-The results are met, pending (it may still be met) and impossible (it can no longer be met, with
-the reason). A result may have a settling time: it counts once it has not changed for that long.
+A condition is met, pending (it may still be met), or impossible (it can no longer be met). If a
+result has a settling time, it counts only after it has stayed the same for that time.
 """

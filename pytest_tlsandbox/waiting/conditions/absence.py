@@ -1,4 +1,4 @@
-"""The conditions that no process is alive and that no incident happened."""
+"""The conditions that no process is alive and that no incident has happened."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class NotRunning:
-    """Met if no selected process is alive, and no supervisor is about to restart one."""
+    """A condition that is met if no selected process is alive or about to be restarted."""
 
     def __init__(self, selector: Selector, baseline: ProcessSnapshot | None) -> None:
         self._selector = selector
@@ -52,7 +52,7 @@ class NotRunning:
         self._check = f"whether {selector.label} is running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result for a snapshot, either met or impossible."""
+        """Return ``Met`` or ``Impossible`` for a snapshot."""
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
@@ -82,9 +82,9 @@ class Rule:
         kinds: the kinds of incident that fail the check.
         error: the class of the error that the check raises.
         verdict: the first words of the message about one incident.
-        plural: the name of such incidents in the plural.
-        needs_ends: whether such an incident is visible in how a run ended. If so, a run that ended
-            unseen may hide an incident.
+        plural: the plural of the name of the incidents.
+        needs_ends: whether the check needs to know how each run ended; if so, a run whose end no
+            list call showed may hide an incident.
 
     """
 
@@ -95,7 +95,7 @@ class Rule:
     needs_ends: bool = False
 
     def name(self, incidents: Sequence[Incident]) -> str:
-        """Return the first words for several incidents: "2 processes crashed", "Restarted 3 times"."""
+        """Return the first words of a message about incidents, such as "Restarted 3 times"."""
         number = len(incidents)
         if len({item.run.generation for item in incidents}) > 1:
             return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
@@ -113,14 +113,14 @@ UNHEALTHY = Rule((kinds.UNHEALTHY,), errors.ProcessUnhealthy, "Unhealthy", "fail
 
 
 def hint_of(rule: Rule, incident: Incident) -> str:
-    """Return a hint at what may prevent such an incident; empty if there is no hint."""
+    """Return a hint about how to prevent an incident, or "" if there is no hint."""
     if rule is OOM:
         return MORE_MEMORY
     return after_a_crash(shown_row(incident.run)) if incident.kind == kinds.CRASH else ""
 
 
 def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
-    """Return whether an incident makes a check inconclusive, because how the run ended is unknown.
+    """Return whether a check is inconclusive because it is not known how a run ended.
 
     Args:
         incident: an incident of any kind.
@@ -143,17 +143,17 @@ _KILL_IT_HERE = (
 
 @dataclass(eq=False)
 class NoIncident:
-    """Met if no incident of given kinds happened after a position in the history.
+    """A condition that is met if no incident of the given kinds happened after a position.
 
     Attributes:
         rules: the kinds of checks to make.
         history: the history of the sandbox.
-        since: the position. Only incidents whose evidence was first seen after this position count.
+        since: the position; only incidents whose evidence was first seen after this position count.
         selectors: the selectors of the processes to check; empty for all processes.
         started: the processes that this test started.
         only_started: whether to check only ``started``, because other tests use the sandbox too.
         baseline: the snapshot at the position ``since``, if there is one.
-        suspected: whether to fail also for suspected OOM kills and lost exit codes.
+        suspected: whether suspected OOM kills and lost exit codes also fail the check.
         wanted: the expectation in words.
 
     """
@@ -177,7 +177,7 @@ class NoIncident:
         self._needs_ends = any(rule.needs_ends for rule in self.rules)
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result; if met, its value lists suspected OOM kills and lost exit codes."""
+        """Return the result. The value of ``Met`` lists suspected OOM kills and lost exit codes."""
         own = {run.generation for row in self.started if (run := self.history.run_of(row))}
         rows, generations, missing = self._select(snapshot, own)
         incidents = [
@@ -228,10 +228,10 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, their generations or runs, and a failure if nothing matches.
+        """Return the rows to check, their generations or runs, and a failure if no process matches.
 
-        The second value is None if all processes are checked. The third value is None if all
-        selectors match.
+        The second returned value is None if all processes are checked. The third returned value is
+        None if all selectors match.
         """
         run_of = self.history.run_of
         if not self.selectors:
@@ -351,12 +351,12 @@ def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> E
 
 
 def _is_behind_another(run: Run) -> bool:
-    """Return whether the sandbox no longer lists this run, but a later run or nothing."""
+    """Return whether the sandbox no longer lists this run, but perhaps lists a later run."""
     return run.successor is not None or run.row is None
 
 
 def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return a row for each incident: of its run, or of the next run if it was never listed."""
+    """Return the row of each incident's run, or of the next run if the run was never listed."""
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""

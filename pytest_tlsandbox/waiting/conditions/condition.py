@@ -1,4 +1,4 @@
-"""The protocol for conditions, their three results, and the conditions on the whole list."""
+"""The protocol of conditions, the three results, and the conditions on the whole process list."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CORRECTION_TIME = 1.0
 SETTLING_TIME = 0.2
 """Settling time in seconds for a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
-"""Maximum width in columns of a user's value in a first line."""
+"""Maximum width, in columns, of a user's value in the first line of a message."""
 MORE_MEMORY = "a higher memory_mb of the sandbox, if the process is meant to use more"
 RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
 
 
 def after_a_crash(row: ProcessInfo) -> str:
-    """Return the hint after a process crashed; empty if there is no hint for its language."""
+    """Return a hint for a crashed process, or "" if there is no hint for its language."""
     python = "python" in row.command.rpartition("/")[2]
     return "run it with python -X faulthandler to see where it crashed" if python else ""
 
@@ -42,9 +42,10 @@ class Met:
     Attributes:
         value: the value that the helper returns.
         settling_time: the seconds for which the result must not change before it counts.
-        key: two results are the same if their types and keys are equal.
-        longest_gap: if two polls are further apart (in seconds), the settling time restarts. None
-            means no limit.
+        key: a value that identifies the result; two results are the same if their types and keys
+            are equal.
+        longest_gap: the maximum time between two polls, in seconds; after a longer gap, the
+            settling time starts again; None for no maximum.
         unsettled: the explanation to use if the deadline passes before the settling time is over.
 
     """
@@ -62,7 +63,8 @@ class Pending:
 
     Attributes:
         explain: a function that returns the explanation to use if the deadline passes.
-        until_end_of: the process, if the result can change only when this process ends.
+        until_end_of: the only process whose end can change the result; None if other events can
+            change it too.
 
     """
 
@@ -77,7 +79,8 @@ class Impossible:
     Attributes:
         explanation: why the condition can no longer be met.
         settling_time: the seconds for which the result must not change before it counts.
-        key: two results are the same if their types and keys are equal.
+        key: a value that identifies the result; two results are the same if their types and keys
+            are equal.
 
     """
 
@@ -104,7 +107,7 @@ class Condition(Protocol):
 
 
 class Listing:
-    """Met for every snapshot."""
+    """A condition that every snapshot meets."""
 
     wanted = "a list of processes"
 
@@ -114,7 +117,7 @@ class Listing:
 
 
 class Until:
-    """Met if the user's function returns a truthy value.
+    """A condition that is met if the function of the user returns a truthy value.
 
     The failure message lists only processes that are alive or began after ``baseline``.
     """
@@ -159,12 +162,12 @@ class Until:
 
 
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the source of a condition's result, and the comparison with its values: "1 >= 2".
+    """Return the expression that a condition returns, and the comparison of its values ("1 >= 2").
 
-    Both texts are masked, and are empty if they are not available. The source is available only for
-    a function with a single ``return``, and the values only for a single comparison in a function
-    without local variables. For a lambda, both are empty, because the failure already shows the
-    line of the test.
+    The two texts are masked, and are empty if they are not available. The source is available only
+    for a function with a single ``return``, and the values only for a single comparison in a
+    function without local variables. For a lambda, the texts are empty, because the failure already
+    shows the line of the test.
     """
     import ast
     import inspect
@@ -199,12 +202,13 @@ def unreadable_rows(
     pids: Container[int | None] | None,
     check: str,
 ) -> Impossible | None:
-    """Return an inconclusive result if rows that a check needs cannot be read.
+    """Return an inconclusive result if a check needs rows that cannot be read.
 
     Args:
         snapshot: the snapshot.
         baseline: a snapshot whose unreadable rows are ignored; None if all unreadable rows matter.
-        pids: if given, only rows with one of these pids, or with an unreadable pid, matter.
+        pids: the pids of the rows that matter, or None if all rows matter; a row whose pid is
+            unreadable always matters.
         check: the purpose of the check, such as "for OOM kills".
 
     Returns:

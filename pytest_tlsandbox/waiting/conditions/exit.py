@@ -1,4 +1,4 @@
-"""The condition on the exit code of one process."""
+"""The condition that one process exits with an expected code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class HasExited(ProcessCondition):
-    """Met if the process exited with one of the given codes, or (None) with any known code."""
+    """A condition that is met if a process exited with one of the codes; None means any code."""
 
     wants_an_end = True
 

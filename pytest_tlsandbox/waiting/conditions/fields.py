@@ -1,4 +1,4 @@
-"""The condition on the fields of one process, for ``assert_process``."""
+"""The condition that the fields of one process have expected values, for ``assert_process``."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _CHANGING = frozenset(
 )
 """The fields that can change while the process is alive."""
 _LONGEST_VALUE = 30
-"""Maximum width in columns of a value in a first line."""
+"""Maximum width, in columns, of a value in the first line of a message."""
 
 
 class HasFields(ProcessCondition):
-    """Met if every field has the expected value now; the condition does not wait for a change."""
+    """A condition that is met if every field has the expected value. The condition never waits."""
 
     waits = False
 
@@ -101,7 +101,7 @@ class HasFields(ProcessCondition):
 
 
 def _arguments(wanted: list[str], was: list[str]) -> list[Field]:
-    """Return a ``Field`` for each argument that differs, labelled with its position."""
+    """Return a ``Field`` for each argument that differs, labelled with the argument's position."""
     pairs = zip_longest(wanted, was, fillvalue="(absent)")
     differing = [(at, one, other) for at, (one, other) in enumerate(pairs) if one != other]
     if not differing:

@@ -1,4 +1,4 @@
-"""The conditions that a process is listed, and that its output contains a text."""
+"""The conditions that a process is listed, and that the output of a process contains a text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class IsListed(ProcessCondition):
-    """Met if the process is listed, whether it is alive or has ended."""
+    """A condition that is met if the process is listed, whether it is alive or has ended."""
 
     wanted = "a process"
     waits = False
@@ -49,7 +49,7 @@ class IsListed(ProcessCondition):
 
 
 class HasOutput(IsListed):
-    """Met if the process is listed and its output can still be read."""
+    """A condition that is met if the process is listed and its output can still be read."""
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         result = super().evaluate(snapshot)
@@ -58,13 +58,14 @@ class HasOutput(IsListed):
 
 
 class HasWritten(ProcessCondition):
-    """Met if a line of output contains a text or matches a regex; the value is this line.
+    """A condition that is met if a line of output contains a text or matches a regex.
 
-    A sandbox may list a process as ended before it has stored all output of the process. Therefore,
-    the condition becomes impossible only after the output has stopped growing.
+    The value of the result is this line. A sandbox may store the last output of a process only
+    after it has listed the process as ended. After a process has ended, the condition becomes
+    impossible only when its output has stopped growing.
 
     Args:
-        selector: selects the process.
+        selector: the selector of the process.
         pattern: the text or the regex.
         read: a function that returns all lines that a process has written so far.
         pick: which process to use if several match.
@@ -108,7 +109,7 @@ class HasWritten(ProcessCondition):
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
-        """Return a result if a line matches or reading failed; a transient error is pending."""
+        """Return a result if a line matches or the output cannot be read, or None otherwise."""
         lost = _lost_output(row, self._snapshot)
         if lost is not None:
             return lost
@@ -138,7 +139,7 @@ class HasWritten(ProcessCondition):
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
-    """Return an inconclusive result if the output is lost because another process has the pid."""
+    """Return an inconclusive result if the output is lost because another process uses the pid."""
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None

@@ -1,4 +1,4 @@
-"""The base class of conditions on one process, which chooses a match and explains failures."""
+"""Choose the process that a condition is about, and explain why the condition is not met."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _HINTS_FOR_SHELLS = {
 
 
 class ProcessCondition:
-    """Evaluates the only process that a selector selects.
+    """A condition on the one process that a selector selects.
 
     Attributes:
         wanted: the expectation in words, for messages.
-        wants_an_end: whether the process is expected to end. If so, an uncertain exit is
+        wants_an_end: whether the process is expected to end; if so, an uncertain exit is
             inconclusive.
         waits: whether the condition is pending, and not impossible, while the process is not listed
             yet.
@@ -66,7 +66,7 @@ class ProcessCondition:
         self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result, which is impossible if several processes match without ``pick``."""
+        """Return the result, or impossible if several processes match and ``pick`` is None."""
         self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
@@ -150,7 +150,7 @@ class ProcessCondition:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
 
     def _is_lost(self, row: ProcessInfo) -> bool:
-        """Return whether the condition needs the exit of this process, but the sandbox lost it."""
+        """Return whether the condition needs to know an exit that the sandbox lost."""
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 

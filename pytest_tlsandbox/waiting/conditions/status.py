@@ -1,4 +1,4 @@
-"""The conditions that one process reaches a status, and that it keeps a status."""
+"""The conditions that one process reaches a status or keeps a status."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class HasStatus(ProcessCondition):
-    """Met if the process has one of the given statuses, and keeps it for ``stable_for`` seconds.
+    """A condition that is met if a process has an accepted status for ``stable_for`` seconds.
 
-    If ``healthy`` is true, its health check must pass too.
+    If ``healthy`` is true, the health check of the process must also pass.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class HasStatus(ProcessCondition):
 
 
 class Stays(ProcessCondition):
-    """Met if the same run has one of the statuses in each snapshot for ``duration`` seconds.
+    """A condition that is met if one run has an accepted status for ``duration`` seconds.
 
-    The first change makes the condition impossible. If a gap between two polls is too long, the
-    result is inconclusive.
+    If the run is restarted or its status is no longer accepted, the condition is impossible. If the
+    time between two polls is too long, the result is inconclusive.
     """
 
     waits = False
@@ -178,7 +178,7 @@ def _restarts(row: ProcessInfo) -> int:
 
 
 def _end_before(row: ProcessInfo) -> str:
-    """Return how the run before the restart ended, as text for a first line."""
+    """Return how the run before the restart ended, for the first line of a message."""
     last = row.managed.last_exit if row.managed else None
     return "Ended" if last is None else headline_of_end(last)
 
