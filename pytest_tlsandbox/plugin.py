@@ -67,7 +67,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register each setting as an option and as an ini key."""
-    about = "processes of a Tensorlake sandbox (API key: environment variable TENSORLAKE_API_KEY)"
+    about = "processes in a Tensorlake sandbox (the environment variable TENSORLAKE_API_KEY sets the API key)"
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         environment = f" [environment: {option.environment}]" if option.environment else ""

@@ -91,10 +91,12 @@ def _check_env(env: object) -> None:
         kind = type(env).__name__
         raise InvalidArgument(f"env must be a mapping such as {{'A': '1'}}, got a {kind}")
     for key, value in env.items():
-        check_text("a name in env", key)
+        check_text("the name of a variable in env", key)
         if "=" in key:
             name = key.partition("=")[0]
-            raise InvalidArgument(f"a name in env must not contain '=', got one after {name!r}")
+            raise InvalidArgument(
+                f"the name of a variable in env must not contain '=', got a name that begins with {name!r}"
+            )
         check_text(f"env[{key!r}]", value, secret=True)
 
 

@@ -95,7 +95,7 @@ class Secret:
         return MASK
 
     def __reduce__(self) -> NoReturn:
-        message = "a Secret is not written to files or sent to other processes"
+        message = "a Secret must not be written to a file or sent to another process"
         raise TypeError(message)
 
 

@@ -589,7 +589,8 @@ class Sandbox(Assertions):
         row = self._find_one(process)
         if row.managed is None:
             raise InvalidArgument(
-                f"restart_process: {named(row)} is not managed; start it with name= or restart="
+                f"restart_process: {named(row)} is not a managed process; to make a process managed, pass "
+                "name= or restart= to start_process"
             )
         new = self._client.restart(row)
         self._history.note_restart(row, new)

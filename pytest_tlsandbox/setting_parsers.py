@@ -71,7 +71,7 @@ def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
     found = config.rootpath, config.inipath
     if found == find_settings([*paths, text], config) != find_settings(paths, config):
         raise InvalidSetting(
-            f"{source}: pytest mistook the value {text!r} for the path of a test, and read its settings "
+            f"{source}: pytest mistook the value {text!r} for the path of a test, and read the settings "
             f"from {config.inipath or 'no ini file'}; write {source}={text}"
         )
 
@@ -108,8 +108,8 @@ def single_target(targets: Sequence[str]) -> str:
     if len(targets) > 1:
         raise InvalidSetting(
             f"several sandboxes were given ({', '.join(targets)}), but a test that requests tlsandbox "
-            "with getfixturevalue or in a TestCase can run on only one; request tlsandbox as an "
-            "argument of a test function"
+            "with getfixturevalue or in a TestCase can use only one sandbox; request tlsandbox as an "
+            "argument of a test function instead"
         )
     return targets[0]
 
@@ -215,17 +215,15 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
     while not folder.exists():
         folder = folder.parent
     if not text.strip():
-        reason = "the path is empty; name a file"
+        reason = "the path is empty; give the path of a file"
     elif text.endswith(("/", os.sep)) or path.is_dir():
-        reason = "it is a folder; name a file"
+        reason = "it is a folder; give the path of a file"
     elif not folder.is_dir():
         reason = f"{folder} is not a folder"
     elif not _is_writable(folder):
         reason = f"the folder {folder} is not writable"
     elif path.exists() and not _is_report(path):
-        reason = (
-            "the file exists and is not a report of this plugin; remove it, or name another file"
-        )
+        reason = "the file exists but is not a report of this plugin; remove the file, or give another path"
     else:
         return path
     raise InvalidSetting(f"{source}: {text!r} cannot be written: {reason}")

@@ -59,18 +59,18 @@ class Option(NamedTuple):
 
 TARGET = Option(
     "",
-    "Sandbox to test: its id, name or URL, or 'local' for the embedded sandbox. '{worker}' is replaced "
-    "by the name of the xdist worker. If several sandboxes are given, each test runs on each of them: "
-    "repeat the option, write one sandbox per line of the ini file, or separate them with spaces in the "
-    "environment variable.",
+    "The id, name or URL of the sandbox to test, or 'local' for the embedded sandbox. '{worker}' is "
+    "replaced by the name of the xdist worker. If several sandboxes are given, each test runs on each "
+    "of the sandboxes. To give several, repeat the option, write one sandbox per line in the ini file, "
+    "or separate the sandboxes with spaces in the environment variable.",
     "TARGET",
     environment="TLSANDBOX",
     repeatable=True,
 )
 PROXY_URL = Option(
     "proxy_url",
-    "URL of a proxy to sandboxes, used if the sandbox is given by id or name "
-    "(default: none; the sandbox is at https://<id>.sandbox.tensorlake.ai).",
+    "URL of the proxy through which sandboxes are reached by id or name "
+    "(default: none; requests go to https://<id>.sandbox.tensorlake.ai).",
     "URL",
     environment="TENSORLAKE_SANDBOX_PROXY_URL",
 )
@@ -87,25 +87,27 @@ MEMORY = Option(
 )
 GUARD = Option(
     "guard",
-    "Fail a test if one of these events happens in the sandbox during it, even if the test checks "
-    f"nothing: {', '.join(RULES)}. Separate several with commas, or repeat the option "
-    "(default: none).",
+    f"Apply these rules of the guard: {', '.join(RULES)}. A rule fails a test if such an incident happens "
+    "in the sandbox during the test, even if the test does not check anything. To give several rules, "
+    "separate them with commas, or repeat the option (default: none).",
     "RULES",
     repeatable=True,
 )
 GUARD_REPORT_ONLY = Option(
-    "guard_report_only", "Report the findings of the guard, but do not fail tests.", None
+    "guard_report_only",
+    "Report the findings of the guard, but do not fail tests because of findings.",
+    None,
 )
 REPORT = Option(
     "report",
-    "Record the processes and write them to this file when the session ends: an HTML timeline if its "
-    "name ends in .html, otherwise JSON (default: none).",
+    "Record what happens in the sandbox, and write a report to this file when the session ends. The "
+    "report is an HTML timeline if the name of the file ends in .html, otherwise JSON (default: none).",
     "PATH",
 )
 NO_SECTION = Option(
     "no_section",
-    "Do not show under a failed test what happened in the sandbox during it (this takes at most one "
-    "list call and 1 s for a failed test).",
+    "Do not show below a failed test what happened in the sandbox during the test. This saves up to "
+    "one list call and 1 s for each failed test.",
     None,
 )
 OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, NO_SECTION)
@@ -118,13 +120,13 @@ MARKERS = (
         f"({', '.join(RULES)}); without rules, the guard is off for this test"
     ),
     (
-        f"{ALLOW_MARKER}(*rules, reason): expect findings of these rules in this test, so that they do "
-        "not fail it; the reason is required, and the report shows it"
+        f"{ALLOW_MARKER}(*rules, reason): allow findings of these rules in this test, so that the "
+        "findings do not fail the test; a reason is required, and the report shows the reason"
     ),
 )
 MASK_INI = "tlsandbox_mask"
-"""The ini key for patterns that match secrets, without an option, because projects define them."""
-MASK_HELP = "Regular expressions of secrets, one per line: matching text is shown as ***."
+"""The ini key for patterns of secrets, which has no option because they belong to the project."""
+MASK_HELP = "Regular expressions that match secrets, one per line. Matching text is shown as ***."
 
 
 class Settings(NamedTuple):

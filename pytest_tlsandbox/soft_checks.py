@@ -175,8 +175,8 @@ class Soft(Assertions):
     def _keep(self, name: str, condition: Condition) -> None:
         if not self._open:
             raise InvalidArgument(
-                "soft(): a check was called outside the block; call it inside "
-                "`with tlsandbox.soft() as check:`, which evaluates the checks when it ends"
+                "soft(): a check was called outside the block; call each check inside the block `with "
+                "tlsandbox.soft() as check:`, which evaluates all checks when the block ends"
             )
         self._checks.append(Check(name, _place_in_the_test(), condition))
 

@@ -87,7 +87,7 @@ FAILING = [
     (lambda box: box.wait_for_exit(41, timeout=-1), errors.InvalidArgument, None),
     (lambda box: box.start_process("sh", cwd="/tmp"), errors.InvalidArgument, "did you mean 'working_dir'"),
     (lambda box: box.start_process("sh", restart="always"), errors.InvalidArgument, r"^restart must be a mapping"),
-    (lambda box: box.wait_until(lambda: True), errors.InvalidArgument, r"^condition must be a function of one"),
+    (lambda box: box.wait_until(lambda: True), errors.InvalidArgument, r"^condition must be a function that takes one"),
     (lambda box: box.wait_until(lambda seen: 1 / 0), ZeroDivisionError, None),
     (lambda box: box.wait_until(lambda seen: pytest.skip("not now")), pytest.skip.Exception, None),
 ]  # fmt: skip

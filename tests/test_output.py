@@ -245,7 +245,7 @@ def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got)
 
     message = message_of(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)
 
-    assert message == f"pattern must be text from one line or a compiled regex, got {got}"
+    assert message == f"pattern must be text without a line break or a compiled regex, got {got}"
     assert polls(box) == []
 
 

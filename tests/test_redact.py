@@ -45,7 +45,9 @@ def test_secret_cannot_be_pickled_or_copied(write):
     for value in values[:1] if write is copy.copy else values:
         with pytest.raises(TypeError) as raised:
             write(value)
-        assert str(raised.value) == "a Secret is not written to files or sent to other processes"
+        assert (
+            str(raised.value) == "a Secret must not be written to a file or sent to another process"
+        )
 
 
 def test_secret_is_not_written_as_json():

@@ -218,8 +218,8 @@ def test_check_outside_a_block_is_rejected(entered):
             check.assert_process(42, exit_code=0)
 
     assert str(failure(check.assert_no_oom, errors.InvalidArgument)) == (
-        "soft(): a check was called outside the block; call it inside "
-        "`with tlsandbox.soft() as check:`, which evaluates the checks when it ends"
+        "soft(): a check was called outside the block; call each check inside the block `with "
+        "tlsandbox.soft() as check:`, which evaluates all checks when the block ends"
     )
 
 

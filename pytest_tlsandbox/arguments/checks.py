@@ -100,8 +100,8 @@ def _cure(value: object, noun: str) -> str:
 
 def not_a_list(args: object) -> str:
     """Return the error message for a value of ``args`` that is not a list."""
-    given = "one text" if isinstance(args, str) else shown(args)
-    return f"args must be a list of texts, got {given}"
+    given = "one string" if isinstance(args, str) else shown(args)
+    return f"args must be a list of strings, got {given}"
 
 
 def check_seconds(name: str, value: object) -> float:
@@ -126,7 +126,7 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
             if code is None:
                 hint = '; pass "any" to accept every exit code'
             elif isinstance(code, int) and code < 0:
-                hint = '; for an end by a signal, use wait_for_process(process, status="signaled")'
+                hint = '; to wait for a signal that ends the process, use wait_for_process(process, status="signaled")'
             raise InvalidArgument(must_be("exit_code", "from 0 to 255", code, hint))
     if not codes:
         raise InvalidArgument('exit_code must be one or more codes, or "any", got no code')
@@ -155,11 +155,11 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
     if isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, str):
         return pattern
     if not isinstance(pattern, str):
-        raise InvalidArgument(must_be("pattern", "text from one line or a compiled regex", pattern))
-    if not pattern:
         raise InvalidArgument(
-            "pattern must be text from one line, got empty text, which every line contains"
+            must_be("pattern", "text without a line break or a compiled regex", pattern)
         )
+    if not pattern:
+        raise InvalidArgument("pattern must not be empty, because every line contains empty text")
     if "\n" in pattern:
         hint = "; wait for one line at a time"
         raise InvalidArgument(must_be("pattern", "text without a line break", pattern, hint))
@@ -191,17 +191,17 @@ def check_text(place: str, value: object, *, secret: bool = False) -> None:
         value.encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
-            f"{place} must be text that UTF-8 can encode, got a lone surrogate at position {error.start}"
+            f"{place} must be valid Unicode text, got a lone surrogate at position {error.start}"
         ) from None
 
 
 def check_condition(condition: Callable[..., object]) -> None:
     """Check that a condition can be called with a snapshot."""
     if not callable(condition):
-        raise InvalidArgument(must_be("condition", "a function of the snapshot", condition))
+        raise InvalidArgument(must_be("condition", "a function that takes the snapshot", condition))
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
-            "condition must be a plain function of the snapshot, got a coroutine function, whose "
+            "condition must be a plain function that takes the snapshot, got a coroutine function, whose "
             "result is always true"
         )
     check_takes_one("condition", condition, "the snapshot")
@@ -218,7 +218,7 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
     except TypeError:
         called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
         raise InvalidArgument(
-            f"{name} must be a function of one argument, {what}, got {shorten(mask_text(called), 60)}"
+            f"{name} must be a function that takes one argument, {what}, got {shorten(mask_text(called), 60)}"
         ) from None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_tlsandbox.checks.sandbox_checks import Listings, crashed, looping, oom_killed, unhealthy
 from pytest_tlsandbox.errors import Inconclusive, TLSandboxError
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.integration.terminal import columns_of
 
 if TYPE_CHECKING:
@@ -87,4 +88,6 @@ def test_everything_readable(listed: ProcessSnapshot) -> None:
     """Check that every row follows the API, because an unreadable row may hide an incident."""
     if listed.unreadable:
         rows = "\n".join(f"  {row}" for row in listed.unreadable[:10])
-        raise Inconclusive(f"Not readable: {len(listed.unreadable)} of the rows\n\n{rows}")
+        raise Inconclusive(
+            f"{count(len(listed.unreadable), 'row')} of the list cannot be read\n\n{rows}"
+        )

@@ -309,7 +309,7 @@ class SandboxClient(ProcessLister):
             lines = None
         if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
             raise ContractViolation(
-                f"{self.label}: the response with the output of pid {pid} has no list 'lines'"
+                f"{self.label}: the response with the output of pid {pid} does not contain a list 'lines'"
             )
         for observer in self.observers:
             observer.output_read(pid, stream, lines)
@@ -371,7 +371,7 @@ class SandboxClient(ProcessLister):
                 json.loads(answer.body)
         except (ValueError, RecursionError):
             raise ContractViolation(
-                f"{self.label}: the answer to a {what} is {describe_body(answer.body)}",
+                f"{self.label}: the response to a {what} request is {describe_body(answer.body)}",
                 label="not JSON",
             ) from None
 

@@ -242,7 +242,7 @@ def _read(response: requests.Response, call: Call) -> bytes:
         size += len(chunk)
         if size > _LARGEST_BODY:
             raise ContractViolation(
-                f"Answer too large: more than {_LARGEST_BODY // 2**20} MiB for one call",
+                f"Response too large: more than {_LARGEST_BODY // 2**20} MiB for one call",
                 label="too large",
             )
     return b"".join(chunks)

@@ -44,27 +44,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LocalSandboxError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stderr.write("The server has ended by itself\n")
+    sys.stderr.write("The embedded sandbox has ended unexpectedly\n")
     return 1
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m pytest_tlsandbox.local", description=__doc__)
-    parser.add_argument("--port", type=_port, default=0, help="of 127.0.0.1; default: a free one")
+    parser.add_argument(
+        "--port", type=_port, default=0, help="port of 127.0.0.1 (default: a free port)"
+    )
     parser.add_argument(
         "--memory",
         type=_memory,
         metavar="SIZE",
-        help="limit over all processes together, as 512M or 2G; default: none",
+        help="limit on the total memory of all processes, such as 512M or 2G (default: none)",
     )
-    parser.add_argument("--id", default="local", help="the sandbox's id; default: local")
+    parser.add_argument("--id", default="local", help="id of the sandbox (default: local)")
     return parser.parse_args(arguments)
 
 
 def _port(text: str) -> int:
     if text.isdecimal() and int(text) < 2**16:
         return int(text)
-    message = f"{text!r} is not a port"
+    message = f"expected a port from 0 to 65535, got {text!r}"
     raise argparse.ArgumentTypeError(message)
 
 

@@ -96,9 +96,9 @@ class Files:
         if not path.startswith(self._writable):
             raise ApiError(
                 403,
-                f"{path} must not change: the embedded sandbox writes and deletes files only below "
-                f"{', '.join(dict.fromkeys(self._writable))}. To allow more folders, set the "
-                f"environment variable {WRITABLE} to them, separated by '{os.pathsep}'",
+                f"{path} cannot be written or deleted: the embedded sandbox writes and deletes files "
+                f"only in {', '.join(dict.fromkeys(self._writable))}. To allow more folders, list the "
+                f"folders in the environment variable {WRITABLE}, separated by '{os.pathsep}'",
                 "WRITE_NOT_ALLOWED",
             )
 

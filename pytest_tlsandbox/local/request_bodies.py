@@ -64,7 +64,7 @@ class UserSpec:
 
     def __post_init__(self) -> None:
         if (self.name is None) == (self.uid is None):
-            raise ApiError(400, "user must have either a name or a uid", "INVALID_USER")
+            raise ApiError(400, "user must contain either a name or a uid", "INVALID_USER")
 
 
 @dataclass(frozen=True, config=_BODY)
@@ -156,7 +156,9 @@ def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
             part, key = problem["loc"]
             known = fields(Restart if part == "restart" else HealthCheck)
             names = ", ".join(each.name for each in known)
-            raise ApiError(400, f"{part} has no '{key}'; there are {names}", "UNKNOWN_FIELD")
+            raise ApiError(
+                400, f"unknown key '{key}' in {part}; expected one of {names}", "UNKNOWN_FIELD"
+            )
     text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems)
     prefix = "Failed to deserialize the JSON body into the target type"
     raise PlainTextError(422, f"{prefix}: {text}")

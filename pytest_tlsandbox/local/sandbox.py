@@ -124,7 +124,7 @@ def start_local_sandbox(
     """
     _check_extra()
     if memory_limit is not None and memory_limit <= 0:
-        raise LocalSandboxError(f"A memory limit is a number of bytes above 0, not {memory_limit}")
+        raise LocalSandboxError(f"memory_limit must be > 0 bytes, got {memory_limit}")
     # Hidden, because pytest's -l shows the local variables of a traceback.
     api_key = Secret(secrets.token_urlsafe(32))
     settings: dict[str, Any] = {
@@ -164,11 +164,11 @@ def start_local_sandbox(
 
 def _check_extra() -> None:
     if os.name != "posix":
-        raise LocalSandboxError("The embedded sandbox needs Linux or macOS")
+        raise LocalSandboxError("The embedded sandbox requires Linux or macOS")
     missing = [name for name in ("psutil", "uvicorn", "wsproto") if find_spec(name) is None]
     if missing:
         raise LocalSandboxError(
-            f'The embedded sandbox needs {", ".join(missing)}: pip install "pytest-tlsandbox[local]"'
+            f"The embedded sandbox requires {', '.join(missing)}; run pip install 'pytest-tlsandbox[local]'"
         )
 
 

@@ -16,8 +16,8 @@ from tests.support import failure
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
-    "the hook: the API key must be ASCII text without spaces and line breaks, got an empty key or one "
-    "with other characters; copy the key again"
+    "the hook: the API key must be ASCII text without spaces and line breaks, got a key that is "
+    "empty or contains other characters; copy the key again"
 )
 BAD_URL = (
     "expected a URL of the form https://host[:port][/path] without user, password, query or "

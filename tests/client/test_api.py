@@ -108,8 +108,8 @@ def test_polls_and_output_calls_with_a_time_limit_are_tried_only_once(serve, pat
 # Responses
 
 NO_LIST = "my-sandbox answered 200 with {}, not a process list"
-ANSWER_TO = "my-sandbox: the answer to a {} is an HTML page (26 bytes)"
-NO_LINES = "my-sandbox: the response with the output of pid 41 has no list 'lines'"
+ANSWER_TO = "my-sandbox: the response to a {} request is an HTML page (26 bytes)"
+NO_LINES = "my-sandbox: the response with the output of pid 41 does not contain a list 'lines'"
 FINAL = [
     ("list", [reply(401)], errors.AuthenticationFailed, "my-sandbox rejected the API key (401)"),
     ("list", [reply(200, HTML)], errors.ContractViolation, NO_LIST.format("an HTML page (26 bytes)")),

@@ -217,7 +217,7 @@ def test_deep_nesting_raises_a_contract_violation_or_makes_one_row_unreadable(op
 
 
 MIB = b" " * 2**20
-TOO_LARGE = "Answer too large: more than 64 MiB for one call"
+TOO_LARGE = "Response too large: more than 64 MiB for one call"
 
 
 def zipped(times):

@@ -184,7 +184,7 @@ def not_a_body(fault, kind, *, done=()):
     ``done``: the calls for which this body is also a good answer.
     """
     start = of_a_start("ContractViolation", f"Not a process: {kind}", arrives=True)
-    told = f"ContractViolation: local: the answer to a {{}} is {kind}"
+    told = f"ContractViolation: local: the response to a {{}} request is {kind}"
     but = {
         "start_process": start,
         "restart_process": f"ContractViolation: Not a process: {kind}",
@@ -229,7 +229,7 @@ _PATH_404 = (
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
-_NO_LINES = "local: the response with the output of pid N has no list 'lines'"
+_NO_LINES = "local: the response with the output of pid N does not contain a list 'lines'"
 _REPLACED = "SandboxReplaced: Sandbox local was replaced or restarted during this test"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
 

@@ -64,7 +64,7 @@ def test_failed_start_returns_500_and_is_not_counted(api: Api, fields: Any, erro
 @pytest.mark.parametrize("user", [{}, {"gid": 5}, {"name": "root", "uid": 0}])
 def test_user_without_name_and_uid_or_with_both_is_rejected(api: Api, user: Any) -> None:
     answer = api.call("POST", "/processes", json={"command": "true", "user": user})
-    error = "user must have either a name or a uid"
+    error = "user must contain either a name or a uid"
     assert refusal(answer) == (400, error, "INVALID_USER")
 
 

@@ -109,7 +109,7 @@ def test_port_in_use_is_reported() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "problem"),
     [
-        ("--port", "65536", "'65536' is not a port"),
+        ("--port", "65536", "expected a port from 0 to 65535, got '65536'"),
         ("--memory", "much", "expected a memory size of at least 1M"),
     ],
 )
@@ -124,4 +124,7 @@ def test_command_exits_when_its_server_exits(running: Running) -> None:
     (server,) = psutil.Process(running.process.pid).children()
     server.kill()
     _, told = running.process.communicate(timeout=10)
-    assert (running.process.returncode, told) == (1, "The server has ended by itself\n")
+    assert (running.process.returncode, told) == (
+        1,
+        "The embedded sandbox has ended unexpectedly\n",
+    )

@@ -232,9 +232,9 @@ def test_error_for_a_file_outside_the_allowed_folders_names_the_setting(
     (tmp_path / "link").symlink_to(elsewhere)
     folders = dict.fromkeys(map(os.path.realpath, (".", tempfile.gettempdir(), "/tmp")))
     error = (
-        f"{elsewhere}/file must not change: the embedded sandbox writes and deletes files only below "
-        f"{'/, '.join(folders)}/. To allow more folders, set the environment variable "
-        "TLSANDBOX_LOCAL_WRITABLE to them, separated by ':'"
+        f"{elsewhere}/file cannot be written or deleted: the embedded sandbox writes and deletes files "
+        f"only in {'/, '.join(folders)}/. To allow more folders, list the folders in the environment "
+        "variable TLSANDBOX_LOCAL_WRITABLE, separated by ':'"
     )
     for path in (elsewhere / "file", tmp_path / "link/file"):
         answer = call(api, method, path, data=b"x")

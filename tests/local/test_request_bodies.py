@@ -131,12 +131,12 @@ def test_body_that_is_not_json_returns_400(body: str | bytes) -> None:
     [
         (
             '"restart":{"policy":"always","max_restart":2}',
-            "restart has no 'max_restart'; "
-            "there are policy, max_restarts, initial_backoff_ms, max_backoff_ms",
+            "unknown key 'max_restart' in restart; "
+            "expected one of policy, max_restarts, initial_backoff_ms, max_backoff_ms",
         ),
         (
             '"health_check":{"typ":"tcp","port":1}',
-            "health_check has no 'typ'; there are type, port, path, initial_delay_ms, "
+            "unknown key 'typ' in health_check; expected one of type, port, path, initial_delay_ms, "
             "interval_ms, timeout_ms, failure_threshold",
         ),
     ],

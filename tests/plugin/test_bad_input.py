@@ -35,11 +35,11 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ),
         (
             "--tlsandbox-report=",
-            "--tlsandbox-report: '' cannot be written: the path is empty; name a file",
+            "--tlsandbox-report: '' cannot be written: the path is empty; give the path of a file",
         ),
         (
             "--tlsandbox-report=.",
-            "--tlsandbox-report: '.' cannot be written: it is a folder; name a file",
+            "--tlsandbox-report: '.' cannot be written: it is a folder; give the path of a file",
         ),
         (
             "--tlsandbox-report=/proc/out.json",
@@ -72,7 +72,7 @@ def test_invalid_option_stops_the_run_before_the_first_test(pytester, option, se
         (
             "tlsandbox_report",
             "out/",
-            "tlsandbox_report in tox.ini: 'out/' cannot be written: it is a folder; name a file",
+            "tlsandbox_report in tox.ini: 'out/' cannot be written: it is a folder; give the path of a file",
         ),
         ("TLSANDBOX", "a ?", f"environment variable TLSANDBOX: {NOT_A_SANDBOX}, got '?'"),
     ],
@@ -136,8 +136,8 @@ def test_each_test_that_needs_a_sandbox_errors_if_none_is_configured(pytester):
             "my-sandbox",
             "two words",
             "environment variable TENSORLAKE_API_KEY: the API key must be ASCII text "
-            "without spaces and line breaks, got an empty key or one with other characters; copy the key "
-            "again",
+            "without spaces and line breaks, got a key that is empty or contains other characters; copy "
+            "the key again",
         ),
         (
             "http://example.org",
@@ -166,7 +166,7 @@ def test_error_of_an_invalid_key_names_the_hook_that_returned_it(pytester):
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
-        "must be ASCII text without spaces and line breaks, got an empty key or one with other "
+        "must be ASCII text without spaces and line breaks, got a key that is empty or contains other "
         "characters; copy the key again"
     }
 
@@ -188,7 +188,7 @@ CALLS = {
     "wait_for_process('')": "process must be text from a command line, got empty text, which every command line contains",
     "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
     "listed or started, by(...) or a function, got None",
-    "start_process('echo', 'hello')": "args must be a list of texts, got one text",
+    "start_process('echo', 'hello')": "args must be a list of strings, got one string",
 }
 """Invalid calls, each with its message."""
 
@@ -259,8 +259,8 @@ def test_error_explains_how_to_install_the_extra_of_the_embedded_sandbox(pyteste
     assert result.ret == 1
     result.stdout.fnmatch_lines(
         [
-            f"E *pytest_tlsandbox.LocalSandboxError: The embedded sandbox needs "
-            f'{", ".join(missing)}: pip install "pytest-tlsandbox[[]local]"',
+            f"E *pytest_tlsandbox.LocalSandboxError: The embedded sandbox requires "
+            f"{', '.join(missing)}; run pip install 'pytest-tlsandbox[[]local]'",
         ]
     )
 

@@ -353,7 +353,7 @@ def test_report_path_after_a_space_does_not_turn_the_guard_off(pytester, tmp_pat
         assert second.ret == pytest.ExitCode.USAGE_ERROR
         assert usage_error_of(second) == (
             f"--tlsandbox-report: pytest mistook the value {path!r} for the path of a test, and read "
-            f"its settings from {found.format(tmp=tmp_path)}; write --tlsandbox-report={path}"
+            f"the settings from {found.format(tmp=tmp_path)}; write --tlsandbox-report={path}"
         )
     third = pytester.runpytest_inprocess(f"--tlsandbox-report={path}")
     assert third.ret == pytest.ExitCode.TESTS_FAILED
@@ -364,8 +364,8 @@ def test_existing_file_that_is_not_a_report_is_not_overwritten(pytester):
     result = pytester.runpytest_inprocess(f"--tlsandbox-report={victim.name}")
 
     assert usage_error_of(result) == (
-        f"--tlsandbox-report: {victim.name!r} cannot be written: the file exists and is not a report "
-        "of this plugin; remove it, or name another file"
+        f"--tlsandbox-report: {victim.name!r} cannot be written: the file exists but is not a report "
+        "of this plugin; remove the file, or give another path"
     )
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert victim.read_text() == "def test_it(): pass"

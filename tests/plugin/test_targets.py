@@ -13,8 +13,8 @@ from .inner import errors_of_tests, passed
 TWO = ("--tlsandbox=one", "--tlsandbox=two")
 SEVERAL = (
     "pytest_tlsandbox.InvalidSetting: several sandboxes were given (one, two), but a test that "
-    "requests tlsandbox with getfixturevalue or in a TestCase can run on only one; request tlsandbox as "
-    "an argument of a test function"
+    "requests tlsandbox with getfixturevalue or in a TestCase can use only one sandbox; request "
+    "tlsandbox as an argument of a test function instead"
 )
 
 
