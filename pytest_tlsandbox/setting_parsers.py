@@ -71,8 +71,8 @@ def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
     found = config.rootpath, config.inipath
     if found == find_settings([*paths, text], config) != find_settings(paths, config):
         raise InvalidSetting(
-            f"{source}: pytest mistook the value {text!r} for the path of a test, and read the settings "
-            f"from {config.inipath or 'no ini file'}; write {source}={text}"
+            f"{source}: pytest mistook the value {text!r} for the path of a test, and therefore "
+            f"looked for the ini file there (found: {config.inipath or 'none'}); write {source}={text}"
         )
 
 

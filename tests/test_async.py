@@ -107,7 +107,9 @@ async def test_soft_checks_are_evaluated_when_the_block_ends(failed):
         async with failed.soft() as check:
             check.assert_process(41, exit_code=0)
             check.assert_process(41, status="running")
-    assert failure.value.first_line.startswith("2 of 2 checks failed, first: Exited 1, wanted 0")
+    assert failure.value.first_line.startswith(
+        "2 of 2 checks failed; the first: Exited 1, wanted 0"
+    )
     assert "test_async.py:" in str(failure.value)
 
 
@@ -125,7 +127,7 @@ async def test_condition_must_not_be_a_coroutine_function(failed, call):
         return False
 
     with pytest.raises(
-        errors.InvalidArgument, match="got a coroutine function, whose result is always true"
+        errors.InvalidArgument, match="got a coroutine function, whose result is always truthy"
     ):
         await call(failed, condition)
 

@@ -83,7 +83,7 @@ STDERR = ["shard 1/8 loaded", "shard 2/8 loaded --token=abc123", "  "]
         (
             {0: unreachable(), 20: [RUNNING]},
             soft,
-            ["15 s: no answer since +0 s (502 x12), wanted status running"],
+            ["15 s: no answer since +0 s (502 x12), wanted status=running"],
         ),
     ],
 )  # fmt: skip

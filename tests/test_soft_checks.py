@@ -60,7 +60,7 @@ def test_error_of_the_block_contains_the_error_of_each_failed_check():
         ),
     ]
     assert all(error.snapshot is caught.value.snapshot for error in failures)
-    assert failures[0].wanted == "pid 43: exit_code 0"
+    assert failures[0].wanted == "pid 43: exit_code=0"
 
 
 def test_checks_in_a_block_cover_the_whole_test_so_far():
@@ -119,7 +119,7 @@ def test_outage_at_the_end_of_the_block_raises_an_infrastructure_error():
         check.assert_process(41, status="running")
 
     assert caught.value.first_line == "my-sandbox answered 502; no process list for 30.1 s"
-    assert caught.value.wanted == "no OOM kills and status running"
+    assert caught.value.wanted == "no OOM kills and status=running"
     assert (caught.value.label, caught.value.transient) == ("502", True)
 
 
@@ -133,7 +133,7 @@ def test_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
 
     assert not isinstance(caught.value, AssertionError)
     first = "Cannot check for OOM kills: 1 of 2 rows in the process list cannot be read"
-    assert caught.value.first_line == f"2 of 3 checks failed, first: {first}"
+    assert caught.value.first_line == f"2 of 3 checks failed; the first: {first}"
     assert caught.value.label == first
 
 
@@ -265,7 +265,7 @@ def test_checks_added_by_several_threads_are_all_evaluated():
     ):
         list(pool.map(add, [check] * 8))
 
-    assert caught.value.first_line.startswith("8 of 408 checks failed, first: ")
+    assert caught.value.first_line.startswith("8 of 408 checks failed; the first: ")
     assert len(caught.value.failures) == 8
 
 

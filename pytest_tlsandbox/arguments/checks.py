@@ -202,7 +202,7 @@ def check_condition(condition: Callable[..., object]) -> None:
     if inspect.iscoroutinefunction(condition):
         raise InvalidArgument(
             "condition must be a plain function that takes the snapshot, got a coroutine function, whose "
-            "result is always true"
+            "result is always truthy"
         )
     check_takes_one("condition", condition, "the snapshot")
 

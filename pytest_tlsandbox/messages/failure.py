@@ -143,7 +143,7 @@ def render_several(
     failed = [explanation for _, _, explanation in explanations if explanation is not None]
     first = _first_line(failed[0], outputs.get(id(failed[0])))
     so_many = f"{len(failed)} of {count(len(explanations), 'check')} failed"
-    lines = [f"{so_many}{', first' if len(failed) > 1 else ''}: {first}", ""]
+    lines = [f"{so_many}{'; the first' if len(failed) > 1 else ''}: {first}", ""]
     passed = []
     hints: set[str] = set()
     shown = 0
@@ -341,7 +341,7 @@ def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> s
     last = managed.last_exit
     if last is not None and run is None and not briefly:
         at = f" at {moment(last.ended_at)}" if last.ended_at is not None else ""
-        parts.append(f"last end: {describe_end(last)}{at}")
+        parts.append(f"last run: {describe_end(last)}{at}")
     if managed.health_status != "disabled":
         check = f" ({mask_text(managed.health_check)})" if managed.health_check else ""
         parts.append(f"health: {managed.health_status}{check}")
@@ -409,16 +409,15 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
 
 
 def polls(timeline: Timeline) -> str:
-    """Return the number of polls and their mean duration, such as "22, 61 ms each".
+    """Return the number of polls and their mean duration, such as "22 (61 ms each)".
 
-    If some polls failed, the text is "12 good, 9 failed (502, reset), 61 ms each".
+    If some polls failed, the text is "12 good (61 ms each), 9 failed (502, reset)".
     """
-    parts = [f"{timeline.looks or 'none'} good"] if timeline.faults else [str(timeline.looks)]
-    if timeline.faults:
-        parts.append(f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})")
-    if timeline.looks:
-        parts.append(f"{timeline.seconds_a_look * 1000:.0f} ms each")
-    return ", ".join(parts)
+    each = f" ({timeline.seconds_a_look * 1000:.0f} ms each)" if timeline.looks else ""
+    if not timeline.faults:
+        return f"{timeline.looks}{each}"
+    failed = f"{timeline.faults.total()} failed ({', '.join(timeline.faults)})"
+    return f"{timeline.looks or 'none'} good{each}, {failed}"
 
 
 def _middle_out(lines: Sequence[str], most: int) -> list[str]:

@@ -98,7 +98,7 @@ def describe_run(run: Run) -> str:
     parts = [f"{pid} ({label})" if label else pid]
     end = run.end
     if end is None:
-        parts.append("how it ended is not known")
+        parts.append("ended in an unknown way")
     else:
         at = "" if end.ended_at is None else f" at {moment(end.ended_at)} UTC"
         parts.append(f"{describe_end(end)}{at}")
@@ -136,7 +136,7 @@ def headline_of(incident: Incident) -> str:
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
         how = f"{ended[:1].lower()}{ended[1:]}"
-        return f"Supervisor gave up after {count(restarts, 'restart')}; {how}"
+        return f"Supervisor gave up after {count(restarts, 'restart')}; last run {how}"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:
@@ -185,5 +185,5 @@ def _what_happened(kind: str, run: Run) -> str:
     if kind == kinds.LOST_END:
         return "the sandbox lost its exit code"
     if end is None:
-        return "how it ended is not known" if run.times == 1 else f"{run.times} runs ended unseen"
+        return "ended in an unknown way" if run.times == 1 else f"{run.times} runs ended unseen"
     return describe_end(end)

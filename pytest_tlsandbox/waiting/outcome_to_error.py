@@ -45,7 +45,7 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
     errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
     errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
-    errors.SandboxReplaced: "check its time limit, and use a separate sandbox for each test run",
+    errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
     errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
 }
 _MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to use more"
@@ -248,7 +248,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
     remarks = []
     if timeline.last is not None:
         at = seconds(timeline.last.begun - timeline.start)
-        remarks.append(("last list", f"at +{at}, {count(len(timeline.last), 'process')}"))
+        remarks.append(("last list", f"{count(len(timeline.last), 'process')}, at +{at}"))
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = "resume the sandbox before the tests; if it is resuming, a longer timeout="

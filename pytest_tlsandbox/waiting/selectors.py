@@ -335,8 +335,7 @@ def label_of(process: Any) -> str:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "process must be text from a command line, got empty text, which every command line "
-                "contains"
+                "process must not be empty text, because every command line contains it"
             )
         return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):
@@ -352,7 +351,7 @@ def label_of(process: Any) -> str:
     if inspect.iscoroutinefunction(process):
         raise InvalidArgument(
             "process must be a plain function of the process, got a coroutine function, whose "
-            "result is always true"
+            "result is always truthy"
         )
     if callable(process) and not isinstance(process, type):
         check_takes_one("process", process, "the process")

@@ -82,7 +82,7 @@ def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> 
         return literally
     if not len(snapshot):
         return "start it first, or check that this is the right sandbox"
-    return "select by a part of the command line: command and arguments, joined by one space"
+    return "select by a part of the command line, which is the command and its arguments joined by spaces"
 
 
 def regex_hint(text: str) -> str:

@@ -119,8 +119,7 @@ def test_finding_of_a_stopped_supervisor_points_to_the_crash_that_stopped_it():
         before=(raw(41, started_at=T5 + 1000, managed=before),),
     )
     assert error.first_line == (
-        "Supervisor gave up after 2 restarts; crashed with SIGSEGV: web; "
-        "last output: shard 2/8 loaded"
+        "Supervisor gave up after 2 restarts; last run crashed with SIGSEGV: web"
     )
     assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
 
@@ -150,7 +149,7 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
     [
         ("crash", raw(41, **signaled(6)), "Crashed with SIGABRT: web; last output: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web: shard 2/8 loaded"),
-        ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last end: exited 1): web"),
+        ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last run: exited 1): web"),
         ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy, 4 health checks in a row failed: web; last output: shard 2/8 loaded"),
         ("oom", raw(42, managed=RESTARTED_OFTEN), "2 findings: End not seen: web"),
     ],

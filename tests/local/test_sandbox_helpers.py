@@ -57,7 +57,7 @@ def test_assertions_report_oom_kills_and_restarts_from_earlier_runs_of_a_process
     ):
         box.assert_no_oom()
     with pytest.raises(
-        errors.ProcessRestarted, match=r"^Restarted twice \(last end: OOM-killed\): leaky\n"
+        errors.ProcessRestarted, match=r"^Restarted twice \(last run: OOM-killed\): leaky\n"
     ):
         box.assert_no_restart()
 

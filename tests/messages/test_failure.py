@@ -206,7 +206,8 @@ def test_command_line_moves_to_separate_lines_if_it_does_not_fit_beside_the_stat
             pid 42  running
                 python train.py --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
                 --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1 --lr=0.1
-          try  wait_for_exit() first, if it should end by itself
+          try  wait_for_exit() first, if the process should end by
+               itself
     """)
 
 
@@ -259,7 +260,7 @@ def test_message_of_an_oom_kill_shows_the_memory_limit_if_it_is_known(ask, end, 
     box = box_of([raw(41, **end)], written={0: (["bye"], [])})
     error = failure(lambda: ask(box))
     assert error.first_line == first_line.format("")
-    assert "a higher memory_mb of the sandbox, if the process is meant to use more" in str(error)
+    assert "a higher memory_mb for the sandbox, if the process is meant to use more" in str(error)
 
     box._client.memory_limit = 128 * 2**20
     limited = failure(lambda: ask(box))
@@ -297,7 +298,7 @@ def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
                 +9999891
             pid 131  running, restarted 1x       [web] web
                 first run: OOM-killed, restarted as pid 131
-          try  a higher memory_mb of the sandbox, if the process is meant to use more
+          try  a higher memory_mb for the sandbox, if the process is meant to use more
     """)
 
 

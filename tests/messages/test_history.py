@@ -147,10 +147,10 @@ def test_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
-        ([(0, [raw(41)]), (1, [raw(41)])], "2, 61 ms each"),
+        ([(0, [raw(41)]), (1, [raw(41)])], "2 (61 ms each)"),
         (
             [(0, "502"), (1, "reset"), (2, "502"), (3, [raw(41)])],
-            "1 good, 3 failed (502, reset), 61 ms each",
+            "1 good (61 ms each), 3 failed (502, reset)",
         ),
         ([(0, "502"), (1, "502")], "none good, 2 failed (502)"),
         ([], "0"),

@@ -185,7 +185,7 @@ def test_error_tells_a_hook_with_a_plain_text_key_to_return_a_secret(pytester, r
 
 
 CALLS = {
-    "wait_for_process('')": "process must be text from a command line, got empty text, which every command line contains",
+    "wait_for_process('')": "process must not be empty text, because every command line contains it",
     "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
     "listed or started, by(...) or a function, got None",
     "start_process('echo', 'hello')": "args must be a list of strings, got one string",

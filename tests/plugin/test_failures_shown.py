@@ -33,7 +33,7 @@ def test_traceback_ends_at_the_users_line_and_junit_contains_setup_errors_in_ful
     assert places == ["test_a.py:8: InvalidArgument", "test_a.py:4: ProcessNotFound"]
     [error] = ET.parse(pytester.path / "junit.xml").iter("error")
     assert error.attrib["message"] == (
-        'failed on setup with "process must be text from a command line, got empty text, which every command line contains"'
+        'failed on setup with "process must not be empty text, because every command line contains it"'
     )
 
 

@@ -52,7 +52,7 @@ def test_job_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
             with pytest.raises(pytest_tlsandbox.ProcessNotFound) as error:
                 tlsandbox.wait_for_exit("earlier.py", timeout=0.1)
             assert error.value.first_line == (
-                'No process matches "earlier.py" after 0.1 s: 1 matching process ended before this test'
+                'No process of this test matches "earlier.py" after 0.1 s: 1 matching process ended before the test began'
             )
 
         def test_sees_its_own_beside_it(tlsandbox):

@@ -41,7 +41,7 @@ def expected(verbosity: int) -> str:
             f"  process   the command{cut}",
             "  run       pid N, ran T",
             "  timeline  +0 s running, N polls | +T exited 3, 1 poll",
-            "  polls     N, T each, stopped after T of 30 s",
+            "  polls     N (T each), stopped after T of 30 s",
             "  sandbox   my-sandbox",
         ]
     return "\n".join(lines + (["  all N processes", "    ROWS"] if verbosity == 2 else []))
@@ -55,7 +55,7 @@ def normal(text: str) -> str:
     # On a busy machine the first poll comes late.
     text = text.replace("timeline  +T running", "timeline  +0 s running")
     text = re.sub(r"running, \d+ polls?", "running, N polls", text)
-    text = re.sub(r"polls     \d+,", "polls     N,", text)
+    text = re.sub(r"polls     \d+ \([\d.]+ m?s each\)", "polls     N (T each)", text)
     # Other tests have run programs in that sandbox before.
     text = re.sub(r"all \d+ process(es)?", "all N processes", text)
     return re.sub(r"(    pid \d+ .*(\n {8}.*)*(\n|$))+", "    ROWS", text)

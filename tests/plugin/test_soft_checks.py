@@ -29,7 +29,7 @@ CHECKS = """
             check.assert_not_running("no such program")
             check.assert_process("no such program", status="running")
 """
-WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed, first: Exited 3, wanted 0: job\.py
+WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed; the first: Exited 3, wanted 0: job\.py
 
   check 1  test_\w+\.py:11: Exited 3, wanted 0: job\.py
      process  sh -c exit 3 job\.py
@@ -38,7 +38,7 @@ WHOLE = r"""pytest_tlsandbox\.ChecksFailed: 2 of 5 checks failed, first: Exited 
      \d+ process(es)? listed
 (       (pid \d+ |\.\.\. and \d+ more).*\n)+     try  select by a part of the command line: command and
           arguments, joined by one space
-  passed  check 2 \(pid \d+: status exited\), check 3 \(no OOM
+  passed  check 2 \(pid \d+: status=exited\), check 3 \(no OOM
           kills\), check 4 \(no living process that matches "no such
           program"\)"""
 
@@ -58,7 +58,7 @@ def test_failed_soft_checks_are_reported_together_with_a_traceback_to_the_block(
     assert place == "test_a.py:10: ChecksFailed"
     [summary] = [line for line in result.outlines if line.startswith("FAILED")]
     assert summary == (
-        "FAILED test_a.py::test_it - 2 of 5 checks failed, first: Exited 3, wanted 0: ..."
+        "FAILED test_a.py::test_it - 2 of 5 checks failed; the first: Exited 3, wanted 0: ..."
     )
 
 
@@ -106,7 +106,7 @@ def test_soft_block_inside_pytest_check_counts_as_one_failure_and_the_test_conti
 
     result.assert_outcomes(failed=1)
     output = result.stdout.str()
-    assert "2 of 2 checks failed, first: No process matches" in output
+    assert "2 of 2 checks failed; the first: No process matches" in output
     assert 'No process matches "no other"' in output
     assert "check 1 == 2" in output
     assert "Failed Checks: 2" in output

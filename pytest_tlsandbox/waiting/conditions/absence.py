@@ -63,7 +63,7 @@ class NotRunning:
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
-                hint="wait_for_exit() first, if it should end by itself",
+                hint="wait_for_exit() first, if the process should end by itself",
             )
             # Immediately after a kill, a list call may still say "running" (api-notes, "Ends").
             return Impossible(explanation, SETTLING_TIME)
@@ -100,7 +100,7 @@ class Rule:
         if len({item.run.generation for item in incidents}) > 1:
             return f"{number} processes {'OOM-killed' if self is OOM else self.verdict.lower()}"
         end = incidents[-1].run.end if self is RESTART else None
-        last = "" if end is None else f" (last end: {describe_end(end)})"
+        last = "" if end is None else f" (last run: {describe_end(end)})"
         return f"{self.verdict} {'twice' if number == 2 else f'{number} times'}{last}"
 
 
@@ -388,7 +388,7 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     explanation = Explanation(
         errors.Inconclusive,
         f"Cannot check {check}",
-        f"how {runs}{_names(incidents)} ended is not known",
+        f"it is not known how {runs}{_names(incidents)} ended",
         because=because,
         hint=hint,
     )

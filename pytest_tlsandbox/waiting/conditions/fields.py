@@ -40,7 +40,7 @@ class HasFields(ProcessCondition):
         super().__init__(selector, pick)
         self._expected = expected
         self.wanted = ", ".join(
-            f"{name} {shown_wanted(value, name)}" for name, value in expected.items()
+            f"{name}={shown_wanted(value, name)}" for name, value in expected.items()
         )
         expects_an_end = expected.get("status", "running") != "running"
         self.wants_an_end = expects_an_end or bool({"exit_code", "signal"} & expected.keys())

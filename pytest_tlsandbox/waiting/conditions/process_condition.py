@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HINTS_FOR_SHELLS = {
     126: 'make the program executable: exit code 126 of a shell means "permission denied"',
-    127: 'check the spelling of the program and PATH: exit code 127 of a shell means "not found"',
+    127: 'check PATH and the spelling of the program: exit code 127 of a shell means "not found"',
     137: "look for an OOM kill: a shell exits 137 if SIGKILL ended its child",
 }
 
@@ -206,7 +206,7 @@ class ProcessCondition:
         if doubt:
             return self._explain(
                 errors.Inconclusive,
-                f"Exited, but the sandbox did not report the exit code within {CORRECTION_TIME:g} s"
+                f"Exited, but no exit code was reported within {CORRECTION_TIME:g} s"
                 if row.state == "exited"
                 else "Ended in an unknown way",
                 row,
@@ -219,7 +219,7 @@ class ProcessCondition:
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
-            what = f"Supervisor gave up after {restarts}; {what[:1].lower()}{what[1:]}"
+            what = f"Supervisor gave up after {restarts}; last run {what[:1].lower()}{what[1:]}"
         elif not self.wants_an_end and self._had_ended(row):
             what += " before the wait began"
         elif not self.wants_an_end and row.lifetime is not None:

@@ -83,7 +83,7 @@ class HasStatus(ProcessCondition):
         health = _health(row)
         if health in ("disabled", "not managed"):
             hint = "start it with health_check=, or wait without healthy=True"
-            explanation = self._explain(AssertionFailed, "Has no health check", row, hint)
+            explanation = self._explain(AssertionFailed, "No health check is configured", row, hint)
             return Impossible(replace(explanation, output=False))
         failures = row.managed.consecutive_health_failures if row.managed else 0
         often = f"its health check failed {count(failures, 'time')} in a row" if failures else ""
@@ -126,8 +126,8 @@ class Stays(ProcessCondition):
                     Inconclusive,
                     f"Not monitored for {seconds(gap)}",
                     self._label,
-                    f"no gap above {seconds(self._longest_gap)}",
-                    hint="a longer stable_for=: gaps may last up to a tenth of it",
+                    f"at most {seconds(self._longest_gap)}",
+                    hint="a longer stable_for, of which a gap may last at most a tenth",
                 )
             )
         return super().evaluate(snapshot)

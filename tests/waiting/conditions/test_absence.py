@@ -49,7 +49,7 @@ def test_assertion_is_inconclusive_one_second_after_a_process_of_the_test_vanish
     error = failure(box.assert_no_oom, errors.Inconclusive)
 
     assert str(error) == dedented("""
-        Cannot check for OOM kills: how train.py ended is not known
+        Cannot check for OOM kills: it is not known how train.py ended
 
           it was alive and is no longer listed
           process  python train.py
@@ -69,7 +69,7 @@ def test_assert_no_oom_passes_if_a_process_that_the_test_killed_vanished():
 def test_assertion_is_inconclusive_only_if_all_living_processes_vanished():
     error = failure(vanished(raw(41), raw(42)).assert_no_oom)
     assert str(error) == dedented("""
-        Cannot check for OOM kills: how 2 runs of train.py ended is not known
+        Cannot check for OOM kills: it is not known how 2 runs of train.py ended
 
             pid 41  running  python train.py    it was alive and is no longer listed
             pid 42  running  python train.py    it was alive and is no longer listed

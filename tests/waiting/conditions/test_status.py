@@ -51,12 +51,15 @@ def test_status_of_a_process_with_a_lost_exit_code_counts_only_after_the_settlin
         (
             RUNNING,
             {"healthy": True},
-            ("AssertionFailed", "Has no health check, wanted running and healthy: train.py"),
+            (
+                "AssertionFailed",
+                "No health check is configured, wanted running and healthy: train.py",
+            ),
         ),
         (
             health("disabled"),
             {"healthy": True},
-            ("AssertionFailed", "Has no health check, wanted running and healthy: web"),
+            ("AssertionFailed", "No health check is configured, wanted running and healthy: web"),
         ),
         (
             health("starting"),
@@ -230,7 +233,7 @@ def test_gap_above_both_one_second_and_a_tenth_of_stable_for_is_inconclusive(gap
         return
     assert outcome(lambda: box.assert_stays("train.py", stable_for=stable_for)) == (
         "Inconclusive",
-        'Not monitored for 1 s, wanted no gap above 1 s: "train.py"',
+        'Not monitored for 1 s, wanted at most 1 s: "train.py"',
     )
 
 
