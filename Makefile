@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage pythons bench bench-short oldest lint readme reference gallery faults pages nightly
-.PHONY: browser companions environments picture schemathesis dist new-user mutants clean
+.PHONY: browser companions environments picture typescript schemathesis dist new-user mutants clean
 
 demo: $(VENV)/.demo  ## run the examples on the embedded sandbox
 	$(VENV)/bin/pytest examples
@@ -58,6 +58,10 @@ companions: $(VENV)-companions/.done  ## run beside the plugins that suites have
 browser: $(VENV)-browser/.done  ## look at the timeline in a real Chromium, which is to be on PATH
 	$(VENV)-browser/bin/pytest -q tests/browser/with_chromium.py
 
+typescript:  ## use the embedded sandbox with the official TypeScript SDK, which needs npm
+	cd tests/typescript && npm install --silent --no-audit --no-fund
+	$(VENV)/bin/pytest -q tests/typescript/with_sdk.py
+
 picture: $(VENV)-browser/.done  ## run the examples, and take the picture of them that the README shows
 	$(VENV)-browser/bin/python tools/picture.py
 
@@ -99,6 +103,7 @@ HISTORIES ?= 100000
 nightly: $(VENV)/.dev  ## run every test, with 100,000 random histories
 	HISTORIES=$(HISTORIES) $(VENV)/bin/pytest $(ON_TWO_CORES) -o faulthandler_timeout=0 -m ''
 	$(MAKE) schemathesis CASES=2000
+	$(MAKE) typescript
 	$(MAKE) oldest ON_OLDEST='tests $(addprefix --ignore tests/,$(NOT_ON_OLDEST))'
 
 mutants: $(VENV)-mutants/.done  ## change the code that decides results in every way, and see that a test fails
