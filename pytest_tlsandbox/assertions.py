@@ -1,4 +1,4 @@
-"""Assertions that no process runs or no incident happened, for ``Sandbox`` and for soft checks."""
+"""Define the assertions that ``Sandbox`` and soft checks share."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ class Assertions:
         )
 
     def _check(self, condition: Condition) -> Any:
-        """Evaluate a condition and return its value, or only record it and return None."""
+        """Evaluate a condition and return its value, or record the condition and return None."""
         raise NotImplementedError
 
     def _has_fields(

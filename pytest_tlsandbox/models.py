@@ -22,10 +22,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def _read_number(value: object) -> object:
-    """Convert a number of s, ms, us or ns since 1970 to a datetime; infer the unit from the size.
+    """Convert a time since 1970 to a datetime.
 
-    The API documents integer milliseconds, but the SDK also accepts other units and numeric text
-    (api-notes, "Times").
+    The time is a number of seconds, milliseconds, microseconds or nanoseconds. This function infers
+    the unit from the size of the number. The API documents integer milliseconds, but the SDK also
+    accepts other units and numeric text (api-notes, "Times").
 
     Args:
         value: a number, numeric text, or anything else.
@@ -213,7 +214,10 @@ class ProcessInfo:
 
     @property
     def command_line(self) -> str:
-        """The command and its unmasked arguments, joined by spaces, for selectors by text."""
+        """The command and its unmasked arguments, joined by spaces.
+
+        Text selectors and regexes search this string.
+        """
         return " ".join((self.command, *self.args))
 
     @property
@@ -260,7 +264,7 @@ class ProcessInfo:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """A row of the process list that does not follow the API.
+    """An invalid row of the process list: the row does not follow the API.
 
     Attributes:
         position: the index of the row in the list, from 0.

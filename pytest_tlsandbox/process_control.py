@@ -155,7 +155,10 @@ def _program(body: Mapping[str, Any]) -> str:
 
 
 def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
-    """Return the probable cause and the answer of the sandbox, which does not name the cause."""
+    """Return the probable cause of a refusal, followed by the answer of the sandbox.
+
+    The answer alone does not name the cause.
+    """
     failed_to_spawn = "Failed to spawn" in str(refusal)
     if failed_to_spawn and (place := _too_long(body)):
         return (
@@ -183,7 +186,7 @@ def _too_long(body: Mapping[str, Any]) -> str | None:
 
 
 def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
-    """Check that the sandbox has started a managed process if the request asked for one.
+    """Check that a started process is managed if the request asked for a managed process.
 
     Older daemons ignore unknown keys (api-notes, "Managed processes").
 

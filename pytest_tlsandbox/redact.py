@@ -61,10 +61,10 @@ _SHORTEST_KNOWN = 8
 
 
 class Secret:
-    """Text that is shown as ``***``, for example an API key; ``reveal()`` returns the text.
+    """A text that is shown as ``***``, for example an API key.
 
-    After a ``Secret`` with at least 8 characters has been created, its text is also masked in all
-    text that the plugin shows. A ``Secret`` cannot be pickled.
+    ``reveal()`` returns the original text. If the text has at least 8 characters, the plugin also
+    masks every later occurrence of the text in its own output. A ``Secret`` cannot be pickled.
 
     Args:
         value: the text.
@@ -100,7 +100,7 @@ class Secret:
 
 
 def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:
-    """Set the patterns of the user, so that matching text is masked too."""
+    """Set the patterns of the user. Any text that matches one of these patterns is masked."""
     _own[:] = patterns
 
 

@@ -167,8 +167,8 @@ def read(
 
     Returns:
         A mapping that contains each setting that was given. The keys are fields of
-        :class:`Settings`. Each value is a pair of the given texts and their source, such as
-        "--tlsandbox".
+        :class:`Settings`. Each value is a pair: the texts that were given, and the name of their
+        source, such as "--tlsandbox".
 
     Raises:
         pytest.UsageError: the ini file contains a value of a wrong type.
@@ -242,5 +242,8 @@ def _ini_source(config: pytest.Config, key: str) -> str:
 
 
 def fill_worker(target: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Replace ``{worker}`` with the name of the xdist worker ("gw0"), or "master" without xdist."""
+    """Return a target in which the name of the xdist worker replaces ``{worker}``.
+
+    Without xdist, the name is "master".
+    """
     return target.replace("{worker}", environment.get("PYTEST_XDIST_WORKER", "master"))

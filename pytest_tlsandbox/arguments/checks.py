@@ -68,7 +68,7 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def check_value(field: str, value: Any) -> None:
-    """Check that a field of a process can equal a value.
+    """Check that an expected value is possible for a field of a process.
 
     Only values of built-in types are checked, because other objects may define their own
     ``__eq__``.
@@ -208,7 +208,7 @@ def check_condition(condition: Callable[..., object]) -> None:
 
 
 def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
-    """Check that a function can be called with one argument; ``what`` describes the argument."""
+    """Check that a function can be called with one argument, which ``what`` describes."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have no signature
@@ -229,7 +229,10 @@ def suggestion(word: object, known: Iterable[str], *, cutoff: float = 0.6) -> st
 
 
 def shown(value: object) -> str:
-    """Return a value as masked, shortened text, or only its type if it may contain a secret."""
+    """Return a value as shortened text in which secrets are masked.
+
+    If the value may contain a secret that cannot be masked, return only the type of the value.
+    """
     if isinstance(value, re.Pattern):
         return "a regex of bytes"  # unlike a regex of text, which is accepted
     if type(value) not in _PLAIN or isinstance(value, bytes):

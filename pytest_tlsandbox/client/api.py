@@ -121,7 +121,7 @@ class ProcessLister:
         )
 
     def poll(self, *, limit: float = LONGEST_CALL, after: float | None = None) -> ProcessSnapshot:
-        """List all processes without retries, or share the response to a request of another thread.
+        """List all processes without retries, or use the response to another thread's request.
 
         Args:
             limit: maximum seconds for the call.
@@ -193,13 +193,13 @@ class ProcessLister:
             observer.call_succeeded(begun)
 
     def wait_deadline(self) -> float | None:
-        """Return the deadline for waits, in seconds on the clock; None if the test has no timeout.
+        """Return the deadline for waits, or None if the test has no timeout.
 
         The deadline is 0.25 s before the timeout of the test, so that a wait can still report its
         error.
 
         Returns:
-            The deadline.
+            The deadline in seconds of the monotonic clock.
 
         """
         deadline = self.test_deadline()
@@ -350,9 +350,9 @@ class SandboxClient(ProcessLister):
         """Return the name of a managed process, or the pid of another process, for the URL path.
 
         A restart changes the pid of a managed process, but not its name. For an earlier run that is
-        still listed, this method returns the pid, because the name stands for the current run. This
-        method also returns the pid if the name consists of dots, because such a name would change
-        the URL path, even if the name is encoded.
+        still listed, this method returns the pid, because the name stands for the current run. If
+        the name consists of dots, this method also returns the pid. Such a name would change the
+        URL path, and URL encoding does not prevent this.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None
@@ -365,7 +365,7 @@ class SandboxClient(ProcessLister):
         self._transport.close()
 
     def _check_done(self, answer: Answer, what: str) -> None:
-        """Check that a response is empty or JSON, and is not a login page, for example."""
+        """Check that a response is empty or JSON. Reject other responses, such as a login page."""
         try:
             if answer.body:
                 json.loads(answer.body)

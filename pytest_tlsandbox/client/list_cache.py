@@ -22,7 +22,7 @@ _START, _BETWEEN, _END = b'{"processes":[{', b"},{", b"}]}"
 
 
 class _Read(NamedTuple):
-    """A body that was read, and what it contained.
+    """The body that was read last, together with its rows and its snapshot.
 
     Attributes:
         body: the body.
@@ -54,7 +54,7 @@ class ListReader:
         self._last: _Read | None = None
 
     def read(self, body: bytes) -> ProcessSnapshot:
-        """Convert a body to a snapshot; the caller sets the times of the call.
+        """Convert a body to a snapshot. The caller adds the times of the list call.
 
         Args:
             body: the body of the response to a list call.
@@ -95,9 +95,9 @@ def _read_rows(
 ) -> tuple[list[ProcessInfo | None], list[UnreadableRow]]:
     """Read a body row by row, and reuse the rows that were also in the last list.
 
-    The separator of rows may also occur inside a row, for example in a text. A split inside a row
-    does no harm, because if each piece is a JSON object, the body is the list of exactly these
-    objects.
+    The separator of rows may also occur inside a row, for example in a string. If the body was
+    split inside a row, at least one piece is not a JSON object, so this function raises ValueError
+    and never returns wrong rows.
 
     Args:
         pieces: the text of each row, without its braces.

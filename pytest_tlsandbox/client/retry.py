@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class OutageBudget:
-    """The time for which callers may still retry while a sandbox does not answer.
+    """The time that remains for retries while a sandbox does not answer.
 
     Attributes:
         spent: seconds that failed calls and the pauses between them took since the last successful
@@ -50,7 +50,7 @@ class OutageBudget:
 
     @property
     def left(self) -> float:
-        """Seconds for which a caller may retry if it begins now."""
+        """For how many seconds from now a caller may retry."""
         left = OUTAGE_BUDGET - self.spent
         return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
 
@@ -62,7 +62,10 @@ class OutageBudget:
         )
 
     def failed(self, begun: float, ended: float) -> None:
-        """Record a call that failed with a transient error; times are in seconds on the clock."""
+        """Record a call that failed with a transient error.
+
+        ``begun`` and ``ended`` are times in seconds of the monotonic clock.
+        """
         last = self._last_failure
         follows = last is not None and last <= begun <= last + LONGEST_CALL
         self.spent += ended - (last if follows and last is not None else begun)
@@ -74,15 +77,19 @@ class OutageBudget:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed after an error, but not after Ctrl-C, for example."""
+    """Return whether a call that failed with this error may succeed if it is retried.
+
+    For exceptions that are not infrastructure errors, such as KeyboardInterrupt, the result is
+    False.
+    """
     return isinstance(error, InfrastructureError) and error.transient
 
 
 def pause_after(error: BaseException | None, tries: int) -> float:
-    """Return the seconds to wait after the n-th error in a row.
+    """Return how long to wait after the n-th consecutive error.
 
-    If the server requested a pause, this function returns its duration. Without a request of the
-    server, the first pause is 0.1 s, and each error doubles the pause, up to 2 s.
+    If the server requested a pause, this function returns its duration. Otherwise, the first pause
+    is 0.1 s. Each further error doubles the pause, up to 2 s.
 
     Args:
         error: the error.

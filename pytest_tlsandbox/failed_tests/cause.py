@@ -48,7 +48,10 @@ def cause_of_error(error: errors.TLSandboxError) -> dict[str, Any]:
 
 
 def cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
-    """Return the worst event as a possible cause, or the first of several equally bad events."""
+    """Return the worst event as a possible cause.
+
+    If several events are equally bad, the first of these events is the possible cause.
+    """
     worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
     if worst is None or worst.kind == "none":
         return _cause("none", None, None, certain=False)
@@ -67,7 +70,7 @@ def _cause(kind: str, sandbox: str | None, run: Run | None, *, certain: bool) ->
 
 
 def cause_text(cause: dict[str, Any]) -> str:
-    """Return a cause as the value of a property, such as "oom: train.py" or "none"."""
+    """Return a cause as text for a JUnit property, such as "oom: train.py" or "none"."""
     kind, name = cause["kind"], cause["name"]
     text = kind if kind == "none" or name is None else f"{kind}: {name}"
     return text if kind == "none" or cause["certain"] else f"{text} (not certain)"

@@ -1,7 +1,7 @@
 """Print a cause only once if several failed tests share it.
 
-The module runs in the only process or in the xdist controller. The controller does not use any
-sandbox, so this module does not import the code for sandboxes.
+The module runs in the process that reports the results. With xdist, this process is the controller.
+The controller does not use any sandbox, so this module does not import the code for sandboxes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FirstFailure = dict[str, str]
 
 
 class _OneHook:
-    """A plugin that has only one hook and can be hashed, as pytest 8.2 requires."""
+    """A plugin with a single hook. pytest 8.2 requires that a plugin can be hashed."""
 
     def __init__(self, hook: Callable[..., object]) -> None:
         self.pytest_terminal_summary = hook

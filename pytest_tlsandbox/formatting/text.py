@@ -199,7 +199,10 @@ def _steady(text: str) -> str:
 
 
 def _head(text: str, columns: int) -> str:
-    """Return the longest prefix of a text, at least one character, that fits after escaping."""
+    """Return the longest prefix of a text that fits after escaping.
+
+    The prefix contains the first character even if this character alone is too wide.
+    """
     if text.isascii() and text[:columns].isprintable():
         return text[:columns]
     taken = 0

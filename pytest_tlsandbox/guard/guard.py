@@ -192,7 +192,7 @@ class Guard(Observer):
         )
 
     def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
-        """Return for how many seconds the monitor must poll again at the end of a phase."""
+        """Return for how many seconds the monitor must continue to poll at the end of a phase."""
         if sandbox.baseline is None or not self._rules:
             return 0.0
         undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
@@ -209,7 +209,7 @@ class Guard(Observer):
     def _undecided_ends(
         self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
     ) -> float:
-        """Return for how many seconds to poll again because the sandbox may correct an exit."""
+        """Return for how many seconds the sandbox may still correct its report of an exit."""
         undecided = any(
             incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)
             for incident in sandbox.client.history.incidents(since)

@@ -69,7 +69,10 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
 def check_allowance(
     rules: Iterable[object], reason: object, where: str = ALLOW_MARKER
 ) -> tuple[tuple[str, ...], str]:
-    """Return the allowed rules, and the reason as one masked line.
+    """Return rules and the reason why they are allowed, after checking both.
+
+    Returns:
+        The rules, and the reason as a single line in which secrets are masked.
 
     Raises:
         InvalidSetting: a rule is unknown, or the rules or the reason are missing.
@@ -84,7 +87,7 @@ def check_allowance(
 
 
 def _brings_its_sandbox(item: pytest.Item) -> bool:
-    """Return whether a test may create its own sandbox, which the monitor will then monitor."""
+    """Return whether a test may create its own sandbox, which can then be monitored."""
     parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
     return bool(names) or TARGET in parameters or overrides_target(item)

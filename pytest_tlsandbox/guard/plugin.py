@@ -1,8 +1,8 @@
 """The pytest plugin of the guard, which is registered only if a test is guarded.
 
-The plugin runs in the processes that run tests: in the only process, or in each xdist worker. The
-hooks of the guard wrap the hooks of the monitor, so that the monitor has already polled when the
-hooks of the guard continue.
+The plugin runs in each process that runs tests. With xdist, these processes are the workers. The
+hooks of the guard wrap the hooks of the monitor. When a hook of the guard continues after its
+``yield``, the monitor has already polled.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class GuardPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Let processes that fixtures of wider scope start during a call outlive the test."""
+        """Let a process outlive the test if a fixture of wider scope started the process."""
         if fixturedef.scope == "function":
             return (yield)
         with self.guard.exempting():
@@ -107,7 +107,12 @@ class GuardPlugin:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Show findings in the report of a phase after all other plugins, even for xfail tests."""
+        """Show findings in the report of a phase, even if the test is marked xfail.
+
+        Returns:
+            The report, which this hook changes after the hooks of all other plugins.
+
+        """
         report = yield
         findings = self._ended.pop(call.when, None)
         if findings is None:

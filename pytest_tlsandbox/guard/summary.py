@@ -45,7 +45,10 @@ class GuardSummary:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail an otherwise successful session if there are gaps, or findings outside of tests."""
+        """Fail the session if there are findings outside of tests, or if there are gaps.
+
+        The exit status of a session that fails for another reason does not change.
+        """
         self._ended = iso(datetime.now(timezone.utc))
         self._why = self._reason()
         if self._why is not None and session.exitstatus == pytest.ExitCode.OK:
@@ -56,7 +59,7 @@ class GuardSummary:
                 file.write(self._markdown())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print findings and gaps; with -v, also report that nothing was found."""
+        """Print the findings and the gaps. If there are none, print a line only with -v."""
         findings = self._findings()
         lines = [self._count(findings)] if findings else []
         rows = [f"{where} - {text}" for where, text in map(self._row, findings)]
@@ -90,7 +93,7 @@ class GuardSummary:
         return list_texts(parts) or None
 
     def _duration(self, times: Iterable[Mapping[str, Any]]) -> str:
-        """Return how long a sandbox was not monitored, counting overlapping times once."""
+        """Return how long a sandbox was not monitored. Overlapping times count only once."""
         total = until = 0
         spans = ((epoch(time["from_at"]), epoch(time["to_at"] or self._ended)) for time in times)
         for begun, ended in sorted(spans):
@@ -107,7 +110,7 @@ class GuardSummary:
         return [*found.values()]
 
     def _count(self, findings: Collection[Mapping[str, Any]]) -> str:
-        """Return the number of findings, such as "3 findings: 2 fail a test, 1 allowed"."""
+        """Return a count of the findings, such as "3 findings: 2 fail a test, 1 allowed"."""
         allowed = sum(finding["allowed"] is not None for finding in findings)
         loose = sum(map(_is_loose, findings))
         failing = len(findings) - allowed - loose
@@ -121,7 +124,7 @@ class GuardSummary:
         return f"{count(len(findings), 'finding')}: {parts}"
 
     def _row(self, finding: Mapping[str, Any]) -> tuple[str, str]:
-        """Return the test to which a finding is attributed, and what happened to which process."""
+        """Return the test to which a finding is attributed, and the text of the finding."""
         allowed = finding["allowed"]
         excuse = f", allowed: {allowed}" if allowed is not None else ""
         place = self._place([finding["sandbox"]])
@@ -133,7 +136,7 @@ class GuardSummary:
         return f" (sandbox {names})" if len(self._session.sandboxes) > 1 else ""
 
     def _notes(self) -> Iterator[str]:
-        """Return lines about exit codes that the sandbox lost, and about gaps."""
+        """Return a line about lost exit codes, if there are any, and a line for each gap."""
         ends = self._session.unknown_ends
         if ends:
             names = list_texts([end["name"] for end in ends])

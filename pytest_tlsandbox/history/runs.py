@@ -52,7 +52,10 @@ class End(NamedTuple):
 
     @property
     def lost(self) -> bool:
-        """Whether the sandbox reports code -1, or neither code nor signal (api-notes, "Ends")."""
+        """Whether the sandbox lost the exit code of the run (api-notes, "Ends").
+
+        In this case, the sandbox reports the exit code -1, or neither an exit code nor a signal.
+        """
         if self.oom_killed or self.signal is not None:
             return False
         return self.exit_code in (None, UNKNOWN_EXIT_CODE)
@@ -73,7 +76,7 @@ class End(NamedTuple):
         return cls(last.exit_code, last.signal, last.oom_killed, last.ended_at, child)
 
     def corrected(self, newer: End) -> End:
-        """Return how the run ended, corrected by newer evidence.
+        """Return how the run ended, after taking newer evidence into account.
 
         Known values are kept if the newer evidence contains no exit code and no signal. A confirmed
         OOM kill is always kept.
@@ -161,12 +164,12 @@ class Run:
 
     @property
     def is_newest(self) -> bool:
-        """Whether no later run with the same id is known."""
+        """Whether this run is the newest known run with its id."""
         return self.successor is None and not self.generation.replaced
 
     @property
     def over(self) -> bool:
-        """Whether the run is over, because it ended, its row vanished, or a later run exists."""
+        """Whether the run has ended, has vanished from the list, or was followed by a later run."""
         return self.end is not None or self.gone or not self.is_newest
 
     @property
@@ -216,7 +219,10 @@ class Run:
 
     @property
     def _supervisor(self) -> ManagedProcess | None:
-        """The state of the supervisor in the row; None if that state belongs to a later run."""
+        """The state of the supervisor from the row of this run.
+
+        If this state belongs to a later run, the value is None.
+        """
         managed = None if self.row is None else self.row.managed
         if managed is None or self.successor is None:
             return managed
@@ -229,11 +235,14 @@ class Run:
         return number in self.sent
 
     def forget(self, *numbers: int) -> None:
-        """Forget signals that the sandbox did not send because the run had already ended."""
+        """Forget requested signals. The run had already ended, so the sandbox did not send them."""
         self.sent -= {*numbers}
 
     def stop(self) -> None:
-        """Record that this plugin makes the supervisor stop the run with SIGTERM, then SIGKILL."""
+        """Record that this plugin asks the supervisor to stop the run.
+
+        The supervisor sends SIGTERM and then SIGKILL, so both signals count as sent.
+        """
         self.sent |= _STOPS
 
     @property
@@ -322,7 +331,7 @@ class Generation:
         return self.newest.end is None or waits
 
     def began_after(self, row: ProcessInfo) -> bool:
-        """Return whether the first listed run began after a given row."""
+        """Return whether this generation's first listed run began after the run of ``row``."""
         return next(run for run in self.runs if run.row is not None).began_after(row)
 
     def before(self, run: Run) -> Run | None:

@@ -4,8 +4,9 @@ The module ``sandbox`` starts and stops the server in the test process, and the 
 does so in a terminal. The server is a separate process, which uses these modules:
 
 - ``server_process`` stops the server when its parent ends, and kills all processes of the sandbox.
-- ``routes`` serves the API with ``asgi`` (requests, responses, routing), ``request_bodies``,
-  ``http_errors``, ``event_streams`` (server-sent events), ``files`` and ``tunnel``.
+- ``routes`` serves the API. For this, ``routes`` uses ``asgi`` (requests, responses and routing),
+  ``event_streams`` (server-sent events), ``request_bodies``, ``http_errors``, ``files`` and
+  ``tunnel``.
 - ``managed_process`` and ``health_checks`` implement restarts, backoff and health checks.
 - ``supervisor`` starts, reaps, signals and kills processes. ``spawn``, ``user_accounts`` and
   ``environment`` start a program, and ``process_table`` keeps the rows.

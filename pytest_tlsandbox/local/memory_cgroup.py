@@ -28,7 +28,9 @@ _KILL_FOLLOWS = 1.0
 
 
 class OwnGroups(NamedTuple):
-    """The folders of the groups of this process; None for a cgroup version that is not mounted.
+    """The folders of the cgroups of this process.
+
+    If a version of cgroups is not mounted, the field for this version is None.
 
     Attributes:
         v1: the folder of the group in the memory controller of cgroup v1.
@@ -41,7 +43,9 @@ class OwnGroups(NamedTuple):
 
 
 def own_groups(proc: Path = Path("/proc/self")) -> OwnGroups:
-    """Return the groups of this process; both are None on systems without cgroups (macOS).
+    """Return the cgroups of this process.
+
+    On a system without cgroups, such as macOS, both fields of the result are None.
 
     Args:
         proc: the folder of the process in ``/proc``.
@@ -84,7 +88,10 @@ def remove_group_of(server: int) -> None:
 
 
 class _Cgroup(MemoryLimit):
-    """The base class for cgroup v1 and v2, with a group that contains a leaf for each process."""
+    """The base class for cgroup v1 and cgroup v2.
+
+    The group of the sandbox contains a leaf for each process.
+    """
 
     # The file that counts the OOM kills of a group, in a line that begins with oom_kill.
     _counts: str
@@ -102,17 +109,23 @@ class _Cgroup(MemoryLimit):
             raise
 
     def kills(self) -> Mapping[int, int]:
-        """Return the number of OOM kills for each handle, or {} if new kills are impossible."""
+        """Return the number of OOM kills for each handle.
+
+        If there was certainly no new kill, the result is empty.
+        """
         if not self._may_have_killed():
             return {}
         return {handle: self.kills_of(handle) for handle in list(self._leaves)}
 
     def kills_of(self, handle: int) -> int:
-        """Return the number of OOM kills among a process and its children."""
+        """Return how many times a process or one of its children was OOM-killed."""
         return self._read_kills(self._leaves[handle])
 
     def leave(self, handle: int) -> None:
-        """Remove the leaf when its last member has ended; children may outlive the process."""
+        """Remove the leaf of an ended process, unless the leaf still contains children.
+
+        A later call for any process removes such a leaf once it is empty.
+        """
         self._left.add(handle)
         for left in list(self._left):
             if _remove(self._leaves[left]):
@@ -154,7 +167,7 @@ class CgroupV1(_Cgroup):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
-        """Move the calling thread into the leaf, and back at the end of the context.
+        """Move the calling thread into the leaf, and out of the leaf when the context ends.
 
         In cgroup v1, one thread of a process can be in a different group from the other threads. A
         process that the thread forks starts in the group of the thread. As a result, the limit
@@ -190,9 +203,10 @@ class CgroupV1(_Cgroup):
     def _may_have_killed(self) -> bool:
         """Return whether the kernel reported a memory shortage within the last second.
 
-        The kernel reports a shortage just before it kills a process. Each group of cgroup v1 has
-        its own count of kills, and reading a thousand leaves at each poll takes too long.
-        ``memory.failcnt`` does not help, because Linux 6.18 leaves it at 0.
+        The kernel reports a shortage just before it kills a process. The counts of kills cannot
+        replace this report: in cgroup v1, each leaf has its own count, and it takes too long to
+        read a thousand leaves at each poll. ``memory.failcnt`` does not help, because Linux 6.18
+        leaves this file at 0.
         """
         now = time.monotonic()
         with suppress(BlockingIOError):
@@ -205,10 +219,10 @@ class CgroupV2(_Cgroup):
     """Limit memory with the memory controller of cgroup v2.
 
     A group that contains processes cannot enable the memory controller for groups below it. The
-    group of the server contains the server. If the controller is not yet enabled for the group of
-    the server, the group of the sandbox is created beside the group of the server, as the
-    delegation of systemd allows. The project has not tested this class on a real kernel, because
-    its machines use cgroup v1.
+    group of the server contains the server. So if the controller is not yet enabled below the group
+    of the server, the group of the sandbox is created beside the group of the server. The
+    delegation of systemd allows this. The project has not tested this class on a real kernel,
+    because its machines use cgroup v1.
     """
 
     mechanism: Mechanism = "cgroup v2"
@@ -222,8 +236,8 @@ class CgroupV2(_Cgroup):
     def entering(self, handle: int) -> Iterator[list[str]]:
         """Provide a launcher that enters the leaf and then executes the program.
 
-        In cgroup v2, only whole processes can be moved, so the calling thread cannot enter the leaf
-        as in v1.
+        In cgroup v2, only whole processes can be moved. For this reason, the calling thread cannot
+        enter the leaf on its own, unlike in cgroup v1.
 
         Yields:
             The command of the launcher.
@@ -247,7 +261,7 @@ class CgroupV2(_Cgroup):
             raise OSError(f"{self._group} cannot be entered")
 
     def _may_have_killed(self) -> bool:
-        """Return whether the count of the whole group has changed.
+        """Return whether the number of kills in the whole group has changed since the last call.
 
         The kernel counts a kill in the leaf before it counts the kill in the group.
         """

@@ -44,7 +44,7 @@ class MemoryLimit:
         return {}
 
     def kills_of(self, handle: int) -> int:  # noqa: ARG002
-        """Return the number of OOM kills among a process and its children."""
+        """Return how many times a process or one of its children was OOM-killed."""
         return 0
 
     def leave(self, handle: int) -> None:

@@ -1,4 +1,7 @@
-"""Render a failure as text, with output, expected and actual values, facts and a hint."""
+"""Render a failure as text.
+
+The text shows the expected and the actual values, the last lines of output, other facts and a hint.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,7 @@ def render_several(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text for several checks, of which at least one failed, and number the failures.
+    """Return the text for several numbered checks, at least one of which failed.
 
     Args:
         explanations: the name, the line in the test and the result of each check; the result is
@@ -226,7 +229,7 @@ def _output_lines(
 
 
 def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: int) -> list[str]:
-    """Return the fields that differ, why the result is certain, and the listed processes."""
+    """Return lines with the wrong fields, the reason for the result, and the listed processes."""
     lines = []
     fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
     told = explanation.what + explanation.wanted
@@ -329,7 +332,11 @@ def _is_notable(managed: ManagedProcess) -> bool:
 
 
 def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
-    """Return the state of the supervisor of a process, without facts that ``run`` already shows."""
+    """Return the state of the supervisor of a process in words.
+
+    If ``run`` is not None, the message describes the run elsewhere. In this case, the text leaves
+    out how the last run ended.
+    """
     parts = [managed.status]
     if managed.restart_count or not briefly:
         restarts = count(managed.restart_count, "restart")
@@ -353,12 +360,13 @@ def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> s
 def changes(
     timeline: Timeline, row: ProcessInfo, columns: int, most: int, *, briefly: bool = False
 ) -> list[str]:
-    """Return lines with the state changes of a process, the outages, and their times.
+    """Return lines that show when the state of a process changed, and when outages happened.
 
-    Each line shows when a poll first saw the state, in seconds since the wait began. Unless
-    ``briefly`` is set, the line also shows when the state began, by the clock of the sandbox, and
-    the number of polls. Two states without an outage between them share one line if they fit, as in
-    "+0 s running, 3 polls | +0.7 s exited 1, 1 poll".
+    The line of a state begins with the time of the first poll that saw the state, in seconds since
+    the wait began. Unless ``briefly`` is set, the line also shows two facts: the time at which the
+    state began, by the clock of the sandbox, and the number of polls that saw the state. Two states
+    without an outage between them share one line if they fit, as in "+0 s running, 3 polls | +0.7 s
+    exited 1, 1 poll".
 
     Args:
         timeline: the polls of the wait.
@@ -409,7 +417,7 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
 
 
 def polls(timeline: Timeline) -> str:
-    """Return the number of polls and their mean duration, such as "22 (61 ms each)".
+    """Return a text with the number and the mean duration of the polls, such as "22 (61 ms each)".
 
     If some polls failed, the text is "12 good (61 ms each), 9 failed (502, reset)".
     """

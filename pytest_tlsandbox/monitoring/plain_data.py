@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """A phase of one attempt to run a test; all fields are None outside of tests."""
+    """A phase of one attempt to run a test. Outside of tests, all fields are None."""
 
     test: str | None = None
     attempt: int | None = None
@@ -22,7 +22,7 @@ class Place(NamedTuple):
 class WallClock:
     """Converts times of the monotonic clock to times of day, and back.
 
-    ``time.time`` is a class attribute, because freezegun would otherwise replace it (see
+    A class attribute stores ``time.time``, so that freezegun cannot replace this function (see
     ``Clock``).
     """
 
@@ -32,7 +32,7 @@ class WallClock:
         self._offset = self._now() - clock.monotonic()
 
     def at(self, moment: float) -> str:
-        """Convert a time on the monotonic clock to a time by this machine's clock, as text."""
+        """Return the UTC time, in ISO 8601 format, that matches a time of the monotonic clock."""
         return iso(datetime.fromtimestamp(self._offset + moment, timezone.utc))
 
     def monotonic(self, time: datetime) -> float:
@@ -46,7 +46,10 @@ def iso(time: datetime) -> str:
 
 
 def epoch(time: str) -> int:
-    """Convert a time in a report to milliseconds, and accept a "Z" even on Python 3.10."""
+    """Return the number of milliseconds from 1970 to a time in a report.
+
+    The function replaces the "Z" at the end of the time, because Python 3.10 cannot parse the "Z".
+    """
     return round(datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 
 

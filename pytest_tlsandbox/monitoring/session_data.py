@@ -63,7 +63,7 @@ class SessionData:
         test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
 
     def add_data(self, data: Mapping[str, Any]) -> None:
-        """Add the data of a test report or of a worker's output, as returned by ``take_data``."""
+        """Add data that ``take_data`` returned, in this process or in a worker."""
         self.looks += data.get("looks", 0)
         for name, sandbox in data.get("sandboxes", {}).items():
             self.sandboxes.setdefault(name, {"name": name, **sandbox})
@@ -93,7 +93,11 @@ class SessionData:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """The findings without duplicates, such as findings that a test has already reported."""
+        """The findings without duplicates.
+
+        For example, a finding of the session is a duplicate if a test has already reported the
+        finding.
+        """
         of_tests = [finding for finding in self._found if finding["reported_in"] == "test"]
         settled = self._caused.union(*(finding["keys"] for finding in of_tests))
         allowed = {
@@ -169,7 +173,7 @@ def _outcome_of(report: pytest.TestReport) -> str:
 
 
 def _worst(so_far: str, phase: str, outcome: str) -> str:
-    """Return the outcome of a test after another phase."""
+    """Combine the outcome of a test so far with the outcome of its next phase."""
     if outcome == "passed" or so_far == "failed":
         return so_far
     if outcome == "failed" and phase != "call":

@@ -16,7 +16,7 @@ ALLOWED = "allowed"
 def finding_rows(
     findings: Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Return a row for each finding, with its kind, its place, the process and what happened."""
+    """Return a row for each finding: its kind, test or sandbox, process, and what happened."""
     for finding in findings:
         where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
         if finding["allowed"] is not None:

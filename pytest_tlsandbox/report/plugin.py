@@ -37,7 +37,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        """Remove the report of an earlier session, except if no test will run."""
+        """Remove the report of an earlier session if this session will run tests."""
         if self._settings.report is None or self._config.getoption("collectonly"):
             return
         self._path = self._settings.report
@@ -46,7 +46,10 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Link failed tests in the report of pytest-html to their place in the timeline."""
+        """Add a link to a failed test in the report of pytest-html.
+
+        The link leads to the place of the test in the timeline.
+        """
         if report.failed and (link := self._timeline_link()):
             url = f"{link}#test={quote(report.nodeid, safe='')}"
             add_extra(self._config, report, "url", url, _LINK_TEXT)
@@ -80,7 +83,10 @@ class ReportPlugin:
             prefix.append(f'<p><a href="{escape(link)}">{capitalized(_LINK_TEXT)}</a></p>')
 
     def _timeline_link(self) -> str | None:
-        """Return the path of the timeline relative to the report of pytest-html, if both exist."""
+        """Return the path of the timeline, relative to the report of pytest-html.
+
+        If this session does not write both files, the result is None.
+        """
         path = self._config.getoption("htmlpath", None)
         if not path or self._path is None or not is_page(self._path):
             return None

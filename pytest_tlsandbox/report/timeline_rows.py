@@ -1,8 +1,8 @@
 """Convert plain data to the sections, rows, bars and marks of the timeline.
 
 Times are in milliseconds from the start of the session, by the clock of the machine that ran the
-tests. If a time comes from the clock of a sandbox, the estimated difference between the two clocks
-is added.
+tests. If a time comes from the clock of a sandbox, this module adds the estimated difference
+between this clock and the clock of the test machine.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
 def _offset(runs: Iterable[Data]) -> int | None:
     """Estimate by how much the clock of a sandbox is behind the clock of the test machine.
 
-    Every change is observed after it happened, so the smallest difference is the best estimate.
+    The sandbox reports when each state change happened, and the test machine records when it saw
+    the change. The difference between these two times also contains a delay, so the smallest
+    difference is the best estimate.
 
     Args:
         runs: the runs of the sandbox.
@@ -173,7 +175,7 @@ def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
 
 
 def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
-    """Mark the start of a run after one or more restarts, with the number of restarts."""
+    """Mark the start of a run that follows restarts, and count these restarts."""
     supervisor = states_of(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
         return
@@ -205,7 +207,7 @@ def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]
 def _finding_marks(
     findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark findings that no state shows, such as leaks and incidents of unlisted runs."""
+    """Mark leaks, incidents of unlisted runs, and other findings that no other mark shows."""
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:
@@ -258,7 +260,10 @@ def _outages(
 
 
 def _worker_of(name: str, label: str, workers: Sequence[str]) -> str | None:
-    """Return the worker whose tests are shown behind the bars of a sandbox, or None."""
+    """Return the worker to which a sandbox belongs, or None if there is no such worker.
+
+    The timeline shows the tests of this worker behind the bars of the sandbox.
+    """
     own = (
         worker for worker in workers if name == f"{label}@{worker}" or worker in label.split("-")
     )

@@ -125,7 +125,7 @@ class ScriptedLister(SandboxClient):
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
-        """Do nothing, because a script has no stream; as a result, waits only poll.
+        """Do nothing, because a script has no stream. Waits notice an end only when they poll.
 
         Args:
             pid: the process id, which is ignored.
@@ -166,7 +166,10 @@ _INSTANT = 1e-9
 
 
 def _newest(script: Mapping[float, Listing], at: float) -> Listing:
-    """Return the entry of a script for a time; the first entry also applies before its time."""
+    """Return the entry of a script that applies at a given time.
+
+    Before the time of the first entry, the first entry applies.
+    """
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]
 

@@ -147,7 +147,7 @@ def error_of_several(
     limit: Limit,
     screen: Screen,
 ) -> errors.TLSandboxError:
-    """Return one error, which lists all failures, for checks that were evaluated together.
+    """Return one error that lists all failures of checks that were evaluated together.
 
     Args:
         checks: the name, the line in the test and the result of each check.
@@ -226,7 +226,7 @@ def _with_data(
 
 
 def _explain(outcome: Outcome) -> Explanation:
-    """Explain a result that is not met, or that was not met for long enough."""
+    """Explain why a condition was not met, or was not met for long enough."""
     result = outcome.result
     if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
         return result.explain()
@@ -269,7 +269,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
 def tail_of(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> OutputTail | None:
-    """Return the last lines of output of the process that an explanation is about.
+    """Return the last lines of output of the process to which an explanation refers.
 
     If the output cannot be read, the tail contains the reason. An exception would replace the error
     of the wait.
@@ -320,7 +320,7 @@ def tail_of(
 def _with_last_lines(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> Explanation:
-    """Add the last line of output of each of the first three listed processes to an explanation."""
+    """Add the last line of output to each of the first three processes in an explanation."""
     listed = []
     end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
     limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
