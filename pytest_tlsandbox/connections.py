@@ -33,7 +33,7 @@ _UNDER_XDIST = "PYTEST_XDIST_WORKER"
 
 @dataclass
 class Connection:
-    """The client of one sandbox, and how the session uses the sandbox.
+    """The client of one sandbox, with facts about how the session uses the sandbox.
 
     Attributes:
         client: the client that sends the calls.

@@ -89,7 +89,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check every setting before the first test. Start the guard and the report if requested."""
+    """Check every setting before the first test.
+
+    Start the guard and the report, each only if the settings request it.
+    """
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
@@ -192,8 +195,8 @@ _CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Set up ``tlsandbox`` first, so that the test owns the processes that other fixtures start.
 
-    Fixtures of wider scope that a test uses without an argument (autouse, usefixtures) are set up
-    even earlier, because they may provide the key or the sandbox.
+    A test can use a fixture without an argument (autouse, usefixtures). If such a fixture has a
+    wider scope, it is set up before ``tlsandbox``, because it may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
     if not _CONNECTING.isdisjoint(names):
@@ -258,7 +261,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_assertrepr_compare(
     config: pytest.Config, op: str, left: object, right: object
 ) -> list[str] | None:
-    """Explain why two processes or two snapshots are not equal by the fields that differ."""
+    """If two processes or two snapshots are not equal, list the fields that differ."""
     if op != "==" or not type(left).__module__.startswith(__package__ or ""):
         return None
     from pytest_tlsandbox.integration.terminal import columns_of
@@ -308,8 +311,8 @@ def _connections(config: pytest.Config) -> Connections:
 def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Iterator[Sandbox]:
     """Provide the sandbox under test, with a baseline from the start of the test.
 
-    The sandbox has methods that wait (wait_for_process, wait_for_exit ...), that assert
-    (assert_process, assert_no_oom ...) and that start programs (start_process). When the test ends,
+    Use the methods of the sandbox to wait (wait_for_process, wait_for_exit ...), to assert
+    (assert_process, assert_no_oom ...) and to start programs (start_process). When the test ends,
     the plugin kills the programs that the test started.
 
     Yields:

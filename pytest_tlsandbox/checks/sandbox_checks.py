@@ -65,7 +65,7 @@ class CheckResult:
 
 
 def _found(rule: Rule, listed: ProcessSnapshot) -> CheckResult:
-    """Return all incidents that the list shows, even if they are old."""
+    """Check a process list for all incidents that match a rule, including old incidents."""
     history = History(lambda: listed.begun)
     history.fold(copy.copy(listed))
     incidents = [item for item in history.incidents(0) if item.kind in rule.kinds]
@@ -100,7 +100,9 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 
 
 class Listings:
-    """The process lists of all sandboxes under test, which are requested once and in parallel.
+    """The process lists of all sandboxes under test.
+
+    The first use of a list requests all lists in parallel, and later uses return the same lists.
 
     This class is also a pytest plugin. If there are several sandboxes, the plugin prints a row for
     each sandbox at the end of the session.
@@ -118,7 +120,7 @@ class Listings:
         self._answers: dict[object, ProcessSnapshot | TLSandboxError] = {}
 
     def of(self, target: object) -> ProcessSnapshot | TLSandboxError:
-        """Return the process list of a sandbox, or the error of the request."""
+        """Return the process list of a sandbox, or an error if the processes could not be listed."""
         if target not in self._answers:
             from concurrent.futures import ThreadPoolExecutor
 

@@ -36,7 +36,9 @@ def columns(request: pytest.FixtureRequest) -> int:
 def listings(
     request: pytest.FixtureRequest, tlsandbox_connect: Callable[[object], Sandbox]
 ) -> Listings:
-    """Provide the lists of all sandboxes; the first use of a list requests all lists in parallel.
+    """Provide the process lists of all sandboxes under test.
+
+    The first use of a list requests all lists in parallel.
 
     Returns:
         The process lists.

@@ -47,7 +47,7 @@ class Address:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether the host of a URL is this machine, without a DNS lookup."""
+    """Return whether the host of a URL is this machine. The check does not use DNS."""
     host = check_url(url, "URL")["host"].lower()
     return host in ("localhost", "[::1]") or (
         host.startswith("127.") and host.replace(".", "").isdigit()

@@ -109,10 +109,12 @@ class UsedSandbox:
         return not self.shared or any(run.generation is each.generation for each in started)
 
     def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
-        """Return when an event happened, in seconds of the monotonic clock; None for an old event.
+        """Return when an event happened, in seconds of the monotonic clock.
 
-        The result is the time by the clock of the sandbox. If the clocks differ so much that this
-        time is impossible, the result is the time at which a list call first showed the event.
+        The result is the time by the clock of the sandbox. If this time is not known, or if it is
+        impossible because the clocks differ too much, the result is ``seen`` if the event is new,
+        and None if the event is old. An event is old if it may have happened before the first list
+        call.
 
         Args:
             moment: the time by the clock of the sandbox, if it is known.

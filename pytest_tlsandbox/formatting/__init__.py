@@ -1,1 +1,1 @@
-"""Format numbers with units, names of processes, tables and other text."""
+"""Format text, such as process names, tables, and numbers with units."""

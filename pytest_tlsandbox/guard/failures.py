@@ -33,7 +33,7 @@ _FOUND = {
 
 
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
-    """Return a ``ProcessOOMKilled`` if findings include an OOM kill, or else a ``GuardFailure``.
+    """Return ``ProcessOOMKilled`` if a finding is a proven OOM kill, otherwise ``GuardFailure``.
 
     The attributes of the error (:class:`TLSandboxError`) refer to the sandbox of the first finding.
     """
@@ -75,7 +75,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
 
 
 def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
-    """Return the first line for several findings."""
+    """Return the first line of the message about several findings."""
     first = findings[0]
     if len({item.incident.run.generation for item in findings}) == 1 and rules[0] in RULES:
         incidents = [item.incident for item in findings if item.rule == rules[0]]
@@ -95,7 +95,11 @@ def _hidden_run(finding: Finding) -> Run | None:
 
 
 def _listed(finding: Finding, client: SandboxClient) -> Listed:
-    """Return the row of a finding, with output if it is not a leak and ``client`` can read it."""
+    """Return the row of a finding.
+
+    The row shows output only if the sandbox has listed the run, the finding is not a leak, and the
+    finding comes from the sandbox of ``client``.
+    """
     run, kind, hidden = finding.incident.run, finding.incident.kind, _hidden_run(finding)
     # The state in the table already shows how the run ended.
     plain = kind in (kinds.OOM, kinds.CRASH) and hidden is None and not run.gave_up

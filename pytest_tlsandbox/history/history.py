@@ -1,8 +1,8 @@
 """The history of a sandbox, which converts snapshots to runs and finds incidents.
 
-The daemon lists rows, not runs. A managed process keeps its id across restarts, another process may
-reuse its name, and the daemon keeps only the last exit of a process. ``docs/history.md`` explains
-how rows are assigned to runs.
+The daemon lists rows, not runs. A row alone does not show to which run it belongs: a managed
+process keeps its id across restarts, and another process may reuse its name. The daemon also keeps
+only the last exit of a process. ``docs/history.md`` explains how rows are assigned to runs.
 """
 
 from __future__ import annotations
@@ -112,7 +112,10 @@ class History:
             return changed
 
     def position_of(self, snapshot: ProcessSnapshot | None) -> int:
-        """Return the position of a snapshot after recording it if necessary, or 0 for None."""
+        """Return the position of a snapshot, or 0 if ``snapshot`` is None.
+
+        A snapshot that has no position yet is recorded first.
+        """
         if snapshot is None:
             return 0
         if snapshot.position is None:
@@ -184,18 +187,21 @@ class History:
         return run
 
     def run_of(self, row: ProcessInfo) -> Run | None:
-        """Return the run of a row; None if the history does not know the row."""
+        """Return the run of a row, or None if the history does not know the row."""
         with self._lock:
             return self._find(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the run with this pid that vanished last, or None."""
+        """Return the most recently vanished run with this pid, or None if no such run vanished."""
         with self._lock:
             gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
             return next((run for run in gone if run is not None and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
-        """Return the run with an identity whose handle may be missing, or None if it is unknown."""
+        """Return the run with an identity, or None if the run is not known.
+
+        The identity may lack a handle.
+        """
         with self._lock:
             run = self._find(identity)
             if run is None and self.last is not None:
@@ -210,7 +216,7 @@ class History:
             return [*self._runs.values()]
 
     def changed_since(self, moment: float) -> list[Run]:
-        """Return the runs whose state changed after a time on the clock, in seconds."""
+        """Return the runs that changed state after ``moment`` (in seconds of the monotonic clock)."""
         with self._lock:
             return [run for run in self._runs.values() if run.changes[-1].at > moment]
 
@@ -234,7 +240,10 @@ class History:
             return found
 
     def is_assumed(self, run: Run) -> bool:
-        """Return whether the existence of a run depends on how this daemon counts restarts."""
+        """Return whether a run is only assumed to have existed.
+
+        An assumed run is confirmed or refuted when it is known how this daemon counts restarts.
+        """
         return self._generations.is_assumed(run)
 
     def forgot_since(self, position: int) -> bool:
@@ -247,7 +256,7 @@ class History:
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
     def _note(self, run: Run) -> None:
-        """Record each incident of a run whose evidence is seen for the first time."""
+        """Record the state of a run, and each of its new incidents."""
         run.note_state(self._at)
         if run.seen and UNHEALTHY in run.seen and not run.unhealthy:
             del run.seen[UNHEALTHY]  # so that the next failure is another incident
@@ -289,7 +298,7 @@ class History:
         return [*dict.fromkeys(touched)]
 
     def _take_row(self, row: ProcessInfo, begin: Callable[[], Run]) -> Run:
-        """Record a row from a call that is not a list call, at a new position."""
+        """Record a row that does not come from a list call. The row gets a new position."""
         self._index_first()
         self._folded = None
         self.position += 1
@@ -407,7 +416,10 @@ class History:
         return run
 
     def _read(self, rows: Iterable[ProcessInfo]) -> None:
-        """Convert rows of the first snapshot to runs, at the position of that snapshot."""
+        """Convert rows of the first snapshot to runs.
+
+        The runs and their incidents get the position of the first snapshot.
+        """
         rows = [row for row in rows if self._unread.pop(row.identity, None) is not None]
         if not rows or self._first is None:
             return
@@ -424,7 +436,7 @@ class History:
         self.position, self._at, self._folded, self._touched = now
 
     def _read_same_id(self, row: ProcessInfo) -> None:
-        """Convert the rows of the first snapshot with the managed id of ``row`` to runs."""
+        """If rows of the first snapshot have the managed id of ``row``, convert them to runs."""
         if row.managed is not None:
             self._read(self._unread_ids.get(row.managed.id, ()))
 

@@ -34,7 +34,7 @@ class Outage:
         return ", then ".join(f"{label} x{n}" if n > 1 else label for label, n in self.faults)
 
     def add(self, fault: InfrastructureError, ended: float) -> None:
-        """Record another failed poll that ended at ``ended`` (seconds since the wait began)."""
+        """Record a failed poll of this outage; ``ended`` is in seconds since the wait began."""
         self.end = ended
         if self.faults and self.faults[-1][0] == fault.label:
             self.faults[-1] = (fault.label, self.faults[-1][1] + 1)
@@ -109,7 +109,7 @@ class Timeline:
         return self._time_in_looks / self.looks if self.looks else 0.0
 
     def run_of(self, process: ProcessInfo | None) -> Run | None:
-        """Return the run of a process; None if the run is not known."""
+        """Return the run of a process, or None if the run is not known."""
         return None if process is None else self._history.run_of(process)
 
     def states(self, process: ProcessInfo) -> list[tuple[Change, int]]:

@@ -31,10 +31,11 @@ _LEFT_OUT = {"PYTEST_CURRENT_TEST"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without secrets, variables of Tensorlake, and the test's name.
+    """Return a copy of an environment without secrets.
 
-    A program in a cloud sandbox cannot see the secrets of the test machine, so a program in the
-    embedded sandbox must not see them either.
+    The copy also lacks the name of the test and the variables of Tensorlake and of this plugin. A
+    program in a cloud sandbox cannot see the secrets of the test machine, so a program in the
+    embedded sandbox must not see these secrets either.
     """
     return {
         name: value

@@ -1,6 +1,7 @@
-"""Read, write, delete and list files of this machine, with the errors of the daemon.
+"""Read, write, delete and list files of this machine.
 
-A path is absolute, or relative to the working folder of the server. Links are followed.
+Errors are reported as in the daemon. A path is absolute, or relative to the working folder of the
+server. Links are followed.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Files:
                     os.unlink(unfinished)
 
     def delete(self, path: str) -> None:
-        """Delete a file, or a link but not its target."""
+        """Delete a file. If the path is a link, delete the link and keep its target."""
         with _errors_to_responses("delete file", path):
             folder, name = os.path.split(_locate(path))
             target = os.path.join(os.path.realpath(folder), name)

@@ -153,7 +153,7 @@ class ManagedProcess:
             self._back_off(run)
 
     def _back_off(self, run: Process) -> None:
-        """Schedule the next run. The delay doubles each time, up to ``max_backoff_ms``.
+        """Schedule the next run. Each restart doubles the delay, up to ``max_backoff_ms``.
 
         A run that lasted longer than ``max_backoff_ms`` resets the delay.
         """

@@ -124,7 +124,7 @@ class Process:
         return self.status == "running"
 
     def outputs(self, stream: str) -> dict[str, OutputStream]:
-        """Return a mapping from names to streams, with one stream, or with both for "output"."""
+        """Return the requested streams by name. The name "output" requests both streams."""
         both = {"stdout": self.stdout, "stderr": self.stderr}
         return both if stream == "output" else {stream: both[stream]}
 
@@ -136,9 +136,10 @@ class Process:
         """Record the end of the process.
 
         The number of OOM kills does not show whether the process or a child was the victim. The
-        process counts as the victim if a SIGKILL that this API did not send ended the process at
-        most 2 s after a kill was counted. The kernel counts a kill before the victim has ended. If
-        a child was the victim, the process usually survives the kill.
+        process counts as the victim if two conditions are met: a SIGKILL ended the process at most
+        2 s after an OOM kill was counted, and this API did not send the SIGKILL. The kernel counts
+        a kill before the victim has ended. If a child was the victim, the process usually survives
+        the kill.
 
         Args:
             wait_status: the status from ``os.waitpid``.
@@ -171,7 +172,7 @@ class Process:
             self._counted_at = time.monotonic()
 
     def keep_no_output(self) -> int:
-        """Discard past and future output, and return the number of bytes discarded now."""
+        """Discard the kept output and all later output. Return how many bytes were kept."""
         return self.stdout.keep_no_more() + self.stderr.keep_no_more()
 
     def row(self) -> bytes:

@@ -1,10 +1,10 @@
 """Find the processes of this machine that belong to the sandbox or to one process of the sandbox.
 
 A child of a process can be found in three ways. First, the child is a descendant of the server.
-Second, if the parent of the child ends, the server becomes its parent on Linux, where the server is
-a subreaper. Third, the child inherits a mark in its environment. The mark also works on macOS,
-which does not support subreapers, and it shows to which process an orphan belongs. The mark is not
-a secret.
+Second, the server is a subreaper on Linux: if the parent of the child ends, the server becomes the
+new parent. Third, the child inherits a mark in its environment. The mark shows to which process an
+orphan belongs. The mark also works on macOS, which does not support subreapers. The mark is not a
+secret.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def mark(token: str, handle: int) -> str:
 
 
 def handle_of(process: psutil.Process, token: str) -> int | None:
-    """Return the handle of the sandbox process to which a process belongs.
+    """Return the handle under which the sandbox started a process or one of its ancestors.
 
     The mark of the process or of its nearest marked ancestor shows the handle. Return None if the
     process and all its living ancestors have cleared their environment.
@@ -103,7 +103,11 @@ def _descendants(pid: int | None) -> list[psutil.Process]:
 
 
 def _orphans() -> list[psutil.Process]:
-    """Return the children of the server or of pid 1, which may be orphans."""
+    """Return the processes that may be orphans.
+
+    If the server is a subreaper, orphans are children of the server. Otherwise, they are children
+    of pid 1.
+    """
     if _HAS_SUBREAPER:
         return psutil.Process().children()
     return [process for process in psutil.process_iter(["ppid"]) if process.info["ppid"] == 1]
@@ -113,7 +117,7 @@ def _mark_in_time(process: psutil.Process) -> str:
     """Return the mark of a process; wait up to 0.5 s if the process has no environment.
 
     While a process executes another program, it has no environment for a moment, or for longer on a
-    busy machine. Without the wait, 4 of 5,000 orphans that were killed at once survived.
+    busy machine. In a test without the wait, the kills missed 4 of 5,000 orphans.
     """
     end = time.monotonic() + _LONGEST_EXEC
     with suppress(psutil.Error, OSError):

@@ -56,7 +56,10 @@ class HealthCheck:
 
 @dataclass(frozen=True, config=_BODY)
 class UserSpec:
-    """The value of ``user`` as an object, with a name or a uid and optionally a gid."""
+    """The value of ``user`` as an object.
+
+    The object contains either a name or a uid. It may also contain a gid.
+    """
 
     name: str | None = None
     uid: _UInt32 | None = None
@@ -69,7 +72,10 @@ class UserSpec:
 
 @dataclass(frozen=True, config=_BODY)
 class Program:
-    """The program to run, with a user that is a name, ``uid``, ``uid:gid`` or an object."""
+    """The program to run.
+
+    The user is a name, ``uid``, ``uid:gid`` or an object.
+    """
 
     command: str
     args: list[str] = field(default_factory=list)
@@ -113,7 +119,7 @@ class RunRequest(Program):
     timeout: _Seconds | None = None
 
     def as_start(self) -> StartRequest:
-        """Return a start request for the same program, without stdin and with captured output."""
+        """Return a start request for this program, with stdin closed and output captured."""
         return StartRequest(self.command, self.args, self.env, self.working_dir, self.user)
 
 
@@ -138,8 +144,8 @@ def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
     Raises:
         PlainTextError: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
             field is missing or has a wrong value.
-        ApiError: 400 for an unknown key in ``restart`` or ``health_check``, or an invalid user or
-            name.
+        ApiError: 400 if ``restart`` or ``health_check`` contains an unknown key, or if the user or
+            the name is invalid.
 
     """
     if not re.match(r"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):

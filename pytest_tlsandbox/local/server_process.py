@@ -36,9 +36,9 @@ _KEEP_ALIVE_SECONDS = 24 * 3600
 def main(settings: dict[str, Any]) -> None:
     """Serve until the parent ends the sandbox, then exit.
 
-    Standard input is the pipe from the parent. The parent sends one line of settings, and then
-    nothing until the end. The server writes one line to standard output, either ``{"port": ...}``
-    or ``{"error": ...}``.
+    Standard input is the pipe from the parent. The parent sends one line of settings. Afterwards,
+    the parent sends nothing until it ends the sandbox. The server writes one line to standard
+    output, either ``{"port": ...}`` or ``{"error": ...}``.
 
     Args:
         settings: the settings that ``sandbox.start_local_sandbox`` sends.
@@ -90,7 +90,10 @@ async def _serve(settings: dict[str, Any]) -> None:
 
 
 class _Protocol(H11Protocol):
-    """The HTTP protocol, which upgrades only a complete handshake for the tunnel to a WebSocket."""
+    """The HTTP protocol.
+
+    A request is upgraded to a WebSocket only if the request is a complete handshake for the tunnel.
+    """
 
     def _should_upgrade_to_ws(self) -> bool:
         request = self.scope["method"], self.scope["raw_path"]
@@ -137,10 +140,11 @@ def _forget_inherited_signals() -> None:
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files, because each of a thousand processes needs up to three.
+    """Raise the limit of open files.
 
-    Programs inherit the limit. The limit stays low, because some programs close every file
-    descriptor up to the limit when they start.
+    The server may run a thousand processes, and needs up to three open files for each process.
+    Programs inherit the limit. A higher limit would slow down some programs, because at their start
+    they close every file descriptor up to the limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
@@ -149,6 +153,9 @@ def _allow_many_files() -> None:
 
 
 def _become_subreaper() -> None:
-    """Become the parent of orphans, including orphans in another session (only on Linux)."""
+    """Become the parent of orphans, including orphans in another session.
+
+    This function has an effect only on Linux.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

@@ -41,8 +41,8 @@ def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -
         The process that was started.
 
     Raises:
-        ApiError: 500 if the program cannot be started. As in the daemon, the error does not name
-            the cause.
+        ApiError: 500 if the program cannot be started. Like the daemon's error, this error does not
+            name the cause.
 
     """  # noqa: DOC501 - a FileNotFoundError is caught below
     account = find_account(request.user)

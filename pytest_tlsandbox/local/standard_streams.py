@@ -1,7 +1,7 @@
 """Keep the output of a process, and write to its input.
 
-All code runs on the thread of the event loop and never blocks it, except that a stream may be
-created on another thread.
+All code runs on the thread of the event loop and never blocks that thread. There is one exception:
+a stream may be created on another thread.
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ class ChangeNotifier:
     """
 
     def __init__(self, output_changed: Callable[[int], None]) -> None:
-        """Create a notifier that calls ``output_changed`` with the bytes that each change adds."""
+        """Create a notifier.
+
+        At each change, the notifier calls ``output_changed`` with the number of added bytes. The
+        number is negative if bytes were discarded.
+        """
         self._output_changed = output_changed
         self.next = asyncio.Event()
 
     def notify(self, more_output: int) -> None:
-        """Report a change that adds bytes of output; a negative number means discarded bytes."""
+        """Report a change. ``more_output`` is the number of added bytes, which may be negative."""
         self._output_changed(more_output)
         self.next.set()
         self.next = asyncio.Event()
@@ -87,7 +91,7 @@ class OutputStream:
         return self.lines_from(self.first, with_rest=self._pipe is None)[0]
 
     def lines_from(self, position: int, *, with_rest: bool) -> tuple[list[str], int]:
-        r"""Return the lines that begin at a position or later, and the position after them.
+        r"""Return the lines from a position on, and the position after the last returned line.
 
         The line break, ``\n`` or ``\r\n``, is removed. Bytes that are not UTF-8 are replaced,
         although the old daemon stops the capture at such bytes (api-notes, "Calls").
@@ -107,7 +111,12 @@ class OutputStream:
         return [*lines, rest] if rest else lines, self.first + end
 
     def shrink_to(self, size: int) -> int:
-        """Discard the oldest lines until ``size`` bytes remain; return how many were discarded."""
+        """Discard the oldest lines until at most ``size`` bytes remain.
+
+        Returns:
+            The number of discarded bytes.
+
+        """
         cut = len(self._kept) - size
         if cut <= 0:
             return 0
@@ -118,12 +127,12 @@ class OutputStream:
         return cut
 
     def keep_no_more(self) -> int:
-        """Discard past and future output.
+        """Discard the kept output and all later output.
 
         The stream is still read, so that no writer blocks.
 
         Returns:
-            The number of bytes that were discarded now.
+            The number of bytes that were kept.
 
         """
         self._limit = 0

@@ -1,7 +1,8 @@
 """Start, reap, signal and kill real processes.
 
-All code except a fork runs on the thread of the event loop, and does not need locks. A fork runs on
-another thread, because a fork takes 1 ms and its thread must enter a group of cgroup v1.
+All code except a fork runs on the thread of the event loop, and does not need locks. There are two
+reasons why a fork runs on another thread: a fork takes 1 ms, and with cgroup v1, the thread that
+forks must enter the group of the new process.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Supervisor:
             killed.update(found)
 
     async def limit_time(self, process: Process, seconds: float) -> None:
-        """Kill a process and everything that belongs to it, unless it ends within ``seconds``."""
+        """If a process does not end within ``seconds``, kill it and everything that belongs to it."""
         if not await process.ends_within(seconds):
             process.timed_out = True
             await self.kill(process)
@@ -161,8 +162,8 @@ class Supervisor:
     async def _no_reaping(self) -> AsyncIterator[None]:
         """Prevent the reaper from running between a fork and the entry of the process in the table.
 
-        A child that is reaped later is either in the table, or is an orphan that the sandbox did
-        not start.
+        If a child that is reaped later is not in the table, the child must be an orphan that the
+        sandbox did not start.
         """
         try:
             async with self._forking:

@@ -16,7 +16,10 @@ _IDS = range(2**32 - 1)
 
 
 class Account(NamedTuple):
-    """The ids and environment variables of a user; None for an id that does not change."""
+    """The ids, groups and environment variables of a user.
+
+    If ``uid``, ``gid`` or ``groups`` is None, the program keeps the value of the server.
+    """
 
     uid: int | None
     gid: int | None
@@ -27,9 +30,10 @@ class Account(NamedTuple):
 def find_account(user: str | UserSpec | None) -> Account:
     """Return the account of a user.
 
-    A name must exist on this machine, but a uid does not need to exist. The group is the requested
-    group, or else the primary group of the user, or else the group whose number is the uid.
-    Supplementary groups are set only if the server runs as root.
+    A name must exist on this machine, but a uid does not need to exist. If no group is requested,
+    the program runs in the primary group of the user. A uid that does not exist has no primary
+    group, so the gid is then the same number as the uid. Supplementary groups are set only if the
+    server runs as root.
 
     Args:
         user: a name, "uid", "uid:gid" or an object; None for the user of the server.

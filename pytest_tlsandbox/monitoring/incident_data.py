@@ -21,7 +21,7 @@ RULES: dict[str, Rule] = {
 
 
 def rule_of(incident: Incident) -> str | None:
-    """Return the rule that reports an incident, or None."""
+    """Return the rule that reports an incident, or None if no rule reports the incident."""
     return next((name for name, rule in RULES.items() if incident.kind in rule.kinds), None)
 
 

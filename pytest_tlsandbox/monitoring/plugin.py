@@ -1,6 +1,6 @@
 """The pytest plugin of the monitor, which is registered only if the guard or the report needs it.
 
-The plugin runs in the processes that run tests: in the only process, or in each xdist worker.
+The plugin runs in every process that runs tests. Under xdist, these processes are the workers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class MonitorPlugin:
     def pytest_runtest_teardown(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> Generator[None, object, object]:
-        """Poll after the teardown, but only if a fixture of the suite ends in the teardown."""
+        """Poll after the teardown. The monitor may skip this poll if no suite fixture has ended."""
         scopes = item.listchain()[:-1]
         ends_no_scope = nextitem is not None and nextitem.listchain()[: len(scopes)] == scopes
         self.monitor.tears_nothing_down = ends_no_scope and not self._fixtures_ran
@@ -117,7 +117,7 @@ class MonitorPlugin:
             self._config.workeroutput[FACTS] = self.end_session()  # type: ignore[attr-defined]
 
     def end_session(self) -> dict[str, Any]:
-        """Poll for incidents outside of tests, and return the last data."""
+        """Poll for incidents outside of tests. Return the data that no test report contains."""
         self.monitor.end_session()
         data = self.monitor.take_data()
         return {**data, "worker": self.monitor.worker, "looks": self.monitor.snapshots}

@@ -78,8 +78,8 @@ def describe_run(document: Data, timeline: Data) -> str:
 def list_of_items(document: Data, timeline: Data) -> str:
     """Return an HTML list of findings, failed tests, gaps and incidents.
 
-    The list ends with incidents without a rule and allowed findings. Each item links to its place
-    in the timeline.
+    The last items are incidents that no rule reports, followed by allowed findings. Each item links
+    to its place in the timeline.
     """
     findings = [*_findings(document, timeline)]
     lines = [line for verdict, line in findings if verdict != ALLOWED]
@@ -101,7 +101,7 @@ def list_of_items(document: Data, timeline: Data) -> str:
 
 
 def _incidents_of(row: Data) -> str:
-    """Return the kinds of incidents of the process in a row, and how often each kind happened."""
+    """Describe which kinds of incidents a row shows, and how often each kind happened."""
     parts = []
     for kind, number in row["totals"].items():
         times = f" {number} times" if number > 1 else ""
@@ -197,7 +197,10 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
 
 
 def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
-    """Yield each row with its name and the number of its first bar, as the script counts bars."""
+    """Yield each row with its name and the number of its first bar.
+
+    The bars of all rows are numbered from 0, as in the script of the page.
+    """
     first = 0
     for name, row in _rows(timeline):
         yield name, row, first
@@ -205,7 +208,7 @@ def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
 
 
 def _links(what: str, tests: Sequence[tuple[str, str]]) -> str:
-    """Return links to a limited number of tests; if they are in one file, name the file once."""
+    """Return links to a limited number of tests. If all tests are in one file, name it once."""
     files = {test.partition("::")[0] for test, _ in tests}
     if len(files) == 1 and all("::" in test for test, _ in tests):
         what += f" in {files.pop()}"

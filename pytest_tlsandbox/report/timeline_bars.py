@@ -1,4 +1,4 @@
-"""Describe the bar of a run in the timeline, with its start, its end and how the run ended."""
+"""Describe a run's bar in the timeline: where the bar begins and ends, and how the run ended."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _LONGEST_LINE = 400
 
 
 class Axis:
-    """Converts times of the host's clock and of a sandbox's clock to milliseconds from ``start``.
+    """Converts clock times of the test machine or of a sandbox to milliseconds after ``start``.
 
-    ``offset`` is the time in milliseconds by which the sandbox's clock is behind, if known.
+    ``offset`` is the number of milliseconds by which the sandbox's clock is behind the clock of the
+    test machine. If this number is not known, ``offset`` is None.
     """
 
     def __init__(self, start: int, span: int, offset: int | None = None) -> None:
@@ -27,11 +28,11 @@ class Axis:
         self._offset = offset
 
     def by_host_clock(self, time: str) -> int:
-        """Convert a time by the clock of the test machine to a position on the axis."""
+        """Return the axis position of a time on the test machine's clock."""
         return min(max(epoch(time) - self._start, 0), self.span)
 
     def by_sandbox_clock(self, time: str | None) -> int | None:
-        """Convert a time by the sandbox's clock to a position, which may be negative."""
+        """Return the axis position, possibly negative, of a time on the sandbox's clock."""
         if time is None or self._offset is None:
             return None
         return min(epoch(time) + self._offset - self._start, self.span)
@@ -58,13 +59,19 @@ def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
 
 
 def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the change that shows how a run ended, as its row or its supervisor reported it."""
+    """Return the change that shows how a run ended, or None if no change shows this.
+
+    The change comes from the row or from the supervisor of the run.
+    """
     ends = [change for change in states_of(run) if has_ended(change)]
     return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # the last is right
 
 
 def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) -> dict[str, Any]:
-    """Return the bar of a run; ``end`` is the change that shows how the run ended, if any."""
+    """Return the bar of a run.
+
+    ``end`` is the change that shows how the run ended, or None if no change shows this.
+    """
     begun, begun_by = _begin(run, axis)
     gone = run["changes"][-1] if run["changes"][-1]["state"] == "not listed" else None
     if end is not None:
@@ -99,7 +106,7 @@ def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) ->
 
 
 def _begin(run: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
-    """Return the position at which a bar begins, and the source of that time."""
+    """Return the position at which a bar begins, and how this position was determined."""
     reported = axis.by_sandbox_clock(run["started_at"])
     if run["before_the_session"] and (reported is None or reported <= 0):
         return 0, "before"

@@ -87,7 +87,10 @@ class ListedProcess(Protocol):
 
     @property
     def started_at(self) -> datetime:
-        """When the process started, by the clock of the sandbox; UTC if no time zone is set."""
+        """The start time of the process, by the clock of the sandbox.
+
+        A time without a time zone is in UTC.
+        """
 
 
 class TracedProcess(Protocol):
@@ -153,10 +156,11 @@ class Selection:
 class Selector:
     """Selects a process in every snapshot of a wait.
 
-    Each wait creates a new selector. Text, a regex, a predicate and ``by`` select processes that
-    were alive at the baseline or started after it. A pid or a handle, also within ``by``, selects a
-    single run: the newest run with that pid or handle in the first snapshot that contains such a
-    run. The name or an object of a managed process selects the process across its restarts.
+    Each wait creates a new selector. A text selector, a regex, a predicate and ``by`` select
+    processes that were alive at the baseline or started after the baseline. A pid or a handle
+    selects a single run, even within ``by``. In the first snapshot that contains this pid or
+    handle, the selector selects the newest such run. A managed process that is selected by its name
+    or by an object stays selected across restarts.
 
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
@@ -238,8 +242,8 @@ class Selector:
 
         Returns:
             The run. The result is None if the row did not vanish, or if this plugin killed the run.
-            The result is also None if the selector is not an object or a pid, because other
-            selectors select only listed processes.
+            The result is also None if the selector is neither an object nor a pid, because all
+            other selectors select only listed processes.
 
         """
         if self._generation is not None:
@@ -254,7 +258,7 @@ class Selector:
         return run if run and run.gone and run.end is None and not run.ended_here else None
 
     def _select_generation(self, snapshot: ProcessSnapshot) -> Selection:
-        """Select the newest run of a managed process, but not a process that reused its name."""
+        """Select the newest run of a managed process. Ignore later processes with the same name."""
         rows = [row for row in snapshot if self.fits(row)]
         if self._generation is None and self._run is not None:
             run = self.history.find(self._run)
@@ -302,12 +306,15 @@ class Selector:
 
 
 def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[ProcessInfo]:
-    """Return the living processes that match any of several selectors, selector by selector."""
+    """Return the living processes that the selectors match, in the order of the selectors."""
     return [row for selector in selectors for row in selector.select(snapshot).living]
 
 
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
-    """Return whether a process began after the baseline, or was alive or restarting then."""
+    """Return whether a process began after the baseline, or was active at the baseline.
+
+    A process whose supervisor was about to restart it also counts as active.
+    """
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
         return True
@@ -326,7 +333,7 @@ def _is_named(row: ProcessInfo, text: str | None) -> bool:
 
 
 def label_of(process: Any) -> str:
-    """Return a short description of a selector, with secrets masked, for messages.
+    """Return a short description of a selector for messages, and mask secrets in it.
 
     Raises:
         InvalidArgument: ``process`` has a wrong type, or would match every process or no process.

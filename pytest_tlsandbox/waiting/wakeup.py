@@ -18,7 +18,9 @@ _INSTANT = 1e-6
 
 
 class Wakeup:
-    """Sleeps until the next poll is due, a process seems to have ended, or another wait has polled.
+    """Sleeps until the next poll is due, or until an earlier poll may show something new.
+
+    The sleep ends early if a process seems to have ended, or if another wait has polled.
 
     Args:
         client: the client of the sandbox.
@@ -45,11 +47,11 @@ class Wakeup:
 
     @property
     def following(self) -> bool:
-        """Whether a stream is open that would wake the wait when the process ends."""
+        """Whether an open stream will wake the wait when the process ends."""
         return self._notice is not None and self._notice.live
 
     def follow(self, process: ProcessInfo | None, limit: float) -> None:
-        """Follow a living process for up to ``limit`` seconds, or stop following if it is None."""
+        """Follow a process for up to ``limit`` seconds. If ``process`` is None, stop following."""
         if process is None or process.identity != self._followed:
             self._stop_following()
             self._followed, self._false_notices = None if process is None else process.identity, 0
@@ -71,7 +73,11 @@ class Wakeup:
 
     @property
     def heard(self) -> ProcessSnapshot | None:
-        """A snapshot of another wait that is newer than the last evaluated snapshot, or None."""
+        """The last snapshot that another wait requested.
+
+        The value is None if there is no such snapshot, or if the snapshot is not newer than the
+        last evaluated snapshot.
+        """
         heard = self._heard
         return heard if heard is not None and heard.begun > self.evaluated else None
 

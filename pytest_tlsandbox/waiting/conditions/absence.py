@@ -228,10 +228,10 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, their generations or runs, and a failure if no process matches.
+        """Return the rows to check, the generations or runs to check, and an optional failure.
 
         The second returned value is None if all processes are checked. The third returned value is
-        None if all selectors match.
+        the failure of a selector that matches no process, or None if every selector matches.
         """
         run_of = self.history.run_of
         if not self.selectors:
@@ -341,7 +341,11 @@ def _names(incidents: Iterable[Incident]) -> str:
 
 
 def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
-    """Add the process to an explanation of one incident, or a table of several incidents."""
+    """Return an explanation to which the evidence was added.
+
+    For a single incident, the evidence is the process. For several incidents, the evidence is a
+    table.
+    """
     if len(incidents) > 1:
         return replace(explanation, listed=_listed(incidents))
     run = incidents[0].run
@@ -356,7 +360,11 @@ def _is_behind_another(run: Run) -> bool:
 
 
 def _listed(incidents: Iterable[Incident]) -> tuple[Listed, ...]:
-    """Return the row of each incident's run, or of the next run if the run was never listed."""
+    """Return a row for each incident.
+
+    The row shows the run of the incident. If this run was never listed, the row shows another run
+    of the process instead (see ``shown_row``).
+    """
     listed = []
     for item in incidents:
         label = run_label(item.run) if _is_behind_another(item.run) else ""

@@ -1,4 +1,4 @@
-"""The protocol of conditions, the three results, and the conditions on the whole process list."""
+"""The protocol ``Condition``, its three possible results, and conditions on a process list."""
 
 from __future__ import annotations
 
@@ -162,12 +162,13 @@ class Until:
 
 
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the expression that a condition returns, and the comparison of its values ("1 >= 2").
+    """Return the source of the expression that a condition returns, and the compared values.
 
-    The two texts are masked, and are empty if they are not available. The source is available only
-    for a function with a single ``return``, and the values only for a single comparison in a
-    function without local variables. For a lambda, the texts are empty, because the failure already
-    shows the line of the test.
+    The values are a text such as "1 >= 2". Both texts are masked. A text that is not available is
+    empty. The source is available only if the function has a single ``return``. The values are
+    available only if the expression is a single comparison, and if the function has no local
+    variables. For a lambda, both texts are empty, because the failure already shows the line of the
+    test.
     """
     import ast
     import inspect

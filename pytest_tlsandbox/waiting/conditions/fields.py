@@ -1,4 +1,4 @@
-"""The condition that the fields of one process have expected values, for ``assert_process``."""
+"""The condition of ``assert_process``: the fields of a process have the expected values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conditions that a process is listed, and that the output of a process contains a text."""
+"""Conditions that check whether a process is listed, and whether a line of its output matches."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class HasOutput(IsListed):
 class HasWritten(ProcessCondition):
     """A condition that is met if a line of output contains a text or matches a regex.
 
-    The value of the result is this line. A sandbox may store the last output of a process only
-    after it has listed the process as ended. After a process has ended, the condition becomes
-    impossible only when its output has stopped growing.
+    The value of the result is this line. A sandbox may list a process as ended before it stores the
+    last output of the process. For this reason, the end of a process makes the condition
+    impossible only after the output has stopped growing.
 
     Args:
         selector: the selector of the process.
@@ -109,7 +109,7 @@ class HasWritten(ProcessCondition):
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
-        """Return a result if a line matches or the output cannot be read, or None otherwise."""
+        """Return a result if a line matches or the output cannot be read. Else, return None."""
         lost = _lost_output(row, self._snapshot)
         if lost is not None:
             return lost
