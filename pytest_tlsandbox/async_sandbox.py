@@ -261,7 +261,10 @@ def _asyncio() -> _Backend:
 
 
 def _trio() -> _Backend:
-    """Return the functions of ``_Backend`` for trio, which is running and so already imported."""
+    """Return the three functions of ``_Backend`` for trio.
+
+    trio is already imported, because it is running.
+    """
     trio: Any = sys.modules["trio"]
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()

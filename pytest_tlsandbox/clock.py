@@ -64,7 +64,7 @@ class Cancellation:
 
     @contextlib.contextmanager
     def on_cancellation(self, cut: Callable[[], None]) -> Iterator[None]:
-        """Call ``cut`` if the object is cancelled during the context, or was cancelled before."""
+        """Call ``cut`` if the object is cancelled before or during the ``with`` block."""
         with self._changing:
             self._cuts.add(cut)
             if self._event.is_set():
@@ -77,14 +77,18 @@ class Cancellation:
 
 
 def on_cancellation(cut: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-    """Call ``cut``, which must not block, if the current thread is cancelled during the context."""
+    """Return a context manager that calls ``cut`` if the current thread is cancelled.
+
+    The thread may be cancelled before or during the ``with`` block. ``cut`` must return
+    immediately.
+    """
     cancellation = _this_thread.cancellation
     return contextlib.nullcontext() if cancellation is None else cancellation.on_cancellation(cut)
 
 
 @contextlib.contextmanager
 def shielded() -> Iterator[None]:
-    """Complete the body of the context even if the current thread is cancelled."""
+    """Complete the ``with`` block even if the current thread is cancelled."""
     cancellation, _this_thread.cancellation = _this_thread.cancellation, None
     try:
         yield

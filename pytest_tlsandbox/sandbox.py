@@ -645,7 +645,10 @@ class Sandbox(Assertions):
     # ---------------------------------------------------------------- engine
 
     def _find_one(self, process: Process, kind: type[IsListed] = IsListed) -> ProcessInfo:
-        """Return the only living process that matches, or the newest match if all have ended."""
+        """Return the one living process that matches.
+
+        If all matching processes have ended, return the newest of them.
+        """
         return self._process(kind(self._selector(process, "test")))
 
     def _process(self, condition: Condition, timeout: float | None = None) -> ProcessInfo:

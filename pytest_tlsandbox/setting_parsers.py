@@ -55,11 +55,11 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
 
 
 def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
-    """Check that pytest did not use the value of an option to find its rootdir or ini file.
+    """Check that pytest did not mistake the value of an option for the path of a test.
 
-    If "=" is missing between an option and its value, pytest does not know at first that the text
-    is a value. If the text is also the path of a file, pytest mistakes the text for the path of a
-    test, and reads the ini file beside that file.
+    pytest looks for its rootdir and its ini file before it knows the options of this plugin. If "="
+    is missing between an option and its value, and the value is also the path of a file, pytest
+    mistakes the value for the path of a test. pytest then reads the ini file beside that file.
 
     Raises:
         InvalidSetting: pytest mistook the value for the path of a test.
@@ -239,7 +239,10 @@ def _is_report(path: Path) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Return whether a file can be created, which mode bits do not show for root."""
+    """Return whether a file can be created in a folder.
+
+    This function creates a file, because the mode bits of a folder do not apply to root.
+    """
     import tempfile
 
     try:

@@ -43,7 +43,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[Call]:
-        """End the call in this context at ``deadline``, or when the call is cancelled."""
+        """End the call of this ``with`` block at ``deadline``, or when the thread is cancelled."""
         call = Call(deadline)
         self._current.call = call
         with self._changed:
@@ -134,12 +134,18 @@ class WatchedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Create the manager of direct connections, whose pools report to the watchdog."""
+        """Create the manager of direct connections.
+
+        The pools of the manager report each connection to the watchdog.
+        """
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the manager of connections through a proxy, whose pools report to the watchdog."""
+        """Return the manager of connections through a proxy.
+
+        The pools of the manager report each connection to the watchdog.
+        """
         manager = super().proxy_manager_for(*args, **kwargs)
         self._watch(manager)
         return manager

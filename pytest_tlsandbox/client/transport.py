@@ -194,7 +194,7 @@ class Transport:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """The proxies and certificates from the environment, which are read at the first call."""
+        """The proxies and certificates of the environment. They are read only at the first call."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
@@ -278,7 +278,7 @@ _MEANINGS: tuple[tuple[Any, str, str, str, bool, bool], ...] = (
 
 
 def _error_of_exception(error: Exception, address: Address) -> InfrastructureError:
-    """Convert an exception of ``requests`` or of a library below it to an InfrastructureError."""
+    """Convert an exception that ``requests`` or its libraries raised to an InfrastructureError."""
     label, reason, transient, delivered = _explain(error)
     return SandboxUnreachable(
         f"{address.label} cannot be reached: {reason}",

@@ -1,1 +1,1 @@
-"""Add to the report of a failed test what happened in the sandbox, and the cause."""
+"""Add the cause and the events in sandboxes to the reports of failed tests."""

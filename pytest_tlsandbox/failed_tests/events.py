@@ -52,7 +52,7 @@ class Happened:
         self.others: dict[str, list[str]] = defaultdict(list)
 
     def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
-        """Add the events in a sandbox since the start or the last failure of the test.
+        """Add the events that happened in a sandbox after the start or the last failure of a test.
 
         Args:
             sandbox: the sandbox.

@@ -1,9 +1,9 @@
 """The pytest plugin that adds causes and events to the reports of failed tests.
 
-The plugin is registered when the session first uses a sandbox. The plugin runs in the processes
-that run tests: in the only process, or in each xdist worker. The plugin's wrapper of
-``pytest_runtest_makereport`` is the outermost wrapper, because this plugin is registered after the
-plugin of the guard.
+The plugin is registered when the session first uses a sandbox. Without xdist, the plugin runs in
+the process of pytest. With xdist, the plugin runs in each worker, but not in the controller. The
+guard's plugin is registered earlier. For this reason, this plugin's wrapper of
+``pytest_runtest_makereport`` is the outermost wrapper.
 """
 
 from __future__ import annotations
@@ -140,7 +140,11 @@ class FailedTests:
         *,
         shown: bool,
     ) -> None:
-        """Add the cause, and also the events unless another test has shown the same error."""
+        """Add the cause of the failure and the events to the report.
+
+        If ``shown`` is true, another test has already shown the same error. The method then leaves
+        out the events.
+        """
         names = getattr(item, "fixturenames", ())
         monitored = self._connections.on_connect is not None  # by the guard, or for the report
         of_fixtures = set[object]().union(*(self._of_fixture.get(name, ()) for name in names))
@@ -183,7 +187,7 @@ class FailedTests:
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
-        """Return the first failure in the session that had the same cause as an error."""
+        """Return the first failure of the session that has the same cause as ``error``."""
         text = error.first_line
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         key = f"{worker} {id(error)}"
@@ -204,7 +208,10 @@ class FailedTests:
 
 
 def _key_of(error: TLSandboxError) -> object:
-    """Return an object that identifies the cause of an error, such as a run, or None."""
+    """Return an object that identifies the cause of an error, such as a run or an outage.
+
+    The result is None if the error does not refer to a run or an outage.
+    """
     run = error.run
     if run is not None:
         # Errors about a living run may describe different problems.

@@ -1,4 +1,4 @@
-"""Format the names, command lines and states of processes, and tables of processes, as text."""
+"""Format processes as text: names, command lines, states and tables."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def describe_end(last: _End) -> str:
 
 
 def headline_of_end(end: _End) -> str:
-    """Return how a run ended, for a headline, such as "Exited 1" or "Crashed with SIGSEGV"."""
+    """Return a headline for the end of a run, such as "Exited 1" or "Crashed with SIGSEGV"."""
     # A row may say so by its status alone.
     if getattr(end, "status", "") == "oom_killed":
         return "OOM-killed"
@@ -107,10 +107,11 @@ def command_line(row: ProcessInfo) -> tuple[str, int]:
 
 
 def short_name(row: ProcessInfo) -> str:
-    """Return the name of a managed process, or else the script, the module or the program.
+    """Return a short name for a process.
 
-    For ``sh -c``, the result is ``$0`` if it was given as a word, or else the quoted script. The
-    name is cut to 24 columns.
+    If a managed process has a name, the result is this name. For all other processes, the result is
+    the script, the module or the program. For ``sh -c SCRIPT NAME``, the result is NAME if NAME is
+    a single word, or else the quoted script. The result is cut to 24 columns.
     """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
@@ -150,8 +151,8 @@ def process_table(
 ) -> list[str]:
     """Return the lines of a table of processes.
 
-    A line shows the pid, the state, the lifetime, the masked command line and the remark. A remark
-    that does not fit follows on separate lines.
+    A line shows the pid, the state, the lifetime, the masked command line and the remark. If the
+    remark does not fit into the line, it follows on separate lines.
 
     Args:
         rows: the processes.
@@ -199,5 +200,5 @@ def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
 
 
 def list_texts(texts: Sequence[str], most: int = 3) -> str:
-    """Return the first texts and the number of remaining texts, such as "a, b, c and 3 more"."""
+    """Return up to ``most`` texts and the number of other texts, such as "a, b, c and 3 more"."""
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

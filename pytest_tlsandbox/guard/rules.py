@@ -1,4 +1,4 @@
-"""The rules of the guard, the incidents that each rule reports, and findings."""
+"""Apply the rules of the guard to incidents, and describe the findings."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ class Finding:
 def keys_of(rule: str, incident: Incident) -> list[str]:
     """Return the keys that identify an incident within its sandbox.
 
-    Workers list a shared sandbox at different times. One worker may have seen the run, another
-    worker how it ended, and a third worker only the next run. For this reason, each kind of
-    observation has its own key.
+    Workers list a shared sandbox at different times. For example, one worker may list the run
+    itself, a second worker may see only how the run ended, and a third worker may list only the
+    next run. For this reason, each kind of observation has its own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
@@ -182,7 +182,7 @@ def apply_rules(
 def unknown_ends(
     incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[dict[str, str]]:
-    """Return the processes whose exit code the sandbox lost and that no test started."""
+    """Return the processes with a lost exit code, except processes that the test started."""
     return [
         {"process": identity_text(shown_row(incident.run)), "name": run_name(incident.run)}
         for incident in incidents
@@ -193,5 +193,5 @@ def unknown_ends(
 
 
 def is_declared(rule: str, run: Run) -> bool:
-    """Return whether a test waited for or asserted exactly this incident of this run."""
+    """Return whether a test waited for this incident of the run, or asserted it."""
     return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))

@@ -89,7 +89,7 @@ class Generations:
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
-        """Return the generations with the id of a row that began before the row, oldest first."""
+        """Return the generations that began before a row and have the same id, oldest first."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
@@ -143,7 +143,12 @@ class Generations:
         return rise > 0
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
-        """Begin a generation for a new supervisor or an unmanaged process; return its first run."""
+        """Begin a generation for a new supervisor or an unmanaged process.
+
+        Returns:
+            The run of the row. The generation may also contain hidden runs before this run.
+
+        """
         managed = row.managed
         generation = Generation(None if managed is None else managed.id)
         if managed is None:
@@ -209,7 +214,11 @@ class Generations:
         return generation.add(run, before=later)
 
     def _hide(self, generation: Generation, run: Run, times: int, *, unsure: bool = False) -> None:
-        """Add hidden runs before ``run``; if ``unsure``, the last hidden run is only assumed."""
+        """Add hidden runs before ``run``.
+
+        If ``unsure`` is true, it is not certain that the last hidden run existed. This run is then
+        marked as assumed.
+        """
         if unsure and times > 1:
             self._hide_one(generation, run, times, times - 1)
             times = 1
@@ -226,7 +235,11 @@ class Generations:
         return waits and self._counts_early is None
 
     def _before(self, run: Run, last: LastExit) -> Run:
-        """Return the run before ``run`` that ended with the last exit of the supervisor."""
+        """Return the run to which the last exit of the supervisor belongs.
+
+        This run ended directly before ``run`` began. If the run is not known yet, a hidden run is
+        added.
+        """
         before = run.generation.before(run)
         if before is not None and before.row is None:
             if before.times == 1:
@@ -287,7 +300,11 @@ class Generations:
             self._note(earlier)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Record whether this daemon counts a restart before the pause that precedes it."""
+        """Record when this daemon counts a restart.
+
+        If ``early`` is true, the daemon counts a restart before the back-off pause. If ``early`` is
+        false, the daemon counts the restart after the pause.
+        """
         if self._counts_early is not None:
             return
         self._counts_early = early
@@ -318,7 +335,7 @@ def _describes(last: LastExit, row: ProcessInfo) -> bool:
 
 
 def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
-    """Return how many later runs the restart count of each row includes.
+    """Return, for each row, how many later runs are included in its restart count.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
     of the newest run. A run that is being restarted counts as having one later run, because its row
@@ -351,7 +368,7 @@ def _is_being_restarted(row: ProcessInfo) -> bool:
 
 
 def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
-    """Return whether two rows show the same state of a supervisor, ignoring its health check."""
+    """Return whether two rows show the same state of a supervisor, except for the health check."""
     a, b = one.managed, other.managed
     if a is None or b is None:
         return False

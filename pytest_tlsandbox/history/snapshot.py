@@ -95,7 +95,7 @@ class ProcessSnapshot:
 
     @cached_property
     def alive(self) -> tuple[ProcessInfo, ...]:
-        """The processes whose fields do not show that they have ended, oldest first."""
+        """The processes that have not ended according to their fields, oldest first."""
         return tuple(row for row in self.processes if not row.ended)
 
     @property

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def pytest_tlsandbox_api_key() -> Generator[None, object, Secret | InvalidSetting | None]:
     """Return the key as a Secret, or an error if the hook returned any other value.
 
-    The caller raises the error, because with ``--full-trace --showlocals``, a traceback from here
-    would show the rejected value in a frame of pluggy.
+    This function does not raise the error, because the traceback would contain a frame of pluggy.
+    With ``--full-trace --showlocals``, pytest would show the rejected value in that frame.
     """
     given = yield
     if callable(given):

@@ -22,7 +22,7 @@ TARGET = "tlsandbox_target"
 
 
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
-    """Return the module that defines a fixture for a test; None if no such fixture exists.
+    """Return the module that defines a fixture for a test, or None if the fixture does not exist.
 
     This function uses private names, because the public functions show a fixture only while a test
     requests it.
@@ -38,10 +38,11 @@ def overrides_target(item: pytest.Item) -> bool:
 
 
 def unrequested_fixtures(item: pytest.Item) -> list[str]:
-    """Return the fixtures of wider scope that a test uses without an argument.
+    """Return the names of the fixtures that a test uses, but does not request as arguments.
 
-    Such fixtures come from ``autouse`` and ``usefixtures``. ``Item.fixturenames`` does not
-    distinguish unrequested fixtures from other fixtures.
+    A test uses such fixtures through ``autouse`` or ``usefixtures``. Fixtures with the scope
+    "function" are left out. ``Item.fixturenames`` does not distinguish unrequested fixtures from
+    other fixtures.
     """
     info: Any = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
     names = set(info.initialnames) - set(info.argnames)

@@ -23,7 +23,7 @@ _OF_AN_ERROR = {"bold": True, "red": True}
 
 
 def colour(report: pytest.TestReport) -> None:
-    """Make pytest show the errors of this package in a report, and chained errors, in colour.
+    """Colour the errors of this package in a report, including chained errors.
 
     The text of the report does not change, so that other plugins can read or send it. In styles in
     which pytest does not use colours (native, exception groups), no line is coloured.

@@ -21,12 +21,13 @@ E = TypeVar("E", bound=BaseException)
 
 
 def without_our_frames(error: E) -> E:
-    """Remove the frames of this package from the tracebacks of an error, its causes and contexts.
+    """Remove this package's frames from the tracebacks of an error and of all chained errors.
 
-    If a helper raised the error, the message is a sufficient explanation. If the error only passed
-    through a helper (a timeout, or an error in the user's condition), the frames of the user
-    explain the error. The frames of this package contain arguments that must not be shown. If a bug
-    in this package raised an error of another kind, all frames are kept.
+    If a helper raised the error, the message is a sufficient explanation. Other errors only pass
+    through a helper: for example, an error in the user's condition, or a timeout of pytest-timeout.
+    The frames of the user explain these errors. The frames of this package contain arguments that
+    must not be shown. If a bug in this package raised an error of another kind, all frames are
+    kept.
 
     Returns:
         The same error object.
@@ -44,7 +45,10 @@ def without_our_frames(error: E) -> E:
 
 
 def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseException) -> None:
-    """Show only the first line of an error of this package in places that show only one line."""
+    """Show the first line of the message in places where pytest shows an error as one line.
+
+    This function changes only the reports of this package's errors.
+    """
     shown: Any = report.longrepr
     if not isinstance(error, TLSandboxError) or getattr(shown, "reprcrash", None) is None:
         return
@@ -58,9 +62,10 @@ def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseExc
 
 
 def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
-    """Return the text that pytest shows for an error that no line of the test raised.
+    """Return the text of the report for an error that does not come from a line of the test.
 
-    The text contains the message, as for any error, and the place of the test instead of code.
+    The text contains the message of the error. Instead of code, the text shows the file and the
+    line of the test.
     """
     import pytest
 
@@ -108,10 +113,10 @@ def _trim(error: E) -> E:
 
 
 def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
-    """Return the entries of plugins that only wrap a hook and pass the error on.
+    """Return the traceback entries of hook wrappers through which the error only passed.
 
-    pytest-asyncio is such a plugin. pluggy throws the error into each wrapper, so the same frame of
-    pluggy comes before and after the entry of the wrapper.
+    For example, pytest-asyncio contains such a wrapper. pluggy throws the error into each wrapper,
+    so the same frame of pluggy comes before and after the entry of the wrapper.
     """
     return [
         entry

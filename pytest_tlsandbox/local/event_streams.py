@@ -17,7 +17,7 @@ _KEEP_ALIVE_SECONDS = 15.0
 
 
 async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
-    """Yield past lines of output, and then new lines until the process ends, as events.
+    """Yield events for past lines of output, and then for new lines until the process ends.
 
     As in the daemon, past lines have the timestamp 0 (api-notes, "Calls").
 
@@ -41,7 +41,7 @@ async def follow(process: Process, stream: str) -> AsyncIterator[bytes]:
 
 
 async def run_frames(process: Process) -> AsyncIterator[bytes]:
-    """Yield the start of a process, its lines of output and its end, as events."""
+    """Yield events for the start, the lines of output and the end of a process."""
     start = {"handle": process.handle, "pid": process.pid, "started_at": process.started_at}
     yield _data(start)
     async for lines in _lines_until_the_end(process, "output"):

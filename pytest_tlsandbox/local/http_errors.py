@@ -20,7 +20,7 @@ class ApiError(Exception):
 
 
 class PlainTextError(Exception):
-    """An error of the daemon's web framework, whose response has a plain text body.
+    """An error that the daemon's web framework reports in a plain text response.
 
     Attributes:
         status: the HTTP status.

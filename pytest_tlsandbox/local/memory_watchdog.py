@@ -1,4 +1,4 @@
-"""Limit memory with a thread that kills the largest process, if cgroups are not writable."""
+"""Limit memory without writable cgroups: a thread kills the largest process."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _INTERVAL = 0.05
 
 
 class Watchdog(MemoryLimit):
-    """A memory limit that adds up the resident memory of all processes every 50 ms.
+    """A memory limit whose thread adds up the resident memory of all processes every 50 ms.
 
-    If the sum is above the limit, the watchdog kills the largest process, as the kernel would. The
-    kill is counted for the process of the sandbox to which the killed process belongs. If the
-    processes allocate more than the remaining memory within 50 ms, they exceed the limit until the
-    next poll.
+    If the sum is above the limit, the watchdog kills the largest process, as the kernel would. If
+    the killed process is a descendant of a process that the sandbox started, the kill is counted
+    for this ancestor. If the processes allocate more than the remaining memory within 50 ms, they
+    exceed the limit until the next poll.
 
-    Memory that forked processes share is resident in each of the processes, and a ``vfork`` doubles
-    the memory of the parent for a moment. For this reason, the watchdog measures twice before it
-    kills a process. On Linux, the second measurement divides shared memory among the processes that
-    share it. On other systems, shared memory counts in full for each process, so the watchdog may
-    kill a process too early.
+    The sum may be too high, because memory that forked processes share is resident in each of them.
+    During a ``vfork``, the memory of the parent also counts twice for a moment. For this reason,
+    the watchdog measures twice before it kills a process. On Linux, the second measurement divides
+    shared memory among the processes that share it. On other systems, shared memory counts in full
+    for each process, so the watchdog may kill a process too early.
     """
 
     mechanism: Mechanism = "watchdog"
@@ -48,9 +48,10 @@ class Watchdog(MemoryLimit):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:  # noqa: ARG002
-        """Suspend polling, because a fork of the server looks as large as the server.
+        """Suspend polling while a program starts.
 
-        The fork has its real size as soon as it executes the program.
+        At first, the new process is a fork of the server, and looks as large as the server. As soon
+        as the new process executes the program, it has its real size.
 
         Yields:
             An empty command, because no launcher is necessary.
@@ -64,7 +65,7 @@ class Watchdog(MemoryLimit):
         return self._kills.copy()
 
     def kills_of(self, handle: int) -> int:
-        """Return the number of kills among a process and its children."""
+        """Return the number of kills that were counted for the process with this handle."""
         return self._kills.get(handle, 0)
 
     def close(self) -> None:

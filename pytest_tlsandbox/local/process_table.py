@@ -1,7 +1,8 @@
 """Decide which rows are listed, which row a path selects, and which rows are dropped.
 
 The table keeps the rows of running processes, and the newest rows of ended processes. It is not
-known how long the service keeps rows. The old daemon keeps all rows (api-notes, "Rows").
+known how long the production service keeps rows. The old daemon, which is open source, keeps all
+rows (api-notes, "Rows").
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class ProcessTable:
             del self.named[managed.name]
 
     def output_changed(self, more: int) -> None:
-        """Update the size of all output, and discard output if there is too much.
+        """Update the total size of the output, and discard output if the size exceeds the limit.
 
         Args:
             more: the number of bytes that were added; negative if output was discarded.

@@ -1,8 +1,8 @@
 """Serve the routes of the sandbox API, including authentication.
 
-Status codes, bodies and content types are the same as in the daemon. If the proxy answers instead
-of the daemon (401, wrong sandbox), the response is the same as the response of the proxy
-(api-notes, "Errors").
+Status codes, bodies and content types are the same as in the daemon. In production, requests with a
+wrong API key or a wrong sandbox id do not reach the daemon, because the proxy rejects them. For
+such requests, the response is the same as the response of the proxy (api-notes, "Errors").
 """
 
 from __future__ import annotations
@@ -236,9 +236,10 @@ class _Routes:
         return process
 
     def _find_for_output(self, request: Request) -> Process | int:
-        """Return the process that a path selects, or the pid if no process has this pid.
+        """Return the process that the path of a request selects.
 
-        For an unknown pid, the routes for output return an empty list of lines instead of 404.
+        If no process has the pid in the path, return the pid. The routes for output then return an
+        empty list of lines instead of 404.
 
         Raises:
             ApiError: 404 for an unknown name.
@@ -259,9 +260,10 @@ async def _no_lines() -> AsyncIterator[bytes]:
 
 
 def _addressees(headers: dict[bytes, bytes]) -> list[str]:
-    """Return the sandbox ids from the routing header and from ``Host: <id>.local`` of a request.
+    """Return the sandbox ids from the routing header and the ``Host`` header of a request.
 
-    The SDK sends only one of the two headers. A request with neither header is allowed.
+    The value of a ``Host`` header with an id is ``<id>.local``. The SDK sends the id in only one of
+    the two headers. A request without an id is also allowed.
     """
     named = []
     host = headers.get(b"host", b"").decode("latin-1").partition(":")[0]

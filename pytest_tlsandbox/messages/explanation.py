@@ -23,9 +23,13 @@ class Field:
 
 @dataclass(frozen=True)
 class Listed:
-    """A process that a message lists as evidence, with a remark about the reason.
+    """A process that a message lists as evidence.
 
-    If ``output`` is true, the last line of output of the process may explain the result.
+    Attributes:
+        row: the process.
+        remark: why the message lists the process, in words.
+        output: whether the last line of output of the process may explain the result.
+
     """
 
     row: ProcessInfo

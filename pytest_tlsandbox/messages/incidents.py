@@ -45,10 +45,11 @@ def shown_row(run: Run) -> ProcessInfo:
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
-    """Return the row of a run, with the exit that only its supervisor reported, if any.
+    """Return the row of a run, completed with what is known about the end of the run.
 
-    If a later run shows that the run ended, but it is not known how, the status of the row is
-    "ended". The result is None if the run was never listed.
+    If only the supervisor reported the exit of the run, the returned row contains that exit. If a
+    later run shows that the run ended, but the exit is not known, the status of the row is "ended".
+    The result is None if the run was never listed.
     """
     row, end = run.row, run.end
     if row is None or row.ended:
@@ -81,7 +82,7 @@ def run_label(run: Run) -> str:
 def run_name(run: Run) -> str:
     """Return the name of a run, such as "train.py (pid 41)" or, for an older run, "web, restart 2".
 
-    If the newest run was never listed, its name also contains its number.
+    If the newest run was never listed, the name contains the label of the run instead of a pid.
     """
     row, label = shown_row(run), run_label(run)
     if run.successor is None and not (label and run.row is None):
@@ -110,7 +111,7 @@ def describe_run(run: Run) -> str:
 
 
 def aftermath(run: Run) -> str:
-    """Return what happened after a run ended, such as "restarted as pid 42".
+    """Return what happened after the end of a run, for example "restarted as pid 42".
 
     The text is empty if nothing happened.
     """
@@ -124,7 +125,7 @@ def aftermath(run: Run) -> str:
 
 
 def headline_of(incident: Incident) -> str:
-    """Return what happened, for the first line of a message, such as "Crashed with SIGSEGV"."""
+    """Return a headline for an incident, such as "Crashed with SIGSEGV"."""
     kind, run = incident.kind, incident.run
     end, managed = run.end, run.generation.managed
     ended = "Ended" if end is None else headline_of_end(end)

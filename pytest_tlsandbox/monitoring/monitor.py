@@ -54,7 +54,10 @@ class Observer:
         """Evaluate what is new in the history of a sandbox."""
 
     def take_data(self) -> dict[str, Any]:
-        """Return the data that is new since the last call, which may be empty, as plain data."""
+        """Return plain data that is new since this method was last called.
+
+        The result may be empty.
+        """
         return {}
 
 
@@ -193,7 +196,10 @@ class Monitor:
         self.place = Place()
 
     def take_data(self) -> dict[str, Any]:
-        """Return the data that is new since the last call, which may be empty."""
+        """Return the data that is new since this method was last called.
+
+        The result may be empty.
+        """
         data: dict[str, Any] = {}
         for observer in self.observers:
             data |= observer.take_data()
@@ -225,7 +231,15 @@ class Monitor:
         snapshot: ProcessSnapshot,
         undecided: Callable[[ProcessSnapshot], float],
     ) -> ProcessSnapshot:
-        """Poll again for as many seconds as ``undecided`` returns for a snapshot."""
+        """Poll a sandbox again for as long as ``undecided`` requires.
+
+        For each snapshot, ``undecided`` returns how many seconds to poll in total, counted from the
+        start of this method.
+
+        Returns:
+            The last snapshot.
+
+        """
         start = self._clock.monotonic()
         while (left := start + undecided(snapshot) - self._clock.monotonic()) > _INSTANT:
             self._clock.sleep(min(_PAUSE, left))
@@ -307,7 +321,7 @@ class Monitor:
         return gap
 
     def _count_test(self, gap: Gap | None) -> None:
-        """Record that a test ended during a gap, if the gap has not ended."""
+        """Add the running test to the number of tests in a gap, unless the gap has ended."""
         if gap is not None and gap.open:
             gap.tests += 1
             self._changed_gaps[gap.id] = gap

@@ -1,4 +1,4 @@
-"""A monitored sandbox, with its snapshots and its retries in an outage."""
+"""Poll a monitored sandbox, and store its snapshots."""
 
 from __future__ import annotations
 
@@ -89,8 +89,10 @@ class MonitoredSandbox:
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
         """Return a snapshot; if an error occurs, set ``error`` and return None.
 
-        In the first outage, a patient poll retries. All other polls try only once. After the
-        outages of the session have used up one outage budget, a poll returns None without trying.
+        If ``patient`` is true, the poll retries transient errors, but not in a gap. In a gap, each
+        test makes at most one failed attempt. After the outage budget is used up, an attempt is
+        made only if the last failed call was at least 30 s ago. A poll without an attempt returns
+        None immediately.
         """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()

@@ -1,1 +1,1 @@
-"""The report of a session, which is a JSON document with a schema or a page with a timeline."""
+"""The report of a session: either a JSON document that follows a schema, or an HTML timeline."""

@@ -13,7 +13,13 @@ from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page, and return 0 for success or 1 for a file that cannot be read or written."""
+    """Write the page of a JSON report.
+
+    Returns:
+        The exit code: 0 if the page was written, or 1 if the report is invalid or a file cannot be
+        read or written.
+
+    """
     parser = argparse.ArgumentParser(
         prog="python -m pytest_tlsandbox.report",
         description="Create the HTML timeline of a JSON report.",

@@ -54,7 +54,7 @@ def _hash(text: str) -> str:
 
 
 def _as_data(value: object) -> str:
-    """Return a value as JSON that cannot end the script element or the line that contains it."""
+    """Return a value as JSON without characters that could end the script element or a line."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

@@ -46,11 +46,14 @@ class Recorder(Observer):
         sandbox.client.history.observers.append(recorder.listed)
 
     def examine(self, seen: Observation) -> None:
-        """Record the incidents that the guard would report, even of runs that were never listed."""
+        """Record the incidents that the guard would report.
+
+        Incidents of runs that were never listed are included.
+        """
         self._recorders[seen.sandbox].record_incidents(seen)
 
     def take_data(self) -> dict[str, Any]:
-        """Return the data that is new since the last call, and each outage that continues."""
+        """Return the data that is new since this method was last called, and all open outages."""
         data: dict[str, Any] = {}
         for recorder in self._recorders.values():
             for kind, new in recorder.take().items():
@@ -87,7 +90,7 @@ class _SandboxRecorder(api.Observer):
                 )
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
-        """Record the runs that a snapshot changed, or all runs for the first snapshot."""
+        """Record the runs that a snapshot changed. For the first snapshot, record all runs."""
         first, self._listed_before = not self._listed_before, True
         seen_at = self._clock.at(snapshot.begun)
         for run in self._client.history.runs() if first else changed:
@@ -120,7 +123,7 @@ class _SandboxRecorder(api.Observer):
             }
 
     def take(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the data that is new since the last call, and each outage that continues."""
+        """Return the data that is new since this method was last called, and any open outage."""
         if self._outage is not None:
             self._add_outage(*self._outage)
         for output in self._outputs.values():
@@ -207,7 +210,10 @@ def _end_of(last: LastExit) -> dict[str, Any]:
 
 
 def _changed_at(row: ProcessInfo) -> str | None:
-    """Return when the state of a row began, by the sandbox's clock; None if it is not known."""
+    """Return when the state of a row began, by the sandbox's clock.
+
+    The result is None if this time is not known.
+    """
     if row.ended:
         return None if row.ended_at is None else iso(row.ended_at)
     return iso(row.started_at)

@@ -44,7 +44,7 @@ class FakeClock(Clock):
         self.now += seconds
 
     def wait(self, _event: threading.Event, seconds: float) -> None:
-        """Advance the clock by ``seconds``, and ignore the event.
+        """Advance the clock by ``seconds``, even if ``_event`` is set.
 
         Args:
             _event: the event, which is ignored.

@@ -248,10 +248,11 @@ class _Watch:
         self._report_progress()
 
     def _has_not_changed(self, begun: float) -> bool:
-        """Return whether the row of the only process on which the result depends is unchanged.
+        """Return whether the row of the awaited process is unchanged.
 
-        If the row is unchanged, the wait does not need to list thousands of processes. After a
-        change or an error, the wait needs the whole list.
+        The result of the wait depends only on the awaited process. If the row is unchanged, the
+        wait does not need to list thousands of processes. After a change or an error, the wait
+        needs the whole list.
         """
         row, last = self._awaited, self._timeline.last
         if row is None or last is None or len(last) < _LONG_LIST:
@@ -266,7 +267,11 @@ class _Watch:
 
     @property
     def _awaited(self) -> ProcessInfo | None:
-        """The process whose end is the only event that can change the result, or None."""
+        """The process whose end is the only event that can change the result.
+
+        The value is None if other events can change the result too, or if the result is not
+        pending.
+        """
         return self._result.until_end_of if isinstance(self._result, Pending) else None
 
     def _report_progress(self) -> None:
@@ -311,10 +316,10 @@ class _Watch:
         return mask_text(next(filter(str.strip, reversed(lines)), "").strip()[:LONGEST_LINE])
 
     def _settle(self, result: Result, snapshot: ProcessSnapshot) -> None:
-        """Record a result, and whether it has stayed the same for its settling time.
+        """Record a result, and decide whether it is final.
 
-        If the result has a ``longest_gap``, a longer time between two polls restarts the settling
-        time.
+        A result is final if it is not pending and has stayed the same for its settling time. If the
+        result has a ``longest_gap``, a longer time between two polls restarts the settling time.
         """
         begun = snapshot.begun
         gap = 0.0 if self._result is None else begun - self._last_good

@@ -66,7 +66,10 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
 
 def _suggestion(near: Sequence[NearMiss]) -> str:
-    """Return the similar word of the best near miss, or "" if no word exists or it is secret."""
+    """Return the similar word of the best near miss.
+
+    The result is empty if the best near miss has no similar word, or if the word is a secret.
+    """
     if not near or not near[0].word:
         return ""
     row, word = near[0].row, near[0].word
@@ -93,7 +96,7 @@ def regex_hint(text: str) -> str:
 
 
 class NearMiss(NamedTuple):
-    """A process that almost matches.
+    """A process that almost matches a selector.
 
     Attributes:
         row: the process.
@@ -112,9 +115,10 @@ class NearMiss(NamedTuple):
 def near_misses(
     process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
 ) -> list[NearMiss]:
-    """Return up to three rows of ``older`` and then up to three near misses, the best match first.
+    """Return up to three rows of ``older``, followed by up to three other near misses.
 
-    An ended process is included only if it is a better match than every living process.
+    The other near misses are sorted, the best match first. They include an ended process only if it
+    is a better match than every living process.
 
     Args:
         process: the selector that the test used.
@@ -199,7 +203,10 @@ def _compare_fields(wanted: dict[str, object], row: ProcessInfo) -> NearMiss | N
 
 
 def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
-    """Yield every series of ``size`` words in a command line, and the name of a managed process."""
+    """Yield each sequence of ``size`` adjacent words of a command line.
+
+    If the process is managed and has a name, also yield the name.
+    """
     words = line.split()[:_MOST_WORDS]
     for start in range(len(words) - size + 1):
         part = " ".join(words[start : start + size])
@@ -209,10 +216,14 @@ def _parts(line: str, size: int, row: ProcessInfo) -> Iterator[str]:
 
 
 def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
-    """Return the number of letters that differ in the most similar candidate, and the candidate.
+    """Find the candidate that is most similar to a text.
 
-    At most a third of the letters, and at most three letters, may differ. If no candidate is
-    similar enough, the result is 0 and an empty text.
+    At most a third of the letters, and at most three letters, may differ.
+
+    Returns:
+        The number of letters in which the candidate differs from the text, and the candidate. If no
+        candidate is similar enough, the result is 0 and an empty text.
+
     """
     allowed = min(len(text) // 3, 3) if len(text) <= _LONGEST_WORD else 0
     likely = [word for word in candidates if abs(len(word) - len(text)) <= allowed]
@@ -222,7 +233,10 @@ def _nearest(text: str, candidates: Iterable[str]) -> tuple[int, str]:
 
 
 def _letters(one: str, other: str) -> int:
-    """Return the number of letters that differ; two swapped letters count as one difference."""
+    """Return the number of letters in which two texts differ.
+
+    Two swapped letters count as one difference.
+    """
     blocks = SequenceMatcher(None, one, other).get_matching_blocks()
     return max(len(one), len(other)) - sum(block.size for block in blocks)
 

@@ -1,4 +1,4 @@
-"""The condition that one process exits with an expected code."""
+"""A condition that checks whether one process exits with an expected code."""
 
 from __future__ import annotations
 

@@ -66,7 +66,10 @@ class ProcessCondition:
         self._first: ProcessSnapshot | None = None
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result, or impossible if several processes match and ``pick`` is None."""
+        """Return the result of the condition for a snapshot.
+
+        If several processes match and ``pick`` is None, the result is impossible.
+        """
         self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
         fitting = [row for row in selection.matches if self.fits(row)]
@@ -150,7 +153,7 @@ class ProcessCondition:
         return Impossible(self._explain_end(row, doubt=True), CORRECTION_TIME, row.identity)
 
     def _is_lost(self, row: ProcessInfo) -> bool:
-        """Return whether the condition needs to know an exit that the sandbox lost."""
+        """Return whether the sandbox lost an exit code that the condition needs."""
         run = self._history.run_of(row)
         return self.wants_an_end and run is not None and run.end is not None and run.end.lost
 

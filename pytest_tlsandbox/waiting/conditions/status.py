@@ -1,4 +1,4 @@
-"""The conditions that one process reaches a status or keeps a status."""
+"""Conditions that check whether one process reaches or keeps a status."""
 
 from __future__ import annotations
 
@@ -169,7 +169,10 @@ def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:
 
 
 def _longest_gap(duration: float) -> float:
-    """Return the maximum seconds between two polls: 1 s, or a tenth of the duration if longer."""
+    """Return the longest allowed time between two polls, in seconds.
+
+    This time is a tenth of ``duration``, but at least 1 s.
+    """
     return max(1.0, duration / 10)
 
 
@@ -178,7 +181,7 @@ def _restarts(row: ProcessInfo) -> int:
 
 
 def _end_before(row: ProcessInfo) -> str:
-    """Return how the run before the restart ended, for the first line of a message."""
+    """Describe how the previous run of a process ended, for the first line of a message."""
     last = row.managed.last_exit if row.managed else None
     return "Ended" if last is None else headline_of_end(last)
 
