@@ -71,7 +71,7 @@ def test_start_returns_at_the_time_at_which_the_script_lists_the_process():
 
     assert (server.pid, box.wait_for_process(server).pid) == (41, 41)
     assert lister.polls == [2.0]
-    with pytest.raises(errors.RequestRefused, match="lists no such process"):
+    with pytest.raises(errors.RequestRefused, match="lists no process with this command line"):
         box.start_process("python", ["other.py"])
 
 
