@@ -119,7 +119,7 @@ invalid = st.builds(
 
 @fuzz(700)
 @given(st.lists(invalid | anything, max_size=4))
-def test_invalid_row_affects_only_itself(rows):
+def test_invalid_row_does_not_affect_the_other_rows(rows):
     whole = {**raw(7, handle=777), "command": "whole"}
 
     seen = read(json.dumps({"processes": [*rows, whole]}).encode())
@@ -138,7 +138,7 @@ bodies = (
 
 @fuzz(1600)
 @given(bodies)
-def test_any_body_is_either_read_or_raises_a_contract_violation(body):
+def test_parsing_any_body_either_succeeds_or_raises_a_contract_violation(body):
     read(body)
     with pytest.raises(ContractViolation):
         parse_process(body)
@@ -146,7 +146,7 @@ def test_any_body_is_either_read_or_raises_a_contract_violation(body):
 
 @fuzz(1000)
 @given(st.data())
-def test_corrupted_list_is_either_read_or_raises_a_contract_violation(data):
+def test_parsing_a_corrupted_list_either_succeeds_or_raises_a_contract_violation(data):
     body = bytearray(json.dumps({"processes": [raw(), raw(42)]}).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at, length = data.draw(st.integers(0, len(body) - 1)), data.draw(st.integers(0, 20))
@@ -185,7 +185,7 @@ def repeats_a_key(body):
 
 @fuzz(400)
 @given(st.lists(any_row, min_size=1, max_size=4), st.data())
-def test_earlier_random_lists_do_not_affect_how_a_list_is_read(rows, data):
+def test_randomly_changed_earlier_lists_do_not_affect_how_a_list_is_parsed(rows, data):
     """Rows change from list to list, and bodies are cut or patched anywhere."""
     bodies = []
     for _ in range(3):
@@ -206,7 +206,7 @@ def test_earlier_random_lists_do_not_affect_how_a_list_is_read(rows, data):
 
 @pytest.mark.parametrize("depth", [100, 1_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["lists", "objects"])
-def test_deep_nesting_raises_a_contract_violation_or_makes_one_row_unreadable(opening, depth):
+def test_deeply_nested_json_raises_a_contract_violation_or_makes_one_row_unreadable(opening, depth):
     closing = b"]" if opening == b"[" else b"}"
     nested = opening * depth + b"1" + closing * depth
 
@@ -238,7 +238,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize(("script", "limit", "most"), HUGE.values(), ids=HUGE)
-def test_huge_body_is_rejected_before_it_is_read(serve, connect, script, limit, most):
+def test_huge_body_is_rejected_without_loading_it_into_memory(serve, connect, script, limit, most):
     transport = connect(serve(script()))
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 

@@ -27,7 +27,7 @@ def read(*bodies):
 # Unchanged rows are not parsed again
 
 
-def test_unchanged_list_gives_another_snapshot_with_the_same_rows_and_cached_properties():
+def test_new_snapshot_of_an_unchanged_list_reuses_the_rows_and_cached_properties():
     reader = ListReader("my-sandbox")
     first = reader.read(listing(raw(1), raw(2, **ended())))
     alive = first.alive
@@ -38,7 +38,7 @@ def test_unchanged_list_gives_another_snapshot_with_the_same_rows_and_cached_pro
     assert second.alive is alive
 
 
-def test_unchanged_row_is_the_same_object_at_any_position():
+def test_unchanged_row_is_reused_even_if_its_position_in_the_list_changes():
     first, second = read(
         listing(raw(1), raw(2), raw(3)), listing(raw(4), raw(3), raw(2, **ended()))
     )

@@ -87,7 +87,7 @@ def test_content_type_other_than_json_returns_415(content_type: str) -> None:
         ('"stop_grace_ms":1.5', "stop_grace_ms: Input should be a valid integer"),
     ],
 )
-def test_error_for_an_invalid_value_in_a_start_request_is_422_and_names_the_field(
+def test_invalid_value_in_a_start_request_returns_422_with_the_field_name(
     fields: str, problem: str
 ) -> None:
     status, text = rejection(StartRequest, f'{{"command":"a",{fields}}}')

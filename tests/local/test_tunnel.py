@@ -67,7 +67,7 @@ def handshake(api: Api, query: str, headers: Any = HANDSHAKE, method: str = "GET
     return answer
 
 
-def test_bytes_are_relayed_both_ways(sandbox: LocalSandbox, service: socket.socket) -> None:
+def test_tunnel_relays_bytes_both_ways(sandbox: LocalSandbox, service: socket.socket) -> None:
     def echo(accepted: socket.socket) -> None:
         while part := accepted.recv(65536):
             accepted.sendall(part)
@@ -104,7 +104,7 @@ def test_tunnel_to_a_port_without_a_listener_returns_502(api: Api) -> None:
     assert answer.headers["connection"] == "close"  # the server closes it
 
 
-def test_service_sees_the_end_of_a_plain_http_client_after_the_upgrade(
+def test_service_connection_closes_if_a_plain_http_client_disconnects_after_the_upgrade(
     api: Api, service: socket.socket
 ) -> None:
     answer = handshake(api, f"?port={port_of(service)}")
@@ -141,7 +141,7 @@ def test_error_for_an_incomplete_handshake_names_the_first_missing_header(
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_handshake_with_another_method_returns_405(api: Api) -> None:
+def test_handshake_with_a_method_other_than_get_returns_405(api: Api) -> None:
     assert handshake(api, "?port=1", method="POST").status_code == 405
 
 
@@ -176,7 +176,7 @@ def test_tunnel_closes_when_the_service_closes_the_connection(
         assert close_code(client) == code
 
 
-def test_service_receives_the_last_bytes_before_the_client_closes_the_tunnel(
+def test_service_receives_the_bytes_that_the_client_sent_just_before_closing_the_tunnel(
     sandbox: LocalSandbox, service: socket.socket
 ) -> None:
     with opened(sandbox, service) as (client, accepted):

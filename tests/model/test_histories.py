@@ -18,7 +18,7 @@ SHARDS = 10
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_helpers_guard_and_history_agree_with_the_simulated_daemon(shard):
+def test_results_of_helpers_and_guard_agree_with_the_simulated_sandbox(shard):
     counts, seeds = Counter(), range(shard, HISTORIES, SHARDS)
     wrong = [report for seed in seeds if (report := disagreement(seed, Plugin, counts))]
     assert not wrong, f"{len(wrong)} of {len(seeds)} histories: {wrong[0]}"
