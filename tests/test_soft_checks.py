@@ -111,7 +111,8 @@ def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
 # ------------------------------------------------------------- infrastructure errors
 
 
-def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error():
+def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.client.retry._jitter.uniform", lambda *_: 1.0)
     box = soft_box({0: unreachable()})
 
     with pytest.raises(errors.SandboxUnreachable) as caught, box.soft() as check:
