@@ -1,4 +1,4 @@
-"""Where a sandbox is, how requests name it, and which keys may be sent there."""
+"""Test how a sandbox is located, how requests name it, and where keys may be sent."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The calls of the process API, over a real socket."""
+"""Test the calls of the process API over a real socket."""
 
 import json
 
@@ -26,7 +26,7 @@ def clock():
 
 @pytest.fixture
 def patient(client, clock):
-    """Make clients whose pauses take no time."""
+    """Return a function that creates clients whose pauses take no time."""
     return lambda server: client(server, clock=clock)
 
 
@@ -168,7 +168,7 @@ def test_starting_a_process_sends_its_command_and_returns_the_process(serve, pat
     assert json.loads(server.request.body) == {"command": "python", "args": ["train.py"]}
 
 
-# A name of dots would lead to another path, encoded or not.
+# A name that consists of dots would change the path, even if the dots were encoded.
 NAMES = {
     None: "41", "web": "web", "web 1": "web%201", "a/b?c#d": "a%2Fb%3Fc%23d", "100%": "100%25",
     "größe": "gr%C3%B6%C3%9Fe", "web-1_x.y~z": "web-1_x.y~z", ".": "41", "..": "41",

@@ -1,4 +1,4 @@
-"""The notice that a process ended: when it comes, and that nothing of its stream is left behind."""
+"""Test when the notice of an exit arrives, and that its stream leaves no thread behind."""
 
 import threading
 from functools import partial
@@ -17,7 +17,7 @@ END = b"event: eof\ndata: {}\n\n"
 
 @pytest.fixture
 def follow(serve, connect):
-    """Return a function that follows a process of a server that plays a script."""
+    """Return a function that follows a process on a server that plays a script."""
     notices = []
 
     def start(*script, wake=lambda: None):

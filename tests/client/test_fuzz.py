@@ -1,4 +1,4 @@
-"""Any body is read as rows and unreadable rows, or raises ContractViolation, within bounds."""
+"""Test with random bodies that each is parsed, or raises ContractViolation, in limited time."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ from tests.client.test_list_cache import (
 )
 from tests.support import failure, managed, raw
 
-# `make nightly` requests many more bodies, and other ones.
+# `make nightly` tests many more bodies, which differ each time.
 HISTORIES = int(os.environ.get("HISTORIES", "0"))
 
 
@@ -37,7 +37,7 @@ def fuzz(bodies):
 
 
 def read(body):
-    """Read a body as a list call does; return the snapshot, or None for a ContractViolation."""
+    """Parse a body like a list call; return the snapshot, or None after a ContractViolation."""
     try:
         rows, unreadable = parse_list(body)
     except ContractViolation:
@@ -56,7 +56,7 @@ def read(body):
 
 words = st.text(max_size=20)
 int32 = st.integers(-(2**31), 2**31 - 1)
-# An int64 by the API, but a time beyond the range of datetime cannot be read.
+# The API allows any int64, but datetime cannot represent every int64 time.
 times = st.integers(0, 253_402_300_799_000)
 contract = st.fixed_dictionaries(
     {
@@ -93,7 +93,7 @@ odd = st.sampled_from(["9" * 400, "1e999", "nan", "2024-13-01", "\ud800", "\x00"
 
 
 def nested(leaves, keys, most):
-    """Return documents of these leaves, lists and objects."""
+    """Return JSON documents of these leaves, nested in lists and objects."""
     return st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
@@ -169,7 +169,7 @@ any_row = delimiters | contract | invalid
 
 
 def repeats_a_key(body):
-    """Return whether an object has a key twice; JSON does not define which one counts."""
+    """Return whether an object repeats a key; JSON does not define which value counts."""
     repeated = []
 
     def notice(pairs):
@@ -186,11 +186,11 @@ def repeats_a_key(body):
 @fuzz(400)
 @given(st.lists(any_row, min_size=1, max_size=4), st.data())
 def test_randomly_changed_earlier_lists_do_not_affect_how_a_list_is_parsed(rows, data):
-    """Rows change from list to list, and bodies are cut or patched anywhere."""
+    """Rows change between the lists, and bodies are cut or patched at any position."""
     bodies = []
     for _ in range(3):
         spaced = data.draw(st.integers(0, 3)) == 0
-        # Without white space, as the sandbox writes it, the rows are read one by one.
+        # The reader parses row by row only if the body contains no white space.
         body = json.dumps({"processes": rows}, separators=None if spaced else (",", ":")).encode()
         places = st.integers(0, len(body))
         start, end = sorted((data.draw(places), data.draw(places)))
@@ -227,11 +227,11 @@ def zipped(times):
     return [reply(200, body, Content_Encoding=", ".join(["gzip"] * times))]
 
 
-# The response, the time limit of the call in seconds, and the MiB that reading it may take.
+# The response, the time limit of the call in seconds, and the MiB that the call may use.
 HUGE = {
     "announced": (lambda: [reply(200, Content_Length=300 * 2**20), *[MIB] * 300], 20, 200),
     "without an end": (lambda: [reply(200, Content_Length=None), *[MIB] * 300], 20, 200),
-    # Before urllib3 2.6, decompressing takes minutes, so the time limit ends the call.
+    # Before urllib3 2.6, decompression takes minutes, so the time limit ends the call.
     "gzip": (lambda: zipped(1), 2, 800),
     "gzip of gzip": (lambda: zipped(2), 2, 800),
 }

@@ -1,4 +1,4 @@
-"""The error for each response with an error status."""
+"""Test which error each response with an error status raises."""
 
 import json
 
@@ -29,7 +29,7 @@ def coded(code, text):
 
 # (transient, delivered)
 FINAL, PASSES, NOT_SENT, FINAL_NOT_SENT = (False, True), (True, True), (True, False), (False, False)
-# The response, the error, its fate, its message, and its label if that is not the status and the code.
+# The response, the error, (transient, delivered), the message, and a label other than the default.
 MEANINGS = [
     ("GET", 301, b"", errors.ContractViolation, FINAL_NOT_SENT,
      "my-sandbox answered 301, a redirect; redirects are not followed, because the API key would be "

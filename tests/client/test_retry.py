@@ -1,4 +1,4 @@
-"""Retries: which errors, after which pauses, and for how long."""
+"""Test which errors are retried, after which pauses, and for how long."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def busy(seconds):
 
 
 def play(*faults, takes=0.0, **options):
-    """Make a call that raises these faults, one at each try, and then returns "done".
+    """Retry a call that raises one of these faults at each try, and then returns "done".
 
     Return the result or the raised exception, the clock, and the time limit of each try.
     """
@@ -57,7 +57,7 @@ def test_last_transient_error_is_raised_after_30_seconds():
     result, clock, _ = play(*ENDLESS)
 
     assert result is DOWN
-    # The last pause is cut, so that an outage as long as the budget is survived.
+    # The last pause is shortened, so that the call survives an outage of exactly 30 s.
     assert clock.now - START == pytest.approx(30.0)
     assert OUTAGE_BUDGET == 30.0
 

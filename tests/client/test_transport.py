@@ -1,4 +1,4 @@
-"""One call over a real socket: its result, its time limit, and which data reports can show."""
+"""Test a call over a real socket: its result, its time limit, and the data that reports show."""
 
 import contextlib
 import gzip
@@ -116,7 +116,7 @@ def test_refused_connection_is_a_transient_error(connect, unused_url):
 
 
 class SocketBlockedError(RuntimeError):
-    """As pytest-socket raises it; tests/companions has the real plugin."""
+    """The error of pytest-socket; tests/companions uses the real plugin."""
 
 
 def subclasses(kind):
@@ -125,7 +125,7 @@ def subclasses(kind):
         yield from subclasses(below)
 
 
-# Whether an error is transient, and whether the request may have arrived. All others: (False, True).
+# Whether an error is transient, and whether the request may have arrived; default (False, True).
 FATES = {
     "ChunkedEncodingError": (True, True),
     "ConnectTimeout": (True, False),
@@ -213,8 +213,8 @@ def test_error_of_a_failed_tls_handshake_names_the_cause(serve, connect, answer,
 
 
 def assert_ends_in_time(transport):
-    """Make a call with a limit of 0.5 s; without a limit it would take at least 6 s."""
-    start = time.clock_gettime(time.CLOCK_MONOTONIC)  # freezegun does not stop this clock
+    """Make a call with a limit of 0.5 s; without a limit, the call would take at least 6 s."""
+    start = time.clock_gettime(time.CLOCK_MONOTONIC)  # freezegun does not freeze this clock
     fault = error_of(transport, limit=0.5)
     assert 0.45 < time.clock_gettime(time.CLOCK_MONOTONIC) - start < 4
     assert type(fault) is SandboxUnreachable
@@ -344,7 +344,7 @@ def test_api_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypat
     (tmp_path / "netrc").chmod(0o600)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     server = serve(OK, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
-    monkeypatch.setenv("HTTP_PROXY", server.url)  # only for the host that is not this machine
+    monkeypatch.setenv("HTTP_PROXY", server.url)  # the proxy is used only for a remote host
     url = f"http://{host}:{server.port}"
     assert requests.utils.get_netrc_auth(url) == ("user", "pw")
 
@@ -397,11 +397,11 @@ def test_refused_connection_to_a_proxy_is_a_transient_error(connect, monkeypatch
     assert_unreachable(fault, reason, "proxy", (True, False))
 
 
-# Where the key could be seen
+# Places that could show the key
 
 
 def seen_in(error):
-    """Yield all that a report could show of an error: messages, and locals of other frames."""
+    """Yield all texts of an error that a report could show: messages, and locals of frames."""
     shown = error
     while shown is not None:
         yield f"{shown!r} {vars(shown)}"
@@ -508,7 +508,7 @@ def test_ctrl_c_during_a_call_propagates_without_showing_the_key(serve, connect,
 
 
 def test_pytest_timeout_exception_during_a_call_propagates_unchanged(connect, monkeypatch):
-    # pytest-timeout raises it from a signal handler, at any point of the code.
+    # pytest-timeout raises this exception from a signal handler, at any point of the code.
     monkeypatch.setattr(
         requests.adapters.HTTPAdapter, "send", lambda *_, **__: pytest.fail("Timeout >1.0s")
     )

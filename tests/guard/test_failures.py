@@ -1,4 +1,4 @@
-"""The complete message of a finding that fails a test."""
+"""Test the complete message of a finding that fails a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def failure(
     phase: str = "call",
     **more: Any,
 ) -> AssertionFailed:
-    """Return the error for a test in whose call, or teardown, the sandbox comes to list ``rows``."""
+    """Return the error of a test if the sandbox lists ``rows`` after its call or teardown."""
     guarded = GuardedBox(*before, **more)
     guarded.begin("a")
     if phase == "teardown":

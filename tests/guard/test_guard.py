@@ -1,4 +1,4 @@
-"""When the guard polls, and to which test it attributes a finding."""
+"""Test when the guard polls, and to which test it attributes a finding."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_exits_missed_between_two_list_calls_are_reported():
 def test_process_that_a_test_starts_and_leaves_running_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7)) == ["leak 7"]
-    assert guarded.clock.slept  # the guard waited for its end
+    assert guarded.clock.slept  # the guard waited for the process to end
     assert sum(guarded.clock.slept) == pytest.approx(0.5)
     assert guarded.test("b") == []
     assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
@@ -196,7 +196,7 @@ def test_managed_process_waiting_for_its_restart_is_a_leak():
     ]
 
 
-# Settling
+# Waiting for exit codes
 
 
 def test_guard_polls_until_the_sandbox_reports_how_a_process_exited():
@@ -297,7 +297,7 @@ def test_monitor_without_rules_and_without_a_report_never_polls():
     assert guarded.box.looks == 0
 
 
-# Outside of tests
+# Outside tests
 
 
 def test_incident_after_the_last_test_is_reported_when_the_session_ends():
@@ -377,7 +377,7 @@ def test_guard_polls_an_unreachable_sandbox_once_per_test():
     for name in "bcd":
         guarded.test(name)
     assert guarded.box.looks == looks + 3
-    assert guarded.box.outage.left == 8.0  # the guard took 22 s of the 30 s; helpers have the rest
+    assert guarded.box.outage.left == 8.0  # the guard used 22 of the 30 s; the rest is for helpers
 
 
 def test_guard_does_not_wait_after_a_permanent_error():
@@ -468,7 +468,7 @@ def test_guard_waits_at_most_half_a_second_for_pending_results():
     assert guard.LONGEST_SETTLING == 0.5
 
 
-# A sandbox that the suite ends
+# Sandboxes that the test suite ends
 
 OVER = [
     SandboxNotRunning("Sandbox my-sandbox is terminated", label="409"),
@@ -535,8 +535,8 @@ def test_sandbox_that_is_reachable_again_is_monitored_again_after_a_reported_gap
     guarded.end_test()
     guarded.begin("b")
     guarded.box.fault = None
-    guarded.box.poll()  # a helper of the test finds it there
-    assert guarded.call(oom(1), raw(2)) == []  # whenever that was
+    guarded.box.poll()  # a helper of the test reaches the sandbox again
+    assert guarded.call(oom(1), raw(2)) == []  # nobody knows when the kill happened
     guarded.end("teardown")
     guarded.end_test()
     assert guarded.test("c", oom(1), oom(2)) == ["oom 2"]

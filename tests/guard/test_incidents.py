@@ -1,4 +1,4 @@
-"""Which incidents the guard reports, of which run, and what excuses them."""
+"""Test which incidents the guard reports, for which run, and how a test can allow them."""
 
 from __future__ import annotations
 

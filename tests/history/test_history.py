@@ -1,4 +1,4 @@
-"""The history: which run a row belongs to, which incidents are new, and which runs are hidden."""
+"""Test which run a row belongs to, which incidents are new, and which runs are hidden."""
 
 import re
 
@@ -13,7 +13,7 @@ from .helpers import backing_off, last, over, running, watched, web
 
 
 def outcome(call):
-    """Return "pass", or the name of the error that a call raises."""
+    """Return "pass" or the name of the error that the call raises."""
     try:
         call()
     except errors.TLSandboxError as error:
@@ -22,7 +22,7 @@ def outcome(call):
 
 
 def incidents_of(box):
-    """Return the incidents since the test began: kind, name or pid, and number of the run."""
+    """Return the incidents since the test began, each as kind, name or pid, and run number."""
     history, shown = box._history, []
     for incident in history.incidents(history.position_of(box.baseline)):
         run = incident.run
@@ -83,10 +83,10 @@ CASES = {
     "older row with the state of the newest run": (
         [[], [over(7, "running", count=1), running(8, 10_000, 1)]], "restart web/0"),
     "run that is being restarted, with the count of the next run": ([[], [over(7, "starting", count=1)]], ""),
-    # Some daemons count a restart when they start to back off, and again for a manual restart.
+    # Some daemons count a restart when the backoff begins, and again for a manual restart.
     "end that the supervisor still reports after the next restart": (
         [[FIRST], [backing_off(7, 0, 1)], [running(8, 10_000, 2)]], "restart web/0"),
-    # Another client restarted the process, and this daemon does not count manual restarts.
+    # Another client restarted the process, but this daemon does not count manual restarts.
     "process that backs off at count 0, which shows how the daemon counts": (
         [[], UNCOUNTED, [*UNCOUNTED, backing_off(11, 30_000, 1, name="api")]],
         "restart p-7f/0, restart p-7f/1, unseen_end api/0, restart api/0"),
@@ -265,7 +265,7 @@ WEB_3 = {**web(7), "handle": 3}
     [
         ([JOB_3, OVER_4], [OTHER], True),
         ([JOB_3, OVER_4], [OTHER, JOB_3], False),
-        # A kill removes the row of a living process; rows of ended ones vanish with the daemon.
+        # A kill removes the row of a living process; other rows vanish only with the daemon.
         ([JOB_3, OVER_4], [FRESH], True),
         ([JOB_3], [FRESH], False),
         ([JOB_3, OVER_4], [OVER_4], False),
@@ -327,7 +327,7 @@ def test_run_is_found_even_without_a_handle_or_after_its_row_vanished():
     assert history.find(identity).state == "not listed"
 
 
-# Answers of other calls than list calls
+# Answers to calls other than list calls
 
 
 def test_restart_that_the_plugin_requested_is_attributed_to_the_plugin():
@@ -370,7 +370,7 @@ def test_history_assumes_no_hidden_run_while_the_previous_run_is_still_listed(se
     rows = snapshot(web(7, end=1), again)
     history = history_of([FIRST])
     if seen_before:
-        history.fold(ProcessSnapshot(rows[:1]))  # the next list answer shares the unchanged row
+        history.fold(ProcessSnapshot(rows[:1]))  # the next list shares the unchanged row
     history.fold(rows)
 
     assert [run.number for run in history.runs()] == [0, 1]
@@ -418,7 +418,7 @@ def test_history_discards_the_runs_that_vanished_first(monkeypatch):
 
     history.fold(ProcessSnapshot(row for row in rows if row.pid in (1, 5, 6)))
     known = [row.pid for row in rows if history.run_of(row)]
-    assert known == [1, 3, 4, 5, 6]  # 1 came back
+    assert known == [1, 3, 4, 5, 6]  # pid 1 was listed again
 
 
 def test_history_reports_whether_it_discarded_incidents_after_a_position(monkeypatch):

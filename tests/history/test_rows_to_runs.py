@@ -1,4 +1,4 @@
-"""Which runs the plugin infers from the rows that the API lists."""
+"""Test which runs the plugin infers from the rows that the API lists."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from .helpers import backing_off, last, over, running, watched, web
 
 
 def runs_of(box, name="web"):
-    """Return the runs of the newest generation with a name: number, pid and state.
+    """Return number, pid and state of the runs of the newest process with a name.
 
     The state is "ended" if it is not known how the run ended.
     """
@@ -61,7 +61,7 @@ CASES = {
     "backs off twice, counted when it backs off": (
         [[], [backing_off(7, 0, 3)], [backing_off(9, 40_000, 5)], [running(10, 50_000, 5)]],
         "0-1: hidden ended | 2: 7 exited 1 | 3: hidden ended | 4: 9 exited 1 | 5: 10 running"),
-    # If the daemon counts early, pid 7 is run 2, so two runs ended between the lists, else one.
+    # Two runs ended between the lists if the daemon counts early (pid 7 is run 2), otherwise one.
     "backs off at 3, and one or two hidden runs": (
         [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
         "0-1: hidden ended | 2: hidden ended | 3: 7 exited 1 | 4: hidden ended | 5: hidden exited 1 | "

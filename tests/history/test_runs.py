@@ -1,4 +1,4 @@
-"""Runs: what is known about their ends, which signals explain them, and how they print."""
+"""Test what is known about the end of a run, which signals explain it, and the repr of a run."""
 
 import pytest
 
@@ -14,7 +14,7 @@ AT_12 = {"ended_at": T0 + 12_000}
 
 
 def history_of(*lists):
-    """Return a history of one list call in each second."""
+    """Return a history with one list call per second."""
     history = History(lambda: float(len(lists)))
     for at, rows in enumerate(lists):
         history.fold(snapshot(*rows, at=float(at)))

@@ -1,4 +1,4 @@
-"""A snapshot: queries, comparison and printing."""
+"""Test how snapshots are queried, compared and printed."""
 
 import copy
 import dataclasses

@@ -1,4 +1,4 @@
-"""Requests and responses between the ASGI server and the routes; ``test_routes`` has the routes."""
+"""Test how the ASGI layer passes requests and responses; ``test_routes`` covers the routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def serve(handle: Any, *received: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what an application sends in response to these ASGI messages."""
+    """Return the messages that an application sends in response to these ASGI messages."""
     sent: list[dict[str, Any]] = []
     messages = iter(received)
 

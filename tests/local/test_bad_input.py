@@ -1,4 +1,4 @@
-"""The server answers any input and survives it; and which user a program runs as."""
+"""Test that the server survives any input, and which user a program runs as."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_error_for_an_unreadable_body_is_plain_text(
 def test_server_reads_the_whole_request_body_before_rejecting_it(
     sandbox: LocalSandbox, sleeper: int, line: str, status: int
 ) -> None:
-    # More than the buffers of both sockets, so that sending fails if the server does not read it.
+    # The body exceeds both socket buffers, so sending fails if the server does not read it.
     body = b" " * 2**23
     headers = "Connection: close", f"Content-Length: {len(body)}"
     request = request_bytes(sandbox, line.format(sleeper), *headers, body=body)

@@ -1,4 +1,4 @@
-"""``python -m pytest_tlsandbox.local``: its output, options and end."""
+"""Test the output, the options and the exit of ``python -m pytest_tlsandbox.local``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "pytest_tlsandbox.local"]
 
 
 class Running:
-    """The command in the foreground process group of a terminal."""
+    """The command, running in the foreground process group of a terminal."""
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -37,7 +37,7 @@ class Running:
         self.printed = dict(line.split(maxsplit=1) for line in lines)
 
     def sandbox(self) -> Any:
-        """Return an SDK sandbox from the printed SDK line."""
+        """Return the SDK sandbox that the printed SDK line creates."""
         from tensorlake.sandbox import Sandbox
 
         return closing(eval(self.printed["SDK"], {"Sandbox": Sandbox}))

@@ -1,4 +1,4 @@
-"""``docs/local.md`` has a working example, every route and the right numbers."""
+"""Test that ``docs/local.md`` contains a working example, every route and the right numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of the follow streams and of runs, as a client receives them."""
+"""Test the events that a client receives from follow streams and run requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def start_run(api: Api, command: str, *args: str, **fields: Any) -> requests.Res
 
 
 def run(api: Api, command: str, *args: str, **fields: Any) -> tuple[Any, list[Any], Any]:
-    """Return the start, the lines and the end of a run."""
+    """Return the start event, the output lines and the end event of a run request."""
     events = list(events_of(start_run(api, command, *args, **fields)))
     assert {name for name, _ in events} == {None}
     start, *lines, end = [data for _, data in events]

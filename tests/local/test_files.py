@@ -1,4 +1,4 @@
-"""The file routes have the statuses and bodies of the daemon, and change files only where allowed."""
+"""Test that the file routes respond like the daemon and change files only where allowed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_folder_listing_is_sorted_and_does_not_follow_links(api: Api, tmp_path: 
         ),
         ("GET /files", "pipe", (500, "INTERNAL_ERROR")),
         ("GET /files", "/dev/zero", (500, "INTERNAL_ERROR")),
-        ("GET /files", "/proc/self/mem", (500, "INTERNAL_ERROR")),  # its first read fails
+        ("GET /files", "/proc/self/mem", (500, "INTERNAL_ERROR")),  # the first read fails
         ("GET /files", "/proc/99999999/stat", (404, "NOT_FOUND")),
     ],
 )
@@ -123,7 +123,7 @@ def test_file_request_without_permission_returns_500(tmp_path: Path, action: str
         "list folder": files.entries,
     }[action]
     user = os.geteuid()
-    os.seteuid(user or 65534)  # permissions do not apply to root
+    os.seteuid(user or 65534)  # file permissions do not apply to root
     try:
         with pytest.raises(ApiError) as caught:
             call(f"{closed}/file")
@@ -162,7 +162,7 @@ def test_server_transfers_a_100_mb_file_without_holding_it_in_memory(
         status = Path(f"/proc/{sandbox.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
-    Path(f"/proc/{sandbox.pid}/clear_refs").write_text("5")  # forget the earlier peak
+    Path(f"/proc/{sandbox.pid}/clear_refs").write_text("5")  # reset the peak of memory use
     assert call(api, "PUT", tmp_path / "large", data=parts()).status_code == 204
     answer = call(api, "GET", tmp_path / "large", stream=True)
     read = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Managed processes: restarts, stops, names and health checks."""
+"""Test managed processes: restarts, stops, names and health checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
 
 
 def flat(row: Any) -> Any:
-    """Return the fields of a row and its managed part in one dict; ``run`` is the row's status."""
+    """Return the fields of a row and of its managed part in one dict; ``run`` is the row status."""
     managed = row.pop("managed")
     return {**row, "run": row["status"], **managed}
 
@@ -162,7 +162,7 @@ def test_supervisor_stops_at_the_restart_limit(managed: Managed, tmp_path: Path)
 
 
 class Starts:
-    """A fake supervisor: starts take no time, and the test ends each run."""
+    """A fake supervisor whose starts take no time; the test ends each run."""
 
     def __init__(self) -> None:
         self.table = ProcessTable()
@@ -222,7 +222,7 @@ def test_supervisor_tries_to_start_a_missing_program_until_the_restart_limit(
 
 
 def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed: Managed) -> None:
-    # The second between the runs leaves time to read the output of the first run.
+    # One second between the runs leaves time to read the output of the first run.
     restart = {"policy": "always", "initial_backoff_ms": 1000, "max_backoff_ms": 1000}
     managed.start("sleep 600 & setsid sleep 600 & echo $!; exit 1", restart=restart)
     child = int(managed.api.lines(managed.name, at_least=1)[0])

@@ -1,4 +1,4 @@
-"""Real OOM kills, by the kernel and the watchdog, differ from every other SIGKILL."""
+"""Test that the sandbox distinguishes real OOM kills from every other SIGKILL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 64 << 20
-# Runs for six polls of the watchdog.
+# This program runs for six polls of the watchdog.
 HOLDER = "import time; b = bytearray(20 << 20); time.sleep(0.3)"
 SHARERS = """
 import os, time
@@ -37,7 +37,7 @@ def hold(megabytes: int) -> str:
 
 
 def kernel_limits() -> bool:
-    """Return whether the kernel can limit memory here (as root, with cgroup v1)."""
+    """Return whether this kernel can limit memory (needs root and cgroup v1)."""
     try:
         above = own_groups().v1
         return above is not None and CgroupV1(above, LIMIT).close() is None
@@ -70,7 +70,7 @@ def test_only_a_process_above_the_memory_limit_is_oom_killed(
     limited: Api, command: list[str], expected: Any
 ) -> None:
     answer = limited.call("POST", "/processes", json={"command": "no-such-program"})
-    assert refusal(answer) == (500, "Failed to spawn process", None)  # leaves nothing behind
+    assert refusal(answer) == (500, "Failed to spawn process", None)  # must leave no process behind
     assert outcome(limited.run(*command)) == expected
 
 
@@ -115,7 +115,7 @@ def test_every_oom_killed_process_is_reported(limited: Api) -> None:
 
 @pytest.fixture
 def above() -> Path:
-    """Return our own group, the parent of a sandbox's group."""
+    """Return the cgroup of this process, which is the parent of the group of a sandbox."""
     above = own_groups().v1
     assert above is not None
     return above

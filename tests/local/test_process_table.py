@@ -1,4 +1,4 @@
-"""The table keeps running processes and the newest ended ones, and limits the output."""
+"""Test which processes the table keeps, and how it limits their output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTable]:
     monkeypatch.setattr(process_table, "KEPT_OUTPUT", 10_000)
     loop = asyncio.new_event_loop()
-    # Streams need a running event loop, as in the server.
+    # Streams need a running event loop; the server has one.
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
     yield ProcessTable()
     loop.close()

@@ -1,4 +1,4 @@
-"""How real processes end, what they print, and which processes a kill reaches."""
+"""Test how real processes end, what they print, and which processes a kill reaches."""
 
 from __future__ import annotations
 
@@ -118,5 +118,5 @@ def test_api_key_never_appears_in_an_environment_or_command_line(
     key = sandbox.api_key.reveal().encode()
     for pid in (sandbox.pid, sleeper):
         for place in ("environ", "cmdline"):
-            # Both files are empty for a moment when a process executes its program.
+            # Both files are empty for a moment while a process executes its program.
             assert key not in until(Path(f"/proc/{pid}/{place}").read_bytes)

@@ -1,4 +1,4 @@
-"""Request bodies are parsed or rejected; ``test_routes`` has the bodies of the daemon."""
+"""Test how request bodies are parsed or rejected; ``test_routes`` covers the response bodies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNREAD = "Failed to deserialize the JSON body into the target type: "
 
 
 def rejection(model: Any, body: str | bytes, content_type: str = JSON) -> tuple[int, str]:
-    """Return the status and the text of a response in plain text."""
+    """Return the status and the text of a plain-text response."""
     with pytest.raises(PlainTextError) as caught:
         parse_body(model, body.encode() if isinstance(body, str) else body, content_type)
     return caught.value.status, str(caught.value)

@@ -1,4 +1,4 @@
-"""Every route has the status codes and bodies of the daemon (api-notes, "Calls")."""
+"""Test that every route returns the status codes and bodies of the daemon (api-notes, "Calls")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``Sandbox`` of a test on the embedded sandbox, with managed processes and real programs."""
+"""Test the ``Sandbox`` helpers with real programs in the embedded sandbox."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The official SDK works directly with the embedded sandbox."""
+"""Test that the official SDK works with the embedded sandbox."""
 
 from __future__ import annotations
 

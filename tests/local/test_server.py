@@ -1,4 +1,4 @@
-"""The embedded sandbox starts, and leaves nothing behind when it ends."""
+"""Test that the embedded sandbox starts, and leaves no process or file behind when it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .conftest import Api, is_gone, new_sandbox, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A leader, a child in its group, a child outside the group and an orphan outside the group.
+# Starts a group leader, a child in its group, and a child and an orphan outside the group.
 FAMILY = """
 sleep 600 & echo $!
 setsid sleep 600 & echo $!
@@ -48,7 +48,7 @@ def start_family(sandbox: LocalSandbox) -> list[int]:
     return pids
 
 
-# Plays the role of pytest: starts a sandbox, prints how to reach it, and waits to be killed.
+# Acts like pytest: starts a sandbox, prints its URL and key, and waits to be killed.
 TESTS = """
 import json, os, sys, time
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
@@ -63,7 +63,7 @@ if "exit" not in sys.argv:
 
 @pytest.fixture
 def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Provide a sandbox of another process, which plays the role of pytest (``tests``)."""
+    """Provide a sandbox that another process started; that process (``tests``) acts like pytest."""
     with subprocess.Popen(
         [sys.executable, "-c", TESTS, *getattr(request, "param", ())],
         stdout=subprocess.PIPE,
@@ -73,7 +73,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
         url, key, pid = json.loads(tests.stdout.readline())
         yield SimpleNamespace(tests=tests, url=url, api_key=Secret(key), pid=pid)
         if tests.returncode is None:
-            os.killpg(tests.pid, signal.SIGKILL)  # also kills the fork
+            os.killpg(tests.pid, signal.SIGKILL)  # this also kills the fork
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_server_disables_the_nagle_algorithm() -> None:
             option: int = server.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_NODELAY)
             return option
 
-    assert asyncio.run(connect()) == 1  # otherwise each request takes 44 ms
+    assert asyncio.run(connect()) == 1  # with Nagle's algorithm, each request would take 44 ms
 
 
 def test_repr_of_the_embedded_sandbox_does_not_show_the_key(sandbox: LocalSandbox) -> None:
