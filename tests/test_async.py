@@ -66,7 +66,7 @@ def public(kind):
     return {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
 
 
-def test_each_sandbox_method_is_awaitable_with_the_same_arguments_and_docstring():
+def test_each_sandbox_method_has_an_awaitable_version_with_the_same_signature():
     sandbox, awaitable = public(Sandbox), public(AsyncSandbox)
 
     assert awaitable.keys() - {"baseline"} == sandbox.keys()
@@ -75,7 +75,7 @@ def test_each_sandbox_method_is_awaitable_with_the_same_arguments_and_docstring(
         assert awaitable[name].__doc__ == sandbox[name].__doc__
 
 
-async def test_awaited_wait_returns_its_result(box):
+async def test_each_awaited_call_returns_its_result(box):
     job = await box.start_process("sh", ["-c", "echo ready; exit 3"])
     assert await box.wait_for_output(job, "ready") == "ready"
     assert (await box.wait_for_exit(job, exit_code=3)).exit_code == 3
@@ -113,7 +113,7 @@ async def test_soft_checks_are_evaluated_when_the_block_ends(failed):
     assert "test_async.py:" in str(failure.value)
 
 
-async def test_from_now_records_a_new_baseline(box):
+async def test_from_now_method_records_a_new_baseline(box):
     first = await box.start_process("true", [])
     await box.wait_for_exit(first)
     later = await box.from_now()
@@ -122,7 +122,7 @@ async def test_from_now_records_a_new_baseline(box):
 
 
 @pytest.mark.parametrize("call", [AsyncSandbox.wait_until, AsyncSandbox.wait_for_process])
-async def test_condition_must_not_be_a_coroutine_function(failed, call):
+async def test_wait_condition_must_not_be_a_coroutine_function(failed, call):
     async def condition(seen):
         return False
 
@@ -136,7 +136,7 @@ async def test_condition_must_not_be_a_coroutine_function(failed, call):
 
 
 @only_asyncio
-async def test_concurrent_waits_do_not_wait_for_free_threads(box):
+async def test_concurrent_waits_do_not_block_other_calls(box):
     """Otherwise, a call for which 40 waits are waiting could itself wait for a thread."""
     waits = [box.wait_for_process("sleep 7", timeout=10) for _ in range(40)]
     *_, started = await asyncio.gather(*waits, box.start_process("sleep", ["7"]))
@@ -146,7 +146,7 @@ async def test_concurrent_waits_do_not_wait_for_free_threads(box):
 # ------------------------------------------------------------------- cancellation
 
 
-async def test_cancellation_ends_a_wait_that_is_sleeping(box):
+async def test_cancellation_ends_a_wait_between_two_polls(box):
     begun = time.perf_counter()
     with anyio.move_on_after(0.3) as scope:
         await box.wait_for_process("no such process", timeout=60)
@@ -180,14 +180,14 @@ async def test_cancelled_call_raises_the_cancelled_error_of_asyncio(silent):
 
 
 @only_asyncio
-async def test_timeout_of_asyncio_ends_a_wait(box):
+async def test_asyncio_timeout_ends_a_wait(box):
     with pytest.raises(asyncio.TimeoutError):
         await asyncio.wait_for(box.wait_until(lambda seen: False), 0.2)
     assert_no_call_continues()
 
 
 @only_asyncio
-async def test_cancelled_start_completes_and_the_sandbox_knows_the_process(box, monkeypatch):
+async def test_cancelled_start_request_completes_and_its_process_is_recorded(box, monkeypatch):
     """Otherwise nobody would kill the process."""
     transport = box._sandbox._client._transport
     send, sent, cancelled = transport._call, threading.Event(), threading.Event()

@@ -30,7 +30,7 @@ def test_readme_names_every_option_and_fixture():
         assert f"`{name}" in text_of("README.md"), name
 
 
-def test_all_pages_state_the_same_number_of_faults():
+def test_all_pages_of_the_docs_state_the_same_number_of_faults():
     faults = r"in (\d+) scenes x (\d+) helpers = ([\d,]+)"
     [(scenes, helpers, outcomes)] = re.findall(faults, text_of("docs/faults.md"))
 

@@ -88,7 +88,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("number", "who", "question", "result"), CASES)
-def test_helper_returns_the_result_in_the_table_for_each_response(number, who, question, result):
+def test_each_helper_returns_the_result_listed_in_the_table(number, who, question, result):
     try:
         QUESTIONS[question](box_of(rows(number)), who)
         was = "ok"

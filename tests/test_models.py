@@ -69,7 +69,7 @@ def test_row_with_an_invalid_time_is_unreadable(field, value):
 @pytest.mark.parametrize(
     "text", ["NaN", "Infinity", "-Infinity", "1e999", '"0001-01-01T00:00:00+14:00"']
 )
-def test_time_that_is_not_a_valid_date_in_utc_is_out_of_range(text):
+def test_time_without_a_valid_utc_date_is_reported_as_out_of_range(text):
     body = listing(raw(started_at=12321)).replace(b"12321", text.encode())
 
     read, (unreadable,) = parse_list(body)
@@ -90,7 +90,7 @@ OPTIONAL = """
 
 
 @pytest.mark.parametrize("path", OPTIONAL.split())
-def test_null_field_is_treated_like_an_absent_field(path):
+def test_field_with_value_null_is_treated_like_an_absent_field(path):
     *parents, field = path.split(".")
     last_exit = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0}
     null, absent = (raw(args=(), managed=managed(last_exit=dict(last_exit))) for _ in range(2))
@@ -106,7 +106,7 @@ def test_null_field_is_treated_like_an_absent_field(path):
 MINIMAL = {"pid": 42, "status": "running", "command": "python", "started_at": T0}
 
 
-def test_minimal_row_is_filled_with_defaults():
+def test_missing_fields_of_a_minimal_row_get_default_values():
     (row,), unreadable = parse_list(listing(MINIMAL))
 
     assert unreadable == ()
@@ -143,7 +143,7 @@ def test_every_field_of_a_row_is_parsed():
 
 
 @pytest.mark.parametrize("check", [9, [9], "tcp", True, {}, {"port": 9}])
-def test_unexpected_health_check_is_ignored_without_making_the_row_unreadable(check):
+def test_unexpected_health_check_value_does_not_make_the_row_unreadable(check):
     assert process(managed=managed(health_check=check)).managed.health_check is None
 
 
@@ -156,7 +156,7 @@ def test_unknown_fields_are_ignored():
     assert unreadable == ()
 
 
-def test_unknown_enum_values_are_kept_in_lower_case():
+def test_unknown_enum_values_are_kept_as_lower_case_text():
     words = {"status": "Draining", "health_status": "Odd", "restart": {"policy": "Sometimes"}}
     row = process(status="Paused", managed=managed(**words))
 
@@ -208,7 +208,7 @@ CUT_SHORT = "JSON of another shape, or cut short"
         ([SECRET], "row: not an object"),
     ],
 )  # fmt: skip
-def test_unreadable_row_reports_a_reason_without_showing_the_value(row, reason):
+def test_unreadable_row_reports_the_reason_without_showing_the_invalid_value(row, reason):
     read, (unreadable,) = parse_list(listing(raw(7), row))
 
     pid = 41 if isinstance(row, dict) else None
@@ -219,7 +219,7 @@ def test_unreadable_row_reports_a_reason_without_showing_the_value(row, reason):
 
 
 @pytest.mark.parametrize("pid", [None, "41", 41.0, True], ids=["null", "text", "float", "flag"])
-def test_pid_that_is_not_an_integer_is_not_shown(pid):
+def test_error_for_a_row_does_not_show_a_pid_that_is_not_an_integer(pid):
     _, (unreadable,) = parse_list(listing(raw(handle=1) | {"pid": pid}))
 
     assert str(unreadable) == "row 0: pid: not a valid integer"
@@ -268,7 +268,7 @@ def test_error_for_an_invalid_body_describes_the_body_without_quoting_it(parse, 
     assert not raised.value.transient
 
 
-def test_single_process_is_parsed():
+def test_response_that_contains_a_single_process_is_parsed():
     assert parse_process(json.dumps(raw()).encode()) == process()
 
 
@@ -302,16 +302,16 @@ def test_process_counts_as_ended_if_any_field_shows_that_it_ended(fields, state,
     assert (row.state, row.ended) == (state, over)
 
 
-def test_lifetime_uses_the_clock_of_the_sandbox():
+def test_lifetime_of_a_process_is_computed_with_the_clock_of_the_sandbox():
     assert process(**ended()).lifetime == timedelta(seconds=9)
     assert process().lifetime is None
 
 
-def test_identity_of_a_run_is_its_handle_pid_and_start():
+def test_identity_of_a_run_consists_of_handle_and_pid_and_start_time():
     assert process(41, handle=3).identity == Identity(3, 41, FOUR)
 
 
-def test_process_prints_its_command_with_secrets_masked():
+def test_printed_process_shows_its_command_with_masked_secrets():
     row = process(
         args=("train.py", "--token", "hunter2", "--api-key=hunter2", "--max-tokens=5"),
         managed=managed("web"),
@@ -322,26 +322,26 @@ def test_process_prints_its_command_with_secrets_masked():
     assert row.command_line == ("python train.py --token hunter2 --api-key=hunter2 --max-tokens=5")
 
 
-def test_secret_in_a_managed_name_is_masked():
+def test_secret_in_the_name_of_a_managed_process_is_masked():
     row = process(args=("app",), managed=managed("web --token=hunter2"))
 
     assert repr(row) == "<ProcessInfo pid 41 'web --token=***' running: python app>"
     assert repr(row.managed) == "<ManagedProcess web --token=*** running>"
 
 
-def test_process_cannot_be_changed():
+def test_process_objects_are_immutable():
     with pytest.raises(FrozenInstanceError):
         process().pid = 1
 
 
-def test_error_of_a_model_does_not_quote_its_input():
+def test_validation_error_of_a_model_does_not_quote_the_input():
     with pytest.raises(ValueError, match="started_at") as raised:
         ProcessInfo(pid=1, status="running", command="hunter2")
 
     assert "hunter2" not in str(raised.value)
 
 
-def test_row_is_parsed_alone_in_the_same_way_as_in_a_list():
+def test_single_row_is_parsed_in_the_same_way_as_a_row_in_a_list():
     good, bad = json.dumps(raw(41)).encode(), json.dumps(raw(42, started_at=[])).encode()
 
     assert parse_row(0, good) == process(41)

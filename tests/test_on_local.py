@@ -44,7 +44,7 @@ EATER = ("python", ["-c", "taken = [bytearray(10_000_000) for _ in range(100)]"]
 # ------------------------------------------------- waits that are woken by an end
 
 
-def test_wait_is_woken_when_the_process_has_ended(box, monkeypatch):
+def test_exit_of_the_process_ends_a_wait_immediately(box, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.waiting.polling._NOTICED_PAUSE", 60.0)
     process = box.start_process("sleep", ["1"])
 
@@ -55,7 +55,7 @@ WAITS = [50, pytest.param(1000, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("waits", WAITS)
-def test_streams_of_many_waits_leave_no_thread_running_and_no_file_open(box, waits, monkeypatch):
+def test_many_waits_leave_no_thread_running_and_no_file_open(box, waits, monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.waiting.polling._UNNOTICED", 0.0)
     box.wait_for_exit(box.start_process("sleep", ["0.01"]))
     me = psutil.Process()
@@ -75,7 +75,7 @@ def test_streams_of_many_waits_leave_no_thread_running_and_no_file_open(box, wai
 
 
 @pytest.mark.parametrize("by_text", [True, False], ids=["text", "object"])
-def test_wait_for_an_ended_process_fails_before_its_deadline_with_the_reason(box, by_text):
+def test_wait_for_an_ended_process_fails_early_and_states_the_reason(box, by_text):
     process = box.start_process(*DIES_AT_ONCE)
     if by_text:
         process = "module: x"
@@ -129,7 +129,7 @@ def test_oom_kill_is_reported_and_does_not_fail_a_later_test(box):
     assert f"run      pid {again.pid}, " in str(error)
 
 
-def test_only_a_sigkill_that_the_test_did_not_send_is_a_suspected_oom_kill(box):
+def test_sigkill_is_a_suspected_oom_kill_only_if_the_test_did_not_send_it(box):
     ours = box.start_process("sleep", ["60"])
     box.kill_process(ours)
     box.wait_for_process(ours, status="signaled")
@@ -145,7 +145,7 @@ def test_only_a_sigkill_that_the_test_did_not_send_is_a_suspected_oom_kill(box):
 # ---------------------------------------------------------------- process control
 
 
-def test_send_signal_reaches_the_process_and_its_exit_code_is_reported(box):
+def test_signal_reaches_the_process_and_the_exit_code_is_reported(box):
     script = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
     process = box.start_process("sh", ["-c", script])
     box.wait_for_output(process, "ready")
@@ -156,7 +156,7 @@ def test_send_signal_reaches_the_process_and_its_exit_code_is_reported(box):
     box.kill_process(process)  # succeeds, although it has ended
 
 
-def test_kill_started_kills_the_processes_that_the_test_left_running(box):
+def test_kill_started_method_kills_all_processes_that_the_test_left_running(box):
     later = box.from_now()
     process = later.start_process("sleep", ["60"])
 
@@ -170,7 +170,7 @@ HINTS = [({}, ""), ({"working_dir": "/no/such/folder"}, ", or no folder '/no/suc
 
 
 @pytest.mark.parametrize(("options", "hint"), HINTS, ids=["program", "folder"])
-def test_program_that_cannot_be_started_raises_an_error(box, options, hint):
+def test_starting_a_program_that_does_not_exist_raises_an_error(box, options, hint):
     error = failure(lambda: box.start_process("/no/such/program", **options), errors.RequestRefused)
 
     assert error.first_line == (
@@ -201,7 +201,7 @@ LONGEST = [{"args": ["a" * 131_071]}, {"env": {"TEXT": "a" * 131_066}}]
 
 
 @pytest.mark.parametrize("options", LONGEST, ids=["argument", "variable"])
-def test_longest_allowed_argument_is_passed(box, options):
+def test_argument_of_the_maximum_length_is_accepted(box, options):
     assert box.wait_for_exit(box.start_process("true", **options)).exit_code == 0
 
 
@@ -235,7 +235,7 @@ IGNORED = [
 
 
 @pytest.mark.parametrize(("options", "ignored"), IGNORED, ids=["name", "restart", "all"])
-def test_start_fails_if_a_daemon_ignores_its_options(older_box, box, options, ignored):
+def test_start_fails_if_the_sandbox_ignores_the_requested_options(older_box, box, options, ignored):
     error = failure(
         lambda: older_box.start_process("sleep", ["600"], **options), errors.RequestRefused
     )

@@ -76,7 +76,7 @@ def test_wait_returns_a_line_that_appears_later(script, name, written, at):
     assert at <= polls(box)[-1] < at + 0.3
 
 
-def test_deadline_limits_each_read_but_the_last_read_may_take_half_a_second():
+def test_each_read_of_output_is_limited_by_the_deadline_of_the_wait():
     box = output_box([SERVER])
 
     message_of(lambda: box.wait_for_output(77, "ready", timeout=6), errors.WaitTimedOut)
@@ -90,7 +90,7 @@ def test_deadline_limits_each_read_but_the_last_read_may_take_half_a_second():
 # -------------------------------------------------------------------------- no match
 
 
-def test_timeout_error_shows_the_last_lines_so_far():
+def test_timeout_error_shows_the_last_lines_of_output():
     box = output_box([SERVER], {0: (["starting", "migrating"], [])})
 
     message = message_of(lambda: box.wait_for_output(77, "ready", timeout=5), errors.WaitTimedOut)
@@ -101,7 +101,7 @@ def test_timeout_error_shows_the_last_lines_so_far():
     assert "buffered" not in message
 
 
-def test_wait_reports_an_oom_kill_of_the_process():
+def test_wait_for_output_reports_an_oom_kill_of_the_process():
     box = output_box([raw(77, args=("server.py",), **OOM)], {0: (["starting"], [])})
 
     error = failure(lambda: box.wait_for_output(77, "ready"), errors.ProcessOOMKilled)
@@ -119,7 +119,7 @@ PLAIN = ["(v1.2)", "up...", "costs $5", "[app] up", "5 % (3/6)", "a | b", "(y/n)
 
 @pytest.mark.parametrize("row", [SERVER, ENDED], ids=["running", "ended"])
 @pytest.mark.parametrize("pattern", [*REGEXES, *PLAIN, re.compile(r"port \d+")])
-def test_hint_about_regexes_appears_only_for_text_that_looks_like_one(pattern, row):
+def test_hint_about_regexes_appears_only_if_the_text_looks_like_a_regex(pattern, row):
     box = output_box([row], {0: (["listening"], [])})
     hint = (
         "try re.compile(...): the text looks like a regular expression, but is searched literally"
@@ -130,7 +130,7 @@ def test_hint_about_regexes_appears_only_for_text_that_looks_like_one(pattern, r
     assert (hint in " ".join(message.split())) == (pattern in REGEXES)
 
 
-def test_wait_fails_one_second_after_the_stored_output_stopped_growing():
+def test_wait_fails_one_second_after_the_output_of_an_ended_process_stopped_growing():
     lines = ["one", "two", "three"]
     box = output_box([ENDED], {0.9 * step: (lines[: step + 1], []) for step in range(3)})
 
@@ -140,7 +140,7 @@ def test_wait_fails_one_second_after_the_stored_output_stopped_growing():
     assert 2.8 <= polls(box)[-1] < 3.2
 
 
-def test_wait_reads_endlessly_growing_output_until_the_deadline():
+def test_wait_reads_output_that_keeps_growing_until_the_deadline():
     """The children of an ended process can go on writing."""
     box = output_box([ENDED], growing(0.5, 20))
 
@@ -154,7 +154,7 @@ LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]},
 
 
 @pytest.mark.parametrize(("script", "name", "seconds"), LOST)
-def test_wait_reports_an_exit_after_one_second_or_two_for_a_text_selector(script, name, seconds):
+def test_wait_for_output_reports_an_exit_after_one_or_two_seconds(script, name, seconds):
     box = output_box(script, {0: (["one"], [])})
 
     failure(lambda: box.wait_for_output(name, "ready", timeout=60), errors.UnexpectedExit)
@@ -165,7 +165,7 @@ def test_wait_reports_an_exit_after_one_second_or_two_for_a_text_selector(script
 # ------------------------------------------------------------------------------ output()
 
 
-def test_output_of_an_ended_process_is_read_until_two_reads_return_the_same():
+def test_output_of_an_ended_process_is_read_until_it_no_longer_changes():
     written = {0: (["a"], ["up"]), 0.04: (["a", "b"], ["up"]), 0.09: (["a", "b", "c"], ["up"])}
     box = output_box({0: [ENDED]}, written)
 
@@ -174,7 +174,7 @@ def test_output_of_an_ended_process_is_read_until_two_reads_return_the_same():
 
 
 @pytest.mark.parametrize(("row", "readings"), [(SERVER, 1), (ENDED, 2)], ids=["running", "ended"])
-def test_output_of_a_running_process_is_read_once_and_of_an_ended_process_twice(row, readings):
+def test_output_is_read_once_from_running_and_twice_from_ended_processes(row, readings):
     box = output_box({0: [row]}, {0: (["one"], ["up"])})
 
     assert box.output(77, "stderr") == ["up"]
@@ -182,7 +182,7 @@ def test_output_of_a_running_process_is_read_once_and_of_an_ended_process_twice(
 
 
 @pytest.mark.parametrize(("deadline", "lines", "at"), [(None, 20, 1), (1000.45, 4, 0.2)])
-def test_growing_output_is_read_for_one_second_or_until_the_test_deadline(deadline, lines, at):
+def test_output_of_an_ended_process_is_read_for_at_most_one_second(deadline, lines, at):
     box = output_box([ENDED], growing(0.05, 60))
     box._client.test_deadline = lambda: deadline
 
@@ -190,7 +190,7 @@ def test_growing_output_is_read_for_one_second_or_until_the_test_deadline(deadli
     assert box._client.reads[-1][0] == at
 
 
-def test_output_requires_a_listed_process():
+def test_reading_the_output_requires_a_listed_process():
     box = output_box([SERVER], {0: (["one"], [])})
 
     failure(lambda: box.output("none"), errors.ProcessNotFound)
@@ -240,7 +240,7 @@ BAD_PATTERNS = [
 
 
 @pytest.mark.parametrize(("pattern", "got"), BAD_PATTERNS)
-def test_pattern_of_another_type_is_rejected_before_the_first_poll(pattern, got):
+def test_pattern_of_an_invalid_type_is_rejected_before_the_first_poll(pattern, got):
     box = output_box([SERVER])
 
     message = message_of(lambda: box.wait_for_output(77, pattern), errors.InvalidArgument)

@@ -81,7 +81,7 @@ def my_sandbox():
 
 
 @pytest.mark.parametrize("page", sample_of({page: page for page in PAGES}, *SAMPLE))
-def test_example_tests_on_a_page_pass(page, tmp_path):
+def test_example_tests_on_a_page_of_the_docs_pass(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     (tmp_path / "made_up_service.py").write_text(MADE_UP_SERVICE)
     shown = ""
@@ -104,7 +104,7 @@ def test_example_tests_on_a_page_pass(page, tmp_path):
         assert f"allowed: {reason}" in done.stdout
 
 
-def test_restart_recipe_ignores_a_restart_in_an_earlier_test(tmp_path):
+def test_restart_recipe_in_the_docs_ignores_a_restart_in_an_earlier_test(tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     texts = [block.text for block in blocks("docs/recipes.md")]
     [recipe] = [text for text in texts if "supervisor_restarts" in text]
@@ -123,7 +123,7 @@ def test_restart_recipe_ignores_a_restart_in_an_earlier_test(tmp_path):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_failure_shown_on_a_page_matches_the_output_of_the_test(page, tmp_path):
+def test_failure_shown_on_a_page_of_the_docs_matches_the_real_output(page, tmp_path):
     (tmp_path / "pytest.ini").write_text(SETTINGS)
     for block, output in itertools.pairwise(blocks(page)):
         if block.mark == "fails":
@@ -136,7 +136,7 @@ def test_failure_shown_on_a_page_matches_the_output_of_the_test(page, tmp_path):
 @pytest.mark.parametrize(
     "page", sample_of({page: page for page in [*PAGES, "docs/timeline.md"]}, *SAMPLE)
 )
-def test_commands_on_a_page_succeed(page, tmp_path, my_sandbox):
+def test_commands_shown_on_a_page_of_the_docs_succeed(page, tmp_path, my_sandbox):
     (tmp_path / "test_it.py").write_text(TEST)
     consoles = [block.text for block in blocks(page) if block.language == "console"]
     for line in "".join(consoles).splitlines():
@@ -156,7 +156,7 @@ TABLES = ["tool.pytest.ini_options"] + ["tool.pytest"] * (pytest.version_tuple >
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 @pytest.mark.parametrize("table", TABLES)
-def test_settings_on_a_page_take_effect(page, table, tmp_path):
+def test_settings_shown_on_a_page_of_the_docs_take_effect(page, table, tmp_path):
     [settings] = [block.text for block in blocks(page) if block.language == "toml"]
     (tmp_path / "test_it.py").write_text(TEST)
     (tmp_path / "pyproject.toml").write_text(settings.replace("tool.pytest.ini_options", table))
@@ -178,7 +178,7 @@ PATHS = [path for pattern in ("*.md", "*/*.md", "docs/*/*.md") for path in ROOT.
 
 
 @pytest.mark.parametrize("page", [str(path.relative_to(ROOT)) for path in PATHS])
-def test_target_of_each_link_exists(page):
+def test_target_of_each_link_in_the_docs_exists(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if link.startswith(("http://", "https://")):
@@ -190,7 +190,7 @@ def test_target_of_each_link_exists(page):
         assert not anchor or anchor in anchors(target), link
 
 
-def test_each_page_is_linked_from_another():
+def test_each_page_of_the_docs_is_linked_from_another_page():
     pages = [*(ROOT / "docs").rglob("*.md")]
     text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *pages])
     for page in pages:

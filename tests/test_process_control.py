@@ -62,7 +62,7 @@ MAY_RUN = "; if it was, list_processes() shows it"
     ],
     ids=["no answer", "reset", "no answer to the proxy", "no process", "not ready", "401"],
 )  # fmt: skip
-def test_error_of_a_failed_start_shows_whether_the_program_may_have_started(answer, error, message):
+def test_error_for_a_failed_start_says_whether_the_program_may_be_running(answer, error, message):
     server = Server([answer])
     # The deadline of the test cuts the call, to 0.1 s at least.
     end = Clock.monotonic() + (0.25 if answer is HANG else 1)

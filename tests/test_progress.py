@@ -99,7 +99,7 @@ def test_wait_reports_the_current_state_and_the_last_line_of_output_every_15_s(
     assert lines == expected
 
 
-def test_each_report_reads_output_once_for_half_a_second_or_until_the_deadline():
+def test_progress_report_reads_output_for_at_most_half_a_second():
     box = box_of([RUNNING], latency=0.05, screen=Screen(say=lambda _: None))
     failure(lambda: box.wait_for_exit(41, timeout=30.6), errors.WaitTimedOut)
 
@@ -114,7 +114,7 @@ def test_each_report_reads_output_once_for_half_a_second_or_until_the_deadline()
 @pytest.mark.parametrize(
     "answer", [unreachable(), ([], [])], ids=["unreachable", "nothing written"]
 )
-def test_report_without_output_shows_the_expectation(answer):
+def test_progress_report_without_output_shows_the_expected_state(answer):
     lines: list[str] = []
     box = box_of([RUNNING], written={0: answer}, screen=Screen(say=lines.append))
     failure(lambda: box.wait_for_exit(41, timeout=20), errors.WaitTimedOut)
@@ -137,7 +137,7 @@ def test_progress_is_logged_with_the_sandbox_name_even_if_it_is_not_printed(log)
     assert {record.name for record in log.records} == {"pytest_tlsandbox"}
 
 
-def test_state_changes_and_met_conditions_are_logged_at_info_and_polls_at_debug(log):
+def test_state_changes_are_logged_at_info_level_and_polls_at_debug_level(log):
     box = box_of({0: [RUNNING], 0.1: [RUNNING, raw(42)], 0.2: [raw(41, **ended(0))]})
     box.wait_for_exit(41)
 
@@ -156,7 +156,7 @@ def test_state_changes_and_met_conditions_are_logged_at_info_and_polls_at_debug(
     ]
 
 
-def test_failed_poll_is_logged_at_debug_with_its_error(log):
+def test_failed_poll_is_logged_at_debug_level_with_its_error(log):
     box = box_of({0: unreachable(), 0.1: [RUNNING]})
     box.wait_for_process(41)
 

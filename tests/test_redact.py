@@ -23,11 +23,11 @@ VALUE = "hunter2"
      lambda secret: str((secret,))[1:-2]],
     ids=["repr", "str", "ascii", "format", "{}", "!s", "!r", "!a", "%", "list", "dict", "tuple"],
 )  # fmt: skip
-def test_secret_prints_as_a_mask(show):
+def test_secret_object_is_printed_as_a_mask(show):
     assert show(Secret(VALUE)) == "***"
 
 
-def test_secret_is_revealed_only_on_request():
+def test_value_of_a_secret_is_available_only_on_request():
     secret = Secret(VALUE)
 
     assert secret.reveal() == VALUE
@@ -57,7 +57,7 @@ def test_secret_is_not_written_as_json():
     assert VALUE not in str(raised.value)
 
 
-def test_secrets_with_equal_texts_are_equal():
+def test_secret_objects_with_equal_text_are_equal():
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
     assert Secret("a") != "a"

@@ -27,14 +27,14 @@ def elapsed(call):
 # ---------------------------------------------------------------------- scripted lists
 
 
-def test_wait_on_a_scripted_sandbox_takes_only_scripted_time():
+def test_wait_on_a_scripted_sandbox_takes_no_real_time():
     lister = ScriptedLister({0: [row(41)], 300: [EXITED]})
 
     assert elapsed(lambda: Sandbox(lister).wait_for_exit(41, timeout=400)) < 100
     assert 300 <= lister.polls[-1] < 300.3
 
 
-def test_scripted_sandbox_returns_the_rows_bodies_and_errors_of_its_script():
+def test_scripted_sandbox_returns_the_rows_and_bodies_and_errors_of_its_script():
     body = {"processes": [EXITED], "more": "than is known"}
     lister = ScriptedLister({0: [row(41)], 1: BUSY, 2: body, 3: b"<html>please log in</html>"})
     box = Sandbox(lister)
@@ -63,7 +63,7 @@ def test_scripted_output_can_be_read_by_stream_and_appears_in_failures():
         box.wait_for_exit(41)
 
 
-def test_start_returns_at_the_time_at_which_the_script_lists_the_process():
+def test_scripted_start_returns_when_the_script_lists_the_process():
     lister = ScriptedLister({0: [row(40)], 2: [row(40), row(41, args=("serve.py",))]})
     box = Sandbox(lister)
 
@@ -95,12 +95,12 @@ def test_scripted_sandbox_supports_list_calls_and_async_waits():
     assert repr(lister) == "<ScriptedLister of staging>"
 
 
-def test_script_lists_its_first_rows_from_the_beginning_or_nothing_if_empty():
+def test_scripted_sandbox_lists_its_first_rows_from_the_beginning():
     assert len(ScriptedLister({}).list()) == 0
     assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41
 
 
-def test_fake_clock_can_be_passed_to_a_script_and_records_the_pauses():
+def test_fake_clock_of_a_scripted_sandbox_records_the_pauses():
     clock = FakeClock(now=0.0)
     box = Sandbox(ScriptedLister({0: []}, clock=clock, latency=0.01))
 
@@ -121,7 +121,7 @@ def box(serve):  # noqa: F811
         yield box
 
 
-def test_wait_without_pauses_takes_only_the_time_of_its_polls(box):
+def test_wait_with_a_fast_clock_takes_only_the_time_of_its_polls(box):
     def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
@@ -129,7 +129,7 @@ def test_wait_without_pauses_takes_only_the_time_of_its_polls(box):
     assert elapsed(wait) < 50
 
 
-def test_no_sleep_restores_the_real_clock_when_it_ends():
+def test_no_sleep_block_restores_the_real_clock_at_its_end():
     before = Clock.sleep, Clock.monotonic
 
     with no_sleep():
@@ -141,7 +141,7 @@ def test_no_sleep_restores_the_real_clock_when_it_ends():
     assert Clock.monotonic() < begun + 1000
 
 
-def test_cancellation_ends_a_wait_without_pauses(box):
+def test_cancellation_ends_a_wait_with_a_fast_clock(box):
     async def test():
         wait = AsyncSandbox(box).wait_for_process("no such", timeout=1e9)
         with pytest.raises(asyncio.TimeoutError):

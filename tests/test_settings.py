@@ -69,7 +69,7 @@ def message(call, *args, **options):
         (None, [], "", ()),
     ],
 )
-def test_targets_come_from_the_first_source_that_defines_any(option, ini, environment, targets):
+def test_sandboxes_are_read_from_the_first_source_that_is_set(option, ini, environment, targets):
     settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
 
     assert settings.targets == targets
@@ -132,7 +132,7 @@ def test_ini_keys_override_the_defaults():
 @pytest.mark.parametrize(
     "name", ["TLSANDBOX_TIMEOUT", "TLSANDBOX_MEMORY", "TIMEOUT", "TENSORLAKE_API_KEY"]
 )
-def test_other_environment_variables_are_ignored(name):
+def test_unrelated_environment_variables_are_ignored(name):
     assert resolved(environment={name: "nonsense"}) == resolved()
 
 
@@ -183,13 +183,13 @@ INVALID_VALUES = [
 
 
 @pytest.mark.parametrize(("source", "name", "value", "text"), INVALID_VALUES)
-def test_error_of_an_invalid_value_names_its_source_and_the_expected_values(
+def test_error_for_an_invalid_setting_names_the_source_and_the_expected_values(
     source, name, value, text
 ):
     assert message(resolved, **{source: {name: value}}) == text
 
 
-def test_error_of_an_ini_value_mentions_the_ini_file_even_if_its_path_is_unknown():
+def test_error_for_an_ini_value_mentions_the_ini_file_even_if_its_path_is_unknown():
     text = message(resolved, ini={"tlsandbox_timeout": "0"}, inipath=None)
     assert text == f"tlsandbox_timeout in the ini file: {TIME}, got '0'"
 
@@ -227,12 +227,12 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("text", "seconds"), SECONDS.items())
-def test_setting_of_a_time_is_parsed_as_seconds(text, seconds):
+def test_time_setting_is_parsed_as_seconds(text, seconds):
     assert parse_time(text, "here") == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(("text", "size"), BYTES.items())
-def test_setting_of_a_size_is_parsed_as_bytes(text, size):
+def test_size_setting_is_parsed_as_bytes(text, size):
     assert parse_size(text, "here") == size
 
 
@@ -252,7 +252,7 @@ def test_error_for_an_invalid_setting_does_not_repeat_an_invalid_url(parse, text
     ["local", "abc", "ABC-1_x", "7f3", "ci-{worker}", "{worker}", "{worker}-ci",
      "http://127.0.0.1:9443", "https://x.example/base/"],
 )  # fmt: skip
-def test_valid_target_is_accepted(target):
+def test_valid_sandbox_name_or_url_is_accepted(target):
     check_target(target, "here")
 
 
@@ -281,13 +281,13 @@ def test_valid_url_is_split_into_its_parts(url, parts):
         ("local", "gw3", "local"),
     ],
 )
-def test_worker_id_replaces_the_placeholder_in_a_target(target, worker, filled):
+def test_worker_id_replaces_the_placeholder_in_a_sandbox_name(target, worker, filled):
     environment = {"PYTEST_XDIST_WORKER": worker} if worker else {}
 
     assert fill_worker(target, environment) == filled
 
 
-def test_patterns_of_secrets_come_from_the_ini_file():
+def test_custom_secret_patterns_are_read_from_the_ini_file():
     given = resolved(ini={"tlsandbox_mask": ["acme-[0-9]+", "x.y"]})
 
     assert [mask.pattern for mask in given.masks] == ["acme-[0-9]+", "x.y"]

@@ -28,7 +28,7 @@ def here():
 # ------------------------------------------------------------------ on one snapshot
 
 
-def test_block_evaluates_all_checks_on_one_snapshot_when_it_ends():
+def test_soft_block_evaluates_all_checks_on_one_snapshot_when_the_block_ends():
     box = soft_box([EXITED])
 
     with box.soft() as check:
@@ -40,7 +40,7 @@ def test_block_evaluates_all_checks_on_one_snapshot_when_it_ends():
     assert polls(box) == [0.0]
 
 
-def test_error_of_the_block_contains_the_error_of_each_failed_check():
+def test_error_of_a_soft_block_contains_the_error_of_each_failed_check():
     box = soft_box([FAILED, OOM, {"pid": 9}])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -63,7 +63,7 @@ def test_error_of_the_block_contains_the_error_of_each_failed_check():
     assert failures[0].wanted == "pid 43: exit_code=0"
 
 
-def test_checks_in_a_block_cover_the_whole_test_so_far():
+def test_checks_in_a_soft_block_cover_the_whole_test_so_far():
     box = soft_box([OOM, RUNNING]).from_now()
 
     with box.soft() as check:
@@ -76,7 +76,7 @@ def test_checks_in_a_block_cover_the_whole_test_so_far():
 # -------------------------------------------------------------------- settling time
 
 
-def test_negative_check_keeps_its_settling_time_in_a_block():
+def test_negative_check_in_a_soft_block_still_polls_for_200_ms():
     box = soft_box([RUNNING])
 
     with box.soft() as check:
@@ -86,7 +86,7 @@ def test_negative_check_keeps_its_settling_time_in_a_block():
     assert 0.2 <= polls(box)[-1] < 0.4
 
 
-def test_immediate_failure_does_not_shorten_the_settling_time_of_another_check():
+def test_failed_check_does_not_shorten_the_polling_of_other_checks():
     box = soft_box({0: [RUNNING, FAILED], 0.1: [RUNNING, FAILED, OOM]})
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as check:
@@ -96,7 +96,7 @@ def test_immediate_failure_does_not_shorten_the_settling_time_of_another_check()
     assert len(caught.value.failures) == 2
 
 
-def test_unsettled_check_does_not_change_the_result_of_a_settled_check():
+def test_unfinished_check_does_not_change_the_result_of_a_finished_check():
     """The first check needs one poll; the second needs more time than pytest-timeout leaves."""
     box = soft_box([RUNNING])
     box._client.test_deadline = lambda: 1000.3
@@ -111,7 +111,8 @@ def test_unsettled_check_does_not_change_the_result_of_a_settled_check():
 # ------------------------------------------------------------- infrastructure errors
 
 
-def test_outage_at_the_end_of_the_block_raises_an_infrastructure_error():
+def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error(monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.client.retry._jitter.uniform", lambda *_: 1.0)
     box = soft_box({0: unreachable()})
 
     with pytest.raises(errors.SandboxUnreachable) as caught, box.soft() as check:
@@ -123,7 +124,7 @@ def test_outage_at_the_end_of_the_block_raises_an_infrastructure_error():
     assert (caught.value.label, caught.value.transient) == ("502", True)
 
 
-def test_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
+def test_soft_block_is_inconclusive_if_all_failed_checks_are_inconclusive():
     box = soft_box([EXITED, {"pid": 9}])
 
     with pytest.raises(errors.Inconclusive) as caught, box.soft() as check:
@@ -144,7 +145,7 @@ class Broken(Exception):
     """An exception from the code of the test."""
 
 
-def test_last_note_of_an_exception_in_the_block_lists_the_failed_checks():
+def test_exception_in_a_soft_block_gets_a_note_that_lists_the_failed_checks():
     box = soft_box([FAILED])
     error = Broken()
     error.__notes__ = ["the first"]
@@ -168,7 +169,7 @@ def test_last_note_of_an_exception_in_the_block_lists_the_failed_checks():
 
 
 @pytest.mark.parametrize(("checks", "count"), [(0, 0), (1, 1)])
-def test_exception_in_the_block_gets_no_note_if_no_check_failed(checks, count):
+def test_exception_in_a_soft_block_gets_no_note_if_no_check_failed(checks, count):
     box = soft_box([EXITED])
 
     with pytest.raises(Broken) as caught, box.soft() as check:
@@ -181,7 +182,7 @@ def test_exception_in_the_block_gets_no_note_if_no_check_failed(checks, count):
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, pytest.skip.Exception])
-def test_block_raises_an_interruption_or_skip_unchanged_and_does_not_poll(kind):
+def test_soft_block_does_not_change_or_delay_a_skip_or_an_interruption(kind):
     box = soft_box([FAILED])
     error = kind("stop")
 
@@ -194,7 +195,7 @@ def test_block_raises_an_interruption_or_skip_unchanged_and_does_not_poll(kind):
     assert polls(box) == []
 
 
-def test_invalid_argument_raises_an_error_immediately_and_adds_no_check():
+def test_invalid_argument_of_a_soft_check_raises_an_error_immediately():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.InvalidArgument) as caught, box.soft() as check:
@@ -211,7 +212,7 @@ def test_invalid_argument_raises_an_error_immediately_and_adds_no_check():
 
 
 @pytest.mark.parametrize("entered", [True, False])
-def test_check_outside_a_block_is_rejected(entered):
+def test_check_outside_a_soft_block_is_rejected(entered):
     check = soft_box([EXITED]).soft()
     if entered:
         with check:
@@ -223,7 +224,7 @@ def test_check_outside_a_block_is_rejected(entered):
     )
 
 
-def test_nested_block_evaluates_its_checks_when_it_ends():
+def test_nested_soft_block_evaluates_its_checks_when_the_nested_block_ends():
     box = soft_box([FAILED, OOM])
 
     with pytest.raises(errors.ChecksFailed) as caught, box.soft() as outer:
@@ -238,7 +239,7 @@ def test_nested_block_evaluates_its_checks_when_it_ends():
     )
 
 
-def test_block_that_is_entered_again_starts_without_checks():
+def test_soft_block_that_is_entered_again_starts_without_checks():
     box = soft_box([EXITED, FAILED])
     soft = box.soft()
     with pytest.raises(errors.ChecksFailed), soft as check:
@@ -269,7 +270,7 @@ def test_checks_added_by_several_threads_are_all_evaluated():
     assert len(caught.value.failures) == 8
 
 
-def test_check_in_code_without_a_module_is_evaluated():
+def test_soft_check_in_code_without_a_module_is_evaluated():
     box = soft_box([FAILED])
 
     with pytest.raises(errors.ChecksFailed), box.soft() as check:

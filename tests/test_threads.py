@@ -85,7 +85,7 @@ def used():
     return threading.active_count(), psutil.Process().num_fds(), len(gc.get_objects())
 
 
-def test_number_of_threads_descriptors_and_objects_does_not_grow_with_the_calls(box):
+def test_repeated_calls_do_not_leak_threads_or_file_descriptors_or_objects(box):
     wait_in_all_threads(box)
     before = used()
 
@@ -97,7 +97,7 @@ def test_number_of_threads_descriptors_and_objects_does_not_grow_with_the_calls(
     )
 
 
-def test_python_development_mode_reports_no_open_resource_and_no_warning(tmp_path):
+def test_python_development_mode_reports_no_unclosed_resource_and_no_warning(tmp_path):
     (tmp_path / "test_it.py").write_text(
         """
 import threading

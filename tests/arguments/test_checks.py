@@ -174,7 +174,7 @@ def run(call, box):
 
 
 @pytest.mark.parametrize(("call", "message"), CASES, ids=[message[:40] for _, message in CASES])
-def test_invalid_call_is_rejected_before_any_request(call, message):
+def test_invalid_call_is_rejected_before_any_request_is_sent(call, message):
     box = box_of([])
 
     assert str(failure(lambda: run(call, box), InvalidArgument)) == message
@@ -194,7 +194,7 @@ def test_invalid_call_is_rejected_before_any_request(call, message):
     ],
     ids=["sandbox", "awaitable", "soft", "nothing near"],
 )  # fmt: skip
-def test_misspelled_method_raises_an_attribute_error_with_a_suggestion(attribute, message):
+def test_calling_a_misspelt_method_raises_an_attribute_error_with_a_suggestion(attribute, message):
     box = box_of([])
 
     with pytest.raises(AttributeError) as caught:
@@ -206,7 +206,7 @@ def test_misspelled_method_raises_an_attribute_error_with_a_suggestion(attribute
     assert not hasattr(box, "wait_for_proces")
 
 
-def test_type_error_in_the_function_of_the_user_is_raised_unchanged():
+def test_type_error_in_a_user_function_is_raised_unchanged():
     with pytest.raises(TypeError, match=r"^'int' object is not iterable$") as caught:
         box_of([raw(41)]).wait_until(lambda seen: list(seen[0].pid))
 
@@ -241,7 +241,7 @@ class Digits(str):
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_any_field_accepts_a_value_that_overrides_equality(field):
+def test_every_field_accepts_a_value_whose_class_overrides_equality(field):
     check_fields({field: ANY})
     check_fields({field: [ANY]})
 
@@ -273,7 +273,7 @@ def box(sent):
     return box
 
 
-def test_signal_may_be_given_as_an_enum_member(box, sent):
+def test_signal_argument_accepts_an_enum_member(box, sent):
     box.send_signal(41, signal.SIGTERM)
 
     assert sent == [(41, 15)]
@@ -285,7 +285,7 @@ def test_arguments_may_come_from_an_iterator(box, sent):
     assert sent == [{"command": "sleep", "args": ["60"]}]
 
 
-def test_start_process_sends_its_options_unchanged(box, sent):
+def test_starting_a_process_sends_the_options_unchanged(box, sent):
     options = {
         "user": {"uid": 1000},
         "stdin_mode": "pipe",
@@ -306,7 +306,7 @@ def test_option_types_match_the_types_of_the_embedded_sandbox():
         assert types.__required_keys__ == required
 
 
-def test_assertion_checks_only_processes_of_the_test_on_a_shared_sandbox():
+def test_in_a_shared_sandbox_an_assertion_checks_only_processes_of_its_own_test():
     rows = [raw(41), raw(42, **OOM)]
     box = box_of(rows, shared=True)
     box.start_process("python", ["train.py"])

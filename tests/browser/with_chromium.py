@@ -73,7 +73,7 @@ def focused(page):
 # ------------------------------------------------------------------ a real run
 
 
-def test_every_bar_is_drawn_at_the_times_in_the_report(show, shop):
+def test_position_of_every_bar_matches_the_times_in_the_report(show, shop):
     document, path = shop
     places = show(path).evaluate(PLACES)
     start = document["started_at"]
@@ -96,7 +96,7 @@ def test_every_bar_is_drawn_at_the_times_in_the_report(show, shop):
         assert place[0] * span == pytest.approx(seconds(test["started_at"], start), abs=0.02)
 
 
-def test_headline_and_first_row_show_a_restart_loop_after_oom_kills(show, shop):
+def test_headline_and_first_row_show_repeated_oom_kills_and_restarts(show, shop):
     document, path = shop
     page = drawn(show(path))
     headline = r"(\d) of 8 tests failed\. web was OOM-killed (\d) times and was restarted(?: (\d) times)?\."
@@ -114,7 +114,7 @@ def test_headline_and_first_row_show_a_restart_loop_after_oom_kills(show, shop):
     assert page.inner_text(".found .wrong >> nth=0") == item
 
 
-def test_details_of_a_bar_show_its_state_its_test_and_its_output(show, shop):
+def test_details_of_a_bar_show_state_and_test_and_output_of_the_process(show, shop):
     page = show(shop[1])
     page.locator("[aria-label*='exited 4']").hover()
     shown = re.sub(r"\d+(\.\d+)?( ms| s)?(?! of)", "N", details(page))
@@ -140,7 +140,7 @@ def test_gaps_and_outages_are_marked_where_they_happened(show):
 # ---------------------------------------------------------------- keys, filter, zoom
 
 
-def test_keyboard_reaches_every_bar_every_test_and_every_note(show, shop):
+def test_every_bar_and_test_and_note_can_be_reached_with_the_keyboard(show, shop):
     page = show(shop[1])
     page.locator("#theme").focus()
     page.keyboard.press("Tab")  # Chromium stops at what scrolls
@@ -195,7 +195,7 @@ def test_filter_by_text_or_status_shows_only_the_rows_that_match(show):
     assert rows_shown(page) == ["job-3.py"]
 
 
-def test_zoom_by_key_button_wheel_or_drag_keeps_the_bar_in_view(show):
+def test_bar_stays_visible_when_zooming_with_keyboard_or_mouse(show):
     page = show(report(100, [process(1, 40, change("exited", 41))], []))
     bar = page.locator("#p0")
     start = bar.bounding_box()
@@ -230,7 +230,7 @@ def test_zoom_by_key_button_wheel_or_drag_keeps_the_bar_in_view(show):
     assert "40 s" in ticks
 
 
-def test_links_lead_to_bars_and_tests_even_if_a_filter_hides_them(show):
+def test_links_open_bars_and_tests_even_if_a_filter_hides_them(show):
     killed = hog(2, 0, 2)
     tests = [attempt("test_a.py::test_a[x]", 0, 1), attempt("test_a.py::test_b", 1, 3, "failed")]
     found = [finding("oom", "OOM-killed", killed, "test_a.py::test_b")]

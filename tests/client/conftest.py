@@ -1,4 +1,4 @@
-"""Servers that play scripts, and transports to them; all are closed at the end of the test."""
+"""Provide scripted servers and transports to these servers; each test closes both at its end."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ def serve():
 
 @pytest.fixture
 def connect():
-    """Return a function that makes a transport to a server, a URL or an address."""
+    """Return a function that creates a transport to a server, a URL or an address."""
     with contextlib.ExitStack() as transports:
 
         def make(place, *, key=KEY, **options):
@@ -54,7 +54,7 @@ def client(connect):
 
 @pytest.fixture
 def unused_url():
-    """Return a URL of this machine at which nothing listens."""
+    """Return a URL of a local port at which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as closed:
         return f"http://127.0.0.1:{closed.getsockname()[1]}"
 

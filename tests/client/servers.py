@@ -1,4 +1,4 @@
-"""A server that plays scripts, byte for byte, and stores the requests."""
+"""A server that sends scripted responses, byte for byte, and stores the requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_tlsandbox.sandbox import Sandbox
 
 
 class Play(enum.Enum):
-    """Actions of a script other than sending bytes. A number is a pause in seconds."""
+    """Actions of a script other than sending bytes; a number is a pause in seconds."""
 
     HANG = "send nothing more, until the client hangs up"
     CLOSE = "hang up"
@@ -66,7 +66,7 @@ def drip(data, every):
 
 
 def bind(host="127.0.0.1", port=0):
-    """Return a socket that refuses connections, and whose port nobody else can take."""
+    """Return a socket that reserves a port and refuses connections."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((host, port))
@@ -75,7 +75,7 @@ def bind(host="127.0.0.1", port=0):
 
 @contextlib.contextmanager
 def connected(place, *, verify="", **options):
-    """Yield the sandbox behind a server, a proxy or an address; ``verify``: a certificate to trust."""
+    """Yield a sandbox at a server, a proxy or an address; ``verify`` is a certificate to trust."""
     address = Address("my-sandbox", place.url) if isinstance(place, Server) else locate(place)
     transport = Transport(address, address.key or Secret("k"), user_agent="tests/1")
     if verify:
@@ -85,7 +85,7 @@ def connected(place, *, verify="", **options):
 
 
 class Server:
-    """Listens until it is closed; plays the next script, or the last one, for each request.
+    """A server that plays the next script for each request; the last script repeats.
 
     A script is a list of steps, or a single step. Instead of scripts, pass ``answer``, a function
     that returns the script for a request, or ``greeting``, a script that is played to each
@@ -116,11 +116,11 @@ class Server:
         return request
 
     def stop(self):
-        """Refuse new connections, and end the open ones."""
+        """Refuse new connections and close the open connections."""
         self._closing.set()
         for sock in (self._listener, *tuple(self._sockets)):
             with contextlib.suppress(OSError):
-                # The method of a plain socket, because a TLS socket's is not thread-safe.
+                # The shutdown method of a TLS socket is not thread-safe.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
         self._listener.close()
 
@@ -156,7 +156,7 @@ class Server:
                     if not self._play(sock, self._script_for(request)):
                         break
         except (OSError, ValueError):
-            pass  # the client hung up, or was made to
+            pass  # the client closed the connection, or stop() did
         finally:
             self._sockets -= {plain, sock}
             sock.close()
@@ -187,7 +187,7 @@ class Server:
 
 
 def _read_request(lines):
-    """Return the next request; None if the client hung up."""
+    """Return the next request, or None if the client closed the connection."""
     if not (line := lines.readline().decode("latin-1").strip()):
         return None
     method, path, _version = line.split()

@@ -1,4 +1,4 @@
-"""Where a sandbox is, how requests name it, and which keys may be sent there."""
+"""Test how a sandbox is located, how requests name it, and where keys may be sent."""
 
 from types import SimpleNamespace
 
@@ -92,7 +92,7 @@ def test_sandbox_object_provides_its_address_and_key(make, label, url, headers, 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "LOCALHOST"])
 @pytest.mark.parametrize("path", ["", "/", "/some/path"])
-def test_request_names_the_sandbox_as_the_sdk_does(serve, client, host, path):
+def test_request_identifies_the_sandbox_in_the_same_way_as_the_sdk(serve, client, host, path):
     server = serve(EMPTY, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
     sandbox = sdk(f"http://{host}:{server.port}{path}")
 
@@ -105,7 +105,7 @@ def test_request_names_the_sandbox_as_the_sdk_does(serve, client, host, path):
         assert ours.headers.get(header) == theirs.headers.get(header)
 
 
-def test_request_to_a_url_keeps_its_path_and_carries_the_key(serve, client):
+def test_request_to_a_sandbox_url_keeps_the_url_path_and_sends_the_key(serve, client):
     server = serve(EMPTY)
 
     client(locate(f"{server.url}/base/")).list()
@@ -155,7 +155,7 @@ BAD_KEYS = ["sentinel\nkey", "sentinel\r\nX: key", "sentinel key", "sentinel\u20
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_key_that_is_invalid_in_a_header_is_rejected_without_showing_it(key):
+def test_invalid_key_is_rejected_with_a_message_that_does_not_show_the_key(key):
     error = failure(lambda: check_key(Secret(key), locate("abc"), "the hook"), InvalidSetting)
 
     assert str(error) == BAD_KEY
@@ -165,7 +165,7 @@ SAFE = ["https://x.example", "http://localhost:1", "http://127.0.0.2:1", "http:/
 
 
 @pytest.mark.parametrize("url", SAFE)
-def test_key_is_stripped_and_sent_only_over_https_or_loopback(url):
+def test_white_space_around_a_key_is_ignored(url):
     assert check_key(Secret(f" {KEY}\n"), locate(url), "the hook") == Secret(KEY)
 
 

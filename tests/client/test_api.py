@@ -1,4 +1,4 @@
-"""The calls of the process API, over a real socket."""
+"""Test the calls of the process API over a real socket."""
 
 import json
 
@@ -26,7 +26,7 @@ def clock():
 
 @pytest.fixture
 def patient(client, clock):
-    """Make clients whose pauses take no time."""
+    """Return a function that creates clients whose pauses take no time."""
     return lambda server: client(server, clock=clock)
 
 
@@ -71,7 +71,9 @@ DATES = {"Retry_After": "Sun, 06 Nov 1994 08:49:49 GMT", "Date": "Sun, 06 Nov 19
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": "12"}, DATES], ids=["seconds", "date"])
-def test_list_waits_as_long_as_the_server_asks(serve, patient, clock, headers):
+def test_list_call_is_retried_after_the_delay_requested_by_the_server(
+    serve, patient, clock, headers
+):
     busy = reply(429, {"error": "slow down"}, **headers)
 
     patient(serve(busy, busy, LIST)).list()
@@ -81,7 +83,7 @@ def test_list_waits_as_long_as_the_server_asks(serve, patient, clock, headers):
 
 @pytest.mark.parametrize(("spent", "seconds"), [(0, 30.0), (30, 1.0)])
 @pytest.mark.parametrize("call", ["list", "output"])
-def test_call_fails_when_the_outage_budget_is_spent(serve, patient, clock, call, spent, seconds):
+def test_call_fails_after_its_total_retry_time_is_over(serve, patient, clock, call, spent, seconds):
     start = clock.now
     client = patient(serve(NOT_READY))
     if spent:
@@ -97,7 +99,7 @@ LIMITED = [lambda client: client.poll(), lambda client: client.output(41, limit=
 
 
 @pytest.mark.parametrize("call", LIMITED)
-def test_polls_and_output_calls_with_a_time_limit_are_tried_only_once(serve, patient, call):
+def test_poll_or_output_call_with_a_time_limit_is_tried_only_once(serve, patient, call):
     server = serve(NOT_READY, LIST)
 
     failure(lambda: call(patient(server)), errors.SandboxUnreachable)
@@ -141,7 +143,7 @@ def test_permanent_error_is_raised_immediately(serve, patient, clock, call, answ
     assert (len(server.requests), clock.slept) == (1, [])
 
 
-def test_list_is_sorted_by_start_time_and_names_its_sandbox(serve, patient, clock):
+def test_process_list_is_sorted_by_start_time_and_contains_the_sandbox_name(serve, patient, clock):
     rows = [raw(3, started_at=T0 + 2), raw(1, started_at=T0 + 1), raw(2), "odd"]
 
     seen = patient(serve(reply(200, {"processes": rows}))).list()
@@ -152,11 +154,11 @@ def test_list_is_sorted_by_start_time_and_names_its_sandbox(serve, patient, cloc
     assert (seen.begun, seen.ended) == (clock.now, clock.now)
 
 
-def test_complete_list_without_a_content_length_is_read(serve, patient):
+def test_complete_list_without_a_content_length_is_accepted(serve, patient):
     assert len(patient(serve([OPEN_ENDED, b'{"processes": []}', CLOSE])).list()) == 0
 
 
-def test_process_is_started(serve, patient):
+def test_starting_a_process_sends_its_command_and_returns_the_process(serve, patient):
     server = serve(ROW)
 
     started = patient(server).start({"command": "python", "args": ["train.py"]})
@@ -166,7 +168,7 @@ def test_process_is_started(serve, patient):
     assert json.loads(server.request.body) == {"command": "python", "args": ["train.py"]}
 
 
-# A name of dots would lead to another path, encoded or not.
+# A name that consists of dots would change the path, even if the dots were encoded.
 NAMES = {
     None: "41", "web": "web", "web 1": "web%201", "a/b?c#d": "a%2Fb%3Fc%23d", "100%": "100%25",
     "größe": "gr%C3%B6%C3%9Fe", "web-1_x.y~z": "web-1_x.y~z", ".": "41", "..": "41",
@@ -175,7 +177,7 @@ ROWS = [(process(77), "77"), *((process(managed=managed(name)), NAMES[name]) for
 
 
 @pytest.mark.parametrize(("row", "segment"), ROWS, ids=["unmanaged", *map(repr, NAMES)])
-def test_request_path_contains_the_encoded_managed_name_or_the_pid(serve, patient, row, segment):
+def test_request_path_contains_the_encoded_process_name_or_the_pid(serve, patient, row, segment):
     again = reply(200, raw(42, managed=managed("web", restart_count=1)))
     server = serve(reply(200, {"success": True}), DONE, again)
     client = patient(server)
@@ -212,7 +214,7 @@ def test_output_is_returned_as_lines(serve, patient, stream):
     assert server.request.line == f"GET /api/v1/processes/41/{stream} HTTP/1.1"
 
 
-def test_repr_of_lister_and_client_shows_only_the_sandbox(connect, client):
+def test_repr_of_the_lister_and_of_the_http_client_shows_only_the_sandbox_name(connect, client):
     lister = ProcessLister(connect("http://127.0.0.1:1"))
 
     assert repr(lister) == "<ProcessLister of my-sandbox>"

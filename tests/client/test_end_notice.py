@@ -1,4 +1,4 @@
-"""The notice that a process ended: when it comes, and that nothing of its stream is left behind."""
+"""Test when the notice of an exit arrives, and that its stream leaves no thread behind."""
 
 import threading
 from functools import partial
@@ -17,7 +17,7 @@ END = b"event: eof\ndata: {}\n\n"
 
 @pytest.fixture
 def follow(serve, connect):
-    """Return a function that follows a process of a server that plays a script."""
+    """Return a function that follows a process on a server that plays a script."""
     notices = []
 
     def start(*script, wake=lambda: None):
@@ -53,7 +53,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("script", ENDS.values(), ids=ENDS)
-def test_end_notice_arrives_whenever_the_output_stream_ends(follow, script):
+def test_exit_notice_arrives_whenever_the_output_stream_ends(follow, script):
     woken = threading.Event()
     notice = follow(*script, wake=woken.set)
 
@@ -72,7 +72,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("answer", REFUSALS.values(), ids=REFUSALS)
-def test_end_notice_never_arrives_if_the_stream_is_refused(follow, answer):
+def test_exit_notice_never_arrives_if_the_server_refuses_the_output_stream(follow, answer):
     notice = follow(answer, CLOSE)
 
     wait_for_threads()
@@ -80,7 +80,7 @@ def test_end_notice_never_arrives_if_the_stream_is_refused(follow, answer):
     assert not notice.live
 
 
-def test_output_of_the_process_does_not_trigger_the_end_notice(follow):
+def test_output_of_the_process_does_not_trigger_the_exit_notice(follow):
     woken = threading.Event()
     follow(STREAM, chunk(LINE * 3), HANG, wake=woken.set)
 
@@ -88,13 +88,13 @@ def test_output_of_the_process_does_not_trigger_the_end_notice(follow):
 
 
 @pytest.mark.parametrize("script", [[HANG], [STREAM, HANG], [STREAM, chunk(LINE), HANG]])
-def test_closing_the_end_notice_stops_its_thread_even_if_the_server_is_silent(follow, script):
+def test_closing_the_output_stream_stops_its_thread_even_if_the_server_is_silent(follow, script):
     follow(*script).close()
 
     wait_for_threads()
 
 
-def test_stream_sends_the_key_and_asks_for_an_uncompressed_stream(serve, connect):
+def test_stream_request_sends_the_key_and_asks_for_uncompressed_data(serve, connect):
     server = serve([STREAM, chunk(END), chunk(b"")])
     transport = connect(server)
 

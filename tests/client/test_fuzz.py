@@ -1,4 +1,4 @@
-"""Any body is read as rows and unreadable rows, or raises ContractViolation, within bounds."""
+"""Test with random bodies that each is parsed, or raises ContractViolation, in limited time."""
 
 import gzip
 import json
@@ -22,7 +22,7 @@ from tests.client.test_list_cache import (
 )
 from tests.support import failure, managed, raw
 
-# `make nightly` requests many more bodies, and other ones.
+# `make nightly` tests many more bodies, which differ each time.
 HISTORIES = int(os.environ.get("HISTORIES", "0"))
 
 
@@ -37,7 +37,7 @@ def fuzz(bodies):
 
 
 def read(body):
-    """Read a body as a list call does; return the snapshot, or None for a ContractViolation."""
+    """Parse a body like a list call; return the snapshot, or None after a ContractViolation."""
     try:
         rows, unreadable = parse_list(body)
     except ContractViolation:
@@ -56,7 +56,7 @@ def read(body):
 
 words = st.text(max_size=20)
 int32 = st.integers(-(2**31), 2**31 - 1)
-# An int64 by the API, but a time beyond the range of datetime cannot be read.
+# The API allows any int64, but datetime cannot represent every int64 time.
 times = st.integers(0, 253_402_300_799_000)
 contract = st.fixed_dictionaries(
     {
@@ -93,7 +93,7 @@ odd = st.sampled_from(["9" * 400, "1e999", "nan", "2024-13-01", "\ud800", "\x00"
 
 
 def nested(leaves, keys, most):
-    """Return documents of these leaves, lists and objects."""
+    """Return JSON documents of these leaves, nested in lists and objects."""
     return st.recursive(
         leaves,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
@@ -119,7 +119,7 @@ invalid = st.builds(
 
 @fuzz(700)
 @given(st.lists(invalid | anything, max_size=4))
-def test_invalid_row_affects_only_itself(rows):
+def test_invalid_row_does_not_affect_the_other_rows(rows):
     whole = {**raw(7, handle=777), "command": "whole"}
 
     seen = read(json.dumps({"processes": [*rows, whole]}).encode())
@@ -138,7 +138,7 @@ bodies = (
 
 @fuzz(1600)
 @given(bodies)
-def test_any_body_is_either_read_or_raises_a_contract_violation(body):
+def test_parsing_any_body_either_succeeds_or_raises_a_contract_violation(body):
     read(body)
     with pytest.raises(ContractViolation):
         parse_process(body)
@@ -146,7 +146,7 @@ def test_any_body_is_either_read_or_raises_a_contract_violation(body):
 
 @fuzz(1000)
 @given(st.data())
-def test_corrupted_list_is_either_read_or_raises_a_contract_violation(data):
+def test_parsing_a_corrupted_list_either_succeeds_or_raises_a_contract_violation(data):
     body = bytearray(json.dumps({"processes": [raw(), raw(42)]}).encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at, length = data.draw(st.integers(0, len(body) - 1)), data.draw(st.integers(0, 20))
@@ -169,7 +169,7 @@ any_row = delimiters | contract | invalid
 
 
 def repeats_a_key(body):
-    """Return whether an object has a key twice; JSON does not define which one counts."""
+    """Return whether an object repeats a key; JSON does not define which value counts."""
     repeated = []
 
     def notice(pairs):
@@ -185,12 +185,12 @@ def repeats_a_key(body):
 
 @fuzz(400)
 @given(st.lists(any_row, min_size=1, max_size=4), st.data())
-def test_earlier_random_lists_do_not_affect_how_a_list_is_read(rows, data):
-    """Rows change from list to list, and bodies are cut or patched anywhere."""
+def test_randomly_changed_earlier_lists_do_not_affect_how_a_list_is_parsed(rows, data):
+    """Rows change between the lists, and bodies are cut or patched at any position."""
     bodies = []
     for _ in range(3):
         spaced = data.draw(st.integers(0, 3)) == 0
-        # Without white space, as the sandbox writes it, the rows are read one by one.
+        # The reader parses row by row only if the body contains no white space.
         body = json.dumps({"processes": rows}, separators=None if spaced else (",", ":")).encode()
         places = st.integers(0, len(body))
         start, end = sorted((data.draw(places), data.draw(places)))
@@ -206,7 +206,7 @@ def test_earlier_random_lists_do_not_affect_how_a_list_is_read(rows, data):
 
 @pytest.mark.parametrize("depth", [100, 1_000, 100_000, 1_000_000])
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'], ids=["lists", "objects"])
-def test_deep_nesting_raises_a_contract_violation_or_makes_one_row_unreadable(opening, depth):
+def test_deeply_nested_json_raises_a_contract_violation_or_makes_one_row_unreadable(opening, depth):
     closing = b"]" if opening == b"[" else b"}"
     nested = opening * depth + b"1" + closing * depth
 
@@ -227,18 +227,18 @@ def zipped(times):
     return [reply(200, body, Content_Encoding=", ".join(["gzip"] * times))]
 
 
-# The response, the time limit of the call in seconds, and the MiB that reading it may take.
+# The response, the time limit of the call in seconds, and the MiB that the call may use.
 HUGE = {
     "announced": (lambda: [reply(200, Content_Length=300 * 2**20), *[MIB] * 300], 20, 200),
     "without an end": (lambda: [reply(200, Content_Length=None), *[MIB] * 300], 20, 200),
-    # Before urllib3 2.6, decompressing takes minutes, so the time limit ends the call.
+    # Before urllib3 2.6, decompression takes minutes, so the time limit ends the call.
     "gzip": (lambda: zipped(1), 2, 800),
     "gzip of gzip": (lambda: zipped(2), 2, 800),
 }
 
 
 @pytest.mark.parametrize(("script", "limit", "most"), HUGE.values(), ids=HUGE)
-def test_huge_body_is_rejected_before_it_is_read(serve, connect, script, limit, most):
+def test_huge_body_is_rejected_without_loading_it_into_memory(serve, connect, script, limit, most):
     transport = connect(serve(script()))
     before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
 

@@ -1,4 +1,4 @@
-"""The error for each response with an error status."""
+"""Test which error each response with an error status raises."""
 
 import json
 
@@ -29,7 +29,7 @@ def coded(code, text):
 
 # (transient, delivered)
 FINAL, PASSES, NOT_SENT, FINAL_NOT_SENT = (False, True), (True, True), (True, False), (False, False)
-# The response, the error, its fate, its message, and its label if that is not the status and the code.
+# The response, the error, (transient, delivered), the message, and a label other than the default.
 MEANINGS = [
     ("GET", 301, b"", errors.ContractViolation, FINAL_NOT_SENT,
      "my-sandbox answered 301, a redirect; redirects are not followed, because the API key would be "
@@ -101,7 +101,7 @@ def test_each_error_response_becomes_the_matching_exception(row):
     assert (found.transient, found.delivered) == fate
 
 
-def test_unexpected_success_status_is_not_reported_as_a_redirect():
+def test_unexpected_2xx_status_is_not_reported_as_a_redirect():
     assert str(fault(206)) == "my-sandbox answered 206, expected 200, 201, 202 or 204"
 
 
@@ -121,12 +121,12 @@ SUSPENDED = coded("SANDBOX_NOT_RUNNING", "(state: suspended)")
 
 @pytest.mark.parametrize("value", [*SECONDS, *INVALID])
 @pytest.mark.parametrize("body", [{"error": "later"}, SUSPENDED], ids=["429", "suspended"])
-def test_retry_after_is_read_as_seconds_or_a_date(body, value):
+def test_retry_after_header_may_contain_seconds_or_a_date(body, value):
     assert fault(429, body, Retry_After=value, Date=DATE).retry_after == SECONDS.get(value)
 
 
 @pytest.mark.parametrize("headers", [{"Retry_After": DATE}, {}])
-def test_retry_delay_is_unknown_without_a_retry_after_header_or_a_server_date(headers):
+def test_retry_delay_is_unknown_if_the_header_or_the_server_date_is_missing(headers):
     assert fault(503, **headers).retry_after is None
 
 
@@ -144,13 +144,15 @@ REJECTED = [
 
 
 @pytest.mark.parametrize(("call", "status", "headers", "body", "message"), REJECTED)
-def test_error_of_a_rejected_call_names_it_and_masks_secrets(call, status, headers, body, message):
+def test_error_of_a_rejected_call_names_the_call_and_masks_secrets(
+    call, status, headers, body, message
+):
     found = error_of_response(call, status, headers, body, ADDRESS)
 
     assert (type(found), str(found)) == (errors.RequestRefused, f"my-sandbox {message}")
 
 
-def test_error_for_a_sandbox_name_similar_to_local_suggests_local():
+def test_error_for_the_misspelt_sandbox_name_lcal_suggests_local():
     address = Address("lcal", "https://lcal.sandbox.tensorlake.ai")
     body = json.dumps(coded("SANDBOX_NOT_FOUND", "no")).encode()
 

@@ -1,4 +1,4 @@
-"""Successive lists: which rows are parsed again, and that the result is always the same."""
+"""Test which rows of a list are parsed again, and that the cache never changes the result."""
 
 import json
 import tracemalloc
@@ -19,7 +19,7 @@ def listing(*rows, spaced=False):
 
 
 def read(*bodies):
-    """Read the bodies one after the other, with one reader."""
+    """Read the bodies one after the other with the same reader."""
     reader = ListReader("my-sandbox")
     return [reader.read(body) for body in bodies]
 
@@ -27,7 +27,7 @@ def read(*bodies):
 # Unchanged rows are not parsed again
 
 
-def test_unchanged_list_gives_another_snapshot_with_the_same_rows_and_cached_properties():
+def test_new_snapshot_of_an_unchanged_list_reuses_the_rows_and_cached_properties():
     reader = ListReader("my-sandbox")
     first = reader.read(listing(raw(1), raw(2, **ended())))
     alive = first.alive
@@ -38,7 +38,7 @@ def test_unchanged_list_gives_another_snapshot_with_the_same_rows_and_cached_pro
     assert second.alive is alive
 
 
-def test_unchanged_row_is_the_same_object_at_any_position():
+def test_unchanged_row_is_reused_even_if_its_position_in_the_list_changes():
     first, second = read(
         listing(raw(1), raw(2), raw(3)), listing(raw(4), raw(3), raw(2, **ended()))
     )
@@ -62,7 +62,7 @@ LIKE_THE_END_OF_A_ROW = "},{", "}]}", START, '"},{"', "\\", '\\"},{\\"', "é\u20
 
 
 def outcome(reading):
-    """Return the result of reading a body, or its error."""
+    """Return the result of reading a body, or the error that it raises."""
     try:
         seen = reading()
     except ContractViolation as violation:
@@ -90,7 +90,7 @@ SEQUENCES = {
     "rows whose order changes": [listing(raw(1), raw(2, started_at=T0 + 1)), listing(raw(1, started_at=T0 + 2), raw(2, started_at=T0 + 1))],
     "an unreadable row": [listing(GOOD, BAD), listing(GOOD, BAD, raw(3)), listing(GOOD, raw(2), raw(3))],
     "an unreadable row that moves": [listing(BAD, GOOD), listing(GOOD, raw(2, started_at=None))],
-    # The only separator without white space is inside a text: as many pieces as rows.
+    # Only a text contains the separator of rows, so the body has as many pieces as rows.
     "white space between rows": [TWO_ROWS, TWO_ROWS.replace(b"},{\"", b"}, {\""), TWO_ROWS.replace(b"},{\"", b"}, {\"").replace(b'"c"', b'"},{"')],
     **{
         f"invalid: {body}": [body.encode(), listing(GOOD), body.encode(), listing(GOOD)]
@@ -115,7 +115,7 @@ def test_several_threads_can_share_one_list_reader():
 
 
 def test_cached_row_uses_less_than_1200_bytes():
-    """Together with the body: 120 MB for 100,000 rows."""
+    """With the body, 100,000 rows use at most 120 MB."""
     numbers = range(1, 10_001)
     rows = (raw(n, args=("-m", "worker", f"--shard={n}"), started_at=T0 + 37 * n) for n in numbers)
     body, reader = listing(*rows), ListReader("my-sandbox")

@@ -1,4 +1,4 @@
-"""Retries: which errors, after which pauses, and for how long."""
+"""Test which errors are retried, after which pauses, and for how long."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def busy(seconds):
 
 
 def play(*faults, takes=0.0, **options):
-    """Make a call that raises these faults, one at each try, and then returns "done".
+    """Retry a call that raises one of these faults at each try, and then returns "done".
 
     Return the result or the raised exception, the clock, and the time limit of each try.
     """
@@ -43,7 +43,7 @@ def test_successful_response_is_returned_without_a_pause():
     assert (result, clock.slept) == ("done", [])
 
 
-def test_pauses_between_retries_double_up_to_two_seconds():
+def test_pause_between_retries_doubles_until_it_reaches_two_seconds():
     result, clock, _ = play(*[DOWN] * 8)
 
     expected = [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
@@ -57,12 +57,12 @@ def test_last_transient_error_is_raised_after_30_seconds():
     result, clock, _ = play(*ENDLESS)
 
     assert result is DOWN
-    # The last pause is cut, so that an outage as long as the budget is survived.
+    # The last pause is shortened, so that the call survives an outage of exactly 30 s.
     assert clock.now - START == pytest.approx(30.0)
     assert OUTAGE_BUDGET == 30.0
 
 
-def test_duration_of_calls_counts_against_the_outage_budget():
+def test_time_spent_in_calls_counts_towards_the_total_retry_time():
     _, _, limits = play(*ENDLESS, takes=5.0)
 
     assert len(limits) == 6
@@ -77,27 +77,27 @@ def test_exception_that_is_not_transient_stops_the_retries(outage, error):
     assert (len(limits), len(clock.slept)) == (outage + 1, outage)
 
 
-def test_pause_before_a_retry_is_as_long_as_the_server_asks():
+def test_pause_before_a_retry_is_as_long_as_the_server_requests():
     result, clock, _ = play(busy(7.0), DOWN, busy(7.0))
 
     assert result == "done"
     assert clock.slept == [7.0, pytest.approx(0.2, rel=0.101), 7.0]
 
 
-def test_call_fails_at_once_if_the_server_asks_for_more_than_the_budget():
+def test_call_fails_immediately_if_the_server_requests_too_long_a_delay():
     result, clock, _ = play(*[busy(31.0)] * 2)
 
     assert (str(result), clock.slept) == ("busy", [])
 
 
-def test_retry_after_of_zero_does_not_poll_endlessly():
+def test_zero_in_a_retry_after_header_does_not_cause_endless_retries():
     result, _, _ = play(*[busy(0.0)] * 10_000)
 
     assert str(result) == "busy"
 
 
 @pytest.mark.parametrize(("fault", "tries"), [(REFUSED, 2), (DOWN, 1), (FINAL, 1)])
-def test_only_undelivered_prevents_retries_of_a_possibly_delivered_call(fault, tries):
+def test_call_that_must_not_run_twice_is_not_repeated_if_it_may_have_arrived(fault, tries):
     result, _, limits = play(fault, only_undelivered=True)
 
     assert len(limits) == tries

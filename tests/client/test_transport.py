@@ -1,4 +1,4 @@
-"""One call over a real socket: its result, its time limit, and which data reports can show."""
+"""Test a call over a real socket: its result, its time limit, and the data that reports show."""
 
 import contextlib
 import gzip
@@ -105,7 +105,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("script", "expected"), BAD.values(), ids=BAD)
-def test_error_of_an_incomplete_response_names_the_cause(serve, connect, script, expected):
+def test_error_for_an_incomplete_response_states_the_cause(serve, connect, script, expected):
     assert_unreachable(error_of(connect(serve(script))), *expected)
 
 
@@ -116,7 +116,7 @@ def test_refused_connection_is_a_transient_error(connect, unused_url):
 
 
 class SocketBlockedError(RuntimeError):
-    """As pytest-socket raises it; tests/companions has the real plugin."""
+    """The error of pytest-socket; tests/companions uses the real plugin."""
 
 
 def subclasses(kind):
@@ -125,7 +125,7 @@ def subclasses(kind):
         yield from subclasses(below)
 
 
-# Whether an error is transient, and whether the request may have arrived. All others: (False, True).
+# Whether an error is transient, and whether the request may have arrived; default (False, True).
 FATES = {
     "ChunkedEncodingError": (True, True),
     "ConnectTimeout": (True, False),
@@ -203,7 +203,7 @@ HANDSHAKES = [
 
 
 @pytest.mark.parametrize(("answer", "reason", "transient"), HANDSHAKES)
-def test_error_of_a_tls_handshake_names_the_cause(serve, connect, answer, reason, transient):
+def test_error_of_a_failed_tls_handshake_names_the_cause(serve, connect, answer, reason, transient):
     fault = error_of(connect(https(serve(greeting=[READ, answer, CLOSE]))))
 
     assert_unreachable(fault, f"TLS failed ({reason})", "TLS", (transient, False))
@@ -213,8 +213,8 @@ def test_error_of_a_tls_handshake_names_the_cause(serve, connect, answer, reason
 
 
 def assert_ends_in_time(transport):
-    """Make a call with a limit of 0.5 s; without a limit it would take at least 6 s."""
-    start = time.clock_gettime(time.CLOCK_MONOTONIC)  # freezegun does not stop this clock
+    """Make a call with a limit of 0.5 s; without a limit, the call would take at least 6 s."""
+    start = time.clock_gettime(time.CLOCK_MONOTONIC)  # freezegun does not freeze this clock
     fault = error_of(transport, limit=0.5)
     assert 0.45 < time.clock_gettime(time.CLOCK_MONOTONIC) - start < 4
     assert type(fault) is SandboxUnreachable
@@ -240,11 +240,11 @@ SAMPLE = ("no headers", "no last chunk", "a byte a second", "dripping chunks", "
 
 
 @pytest.mark.parametrize("script", sample_of(SLOW, *SAMPLE))
-def test_call_ends_at_its_time_limit(serve, connect, script):
+def test_slow_call_ends_at_its_time_limit(serve, connect, script):
     assert assert_ends_in_time(connect(serve(script))).delivered
 
 
-def test_call_over_tls_ends_at_its_time_limit(serve, connect, certificate, monkeypatch):
+def test_slow_call_over_tls_ends_at_its_time_limit(serve, connect, certificate, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate.path)
 
     assert_ends_in_time(connect(serve(DRIPPING, tls=certificate.context)))
@@ -256,7 +256,7 @@ def test_slow_tls_handshake_ends_at_the_time_limit(serve, connect):
     assert_ends_in_time(connect(https(server)))
 
 
-def test_call_through_a_proxy_ends_at_its_time_limit(serve, connect, monkeypatch):
+def test_slow_call_through_a_proxy_ends_at_its_time_limit(serve, connect, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", serve(DRIPPING).url)
 
     assert_ends_in_time(connect("http://sandbox.example"))
@@ -267,7 +267,7 @@ def test_call_ends_at_its_time_limit_even_if_freezegun_stops_the_clock(serve, co
         assert_ends_in_time(connect(serve(SLOW["dripping body"])))
 
 
-def test_call_that_never_connected_is_reported_as_not_delivered(connect):
+def test_error_of_a_call_that_never_connected_says_that_the_call_was_not_delivered(connect):
     with contextlib.ExitStack() as opened:
         full = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -298,7 +298,7 @@ def test_call_after_an_aborted_call_receives_its_own_response(serve, connect):
     assert server.connections == 2
 
 
-def test_concurrent_calls_receive_their_own_responses_while_another_call_is_aborted(serve, connect):
+def test_aborting_a_call_does_not_mix_up_the_responses_of_concurrent_calls(serve, connect):
     def answer(request):
         return [HANG] if "hangs" in request.path else [0.02, reply(200, request.path.encode())]
 
@@ -339,12 +339,12 @@ def test_watchdog_thread_starts_with_the_first_call_and_ends_with_the_transport(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "sandbox.example"])
-def test_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypatch, host):
+def test_api_key_takes_precedence_over_netrc(serve, connect, tmp_path, monkeypatch, host):
     (tmp_path / "netrc").write_text(f"machine {host} login user password pw\n")
     (tmp_path / "netrc").chmod(0o600)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     server = serve(OK, host="127.0.0.2" if host == "127.0.0.2" else "127.0.0.1")
-    monkeypatch.setenv("HTTP_PROXY", server.url)  # only for the host that is not this machine
+    monkeypatch.setenv("HTTP_PROXY", server.url)  # the proxy is used only for a remote host
     url = f"http://{host}:{server.port}"
     assert requests.utils.get_netrc_auth(url) == ("user", "pw")
 
@@ -364,7 +364,7 @@ def test_proxy_is_not_used_for_loopback(serve, connect, monkeypatch, variable, h
     assert proxy.requests == []
 
 
-def test_proxy_is_not_used_for_a_host_in_no_proxy(serve, connect, monkeypatch):
+def test_hosts_in_the_no_proxy_variable_are_contacted_directly(serve, connect, monkeypatch):
     proxy = serve(OK)
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     monkeypatch.setenv("NO_PROXY", "sandbox.invalid")
@@ -375,7 +375,7 @@ def test_proxy_is_not_used_for_a_host_in_no_proxy(serve, connect, monkeypatch):
     assert proxy.requests == []
 
 
-def test_each_transport_reads_the_environment_once(serve, connect, monkeypatch):
+def test_http_client_reads_proxy_variables_from_the_environment_once(serve, connect, monkeypatch):
     """A test may set a proxy for the program under test, which the plugin must ignore."""
     first, second = serve(OK), serve(OK)
     transport = connect("http://sandbox.example")
@@ -397,11 +397,11 @@ def test_refused_connection_to_a_proxy_is_a_transient_error(connect, monkeypatch
     assert_unreachable(fault, reason, "proxy", (True, False))
 
 
-# Where the key could be seen
+# Places that could show the key
 
 
 def seen_in(error):
-    """Yield all that a report could show of an error: messages, and locals of other frames."""
+    """Yield all texts of an error that a report could show: messages, and locals of frames."""
     shown = error
     while shown is not None:
         yield f"{shown!r} {vars(shown)}"
@@ -421,7 +421,7 @@ def assert_no_frame_below_request(error):
     assert names[1:] == ["request"]
 
 
-def test_key_check_of_this_file_detects_a_key_in_traceback_frames(serve):
+def test_leak_check_of_these_tests_detects_a_key_in_traceback_frames(serve):
     with pytest.raises(requests.ConnectionError) as raised:
         requests.get(serve([RESET]).url, headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
 
@@ -458,7 +458,7 @@ UNSENDABLE = ["sentinel\nsentinel", "sentinel\u2026sentinel", "sentinel sentinel
 
 
 @pytest.mark.parametrize("key", UNSENDABLE)
-def test_error_of_an_unsendable_key_does_not_show_the_key(serve, connect, key):
+def test_error_for_a_key_that_cannot_be_sent_does_not_show_the_key(serve, connect, key):
     assert_key_is_not_seen(error_of(connect(serve(reply(401)), key=key)), "sentinel")
 
 
@@ -470,7 +470,7 @@ def test_key_echoed_by_the_server_is_not_shown(serve, connect, status, key):
     assert_key_is_not_seen(error_of(connect(server, key=key)), key)
 
 
-def test_debug_log_masks_calls_and_never_shows_the_key(serve, connect, caplog):
+def test_debug_log_masks_secrets_in_calls_and_never_shows_the_key(serve, connect, caplog):
     caplog.set_level(logging.DEBUG)
     transport = connect(serve([RESET], reply(401), reply(204)))
 
@@ -507,8 +507,8 @@ def test_ctrl_c_during_a_call_propagates_without_showing_the_key(serve, connect,
     assert_no_frame_below_request(raised.value)
 
 
-def test_pytest_timeout_during_a_call_propagates_unchanged(connect, monkeypatch):
-    # pytest-timeout raises it from a signal handler, at any point of the code.
+def test_pytest_timeout_exception_during_a_call_propagates_unchanged(connect, monkeypatch):
+    # pytest-timeout raises this exception from a signal handler, at any point of the code.
     monkeypatch.setattr(
         requests.adapters.HTTPAdapter, "send", lambda *_, **__: pytest.fail("Timeout >1.0s")
     )

@@ -17,7 +17,7 @@ def test_it(tlsandbox):
 """
 
 
-def test_recorded_session_can_be_replayed_without_sandbox_and_key(run, pytester, monkeypatch):
+def test_recorded_session_can_be_replayed_without_a_sandbox_or_a_key(run, pytester, monkeypatch):
     page = PAGE.read_text("utf-8")
     [code] = re.findall(rf"<!-- {re.escape(MARK)} -->\n```python\n(.*?)```", page, re.DOTALL)
     pytester.makeconftest(code)

@@ -73,7 +73,7 @@ def test_pytest_cov_measures_a_suite_that_uses_the_plugin(run):
     result.stdout.re_match_lines([r"client\.py +4 +1 +75% +4"])
 
 
-def test_github_annotation_shows_the_first_line_without_secrets(run, pytester, monkeypatch):
+def test_github_annotation_shows_the_first_message_line_without_secrets(run, pytester, monkeypatch):
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_WORKSPACE", str(pytester.path))
     result = run(FAILS, "pytest_github_actions_annotate_failures.plugin")

@@ -51,23 +51,23 @@ def happened(
     return [(event.at, event.what, event.kind) for event in found.events]
 
 
-def test_time_of_an_end_comes_from_the_clock_of_the_sandbox():
+def test_exit_time_is_taken_from_the_clock_of_the_sandbox():
     assert happened([job()], [job(**ended(3))]) == [(9.0, "Exited 3: job.py", "exit")]
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 15.0, 3600.0])
-def test_time_of_an_end_is_when_it_was_seen_if_the_clocks_differ(ahead):
+def test_exit_time_is_the_time_of_the_list_call_if_the_clocks_differ(ahead):
     assert happened([job()], [job(**ended(3))], ahead=ahead) == [(10.0, "Exited 3: job.py", "exit")]
 
 
-def test_end_after_the_last_list_call_before_the_test_is_shown_and_older_ones_are_not():
+def test_exit_is_shown_only_if_it_happened_after_the_last_list_call_before_the_test():
     before, after = job(**ended(3)), job(2, **ended(4, ended_at=T0 + 18500))
     assert happened([job(), job(2)], [before, job(2)], [before, after], before=2) == [
         (18.5, "Exited 4: job.py", "exit")
     ]
 
 
-def test_of_the_first_list_call_only_what_is_as_new_as_the_test_is_shown():
+def test_exits_in_the_first_list_call_are_shown_only_if_they_are_recent():
     old, new = job(**ended(3, ended_at=T0 - 9000)), job(2, **ended(4, ended_at=T0 - 500))
     assert happened([old, new], before=0) == [(-0.5, "Exited 4: job.py", "exit")]
     assert happened([old, new], before=0, ahead=3600.0) == []
@@ -105,11 +105,11 @@ def test_each_kind_of_event_is_described(before, after, expected):
     assert happened([before, keeper], [row for row in (after, keeper) if row]) == expected
 
 
-def test_incident_that_the_test_waited_for_is_not_a_cause():
+def test_incident_that_the_test_waited_for_is_not_shown_as_a_cause_of_the_failure():
     assert happened([job()], [job(**OOM)], declared="oom") == []
     assert happened([job()], [job(**signaled(11))], declared="crash") == []
 
 
-def test_another_sandbox_under_the_same_name_is_a_cause():
+def test_replacement_of_the_sandbox_is_shown_as_a_cause_of_the_failure():
     [event] = happened([job(), job(2)], [job(1, started_at=T0 + 5000)])
     assert event == (10.0, "Another sandbox answers as my-sandbox", "sandbox")

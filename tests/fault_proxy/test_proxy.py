@@ -35,14 +35,14 @@ def test_fault_proxy_without_a_sandbox_lists_the_given_rows_and_hides_the_key(pr
     assert proxy.api_key.reveal() not in f"{vars(proxy)}"
 
 
-def test_faults_last_for_their_number_of_requests_and_the_last_fault_until_recover(proxy):
+def test_injected_faults_occur_in_order_and_the_last_one_lasts_until_recovery(proxy):
     proxy.fail(READY, times=2).then(faults.KEY_REFUSED, times=1).then(faults.PROXY_ERROR)
     assert [get(proxy).status_code for _ in range(5)] == [503, 503, 401, 502, 502]
     proxy.recover()
     assert get(proxy).status_code == 200
 
 
-def test_fault_lasts_for_a_number_of_seconds(proxy):
+def test_fault_can_be_limited_to_a_number_of_seconds(proxy):
     begun = time.monotonic()
     proxy.fail(READY, seconds=0.3)
     while get(proxy).status_code == 503:

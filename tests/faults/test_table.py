@@ -20,7 +20,7 @@ SAMPLE = (
 
 
 @pytest.mark.parametrize("row", sample_of({row.name: row for row in TABLE}, *SAMPLE))
-def test_each_helper_has_the_outcome_in_the_fault_table_in_time(here, row, monkeypatch):
+def test_each_helper_ends_in_time_with_the_outcome_in_the_fault_table(here, row, monkeypatch):
     scaled_down(monkeypatch, row.pace)
 
     outcomes = play_all(row.scene, here, timeout=row.pace.timeout)
@@ -41,7 +41,7 @@ def test_fault_table_contains_every_fault():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [7, 30])
-def test_every_helper_survives_a_rollout_but_the_guard_only_up_to_22_seconds(
+def test_helpers_survive_a_30_s_rollout_but_the_guard_gives_up_after_22_s(
     here, seconds, monkeypatch
 ):
     # Except for the end of a test, which does not delay the next test for so long.

@@ -35,11 +35,11 @@ ESCAPED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), ESCAPED)
-def test_printable_escapes_control_characters_and_text_direction_overrides(text, expected):
+def test_control_characters_and_text_direction_overrides_are_escaped(text, expected):
     assert printable(text) == expected
 
 
-def test_align_pads_wide_combining_and_right_to_left_letters():
+def test_columns_are_aligned_even_with_wide_or_combining_or_right_to_left_characters():
     wide, accented = ("训练", "0", "x"), (E_ACUTE, "训", "שלום" + MARK)
 
     assert align([("", "wanted", "was"), wide, accented, ("a", "", "")]) == [
@@ -50,7 +50,7 @@ def test_align_pads_wide_combining_and_right_to_left_letters():
     ]
 
 
-def test_align_returns_rows_without_padding_unchanged():
+def test_rows_that_need_no_padding_are_not_changed():
     assert align([]) == []
     assert align([("one",), ("three",)]) == ["one", "three"]
 
@@ -66,19 +66,19 @@ CUT = [
 
 
 @pytest.mark.parametrize(("text", "columns", "expected"), CUT)
-def test_cut_shows_the_number_of_cut_characters(text, columns, expected):
+def test_truncated_text_ends_with_the_number_of_omitted_characters(text, columns, expected):
     assert cut(text, columns) == expected
     assert width(expected) <= columns
 
 
-def test_cut_counts_the_characters_that_the_caller_left_out():
+def test_count_after_truncated_text_includes_characters_omitted_earlier():
     assert cut("0123456789", 20, beyond=100_000) == "0123456789… +100000"
     assert cut("0123456789", 16, beyond=100_000) == "0123456… +100003"
     assert cut("", 10, beyond=5) == "… +5"
 
 
 @pytest.mark.parametrize("columns", [-3, 0, 1, 4])
-def test_cut_keeps_one_character_and_the_number_of_cut_characters_at_any_width(columns):
+def test_truncated_text_keeps_at_least_one_character_at_any_width(columns):
     assert cut("0123456789", columns) == "0… +9"
 
 
@@ -90,7 +90,7 @@ SHORTENED = [
 
 
 @pytest.mark.parametrize(("text", "columns", "expected"), SHORTENED)
-def test_shorten_cuts_a_name_to_a_width(text, columns, expected):
+def test_long_name_is_shortened_to_the_given_width(text, columns, expected):
     assert shorten(text, columns) == expected
     assert width(expected) <= columns
 
@@ -108,11 +108,11 @@ FOLDED = [
 
 
 @pytest.mark.parametrize(("text", "most", "expected"), FOLDED)
-def test_fold_breaks_a_command_line_between_words_if_possible(text, most, expected):
+def test_command_line_is_wrapped_between_words_if_possible(text, most, expected):
     assert fold(text, 10, most) == expected
 
 
-def test_fold_counts_the_characters_that_the_caller_left_out():
+def test_count_after_wrapped_text_includes_characters_omitted_earlier():
     assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
 
 
@@ -124,11 +124,11 @@ WRAPPED = [
 
 
 @pytest.mark.parametrize(("text", "expected"), WRAPPED)
-def test_wrap_breaks_prose_only_between_words(text, expected):
+def test_prose_is_wrapped_only_between_words(text, expected):
     assert wrap(text, 10) == expected
 
 
-def test_wrap_cuts_text_beyond_the_last_line():
+def test_text_beyond_the_last_allowed_line_is_truncated():
     assert wrap("word " * 100, 20, most=3) == [
         "word word word word",
         "word word word word",
@@ -145,7 +145,7 @@ def mixed_texts():
         yield "".join(dice.choices(ALPHABET, k=dice.randrange(80))), dice.randrange(14, 50)
 
 
-def test_formatted_text_fits_the_width_and_counts_the_characters_it_leaves_out():
+def test_formatted_text_fits_the_width_and_states_how_many_characters_it_omits():
     # wcswidth is how pytest measures the width of a text.
     for text, columns in mixed_texts():
         whole = printable(text).replace(MARK, "")
@@ -174,7 +174,7 @@ def test_formatted_text_fits_the_width_and_counts_the_characters_it_leaves_out()
         (2, "line", "2 lines"),
     ],
 )
-def test_noun_is_singular_or_plural_depending_on_its_number(number, noun, expected):
+def test_noun_is_singular_or_plural_depending_on_the_count(number, noun, expected):
     assert count(number, noun) == expected
 
 

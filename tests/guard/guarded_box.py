@@ -1,4 +1,4 @@
-"""A sandbox whose rows a test changes, and a guard that monitors it."""
+"""A sandbox whose rows a test can change, and a guard that monitors the sandbox."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STDERR = ["shard 1/8 loaded", "shard 2/8 loaded"]
 
 
 class Box(SandboxClient):
-    """Lists ``rows``, or fails with ``fault`` after ``latency`` seconds; only the transport is a fake.
+    """A sandbox that lists ``rows``, or fails with ``fault`` after ``latency`` seconds.
 
-    ``later`` maps the number of a list call to the rows from then on.
+    Only the transport is a fake. ``later`` maps the number of a list call to the rows from then on.
     """
 
     clock: FakeClock
@@ -70,7 +70,7 @@ def _json(body: dict[str, Any]) -> bytes:
 
 
 class GuardedBox:
-    """A guard over one box, and the phases of tests as short calls."""
+    """A guard that monitors one box; short methods run the phases of a test."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class GuardedBox:
         self.monitor.begin_call(fixtures=False)
 
     def call(self, *rows: dict[str, Any], fixtures: bool = False) -> list[str]:
-        """Run the call of a test, which leaves these rows; return the findings that fail it."""
+        """Run a call phase that leaves these rows; return the findings that fail the test."""
         self.monitor.begin_call(fixtures=fixtures)
         return self.end("call", *rows)
 
@@ -118,14 +118,14 @@ class GuardedBox:
         self.guard.end_test()
 
     def test(self, name: str, *rows: dict[str, Any], **allowed: str) -> list[str]:
-        """Run a test whose call leaves these rows; return the findings that fail it."""
+        """Run a test whose call phase leaves these rows; return the findings that fail the test."""
         self.begin(name, **allowed)
         found = self.call(*rows) + self.end("teardown")
         self.end_test()
         return found
 
     def reported(self) -> list[str]:
-        """Return all findings since the last call, in one line each."""
+        """Return all findings since the previous call of this method, one line for each."""
         return [
             f"{found['test'] or 'no test'}, {found['phase']}: {found['rule']} of {found['name']}, "
             f"reported in the {found['reported_in']}"
@@ -134,7 +134,7 @@ class GuardedBox:
         ]
 
     def gap(self) -> dict[str, Any]:
-        """Return the only gap since the last call."""
+        """Return the only monitoring gap since the previous call of this method."""
         [gap] = self.monitor.take_data()["gaps"]
         return gap
 

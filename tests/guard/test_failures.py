@@ -1,4 +1,4 @@
-"""The complete message of a finding that fails a test."""
+"""Test the complete message of a finding that fails a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def failure(
     phase: str = "call",
     **more: Any,
 ) -> AssertionFailed:
-    """Return the error for a test in whose call, or teardown, the sandbox comes to list ``rows``."""
+    """Return the error of a test if the sandbox lists ``rows`` after its call or teardown."""
     guarded = GuardedBox(*before, **more)
     guarded.begin("a")
     if phase == "teardown":
@@ -82,7 +82,7 @@ WEB = raw(41, managed=managed())
 RESTARTED = raw(42, started_at=T5 + 100, managed=managed(restart_count=1, last_exit=SEGV))
 
 
-def test_findings_of_several_rules_on_one_run_are_reported_once():
+def test_one_incident_that_violates_several_rules_is_reported_once():
     error = failure(RESTARTED, before=(WEB,))
     assert (
         str(error)
@@ -105,7 +105,7 @@ Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
     assert error.wanted == "no crash and no restart"
 
 
-def test_finding_of_a_stopped_supervisor_points_to_the_crash_that_stopped_it():
+def test_finding_about_a_stopped_supervisor_names_the_crash_that_caused_the_stop():
     two = {"policy": "on_failure", "max_restarts": 2}
     before = managed(restart_count=2, restart=two, last_exit=EXITED)
     crashed = {**SEGV, "ended_at": T5 + 4000}
@@ -124,7 +124,7 @@ def test_finding_of_a_stopped_supervisor_points_to_the_crash_that_stopped_it():
     assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
 
 
-def test_each_run_is_listed_once_if_several_processes_have_findings():
+def test_each_process_is_listed_only_once_if_several_processes_have_findings():
     error = failure(RESTARTED, raw(7, **signaled(6)), before=(WEB, raw(7)))
     assert (
         str(error)
@@ -154,14 +154,14 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
         ("oom", raw(42, managed=RESTARTED_OFTEN), "2 findings: End not seen: web"),
     ],
 )  # fmt: skip
-def test_first_line_says_what_happened_to_which_process(rule, row, first_line):
+def test_first_line_of_the_message_names_the_incident_and_the_process(rule, row, first_line):
     error = failure({"managed": managed(), **row}, before=(WEB,), rules=(rule,))
 
     assert error.first_line == first_line
     assert type(error) is GuardFailure
 
 
-def test_different_incidents_of_one_run_are_two_findings():
+def test_different_incidents_of_one_process_are_reported_as_separate_findings():
     guarded = GuardedBox(WEB)
     guarded.begin("a")
     guarded.begin_call()

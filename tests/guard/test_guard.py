@@ -1,4 +1,4 @@
-"""When the guard polls, and to which test it attributes a finding."""
+"""Test when the guard polls, and to which test it attributes a finding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .guarded_box import ALL, OOM, REFUSED, GuardedBox, oom
 EXITED = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": 1_710_000_005_000}
 
 
-def test_guard_polls_twice_for_each_test_and_the_last_snapshot_is_the_next_baseline():
+def test_guard_polls_twice_per_test_and_reuses_the_last_snapshot_as_the_next_baseline():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.box.looks == 1  # because no test ran before
@@ -62,7 +62,7 @@ def test_incident_in_a_teardown_is_not_attributed_to_the_next_test():
     assert guarded.reported() == ["a, teardown: oom of train.py (pid 1), reported in the test"]
 
 
-def test_incident_in_a_setup_is_attributed_to_the_test_that_is_set_up():
+def test_incident_during_setup_is_attributed_to_the_test_being_set_up():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a") == []
     guarded.begin("b")
@@ -88,7 +88,7 @@ def test_guard_polls_after_a_failed_setup():
     ],
     ids=ALL,
 )
-def test_incident_before_the_session_is_not_a_finding(row):
+def test_incident_before_the_test_session_is_not_reported(row):
     guarded = GuardedBox(row)
     assert guarded.test("a") == []
     assert guarded.test("b") == []
@@ -104,7 +104,7 @@ def test_incident_before_the_session_is_not_a_finding(row):
         ("unhealthy", raw(1, managed=managed(health_status="unhealthy"))),
     ],
 )
-def test_each_rule_reports_its_kind_of_incident_only_if_it_is_enabled(rule, row):
+def test_each_rule_reports_incidents_only_if_the_rule_is_enabled(rule, row):
     before = raw(1, managed=managed()) if "managed" in row else raw(1)
     assert GuardedBox(before).test("a", row) == [f"{rule} 1"]
     others = tuple(name for name in ("oom", "crash", "restart", "unhealthy") if name != rule)
@@ -122,7 +122,7 @@ def test_suspected_oom_kills_and_crashes_are_not_findings():
     assert guarded.test("a", *after) == []
 
 
-def test_unseen_exits_before_several_restarts_are_reported():
+def test_exits_missed_between_two_list_calls_are_reported():
     guarded = GuardedBox(raw(1, managed=managed()), rules=("oom", "crash"))
     row = raw(2, managed=managed(restart_count=3, last_exit=EXITED))
     assert guarded.test("a", row) == ["oom 1", "oom 2"]
@@ -137,10 +137,10 @@ def test_unseen_exits_before_several_restarts_are_reported():
 # Leaks
 
 
-def test_process_started_in_the_call_that_outlives_the_teardown_is_a_leak():
+def test_process_that_a_test_starts_and_leaves_running_is_a_leak():
     guarded = GuardedBox()
     assert guarded.test("a", raw(7)) == ["leak 7"]
-    assert guarded.clock.slept  # the guard waited for its end
+    assert guarded.clock.slept  # the guard waited for the process to end
     assert sum(guarded.clock.slept) == pytest.approx(0.5)
     assert guarded.test("b") == []
     assert guarded.reported() == ["a, teardown: leak of train.py (pid 7), reported in the test"]
@@ -154,7 +154,7 @@ def test_process_that_the_teardown_stops_is_not_a_leak():
     assert guarded.clock.slept == []
 
 
-def test_process_listed_as_running_just_after_its_kill_is_not_a_leak():
+def test_killed_process_is_not_a_leak_even_if_it_is_still_listed_as_running():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call(raw(7))
@@ -172,7 +172,7 @@ def test_process_started_by_a_fixture_may_outlive_the_test():
     assert guarded.clock.slept == []
 
 
-def test_process_started_during_the_call_by_a_session_fixture_may_outlive_the_test():
+def test_process_that_a_session_fixture_starts_during_a_test_may_outlive_the_test():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.begin_call()
@@ -196,10 +196,10 @@ def test_managed_process_waiting_for_its_restart_is_a_leak():
     ]
 
 
-# Settling
+# Waiting for exit codes
 
 
-def test_guard_polls_until_an_unclear_exit_is_known():
+def test_guard_polls_until_the_sandbox_reports_how_a_process_exited():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.box.later = {5: [oom(1)]}
@@ -207,7 +207,7 @@ def test_guard_polls_until_an_unclear_exit_is_known():
     assert 0 < sum(guarded.clock.slept) < 0.1
 
 
-def test_unclear_exit_delays_a_test_by_half_a_second_and_is_reported_when_known():
+def test_guard_waits_half_a_second_for_an_unknown_exit_code_and_reports_it_later():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call(raw(1, **ended(-1))) == []
@@ -215,7 +215,7 @@ def test_unclear_exit_delays_a_test_by_half_a_second_and_is_reported_when_known(
     assert guarded.end("teardown", oom(1)) == ["oom 1"]
 
 
-def test_lost_exit_code_delays_one_test_and_its_oom_kill_is_reported_later():
+def test_lost_exit_code_delays_only_one_test_and_a_late_oom_kill_is_reported():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a", raw(1, **ended(-1))) == []
     slept = len(guarded.clock.slept)
@@ -224,7 +224,7 @@ def test_lost_exit_code_delays_one_test_and_its_oom_kill_is_reported_later():
     assert guarded.test("c", oom(1)) == ["oom 1"]
 
 
-def test_guard_does_not_delay_a_test_whose_exits_are_all_known():
+def test_guard_does_not_delay_a_test_if_all_exit_codes_are_known():
     guarded = GuardedBox(raw(1), raw(2))
     assert guarded.test("a", raw(1), raw(2, **ended(0)), raw(3, **ended(1))) == []
     assert guarded.clock.slept == []
@@ -243,7 +243,7 @@ def test_finding_allowed_by_a_marker_is_reported_with_the_reason_but_fails_no_te
     ]
 
 
-def test_allow_block_covers_only_incidents_inside_the_block():
+def test_allow_block_excuses_only_incidents_inside_the_block():
     guarded = GuardedBox(raw(1), raw(2))
     guarded.begin("a")
     guarded.begin_call()
@@ -259,7 +259,7 @@ def test_allow_block_covers_only_incidents_inside_the_block():
     ]
 
 
-def test_allow_block_covers_its_incidents_even_if_it_raises():
+def test_allow_block_that_raises_an_exception_still_excuses_its_incidents():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -269,7 +269,7 @@ def test_allow_block_covers_its_incidents_even_if_it_raises():
     assert guarded.end("call") == []
 
 
-def test_report_only_mode_reports_findings_without_failing_tests():
+def test_findings_do_not_fail_tests_in_report_only_mode():
     guarded = GuardedBox(raw(1), report_only=True)
     assert guarded.test("a", oom(1)) == []
     assert guarded.reported() == ["a, call: oom of train.py (pid 1), reported in the test"]
@@ -290,14 +290,14 @@ def test_guard_without_rules_does_not_poll_and_reports_no_findings():
     assert guarded.test("d", oom(1), oom(2)) == ["oom 2"]
 
 
-def test_monitor_without_rules_and_report_never_polls():
+def test_monitor_without_rules_and_without_a_report_never_polls():
     guarded = GuardedBox(raw(1), rules=())
     assert guarded.test("a", oom(1)) == []
     guarded.monitor.end_session()
     assert guarded.box.looks == 0
 
 
-# Outside of tests
+# Outside tests
 
 
 def test_incident_after_the_last_test_is_reported_when_the_session_ends():
@@ -320,7 +320,7 @@ def test_incident_in_an_interrupted_test_is_attributed_to_that_test():
 # A shared sandbox
 
 
-def test_in_a_shared_sandbox_a_test_gets_findings_only_for_processes_that_it_started():
+def test_in_a_shared_sandbox_a_test_fails_only_because_of_processes_that_it_started():
     guarded = GuardedBox(raw(1), shared=True)
     guarded.begin("a")
     guarded.box.history.note_start(process(2))
@@ -343,7 +343,7 @@ def test_in_a_shared_sandbox_processes_of_earlier_tests_are_not_attributed_to_a_
     )
 
 
-def test_in_a_shared_sandbox_processes_of_others_are_not_leaks_and_cause_no_delay():
+def test_in_a_shared_sandbox_processes_of_other_tests_are_not_reported_as_leaks():
     guarded = GuardedBox(shared=True)
     assert guarded.test("a", raw(7), raw(8, **ended(-1))) == []
     assert guarded.clock.slept == []
@@ -354,7 +354,7 @@ def test_in_a_shared_sandbox_processes_of_others_are_not_leaks_and_cause_no_dela
 
 @pytest.mark.parametrize("latency", [0.001, 60], ids=["refusing", "silent"])
 @pytest.mark.parametrize("before", [0, 3], ids=["from the start", "after a while"])
-def test_unreachable_sandbox_costs_a_suite_only_one_outage_budget(latency, before):
+def test_unreachable_sandbox_delays_the_whole_suite_by_only_30_s(latency, before):
     guarded = GuardedBox(raw(1))
     for number in range(before):
         assert guarded.test(f"good {number}") == []
@@ -377,7 +377,7 @@ def test_guard_polls_an_unreachable_sandbox_once_per_test():
     for name in "bcd":
         guarded.test(name)
     assert guarded.box.looks == looks + 3
-    assert guarded.box.outage.left == 8.0  # the guard took 22 s of the 30 s; helpers have the rest
+    assert guarded.box.outage.left == 8.0  # the guard used 22 of the 30 s; the rest is for helpers
 
 
 def test_guard_does_not_wait_after_a_permanent_error():
@@ -434,7 +434,7 @@ def test_oom_kill_in_a_replacement_sandbox_fails_the_test():
     assert guarded.end("call") == ["oom 1"]
 
 
-def test_process_that_disappears_from_the_list_is_neither_a_finding_nor_a_gap():
+def test_process_that_disappears_from_the_list_causes_neither_a_finding_nor_a_gap():
     guarded = GuardedBox(raw(41))
     guarded.begin("a")
     guarded.call()
@@ -455,7 +455,7 @@ def test_failed_connection_to_a_sandbox_is_reported_once():
     assert (gap["from_test"], gap["to_test"], gap["tests"]) == ("a", None, 2)
 
 
-def test_sandbox_is_named_after_its_worker_unless_workers_share_it():
+def test_sandbox_name_includes_the_worker_unless_several_workers_share_the_sandbox():
     guarded = GuardedBox(raw(1), worker="gw1", recording=True)
     guarded.begin("a")
     assert [*guarded.monitor.take_data()["sandboxes"]] == ["my-sandbox@gw1"]
@@ -464,11 +464,11 @@ def test_sandbox_is_named_after_its_worker_unless_workers_share_it():
     assert [*shared.monitor.take_data()["sandboxes"]] == ["my-sandbox"]
 
 
-def test_settling_takes_at_most_half_a_second():
+def test_guard_waits_at_most_half_a_second_for_pending_results():
     assert guard.LONGEST_SETTLING == 0.5
 
 
-# A sandbox that the suite ends
+# Sandboxes that the test suite ends
 
 OVER = [
     SandboxNotRunning("Sandbox my-sandbox is terminated", label="409"),
@@ -478,7 +478,7 @@ OVER = [
 
 
 @pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
-def test_sandbox_ended_by_a_fixture_of_the_suite_is_not_a_gap_and_is_not_polled_again(fault):
+def test_sandbox_ended_by_a_fixture_is_neither_polled_again_nor_reported_as_a_gap(fault):
     guarded = GuardedBox(raw(1), of_suite=True)
     assert guarded.test("a") == []
     guarded.begin("b")
@@ -495,7 +495,7 @@ def test_sandbox_ended_by_a_fixture_of_the_suite_is_not_a_gap_and_is_not_polled_
     assert "gaps" not in guarded.monitor.take_data()
 
 
-def test_termination_of_a_sandbox_from_the_command_line_is_a_gap():
+def test_termination_of_a_sandbox_set_on_the_command_line_counts_as_a_monitoring_gap():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.call()
@@ -507,7 +507,7 @@ def test_termination_of_a_sandbox_from_the_command_line_is_a_gap():
 
 
 @pytest.mark.parametrize(("first", "fails"), [("b", False), ("a", True)])
-def test_sandbox_ended_during_a_call_fails_the_session_if_earlier_tests_used_it(first, fails):
+def test_sandbox_that_ends_during_a_test_fails_the_session_if_earlier_tests_used_it(first, fails):
     guarded = GuardedBox(raw(1), of_suite=True)
     if first == "a":
         guarded.test("a")
@@ -526,7 +526,7 @@ def test_sandbox_ended_during_a_call_fails_the_session_if_earlier_tests_used_it(
     assert gap["guarded"] is fails
 
 
-def test_sandbox_that_only_seemed_to_end_is_monitored_again_after_a_reported_gap():
+def test_sandbox_that_is_reachable_again_is_monitored_again_after_a_reported_gap():
     guarded = GuardedBox(raw(1), raw(2), of_suite=True)
     guarded.begin("a")
     guarded.call()
@@ -535,8 +535,8 @@ def test_sandbox_that_only_seemed_to_end_is_monitored_again_after_a_reported_gap
     guarded.end_test()
     guarded.begin("b")
     guarded.box.fault = None
-    guarded.box.poll()  # a helper of the test finds it there
-    assert guarded.call(oom(1), raw(2)) == []  # whenever that was
+    guarded.box.poll()  # a helper of the test reaches the sandbox again
+    assert guarded.call(oom(1), raw(2)) == []  # nobody knows when the kill happened
     guarded.end("teardown")
     guarded.end_test()
     assert guarded.test("c", oom(1), oom(2)) == ["oom 2"]

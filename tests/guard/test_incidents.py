@@ -1,4 +1,4 @@
-"""Which incidents the guard reports, of which run, and what excuses them."""
+"""Test which incidents the guard reports, for which run, and how a test can allow them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ KILLED_TWICE = web(
 )
 
 
-def test_late_oom_flag_on_an_ended_fixture_process_fails_the_test():
+def test_test_fails_if_the_oom_flag_of_an_ended_fixture_process_appears_late():
     guarded = GuardedBox(raw(1, **ended(0)))
 
     assert guarded.test("a", raw(1, **ended(0, oom_killed=True))) == ["oom 1"]
 
 
-def test_restart_requested_by_one_test_is_not_a_finding_of_a_later_test():
+def test_restart_that_a_test_requested_is_not_reported_in_a_later_test():
     guarded = GuardedBox(web(7))
     guarded.begin("a")
     again = web(8, start=10_000, restart_count=1, last_exit=last(signal=15))
@@ -66,14 +66,14 @@ def test_restart_requested_by_one_test_is_not_a_finding_of_a_later_test():
     assert guarded.test("b", over) == []
 
 
-def test_process_that_reuses_a_managed_name_is_a_leak():
+def test_process_left_running_is_a_leak_even_if_it_reuses_a_name():
     before = web(7, "stopped", fields=ended(0), last_exit=last(0))
     guarded = GuardedBox(before)
 
     assert guarded.test("a", web(9, start=20_000)) == ["leak 9"]
 
 
-def test_process_of_a_fixture_that_reuses_a_managed_name_is_not_a_leak():
+def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
     guarded = GuardedBox(web(7, "stopped", fields=ended(0), last_exit=last(0)))
     guarded.begin("a")
     guarded.begin_call()
@@ -83,7 +83,7 @@ def test_process_of_a_fixture_that_reuses_a_managed_name_is_not_a_leak():
     assert guarded.end("call") + guarded.end("teardown") == []
 
 
-def test_new_process_with_a_reused_name_is_reported_as_unhealthy_again():
+def test_new_unhealthy_process_is_reported_even_if_it_reuses_a_name():
     guarded = GuardedBox(web(7, "stopped", fields=ended(0), health_status="unhealthy"))
 
     assert guarded.test("a", web(9, start=20_000, health_status="unhealthy")) == [
@@ -107,7 +107,7 @@ def test_allow_block_does_not_excuse_an_oom_kill_after_the_block():
     assert guarded.end("call", KILLED_TWICE) == ["oom 8", "restart 7"]
 
 
-def test_allowed_finding_does_not_excuse_a_finding_after_the_last_test():
+def test_marker_of_the_last_test_does_not_excuse_an_incident_after_the_test():
     guarded = GuardedBox(web(7))
     guarded.begin("a", oom="the limit is under test", restart="the limit is under test")
     again = web(8, start=10_000, restart_count=1, last_exit=last(None, 9, oom=True))
@@ -129,7 +129,7 @@ def test_allowed_finding_does_not_excuse_a_finding_after_the_last_test():
     ]
 
 
-def test_oom_kill_that_the_test_waited_for_is_not_a_finding():
+def test_oom_kill_that_the_test_waited_for_counts_as_allowed():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -143,7 +143,7 @@ def test_oom_kill_that_the_test_waited_for_is_not_a_finding():
     ]
 
 
-def test_crash_signal_that_the_test_asserted_is_not_a_finding():
+def test_crash_signal_that_the_test_asserted_does_not_fail_the_test():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -153,7 +153,7 @@ def test_crash_signal_that_the_test_asserted_is_not_a_finding():
     assert guarded.end("call") == []
 
 
-def test_incident_of_a_caught_error_is_still_reported_with_advice_how_to_allow_it():
+def test_incident_is_reported_with_advice_even_if_the_test_catches_the_error():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -165,7 +165,7 @@ def test_incident_of_a_caught_error_is_still_reported_with_advice_how_to_allow_i
     assert 'tlsandbox_allow("oom", reason=...)' in str(error_for(findings, Screen()))
 
 
-def test_exits_lost_by_the_sandbox_are_counted_but_fail_no_test():
+def test_exit_codes_lost_by_the_sandbox_are_counted_but_do_not_fail_a_test():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a", raw(1, **ended(-1))) == []
 
@@ -174,7 +174,7 @@ def test_exits_lost_by_the_sandbox_are_counted_but_fail_no_test():
     assert [unknown["name"] for unknown in record.unknown_ends] == ["train.py (pid 1)"]
 
 
-def test_lost_exit_of_a_process_of_the_test_is_reported_as_not_seen():
+def test_lost_exit_code_of_a_process_that_the_test_started_is_reported():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.box.history.note_start(snapshot(raw(1))[0])
@@ -184,7 +184,7 @@ def test_lost_exit_of_a_process_of_the_test_is_reported_as_not_seen():
     assert (finding["verdict"], finding["test"]) == ("End not seen", "a")
 
 
-def test_allowed_restart_does_not_excuse_an_unseen_exit():
+def test_marker_that_allows_restarts_does_not_excuse_a_missed_exit():
     guarded = GuardedBox(web(7), rules=("oom", "restart"))
     guarded.begin("a", restart="the server restarts once a minute")
     hidden = web(9, start=20_000, restart_count=2, last_exit=last(1, at=19_000))

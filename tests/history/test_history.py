@@ -1,4 +1,4 @@
-"""The history: which run a row belongs to, which incidents are new, and which runs are hidden."""
+"""Test which run a row belongs to, which incidents are new, and which runs are hidden."""
 
 import re
 
@@ -13,7 +13,7 @@ from .helpers import backing_off, last, over, running, watched, web
 
 
 def outcome(call):
-    """Return "pass", or the name of the error that a call raises."""
+    """Return "pass" or the name of the error that the call raises."""
     try:
         call()
     except errors.TLSandboxError as error:
@@ -22,7 +22,7 @@ def outcome(call):
 
 
 def incidents_of(box):
-    """Return the incidents since the test began: kind, name or pid, and number of the run."""
+    """Return the incidents since the test began, each as kind, name or pid, and run number."""
     history, shown = box._history, []
     for incident in history.incidents(history.position_of(box.baseline)):
         run = incident.run
@@ -83,10 +83,10 @@ CASES = {
     "older row with the state of the newest run": (
         [[], [over(7, "running", count=1), running(8, 10_000, 1)]], "restart web/0"),
     "run that is being restarted, with the count of the next run": ([[], [over(7, "starting", count=1)]], ""),
-    # Some daemons count a restart when they start to back off, and again for a manual restart.
+    # Some daemons count a restart when the backoff begins, and again for a manual restart.
     "end that the supervisor still reports after the next restart": (
         [[FIRST], [backing_off(7, 0, 1)], [running(8, 10_000, 2)]], "restart web/0"),
-    # Another client restarted the process, and this daemon does not count manual restarts.
+    # Another client restarted the process, but this daemon does not count manual restarts.
     "process that backs off at count 0, which shows how the daemon counts": (
         [[], UNCOUNTED, [*UNCOUNTED, backing_off(11, 30_000, 1, name="api")]],
         "restart p-7f/0, restart p-7f/1, unseen_end api/0, restart api/0"),
@@ -124,11 +124,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(("lists", "incidents"), CASES.values(), ids=CASES.keys())
-def test_history_derives_the_expected_incidents_from_the_lists(lists, incidents):
+def test_expected_incidents_are_derived_from_a_series_of_lists(lists, incidents):
     assert incidents_of(watched(*lists)) == incidents
 
 
-def test_process_that_lost_its_name_stays_selected_but_is_not_expected_to_restart():
+def test_process_is_not_expected_to_restart_if_a_new_process_uses_its_name():
     old, new = over(7, "backing_off"), web(8, start=10_000)
     watched([old], [old, new]).assert_not_running(snapshot(old)[0])
 
@@ -137,7 +137,7 @@ def test_process_that_lost_its_name_stays_selected_but_is_not_expected_to_restar
     watched([FIRST], [lagging, new]).assert_no_restart(re.compile("^web$"))
 
 
-def test_unnamed_managed_process_does_not_hide_another_match():
+def test_managed_process_without_a_name_does_not_hide_another_match():
     job, other = web(7, name=None), raw(8, "job", (), started_at=T0 + 1)
     box, both = watched([], [job | ended(0), other]), watched([], [job, other])
 
@@ -146,14 +146,14 @@ def test_unnamed_managed_process_does_not_hide_another_match():
         failure(lambda: both.assert_process(selector, status="running"), errors.AmbiguousProcess)  # noqa: B023
 
 
-def test_pid_selects_its_run_even_if_a_newer_run_is_listed():
+def test_pid_selects_the_original_run_even_if_a_newer_run_is_listed():
     old = backing_off(7, 0, 0)
     box = box_of({0: [old], 0.5: [old, running(8, 10_000, 1)]})
 
     assert box.assert_stays(7, stable_for=1, status="exited").pid == 7
 
 
-def test_lost_exit_code_of_an_unselected_process_is_logged(caplog):
+def test_lost_exit_code_of_a_process_that_the_test_did_not_select_is_logged(caplog):
     box = watched([raw(1)], [raw(1, **ended(-1))])
 
     with caplog.at_level("INFO", "pytest_tlsandbox"):
@@ -162,7 +162,7 @@ def test_lost_exit_code_of_an_unselected_process_is_logged(caplog):
     assert "1 end unknown: train.py (pid 1)" in caplog.messages
 
 
-def test_snapshot_of_another_client_is_rejected():
+def test_snapshot_of_another_sandbox_is_rejected_as_a_baseline():
     other, box = box_of([raw(1)]).list_processes(), box_of([raw(1)])
 
     assert str(failure(lambda: box.assert_no_oom(since=other), errors.InvalidArgument)) == (
@@ -173,7 +173,7 @@ def test_snapshot_of_another_client_is_rejected():
 # Actions of this plugin
 
 
-def test_signals_that_this_test_sends_to_a_managed_process_cause_no_incidents():
+def test_signals_that_the_test_itself_sends_do_not_count_as_incidents():
     script = {
         0: [FIRST],
         1: [running(8, 10_000, 1, last_exit=last(-11))],
@@ -190,7 +190,7 @@ def test_signals_that_this_test_sends_to_a_managed_process_cause_no_incidents():
     box.assert_no_incidents()
 
 
-def test_lost_exit_code_of_a_process_that_the_test_started_is_inconclusive():
+def test_assertion_is_inconclusive_if_the_exit_code_of_a_started_process_is_lost():
     box = box_of({0: [], 1: [raw(1)], 2: [raw(1, **ended(-1))]})
     box.start_process("python", ["train.py"])
     pass_time(box)
@@ -199,7 +199,7 @@ def test_lost_exit_code_of_a_process_that_the_test_started_is_inconclusive():
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_assert_not_running_is_inconclusive_if_a_process_vanished_without_a_kill(killed):
+def test_assert_not_running_is_inconclusive_if_a_process_vanished_without_being_killed(killed):
     box = box_of({0: [raw(1), raw(2)], 1: [raw(2)]})
     job = box.list_processes()[0]
     if killed:
@@ -210,7 +210,7 @@ def test_assert_not_running_is_inconclusive_if_a_process_vanished_without_a_kill
     assert outcome(lambda: box.assert_not_running(job)) == expected
 
 
-def test_rows_that_are_listed_late_take_the_place_of_assumed_runs():
+def test_runs_that_were_only_assumed_are_replaced_when_their_rows_are_listed():
     stopped = last(-15, 39_000)
     rows = [
         backing_off(7, 0, 0),
@@ -226,7 +226,7 @@ def test_rows_that_are_listed_late_take_the_place_of_assumed_runs():
     box.assert_no_crash()
 
 
-def test_process_whose_name_a_start_reuses_counts_as_ended():
+def test_process_counts_as_ended_if_a_new_process_is_started_with_its_name():
     new = web(8, start=10_000)
     box = box_of({0: [FIRST], 1: [new]})
     box.list_processes()
@@ -237,7 +237,7 @@ def test_process_whose_name_a_start_reuses_counts_as_ended():
     assert incidents_of(box) == "unseen_end web/0"
 
 
-def test_runs_of_a_process_that_was_first_listed_late_keep_their_order():
+def test_runs_of_a_process_stay_in_order_even_if_the_first_row_is_listed_late():
     rows = [
         over(7, code=0), backing_off(8, 10_000, 0), over(9, start=20_000, code=0, count=1),
         web(10, start=30_000),
@@ -265,7 +265,7 @@ WEB_3 = {**web(7), "handle": 3}
     [
         ([JOB_3, OVER_4], [OTHER], True),
         ([JOB_3, OVER_4], [OTHER, JOB_3], False),
-        # A kill removes the row of a living process; rows of ended ones vanish with the daemon.
+        # A kill removes the row of a living process; other rows vanish only with the daemon.
         ([JOB_3, OVER_4], [FRESH], True),
         ([JOB_3], [FRESH], False),
         ([JOB_3, OVER_4], [OVER_4], False),
@@ -287,7 +287,7 @@ def test_sandbox_counts_as_replaced_if_all_rows_vanished_and_a_handle_was_reused
 
 
 @pytest.mark.parametrize(("sent", "replaced"), [(9, False), (15, True)])
-def test_sandbox_is_not_considered_replaced_if_the_plugin_killed_the_process(sent, replaced):
+def test_sandbox_does_not_count_as_replaced_if_the_plugin_killed_its_only_process(sent, replaced):
     history = history_of([JOB_3])
     history.note_signal(snapshot(JOB_3)[0], sent)
     history.fold(snapshot(OTHER))
@@ -315,7 +315,7 @@ def test_row_that_vanished_and_reappeared_counts_as_listed():
     assert history.vanished_with(2) is None
 
 
-def test_history_finds_a_run_without_its_handle_and_after_its_row_vanished():
+def test_run_is_found_even_without_a_handle_or_after_its_row_vanished():
     identity = snapshot(JOB_3)[0].identity
     assert History(lambda: 0.0).find(identity) is None
     history = history_of([JOB_3, OVER_4])
@@ -327,10 +327,10 @@ def test_history_finds_a_run_without_its_handle_and_after_its_row_vanished():
     assert history.find(identity).state == "not listed"
 
 
-# Answers of other calls than list calls
+# Answers to calls other than list calls
 
 
-def test_requested_restart_of_a_never_listed_process_is_attributed_to_the_plugin():
+def test_restart_that_the_plugin_requested_is_attributed_to_the_plugin():
     again = running(8, 10_000, 1, last_exit=last(-15))
     history = History(lambda: 0.0)
     run = history.note_restart(snapshot(FIRST)[0], snapshot(again)[0])
@@ -341,7 +341,7 @@ def test_requested_restart_of_a_never_listed_process_is_attributed_to_the_plugin
     assert all(incident.caused_here for incident in history.incidents(0))
 
 
-def test_run_may_be_listed_before_its_start_or_restart_request_is_answered():
+def test_process_may_be_listed_before_its_start_or_restart_request_is_answered():
     again = running(8, 10_000, 1, last_exit=last(-15))
     box = watched([FIRST], [again, raw(1)])
     box._history.note_start(snapshot(raw(1))[0])
@@ -370,14 +370,14 @@ def test_history_assumes_no_hidden_run_while_the_previous_run_is_still_listed(se
     rows = snapshot(web(7, end=1), again)
     history = history_of([FIRST])
     if seen_before:
-        history.fold(ProcessSnapshot(rows[:1]))  # the next list answer shares the unchanged row
+        history.fold(ProcessSnapshot(rows[:1]))  # the next list shares the unchanged row
     history.fold(rows)
 
     assert [run.number for run in history.runs()] == [0, 1]
     assert [incident.kind for incident in history.incidents(1)] == ["restart"]
 
 
-def test_incidents_in_one_list_call_are_sorted_by_the_start_of_their_process():
+def test_incidents_found_by_one_list_call_are_sorted_by_process_start_time():
     newest, job = running(8, 10_000, 1), raw(9, started_at=T0 + 20_000)
     crash = signaled(11, ended_at=T0 + 30_000)
     history = history_of([FIRST], [newest, job], [newest | crash, job | crash])
@@ -385,7 +385,7 @@ def test_incidents_in_one_list_call_are_sorted_by_the_start_of_their_process():
     assert [incident.run.row.pid for incident in history.incidents(2)] == [8, 9]
 
 
-def test_change_of_an_older_row_does_not_change_the_state_of_the_supervisor():
+def test_change_in_the_row_of_an_older_run_does_not_change_the_supervisor_state():
     old, newest = backing_off(7, 0, 0), over(8, start=10_000, code=0, count=1)
     history = history_of([FIRST], [old], [old, newest], [old | {"oom_killed": True}, newest])
 
@@ -402,13 +402,13 @@ def test_change_of_an_older_row_does_not_change_the_state_of_the_supervisor():
     [({"pid": 1, "status": "running"}, [2]), ({"status": "running"}, []), (raw(4), [1, 2])],
     ids=["its pid", "no pid", "readable"],
 )
-def test_process_does_not_count_as_vanished_if_an_unreadable_row_may_belong_to_it(odd, gone):
+def test_process_counts_as_listed_while_an_unreadable_row_may_describe_the_process(odd, gone):
     history = history_of([raw(1), raw(2), raw(3)], [raw(3), odd])
 
     assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone
 
 
-def test_history_forgets_the_runs_that_vanished_first(monkeypatch):
+def test_history_discards_the_runs_that_vanished_first(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 2)
     rows = snapshot(*map(raw, range(1, 7)))
     history = History(lambda: 0.0)
@@ -418,10 +418,10 @@ def test_history_forgets_the_runs_that_vanished_first(monkeypatch):
 
     history.fold(ProcessSnapshot(row for row in rows if row.pid in (1, 5, 6)))
     known = [row.pid for row in rows if history.run_of(row)]
-    assert known == [1, 3, 4, 5, 6]  # 1 came back
+    assert known == [1, 3, 4, 5, 6]  # pid 1 was listed again
 
 
-def test_history_knows_whether_it_forgot_incidents_since_a_position(monkeypatch):
+def test_history_reports_whether_it_discarded_incidents_after_a_position(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_INCIDENTS", 4)
     living = [raw(pid) for pid in range(1, 6)]
     crashed = [raw(pid, **signaled(11)) for pid in range(1, 6)]

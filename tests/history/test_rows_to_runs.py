@@ -1,4 +1,4 @@
-"""Which runs the plugin infers from the rows that the API lists."""
+"""Test which runs the plugin infers from the rows that the API lists."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from .helpers import backing_off, last, over, running, watched, web
 
 
 def runs_of(box, name="web"):
-    """Return the runs of the newest generation with a name: number, pid and state.
+    """Return number, pid and state of the runs of the newest process with a name.
 
     The state is "ended" if it is not known how the run ended.
     """
@@ -61,7 +61,7 @@ CASES = {
     "backs off twice, counted when it backs off": (
         [[], [backing_off(7, 0, 3)], [backing_off(9, 40_000, 5)], [running(10, 50_000, 5)]],
         "0-1: hidden ended | 2: 7 exited 1 | 3: hidden ended | 4: 9 exited 1 | 5: 10 running"),
-    # If the daemon counts early, pid 7 is run 2, so two runs ended between the lists, else one.
+    # Two runs ended between the lists if the daemon counts early (pid 7 is run 2), otherwise one.
     "backs off at 3, and one or two hidden runs": (
         [[backing_off(7, 0, 3)], [running(10, 50_000, 5)]],
         "0-1: hidden ended | 2: hidden ended | 3: 7 exited 1 | 4: hidden ended | 5: hidden exited 1 | "
@@ -115,7 +115,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("lists", "runs"), CASES.values(), ids=CASES.keys())
-def test_history_derives_the_expected_runs_from_the_lists(lists, runs):
+def test_expected_runs_are_derived_from_a_series_of_lists(lists, runs):
     assert runs_of(watched(*lists)) == runs
 
 
@@ -133,9 +133,7 @@ THIRD = web(9, start=20_000, end=3, at=29_000)
         ([[THIRD]], 1, "0: 7 exited 1 | 1: 9 exited 3 | 2: 10 running"),
     ],
 )  # fmt: skip
-def test_row_that_is_listed_late_takes_the_place_of_an_assumed_run_if_one_exists(
-    lists, count, runs
-):
+def test_row_that_is_listed_late_replaces_a_matching_assumed_run(lists, count, runs):
     """The test restarted pid 7 as pid 10, whose supervisor does not report its last exit."""
     new = web(10, start=30_000, restart_count=count)
     box = box_of(
@@ -156,7 +154,7 @@ def test_restart_by_name_restarts_the_newest_process_with_that_name():
     assert [run.row.pid for run in run.generation.runs] == [8, 9]
 
 
-def test_restart_of_a_forgotten_process_continues_its_series_of_runs(monkeypatch):
+def test_new_run_is_linked_to_earlier_runs_even_if_the_process_was_forgotten(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 0)
     old = web(7, end=1)
     box = watched([FIRST], [old, running(8, 10_000, 1)], [old])

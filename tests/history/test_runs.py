@@ -1,4 +1,4 @@
-"""Runs: what is known about their ends, which signals explain them, and how they print."""
+"""Test what is known about the end of a run, which signals explain it, and the repr of a run."""
 
 import pytest
 
@@ -14,7 +14,7 @@ AT_12 = {"ended_at": T0 + 12_000}
 
 
 def history_of(*lists):
-    """Return a history of one list call in each second."""
+    """Return a history with one list call per second."""
     history = History(lambda: float(len(lists)))
     for at, rows in enumerate(lists):
         history.fold(snapshot(*rows, at=float(at)))
@@ -34,7 +34,7 @@ def history_of(*lists):
         (signaled(9), OOM, End(None, 9, True, T9)),
     ],
 )
-def test_later_evidence_may_correct_how_a_run_ended_but_never_removes_it(first, then, known):
+def test_later_data_may_correct_but_never_remove_the_recorded_exit_of_a_run(first, then, known):
     history = history_of([raw(1)], [raw(1, **first)], [raw(1, **then)])
 
     assert history.runs()[0].end == known
@@ -50,7 +50,7 @@ def test_later_evidence_may_correct_how_a_run_ended_but_never_removes_it(first, 
         (last(1), False),
     ],
 )
-def test_oom_kill_is_attributed_to_a_child_if_the_managed_process_itself_exited(reported, child):
+def test_oom_kill_is_attributed_to_a_child_if_the_process_itself_exited_normally(reported, child):
     first, _ = history_of([web(7)], [running(8, 10_000, 1, last_exit=reported)]).runs()
 
     assert first.end.child is child
@@ -65,7 +65,7 @@ def test_oom_kill_is_attributed_to_a_child_if_the_managed_process_itself_exited(
     ],
     ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
-def test_exit_after_a_kill_is_attributed_to_the_plugin_only_if_its_signals_explain_it(
+def test_exit_is_attributed_to_the_plugin_only_if_a_sent_signal_explains_it(
     row, sent, end, explained
 ):
     history = history_of([row])
@@ -86,7 +86,7 @@ def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
     assert not history.runs()[0].ended_here
 
 
-def test_run_prints_its_number_its_name_and_how_it_ended():
+def test_repr_of_a_run_shows_number_and_name_and_exit_of_the_run():
     secret = {"name": "web --token=abc"}
     history = history_of([web(7, **secret)], [running(9, 10_000, 2, **secret)])
 
@@ -104,11 +104,11 @@ def test_run_prints_its_number_its_name_and_how_it_ended():
         ({**OOM, "exit_code": 137}, End(137, 9, True, T9)),
     ],
 )
-def test_status_decides_how_a_process_ended_if_its_row_contradicts_itself(row, end):
+def test_status_takes_precedence_over_contradicting_exit_fields(row, end):
     assert End.of_row(process(1, **row)) == end
 
 
-def test_wait_lists_the_states_of_a_process_in_order_with_the_polls_since_its_start():
+def test_states_of_a_process_during_a_wait_are_listed_in_order():
     history = History(lambda: 0.0)
     wait, shorter = Timeline(0.0, history), Timeline(0.0, history)
     again = running(8, 10_000, 1, last_exit=last(-9))
@@ -139,7 +139,7 @@ def test_history_keeps_the_first_and_the_newest_states_and_runs():
     assert [run.number for run in runs] == [0, *range(51, 150)]
 
 
-def test_run_that_ended_between_two_list_calls_has_no_known_end_time():
+def test_exit_time_of_a_run_that_ended_between_two_list_calls_is_unknown():
     first, _ = history_of([web(7)], [web(8, start=10_000)]).runs()
 
     assert [change.state for change in first.changes] == ["running", "ended, how is not known"]

@@ -1,4 +1,4 @@
-"""A snapshot: queries, comparison and printing."""
+"""Test how snapshots are queried, compared and printed."""
 
 import copy
 import dataclasses
@@ -20,7 +20,7 @@ def test_snapshot_sorts_processes_by_start_time():
     assert [row.pid for row in seen] == [1, 2, 3]
 
 
-def test_where_returns_processes_with_the_exact_field_values():
+def test_snapshot_filter_returns_processes_with_exactly_the_given_field_values():
     seen = snapshot(raw(1), raw(2, **ended(1)), raw(3, managed=managed("web")))
 
     assert [row.pid for row in seen.where(status="exited", exit_code=1)] == [2]
@@ -29,7 +29,7 @@ def test_where_returns_processes_with_the_exact_field_values():
     assert len(seen) == 3
 
 
-def test_where_accepts_every_process_field_and_the_managed_name():
+def test_snapshot_filter_accepts_every_process_field_and_the_managed_name():
     assert {*FIELDS} == {field.name for field in dataclasses.fields(ProcessInfo)} | {"name"}
 
 
@@ -48,7 +48,7 @@ def test_error_for_an_unknown_field_suggests_a_similar_field_or_lists_all_fields
 
 
 @pytest.mark.parametrize(("value", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
-def test_find_accepts_only_the_identity_of_a_run(value, kind):
+def test_snapshot_lookup_accepts_only_the_identity_of_a_run(value, kind):
     with pytest.raises(InvalidArgument) as caught:
         snapshot(raw(41)).find(value)
     assert str(caught.value) == (
@@ -57,7 +57,7 @@ def test_find_accepts_only_the_identity_of_a_run(value, kind):
     )
 
 
-def test_secrets_in_managed_names_are_masked_in_the_table_and_in_the_rows():
+def test_secrets_in_names_of_managed_processes_are_masked_in_snapshots():
     web = managed("web --token=abc", last_error="DB_PASS=abc")
     seen = snapshot(raw(7, args=("app",), managed=web), raw(8, managed=managed(None)))
 
@@ -85,7 +85,7 @@ def test_snapshot_prints_an_aligned_table_with_masked_arguments():
     assert repr(seen) == "<ProcessSnapshot of my-sandbox: 2 processes, 1 unreadable>"
 
 
-def test_history_returns_only_the_runs_that_a_new_snapshot_changed():
+def test_adding_a_snapshot_to_the_history_returns_only_the_changed_runs():
     first = snapshot(raw(1), raw(2), at=0.0)
     again = copy.copy(first)
     again.begun = again.ended = 1.0
@@ -98,14 +98,14 @@ def test_history_returns_only_the_runs_that_a_new_snapshot_changed():
     assert (run.row.pid, run.state) == (2, "exited 0")
 
 
-def test_holds_compares_processes_by_object_identity():
+def test_membership_test_of_a_snapshot_compares_processes_by_object_identity():
     seen = snapshot(raw(1))
 
     assert seen.holds(seen[0])
     assert not seen.holds(process(1))
 
 
-def test_handle_pid_and_start_time_identify_an_unreadable_row():
+def test_unreadable_row_is_identified_by_handle_and_pid_and_start_time():
     def mark(*rows):
         return snapshot(*rows).unreadable[-1].fingerprint
 
@@ -126,12 +126,12 @@ def test_snapshots_with_equal_processes_and_unreadable_rows_are_equal():
     assert seen != [*seen]
 
 
-def test_empty_snapshot_prints_the_text_no_processes():
+def test_printed_empty_snapshot_says_that_there_are_no_processes():
     assert str(snapshot()) == "no processes"
     assert repr(snapshot()) == "<ProcessSnapshot of my-sandbox: 0 processes>"
 
 
-def test_rows_for_json_contain_masked_texts_and_the_corrected_status():
+def test_json_rows_contain_masked_text_and_the_corrected_status():
     fields = {"command": "DB_PASS=abc", "args": ("app", "--token=abc"), "started_at": T0}
     (row,) = snapshot(raw(7, **fields, status="running", exit_code=1, ended_at=T0 + 9000)).rows
 

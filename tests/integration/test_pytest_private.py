@@ -13,7 +13,7 @@ def of_wider_scope():
     """Is one that no test requests by an argument."""
 
 
-def test_defining_module_returns_the_module_of_the_fixture_that_the_test_uses(request):
+def test_module_that_defines_the_fixture_used_by_a_test_is_found(request):
     defined = pytest_private.defining_module
 
     assert defined(request.node, "of_wider_scope") == __name__
@@ -23,7 +23,7 @@ def test_defining_module_returns_the_module_of_the_fixture_that_the_test_uses(re
 
 
 @pytest.mark.usefixtures("tmp_path_factory")
-def test_unrequested_fixtures_excludes_the_arguments_of_the_test(request, pytestconfig):
+def test_list_of_unrequested_fixtures_excludes_the_arguments_of_the_test(request, pytestconfig):
     found = pytest_private.unrequested_fixtures(request.node)
 
     assert {"of_wider_scope", "tmp_path_factory"} <= set(found)
@@ -59,7 +59,7 @@ def test_report_hook_can_read_the_errors_of_a_unittest_test_case(pytester):
     result.stdout.fnmatch_lines(["*kept it and not None*"])
 
 
-def test_find_settings_returns_the_same_files_as_pytest(pytestconfig, tmp_path_factory):
+def test_root_folder_and_ini_file_are_the_same_as_those_of_pytest(pytestconfig, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "pytest.ini").write_text("[pytest]\n")
 

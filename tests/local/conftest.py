@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.local.sandbox import LocalSandbox
 
-# Allocates memory until it is killed.
+# This program allocates memory until it is killed.
 HOG = "b = bytearray()\nwhile True: b += b'x' * (1 << 20)"
 
 
@@ -40,7 +40,7 @@ def is_gone(pid: int) -> bool:
 
 
 def unstarted(handle: int = 1, stdout: int | None = None, **fields: Any) -> Process:
-    """Return a process without a program; ``stdout`` is the reading end of a pipe."""
+    """Return a process without a running program; ``stdout`` is the reading end of a pipe."""
     pipe = None if stdout is None else FileIO(stdout)
     spawned = Spawned(fields.pop("pid", handle), None, pipe, None, now_ms())
     return Process(
@@ -49,7 +49,7 @@ def unstarted(handle: int = 1, stdout: int | None = None, **fields: Any) -> Proc
 
 
 def outcome(row: Any) -> tuple[Any, ...]:
-    """Return how a process ended, from its row."""
+    """Return the status, the exit code, the signal and the OOM flag of a row."""
     return tuple(row[name] for name in ("status", "exit_code", "signal", "oom_killed"))
 
 
@@ -62,7 +62,7 @@ def refusal(answer: requests.Response) -> tuple[int, str, str | None]:
 
 
 def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
-    """Send bytes unchanged, because every HTTP client would correct them."""
+    """Send bytes unchanged; an HTTP client would reject or correct invalid requests."""
     host, port = sandbox.url.removeprefix("http://").split(":")
     client = socket.create_connection((host, int(port)))
     client.sendall(data)
@@ -72,7 +72,7 @@ def send_raw(sandbox: LocalSandbox, data: bytes) -> socket.socket:
 def request_bytes(
     sandbox: LocalSandbox, line: str, *headers: str, body: bytes = b"", version: str = "1.1"
 ) -> bytes:
-    """Return a request as bytes; ``line`` is its method and its path below ``/api/v1``."""
+    """Return a request as bytes; ``line`` is the method and the path below ``/api/v1``."""
     method, path = line.split(" ", 1)
     head = [f"{method} /api/v1{path} HTTP/{version}", "Host: local.local"]
     head += [f"Authorization: Bearer {sandbox.api_key.reveal()}", *headers, "", ""]
@@ -80,7 +80,7 @@ def request_bytes(
 
 
 class Api:
-    """The API of a sandbox for a plain HTTP client."""
+    """Call the API of a sandbox with a plain HTTP client."""
 
     def __init__(self, sandbox: LocalSandbox) -> None:
         self.sandbox = sandbox

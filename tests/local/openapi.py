@@ -1,4 +1,4 @@
-"""Build the OpenAPI document of the embedded sandbox's routes, with all responses of the server."""
+"""Build the OpenAPI document of the routes of the embedded sandbox, with all possible responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OutputName = Literal["stdout", "stderr"]
 
 
 class Answer(BaseModel):
-    """An object without additional fields."""
+    """A response body that allows no additional fields."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -162,7 +162,7 @@ class Signaled(RunEnd):
 
 class RunEvent(Answer):
     data: Json[RunStart | SourcedLine | Exited | Signaled]
-    # Readers of events treat an event without a name as a message.
+    # Clients treat an event without a name as a message.
     event: Literal["message"] = "message"
 
 
@@ -205,7 +205,7 @@ def _events(*models: type) -> Schema:
 
 
 ERROR = _json(Error)
-# 400 is the status of an unreadable pid or body, and of a rejected request.
+# The server returns 400 for an unreadable pid, an unreadable body or a rejected request.
 REFUSED = {400: {**ERROR, **TEXT}}
 NOT_FOUND = {404: ERROR, **REFUSED}
 TOO_LONG = {413: TEXT, **REFUSED}

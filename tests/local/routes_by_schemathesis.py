@@ -1,4 +1,4 @@
-"""schemathesis finds no response outside the OpenAPI document, whatever it sends.
+"""Check with schemathesis that every response conforms to the OpenAPI document.
 
 ``make schemathesis`` runs this module in a separate environment: schemathesis is a pytest plugin,
 and every run of pytest inside the other tests would import it.
@@ -48,7 +48,7 @@ OPERATIONS = [
     for method in item
     if method != "parameters"
 ]
-# These commands are safe with any arguments: they print at most, and exit.
+# These commands are safe with any arguments, because they only print something and exit.
 HARMLESS = ["true", "false", "echo", "/no/such/program"]
 SHORTEST_BACKOFF = 600_000
 """Milliseconds. The API accepts less: such a body is not sent, since it is not wrong."""
@@ -70,7 +70,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def pool(api: Api) -> tuple[list[str], list[str]]:
-    """Start processes; return selectors of those that are running and of those that have ended."""
+    """Start processes; return the selectors of the running and of the ended processes."""
     living = [api.start("cat", stdin_mode="pipe"), api.start("sleep", "600")]
     api.call("POST", "/processes", json={"command": "cat", "stdin_mode": "pipe", "name": "web"})
     ended = [api.start("sh", "-c", "echo out; echo err >&2; exit 3"), api.start("true", restart={})]
@@ -80,10 +80,10 @@ def pool(api: Api) -> tuple[list[str], list[str]]:
 
 
 def made_harmless(api: Api, path: str) -> Any:
-    """Narrow the document to requests that reach something and do no harm to this machine."""
+    """Limit the document to requests that reach a process or file and cannot harm this machine."""
     narrowed = json.loads(json.dumps(document()))
     living, ended = pool(api)
-    # The stream of a running process would not end.
+    # The stream of a running process would never end.
     meant = [*ended, *UNKNOWN] if path.endswith("/follow") else [*living, *ended, *UNKNOWN]
     for item in narrowed["paths"].values():
         for parameter in item.get("parameters", ()):
@@ -94,7 +94,7 @@ def made_harmless(api: Api, path: str) -> Any:
         body["properties"]["command"] = {"enum": HARMLESS}
     restart, check = (json.loads(json.dumps(schemas[name])) for name in ("Restart", "HealthCheck"))
     schemas["StartRequest"]["properties"] |= {"restart": restart, "health_check": check}
-    # Prevents a fork every millisecond, and connections to every port.
+    # The limits prevent a fork in every millisecond and connections to every port.
     restart["required"] = ["initial_backoff_ms", "max_backoff_ms"]
     for name in restart["required"]:
         restart["properties"][name]["minimum"] = SHORTEST_BACKOFF
@@ -103,7 +103,7 @@ def made_harmless(api: Api, path: str) -> Any:
 
 
 def is_harmless(body: Any) -> bool:
-    """Return whether a body, even one outside the document, starts nothing harmful."""
+    """Return whether a body, valid or not, starts no harmful program."""
     if not isinstance(body, dict):
         return True
     restart = body.get("restart")

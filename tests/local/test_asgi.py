@@ -1,4 +1,4 @@
-"""Requests and responses between the ASGI server and the routes; ``test_routes`` has the routes."""
+"""Test how the ASGI layer passes requests and responses; ``test_routes`` covers the routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def serve(handle: Any, *received: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what an application sends in response to these ASGI messages."""
+    """Return the messages that an application sends in response to these ASGI messages."""
     sent: list[dict[str, Any]] = []
     messages = iter(received)
 
@@ -33,7 +33,7 @@ async def serve(handle: Any, *received: dict[str, Any]) -> list[dict[str, Any]]:
     return sent
 
 
-def test_stream_ends_when_the_client_disconnects() -> None:
+def test_response_stream_is_closed_when_the_client_disconnects() -> None:
     ended = []
 
     async def parts() -> AsyncIterator[bytes]:
@@ -55,7 +55,7 @@ def test_stream_ends_when_the_client_disconnects() -> None:
     assert asyncio.run(bodies()) == [None, b"one"]
 
 
-def test_error_in_a_stream_reaches_the_server() -> None:
+def test_exception_in_a_response_stream_propagates_to_the_server() -> None:
     async def parts() -> AsyncIterator[bytes]:
         yield b"one"
         raise ValueError("broken")
@@ -67,7 +67,7 @@ def test_error_in_a_stream_reaches_the_server() -> None:
         asyncio.run(serve(handle, *[{"type": "http.request"}] * 9))
 
 
-def test_request_whose_client_disconnects_during_the_body_is_not_answered() -> None:
+def test_request_is_not_answered_if_the_client_disconnects_during_the_body() -> None:
     async def handle(request: Request) -> Response:
         return Response(await request.body())
 

@@ -1,4 +1,4 @@
-"""The server answers any input and survives it; and which user a program runs as."""
+"""Test that the server survives any input, and which user a program runs as."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _lives(api: Api) -> Iterator[None]:
         ({"user": {"uid": 2**32 - 1}}, "user not found: 4294967295"),
     ],
 )
-def test_failed_start_returns_500_and_is_not_counted(api: Api, fields: Any, error: str) -> None:
+def test_failed_start_returns_500_and_adds_no_process(api: Api, fields: Any, error: str) -> None:
     total = api.call("GET", "/info").json()["total_processes"]
     answer = api.call("POST", "/processes", json={"command": "true", **fields})
     assert refusal(answer) == (500, error, None)
@@ -62,7 +62,7 @@ def test_failed_start_returns_500_and_is_not_counted(api: Api, fields: Any, erro
 
 
 @pytest.mark.parametrize("user", [{}, {"gid": 5}, {"name": "root", "uid": 0}])
-def test_user_without_name_and_uid_or_with_both_is_rejected(api: Api, user: Any) -> None:
+def test_user_must_have_either_a_name_or_a_uid_but_not_both(api: Api, user: Any) -> None:
     answer = api.call("POST", "/processes", json={"command": "true", "user": user})
     error = "user must contain either a name or a uid"
     assert refusal(answer) == (400, error, "INVALID_USER")
@@ -93,7 +93,7 @@ def test_program_runs_as_the_requested_user(api: Api, user: Any, ids: str | None
 
 @ROOT
 @pytest.mark.parametrize("env", [{}, {"HOME": "/tmp"}])
-def test_program_of_a_known_user_has_home_and_user_variables(api: Api, env: dict[str, str]) -> None:
+def test_home_and_user_variables_are_set_for_a_named_user(api: Api, env: dict[str, str]) -> None:
     home = env.get("HOME", pwd.getpwnam("nobody").pw_dir)
     assert api.printed("/bin/sh", "-c", "echo $HOME $USER $LOGNAME", user="nobody", env=env) == [
         f"{home} nobody nobody"
@@ -101,7 +101,7 @@ def test_program_of_a_known_user_has_home_and_user_variables(api: Api, env: dict
 
 
 @ROOT
-def test_kill_ends_a_process_of_another_user(api: Api) -> None:
+def test_kill_request_ends_a_process_of_another_user(api: Api) -> None:
     pid = api.start("/bin/sh", "-c", "setsid /bin/sleep 600 & exec /bin/sleep 600", user="nobody")
     assert api.kill(pid).status_code == 204
     assert api.ended(pid)["signal"] == 9
@@ -121,7 +121,7 @@ def test_kill_ends_a_process_of_another_user(api: Api) -> None:
         (None, b"{}", 415),
     ],
 )
-def test_unreadable_body_is_reported_in_plain_text(
+def test_error_for_an_unreadable_body_is_plain_text(
     api: Api, path: str, content_type: str | None, body: bytes, status: int
 ) -> None:
     answer = api.call("POST", path, data=body, headers={"Content-Type": content_type})
@@ -137,10 +137,10 @@ def test_unreadable_body_is_reported_in_plain_text(
         ("PUT /files?path=/refused", 403),
     ],
 )
-def test_server_receives_the_whole_body_before_it_rejects_it(
+def test_server_reads_the_whole_request_body_before_rejecting_it(
     sandbox: LocalSandbox, sleeper: int, line: str, status: int
 ) -> None:
-    # More than the buffers of both sockets, so that sending fails if the server does not read it.
+    # The body exceeds both socket buffers, so sending fails if the server does not read it.
     body = b" " * 2**23
     headers = "Connection: close", f"Content-Length: {len(body)}"
     request = request_bytes(sandbox, line.format(sleeper), *headers, body=body)
@@ -207,7 +207,7 @@ def test_server_survives_data_that_is_not_http(sandbox: LocalSandbox, sent: byte
     send_raw(sandbox, sent).close()
 
 
-def test_invalid_utf8_bytes_are_replaced_in_output_and_in_followed_lines(api: Api) -> None:
+def test_invalid_utf8_bytes_in_stored_and_streamed_output_are_replaced(api: Api) -> None:
     pid = api.run("printf", r"a\n\377\376\nb\n")["pid"]
     lines = ["a", "\ufffd\ufffd", "b"]
     assert api.lines(pid) == lines

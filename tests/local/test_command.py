@@ -1,4 +1,4 @@
-"""``python -m pytest_tlsandbox.local``: its output, options and end."""
+"""Test the output, the options and the exit of ``python -m pytest_tlsandbox.local``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "pytest_tlsandbox.local"]
 
 
 class Running:
-    """The command in the foreground process group of a terminal."""
+    """The command, running in the foreground process group of a terminal."""
 
     def __init__(self, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -37,7 +37,7 @@ class Running:
         self.printed = dict(line.split(maxsplit=1) for line in lines)
 
     def sandbox(self) -> Any:
-        """Return an SDK sandbox from the printed SDK line."""
+        """Return the SDK sandbox that the printed SDK line creates."""
         from tensorlake.sandbox import Sandbox
 
         return closing(eval(self.printed["SDK"], {"Sandbox": Sandbox}))
@@ -56,7 +56,7 @@ def running() -> Iterator[Running]:
     running.end(signal.SIGKILL)
 
 
-def test_printed_sdk_and_curl_lines_work(running: Running) -> None:
+def test_printed_sdk_and_curl_commands_work(running: Running) -> None:
     url, key = running.printed["URL"], running.printed["key"]
     sdk_line = f'Sandbox(identifier="local", proxy_url="{url}", api_key="{key}")'
     curl_line = f'curl -H "Authorization: Bearer {key}" {url}/api/v1/processes'
@@ -100,7 +100,7 @@ def fail(*options: str) -> tuple[int, str]:
     return told.returncode, told.stderr
 
 
-def test_port_in_use_is_reported() -> None:
+def test_command_reports_that_its_port_is_in_use() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error = "The embedded sandbox did not start: [Errno 98] Address already in use\n"
         assert fail("--port", str(taken.getsockname()[1])) == (1, error)
@@ -113,7 +113,7 @@ def test_port_in_use_is_reported() -> None:
         ("--memory", "much", "expected a memory size of at least 1M"),
     ],
 )
-def test_invalid_option_is_reported(option: str, value: str, problem: str) -> None:
+def test_command_reports_an_invalid_option(option: str, value: str, problem: str) -> None:
     status, error = fail(option, value)
     assert (status, f"argument {option}: {problem}" in error) == (2, True)
 

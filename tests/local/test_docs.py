@@ -1,4 +1,4 @@
-"""``docs/local.md`` has a working example, every route and the right numbers."""
+"""Test that ``docs/local.md`` contains a working example, every route and the right numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.local.openapi import document
 DOCS = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")
 
 
-def test_example_test_passes(pytester: pytest.Pytester) -> None:
+def test_example_test_in_the_documentation_passes(pytester: pytest.Pytester) -> None:
     (test,) = re.findall(r"<!-- run as a test -->\n```python\n(.*?)```", DOCS, re.DOTALL)
     pytester.makepyfile(test)
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)

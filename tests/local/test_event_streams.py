@@ -1,4 +1,4 @@
-"""Events of the follow streams and of runs, as a client receives them."""
+"""Test the events that a client receives from follow streams and run requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def start_run(api: Api, command: str, *args: str, **fields: Any) -> requests.Res
 
 
 def run(api: Api, command: str, *args: str, **fields: Any) -> tuple[Any, list[Any], Any]:
-    """Return the start, the lines and the end of a run."""
+    """Return the start event, the output lines and the end event of a run request."""
     events = list(events_of(start_run(api, command, *args, **fields)))
     assert {name for name, _ in events} == {None}
     start, *lines, end = [data for _, data in events]
@@ -76,14 +76,14 @@ def line(text: str, **fields: Any) -> tuple[str, Any]:
         ),
     ],
 )
-def test_follow_replays_the_output_of_an_ended_process_with_timestamp_0(
+def test_stored_output_of_an_ended_process_is_streamed_with_timestamp_0(
     api: Api, script: str, stream: str, lines: Any
 ) -> None:
     pid = api.run("sh", "-c", script)["pid"]
     assert list(follow(api, pid, stream)) == [*lines, EOF]
 
 
-def test_follow_sends_each_line_when_the_process_writes_it_after_the_replay(api: Api) -> None:
+def test_each_new_line_is_streamed_as_soon_as_the_process_writes_the_line(api: Api) -> None:
     pid = api.start("cat", stdin_mode="pipe")
     api.send(pid, "stdin", data=b"before\n")
     api.lines(pid, at_least=1)
@@ -107,7 +107,7 @@ def test_last_line_without_a_newline_arrives_when_the_process_ends(api: Api) -> 
     assert (data["line"], end) == ("partial", EOF)
 
 
-def test_each_of_several_followers_receives_every_line(api: Api) -> None:
+def test_every_client_that_follows_the_output_receives_every_line(api: Api) -> None:
     pid = api.start("sh", "-c", "read go; seq 20000", stdin_mode="pipe")
     followers = [follow(api, pid) for _ in range(3)]
     api.send(pid, "stdin", data=b"\n")
@@ -129,7 +129,7 @@ def test_following_an_unknown_pid_returns_no_lines(api: Api, stream: str) -> Non
     assert list(follow(api, 999999, stream)) == [EOF]
 
 
-def test_stream_of_a_managed_process_followed_by_name_ends_when_its_run_ends(api: Api) -> None:
+def test_output_stream_of_a_managed_process_ends_with_the_current_run(api: Api) -> None:
     api.start("sh", "-c", "echo $$; exec sleep 600", name="followed")
     events = follow(api, "followed")
     _, data = next(events)
@@ -140,12 +140,12 @@ def test_stream_of_a_managed_process_followed_by_name_ends_when_its_run_ends(api
     api.ended(pid)
 
 
-def test_process_continues_when_a_follower_disconnects(api: Api, sleeper: int) -> None:
+def test_process_continues_if_a_client_of_its_output_disconnects(api: Api, sleeper: int) -> None:
     api.call("GET", f"/processes/{sleeper}/output/follow", stream=True).close()
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_sandbox_can_be_closed_while_a_client_follows_a_process() -> None:
+def test_sandbox_can_be_closed_while_a_client_follows_process_output() -> None:
     with new_sandbox() as api:
         pid = api.start("sleep", "600")
         follow(api, pid)
@@ -157,7 +157,7 @@ def test_sandbox_can_be_closed_while_a_client_follows_a_process() -> None:
 # ------------------------------------------------------------------------- run
 
 
-def test_run_sends_a_start_event_its_output_lines_and_an_end_event(api: Api) -> None:
+def test_run_request_streams_a_start_event_then_output_lines_then_an_end_event(api: Api) -> None:
     before = time.time_ns() // 1_000_000
     answer = start_run(api, "sh", "-c", "echo out; echo err >&2; exit 3")
     start, *lines, end = [data for _, data in events_of(answer)]
@@ -172,17 +172,17 @@ def test_run_sends_a_start_event_its_output_lines_and_an_end_event(api: Api) -> 
     assert end == {"exit_code": 3, "oom_killed": False, "reason": "exited"}
 
 
-def test_run_that_was_killed_by_a_signal_reports_the_signal(api: Api) -> None:
+def test_end_event_of_a_killed_run_contains_the_signal(api: Api) -> None:
     _, _, end = run(api, "sh", "-c", "kill -SEGV $$", timeout=60)
     assert end == {"signal": 11, "oom_killed": False, "reason": "signaled"}
 
 
-def test_run_uses_the_requested_env_and_working_dir_without_stdin(api: Api) -> None:
+def test_run_request_sets_environment_and_working_directory_and_provides_no_stdin(api: Api) -> None:
     _, lines, end = run(api, "sh", "-c", "echo $A; pwd; cat", env={"A": "b"}, working_dir="/")
     assert (lines, end["exit_code"]) == ([("stdout", "b"), ("stdout", "/")], 0)
 
 
-def test_timeout_kills_a_run_with_all_its_descendants(api: Api) -> None:
+def test_timeout_kills_the_program_and_all_descendants(api: Api) -> None:
     script = "setsid sleep 600 & echo $!; sleep 600 & echo $!; exec sleep 600"
     start, lines, end = run(api, "sh", "-c", script, timeout=0.3)
     assert end == {"signal": 9, "oom_killed": False, "reason": "timed_out"}
@@ -194,7 +194,7 @@ def test_timeout_kills_a_run_with_all_its_descendants(api: Api) -> None:
     assert row["ended_at"] - row["started_at"] >= 300
 
 
-def test_timeout_kills_a_run_even_after_the_client_disconnects(api: Api) -> None:
+def test_timeout_kills_the_program_even_after_the_client_disconnects(api: Api) -> None:
     answer = start_run(api, "sleep", "600", timeout=0.3)
     _, start = next(events_of(answer))
     answer.close()
@@ -202,18 +202,18 @@ def test_timeout_kills_a_run_even_after_the_client_disconnects(api: Api) -> None
     assert api.ended(start["pid"])["signal"] == 9
 
 
-def test_run_that_was_oom_killed_reports_the_oom_kill() -> None:
+def test_end_event_of_an_oom_killed_run_reports_the_oom_kill() -> None:
     with new_sandbox(memory_limit=64 << 20) as api:
         _, _, end = run(api, "python", "-c", HOG)
     assert end == {"signal": 9, "oom_killed": True, "reason": "oom_killed"}
 
 
-def test_run_of_a_missing_program_returns_500(api: Api) -> None:
+def test_run_request_for_a_missing_program_returns_500(api: Api) -> None:
     answer = start_run(api, "/no/such/program")
     assert (answer.status_code, answer.json()) == (500, {"error": "Failed to spawn process"})
 
 
-def test_run_sends_lines_while_the_program_is_still_running(api: Api) -> None:
+def test_run_request_streams_lines_while_the_program_is_still_running(api: Api) -> None:
     events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
     _, start = next(events)
     _, up = next(events)
@@ -222,12 +222,12 @@ def test_run_sends_lines_while_the_program_is_still_running(api: Api) -> None:
     assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
 
 
-def test_run_with_much_output_delivers_every_line(api: Api) -> None:
+def test_run_request_delivers_every_line_of_a_large_output(api: Api) -> None:
     _, lines, _ = run(api, "seq", "200000")
     assert [int(text) for _, text in lines] == list(range(1, 200_001))
 
 
-def test_client_that_does_not_read_does_not_block_the_program(api: Api) -> None:
+def test_client_that_stops_reading_does_not_block_the_program(api: Api) -> None:
     body = b'{"command":"seq","args":["1000000"]}'
     headers = "Content-Type: application/json", f"Content-Length: {len(body)}"
     request = request_bytes(api.sandbox, "POST /processes/run", *headers, body=body)

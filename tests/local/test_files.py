@@ -1,4 +1,4 @@
-"""The file routes have the statuses and bodies of the daemon, and change files only where allowed."""
+"""Test that the file routes respond like the daemon and change files only where allowed."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def test_file_can_be_written_read_and_deleted(
     assert (answer.status_code, answer.content, path.exists()) == (204, b"", False)
 
 
-def test_entries_of_a_folder_are_sorted_and_links_are_not_followed(
-    api: Api, tmp_path: Path
-) -> None:
+def test_folder_listing_is_sorted_and_does_not_follow_links(api: Api, tmp_path: Path) -> None:
     (tmp_path / "b").write_text("12345")
     for folder in ("z", "a"):
         (tmp_path / folder).mkdir()
@@ -96,11 +94,11 @@ def test_entries_of_a_folder_are_sorted_and_links_are_not_followed(
         ),
         ("GET /files", "pipe", (500, "INTERNAL_ERROR")),
         ("GET /files", "/dev/zero", (500, "INTERNAL_ERROR")),
-        ("GET /files", "/proc/self/mem", (500, "INTERNAL_ERROR")),  # its first read fails
+        ("GET /files", "/proc/self/mem", (500, "INTERNAL_ERROR")),  # the first read fails
         ("GET /files", "/proc/99999999/stat", (404, "NOT_FOUND")),
     ],
 )
-def test_unusable_path_is_rejected(
+def test_file_request_with_an_unusable_path_is_rejected(
     api: Api, tmp_path: Path, request_line: str, path: str, error: tuple[int, str]
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -114,7 +112,7 @@ def test_unusable_path_is_rejected(
 
 
 @pytest.mark.parametrize("action", ["read file", "create file", "delete file", "list folder"])
-def test_missing_permission_returns_500(tmp_path: Path, action: str) -> None:
+def test_file_request_without_permission_returns_500(tmp_path: Path, action: str) -> None:
     closed, files = tmp_path / "closed", Files([str(tmp_path)])
     closed.mkdir(mode=0)
     nothing: Any = None
@@ -125,7 +123,7 @@ def test_missing_permission_returns_500(tmp_path: Path, action: str) -> None:
         "list folder": files.entries,
     }[action]
     user = os.geteuid()
-    os.seteuid(user or 65534)  # permissions do not apply to root
+    os.seteuid(user or 65534)  # file permissions do not apply to root
     try:
         with pytest.raises(ApiError) as caught:
             call(f"{closed}/file")
@@ -144,7 +142,7 @@ def test_request_without_a_path_returns_400_in_plain_text(api: Api, method: str)
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_files_in_proc_are_read_to_their_end(api: Api, sandbox: LocalSandbox) -> None:
+def test_files_in_proc_are_read_completely(api: Api, sandbox: LocalSandbox) -> None:
     assert call(api, "GET", "/proc/self/stat").content.split()[0] == b"%d" % sandbox.pid
     assert call(api, "GET", "/proc/cpuinfo").content == Path("/proc/cpuinfo").read_bytes()
 
@@ -164,7 +162,7 @@ def test_server_transfers_a_100_mb_file_without_holding_it_in_memory(
         status = Path(f"/proc/{sandbox.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
-    Path(f"/proc/{sandbox.pid}/clear_refs").write_text("5")  # forget the earlier peak
+    Path(f"/proc/{sandbox.pid}/clear_refs").write_text("5")  # reset the peak of memory use
     assert call(api, "PUT", tmp_path / "large", data=parts()).status_code == 204
     answer = call(api, "GET", tmp_path / "large", stream=True)
     read = hashlib.sha256()
@@ -187,7 +185,7 @@ def test_interrupted_upload_leaves_the_old_file_unchanged(
     assert path.read_text() == "old"
 
 
-def test_replaced_file_keeps_its_permissions_and_new_file_gets_the_default_ones(
+def test_overwritten_file_keeps_its_permissions_but_a_new_file_gets_the_default(
     api: Api, tmp_path: Path
 ) -> None:
     script, new, default = (tmp_path / name for name in ("script", "new", "default"))
@@ -210,7 +208,7 @@ def elsewhere() -> Iterator[Path]:
         yield Path(folder).resolve()
 
 
-def test_relative_path_starts_at_the_working_folder_of_programs(
+def test_relative_path_is_resolved_against_the_working_folder_of_programs(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(elsewhere)
@@ -242,7 +240,7 @@ def test_error_for_a_file_outside_the_allowed_folders_names_the_setting(
     assert [entry.read_text() for entry in elsewhere.iterdir()] == ["kept"]
 
 
-def test_setting_allows_additional_folders(
+def test_setting_allows_writes_to_additional_folders(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WRITABLE, f"/nowhere:{elsewhere}/allowed")
@@ -254,7 +252,7 @@ def test_setting_allows_additional_folders(
         assert call(api, "DELETE", elsewhere / "allowed/file").status_code == 204
 
 
-def test_write_follows_a_link_but_delete_removes_the_link(api: Api, tmp_path: Path) -> None:
+def test_writing_follows_a_link_but_deleting_removes_the_link(api: Api, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     call(api, "PUT", tmp_path / "link", data=b"new")

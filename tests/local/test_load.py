@@ -1,4 +1,4 @@
-"""Many processes at the same time; a small version of ``benchmarks/local.py``."""
+"""Test many processes at the same time; a small version of ``benchmarks/local.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Managed processes: restarts, stops, names and health checks."""
+"""Test managed processes: restarts, stops, names and health checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
 
 
 def flat(row: Any) -> Any:
-    """Return the fields of a row and its managed part in one dict; ``run`` is the row's status."""
+    """Return the fields of a row and of its managed part in one dict; ``run`` is the row status."""
     managed = row.pop("managed")
     return {**row, "run": row["status"], **managed}
 
@@ -119,7 +119,7 @@ def test_managed_process_without_a_name_is_selected_by_pid_only(api: Api, field:
         ("always", "exit 3", True),
     ],
 )
-def test_restart_policy_decides_after_which_exits_the_process_is_restarted(
+def test_restart_policy_decides_which_exits_lead_to_a_restart(
     managed: Managed, policy: str, script: str, comes_back: bool
 ) -> None:
     managed.start(script, restart={"policy": policy, **NEVER_TWICE})
@@ -128,7 +128,7 @@ def test_restart_policy_decides_after_which_exits_the_process_is_restarted(
     assert (row["next_restart_at"] is not None) == comes_back
 
 
-def test_row_during_backoff_shows_how_the_last_run_ended(managed: Managed) -> None:
+def test_row_shows_the_last_exit_while_the_supervisor_waits_for_a_restart(managed: Managed) -> None:
     started = managed.start("exit 3", restart=NEVER_TWICE)
     row = managed.when(status="backing_off")
     same = ("handle", "pid", "started_at")
@@ -151,7 +151,7 @@ def test_row_of_the_next_run_replaces_the_row_of_the_previous_run(managed: Manag
     assert [row["pid"] for row in rows] == [row["pid"]] != [first["pid"]]
 
 
-def test_process_stops_at_the_restart_limit(managed: Managed, tmp_path: Path) -> None:
+def test_supervisor_stops_at_the_restart_limit(managed: Managed, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     restart = {"max_restarts": 3, **QUICK}
     managed.start(f"echo >> {runs}; exit 7", restart=restart)
@@ -162,7 +162,7 @@ def test_process_stops_at_the_restart_limit(managed: Managed, tmp_path: Path) ->
 
 
 class Starts:
-    """A fake supervisor: starts take no time, and the test ends each run."""
+    """A fake supervisor whose starts take no time; the test ends each run."""
 
     def __init__(self) -> None:
         self.table = ProcessTable()
@@ -211,7 +211,7 @@ def test_supervisor_waits_for_the_backoff_before_each_restart(
     assert slept == waits
 
 
-def test_missing_program_is_retried_until_the_restart_limit(
+def test_supervisor_tries_to_start_a_missing_program_until_the_restart_limit(
     managed: Managed, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
@@ -222,7 +222,7 @@ def test_missing_program_is_retried_until_the_restart_limit(
 
 
 def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed: Managed) -> None:
-    # The second between the runs leaves time to read the output of the first run.
+    # One second between the runs leaves time to read the output of the first run.
     restart = {"policy": "always", "initial_backoff_ms": 1000, "max_backoff_ms": 1000}
     managed.start("sleep 600 & setsid sleep 600 & echo $!; exit 1", restart=restart)
     child = int(managed.api.lines(managed.name, at_least=1)[0])
@@ -231,7 +231,7 @@ def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed
     until(lambda: is_gone(child))
 
 
-def test_oom_kill_loop_shows_running_rows_and_a_rising_restart_count() -> None:
+def test_repeated_oom_kills_show_a_running_process_and_a_rising_restart_count() -> None:
     seen: list[Any] = []
     with new_sandbox(memory_limit=64 << 20) as api:
         api.python(f"import time; time.sleep(0.4)\n{HOG}", name="leaky", restart=QUICK)
@@ -256,7 +256,7 @@ def test_oom_kill_loop_shows_running_rows_and_a_rising_restart_count() -> None:
 # ---------------------------------------------------------- requested restarts
 
 
-def test_restart_ends_the_current_run_and_returns_the_new_run(managed: Managed) -> None:
+def test_restart_request_ends_the_current_run_and_returns_the_new_run(managed: Managed) -> None:
     first = managed.start("trap 'exit 5' TERM; echo up; while :; do sleep 0.02; done")
     managed.api.lines(first["pid"], at_least=1)
     answer = managed.restart()
@@ -267,14 +267,14 @@ def test_restart_ends_the_current_run_and_returns_the_new_run(managed: Managed) 
     assert is_gone(first["pid"])
 
 
-def test_restart_does_not_wait_for_the_backoff(managed: Managed) -> None:
+def test_restart_request_does_not_wait_for_the_backoff(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     row = flat(managed.restart().json())
     assert (row["restart_count"], row["next_restart_at"]) == (1, None)
 
 
-def test_restart_starts_a_stopped_process_and_resets_the_limit(managed: Managed) -> None:
+def test_restart_request_starts_a_stopped_process_and_resets_the_limit(managed: Managed) -> None:
     managed.start("exit 1", restart={"max_restarts": 1, **QUICK})
     first = managed.when(status="stopped", restart_count=1)
     assert managed.restart().status_code == 200
@@ -282,7 +282,7 @@ def test_restart_starts_a_stopped_process_and_resets_the_limit(managed: Managed)
     assert last["handle"] == first["handle"] + 2
 
 
-def test_process_is_never_stopped_during_a_restart(managed: Managed) -> None:
+def test_process_never_has_status_stopped_during_a_restart(managed: Managed) -> None:
     managed.start("exec sleep 600")
     with ThreadPoolExecutor(1) as pool:
         for _ in range(5):
@@ -306,7 +306,7 @@ def test_restart_of_an_unmanaged_process_is_rejected(api: Api, sleeper: int) -> 
     assert refusal(api.send(sleeper, "restart")) == (400, error, "NOT_MANAGED")
 
 
-def test_restart_of_a_missing_program_returns_500_and_stops_the_process(
+def test_restart_request_for_a_deleted_program_returns_500_and_stops_the_process(
     managed: Managed, tmp_path: Path
 ) -> None:
     program = tmp_path / "program"
@@ -321,7 +321,7 @@ def test_restart_of_a_missing_program_returns_500_and_stops_the_process(
 # ------------------------------------------------------------------------ stop
 
 
-def test_kill_lets_a_managed_process_exit_and_prevents_a_restart(managed: Managed) -> None:
+def test_kill_request_lets_the_process_exit_and_prevents_a_restart(managed: Managed) -> None:
     script = "trap 'read go; exit 5' TERM; echo up; while :; do sleep 0.02; done"
     restart = {"policy": "always", **QUICK}
     pid = managed.start(script, restart=restart, stdin_mode="pipe")["pid"]
@@ -333,7 +333,7 @@ def test_kill_lets_a_managed_process_exit_and_prevents_a_restart(managed: Manage
     assert refusal(managed.api.kill(managed.name)) == (500, f"Process {pid} is not running", None)
 
 
-def test_kill_ends_a_process_and_its_children_by_force_after_the_grace_period(
+def test_kill_request_kills_a_process_and_its_children_after_the_grace_period(
     managed: Managed,
 ) -> None:
     script = "trap '' TERM; setsid sleep 600 & echo $!; while :; do sleep 0.02; done"
@@ -346,7 +346,7 @@ def test_kill_ends_a_process_and_its_children_by_force_after_the_grace_period(
     until(lambda: is_gone(child))
 
 
-def test_kill_during_backoff_stops_the_process(managed: Managed) -> None:
+def test_kill_request_during_backoff_stops_the_process_for_good(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     assert managed.api.kill(managed.name).status_code == 204
@@ -377,12 +377,12 @@ def test_process_name_in_a_path_may_be_percent_encoded(api: Api, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "/", "0", "41", "00"])
-def test_invalid_name_is_rejected(api: Api, name: str) -> None:
+def test_invalid_process_name_is_rejected(api: Api, name: str) -> None:
     error = f"Invalid process name '{name}': not empty, no '/', and not digits only"
     assert refusal(Managed(api, name).post()) == (400, error, "INVALID_PROCESS_NAME")
 
 
-def test_start_under_a_name_in_use_returns_409(managed: Managed) -> None:
+def test_start_with_a_name_that_is_in_use_returns_409(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     total = managed.api.call("GET", "/info").json()["total_processes"]
@@ -397,7 +397,7 @@ def test_one_of_several_concurrent_starts_with_the_same_name_succeeds(managed: M
     assert sorted(start.result().status_code for start in starts) == [201] + [409] * 7
 
 
-def test_start_with_the_name_of_a_stopped_process_replaces_its_row(managed: Managed) -> None:
+def test_start_with_the_name_of_a_stopped_process_replaces_the_old_row(managed: Managed) -> None:
     before = managed.start("exit 0")
     managed.when(status="stopped")
     after = managed.start("exec sleep 600")
@@ -407,7 +407,7 @@ def test_start_with_the_name_of_a_stopped_process_replaces_its_row(managed: Mana
     assert (before["pid"] in pids, after["pid"] in pids) == (False, True)
 
 
-def test_failed_start_does_not_change_the_process_with_the_name(managed: Managed) -> None:
+def test_failed_start_does_not_change_a_process_with_the_same_name(managed: Managed) -> None:
     assert managed.post("/no/such/program").status_code == 500
     assert managed.api.call("GET", f"/processes/{managed.name}").status_code == 404
     managed.start("exit 0")
@@ -456,7 +456,7 @@ def test_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any)
 
 
 @pytest.mark.parametrize("kind", [{"type": "http"}, {"type": "http", "path": "/nope"}])
-def test_process_that_answers_with_an_error_is_unhealthy_and_keeps_running(
+def test_process_that_fails_its_health_checks_is_unhealthy_but_keeps_running(
     managed: Managed, port: int, kind: Any
 ) -> None:
     pid = start_server(managed, port, **kind).json()["pid"]
@@ -465,7 +465,9 @@ def test_process_that_answers_with_an_error_is_unhealthy_and_keeps_running(
     assert (row["pid"], row["run"], row["restart_count"]) == (pid, "running", 0)
 
 
-def test_health_stays_starting_below_the_failure_threshold(managed: Managed, port: int) -> None:
+def test_process_below_the_failure_threshold_is_not_yet_unhealthy(
+    managed: Managed, port: int
+) -> None:
     check = often(type="tcp", port=port, failure_threshold=1000)
     managed.start("exec sleep 600", health_check=check)
     row = until(lambda: (row := managed.row())["consecutive_health_failures"] and row)
@@ -479,7 +481,7 @@ def test_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> N
         managed.when(health_status="unhealthy")
 
 
-def test_restart_resets_the_health(managed: Managed, port: int) -> None:
+def test_restart_resets_the_health_status(managed: Managed, port: int) -> None:
     managed.start("exec sleep 600", health_check=often(type="tcp", port=port))
     managed.when(health_status="unhealthy")
     row = flat(managed.restart().json())

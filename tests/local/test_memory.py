@@ -1,4 +1,4 @@
-"""Real OOM kills, by the kernel and the watchdog, differ from every other SIGKILL."""
+"""Test that the sandbox distinguishes real OOM kills from every other SIGKILL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT = 64 << 20
-# Runs for six polls of the watchdog.
+# This program runs for six polls of the watchdog.
 HOLDER = "import time; b = bytearray(20 << 20); time.sleep(0.3)"
 SHARERS = """
 import os, time
@@ -37,7 +37,7 @@ def hold(megabytes: int) -> str:
 
 
 def kernel_limits() -> bool:
-    """Return whether the kernel can limit memory here (as root, with cgroup v1)."""
+    """Return whether this kernel can limit memory (needs root and cgroup v1)."""
     try:
         above = own_groups().v1
         return above is not None and CgroupV1(above, LIMIT).close() is None
@@ -70,7 +70,7 @@ def test_only_a_process_above_the_memory_limit_is_oom_killed(
     limited: Api, command: list[str], expected: Any
 ) -> None:
     answer = limited.call("POST", "/processes", json={"command": "no-such-program"})
-    assert refusal(answer) == (500, "Failed to spawn process", None)  # leaves nothing behind
+    assert refusal(answer) == (500, "Failed to spawn process", None)  # must leave no process behind
     assert outcome(limited.run(*command)) == expected
 
 
@@ -115,7 +115,7 @@ def test_every_oom_killed_process_is_reported(limited: Api) -> None:
 
 @pytest.fixture
 def above() -> Path:
-    """Return our own group, the parent of a sandbox's group."""
+    """Return the cgroup of this process, which is the parent of the group of a sandbox."""
     above = own_groups().v1
     assert above is not None
     return above
@@ -123,7 +123,7 @@ def above() -> Path:
 
 @KERNEL
 @pytest.mark.parametrize("server_is_killed", [False, True])
-def test_sandbox_prefers_a_cgroup_limit_and_removes_the_cgroup_when_it_closes(
+def test_sandbox_limits_memory_by_a_cgroup_and_removes_the_cgroup_on_close(
     above: Path, server_is_killed: bool
 ) -> None:
     with new_sandbox(memory_limit=LIMIT) as api:
@@ -145,7 +145,7 @@ def test_cgroup_is_removed_if_the_kernel_rejects_the_limit(above: Path) -> None:
 
 
 @KERNEL
-def test_cgroup_of_a_process_is_removed_after_its_last_member_has_ended(above: Path) -> None:
+def test_cgroup_is_removed_after_its_last_process_has_ended(above: Path) -> None:
     with new_sandbox(memory_limit=LIMIT, mechanism="cgroup v1") as api:
         leaf = above / f"tlsandbox-{api.sandbox.pid}" / "1"
         parent = api.run("sh", "-c", "sleep 600 & echo $!")["pid"]
@@ -162,7 +162,7 @@ def test_start_fails_if_the_requested_mechanism_cannot_limit_memory() -> None:
         start_local_sandbox(memory_limit=LIMIT, mechanism="none")
 
 
-def test_own_cgroups_are_located_from_the_mount_table(tmp_path: Path) -> None:
+def test_cgroups_of_the_current_process_are_found_in_the_mount_table(tmp_path: Path) -> None:
     assert own_groups(tmp_path) == (None, None)
     (tmp_path / "cgroup").write_text("4:memory:/box/a\n2:cpu,cpuacct:/\n0::/user/b\n")
     (tmp_path / "mountinfo").write_text(
@@ -196,13 +196,13 @@ def group_beside(own: Path) -> Path:
     return group
 
 
-def test_fake_cgroup_v2_sets_the_limit_in_a_sibling_of_our_own_group(own: Path) -> None:
+def test_memory_limit_is_set_in_a_sibling_of_the_current_fake_cgroup(own: Path) -> None:
     CgroupV2(own, LIMIT)
     assert group_beside(own).joinpath("memory.max").read_text() == str(LIMIT)
     assert group_beside(own).joinpath("cgroup.subtree_control").read_text() == "+memory"
 
 
-def test_fake_cgroup_v2_launcher_enters_the_leaf_group_and_executes_the_program(own: Path) -> None:
+def test_launcher_enters_the_fake_cgroup_and_executes_the_program(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
     procs = group_beside(own) / "1" / "cgroup.procs"
     with limit.entering(1) as launcher:
@@ -210,7 +210,7 @@ def test_fake_cgroup_v2_launcher_enters_the_leaf_group_and_executes_the_program(
         assert subprocess.run(command, capture_output=True).stdout == b"a b c\n0\n"
 
 
-def test_fake_cgroup_v2_counts_kills_per_leaf_group_and_reports_each_kill_once(own: Path) -> None:
+def test_oom_kills_are_counted_per_fake_cgroup_and_each_kill_is_reported_once(own: Path) -> None:
     limit = CgroupV2(own, LIMIT)
     group = group_beside(own)
 
@@ -227,13 +227,13 @@ def test_fake_cgroup_v2_counts_kills_per_leaf_group_and_reports_each_kill_once(o
     assert limit.kills_of(2) == 3
 
 
-def test_fake_cgroup_v2_without_an_enabled_controller_is_rejected(tmp_path: Path) -> None:
+def test_fake_cgroup_without_an_enabled_memory_controller_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="delegates the memory controller to child groups"):
         CgroupV2(tmp_path, LIMIT)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fake_cgroup_v2_with_an_inaccessible_leaf_group_is_rejected(
+def test_fake_cgroup_that_the_launcher_cannot_enter_is_rejected(
     own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launcher = "pytest_tlsandbox.local.memory_cgroup._launcher"

@@ -1,4 +1,4 @@
-"""The table keeps running processes and the newest ended ones, and limits the output."""
+"""Test which processes the table keeps, and how it limits their output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTable]:
     monkeypatch.setattr(process_table, "KEPT_OUTPUT", 10_000)
     loop = asyncio.new_event_loop()
-    # Streams need a running event loop, as in the server.
+    # Streams need a running event loop; the server has one.
     monkeypatch.setattr(asyncio, "get_running_loop", lambda: loop)
     yield ProcessTable()
     loop.close()
@@ -45,7 +45,7 @@ def end(table: ProcessTable, *processes: Process) -> None:
         table.note_end(process)
 
 
-def test_table_keeps_all_running_rows_and_the_newest_ended_rows(table: ProcessTable) -> None:
+def test_table_keeps_all_running_and_the_latest_ended_processes(table: ProcessTable) -> None:
     living = add(table)
     ended = [add(table) for _ in range(KEPT_ROWS + 10)]
     end(table, *ended)
@@ -61,9 +61,7 @@ def test_reused_pid_selects_the_newer_process(table: ProcessTable) -> None:
     assert table.find(7) is newer
 
 
-def test_oldest_ended_process_loses_its_output_first(
-    table: ProcessTable,
-) -> None:
+def test_output_of_the_oldest_ended_process_is_discarded_first(table: ProcessTable) -> None:
     living = add(table, b"living\n" * 500)
     first, second = add(table, b"1st\n" * 750), add(table, b"2nd\n" * 750)
     end(table, first, second)
@@ -77,7 +75,7 @@ def test_longest_output_of_the_running_processes_is_shortened(table: ProcessTabl
     assert (len(longest.stdout.lines()), len(other.stdout.lines())) == (875, 2000)
 
 
-def test_removed_row_does_not_count_towards_the_output_limit(table: ProcessTable) -> None:
+def test_removed_process_does_not_count_towards_the_output_limit(table: ProcessTable) -> None:
     removed = add(table, b"x" * 9000)
     table.remove(removed)
     kept = add(table, b"y" * 9000)

@@ -1,4 +1,4 @@
-"""How real processes end, what they print, and which processes a kill reaches."""
+"""Test how real processes end, what they print, and which processes a kill reaches."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_signal_reaches_only_the_process_group(api: Api, sleeper: int) -> None:
     ],
     ids=["descendant", "orphan"],
 )
-def test_kill_reaches_processes_that_left_the_group(api: Api, sleeper: int, script: str) -> None:
+def test_kill_reaches_descendants_that_left_the_group(api: Api, sleeper: int, script: str) -> None:
     pid = api.start("sh", "-c", script)
     child = int(api.lines(pid, at_least=1)[0])
     until(lambda: os.getsid(child) != pid)
@@ -95,11 +95,11 @@ def test_oldest_output_lines_are_discarded_above_the_limit(api: Api) -> None:
     assert OUTPUT_LIMIT - 100_000 <= 100_000 * len(lines) <= OUTPUT_LIMIT
 
 
-def test_command_python_starts_the_interpreter_that_runs_the_tests(api: Api) -> None:
+def test_command_named_python_starts_the_interpreter_that_runs_the_tests(api: Api) -> None:
     assert api.printed("python", "-c", "import sys; print(sys.executable)") == [sys.executable]
 
 
-def test_process_leads_a_new_session(api: Api, sleeper: int) -> None:
+def test_each_process_runs_in_a_new_session(api: Api, sleeper: int) -> None:
     assert os.getsid(sleeper) == os.getpgid(sleeper) == sleeper
 
 
@@ -118,5 +118,5 @@ def test_api_key_never_appears_in_an_environment_or_command_line(
     key = sandbox.api_key.reveal().encode()
     for pid in (sandbox.pid, sleeper):
         for place in ("environ", "cmdline"):
-            # Both files are empty for a moment when a process executes its program.
+            # Both files are empty for a moment while a process executes its program.
             assert key not in until(Path(f"/proc/{pid}/{place}").read_bytes)

@@ -1,4 +1,4 @@
-"""Request bodies are parsed or rejected; ``test_routes`` has the bodies of the daemon."""
+"""Test how request bodies are parsed or rejected; ``test_routes`` covers the response bodies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNREAD = "Failed to deserialize the JSON body into the target type: "
 
 
 def rejection(model: Any, body: str | bytes, content_type: str = JSON) -> tuple[int, str]:
-    """Return the status and the text of a response in plain text."""
+    """Return the status and the text of a plain-text response."""
     with pytest.raises(PlainTextError) as caught:
         parse_body(model, body.encode() if isinstance(body, str) else body, content_type)
     return caught.value.status, str(caught.value)
@@ -87,7 +87,7 @@ def test_content_type_other_than_json_returns_415(content_type: str) -> None:
         ('"stop_grace_ms":1.5', "stop_grace_ms: Input should be a valid integer"),
     ],
 )
-def test_error_for_an_invalid_value_in_a_start_request_is_422_and_names_the_field(
+def test_invalid_value_in_a_start_request_returns_422_with_the_field_name(
     fields: str, problem: str
 ) -> None:
     status, text = rejection(StartRequest, f'{{"command":"a",{fields}}}')

@@ -1,4 +1,4 @@
-"""Every route has the status codes and bodies of the daemon (api-notes, "Calls")."""
+"""Test that every route returns the status codes and bodies of the daemon (api-notes, "Calls")."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ def shape(answer: requests.Response) -> tuple[int, str | None, str]:
 DONE = (204, None, "")
 
 
-def test_health_reports_healthy(api: Api) -> None:
+def test_health_route_reports_a_healthy_server(api: Api) -> None:
     assert shape(api.call("GET", "/health")) == (200, JSON, '{"healthy":true}')
 
 
-def test_info_shows_the_number_of_processes_and_the_memory_limit(api: Api, sleeper: int) -> None:
+def test_info_route_shows_the_number_of_processes_and_the_memory_limit(
+    api: Api, sleeper: int
+) -> None:
     info = api.call("GET", "/info").json()
     assert info["total_processes"] >= info["running_processes"] >= 1
     assert (type(info["version"]), type(info["uptime_secs"])) == (str, int)
@@ -69,7 +71,7 @@ def test_list_call_ignores_query_parameters(api: Api, sleeper: int) -> None:
     assert sleeper in [row["pid"] for row in rows]
 
 
-def test_program_runs_with_env_and_working_dir(api: Api) -> None:
+def test_program_runs_with_the_requested_environment_and_working_directory(api: Api) -> None:
     script = "echo $A; pwd"
     assert api.printed("sh", "-c", script, env={"A": "b"}, working_dir="/") == ["b", "/"]
 
@@ -106,7 +108,7 @@ def test_stdin_can_be_written_and_closed(api: Api) -> None:
     assert closed == (400, "Process stdin is closed", "STDIN_NOT_WRITABLE")
 
 
-def test_stdin_larger_than_a_pipe_arrives_completely(api: Api) -> None:
+def test_stdin_data_larger_than_a_pipe_buffer_arrives_completely(api: Api) -> None:
     pid = api.start("wc", "-c", stdin_mode="pipe")
     assert api.send(pid, "stdin", data=b"x" * 2**21).status_code == 204
     api.send(pid, "stdin/close")
@@ -146,7 +148,7 @@ def test_invalid_signal_number_is_rejected(api: Api, sleeper: int, number: int) 
     assert refusal(answer) == (400, "Invalid signal number", None)
 
 
-def test_kill_returns_204_for_a_running_and_500_for_an_ended_process(api: Api) -> None:
+def test_kill_request_returns_204_for_a_running_and_500_for_an_ended_process(api: Api) -> None:
     pid = api.start("sleep", "600")
     assert shape(api.kill(pid)) == DONE
     row = api.ended(pid)

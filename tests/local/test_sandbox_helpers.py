@@ -1,4 +1,4 @@
-"""The ``Sandbox`` of a test on the embedded sandbox, with managed processes and real programs."""
+"""Test the ``Sandbox`` helpers with real programs in the embedded sandbox."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_wait_for_output_fails_when_the_program_exits_without_the_text(box: Sand
 @pytest.mark.parametrize(
     "script", ["seq 1 50000; echo THE END; sleep 600", "yes a | head -n 32000; echo THE END"]
 )
-def test_wait_for_output_finds_one_line_among_many(box: Sandbox, script: str) -> None:
+def test_matching_line_is_found_among_many_lines_of_output(box: Sandbox, script: str) -> None:
     job = box.start_process("sh", ["-c", script])
 
     assert box.wait_for_output(job, re.compile("^THE END$"), timeout=60) == "THE END"

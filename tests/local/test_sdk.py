@@ -1,4 +1,4 @@
-"""The official SDK works directly with the embedded sandbox."""
+"""Test that the official SDK works with the embedded sandbox."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_sdk_reads_health_and_info(sdk: Sandbox) -> None:
     sdk.kill_process(pid)
 
 
-def test_sdk_starts_lists_and_gets_processes(sdk: Sandbox) -> None:
+def test_sdk_can_start_and_list_and_get_processes(sdk: Sandbox) -> None:
     before = datetime.now(timezone.utc)
     script = "echo $A; pwd; read go; exit 3"
     options = {"env": {"A": "b"}, "working_dir": "/", "stdin_mode": StdinMode.PIPE}
@@ -111,7 +111,7 @@ def test_sdk_writes_to_stdin_and_closes_it(sdk: Sandbox) -> None:
     assert refused(lambda: sdk.write_stdin(pid, b"x")) == (400, "STDIN_NOT_WRITABLE")
 
 
-def test_sdk_reads_output(sdk: Sandbox) -> None:
+def test_sdk_reads_the_output_of_a_process(sdk: Sandbox) -> None:
     pid = sdk.start_process("sh", ["-c", "echo err >&2; echo out"]).pid
     ended(sdk, pid)
     assert sdk.get_stdout(pid).lines == ["out"]
@@ -128,7 +128,7 @@ def test_sdk_reads_output(sdk: Sandbox) -> None:
         ("output", {("out", "stdout"), ("more", "stdout"), ("err", "stderr")}),
     ],
 )
-def test_sdk_follows_output(sdk: Sandbox, stream: str, wanted: Any) -> None:
+def test_sdk_follows_the_output_of_a_process(sdk: Sandbox, stream: str, wanted: Any) -> None:
     pid = sdk.start_process("sh", ["-c", "echo out; echo err >&2; sleep 0.2; echo more"]).pid
     events = getattr(sdk, f"follow_{stream}")(pid)
     assert {(event.line, event.stream and str(event.stream)) for event in events} == wanted
@@ -206,9 +206,7 @@ def test_tunnel_to_a_port_without_a_listener_closes_the_connection(sdk: Sandbox)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_sdk_connects_by_either_spelling_of_the_loopback_address(
-    sandbox: LocalSandbox, host: str
-) -> None:
+def test_sdk_connects_to_localhost_and_to_127_0_0_1(sandbox: LocalSandbox, host: str) -> None:
     url = f"http://{host}:{sandbox.url.rpartition(':')[2]}/"
     with closing(Sandbox("local", url, api_key=sandbox.api_key.reveal())) as sdk:
         assert sdk.health().healthy is True

@@ -1,4 +1,4 @@
-"""The embedded sandbox starts, and leaves nothing behind when it ends."""
+"""Test that the embedded sandbox starts, and leaves no process or file behind when it ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .conftest import Api, is_gone, new_sandbox, until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A leader, a child in its group, a child outside the group and an orphan outside the group.
+# Starts a group leader, a child in its group, and a child and an orphan outside the group.
 FAMILY = """
 sleep 600 & echo $!
 setsid sleep 600 & echo $!
@@ -48,7 +48,7 @@ def start_family(sandbox: LocalSandbox) -> list[int]:
     return pids
 
 
-# Plays the role of pytest: starts a sandbox, prints how to reach it, and waits to be killed.
+# Acts like pytest: starts a sandbox, prints its URL and key, and waits to be killed.
 TESTS = """
 import json, os, sys, time
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
@@ -63,7 +63,7 @@ if "exit" not in sys.argv:
 
 @pytest.fixture
 def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Provide a sandbox of another process, which plays the role of pytest (``tests``)."""
+    """Provide a sandbox that another process started; that process (``tests``) acts like pytest."""
     with subprocess.Popen(
         [sys.executable, "-c", TESTS, *getattr(request, "param", ())],
         stdout=subprocess.PIPE,
@@ -73,7 +73,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
         url, key, pid = json.loads(tests.stdout.readline())
         yield SimpleNamespace(tests=tests, url=url, api_key=Secret(key), pid=pid)
         if tests.returncode is None:
-            os.killpg(tests.pid, signal.SIGKILL)  # also kills the fork
+            os.killpg(tests.pid, signal.SIGKILL)  # this also kills the fork
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
     [(None, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)],
     ids=["alive", "terminated", "killed", "hangs"],
 )
-def test_close_leaves_nothing_behind_whatever_the_server_is_doing(
+def test_closing_the_sandbox_leaves_no_process_behind_in_any_state_of_the_server(
     number: int | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = start_local_sandbox()
@@ -105,7 +105,7 @@ def test_sandbox_ends_when_it_is_garbage_collected() -> None:
 
 
 @pytest.mark.parametrize("elsewhere", [[], ["fork"]], indirect=True)
-def test_sigkill_of_the_test_process_leaves_nothing_behind(elsewhere: Any) -> None:
+def test_sigkill_of_the_test_process_leaves_no_processes_behind(elsewhere: Any) -> None:
     pids = start_family(elsewhere)
     elsewhere.tests.kill()
     until(lambda: all(is_gone(pid) for pid in [*pids, elsewhere.pid]))
@@ -126,11 +126,11 @@ def test_exit_of_a_forked_child_does_not_close_the_sandbox(sandbox: LocalSandbox
     assert api.call("GET", "/health").status_code == 200
 
 
-def test_server_leads_a_new_session(sandbox: LocalSandbox) -> None:
+def test_server_process_runs_in_a_new_session(sandbox: LocalSandbox) -> None:
     assert os.getsid(sandbox.pid) == sandbox.pid
 
 
-def test_sandbox_starts_and_ends_under_a_frozen_clock() -> None:
+def test_sandbox_starts_and_ends_even_if_the_clock_is_frozen() -> None:
     with freezegun.freeze_time("2020-01-01"), new_sandbox() as api:
         started_at = api.get(api.start("true"))["started_at"]
     assert started_at > 1_600_000_000_000
@@ -204,7 +204,7 @@ def test_server_imports_pydantic_only_when_it_receives_the_first_body() -> None:
         assert "pydantic" in files.read_text()
 
 
-def test_server_disables_nagles_algorithm() -> None:
+def test_server_disables_the_nagle_algorithm() -> None:
     async def connect() -> int:
         connected: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         with server_process._listen(0) as listening:
@@ -218,10 +218,10 @@ def test_server_disables_nagles_algorithm() -> None:
             option: int = server.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_NODELAY)
             return option
 
-    assert asyncio.run(connect()) == 1  # otherwise each request takes 44 ms
+    assert asyncio.run(connect()) == 1  # with Nagle's algorithm, each request would take 44 ms
 
 
-def test_repr_does_not_show_the_key(sandbox: LocalSandbox) -> None:
+def test_repr_of_the_embedded_sandbox_does_not_show_the_key(sandbox: LocalSandbox) -> None:
     assert repr(sandbox) == f"<LocalSandbox 'local' at {sandbox.url}>"
 
 
@@ -239,7 +239,7 @@ def test_sandbox_starts_if_the_package_is_importable_only_through_sys_path(tmp_p
     assert b"http://127.0.0.1:" in subprocess.check_output(command, cwd=tmp_path)
 
 
-def test_failed_start_is_reported_with_stderr_and_without_the_key(
+def test_error_for_a_failed_start_shows_stderr_but_not_the_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("secrets.token_urlsafe", lambda _: "the-key-itself")
@@ -258,7 +258,7 @@ def test_memory_limit_of_0_or_less_is_rejected(limit: int) -> None:
         start_local_sandbox(memory_limit=limit)
 
 
-def test_start_does_not_import_the_dependencies_of_the_server() -> None:
+def test_starting_a_sandbox_does_not_import_the_dependencies_of_its_server() -> None:
     program = """
 import sys
 from pytest_tlsandbox.local.sandbox import start_local_sandbox
@@ -268,7 +268,7 @@ print(sorted({"uvicorn", "wsproto", "psutil", "pydantic", "requests"} & set(sys.
     assert subprocess.check_output([sys.executable, "-c", program]) == b"[]\n"
 
 
-def test_close_leaves_no_open_file_in_the_test_process() -> None:
+def test_closing_the_sandbox_leaves_no_open_file_in_the_test_process() -> None:
     before = psutil.Process().num_fds()
     start_local_sandbox().close()
     assert psutil.Process().num_fds() == before

@@ -1,4 +1,4 @@
-"""The tunnel relays a WebSocket to a port, and its handshake shows whether the port accepts."""
+"""Test the tunnel from a WebSocket to a port; its handshake fails if the port refuses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def port_of(service: socket.socket) -> int:
 
 @contextmanager
 def opened(sandbox: LocalSandbox, service: socket.socket) -> Iterator[tuple[Any, socket.socket]]:
-    """Open a tunnel; yield its WebSocket and the service's end of the connection."""
+    """Open a tunnel; yield its WebSocket and the connection that the service accepted."""
     url = f"{sandbox.url.replace('http', 'ws')}/api/v1/tunnels/tcp?port={port_of(service)}"
     header = [f"Authorization: Bearer {sandbox.api_key.reveal()}"]
     client = websocket.create_connection(url, header=header, timeout=10)
@@ -58,16 +58,16 @@ def opened(sandbox: LocalSandbox, service: socket.socket) -> Iterator[tuple[Any,
 
 
 def handshake(api: Api, query: str, headers: Any = HANDSHAKE, method: str = "GET") -> Any:
-    """Send a handshake as a plain HTTP client, on a connection that is not used again."""
+    """Send a handshake as a plain HTTP client; use the connection only once."""
     with (
         closing(Api(api.sandbox)) as client,
         client.call(method, f"/tunnels/tcp{query}", headers=headers, stream=True) as answer,
     ):
-        assert answer.status_code == 101 or answer.content is not None  # reads the content
+        assert answer.status_code == 101 or answer.content is not None  # this reads the content
     return answer
 
 
-def test_bytes_are_relayed_both_ways(sandbox: LocalSandbox, service: socket.socket) -> None:
+def test_tunnel_relays_bytes_both_ways(sandbox: LocalSandbox, service: socket.socket) -> None:
     def echo(accepted: socket.socket) -> None:
         while part := accepted.recv(65536):
             accepted.sendall(part)
@@ -95,16 +95,16 @@ def test_tunnel_to_an_invalid_port_returns_400(api: Api, port: str | None) -> No
 
 
 def test_tunnel_to_a_port_without_a_listener_returns_502(api: Api) -> None:
-    with socket.socket() as bound:  # reserved, but does not listen
+    with socket.socket() as bound:  # the port is reserved, but nothing listens
         bound.bind(("127.0.0.1", 0))
         port = port_of(bound)
         error = f"Nothing accepts connections on port {port}"
         answer = handshake(api, f"?port={port}")
     assert refusal(answer) == (502, error, "CONNECTION_REFUSED")
-    assert answer.headers["connection"] == "close"  # the server closes it
+    assert answer.headers["connection"] == "close"  # the server closes the connection
 
 
-def test_service_sees_the_end_of_a_plain_http_client_after_the_upgrade(
+def test_service_connection_closes_if_a_plain_http_client_disconnects_after_the_upgrade(
     api: Api, service: socket.socket
 ) -> None:
     answer = handshake(api, f"?port={port_of(service)}")
@@ -141,7 +141,7 @@ def test_error_for_an_incomplete_handshake_names_the_first_missing_header(
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_handshake_with_another_method_returns_405(api: Api) -> None:
+def test_handshake_with_a_method_other_than_get_returns_405(api: Api) -> None:
     assert handshake(api, "?port=1", method="POST").status_code == 405
 
 
@@ -176,7 +176,7 @@ def test_tunnel_closes_when_the_service_closes_the_connection(
         assert close_code(client) == code
 
 
-def test_service_receives_the_last_bytes_before_the_client_closes_the_tunnel(
+def test_service_receives_the_bytes_that_the_client_sent_just_before_closing_the_tunnel(
     sandbox: LocalSandbox, service: socket.socket
 ) -> None:
     with opened(sandbox, service) as (client, accepted):
@@ -193,7 +193,7 @@ def test_sandbox_can_be_closed_while_a_tunnel_is_open(service: socket.socket) ->
 
 
 def test_tunnel_rejects_a_connection_from_a_port_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system makes one if it selects the port of the service for our end."""
+    """Linux connects a socket to itself if it selects the requested port as the local port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = port_of(free)

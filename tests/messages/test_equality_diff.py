@@ -74,7 +74,7 @@ def test_arguments_that_differ_only_in_a_masked_secret_are_shown_as_different():
     assert "def" not in str(lines)
 
 
-def test_long_and_hostile_values_are_escaped_and_truncated_to_the_width():
+def test_long_or_hostile_values_are_escaped_and_truncated_to_the_terminal_width():
     left = process(41, command="\x1b[31m训练" * 50, args=("x" * 100_000,))
     right = process(41, command="שלום\n" * 50, args=("y" * 100_000,))
 
@@ -89,7 +89,7 @@ def test_long_and_hostile_values_are_escaped_and_truncated_to_the_width():
 # ------------------------------------------------------------------ two snapshots
 
 
-def test_comparison_of_snapshots_shows_missing_and_changed_processes():
+def test_comparison_of_snapshots_shows_added_and_removed_and_changed_processes():
     left = snapshot(raw(40, command="bash", args=("-lc", "./serve.sh")), raw(41), raw(42))
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
@@ -135,5 +135,5 @@ def test_comparison_of_snapshots_lists_at_most_20_processes():
 @pytest.mark.parametrize(
     ("left", "right"), [(process(41), snapshot()), (process(41), 41), (snapshot(), []), (1, 2)]
 )
-def test_pytest_explains_comparisons_of_other_objects(left, right):
+def test_comparison_of_other_objects_is_left_to_pytest(left, right):
     assert compare(left, right, 100) is None

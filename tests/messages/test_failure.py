@@ -48,7 +48,7 @@ def test_message_about_a_blocked_socket_suggests_allowing_the_host():
     """)
 
 
-def test_unknown_error_has_no_hint():
+def test_message_of_an_unknown_error_contains_no_hint():
     fault = errors.SandboxUnreachable("my-sandbox cannot be reached: TLS failed", label="TLS")
 
     assert "try" not in told({0: fault}, lambda box: box.list_processes())
@@ -102,7 +102,7 @@ def test_suggestions_never_contain_part_of_a_secret(text):
         ((), ""),
     ],
 )
-def test_last_line_of_output_is_appended_and_masked_if_it_fits_in_100_columns(lines, appended):
+def test_first_line_ends_with_the_last_output_line_if_it_fits_in_100_columns(lines, appended):
     message = told(
         [raw(41, **ended(1))], lambda box: box.wait_for_exit(41), written={0: ([*lines], [])}
     )
@@ -115,7 +115,7 @@ def test_last_line_of_output_is_appended_and_masked_if_it_fits_in_100_columns(li
 @pytest.mark.parametrize(
     "ask", [lambda box: box.wait_for_exit(41), SHAPES["several_at_once_one_fails"].ask]
 )
-def test_verbose_message_or_session_with_several_sandboxes_names_the_sandbox(
+def test_message_names_the_sandbox_in_verbose_mode_or_with_several_sandboxes(
     ask, verbosity, several
 ):
     screen = Screen(verbosity, several_sandboxes=lambda: several)
@@ -142,7 +142,9 @@ def test_verbose_message_or_session_with_several_sandboxes_names_the_sandbox(
         ),
     ],
 )
-def test_last_output_is_labelled_unless_the_process_exited_with_an_error(row, call, first_line):
+def test_first_line_labels_the_last_output_unless_the_process_exited_with_an_error(
+    row, call, first_line
+):
     box = box_of([row], written={0: (["bye"], [])})
 
     assert failure(lambda: getattr(box, call)(41, exit_code=3)).first_line == first_line
@@ -170,7 +172,7 @@ TABLE_OF_A_LONG_VALUE = f"""\
         (0, {"command": "sh"}, f"command was {'x' * 25}… +15, wanted sh", TABLE_OF_A_LONG_VALUE),
     ],
 )
-def test_table_for_a_single_wrong_field_requires_verbosity_or_a_truncated_first_line(
+def test_table_for_one_wrong_field_is_shown_only_if_it_adds_information(
     verbosity, fields, first_line, table
 ):
     row = raw(41, command=LONG, args=(), **ended(1))
@@ -195,7 +197,7 @@ def test_message_shows_the_health_check_that_failed():
     """)
 
 
-def test_command_line_moves_to_separate_lines_if_it_does_not_fit_beside_the_state():
+def test_long_command_line_is_shown_on_separate_lines_below_the_state():
     rows = [raw(41, args=("train.py",)), raw(42, args=("train.py", *["--lr=0.1"] * 9))]
     box = silent_box(rows, screen=Screen(0, 60))
 
@@ -276,7 +278,7 @@ def test_message_of_a_crash_does_not_show_the_memory_limit():
     assert "limit" not in str(failure(lambda: box.wait_for_exit(41)))
 
 
-def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
+def test_message_about_several_oom_kills_shows_the_last_output_of_each_process():
     last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 4000}
     survivor = raw(131, "web", (), managed=managed("web", restart_count=1, last_exit=last))
     output = {
@@ -316,7 +318,7 @@ def test_several_oom_kills_show_the_last_line_of_output_of_each_killed_run():
         (120.4, "120 s"),
     ],
 )
-def test_duration_has_a_suitable_precision(value, expected):
+def test_duration_is_formatted_with_a_suitable_precision(value, expected):
     assert seconds(value) == expected
 
 
@@ -335,9 +337,9 @@ def test_duration_has_a_suitable_precision(value, expected):
         ("x" * 40, (), "x" * 23 + "…"),
     ],
 )
-def test_short_name_is_the_script_module_or_program(command, args, expected):
+def test_short_name_of_a_process_is_its_script_or_module_or_program(command, args, expected):
     assert short_name(process(1, command=command, args=args)) == expected
 
 
-def test_managed_process_is_named_by_its_managed_name():
+def test_messages_use_the_managed_name_of_a_process_if_it_has_one():
     assert named(process(7, managed=managed("web"))) == "web (pid 7)"

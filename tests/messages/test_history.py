@@ -54,11 +54,11 @@ def web(pid, **more):
     ],
     ids=["never listed", "no change", "two states", "hostile"],
 )
-def test_two_states_share_one_line_and_a_single_state_is_omitted(events, expected):
+def test_two_states_are_shown_on_one_line_and_a_single_state_is_omitted(events, expected):
     assert changes(timeline(*events), JOB, WIDE, MANY) == expected
 
 
-def test_states_too_long_for_one_line_get_separate_lines_with_both_clocks():
+def test_states_that_do_not_fit_on_one_line_are_shown_on_separate_lines():
     seen = timeline((0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **signaled(9))]))
 
     assert changes(seen, JOB, 55, MANY) == [
@@ -67,7 +67,7 @@ def test_states_too_long_for_one_line_get_separate_lines_with_both_clocks():
     ]
 
 
-def test_run_that_disappears_and_comes_back_shows_both_changes():
+def test_both_changes_are_shown_if_a_process_disappears_and_reappears():
     seen = timeline((0, [raw(41)]), (1, []), (2, []), (3, [raw(41)]))
 
     assert changes(seen, JOB, WIDE, MANY) == [
@@ -77,7 +77,7 @@ def test_run_that_disappears_and_comes_back_shows_both_changes():
     ]
 
 
-def test_changes_of_a_managed_process_include_restarts():
+def test_timeline_of_a_managed_process_includes_restarts():
     last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
     second = {"started_at": T0 + 12_000, "restart_count": 1, "last_exit": last_exit}
     seen = timeline(
@@ -93,7 +93,7 @@ def test_changes_of_a_managed_process_include_restarts():
     ]
 
 
-def test_long_list_of_changes_is_shortened_to_the_first_and_last_changes():
+def test_long_timeline_shows_only_the_first_and_last_changes():
     states = [raw(41), *(raw(41, **ended(code)) for code in range(1, 10))]
     seen = timeline(*((float(at), [state]) for at, state in enumerate(states)))
 
@@ -108,7 +108,7 @@ def test_long_list_of_changes_is_shortened_to_the_first_and_last_changes():
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
 
 
-def test_later_faults_do_not_hide_the_first_fault():
+def test_summary_of_an_outage_starts_with_the_first_fault():
     seen = timeline(
         (0, "403"), (1, "502"), (2, "502"), (3, "403"), (4, [raw(41)]), (5, "reset"), (6, [raw(41)])
     )
@@ -120,7 +120,7 @@ def test_later_faults_do_not_hide_the_first_fault():
     ]
 
 
-def test_lines_of_changes_fit_the_width():
+def test_timeline_of_changes_fits_the_terminal_width():
     label = "409 SANDBOX_NOT_RUNNING suspended"
     seen = timeline((0, [raw(41)]), (1, label), (2, label), (3, [raw(41, **ended(0))]))
 
@@ -156,5 +156,5 @@ def test_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
         ([], "0"),
     ],
 )
-def test_polls_are_counted_and_timed_and_each_kind_of_fault_is_listed_once(events, expected):
+def test_summary_of_polls_shows_their_number_and_duration_and_the_faults(events, expected):
     assert polls(timeline(*events, took=0.0614)) == expected

@@ -39,15 +39,15 @@ def too_wide(lines: str, room: int) -> set[str]:
 
 
 @every_shape
-def test_message_equals_the_stored_message(name):
+def test_each_failure_message_equals_its_stored_text(name):
     assert kept(name) == (FOLDER / f"{name}.txt").read_text("utf-8"), AGAIN
 
 
-def test_every_stored_message_file_belongs_to_a_message_in_this_test():
+def test_every_stored_message_file_is_used_by_a_test():
     assert sorted(path.stem for path in FOLDER.iterdir()) == sorted(SHAPES), AGAIN
 
 
-def test_every_error_that_a_check_raises_has_a_stored_message():
+def test_every_error_class_that_a_check_can_raise_has_a_stored_message():
     # Calls that start or stop something, wrong URLs, settings and the guard raise these errors.
     others = {
         errors.ContractViolation,
@@ -67,7 +67,7 @@ def test_every_error_that_a_check_raises_has_a_stored_message():
 
 
 @every_shape
-def test_first_line_contains_no_pid_and_is_the_same_at_every_size(name):
+def test_first_line_contains_no_pid_and_is_the_same_at_every_terminal_width(name):
     """Short summaries, JUnit messages and annotations show it, and tools group failures by it."""
     first_lines = set()
     for _, _, message in messages(name):

@@ -1,4 +1,4 @@
-"""Check whether the answer of a helper is allowed for a world.
+"""Check whether a simulated world allows the answer of a helper.
 
 The checks do not know how the helpers work. They get the answer, the times of the polls, and the
 state of the world at these times.
@@ -34,7 +34,7 @@ class Target:
         return self.how in ("run", "pid")
 
     def bind(self, pid, good):
-        """Bind a pid to its newest row in the first poll that has one, and to that run."""
+        """Bind a pid to the run in the newest row of the first poll that lists the pid."""
         for t in good:
             rows = [(life, run) for life, run in self.world.listed(t) if run.pid == pid]
             if rows:
@@ -64,7 +64,7 @@ class Target:
 
 @dataclass
 class Answer:
-    """The answer of a helper (a value or an error) and its polls; times are of the world."""
+    """The answer of a helper (a value or an error) and its polls; times are in world time."""
 
     world: World
     call: Call
@@ -91,7 +91,7 @@ class Answer:
         return f"{text}; polled {first:.3f} to {last:.3f}, {len(self.polls)}x"
 
     def returned(self, run):
-        """Return whether the returned process shows a run."""
+        """Return whether the process that the helper returned shows this run."""
         row = self.value
         if self.world.handles:
             return row.handle == run.handle
@@ -100,7 +100,7 @@ class Answer:
 
     @property
     def looks_replaced(self):
-        """Whether all rows of a poll, of living and of ended runs, vanished before the next one."""
+        """Return whether all rows of a poll vanished before the next poll."""
         return any(
             {run.end <= before for _, run in self.world.listed(before)} == {True, False}
             and not {life for life, _ in self.world.listed(before)}
@@ -110,7 +110,7 @@ class Answer:
 
 
 def has_answer(answer, *, deadline=None):
-    """Check the errors that do not depend on the helper; return False if it is one of them."""
+    """Check errors that any helper may raise; return False if the answer is such an error."""
     polls, failed = answer.polls, [poll for poll in answer.polls if not poll.good]
     if deadline is not None:
         assert answer.ended <= deadline + LAST_POLL + EPSILON, "past its deadline"
@@ -249,7 +249,7 @@ def check_output(answer):
         return
     last, ended, seen, outcome = answer.last, answer.ended, answer.seen, answer.outcome
     target = answer.target
-    # The helper reads the output by pid, a moment after the poll: another run may have the pid then.
+    # The helper reads the output by pid after the poll; by then, another run may have the pid.
     others = {run: _others_with_its_pid(run, answer) for _, run in seen}
     if outcome == "pass":
         readable = [*others, *(other for found in others.values() for other in found)]

@@ -19,23 +19,23 @@ CRASH_SIGNALS = frozenset({4, 5, ABRT, 7, 8, SEGV, 31})
 SIGNALS = (TERM, KILL, HUP, SEGV, ABRT)
 NAMES = ("web", "api", "db")
 COMMANDS = ("python", "serve", "train")
-# An end as it is listed: status, exit_code, signal, oom_killed.
+# The fields of a row that describe an end: status, exit_code, signal, oom_killed.
 End = tuple[str, int | None, int | None, bool]
 
 
 @dataclass(eq=False)
 class Run:
-    """One execution of a program, and who caused its start and its end.
+    """One execution of a program, and the causes of its start and its end.
 
     Attributes:
         by: deploy, supervisor, own restart or outside restart.
-        ended: when it ended, in world time; ``ended_at`` on the wire.
+        ended: when the run ended, in world time; ``ended_at`` is the same time on the wire.
         cause: itself, kernel, outside, own signal, own kill, own restart or daemon.
-        truth: how it really ended; ``row_end``: as its row lists it, once the row does not lag
-            behind; ``shown_exit``: as last_exit lists it.
+        truth: how the run really ended. ``row_end`` is the end in its row, once the row does not
+            lag behind; ``shown_exit`` is the end in last_exit.
         acts: the numbers of our signals, "kill", "restart".
         oom_at: when the OOM kill (of the process or of a child) happened.
-        raced: whether one of our actions met it unseen (U7).
+        raced: whether one of our actions reached the run before a list call showed it (U7).
 
     """
 
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def shown(self):
-        """The end that its row lists now."""
+        """Return the end that the row of the run lists now."""
         return None if self.lags else self.row_end
 
     def __repr__(self):
@@ -67,8 +67,8 @@ class Generation:
 
     Attributes:
         restart: the restart configuration on the wire.
-        ours: whether it was deployed through this client.
-        used: the restarts since the last manual one.
+        ours: whether this client deployed it.
+        used: the number of restarts since the last manual restart.
         ticket: a number that makes a planned restart void when it changes.
 
     """
@@ -99,7 +99,7 @@ class Generation:
 
     @property
     def living(self):
-        """Return whether it runs (its end may not be listed yet) or will be restarted."""
+        """Return whether the process runs (its end may not be listed yet) or will be restarted."""
         return self.run.shown_exit is None or self.status == "backing_off"
 
 
@@ -109,7 +109,7 @@ class Shown:
 
     Attributes:
         end: the end of the run, as the row lists it.
-        exit_run: the run that last_exit describes; ``exit``: as it is listed.
+        exit_run: the run that last_exit describes; ``exit`` is the end that last_exit lists.
         status: the status of the supervisor; "" if unmanaged.
 
     """
@@ -130,7 +130,7 @@ class Shown:
 
 
 class Slot:
-    """A position in the list; ``now`` is the row there."""
+    """A position in the list; ``now`` is the row at this position."""
 
     now, listed = None, True
 
@@ -156,8 +156,8 @@ class Daemon:
     def __init__(self, seed):
         """Draw the layout and the first processes."""
         self.random = rng = random.Random(seed)
-        # What the documentation leaves open. The first three make eight equally frequent layouts;
-        # the other switches are independent.
+        # These switches cover what the documentation leaves open. The first three create eight
+        # equally frequent layouts; the other switches are independent.
         self.layout = SimpleNamespace(
             keeps_rows=bool(seed & 1),  # older rows of a managed id stay listed
             handles=bool(seed & 2),  # rows have a handle
@@ -167,7 +167,7 @@ class Daemon:
             says_why=rng.random() < 0.5,  # last_error is set when a supervisor gives up
             clock_stops=rng.random() < 0.5,  # the sandbox's clock stands still while suspended
             reaps=rng.random() < 0.3,  # a kill removes the row
-            faults=rng.choice((0.0, 0.0, 0.1, 0.5)),  # share of polls that fail
+            faults=rng.choice((0.0, 0.0, 0.1, 0.5)),  # the proportion of polls that fail
         )
         self.world = 0  # now, in milliseconds of the world
         self.frozen = 0  # milliseconds spent suspended so far
@@ -186,7 +186,7 @@ class Daemon:
         if rng.random() < 0.12:
             self.suspend_from = rng.randint(1000, 8000)
             self.suspend_to = self.suspend_from + rng.randint(300, 4000)
-        # Let the world have a past: ends and restarts that the first list call finds.
+        # The first list call must find earlier ends and restarts.
         self._run_until(rng.randint(0, 4000))
         self.past = self.world
 
@@ -256,7 +256,7 @@ class Daemon:
         self.next_pid += rng.randint(1, 9)
         if slot is None or not slot.listed:
             slot = Slot()
-            # The order of the list means nothing.
+            # The order of the list has no meaning.
             self.slots.insert(rng.randint(0, len(self.slots)), slot)
         run = Run(
             gen, len(gen.runs), self.next_handle, self.next_pid, self.wire_time(), self.world, by, slot
@@ -322,11 +322,11 @@ class Daemon:
         """List the end of a run, and let the supervisor react."""
         gen, rng = run.gen, self.random
         if run is not gen.run or run.shown_exit is not None:
-            return  # a restart listed it already
+            return  # a restart already listed this end
         self.note(f"end listed as {shown}", run)
         run.row_end = run.shown_exit = shown
         if shown[0] == "oom_killed" and not shown[3]:
-            # Only the status says so: last_exit has no status, so that it may say less.
+            # Only the status shows the OOM kill; last_exit has no status and may show less.
             run.shown_exit = ("signaled", None, shown[2], rng.random() < 0.5)
         # The supervisor may know the end before the row shows it.
         if gen.id is not None and rng.random() < 0.08:
@@ -375,7 +375,7 @@ class Daemon:
         old = gen.run
         old.lags = False  # the row must not lag behind its successor
         if self.layout.keeps_rows:
-            self._show(old)  # frozen from here on
+            self._show(old)  # the row does not change any more
         gen.count += counted
         return self._begin(gen, by, None if self.layout.keeps_rows else old.slot)
 
@@ -421,7 +421,7 @@ class Daemon:
         if gen.id is None:
             return
         if run is not gen.run and was and was.run is run:
-            # An older row keeps what its supervisor said then; only its own end may change.
+            # An older row keeps the state of its supervisor; only the end of its run may change.
             row["managed"] = dict(was.row["managed"])
             last = was.exit_run
             state = last, was.exit, was.status, was.count, was.gave_up
@@ -491,7 +491,7 @@ class Daemon:
                 run.acts.add("kill")
         gen.stopping = True
         if run.ended is not None:
-            if gen.status == "backing_off":  # else the end is about to be listed
+            if gen.status == "backing_off":  # otherwise the end is about to be listed
                 self._stop(gen)
         elif gen.id is None:
             self._kill(run, signaled(KILL), by, lag=self.random.choice((0, 0, 5, 60, 150)))
@@ -501,7 +501,7 @@ class Daemon:
         return True
 
     def _asked_to_stop(self):
-        """Draw how a run ends that is asked to stop, and after how many milliseconds."""
+        """Draw how a run ends after a request to stop, and after how many milliseconds."""
         rng = self.random
         draw = rng.random()
         if draw < 0.6:
@@ -611,7 +611,7 @@ class Daemon:
         self.epoch += 1
         self.heap.clear()
         self.names = {}
-        # A snapshot may bring an older list back: only rows that had ended.
+        # A snapshot may restore an older list, but only the rows of ended processes.
         self.slots = old[: len(old) // 2] if self.random.random() < 0.3 else []
         kept = [slot.now.run for slot in self.slots]
         self.next_handle = max([0, *(run.handle for run in kept)])

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 from .daemon import CRASH_SIGNALS, KILL, TERM, Run, is_lost
 
-GONE_AFTER = 1.0  # seconds without being listed after which a process counts as gone
+GONE_AFTER = 1.0  # a process counts as gone after it was not listed for this number of seconds
 RULE_OF = {"oom": "oom", "crash": "crash", "gave_up": "crash", "restart": "restart"}
 OPEN_ENDED = 1 << 30
 UNSURE = frozenset({
@@ -25,7 +25,7 @@ UNSURE_RESULT = "unsure", UNSURE
 INCONCLUSIVE = frozenset({"Inconclusive"})
 PASS_OR_FAIL = frozenset({"pass", "AssertionFailed"})
 BOTH = frozenset({True, False})
-CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # what a late flag or code may show
+CORRECTABLE = frozenset({"oom", "suspected_oom", "crash"})  # a late flag or code may reveal these
 ONE_END_OR_TWO = "U4, before this list"
 
 
@@ -34,10 +34,10 @@ class Known:
     """The evidence about one run from all views so far.
 
     Attributes:
-        first: the view that first showed it.
-        over: the view at which it was known to have ended.
-        end: the best end known.
-        gone_at: when a full list did not have it any more.
+        first: the first view that showed the run.
+        over: the first view that showed that the run had ended.
+        end: the best known end.
+        gone_at: the time of the first full list without the run.
 
     """
 
@@ -77,7 +77,7 @@ class Target:
 
     @property
     def exact(self):
-        """Return whether it selects a process regardless of its age."""
+        """Return whether the target selects a process regardless of its age."""
         return self.how in ("object", "pid")
 
 
@@ -110,7 +110,7 @@ class History:
         self.views, self.known, self.incidents, self.newest, self.by_id = [], {}, {}, {}, {}
         self.unhealthy = []
         self.shown = {}  # the last full list, by run
-        self.open = set()  # listed, and not known to be over
+        self.open = set()  # listed, and not known to have ended
         self.doubts = []  # managed id, view, case
         self.late = []  # vanished runs whose time is not up
         self.partial = []  # from rows of our own calls, until the next list
@@ -146,7 +146,7 @@ class History:
                 self.replacements.add(view.index)
             ended = {shown.end is None for shown in before.values()}
             if len(ended) == 2 and not before.keys() & self.shown.keys():
-                self.replaced_at = view.index  # it looks like another daemon
+                self.replaced_at = view.index  # the list looks like the list of another daemon
                 self.replacements.add(view.index)
         for gen in sorted(latest, key=lambda gen: gen.order):
             self._progress(gen, latest[gen], view)
@@ -159,11 +159,11 @@ class History:
         key = (kind, run)
         if key in self.incidents:
             return
-        # A row of our own call is a position, but a client may as well wait for the list.
+        # A row from our own call counts as a view, but a client may also wait for the next list.
         high = high or (view.index if view.full else OPEN_ENDED)
         required = required and view.index != self.replaced_at
         if view.index == 0 and not self.known[run].listed:
-            required = False  # the past before the first list
+            required = False  # events before the first list
         self.incidents[key] = incident = Incident(kind, run, view.index, high, at, required)
         if not view.full:
             self.partial.append(incident)
@@ -192,7 +192,7 @@ class History:
             if incident is None:
                 self._add("gave_up", run, view, run.ended or 0, required=sure)
             elif not incident.required and incident.low != self.replaced_at:
-                # A lost end was corrected, perhaps.
+                # Perhaps a lost end was corrected.
                 incident.high = view.index
                 incident.required = sure and view.index != self.replaced_at
         if shown.unhealthy and not (before and before.unhealthy):
@@ -242,7 +242,7 @@ class History:
         """Record restarts and hidden runs of a managed process."""
         before, number = self.newest.get(gen), shown.run.number
         if before is not None and number < before.run.number:
-            return  # an older row, after the newest one was removed
+            return  # an older row, because the newest row was removed
         self.newest[gen] = shown
         alive = shown.end is None and shown.exit_run is not shown.run
         sure = True
@@ -252,7 +252,7 @@ class History:
             self._check_outside_restart(gen, before, shown, view)
             if not self.way_known and "backing_off" in (before.status, shown.status):
                 self.doubts.append((gen.id, view.index, "U4"))
-            elif shown.status == "backing_off":  # one hidden run more or less
+            elif shown.status == "backing_off":  # the number of hidden runs is uncertain by one
                 self.doubts.append((gen.id, view.index, ONE_END_OR_TWO))
         elif shown.status == "backing_off" != before.status:
             self.way_known = True  # the same run, before and after its end: did the count rise?
@@ -287,7 +287,7 @@ class History:
         if waits and oldest.count and not known_before:
             self.doubts.append((gen.id, view.index, ONE_END_OR_TWO))
             return False
-        # The first list may begin in the middle of a life: nothing is required of its past.
+        # The first list may show a process that started before; earlier incidents are optional.
         return view.index > 0
 
     def _take_name(self, gen, view):
@@ -393,7 +393,7 @@ class History:
         return self.doubtful(run, position + 1, OPEN_ENDED)
 
     def has_doubt(self, managed_id, case):
-        """Return whether a case ever concerned this managed id."""
+        """Return whether an undecidable case ever concerned this managed id."""
         return any((its, found) == (managed_id, case) for its, _, found in self.doubts)
 
     # --- who caused it ------------------------------------------------------------------------
@@ -464,10 +464,10 @@ class History:
                 seen.update((option.kind, option.run) for option in options)
                 continue
             if found.pid is None and kind in CORRECTABLE and self.has_doubt(managed_id, "U3"):
-                continue  # which of the hidden runs it was is not known
+                continue  # it is unknown which of the hidden runs this was
             if not options or all(option.retracted for option in options):
                 if kind == "suspected_oom" and options:
-                    continue  # confirmed since
+                    continue  # confirmed later
                 if kind in ("unseen_end", "restart") and (view == 0 or one_or_two):
                     continue  # of the past before the first list, or one end or two (U4)
                 return f"not an incident: {found}"
@@ -527,7 +527,7 @@ class History:
                              if waits or now - question.began > 25 else ())  # fmt: skip
         answers = self._answers(question, views, now)
         if waits and now - views[-1].at >= 0.9:
-            # Without a snapshot for so long, the last one does not count any more.
+            # After such a long time without a snapshot, the last snapshot no longer counts.
             return answers | {"SandboxUnreachable"}
         return answers
 
@@ -556,11 +556,11 @@ class History:
         return self._wait(question, views, now)
 
     def _eligible(self, target, shown, position):
-        """Return whether a row counts for a selector; None if the documentation does not say."""
+        """Return whether a row counts for a selector, or None if the documentation does not say."""
         known = self.known[shown.run]
         if target.exact or known.first > position or known.over is None or known.over > position:
             return True
-        # It may have been waiting for its restart when the test began.
+        # The process may have been waiting for its restart when the test began.
         rows = self.views[position].rows if 0 <= position < len(self.views) else ()
         before = next((row for row in rows if row.run is shown.run), shown)
         waits = (before.status or "stopped") != "stopped"
@@ -592,7 +592,7 @@ class History:
         rows, sure = self._candidates(target, view, question.position)
         if not rows:
             if target.exact and self.known[target.run].over is not None:
-                return UNSURE_RESULT  # its end may be known although it is not listed any more
+                return UNSURE_RESULT  # its end may be known although the row is no longer listed
             return ("none" if sure else "unsure"), frozenset({"ProcessNotFound"})
         if not sure or (not target.exact and any(
             not self._is_last(shown.run.gen)
@@ -614,7 +614,7 @@ class History:
         lost, child = is_lost(end), end is not None and end[3] and end[0] == "exited"
         statuses, codes = options.get("status"), options.get("exit_code", ...)
         if _is_hangup(end) or (
-            # The supervisor knows the end, the row does not show it yet.
+            # The supervisor knows the end, but the row does not show it yet.
             (end is None and shown.exit_run is shown.run)
             # A pid of a managed process may identify the run or the whole.
             or (target.how == "pid" and shown.status and shown.run is not shown.run.gen.run)
@@ -705,7 +705,7 @@ class History:
                 if was != "met" or rows[0].run is not run:
                     since, run = view.at, rows[0].run
                 if view.at - since >= stable + 0.6 and gap < 0.6:
-                    return {"pass"}  # it should have ended here at the latest
+                    return {"pass"}  # the wait should have ended here at the latest
             elif kind != was:
                 since = view.at
         timed_out = now - question.began >= question.options["timeout"] - 0.002
@@ -727,7 +727,7 @@ class History:
             if last_at - since > grace + 1.0 and gap < 0.6:
                 return {"an earlier end of the wait"}
         if timed_out and self.daemon.layout.faults and now - last_at > 0.3:
-            result |= {"SandboxUnreachable", "WaitTimedOut"}  # its last polls failed
+            result |= {"SandboxUnreachable", "WaitTimedOut"}  # the last polls of the wait failed
         return result
 
     def _stays(self, question, views, now):
@@ -740,9 +740,9 @@ class History:
             gap = max(gap, view.at - previous) if previous else 0.0
             previous = view.at
             if kind == "unsure" or (kind == "ambiguous" and run is not None):
-                return UNSURE  # from the first poll on it is about one run
+                return UNSURE  # after the first poll, the wait concerns one run
             if kind == "lost" and view is not views[-1]:
-                continue  # it may still be corrected
+                continue  # the end may still be corrected
             if kind != "met":
                 extra = INCONCLUSIVE if kind in ("none", "lost") or gap > 0.9 else set()
                 if kind in ("pending", "over", "lost"):
@@ -752,7 +752,7 @@ class History:
             row = _picked(question, rows)
             if run is not None and row.run is not run:
                 if "pick" in question.options and any(shown.run is run for shown in rows):
-                    return UNSURE  # another one is the newest now; it is about one run
+                    return UNSURE  # another run is the newest now, but the wait concerns one run
                 # A deployment that took the name leaves nothing listed of the run.
                 return failing | {"ProcessNotFound"} | (INCONCLUSIVE if gap > 0.9 else set())
             run = row.run
@@ -771,7 +771,7 @@ class History:
         if target.how != "pid" and {row.run.gen.run for row in rows} - {
             row.run for row in view.rows
         }:
-            # A newest row was removed; what is left may look like a run that is being restarted.
+            # The newest row was removed; the remaining row may look like a pending restart.
             return PASS_OR_FAIL | INCONCLUSIVE
         if any(row.end is None and row.exit_run is row.run for row in rows):
             return PASS_OR_FAIL
@@ -788,7 +788,7 @@ class History:
         gone = self.incidents.get(("unseen_end", run))
         if target.exact and gone and not gone.retracted and (run.gen.id is None or not rows):
             ours = self.caused(gone)
-            # It ended with its daemon, as it seems, or it is an older run of a managed process.
+            # It seems to have ended with its daemon, or it is an older run of a managed process.
             if gone.low in self.replacements or (newest is not None and newest.run is not run):
                 ours |= {True}
             answers = {"Inconclusive", "ProcessNotFound"} if False in ours else set()
@@ -797,7 +797,7 @@ class History:
             i.kind == "unseen_end" and target.matches(i.run) and i.high > question.position
             for i in self.incidents.values()
         ):
-            return {"pass"} | INCONCLUSIVE  # documents speak of objects only
+            return {"pass"} | INCONCLUSIVE  # the documentation mentions only objects
         return {"pass"}
 
     def _no_incident(self, question, views):
@@ -832,9 +832,9 @@ class History:
                 if helper == "assert_no_restart" or not (target or started):
                     continue
                 weak = weak or helper == "assert_no_oom"
-                # A process of the guarded test that others restarted is still the test's.
+                # A process still belongs to the test if another client restarts it.
             elif incident.vanished and not target and not started:
-                possible |= INCONCLUSIVE  # somebody else removed it: only a named process counts
+                possible |= INCONCLUSIVE  # only a named process counts
                 continue
             elif kind == "unseen_end" and helper == "assert_no_restart":
                 if run.gen.id is not None:
@@ -902,8 +902,8 @@ class History:
         """Return whether a negative assertion that passed had enough polls."""
         views = [view for view in self.views[question.first_view :] if view.full]
         if any(self._selects(question.target, managed_id) for managed_id, *_ in self.doubts):
-            return True  # its runs may have been assigned to another process
-        # The row of an older run, or of what had its name before, says what its supervisor did then.
+            return True  # the runs may have been assigned to another process
+        # The row of an older run or process with this name shows an outdated supervisor.
         newest = {}
         for shown in views[-1].rows:
             name = shown.run.gen.id or shown.run.pid

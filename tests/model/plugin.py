@@ -1,4 +1,4 @@
-"""The plugin for the driver of the model: helpers and guard on a simulated daemon."""
+"""Run the plugin for the driver of the model: helpers and guard on a simulated daemon."""
 
 import json as encoder
 from contextlib import contextmanager
@@ -64,7 +64,7 @@ class Plugin:
     def __init__(self, transport):
         retry._jitter.seed(0)
         self.client = SandboxClient(transport)
-        self.client.notice_end = lambda *_: None  # another thread would make the polls random
+        self.client.notice_end = lambda *_: None  # a second thread would make the polls random
         self.box = Sandbox(self.client)
         self._monitor = Monitor(self.client.clock)
         self._guard = Guard(self._monitor, ())
@@ -79,7 +79,7 @@ class Plugin:
         if not self._monitors:
             self._monitors = True
             self._monitor.add(self._connection)
-        self._reported()  # what this list call shows happened between two tests
+        self._reported()  # incidents that this list call shows happened between two tests
         self.box = Sandbox(self.client).from_now(self._connection.baseline)
 
     def begin_call(self):
@@ -112,7 +112,7 @@ class Plugin:
             run = incident.run
             if history.is_assumed(run) or incident.kind not in KINDS:
                 continue
-            # The model names a restart by the run that began.
+            # The model identifies a restart by the run that it started.
             if incident.kind == "restart":
                 run = run.successor or run
                 while run.successor is not None and history.is_assumed(run):

@@ -1,4 +1,4 @@
-"""The driver: it draws a session, calls a plugin, and compares the answers with the oracle."""
+"""Draw random sessions, call a plugin, and compare its answers with the oracle."""
 
 import random
 import re
@@ -11,7 +11,7 @@ from .oracle import OPEN_ENDED, RULE_OF, History, Question, Target
 from .plugin import Transport
 
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
-# What a call that acts (start, signal, kill, restart) may raise when the process is not there.
+# Errors that start, signal, kill and restart may raise if the process does not exist.
 REFUSALS = (
     errors.RequestRefused, errors.ProcessNotFound, errors.AmbiguousProcess, errors.SandboxReplaced,
     errors.Inconclusive, errors.SandboxUnreachable, errors.SandboxNotRunning, errors.UnexpectedExit,
@@ -55,7 +55,7 @@ class Session:
         self.clock = self.wire.clock
         self.plugin = factory(self.wire)
         self.objects = []
-        self.guarded = -1  # the last view that the guard has checked
+        self.guarded = -1  # the last view that the guard checked
         self.reported = set()
         self.steps = []
         self.asked = self.answered = self.permitted = ""
@@ -103,8 +103,8 @@ class Session:
             allowed = {rule: "expected" for rule in rules if rng.random() < 0.08}
             self.note(f"begin test {number}, rules {rules}, allowed {[*allowed]}")
             plugin.begin_test(rules, allowed)
-            # declared: an end that the test named, True if by its exact word, None if the documents
-            # do not say.
+            # declared: True if the test named the end exactly, None if the documentation does not
+            # say whether the end counts as named.
             self.test = test = SimpleNamespace(
                 rules=rules, allowed=allowed, position=len(self.history.views) - 1, blocks=[],
                 declared={}, started=set(), call_view=OPEN_ENDED,
@@ -196,7 +196,7 @@ class Session:
     def _do_something(self):
         rng, box = self.random, self.plugin.box
         if rng.random() < 0.8:
-            self._list()  # rarely does somebody act on an old view (U7)
+            self._list()  # a client rarely acts on an old view (U7)
         target = self._draw_target(alive=True, ways=("object", "pid", "name"))
         if target is None:
             return
@@ -222,7 +222,7 @@ class Session:
         _, world = self._here()
         manager = self.plugin.allow(*rules)
         manager.__enter__()
-        # If entering takes a list call, what that list shows had happened before the block.
+        # If entering the block makes a list call, its incidents happened before the block.
         view = len(self.history.views) - 1
         self.note(f"allow {rules}")
         blocks.append(SimpleNamespace(
@@ -339,7 +339,7 @@ class Session:
             self._declare(question)
 
     def _declare(self, question):
-        """Record the ends that a passing call asked for."""
+        """Record the ends that a passing call named."""
         if not question.target or question.first_view >= len(self.history.views):
             return
         status = question.options.get("status") or ()
@@ -354,7 +354,7 @@ class Session:
             newest = self.history.newest.get(shown.run.gen)
             for kind in kinds if newest is None or newest.run is shown.run else ():
                 declared[kind, shown.run] = True
-            if kinds or "signaled" in named:  # of what else it may have declared is not known
+            if kinds or "signaled" in named:  # it is unknown what else the call declared
                 for kind in {"oom"} if kinds == {"oom"} else {"oom", "crash"}:
                     declared.setdefault((kind, shown.run), None)
 
@@ -375,7 +375,7 @@ class Session:
         seen = len(history.views)
         reports = plugin.end_phase(phase) if phase else plugin.end_session()
         if seen == len(history.views) and not reports:
-            return  # no poll succeeded, so nothing is due yet
+            return  # no poll succeeded, so no finding is required yet
         self.answered = "\n  ".join(map(str, reports)) or "none"
         last = len(history.views) - 1
         rules = set(self.test.rules if phase else self.rules)
@@ -401,7 +401,7 @@ class Session:
                 if not must or (rule, incident) in matched:
                     continue
                 if rule == "inconclusive" and (run.gen.id in ids or run.pid in pids):
-                    continue  # another finding of the same process shows it
+                    continue  # another finding about the same process reports this incident
                 # The plugin may attribute the corrected end of a doubtful run to another one.
                 late = incident.low > self._first(run.gen)
                 doubted = late and history.doubtful(run, 0, incident.low)
@@ -479,7 +479,7 @@ class Session:
         )
         if not fits:
             if history.has_doubt(report.managed_id, "U3"):
-                # The plugin may attribute an end that shows late to another hidden run.
+                # The plugin may attribute an end that appears late to another hidden run.
                 fits = [
                     (its, incident) for its, incident, _ in due
                     if its == rule and incident.run.gen.id == report.managed_id
@@ -493,7 +493,7 @@ class Session:
             return set()
         if doubted or (not report.observed and (test.blocks or test.allowed)):
             return {*fits}
-        # An event that was possible at first, and certain later, counts from either view on.
+        # An event that became certain after it was possible counts from either view on.
         flags = [
             self._allowed(rule, i.at, view, phase)
             for _, i in fits
@@ -526,7 +526,7 @@ class Session:
                 if in_time and in_view:
                     return {True}
                 if in_time or in_view:
-                    result.add(True)  # happened within the block or became visible in it, not both
+                    result.add(True)  # only one of the two was in the block
         return result
 
     def _alive(self, gen):
@@ -541,7 +541,7 @@ class Session:
     def _check_leak(self, report, phase):
         test, history = self.test, self.history
         if history.replaced_at > test.position:
-            return  # what began before the replacement seems to have begun after it
+            return  # an event before the replacement seems to have begun after the replacement
         view = history.views[-1]  # a replacement may not be visible yet
         gens = [
             gen for gen in self.daemon.gens
@@ -553,7 +553,7 @@ class Session:
         doubted = [gen for gen in gens if history.doubted_since(gen.run, test.position)]
         fits = [gen for gen in gens if self._alive(gen) and self._first(gen) > test.call_view]
         listed = {row.run for row in view.rows}
-        # If its newest row was removed, the row of an older run looks as if it went on.
+        # If the newest row was removed, the older run in the remaining row seems to continue.
         unsure = doubted or any(gen.run not in listed for gen in gens)
         assert phase == "teardown", report
         assert fits or unsure, f"not a leak: {report}"

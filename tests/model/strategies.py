@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from .world import End, Life, Run, World
 
-# Times are tenths of a second, so that a poll and an end may be at the same time.
+# Times are tenths of a second, so that a poll and an end may coincide.
 TENTH = 0.1
 PIDS = (41, 42, 43)
 COMMANDS = ("python train.py", "python train.py --lr 1", "web")
@@ -24,7 +24,7 @@ ends = st.one_of(
 
 
 class Call(NamedTuple):
-    """A call of a helper: which life, how to select it, when, and with which timeout."""
+    """A call of a helper: the process, how to select it, the time, and the timeout."""
 
     life: int
     how: str
@@ -43,7 +43,7 @@ def lives(draw, number):
     for turn in range(draw(st.integers(1, 4)) if managed else 1):
         length = draw(st.none() | st.integers(1, 60))
         how = draw(ends)
-        if runs and runs[-1].how.lost_for:  # a lost code is not found once it runs again
+        if runs and runs[-1].how.lost_for:  # no correction after a restart
             runs[-1] = runs[-1]._replace(how=End(code=runs[-1].how.code))
         end = math.inf if length is None else (t + length) * TENTH
         handle = 100 * (number + 1) + turn

@@ -1,4 +1,4 @@
-"""Random lives of processes; the answer of every helper is checked against the truth.
+"""Compare the answer of every helper with the truth about random processes.
 
 A helper must not pass if a poll showed a failure, must not fail if the processes are as expected,
 and must not exceed its deadline. A wait must not fail while it could still succeed: for a process
@@ -19,7 +19,7 @@ from .checks import Answer, Target, check_now, check_output, check_stays, check_
 from .strategies import calls, worlds
 from .world import ModelLister
 
-# The same 500 each time, or as many random ones as `make nightly` requests.
+# Each run uses the same 500 examples, or the number of random examples that `make nightly` sets.
 REQUESTED = int(os.environ.get("HISTORIES", "0"))
 SHARDS = 2 if REQUESTED else 1
 
@@ -42,7 +42,7 @@ def select(world, call):
 
 def answer_of(helper, world, call, process, target):
     """Call a helper at the requested time, and return its answer."""
-    retry._jitter.seed(0)  # the same polls each time
+    retry._jitter.seed(0)  # each run makes the same polls
     lister = ModelLister(world, call.at)
     now = lister.clock.now
     baseline = ProcessSnapshot(world.rows(0.0), sandbox=lister.label, begun=now, ended=now)
@@ -62,7 +62,7 @@ def running(run, t):
 
 
 def exited(code):
-    """Return a function that tells whether a run has exited with a code; None for any code."""
+    """Return a function that returns whether a run exited with this code (None: with any code)."""
 
     def fits(run, t):
         known = run.code(t)

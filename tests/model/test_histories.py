@@ -1,4 +1,4 @@
-"""Random sessions on a simulated daemon; an oracle checks every answer against the truth.
+"""Run random sessions on a simulated daemon; an oracle compares every answer with the truth.
 
 The simulator, the oracle and the driver were written from the documentation of the API alone,
 without knowledge of the plugin.
@@ -12,17 +12,17 @@ import pytest
 from .plugin import Plugin
 from .session import disagreement
 
-# The same few each time, or as many as `make nightly` requests.
+# Each run uses the same few histories, or the number that `make nightly` sets.
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
 SHARDS = 10
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_helpers_guard_and_history_agree_with_the_simulated_daemon(shard):
+def test_results_of_helpers_and_guard_agree_with_the_simulated_sandbox(shard):
     counts, seeds = Counter(), range(shard, HISTORIES, SHARDS)
     wrong = [report for seed in seeds if (report := disagreement(seed, Plugin, counts))]
     assert not wrong, f"{len(wrong)} of {len(seeds)} histories: {wrong[0]}"
-    # The oracle is strict: several questions in each history, and few that allow nearly every answer.
+    # Each history must ask several questions, and few questions may allow nearly every answer.
     assert counts["questions"] >= 4 * len(seeds)
     assert counts["unsure"] <= 0.2 * counts["questions"]
 

@@ -1,4 +1,4 @@
-"""Lives of processes, and the rows that a sandbox lists for them at any time.
+"""Simulate processes, and the rows that a sandbox lists for these processes at any time.
 
 All times are in seconds. At time 0 the test begins and takes its baseline.
 """
@@ -38,7 +38,7 @@ class End:
 
 
 class Run(NamedTuple):
-    """One run; an unmanaged process has only one. ``end`` is infinite if it does not end."""
+    """One run; an unmanaged process has only one. ``end`` is infinite if the run never ends."""
 
     pid: int
     handle: int

@@ -29,7 +29,7 @@ class Recorded:
         self.monitor.end_test()
 
 
-def test_monitor_for_a_report_polls_after_each_phase_without_waiting():
+def test_monitoring_for_a_report_polls_after_each_test_phase_without_waiting():
     """It waits neither for the correction of an end nor for a process that still runs."""
     recorded = Recorded(raw(1), recording=True)
     recorded.test(oom(1), raw(2, **ended(-1)), raw(3))
@@ -39,7 +39,7 @@ def test_monitor_for_a_report_polls_after_each_phase_without_waiting():
     assert recorded.monitor.take_data().keys() == {"sandboxes", "processes", "changes", "incidents"}
 
 
-def test_monitor_for_a_report_does_not_retry_and_its_gap_does_not_fail_the_session():
+def test_outage_does_not_delay_or_fail_a_session_monitored_only_for_a_report():
     recorded = Recorded(raw(1), recording=True)
     recorded.box.fault = REFUSED
     recorded.test(raw(1))
@@ -49,7 +49,7 @@ def test_monitor_for_a_report_does_not_retry_and_its_gap_does_not_fail_the_sessi
     assert (gap["from_test"], gap["guarded"]) == ("a", False)
 
 
-def test_monitor_without_guard_and_report_does_not_poll():
+def test_sandbox_is_not_polled_without_a_guard_or_report():
     recorded = Recorded(raw(1), recording=False)
     recorded.test(raw(1))
     recorded.monitor.end_session()
@@ -57,7 +57,7 @@ def test_monitor_without_guard_and_report_does_not_poll():
     assert recorded.box.looks == 0
 
 
-def test_report_without_a_guard_records_incidents_even_of_runs_that_were_never_listed():
+def test_report_records_incidents_even_of_processes_that_were_never_listed():
     last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 9000}
     recorded = Recorded(raw(1, managed=managed()), recording=True)
     after = managed(restart_count=2, last_exit=last)

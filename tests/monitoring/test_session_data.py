@@ -39,28 +39,28 @@ def test_finding_seen_by_several_workers_is_reported_once():
     ]
 
 
-def test_finding_that_one_worker_attributes_or_allows_is_not_reported_by_another():
+def test_finding_is_not_reported_again_if_one_worker_attributed_it_to_a_test():
     assert findings(
         {"findings": [found("a"), found("b"), found("c")]},
         {"findings": [found("a", reported_in="test"), found("b", allowed="expected")]},
     ) == [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]
 
 
-def test_finding_whose_cause_or_allowance_one_worker_knows_is_not_reported_by_another():
+def test_finding_that_one_worker_caused_or_allowed_is_not_reported_by_another():
     assert findings(
         {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
         {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},
     ) == [("b", "session", "expected")]
 
 
-def test_same_finding_with_different_keys_in_two_workers_is_reported_once():
+def test_finding_is_reported_once_even_if_two_workers_identify_it_differently():
     assert findings(
         {"findings": [found("its row", "its end"), found("its end", "its successor")]},
         {"findings": [found("another")], "caused": ["another", "the same"]},
     ) == [("its row", "session", None)]
 
 
-def test_gap_seen_by_several_workers_is_reported_once_with_the_total_number_of_tests():
+def test_monitoring_gap_seen_by_several_workers_is_reported_once():
     gap = {"sandbox": "box", "why": "refused", "guarded": True, "from_test": "a", "open": True,
            "to_test": None, "to_at": None, "id": "gw0/1", "worker": "gw0", "from_at": "1"}  # fmt: skip
     ended = {"open": False, "to_test": "d", "to_at": "9"}
@@ -115,7 +115,7 @@ OUTCOMES = [
 
 
 @pytest.mark.parametrize(("reports", "outcome"), OUTCOMES)
-def test_outcome_of_a_test_combines_its_phases(reports, outcome):
+def test_outcome_of_a_test_combines_the_outcomes_of_its_phases(reports, outcome):
     assert outcomes(*reports) == [(1, outcome)]
 
 
@@ -124,7 +124,7 @@ def test_each_attempt_of_a_rerun_test_has_a_separate_outcome():
     assert outcomes(*first, SETUP, CALL, TEARDOWN) == [(1, "rerun"), (2, "passed")]
 
 
-def test_death_of_a_worker_counts_as_a_crash_in_the_current_attempt_of_its_test():
+def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
     node = SimpleNamespace(gateway=SimpleNamespace(id="gw1"))
     crash = report("???", "failed", node=node)
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]

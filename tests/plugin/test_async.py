@@ -106,7 +106,7 @@ def test_call_that_is_not_awaited_fails_the_test(pytester, suite):
     )
 
 
-def test_async_fixture_can_create_the_target_with_the_sdk(pytester, suite):
+def test_async_fixture_can_provide_a_sandbox_created_with_the_sdk(pytester, suite):
     pytester.makeconftest(
         """
         import os

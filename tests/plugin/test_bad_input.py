@@ -77,7 +77,7 @@ def test_invalid_option_stops_the_run_before_the_first_test(pytester, option, se
         ("TLSANDBOX", "a ?", f"environment variable TLSANDBOX: {NOT_A_SANDBOX}, got '?'"),
     ],
 )
-def test_error_names_the_invalid_ini_key_or_environment_variable(
+def test_error_for_an_invalid_setting_names_its_ini_key_or_environment_variable(
     pytester, monkeypatch, name, value, sentence
 ):
     if name.isupper():
@@ -95,7 +95,7 @@ def test_invalid_option_also_stops_a_run_under_xdist(pytester):
     assert result.ret == 4
 
 
-def test_each_test_that_needs_a_sandbox_errors_if_none_is_configured(pytester):
+def test_test_that_needs_a_sandbox_fails_with_an_error_if_none_is_configured(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox): pass
@@ -156,7 +156,7 @@ def test_missing_or_invalid_key_is_reported_before_any_request_is_sent(
     assert errors_of_tests(record) == {"test_it": f"pytest_tlsandbox.InvalidSetting: {sentence}"}
 
 
-def test_error_of_an_invalid_key_names_the_hook_that_returned_it(pytester):
+def test_error_for_an_invalid_api_key_names_the_hook_that_returned_the_key(pytester):
     pytester.makeconftest(
         """
         def pytest_tlsandbox_api_key(config, target):
@@ -174,7 +174,7 @@ def test_error_of_an_invalid_key_names_the_hook_that_returned_it(pytester):
 @pytest.mark.parametrize(
     ("returned", "kind"), [("'tl_abc'", "str"), ("b'tl_abc'", "bytes"), ("lambda: 1", "int")]
 )
-def test_error_tells_a_hook_with_a_plain_text_key_to_return_a_secret(pytester, returned, kind):
+def test_error_for_a_plain_text_key_from_a_hook_suggests_the_secret_class(pytester, returned, kind):
     pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
@@ -194,7 +194,7 @@ CALLS = {
 
 
 @pytest.mark.usefixtures("connected")
-def test_call_with_invalid_arguments_raises_immediately(pytester):
+def test_call_with_invalid_arguments_raises_an_error_immediately(pytester):
     pytester.makepyfile(
         "from pytest_tlsandbox import by\n"
         + "\n".join(
@@ -209,7 +209,7 @@ def test_call_with_invalid_arguments_raises_immediately(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_connecting_to_an_object_that_is_not_a_sandbox_raises(pytester):
+def test_connecting_to_an_object_that_is_not_a_sandbox_raises_an_error(pytester):
     pytester.makepyfile(
         """
         def test_text(tlsandbox_connect):
@@ -226,7 +226,7 @@ def test_connecting_to_an_object_that_is_not_a_sandbox_raises(pytester):
     }
 
 
-def test_tlsandbox_allow_checks_its_arguments_with_or_without_a_with_block(pytester):
+def test_allow_fixture_checks_its_arguments_even_outside_a_with_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):
@@ -252,7 +252,7 @@ def test_tlsandbox_allow_checks_its_arguments_with_or_without_a_with_block(pytes
 
 
 @pytest.mark.parametrize("missing", [("psutil",), ("psutil", "uvicorn")])
-def test_error_explains_how_to_install_the_extra_of_the_embedded_sandbox(pytester, missing):
+def test_error_explains_how_to_install_the_dependencies_of_the_embedded_sandbox(pytester, missing):
     pytester.makeconftest(f"import sys\nsys.modules.update(dict.fromkeys({missing}))")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     result = pytester.runpytest_subprocess("--tlsandbox=local")
@@ -333,7 +333,7 @@ def test_valid_markers_are_accepted_without_a_guard(pytester):
         'tlsandbox = "local"\ntlsandbox_guard = ["oom, crash"]\ntlsandbox_timeout = 5.0',
     ],
 )
-def test_setting_in_a_toml_file_may_have_any_suitable_type(pytester, table, lines):
+def test_setting_in_a_toml_file_may_be_a_string_or_a_list_or_a_number(pytester, table, lines):
     if table == "tool.pytest" and int(pytest.__version__.partition(".")[0]) < 9:
         pytest.skip("pytest 8 has no such table")
     more = 'tlsandbox_guard_report_only = true\ntlsandbox_mask = "hunter.*"'
@@ -366,7 +366,7 @@ def test_setting_in_a_toml_file_may_have_any_suitable_type(pytester, table, line
         ),
     ],
 )
-def test_toml_value_of_an_unsuitable_type_is_reported(pytester, line, sentence):
+def test_toml_setting_with_a_value_of_the_wrong_type_is_reported(pytester, line, sentence):
     pytester.makepyprojecttoml(f"[tool.pytest]\n{line}\n")
     result = pytester.runpytest_inprocess()
 

@@ -94,7 +94,7 @@ def checked(pytester, monkeypatch):
     return run
 
 
-def test_each_health_check_fails_only_for_its_problem_and_the_table_lists_each_sandbox(checked):
+def test_each_health_check_fails_only_for_the_problem_that_it_checks(checked):
     result = checked(ROWS)
     assert failures(result) == {
         "test_no_oom[killed]": "OOM-killed: train.py (pid #)",
@@ -125,7 +125,7 @@ def shown(result: pytest.RunResult) -> list[str]:
     return [line.rstrip() for line in lines[start:end]]
 
 
-def test_failed_health_check_names_processes_and_sandbox_without_source_code(checked):
+def test_failed_health_check_shows_processes_and_sandbox_but_no_source_code(checked):
     result = checked({"killed": [oom(1), oom(2)]})
     assert shown(result) == [
         "",
@@ -138,7 +138,7 @@ def test_failed_health_check_names_processes_and_sandbox_without_source_code(che
     result.assert_outcomes(passed=5, failed=1)
 
 
-def test_failed_health_check_is_located_at_the_line_of_the_check(checked):
+def test_failed_health_check_is_reported_at_the_source_line_of_the_check(checked):
     """It is what annotates a change, and no line within pytest, which called the check."""
     result = checked({"killed": [oom(1)]}, "--tb=line")
     result.stdout.re_match_lines(
@@ -146,7 +146,7 @@ def test_failed_health_check_is_located_at_the_line_of_the_check(checked):
     )
 
 
-def test_failed_health_check_fits_the_terminal_and_prints_1_restart(checked, monkeypatch):
+def test_message_of_a_failed_health_check_fits_the_terminal_width(checked, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     row = raw(
         1,
@@ -182,7 +182,7 @@ def test_embedded_sandbox_passes_all_checks(pytester):
     assert result.ret == 0
 
 
-def test_health_checks_poll_200_remote_sandboxes_concurrently_and_once(pytester, monkeypatch):
+def test_health_checks_poll_200_remote_sandboxes_concurrently_and_only_once(pytester, monkeypatch):
     """50 ms away, one after the other would take 10 s. `benchmarks/checks.py` times the whole run."""
     names = [f"box-{number}" for number in range(200)]
     monkeypatch.setenv("TLSANDBOX", " ".join(names))

@@ -194,7 +194,7 @@ def test_failed_plain_assertion_shows_what_happened_in_the_sandbox(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_guard_and_report_keep_the_failure_section_and_the_report_contains_the_causes(pytester):
+def test_guard_and_report_do_not_change_the_section_about_the_sandbox(pytester):
     pytester.makepyfile(test_it=SUITE)
     record = pytester.inline_run(
         "--tlsandbox-guard=leak", "--tlsandbox-report=out.json", "--junitxml=junit.xml"
@@ -260,7 +260,7 @@ OWN = (
 
 
 @pytest.mark.usefixtures("limited")
-def test_error_raised_by_the_plugin_is_the_certain_cause_and_is_shown_once(pytester, monkeypatch):
+def test_error_raised_by_the_plugin_is_recorded_as_the_cause_of_the_failure(pytester, monkeypatch):
     monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)  # the inner run is in this process
     pytester.makepyfile(test_it=OWN)
     record = pytester.inline_run("--junitxml=junit.xml")
@@ -285,7 +285,7 @@ def test_error_raised_by_the_plugin_is_the_certain_cause_and_is_shown_once(pytes
 
 
 @pytest.mark.usefixtures("limited")
-def test_guard_finding_that_fails_the_test_is_the_certain_cause(pytester):
+def test_guard_finding_that_fails_a_test_is_recorded_as_the_cause_of_the_failure(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -404,7 +404,7 @@ ONCE = {"test_fails": "1 0", "test_fails_in_an_outage": "1 0", "test_sandbox_han
 @pytest.mark.parametrize(
     ("ini", "expected"), [("", {**NONE, **ONCE}), ("tlsandbox_no_section = true", NONE)]
 )
-def test_failed_test_sends_one_more_list_call_if_the_sandbox_may_answer(pytester, ini, expected):
+def test_failed_test_sends_one_extra_list_call_if_the_sandbox_may_answer(pytester, ini, expected):
     pytester.makeini(f"[pytest]\n{ini}\n")
     pytester.makeconftest(PROXIES)
     pytester.makepyfile(test_it=CALLS)
@@ -450,7 +450,7 @@ def test_failed_test_sends_one_more_list_call_if_the_sandbox_may_answer(pytester
         ),
     ],
 )
-def test_failure_section_has_at_most_12_lines_unless_verbose(pytester, option, expected):
+def test_section_about_the_sandbox_has_at_most_12_lines_unless_verbose(pytester, option, expected):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -512,7 +512,7 @@ def test_each_failed_phase_shows_what_happened_since_the_previous_failure(pytest
     ]
 
 
-def test_each_event_names_its_sandbox_if_a_test_uses_several(pytester, box, monkeypatch, limited):
+def test_events_name_the_sandbox_if_there_are_several(pytester, box, monkeypatch, limited):
     monkeypatch.setenv("MINE", box.api_key.reveal())
     pytester.makepyfile(
         f"""
@@ -568,7 +568,7 @@ def test_in_a_shared_sandbox_processes_of_other_tests_are_only_counted(pytester,
 
 
 @pytest.mark.usefixtures("limited")
-def test_error_of_the_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
+def test_error_of_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makeconftest(
         """

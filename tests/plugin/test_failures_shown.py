@@ -11,7 +11,7 @@ from .inner import error_of, errors_of_tests, server, unused_url
 
 
 @pytest.mark.usefixtures("connected")
-def test_traceback_ends_at_the_users_line_and_junit_contains_setup_errors_in_full(pytester):
+def test_traceback_ends_at_the_line_of_the_user_and_junit_shows_setup_errors(pytester):
     pytester.makepyfile(
         test_a="""
         import pytest
@@ -37,7 +37,7 @@ def test_traceback_ends_at_the_users_line_and_junit_contains_setup_errors_in_ful
     )
 
 
-def test_no_traceback_shows_source_lines_of_the_plugin(pytester, monkeypatch, box):
+def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch, box):
     """Whatever is called in vain: each ends at the user's line, or at the fixture's name."""
     calls = [
         "connect('my-sandbox').wait_for_process('no such', timeout=0)",
@@ -92,7 +92,7 @@ def test_no_traceback_shows_source_lines_of_the_plugin(pytester, monkeypatch, bo
 
 
 @pytest.mark.usefixtures("connected")
-def test_bug_in_user_code_keeps_its_frames(pytester):
+def test_bug_in_user_code_shows_all_frames(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):

@@ -35,7 +35,7 @@ def test_plugin_kills_the_processes_of_a_test_when_the_test_ends(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_job_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
+def test_process_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -69,7 +69,7 @@ def test_job_of_an_earlier_test_is_not_selected_in_a_later_test(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_processes_started_by_other_fixtures_belong_to_the_test(pytester):
+def test_processes_started_by_fixtures_of_a_test_belong_to_the_test(pytester):
     """However the test orders its arguments: the baseline is taken before them all."""
     pytester.makepyfile(
         """
@@ -98,7 +98,7 @@ def test_processes_started_by_other_fixtures_belong_to_the_test(pytester):
     assert passed(pytester.inline_run()) == 1
 
 
-def test_autouse_fixture_can_provide_the_key(pytester, connected, monkeypatch):
+def test_autouse_fixture_can_provide_the_api_key(pytester, connected, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
     monkeypatch.setenv("THE_KEY", connected.api_key.reveal())
     pytester.makepyfile(
@@ -168,7 +168,7 @@ def test_suite_can_use_a_sandbox_that_it_created(pytester, connected, monkeypatc
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_two_modules_can_override_the_target_differently(pytester, connected, monkeypatch):
+def test_two_test_modules_can_override_the_sandbox_differently(pytester, connected, monkeypatch):
     """Pytest makes fixtures of session scope once; tlsandbox follows the override all the same."""
     monkeypatch.delenv("TLSANDBOX")
     monkeypatch.setenv("PLAIN_URL", connected.url)
@@ -190,7 +190,7 @@ def test_two_modules_can_override_the_target_differently(pytester, connected, mo
     assert passed(pytester.inline_run()) == 2
 
 
-def test_embedded_sandbox_can_be_used_without_a_target(pytester):
+def test_embedded_sandbox_needs_no_configuration(pytester):
     pytester.makepyfile(
         """
         from pytest_tlsandbox import Secret
@@ -236,7 +236,7 @@ def test_each_xdist_worker_has_its_own_embedded_sandbox(pytester):
 
 
 @pytest.mark.parametrize("wrapped", ["Secret({})", "lambda: {}", "lambda: Secret({})"])
-def test_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch, wrapped):
+def test_api_key_from_the_hook_overrides_the_environment(pytester, connected, monkeypatch, wrapped):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "not-this-one")
     monkeypatch.setenv("VAULT", connected.api_key.reveal())
     key = wrapped.format("os.environ['VAULT']")
@@ -294,7 +294,7 @@ def test_one_test_can_use_two_sandboxes(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_processes_started_through_tlsandbox_connect_are_killed_when_the_session_ends(pytester):
+def test_processes_in_connected_sandboxes_are_killed_when_the_session_ends(pytester):
     pytester.makepyfile(
         """
         started = []

@@ -92,7 +92,7 @@ def test_each_rule_reports_only_its_own_kind_of_incident_and_on_the_right_test(p
     assert result.ret == 1
 
 
-def test_ordinary_suite_has_no_guard_findings(pytester):
+def test_guard_reports_no_findings_for_an_ordinary_test_suite(pytester):
     """Misses of grep, kills, time-outs, jobs that fail, servers that fixtures end: no findings."""
     pytester.makepyfile(
         PROGRAMS
@@ -160,7 +160,7 @@ def test_ordinary_suite_has_no_guard_findings(pytester):
     assert result.ret == 0
 
 
-def test_guard_monitors_a_suite_that_uses_only_the_sdk(pytester):
+def test_guard_also_monitors_a_test_suite_that_uses_only_the_sdk(pytester):
     """The test calls no helper and checks no end; the guard does not report its own kills."""
     pytester.makepyfile(
         PROGRAMS
@@ -276,7 +276,7 @@ def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(py
     assert result.stdout.str().count("a higher memory_mb for the sandbox") == 3
 
 
-def test_junit_file_contains_findings_as_text_and_only_for_tests_with_findings(pytester):
+def test_junit_file_contains_findings_only_for_tests_with_findings(pytester):
     pytester.makepyfile(
         test_junit=PROGRAMS
         + """
@@ -337,7 +337,7 @@ MARKED = "\n".join(f"E   {line}" for line in LEFT.splitlines())
     ],
     ids=["auto", "xdist", "short", "native"],
 )
-def test_finding_follows_the_traceback_style_and_is_located_at_the_test(
+def test_finding_follows_the_selected_traceback_style_and_shows_the_test_line(
     pytester, options, expected
 ):
     pytester.mkdir("sub").joinpath("test_it.py").write_text(
@@ -354,7 +354,7 @@ def test_finding_follows_the_traceback_style_and_is_located_at_the_test(
     assert "ERROR sub/test_it.py::test_it - Left running: sleep\n" in text
 
 
-def test_marker_or_block_allows_expected_findings_and_shows_them(pytester):
+def test_findings_allowed_by_a_marker_or_block_are_shown_but_fail_no_test(pytester):
     pytester.makepyfile(
         PROGRAMS
         + """
@@ -417,7 +417,7 @@ def test_marker_turns_the_guard_on_for_the_marked_test_only(pytester):
     assert failures(result) == {"test_guarded": "OOM-killed: python -c"}
 
 
-def test_report_only_mode_reports_findings_without_failing_tests(pytester):
+def test_findings_do_not_fail_tests_in_report_only_mode(pytester):
     pytester.makeini("[pytest]\ntlsandbox_guard = oom, leak\ntlsandbox_guard_report_only = true\n")
     pytester.makepyfile(
         PROGRAMS
@@ -440,9 +440,7 @@ def test_report_only_mode_reports_findings_without_failing_tests(pytester):
     ]
 
 
-def test_guard_without_findings_prints_only_with_v_and_shares_its_polls_with_the_tests(
-    pytester,
-):
+def test_guard_without_findings_prints_a_summary_only_in_verbose_mode(pytester):
     pytester.makepyfile(
         """
         def test_one(tlsandbox):

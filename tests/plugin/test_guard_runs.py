@@ -128,7 +128,7 @@ def test_incident_outside_all_tests_fails_an_otherwise_passing_session(pytester,
     ]
 
 
-def test_other_workers_do_not_report_what_a_test_does_in_the_shared_sandbox(pytester):
+def test_incident_that_a_test_causes_in_a_shared_sandbox_is_not_reported_by_other_workers(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -174,7 +174,7 @@ def test_each_worker_has_its_own_embedded_sandbox(pytester):
     assert report["complete"]
 
 
-def test_controller_prints_findings_if_only_a_marker_turns_the_guard_on(pytester):
+def test_findings_are_printed_under_xdist_if_only_a_marker_turns_on_the_guard(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -189,7 +189,7 @@ def test_controller_prints_findings_if_only_a_marker_turns_the_guard_on(pytester
 
 
 @pytest.mark.parametrize("options", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_finding_is_never_rerun_even_if_an_assertion_failed_the_test(pytester, options):
+def test_test_with_a_finding_is_never_rerun_even_if_an_assertion_failed_too(pytester, options):
     pytester.makepyfile(
         CRASHES
         + """
@@ -345,7 +345,7 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
     assert ends == ["failed", "failed", "passed"]
 
 
-def test_finding_stops_a_run_that_stops_at_the_first_failure(pytester):
+def test_finding_stops_the_test_run_if_pytest_stops_at_the_first_failure(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -461,7 +461,7 @@ def test_silent_sandbox_is_reported_before_pytest_timeout_would_kill_the_test(
     )
 
 
-def test_missing_key_is_reported_once_and_fails_the_session(pytester, monkeypatch):
+def test_missing_api_key_is_reported_once_and_fails_the_session(pytester, monkeypatch):
     monkeypatch.delenv("TENSORLAKE_API_KEY")
     pytester.makepyfile("def test_it(): pass\ndef test_too(): pass")
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "--tlsandbox=my-sandbox")
@@ -500,7 +500,7 @@ def test_unreachable_sandbox_is_reported_once_and_fails_the_session(pytester, li
 
 
 @pytest.mark.parametrize("scope", ["session", "function"])
-def test_guard_accepts_that_a_suite_ends_its_own_sandboxes(pytester, scope):
+def test_test_suite_may_end_its_own_sandboxes_without_a_guard_failure(pytester, scope):
     pytester.makepyfile(
         f"""
         import pytest

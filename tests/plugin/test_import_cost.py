@@ -34,7 +34,7 @@ def test_plugin_imports_only_the_standard_library_in_an_empty_folder(pytester):
     assert tops.isdisjoint({"asyncio", "concurrent", "email", "http", "ssl", "multiprocessing"})
 
 
-def test_suite_without_plugin_fixtures_imports_no_further_modules(pytester):
+def test_test_suite_without_plugin_fixtures_imports_no_further_plugin_modules(pytester):
     """Not even where a sandbox is set for it, and its tests import names of ours and fail."""
     pytester.makepyfile(
         """

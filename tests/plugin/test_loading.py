@@ -83,17 +83,17 @@ def test_plugin_can_be_disabled_by_either_of_its_names(pytester, name):
     run(pytester, IS_ABSENT, "-p", f"no:{name}")
 
 
-def test_plugin_is_not_loaded_without_autoload_unless_requested(pytester, monkeypatch):
+def test_plugin_is_not_loaded_if_plugin_autoload_is_disabled(pytester, monkeypatch):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     run(pytester, IS_ABSENT)
 
 
-def test_plugin_loads_without_pytest_timeout_and_xdist(pytester):
+def test_plugin_loads_even_if_pytest_timeout_and_xdist_are_disabled(pytester):
     """Hooks of pytest-timeout and xdist are optional: without those, pytest does not complain."""
     run(pytester, "def test_it(): pass", "-p", "no:timeout", "-p", "no:xdist")
 
 
-def test_help_lists_every_option_and_ini_key(pytester):
+def test_pytest_help_lists_every_option_and_ini_key(pytester):
     help_text = pytester.runpytest_subprocess("--help").stdout.str()
     assert "TENSORLAKE_API_KEY" in help_text
     for option in ("--tlsandbox", "--tlsandbox-timeout", "--tlsandbox-memory"):
@@ -101,7 +101,7 @@ def test_help_lists_every_option_and_ini_key(pytester):
         assert help_text.count(f"  {option[2:].replace('-', '_')} (") == 1
 
 
-def test_public_names_are_sorted_and_importable():
+def test_public_names_of_the_package_are_sorted_and_importable():
     assert pytest_tlsandbox.__all__ == sorted(pytest_tlsandbox.__all__)
     namespace: dict[str, object] = {}
     exec("from pytest_tlsandbox import *", namespace)

@@ -55,7 +55,7 @@ def progress_lines(lines: list[str]) -> list[str]:
     return [line for line in lines if "tlsandbox: test_it" in line]
 
 
-def test_progress_is_printed_between_the_dots_and_is_not_captured(pytester):
+def test_progress_lines_are_printed_between_the_dots_and_not_captured(pytester):
     lines = run(pytester)
 
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))
@@ -71,7 +71,7 @@ def test_progress_is_printed_between_the_dots_and_is_not_captured(pytester):
     assert re.match(r" -*\nprinted by the test\n-* Captured stderr call -*\non stderr\n", captured)
 
 
-def test_without_capture_progress_is_mixed_with_the_output_of_the_test(pytester):
+def test_progress_lines_are_also_printed_if_output_capture_is_disabled(pytester):
     lines = run(pytester, "-s")
 
     assert "shard" in "".join(progress_lines(lines))
@@ -92,7 +92,7 @@ def test_verbose_run_shows_each_outcome_once_and_logs_progress_without_colour(py
 
 
 @pytest.mark.parametrize("options", [("-q",), ("-n1",), ("-p", "no:terminal")], ids=" ".join)
-def test_progress_is_not_printed_in_quiet_mode_under_xdist_or_without_a_terminal(pytester, options):
+def test_progress_is_not_shown_in_quiet_mode_or_with_xdist_or_without_a_terminal(pytester, options):
     result = pytester.runpytest_subprocess(*options)
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED

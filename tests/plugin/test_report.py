@@ -49,7 +49,7 @@ def by(rows: list[Any], key: str) -> dict[str, Any]:
     return {row[key]: row for row in rows}
 
 
-def test_report_contains_every_process_and_change_and_its_test(pytester, elsewhere):
+def test_report_contains_every_process_with_its_changes_and_its_test(pytester, elsewhere):
     old = elsewhere.start_process("sh", ["-c", "exit 1", "older"])
     elsewhere.wait_for_exit(old, exit_code=1)
     pytester.makepyfile(test_it=SUITE)
@@ -171,9 +171,7 @@ def test_report_records_monitoring_gaps_without_failing_tests(pytester, monkeypa
 
 
 @pytest.mark.usefixtures("limited")
-def test_report_contains_the_last_output_lines_that_a_test_or_a_message_read(
-    pytester,
-):
+def test_report_contains_the_last_output_lines_that_were_read(pytester):
     pytester.makepyfile(
         """
         LINES = "for n in $(seq 30); do echo line $n; done; echo TOKEN=tl_$((1))secret >&2"
@@ -209,7 +207,7 @@ def test_report_contains_the_last_output_lines_that_a_test_or_a_message_read(
 
 
 @pytest.mark.usefixtures("limited")
-def test_report_contains_each_outage_that_a_call_survived(pytester):
+def test_report_contains_outages_that_did_not_fail_a_call(pytester):
     pytester.makepyfile(
         """
         from tests.fault_proxy import FaultProxy, faults
@@ -256,7 +254,7 @@ def test_unwritable_report_fails_an_otherwise_passing_session(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_run_that_dies_leaves_no_report_of_an_earlier_run(pytester):
+def test_old_report_is_removed_if_the_test_run_crashes(pytester):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile("import os\ndef test_it(): os._exit(3)")
     assert pytester.runpytest_subprocess("--tlsandbox-report=out.json").ret == 3
@@ -275,7 +273,7 @@ def test_run_that_dies_leaves_no_report_of_an_earlier_run(pytester):
         ("test_bad.py", pytest.ExitCode.USAGE_ERROR),
     ],
 )
-def test_run_that_executes_no_tests_keeps_the_report_of_an_earlier_run(pytester, option, status):
+def test_old_report_is_kept_if_the_test_run_executes_no_tests(pytester, option, status):
     (pytester.path / "out.json").write_text(EARLIER)
     pytester.makepyfile(
         test_it="def test_it(): pass",
@@ -327,7 +325,9 @@ No findings: oom; 1 test, 4 polls of small.
 
 @pytest.mark.parametrize("place", ["out/r.json", "../r.json", "{tmp}/other/r.json"])
 @pytest.mark.usefixtures("connected")
-def test_report_path_after_a_space_does_not_turn_the_guard_off(pytester, tmp_path, place):
+def test_report_option_with_a_space_before_the_path_does_not_turn_off_the_guard(
+    pytester, tmp_path, place
+):
     """Without ``=``, pytest takes an existing file for the path of a test."""
     suite = pytester.mkdir("suite")
     (suite / "pytest.ini").write_text("[pytest]\ntlsandbox_guard = crash\n")

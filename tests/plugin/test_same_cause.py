@@ -72,7 +72,7 @@ def test_outage_of_a_dead_sandbox_is_shown_in_full_only_once(pytester, monkeypat
 
 
 @pytest.mark.usefixtures("connected")
-def test_errors_about_the_same_run_or_outage_share_a_cause(pytester, monkeypatch):
+def test_errors_about_the_same_process_or_outage_refer_to_one_cause(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makepyfile(
         test_it="""
@@ -161,7 +161,7 @@ def test_errors_about_the_same_run_or_outage_share_a_cause(pytester, monkeypatch
 
 
 @pytest.mark.usefixtures("connected")
-def test_later_failures_do_not_refer_to_a_failure_that_was_rerun(pytester):
+def test_later_failures_do_not_refer_to_a_failed_attempt_that_was_rerun(pytester):
     pytester.makepyfile(
         """
         import pytest

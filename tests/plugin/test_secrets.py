@@ -80,7 +80,7 @@ def test_interrupted_call_or_fixture_does_not_show_the_key(pytester, monkeypatch
     assert leaks(result, "") == []
 
 
-def test_ctrl_c_during_a_call_does_not_show_the_key(pytester, monkeypatch):
+def test_keyboard_interrupt_during_a_call_does_not_show_the_key(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", KEY)
     pytester.makepyfile(HANGING.format(autouse=False))
     asked = threading.Event()
@@ -145,7 +145,7 @@ MASKED = """
 
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize("options", [(), ALL_FRAMES], ids=["as it is", "all frames"])
-def test_masked_argument_appears_in_no_output(pytester, options):
+def test_masked_argument_does_not_appear_in_any_output(pytester, options):
     pytester.makepyfile(MASKED.format(halves=KEY.split("-")))
     result = pytester.runpytest_subprocess("--junitxml=junit.xml", *options)
     result.assert_outcomes(failed=9)
@@ -210,7 +210,7 @@ def test_guard_never_prints_or_writes_secrets(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["out.json", "out.html"])
-def test_key_printed_by_a_program_appears_in_no_report(pytester, connected, name):
+def test_key_printed_by_a_program_does_not_appear_in_any_report(pytester, connected, name):
     pytester.makepyfile(
         """
         import os

@@ -274,7 +274,7 @@ def hits(shown: dict[str, str]) -> list[str]:
     ]
 
 
-def test_secret_search_of_this_file_detects_a_leaked_secret():
+def test_leak_check_of_these_tests_detects_a_leaked_secret():
     assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == [
         "KEY: log.txt: key=Sentinel-key-5b6a7c"
     ]

@@ -49,7 +49,7 @@ def errors_of(result: pytest.RunResult) -> str:
     return "\n".join(line[8:] for line in lines)
 
 
-def test_failed_soft_checks_are_reported_together_with_a_traceback_to_the_block(pytester):
+def test_failed_soft_checks_are_reported_together_and_the_traceback_ends_at_the_block(pytester):
     pytester.makepyfile(test_a=CHECKS)
     result = pytester.runpytest_inprocess()
 
@@ -113,9 +113,7 @@ def test_soft_block_inside_pytest_check_counts_as_one_failure_and_the_test_conti
     assert "went on" in output
 
 
-def test_failure_in_pytest_check_does_not_skip_checks_of_the_enclosing_soft_block(
-    pytester,
-):
+def test_failure_in_pytest_check_does_not_skip_soft_checks(pytester):
     pytest.importorskip("pytest_check")
     pytester.makepyfile(
         """
@@ -138,9 +136,7 @@ def test_failure_in_pytest_check_does_not_skip_checks_of_the_enclosing_soft_bloc
     assert "assert 3 == 4" in output
 
 
-def test_soft_block_works_with_skip_xfail_and_threads_but_must_not_be_empty(
-    pytester,
-):
+def test_soft_block_works_with_skip_and_xfail_and_threads(pytester):
     pytester.makepyfile(
         """
         from concurrent.futures import ThreadPoolExecutor

@@ -42,7 +42,7 @@ def test_each_test_runs_on_each_sandbox_and_tests_are_grouped_by_sandbox(pyteste
     ]
 
 
-def test_one_sandbox_does_not_change_the_ids_of_tests(pytester):
+def test_configuring_one_sandbox_does_not_change_test_ids(pytester):
     pytester.makepyfile(SUITE)
     plain = ["test_a", "test_b", "test_c", "test_d", "test_e"]
     assert in_order_of_run(pytester) == plain
@@ -63,7 +63,7 @@ def test_ini_file_and_environment_can_name_several_sandboxes(pytester, monkeypat
 
 
 @pytest.mark.usefixtures("connected")
-def test_each_repetition_of_a_test_is_connected_to_its_own_sandbox(pytester):
+def test_each_parametrized_run_of_a_test_is_connected_to_its_own_sandbox(pytester):
     pytester.makepyfile(
         """
         def test_a(tlsandbox, tlsandbox_session, tlsandbox_lister, tlsandbox_target, request):
@@ -81,7 +81,7 @@ def test_each_repetition_of_a_test_is_connected_to_its_own_sandbox(pytester):
 
 
 @pytest.mark.usefixtures("connected")
-def test_message_names_the_sandbox_once_the_session_uses_several(pytester):
+def test_message_names_the_sandbox_after_a_session_has_used_several_sandboxes(pytester):
     pytester.makepyfile(
         """
         def test_one(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)
@@ -95,13 +95,13 @@ def test_message_names_the_sandbox_once_the_session_uses_several(pytester):
     assert re.search("^sandbox  my-sandbox$", messages["test_two"], re.MULTILINE)
 
 
-def test_message_of_an_oom_kill_shows_the_limit_of_an_embedded_sandbox(elsewhere):
+def test_message_of_an_oom_kill_shows_the_memory_limit_of_an_embedded_sandbox(elsewhere):
     hog = elsewhere.start_process("python", ["-c", "taken = bytearray(500 << 20)"])
     with pytest.raises(ProcessOOMKilled, match=r"^OOM-killed at a limit of 96 MiB, wanted"):
         elsewhere.wait_for_exit(hog)
 
 
-def test_test_that_cannot_be_parametrized_errors_with_several_sandboxes(pytester):
+def test_several_sandboxes_cause_an_error_for_a_test_that_cannot_be_parametrized(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -135,7 +135,7 @@ def test_test_that_cannot_be_parametrized_errors_with_several_sandboxes(pytester
 
 
 @pytest.mark.usefixtures("connected")
-def test_test_that_cannot_be_parametrized_runs_with_one_sandbox(pytester):
+def test_test_that_cannot_be_parametrized_runs_if_one_sandbox_is_configured(pytester):
     pytester.makepyfile(
         """
         import unittest
@@ -156,7 +156,7 @@ def test_test_that_cannot_be_parametrized_runs_with_one_sandbox(pytester):
     assert passed(pytester.inline_run()) == 2
 
 
-def test_suite_that_overrides_the_target_runs_only_on_its_own_sandbox(pytester):
+def test_test_suite_that_overrides_the_sandbox_runs_only_on_that_sandbox(pytester):
     """In a conftest, a module or a class; also while several are given for the other tests."""
     override = """
         import pytest
@@ -190,7 +190,7 @@ def test_suite_that_overrides_the_target_runs_only_on_its_own_sandbox(pytester):
     assert sorted(ids) == ["TestClass::test_c", "test_a", "test_b", "test_d[one]", "test_d[two]"]
 
 
-def test_test_that_parametrizes_its_target_runs_only_on_its_own_sandboxes(pytester):
+def test_test_that_parametrizes_its_sandbox_runs_only_on_those_sandboxes(pytester):
     pytester.makepyfile(
         """
         import pytest
@@ -203,7 +203,7 @@ def test_test_that_parametrizes_its_target_runs_only_on_its_own_sandboxes(pytest
     assert in_order_of_run(pytester, *TWO) == ["test_it[a]", "test_it[b]"]
 
 
-def test_other_parameters_combine_with_several_sandboxes(pytester):
+def test_several_sandboxes_can_be_combined_with_other_test_parameters(pytester):
     """However they are written."""
     pytester.makepyfile(
         """
@@ -224,7 +224,7 @@ def test_other_parameters_combine_with_several_sandboxes(pytester):
     ]
 
 
-def test_sandbox_of_a_worker_is_named_after_the_worker(pytester, monkeypatch):
+def test_sandbox_name_can_contain_the_worker_id(pytester, monkeypatch):
     monkeypatch.setenv("TENSORLAKE_API_KEY", "any")
     pytester.makepyfile(
         """
@@ -245,7 +245,7 @@ def test_sandbox_of_a_worker_is_named_after_the_worker(pytester, monkeypatch):
     assert sorted(labels.read_text().split()) == ["ci-gw0", "ci-gw1"]
 
 
-def test_header_names_the_sandboxes_only_if_any_are_configured(pytester):
+def test_pytest_header_names_the_configured_sandboxes(pytester):
     assert "tlsandbox: " not in pytester.runpytest_inprocess().stdout.str()
     several = pytester.runpytest_inprocess(*TWO, "--tlsandbox=ci-{worker}").outlines
     assert "tlsandbox: one, two, ci-{worker}" in several

@@ -67,7 +67,7 @@ def without_colour(text: str) -> str:
 
 
 @pytest.mark.parametrize("options", [*STYLES, ("-n1",)], ids=" ".join)
-def test_every_traceback_style_keeps_its_text_and_gains_colours(pytester, options):
+def test_colours_do_not_change_the_text_in_any_traceback_style(pytester, options):
     pytester.makepyfile(test_it=SUITE)
     expected = STYLES.get(options, STYLES[()]).replace("{folder}", str(pytester.path))
 
@@ -76,7 +76,7 @@ def test_every_traceback_style_keeps_its_text_and_gains_colours(pytester, option
     assert plain.endswith(f"\n{without_colour(expected)}")
 
 
-def test_each_error_of_a_chain_is_coloured_but_an_exception_group_is_not(pytester):
+def test_errors_in_an_exception_chain_are_coloured_but_exception_groups_are_not(pytester):
     pytester.makepyfile(
         test_it=SUITE.replace("raise ERROR", "pass")
         + """

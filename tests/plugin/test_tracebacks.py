@@ -44,7 +44,7 @@ def test_error_raised_by_a_plugin_fixture_shows_no_plugin_frames(pytester, shown
     assert text == shown(*UNWRAPPED)
 
 
-def test_report_option_adds_no_frames_to_the_error_of_a_fixture(pytester, shown):
+def test_report_option_adds_no_frames_to_the_traceback_of_a_fixture_error(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
     watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")
@@ -78,7 +78,7 @@ def test_error_in_a_unittest_test_case_is_shown_like_any_other_error(pytester, m
 
 
 @pytest.mark.usefixtures("connected")
-def test_error_in_a_fixture_of_the_suite_shows_only_the_line_of_the_fixture(pytester, shown):
+def test_error_in_a_user_fixture_shows_only_the_line_of_the_fixture(pytester, shown):
     pytester.makeconftest(
         """
         import pytest
@@ -101,7 +101,7 @@ def test_error_in_a_fixture_of_the_suite_shows_only_the_line_of_the_fixture(pyte
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("connected")
-def test_error_of_a_call_inside_a_hook_wrapper_shows_the_line_of_the_wrapper(pytester, shown):
+def test_error_inside_a_hook_wrapper_shows_the_line_of_the_wrapper(pytester, shown):
     pytester.makeconftest(
         """
         import pytest
@@ -130,7 +130,7 @@ def test_error_of_a_call_inside_a_hook_wrapper_shows_the_line_of_the_wrapper(pyt
     ],
     ids=["not ours", "ours"],
 )
-def test_hook_wrapper_is_hidden_only_in_errors_of_the_plugin(pytester, shown, body, lines):
+def test_frame_of_a_hook_wrapper_is_hidden_only_for_plugin_errors(pytester, shown, body, lines):
     pytester.makeconftest(
         f"""
         import pytest

@@ -61,7 +61,7 @@ HEADLINES = [
 
 
 @pytest.mark.parametrize(("processes", "tests", "fields", "expected"), HEADLINES)
-def test_headline_summarizes_the_session(processes, tests, fields, expected):
+def test_headline_summarizes_the_test_session(processes, tests, fields, expected):
     assert headline(report(10, processes, tests, **fields)) == expected
 
 
@@ -95,7 +95,7 @@ def test_findings_are_worded_as_in_the_terminal_and_grouped_by_process():
     assert "A sandbox was not monitored for some time." in headline(document)
 
 
-def test_finding_about_a_process_without_a_bar_is_listed():
+def test_finding_about_a_process_that_is_not_drawn_is_listed():
     old = process(1, -9, before_the_session=True, name="old")
     old["changes"] = [change("oom_killed", -5, signal=9)]
     found = [finding("oom", "OOM-killed", old, None, reported_in="session")]
@@ -104,7 +104,7 @@ def test_finding_about_a_process_without_a_bar_is_listed():
     ]
 
 
-def test_items_after_the_eighth_are_collapsed_and_counted():
+def test_all_list_items_after_the_eighth_are_collapsed_and_counted():
     jobs = hogs(12)
     found = [finding("oom", "OOM-killed", job, "a") for job in jobs]
     page = page_of(report(20, jobs, [], findings=found))
@@ -128,7 +128,7 @@ def test_content_security_policy_allows_only_the_style_and_script_of_the_page():
         assert forbidden not in page.replace("http://www.w3.org", "")
 
 
-def test_text_from_a_run_never_becomes_markup():
+def test_recorded_text_is_never_interpreted_as_html():
     hostile = "</script><script>alert(1)</script><!-- \u2028 &amp; \udc80"
     job = process(1, 1, change("oom_killed", 2), name=hostile, command_line=hostile, test=hostile)
     found = [finding("oom", hostile, job, hostile, what=hostile)]
@@ -148,7 +148,7 @@ def test_report_is_written_as_html_if_the_file_name_ends_in_html_or_htm(tmp_path
 # -------------------------------------------------- python -m pytest_tlsandbox.report
 
 
-def test_json_report_is_converted_to_the_same_page(tmp_path, capsys):
+def test_converting_a_json_report_creates_the_same_page(tmp_path, capsys):
     document = report(10, hogs(1), [FAILED])
     write_report(document, tmp_path / "in.json")
     assert main([str(tmp_path / "in.json"), str(tmp_path / "new" / "out.html")]) == 0
@@ -176,7 +176,7 @@ def test_invalid_report_causes_a_one_line_error(tmp_path, monkeypatch, capsys, c
     assert not Path("out.html").exists()
 
 
-def test_unwritable_page_causes_a_one_line_error(tmp_path, monkeypatch, capsys):
+def test_unwritable_page_file_causes_a_one_line_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_report(report(10, [], []), Path("in.json"))
     Path("out.html").mkdir()

@@ -48,7 +48,7 @@ class Recorded:
         ]
 
 
-def test_outage_lasts_until_the_next_response_and_is_attributed_to_the_test_where_it_began():
+def test_outage_lasts_until_the_next_response_and_belongs_to_the_test_where_it_began():
     seen = Recorded()
     seen.monitor.place = Place("test_a", 1, "call")
     seen.fail(1.0)
@@ -80,7 +80,7 @@ def test_secrets_in_names_of_managed_processes_are_masked():
     assert (process["name"], process["managed"]) == (masked, {"id": masked, "name": masked})
 
 
-def test_last_20_lines_of_output_are_recorded_once_masked_and_truncated():
+def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():
     seen = Recorded(raw(41))
     seen.box.poll()
     lines = [f"line {number}" for number in range(30)] + ["API_KEY=abc " + "x" * 9000]
@@ -93,7 +93,7 @@ def test_last_20_lines_of_output_are_recorded_once_masked_and_truncated():
     assert seen.take("outputs") == []
 
 
-def test_output_read_by_pid_belongs_to_the_newest_process_with_that_pid():
+def test_output_read_by_pid_is_recorded_for_the_newest_process_with_that_pid():
     seen = Recorded(raw(41, started_at=T0 - 1), raw(41, handle=9))
     seen.box.poll()
     read = seen.box.observers[0].output_read
@@ -104,7 +104,7 @@ def test_output_read_by_pid_belongs_to_the_newest_process_with_that_pid():
     assert (output["process"].split("/")[0], output["lines"]) == ("9", ["first"])
 
 
-def test_exit_that_only_the_supervisor_reports_is_recorded_as_a_change_of_the_run():
+def test_exit_that_only_the_supervisor_reports_is_recorded_as_a_process_change():
     after = managed(restart_count=1, last_exit=OOM_KILLED)
     seen = Recorded(raw(1, managed=managed()))
     seen.box.poll()

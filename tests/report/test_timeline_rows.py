@@ -47,13 +47,13 @@ def pids(rows: list[dict[str, Any]]) -> list[int]:
     return [row["bars"][0]["pid"] for row in rows]
 
 
-def test_bar_spans_the_start_and_end_times_reported_by_the_sandbox():
+def test_bar_extends_from_the_start_time_to_the_end_time_reported_by_the_sandbox():
     bar = bar_of(1, 2, change("exited", 5))
     assert (bar["from"], bar["to"], bar["kind"]) == (2010, 5010, "exited")
     assert (bar["begun"], bar["ended"], bar["lived"]) == ("sandbox", "sandbox", 3000)
 
 
-def test_times_from_a_sandbox_with_a_wrong_clock_are_shifted_by_the_smallest_delay():
+def test_times_from_a_sandbox_with_a_wrong_clock_are_corrected_by_one_offset():
     early = [change("exited", 5 - 3600, seen_at=time_at(5.5)), change("exited", 8 - 3600)]
     jobs = [process(n, n - 3600, end) for n, end in enumerate(early, 1)]
     for job, seen in zip(jobs, (1.2, 2.3), strict=True):
@@ -82,19 +82,19 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("changes", "kind", "ended", "to"), ENDS)
-def test_bar_ends_when_the_end_was_observed_or_stays_open(changes, kind, ended, to):
+def test_bar_ends_at_the_observed_exit_or_is_left_open(changes, kind, ended, to):
     bar = bar_of(1, 2, *changes)
     assert (bar["kind"], bar["ended"], bar["to"]) == (kind, ended, to)
 
 
-def test_only_runs_from_before_the_session_begin_at_the_edge_of_the_timeline():
+def test_bar_of_a_process_that_is_older_than_the_session_begins_at_the_edge():
     assert bar_of(1, -5, before_the_session=True)["begun"] == "before"
     known = process(1, 1, change("exited", 2))
     _, fixture = rows_of(known, process(2, 0.5, before_the_session=True))[::-1]
     assert (fixture["bars"][0]["begun"], fixture["bars"][0]["from"]) == ("sandbox", 510)
 
 
-def test_runs_that_ended_before_the_session_are_counted_but_not_drawn():
+def test_processes_that_ended_before_the_session_are_counted_but_not_drawn():
     old, unknown = (process(number, -9, before_the_session=True) for number in (1, 2))
     old["changes"] = [change("oom_killed", -5, signal=9, seen_at=time_at(0.5))]
     unknown["changes"] = [change("exited", 0, at=None)]
@@ -120,7 +120,7 @@ def test_runs_of_a_managed_process_share_one_row_with_marks_for_restarts_and_oom
     assert row["totals"] == {"oom": 3, "restart": 2}
 
 
-def test_run_that_was_never_listed_is_marked_at_the_start_of_the_next_run():
+def test_incident_of_a_run_that_was_never_listed_is_marked_at_the_next_run():
     first = service(1, 1, change("oom_killed", 4, signal=9), change("not listed", 6))
     [row] = rows_of(first, service(2, 5, restarts=1))
     assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [("oom", 4010), ("running", 10_000)]
@@ -140,7 +140,7 @@ def test_run_that_was_never_listed_is_marked_at_the_start_of_the_next_run():
     assert row == without_guard
 
 
-def test_health_check_gets_one_mark_each_time_it_starts_to_fail():
+def test_health_check_is_marked_once_each_time_it_starts_to_fail():
     states = ("starting", "healthy", "unhealthy", "unhealthy", "healthy", "unhealthy")
     web = service(1, 1)
     web["changes"] = [
@@ -151,7 +151,7 @@ def test_health_check_gets_one_mark_each_time_it_starts_to_fail():
     assert marks_of(row) == [(4000, "Unhealthy"), (7000, "Unhealthy")]
 
 
-def test_finding_without_a_mark_gets_one_and_allowed_findings_are_not_problems():
+def test_every_finding_is_marked_but_allowed_findings_do_not_count_as_problems():
     server, killed = process(1, 1), hog(2, 2, 3)
     found = [
         finding("leak", "Left running", server, "test_a", at=time_at(4)),
@@ -165,7 +165,7 @@ def test_finding_without_a_mark_gets_one_and_allowed_findings_are_not_problems()
     assert rows[0]["bars"][0]["findings"] == [0]
 
 
-def test_restart_reported_before_its_new_run_is_listed_is_marked_once():
+def test_restart_is_marked_only_once_even_if_its_new_run_is_listed_later():
     first = service(1, 1, change("exited", 4, supervisor=supervisor(1, status="starting")))
     second = service(2, 5, restarts=1)
     for allowed in (None, "expected"):
@@ -177,7 +177,7 @@ def test_restart_reported_before_its_new_run_is_listed_is_marked_once():
         assert marks_of(row) == [(4500, "Restarted")]
 
 
-def test_rows_with_problems_come_first_then_managed_processes_then_others_by_start_time():
+def test_rows_with_problems_come_first_followed_by_managed_processes():
     jobs = [
         process(2, 2, change("exited", 3)),
         process(1, 1, change("exited", 3, exit_code=1)),
@@ -187,7 +187,7 @@ def test_rows_with_problems_come_first_then_managed_processes_then_others_by_sta
     assert pids(rows_of(*jobs)) == [1004, 1003, 1001, 1002]
 
 
-def test_section_of_a_sandbox_shows_its_gaps_instead_of_the_outages_inside_the_gaps():
+def test_outages_inside_a_monitoring_gap_are_not_shown_separately():
     outages = [outage(*times, "502 x3", "test_a") for times in ((1, 1.5), (2, 3.5), (8, 9))]
     section = section_of(process(1, 1), gaps=[gap((2, 4), (8, None))], outages=outages)
     assert section["gaps"] == [
@@ -197,7 +197,7 @@ def test_section_of_a_sandbox_shows_its_gaps_instead_of_the_outages_inside_the_g
     assert section["outages"] == [{"from": 1000, "to": 1500, "faults": "502 x3", "test": "test_a"}]
 
 
-def test_sandbox_that_was_never_reached_has_a_section():
+def test_sandbox_that_was_never_reached_is_shown_in_the_timeline():
     document = report(10, [], [], gaps=[gap((1, None), sandbox="other")])
     sections = timeline_of(document)["sections"]
     assert [(section["name"], len(section["gaps"])) for section in sections] == [
@@ -210,7 +210,7 @@ WORKERS = [("local@gw1", "local", "gw1"), ("ci-gw1", "ci-gw1", "gw1"), ("shared"
 
 
 @pytest.mark.parametrize(("name", "label", "worker"), WORKERS)
-def test_section_names_the_worker_unless_workers_share_the_sandbox(name, label, worker):
+def test_timeline_section_names_the_worker_unless_workers_share_the_sandbox(name, label, worker):
     workers = [{"id": f"gw{number}", "lost": False} for number in range(2)]
     boxes = [{"name": name, "label": label, "shared": worker is None}]
     assert section_of(workers=workers, sandboxes=boxes)["worker"] == worker

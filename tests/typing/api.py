@@ -121,7 +121,7 @@ def other_sandboxes_have_the_same_type(tlsandbox_connect: Callable[[object], San
         assert_type(AsyncSandbox(tlsandbox_connect(local)), AsyncSandbox)
 
 
-def test_scripted_doubles_can_replace_a_sandbox() -> None:
+def test_scripted_test_doubles_can_replace_a_sandbox() -> None:
     fault = SandboxUnreachable("reset", label="reset", transient=True)
     script = ScriptedLister(
         {0: [row(41, "python", ["a.py"])], 1.5: fault, 2: [row(41, status="exited")], 3: b"{"},

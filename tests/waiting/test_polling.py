@@ -29,7 +29,7 @@ def test_first_poll_is_immediate_and_ends_the_wait_if_the_condition_is_met():
     assert polls(box) == [0.0]
 
 
-def test_pause_between_polls_is_5_percent_of_the_elapsed_time_from_50_to_250_ms():
+def test_pause_between_polls_grows_with_the_elapsed_time_from_50_to_250_ms():
     box = box_of([RUNNING])
 
     failure(lambda: box.wait_for_exit("train.py", timeout=20), errors.WaitTimedOut)
@@ -57,7 +57,7 @@ def test_wait_passes_if_the_condition_is_met_just_before_the_deadline():
     assert box.wait_for_exit("train.py", timeout=5).exit_code == 0
 
 
-def test_poll_stops_at_the_deadline_but_the_last_poll_may_take_half_a_second():
+def test_each_poll_is_limited_by_the_deadline_but_the_last_may_take_half_a_second():
     box = box_of({0: unreachable("no answer")}, latency=99)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=2), errors.SandboxUnreachable)
@@ -66,7 +66,7 @@ def test_poll_stops_at_the_deadline_but_the_last_poll_may_take_half_a_second():
     assert elapsed(box) == pytest.approx(2.5)
 
 
-def test_wait_ends_250_ms_before_pytest_timeout_and_reports_it():
+def test_wait_ends_250_ms_before_pytest_timeout_and_reports_the_early_end():
     box = box_of([RUNNING])
     box._client.test_deadline = lambda: 1030.0
 
@@ -121,7 +121,7 @@ def test_assertion_retries_transient_errors():
     assert elapsed(box) > 29
 
 
-def test_outage_of_30_s_ends_a_longer_wait():
+def test_outage_of_30_s_ends_a_wait_with_a_longer_timeout():
     box = box_of({0: [RUNNING], 5: unreachable()})
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
@@ -142,7 +142,7 @@ def test_permanent_error_ends_the_wait_immediately():
     assert error.first_line == "my-sandbox rejected the API key (401)"
 
 
-def test_wait_obeys_retry_after_until_the_deadline():
+def test_wait_obeys_the_retry_after_header_until_its_deadline():
     box = box_of({0: unreachable("429", retry_after=3.0), 3: [RUNNING]})
     box.wait_for_process("train.py", timeout=10)
     assert polls(box) == [0.0, 3.0]

@@ -70,7 +70,7 @@ def test_selector_matches_the_expected_processes(meant, expected):
     assert pids(meant) == expected
 
 
-def test_text_that_equals_a_managed_name_selects_only_that_process():
+def test_text_that_equals_a_managed_name_selects_only_the_process_with_that_name():
     other = raw(50, command="curl", args=("web",))
 
     assert pids("web", snapshot(WEB, other)) == [43]
@@ -92,7 +92,7 @@ def test_pid_selects_the_newest_row_with_that_pid():
     assert match.handle == 90
 
 
-def test_text_excludes_processes_that_ended_before_the_baseline():
+def test_text_selector_ignores_processes_that_ended_before_the_baseline():
     old = raw(41, **ended(0))
     alive = raw(42)
     baseline = snapshot(old, alive)
@@ -106,7 +106,7 @@ def test_text_excludes_processes_that_ended_before_the_baseline():
     assert pids(41, later, baseline) == [41]
 
 
-def test_baseline_excludes_an_older_run_despite_missing_handles_and_a_skewed_clock():
+def test_older_run_is_excluded_even_without_handles_and_with_a_wrong_clock():
     old = raw(41, handle=None, **ended(0))
     new = raw(41, handle=None, started_at=T0 - 3_600_000)
 
@@ -120,7 +120,7 @@ def test_baseline_excludes_an_older_run_despite_missing_handles_and_a_skewed_clo
 @pytest.mark.parametrize(
     "meant", [True, 4.1, re.compile(b"x"), ["train.py"], str, None, SimpleNamespace(pid=1)]
 )
-def test_objects_of_other_types_are_rejected(meant):
+def test_selector_of_an_invalid_type_is_rejected(meant):
     with pytest.raises(InvalidArgument, match="process must be text, a pid, a compiled regex"):
         Selector(meant, history_of())
 
@@ -133,20 +133,20 @@ def test_label_of_a_selector_masks_secrets():
     )
 
 
-def test_stopped_process_of_an_earlier_test_does_not_hide_a_running_one():
+def test_stopped_process_of_an_earlier_test_does_not_hide_a_running_process():
     dead = raw(7, **ended(0), managed=managed("web", status="stopped"))
     new = raw(8, args=("web",), started_at=T0 + 60_000)
 
     assert pids("web", snapshot(dead, new), snapshot(dead)) == [8]
 
 
-def test_process_that_was_backing_off_at_the_baseline_is_selected():
+def test_process_that_was_waiting_for_a_restart_at_the_baseline_is_selected():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off"))
 
     assert pids("web", snapshot(row), snapshot(row)) == [7]
 
 
-def test_object_of_another_library_needs_a_start_time():
+def test_process_object_of_another_library_must_contain_a_start_time():
     class Process:
         pid, handle, managed, started_at = 41, None, None, 1_710_000_000
 
@@ -155,7 +155,7 @@ def test_object_of_another_library_needs_a_start_time():
     assert str(caught.value) == ("process: started_at of pid 41 must be a datetime, got 1710000000")
 
 
-def test_running_matches_keep_the_order_of_the_selectors():
+def test_running_processes_are_listed_in_the_order_of_the_selectors():
     seen = snapshot(raw(1), raw(2, **ended(0)), raw(3, started_at=T0 + 1000))
 
     living = living_of([Selector(pid, history_of(seen)) for pid in (3, 2, 1)], seen)

@@ -53,7 +53,7 @@ def why(meant, command="python", args=(), **fields) -> str | None:
         ("train.py 0.1", "python", ("train.py", "--lr", "0.1"), "contains these words"),
     ],
 )
-def test_slightly_different_command_line_is_suggested_for_a_text(text, command, args, reason):
+def test_process_with_a_slightly_different_command_line_is_suggested(text, command, args, reason):
     assert (why(text, command, args) or "none").startswith(reason)
 
 
@@ -71,17 +71,17 @@ def test_slightly_different_command_line_is_suggested_for_a_text(text, command, 
         ("a" * 8, "b" * 8, ()),
     ],
 )
-def test_very_different_command_line_is_not_suggested_for_a_text(text, command, args):
+def test_process_with_a_very_different_command_line_is_not_suggested(text, command, args):
     assert why(text, command, args) is None
 
 
-def test_process_with_that_pid_is_suggested_for_a_text_of_digits():
+def test_process_is_suggested_if_its_pid_is_given_as_text():
     assert near("41", raw(4), raw(41), raw(141)) == [
         (41, "has pid 41: the number 41 matches it, text does not")
     ]
 
 
-def test_suggestion_shows_the_correct_spelling():
+def test_suggestion_for_a_misspelt_text_shows_the_correct_spelling():
     [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
     assert miss.word == "http.server 80"
 
@@ -92,11 +92,11 @@ def test_suggestion_shows_the_correct_spelling():
     assert miss.word == ""
 
 
-def test_similar_managed_name_is_suggested_for_a_text():
+def test_process_with_a_similar_managed_name_is_suggested():
     assert why("wbe-server", "gunicorn", managed=managed("web-server")) == "two letters swapped?"
 
 
-def test_only_the_first_100_words_of_a_command_line_are_compared_with_a_misspelt_text():
+def test_only_the_first_100_words_of_a_command_line_are_compared():
     assert why("trian.py", "python", ("x",) * 50 + ("train.py",)) == "two letters swapped?"
     assert why("trian.py", "python", ("x",) * 100 + ("train.py",)) is None
 
@@ -104,7 +104,7 @@ def test_only_the_first_100_words_of_a_command_line_are_compared_with_a_misspelt
 # -------------------------------------------------------------- by other selectors
 
 
-def test_process_with_that_handle_is_suggested_for_a_number_that_matches_no_pid():
+def test_process_is_suggested_if_its_handle_is_given_instead_of_a_pid():
     assert why(7, handle=7) == "has handle 7: by(handle=7) matches it"
     assert why(8, handle=7) is None
 
@@ -117,7 +117,7 @@ def test_process_with_that_handle_is_suggested_for_a_number_that_matches_no_pid(
         (re.compile(r"^server"), None),
     ],
 )
-def test_process_is_suggested_if_the_regex_matches_it_escaped_or_ignoring_case(pattern, reason):
+def test_process_is_suggested_if_the_escaped_or_case_insensitive_regex_matches(pattern, reason):
     assert why(pattern, "./server", ("(v1)",)) == reason
 
 
@@ -135,7 +135,7 @@ def test_process_is_suggested_if_the_regex_matches_it_escaped_or_ignoring_case(p
         ({"name": "db"}, None),
     ],
 )
-def test_process_is_suggested_if_a_field_is_similar_or_another_field_matches(fields, reason):
+def test_process_with_a_similar_field_is_suggested_for_a_selector_with_fields(fields, reason):
     row = {"command": "/usr/local/bin/python", "args": ("serve.py",), "managed": managed("web")}
 
     assert why(by(**fields), **row) == reason
@@ -160,7 +160,7 @@ def test_at_most_three_suggestions_are_returned_with_the_best_first():
     ]
 
 
-def test_ended_process_is_shown_only_if_it_is_nearer_than_every_living_one():
+def test_ended_process_is_suggested_only_if_it_is_more_similar_than_every_living_one():
     def pids(*rows):
         return [pid for pid, _ in near("trian.py", *rows)]
 
@@ -203,6 +203,6 @@ def test_comparing_ten_thousand_processes_takes_at_most_two_seconds_of_cpu_time(
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_matching_row_that_was_not_selected_is_suggested_as_an_earlier_run(meant):
+def test_matching_process_that_was_not_selected_is_suggested_as_an_earlier_run(meant):
     reason = "an earlier run, replaced by another run or deployment"
     assert why(meant, args=("train.py",), managed=managed()) == reason

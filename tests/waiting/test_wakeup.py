@@ -123,7 +123,7 @@ def test_wait_polls_once_a_second_while_a_stream_is_live():
     assert late[-1] == 10
 
 
-def test_wait_whose_stream_was_refused_polls_as_often_as_without_a_stream():
+def test_wait_polls_at_the_usual_rate_if_its_stream_is_refused():
     with_refusal, _ = streaming([RUNNING], None, live=False)
     without = box_of([RUNNING])
     for box in (with_refusal, without):
@@ -142,7 +142,7 @@ def test_wait_ignores_streams_after_two_false_exit_notices():
     assert len(polls(box)) > 30
 
 
-def test_wait_for_a_managed_process_follows_each_of_its_runs():
+def test_wait_for_a_managed_process_opens_a_stream_for_each_run():
     def run(pid, supervisor="running", **fields):
         started_at = T0 + (3000 if pid == 42 else 0)
         return raw(pid, started_at=started_at, managed=managed("web", supervisor), **fields)
@@ -239,7 +239,7 @@ def long_lived():
     return box, requested
 
 
-def test_wait_for_one_of_many_processes_requests_the_list_every_ten_seconds(long_lived):
+def test_wait_for_one_of_many_processes_lists_all_processes_only_every_ten_seconds(long_lived):
     box, requested = long_lived
     listed = box._client.listeners
     lists = []
@@ -253,7 +253,7 @@ def test_wait_for_one_of_many_processes_requests_the_list_every_ten_seconds(long
 
 
 @pytest.mark.parametrize("fault", [unreachable(), errors.RequestRefused("404"), None])
-def test_wait_lists_all_processes_if_the_row_is_missing_or_has_another_identity(long_lived, fault):
+def test_wait_lists_all_processes_if_the_requested_process_is_missing(long_lived, fault):
     box, _ = long_lived
     lists = []
     box._client.listeners.add(lists.append)

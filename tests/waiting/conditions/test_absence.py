@@ -58,7 +58,7 @@ def test_assertion_is_inconclusive_one_second_after_a_process_of_the_test_vanish
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_assert_no_oom_passes_if_a_process_that_the_test_killed_vanished():
+def test_assert_no_oom_passes_after_a_process_that_the_test_killed_vanished():
     box = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
     box._history.note_start(process(41))
     box._history.note_signal(process(41), 9)
@@ -82,14 +82,14 @@ def test_assertion_is_inconclusive_only_if_all_living_processes_vanished():
     vanished(raw(41), killed=41).assert_no_oom()
 
 
-def test_assertion_checks_a_selected_process_even_if_all_others_vanished():
+def test_assertion_about_a_selected_process_works_even_if_all_others_vanished():
     box = box_of([raw(41, **ended(0))], baseline=snapshot(raw(40)))
 
     box.assert_no_oom(41)
     failure(box.assert_no_oom, errors.Inconclusive)
 
 
-def test_assert_no_oom_fails_after_one_second_for_an_unlisted_process_object():
+def test_assert_no_oom_fails_after_one_second_if_a_process_object_is_not_listed():
     box = box_of([raw(42)])
     assert outcome(lambda: box.assert_no_oom(process(41))) == (
         "ProcessNotFound",
@@ -110,7 +110,7 @@ def test_assert_no_oom_fails_immediately_if_the_process_is_not_listed(name):
 # ---------------------------------------------------------------------- still running
 
 
-def test_assert_not_running_fails_for_a_process_that_is_backing_off():
+def test_assert_not_running_fails_for_a_process_that_is_about_to_be_restarted():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off", restart_count=1))
 
     assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
@@ -136,7 +136,7 @@ def test_assertion_ignores_a_row_that_was_unreadable_before_the_test():
     )
 
 
-def test_unreadable_row_is_inconclusive_unless_another_pid_is_selected():
+def test_unreadable_row_makes_an_assertion_inconclusive_unless_another_pid_is_selected():
     box = box_of([raw(41, **ended(0)), UNREADABLE])
 
     box.assert_no_oom(41)
@@ -174,7 +174,7 @@ def test_negative_assertion_polls_for_200_ms_while_a_process_is_alive():
     ],
     ids=["alive", "lost", "hang-up"],
 )
-def test_incident_during_the_settling_time_fails_the_assertion(first, then, error):
+def test_incident_during_the_200_ms_of_polling_fails_the_assertion(first, then, error):
     box = box_of({0: [raw(41, **first)], 0.1: [raw(41, **then)]})
 
     failure(box.assert_no_incidents, error)
@@ -213,7 +213,7 @@ class _Alternating(ScriptedLister):
         return super().poll(**options)
 
 
-def test_assertion_whose_result_never_settles_is_inconclusive():
+def test_assertion_whose_result_never_becomes_stable_is_inconclusive():
     box = Sandbox(_Alternating(FakeClock(), {}))
 
     error = failure(box.assert_no_oom, errors.Inconclusive)
@@ -222,7 +222,7 @@ def test_assertion_whose_result_never_settles_is_inconclusive():
     assert error.first_line == "Cannot be checked: the result did not settle"
 
 
-def test_one_successful_poll_before_and_after_an_outage_settles_a_negative_assertion():
+def test_two_polls_around_an_outage_are_enough_for_a_negative_assertion():
     """Regression: an outage of 7 s right after the first poll made the assertion inconclusive."""
     box = box_of({0: [RUNNING], 0.01: unreachable(), 7: [RUNNING]})
 
@@ -231,7 +231,7 @@ def test_one_successful_poll_before_and_after_an_outage_settles_a_negative_asser
     assert 7 <= polls(box)[-1] < 9.5
 
 
-def test_two_slow_polls_settle_a_negative_assertion():
+def test_two_slow_polls_are_enough_for_a_negative_assertion():
     box = box_of([raw(1)], latency=1.2)
 
     box.assert_no_oom()
@@ -257,7 +257,7 @@ def test_assertion_never_passes_without_a_successful_poll(ask):
 # -------------------------------------------------------------------------- messages
 
 
-def test_error_of_a_negative_assertion_describes_the_expectation_in_words():
+def test_error_of_a_negative_assertion_describes_the_expected_state_in_words():
     box = box_of([raw(41, **signaled(11))])
     assert failure(box.assert_no_incidents).wanted == (
         "no OOM kills, crashes, restarts or failing health checks"
@@ -266,7 +266,7 @@ def test_error_of_a_negative_assertion_describes_the_expectation_in_words():
     assert error.wanted == "no living process that matches pid 41"
 
 
-def test_error_for_a_crash_hidden_by_a_restart_shows_the_hint_for_crashes():
+def test_error_for_a_crash_before_a_restart_shows_the_hint_for_crashes():
     last = {"signal": 11, "ended_at": 1_710_000_009_000}
     row = raw(1, managed=managed(status="running", restart_count=1, last_exit=last))
 

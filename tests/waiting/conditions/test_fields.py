@@ -34,11 +34,11 @@ def text_of(row, **expected) -> str:
         (("a", "b"), ["c"], "args[0] was a, wanted c (1 more field differs): a"),
     ],
 )
-def test_error_shows_each_unexpected_argument_of_a_process_masked(args, wanted, line):
+def test_error_about_unexpected_command_arguments_masks_secrets(args, wanted, line):
     assert text_of(raw(41, args=args), args=wanted).startswith(f"{line}\n\n")
 
 
-def test_field_matches_any_of_several_values():
+def test_field_condition_matches_any_of_several_values():
     box = box_of([raw(1, **ended(1))])
 
     assert box.assert_process(1, status=["running", "exited"], exit_code=(0, 1)).pid == 1
@@ -48,7 +48,7 @@ def test_field_matches_any_of_several_values():
     )
 
 
-def test_error_about_several_fields_starts_with_how_the_process_ended():
+def test_error_about_several_fields_starts_with_the_exit_of_the_process():
     row = raw(41, **OOM)
 
     assert text_of(row, status="exited", exit_code=0).startswith(
@@ -80,22 +80,20 @@ def test_error_about_several_fields_starts_with_how_the_process_ended():
         ),
     ],
 )
-def test_hint_depends_on_the_selector_and_on_whether_the_field_can_still_change(
-    row, expected, hint
-):
+def test_hint_for_a_wrong_field_depends_on_whether_the_field_can_still_change(row, expected, hint):
     assert text_of(row, **expected).partition("\n  try ")[2].strip() == hint
 
 
 # -------------------------------------------------------------------------- wait_until
 
 
-def test_wait_until_returns_the_result_of_its_function():
+def test_wait_returns_the_result_of_its_condition_function():
     box = box_of([raw(1)])
 
     assert box.wait_until(lambda seen: seen.find(seen.processes[0].identity)).pid == 1
 
 
-def test_wait_until_names_the_type_of_a_callable_without_a_name():
+def test_error_of_a_wait_shows_the_class_of_a_callable_without_a_name():
     class Never:
         def __call__(self, seen):
             return 0
@@ -107,7 +105,7 @@ def test_wait_until_names_the_type_of_a_callable_without_a_name():
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
-def test_wait_until_shows_its_condition_and_processes_that_are_alive_or_new(verbosity):
+def test_failed_wait_shows_its_condition_and_processes_that_are_alive_or_new(verbosity):
     def two_passed(seen):
         passed = [row for row in seen if row.exit_code == 0]
         return len(passed) > 1 and "--token=abc"
@@ -187,7 +185,7 @@ exec("def without_source(seen): return len(seen) == 3", without_source)
         (without_source["without_source"], ""),
     ],
 )
-def test_wait_until_shows_masked_and_shortened_values_of_a_comparison(function, values):
+def test_failed_wait_shows_masked_and_shortened_values_of_a_comparison(function, values):
     box = box_of([raw(41, command="--token=hunter1", args=())])
 
     error = failure(lambda: box.wait_until(function, timeout=0))
@@ -195,7 +193,7 @@ def test_wait_until_shows_masked_and_shortened_values_of_a_comparison(function, 
     assert error.first_line == f"{function.__name__} was still False{values} after 0 s"
 
 
-def test_wait_until_shows_a_long_value_below_the_first_line():
+def test_failed_wait_shows_a_long_value_below_the_first_line():
     class Loss(list):
         def __repr__(self):
             return "--token=abc " + "x" * 60
@@ -207,7 +205,7 @@ def test_wait_until_shows_a_long_value_below_the_first_line():
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), errors.SandboxUnreachable("x", label="x")])
-def test_exception_in_the_function_of_the_user_ends_the_wait(error):
+def test_exception_in_a_user_function_ends_the_wait(error):
     box = box_of([raw(1)])
 
     def ask(_seen):

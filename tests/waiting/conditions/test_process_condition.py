@@ -49,7 +49,7 @@ def hint_of(script, ask) -> str | None:
 # ------------------------------------------------------------------- several matches
 
 
-def test_several_matches_raise_an_error_unless_pick_selects_one_of_them():
+def test_several_matches_raise_an_error_unless_the_pick_argument_selects_one():
     box = box_of([raw(1), raw(2, started_at=T0 + 1000), raw(3, started_at=T0 + 2000, **ended(0))])
 
     for call in (
@@ -80,7 +80,7 @@ def test_living_or_restarting_process_is_preferred_to_an_ended_one():
     assert listed("web", raw(1, **ended(1), managed=managed(status="backing_off"))) == 1
 
 
-def test_handle_or_pid_in_by_selects_one_run():
+def test_selector_with_a_handle_or_pid_matches_one_run():
     box = box_of([raw(41, handle=3), raw(42, handle=4, **ended(0))])
 
     assert box.wait_for_exit(by(handle=4)).pid == 42
@@ -88,7 +88,7 @@ def test_handle_or_pid_in_by_selects_one_run():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_object_of_another_library_selects_one_run_by_start_time_and_handle():
+def test_process_object_of_another_library_selects_one_run():
     moment = datetime.fromtimestamp(T0 / 1000, timezone.utc)
     box = box_of([raw(41, **ended(0))])
 
@@ -128,7 +128,7 @@ def test_wait_for_a_pid_or_process_object_fails_when_the_selected_run_ends(name)
     assert polls(box)[-1] < 1.1
 
 
-def test_wait_by_text_allows_two_seconds_for_a_successor_of_a_failed_process():
+def test_wait_by_text_allows_two_seconds_for_a_replacement_of_a_failed_process():
     again = raw(42, started_at=T0 + 1000)
     box = box_of({0: [RUNNING], 1: [FAILED], 2.9: [FAILED, again]})
     box.wait_until(lambda seen: "exited" in str(seen))
@@ -139,7 +139,7 @@ def test_wait_by_text_allows_two_seconds_for_a_successor_of_a_failed_process():
     assert 2.0 <= polls(box)[-1] < 2.1
 
 
-def test_failed_successor_restarts_the_grace_period():
+def test_failed_replacement_process_restarts_the_grace_period():
     rows = [raw(pid, started_at=T0 + pid, **ended(code)) for pid, code in ((1, 3), (2, 3), (3, 0))]
     box = box_of({0: rows[:1], 1.5: rows[:2], 3: rows})
 
@@ -157,7 +157,7 @@ def test_exit_is_reported_even_if_the_deadline_interrupts_the_grace_period():
     assert "\n  the wait ended before this was settled\n" in str(error)
 
 
-def test_wait_for_a_managed_process_ends_when_its_supervisor_stops():
+def test_wait_for_a_managed_process_fails_when_its_supervisor_gives_up():
     web = {"command": "web", "args": ()}
     script = {
         0: [raw(7, **web, managed=managed())],
@@ -176,7 +176,7 @@ def test_wait_for_a_managed_process_ends_when_its_supervisor_stops():
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
-def test_only_a_verbose_message_mentions_processes_that_ended_before_the_test(verbosity):
+def test_processes_that_ended_before_the_test_are_mentioned_only_in_verbose_messages(verbosity):
     before = [raw(40, **ended(0)), raw(39, **ended(0))]
     box = box_of(
         [*before, FAILED], baseline=snapshot(*before), screen=Screen(verbosity, columns=100)
@@ -219,7 +219,7 @@ _NO_CODE = "Exited, but no exit code was reported within 1 s"
         ),
     ],
 )
-def test_wait_reports_after_one_second_why_it_is_unknown_how_the_process_ended(end, what, why):
+def test_wait_reports_after_one_second_why_the_exit_of_a_process_is_unknown(end, what, why):
     box = box_of([raw(41, **end)], screen=Screen(columns=500))
 
     error = failure(lambda: box.wait_for_exit(41), errors.Inconclusive)
@@ -266,14 +266,14 @@ def test_wait_reports_after_one_second_why_it_is_unknown_how_the_process_ended(e
         ),
     ],
 )
-def test_check_of_an_exit_waits_one_second_for_the_correction_of_a_lost_exit_code(ask, first_line):
+def test_exit_check_waits_one_second_for_the_correction_of_a_lost_exit_code(ask, first_line):
     box = box_of([raw(41, **ended(-1))])
 
     assert outcome(lambda: ask(box)) == ("Inconclusive", first_line)
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_check_of_other_fields_ignores_a_lost_exit_code():
+def test_check_of_fields_other_than_the_exit_ignores_a_lost_exit_code():
     box = box_of([raw(1, **ended(-1))])
 
     assert box.assert_process(1, command="python").pid == 1
@@ -281,7 +281,7 @@ def test_check_of_other_fields_ignores_a_lost_exit_code():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_settling_time_starts_anew_for_each_lost_exit_code():
+def test_each_lost_exit_code_restarts_the_wait_for_a_correction():
     first, second = raw(1, **ended(-1)), raw(2, started_at=T0 + 1000, **ended(-1))
     corrected = raw(2, started_at=T0 + 1000, **signaled(9))
     box = box_of({0: [first], 0.6: [second], 1.3: [corrected]})
@@ -295,7 +295,7 @@ def test_settling_time_starts_anew_for_each_lost_exit_code():
 # --------------------------------------------------------------- missing or unreadable
 
 
-def test_process_counts_as_gone_after_it_was_not_listed_for_one_second():
+def test_process_counts_as_gone_after_it_has_not_been_listed_for_one_second():
     box = box_of({0: [RUNNING], 2: []})
     assert outcome(lambda: box.wait_for_exit(41)) == GONE
     assert 3.0 <= polls(box)[-1] < 3.3
@@ -304,7 +304,7 @@ def test_process_counts_as_gone_after_it_was_not_listed_for_one_second():
     assert box.wait_for_exit(41).exit_code == 0
 
 
-def test_process_object_that_was_never_listed_is_reported_as_gone():
+def test_process_object_that_was_never_listed_is_reported_as_missing():
     assert outcome(lambda: box_of([raw(1)]).wait_for_exit(process(5))) == GONE
 
 
@@ -348,7 +348,7 @@ def test_unreadable_rows_are_shown_if_no_process_matches():
         ),
     ],
 )
-def test_error_describes_the_expectation_in_words(ask, wanted):
+def test_error_of_a_wait_describes_the_expected_state_in_words(ask, wanted):
     assert failure(lambda: ask(box_of([raw(41, **signaled(15))]))).wanted == wanted
 
 
@@ -376,7 +376,7 @@ def test_error_describes_the_expectation_in_words(ask, wanted):
         (raw(1), None),
     ],
 )
-def test_hint_depends_on_how_the_process_ended(row, hint):
+def test_hint_in_an_error_depends_on_how_the_process_ended(row, hint):
     assert hint_of([row], lambda box: box.wait_for_exit(1, exit_code=3, timeout=3)) == hint
 
 
@@ -404,5 +404,5 @@ def test_message_names_a_signal_that_this_test_sent():
         ),
     ],
 )
-def test_hint_depends_on_the_selector_if_no_process_matches(name, hint):
+def test_hint_about_a_missing_process_depends_on_the_selector(name, hint):
     assert hint_of([raw(1)], lambda box: box.wait_for_exit(name, timeout=0)) == hint

@@ -36,7 +36,7 @@ def test_wait_passes_when_the_process_has_any_of_the_expected_statuses():
     assert box.wait_for_process(1, status=["exited", "signaled"]).signal == 15
 
 
-def test_status_of_a_process_with_a_lost_exit_code_counts_only_after_the_settling_time():
+def test_status_of_a_process_with_a_lost_exit_code_is_accepted_only_after_a_delay():
     box = box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **signaled(9))]})
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
@@ -83,13 +83,13 @@ def test_status_of_a_process_with_a_lost_exit_code_counts_only_after_the_settlin
         ),
     ],
 )
-def test_error_compares_the_expected_status_with_the_actual_one(row, options, expected):
+def test_error_shows_the_expected_and_the_actual_status(row, options, expected):
     name = "web" if "managed" in row else 41
 
     assert outcome(lambda: box_of([row]).wait_for_process(name, **options)) == expected
 
 
-def test_error_about_stable_for_does_not_mention_a_restart_before_the_wait():
+def test_error_about_an_unstable_process_does_not_mention_restarts_before_the_wait():
     last = {"exit_code": 1, "ended_at": T0 - 1000}
     row = raw(8, **WEB, managed=managed(restart_count=1, last_exit=last))
 
@@ -99,13 +99,13 @@ def test_error_about_stable_for_does_not_mention_a_restart_before_the_wait():
     )
 
 
-def test_wait_with_healthy_waits_for_the_health_check():
+def test_wait_for_a_healthy_process_waits_for_its_health_check():
     box = box_of({0: [health("starting")], 3: [health("healthy")]})
 
     assert box.wait_for_process("web", healthy=True).pid == 2
 
 
-def test_restart_resets_the_time_of_stable_for():
+def test_restart_resets_the_time_for_which_a_process_was_stable():
     second = raw(8, **WEB, managed=managed(restart_count=1))
     box = box_of({0: [raw(7, **WEB, managed=managed())], 0.6: [second]})
 
@@ -113,7 +113,7 @@ def test_restart_resets_the_time_of_stable_for():
     assert 1.6 <= polls(box)[-1] < 1.8
 
 
-def test_wait_with_stable_for_reports_that_the_process_ended_too_early():
+def test_wait_for_a_stable_process_fails_if_the_process_ends_too_early():
     box = box_of({0: [RUNNING], 0.5: [FAILED]})
 
     failure(lambda: box.wait_for_process(41, stable_for=1), errors.UnexpectedExit)
@@ -124,9 +124,7 @@ def test_wait_with_stable_for_reports_that_the_process_ended_too_early():
     [(2, 20, (22, 30)), (5, 1.2, (6, 7.5)), (20, 1.2, (20, 21)), (20, 4, (24, 26.5))],
     ids=["outage", "a second", "less than a tenth of it", "more than that"],
 )
-def test_outage_above_both_one_second_and_a_tenth_of_stable_for_resets_stable_for(
-    stable_for, back, took
-):
+def test_long_outage_resets_the_time_for_which_a_process_was_stable(stable_for, back, took):
     box = box_of({0: [RUNNING], 0.2: unreachable(), back: [RUNNING]})
 
     box.wait_for_process(41, stable_for=stable_for, timeout=60)
@@ -153,14 +151,14 @@ def test_outage_above_both_one_second_and_a_tenth_of_stable_for_resets_stable_fo
         ),
     ],
 )
-def test_message_shows_if_the_process_ended_before_or_during_the_wait(name, script, what):
+def test_message_says_whether_the_process_ended_before_or_during_the_wait(name, script, what):
     assert outcome(lambda: box_of(script).wait_for_process(name, timeout=9)) == (
         "UnexpectedExit",
         f"{what}, wanted running: train.py",
     )
 
 
-def test_assert_stays_takes_exactly_stable_for_seconds():
+def test_stability_assertion_takes_exactly_the_requested_time():
     box = box_of([RUNNING])
 
     box.assert_stays("train.py", stable_for=10)
@@ -168,7 +166,7 @@ def test_assert_stays_takes_exactly_stable_for_seconds():
     assert polls(box)[-1] == pytest.approx(10.0, abs=0.01)
 
 
-def test_assert_stays_fails_at_the_first_change_of_the_run():
+def test_stability_assertion_fails_at_the_first_change_of_the_process():
     other = raw(42, command="other", args=("train.py",), **ended(0))
     successors = [raw(pid, started_at=T0 + 5000) for pid in (43, 44)]
     box = box_of({0: [RUNNING, other], 3: [FAILED, *successors]})
@@ -185,7 +183,7 @@ def test_assert_stays_fails_at_the_first_change_of_the_run():
     # A daemon may restart a process in place: only the restart count of the row rises.
     [(8, T0 + 1500), (7, T0)],
 )
-def test_assert_stays_fails_if_the_process_was_restarted(pid, started_at):
+def test_stability_assertion_fails_if_the_process_was_restarted(pid, started_at):
     first = raw(7, **WEB, managed=managed())
     last = {"exit_code": 1, "ended_at": T0 + 1000}
     supervised = managed(restart_count=1, last_exit=last)
@@ -200,7 +198,7 @@ def test_assert_stays_fails_if_the_process_was_restarted(pid, started_at):
     )
 
 
-def test_assert_stays_reports_expected_and_actual_status():
+def test_stability_assertion_reports_the_expected_and_the_actual_status():
     box = box_of([raw(41, status="paused")])
 
     error = failure(lambda: box.assert_stays(41, stable_for=1, status=["running", "exited"]))
@@ -214,7 +212,7 @@ def test_assert_stays_reports_expected_and_actual_status():
     """)
 
 
-def test_assert_stays_fails_if_the_process_is_not_listed():
+def test_stability_assertion_fails_if_the_process_is_not_listed():
     assert outcome(lambda: box_of([]).assert_stays("train.py", stable_for=1)) == (
         "ProcessNotFound",
         'No process matches "train.py"',
@@ -222,7 +220,7 @@ def test_assert_stays_fails_if_the_process_is_not_listed():
 
 
 @pytest.mark.parametrize(("gap", "stable_for"), [(1.0, 3), (1.01, 3), (2.0, 20)])
-def test_gap_above_both_one_second_and_a_tenth_of_stable_for_is_inconclusive(gap, stable_for):
+def test_stability_assertion_is_inconclusive_after_a_long_gap_between_polls(gap, stable_for):
     box = box_of([RUNNING])
     clock = box._client.clock
     pauses, sleep = iter([gap]), clock.sleep
@@ -237,7 +235,7 @@ def test_gap_above_both_one_second_and_a_tenth_of_stable_for_is_inconclusive(gap
     )
 
 
-def test_assert_stays_ends_even_if_the_outages_never_end():
+def test_stability_assertion_ends_even_if_outages_never_stop():
     box = box_of(
         {at: [RUNNING] if at % 11 == 0 else unreachable() for at in range(400)}, latency=0.9
     )
