@@ -202,7 +202,7 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
     ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
     if ignored and process.managed is None:
         raise RequestRefused(
-            f"Not managed: {_program(body)}: {client.label} ignored {', '.join(ignored)} and does "
+            f"{_program(body)} is not managed: {client.label} ignored {', '.join(ignored)}, because it does "
             "not support managed processes\n"
             f"the program runs unmanaged as pid {process.pid}; the plugin kills it together with "
             "everything else that this fixture started",

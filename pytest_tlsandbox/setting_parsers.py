@@ -71,8 +71,9 @@ def _check_rootdir(text: object, source: str, config: pytest.Config) -> None:
     found = config.rootpath, config.inipath
     if found == find_settings([*paths, text], config) != find_settings(paths, config):
         raise InvalidSetting(
-            f"{source}: pytest mistook the value {text!r} for the path of a test, and therefore "
-            f"looked for the ini file there (found: {config.inipath or 'none'}); write {source}={text}"
+            f"{source}: pytest mistook the value {text!r} for the path of a test, and "
+            f"looked for the ini file there (found: {config.inipath or 'none'}); write "
+            f"{source}={text}, with an equals sign"
         )
 
 
@@ -189,7 +190,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
                 f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}{hint}"
             )
     if not given:
-        raise InvalidSetting(f"{source}: expected one or more of {', '.join(RULES)}, got no rule")
+        raise InvalidSetting(f"{source}: expected at least one rule ({', '.join(RULES)}), got none")
     return tuple(rule for rule in RULES if rule in given)
 
 

@@ -242,7 +242,7 @@ def test_start_fails_if_the_sandbox_ignores_the_requested_options(older_box, box
 
     process = box.list_processes()[-1]
     assert str(error) == (
-        f"Not managed: 'sleep': older ignored {ignored} and does not support managed processes\n"
+        f"'sleep' is not managed: older ignored {ignored}, because it does not support managed processes\n"
         f"the program runs unmanaged as pid {process.pid}; the plugin kills it together "
         "with everything else that this fixture started"
     )

@@ -46,7 +46,7 @@ def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
     where = f"{item.nodeid}: {GUARD_MARKER}"
     if mark.kwargs:
         raise InvalidSetting(
-            f"{where}: expected rules only, as in {GUARD_MARKER}('oom'), got "
+            f"{where}: expected only rules, as in {GUARD_MARKER}('oom'), got "
             f"{next(iter(mark.kwargs))!r}"
         )
     return parse_rules(mark.args, where) if mark.args else ()

@@ -341,7 +341,7 @@ def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> s
     if managed.restart_count or not briefly:
         restarts = count(managed.restart_count, "restart")
         if managed.restart is not None and managed.restart.max_restarts is not None:
-            restarts += f" of at most {managed.restart.max_restarts}"
+            restarts = f"{managed.restart_count} of at most {managed.restart.max_restarts} restarts"
         parts.append(restarts)
         if managed.restart is not None:
             parts.append(f"policy: {managed.restart.policy}")

@@ -137,7 +137,7 @@ def headline_of(incident: Incident) -> str:
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
         how = f"{ended[:1].lower()}{ended[1:]}"
-        return f"Supervisor gave up after {count(restarts, 'restart')}; last run {how}"
+        return f"Supervisor gave up after {count(restarts, 'restart')} (last run {how})"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:

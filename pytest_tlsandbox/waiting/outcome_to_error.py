@@ -185,7 +185,9 @@ def error_of_several(
     text = render_several(
         explanations,
         outputs,
-        stopped="" if outcome.timeline.looks == 1 else f"evaluated on the last one, after {took}",
+        stopped=""
+        if outcome.timeline.looks == 1
+        else f"the last one, after {took}, gave the result",
         timeline=outcome.timeline,
         sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
         verbosity=screen.verbosity,

@@ -342,7 +342,7 @@ def label_of(process: Any) -> str:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "process must not be empty text, because every command line contains it"
+                "process must not be empty text, because empty text matches every command line"
             )
         return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):

@@ -94,7 +94,7 @@ Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
   | shard 2/8 loaded
   process   python train.py
   run       pid 41 (first run), signaled 11 (SIGSEGV) at 16:00:05.000 UTC, ran 5 s, restarted as pid 42
-  managed   running, 1 restart of at most 5, policy: on_failure
+  managed   running, 1 of at most 5 restarts, policy: on_failure
   timeline  +0 s    running
             +2.5 s  signaled 11 (SIGSEGV)
             +2.5 s  running, restarted 1x
@@ -119,7 +119,7 @@ def test_finding_about_a_stopped_supervisor_names_the_crash_that_caused_the_stop
         before=(raw(41, started_at=T5 + 1000, managed=before),),
     )
     assert error.first_line == (
-        "Supervisor gave up after 2 restarts; last run crashed with SIGSEGV: web"
+        "Supervisor gave up after 2 restarts (last run crashed with SIGSEGV): web"
     )
     assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
 

@@ -32,7 +32,7 @@ def test_every_route_is_documented() -> None:
 def test_docs_list_every_restart_and_health_check_key_with_its_default() -> None:
     section = DOCS.partition("## Managed processes")[2].partition("## Memory")[0]
     rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([^|]*) \|", section, re.MULTILINE)
-    words = {MISSING: "must be given", None: "none", "on_failure": '`"on_failure"`'}
+    words = {MISSING: "required", None: "none", "on_failure": '`"on_failure"`'}
     told = [
         (each.name, words.get(each.default, str(each.default)))
         for part in (Restart, HealthCheck)
@@ -42,5 +42,5 @@ def test_docs_list_every_restart_and_health_check_key_with_its_default() -> None
 
 
 def test_documented_limits_match_the_code() -> None:
-    assert f"the newest {KEPT_ROWS:,} stay" in DOCS
-    assert f"{KEPT_OUTPUT >> 20} MiB in all" in DOCS
+    assert f"the newest {KEPT_ROWS:,} rows of ended processes" in DOCS
+    assert f"{KEPT_OUTPUT >> 20} MiB in total" in DOCS

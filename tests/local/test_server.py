@@ -254,7 +254,7 @@ def test_error_for_a_failed_start_shows_stderr_but_not_the_key(
 
 @pytest.mark.parametrize("limit", [0, -1])
 def test_memory_limit_of_0_or_less_is_rejected(limit: int) -> None:
-    with pytest.raises(LocalSandboxError, match=f"above 0, not {limit}$"):
+    with pytest.raises(LocalSandboxError, match=f"must be > 0 bytes, got {limit}$"):
         start_local_sandbox(memory_limit=limit)
 
 

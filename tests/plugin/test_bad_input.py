@@ -27,7 +27,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ("--tlsandbox-guard=all", f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}"),
         (
             "--tlsandbox-guard=",
-            "--tlsandbox-guard: expected one or more of oom, crash, restart, unhealthy, leak, got no rule",
+            "--tlsandbox-guard: expected at least one rule (oom, crash, restart, unhealthy, leak), got none",
         ),
         (
             "--tlsandbox-report=tox.ini/out.json",
@@ -185,7 +185,7 @@ def test_error_for_a_plain_text_key_from_a_hook_suggests_the_secret_class(pytest
 
 
 CALLS = {
-    "wait_for_process('')": "process must not be empty text, because every command line contains it",
+    "wait_for_process('')": "process must not be empty text, because empty text matches every command line",
     "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
     "listed or started, by(...) or a function, got None",
     "start_process('echo', 'hello')": "args must be a list of strings, got one string",
@@ -268,14 +268,14 @@ def test_error_explains_how_to_install_the_dependencies_of_the_embedded_sandbox(
 NO_SANDBOX = f"no sandbox to guard; {HOW_TO_NAME_ONE}"
 MARKERS = {
     "tlsandbox_guard('omm')": f"tlsandbox_guard: unknown guard rule 'omm'{NO_RULE}; did you mean 'oom'?",
-    "tlsandbox_guard(rules='oom')": "tlsandbox_guard: expected rules only, as in "
+    "tlsandbox_guard(rules='oom')": "tlsandbox_guard: expected only rules, as in "
     "tlsandbox_guard('oom'), got 'rules'",
     "tlsandbox_allow('oom')": 'tlsandbox_allow: expected a reason, as in tlsandbox_allow("oom", '
     'reason="..."), got none',
     "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow: expected a reason, as in "
     'tlsandbox_allow("leak", reason="..."), got none',
-    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected one or more of oom, crash, "
-    "restart, unhealthy, leak, got no rule",
+    "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected at least one rule (oom, "
+    "crash, restart, unhealthy, leak), got none",
     "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow: expected rules and a reason, got "
     "'raison'",
     "tlsandbox_guard('oom')": None,

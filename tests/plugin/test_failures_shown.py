@@ -33,7 +33,7 @@ def test_traceback_ends_at_the_line_of_the_user_and_junit_shows_setup_errors(pyt
     assert places == ["test_a.py:8: InvalidArgument", "test_a.py:4: ProcessNotFound"]
     [error] = ET.parse(pytester.path / "junit.xml").iter("error")
     assert error.attrib["message"] == (
-        'failed on setup with "process must not be empty text, because every command line contains it"'
+        'failed on setup with "process must not be empty text, because empty text matches every command line"'
     )
 
 

@@ -349,11 +349,12 @@ def test_report_option_with_a_space_before_the_path_does_not_turn_off_the_guard(
     if place == "out/r.json":
         assert second.ret == pytest.ExitCode.TESTS_FAILED
     else:
-        found = "{tmp}/other/pytest.ini" if "other" in place else "no ini file"
+        found = "{tmp}/other/pytest.ini" if "other" in place else "none"
         assert second.ret == pytest.ExitCode.USAGE_ERROR
         assert usage_error_of(second) == (
-            f"--tlsandbox-report: pytest mistook the value {path!r} for the path of a test, and read "
-            f"the settings from {found.format(tmp=tmp_path)}; write --tlsandbox-report={path}"
+            f"--tlsandbox-report: pytest mistook the value {path!r} for the path of a test, and "
+            f"looked for the ini file there (found: {found.format(tmp=tmp_path)}); write "
+            f"--tlsandbox-report={path}, with an equals sign"
         )
     third = pytester.runpytest_inprocess(f"--tlsandbox-report={path}")
     assert third.ret == pytest.ExitCode.TESTS_FAILED

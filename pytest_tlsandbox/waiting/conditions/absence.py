@@ -59,7 +59,7 @@ class NotRunning:
             state = living_state(living[0]).capitalize()
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"{state if alone else f'{len(living)} running'}, but should not be",
+                f"{state if alone else f'{len(living)} processes are running'}, but should not be",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),

@@ -180,7 +180,7 @@ class ProcessCondition:
                 f"{len(rows)} processes match {self._selector.label}",
                 wanted="exactly one",
                 listed=tuple(Listed(row) for row in rows),
-                hint="select by a longer text, a pid or by(...)" + self.pick_hint,
+                hint="a longer text, a pid or by(...) as the selector" + self.pick_hint,
             )
         )
 
@@ -215,6 +215,7 @@ class ProcessCondition:
                 row,
                 RUN_AGAIN,
                 _why_unknown(row),
+                "" if row.state == "exited" and self.wanted == "an exit code" else None,
             )
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         if foreign:
@@ -222,7 +223,7 @@ class ProcessCondition:
         run = self._history.run_of(row)
         if run is not None and run.gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
-            what = f"Supervisor gave up after {restarts}; last run {what[:1].lower()}{what[1:]}"
+            what = f"Supervisor gave up after {restarts} (last run {what[:1].lower()}{what[1:]})"
         elif not self.wants_an_end and self._had_ended(row):
             what += " before the wait began"
         elif not self.wants_an_end and row.lifetime is not None:

@@ -63,7 +63,7 @@ class HasStatus(ProcessCondition):
         self._restarts = _restarts(row) if self._restarts is None else self._restarts
         what, hint = capitalized(row.state), "a timeout= well above stable_for="
         if _restarts(row) > self._restarts:
-            what, hint = f"{_end_before(row)}, then {row.state}", ""
+            what, hint = f"{_end_before(row)}, restarted, then {row.state}", ""
         return replace(
             result,
             settling_time=max(self._stable_for, result.settling_time),
@@ -127,7 +127,7 @@ class Stays(ProcessCondition):
                     f"Not monitored for {seconds(gap)}",
                     self._label,
                     f"at most {seconds(self._longest_gap)}",
-                    hint="a longer stable_for, of which a gap may last at most a tenth",
+                    hint="a longer stable_for: a gap may last a tenth of it",
                 )
             )
         return super().evaluate(snapshot)

@@ -171,7 +171,7 @@ def test_wait_for_a_managed_process_fails_when_its_supervisor_gives_up():
 
     assert 9.0 <= polls(box)[-1] < 9.3
     assert (
-        error.first_line == "Supervisor gave up after 5 restarts; last run exited 1, wanted 0: web"
+        error.first_line == "Supervisor gave up after 5 restarts (last run exited 1), wanted 0: web"
     )
 
 
