@@ -87,7 +87,7 @@ class Assertions:
         Raises:
             AssertionFailed: a selected process is alive, or will be restarted.
             Inconclusive: a row cannot be read, or a process vanished from the list before the list
-                showed that it had ended.
+                showed that the process had ended.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -103,8 +103,8 @@ class Assertions:
     ) -> None:
         """Assert that no process has been OOM-killed since the test began.
 
-        The assertion also detects an OOM kill if the process list no longer shows it because the
-        process was restarted.
+        If a process is restarted after an OOM kill, the process list may no longer show the kill.
+        The assertion also detects such a kill.
 
         Args:
             processes: the processes to check, each selected by text, pid, compiled regex, process
@@ -138,8 +138,8 @@ class Assertions:
         """Assert that no process has crashed and no supervisor has given up since the test began.
 
         A process counts as crashed if SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS or SIGTRAP
-        ended it, unless this plugin sent the signal. A supervisor gives up when a process fails
-        after it has already been restarted the maximum number of times.
+        ended it, unless this plugin sent the signal. A supervisor gives up if a process fails again
+        after the maximum number of restarts.
 
         Args:
             processes: the processes to check, each selected by text, pid, compiled regex, process
@@ -225,7 +225,11 @@ class Assertions:
         )
 
     def _check(self, condition: Condition) -> Any:
-        """Evaluate a condition and return its value, or record the condition and return None."""
+        """Check a condition.
+
+        ``Sandbox`` evaluates the condition and returns its value. Soft checks record the condition
+        and return None.
+        """
         raise NotImplementedError
 
     def _has_fields(

@@ -28,7 +28,7 @@ class Cancelled(BaseException):
 
 
 class Cancellation:
-    """Cancels the sleep or the call of one thread; any thread can call ``cancel``.
+    """Cancels a sleep or an API request of one thread. Any thread can call ``cancel``.
 
     The thread enters the object as a context manager. A thread can enter only one cancellation
     object at a time.

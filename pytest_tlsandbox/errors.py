@@ -94,9 +94,9 @@ class ProcessOOMKilled(AssertionFailed):
 class SuspectedOOMKill(AssertionFailed):
     """A process may have been OOM-killed, but there is no proof.
 
-    There are three possible reasons for the suspicion: a SIGKILL that this plugin did not send
-    killed the process, the process exited with code 137, or it is not known how the process ended.
-    Only ``assert_no_oom(suspected=True)`` raises this error.
+    There are three possible reasons for the suspicion: the process was killed by a SIGKILL that
+    this plugin did not send, the process exited with code 137, or it is not known how the process
+    ended. Only ``assert_no_oom(suspected=True)`` raises this error.
     """
 
 

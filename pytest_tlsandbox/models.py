@@ -240,9 +240,9 @@ class ProcessInfo:
     def state(self) -> str:
         """The status, corrected if other fields contradict it.
 
-        The state is "oom_killed" if ``oom_killed`` is true and the status is not "exited". If the
-        status does not show that the process has ended, but other fields do, the state is "exited"
-        or "signaled". In all other cases, the state is equal to the status.
+        The state is "oom_killed" if ``oom_killed`` is true and the status is not "exited". If
+        another field shows that the process has ended, but the status does not show this, the state
+        is "exited" or "signaled". In all other cases, the state is equal to the status.
         """
         if self.oom_killed and self.status != "exited":
             return "oom_killed"
@@ -252,7 +252,7 @@ class ProcessInfo:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """How long the process ran, by the clock of the sandbox; None if ``ended_at`` is None."""
+        """How long the process ran by the clock of the sandbox, or None if ``ended_at`` is None."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:
@@ -264,7 +264,7 @@ class ProcessInfo:
 
 @dataclass(frozen=True)
 class UnreadableRow:
-    """An invalid row of the process list: the row does not follow the API.
+    """A row that the plugin cannot read because the row does not follow the API.
 
     Attributes:
         position: the index of the row in the list, from 0.

@@ -56,7 +56,10 @@ def register_report(
 def _register_monitor(
     config: pytest.Config, settings: Settings, connections: Callable[[], Connections]
 ) -> None:
-    """Register the monitor that the guard and the report share, and the collector of its data."""
+    """Register the monitor that the guard and the report share.
+
+    If this process is not an xdist worker, also register the collector of the monitor's data.
+    """
     if _MONITOR in config.stash:
         return
     from pytest_tlsandbox.monitoring.collector import Collector

@@ -171,5 +171,5 @@ def check_key(key: Secret, address: Address, source: str) -> Secret:
 
 
 def suggest_local(label: str) -> str:
-    """Return "; did you mean 'local'?" if the name of a sandbox is similar to "local", else ""."""
+    """Return the hint "; did you mean 'local'?", or "" if the name is not similar to "local"."""
     return "" if label == LOCAL else suggestion(label.lower(), [LOCAL], cutoff=0.8)

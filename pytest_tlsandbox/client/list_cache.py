@@ -108,7 +108,7 @@ def _read_rows(
 
     Raises:
         ValueError: a piece is not JSON.
-        RecursionError: a piece is nested too deeply.
+        RecursionError: the JSON in a piece is nested too deeply.
 
     """
     old_pieces, old_rows = ([], []) if last is None else (last.pieces, last.rows)

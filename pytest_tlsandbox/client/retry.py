@@ -1,4 +1,4 @@
-"""Decide which errors are retried, after which pauses, and for how long."""
+"""Decide which failed calls are retried, how long the pauses are, and when the retries end."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class OutageBudget:
 
     @property
     def left(self) -> float:
-        """For how many seconds from now a caller may retry."""
+        """The number of seconds for which a caller may continue to retry."""
         left = OUTAGE_BUDGET - self.spent
         return left if left > _INSTANT else TRY_AFTER_THE_BUDGET
 

@@ -194,7 +194,7 @@ class Transport:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """The proxies and certificates of the environment. They are read only at the first call."""
+        """The proxies and certificates of the environment, which are read once, at first use."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

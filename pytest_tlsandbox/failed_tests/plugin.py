@@ -42,7 +42,7 @@ _SETTLING = 0.1
 
 
 class FailedTests:
-    """Adds the cause and the events in sandboxes to the report of a failed test.
+    """Adds the cause of the failure and the sandbox events to the report of a failed test.
 
     Args:
         config: the configuration of pytest.
@@ -92,7 +92,7 @@ class FailedTests:
                 of_fixture.update(each.history.started[started.get(key, 0) :])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Forget the failure of a test that will be rerun, because pytest does not show it."""
+        """Forget the failure of a test that will be rerun. pytest does not show such a failure."""
         if str(report.outcome) == "rerun":
             known = self._first_failures.items()
             self._first_failures = {key: of for key, of in known if of["test"] != report.nodeid}

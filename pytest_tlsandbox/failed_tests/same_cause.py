@@ -22,7 +22,7 @@ FirstFailure = dict[str, str]
 
 
 class _OneHook:
-    """A plugin with a single hook. pytest 8.2 requires that a plugin can be hashed."""
+    """A plugin with a single hook. A plugin for pytest 8.2 must be an object that can be hashed."""
 
     def __init__(self, hook: Callable[..., object]) -> None:
         self.pytest_terminal_summary = hook

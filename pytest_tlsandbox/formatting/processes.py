@@ -110,8 +110,9 @@ def short_name(row: ProcessInfo) -> str:
     """Return a short name for a process.
 
     If a managed process has a name, the result is this name. For all other processes, the result is
-    the script, the module or the program. For ``sh -c SCRIPT NAME``, the result is NAME if NAME is
-    a single word, or else the quoted script. The result is cut to 24 columns.
+    the script, the module or the program. For ``sh -c SCRIPT NAME``, the result is NAME. If NAME is
+    missing or is not a single word, the result is the quoted script. The result is cut to 24
+    columns.
     """
     if row.managed and row.managed.name:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
@@ -200,5 +201,5 @@ def list_names(rows: Sequence[ProcessInfo], most: int = 3) -> str:
 
 
 def list_texts(texts: Sequence[str], most: int = 3) -> str:
-    """Return up to ``most`` texts and the number of other texts, such as "a, b, c and 3 more"."""
+    """Join the first ``most`` texts and count the other texts, as in "a, b, c and 3 more"."""
     return ", ".join(texts[:most]) + (f" and {len(texts) - most} more" if len(texts) > most else "")

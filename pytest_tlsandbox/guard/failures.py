@@ -89,7 +89,7 @@ def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
 
 
 def _hidden_run(finding: Finding) -> Run | None:
-    """Return the run of a finding if the sandbox no longer lists that run; otherwise None."""
+    """Return the run of a finding, or None if the sandbox still lists the run."""
     run = finding.incident.run
     return run if run.successor is not None or run.row is None else None
 

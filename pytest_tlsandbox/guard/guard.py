@@ -117,7 +117,7 @@ class Guard(Observer):
                     self._allowed_blocks.append(block)
 
     def examine(self, seen: Observation) -> None:
-        """Report the incidents since the last observation and, at the end of a test, leaks.
+        """Report the incidents since the last observation. At the end of a test, also report leaks.
 
         At the end of a phase, findings that are attributed to the running test fail the test.
         """
@@ -180,7 +180,7 @@ class Guard(Observer):
         return data
 
     def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
-        """Return the reason why an incident is allowed; None if it is not allowed."""
+        """Return the reason why an incident is allowed, or None if the incident is not allowed."""
         position = incident.run.generation.first_seen if rule == LEAK else incident.position
         for block in self._allowed_blocks:
             within = block.sandbox is sandbox and block.start < position <= block.end
@@ -192,7 +192,7 @@ class Guard(Observer):
         )
 
     def _undecided_for(self, sandbox: MonitoredSandbox, now: ProcessSnapshot) -> float:
-        """Return for how many seconds the monitor must continue to poll at the end of a phase."""
+        """Return how many more seconds the monitor must poll at the end of a phase."""
         if sandbox.baseline is None or not self._rules:
             return 0.0
         undecided = self._undecided_ends(sandbox, sandbox.baseline.position or 0, now)
@@ -209,7 +209,7 @@ class Guard(Observer):
     def _undecided_ends(
         self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
     ) -> float:
-        """Return for how many seconds the sandbox may still correct its report of an exit."""
+        """Return how many more seconds the sandbox may take to correct its report of an exit."""
         undecided = any(
             incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)
             for incident in sandbox.client.history.incidents(since)

@@ -53,7 +53,14 @@ def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
 
 
 def allowances_of(item: pytest.Item) -> dict[str, str]:
-    """Return the rules that markers of a test allow, each with the reason of the closest marker."""
+    """Return the rules that the markers of a test allow, and a reason for each rule.
+
+    If several markers allow the same rule, the reason comes from the closest marker.
+
+    Raises:
+        InvalidSetting: a marker has an unknown rule or argument, or has no rules or no reason.
+
+    """
     allowed: dict[str, str] = {}
     for mark in item.iter_markers(ALLOW_MARKER):
         where = f"{item.nodeid}: {ALLOW_MARKER}"
@@ -69,7 +76,7 @@ def allowances_of(item: pytest.Item) -> dict[str, str]:
 def check_allowance(
     rules: Iterable[object], reason: object, where: str = ALLOW_MARKER
 ) -> tuple[tuple[str, ...], str]:
-    """Return rules and the reason why they are allowed, after checking both.
+    """Check the rules that a test allows, and the reason that the test gives.
 
     Returns:
         The rules, and the reason as a single line in which secrets are masked.
@@ -87,7 +94,7 @@ def check_allowance(
 
 
 def _brings_its_sandbox(item: pytest.Item) -> bool:
-    """Return whether a test may create its own sandbox, which can then be monitored."""
+    """Return whether a test may create a sandbox that the plugin can then monitor."""
     parameters = getattr(getattr(item, "callspec", None), "params", ())
     names = {"tlsandbox_connect", "tlsandbox_local"}.intersection(getattr(item, "fixturenames", ()))
     return bool(names) or TARGET in parameters or overrides_target(item)

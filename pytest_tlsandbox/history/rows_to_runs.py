@@ -64,7 +64,7 @@ class Generations:
         return run.assumed and self._counts_early is None
 
     def never_existed(self, run: Run) -> bool:
-        """Return whether a run was assumed, but later evidence showed that it did not exist."""
+        """Return whether later evidence shows that an assumed run did not exist."""
         return run.assumed and self._counts_early is not None and self._counts_early != run.if_early
 
     def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
@@ -74,8 +74,9 @@ class Generations:
             rows: new or changed rows, oldest first.
 
         Returns:
-            The rows, oldest first. Rows of older runs that are listed late come last, newest first,
-            because each of them replaces the last hidden run.
+            The rows that are on time, oldest first, and then the late rows, newest first. A row is
+            late if its generation already contains a newer listed run. The late rows are in reverse
+            order because each late row replaces the last hidden run.
 
         """
         on_time: list[ProcessInfo] = []
@@ -89,7 +90,7 @@ class Generations:
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
-        """Return the generations that began before a row and have the same id, oldest first."""
+        """Return the generations that have a row's id and began before the row, oldest first."""
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
@@ -256,7 +257,7 @@ class Generations:
         return hidden
 
     def _count_of(self, row: ProcessInfo) -> int:
-        """Return the restart count that applied during the run of a row."""
+        """Return the restart count of a row, without a counted restart that is still to come."""
         managed = row.managed
         if managed is None:
             return 0
@@ -368,7 +369,7 @@ def _is_being_restarted(row: ProcessInfo) -> bool:
 
 
 def _same_supervisor(one: ProcessInfo, other: ProcessInfo) -> bool:
-    """Return whether two rows show the same state of a supervisor, except for the health check."""
+    """Return whether two rows show the same state of a supervisor. Health checks are ignored."""
     a, b = one.managed, other.managed
     if a is None or b is None:
         return False

@@ -91,12 +91,12 @@ class Timeline:
 
     @property
     def outage(self) -> Outage | None:
-        """The outage that has not ended yet; None if the last poll succeeded."""
+        """The outage that has not ended yet, or None if the last poll succeeded."""
         return self.outages[-1] if self._in_outage else None
 
     @property
     def faults(self) -> Counter[str]:
-        """The number of failed polls for each label of an error."""
+        """The number of failed polls for each error label."""
         total: Counter[str] = Counter()
         for outage in self.outages:
             for label, count in outage.faults:
@@ -105,7 +105,7 @@ class Timeline:
 
     @property
     def seconds_a_look(self) -> float:
-        """The mean duration of a successful poll in seconds; 0 if no poll succeeded."""
+        """The mean duration of a successful poll in seconds, or 0 if no poll succeeded."""
         return self._time_in_looks / self.looks if self.looks else 0.0
 
     def run_of(self, process: ProcessInfo | None) -> Run | None:

@@ -1,7 +1,7 @@
 """All uses of private names of pytest, each with the reason for it.
 
 ``tests/integration/test_pytest_private.py`` fails if pytest changes one of the private names. The
-module ``__init__`` uses another private name, because that code must run before any submodule is
+module ``__init__`` contains one more use, because the code there must run before any submodule is
 imported.
 """
 
@@ -50,7 +50,7 @@ def unrequested_fixtures(item: pytest.Item) -> list[str]:
 
 
 def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseException]] | None:
-    """Return the errors that a ``unittest`` test raised, before pytest reports them.
+    """Return the errors that a ``unittest`` test raised, even if pytest has not reported them yet.
 
     ``CallInfo.excinfo`` contains an error of a ``unittest`` test only after pytest's own hook has
     reported the error.
@@ -59,9 +59,10 @@ def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseExce
 
 
 def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
-    """Return the rootdir and the ini file that pytest would find for the given paths of tests.
+    """Return the rootdir and the ini file that pytest would find for the given paths.
 
-    The public attributes show only the rootdir and the ini file for the whole command line.
+    The public attributes of pytest contain the rootdir and the ini file for the whole command
+    line, but not for other paths.
     """
     import inspect
 

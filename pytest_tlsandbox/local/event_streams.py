@@ -56,7 +56,8 @@ async def _lines_until_the_end(
 ) -> AsyncIterator[list[tuple[str, str]]]:
     """Yield batches of new lines, each with the name of its stream, until the process ends.
 
-    The first batch may be empty. After every 15 s without a change, the batch is also empty.
+    The first batch may be empty. Whenever nothing has changed for 15 s, the function yields an
+    empty batch.
     """
     outputs = process.outputs(stream)
     positions = dict.fromkeys(outputs, 0)

@@ -203,10 +203,10 @@ class CgroupV1(_Cgroup):
     def _may_have_killed(self) -> bool:
         """Return whether the kernel reported a memory shortage within the last second.
 
-        The kernel reports a shortage just before it kills a process. The counts of kills cannot
-        replace this report: in cgroup v1, each leaf has its own count, and it takes too long to
-        read a thousand leaves at each poll. ``memory.failcnt`` does not help, because Linux 6.18
-        leaves this file at 0.
+        The kernel reports a shortage just before it kills a process. This method does not read
+        the numbers of kills. cgroup v1 counts the kills of each leaf separately, and reading a
+        thousand leaves at each poll would take too long. ``memory.failcnt`` does not help, because
+        Linux 6.18 leaves this file at 0.
         """
         now = time.monotonic()
         with suppress(BlockingIOError):
@@ -236,8 +236,8 @@ class CgroupV2(_Cgroup):
     def entering(self, handle: int) -> Iterator[list[str]]:
         """Provide a launcher that enters the leaf and then executes the program.
 
-        In cgroup v2, only whole processes can be moved. For this reason, the calling thread cannot
-        enter the leaf on its own, unlike in cgroup v1.
+        In cgroup v1, a single thread can enter a leaf. In cgroup v2, only a whole process can enter
+        a leaf. For this reason, cgroup v2 needs a launcher.
 
         Yields:
             The command of the launcher.
@@ -297,7 +297,7 @@ def _launcher(leaf: Path) -> list[str]:
 
 
 def _remove_with_leaves(group: Path) -> None:
-    """Remove a group whose members were killed, after waiting up to 1 s until they are gone."""
+    """Wait up to 1 s until the killed members of a group are gone, and remove the group."""
     rest = [entry for entry in group.iterdir() if entry.is_dir()]
     for _ in range(100):  # a count, because a test may have frozen the clock
         rest = [leaf for leaf in rest if not _remove(leaf)]

@@ -19,12 +19,12 @@ _INTERVAL = 0.05
 
 
 class Watchdog(MemoryLimit):
-    """A memory limit whose thread adds up the resident memory of all processes every 50 ms.
+    """Limit memory with a thread that measures all processes every 50 ms.
 
-    If the sum is above the limit, the watchdog kills the largest process, as the kernel would. If
-    the killed process is a descendant of a process that the sandbox started, the kill is counted
-    for this ancestor. If the processes allocate more than the remaining memory within 50 ms, they
-    exceed the limit until the next poll.
+    The thread adds up the resident memory of the processes. If the sum is above the limit, the
+    watchdog kills the largest process, as the kernel would. If the killed process is a descendant
+    of a process that the sandbox started, the kill is counted for this ancestor. Processes that
+    allocate memory quickly can exceed the limit until the next poll.
 
     The sum may be too high, because memory that forked processes share is resident in each of them.
     During a ``vfork``, the memory of the parent also counts twice for a moment. For this reason,
@@ -65,7 +65,7 @@ class Watchdog(MemoryLimit):
         return self._kills.copy()
 
     def kills_of(self, handle: int) -> int:
-        """Return the number of kills that were counted for the process with this handle."""
+        """Return the number of kills that were counted for the process with the given handle."""
         return self._kills.get(handle, 0)
 
     def close(self) -> None:

@@ -75,7 +75,7 @@ def everything(token: str) -> list[psutil.Process]:
 
 
 def survivors(token: str) -> list[psutil.Process]:
-    """Return all processes of the machine that have a mark with this token."""
+    """Return all processes on this machine that have a mark with the given token."""
     processes = psutil.process_iter()
     return [process for process in processes if _mark_of(process).startswith(f"{token}:")]
 
@@ -116,8 +116,9 @@ def _orphans() -> list[psutil.Process]:
 def _mark_in_time(process: psutil.Process) -> str:
     """Return the mark of a process; wait up to 0.5 s if the process has no environment.
 
-    While a process executes another program, it has no environment for a moment, or for longer on a
-    busy machine. In a test without the wait, the kills missed 4 of 5,000 orphans.
+    While a process starts to execute another program, the process has no environment. This state
+    usually lasts for a moment, but may last longer on a busy machine. In a test without the wait,
+    the kills missed 4 of 5,000 orphans.
     """
     end = time.monotonic() + _LONGEST_EXEC
     with suppress(psutil.Error, OSError):

@@ -1,4 +1,4 @@
-"""Serve the routes of the sandbox API, including authentication.
+"""Serve the routes of the sandbox API, and check the API key and the sandbox id.
 
 Status codes, bodies and content types are the same as in the daemon. In production, requests with a
 wrong API key or a wrong sandbox id do not reach the daemon, because the proxy rejects them. For

@@ -32,21 +32,21 @@ class WallClock:
         self._offset = self._now() - clock.monotonic()
 
     def at(self, moment: float) -> str:
-        """Return the UTC time, in ISO 8601 format, that matches a time of the monotonic clock."""
+        """Convert a time of the monotonic clock to a UTC time in ISO 8601 format."""
         return iso(datetime.fromtimestamp(self._offset + moment, timezone.utc))
 
     def monotonic(self, time: datetime) -> float:
-        """Convert a time by this machine's clock to seconds on the monotonic clock."""
+        """Convert a time of day on this machine to seconds on the monotonic clock."""
         return time.timestamp() - self._offset
 
 
 def iso(time: datetime) -> str:
-    """Return a time in UTC as text, to the millisecond."""
+    """Convert a time to ISO 8601 text in UTC, with milliseconds."""
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def epoch(time: str) -> int:
-    """Return the number of milliseconds from 1970 to a time in a report.
+    """Return a time from a report as the number of milliseconds since 1970.
 
     The function replaces the "Z" at the end of the time, because Python 3.10 cannot parse the "Z".
     """

@@ -117,7 +117,12 @@ class MonitorPlugin:
             self._config.workeroutput[FACTS] = self.end_session()  # type: ignore[attr-defined]
 
     def end_session(self) -> dict[str, Any]:
-        """Poll for incidents outside of tests. Return the data that no test report contains."""
+        """Poll for incidents that happened outside of tests.
+
+        Returns:
+            The data that has not been attached to any test report.
+
+        """
         self.monitor.end_session()
         data = self.monitor.take_data()
         return {**data, "worker": self.monitor.worker, "looks": self.monitor.snapshots}

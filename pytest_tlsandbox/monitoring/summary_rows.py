@@ -16,7 +16,13 @@ ALLOWED = "allowed"
 def finding_rows(
     findings: Iterable[Mapping[str, Any]],
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Return a row for each finding: its kind, test or sandbox, process, and what happened."""
+    """Yield a row for each finding.
+
+    Yields:
+        The kind of finding (or ``ALLOWED``), the test or the sandbox, the process, and a text that
+        says what happened.
+
+    """
     for finding in findings:
         where = f"{finding['test']} ({finding['phase']})" if finding["test"] else ""
         if finding["allowed"] is not None:
@@ -28,7 +34,7 @@ def finding_rows(
 
 
 def describe_gap(gap: Mapping[str, Any], label: str) -> str:
-    """Return which sandbox was not monitored, between which tests, and why."""
+    """Describe a gap: which sandbox was not monitored, between which tests, and why."""
     end = gap["to_test"] or "the end"
     tests = count(gap["tests"], "test")
     return f"{label}, from {gap['from_test'] or 'the start'} to {end}, {tests}: {gap['why']}"

@@ -54,7 +54,10 @@ def _hash(text: str) -> str:
 
 
 def _as_data(value: object) -> str:
-    """Return a value as JSON without characters that could end the script element or a line."""
+    """Return a value as JSON that is safe inside a script element.
+
+    The function escapes the characters of HTML markup and the line separators of Unicode.
+    """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")

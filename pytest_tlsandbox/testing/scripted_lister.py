@@ -125,7 +125,7 @@ class ScriptedLister(SandboxClient):
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
-        """Do nothing, because a script has no stream. Waits notice an end only when they poll.
+        """Do nothing, because a script has no stream. Waits must poll to notice an ended process.
 
         Args:
             pid: the process id, which is ignored.

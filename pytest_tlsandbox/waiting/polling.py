@@ -319,7 +319,8 @@ class _Watch:
         """Record a result, and decide whether it is final.
 
         A result is final if it is not pending and has stayed the same for its settling time. If the
-        result has a ``longest_gap``, a longer time between two polls restarts the settling time.
+        result has a ``longest_gap`` and the time between two polls exceeds this gap, the settling
+        time starts again.
         """
         begun = snapshot.begun
         gap = 0.0 if self._result is None else begun - self._last_good
@@ -349,7 +350,7 @@ class _Watch:
         return _LAST_POLL if hard is None else max(0.02, min(_LAST_POLL, hard - _SPARE - begun))
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Return the seconds until the next poll.
+        """Return the number of seconds until the next poll.
 
         After a successful poll, the pause is 5 % of the time since the start, but at least 0.05 s
         and at most 0.25 s. The pause never extends beyond the deadline, or beyond the time at which

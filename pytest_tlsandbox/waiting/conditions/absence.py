@@ -125,7 +125,8 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
     Args:
         incident: an incident of any kind.
         answers_for: whether the check selects this process, or the test started the process. For
-            any other process, a lost exit code or a vanished row is only reported.
+            any other process, the check reports a lost exit code or a vanished row, but is not
+            inconclusive.
 
     """
     if incident.kind == kinds.UNSEEN_END:
@@ -341,7 +342,7 @@ def _names(incidents: Iterable[Incident]) -> str:
 
 
 def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> Explanation:
-    """Return an explanation to which the evidence was added.
+    """Return an explanation that also contains the evidence for the incidents.
 
     For a single incident, the evidence is the process. For several incidents, the evidence is a
     table.
@@ -355,7 +356,7 @@ def _with_evidence(explanation: Explanation, incidents: Sequence[Incident]) -> E
 
 
 def _is_behind_another(run: Run) -> bool:
-    """Return whether the sandbox no longer lists this run, but perhaps lists a later run."""
+    """Return whether the sandbox no longer lists this run. A later run may be listed instead."""
     return run.successor is not None or run.row is None
 
 
