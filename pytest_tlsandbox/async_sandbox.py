@@ -85,7 +85,10 @@ class AsyncSandbox:
 
     @property
     def baseline(self) -> ProcessSnapshot | None:
-        """The snapshot for ``since="test"``; if None, assertions check all known incidents."""
+        """The snapshot that ``since="test"`` stands for.
+
+        If the baseline is None, assertions check all known incidents.
+        """
         return self._sandbox.baseline
 
     def from_now(
@@ -122,9 +125,10 @@ class AsyncSandbox:
     def soft(self) -> AsyncSoft:
         """Evaluate several checks on the same snapshots, and report all failures in one error.
 
-        In the block ``async with tlsandbox_async.soft() as check:``, call
-        ``check.assert_process(...)`` and other assertions, except ``assert_stays``, without
-        ``await``. When the block ends, the plugin evaluates all assertions of the block together.
+        Begin a block with ``async with tlsandbox_async.soft() as check:``. In the block, call
+        ``check.assert_process(...)`` and other assertions of ``check``. Do not write ``await``
+        before these calls. ``check`` has all assertions except ``assert_stays``. When the block
+        ends, the plugin evaluates all assertions of the block together.
 
         Returns:
             An asynchronous context manager that raises ``ChecksFailed`` at the end of the block if

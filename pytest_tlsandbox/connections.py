@@ -101,7 +101,11 @@ class Connections:
         )
 
     def sandbox_from_now(self, target: object) -> Sandbox:
-        """Return a sandbox for one test, with the baseline of the guard or with a new baseline."""
+        """Return a sandbox object for one test.
+
+        The baseline is the snapshot that the guard took for the running test. If the guard did not
+        take a snapshot, this method takes a snapshot now.
+        """
         return self.sandbox(target).from_now(self.connect(target).baseline)
 
     def connect(self, target: object) -> Connection:

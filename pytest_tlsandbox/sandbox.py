@@ -59,13 +59,13 @@ class Sandbox(Assertions):
     Every ``assert_`` method checks the current state; a check may take a few polls. Both ``wait_``
     and ``assert_`` methods retry transient errors for up to 30 s.
 
-    To select a process, pass text from its command line or its name, a pid, a compiled regex, a
-    process object that a helper returned, ``by(...)``, or a function that returns whether a process
-    matches.
+    To select a process, pass one of these values: text from its command line, the name of a managed
+    process, a pid, a compiled regex, a process object that a helper returned, ``by(...)``, or a
+    function. The function receives a process, and returns whether the process matches.
 
     All methods raise ``AssertionFailed`` (an AssertionError) if the processes are not as the test
-    expects, ``InfrastructureError`` if they could not be observed, and ``InvalidArgument`` for an
-    invalid call.
+    expects. They raise ``InfrastructureError`` if the processes could not be observed. They raise
+    ``InvalidArgument`` if the call is invalid.
 
     Args:
         client: the connection to the sandbox, or a ``ScriptedLister``.
@@ -109,8 +109,8 @@ class Sandbox(Assertions):
     def from_now(self, baseline: ProcessSnapshot | None = None) -> Sandbox:
         """Return a sandbox object with a new baseline, so that assertions ignore earlier incidents.
 
-        When the test ends, the plugin kills the processes that were started through the existing or
-        the new object.
+        When the test ends, the plugin kills all processes that were started through the existing
+        object or through the new object.
 
         Args:
             baseline: the snapshot to use as the baseline; if it is None, the call takes a snapshot
@@ -383,9 +383,9 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Assert that a process keeps the expected status for ``stable_for`` seconds.
 
-        The assertion fails as soon as the status changes or the process is restarted.
-        ``wait_for_process(stable_for=...)``, however, starts to count again after a change, and can
-        still succeed before its timeout.
+        The assertion fails as soon as the status changes or the process is restarted. In contrast,
+        ``wait_for_process(stable_for=...)`` can still succeed after a change. After each change,
+        the wait measures the ``stable_for`` seconds again from the beginning.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -427,9 +427,10 @@ class Sandbox(Assertions):
     def soft(self) -> Soft:
         """Evaluate several checks on the same snapshots, and report all failures in one error.
 
-        In the block ``with tlsandbox.soft() as check:``, call ``check.assert_process(...)`` and
-        other assertions, except ``assert_stays``. When the block ends, the plugin evaluates all
-        assertions of the block together.
+        Begin a block with ``with tlsandbox.soft() as check:``. In the block, call
+        ``check.assert_process(...)`` and other assertions of ``check``. ``check`` has all
+        assertions except ``assert_stays``. When the block ends, the plugin evaluates all assertions
+        of the block together.
 
         Returns:
             A context manager that raises ``ChecksFailed`` at the end of the block if a check
@@ -600,8 +601,9 @@ class Sandbox(Assertions):
         """Return the lines that a process has written so far.
 
         A sandbox may store the last output of a process only after it has listed the process as
-        ended. For this reason, the call rereads the output of an ended process every 50 ms until
-        the output no longer changes, for at most 1 s.
+        ended. For this reason, if the process has ended, the call reads the output again at
+        intervals of 50 ms. The call stops when the output no longer changes, and after 1 s at the
+        latest.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -630,8 +632,8 @@ class Sandbox(Assertions):
         """Kill the processes that were started through this object.
 
         The ``tlsandbox`` fixture calls this method when the test ends. After killing the processes,
-        the call waits for up to 3 s until the sandbox lists them as ended, so that the next test
-        does not find them alive.
+        the call waits until the sandbox lists them as ended, but no longer than 3 s. Without this
+        wait, the next test could find the processes alive.
 
         Returns:
             The processes that are still running afterwards. If the sandbox does not answer, the

@@ -347,12 +347,13 @@ class SandboxClient(ProcessLister):
         return EndNotice(partial(self._transport.stream, path, limit), wake)
 
     def _path(self, process: ProcessInfo) -> str:
-        """Return the name of a managed process, or the pid of another process, for the URL path.
+        """Return the text that identifies a process in the URL path: its name or its pid.
 
-        A restart changes the pid of a managed process, but not its name. For an earlier run that is
-        still listed, this method returns the pid, because the name stands for the current run. If
-        the name consists of dots, this method also returns the pid. Such a name would change the
-        URL path, and URL encoding does not prevent this.
+        For a managed process, this method returns the name, because a restart changes only the pid.
+        There are two exceptions. For an earlier run that is still listed, this method returns the
+        pid, because the name stands for the current run. If the name consists of dots, this method
+        also returns the pid. Such a name would change the URL path, and URL encoding does not
+        prevent this.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None

@@ -64,7 +64,7 @@ class Watchdog:
                 del self._calls[id(call)]
 
     def uses(self, connection: urllib3.connection.HTTPConnection) -> None:
-        """Record the connection that the call of this thread uses."""
+        """Record the connection that this thread's call uses."""
         call = getattr(self._current, "call", None)
         if call is not None:
             call.connection = connection
@@ -113,7 +113,7 @@ class Call:
         return self.socket is not None
 
     def cut(self) -> bool:
-        """Shut down the socket; return False if there is no socket yet."""
+        """Shut down the socket and return True, or return False if there is no socket yet."""
         self.overdue = True
         sock = self.socket or getattr(self.connection, "sock", None)
         if sock is None:
@@ -153,8 +153,8 @@ class WatchedAdapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         """Return the same pool of connections for each call, because there is only one server.
 
-        Searching for the pool would take a tenth of the time of a call. Versions of ``requests``
-        before 2.32 do not call this method.
+        A search for the pool would make up a tenth of the total time of a call. Versions of
+        ``requests`` before 2.32 do not call this method.
         """
         if self._pool is None:
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)

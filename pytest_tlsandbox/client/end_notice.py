@@ -24,8 +24,8 @@ class EndNotice:
     """Notices when a process ends, because the sandbox then closes the stream of its stderr.
 
     The notice comes when the stream ends, for whatever reason. The notice may come early, late or
-    never (api-notes, "Calls"), so it is only a reason to list the processes again. The thread does
-    not keep any data from the stream.
+    never (api-notes, "Calls"). The notice does not prove that the process has ended, but it is a
+    reason to list the processes again. The thread does not keep any data from the stream.
 
     Args:
         open_stream: a function that yields the data of the stream; its argument is a function that

@@ -75,7 +75,10 @@ def _when(event: Event, failed_at: float) -> str:
 
 
 def _output(event: Event, most: int, deadline: float) -> list[str]:
-    """Return the first line and the last lines of output of a run, or [] if they cannot be read."""
+    """Return the first line and the last lines of a run's output.
+
+    The list is empty if the output cannot be read.
+    """
     client = event.sandbox.client
     if event.run is None or (row := event.run.row) is None:
         return []

@@ -1,4 +1,4 @@
-"""A sandbox during the running test, with its new events and its current outage."""
+"""Find the new events and the current outage of a sandbox during the running test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Outage(NamedTuple):
 
 
 class UsedSandbox:
-    """A sandbox that tests of this session use. The object observes the calls to the sandbox.
+    """A sandbox that this session's tests use. The object observes the calls to the sandbox.
 
     Attributes:
         client: the client of the sandbox.
@@ -70,7 +70,7 @@ class UsedSandbox:
         self.begun = self.since
 
     def forget_events(self) -> None:
-        """Treat only events from now on as new."""
+        """Forget all earlier events, so that only later events count as new."""
         last = self.history.last
         self.position, self.since = self.history.position, self.client.clock.monotonic()
         self._earliest = self.since if last is None else last.begun - CLOCKS_DIFFER
@@ -109,12 +109,12 @@ class UsedSandbox:
         return not self.shared or any(run.generation is each.generation for each in started)
 
     def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
-        """Return when an event happened, in seconds of the monotonic clock.
+        """Return the time at which an event happened, in seconds of the monotonic clock.
 
-        The result is the time by the clock of the sandbox. If this time is not known, or if it is
-        impossible because the clocks differ too much, the result is ``seen`` if the event is new,
-        and None if the event is old. An event is old if it may have happened before the first list
-        call.
+        The result is calculated from ``moment``. If ``moment`` is not known, or if the calculated
+        time is impossible because the clocks differ too much, the result is ``seen`` for a new
+        event and None for an old event. An event is old if it may have happened before the first
+        list call.
 
         Args:
             moment: the time by the clock of the sandbox, if it is known.

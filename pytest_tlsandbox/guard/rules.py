@@ -193,5 +193,5 @@ def unknown_ends(
 
 
 def is_declared(rule: str, run: Run) -> bool:
-    """Return whether a test waited for this incident of the run, or asserted it."""
+    """Return whether a wait or an assertion of a test expected this kind of incident in the run."""
     return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))

@@ -47,7 +47,7 @@ class Incident:
 
     @property
     def caused_here(self) -> bool:
-        """Whether this plugin caused the incident; always False for a confirmed OOM kill."""
+        """Whether this plugin caused the incident. The value is False for a confirmed OOM kill."""
         if self.kind == RESTART and self.run.restarted_here:
             return True
         return self.kind not in (OOM, UNHEALTHY) and self.run.ended_here

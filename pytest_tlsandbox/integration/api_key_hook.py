@@ -1,4 +1,4 @@
-"""Convert the result of the hook ``pytest_tlsandbox_api_key`` to a Secret before it is logged.
+"""Convert the result of ``pytest_tlsandbox_api_key`` to a Secret before pluggy logs the result.
 
 This module is a pytest plugin. The trace of pluggy (``pytest --debug``, ``PYTEST_DEBUG``) logs the
 value that the outermost wrapper of a hook returns. The wrapper that is registered last is the

@@ -25,8 +25,8 @@ _OF_AN_ERROR = {"bold": True, "red": True}
 def colour(report: pytest.TestReport) -> None:
     """Colour the errors of this package in a report, including chained errors.
 
-    The text of the report does not change, so that other plugins can read or send it. In styles in
-    which pytest does not use colours (native, exception groups), no line is coloured.
+    The text of the report does not change, because other plugins may read or send the text. In
+    styles in which pytest does not use colours (native, exception groups), no line is coloured.
     """
     chain: Any = getattr(report.longrepr, "chain", ())
     with contextlib.suppress(Exception):  # no colour if another plugin made the report

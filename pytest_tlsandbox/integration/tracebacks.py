@@ -1,4 +1,4 @@
-"""Remove the plugin's frames from tracebacks, and shorten messages where pytest shows one line."""
+"""Remove the plugin's frames from tracebacks, and shorten error messages for one-line summaries."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ E = TypeVar("E", bound=BaseException)
 def without_our_frames(error: E) -> E:
     """Remove this package's frames from the tracebacks of an error and of all chained errors.
 
-    If a helper raised the error, the message is a sufficient explanation. Other errors only pass
-    through a helper: for example, an error in the user's condition, or a timeout of pytest-timeout.
-    The frames of the user explain these errors. The frames of this package contain arguments that
-    must not be shown. If a bug in this package raised an error of another kind, all frames are
-    kept.
+    If a helper raised the error, the message is a sufficient explanation. Other errors pass through
+    a helper, but the helper does not raise them. Examples are an error in the user's condition and
+    a timeout of pytest-timeout. The user's own frames explain these errors. The frames of this
+    package contain arguments that must not be shown. A bug in this package may also raise an error.
+    The traceback of that error keeps all frames.
 
     Returns:
         The same error object.
@@ -113,10 +113,10 @@ def _trim(error: E) -> E:
 
 
 def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
-    """Return the traceback entries of hook wrappers through which the error only passed.
+    """Return the traceback entries of hook wrappers that passed the error on but did not raise it.
 
-    For example, pytest-asyncio contains such a wrapper. pluggy throws the error into each wrapper,
-    so the same frame of pluggy comes before and after the entry of the wrapper.
+    For example, pytest-asyncio contains such a wrapper. pluggy throws the error into each wrapper.
+    The entry of a wrapper therefore lies between two entries with the same frame of pluggy.
     """
     return [
         entry

@@ -1,10 +1,11 @@
 """Run the embedded sandbox, which serves the sandbox API for real processes of this machine.
 
-The module ``sandbox`` starts and stops the server in the test process, and the module ``__main__``
-does so in a terminal. The server is a separate process, which uses these modules:
+In the test process, the module ``sandbox`` starts and stops the server. In a terminal, the module
+``__main__`` runs a sandbox until Ctrl-C. The server is a separate process, which uses these
+modules:
 
 - ``server_process`` stops the server when its parent ends, and kills all processes of the sandbox.
-- ``routes`` serves the API. For this, ``routes`` uses ``asgi`` (requests, responses and routing),
+- ``routes`` serves the API. This module uses ``asgi`` (requests, responses and routing),
   ``event_streams`` (server-sent events), ``request_bodies``, ``http_errors``, ``files`` and
   ``tunnel``.
 - ``managed_process`` and ``health_checks`` implement restarts, backoff and health checks.

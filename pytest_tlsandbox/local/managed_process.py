@@ -125,8 +125,8 @@ class ManagedProcess:
     async def stop(self) -> None:
         """Prevent further restarts, and end the current run in the background.
 
-        The process group receives SIGTERM. After the run has ended, or at the end of the grace
-        period, everything that belongs to the process receives SIGKILL.
+        The process group receives SIGTERM. When the run ends, or after ``stop_grace_ms`` at the
+        latest, everything that belongs to the process receives SIGKILL.
         """
         async with self._changing:
             self._stop_waiting()

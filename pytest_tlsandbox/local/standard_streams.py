@@ -43,7 +43,11 @@ class ChangeNotifier:
         self.next = asyncio.Event()
 
     def notify(self, more_output: int) -> None:
-        """Report a change. ``more_output`` is the number of added bytes, which may be negative."""
+        """Report a change.
+
+        ``more_output`` is the change in the size of the output, in bytes. It is negative if bytes
+        were discarded.
+        """
         self._output_changed(more_output)
         self.next.set()
         self.next = asyncio.Event()
@@ -52,8 +56,8 @@ class ChangeNotifier:
 class OutputStream:
     """The captured stdout or stderr of a process.
 
-    The output is kept as bytes and split into lines on demand. A program that prints without end
-    therefore costs one copy per chunk, not one object per line.
+    The output is kept as bytes and split into lines on demand. If a program prints endlessly, each
+    chunk is therefore copied once, and no object is created for each line.
 
     Attributes:
         first: the position of the oldest byte that is kept, in bytes from the start of the stream.
@@ -61,7 +65,10 @@ class OutputStream:
     """
 
     def __init__(self, pipe: IO[bytes] | None, changes: ChangeNotifier) -> None:
-        """Take ownership of the reading end of a pipe; None means that the stream is discarded."""
+        """Take ownership of the reading end of a pipe.
+
+        If ``pipe`` is None, the output of the process is discarded.
+        """
         self.first = 0
         self._kept = bytearray()
         self._limit = OUTPUT_LIMIT
@@ -91,10 +98,10 @@ class OutputStream:
         return self.lines_from(self.first, with_rest=self._pipe is None)[0]
 
     def lines_from(self, position: int, *, with_rest: bool) -> tuple[list[str], int]:
-        r"""Return the lines from a position on, and the position after the last returned line.
+        r"""Return the lines that follow a position, and the position after the last returned line.
 
-        The line break, ``\n`` or ``\r\n``, is removed. Bytes that are not UTF-8 are replaced,
-        although the old daemon stops the capture at such bytes (api-notes, "Calls").
+        The line break, ``\n`` or ``\r\n``, is removed. Bytes that are not UTF-8 are replaced. The
+        old daemon, in contrast, stops the capture at such bytes (api-notes, "Calls").
 
         Args:
             position: the position in bytes from the start of the stream.

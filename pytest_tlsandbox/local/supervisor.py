@@ -1,7 +1,7 @@
 """Start, reap, signal and kill real processes.
 
-All code except a fork runs on the thread of the event loop, and does not need locks. There are two
-reasons why a fork runs on another thread: a fork takes 1 ms, and with cgroup v1, the thread that
+All code except a fork runs on the thread of the event loop, and does not need locks. A fork runs on
+another thread for two reasons. First, a fork takes 1 ms. Second, with cgroup v1, the thread that
 forks must enter the group of the new process.
 """
 
@@ -37,8 +37,9 @@ _CLOSE_SECONDS = 3.0
 class Supervisor:
     """Owns the processes of the sandbox, and reaps every child of this server.
 
-    The handler of SIGCHLD on the event loop is the only reaper. If the child watchers of asyncio
-    ran too, they would take exit codes from a server that is a subreaper.
+    The handler of SIGCHLD on the event loop is the only reaper. On Linux, the server is a
+    subreaper. If the child watchers of asyncio ran as well, they would take exit codes away from
+    this handler.
 
     Attributes:
         memory: the memory limit of all processes.
@@ -160,10 +161,10 @@ class Supervisor:
 
     @asynccontextmanager
     async def _no_reaping(self) -> AsyncIterator[None]:
-        """Prevent the reaper from running between a fork and the entry of the process in the table.
+        """Prevent the reaper from running until a forked process is in the table.
 
-        If a child that is reaped later is not in the table, the child must be an orphan that the
-        sandbox did not start.
+        The reaper can then rely on the table: if a reaped child is not in the table, the child is
+        an orphan that the sandbox did not start.
         """
         try:
             async with self._forking:

@@ -61,7 +61,7 @@ _OUTPUT_OF_LIVING = 3
 
 @dataclass(frozen=True)
 class OutputTail:
-    """The last lines of output of a process.
+    """The last lines of a process's output.
 
     Attributes:
         stream: the label of the output in the message.
@@ -87,7 +87,7 @@ def render(
     verbosity: int = 0,
     columns: int = 100,
 ) -> str:
-    """Return the text of a failure, which consists of the first line and details.
+    """Return the message of a failure: the first line, followed by details.
 
     Args:
         explanation: the result of the check.
@@ -194,7 +194,7 @@ def _size(verbosity: int) -> _Size:
 
 
 def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
-    """Return the headline, with the last line of output if it fits."""
+    """Return the headline, and append the last line of output if the result is short enough."""
     headline = printable(explanation.headline)
     written = [line for line in (output.lines if output else ()) if line.strip()]
     if not written or not explanation.subject:
@@ -210,7 +210,10 @@ def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
 def _output_lines(
     explanation: Explanation, output: OutputTail | None, size: _Size, columns: int
 ) -> list[str]:
-    """Return the name of the stream, and the last lines of output, each after a vertical bar."""
+    """Return the name of the stream, followed by the last lines of output.
+
+    A vertical bar precedes each line of output.
+    """
     if output is None or not output.lines:
         return []
     row = explanation.process
@@ -229,7 +232,7 @@ def _output_lines(
 
 
 def _evidence(explanation: Explanation, size: _Size, columns: int, verbosity: int) -> list[str]:
-    """Return lines with the wrong fields, the reason for the result, and the listed processes."""
+    """Return lines that show the wrong fields, the reason, and the listed processes."""
     lines = []
     fields = [field for field in explanation.fields if field.wrong or verbosity > 0]
     told = explanation.what + explanation.wanted
@@ -319,7 +322,7 @@ def _labelled(facts: Sequence[_Fact]) -> list[str]:
 
 
 def _lifetime(row: ProcessInfo) -> str:
-    """Return how long an ended process ran, or when a living process started."""
+    """Return how long an ended process ran, or the time at which a living process started."""
     if row.lifetime is not None and row.ended_at is not None:
         return f"ran {seconds(row.lifetime.total_seconds())} until {moment(row.ended_at)} UTC"
     return f"started {moment(row.started_at)} UTC"
@@ -332,10 +335,10 @@ def _is_notable(managed: ManagedProcess) -> bool:
 
 
 def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> str:
-    """Return the state of the supervisor of a process in words.
+    """Return a description of the state of a process's supervisor.
 
-    If ``run`` is not None, the message describes the run elsewhere. In this case, the text leaves
-    out how the last run ended.
+    If ``run`` is not None, another part of the message describes that run. In this case, the
+    description leaves out how the last run ended.
     """
     parts = [managed.status]
     if managed.restart_count or not briefly:
@@ -362,11 +365,11 @@ def changes(
 ) -> list[str]:
     """Return lines that show when the state of a process changed, and when outages happened.
 
-    The line of a state begins with the time of the first poll that saw the state, in seconds since
-    the wait began. Unless ``briefly`` is set, the line also shows two facts: the time at which the
-    state began, by the clock of the sandbox, and the number of polls that saw the state. Two states
-    without an outage between them share one line if they fit, as in "+0 s running, 3 polls | +0.7 s
-    exited 1, 1 poll".
+    The line of a state begins with a time: the seconds from the start of the wait to the first poll
+    that saw the state. Unless ``briefly`` is set, the line also shows two facts: the time at which
+    the state began, by the clock of the sandbox, and the number of polls that saw the state. Two
+    states without an outage between them share one line if they fit, as in "+0 s running, 3 polls |
+    +0.7 s exited 1, 1 poll".
 
     Args:
         timeline: the polls of the wait.

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def shown_row(run: Run) -> ProcessInfo:
     """Return a row that identifies the process of a run, even if the run itself was never listed.
 
-    If the run was never listed, return the row of the next listed run, or else the row of the last
-    listed run.
+    If the run was never listed, return the row of the next run that was listed. If no later run was
+    listed, return the row of the last earlier run that was listed.
 
     Raises:
         LookupError: no run of the process was ever listed.
@@ -45,10 +45,10 @@ def shown_row(run: Run) -> ProcessInfo:
 
 
 def ended_row(run: Run) -> ProcessInfo | None:
-    """Return the row of a run, completed with what is known about the end of the run.
+    """Return the row of a run, and add all known facts about the end of the run.
 
-    If only the supervisor reported the exit of the run, the returned row contains that exit. If a
-    later run shows that the run ended, but the exit is not known, the status of the row is "ended".
+    If only the supervisor reported the exit of the run, the returned row contains that exit. If the
+    exit is not known, but a later run shows that the run ended, the status of the row is "ended".
     The result is None if the run was never listed.
     """
     row, end = run.row, run.end

@@ -89,10 +89,11 @@ class MonitoredSandbox:
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
         """Return a snapshot; if an error occurs, set ``error`` and return None.
 
-        If ``patient`` is true, the poll retries transient errors, but not in a gap. In a gap, each
-        test makes at most one failed attempt. After the outage budget is used up, an attempt is
-        made only if the last failed call was at least 30 s ago. A poll without an attempt returns
-        None immediately.
+        If ``patient`` is true, the poll retries transient errors, but not in a gap. In a gap, after
+        a failed list call, this method does not list the processes again during the same test.
+        After the outage budget is used up, this method lists the processes only if the last failed
+        call was at least 30 s ago. If this method does not list the processes, it returns None
+        immediately.
         """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()
@@ -121,7 +122,7 @@ class MonitoredSandbox:
         return snapshot
 
     def _has_ended(self, error: InfrastructureError) -> bool:
-        """Return whether an error only shows that the suite has terminated its own sandbox."""
+        """Return whether an error means that the suite has terminated its own sandbox."""
         connection = self.connection
         if not connection.of_suite or self.in_gap:
             return False

@@ -118,7 +118,7 @@ class SessionData:
 
     @property
     def unknown_ends(self) -> list[dict[str, Any]]:
-        """The processes that no test started and whose exit code the sandbox lost."""
+        """The processes whose exit code the sandbox lost, except processes that a test started."""
         return [*self._unknown_ends.values()]
 
     @property

@@ -1,4 +1,7 @@
-"""Convert a JSON report to a page with ``python -m pytest_tlsandbox.report in.json out.html``."""
+"""Convert a JSON report to an HTML page.
+
+The command is ``python -m pytest_tlsandbox.report in.json out.html``.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Recorder(Observer):
         self._recorders[seen.sandbox].record_incidents(seen)
 
     def take_data(self) -> dict[str, Any]:
-        """Return the data that is new since this method was last called, and all open outages."""
+        """Return the data that was recorded since the previous call, and all open outages."""
         data: dict[str, Any] = {}
         for recorder in self._recorders.values():
             for kind, new in recorder.take().items():
@@ -110,7 +110,7 @@ class _SandboxRecorder(api.Observer):
             self._outage = None
 
     def output_read(self, pid: int, stream: Stream, lines: Sequence[str]) -> None:
-        """Record the output of the newest process with a pid."""
+        """Record the output of the newest process with the given pid."""
         rows = [row for row in self._client.history.last or () if row.pid == pid]
         if rows and lines:
             process = identity_text(rows[-1])
@@ -123,7 +123,7 @@ class _SandboxRecorder(api.Observer):
             }
 
     def take(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the data that is new since this method was last called, and any open outage."""
+        """Return the data that was recorded since the previous call, and any open outage."""
         if self._outage is not None:
             self._add_outage(*self._outage)
         for output in self._outputs.values():
@@ -210,9 +210,9 @@ def _end_of(last: LastExit) -> dict[str, Any]:
 
 
 def _changed_at(row: ProcessInfo) -> str | None:
-    """Return when the state of a row began, by the sandbox's clock.
+    """Return the time at which the state of a row began, by the sandbox's clock.
 
-    The result is None if this time is not known.
+    The result is None if the time is not known.
     """
     if row.ended:
         return None if row.ended_at is None else iso(row.ended_at)

@@ -158,9 +158,9 @@ class Selector:
 
     Each wait creates a new selector. A text selector, a regex, a predicate and ``by`` select
     processes that were alive at the baseline or started after the baseline. A pid or a handle
-    selects a single run, even within ``by``. In the first snapshot that contains this pid or
-    handle, the selector selects the newest such run. A managed process that is selected by its name
-    or by an object stays selected across restarts.
+    selects a single run, even within ``by``. If several runs have this pid or handle, the selector
+    chooses the newest run in the first snapshot that contains any of them. If a managed process is
+    selected by its name or by an object, it stays selected across restarts.
 
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.
@@ -217,7 +217,7 @@ class Selector:
 
     @property
     def pid(self) -> int | None:
-        """The pid of the selected run; None if the selector has not selected a single run."""
+        """The pid of the selected run, or None if the selector is not bound to one run."""
         return self._run.pid if self._one_run and self._run is not None else None
 
     @property
@@ -288,7 +288,10 @@ class Selector:
         return Selection(self.history, (row,), each_run=True)
 
     def _is_newest(self, row: ProcessInfo) -> bool:
-        """Return whether a row shows the newest run with its id; older runs may be listed too."""
+        """Return whether a row shows the newest run of its process.
+
+        A sandbox may also list older runs of the process.
+        """
         run = None if row.managed is None else self.history.run_of(row)
         if run is None or row.managed is None:
             return True
@@ -313,7 +316,7 @@ def living_of(selectors: Iterable[Selector], snapshot: ProcessSnapshot) -> list[
 def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> bool:
     """Return whether a process began after the baseline, or was active at the baseline.
 
-    A process whose supervisor was about to restart it also counts as active.
+    A process also counts as active if its supervisor was about to restart the process.
     """
     before = baseline.find(row.identity) if baseline is not None else None
     if before is None or not before.ended:
@@ -322,7 +325,10 @@ def began_or_lived_since(row: ProcessInfo, baseline: ProcessSnapshot | None) -> 
 
 
 def newest_runs(rows: Iterable[ProcessInfo]) -> list[ProcessInfo]:
-    """Return rows without earlier runs of managed processes (api-notes, "Managed processes")."""
+    """Return the rows, but omit earlier runs of managed processes.
+
+    Some sandboxes also list earlier runs (api-notes, "Managed processes").
+    """
     rows = list(rows)
     newest = {row.managed.id: row for row in rows if row.managed}
     return [row for row in rows if not row.managed or newest[row.managed.id] is row]

@@ -1,4 +1,4 @@
-"""Explain that no process matches, with a list of near misses and a hint."""
+"""Report that no process matches a selector, list near misses, and add a hint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REGEX_SYNTAX = re.compile(
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
-    """Return the explanation that no process matches, including near misses.
+    """Return an explanation which says that no process matches, and which lists near misses.
 
     Args:
         selector: the selector that matched nothing.
@@ -66,9 +66,9 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
 
 def _suggestion(near: Sequence[NearMiss]) -> str:
-    """Return the similar word of the best near miss.
+    """Return the word to suggest, which the best near miss contains.
 
-    The result is empty if the best near miss has no similar word, or if the word is a secret.
+    The result is empty if the best near miss contains no similar word, or if the word is a secret.
     """
     if not near or not near[0].word:
         return ""
@@ -115,9 +115,9 @@ class NearMiss(NamedTuple):
 def near_misses(
     process: Any, snapshot: ProcessSnapshot, older: Sequence[ProcessInfo]
 ) -> list[NearMiss]:
-    """Return up to three rows of ``older``, followed by up to three other near misses.
+    """Return up to three rows of ``older``, followed by up to three similar processes.
 
-    The other near misses are sorted, the best match first. They include an ended process only if it
+    The similar processes are sorted, the best match first. An ended process is included only if it
     is a better match than every living process.
 
     Args:

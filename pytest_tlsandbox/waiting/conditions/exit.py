@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class HasExited(ProcessCondition):
-    """A condition that is met if a process exited with one of the codes; None means any code."""
+    """A condition that is met if a process exited with one of the given codes.
+
+    If ``codes`` is None, every exit code meets the condition.
+    """
 
     wants_an_end = True
 

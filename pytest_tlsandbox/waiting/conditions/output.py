@@ -139,7 +139,10 @@ class HasWritten(ProcessCondition):
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:
-    """Return an inconclusive result if the output is lost because another process uses the pid."""
+    """Return an inconclusive result if another process now uses the pid.
+
+    In this case, the selected process's output can no longer be read.
+    """
     newest = [other for other in snapshot if other.pid == row.pid][-1]
     if newest.identity.same_run(row.identity):
         return None
