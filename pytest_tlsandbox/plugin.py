@@ -91,7 +91,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check every setting before the first test.
 
-    Start the guard and the report, each only if the settings request it.
+    Start the report if the settings request a report. Start the guard if the settings request the
+    guard.
     """
     settings = config.stash[_SETTINGS] = _settings(config)
     if settings.masks:
@@ -151,7 +152,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard or a summary on the xdist controller if a worker's report requires it."""
+    """Start the guard or the summary that the report of an xdist worker requires.
+
+    pytest calls this hook on the xdist controller.
+    """
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
         _start_guard(config)
@@ -162,7 +166,10 @@ def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any])
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Return lines that list the sandboxes under test and the rules of the guard, if any."""
+    """Return a line with the sandboxes under test, and a line with the rules of the guard.
+
+    If there are no sandboxes or no rules, the line for them is left out.
+    """
     settings = config.stash[_SETTINGS]
     lines = [f"tlsandbox: {', '.join(settings.targets)}"] if settings.targets else []
     if settings.guard:
@@ -195,8 +202,9 @@ _CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Set up ``tlsandbox`` first, so that the test owns the processes that other fixtures start.
 
-    A test can use a fixture without an argument (autouse, usefixtures). If such a fixture has a
-    wider scope, it is set up before ``tlsandbox``, because it may provide the key or the sandbox.
+    A test can use a fixture that it does not request as an argument (autouse, usefixtures). If such
+    a fixture has a wider scope than a single test, it is set up before ``tlsandbox``, because it
+    may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
     if not _CONNECTING.isdisjoint(names):
@@ -335,7 +343,7 @@ def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
     """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
 
     The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If the test
-    does not await a call, the test fails at its end.
+    does not await a call, the plugin fails the test when the test ends.
 
     Yields:
         An ``AsyncSandbox``, which has the same methods as ``tlsandbox``.
@@ -383,8 +391,8 @@ def tlsandbox_connect(request: pytest.FixtureRequest) -> Iterator[Callable[[obje
 
     Yields:
         A function that returns a ``Sandbox`` without a baseline. The function raises
-        ``InvalidSetting`` if the target is invalid or has no API key, and ``InvalidArgument`` for
-        an object that is not a sandbox.
+        ``InvalidSetting`` if the target is invalid or does not have an API key. The function raises
+        ``InvalidArgument`` if the target is an object that is not a sandbox.
 
     """
     made: list[Sandbox] = []
@@ -425,8 +433,8 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
     """Provide an object that lists the processes of the sandbox under test and does not check them.
 
-    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. The call raises
-    ``InfrastructureError`` if the processes could not be listed.
+    ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. If the processes could not be listed,
+    ``list()`` raises ``InfrastructureError``.
 
     Returns:
         A ``ProcessLister`` with the API key of the sandbox.

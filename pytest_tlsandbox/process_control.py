@@ -135,8 +135,8 @@ def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list
     """Return the lines that a process has written so far.
 
     A sandbox may store the last output of a process only after it has listed the process as ended.
-    For this reason, this function rereads the output of an ended process until it no longer
-    changes, for at most 1 s.
+    For this reason, this function reads the output of an ended process again until the output no
+    longer changes. The repeated reading takes at most 1 s.
     """
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME

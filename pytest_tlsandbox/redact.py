@@ -100,7 +100,10 @@ class Secret:
 
 
 def set_masks(patterns: Sequence[re.Pattern[str]]) -> None:
-    """Set the patterns of the user. Any text that matches one of these patterns is masked."""
+    """Set the patterns that the user configured.
+
+    Any text that matches one of these patterns is masked.
+    """
     _own[:] = patterns
 
 
@@ -119,7 +122,11 @@ def mask_text(text: str) -> str:
 
 
 def mask_args(args: Sequence[str]) -> list[str]:
-    """Mask each argument, and the whole argument that follows a flag like ``--token``."""
+    """Return the arguments of a program with their secrets masked.
+
+    If an argument follows a flag such as ``--token`` and is not an option, the whole argument is
+    masked.
+    """
     masked = []
     announced = False
     for arg in args:

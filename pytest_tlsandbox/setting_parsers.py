@@ -1,8 +1,8 @@
 """Parse and check the values of settings.
 
-An invalid value raises :class:`InvalidSetting`, whose message names the source of the value and the
-allowed values. The argument ``source`` of each function names an option, an ini key, an environment
-variable or a marker.
+An invalid value raises :class:`InvalidSetting`. The message of this error names the allowed values
+and the source of the invalid value. The argument ``source`` of each function names an option, an
+ini key, an environment variable or a marker.
 """
 
 from __future__ import annotations
@@ -231,7 +231,10 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
 
 
 def _is_report(path: Path) -> bool:
-    """Return whether a file is empty or a report of this plugin, and may therefore be replaced."""
+    """Return whether a file may be replaced.
+
+    A file may be replaced if it is empty or contains a report of this plugin.
+    """
     if not path.is_file():
         return False
     with path.open("rb") as file:

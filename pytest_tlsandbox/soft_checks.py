@@ -60,9 +60,9 @@ class Together:
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Evaluate all conditions on one snapshot.
 
-        The result is ``Met`` or ``Impossible``. If a condition is not met, the result contains the
-        explanation of the first such condition. The settling time of the result is the longest
-        settling time of all conditions.
+        The result is ``Met`` or ``Impossible``. ``Impossible`` contains the explanation of the
+        first condition that is not met. The settling time of the result is the longest settling
+        time of all conditions.
 
         Args:
             snapshot: the snapshot to evaluate.
@@ -99,8 +99,8 @@ class Soft(Assertions):
     Raises:
         ChecksFailed: at the end of the block, if at least one check failed. The attribute
             ``failures`` lists the errors that the failed checks would have raised outside a block.
-        InfrastructureError: at the end of the block, if the processes could not be listed, or if
-            every check that failed is inconclusive.
+        InfrastructureError: the processes could not be listed at the end of the block, or every
+            check that failed is inconclusive.
         InvalidArgument: the block contains no check, or a check is called outside a block. For a
             wrong argument, a check raises this error at once.
 

@@ -102,7 +102,7 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 class Listings:
     """The process lists of all sandboxes under test.
 
-    The first use of a list requests all lists in parallel, and later uses return the same lists.
+    The first call of ``of`` requests all lists in parallel. Later calls return the stored lists.
 
     This class is also a pytest plugin. If there are several sandboxes, the plugin prints a row for
     each sandbox at the end of the session.

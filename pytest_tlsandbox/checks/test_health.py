@@ -1,6 +1,7 @@
 """Six tests that check one snapshot of each sandbox given with ``--tlsandbox``.
 
-The tests have no baseline, so every incident that the list shows counts, even if it is old.
+The tests have no baseline. They therefore check every incident in the process list, including old
+incidents.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def listings(
 ) -> Listings:
     """Provide the process lists of all sandboxes under test.
 
-    The first use of a list requests all lists in parallel.
+    The first call of ``listings.of`` requests all lists in parallel.
 
     Returns:
         The process lists.

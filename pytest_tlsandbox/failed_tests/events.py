@@ -52,7 +52,7 @@ class Happened:
         self.others: dict[str, list[str]] = defaultdict(list)
 
     def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
-        """Add the events that happened in a sandbox after the start or the last failure of a test.
+        """Add the events that happened in a sandbox since the running test began or last failed.
 
         Args:
             sandbox: the sandbox.

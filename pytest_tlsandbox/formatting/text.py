@@ -46,7 +46,10 @@ def pad(text: str, columns: int) -> str:
 
 
 def align(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return one line per row; each column except the last is padded to its widest cell."""
+    """Return one line per row, with the columns aligned.
+
+    Each column except the last is padded to the width of its widest cell.
+    """
     rows = list(rows)
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [
@@ -58,8 +61,8 @@ def align(rows: Iterable[Sequence[str]]) -> list[str]:
 def cut(text: str, columns: int, *, beyond: int = 0) -> str:
     """Escape a text, cut it, and show the number of cut characters, as in "python -c… +99871".
 
-    The result contains at least one character and the number, even if they are wider than
-    ``columns``.
+    The result contains at least the first character and the number of cut characters, even if both
+    together are wider than ``columns``.
 
     Args:
         text: the text.

@@ -1,4 +1,4 @@
-"""The summary of the guard for the terminal and for GitHub, and its effect on the exit status."""
+"""The guard's summary for the terminal and GitHub, and the guard's effect on the exit status."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class GuardSummary:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the session if there are findings outside of tests, or if there are gaps.
 
-        The exit status of a session that fails for another reason does not change.
+        If the session already fails for another reason, its exit status does not change.
         """
         self._ended = iso(datetime.now(timezone.utc))
         self._why = self._reason()
@@ -59,7 +59,10 @@ class GuardSummary:
                 file.write(self._markdown())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print the findings and the gaps. If there are none, print a line only with -v."""
+        """Print the findings and the gaps.
+
+        If there is nothing to report, print a single line with -v, and nothing without -v.
+        """
         findings = self._findings()
         lines = [self._count(findings)] if findings else []
         rows = [f"{where} - {text}" for where, text in map(self._row, findings)]
@@ -77,7 +80,10 @@ class GuardSummary:
             terminalreporter.line(f"tlsandbox guard: session failed: {self._why}", red=True)
 
     def _reason(self) -> str | None:
-        """Return why the session fails although no test fails, or None if the session passes."""
+        """Return the reason for which the session fails even if every test passes.
+
+        If there is no such reason, the result is None.
+        """
         if self._settings.guard_report_only:
             return None
         loose = sum(map(_is_loose, self._findings()))
@@ -131,7 +137,7 @@ class GuardSummary:
         return finding["test"] or "no test", f"{finding['headline']}{place}{excuse}"
 
     def _place(self, sandboxes: Iterable[str]) -> str:
-        """Return the names of sandboxes in parentheses if the session uses several sandboxes."""
+        """Return the sandboxes' names in parentheses, or "" if the session uses one sandbox."""
         names = ", ".join(dict.fromkeys(sandboxes))
         return f" (sandbox {names})" if len(self._session.sandboxes) > 1 else ""
 

@@ -84,9 +84,9 @@ class History:
     def fold(self, snapshot: ProcessSnapshot) -> list[Run]:
         """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
 
-        The first snapshot does not change any run, because the history begins with this snapshot. A
-        snapshot that was requested before the newest snapshot does not change any run, because it
-        is older evidence.
+        The first snapshot does not change any run, because the history begins with this snapshot.
+        Snapshots can arrive out of order. If the newest recorded snapshot was requested later than
+        the given snapshot, the given snapshot is older evidence and does not change any run.
 
         Returns:
             The runs that changed since the previous snapshot.
@@ -123,7 +123,12 @@ class History:
         return snapshot.position or 0
 
     def note_start(self, row: ProcessInfo) -> Run:
-        """Record a process that this plugin started, and return its run in a new generation."""
+        """Record a process that this plugin started.
+
+        Returns:
+            The run of the process. This run begins a new generation.
+
+        """
         with self._lock:
             run = self._take_row(row, lambda: self._generations.begin(row))
             self.started.append(run)
@@ -192,13 +197,16 @@ class History:
             return self._find(row.identity)
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the most recently vanished run with this pid, or None if no such run vanished."""
+        """Return the most recently vanished run with the given pid.
+
+        If no run with this pid has vanished, the result is None.
+        """
         with self._lock:
             gone = (self._runs.get(key) for key in reversed(self._past) if key.pid == pid)
             return next((run for run in gone if run is not None and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
-        """Return the run with an identity, or None if the run is not known.
+        """Return the run with the given identity, or None if the run is not known.
 
         The identity may lack a handle.
         """
@@ -242,7 +250,7 @@ class History:
     def is_assumed(self, run: Run) -> bool:
         """Return whether a run is only assumed to have existed.
 
-        An assumed run is confirmed or refuted when it is known how this daemon counts restarts.
+        A run counts as assumed until the history knows how this daemon counts restarts.
         """
         return self._generations.is_assumed(run)
 
@@ -368,11 +376,11 @@ class History:
     def _is_replaced(
         self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
     ) -> bool:
-        """Return whether the daemon was replaced, which makes all earlier rows vanish.
+        """Return whether the daemon was replaced.
 
-        A kill may also remove the row of the killed process (api-notes, "Rows"). The result is True
-        only if handles now belong to other processes, or if ended rows vanished together with
-        living rows.
+        A new daemon does not list the rows of the old daemon. A kill may also remove the row of the
+        killed process (api-notes, "Rows"). The result is True only if handles now belong to other
+        processes, or if ended rows vanished together with living rows.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False
@@ -396,7 +404,7 @@ class History:
     # ---------------------------------------------------------- first snapshot
 
     def _index_first(self) -> None:
-        """Index the rows of the first snapshot, but only once."""
+        """Index the rows of the first snapshot, unless these rows are already indexed."""
         if self._indexed or self._first is None:
             return
         self._indexed = True

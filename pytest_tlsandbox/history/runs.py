@@ -219,7 +219,7 @@ class Run:
 
     @property
     def _supervisor(self) -> ManagedProcess | None:
-        """The state of the supervisor from the row of this run.
+        """The state of the supervisor, as shown in the row of this run.
 
         If this state belongs to a later run, the value is None.
         """
@@ -235,7 +235,10 @@ class Run:
         return number in self.sent
 
     def forget(self, *numbers: int) -> None:
-        """Forget requested signals. The run had already ended, so the sandbox did not send them."""
+        """Forget the given signals, because the sandbox did not send them.
+
+        Usually, the run had already ended.
+        """
         self.sent -= {*numbers}
 
     def stop(self) -> None:
@@ -324,7 +327,7 @@ class Generation:
 
     @property
     def alive(self) -> bool:
-        """Whether a run is alive or the supervisor will start another run."""
+        """Whether a run of this generation is alive, or will be started by the supervisor."""
         if self.newest.gone or self.replaced:
             return False
         waits = self.managed is not None and self.managed.status != "stopped"
@@ -335,12 +338,12 @@ class Generation:
         return next(run for run in self.runs if run.row is not None).began_after(row)
 
     def before(self, run: Run) -> Run | None:
-        """Return the run before a run of this generation; None for the first run."""
+        """Return the run before ``run``, or None if ``run`` is the first run of this generation."""
         place = self.runs.index(run)
         return self.runs[place - 1] if place else None
 
     def add(self, run: Run, before: Run | None = None) -> Run:
-        """Add a run at the end, or before another run.
+        """Add a run at the end of this generation, or before another run of this generation.
 
         If there are more than 100 runs, the second oldest run is dropped.
 

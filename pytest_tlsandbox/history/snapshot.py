@@ -95,7 +95,10 @@ class ProcessSnapshot:
 
     @cached_property
     def alive(self) -> tuple[ProcessInfo, ...]:
-        """The processes that have not ended according to their fields, oldest first."""
+        """The processes that have not ended, oldest first.
+
+        A process counts as ended if any of its fields shows that the process has ended.
+        """
         return tuple(row for row in self.processes if not row.ended)
 
     @property
@@ -151,8 +154,8 @@ class ProcessSnapshot:
         Example: ``snapshot.where(command="python", exit_code=(0, 1))``
 
         Args:
-            fields: the expected value of each field. A tuple, list, set or range lists the accepted
-                values, except for ``args``, which is compared as a whole.
+            fields: the expected value of each field. The value of ``args`` is compared as a whole.
+                For other fields, a tuple, list, set or range contains the accepted values.
 
         Returns:
             A tuple of the processes that match all fields, oldest first.
@@ -166,7 +169,10 @@ class ProcessSnapshot:
 
     @cached_property
     def by_id(self) -> dict[int, ProcessInfo]:
-        """The processes, indexed by the ``id()`` of their objects for fast comparisons."""
+        """The processes, indexed by the ``id()`` of each process object.
+
+        This index makes comparisons of snapshots fast.
+        """
         return dict(zip(map(id, self.processes), self.processes, strict=True))
 
     @cached_property

@@ -146,7 +146,7 @@ class Router:
     async def handle(self, request: Request) -> Answer:
         """Call the handler of the first route that matches the path and the method.
 
-        A handler of GET also handles HEAD.
+        The handler for GET also handles HEAD.
 
         Returns:
             The answer of the handler. If no handler matches, the answer is 404 or 405 without a

@@ -33,9 +33,9 @@ _LEFT_OUT = {"PYTEST_CURRENT_TEST"}
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of an environment without secrets.
 
-    The copy also lacks the name of the test and the variables of Tensorlake and of this plugin. A
-    program in a cloud sandbox cannot see the secrets of the test machine, so a program in the
-    embedded sandbox must not see these secrets either.
+    The copy also omits the name of the test, the variables of Tensorlake, and the variables of this
+    plugin. A program in a cloud sandbox cannot see the secrets of the test machine, so a program in
+    the embedded sandbox must not see these secrets either.
     """
     return {
         name: value

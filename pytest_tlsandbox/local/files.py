@@ -1,7 +1,7 @@
 """Read, write, delete and list files of this machine.
 
-Errors are reported as in the daemon. A path is absolute, or relative to the working folder of the
-server. Links are followed.
+This module reports errors in the same way as the daemon. A path is absolute, or relative to the
+working folder of the server. Links are followed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Files:
         self._writable = tuple(os.path.join(os.path.realpath(folder), "") for folder in writable)
 
     def read(self, path: str) -> AsyncIterator[bytes]:
-        """Return the content of a file in parts, even if its reported size is 0 (``/proc``)."""
+        """Return a file's content in parts. A reported size of 0, as in ``/proc``, is ignored."""
         with _errors_to_responses("read file", path):
             located = _locate(path)
             mode = os.stat(located).st_mode

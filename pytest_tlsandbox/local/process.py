@@ -57,7 +57,7 @@ class Manager(Protocol):
         """Whether the process has ended and no automatic restart will follow."""
 
     def describe(self, run: Process) -> dict[str, Any]:
-        """Return the ``managed`` part of the row of a run."""
+        """Return the value of the field ``managed`` in a run's row."""
 
     def run_ended(self, run: Process) -> None:
         """Decide what happens after a run has ended."""
@@ -124,7 +124,10 @@ class Process:
         return self.status == "running"
 
     def outputs(self, stream: str) -> dict[str, OutputStream]:
-        """Return the requested streams by name. The name "output" requests both streams."""
+        """Return a dictionary that maps the name of each requested stream to the stream.
+
+        The name "output" requests both streams.
+        """
         both = {"stdout": self.stdout, "stderr": self.stderr}
         return both if stream == "output" else {stream: both[stream]}
 

@@ -64,8 +64,8 @@ class ProcessTable:
     def add(self, process: Process) -> None:
         """Add a started process.
 
-        The process replaces the previous run of its managed process, and also a process that used
-        the same name before.
+        The row of a managed process replaces the row of its previous run. The new row also replaces
+        the row of another managed process that used the same name before.
         """
         self.total += 1
         managed = process.managed

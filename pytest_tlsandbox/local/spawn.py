@@ -26,10 +26,10 @@ _STREAMS = {
 
 
 def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Spawned:
-    """Start a program in a new session, which takes about 1 ms.
+    """Start a program in a new session.
 
-    Do not call this function on the main thread, because the cgroup v1 of the main thread must not
-    change (see ``memory_cgroup``).
+    This function takes about 1 ms. Do not call this function on the main thread, because the cgroup
+    v1 of the main thread must not change (see ``memory_cgroup``).
 
     Args:
         request: the start request.

@@ -18,7 +18,8 @@ _IDS = range(2**32 - 1)
 class Account(NamedTuple):
     """The ids, groups and environment variables of a user.
 
-    If ``uid``, ``gid`` or ``groups`` is None, the program keeps the value of the server.
+    If ``uid``, ``gid`` or ``groups`` is None, the program inherits this value from the server
+    process.
     """
 
     uid: int | None

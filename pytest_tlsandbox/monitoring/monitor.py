@@ -54,7 +54,7 @@ class Observer:
         """Evaluate what is new in the history of a sandbox."""
 
     def take_data(self) -> dict[str, Any]:
-        """Return plain data that is new since this method was last called.
+        """Return the plain data that was added or changed since the last call of this method.
 
         The result may be empty.
         """
@@ -196,7 +196,7 @@ class Monitor:
         self.place = Place()
 
     def take_data(self) -> dict[str, Any]:
-        """Return the data that is new since this method was last called.
+        """Return the plain data that was added or changed since the last call of this method.
 
         The result may be empty.
         """
@@ -233,8 +233,8 @@ class Monitor:
     ) -> ProcessSnapshot:
         """Poll a sandbox again for as long as ``undecided`` requires.
 
-        For each snapshot, ``undecided`` returns how many seconds to poll in total, counted from the
-        start of this method.
+        This method calls ``undecided`` with each snapshot. The result of ``undecided`` is the total
+        number of seconds for which to poll, counted from the start of this method.
 
         Returns:
             The last snapshot.
@@ -285,9 +285,9 @@ class Monitor:
     def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
         """Stop monitoring a sandbox that the suite has terminated, usually in a teardown.
 
-        If a test terminates the sandbox before the poll after the call, the monitor records a gap,
-        because incidents may be hidden. The gap fails the session if the sandbox existed before the
-        test.
+        The monitor polls after the call phase of each test. If the test terminates the sandbox
+        before this poll, the monitor may have missed incidents, and therefore records a gap. In a
+        guarded test, this gap fails the session if the sandbox existed before the test.
         """
         self.sandboxes.remove(sandbox)
         if self.place.phase == "call":
@@ -321,7 +321,7 @@ class Monitor:
         return gap
 
     def _count_test(self, gap: Gap | None) -> None:
-        """Add the running test to the number of tests in a gap, unless the gap has ended."""
+        """Increment the number of tests that a gap affects, unless the gap has ended."""
         if gap is not None and gap.open:
             gap.tests += 1
             self._changed_gaps[gap.id] = gap

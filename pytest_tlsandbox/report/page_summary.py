@@ -78,8 +78,8 @@ def describe_run(document: Data, timeline: Data) -> str:
 def list_of_items(document: Data, timeline: Data) -> str:
     """Return an HTML list of findings, failed tests, gaps and incidents.
 
-    The last items are incidents that no rule reports, followed by allowed findings. Each item links
-    to its place in the timeline.
+    The list ends with two groups: first the incidents that no rule reports, then the allowed
+    findings. Each item links to its place in the timeline.
     """
     findings = [*_findings(document, timeline)]
     lines = [line for verdict, line in findings if verdict != ALLOWED]
@@ -208,7 +208,10 @@ def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
 
 
 def _links(what: str, tests: Sequence[tuple[str, str]]) -> str:
-    """Return links to a limited number of tests. If all tests are in one file, name it once."""
+    """Return links to a limited number of tests.
+
+    If all tests are in one file, the name of the file is shown only once.
+    """
     files = {test.partition("::")[0] for test, _ in tests}
     if len(files) == 1 and all("::" in test for test, _ in tests):
         what += f" in {files.pop()}"

@@ -1,4 +1,7 @@
-"""The pytest plugin of the report, in the process that reports the results."""
+"""The pytest plugin that writes the report.
+
+The plugin runs in the process that reports the results.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ class ReportPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Add a link to a failed test in the report of pytest-html.
+        """Link each failed test in the report of pytest-html to the timeline.
 
         The link leads to the place of the test in the timeline.
         """

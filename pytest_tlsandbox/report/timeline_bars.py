@@ -61,7 +61,7 @@ def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
 def end_of(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the change that shows how a run ended, or None if no change shows this.
 
-    The change comes from the row or from the supervisor of the run.
+    Either the run's row or the run's supervisor reported this change.
     """
     ends = [change for change in states_of(run) if has_ended(change)]
     return {**ends[-1], "seen_at": ends[0]["seen_at"]} if ends else None  # the last is right

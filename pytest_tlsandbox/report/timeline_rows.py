@@ -1,8 +1,8 @@
 """Convert plain data to the sections, rows, bars and marks of the timeline.
 
-Times are in milliseconds from the start of the session, by the clock of the machine that ran the
-tests. If a time comes from the clock of a sandbox, this module adds the estimated difference
-between this clock and the clock of the test machine.
+Times are in milliseconds since the start of the session, as measured by the clock of the machine
+that ran the tests. If a time comes from the clock of a sandbox, this module adds the estimated
+difference between this clock and the clock of the test machine.
 """
 
 from __future__ import annotations

@@ -273,8 +273,8 @@ def tail_of(
 ) -> OutputTail | None:
     """Return the last lines of output of the process to which an explanation refers.
 
-    If the output cannot be read, the tail contains the reason. An exception would replace the error
-    of the wait.
+    If the output cannot be read, the tail contains the reason. This function does not raise an
+    exception in this case, because the exception would replace the error that the wait raises.
 
     Args:
         explanation: the explanation of the result, which refers to a process or a run.

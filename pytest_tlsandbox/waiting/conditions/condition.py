@@ -164,11 +164,11 @@ class Until:
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
     """Return the source of the expression that a condition returns, and the compared values.
 
-    The values are a text such as "1 >= 2". Both texts are masked. A text that is not available is
-    empty. The source is available only if the function has a single ``return``. The values are
-    available only if the expression is a single comparison, and if the function has no local
-    variables. For a lambda, both texts are empty, because the failure already shows the line of the
-    test.
+    The compared values are returned as one text, such as "1 >= 2". Both texts are masked. A text
+    that is not available is empty. The source is available only if the function has a single
+    ``return``. The values are available only if the expression is a single comparison, and if the
+    function has no local variables. For a lambda, both texts are empty, because the failure already
+    shows the line of the test.
     """
     import ast
     import inspect
