@@ -225,7 +225,7 @@ def test_error_for_a_row_does_not_show_a_pid_that_is_not_an_integer(pid):
     assert str(unreadable) == "row 0: pid: not a valid integer"
 
 
-def test_lone_surrogate_makes_only_the_row_that_contains_it_unreadable():
+def test_row_with_a_lone_surrogate_is_unreadable_but_other_rows_are_readable():
     assert "hunter2" not in reason_of(raw(command="hunter2 \ud800"))
 
 

@@ -140,7 +140,7 @@ def test_wait_fails_one_second_after_the_output_of_an_ended_process_stopped_grow
     assert 2.8 <= polls(box)[-1] < 3.2
 
 
-def test_wait_reads_output_that_keeps_growing_until_the_deadline():
+def test_wait_reads_output_until_the_deadline_if_the_output_keeps_growing():
     """The children of an ended process can go on writing."""
     box = output_box([ENDED], growing(0.5, 20))
 
@@ -174,7 +174,7 @@ def test_output_of_an_ended_process_is_read_until_it_no_longer_changes():
 
 
 @pytest.mark.parametrize(("row", "readings"), [(SERVER, 1), (ENDED, 2)], ids=["running", "ended"])
-def test_output_is_read_once_from_running_and_twice_from_ended_processes(row, readings):
+def test_output_is_read_twice_if_the_process_has_ended_and_otherwise_once(row, readings):
     box = output_box({0: [row]}, {0: (["one"], ["up"])})
 
     assert box.output(77, "stderr") == ["up"]

@@ -53,7 +53,7 @@ def test_new_baseline_of_a_scripted_sandbox_excludes_earlier_incidents():
         box.assert_no_oom()
 
 
-def test_scripted_output_can_be_read_by_stream_and_appears_in_failures():
+def test_scripted_output_is_readable_per_stream_and_is_shown_in_failure_messages():
     failed = row(41, status="exited", exit_code=1)
     box = Sandbox(ScriptedLister({0: [failed]}, output={41: {"stdout": ["a"], "stderr": ["b"]}}))
 

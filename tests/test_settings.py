@@ -69,7 +69,9 @@ def message(call, *args, **options):
         (None, [], "", ()),
     ],
 )
-def test_sandboxes_are_read_from_the_first_source_that_is_set(option, ini, environment, targets):
+def test_sandbox_names_are_read_from_option_then_ini_file_then_environment(
+    option, ini, environment, targets
+):
     settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})
 
     assert settings.targets == targets

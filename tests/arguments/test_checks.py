@@ -299,14 +299,14 @@ def test_starting_a_process_sends_the_options_unchanged(box, sent):
     assert sent == [{"command": "web", "args": [], **options}]
 
 
-def test_option_types_match_the_types_of_the_embedded_sandbox():
+def test_plugin_and_embedded_sandbox_define_the_same_restart_and_health_check_fields():
     for types, accepted in [(RestartOptions, Restart), (HealthCheckOptions, HealthCheck)]:
         assert get_type_hints(types) == get_type_hints(accepted)
         required = {each.name for each in fields(accepted) if each.default is MISSING}
         assert types.__required_keys__ == required
 
 
-def test_in_a_shared_sandbox_an_assertion_checks_only_processes_of_its_own_test():
+def test_assertion_checks_only_processes_of_its_own_test_in_a_shared_sandbox():
     rows = [raw(41), raw(42, **OOM)]
     box = box_of(rows, shared=True)
     box.start_process("python", ["train.py"])

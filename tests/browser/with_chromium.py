@@ -114,7 +114,7 @@ def test_headline_and_first_row_show_repeated_oom_kills_and_restarts(show, shop)
     assert page.inner_text(".found .wrong >> nth=0") == item
 
 
-def test_details_of_a_bar_show_state_and_test_and_output_of_the_process(show, shop):
+def test_bar_details_show_the_state_and_the_test_and_the_output_of_a_process(show, shop):
     page = show(shop[1])
     page.locator("[aria-label*='exited 4']").hover()
     shown = re.sub(r"\d+(\.\d+)?( ms| s)?(?! of)", "N", details(page))
@@ -230,7 +230,7 @@ def test_bar_stays_visible_when_zooming_with_keyboard_or_mouse(show):
     assert "40 s" in ticks
 
 
-def test_links_open_bars_and_tests_even_if_a_filter_hides_them(show):
+def test_link_to_a_bar_or_test_works_even_if_a_filter_hides_the_target(show):
     killed = hog(2, 0, 2)
     tests = [attempt("test_a.py::test_a[x]", 0, 1), attempt("test_a.py::test_b", 1, 3, "failed")]
     found = [finding("oom", "OOM-killed", killed, "test_a.py::test_b")]
@@ -400,7 +400,7 @@ def contrast(one, other):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_all_texts_and_marks_meets_wcag_aa(show, scheme):
+def test_all_text_and_marks_have_the_contrast_that_wcag_aa_requires(show, scheme):
     page = show(every_kind(), color_scheme=scheme)
     page.locator("#p0").focus()
     pairs = page.evaluate(COLORS)

@@ -421,7 +421,7 @@ def assert_no_frame_below_request(error):
     assert names[1:] == ["request"]
 
 
-def test_leak_check_of_these_tests_detects_a_key_in_traceback_frames(serve):
+def test_check_for_leaked_keys_detects_a_key_in_traceback_frames(serve):
     with pytest.raises(requests.ConnectionError) as raised:
         requests.get(serve([RESET]).url, headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
 

@@ -92,7 +92,7 @@ def test_error(tlsandbox_connect):
 """
 
 
-def test_pytest_rerunfailures_can_rerun_only_tests_with_infrastructure_errors(run):
+def test_pytest_rerunfailures_can_limit_reruns_to_infrastructure_errors(run):
     result = run(
         ASSERTION_AND_INFRASTRUCTURE,
         "pytest_rerunfailures",

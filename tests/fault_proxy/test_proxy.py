@@ -35,7 +35,7 @@ def test_fault_proxy_without_a_sandbox_lists_the_given_rows_and_hides_the_key(pr
     assert proxy.api_key.reveal() not in f"{vars(proxy)}"
 
 
-def test_injected_faults_occur_in_order_and_the_last_one_lasts_until_recovery(proxy):
+def test_faults_are_injected_in_order_and_the_last_fault_persists_until_recovery(proxy):
     proxy.fail(READY, times=2).then(faults.KEY_REFUSED, times=1).then(faults.PROXY_ERROR)
     assert [get(proxy).status_code for _ in range(5)] == [503, 503, 401, 502, 502]
     proxy.recover()

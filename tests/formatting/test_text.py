@@ -71,7 +71,7 @@ def test_truncated_text_ends_with_the_number_of_omitted_characters(text, columns
     assert width(expected) <= columns
 
 
-def test_count_after_truncated_text_includes_characters_omitted_earlier():
+def test_count_of_omitted_characters_includes_characters_omitted_before_truncation():
     assert cut("0123456789", 20, beyond=100_000) == "0123456789… +100000"
     assert cut("0123456789", 16, beyond=100_000) == "0123456… +100003"
     assert cut("", 10, beyond=5) == "… +5"
@@ -112,7 +112,7 @@ def test_command_line_is_wrapped_between_words_if_possible(text, most, expected)
     assert fold(text, 10, most) == expected
 
 
-def test_count_after_wrapped_text_includes_characters_omitted_earlier():
+def test_count_of_omitted_characters_includes_characters_omitted_before_wrapping():
     assert fold("0123456789" * 2, 10, 3, beyond=5) == ["0123456789", "01234… +10"]
 
 

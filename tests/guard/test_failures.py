@@ -183,7 +183,7 @@ def test_first_line_is_shortened_if_there_are_many_findings():
     )
 
 
-def test_process_that_a_test_leaves_running_is_reported_without_its_output():
+def test_leaked_process_is_reported_without_its_output():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.call(raw(1))

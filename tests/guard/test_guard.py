@@ -207,7 +207,7 @@ def test_guard_polls_until_the_sandbox_reports_how_a_process_exited():
     assert 0 < sum(guarded.clock.slept) < 0.1
 
 
-def test_guard_waits_half_a_second_for_an_unknown_exit_code_and_reports_it_later():
+def test_guard_waits_half_a_second_for_an_exit_code_and_reports_a_later_oom_kill():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     assert guarded.call(raw(1, **ended(-1))) == []
@@ -215,7 +215,7 @@ def test_guard_waits_half_a_second_for_an_unknown_exit_code_and_reports_it_later
     assert guarded.end("teardown", oom(1)) == ["oom 1"]
 
 
-def test_lost_exit_code_delays_only_one_test_and_a_late_oom_kill_is_reported():
+def test_guard_waits_once_for_a_lost_exit_code_but_still_reports_a_late_oom_kill():
     guarded = GuardedBox(raw(1))
     assert guarded.test("a", raw(1, **ended(-1))) == []
     slept = len(guarded.clock.slept)
@@ -320,7 +320,7 @@ def test_incident_in_an_interrupted_test_is_attributed_to_that_test():
 # A shared sandbox
 
 
-def test_in_a_shared_sandbox_a_test_fails_only_because_of_processes_that_it_started():
+def test_test_fails_only_because_of_its_own_processes_in_a_shared_sandbox():
     guarded = GuardedBox(raw(1), shared=True)
     guarded.begin("a")
     guarded.box.history.note_start(process(2))
@@ -331,7 +331,7 @@ def test_in_a_shared_sandbox_a_test_fails_only_because_of_processes_that_it_star
     ]
 
 
-def test_in_a_shared_sandbox_processes_of_earlier_tests_are_not_attributed_to_a_later_test():
+def test_later_test_does_not_fail_because_of_an_older_process_in_a_shared_sandbox():
     guarded = GuardedBox(shared=True)
     guarded.begin("a")
     guarded.box.history.note_start(process(2))
@@ -343,7 +343,7 @@ def test_in_a_shared_sandbox_processes_of_earlier_tests_are_not_attributed_to_a_
     )
 
 
-def test_in_a_shared_sandbox_processes_of_other_tests_are_not_reported_as_leaks():
+def test_processes_of_other_tests_are_not_leaks_in_a_shared_sandbox():
     guarded = GuardedBox(shared=True)
     assert guarded.test("a", raw(7), raw(8, **ended(-1))) == []
     assert guarded.clock.slept == []
@@ -416,7 +416,7 @@ def test_replaced_sandbox_is_reported_but_not_compared_with_the_old_sandbox():
     assert guarded.test("b", oom(1, handle=41), oom(2, handle=42)) == ["oom 1"]
 
 
-def test_sandbox_that_stops_listing_ended_processes_counts_as_replaced():
+def test_sandbox_counts_as_replaced_if_its_ended_processes_are_no_longer_listed():
     guarded = GuardedBox(raw(41), raw(42, **ended(0)))
     assert guarded.test("a", raw(1)) == []
     gap = guarded.gap()
@@ -478,7 +478,7 @@ OVER = [
 
 
 @pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
-def test_sandbox_ended_by_a_fixture_is_neither_polled_again_nor_reported_as_a_gap(fault):
+def test_guard_stops_polling_a_sandbox_that_a_fixture_ended_and_reports_no_gap(fault):
     guarded = GuardedBox(raw(1), of_suite=True)
     assert guarded.test("a") == []
     guarded.begin("b")
@@ -495,7 +495,7 @@ def test_sandbox_ended_by_a_fixture_is_neither_polled_again_nor_reported_as_a_ga
     assert "gaps" not in guarded.monitor.take_data()
 
 
-def test_termination_of_a_sandbox_set_on_the_command_line_counts_as_a_monitoring_gap():
+def test_monitoring_gap_is_recorded_if_a_configured_sandbox_is_terminated():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.call()
@@ -526,7 +526,7 @@ def test_sandbox_that_ends_during_a_test_fails_the_session_if_earlier_tests_used
     assert gap["guarded"] is fails
 
 
-def test_sandbox_that_is_reachable_again_is_monitored_again_after_a_reported_gap():
+def test_guard_resumes_monitoring_after_an_outage_and_reports_the_gap():
     guarded = GuardedBox(raw(1), raw(2), of_suite=True)
     guarded.begin("a")
     guarded.call()

@@ -39,7 +39,7 @@ KILLED_TWICE = web(
 )
 
 
-def test_test_fails_if_the_oom_flag_of_an_ended_fixture_process_appears_late():
+def test_guard_reports_an_oom_flag_that_appears_after_a_fixture_process_ended():
     guarded = GuardedBox(raw(1, **ended(0)))
 
     assert guarded.test("a", raw(1, **ended(0, oom_killed=True))) == ["oom 1"]

@@ -137,7 +137,7 @@ def test_process_is_not_expected_to_restart_if_a_new_process_uses_its_name():
     watched([FIRST], [lagging, new]).assert_no_restart(re.compile("^web$"))
 
 
-def test_managed_process_without_a_name_does_not_hide_another_match():
+def test_unnamed_managed_process_does_not_hide_other_matching_processes():
     job, other = web(7, name=None), raw(8, "job", (), started_at=T0 + 1)
     box, both = watched([], [job | ended(0), other]), watched([], [job, other])
 
@@ -153,7 +153,7 @@ def test_pid_selects_the_original_run_even_if_a_newer_run_is_listed():
     assert box.assert_stays(7, stable_for=1, status="exited").pid == 7
 
 
-def test_lost_exit_code_of_a_process_that_the_test_did_not_select_is_logged(caplog):
+def test_lost_exit_code_is_logged_if_the_test_did_not_select_the_process(caplog):
     box = watched([raw(1)], [raw(1, **ended(-1))])
 
     with caplog.at_level("INFO", "pytest_tlsandbox"):
@@ -315,7 +315,7 @@ def test_row_that_vanished_and_reappeared_counts_as_listed():
     assert history.vanished_with(2) is None
 
 
-def test_run_is_found_even_without_a_handle_or_after_its_row_vanished():
+def test_run_is_found_if_its_handle_is_missing_or_its_row_vanished():
     identity = snapshot(JOB_3)[0].identity
     assert History(lambda: 0.0).find(identity) is None
     history = history_of([JOB_3, OVER_4])
@@ -341,7 +341,7 @@ def test_restart_that_the_plugin_requested_is_attributed_to_the_plugin():
     assert all(incident.caused_here for incident in history.incidents(0))
 
 
-def test_process_may_be_listed_before_its_start_or_restart_request_is_answered():
+def test_list_may_show_a_process_before_its_start_or_restart_request_returns():
     again = running(8, 10_000, 1, last_exit=last(-15))
     box = watched([FIRST], [again, raw(1)])
     box._history.note_start(snapshot(raw(1))[0])
@@ -408,7 +408,7 @@ def test_process_counts_as_listed_while_an_unreadable_row_may_describe_the_proce
     assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone
 
 
-def test_history_discards_the_runs_that_vanished_first(monkeypatch):
+def test_history_discards_runs_in_the_order_in_which_they_vanished(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_PAST_RUNS", 2)
     rows = snapshot(*map(raw, range(1, 7)))
     history = History(lambda: 0.0)
@@ -421,7 +421,7 @@ def test_history_discards_the_runs_that_vanished_first(monkeypatch):
     assert known == [1, 3, 4, 5, 6]  # pid 1 was listed again
 
 
-def test_history_reports_whether_it_discarded_incidents_after_a_position(monkeypatch):
+def test_history_reports_whether_incidents_after_a_given_position_were_discarded(monkeypatch):
     monkeypatch.setattr("pytest_tlsandbox.history.history._MOST_INCIDENTS", 4)
     living = [raw(pid) for pid in range(1, 6)]
     crashed = [raw(pid, **signaled(11)) for pid in range(1, 6)]

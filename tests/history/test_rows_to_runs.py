@@ -133,7 +133,7 @@ THIRD = web(9, start=20_000, end=3, at=29_000)
         ([[THIRD]], 1, "0: 7 exited 1 | 1: 9 exited 3 | 2: 10 running"),
     ],
 )  # fmt: skip
-def test_row_that_is_listed_late_replaces_a_matching_assumed_run(lists, count, runs):
+def test_listed_row_replaces_the_assumed_run_that_the_row_describes(lists, count, runs):
     """The test restarted pid 7 as pid 10, whose supervisor does not report its last exit."""
     new = web(10, start=30_000, restart_count=count)
     box = box_of(

@@ -34,7 +34,7 @@ def history_of(*lists):
         (signaled(9), OOM, End(None, 9, True, T9)),
     ],
 )
-def test_later_data_may_correct_but_never_remove_the_recorded_exit_of_a_run(first, then, known):
+def test_recorded_exit_of_a_run_can_be_corrected_but_not_removed_by_later_rows(first, then, known):
     history = history_of([raw(1)], [raw(1, **first)], [raw(1, **then)])
 
     assert history.runs()[0].end == known
@@ -86,7 +86,7 @@ def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
     assert not history.runs()[0].ended_here
 
 
-def test_repr_of_a_run_shows_number_and_name_and_exit_of_the_run():
+def test_repr_of_a_run_shows_its_number_and_its_name_and_its_exit():
     secret = {"name": "web --token=abc"}
     history = history_of([web(7, **secret)], [running(9, 10_000, 2, **secret)])
 

@@ -98,7 +98,7 @@ def test_adding_a_snapshot_to_the_history_returns_only_the_changed_runs():
     assert (run.row.pid, run.state) == (2, "exited 0")
 
 
-def test_membership_test_of_a_snapshot_compares_processes_by_object_identity():
+def test_holds_method_of_a_snapshot_compares_processes_by_object_identity():
     seen = snapshot(raw(1))
 
     assert seen.holds(seen[0])
@@ -116,7 +116,7 @@ def test_unreadable_row_is_identified_by_handle_and_pid_and_start_time():
     assert mark([{"b": 1, "a": 2}]) == mark([{"a": 2, "b": 1}])
 
 
-def test_snapshots_with_equal_processes_and_unreadable_rows_are_equal():
+def test_snapshots_are_equal_if_their_processes_and_their_unreadable_rows_are_equal():
     odd = {"pid": 9, "status": "running"}
     seen = snapshot(raw(1), odd, at=1.0)
 

@@ -13,7 +13,7 @@ def of_wider_scope():
     """Is one that no test requests by an argument."""
 
 
-def test_module_that_defines_the_fixture_used_by_a_test_is_found(request):
+def test_plugin_finds_the_module_that_defines_a_fixture(request):
     defined = pytest_private.defining_module
 
     assert defined(request.node, "of_wider_scope") == __name__

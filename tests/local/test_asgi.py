@@ -67,7 +67,7 @@ def test_exception_in_a_response_stream_propagates_to_the_server() -> None:
         asyncio.run(serve(handle, *[{"type": "http.request"}] * 9))
 
 
-def test_request_is_not_answered_if_the_client_disconnects_during_the_body() -> None:
+def test_request_is_not_answered_if_the_client_disconnects_while_sending_the_body() -> None:
     async def handle(request: Request) -> Response:
         return Response(await request.body())
 

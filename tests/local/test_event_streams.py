@@ -125,7 +125,7 @@ def test_stream_ends_with_its_process_even_if_a_grandchild_keeps_the_pipe_open(a
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "output"])
-def test_following_an_unknown_pid_returns_no_lines(api: Api, stream: str) -> None:
+def test_output_stream_of_an_unknown_pid_contains_no_lines(api: Api, stream: str) -> None:
     assert list(follow(api, 999999, stream)) == [EOF]
 
 

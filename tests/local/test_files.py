@@ -185,7 +185,7 @@ def test_interrupted_upload_leaves_the_old_file_unchanged(
     assert path.read_text() == "old"
 
 
-def test_overwritten_file_keeps_its_permissions_but_a_new_file_gets_the_default(
+def test_overwritten_file_keeps_its_permissions_and_a_new_file_gets_default_permissions(
     api: Api, tmp_path: Path
 ) -> None:
     script, new, default = (tmp_path / name for name in ("script", "new", "default"))

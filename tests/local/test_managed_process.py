@@ -231,7 +231,7 @@ def test_supervisor_kills_leftover_children_of_a_run_before_the_next_run(managed
     until(lambda: is_gone(child))
 
 
-def test_repeated_oom_kills_show_a_running_process_and_a_rising_restart_count() -> None:
+def test_restart_count_of_a_running_process_rises_after_each_oom_kill() -> None:
     seen: list[Any] = []
     with new_sandbox(memory_limit=64 << 20) as api:
         api.python(f"import time; time.sleep(0.4)\n{HOG}", name="leaky", restart=QUICK)

@@ -123,7 +123,7 @@ def above() -> Path:
 
 @KERNEL
 @pytest.mark.parametrize("server_is_killed", [False, True])
-def test_sandbox_limits_memory_by_a_cgroup_and_removes_the_cgroup_on_close(
+def test_sandbox_limits_memory_with_a_cgroup_and_removes_the_cgroup_on_close(
     above: Path, server_is_killed: bool
 ) -> None:
     with new_sandbox(memory_limit=LIMIT) as api:

@@ -45,7 +45,9 @@ def end(table: ProcessTable, *processes: Process) -> None:
         table.note_end(process)
 
 
-def test_table_keeps_all_running_and_the_latest_ended_processes(table: ProcessTable) -> None:
+def test_table_keeps_all_running_processes_and_the_latest_ended_processes(
+    table: ProcessTable,
+) -> None:
     living = add(table)
     ended = [add(table) for _ in range(KEPT_ROWS + 10)]
     end(table, *ended)
@@ -70,7 +72,9 @@ def test_output_of_the_oldest_ended_process_is_discarded_first(table: ProcessTab
     assert sizes == [500, 0, 750]
 
 
-def test_longest_output_of_the_running_processes_is_shortened(table: ProcessTable) -> None:
+def test_table_shortens_the_longest_output_if_running_processes_exceed_the_output_limit(
+    table: ProcessTable,
+) -> None:
     longest, other = add(table, b"1234\n" * 1750), add(table, b"x\n" * 2000)
     assert (len(longest.stdout.lines()), len(other.stdout.lines())) == (875, 2000)
 

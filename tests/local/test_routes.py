@@ -148,7 +148,7 @@ def test_invalid_signal_number_is_rejected(api: Api, sleeper: int, number: int) 
     assert refusal(answer) == (400, "Invalid signal number", None)
 
 
-def test_kill_request_returns_204_for_a_running_and_500_for_an_ended_process(api: Api) -> None:
+def test_kill_request_succeeds_but_a_second_kill_request_returns_500(api: Api) -> None:
     pid = api.start("sleep", "600")
     assert shape(api.kill(pid)) == DONE
     row = api.ended(pid)

@@ -81,7 +81,7 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[Any]:
     [(None, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -9), (signal.SIGSTOP, -9)],
     ids=["alive", "terminated", "killed", "hangs"],
 )
-def test_closing_the_sandbox_leaves_no_process_behind_in_any_state_of_the_server(
+def test_closing_the_sandbox_ends_all_processes_even_if_the_server_was_killed_or_hangs(
     number: int | None, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox = start_local_sandbox()

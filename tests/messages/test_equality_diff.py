@@ -51,7 +51,7 @@ def test_fields_of_the_supervisor_are_compared_individually():
     assert "id=" not in lines[2]  # the message does not show a repr
 
 
-def test_secrets_in_arguments_are_masked_on_both_sides():
+def test_failed_comparison_masks_secrets_in_the_arguments_of_both_processes():
     lines = told(
         process(41, args=("train.py", "--token", "abc")),
         process(41, args=("train.py", "--token=abc", "x")),

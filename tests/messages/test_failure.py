@@ -172,7 +172,7 @@ TABLE_OF_A_LONG_VALUE = f"""\
         (0, {"command": "sh"}, f"command was {'x' * 25}… +15, wanted sh", TABLE_OF_A_LONG_VALUE),
     ],
 )
-def test_table_for_one_wrong_field_is_shown_only_if_it_adds_information(
+def test_single_wrong_field_gets_a_table_only_if_the_table_adds_information(
     verbosity, fields, first_line, table
 ):
     row = raw(41, command=LONG, args=(), **ended(1))

@@ -156,5 +156,5 @@ def test_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
         ([], "0"),
     ],
 )
-def test_summary_of_polls_shows_their_number_and_duration_and_the_faults(events, expected):
+def test_poll_summary_shows_the_count_and_the_duration_and_the_faults(events, expected):
     assert polls(timeline(*events, took=0.0614)) == expected

@@ -57,7 +57,7 @@ def test_sandbox_is_not_polled_without_a_guard_or_report():
     assert recorded.box.looks == 0
 
 
-def test_report_records_incidents_even_of_processes_that_were_never_listed():
+def test_report_includes_incidents_of_runs_that_were_never_listed():
     last = {"exit_code": None, "signal": 9, "oom_killed": True, "ended_at": T0 + 9000}
     recorded = Recorded(raw(1, managed=managed()), recording=True)
     after = managed(restart_count=2, last_exit=last)

@@ -43,7 +43,7 @@ def test_failed_comparison_of_two_processes_shows_the_fields_that_differ(pyteste
     )
 
 
-def test_other_failed_comparisons_are_explained_by_pytest_with_masked_secrets(pytester):
+def test_pytest_explains_a_failed_inequality_assertion_without_showing_secrets(pytester):
     message = outcome(
         pytester,
         """

@@ -404,7 +404,9 @@ ONCE = {"test_fails": "1 0", "test_fails_in_an_outage": "1 0", "test_sandbox_han
 @pytest.mark.parametrize(
     ("ini", "expected"), [("", {**NONE, **ONCE}), ("tlsandbox_no_section = true", NONE)]
 )
-def test_failed_test_sends_one_extra_list_call_if_the_sandbox_may_answer(pytester, ini, expected):
+def test_plugin_sends_one_list_call_after_a_failed_test_if_the_sandbox_may_respond(
+    pytester, ini, expected
+):
     pytester.makeini(f"[pytest]\n{ini}\n")
     pytester.makeconftest(PROXIES)
     pytester.makepyfile(test_it=CALLS)
@@ -512,7 +514,9 @@ def test_each_failed_phase_shows_what_happened_since_the_previous_failure(pytest
     ]
 
 
-def test_events_name_the_sandbox_if_there_are_several(pytester, box, monkeypatch, limited):
+def test_each_event_names_its_sandbox_if_the_test_uses_several_sandboxes(
+    pytester, box, monkeypatch, limited
+):
     monkeypatch.setenv("MINE", box.api_key.reveal())
     pytester.makepyfile(
         f"""
@@ -539,7 +543,9 @@ def test_events_name_the_sandbox_if_there_are_several(pytester, box, monkeypatch
 
 
 @pytest.mark.usefixtures("limited")
-def test_in_a_shared_sandbox_processes_of_other_tests_are_only_counted(pytester, elsewhere):
+def test_processes_of_other_tests_are_summarized_on_one_line_in_a_shared_sandbox(
+    pytester, elsewhere
+):
     others = [elsewhere.start_process("sleep", ["60"]) for _ in range(2)]
     pytester.makepyfile(
         f"""

@@ -11,7 +11,7 @@ from .inner import error_of, errors_of_tests, server, unused_url
 
 
 @pytest.mark.usefixtures("connected")
-def test_traceback_ends_at_the_line_of_the_user_and_junit_shows_setup_errors(pytester):
+def test_traceback_ends_in_user_code_and_the_junit_file_contains_setup_errors(pytester):
     pytester.makepyfile(
         test_a="""
         import pytest

@@ -23,7 +23,7 @@ def _wide_terminal(monkeypatch, pytester):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_each_rule_reports_only_its_own_kind_of_incident_and_on_the_right_test(pytester):
+def test_each_rule_reports_only_its_own_kind_of_incident_in_the_test_that_caused_it(pytester):
     """True positives, each followed by a test that is clean though the list still shows it."""
     pytester.makepyfile(
         PROGRAMS
@@ -276,7 +276,7 @@ def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(py
     assert result.stdout.str().count("a higher memory_mb for the sandbox") == 3
 
 
-def test_junit_file_contains_findings_only_for_tests_with_findings(pytester):
+def test_junit_file_lists_each_finding_only_under_the_affected_test(pytester):
     pytester.makepyfile(
         test_junit=PROGRAMS
         + """
@@ -482,7 +482,9 @@ MORE_POLLS = {
 
 
 @pytest.mark.parametrize(("test", "more"), MORE_POLLS.values(), ids=MORE_POLLS)
-def test_guard_adds_polls_around_a_call_only_if_processes_may_have_changed(pytester, test, more):
+def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
+    pytester, test, more
+):
     both = "import pytest\ndef test_first(): pass\n" + dedent(test) + "\ndef test_last(): pass\n"
     pytester.makepyfile(both)
 

@@ -22,7 +22,7 @@ def imported(pytester: pytest.Pytester, *options: str, status: int) -> set[str]:
     return set(_IMPORTED.findall(result.stderr.str()))
 
 
-def test_plugin_imports_only_the_standard_library_in_an_empty_folder(pytester):
+def test_plugin_imports_only_standard_library_modules_if_the_folder_contains_no_tests(pytester):
     with_us = imported(pytester, "--co", "-q", status=5)
     without = imported(pytester, "--co", "-q", "-p", "no:tlsandbox", status=5)
     ours = {name for name in with_us if name.startswith("pytest_tlsandbox")}

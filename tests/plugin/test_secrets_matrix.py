@@ -274,7 +274,7 @@ def hits(shown: dict[str, str]) -> list[str]:
     ]
 
 
-def test_leak_check_of_these_tests_detects_a_leaked_secret():
+def test_check_for_leaked_secrets_detects_a_leaked_key():
     assert hits({"log.txt": f"a\nkey={SENTINELS['KEY']}\n"}) == [
         "KEY: log.txt: key=Sentinel-key-5b6a7c"
     ]

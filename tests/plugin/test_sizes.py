@@ -87,7 +87,7 @@ def _suite(pytester, connected):
     ("columns", "verbosity", "options"),
     [*((*size, ()) for size in SIZES), (80, 0, ("-n1",)), (120, 1, ("-n1", "-rA"))],
 )
-def test_full_message_is_shown_at_every_size_but_summaries_show_only_its_first_line(
+def test_full_message_is_shown_at_every_terminal_width_but_summaries_show_one_line(
     pytester, monkeypatch, columns, verbosity, options
 ):
     """Where CI is set, or -vv is given, pytest would show the whole message in the short summary."""

@@ -190,7 +190,7 @@ def test_test_suite_that_overrides_the_sandbox_runs_only_on_that_sandbox(pyteste
     assert sorted(ids) == ["TestClass::test_c", "test_a", "test_b", "test_d[one]", "test_d[two]"]
 
 
-def test_test_that_parametrizes_its_sandbox_runs_only_on_those_sandboxes(pytester):
+def test_parametrization_in_a_test_overrides_the_configured_sandboxes(pytester):
     pytester.makepyfile(
         """
         import pytest

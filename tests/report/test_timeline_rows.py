@@ -82,12 +82,14 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("changes", "kind", "ended", "to"), ENDS)
-def test_bar_ends_at_the_observed_exit_or_is_left_open(changes, kind, ended, to):
+def test_bar_ends_where_the_process_ended_or_vanished_and_otherwise_stays_open(
+    changes, kind, ended, to
+):
     bar = bar_of(1, 2, *changes)
     assert (bar["kind"], bar["ended"], bar["to"]) == (kind, ended, to)
 
 
-def test_bar_of_a_process_that_is_older_than_the_session_begins_at_the_edge():
+def test_bar_starts_at_the_left_edge_if_the_process_started_before_the_session():
     assert bar_of(1, -5, before_the_session=True)["begun"] == "before"
     known = process(1, 1, change("exited", 2))
     _, fixture = rows_of(known, process(2, 0.5, before_the_session=True))[::-1]
@@ -120,7 +122,7 @@ def test_runs_of_a_managed_process_share_one_row_with_marks_for_restarts_and_oom
     assert row["totals"] == {"oom": 3, "restart": 2}
 
 
-def test_incident_of_a_run_that_was_never_listed_is_marked_at_the_next_run():
+def test_timeline_marks_an_incident_of_an_unlisted_run_at_the_start_of_the_next_run():
     first = service(1, 1, change("oom_killed", 4, signal=9), change("not listed", 6))
     [row] = rows_of(first, service(2, 5, restarts=1))
     assert [(bar["kind"], bar["to"]) for bar in row["bars"]] == [("oom", 4010), ("running", 10_000)]
@@ -151,7 +153,7 @@ def test_health_check_is_marked_once_each_time_it_starts_to_fail():
     assert marks_of(row) == [(4000, "Unhealthy"), (7000, "Unhealthy")]
 
 
-def test_every_finding_is_marked_but_allowed_findings_do_not_count_as_problems():
+def test_allowed_finding_is_marked_but_does_not_count_as_a_problem():
     server, killed = process(1, 1), hog(2, 2, 3)
     found = [
         finding("leak", "Left running", server, "test_a", at=time_at(4)),

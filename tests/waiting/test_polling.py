@@ -29,7 +29,7 @@ def test_first_poll_is_immediate_and_ends_the_wait_if_the_condition_is_met():
     assert polls(box) == [0.0]
 
 
-def test_pause_between_polls_grows_with_the_elapsed_time_from_50_to_250_ms():
+def test_pause_between_polls_grows_from_50_to_250_ms_as_the_wait_continues():
     box = box_of([RUNNING])
 
     failure(lambda: box.wait_for_exit("train.py", timeout=20), errors.WaitTimedOut)
@@ -57,7 +57,7 @@ def test_wait_passes_if_the_condition_is_met_just_before_the_deadline():
     assert box.wait_for_exit("train.py", timeout=5).exit_code == 0
 
 
-def test_each_poll_is_limited_by_the_deadline_but_the_last_may_take_half_a_second():
+def test_poll_is_limited_by_the_deadline_but_the_last_poll_may_take_half_a_second():
     box = box_of({0: unreachable("no answer")}, latency=99)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=2), errors.SandboxUnreachable)

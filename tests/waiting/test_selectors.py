@@ -106,7 +106,7 @@ def test_text_selector_ignores_processes_that_ended_before_the_baseline():
     assert pids(41, later, baseline) == [41]
 
 
-def test_older_run_is_excluded_even_without_handles_and_with_a_wrong_clock():
+def test_older_run_is_not_selected_even_if_handles_are_missing_and_the_clock_is_wrong():
     old = raw(41, handle=None, **ended(0))
     new = raw(41, handle=None, started_at=T0 - 3_600_000)
 
@@ -140,7 +140,7 @@ def test_stopped_process_of_an_earlier_test_does_not_hide_a_running_process():
     assert pids("web", snapshot(dead, new), snapshot(dead)) == [8]
 
 
-def test_process_that_was_waiting_for_a_restart_at_the_baseline_is_selected():
+def test_selector_matches_a_process_that_awaited_a_restart_at_the_baseline():
     row = raw(7, **ended(1), managed=managed("web", status="backing_off"))
 
     assert pids("web", snapshot(row), snapshot(row)) == [7]

@@ -81,7 +81,7 @@ def test_process_is_suggested_if_its_pid_is_given_as_text():
     ]
 
 
-def test_suggestion_for_a_misspelt_text_shows_the_correct_spelling():
+def test_suggestion_for_a_misspelt_text_selector_shows_the_correct_spelling():
     [miss] = near_misses("http.sever 80", snapshot(raw(1, args=("-m", "http.server", "80"))), ())
     assert miss.word == "http.server 80"
 
@@ -117,7 +117,7 @@ def test_process_is_suggested_if_its_handle_is_given_instead_of_a_pid():
         (re.compile(r"^server"), None),
     ],
 )
-def test_process_is_suggested_if_the_escaped_or_case_insensitive_regex_matches(pattern, reason):
+def test_suggestion_says_whether_a_regex_needs_escaping_or_differs_in_case(pattern, reason):
     assert why(pattern, "./server", ("(v1)",)) == reason
 
 
@@ -160,7 +160,7 @@ def test_at_most_three_suggestions_are_returned_with_the_best_first():
     ]
 
 
-def test_ended_process_is_suggested_only_if_it_is_more_similar_than_every_living_one():
+def test_ended_process_is_not_suggested_if_a_living_process_is_equally_similar():
     def pids(*rows):
         return [pid for pid, _ in near("trian.py", *rows)]
 
@@ -177,7 +177,7 @@ def test_newest_of_equally_similar_processes_is_suggested_first():
     assert [pid for pid, _ in near("train.py", *rows)] == [5, 4, 3]
 
 
-def test_last_three_matches_that_ended_before_the_test_are_suggested_first():
+def test_suggestions_start_with_the_last_three_matches_that_ended_before_the_test():
     older = [process(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     rows = [raw(pid, **ended(0), started_at=T0 + pid) for pid in range(1, 6)]
     why = "ended before this test"
@@ -203,6 +203,6 @@ def test_comparing_ten_thousand_processes_takes_at_most_two_seconds_of_cpu_time(
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_matching_process_that_was_not_selected_is_suggested_as_an_earlier_run(meant):
+def test_process_is_suggested_as_an_earlier_run_if_it_matches_but_was_not_selected(meant):
     reason = "an earlier run, replaced by another run or deployment"
     assert why(meant, args=("train.py",), managed=managed()) == reason

@@ -105,7 +105,7 @@ def test_wait_ends_with_the_first_poll_after_the_exit_notice():
     assert streams.notices[0].closed
 
 
-def test_wait_opens_no_stream_in_its_first_tenth_of_a_second():
+def test_wait_opens_no_stream_during_the_first_100_ms():
     box, streams = streaming({0: [RUNNING], 0.09: [raw(41, **ended(0))]}, 0.09)
 
     box.wait_for_exit(41)

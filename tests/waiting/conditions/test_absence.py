@@ -42,7 +42,7 @@ def vanished(*before, killed=None):
 # ------------------------------------------------------------------------ vanished rows
 
 
-def test_assertion_is_inconclusive_one_second_after_a_process_of_the_test_vanished():
+def test_assertion_is_inconclusive_if_a_started_process_is_missing_for_one_second():
     box = box_of([raw(42)], started=[process(41)])
     box._history.note_start(process(41))
 
@@ -58,7 +58,7 @@ def test_assertion_is_inconclusive_one_second_after_a_process_of_the_test_vanish
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_assert_no_oom_passes_after_a_process_that_the_test_killed_vanished():
+def test_assert_no_oom_passes_if_a_process_vanishes_after_the_test_killed_it():
     box = box_of({0: [RUNNING], 1: [raw(42)]}, started=[process(41)])
     box._history.note_start(process(41))
     box._history.note_signal(process(41), 9)
@@ -82,7 +82,7 @@ def test_assertion_is_inconclusive_only_if_all_living_processes_vanished():
     vanished(raw(41), killed=41).assert_no_oom()
 
 
-def test_assertion_about_a_selected_process_works_even_if_all_others_vanished():
+def test_assertion_about_a_selected_process_passes_even_if_other_processes_vanished():
     box = box_of([raw(41, **ended(0))], baseline=snapshot(raw(40)))
 
     box.assert_no_oom(41)
@@ -195,7 +195,7 @@ def test_exit_code_lost_before_the_test_does_not_delay_the_assertion():
 
 @pytest.mark.parametrize("other", [raw(2), {"pid": 5}], ids=["alive", "unreadable"])
 @pytest.mark.parametrize("name", ["assert_no_oom", "assert_not_running"])
-def test_assertion_whose_result_keeps_changing_ends_within_seven_seconds(name, other):
+def test_assertion_with_a_changing_result_ends_within_seven_seconds(name, other):
     box = box_of({at / 10: [RUNNING, other][: 1 + at % 2] for at in range(3000)})
     args = ["train.py"] if name == "assert_not_running" else []
 

@@ -70,7 +70,7 @@ def test_several_matches_raise_an_error_unless_the_pick_argument_selects_one():
     ) == ("WaitTimedOut", "Still running after 0 s, wanted exit code 7: train.py")
 
 
-def test_living_or_restarting_process_is_preferred_to_an_ended_one():
+def test_selector_prefers_a_living_or_restarting_process_to_an_ended_process():
     def listed(name, *rows):
         seen, history = snapshot(*rows), History(lambda: 0.0)
         history.fold(seen)
@@ -128,7 +128,7 @@ def test_wait_for_a_pid_or_process_object_fails_when_the_selected_run_ends(name)
     assert polls(box)[-1] < 1.1
 
 
-def test_wait_by_text_allows_two_seconds_for_a_replacement_of_a_failed_process():
+def test_wait_with_a_text_selector_waits_two_seconds_for_a_replacement_process():
     again = raw(42, started_at=T0 + 1000)
     box = box_of({0: [RUNNING], 1: [FAILED], 2.9: [FAILED, again]})
     box.wait_until(lambda seen: "exited" in str(seen))
@@ -273,7 +273,7 @@ def test_exit_check_waits_one_second_for_the_correction_of_a_lost_exit_code(ask,
     assert 1.0 <= polls(box)[-1] <= 1.1
 
 
-def test_check_of_fields_other_than_the_exit_ignores_a_lost_exit_code():
+def test_lost_exit_code_does_not_delay_a_check_of_unrelated_fields():
     box = box_of([raw(1, **ended(-1))])
 
     assert box.assert_process(1, command="python").pid == 1
@@ -281,7 +281,7 @@ def test_check_of_fields_other_than_the_exit_ignores_a_lost_exit_code():
     assert polls(box) == [0.0, 0.0]
 
 
-def test_each_lost_exit_code_restarts_the_wait_for_a_correction():
+def test_wait_allows_one_second_for_the_correction_of_each_lost_exit_code():
     first, second = raw(1, **ended(-1)), raw(2, started_at=T0 + 1000, **ended(-1))
     corrected = raw(2, started_at=T0 + 1000, **signaled(9))
     box = box_of({0: [first], 0.6: [second], 1.3: [corrected]})
@@ -295,7 +295,7 @@ def test_each_lost_exit_code_restarts_the_wait_for_a_correction():
 # --------------------------------------------------------------- missing or unreadable
 
 
-def test_process_counts_as_gone_after_it_has_not_been_listed_for_one_second():
+def test_process_counts_as_gone_if_it_is_missing_from_the_list_for_one_second():
     box = box_of({0: [RUNNING], 2: []})
     assert outcome(lambda: box.wait_for_exit(41)) == GONE
     assert 3.0 <= polls(box)[-1] < 3.3

@@ -89,7 +89,7 @@ def test_error_shows_the_expected_and_the_actual_status(row, options, expected):
     assert outcome(lambda: box_of([row]).wait_for_process(name, **options)) == expected
 
 
-def test_error_about_an_unstable_process_does_not_mention_restarts_before_the_wait():
+def test_error_about_an_unstable_process_omits_restarts_that_happened_before_the_wait():
     last = {"exit_code": 1, "ended_at": T0 - 1000}
     row = raw(8, **WEB, managed=managed(restart_count=1, last_exit=last))
 
