@@ -190,7 +190,7 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
                 f"{source}: unknown guard rule {word!r}; expected one of {', '.join(RULES)}{hint}"
             )
     if not given:
-        raise InvalidSetting(f"{source}: expected at least one rule ({', '.join(RULES)}), got none")
+        raise InvalidSetting(f"{source}: expected at least one rule ({', '.join(RULES)}); got none")
     return tuple(rule for rule in RULES if rule in given)
 
 

@@ -47,7 +47,8 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
 
 def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
     """Return the message for an argument with a wrong value."""
-    return f"{name} must be {expected}, got {shown(value)}{hint}"
+    separator = ";" if ", " in expected else ","
+    return f"{name} must be {expected}{separator} got {shown(value)}{hint}"
 
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:
             hint = suggestion(word, STATUSES, cutoff=0.76)
             raise InvalidArgument(must_be("status", f"one of {', '.join(STATUSES)}", word, hint))
     if not statuses:
-        raise InvalidArgument(f"status must be one or more of {', '.join(STATUSES)}, got no status")
+        raise InvalidArgument(f"status must be one or more of {', '.join(STATUSES)}; got no status")
     return statuses
 
 
@@ -129,7 +130,7 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
                 hint = '; to wait for a signal that ends the process, use wait_for_process(process, status="signaled")'
             raise InvalidArgument(must_be("exit_code", "from 0 to 255", code, hint))
     if not codes:
-        raise InvalidArgument('exit_code must be one or more codes, or "any", got no code')
+        raise InvalidArgument('exit_code must be one or more codes, or "any"; got no code')
     return codes
 
 
@@ -218,7 +219,7 @@ def check_takes_one(name: str, function: Callable[..., object], what: str) -> No
     except TypeError:
         called = f"{getattr(function, '__name__', type(function).__name__)}{signature}"
         raise InvalidArgument(
-            f"{name} must be a function that takes one argument, {what}, got {shorten(mask_text(called), 60)}"
+            f"{name} must be a function that takes one argument ({what}), got {shorten(mask_text(called), 60)}"
         ) from None
 
 

@@ -75,5 +75,6 @@ class Explanation:
     @property
     def headline(self) -> str:
         """The first line of the message, such as "Exited 1, wanted 0: train.py"."""
-        wanted = f", wanted {self.wanted}" if self.wanted else ""
+        separator = ";" if ", " in self.what else ","
+        wanted = f"{separator} wanted {self.wanted}" if self.wanted else ""
         return f"{self.what}{wanted}" + (f": {self.subject}" if self.subject else "")

@@ -106,7 +106,7 @@ def render(
     lines += _evidence(explanation, size, columns, verbosity)
     facts = _facts(explanation, timeline, output, size, columns, verbosity)
     if verbosity > 0:
-        polled = ", ".join(part for part in (polls(timeline), stopped) if part)
+        polled = "; ".join(part for part in (polls(timeline), stopped) if part)
         facts.append(("polls", wrap(polled, columns - 12)))
     facts += [("sandbox", [sandbox])] if sandbox else []
     lines += _labelled(facts + _hint(explanation, facts, columns))
@@ -159,9 +159,10 @@ def render_several(
             continue
         inner = columns - 5
         headline = _first_line(explanation, outputs.get(id(explanation)))
-        first_line, *others = wrap(f"{place}: {headline}", inner)
+        label = f"{_INDENT}check {number}  "
+        first_line, *others = wrap(f"{place}: {headline}", columns - len(label))
         lines += [
-            f"{_INDENT}check {number}  {first_line}",
+            f"{label}{first_line}",
             *(f"{_INDENT * 4}{line}" for line in others),
         ]
         body = _evidence(explanation, size, inner, verbosity)
@@ -176,7 +177,7 @@ def render_several(
         lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
     facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
     if verbosity > 0:
-        seen = ", ".join(part for part in (polls(timeline), stopped) if part)
+        seen = "; ".join(part for part in (polls(timeline), stopped) if part)
         facts += [("polls", wrap(seen, columns - 12))]
     if timeline.outages:
         facts.append(("gaps", gaps(timeline, columns - 12, size.changes)))
@@ -344,7 +345,7 @@ def _supervised(managed: ManagedProcess, run: Run | None, *, briefly: bool) -> s
     if managed.restart_count or not briefly:
         restarts = count(managed.restart_count, "restart")
         if managed.restart is not None and managed.restart.max_restarts is not None:
-            restarts = f"{managed.restart_count} of at most {managed.restart.max_restarts} restarts"
+            restarts += f" (limit: {managed.restart.max_restarts})"
         parts.append(restarts)
         if managed.restart is not None:
             parts.append(f"policy: {managed.restart.policy}")

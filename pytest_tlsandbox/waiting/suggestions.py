@@ -57,7 +57,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         because="" if near else f"{listed} listed" if len(snapshot) else "nothing is listed",
         listed=tuple(Listed(miss.row, miss.why) for miss in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
-        listed_as=f"nearest of {listed}" if near else "",
+        listed_as=f"most similar of {listed}" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
         hint="start it in this test, or pass since=None if you mean an earlier process"
         if older

@@ -26,9 +26,9 @@ from pytest_tlsandbox.local.request_bodies import HealthCheck, Restart
 from pytest_tlsandbox.waiting.selectors import by
 from tests.support import OOM, box_of, failure, polls, process, raw
 
-STATUS = "status must be one of running, exited, signaled, oom_killed, got"
+STATUS = "status must be one of running, exited, signaled, oom_killed; got"
 RESTART = "restart must be a mapping with the keys policy, max_restarts, initial_backoff_ms, max_backoff_ms"
-SIGNAL = "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM, got"
+SIGNAL = "signal must be a number from 1 to 64, such as 15 or signal.SIGTERM; got"
 SIGNALED = 'wait_for_process(process, status="signaled")'
 HEALTH = (
     "health_check must be a mapping with the keys type, port, path, initial_delay_ms, interval_ms, "
@@ -39,7 +39,7 @@ start = call.start_process
 CASES = [
     (call.wait_for_process("x", status="runing"), f"{STATUS} 'runing'; did you mean 'running'?"),
     (call.wait_for_process("x", status=[]),
-     "status must be one or more of running, exited, signaled, oom_killed, got no status"),
+     "status must be one or more of running, exited, signaled, oom_killed; got no status"),
     (call.assert_process("x", status="Running"), f"{STATUS} 'Running'; did you mean 'running'?"),
     (call.wait_for_process("x", timeout=-1), "timeout must be >= 0 seconds, got -1"),
     (call.wait_for_process("x", timeout=math.inf), "timeout must be a finite number of seconds, got inf"),
@@ -50,9 +50,9 @@ CASES = [
      f"exit_code must be from 0 to 255, got -9; to wait for a signal that ends the process, use {SIGNALED}"),
     (call.wait_for_exit("x", exit_code=None),
      'exit_code must be from 0 to 255, got None; pass "any" to accept every exit code'),
-    (call.wait_for_exit("x", exit_code=()), 'exit_code must be one or more codes, or "any", got no code'),
+    (call.wait_for_exit("x", exit_code=()), 'exit_code must be one or more codes, or "any"; got no code'),
     (call.wait_for_exit("x", pick="last"), 'pick must be "newest" or "oldest", got \'last\''),
-    (call.wait_for_exit("x", since=0), 'since must be "test", a snapshot or None (the whole history), got 0'),
+    (call.wait_for_exit("x", since=0), 'since must be "test", a snapshot or None (the whole history); got 0'),
     (call.assert_process("x"), "assert_process needs at least one expected field, such as exit_code=0"),
     (call.assert_process("x", exitcode=0), "a process has no field 'exitcode'; did you mean 'exit_code'?"),
     (call.wait_until("x"), "condition must be a function that takes the snapshot, got 'x'"),
@@ -63,7 +63,7 @@ CASES = [
     (call.send_signal(41, 0), f"{SIGNAL} 0"),
     (call.send_signal(41, 65), f"{SIGNAL} 65"),
     (call.output(41, "stdrr"),
-     "stream must be one of stdout, stderr, output, got 'stdrr'; did you mean 'stderr'?"),
+     "stream must be one of stdout, stderr, output; got 'stdrr'; did you mean 'stderr'?"),
     (start("sleep", [60]), "args[0] must be text, got 60; write '60'"),
     (start("cat", ["-n", Path("a.txt")]), "args[1] must be text, got a value of type PosixPath; write 'a.txt'"),
     (start("cat", [None]), "args[0] must be text, got None"),
@@ -86,9 +86,9 @@ CASES = [
     (start("sh", stdin_mode="pip"), "stdin_mode: unknown mode 'pip'; did you mean 'pipe'?"),
     (start("sh", stdout_mode=None, stderr_mode=False),
      "stderr_mode: unknown mode False; expected one of capture, discard"),
-    (start("web", restart="always"), f"{RESTART}, got 'always'; write restart={{\"policy\": \"always\"}}"),
-    (start("web", restart="never"), f"{RESTART}, got 'never'; write restart={{\"policy\": \"never\"}}"),
-    (start("web", restart=True), f"{RESTART}, got True; write restart={{\"policy\": \"always\"}}"),
+    (start("web", restart="always"), f"{RESTART}; got 'always'; write restart={{\"policy\": \"always\"}}"),
+    (start("web", restart="never"), f"{RESTART}; got 'never'; write restart={{\"policy\": \"never\"}}"),
+    (start("web", restart=True), f"{RESTART}; got True; write restart={{\"policy\": \"always\"}}"),
     (start("web", restart={"polcy": "always"}), "restart: unknown key 'polcy'; did you mean 'policy'?"),
     (start("web", restart={3: "times"}),
      "restart: unknown key 3; expected one of policy, max_restarts, initial_backoff_ms, max_backoff_ms"),
@@ -100,7 +100,7 @@ CASES = [
     (start("web", restart={"max_backoff_ms": None}),
      "restart: max_backoff_ms must be an integer from 0 to 4294967295, got None"),
     (start("web", health_check="tcp"),
-     f"{HEALTH}, got 'tcp'; write health_check={{\"type\": \"tcp\", \"port\": 8080}}"),
+     f"{HEALTH}; got 'tcp'; write health_check={{\"type\": \"tcp\", \"port\": 8080}}"),
     (start("web", health_check={}),
      "health_check: missing key 'type'; for example, write health_check={\"type\": \"http\", \"port\": 8080}"),
     (start("web", health_check={"type": "tcp"}),
@@ -157,11 +157,11 @@ CASES = [
     (call.assert_process(status="running"),
      "Sandbox.assert_process() missing 1 required positional argument: 'process'"),
     (call.wait_until(lambda: True),
-     "condition must be a function that takes one argument, the snapshot, got <lambda>()"),
+     "condition must be a function that takes one argument (the snapshot), got <lambda>()"),
     (call.wait_until(math.dist),
-     "condition must be a function that takes one argument, the snapshot, got dist(p, q, /)"),
+     "condition must be a function that takes one argument (the snapshot), got dist(p, q, /)"),
     (call.wait_for_exit(lambda: True),
-     "process must be a function that takes one argument, the process, got <lambda>()"),
+     "process must be a function that takes one argument (the process), got <lambda>()"),
 ]  # fmt: skip
 
 

@@ -94,7 +94,7 @@ Crashed with SIGSEGV, then restarted: web; last output: shard 2/8 loaded
   | shard 2/8 loaded
   process   python train.py
   run       pid 41 (first run), signaled 11 (SIGSEGV) at 16:00:05.000 UTC, ran 5 s, restarted as pid 42
-  managed   running, 1 of at most 5 restarts, policy: on_failure
+  managed   running, 1 restart (limit: 5), policy: on_failure
   timeline  +0 s    running
             +2.5 s  signaled 11 (SIGSEGV)
             +2.5 s  running, restarted 1x

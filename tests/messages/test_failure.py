@@ -202,7 +202,7 @@ def test_long_command_line_is_shown_on_separate_lines_below_the_state():
     box = silent_box(rows, screen=Screen(0, 60))
 
     assert str(failure(lambda: box.assert_not_running("train.py"))) == dedented("""
-        2 processes are running, but should not be: train.py
+        2 processes unexpectedly running: train.py
 
             pid 41  running  python train.py
             pid 42  running

@@ -27,7 +27,7 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
         ("--tlsandbox-guard=all", f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}"),
         (
             "--tlsandbox-guard=",
-            "--tlsandbox-guard: expected at least one rule (oom, crash, restart, unhealthy, leak), got none",
+            "--tlsandbox-guard: expected at least one rule (oom, crash, restart, unhealthy, leak); got none",
         ),
         (
             "--tlsandbox-report=tox.ini/out.json",
@@ -275,7 +275,7 @@ MARKERS = {
     "tlsandbox_allow('leak', reason=' ')": "tlsandbox_allow: expected a reason, as in "
     'tlsandbox_allow("leak", reason="..."), got none',
     "tlsandbox_allow(reason='why not')": "tlsandbox_allow: expected at least one rule (oom, "
-    "crash, restart, unhealthy, leak), got none",
+    "crash, restart, unhealthy, leak); got none",
     "tlsandbox_allow('oom', raison='why')": "tlsandbox_allow: expected rules and a reason, got "
     "'raison'",
     "tlsandbox_guard('oom')": None,

@@ -41,7 +41,7 @@ def expected(verbosity: int) -> str:
             f"  process   the command{cut}",
             "  run       pid N, ran T",
             "  timeline  +0 s running, N polls | +T exited 3, 1 poll",
-            "  polls     N (T each), stopped after T of 30 s",
+            "  polls     N (T each); stopped after T of 30 s",
             "  sandbox   my-sandbox",
         ]
     return "\n".join(lines + (["  all N processes", "    ROWS"] if verbosity == 2 else []))

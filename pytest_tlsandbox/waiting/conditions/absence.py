@@ -56,10 +56,12 @@ class NotRunning:
         living = self._selector.select(snapshot).living
         if living:
             alone = len(living) == 1
-            state = living_state(living[0]).capitalize()
+            state = living_state(living[0])
             explanation = Explanation(
                 errors.AssertionFailed,
-                f"{state if alone else f'{len(living)} processes are running'}, but should not be",
+                f"Unexpectedly {state}"
+                if alone
+                else f"{len(living)} processes unexpectedly running",
                 list_texts([*dict.fromkeys(map(short_name, living))]),
                 process=living[0] if alone else None,
                 listed=() if alone else tuple(Listed(row) for row in living),
@@ -137,8 +139,8 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _KILL_IT_HERE = (
-    "if this test kills it, use kill_process() or send_signal(), whose kills are not counted; "
-    "otherwise, run it with a higher memory limit, to see whether the kill goes away"
+    "kill_process() or send_signal(), if this test kills it, because their kills are not counted; "
+    "otherwise, a higher memory limit, to see whether the kill goes away"
 )
 
 
@@ -384,9 +386,11 @@ def _unknown_end(incidents: Sequence[Incident], check: str) -> Impossible:
     vanished = not lost and run.is_newest and run.row is not None
     alone = len(incidents) == 1
     runs = "" if alone else f"{len(incidents)} runs of "
-    hint = "" if vanished else "assert_no_restart, or list the processes between the restarts"
+    hint = "" if vanished else "assert_no_restart, or list the processes after each restart"
     because = (
-        "" if vanished else "no list call saw these runs, and the sandbox keeps only the last exit"
+        ""
+        if vanished
+        else "these runs began and ended between two list calls, and the sandbox keeps only the exit of the last run"
     )
     because = describe(incidents[0]) if alone else because
     if lost:

@@ -39,7 +39,7 @@ class HasFields(ProcessCondition):
     ) -> None:
         super().__init__(selector, pick)
         self._expected = expected
-        self.wanted = ", ".join(
+        self.wanted = " and ".join(
             f"{name}={shown_wanted(value, name)}" for name, value in expected.items()
         )
         expects_an_end = expected.get("status", "running") != "running"

@@ -124,10 +124,10 @@ class Stays(ProcessCondition):
             return Impossible(
                 Explanation(
                     Inconclusive,
-                    f"Not monitored for {seconds(gap)}",
+                    f"Monitoring was interrupted for {seconds(gap)}",
                     self._label,
                     f"at most {seconds(self._longest_gap)}",
-                    hint="a longer stable_for: a gap may last a tenth of it",
+                    hint="a longer stable_for: gaps between polls may last up to a tenth of stable_for",
                 )
             )
         return super().evaluate(snapshot)

@@ -115,7 +115,7 @@ def test_assert_not_running_fails_for_a_process_that_is_about_to_be_restarted():
 
     assert outcome(lambda: box_of([row]).assert_not_running("web")) == (
         "AssertionFailed",
-        "Backing off, but should not be: web",
+        "Unexpectedly backing off: web",
     )
 
 

@@ -52,7 +52,7 @@ def test_error_about_several_fields_starts_with_the_exit_of_the_process():
     row = raw(41, **OOM)
 
     assert text_of(row, status="exited", exit_code=0).startswith(
-        "OOM-killed, wanted status=exited, exit_code=0: train.py\n"
+        "OOM-killed, wanted status=exited and exit_code=0: train.py\n"
     )
     assert text_of(row, status="exited", command="sh").startswith(
         "status was oom_killed, wanted exited (1 more field differs): train.py\n"

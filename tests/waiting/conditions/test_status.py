@@ -194,7 +194,7 @@ def test_stability_assertion_fails_if_the_process_was_restarted(pid, started_at)
 
     assert outcome(lambda: box.assert_stays("web", stable_for=5)) == (
         "AssertionFailed",
-        "Exited 1, then restarted, wanted running for 5 s: web",
+        "Exited 1, then restarted; wanted running for 5 s: web",
     )
 
 
@@ -231,7 +231,7 @@ def test_stability_assertion_is_inconclusive_after_a_long_gap_between_polls(gap,
         return
     assert outcome(lambda: box.assert_stays("train.py", stable_for=stable_for)) == (
         "Inconclusive",
-        'Not monitored for 1 s, wanted at most 1 s: "train.py"',
+        'Monitoring was interrupted for 1 s, wanted at most 1 s: "train.py"',
     )
 
 
