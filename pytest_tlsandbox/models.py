@@ -252,7 +252,7 @@ class ProcessInfo:
 
     @property
     def lifetime(self) -> timedelta | None:
-        """How long the process ran by the clock of the sandbox, or None if ``ended_at`` is None."""
+        """The duration from ``started_at`` to ``ended_at``, or None if ``ended_at`` is None."""
         return None if self.ended_at is None else self.ended_at - self.started_at
 
     def __repr__(self) -> str:

@@ -547,9 +547,9 @@ class Sandbox(Assertions):
     def kill_process(self, process: Process) -> None:
         """Kill the process group of a process, or stop the supervisor of a managed process.
 
-        When a supervisor is stopped, it sends SIGTERM to its process, and SIGKILL after 10 s. The
-        call also succeeds if the process has already ended. The call does not wait for the process
-        to end.
+        A supervisor that is stopped sends SIGTERM to its process. If the process is still running
+        after 10 s, the supervisor sends SIGKILL. The call also succeeds if the process has already
+        ended. The call does not wait for the process to end.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -600,10 +600,9 @@ class Sandbox(Assertions):
     def output(self, process: Process, stream: Stream = "output") -> list[str]:
         """Return the lines that a process has written so far.
 
-        A sandbox may store the last output of a process only after it has listed the process as
-        ended. For this reason, if the process has ended, the call reads the output again at
-        intervals of 50 ms. The call stops when the output no longer changes, and after 1 s at the
-        latest.
+        A sandbox may list a process as ended before it stores the last output of the process. For
+        this reason, if the process has ended, the call reads the output again at intervals of 50
+        ms. The call stops when the output no longer changes, or when 1 s has passed.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``
@@ -632,8 +631,8 @@ class Sandbox(Assertions):
         """Kill the processes that were started through this object.
 
         The ``tlsandbox`` fixture calls this method when the test ends. After killing the processes,
-        the call waits until the sandbox lists them as ended, but no longer than 3 s. Without this
-        wait, the next test could find the processes alive.
+        the call waits until the sandbox lists them as ended, but no longer than 3 s. If the call
+        did not wait, the next test might still see the processes as alive.
 
         Returns:
             The processes that are still running afterwards. If the sandbox does not answer, the

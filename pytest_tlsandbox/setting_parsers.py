@@ -245,7 +245,8 @@ def _is_report(path: Path) -> bool:
 def _is_writable(folder: Path) -> bool:
     """Return whether a file can be created in a folder.
 
-    This function creates a file, because the mode bits of a folder do not apply to root.
+    This function tries to create a file. It does not check the mode bits of the folder, because
+    they do not apply to root.
     """
     import tempfile
 

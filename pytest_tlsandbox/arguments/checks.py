@@ -117,7 +117,7 @@ def check_seconds(name: str, value: object) -> float:
 
 
 def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, ...] | None:
-    """Return one or several exit codes as a tuple; return None for "any"."""
+    """Return one or several exit codes as a tuple, or None if ``exit_code`` is "any"."""
     if exit_code == "any":
         return None
     codes = _several(exit_code)
@@ -209,7 +209,7 @@ def check_condition(condition: Callable[..., object]) -> None:
 
 
 def check_takes_one(name: str, function: Callable[..., object], what: str) -> None:
-    """Check that a function can be called with one argument, which ``what`` describes."""
+    """Check that a function can be called with one argument; ``what`` describes this argument."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some built-in functions have no signature

@@ -78,7 +78,10 @@ def test_no_crash(listed: ProcessSnapshot, columns: int) -> None:
 
 
 def test_no_restart_loop(listed: ProcessSnapshot, columns: int) -> None:
-    """Check that no supervisor is about to restart a process that has ended again."""
+    """Check that no process is in a restart loop.
+
+    A process is in a restart loop if it was restarted, has ended again, and waits for a restart.
+    """
     looping(listed).check(columns)
 
 

@@ -96,8 +96,8 @@ def _read_rows(
     """Read a body row by row, and reuse the rows that were also in the last list.
 
     The separator of rows may also occur inside a row, for example in a string. If the body was
-    split inside a row, at least one piece is not a JSON object, so this function raises ValueError
-    and never returns wrong rows.
+    split inside a row, at least one piece is not a JSON object. In this case, this function raises
+    ValueError instead of returning wrong rows.
 
     Args:
         pieces: the text of each row, without its braces.

@@ -52,7 +52,9 @@ class Happened:
         self.others: dict[str, list[str]] = defaultdict(list)
 
     def add(self, sandbox: UsedSandbox, needed: Iterable[Run]) -> None:
-        """Add the events that happened in a sandbox since the running test began or last failed.
+        """Add the events that happened in a sandbox since the running test began.
+
+        If the test has already failed, only events since its last failure are added.
 
         Args:
             sandbox: the sandbox.

@@ -167,7 +167,7 @@ class Guard(Observer):
             ]
 
     def take_data(self) -> dict[str, Any]:
-        """Return the findings since the last call as plain data."""
+        """Return the plain data that was added since the last call of this method."""
         data: dict[str, Any] = {}
         if self._findings:
             worker = self._monitor.worker

@@ -124,9 +124,9 @@ class Finding:
 def keys_of(rule: str, incident: Incident) -> list[str]:
     """Return the keys that identify an incident within its sandbox.
 
-    Workers list a shared sandbox at different times. For example, one worker may list the run
-    itself, a second worker may see only how the run ended, and a third worker may list only the
-    next run. For this reason, each kind of observation has its own key.
+    If workers share a sandbox, they list its processes at different times. For example, one worker
+    may list the run itself, a second worker may see only how the run ended, and a third worker may
+    list only the next run. For this reason, each kind of observation has its own key.
     """
     run = incident.run
     keys = [] if run.row is None else [f"{rule} {identity_text(run.row)}"]
@@ -146,7 +146,7 @@ def keys_of(rule: str, incident: Incident) -> list[str]:
 def apply_rules(
     rules: Iterable[str], incidents: Iterable[Incident], started: Collection[Generation]
 ) -> list[tuple[str, Incident, bool]]:
-    """Return the incidents that rules other than ``leak`` report.
+    """Apply all given rules except ``leak``, and return the incidents that they report.
 
     Args:
         rules: the rules to apply.
@@ -193,5 +193,5 @@ def unknown_ends(
 
 
 def is_declared(rule: str, run: Run) -> bool:
-    """Return whether a wait or an assertion of a test expected this kind of incident in the run."""
+    """Return whether a test expected the incidents that a rule reports for a run."""
     return any(kind in run.declared for kind in (RULES[rule].kinds if rule in RULES else ()))

@@ -80,9 +80,9 @@ class GuardSummary:
             terminalreporter.line(f"tlsandbox guard: session failed: {self._why}", red=True)
 
     def _reason(self) -> str | None:
-        """Return the reason for which the session fails even if every test passes.
+        """Return why the guard fails the session, or None if the guard does not fail it.
 
-        If there is no such reason, the result is None.
+        Findings that already fail a test do not count.
         """
         if self._settings.guard_report_only:
             return None
@@ -108,7 +108,11 @@ class GuardSummary:
         return seconds(total / 1000)
 
     def _findings(self) -> list[dict[str, Any]]:
-        """Return the findings, but only the first finding if several rules report the same run."""
+        """Return the findings without duplicates.
+
+        If several rules report the same run with the same headline, the result contains only the
+        first of these findings.
+        """
         of = ("sandbox", "test", "attempt", "process", "run", "headline", "allowed")
         found: dict[tuple[Any, ...], dict[str, Any]] = {}
         for finding in self._session.findings:

@@ -1,8 +1,9 @@
 """Convert the result of ``pytest_tlsandbox_api_key`` to a Secret before pluggy logs the result.
 
 This module is a pytest plugin. The trace of pluggy (``pytest --debug``, ``PYTEST_DEBUG``) logs the
-value that the outermost wrapper of a hook returns. The wrapper that is registered last is the
-outermost, so this plugin is registered only when the first sandbox is connected.
+value that the outermost wrapper of a hook returns. The wrapper that is registered last becomes the
+outermost wrapper. For this reason, this plugin is registered late, when the first sandbox is
+connected.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_tlsandbox_api_key() -> Generator[None, object, Secret | InvalidSetting | None]:
-    """Return the key as a Secret, or an error if the hook returned any other value.
+    """Return the key as a Secret, or None if there is no key.
 
-    This function does not raise the error, because the traceback would contain a frame of pluggy.
-    With ``--full-trace --showlocals``, pytest would show the rejected value in that frame.
+    If the hook returned an invalid value, the result is an error. This function does not raise the
+    error, because its traceback would contain a frame of pluggy. In that frame, pytest would show
+    the invalid value if the options are ``--full-trace --showlocals``.
     """
     given = yield
     if callable(given):

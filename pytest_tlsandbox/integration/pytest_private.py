@@ -1,8 +1,8 @@
-"""All uses of private names of pytest, each with the reason for it.
+"""The functions that use private names of pytest, and the reason for each use.
 
-``tests/integration/test_pytest_private.py`` fails if pytest changes one of the private names. The
-module ``__init__`` contains one more use, because the code there must run before any submodule is
-imported.
+``tests/integration/test_pytest_private.py`` fails if pytest changes one of the private names. One
+more function that uses a private name is in the package's ``__init__`` module, because this
+function must run before any submodule is imported.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TARGET = "tlsandbox_target"
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
     """Return the module that defines a fixture for a test, or None if the fixture does not exist.
 
-    This function uses private names, because the public functions show a fixture only while a test
-    requests it.
+    This function uses private names, because the public functions do not show fixtures that no
+    running test requests.
     """
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
     module: str | None = definitions[-1].func.__module__ if definitions else None
@@ -40,9 +40,9 @@ def overrides_target(item: pytest.Item) -> bool:
 def unrequested_fixtures(item: pytest.Item) -> list[str]:
     """Return the names of the fixtures that a test uses, but does not request as arguments.
 
-    A test uses such fixtures through ``autouse`` or ``usefixtures``. Fixtures with the scope
-    "function" are left out. ``Item.fixturenames`` does not distinguish unrequested fixtures from
-    other fixtures.
+    A test uses such fixtures through ``autouse`` or ``usefixtures``. The result does not include
+    fixtures with the scope "function". ``Item.fixturenames`` does not distinguish unrequested
+    fixtures from other fixtures.
     """
     info: Any = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001
     names = set(info.initialnames) - set(info.argnames)
@@ -61,8 +61,8 @@ def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseExce
 def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
     """Return the rootdir and the ini file that pytest would find for the given paths.
 
-    The public attributes of pytest contain the rootdir and the ini file for the whole command
-    line, but not for other paths.
+    The public attributes of pytest contain only the rootdir and the ini file that pytest found for
+    the paths on the command line.
     """
     import inspect
 

@@ -19,7 +19,7 @@ _MARGIN, _NARROWEST = 12, 60
 
 
 def screen_of(config: pytest.Config) -> Screen:
-    """Return the terminal of this pytest run, for which messages are formatted."""
+    """Return the terminal for which messages of this pytest run are formatted."""
     reporter: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
 

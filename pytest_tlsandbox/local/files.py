@@ -52,9 +52,10 @@ class Files:
             return _parts(file, file.read(_PART))
 
     async def write(self, path: str, parts: AsyncIterator[bytes]) -> None:
-        """Create a file and its parent folders, or replace a file and keep its permissions.
+        """Write a file. If the file exists, replace it and keep its permissions.
 
-        Readers see the old file until the new file is complete.
+        This method also creates missing parent folders. Readers see the old file until the new file
+        is complete.
         """  # noqa: DOC501 - the error becomes a response
         with _errors_to_responses("create file", path):
             target = os.path.realpath(_locate(path))

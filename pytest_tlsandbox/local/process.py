@@ -63,7 +63,10 @@ class Manager(Protocol):
         """Decide what happens after a run has ended."""
 
     async def restart(self) -> Process:
-        """End the current run and return a new run; a stopped process is started again."""
+        """Start a new run and return it. If a run is active, end the active run first.
+
+        This method also starts a process that was stopped.
+        """
 
     async def stop(self) -> None:
         """Prevent further restarts, and end the current run in the background."""

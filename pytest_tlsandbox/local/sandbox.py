@@ -78,8 +78,8 @@ class LocalSandbox:
     def close(self) -> None:
         """Kill all processes of the sandbox, and end the server, within a few seconds.
 
-        A second call has no effect. A call in a fork of the process that started the sandbox also
-        has no effect.
+        A second call has no effect. Only the process that started the sandbox can close the
+        sandbox. In a forked process, the call has no effect.
         """
         self._finalizer()
 

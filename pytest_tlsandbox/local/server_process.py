@@ -142,9 +142,9 @@ def _forget_inherited_signals() -> None:
 def _allow_many_files() -> None:
     """Raise the limit of open files.
 
-    The server may run a thousand processes, and needs up to three open files for each process.
-    Programs inherit the limit. A higher limit would slow down some programs, because at their start
-    they close every file descriptor up to the limit.
+    The server may have to run a thousand processes. For each process, the server needs up to three
+    open files. Programs inherit the limit. A higher limit would slow down some programs, because at
+    their start they close every file descriptor up to the limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)

@@ -1,8 +1,8 @@
 """Start, reap, signal and kill real processes.
 
-All code except a fork runs on the thread of the event loop, and does not need locks. A fork runs on
-another thread for two reasons. First, a fork takes 1 ms. Second, with cgroup v1, the thread that
-forks must enter the group of the new process.
+Forks run on a separate thread. All other code runs on the thread of the event loop, and therefore
+needs no locks. A fork needs a separate thread for two reasons. First, a fork takes 1 ms. Second,
+with cgroup v1, the thread that forks must enter the group of the new process.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Supervisor:
     def close(self) -> None:
         """Kill all processes of the sandbox, and remove the memory limit.
 
-        The call takes at most 3 s. A process that hangs in the kernel cannot be killed and remains.
+        The call takes at most 3 s. This method cannot kill a process that hangs in the kernel.
         """
         self._spawner.shutdown(cancel_futures=True)
         deadline = time.monotonic() + _CLOSE_SECONDS

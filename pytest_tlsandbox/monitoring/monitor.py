@@ -129,7 +129,7 @@ class Monitor:
             self._take_baseline(sandbox, patient=patient)
 
     def add_unconnected(self, label: str, why: str) -> None:
-        """Record a gap for a sandbox to which no connection could be created."""
+        """Record a gap for a sandbox to which the plugin could not connect."""
         self._unconnected.append(self._begin_gap(label, label, why, self._clock.monotonic()))
 
     def begin_test(self, test: str, attempt: int) -> None:
@@ -172,8 +172,8 @@ class Monitor:
     def _is_settled(self, sandbox: MonitoredSandbox) -> bool:
         """Return whether a poll after the teardown is unnecessary because nothing can change.
 
-        If the poll is skipped, later incidents of a process that continues to run are attributed to
-        the next test.
+        If this poll is skipped, a process that is still running may cause incidents later. These
+        incidents are attributed to the next test.
         """
         last = sandbox.after_call
         if not self.tears_nothing_down or last is None or sandbox.started:
@@ -286,8 +286,8 @@ class Monitor:
         """Stop monitoring a sandbox that the suite has terminated, usually in a teardown.
 
         The monitor polls after the call phase of each test. If the test terminates the sandbox
-        before this poll, the monitor may have missed incidents, and therefore records a gap. In a
-        guarded test, this gap fails the session if the sandbox existed before the test.
+        before this poll, the monitor records a gap, because the monitor may have missed incidents.
+        If the test is guarded and the sandbox existed before the test, the gap fails the session.
         """
         self.sandboxes.remove(sandbox)
         if self.place.phase == "call":

@@ -89,11 +89,11 @@ class MonitoredSandbox:
     def poll(self, *, patient: bool) -> ProcessSnapshot | None:
         """Return a snapshot; if an error occurs, set ``error`` and return None.
 
-        If ``patient`` is true, the poll retries transient errors, but not in a gap. In a gap, after
-        a failed list call, this method does not list the processes again during the same test.
-        After the outage budget is used up, this method lists the processes only if the last failed
-        call was at least 30 s ago. If this method does not list the processes, it returns None
-        immediately.
+        Outside of gaps, this method retries transient errors if ``patient`` is true. In a gap, this
+        method never retries: if a list call fails, this method does not list the processes again
+        until the next test. After the outage budget is used up, this method lists the processes
+        only if the last failed call was at least 30 s ago. If this method does not list the
+        processes, it returns None immediately.
         """  # noqa: DOC501 - the error is caught below
         client, clock, outage = self.client, self.client.clock, self.client.outage
         begun = clock.monotonic()

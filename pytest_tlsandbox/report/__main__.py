@@ -16,7 +16,7 @@ from pytest_tlsandbox.report.report_file import is_page, write_report
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page of a JSON report.
+    """Read a JSON report, and write it as an HTML page.
 
     Returns:
         The exit code: 0 if the page was written, or 1 if the report is invalid or a file cannot be

@@ -1,9 +1,9 @@
 """The report as one HTML page, with a summary in words above a timeline.
 
-The page is one file and does not send requests. The content security policy of the page allows only
-the page's own style and script, by their hashes. The page contains data of the session only as
-escaped text, or as JSON that the script shows as text. The summary is also shown if the script does
-not run.
+The page is one file and does not send requests. The content security policy identifies the style
+and the script of the page by their hashes, and blocks all other styles and scripts. Data of the
+session appears on the page in two forms: escaped text, and JSON whose values the script shows as
+text. The summary is also shown if the script does not run.
 """
 
 from __future__ import annotations

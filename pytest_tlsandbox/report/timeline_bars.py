@@ -39,7 +39,7 @@ class Axis:
 
 
 def states_of(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the state changes of a run, without the change to "not listed"."""
+    """Return all state changes of a run except the change to "not listed"."""
     return [change for change in run["changes"] if change["state"] != "not listed"]
 
 
@@ -50,7 +50,10 @@ def has_ended(change: Mapping[str, Any]) -> bool:
 
 
 def had_ended(run: Mapping[str, Any], axis: Axis) -> bool:
-    """Return whether a run had ended before the session; a sandbox may list old runs forever."""
+    """Return whether a run had ended before the session began.
+
+    A sandbox may still list such runs.
+    """
     first = states_of(run)[0]
     if not run["before_the_session"] or not has_ended(first):
         return False

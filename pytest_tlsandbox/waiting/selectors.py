@@ -158,9 +158,10 @@ class Selector:
 
     Each wait creates a new selector. A text selector, a regex, a predicate and ``by`` select
     processes that were alive at the baseline or started after the baseline. A pid or a handle
-    selects a single run, even within ``by``. If several runs have this pid or handle, the selector
-    chooses the newest run in the first snapshot that contains any of them. If a managed process is
-    selected by its name or by an object, it stays selected across restarts.
+    selects a single run, even within ``by``. Several runs may have the same pid or handle. In this
+    case, the selector uses the first snapshot that contains at least one of these runs, and chooses
+    the newest run in this snapshot. If a managed process is selected by its name or by an object,
+    it stays selected across restarts.
 
     Args:
         process: text, a pid, a compiled regex, an object, ``by(...)`` or a predicate.

@@ -34,7 +34,7 @@ _REGEX_SYNTAX = re.compile(
 
 
 def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selection) -> Explanation:
-    """Return an explanation which says that no process matches, and which lists near misses.
+    """Return an explanation, with near misses, for a selector that matches no process.
 
     Args:
         selector: the selector that matched nothing.
@@ -66,9 +66,10 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
 
 
 def _suggestion(near: Sequence[NearMiss]) -> str:
-    """Return the word to suggest, which the best near miss contains.
+    """Return the word that the message suggests: the similar word in the best near miss.
 
-    The result is empty if the best near miss contains no similar word, or if the word is a secret.
+    The result is empty if the best near miss contains no similar word, or if the similar word is a
+    secret.
     """
     if not near or not near[0].word:
         return ""

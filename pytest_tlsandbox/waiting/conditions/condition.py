@@ -117,9 +117,10 @@ class Listing:
 
 
 class Until:
-    """A condition that is met if the function of the user returns a truthy value.
+    """A condition that is met if the user's function returns a truthy value.
 
-    The failure message lists only processes that are alive or began after ``baseline``.
+    The failure message lists living processes and processes that started after ``baseline``. It
+    does not list other processes.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Until:
 
 
 def _comparison(function: Any, snapshot: ProcessSnapshot) -> tuple[str, str]:
-    """Return the source of the expression that a condition returns, and the compared values.
+    """Return the source and the compared values of the expression that a function returns.
 
     The compared values are returned as one text, such as "1 >= 2". Both texts are masked. A text
     that is not available is empty. The source is available only if the function has a single

@@ -109,7 +109,7 @@ class HasWritten(ProcessCondition):
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
-        """Return a result if a line matches or the output cannot be read. Else, return None."""
+        """Return a result if a line matches or if the output cannot be read, or None otherwise."""
         lost = _lost_output(row, self._snapshot)
         if lost is not None:
             return lost
