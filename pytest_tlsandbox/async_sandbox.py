@@ -67,9 +67,9 @@ class AsyncSandbox:
     the same errors as the methods of ``Sandbox``. The event loop of asyncio or trio keeps running
     during a call.
 
-    Cancelling a call ends its wait and its current poll. A request to start, signal, kill or
-    restart a process is completed if it has already been sent. Predicates and conditions run in the
-    thread of the call, and must be plain functions, not coroutine functions.
+    Cancelling a call ends its wait and its current poll. If a request to start, signal, kill or
+    restart a process has already been sent, the request is still completed. Predicates and
+    conditions run in the thread of the call, and must be plain functions, not coroutine functions.
 
     Args:
         sandbox: the sandbox to wrap.

@@ -152,9 +152,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
-    """Start the guard or the summary that the report of an xdist worker requires.
+    """Start the plugins that a test report from an xdist worker requires.
 
-    pytest calls this hook on the xdist controller.
+    pytest calls this hook on the xdist controller. A test report can require the guard, and the
+    summary of causes that several failed tests share.
     """
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
@@ -168,7 +169,8 @@ def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any])
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Return a line with the sandboxes under test, and a line with the rules of the guard.
 
-    If there are no sandboxes or no rules, the line for them is left out.
+    If there are no sandboxes, the first line is left out. If there are no rules, the second line is
+    left out.
     """
     settings = config.stash[_SETTINGS]
     lines = [f"tlsandbox: {', '.join(settings.targets)}"] if settings.targets else []
@@ -202,9 +204,9 @@ _CONNECTING = frozenset({"tlsandbox", "tlsandbox_connect", "tlsandbox_lister"})
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Set up ``tlsandbox`` first, so that the test owns the processes that other fixtures start.
 
-    A test can use a fixture that it does not request as an argument (autouse, usefixtures). If such
-    a fixture has a wider scope than a single test, it is set up before ``tlsandbox``, because it
-    may provide the key or the sandbox.
+    There is one exception. If a test uses a fixture only through ``autouse`` or ``usefixtures``,
+    and the scope of the fixture is wider than "function", this fixture is set up before
+    ``tlsandbox``. Such a fixture may provide the key or the sandbox.
     """
     names = getattr(item, "fixturenames", [])
     if not _CONNECTING.isdisjoint(names):
@@ -227,8 +229,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """End the traceback at the user's line, and shorten messages that pytest shows on one line.
 
-    The short summary, the ``message`` attribute of JUnit and annotations in CI show only the first
-    line of a message.
+    Three outputs show only the first line of a failure message: the short summary, the attribute
+    ``message`` in JUnit files, and annotations in CI.
 
     Returns:
         The report of this phase of the test.
@@ -259,7 +261,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Show failure messages of the plugin in colour, also for tests that ran on xdist workers."""
+    """Show this plugin's failure messages in colour, including messages from xdist workers."""
     if hasattr(report.longrepr, "chain"):
         from pytest_tlsandbox.integration.terminal_colour import colour
 
@@ -342,8 +344,8 @@ def tlsandbox(request: pytest.FixtureRequest, tlsandbox_target: object) -> Itera
 def tlsandbox_async(tlsandbox: Sandbox) -> Iterator[AsyncSandbox]:
     """Provide the sandbox under test with awaitable methods, for coroutines of asyncio and trio.
 
-    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. If the test
-    does not await a call, the plugin fails the test when the test ends.
+    The event loop keeps running during ``await tlsandbox_async.wait_for_exit(job)``. When a test
+    ends, the plugin checks that every call was awaited. If a call was not awaited, the test fails.
 
     Yields:
         An ``AsyncSandbox``, which has the same methods as ``tlsandbox``.
@@ -369,8 +371,9 @@ def tlsandbox_session(
 
     Without a baseline, assertions check all known incidents, including incidents that happened
     before the session. When the session ends, the plugin kills the processes that were started
-    through this object. This fixture is created only once in each session. If folders override
-    ``tlsandbox_target``, the fixture uses the target of the first test that requests it.
+    through this object. This fixture is created only once in each session. If a folder overrides
+    ``tlsandbox_target``, tests can have different targets. In this case, the target of
+    ``tlsandbox_session`` is the target of the first test that requests ``tlsandbox_session``.
 
     Returns:
         A ``Sandbox``.
@@ -479,13 +482,14 @@ def tlsandbox_allow(
 
 @pytest.fixture(scope="session")
 def tlsandbox_local(request: pytest.FixtureRequest) -> LocalSandbox:
-    """Provide the embedded sandbox, with its url, api_key, identifier and memory_limit.
+    """Provide the embedded sandbox.
 
     The sandbox starts when a test first requests it, and ends with the session. Under xdist, each
     worker has its own sandbox.
 
     Returns:
-        A ``LocalSandbox``.
+        A ``LocalSandbox`` with the attributes ``url``, ``api_key``, ``identifier`` and
+        ``memory_limit``.
 
     Raises:
         LocalSandboxError: the extra ``local`` is not installed, or the server does not start.

@@ -147,7 +147,7 @@ class Soft(Assertions):
         since: Since = "test",
         **expected: Unpack[Fields],
     ) -> None:
-        """Check that the fields of a process have the expected values when the block ends.
+        """Add a check: when the block ends, the fields of a process must have the expected values.
 
         Args:
             process: the process, selected by text, pid, compiled regex, process object, ``by(...)``

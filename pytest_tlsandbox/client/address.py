@@ -58,9 +58,9 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
     """Return the address of a sandbox.
 
     Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy,
-    each request contains the id in a header, like the requests of the SDK. The header is ``Host:
-    <id>.local`` if the proxy is on loopback, and ``X-Tensorlake-Sandbox-Id`` otherwise. A URL is
-    used unchanged.
+    each request contains the id in a header, and the SDK uses the same header. The header is
+    ``Host: <id>.local`` if the proxy is on loopback, and ``X-Tensorlake-Sandbox-Id`` otherwise. A
+    URL is used unchanged.
 
     Args:
         target: the id, the name or the URL of the sandbox, or an object (a ``LocalSandbox`` or a
@@ -68,8 +68,7 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
         proxy_url: the URL of the proxy through which sandboxes are reached by id or name.
 
     Returns:
-        The address. The address includes the API key of the target if the target is an object with
-        a key.
+        The address. If the target is an object with an API key, the address includes this key.
 
     Raises:
         InvalidSetting: the text is not the id, the name or the URL of a sandbox.

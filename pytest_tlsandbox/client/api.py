@@ -351,9 +351,9 @@ class SandboxClient(ProcessLister):
 
         For a managed process, this method returns the name, because a restart changes only the pid.
         There are two exceptions. For an earlier run that is still listed, this method returns the
-        pid, because the name stands for the current run. If the name consists of dots, this method
-        also returns the pid. Such a name would change the URL path, and URL encoding does not
-        prevent this.
+        pid, because the name stands for the current run. If the name consists only of dots, this
+        method returns the pid, because the name would change the URL path. URL encoding does not
+        prevent this change.
         """
         run = self.history.run_of(process)
         name = process.managed.name if process.managed else None

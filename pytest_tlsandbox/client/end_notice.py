@@ -1,4 +1,4 @@
-"""Follow the stderr of a process in a thread, to notice immediately when the process ends."""
+"""Use a thread to follow a process's stderr, and notice immediately when the process ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_BYTES = 2**20
 
 
 class EndNotice:
-    """Notices when a process ends, because the sandbox then closes the stream of its stderr.
+    """Notices when a process ends: the sandbox closes the stderr stream of an ended process.
 
     The notice comes when the stream ends, for whatever reason. The notice may come early, late or
     never (api-notes, "Calls"). The notice does not prove that the process has ended, but it is a

@@ -2,7 +2,7 @@
 
 The plugin is registered when the session first uses a sandbox. Without xdist, the plugin runs in
 the process of pytest. With xdist, the plugin runs in each worker, but not in the controller. The
-guard's plugin is registered earlier. For this reason, this plugin's wrapper of
+guard is registered before this plugin. For this reason, this plugin's wrapper of
 ``pytest_runtest_makereport`` is the outermost wrapper.
 """
 
@@ -187,7 +187,7 @@ class FailedTests:
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:
-        """Return the first failure of the session that has the same cause as ``error``."""
+        """Return the session's first failure with the same cause as ``error``."""
         text = error.first_line
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         key = f"{worker} {id(error)}"

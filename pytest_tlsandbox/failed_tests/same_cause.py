@@ -1,4 +1,4 @@
-"""Print a cause only once if several failed tests share it.
+"""If several failed tests share a cause, print the cause only once.
 
 The module runs in the process that reports the results. With xdist, this process is the controller.
 The controller does not use any sandbox, so this module does not import the code for sandboxes.

@@ -1,8 +1,9 @@
 """The history of a sandbox, which converts snapshots to runs and finds incidents.
 
-The daemon lists rows, not runs. A row alone does not show to which run it belongs: a managed
-process keeps its id across restarts, and another process may reuse its name. The daemon also keeps
-only the last exit of a process. ``docs/history.md`` explains how rows are assigned to runs.
+The daemon lists rows, not runs. A row alone does not show to which run the row belongs. A managed
+process keeps its id across restarts, and a later process may have the same name. If a process has
+exited several times, the daemon keeps only the last exit. ``docs/history.md`` explains how rows are
+assigned to runs.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ class History:
         """Record a snapshot, set its attributes ``history`` and ``position``, and call observers.
 
         The first snapshot does not change any run, because the history begins with this snapshot.
-        Snapshots can arrive out of order. If the newest recorded snapshot was requested later than
-        the given snapshot, the given snapshot is older evidence and does not change any run.
+        Snapshots can arrive out of order. The given snapshot does not change any run if the
+        history already contains a snapshot that was requested later.
 
         Returns:
             The runs that changed since the previous snapshot.
@@ -169,8 +170,8 @@ class History:
 
         Returns:
             The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
-            the signal. The result is None if there is nothing to undo, because the run had ended or
-            this plugin had already sent the signal.
+            the signal. If there is nothing to undo, the result is None: the run is not known, the
+            run had ended, or this plugin had already sent the signal.
 
         """
         run = self.run_of(row)
@@ -231,7 +232,7 @@ class History:
     # -------------------------------------------------------------- incidents
 
     def incidents(self, since: int) -> list[Incident]:
-        """Return the incidents whose evidence was first seen after a position, oldest first.
+        """Return the incidents whose evidence was first seen after ``since``, oldest first.
 
         An incident is left out if later evidence refuted it.
         """
@@ -255,7 +256,7 @@ class History:
         return self._generations.is_assumed(run)
 
     def forgot_since(self, position: int) -> bool:
-        """Return whether any incidents after a position were dropped to save memory."""
+        """Return whether any incidents after the given position were dropped to save memory."""
         return position < self._forgotten_at
 
     def _still_shows(self, incident: Incident) -> bool:
@@ -379,8 +380,9 @@ class History:
         """Return whether the daemon was replaced.
 
         A new daemon does not list the rows of the old daemon. A kill may also remove the row of the
-        killed process (api-notes, "Rows"). The result is True only if handles now belong to other
-        processes, or if ended rows vanished together with living rows.
+        killed process (api-notes, "Rows"). For this reason, the result is True only after one
+        of two observations: a handle now belongs to another process, or the rows of ended and of
+        living processes vanished at the same time.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False

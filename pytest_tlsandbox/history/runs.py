@@ -54,7 +54,7 @@ class End(NamedTuple):
     def lost(self) -> bool:
         """Whether the sandbox lost the exit code of the run (api-notes, "Ends").
 
-        In this case, the sandbox reports the exit code -1, or neither an exit code nor a signal.
+        In this case, the sandbox reports either the exit code -1, or no exit code and no signal.
         """
         if self.oom_killed or self.signal is not None:
             return False
@@ -177,8 +177,8 @@ class Run:
         """Whether the sandbox may later correct its report of how the run ended.
 
         A correction is possible for a lost exit code, and for a SIGHUP that this plugin did not
-        send. Daemons sometimes report a lost code or a SIGHUP for a process that exited normally
-        (api-notes, "Ends").
+        send. Daemons sometimes report a SIGHUP or a lost exit code although the process exited
+        normally (api-notes, "Ends").
         """
         end = self.end
         if end is None or end.oom_killed:
@@ -197,8 +197,9 @@ class Run:
     def gave_up(self) -> bool:
         """Whether the supervisor gave up because a failing process had used up all its restarts.
 
-        If SIGTERM or SIGKILL ended the run and the supervisor does not report an error, the
-        supervisor was stopped deliberately and did not give up.
+        A supervisor that was stopped deliberately did not give up. A stop counts as deliberate if
+        SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the supervisor does not
+        report an error.
         """
         if self.seen and "gave_up" in self.seen:
             return True  # even if the process was started again later

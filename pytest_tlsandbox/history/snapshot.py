@@ -202,7 +202,7 @@ class Fields(TypedDict, total=False):
     """The fields of a process that a test can check.
 
     The expected value of a field is an exact value, or a tuple, list, set or range of accepted
-    values. The value of ``args`` is compared as a whole, and ``managed``, ``oom_killed`` and
+    values. The value of ``args`` is compared as a whole. The fields ``managed``, ``oom_killed`` and
     ``stdin_writable`` accept only one value.
 
     Attributes:

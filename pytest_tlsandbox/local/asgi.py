@@ -72,7 +72,7 @@ class Request(NamedTuple):
     async def body(self) -> bytes:
         """Read the body.
 
-        If the server responded before the client has sent the whole body, most clients would see a
+        If the server responded before the client had sent the whole body, most clients would see a
         broken connection instead of the response.
 
         Returns:

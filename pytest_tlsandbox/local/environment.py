@@ -31,7 +31,7 @@ _LEFT_OUT = {"PYTEST_CURRENT_TEST"}
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return a copy of an environment without secrets.
+    """Return a copy of an environment, but leave out the secrets.
 
     The copy also omits the name of the test, the variables of Tensorlake, and the variables of this
     plugin. A program in a cloud sandbox cannot see the secrets of the test machine, so a program in

@@ -12,10 +12,10 @@ Mechanism = Literal["none", "cgroup v1", "cgroup v2", "watchdog"]
 
 
 class MemoryLimit:
-    """The base class of memory limits, which does not limit memory.
+    """The base class of memory limits. The base class itself does not limit memory.
 
-    Without a limit, an OOM kill looks like any other SIGKILL. The argument ``handle`` of each
-    method is the handle of a process of the sandbox.
+    Without a limit, an OOM kill looks like any other SIGKILL. In each method, the argument
+    ``handle`` is the handle of a process in the sandbox.
 
     Attributes:
         mechanism: how the memory is limited.
@@ -51,4 +51,4 @@ class MemoryLimit:
         """Release the resources of a process that has ended."""
 
     def close(self) -> None:
-        """Release all resources. All processes must have been killed before this call."""
+        """Release all resources. The caller must kill all processes before calling this method."""

@@ -1,4 +1,7 @@
-"""Limit memory without writable cgroups: a thread kills the largest process."""
+"""Limit memory on machines whose cgroups are not writable.
+
+If the processes exceed the limit, a thread kills the largest process.
+"""
 
 from __future__ import annotations
 

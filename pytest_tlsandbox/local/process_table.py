@@ -64,8 +64,8 @@ class ProcessTable:
     def add(self, process: Process) -> None:
         """Add a started process.
 
-        The row of a managed process replaces the row of its previous run. The new row also replaces
-        the row of another managed process that used the same name before.
+        The row of a managed process replaces the row of its previous run. If another managed
+        process used the same name before, the new row also replaces the row of that process.
         """
         self.total += 1
         managed = process.managed
@@ -79,7 +79,7 @@ class ProcessTable:
         self._rows[process.handle] = self._by_pid[process.pid] = process
 
     def note_end(self, process: Process) -> None:
-        """Count a row as ended, and drop the oldest ended row if there are too many."""
+        """Count a row as ended. If there are too many ended rows, drop the oldest ended row."""
         self._ended[process.handle] = process
         if len(self._ended) > KEPT_ROWS:
             self.remove(next(iter(self._ended.values())))

@@ -1,4 +1,4 @@
-"""Parse the bodies of requests with pydantic.
+"""Use pydantic to parse request bodies.
 
 Import this module when the first body arrives, because the import of pydantic takes 90 ms.
 """

@@ -195,7 +195,7 @@ def _size(verbosity: int) -> _Size:
 
 
 def _first_line(explanation: Explanation, output: OutputTail | None) -> str:
-    """Return the headline, and append the last line of output if the result is short enough."""
+    """Return the headline, followed by the last line of output if there is enough room."""
     headline = printable(explanation.headline)
     written = [line for line in (output.lines if output else ()) if line.strip()]
     if not written or not explanation.subject:

@@ -57,7 +57,7 @@ class Collector:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Poll the sandboxes for the last time."""
+        """Poll each sandbox one last time."""
         data = self._monitor.end_session()
         if self._has_workers:
             data.pop("gaps", None)  # workers report their own gaps

@@ -139,7 +139,10 @@ def _rows(timeline: Data) -> Iterator[tuple[str, Data]]:
 
 
 def _findings(document: Data, timeline: Data) -> Iterator[tuple[str, str]]:
-    """Yield list items for findings. Findings of the same kind and process share an item."""
+    """Yield HTML list items for findings.
+
+    Findings of the same kind share one list item if they belong to the same process.
+    """
     findings = document["findings"]
     texts = [*finding_rows(findings)]
     loose = set(range(len(texts)))
@@ -188,7 +191,7 @@ def _gaps_and_outages(document: Data, timeline: Data) -> Iterator[str]:
 
 
 def _incidents_without_rule(timeline: Data) -> Iterator[str]:
-    """Yield list items for incidents that no rule reports."""
+    """Yield HTML list items for incidents that no rule reports."""
     for name, row, first in _rows_with_anchors(timeline):
         if row["marks"] and not any(bar["findings"] for bar in row["bars"]):
             yield _item(
@@ -199,7 +202,8 @@ def _incidents_without_rule(timeline: Data) -> Iterator[str]:
 def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
     """Yield each row with its name and the number of its first bar.
 
-    The bars of all rows are numbered from 0, as in the script of the page.
+    The first bar of the first row has the number 0, and the numbers continue from row to row. The
+    script of the page numbers the bars in the same way.
     """
     first = 0
     for name, row in _rows(timeline):

@@ -207,7 +207,7 @@ def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]
 def _finding_marks(
     findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark leaks, incidents of unlisted runs, and other findings that no other mark shows."""
+    """Mark each finding that has no mark yet, such as a leak or an incident of an unlisted run."""
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:

@@ -125,7 +125,9 @@ class ScriptedLister(SandboxClient):
                 self._outputs[f"/processes/{pid}/{stream}"] = [*lines]
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> None:
-        """Do nothing, because a script has no stream. Waits must poll to notice an ended process.
+        """Do nothing, because a script has no stream.
+
+        A wait for a scripted process must poll to find out whether the process has ended.
 
         Args:
             pid: the process id, which is ignored.
@@ -168,7 +170,7 @@ _INSTANT = 1e-9
 def _newest(script: Mapping[float, Listing], at: float) -> Listing:
     """Return the entry of a script that applies at a given time.
 
-    Before the time of the first entry, the first entry applies.
+    For times before the first entry, the result is the first entry.
     """
     begun = [time for time in script if time <= at + _INSTANT]
     return script[max(begun)] if begun else script[min(script)]

@@ -228,7 +228,7 @@ def _with_data(
 
 
 def _explain(outcome: Outcome) -> Explanation:
-    """Explain why a condition was not met, or was not met for long enough."""
+    """Explain why a condition was not met, or why it did not stay met for long enough."""
     result = outcome.result
     if isinstance(result, Pending) or (isinstance(result, Impossible) and outcome.final):
         return result.explain()
@@ -322,7 +322,7 @@ def tail_of(
 def _with_last_lines(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> Explanation:
-    """Add the last line of output to each of the first three processes in an explanation."""
+    """Add a remark with the last line of output to each of the first three listed processes."""
     listed = []
     end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
     limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))
