@@ -39,7 +39,7 @@ Since: TypeAlias = ProcessSnapshot | Literal["test"] | None
 
 @explain_misuse
 class Assertions:
-    """Assertions that no process runs, or that no incident happened.
+    """Asserts that no process is alive, or that no incident has happened.
 
     Each assertion checks the current state and does not wait for a change. If a checked process is
     alive, the result counts only after it has stayed the same for 0.2 s. If it is uncertain how a

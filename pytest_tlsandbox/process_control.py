@@ -136,7 +136,7 @@ def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list
 
     A sandbox may store the last output of a process only after it has listed the process as ended.
     For this reason, this function reads the output of an ended process again until the output no
-    longer changes. The repeated reading takes at most 1 s.
+    longer changes. These repeated reads take at most 1 s in total.
     """
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME

@@ -208,7 +208,7 @@ def _read_ini(config: pytest.Config, key: str) -> tuple[Any, str]:
 
     In ``[tool.pytest]`` of a TOML file, pytest 9 rejects ``tlsandbox_timeout = 5`` and
     ``tlsandbox_guard = "oom"``, although it accepts both in ``[tool.pytest.ini_options]``. If
-    pytest rejects a value, this function reads the value from the TOML file itself.
+    pytest rejects a value, this function reads the value directly from the TOML file.
 
     Raises:
         pytest.UsageError: the value has a wrong type.

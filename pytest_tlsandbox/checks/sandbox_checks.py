@@ -1,4 +1,4 @@
-"""The checks of the ready-made tests, and parallel list calls to many sandboxes."""
+"""Run the checks of the ready-made tests, and request all process lists in parallel."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ class CheckResult:
         return f"{self.kind}: {self.found[0][0]}{more}"
 
     def check(self, columns: int) -> None:
-        """Raise the error if anything was found, with a message that is ``columns`` wide."""
+        """Raise the error of this check if the check found anything.
+
+        The table in the error message fits into ``columns`` columns.
+        """
         if self.found:
             _, rows, remarks = zip(*self.found, strict=True)
             table = process_table(rows, remarks, most=_MOST_ROWS, columns=columns - 4)
@@ -102,7 +105,8 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 class Listings:
     """The process lists of all sandboxes under test.
 
-    The first call of ``of`` requests all lists in parallel. Later calls return the stored lists.
+    The first call of the method ``of`` requests all lists in parallel. Later calls return the
+    stored lists.
 
     This class is also a pytest plugin. If there are several sandboxes, the plugin prints a row for
     each sandbox at the end of the session.

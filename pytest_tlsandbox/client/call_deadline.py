@@ -136,7 +136,7 @@ class WatchedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Create the manager of direct connections.
 
-        The pools of the manager report each connection to the watchdog.
+        Each connection of the manager informs the watchdog when a call uses the connection.
         """
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
@@ -144,7 +144,7 @@ class WatchedAdapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Return the manager of connections through a proxy.
 
-        The pools of the manager report each connection to the watchdog.
+        Each connection of the manager informs the watchdog when a call uses the connection.
         """
         manager = super().proxy_manager_for(*args, **kwargs)
         self._watch(manager)

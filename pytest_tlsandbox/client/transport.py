@@ -1,4 +1,4 @@
-"""An HTTP session that returns response bodies as bytes and raises InfrastructureError."""
+"""An HTTP session. Responses contain bytes, and failed calls raise InfrastructureError."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class Transport:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """The proxies and certificates of the environment, which are read once, at first use."""
+        """The environment's proxies and certificates. They are read once, at first use."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

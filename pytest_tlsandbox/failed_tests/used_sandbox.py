@@ -1,4 +1,4 @@
-"""Find the new events and the current outage of a sandbox during the running test."""
+"""Find new events in a sandbox while a test runs, and find the sandbox's current outage."""
 
 from __future__ import annotations
 
@@ -111,10 +111,10 @@ class UsedSandbox:
     def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
         """Return the time at which an event happened, in seconds of the monotonic clock.
 
-        The result is calculated from ``moment``. If ``moment`` is not known, or if the calculated
-        time is impossible because the clocks differ too much, the result is ``seen`` for a new
-        event and None for an old event. An event is old if it may have happened before the first
-        list call.
+        If possible, the result is calculated from ``moment``. This is not possible if ``moment`` is
+        None, or if the clocks differ so much that the calculated time cannot be true. In this case,
+        the result is ``seen`` for a new event, and None for an old event. An event is old if it may
+        have happened before the first list call.
 
         Args:
             moment: the time by the clock of the sandbox, if it is known.

@@ -71,7 +71,7 @@ class GuardPlugin:
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Let a process outlive the test if a fixture of wider scope started the process."""
+        """Let a process outlive the test if a fixture with a wider scope started the process."""
         if fixturedef.scope == "function":
             return (yield)
         with self.guard.exempting():

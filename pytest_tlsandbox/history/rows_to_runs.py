@@ -90,7 +90,10 @@ class Generations:
         return any(generation.newest.began_after(row) for generation in self._begun_before(row))
 
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
-        """Return the generations that have a row's id and began before the row, oldest first."""
+        """Return the generations with the same supervisor id as a row, oldest first.
+
+        Generations that began after the run of the row are left out.
+        """
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
@@ -204,7 +207,7 @@ class Generations:
         return Run(generation, max(0, number), max(0, count), self._position(), times)
 
     def _insert_older(self, generation: Generation, row: ProcessInfo) -> Run:
-        """Return the run of an older row that is listed late. The run may replace a hidden run."""
+        """Return the run of a late row. The run may replace a hidden run."""
         later = next(run for run in generation.runs if run.began_after(row))
         before = generation.before(later)
         run = self._new_run(generation, later.number - 1, later.count - 1)
@@ -257,7 +260,7 @@ class Generations:
         return hidden
 
     def _count_of(self, row: ProcessInfo) -> int:
-        """Return the restart count of a row, without a counted restart that is still to come."""
+        """Return the restart count of a row, minus a restart that is counted but has not happened."""
         managed = row.managed
         if managed is None:
             return 0
@@ -301,10 +304,11 @@ class Generations:
             self._note(earlier)
 
     def _learn_counting(self, *, early: bool) -> None:
-        """Record when this daemon counts a restart.
+        """Record whether this daemon counts a restart before or after the back-off pause.
 
-        If ``early`` is true, the daemon counts a restart before the back-off pause. If ``early`` is
-        false, the daemon counts the restart after the pause.
+        Args:
+            early: whether the daemon counts a restart before the pause.
+
         """
         if self._counts_early is not None:
             return
@@ -339,8 +343,8 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
     """Return, for each row, how many later runs are included in its restart count.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
-    of the newest run. A run that is being restarted counts as having one later run, because its row
-    may already contain the restart count of the next run.
+    of the newest run. If the run of a row is being restarted, the row may already contain the
+    restart count of the next run. For such a row, the number of later runs is 1.
 
     Args:
         rows: rows sorted by start time.

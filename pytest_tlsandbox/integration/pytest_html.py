@@ -1,4 +1,4 @@
-"""Add texts and links to the rows of tests in the report of pytest-html."""
+"""In the report of pytest-html, extend the rows of tests with texts and links."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def add_extra(
     content: object,
     name: str,
 ) -> None:
-    """Add text or a link to the row of a test; convert ``content`` to text only if it is used."""
+    """In the HTML report, extend the row of a test with a text or a link.
+
+    ``content`` is converted to text only if pytest-html writes a report.
+    """
     if not config.getoption("htmlpath", None):
         return
     from pytest_html import extras  # type: ignore[import-not-found,import-untyped,unused-ignore]

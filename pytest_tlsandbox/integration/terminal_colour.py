@@ -1,4 +1,4 @@
-"""Colour the failures of this package in the terminal of pytest.
+"""Colour this package's errors in pytest's terminal output.
 
 pytest shows each line of an error in bold red. This module leaves the first line bold red, but
 makes lines of output plain and all other lines dim. The text of the failure does not change. If
@@ -25,8 +25,8 @@ _OF_AN_ERROR = {"bold": True, "red": True}
 def colour(report: pytest.TestReport) -> None:
     """Colour the errors of this package in a report, including chained errors.
 
-    The text of the report does not change, because other plugins may read or send the text. In
-    styles in which pytest does not use colours (native, exception groups), no line is coloured.
+    The text of the report does not change, because other plugins may read or send the text. pytest
+    does not colour native tracebacks and exception groups, so this function leaves them unchanged.
     """
     chain: Any = getattr(report.longrepr, "chain", ())
     with contextlib.suppress(Exception):  # no colour if another plugin made the report

@@ -25,7 +25,7 @@ def without_our_frames(error: E) -> E:
 
     If a helper raised the error, the message is a sufficient explanation. Other errors pass through
     a helper, but the helper does not raise them. Examples are an error in the user's condition and
-    a timeout of pytest-timeout. The user's own frames explain these errors. The frames of this
+    a timeout from pytest-timeout. The user's own frames explain these errors. The frames of this
     package contain arguments that must not be shown. A bug in this package may also raise an error.
     The traceback of that error keeps all frames.
 
@@ -62,7 +62,7 @@ def show_first_line(item: pytest.Item, report: pytest.TestReport, error: BaseExc
 
 
 def at_the_test(item: pytest.Item, error: TLSandboxError) -> Any:
-    """Return the text of the report for an error that does not come from a line of the test.
+    """Return the report text for an error if no line of the test raised the error.
 
     The text contains the message of the error. Instead of code, the text shows the file and the
     line of the test.
@@ -116,7 +116,7 @@ def _wrappers_of_hooks(entries: list[TracebackType]) -> list[TracebackType]:
     """Return the traceback entries of hook wrappers that passed the error on but did not raise it.
 
     For example, pytest-asyncio contains such a wrapper. pluggy throws the error into each wrapper.
-    The entry of a wrapper therefore lies between two entries with the same frame of pluggy.
+    Therefore, the entries directly before and after a wrapper's entry have the same pluggy frame.
     """
     return [
         entry

@@ -36,7 +36,7 @@ class Health:
         self._check = check
 
     async def watch(self, process: Process) -> None:
-        """Check the health at each interval until the process ends."""
+        """Check the health once per interval until the process ends."""
         check = self._check
         if check is None:
             return

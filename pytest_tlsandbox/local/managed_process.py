@@ -61,7 +61,7 @@ class ManagedProcess:
         return self._next == "nothing" and not (self.run and self.run.is_running)
 
     def describe(self, run: Process) -> dict[str, Any]:
-        """Return the ``managed`` part of the row of a run."""
+        """Return the value of ``managed`` in the row of a run."""
         return {
             "id": self._id,
             "name": self.name,

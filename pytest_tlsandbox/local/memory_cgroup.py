@@ -2,8 +2,8 @@
 
 The limit applies to the group of the sandbox, which is below the group of the server. Below the
 group of the sandbox, each process has its own group, which is called its leaf. The kernel counts
-OOM kills for each leaf. The count shows which process was killed, or which process had a child that
-was killed.
+OOM kills for each leaf. A leaf's count includes the kills of its process and of the children of
+this process.
 
 The kernel's ``Documentation/admin-guide/cgroup-v1/memory.rst`` and ``.../cgroup-v2.rst`` describe
 the files.
@@ -111,7 +111,7 @@ class _Cgroup(MemoryLimit):
     def kills(self) -> Mapping[int, int]:
         """Return the number of OOM kills for each handle.
 
-        If there was certainly no new kill, the result is empty.
+        If it is certain that there was no new kill, the result is empty.
         """
         if not self._may_have_killed():
             return {}
@@ -167,13 +167,13 @@ class CgroupV1(_Cgroup):
 
     @contextmanager
     def entering(self, handle: int) -> Iterator[list[str]]:
-        """Move the calling thread into the leaf, and out of the leaf when the context ends.
+        """Keep the calling thread in the leaf until the ``with`` block ends.
 
-        In cgroup v1, one thread of a process can be in a different group from the other threads. A
-        process that the thread forks starts in the group of the thread. As a result, the limit
-        applies to the program from the beginning. A ``preexec_fn`` would take ten times as long,
-        and would prevent the use of vfork. The kernel charges the memory of a process to the group
-        of its main thread, so the main thread must not call this method.
+        In cgroup v1, one thread of a process can be in a different group from the other threads. If
+        the calling thread forks a process, the new process starts in the group of the thread. As a
+        result, the limit applies to the program from the beginning. A ``preexec_fn`` would take ten
+        times as long, and would prevent the use of vfork. The kernel charges the memory of a
+        process to the group of its main thread, so the main thread must not call this method.
 
         Yields:
             An empty command, because no launcher is necessary.
@@ -196,7 +196,7 @@ class CgroupV1(_Cgroup):
             (self._group / "cgroup.event_control").write_text(event)
 
     def close(self) -> None:
-        """Remove the group and its leaves, and close the descriptor for memory shortages."""
+        """Remove the group and its leaves, and close the descriptor that reports shortages."""
         os.close(self._shortages)
         super().close()
 
@@ -220,9 +220,9 @@ class CgroupV2(_Cgroup):
 
     A group that contains processes cannot enable the memory controller for groups below it. The
     group of the server contains the server. So if the controller is not yet enabled below the group
-    of the server, the group of the sandbox is created beside the group of the server. The
-    delegation of systemd allows this. The project has not tested this class on a real kernel,
-    because its machines use cgroup v1.
+    of the server, the group of the sandbox is created beside the group of the server. systemd's
+    rules for delegation allow this. The project has not tested this class on a real kernel, because
+    its machines use cgroup v1.
     """
 
     mechanism: Mechanism = "cgroup v2"
@@ -263,7 +263,8 @@ class CgroupV2(_Cgroup):
     def _may_have_killed(self) -> bool:
         """Return whether the number of kills in the whole group has changed since the last call.
 
-        The kernel counts a kill in the leaf before it counts the kill in the group.
+        The kernel first increases the number of kills in the leaf, and then the number in the
+        group.
         """
         kills = self._read_kills(self._group)
         seen, self._seen_kills = self._seen_kills, kills

@@ -275,7 +275,7 @@ def _addressees(headers: dict[bytes, bytes]) -> list[str]:
 
 
 def _parse_selector(segment: bytes) -> int | str:
-    """Convert a segment of the raw path to a pid if it consists of digits, or else to a name."""
+    """Return a pid if a segment of the raw path consists of digits, and a name otherwise."""
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:

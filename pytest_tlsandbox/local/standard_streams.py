@@ -37,7 +37,7 @@ class ChangeNotifier:
         """Create a notifier.
 
         At each change, the notifier calls ``output_changed`` with the number of added bytes. The
-        number is negative if bytes were discarded.
+        number is negative if the output became smaller.
         """
         self._output_changed = output_changed
         self.next = asyncio.Event()
@@ -45,8 +45,8 @@ class ChangeNotifier:
     def notify(self, more_output: int) -> None:
         """Report a change.
 
-        ``more_output`` is the change in the size of the output, in bytes. It is negative if bytes
-        were discarded.
+        ``more_output`` is the change in the size of the output, in bytes. This number is negative
+        if the output became smaller.
         """
         self._output_changed(more_output)
         self.next.set()
@@ -56,8 +56,8 @@ class ChangeNotifier:
 class OutputStream:
     """The captured stdout or stderr of a process.
 
-    The output is kept as bytes and split into lines on demand. If a program prints endlessly, each
-    chunk is therefore copied once, and no object is created for each line.
+    The output is kept as bytes and split into lines on demand. This saves time if a program prints
+    endlessly: each chunk is copied once, and no line objects are created.
 
     Attributes:
         first: the position of the oldest byte that is kept, in bytes from the start of the stream.
@@ -199,7 +199,7 @@ class InputStream:
                     raise
 
     def close(self) -> None:
-        """Close the server's end of the pipe, so that the process reads the end of its input."""
+        """Close the server's end of the pipe, so that the process reads EOF from its stdin."""
         if self.writable:
             asyncio.get_running_loop().remove_writer(self._pipe)
             self._pipe.close()

@@ -48,8 +48,8 @@ def ended_row(run: Run) -> ProcessInfo | None:
     """Return the row of a run, and add all known facts about the end of the run.
 
     If only the supervisor reported the exit of the run, the returned row contains that exit. If the
-    exit is not known, but a later run shows that the run ended, the status of the row is "ended".
-    The result is None if the run was never listed.
+    exit of the run is not known, but the process has a later run, the returned row has the status
+    "ended". The result is None if the run was never listed.
     """
     row, end = run.row, run.end
     if row is None or row.ended:
@@ -149,7 +149,7 @@ def headline_of(incident: Incident) -> str:
 
 
 def describe(incident: Incident) -> str:
-    """Return what happened to a run, the evidence for it, and what happened next."""
+    """Return what happened to a run, including the evidence and what happened next."""
     run = incident.run
     after = "" if incident.kind == kinds.UNSEEN_END else aftermath(run)
     text = _what_happened(incident.kind, run)

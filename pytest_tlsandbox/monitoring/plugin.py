@@ -132,7 +132,7 @@ class MonitorPlugin:
         self.monitor.add(self._connections().connect(target), patient=False)
 
     def _monitor_targets(self, item: pytest.Item) -> None:
-        """Monitor the sandboxes of --tlsandbox, unless the suite chooses its own sandbox."""
+        """Monitor the sandboxes that --tlsandbox names, unless the suite chooses its own sandbox."""
         if self._monitored.issuperset(self._targets) or not self.monitor.active:
             return
         if not overrides_target(item):

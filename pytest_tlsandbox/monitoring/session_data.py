@@ -159,7 +159,7 @@ class SessionData:
         test["outcome"] = "crashed"
 
     def _add_process(self, process: dict[str, Any]) -> None:
-        """Add a process, or merge the data with other workers' data about the process."""
+        """Add a process. If the process is already known, merge the new data with the known data."""
         known = self.processes.setdefault((process["sandbox"], process["id"]), process)
         known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
         if known["test"] is None:

@@ -46,7 +46,7 @@ class Recorder(Observer):
         sandbox.client.history.observers.append(recorder.listed)
 
     def examine(self, seen: Observation) -> None:
-        """Record the incidents that the guard would report.
+        """Record the incidents that match a rule of the guard.
 
         Incidents of runs that were never listed are included.
         """
@@ -90,7 +90,7 @@ class _SandboxRecorder(api.Observer):
                 )
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
-        """Record the runs that a snapshot changed. For the first snapshot, record all runs."""
+        """Record runs that changed. For the first snapshot, record all runs."""
         first, self._listed_before = not self._listed_before, True
         seen_at = self._clock.at(snapshot.begun)
         for run in self._client.history.runs() if first else changed:

@@ -1,4 +1,4 @@
-"""The conditions that no process is alive and that no incident has happened."""
+"""Conditions which require that no process is alive, or that no incident has happened."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
     Args:
         incident: an incident of any kind.
         answers_for: whether the check selects this process, or the test started the process. For
-            any other process, the check reports a lost exit code or a vanished row, but is not
-            inconclusive.
+            any other process, a lost exit code does not make a check inconclusive. The same applies
+            if the row of the newest run vanishes.
 
     """
     if incident.kind == kinds.UNSEEN_END:
@@ -231,10 +231,11 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, the generations or runs to check, and an optional failure.
+        """Return the rows to check, the generations or runs to check, and a failure or None.
 
-        The second returned value is None if all processes are checked. The third returned value is
-        the failure of a selector that matches no process, or None if every selector matches.
+        The second returned value is None if all processes are checked. If a selector matches no
+        process, the third returned value explains this failure. If every selector matches, the
+        third returned value is None.
         """
         run_of = self.history.run_of
         if not self.selectors:

@@ -68,7 +68,7 @@ class ProcessCondition:
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
         """Return the result of the condition for a snapshot.
 
-        If several processes match and ``pick`` is None, the result is impossible.
+        If several processes match and ``pick`` is None, the result is ``Impossible``.
         """
         self._first = snapshot if self._first is None else self._first
         selection = self._selector.select(snapshot)
