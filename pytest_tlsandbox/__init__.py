@@ -20,6 +20,7 @@ __all__ = [
     "AsyncSandbox",
     "AuthenticationFailed",
     "ChecksFailed",
+    "CompletedProcess",
     "ContractViolation",
     "GuardFailure",
     "HealthCheckOptions",
@@ -83,6 +84,7 @@ def _skip_assertion_rewriting(pluginmanager: pytest.PytestPluginManager) -> None
 
 _MODULES = {
     "AsyncSandbox": "async_sandbox",
+    "CompletedProcess": "models",
     "HealthCheckOptions": "arguments.start_options",
     "ProcessInfo": "models",
     "ProcessLister": "client.api",
@@ -103,7 +105,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.errors import *
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.local.sandbox import start_local_sandbox
-    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
     from pytest_tlsandbox.waiting.selectors import by

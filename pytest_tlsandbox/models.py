@@ -262,6 +262,20 @@ class ProcessInfo:
     __str__ = __repr__
 
 
+@model(config=STRICT, frozen=True, kw_only=True, slots=True, repr=False)
+class CompletedProcess(ProcessInfo):
+    """A process that has ended, with all of its output; ``run_process`` returns it.
+
+    Attributes:
+        stdout: the standard output; its lines are joined by line breaks.
+        stderr: the standard error, in the same form.
+
+    """
+
+    stdout: str
+    stderr: str
+
+
 @dataclass(frozen=True)
 class UnreadableRow:
     """A row that the plugin cannot read because the row does not follow the API.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.arguments.checks import check_text, not_a_list
 from pytest_tlsandbox.arguments.start_options import check_option
+from pytest_tlsandbox.client.api import has_ended
 from pytest_tlsandbox.errors import (
     ContractViolation,
     InfrastructureError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pytest_tlsandbox.client.api import SandboxClient
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Stream
 
@@ -131,8 +133,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
         raise explained from None
 
 
-def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list[str]:
-    """Return the lines that a process has written so far.
+def read_output(row: ProcessInfo, client: SandboxClient, *streams: Stream) -> list[list[str]]:
+    """Return the lines that a process has written to each stream so far.
 
     A sandbox may store the last output of a process only after it has listed the process as ended.
     For this reason, this function reads the output of an ended process again until the output no
@@ -141,10 +143,10 @@ def read_output(row: ProcessInfo, client: SandboxClient, stream: Stream) -> list
     clock, wait_deadline = client.clock, client.wait_deadline()
     end = clock.monotonic() + CORRECTION_TIME
     end = end if wait_deadline is None else min(end, wait_deadline)
-    lines = client.output(row.pid, stream)
+    lines = [client.output(row.pid, stream) for stream in streams]
     while row.ended and clock.monotonic() + _BETWEEN_READINGS <= end:
         clock.sleep(_BETWEEN_READINGS)
-        before, lines = lines, client.output(row.pid, stream)
+        before, lines = lines, [client.output(row.pid, stream) for stream in streams]
         if lines == before:
             break
     return lines
@@ -215,6 +217,58 @@ def kill(row: ProcessInfo, client: SandboxClient) -> None:
     run = client.history.note_kill(row)
     if not client.kill(row) and run is not None:
         run.forget(SIGTERM, SIGKILL)
+
+
+def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | None:
+    """Send a signal to a process, and record it.
+
+    Args:
+        row: the process.
+        client: the client of the sandbox.
+        number: the number of the signal.
+
+    Returns:
+        The run; None if it had ended, or if this plugin had already sent the signal to it.
+
+    Raises:
+        RequestRefused: the process has ended, or the sandbox does not know it.
+
+    """
+    run = client.history.note_signal(row, number)
+    try:
+        client.signal(row, number)
+    except RequestRefused:
+        if run is not None:
+            run.forget(number)
+        raise
+    return run
+
+
+def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
+    """Send SIGTERM or SIGKILL to a process that a test stops, unless the process has ended.
+
+    If the process is managed, its supervisor is stopped, and sends the SIGTERM.
+
+    Args:
+        row: the process.
+        client: the client of the sandbox.
+        number: the number of the signal.
+
+    Raises:
+        RequestRefused: the sandbox rejected the signal, but not because the process has ended.
+
+    """
+    if row.managed is not None and number == SIGTERM:
+        kill(row, client)
+        return
+    try:
+        run = send_signal(row, client, number)
+    except RequestRefused as refusal:
+        if not has_ended(refusal):
+            raise
+    else:
+        if run is not None:
+            run.stop()  # whatever the signal does, the end is deliberate
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:

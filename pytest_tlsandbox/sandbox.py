@@ -8,6 +8,7 @@ from pytest_tlsandbox import process_control
 from pytest_tlsandbox.arguments.checks import (
     check_codes,
     check_condition,
+    check_number,
     check_pattern,
     check_pick,
     check_seconds,
@@ -19,16 +20,20 @@ from pytest_tlsandbox.arguments.checks import (
 from pytest_tlsandbox.arguments.unknown_names import explain_misuse
 from pytest_tlsandbox.assertions import Assertions
 from pytest_tlsandbox.client.retry import LONGEST_CALL
-from pytest_tlsandbox.errors import InvalidArgument, RequestRefused
+from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.processes import named
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.models import CompletedProcess, ProcessInfo
 from pytest_tlsandbox.soft_checks import Soft, Together
-from pytest_tlsandbox.types import Screen
+from pytest_tlsandbox.types import SIGKILL, SIGTERM, Screen
 from pytest_tlsandbox.waiting.conditions.condition import Listing, Met, Until
-from pytest_tlsandbox.waiting.conditions.exit import HasExited
+from pytest_tlsandbox.waiting.conditions.exit import HasEnded, HasExited
+from pytest_tlsandbox.waiting.conditions.number import NumberRuns
 from pytest_tlsandbox.waiting.conditions.output import HasOutput, HasWritten, IsListed
+from pytest_tlsandbox.waiting.conditions.port import AcceptsConnections
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.conditions.restart import WasRestarted
 from pytest_tlsandbox.waiting.conditions.status import HasStatus, Stays
 from pytest_tlsandbox.waiting.outcome_to_error import error_of, error_of_several
 from pytest_tlsandbox.waiting.polling import Limit, Outcome, logger, watch
@@ -39,11 +44,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from pytest_tlsandbox.arguments.start_options import HealthCheckOptions, RestartOptions
+    from pytest_tlsandbox.arguments.start_options import (
+        HealthCheckOptions,
+        RestartOptions,
+        StartOptions,
+    )
     from pytest_tlsandbox.assertions import Since
     from pytest_tlsandbox.client.api import SandboxClient
     from pytest_tlsandbox.history.snapshot import Fields
-    from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick, Stream
     from pytest_tlsandbox.waiting.conditions.condition import Condition
     from pytest_tlsandbox.waiting.selectors import Process
@@ -291,20 +299,145 @@ class Sandbox(Assertions):
 
         """
         seconds = self._seconds(timeout)
-        end = self._client.clock.monotonic() + seconds
-
-        def read(row: ProcessInfo) -> list[str]:
-            left = end - self._client.clock.monotonic()
-            return self._client.output(row.pid, limit=min(max(left, 0.5), LONGEST_CALL))
-
+        left = self._time_for_a_call(seconds)
         condition = HasWritten(
             self._selector(process, since),
             check_pattern(pattern),
-            read,
+            lambda row: self._client.output(row.pid, limit=left()),
             check_pick(pick),
         )
         line: str = self._check(condition, seconds)
         return line
+
+    def wait_for_port(
+        self,
+        process: Process,
+        port: int,
+        *,
+        timeout: float | None = None,
+        pick: Pick | None = None,
+        since: Since = "test",
+    ) -> ProcessInfo:
+        """Wait until a process accepts TCP connections on a port inside the sandbox.
+
+        Each poll opens a connection through the tunnel of the sandbox and closes it, so that the
+        port need not be exposed. The wait fails if the process ends or is restarted. Only the
+        embedded sandbox reports that another process has the port; on other sandboxes, a
+        connection to another process counts as long as this process runs.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            port: the port, from 1 to 65535.
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: which ended processes to ignore: "test" ignores processes that had ended before
+                the test began, a snapshot ignores processes that had ended before the snapshot was
+                taken, and None ignores no process. The argument has no effect on a process that is
+                selected by pid, handle or object.
+
+        Returns:
+            The process, as the last poll listed it.
+
+        Raises:
+            WaitTimedOut: nothing accepted a connection in time.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several processes match.
+            UnexpectedExit: the process ended.
+            ProcessOOMKilled: the process was OOM-killed.
+            AssertionFailed: the process was restarted.
+            RequestRefused: the sandbox has no tunnel to its ports.
+            InfrastructureError: the processes could not be listed, or the port not be probed.
+            InvalidArgument: an argument has a wrong type or value.
+
+        """
+        seconds = self._seconds(timeout)
+        left = self._time_for_a_call(seconds)
+        number = check_number("port", port, 1, 2**16 - 1)
+        condition = AcceptsConnections(
+            self._selector(process, since),
+            number,
+            lambda row: self._client.probe_port(row, number, limit=left()),
+            check_pick(pick),
+        )
+        return self._process(condition, seconds)
+
+    def wait_for_restart(
+        self,
+        process: Process,
+        count: int = 1,
+        *,
+        timeout: float | None = None,
+        pick: Pick | None = None,
+        since: Since = "test",
+    ) -> ProcessInfo:
+        """Wait until the supervisor of a process has restarted it since the test began.
+
+        Restarts that this plugin requested do not count. The guard does not report the restarts for
+        which a test waited.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function.
+            count: the number of restarts, at least 1.
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
+            pick: which process to use if several match, "newest" or "oldest". With None, the call
+                raises ``AmbiguousProcess`` if several match.
+            since: the time from which restarts count: "test" is the start of the test, and a
+                snapshot is the time of that snapshot. With None, all known restarts count.
+
+        Returns:
+            The process, as the last poll listed it.
+
+        Raises:
+            WaitTimedOut: the supervisor did not restart the process often enough in time.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several processes match.
+            UnexpectedExit: the process has ended, and its supervisor does not restart it any more.
+            ProcessOOMKilled: the same, after an OOM kill.
+            AssertionFailed: the process has no supervisor.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: an argument has a wrong type or value.
+
+        """
+        condition = WasRestarted(
+            self._selector(process, since),
+            check_number("count", count, 1),
+            self._history.position_of(self._since(since)),
+            check_pick(pick),
+        )
+        return self._process(condition, self._seconds(timeout))
+
+    def wait_for_count(
+        self, process: Process, count: int, *, timeout: float | None = None
+    ) -> list[ProcessInfo]:
+        """Wait until exactly this number of matching processes run.
+
+        Args:
+            process: selects processes: text, a compiled regex, ``by(...)`` or a function.
+            count: the number of processes.
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s).
+
+        Returns:
+            The running processes, oldest first.
+
+        Raises:
+            WaitTimedOut: more or fewer processes ran until the deadline.
+            ProcessNotFound: no process matched until the deadline.
+            UnexpectedExit: all matching processes have ended.
+            ProcessOOMKilled: the same, and at least one was OOM-killed.
+            InfrastructureError: the processes could not be listed.
+            InvalidArgument: an argument has a wrong type or value.
+
+        """
+        number = check_number("count", count, 0)
+        condition = NumberRuns(self._selector(process, "test"), number)
+        running: list[ProcessInfo] = self._check(condition, self._seconds(timeout))
+        return running
 
     def wait_until(
         self, condition: Callable[[ProcessSnapshot], T | None], *, timeout: float | None = None
@@ -516,6 +649,86 @@ class Sandbox(Assertions):
         process_control.check_managed(process, body, self._client)
         return process
 
+    def run_process(
+        self,
+        command: str,
+        args: Sequence[str] = (),
+        *,
+        exit_code: int | Iterable[int] | Literal["any"] = 0,
+        timeout: float | None = None,
+        **options: Unpack[StartOptions],
+    ) -> CompletedProcess:
+        """Start a program, wait until it has exited with the expected code, and read its output.
+
+        Args:
+            command: the program: a path, or a name to find on PATH in the sandbox.
+            args: its arguments.
+            exit_code: the expected exit code, a collection of accepted exit codes, or "any".
+            timeout: seconds to wait; None for the default, which ``--tlsandbox-timeout`` sets
+                (otherwise 30 s). A program that still runs is killed when the test ends.
+            options: the other options of ``start_process``.
+
+        Returns:
+            The ended process, with its output.
+
+        Raises:
+            WaitTimedOut: the process did not exit in time.
+            UnexpectedExit: the process exited with another code, or a signal ended it.
+            ProcessOOMKilled: the process was OOM-killed.
+            Inconclusive: the sandbox lost the exit code (it reports -1 or none), or another process
+                has the pid now, so that the output can no longer be read.
+            RequestRefused: the sandbox cannot start the program.
+            InfrastructureError: the sandbox did not send a valid response.
+            InvalidArgument: an argument has a wrong type or value.
+
+        """
+        codes, seconds = check_codes(exit_code), self._seconds(timeout)
+        process = self.start_process(command, args, **options)
+        row = self._process(HasExited(self._selector(process, None), codes), seconds)
+        row = self._find_one(row, HasOutput)
+        stdout, stderr = map(
+            "\n".join, process_control.read_output(row, self._client, "stdout", "stderr")
+        )
+        known = {name: getattr(row, name) for name in ProcessInfo.__dataclass_fields__}
+        return CompletedProcess(**known, stdout=stdout, stderr=stderr)
+
+    def stop_process(self, process: Process, grace: float = 5.0) -> ProcessInfo:
+        """Send SIGTERM to a process, and SIGKILL if it has not ended after a grace period.
+
+        For a managed process, the supervisor is stopped first, so that it does not start the
+        program again. A process that has already ended is only returned. For the guard, the end is
+        deliberate, unless the process crashes or is OOM-killed.
+
+        Args:
+            process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
+                function. If several processes match, the call uses the living one, or the newest
+                one if all have ended.
+            grace: the grace period in seconds; 0 sends SIGKILL right after SIGTERM.
+
+        Returns:
+            The ended process.
+
+        Raises:
+            WaitTimedOut: the process has not ended although it received SIGKILL.
+            ProcessNotFound: no process matches, or the process is no longer listed.
+            AmbiguousProcess: several living processes match.
+            RequestRefused: the sandbox rejected a signal although the process runs.
+            InfrastructureError: the sandbox did not send a valid response.
+            InvalidArgument: an argument has a wrong type or value.
+
+        """
+        seconds = check_seconds("grace", grace)
+        row = self._find_one(process)
+        ended = HasEnded(self._selector(row, None))
+        if not row.ended or row.managed is not None:
+            process_control.stop(row, self._client, SIGTERM)
+        outcome = self._watch(ended, self._limit(seconds))
+        if isinstance(outcome.result, Met) and outcome.final:
+            stopped: ProcessInfo = outcome.result.value
+            return stopped
+        process_control.stop(row, self._client, SIGKILL)
+        return self._process(ended, self._timeout)
+
     def send_signal(self, process: Process, signal: int) -> None:
         """Send a signal to the process group of a process.
 
@@ -535,14 +748,7 @@ class Sandbox(Assertions):
 
         """
         number = check_signal(signal)
-        row = self._find_one(process)
-        run = self._history.note_signal(row, number)
-        try:
-            self._client.signal(row, number)
-        except RequestRefused:
-            if run is not None:
-                run.forget(number)
-            raise
+        process_control.send_signal(self._find_one(process), self._client, number)
 
     def kill_process(self, process: Process) -> None:
         """Kill the process group of a process, or stop the supervisor of a managed process.
@@ -625,7 +831,7 @@ class Sandbox(Assertions):
         """
         stream = check_stream(stream)
         row = self._find_one(process, HasOutput)
-        return process_control.read_output(row, self._client, stream)
+        return process_control.read_output(row, self._client, stream)[0]
 
     def kill_started(self) -> list[ProcessInfo]:
         """Kill the processes that were started through this object.
@@ -658,6 +864,11 @@ class Sandbox(Assertions):
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
+
+    def _time_for_a_call(self, timeout: float) -> Callable[[], float]:
+        """Return a function that returns the maximum seconds for a call during a wait."""
+        end = self._client.clock.monotonic() + timeout
+        return lambda: min(max(end - self._client.clock.monotonic(), 0.5), LONGEST_CALL)
 
     def _check(self, condition: Condition, timeout: float | None = None) -> Any:
         limit = self._limit(timeout)

@@ -77,6 +77,7 @@ class ScriptedLister(listings.ScriptedLister):
 
     ``written`` maps a time in seconds to the lines on stdout and stderr from then on, or to the
     error of reading them. ``reads`` contains the time, stream and time limit of each read.
+    ``ports`` maps a time to the state of every port from then on, or to the error of a probe.
     """
 
     def __init__(
@@ -85,10 +86,21 @@ class ScriptedLister(listings.ScriptedLister):
         script: dict[float, Any],
         latency: float = 0.0,
         written: dict[float, Any] | None = None,
+        ports: dict[float, Any] | None = None,
     ) -> None:
         super().__init__(script, clock=clock, latency=latency)
         self._written = written or {0: ([], ["first", "second", "third", "Traceback: no memory"])}
+        self._ports = ports or {0: "open"}
         self.reads: list[tuple[float, str, float | None]] = []
+        self.probes: list[tuple[float, int, float]] = []
+
+    def probe_port(self, process: ProcessInfo, port: int, *, limit: float) -> Any:
+        at = self.clock.monotonic() - self._start
+        self.probes.append((round(at, 6), port, limit))
+        answer = self._ports[max(time for time in self._ports if time <= at + 1e-9)]
+        if isinstance(answer, InfrastructureError):
+            raise answer
+        return answer
 
     def output(self, pid: int, stream: str = "output", *, limit: float | None = None) -> list[str]:
         at = self.clock.monotonic() - self._start
@@ -100,10 +112,12 @@ class ScriptedLister(listings.ScriptedLister):
         return {"stdout": stdout, "stderr": stderr}.get(stream, [*stdout, *stderr])
 
 
-def box_of(script: Any, *, latency: float = 0.0, written: Any = None, **options: Any) -> Sandbox:
+def box_of(
+    script: Any, *, latency: float = 0.0, written: Any = None, ports: Any = None, **options: Any
+) -> Sandbox:
     """Return a sandbox that lists scripted rows, or always the same rows; waits take no time."""
     script = script if isinstance(script, dict) else {0: script}
-    return Sandbox(ScriptedLister(FakeClock(), script, latency, written), **options)
+    return Sandbox(ScriptedLister(FakeClock(), script, latency, written, ports), **options)
 
 
 def silent_box(script: Any, **options: Any) -> Sandbox:

@@ -17,7 +17,7 @@ from tests.support import sample_of
 ROOT = Path(__file__).parent.parent
 PAGES = [
     "README.md", "docs/async.md", "docs/cost.md", "docs/guard.md", "docs/guide.md", "docs/local.md",
-    "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md",
+    "docs/recipes.md", "docs/sdk.md", "docs/security.md", "docs/testing.md", "docs/waiting.md",
 ]  # fmt: skip
 """The pages whose code is run here; other pages have separate tests or no code."""
 SAMPLE = ("README.md", "docs/guard.md", "docs/guide.md", "docs/testing.md")

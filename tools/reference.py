@@ -19,7 +19,7 @@ from pytest_tlsandbox.async_sandbox import AsyncSandbox
 from pytest_tlsandbox.client.api import ProcessLister
 from pytest_tlsandbox.history.snapshot import Fields, ProcessSnapshot
 from pytest_tlsandbox.local.sandbox import LocalSandbox, start_local_sandbox
-from pytest_tlsandbox.models import ManagedProcess, ProcessInfo
+from pytest_tlsandbox.models import CompletedProcess, ManagedProcess, ProcessInfo
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.soft_checks import Soft
 from pytest_tlsandbox.waiting.selectors import by
@@ -192,6 +192,8 @@ def page() -> str:
         told(ProcessInfo) + "\n",
         fields(ProcessInfo),
         *methods(ProcessInfo),
+        "## CompletedProcess\n",
+        told(CompletedProcess) + "\n",
         "## Fields\n",
         told(Fields) + "\n",
         "## ManagedProcess\n",

@@ -50,6 +50,35 @@ def test_line_not_written(tlsandbox):
     tlsandbox.wait_for_output(server, "listening on", timeout=0.5)
 
 
+def test_port_not_open(tlsandbox):
+    """The server listens on another port."""
+    server = tlsandbox.start_process("python", ["-m", "http.server", "8644", "--bind", "127.0.0.1"])
+    tlsandbox.wait_for_port(server, 8645, timeout=0.5)
+
+
+def test_port_of_another_process(tlsandbox):
+    """Another server has the port. Only the embedded sandbox can report this before the server ends."""
+    args = ["-m", "http.server", "8646", "--bind", "127.0.0.1"]
+    tlsandbox.wait_for_port(tlsandbox.start_process("python", args), 8646)
+    second = tlsandbox.start_process("python", args)
+    tlsandbox.wait_for_port(second, 8646, timeout=10)
+
+
+def test_not_restarted(tlsandbox):
+    """The supervisor does not restart the process again."""
+    restart = {"max_restarts": 1, "initial_backoff_ms": 10}
+    tlsandbox.start_process("python", ["train.py", "--corrupt"], name="train", restart=restart)
+    tlsandbox.wait_for_restart("train", 2, timeout=10)
+
+
+def test_too_few_running(tlsandbox):
+    """One of three workers has ended."""
+    tlsandbox.run_process("python", ["train.py", "--corrupt", "--pool"], exit_code=1)
+    for _ in range(2):
+        tlsandbox.start_process("python", ["train.py", "--endless", "--pool"])
+    tlsandbox.wait_for_count("--pool", 3, timeout=2)
+
+
 def test_not_stable(tlsandbox):
     """The server starts, but ends before it has been stable for one second."""
     server = tlsandbox.start_process("sh", ["-c", "sleep 0.3; echo address in use; exit 1"])

@@ -116,6 +116,15 @@ def check_seconds(name: str, value: object) -> float:
     return float(value)
 
 
+def check_number(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a whole number after checking that it is from ``least`` to ``most``."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if not is_number or value < least or (most is not None and value > most):
+        allowed = f"a number >= {least}" if most is None else f"a number from {least} to {most}"
+        raise InvalidArgument(must_be(name, allowed, value, _cure(value, "a number")))
+    return int(value)
+
+
 def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, ...] | None:
     """Return one or several exit codes as a tuple, or None if ``exit_code`` is "any"."""
     if exit_code == "any":

@@ -58,6 +58,20 @@ class HealthCheckOptions(_Required, total=False):
     failure_threshold: int
 
 
+class StartOptions(TypedDict, total=False):
+    """The options of ``start_process``, which describes them."""
+
+    env: Mapping[str, str] | None
+    working_dir: str | None
+    user: str | Mapping[str, object] | None
+    stdin_mode: Literal["closed", "pipe"] | None
+    stdout_mode: Literal["capture", "discard"] | None
+    stderr_mode: Literal["capture", "discard"] | None
+    name: str | None
+    restart: RestartOptions | None
+    health_check: HealthCheckOptions | None
+
+
 _MODES = {
     "stdin_mode": ("closed", "pipe"),
     "stdout_mode": ("capture", "discard"),

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.transport import Answer, Transport
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
-    from pytest_tlsandbox.types import Stream
+    from pytest_tlsandbox.types import PortState, Stream
 
 logger = logging.getLogger("pytest_tlsandbox")
 
@@ -39,6 +40,20 @@ _TIMEOUT_MARGIN = 0.25
 
 _LONGEST_TURN = 0.25
 """Maximum seconds for which a list call waits for a list call of another thread."""
+_WEBSOCKET = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "cHl0ZXN0LXRsc2FuZGJveA==",
+}
+"""The headers of the handshake. No data follows it, so that the nonce can always be the same."""
+_PROCESS, _TAKEN = "X-TLSandbox-Process", "PORT_OF_ANOTHER_PROCESS"
+"""A header that only the embedded sandbox reads, and the code of its answer."""
+
+
+def has_ended(refusal: RequestRefused) -> bool:
+    """Return whether a daemon rejects a call because the process has ended or is not listed."""
+    return "not running" in str(refusal) or refusal.label == "404 NOT_FOUND"
 
 
 class Observer(Protocol):
@@ -258,9 +273,7 @@ class SandboxClient(ProcessLister):
         try:
             self._check_done(self._ask("DELETE", f"/processes/{self._path(process)}"), "kill")
         except RequestRefused as refusal:
-            # Daemons answer 500 without a code if the process has ended, and 404 if it is not
-            # listed.
-            if "not running" not in str(refusal) and refusal.label != "404 NOT_FOUND":
+            if not has_ended(refusal):
                 raise
             return False
         return True
@@ -330,6 +343,40 @@ class SandboxClient(ProcessLister):
 
         """
         return parse_process(self._try("GET", f"/processes/{pid}", limit).body)
+
+    def probe_port(self, process: ProcessInfo, port: int, *, limit: float) -> PortState:
+        """Connect to a port in the sandbox once, through its tunnel, and disconnect.
+
+        Args:
+            process: the process that should accept the connection. Only the embedded sandbox can
+                check this.
+            port: the port.
+            limit: maximum seconds for the call.
+
+        Returns:
+            "open" if something accepts the connection, "taken" if this is another process, or
+            "closed" if nothing accepts it or the daemon cannot be reached.
+
+        Raises:
+            RequestRefused: the sandbox has no tunnels.
+            InfrastructureError: the call failed in another way.
+
+        """
+        path, upgrade = f"/tunnels/tcp?port={port}", {**_WEBSOCKET, _PROCESS: str(process.pid)}
+        begun = self.clock.monotonic()
+        try:
+            status = self._transport.request("GET", path, limit=limit, upgrade=upgrade).status
+        except InfrastructureError as fault:
+            if fault.label.startswith("502"):  # the list calls show whether this is an outage
+                return "taken" if fault.label.endswith(_TAKEN) else "closed"
+            if not isinstance(fault, RequestRefused) and fault.label != "404":
+                self._note_failure(fault, begun)
+                raise
+            status = 404
+        self._note_success(begun)
+        if status != HTTPStatus.SWITCHING_PROTOCOLS:
+            raise RequestRefused(f"{self.label} has no tunnel to its ports", label="no tunnel")
+        return "open"
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
         """Follow a process in another thread, to notice when the process ends.

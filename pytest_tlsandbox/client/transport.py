@@ -122,6 +122,7 @@ class Transport:
         *,
         limit: float = LONGEST_CALL,
         json: Mapping[str, object] | None = None,
+        upgrade: Mapping[str, str] | None = None,
     ) -> Answer:
         """Make one call.
 
@@ -130,6 +131,8 @@ class Transport:
             path: the path below ``/api/v1``.
             limit: maximum seconds for the call.
             json: the body of the request, if any.
+            upgrade: the headers that ask for another protocol, if any. If the sandbox agrees, the
+                status is 101, and the connection is closed.
 
         Returns:
             The response.
@@ -143,7 +146,7 @@ class Transport:
         try:
             # Do not cancel a call that changes the sandbox, so that a started process is not lost.
             with contextlib.nullcontext() if method == "GET" else shielded():
-                return self._call(method, path, limit, json)
+                return self._call(method, path, limit, json, upgrade or {})
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
@@ -204,7 +207,12 @@ class Transport:
         return dict(found)
 
     def _call(
-        self, method: str, path: str, limit: float, json: Mapping[str, object] | None
+        self,
+        method: str,
+        path: str,
+        limit: float,
+        json: Mapping[str, object] | None,
+        upgrade: Mapping[str, str],
     ) -> Answer:
         deadline = self.clock.monotonic() + limit
         name = f"{method} {path}"
@@ -213,10 +221,15 @@ class Transport:
                 prepared = (
                     self._list_request if name == LIST_CALL else self._prepare(method, path, json)
                 )
+                prepared.headers.update(upgrade)
+                adapter = self._stream_adapter if upgrade else self._adapter
                 # Bypass the session, because it looks for proxies, cookies and redirects at each
                 # call.
-                response = self._adapter.send(prepared, timeout=limit, **self._environment)
+                response = adapter.send(prepared, timeout=limit, **self._environment)
                 with response:
+                    if upgrade and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                        # If the response were read, the pool would use the connection again.
+                        return Answer(response.status_code, b"", announced=True)
                     body = _read(response, call)
             except Exception:
                 if call.overdue or self.clock.monotonic() >= deadline:

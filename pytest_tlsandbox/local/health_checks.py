@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import closing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_tlsandbox.local.tunnel import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from pytest_tlsandbox.local.process import Process
     from pytest_tlsandbox.local.request_bodies import HealthCheck
 
@@ -35,8 +37,10 @@ class Health:
         self.failures = 0
         self._check = check
 
-    async def watch(self, process: Process) -> None:
-        """Check the health once per interval until the process ends."""
+    async def watch(
+        self, process: Process, replace: Callable[[Process], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Check the health at each interval until the process ends; replace it if unhealthy."""
         check = self._check
         if check is None:
             return
@@ -48,6 +52,7 @@ class Health:
                 self.failures += 1
                 if self.failures >= check.failure_threshold:
                     self.status = "unhealthy"
+                    await replace(process)
             pause = max(check.interval_ms / 1000, _SHORTEST_INTERVAL)
 
 

@@ -92,7 +92,7 @@ class ManagedProcess:
         except BaseException:
             self._restart_count -= is_restart
             raise
-        self._supervisor.run_in_background(self._health.watch(run))
+        self._supervisor.run_in_background(self._health.watch(run, self._replace))
         return run
 
     async def restart(self) -> Process:
@@ -137,11 +137,18 @@ class ManagedProcess:
     def run_ended(self, run: Process) -> None:
         """Decide what happens after a run has ended."""
         self._last_run = run
+        failed = run.exit_code != 0 or self._health.status == "unhealthy"
         self._health = Health(self._request.health_check)
         if self._next == "nothing":
             self._supervisor.table.note_end(run)
         elif self._next == "policy":
-            self._follow_policy(run, failed=run.exit_code != 0)
+            self._follow_policy(run, failed=failed)
+
+    async def _replace(self, run: Process) -> None:
+        """End an unhealthy run, which counts as a failure; with the policy "never", keep it."""
+        if self._next == "policy" and self._rules.policy != "never":
+            self._last_error = f"the health check failed {self._health.failures} times in a row"
+            await self._end(run)
 
     def _follow_policy(self, run: Process, *, failed: bool) -> None:
         rules = self._rules

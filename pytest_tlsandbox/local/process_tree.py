@@ -88,6 +88,20 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
+def listens(pid: int, port: int) -> bool:
+    """Return whether a process listens on a TCP port; True if its connections cannot be read."""
+    try:
+        process = psutil.Process(pid)
+        # psutil renamed the method in version 6.
+        connections = getattr(process, "net_connections", None) or process.connections
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for connection in connections("tcp")
+        )
+    except psutil.Error as error:  # it may just have ended
+        return isinstance(error, psutil.AccessDenied)
+
+
 def kill(processes: Iterable[psutil.Process]) -> None:
     """Send SIGKILL to each process that has not ended, but never to a process that reused a pid."""
     for process in processes:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.supervisor import Supervisor
 
 _SIGNALS = range(1, 32)
+_EXPECTED = b"x-tlsandbox-process"
+"""The header of a handshake with the pid of the process that must listen on the port."""
 
 
 def build_app(
@@ -222,7 +224,14 @@ class _Routes:
     async def open_tunnel(self, request: Request) -> Answer:
         if error := handshake_error(request.scope):
             raise error
-        return await open_tunnel(request.query.get("port", ""))
+        tunnel = await open_tunnel(request.query.get("port", ""))
+        asked = _parse_selector(dict(request.scope["headers"]).get(_EXPECTED, b""))
+        process = self._supervisor.table.find(asked) if isinstance(asked, int) else None
+        if process is not None and not await self._supervisor.listens(process, tunnel.port):
+            tunnel.close()
+            text = f"Port {tunnel.port} belongs to another process than {process.pid}"
+            raise ApiError(502, text, "PORT_OF_ANOTHER_PROCESS")
+        return tunnel
 
     async def _start(self, wanted: StartRequest) -> Process:
         if wanted.is_managed:

@@ -116,10 +116,7 @@ class Supervisor:
         for kill_round in range(_KILL_ROUNDS):
             # Find its children before the kill, because afterwards they have another parent.
             pid = process.pid if process.is_running else None
-            mark = process_tree.mark(self._token, process.handle)
-            found = await asyncio.to_thread(
-                process_tree.members, pid, mark, self._living.keys() - {pid}
-            )
+            found = await self._members(process, pid)
             if process.is_running:
                 process.killed_here = True
                 _signal_group(process, signal.SIGKILL)
@@ -128,6 +125,19 @@ class Supervisor:
             if kill_round and killed.issuperset(found):
                 return
             killed.update(found)
+
+    async def listens(self, process: Process, port: int) -> bool:
+        """Return whether a process, or one that belongs to it, listens on a TCP port."""
+        pid = process.pid if process.is_running else None
+        if pid is not None and await asyncio.to_thread(process_tree.listens, pid, port):
+            return True
+        pids = [member.pid for member in await self._members(process, pid)]
+        return await asyncio.to_thread(any, (process_tree.listens(each, port) for each in pids))
+
+    async def _members(self, process: Process, pid: int | None) -> list[psutil.Process]:
+        mark = process_tree.mark(self._token, process.handle)
+        strangers = self._living.keys() - {pid}
+        return await asyncio.to_thread(process_tree.members, pid, mark, strangers)
 
     async def limit_time(self, process: Process, seconds: float) -> None:
         """If a process does not end within ``seconds``, kill it and everything that belongs to it."""

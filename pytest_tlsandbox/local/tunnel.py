@@ -35,6 +35,8 @@ class Tunnel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.close = writer.close
+        self.port: int = writer.get_extra_info("peername")[1]
 
     async def send(self, receive: Receive, send: Send) -> None:
         """Relay data, as binary frames, until one side closes its connection."""

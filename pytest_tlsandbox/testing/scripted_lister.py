@@ -79,6 +79,7 @@ class ScriptedLister(SandboxClient):
     A start request advances the clock until the script lists a process with the requested command
     and arguments. If the script lists no matching process now or later, the request raises
     ``RequestRefused``. Signals and kills have no effect, except that they appear in ``requests``.
+    Every port accepts connections, so ``wait_for_port`` waits only until the process runs.
 
     Args:
         script: a mapping from times, in seconds since the creation of the lister, to the results of
@@ -214,8 +215,10 @@ class _Wire:
         *,
         limit: float = LONGEST_CALL,
         json: Mapping[str, Any] | None = None,
+        upgrade: Mapping[str, str] | None = None,
     ) -> Answer:
-        return Answer(200, self._answer(method, path, limit, json), announced=True)
+        status = 101 if upgrade else 200  # every port of a script accepts connections
+        return Answer(status, self._answer(method, path, limit, json), announced=True)
 
     def close(self) -> None:
         """Do nothing, because nothing is open."""

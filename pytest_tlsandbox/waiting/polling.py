@@ -255,7 +255,7 @@ class _Watch:
         needs the whole list.
         """
         row, last = self._awaited, self._timeline.last
-        if row is None or last is None or len(last) < _LONG_LIST:
+        if row is None or last is None or len(last) < _LONG_LIST or self._probes:
             return False
         if self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
             return False
@@ -273,6 +273,10 @@ class _Watch:
         pending.
         """
         return self._result.until_end_of if isinstance(self._result, Pending) else None
+
+    @property
+    def _probes(self) -> bool:
+        return isinstance(self._result, Pending) and self._result.probes
 
     def _report_progress(self) -> None:
         now = self._now()
@@ -366,6 +370,8 @@ class _Watch:
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
             if self._wakeup.following:
                 pause = _NOTICED_PAUSE
+            if self._probes:
+                pause = _SHORTEST_PAUSE
             if isinstance(self._result, (Met, Impossible)):
                 due = self._same_since + self._result.settling_time
                 # Add one millisecond, so that the poll begins after that time and not at it.

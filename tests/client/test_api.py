@@ -6,7 +6,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.client.api import ProcessLister
-from tests.client.servers import CLOSE, reply
+from tests.client.servers import CLOSE, READ, reply
 from tests.support import T0, FakeClock, failure, managed, process, raw
 
 OPEN_ENDED = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -212,6 +212,78 @@ def test_output_is_returned_as_lines(serve, patient, stream):
 
     assert patient(server).output(41, stream) == ["one", "", "zwölf"]
     assert server.request.line == f"GET /api/v1/processes/41/{stream} HTTP/1.1"
+
+
+# Ports
+
+UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+TAKEN = reply(
+    502, {"error": "Port 80 belongs to another process", "code": "PORT_OF_ANOTHER_PROCESS"}
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [(UPGRADED, "open"), (TAKEN, "taken"), (GATEWAY, "closed"), (reply(502, HTML), "closed")],
+)
+def test_probe_returns_the_state_of_a_port_and_a_502_is_not_an_outage(
+    serve, patient, answer, state
+):
+    server = serve((answer, CLOSE))
+    client = patient(server)
+
+    assert client.probe_port(process(), 80, limit=5) == state
+    assert client.outage.spent == 0
+    [request] = server.requests
+    assert request.line == "GET /api/v1/tunnels/tcp?port=80 HTTP/1.1"
+    sent = {
+        name: request.headers[name] for name in ("connection", "upgrade", "x-tlsandbox-process")
+    }
+    assert sent == {"connection": "Upgrade", "upgrade": "websocket", "x-tlsandbox-process": "41"}
+
+
+def test_connection_of_a_probe_is_not_used_again(serve, patient):
+    server = serve((UPGRADED, b"greeting of the service", READ), (UPGRADED, READ), LIST)
+    client = patient(server)
+
+    assert [client.probe_port(process(), 80, limit=5) for _ in range(2)] == ["open", "open"]
+    assert len(client.list()) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(404),
+        reply(404, HTML),
+        reply(404, {"error": "no route", "code": "NOT_FOUND"}),
+        reply(405),
+        reply(400, b"`Connection` header did not include 'upgrade'", Content_Type="text/plain"),
+        reply(426),
+        LIST,
+    ],
+)
+def test_probe_of_a_sandbox_without_tunnels_is_refused(serve, patient, answer):
+    client = patient(serve((answer, CLOSE)))
+
+    error = failure(lambda: client.probe_port(process(), 80, limit=5), errors.RequestRefused)
+    assert str(error) == "my-sandbox has no tunnel to its ports"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (reply(401), errors.AuthenticationFailed),
+        (reply(404, {"error": "x", "code": "SANDBOX_NOT_FOUND"}), errors.SandboxNotFound),
+        (NOT_READY, errors.SandboxUnreachable),
+        (CLOSE, errors.SandboxUnreachable),
+    ],
+)
+def test_other_errors_of_a_probe_are_raised(serve, patient, answer, kind):
+    client = patient(serve((answer, CLOSE)))
+
+    assert failure(lambda: client.probe_port(process(), 80, limit=5), kind).transient == (
+        kind is errors.SandboxUnreachable
+    )
 
 
 def test_repr_of_the_lister_and_of_the_http_client_shows_only_the_sandbox_name(connect, client):

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PASS = "pass"
+LISTENER = """
+import socket
+server = socket.create_server(("127.0.0.1", 0), backlog=1000)
+print(server.getsockname()[1])
+while True:
+    server.accept()
+"""
 LEFT = "sleep (pid N) is left running"
 """The warning at the end of a test if the plugin cannot kill a process that the test started."""
 
@@ -50,6 +57,11 @@ def _soft(box, world, _timeout):
     with box.soft() as check:
         check.assert_process(world.server, status="running")
         check.assert_no_oom()
+
+
+def _stop(box, world, _timeout):
+    box._timeout = 0.5
+    box.stop_process(world.direct.start_process("sleep", ["600"]), grace=0.5)
 
 
 def _kill(box, world, _timeout):
@@ -90,6 +102,9 @@ HELPERS = [
     Helper("wait_for_exit", lambda box, world, t: box.wait_for_exit(world.job, timeout=t)),
     Helper("wait_for_output", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t)),
     Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output", kind="read"),
+    Helper("wait_for_port", lambda box, world, t: box.wait_for_port(world.listener, world.port, timeout=t)),
+    Helper("wait_for_restart", lambda box, world, t: box.wait_for_restart(world.web, timeout=t, since=None)),
+    Helper("wait_for_count", lambda box, _world, t: box.wait_for_count("socket.create_server", 1, timeout=t)),
     Helper("wait_until", lambda box, _world, t: box.wait_until(bool, timeout=t)),
     Helper("assert_process", lambda box, world, _t: box.assert_process(world.server, status="running")),
     Helper("assert_stays", lambda box, world, _t: box.assert_stays(world.server, stable_for=0.3)),
@@ -100,8 +115,10 @@ HELPERS = [
     Helper("assert_no_incidents", lambda box, world, _t: box.assert_no_incidents(world.server)),
     Helper("soft", _soft),
     Helper("start_process", lambda box, _world, _t: box.start_process("true"), only="POST", kind="once"),
+    Helper("run_process", lambda box, _world, t: box.run_process("true", timeout=t), only="POST", kind="once"),
     Helper("send_signal", lambda box, world, _t: box.send_signal(world.server, 18), only="/signal", kind="once"),
     Helper("restart_process", _restart, only="/restart", kind="once"),
+    Helper("stop_process", _stop, only="/signal", kind="once"),
     Helper("kill_process", _kill, only="DELETE", kind="again"),
     Helper("end of the test", _kill_started, kind="teardown"),
     Helper("the guard", _guard, kind="guard"),
@@ -140,9 +157,13 @@ def world() -> Iterator[SimpleNamespace]:
         files = {flaw: f"{folder}/{flaw}.pem" for flaw in flaws}
         server = direct.start_process("sleep", ["600"])
         job = direct.start_process("sh", ["-c", "echo ready"])
+        web = direct.start_process("sleep", ["600"], name="web", restart={"initial_backoff_ms": 0})
+        direct.send_signal(web, 9)
+        listener = direct.start_process("python", ["-u", "-c", LISTENER])
         yield SimpleNamespace(
             local=local, direct=direct, other=other, server=server, job=direct.wait_for_exit(job),
-            web=direct.start_process("sleep", ["600"], name="web"),
+            web=direct.wait_for_restart(web),
+            listener=listener, port=int(direct.wait_for_output(listener, re.compile(r"^\d+$"))),
             certificates={flaw: (file, make_certificate(file, flaw)) for flaw, file in files.items()},
         )  # fmt: skip
 
@@ -186,8 +207,8 @@ def play_all(scene: Scene, here: SimpleNamespace, *, timeout: float) -> dict[str
         outcomes = pool.map(lambda helper: play(scene, here, helper, timeout=timeout), HELPERS)
         played = {helper.name: outcome for helper, outcome in zip(HELPERS, outcomes, strict=True)}
     # Only after all are done, because a kill is an incident for the other helpers.
-    kill_and_wait(here.direct._started[3:], here.direct._client)
-    del here.direct._started[3:]
+    kill_and_wait(here.direct._started[4:], here.direct._client)
+    del here.direct._started[4:]
     return played
 
 

@@ -76,7 +76,9 @@ class Row:
 
     def expected(self, helper):
         """Return the expected outcome of this helper."""
-        return self.but.get(helper.name, self.by_kind[helper.kind])
+        sent = {"run_process": "start_process", "stop_process": "send_signal"}
+        name = helper.name if helper.name in self.but else sent.get(helper.name, helper.name)
+        return self.but.get(name, self.by_kind[helper.kind])
 
 
 def _kinds(poll, **others):
@@ -193,6 +195,7 @@ def not_a_body(fault, kind, *, done=()):
         "send_signal": told.format("signal"),
         "kill_process": told.format("kill"),
         **dict.fromkeys(done, PASS),
+        **({"stop_process": _NOT_STOPPED} if "send_signal" in done else {}),
     }
     return final(
         fault,
@@ -205,7 +208,8 @@ def not_a_body(fault, kind, *, done=()):
 def replaced(name, begin):
     """Return the row of another sandbox that answers under the same name."""
     by_kind = _kinds(_REPLACED, teardown=PASS, guard=_MISSED)
-    return [Row(name, Scene(begin), by_kind, 0.0, {"start_process": PASS})]
+    but = {"start_process": PASS, "run_process": _REPLACED}
+    return [Row(name, Scene(begin), by_kind, 0.0, but)]
 
 
 def _elsewhere(proxy):
@@ -229,6 +233,7 @@ _PATH_404 = (
 _PAGE = "an HTML page (N bytes)"
 _NO_BODY = ("kill_process",)
 _NO_PROCESS = "local answered 404 NOT_FOUND: Process 42 not found"
+_NOT_STOPPED = "WaitTimedOut: Still running after N s, wanted its end: sleep"
 _NO_LINES = "local: the response with the output of pid N does not contain a list 'lines'"
 _REPLACED = "SandboxReplaced: Sandbox local was replaced or restarted during this test"
 _MISSED = "not monitored: it was replaced or restarted: the ends of the processes listed before are not known"
@@ -265,7 +270,7 @@ TABLE = [
     *final(faults.SANDBOX_NOT_FOUND, "SandboxNotFound", _GONE_404.format(" SANDBOX_NOT_FOUND")),
     *final(faults.SANDBOX_GONE, "SandboxNotFound", _GONE_404.format("")),
     *final(faults.LIFECYCLE_PATH_NOT_FOUND, "SandboxNotFound", _PATH_404),
-    *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS}),
+    *final(faults.PROCESS_NOT_FOUND, "RequestRefused", _NO_PROCESS, but={"kill_process": PASS, "stop_process": _NOT_STOPPED}),
     *final(faults.TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (Timeout)"),
     *final(faults.NOT_RUNNING_TERMINATED, "SandboxNotRunning", "Sandbox local is terminated (503 SANDBOX_NOT_RUNNING)"),
     *passes(faults.SUSPENDED, "Sandbox local is suspended", arrives=False, error="SandboxNotRunning"),

@@ -92,6 +92,29 @@ def test_new_unhealthy_process_is_reported_even_if_it_reuses_a_name():
     ]
 
 
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        (web(7, health_status="healthy"), ["unhealthy 7"]),
+        (
+            web(
+                8, start=10_000, restart_count=1, last_exit=last(None, 15), health_status="healthy"
+            ),
+            ["unhealthy 7", "restart 7"],
+        ),
+    ],
+    ids=["the same run", "the next run"],
+)
+def test_process_that_a_list_call_saw_unhealthy_is_reported_although_it_is_healthy_now(now, found):
+    guarded = GuardedBox(web(7, health_status="healthy"))
+    guarded.begin("a")
+    guarded.begin_call()
+    guarded.box.rows = [web(7, health_status="unhealthy", consecutive_health_failures=3)]
+    guarded.box.poll()
+
+    assert sorted(guarded.end("call", now)) == sorted(found)
+
+
 def test_allow_block_does_not_excuse_an_oom_kill_after_the_block():
     guarded = GuardedBox(web(7))
     guarded.begin("a")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.local.process import Process
 
+KEEP = {"policy": "never"}
+"""With this policy, an unhealthy process is not replaced."""
 QUICK = {"initial_backoff_ms": 1, "max_backoff_ms": 4}
 NEVER_TWICE = {"initial_backoff_ms": 600_000, "max_backoff_ms": 600_000}
 
@@ -443,7 +445,8 @@ def often(**check: Any) -> dict[str, Any]:
 
 
 def start_server(managed: Managed, port: int, **check: Any) -> Any:
-    return managed.post("python", "-c", SERVER, str(port), health_check=often(port=port, **check))
+    check = often(port=port, **check)
+    return managed.post("python", "-c", SERVER, str(port), health_check=check, restart=KEEP)
 
 
 @pytest.mark.parametrize("kind", [{"type": "http", "path": "/ready"}, {"type": "tcp"}])
@@ -456,7 +459,7 @@ def test_process_that_answers_is_healthy(managed: Managed, port: int, kind: Any)
 
 
 @pytest.mark.parametrize("kind", [{"type": "http"}, {"type": "http", "path": "/nope"}])
-def test_process_that_fails_its_health_checks_is_unhealthy_but_keeps_running(
+def test_process_that_fails_its_health_checks_is_unhealthy_but_with_the_policy_never_keeps_running(
     managed: Managed, port: int, kind: Any
 ) -> None:
     pid = start_server(managed, port, **kind).json()["pid"]
@@ -477,12 +480,59 @@ def test_process_below_the_failure_threshold_is_not_yet_unhealthy(
 def test_server_that_does_not_answer_in_time_is_unhealthy(managed: Managed) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         check = often(type="http", port=silent.getsockname()[1], timeout_ms=20)
-        managed.start("exec sleep 600", health_check=check)
+        managed.start("exec sleep 600", health_check=check, restart=KEEP)
         managed.when(health_status="unhealthy")
 
 
 def test_restart_resets_the_health_status(managed: Managed, port: int) -> None:
-    managed.start("exec sleep 600", health_check=often(type="tcp", port=port))
+    managed.start("exec sleep 600", health_check=often(type="tcp", port=port), restart=KEEP)
     managed.when(health_status="unhealthy")
     row = flat(managed.restart().json())
     assert (row["health_status"], row["consecutive_health_failures"]) == ("starting", 0)
+
+
+@pytest.mark.parametrize("policy", ["on_failure", "always"])
+@pytest.mark.parametrize(
+    "script", ["exec sleep 600", "trap 'exit 0' TERM; while :; do sleep 0.01; done"]
+)
+def test_unhealthy_process_is_terminated_and_restarted_whatever_its_exit_code(
+    managed: Managed, port: int, policy: str, script: str
+) -> None:
+    check = often(type="tcp", port=port, failure_threshold=3)
+    first = managed.start(script, health_check=check, restart={"policy": policy, **QUICK})
+    row = until(lambda: (row := managed.row())["restart_count"] >= 2 and row)
+    assert row["pid"] != first["pid"]
+    ended = (None, signal.SIGTERM) if "exec" in script else (0, None)
+    assert (row["last_exit"]["exit_code"], row["last_exit"]["signal"]) == ended
+    assert row["last_error"] == "the health check failed 3 times in a row"
+
+
+def test_process_stays_unhealthy_until_it_has_ended(managed: Managed, port: int) -> None:
+    stop = "trap 'while [ ! -e go ]; do sleep 0.01; done; exit 1' TERM"
+    check = often(type="tcp", port=port)
+    first = managed.start(
+        f"{stop}; while :; do sleep 0.01; done", health_check=check, restart=NEVER_TWICE
+    )
+    row = managed.when(health_status="unhealthy", consecutive_health_failures=2)
+    assert (row["pid"], row["run"]) == (first["pid"], "running")
+    os.kill(first["pid"], signal.SIGKILL)
+    row = managed.when(status="backing_off", health_status="starting")
+    assert row["next_restart_at"] > row["ended_at"] + 500_000
+
+
+def test_restarts_of_an_unhealthy_process_are_limited(managed: Managed, port: int) -> None:
+    restart = {**QUICK, "max_restarts": 1}
+    managed.start("exec sleep 600", health_check=often(type="tcp", port=port), restart=restart)
+    row = managed.when(status="stopped")
+    assert (row["restart_count"], row["last_error"]) == (1, "restart limit reached")
+
+
+def test_stop_of_an_unhealthy_process_does_not_restart_it(managed: Managed, port: int) -> None:
+    managed.start(
+        "trap '' TERM; while :; do sleep 0.01; done",
+        health_check=often(type="tcp", port=port), restart=QUICK, stop_grace_ms=300,
+    )  # fmt: skip
+    managed.when(health_status="unhealthy")
+    managed.api.kill(managed.name)
+    row = managed.when(status="stopped")
+    assert (row["restart_count"], row["last_error"], row["signal"]) == (0, None, signal.SIGKILL)

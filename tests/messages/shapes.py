@@ -53,6 +53,7 @@ class Shape:
         ask: the call that fails.
         stderr: the lines that each process has written to stderr.
         stdout: the lines that each process has written to stdout.
+        ports: the states of every port, by the second from which they apply.
         test_ends: seconds after which pytest-timeout would end the test.
 
     """
@@ -62,6 +63,7 @@ class Shape:
     stderr: tuple[str, ...] = ()
     stdout: tuple[str, ...] = ()
     test_ends: float | None = field(default=None, kw_only=True)
+    ports: dict[float, Any] | None = field(default=None, kw_only=True)
 
 
 def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError:
@@ -70,6 +72,7 @@ def failure(shape: Shape, columns: int, verbosity: int) -> errors.TLSandboxError
         shape.script,
         latency=0.06,
         written={0: (shape.stdout, shape.stderr)},
+        ports=shape.ports,
         screen=Screen(verbosity, columns - MARGIN),
     )
     if shape.test_ends is not None:
@@ -99,7 +102,7 @@ def kept(name: str) -> str:
         for columns, verbosity in (sizes if name in IN_ALL_SIZES else [(80, 0)])
     )
     # The line number of a soft check changes with this file.
-    return re.sub(r"^(  \d+  shapes\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
+    return re.sub(r"^(  check \d+  shapes\.py:)\d+:", r"\1N:", texts, flags=re.MULTILINE)
 
 
 def soft(*asks: Callable[[Any], object]) -> Callable[[Sandbox], None]:
@@ -224,6 +227,30 @@ SHAPES: dict[str, Shape] = {
     "unknown_end": Shape({0: [JOB], 1: [job(ended(-1))]}, exits(41, timeout=60)),
     "unknown_end_with_neither_code_nor_signal": Shape(
         [job(ended(None))], exits(41, exit_code="any")
+    ),
+    "port_closed": Shape(
+        [server()], lambda box: box.wait_for_port(77, 8080), (), ("migrating",), ports={0: "closed"}
+    ),
+    "port_of_another_process": Shape(
+        {0: [server()], 2: [server(ended(1))]},
+        lambda box: box.wait_for_port(77, 8080),
+        ("OSError: [Errno 98] Address already in use",),
+        ports={0: "taken"},
+    ),
+    "port_without_a_tunnel": Shape(
+        [server()],
+        lambda box: box.wait_for_port(77, 8080),
+        ports={0: errors.RequestRefused("my-sandbox has no tunnel to its ports", label="404")},
+    ),
+    "not_restarted": Shape([web()], lambda box: box.from_now().wait_for_restart("web", 2)),
+    "too_few_running": Shape(
+        [
+            WORKER,
+            raw(39, args=("worker.py", "--queue", "high")),
+            raw(37, args=("worker.py",), **ended(1)),
+        ],
+        lambda box: box.wait_for_count("worker.py", 3),
+        TRACEBACK,
     ),
     # -------------------------------------------------------------------- out of memory
     "oom_confirmed": Shape(

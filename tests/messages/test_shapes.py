@@ -52,7 +52,6 @@ def test_every_error_class_that_a_check_can_raise_has_a_stored_message():
     others = {
         errors.ContractViolation,
         errors.GuardFailure,
-        errors.RequestRefused,
         errors.SandboxNotFound,
         errors.InvalidArgument,
         errors.InvalidSetting,

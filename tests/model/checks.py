@@ -276,6 +276,80 @@ def check_output(answer):
             assert not answer.living, "success was still possible"
 
 
+def check_port(answer):
+    """Check the answer of a wait for a port, which a run opens when it writes "ready"."""
+    if not has_answer(answer, deadline=answer.deadline):
+        return
+    last, outcome, target = answer.last, answer.outcome, answer.target
+    first = next(
+        ({run for _, run in found} for t in answer.good if (found := target.candidates(t))), set()
+    )
+    running = [run for _, run in answer.seen if run.end > last]
+    if outcome == "pass":
+        assert any(map(answer.returned, running)), "passed, but the process has ended"
+        assert any(run.wrote(answer.ended) for run in running), "passed, but the port was closed"
+    elif outcome == "AmbiguousProcess":
+        assert len(running) > 1 or len(answer.living) > 1, "only one process matches"
+    elif outcome == "WaitTimedOut":
+        assert answer.at_the_deadline, "gave up before the deadline"
+        assert len(running) != 1 or not running[0].wrote(last), "failed, but the port was open"
+    elif outcome == "ProcessNotFound":
+        assert not first & {*running}, "it is listed"
+    else:
+        assert outcome in ("UnexpectedExit", "ProcessOOMKilled", "AssertionFailed"), "another error"
+        assert len(first) != 1 or not first & {*running}, "failed, but the run stayed alive"
+
+
+def check_count(answer, number):
+    """Check the answer of a wait for exactly this number of running processes."""
+    if not has_answer(answer, deadline=answer.deadline):
+        return
+    running = [run for _, run in answer.seen if run.end > answer.last]
+    assert (len(running) == number) == (answer.outcome == "pass")
+    if answer.outcome == "pass":
+        assert len(answer.value) == number
+    elif answer.outcome in ("UnexpectedExit", "ProcessOOMKilled"):
+        killed = any(run.how.oom for _, run in answer.seen)
+        assert killed == (answer.outcome == "ProcessOOMKilled")
+        assert not answer.living, "success was still possible"
+        lasted = answer.last - max(run.end for _, run in answer.seen)
+        graceful = lasted >= SUCCESSOR - EPSILON
+        assert graceful or answer.at_the_deadline, "no grace period for a successor"
+    else:
+        assert answer.outcome in ("WaitTimedOut", "ProcessNotFound"), "another error"
+        assert answer.at_the_deadline, "gave up before the deadline"
+
+
+def check_restart(answer):
+    """Check the answer of a wait for a restart since the beginning of the test."""
+    if not has_answer(answer, deadline=answer.deadline):
+        return
+    last, outcome, target = answer.last, answer.outcome, answer.target
+    seen, living = answer.seen, answer.living
+    if target.how == "pid" and target.life.managed and any(map(target.candidates, answer.good)):
+        # The later runs of its supervisor count too.
+        seen = [pair for pair in answer.world.listed(last) if pair[0] is target.life]
+        living = seen if target.life.alive(last) else []
+    restarted = [
+        (life, run) for life, run in seen
+        if any(0 < later.start <= last for later in life.runs[1:])
+    ]  # fmt: skip
+    if outcome == "pass":
+        assert any(answer.returned(run) for _, run in restarted), "passed, but was not restarted"
+        return
+    if len(seen) == 1 and living and outcome != "Inconclusive":
+        assert not restarted, "failed, but was restarted"
+    if outcome == "AssertionFailed":
+        assert not any(life.managed for life, _ in living), "it has a supervisor"
+    elif outcome == "AmbiguousProcess":
+        assert len(living) > 1, "only one process matches"
+    elif outcome in ("WaitTimedOut", "ProcessNotFound"):
+        assert answer.at_the_deadline or not seen, "gave up before the deadline"
+    else:
+        assert outcome in ("UnexpectedExit", "ProcessOOMKilled"), "another error"
+        assert not living, "success was still possible"
+
+
 def _others_with_its_pid(run, answer):
     """Return other runs whose output the helper may have read by the same pid.
 

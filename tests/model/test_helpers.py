@@ -15,7 +15,18 @@ from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.sandbox import Sandbox
 
-from .checks import Answer, Target, check_now, check_output, check_stays, check_until, check_wait
+from .checks import (
+    Answer,
+    Target,
+    check_count,
+    check_now,
+    check_output,
+    check_port,
+    check_restart,
+    check_stays,
+    check_until,
+    check_wait,
+)  # fmt: skip
 from .strategies import calls, worlds
 from .world import ModelLister
 
@@ -87,6 +98,15 @@ HELPERS = {
     "wait_for_output": (
         lambda box, who, call: box.wait_for_output(who, "ready", timeout=call.timeout),
         lambda answer, _call: check_output(answer)),
+    "wait_for_port": (
+        lambda box, who, call: box.wait_for_port(who, 8080, timeout=call.timeout),
+        lambda answer, _call: check_port(answer)),
+    "wait_for_count": (
+        lambda box, who, call: box.wait_for_count(who, 1 + call.life % 2, timeout=call.timeout),
+        lambda answer, call: check_count(answer, 1 + call.life % 2)),
+    "wait_for_restart": (
+        lambda box, who, call: box.wait_for_restart(who, timeout=call.timeout),
+        lambda answer, _call: check_restart(answer)),
     "wait_until": (
         lambda box, _who, call: box.wait_until(lambda seen: len(seen.alive) >= 2, timeout=call.timeout),
         lambda answer, _call: check_until(answer, 2)),
@@ -117,6 +137,8 @@ def test_every_helper_returns_an_answer_that_is_true_in_the_simulated_sandbox(sh
     selected = select(world, call)
     for name, (helper, check) in HELPERS.items() if selected else ():
         process, target = select(world, call)
+        if name == "wait_for_count" and target.how not in ("text", "name"):
+            continue  # it rejects what selects a single process
         answer = answer_of(helper, world, call, process, target)
         event(f"{name}: {answer.outcome}")
         note(f"{name} by {target.how}: {answer}")

@@ -130,6 +130,7 @@ PROGRAMS = """
 
         CHECK = {"type": "tcp", "initial_delay_ms": 0, "interval_ms": 20, "failure_threshold": 2}
         SICK = {"port": 1, **CHECK}
+        NEVER = {"policy": "never"}  # so that the sandbox does not replace the sick process
 
         def unhealthy(seen):
             return any(row.managed and row.managed.health_status == "unhealthy" for row in seen)

@@ -87,7 +87,7 @@ SUITE = (
             raise OSError("connection refused")
 
         def test_unhealthy(tlsandbox):
-            tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK)
+            tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK, restart=NEVER)
             tlsandbox.wait_until(unhealthy)
             assert False
 

@@ -55,7 +55,7 @@ def test_each_rule_reports_only_its_own_kind_of_incident_in_the_test_that_caused
         def test_after_restart(): pass
 
         def test_unhealthy(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK)
+            job = tlsandbox.start_process("sleep", ["60"], name="sick", health_check=SICK, restart=NEVER)
             tlsandbox.wait_until(unhealthy)
 
         def test_after_unhealthy(): pass

@@ -192,6 +192,19 @@ SUITE = '''
         proxy.fail(faults.answer(404, b"", name="no such call"), only="POST")
         box.restart_process(web)
 
+    @pytest.mark.parametrize("ask", [
+        lambda box: box.wait_for_port("server", 80, timeout=0),
+        lambda box: box.wait_for_restart("server", timeout=0),
+        lambda box: box.wait_for_restart(43, timeout=0),
+        lambda box: box.wait_for_count("e", 9, timeout=0),
+        lambda box: box.wait_for_count("--token=" + os.environ["FLAG"] + "!", 9, timeout=0),
+        lambda box: box.stop_process("server"),
+        lambda box: box.stop_process(43),
+        lambda box: box.run_process("job", ["--token=" + os.environ["FLAG"]]),
+    ])
+    def test_helper(tlsandbox_connect, proxy, ask):
+        ask(tlsandbox_connect(proxy))
+
     def test_own_failure_after_processes_with_secrets_ended(tlsandbox_connect, proxy):
         box = tlsandbox_connect(proxy)
         box.list_processes()

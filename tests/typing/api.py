@@ -13,6 +13,7 @@ from typing_extensions import assert_type
 
 from pytest_tlsandbox import (
     AsyncSandbox,
+    CompletedProcess,
     HealthCheckOptions,
     InvalidArgument,
     ProcessInfo,
@@ -40,6 +41,13 @@ def waits_return_what_they_waited_for(tlsandbox: Sandbox) -> None:
     assert_type(tlsandbox.wait_for_exit(lambda seen: seen.pid > 1), ProcessInfo)
     assert_type(tlsandbox.wait_until(lambda seen: len(seen)), int)
     assert_type(tlsandbox.wait_for_output(process, re.compile("ready")), str)
+    assert_type(tlsandbox.wait_for_port(process, 8080, timeout=5, pick="newest"), ProcessInfo)
+    assert_type(tlsandbox.wait_for_restart("web", 2, since=None), ProcessInfo)
+    assert_type(tlsandbox.wait_for_count("worker", 4, timeout=5), list[ProcessInfo])
+    assert_type(tlsandbox.stop_process(process, grace=1), ProcessInfo)
+    job = tlsandbox.run_process("make", ["test"], exit_code=[0, 2], timeout=60, env={"A": "b"})
+    assert_type(job, CompletedProcess)
+    assert_type(job.stdout + job.stderr, str)
     assert_type(tlsandbox.assert_process(41, status="running"), ProcessInfo)
     assert_type(tlsandbox.assert_process(41, exit_code=[0, 3], signal=None), ProcessInfo)
     assert_type(tlsandbox.assert_stays(process, stable_for=2), ProcessInfo)
@@ -57,6 +65,10 @@ def invalid_arguments_are_rejected(tlsandbox: Sandbox) -> None:
     tlsandbox.wait_for_exit(None)  # type: ignore[arg-type]
     tlsandbox.wait_for_process(["a", "b"])  # type: ignore[arg-type]
     tlsandbox.wait_for_exit("web", pick="first")  # type: ignore[arg-type]
+    tlsandbox.wait_for_port("web", "80")  # type: ignore[arg-type]
+    tlsandbox.wait_for_count("web", 4, pick="newest")  # type: ignore[call-arg]
+    tlsandbox.run_process("web", cwd="/tmp")  # type: ignore[call-arg]
+    tlsandbox.run_process("web", env=["A"])  # type: ignore[arg-type]
     tlsandbox.assert_process("web", exit_kode=0)  # type: ignore[call-arg]
     tlsandbox.assert_process("web", exit_code="0")  # type: ignore[arg-type]
     tlsandbox.list_processes().where(state="running")  # type: ignore[call-arg]
@@ -99,6 +111,9 @@ async def methods_of_the_async_sandbox_have_the_same_types(tlsandbox_async: Asyn
     process = await tlsandbox_async.start_process("python", ["train.py"], stdout_mode="discard")
     assert_type(process, ProcessInfo)
     assert_type(await tlsandbox_async.wait_until(first), ProcessInfo)
+    assert_type(await tlsandbox_async.wait_for_port("web", 8080), ProcessInfo)
+    assert_type(await tlsandbox_async.run_process("make", name="job"), CompletedProcess)
+    await tlsandbox_async.run_process("web", cwd="/tmp")  # type: ignore[call-arg]
     assert_type(await tlsandbox_async.output("web", "stderr"), "list[str]")
     assert_type(await tlsandbox_async.from_now(), AsyncSandbox)
     both = await asyncio.gather(

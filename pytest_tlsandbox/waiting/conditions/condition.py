@@ -63,13 +63,16 @@ class Pending:
 
     Attributes:
         explain: a function that returns the explanation to use if the deadline passes.
-        until_end_of: the only process whose end can change the result; None if other events can
+        until_end_of: the only process whose end can change the result; None if other processes can
             change it too.
+        probes: whether the result can also change because of something that the condition probes,
+            and that the list does not show.
 
     """
 
     explain: Callable[[], Explanation]
     until_end_of: ProcessInfo | None = None
+    probes: bool = False
 
 
 @dataclass(frozen=True)

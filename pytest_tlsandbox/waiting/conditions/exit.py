@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING
 from pytest_tlsandbox.formatting.processes import describe_state
 from pytest_tlsandbox.formatting.text import shown
 from pytest_tlsandbox.messages.explanation import Field
+from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Met, Result
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
 
 if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Pick
-    from pytest_tlsandbox.waiting.selectors import Selector
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
+
+
+class HasEnded(ProcessCondition):
+    """Met if the process has ended in any way, or is no longer listed, and will not be restarted."""
+
+    wanted = "its end"
+    wants_an_end = True
+
+    def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
+        return self.met(row)
+
+    def _gone(self, row: ProcessInfo | None) -> Result:
+        return Met(row, CORRECTION_TIME)
 
 
 class HasExited(ProcessCondition):

@@ -117,15 +117,7 @@ class HasWritten(ProcessCondition):
             # Search all lines again, because new lines of stdout come before old lines of stderr.
             lines = self._read(row)
         except InfrastructureError as fault:
-            what, _, because = str(fault).partition("\n")
-            explanation = Explanation(
-                type(fault),
-                f"Output of {short_name(row)} not read",
-                what,
-                because=because,
-                process=row,
-            )
-            return Pending(lambda: explanation) if fault.transient else Impossible(explanation)
+            return failed_call(fault, f"Output of {short_name(row)} not read", row)
         self._lines = len(lines)
         line = next((line for line in lines if self._search.search(line)), None)
         return None if line is None else Met(line)
@@ -136,6 +128,15 @@ class HasWritten(ProcessCondition):
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
         explanation = self._explain(WaitTimedOut, what, row, hint, wanted="")
         return replace(explanation, subject=f"{explanation.subject}, still {living_state(row)}")
+
+
+def failed_call(
+    fault: InfrastructureError, what: str, row: ProcessInfo, hint: str = ""
+) -> Pending | Impossible:
+    """Return the result if a call of a condition failed; after a transient error, it is pending."""
+    cause, _, because = str(fault).partition("\n")
+    explanation = Explanation(type(fault), what, cause, because=because, process=row, hint=hint)
+    return Pending(lambda: explanation) if fault.transient else Impossible(explanation)
 
 
 def _lost_output(row: ProcessInfo, snapshot: ProcessSnapshot) -> Impossible | None:

@@ -190,7 +190,7 @@ class ProcessCondition:
             return None
         return unreadable_rows(snapshot, None, {self._selector.pid}, f"for {self.wanted}")
 
-    def _gone(self, row: ProcessInfo | None) -> Impossible:
+    def _gone(self, row: ProcessInfo | None) -> Result:
         explanation = Explanation(
             errors.ProcessNotFound,
             "Disappeared from the process list",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, WaitTimedOut
+from pytest_tlsandbox.errors import AssertionFailed, Inconclusive, ProcessOOMKilled, WaitTimedOut
 from pytest_tlsandbox.formatting.processes import describe_state, headline_of_end
 from pytest_tlsandbox.formatting.text import capitalized, count, seconds
 from pytest_tlsandbox.history.incidents import OOM
@@ -154,7 +154,9 @@ class Stays(ProcessCondition):
     def alive(self, row: ProcessInfo) -> Result:
         if row.state not in self._statuses:
             return Impossible(self._explain(AssertionFailed, capitalized(describe_state(row)), row))
-        explanation = self._explain(AssertionFailed, f"{_end_before(row)}, then restarted", row)
+        last = row.managed.last_exit if row.managed else None
+        error = ProcessOOMKilled if last is not None and last.oom_killed else AssertionFailed
+        explanation = self._explain(error, f"{_end_before(row)}, then restarted", row)
         run = self._run
         if run is not None and run.successor is not None:
             explanation = replace(explanation, process=ended_row(run), run=run)

@@ -1,0 +1,70 @@
+"""The condition that a number of processes match and run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import (
+    InvalidArgument,
+    ProcessOOMKilled,
+    TLSandboxError,
+    UnexpectedExit,
+    WaitTimedOut,
+)
+from pytest_tlsandbox.formatting.processes import describe_end
+from pytest_tlsandbox.messages.explanation import Explanation, Listed
+from pytest_tlsandbox.waiting.conditions.condition import (
+    SUCCESSOR_TIME,
+    Impossible,
+    Met,
+    Pending,
+    Result,
+)
+from pytest_tlsandbox.waiting.suggestions import not_found
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+    from pytest_tlsandbox.waiting.selectors import Selection, Selector
+
+
+class NumberRuns:
+    """Met if exactly this number of matching processes run; the value is the list of them."""
+
+    def __init__(self, selector: Selector, number: int) -> None:
+        if not selector.may_select_others:
+            raise InvalidArgument(
+                "process must be text, a regex, by(...) or a function, which can match several "
+                f"processes, got {selector.label}"
+            )
+        self._selector = selector
+        self._number = number
+        self.wanted = f"{number} running"
+
+    def evaluate(self, snapshot: ProcessSnapshot) -> Result:
+        """Return the result, which is impossible if all matches have ended without a successor."""
+        selection = self._selector.select(snapshot)
+        running = [row for row in selection.matches if row.state == "running"]
+        if len(running) == self._number:
+            return Met(running)
+        if selection.living or not selection.matches:
+            return Pending(lambda: self._explain(WaitTimedOut, selection, snapshot))
+        killed = any(row.oom_killed or row.state == "oom_killed" for row in selection.matches)
+        error = ProcessOOMKilled if killed else UnexpectedExit
+        explanation = self._explain(error, selection, snapshot)
+        return Impossible(explanation, SUCCESSOR_TIME, key=len(selection.matches))
+
+    def _explain(
+        self, error: type[TLSandboxError], selection: Selection, snapshot: ProcessSnapshot
+    ) -> Explanation:
+        if not selection.matches:
+            return not_found(self._selector, snapshot, selection)
+        rows = sorted(selection.matches, key=lambda row: not row.ended)
+        states = Counter(describe_end(row) if row.ended else row.state for row in rows)
+        return Explanation(
+            error,
+            ", ".join(f"{number} {state}" for state, number in states.items()),
+            self._selector.label,
+            self.wanted,
+            listed=tuple(Listed(row, output=row.ended) for row in rows),
+        )

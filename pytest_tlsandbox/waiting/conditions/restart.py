@@ -1,0 +1,70 @@
+"""The condition that a supervisor has restarted one process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tlsandbox.errors import AssertionFailed, WaitTimedOut
+from pytest_tlsandbox.formatting.text import count
+from pytest_tlsandbox.history.incidents import RESTART
+from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
+from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
+from pytest_tlsandbox.waiting.selectors import Selector
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.history.runs import Run
+    from pytest_tlsandbox.models import ProcessInfo
+    from pytest_tlsandbox.types import Pick
+    from pytest_tlsandbox.waiting.selectors import Selection
+
+
+class WasRestarted(ProcessCondition):
+    """Met if a supervisor has restarted the process often enough since a position in the history.
+
+    Restarts that this plugin requested do not count.
+    """
+
+    def __init__(
+        self, selector: Selector, restarts: int, position: int, pick: Pick | None = None
+    ) -> None:
+        super().__init__(selector, pick)
+        self._needed = restarts
+        self._position = position
+        self.wanted = count(restarts, "restart")
+
+    def alive(self, row: ProcessInfo) -> Result:
+        if row.managed is None:
+            hint = "start it with name= or restart="
+            return Impossible(self._explain(AssertionFailed, "Has no supervisor", row, hint))
+        # From now on, follow this process over its restarts, even if it was selected by its pid.
+        self._selector = Selector(row, self._history)
+        restarts = self._restarts(row)
+        if restarts >= self._needed:
+            return Met(row)
+        what = count(restarts, "restart") if restarts else "No restart"
+        explanation = self._explain(WaitTimedOut, what, row, wanted=str(self._needed))
+        return Pending(lambda: explanation, until_end_of=None if row.ended else row)
+
+    def ended(self, row: ProcessInfo, selection: Selection) -> Result:
+        if selection.each_run and row.managed and row.managed.status != "stopped":
+            return self.alive(row)
+        enough = self._restarts(row) >= self._needed
+        return Met(row) if enough else super().ended(row, selection)
+
+    def declare(self, row: ProcessInfo) -> None:
+        for run in self._restarted_runs(row):
+            run.declared |= {RESTART}
+
+    def _restarts(self, row: ProcessInfo) -> int:
+        return sum(run.times for run in self._restarted_runs(row))
+
+    def _restarted_runs(self, row: ProcessInfo) -> list[Run]:
+        own = self._history.run_of(row)
+        return [
+            incident.run
+            for incident in self._history.incidents(self._position)
+            if incident.kind == RESTART
+            and own is not None
+            and incident.run.generation is own.generation
+            and not (incident.run.restarted_here or incident.run.assumed)
+        ]

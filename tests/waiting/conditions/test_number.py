@@ -1,0 +1,126 @@
+"""``wait_for_count``: exactly so many processes match and run."""
+
+import re
+
+import pytest
+
+from pytest_tlsandbox import by, errors
+from tests.support import OOM, box_of, dedented, ended, failure, managed, polls, process, raw
+
+ONE, TWO, THREE = (raw(40 + number, args=("worker.py",)) for number in (1, 2, 3))
+EXITED = raw(42, args=("worker.py",), **ended(1))
+KILLED = raw(43, args=("worker.py",), **OOM)
+OTHER = raw(50, command="sleep", args=("60",))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "worker.py",
+        re.compile("worker"),
+        by(args=["worker.py"]),
+        lambda row: "worker.py" in row.args,
+    ],
+)
+def test_wait_returns_the_running_processes(selector):
+    box = box_of(
+        {0: [OTHER], 1: [ONE, OTHER], 2: [ONE, EXITED, OTHER], 3: [ONE, EXITED, THREE, OTHER]}
+    )
+
+    assert [row.pid for row in box.wait_for_count(selector, 2)] == [41, 43]
+    assert 3 <= polls(box)[-1] < 3.3
+
+
+def test_wait_for_fewer_processes_lasts_until_the_others_have_ended():
+    box = box_of({0: [ONE, TWO], 2: [ONE, EXITED]})
+
+    assert [row.pid for row in box.wait_for_count("worker.py", 1)] == [41]
+    assert polls(box)[-1] >= 2
+
+
+@pytest.mark.parametrize("rows", [[], [OTHER], [EXITED]])
+def test_count_of_0_passes_at_once_if_nothing_runs(rows):
+    box = box_of(rows)
+
+    assert box.wait_for_count("worker.py", 0) == []
+    assert polls(box) == [0.0]
+
+
+def test_managed_process_between_two_runs_does_not_count():
+    web = raw(41, command="web", args=(), managed=managed("web"))
+    waits = raw(41, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
+    box = box_of({0: [waits], 2: [web]})
+
+    assert len(box.wait_for_count("web", 1)) == 1
+    assert polls(box)[-1] >= 2
+
+
+def test_timeout_error_shows_how_many_run_and_how_the_others_ended():
+    box = box_of([ONE, EXITED, KILLED])
+
+    error = failure(lambda: box.wait_for_count("worker.py", 3, timeout=5), errors.WaitTimedOut)
+
+    assert str(error) == dedented("""
+        1 exited 1, 1 OOM-killed, 1 running after 5 s, wanted 3 running: "worker.py"
+
+            pid 42  exited 1    9 s  python worker.py    last line: Traceback: no memory
+            pid 43  oom_killed  9 s  python worker.py    last line: Traceback: no memory
+            pid 41  running          python worker.py
+    """)
+
+
+def test_timeout_error_if_too_many_run():
+    box = box_of([ONE, TWO])
+
+    error = failure(lambda: box.wait_for_count("worker.py", 1, timeout=5), errors.WaitTimedOut)
+    assert error.first_line == '2 running after 5 s, wanted 1 running: "worker.py"'
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "line"),
+    [
+        (EXITED, errors.UnexpectedExit, '1 exited 1, wanted 2 running: "worker.py"'),
+        (KILLED, errors.ProcessOOMKilled, '1 OOM-killed, wanted 2 running: "worker.py"'),
+    ],
+)
+def test_wait_ends_2_s_after_all_matches_have_ended(end, error, line):
+    box = box_of({0: [raw(end["pid"], args=("worker.py",))], 1: [end]})
+
+    assert failure(lambda: box.wait_for_count("worker.py", 2), error).first_line == line
+    assert 3 <= polls(box)[-1] < 3.5
+
+
+def test_successor_continues_the_wait():
+    box = box_of({0: [EXITED], 1.8: [EXITED, ONE], 3: [EXITED, ONE, THREE]})
+
+    assert len(box.wait_for_count("worker.py", 2)) == 2
+
+
+def test_no_match_is_reported_at_the_deadline_with_near_misses():
+    box = box_of([ONE])
+
+    error = failure(lambda: box.wait_for_count("woker.py", 1, timeout=1), errors.ProcessNotFound)
+    assert error.first_line == 'No process matches "woker.py" after 1 s: did you mean "worker.py"?'
+
+
+@pytest.mark.parametrize("count", [-1, "4", None, 1.5])
+def test_invalid_count_is_rejected(count):
+    box = box_of([ONE])
+
+    error = failure(lambda: box.wait_for_count("worker.py", count), errors.InvalidArgument)
+
+    assert str(error).startswith(f"count must be a number >= 0, got {count!r}")
+    assert not polls(box)
+
+
+@pytest.mark.parametrize("selector", [41, process(41), by(pid=41)])
+def test_selector_of_one_process_is_rejected(selector):
+    box = box_of([ONE])
+
+    error = failure(lambda: box.wait_for_count(selector, 1), errors.InvalidArgument)
+
+    label = "by(pid=41)" if "by" in repr(selector) else "pid 41"
+    assert str(error) == (
+        "process must be text, a regex, by(...) or a function, which can match several processes, "
+        f"got {label}"
+    )
