@@ -146,7 +146,7 @@ async def test_concurrent_waits_do_not_block_other_calls(box):
 # ------------------------------------------------------------------- cancellation
 
 
-async def test_cancellation_ends_a_wait_between_two_polls(box):
+async def test_wait_ends_if_it_is_cancelled_between_two_polls(box):
     begun = time.perf_counter()
     with anyio.move_on_after(0.3) as scope:
         await box.wait_for_process("no such process", timeout=60)

@@ -69,7 +69,7 @@ def test_row_with_an_invalid_time_is_unreadable(field, value):
 @pytest.mark.parametrize(
     "text", ["NaN", "Infinity", "-Infinity", "1e999", '"0001-01-01T00:00:00+14:00"']
 )
-def test_time_without_a_valid_utc_date_is_reported_as_out_of_range(text):
+def test_time_that_cannot_be_converted_to_utc_is_reported_as_out_of_range(text):
     body = listing(raw(started_at=12321)).replace(b"12321", text.encode())
 
     read, (unreadable,) = parse_list(body)

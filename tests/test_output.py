@@ -130,7 +130,7 @@ def test_hint_about_regexes_appears_only_if_the_text_looks_like_a_regex(pattern,
     assert (hint in " ".join(message.split())) == (pattern in REGEXES)
 
 
-def test_wait_fails_one_second_after_the_output_of_an_ended_process_stopped_growing():
+def test_wait_fails_one_second_after_the_last_new_line_of_an_ended_process():
     lines = ["one", "two", "three"]
     box = output_box([ENDED], {0.9 * step: (lines[: step + 1], []) for step in range(3)})
 
@@ -154,7 +154,9 @@ LOST = [([ENDED], 77, 1), ([ENDED], "server.py", 2), ({0: [SERVER], 2: [ENDED]},
 
 
 @pytest.mark.parametrize(("script", "name", "seconds"), LOST)
-def test_wait_for_output_reports_an_exit_after_one_or_two_seconds(script, name, seconds):
+def test_wait_for_output_fails_one_or_two_seconds_after_the_process_has_ended(
+    script, name, seconds
+):
     box = output_box(script, {0: (["one"], [])})
 
     failure(lambda: box.wait_for_output(name, "ready", timeout=60), errors.UnexpectedExit)
@@ -218,7 +220,7 @@ def test_output_of_another_process_with_the_same_pid_is_not_returned(read):
 # --------------------------------------------------------------- infrastructure errors
 
 
-def test_permanent_error_while_reading_ends_the_wait_immediately():
+def test_permanent_error_of_an_output_call_ends_the_wait_immediately():
     refused = errors.AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
     box = output_box([SERVER], {**NOTHING, 1: refused})
 

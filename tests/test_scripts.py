@@ -63,7 +63,7 @@ def test_scripted_output_is_readable_per_stream_and_is_shown_in_failure_messages
         box.wait_for_exit(41)
 
 
-def test_scripted_start_returns_when_the_script_lists_the_process():
+def test_start_call_on_a_scripted_sandbox_returns_when_the_script_lists_the_process():
     lister = ScriptedLister({0: [row(40)], 2: [row(40), row(41, args=("serve.py",))]})
     box = Sandbox(lister)
 
@@ -95,7 +95,7 @@ def test_scripted_sandbox_supports_list_calls_and_async_waits():
     assert repr(lister) == "<ScriptedLister of staging>"
 
 
-def test_scripted_sandbox_lists_its_first_rows_from_the_beginning():
+def test_scripted_sandbox_lists_its_first_rows_even_before_their_time():
     assert len(ScriptedLister({}).list()) == 0
     assert ScriptedLister({5: [row(41)]}).list()[0].pid == 41
 
@@ -121,7 +121,7 @@ def box(serve):  # noqa: F811
         yield box
 
 
-def test_wait_with_a_fast_clock_takes_only_the_time_of_its_polls(box):
+def test_wait_in_a_no_sleep_block_skips_its_pauses(box):
     def wait():
         with no_sleep(), pytest.raises(errors.WaitTimedOut, match="after 60 s"):
             box.wait_for_exit(41, timeout=60)
@@ -141,7 +141,7 @@ def test_no_sleep_block_restores_the_real_clock_at_its_end():
     assert Clock.monotonic() < begun + 1000
 
 
-def test_cancellation_ends_a_wait_with_a_fast_clock(box):
+def test_wait_in_a_no_sleep_block_can_be_cancelled(box):
     async def test():
         wait = AsyncSandbox(box).wait_for_process("no such", timeout=1e9)
         with pytest.raises(asyncio.TimeoutError):

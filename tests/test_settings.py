@@ -69,7 +69,7 @@ def message(call, *args, **options):
         (None, [], "", ()),
     ],
 )
-def test_sandbox_names_are_read_from_option_then_ini_file_then_environment(
+def test_sandbox_names_come_from_the_first_source_that_defines_names(
     option, ini, environment, targets
 ):
     settings = resolved({"tlsandbox": option}, {"tlsandbox": ini}, {"TLSANDBOX": environment})

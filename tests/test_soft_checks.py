@@ -63,7 +63,7 @@ def test_error_of_a_soft_block_contains_the_error_of_each_failed_check():
     assert failures[0].wanted == "pid 43: exit_code=0"
 
 
-def test_checks_in_a_soft_block_cover_the_whole_test_so_far():
+def test_soft_check_ignores_incidents_before_the_baseline_unless_since_is_none():
     box = soft_box([OOM, RUNNING]).from_now()
 
     with box.soft() as check:

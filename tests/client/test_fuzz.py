@@ -185,7 +185,7 @@ def repeats_a_key(body):
 
 @fuzz(400)
 @given(st.lists(any_row, min_size=1, max_size=4), st.data())
-def test_parsed_list_does_not_depend_on_earlier_lists_with_random_changes(rows, data):
+def test_random_changes_in_earlier_lists_do_not_affect_how_a_list_is_read(rows, data):
     """Rows change between the lists, and bodies are cut or patched at any position."""
     bodies = []
     for _ in range(3):

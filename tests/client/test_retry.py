@@ -97,7 +97,7 @@ def test_zero_in_a_retry_after_header_does_not_cause_endless_retries():
 
 
 @pytest.mark.parametrize(("fault", "tries"), [(REFUSED, 2), (DOWN, 1), (FINAL, 1)])
-def test_call_that_must_not_run_twice_is_not_repeated_if_it_may_have_arrived(fault, tries):
+def test_call_that_must_not_run_twice_is_retried_only_if_it_was_not_delivered(fault, tries):
     result, _, limits = play(fault, only_undelivered=True)
 
     assert len(limits) == tries

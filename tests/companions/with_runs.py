@@ -24,7 +24,7 @@ def test_job(server, tlsandbox, number):
 
 
 @pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
-def test_every_xdist_distribution_mode_reports_a_finding_once_and_on_the_right_test(run, dist):
+def test_finding_is_reported_once_for_the_right_test_in_any_xdist_distribution_mode(run, dist):
     files = {"test_one": JOBS, "test_two": JOBS}
     plugins = "xdist.plugin xdist.looponfail"
     result = run(files, plugins, "-n2", f"--dist={dist}", "--tlsandbox-guard=oom,leak")

@@ -56,7 +56,7 @@ def test_exit_time_is_taken_from_the_clock_of_the_sandbox():
 
 
 @pytest.mark.parametrize("ahead", [-3600.0, 15.0, 3600.0])
-def test_exit_time_is_the_time_of_the_list_call_if_the_clocks_differ(ahead):
+def test_exit_event_has_the_time_of_the_list_call_if_the_sandbox_clock_is_wrong(ahead):
     assert happened([job()], [job(**ended(3))], ahead=ahead) == [(10.0, "Exited 3: job.py", "exit")]
 
 
@@ -105,7 +105,7 @@ def test_each_kind_of_event_is_described(before, after, expected):
     assert happened([before, keeper], [row for row in (after, keeper) if row]) == expected
 
 
-def test_incident_that_the_test_waited_for_is_not_shown_as_a_cause_of_the_failure():
+def test_incident_is_not_shown_as_a_cause_if_the_test_waited_for_it():
     assert happened([job()], [job(**OOM)], declared="oom") == []
     assert happened([job()], [job(**signaled(11))], declared="crash") == []
 

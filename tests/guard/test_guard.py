@@ -320,7 +320,7 @@ def test_incident_in_an_interrupted_test_is_attributed_to_that_test():
 # A shared sandbox
 
 
-def test_test_fails_only_because_of_its_own_processes_in_a_shared_sandbox():
+def test_incident_fails_a_test_in_a_shared_sandbox_only_if_that_test_started_the_process():
     guarded = GuardedBox(raw(1), shared=True)
     guarded.begin("a")
     guarded.box.history.note_start(process(2))
@@ -407,7 +407,7 @@ def test_incident_during_a_monitoring_gap_is_attributed_to_no_test():
     assert gap["from_at"] < gap["to_at"]
 
 
-def test_replaced_sandbox_is_reported_but_not_compared_with_the_old_sandbox():
+def test_replacement_of_a_sandbox_is_reported_as_a_gap_but_causes_no_finding():
     guarded = GuardedBox(raw(41), raw(42))
     assert guarded.test("a", raw(1, handle=41), oom(2, handle=42)) == []
     gap = guarded.gap()
@@ -478,7 +478,7 @@ OVER = [
 
 
 @pytest.mark.parametrize("fault", OVER, ids=["terminated", "not found", "refused"])
-def test_guard_stops_polling_a_sandbox_that_a_fixture_ended_and_reports_no_gap(fault):
+def test_guard_neither_polls_nor_reports_a_gap_after_a_fixture_has_ended_the_sandbox(fault):
     guarded = GuardedBox(raw(1), of_suite=True)
     assert guarded.test("a") == []
     guarded.begin("b")

@@ -152,7 +152,7 @@ def test_marker_of_the_last_test_does_not_excuse_an_incident_after_the_test():
     ]
 
 
-def test_oom_kill_that_the_test_waited_for_counts_as_allowed():
+def test_oom_kill_is_allowed_if_the_test_waited_for_it():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -166,7 +166,7 @@ def test_oom_kill_that_the_test_waited_for_counts_as_allowed():
     ]
 
 
-def test_crash_signal_that_the_test_asserted_does_not_fail_the_test():
+def test_crash_does_not_fail_the_test_if_the_test_asserted_the_signal():
     guarded = GuardedBox(raw(1))
     guarded.begin("a")
     guarded.begin_call()
@@ -197,7 +197,7 @@ def test_exit_codes_lost_by_the_sandbox_are_counted_but_do_not_fail_a_test():
     assert [unknown["name"] for unknown in record.unknown_ends] == ["train.py (pid 1)"]
 
 
-def test_lost_exit_code_of_a_process_that_the_test_started_is_reported():
+def test_lost_exit_code_is_reported_if_the_test_started_the_process():
     guarded = GuardedBox()
     guarded.begin("a")
     guarded.box.history.note_start(snapshot(raw(1))[0])

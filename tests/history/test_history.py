@@ -124,7 +124,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("lists", "incidents"), CASES.values(), ids=CASES.keys())
-def test_expected_incidents_are_derived_from_a_series_of_lists(lists, incidents):
+def test_history_finds_the_right_incidents_in_a_series_of_lists(lists, incidents):
     assert incidents_of(watched(*lists)) == incidents
 
 
@@ -341,7 +341,7 @@ def test_restart_that_the_plugin_requested_is_attributed_to_the_plugin():
     assert all(incident.caused_here for incident in history.incidents(0))
 
 
-def test_list_may_show_a_process_before_its_start_or_restart_request_returns():
+def test_history_recognizes_a_requested_run_that_is_listed_before_the_request_returns():
     again = running(8, 10_000, 1, last_exit=last(-15))
     box = watched([FIRST], [again, raw(1)])
     box._history.note_start(snapshot(raw(1))[0])
@@ -365,7 +365,7 @@ def test_process_restarted_before_the_first_list_call_has_two_runs():
 
 
 @pytest.mark.parametrize("seen_before", [False, True])
-def test_history_assumes_no_hidden_run_while_the_previous_run_is_still_listed(seen_before):
+def test_history_adds_no_unlisted_run_if_the_previous_run_is_still_listed(seen_before):
     again = running(8, 10_000, 2, last_exit={**last(1), "ended_at": None})
     rows = snapshot(web(7, end=1), again)
     history = history_of([FIRST])
@@ -402,7 +402,7 @@ def test_change_in_the_row_of_an_older_run_does_not_change_the_supervisor_state(
     [({"pid": 1, "status": "running"}, [2]), ({"status": "running"}, []), (raw(4), [1, 2])],
     ids=["its pid", "no pid", "readable"],
 )
-def test_process_counts_as_listed_while_an_unreadable_row_may_describe_the_process(odd, gone):
+def test_process_does_not_count_as_vanished_if_an_unreadable_row_may_describe_it(odd, gone):
     history = history_of([raw(1), raw(2), raw(3)], [raw(3), odd])
 
     assert [pid for pid in (1, 2) if history.vanished_with(pid)] == gone

@@ -115,7 +115,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("lists", "runs"), CASES.values(), ids=CASES.keys())
-def test_expected_runs_are_derived_from_a_series_of_lists(lists, runs):
+def test_history_finds_the_right_runs_in_a_series_of_lists(lists, runs):
     assert runs_of(watched(*lists)) == runs
 
 
@@ -133,7 +133,7 @@ THIRD = web(9, start=20_000, end=3, at=29_000)
         ([[THIRD]], 1, "0: 7 exited 1 | 1: 9 exited 3 | 2: 10 running"),
     ],
 )  # fmt: skip
-def test_listed_row_replaces_the_assumed_run_that_the_row_describes(lists, count, runs):
+def test_assumed_run_is_replaced_when_its_row_is_listed(lists, count, runs):
     """The test restarted pid 7 as pid 10, whose supervisor does not report its last exit."""
     new = web(10, start=30_000, restart_count=count)
     box = box_of(

@@ -65,7 +65,7 @@ def test_oom_kill_is_attributed_to_a_child_if_the_process_itself_exited_normally
     ],
     ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
-def test_exit_is_attributed_to_the_plugin_only_if_a_sent_signal_explains_it(
+def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
     row, sent, end, explained
 ):
     history = history_of([row])

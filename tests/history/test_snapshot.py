@@ -48,7 +48,7 @@ def test_error_for_an_unknown_field_suggests_a_similar_field_or_lists_all_fields
 
 
 @pytest.mark.parametrize(("value", "kind"), [("sleep", "str"), (None, "NoneType"), (41, "int")])
-def test_snapshot_lookup_accepts_only_the_identity_of_a_run(value, kind):
+def test_snapshot_lookup_rejects_a_value_that_is_not_the_identity_of_a_run(value, kind):
     with pytest.raises(InvalidArgument) as caught:
         snapshot(raw(41)).find(value)
     assert str(caught.value) == (
@@ -98,7 +98,7 @@ def test_adding_a_snapshot_to_the_history_returns_only_the_changed_runs():
     assert (run.row.pid, run.state) == (2, "exited 0")
 
 
-def test_holds_method_of_a_snapshot_compares_processes_by_object_identity():
+def test_snapshot_holds_a_process_object_but_not_an_equal_copy():
     seen = snapshot(raw(1))
 
     assert seen.holds(seen[0])

@@ -356,7 +356,7 @@ def test_kill_request_during_backoff_stops_the_process_for_good(managed: Managed
     assert (row["exit_code"], row["status"], row["next_restart_at"]) == (1, "stopped", None)
 
 
-def test_managed_process_ended_by_a_signal_request_is_restarted(managed: Managed) -> None:
+def test_supervisor_restarts_a_process_that_a_signal_request_has_ended(managed: Managed) -> None:
     managed.start("exec sleep 600", restart=QUICK)
     managed.api.send(managed.name, "signal", json={"signal": 15})
     row = managed.when(status="running", restart_count=1)
@@ -384,7 +384,7 @@ def test_invalid_process_name_is_rejected(api: Api, name: str) -> None:
     assert refusal(Managed(api, name).post()) == (400, error, "INVALID_PROCESS_NAME")
 
 
-def test_start_with_a_name_that_is_in_use_returns_409(managed: Managed) -> None:
+def test_start_request_returns_409_if_the_name_is_in_use(managed: Managed) -> None:
     managed.start("exit 1", restart=NEVER_TWICE)
     managed.when(status="backing_off")
     total = managed.api.call("GET", "/info").json()["total_processes"]
@@ -393,13 +393,17 @@ def test_start_with_a_name_that_is_in_use_returns_409(managed: Managed) -> None:
     assert managed.api.call("GET", "/info").json()["total_processes"] == total
 
 
-def test_one_of_several_concurrent_starts_with_the_same_name_succeeds(managed: Managed) -> None:
+def test_only_one_of_several_concurrent_start_requests_with_the_same_name_succeeds(
+    managed: Managed,
+) -> None:
     with ThreadPoolExecutor(8) as pool:
         starts = [pool.submit(managed.post, "sleep", "600") for _ in range(8)]
     assert sorted(start.result().status_code for start in starts) == [201] + [409] * 7
 
 
-def test_start_with_the_name_of_a_stopped_process_replaces_the_old_row(managed: Managed) -> None:
+def test_new_process_replaces_the_row_of_a_stopped_process_with_the_same_name(
+    managed: Managed,
+) -> None:
     before = managed.start("exit 0")
     managed.when(status="stopped")
     after = managed.start("exec sleep 600")

@@ -86,7 +86,7 @@ def test_sigkill_from_outside_is_not_an_oom_kill(limited: Api, how: str) -> None
     assert outcome(limited.ended(pid)) == ("signaled", None, 9, False)
 
 
-def test_oom_kill_of_a_child_is_shown_after_its_parent_has_ended(limited: Api) -> None:
+def test_oom_kill_of_a_child_is_shown_only_after_the_parent_has_ended(limited: Api) -> None:
     pid = limited.start("sh", "-c", 'python -c "$1"; echo gone; sleep 600', "sh", HOG)
     assert limited.lines(pid, at_least=1) == ["gone"]
     assert outcome(limited.get(pid)) == ("running", None, None, False)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 137, 255])
-def test_ended_process_reports_its_exit_code(api: Api, code: int) -> None:
+def test_row_of_an_ended_process_contains_its_exit_code(api: Api, code: int) -> None:
     assert outcome(api.run("sh", "-c", f"exit {code}")) == ("exited", code, None, False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGSEGV])
-def test_killed_process_reports_the_number_of_the_signal(api: Api, number: signal.Signals) -> None:
+def test_row_of_a_killed_process_contains_the_signal_number(
+    api: Api, number: signal.Signals
+) -> None:
     pid = api.start("sleep", "600")
     api.send(pid, "signal", json={"signal": number})
     assert outcome(api.ended(pid)) == ("signaled", None, number, False)
@@ -85,7 +87,7 @@ def test_output_shows_a_line_only_after_the_line_is_complete(api: Api) -> None:
     assert api.lines(pid) == ["whole", "partial"]
 
 
-def test_oldest_output_lines_are_discarded_above_the_limit(api: Api) -> None:
+def test_oldest_output_lines_are_discarded_when_the_output_exceeds_the_limit(api: Api) -> None:
     line = "x" * 99_990
     count = OUTPUT_LIMIT // 100_000 + 20
     program = f"for n in range({count}): print({line!r} + str(n).zfill(9))"

@@ -192,7 +192,7 @@ def test_sandbox_can_be_closed_while_a_tunnel_is_open(service: socket.socket) ->
         assert accepted.recv(1) == b""
 
 
-def test_tunnel_rejects_a_connection_from_a_port_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tunnel_cannot_connect_a_port_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux connects a socket to itself if it selects the requested port as the local port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

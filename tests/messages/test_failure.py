@@ -102,7 +102,7 @@ def test_suggestions_never_contain_part_of_a_secret(text):
         ((), ""),
     ],
 )
-def test_first_line_ends_with_the_last_output_line_if_it_fits_in_100_columns(lines, appended):
+def test_last_output_line_is_appended_to_the_first_line_if_both_fit_in_100_columns(lines, appended):
     message = told(
         [raw(41, **ended(1))], lambda box: box.wait_for_exit(41), written={0: ([*lines], [])}
     )
@@ -142,7 +142,7 @@ def test_message_names_the_sandbox_in_verbose_mode_or_with_several_sandboxes(
         ),
     ],
 )
-def test_first_line_labels_the_last_output_unless_the_process_exited_with_an_error(
+def test_first_line_puts_a_label_before_the_output_unless_the_exit_code_is_nonzero(
     row, call, first_line
 ):
     box = box_of([row], written={0: (["bye"], [])})

@@ -46,7 +46,7 @@ def test_finding_is_not_reported_again_if_one_worker_attributed_it_to_a_test():
     ) == [("c", "session", None), ("a", "test", None), ("b", "session", "expected")]
 
 
-def test_merged_session_data_keeps_allowances_and_drops_findings_that_tests_caused():
+def test_merged_findings_keep_allowances_and_exclude_incidents_caused_by_a_test():
     assert findings(
         {"findings": [found("a"), found("b"), found("c", allowed="expected")]},
         {"findings": [found("b", allowed="expected")], "caused": ["a", "c"]},

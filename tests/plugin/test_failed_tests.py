@@ -404,7 +404,7 @@ ONCE = {"test_fails": "1 0", "test_fails_in_an_outage": "1 0", "test_sandbox_han
 @pytest.mark.parametrize(
     ("ini", "expected"), [("", {**NONE, **ONCE}), ("tlsandbox_no_section = true", NONE)]
 )
-def test_plugin_sends_one_list_call_after_a_failed_test_if_the_sandbox_may_respond(
+def test_plugin_polls_once_after_a_failed_test_unless_an_outage_is_already_known(
     pytester, ini, expected
 ):
     pytester.makeini(f"[pytest]\n{ini}\n")

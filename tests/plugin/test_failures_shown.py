@@ -11,7 +11,7 @@ from .inner import error_of, errors_of_tests, server, unused_url
 
 
 @pytest.mark.usefixtures("connected")
-def test_traceback_ends_in_user_code_and_the_junit_file_contains_setup_errors(pytester):
+def test_traceback_of_an_error_in_a_test_or_fixture_ends_in_user_code(pytester):
     pytester.makepyfile(
         test_a="""
         import pytest
@@ -92,7 +92,7 @@ def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch,
 
 
 @pytest.mark.usefixtures("connected")
-def test_bug_in_user_code_shows_all_frames(pytester):
+def test_error_in_user_code_keeps_its_type(pytester):
     pytester.makepyfile(
         """
         def test_it(tlsandbox):
@@ -193,7 +193,7 @@ def test_polling_assertions_end_before_pytest_timeout_would_stop_the_test(pytest
 
 
 @pytest.mark.usefixtures("connected")
-def test_timeout_of_one_test_does_not_affect_the_next(pytester):
+def test_pytest_timeout_of_one_test_does_not_affect_the_next_test(pytester):
     pytester.makepyfile(
         """
         import time

@@ -23,7 +23,7 @@ def _wide_terminal(monkeypatch, pytester):
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_each_rule_reports_only_its_own_kind_of_incident_in_the_test_that_caused_it(pytester):
+def test_each_kind_of_incident_is_reported_only_in_the_test_that_caused_it(pytester):
     """True positives, each followed by a test that is clean though the list still shows it."""
     pytester.makepyfile(
         PROGRAMS
@@ -337,7 +337,7 @@ MARKED = "\n".join(f"E   {line}" for line in LEFT.splitlines())
     ],
     ids=["auto", "xdist", "short", "native"],
 )
-def test_finding_follows_the_selected_traceback_style_and_shows_the_test_line(
+def test_guard_failure_shows_the_location_of_the_test_in_the_selected_traceback_style(
     pytester, options, expected
 ):
     pytester.mkdir("sub").joinpath("test_it.py").write_text(
@@ -494,7 +494,7 @@ def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     assert summary(result) == [f"no findings: oom; 3 tests, {6 + more} polls of small"]
 
 
-def test_docs_page_of_the_guard_shows_the_real_output_of_pytest(pytester, monkeypatch):
+def test_guard_page_of_the_docs_shows_the_real_output_of_pytest(pytester, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     (pytester.path / "worker.py").write_text("import time; time.sleep(60)")
     (pytester.path / "train.py").write_text(

@@ -345,7 +345,7 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
     assert ends == ["failed", "failed", "passed"]
 
 
-def test_finding_stops_the_test_run_if_pytest_stops_at_the_first_failure(pytester):
+def test_finding_stops_the_test_run_if_the_option_x_is_given(pytester):
     pytester.makepyfile(
         CRASHES
         + """
@@ -500,7 +500,7 @@ def test_unreachable_sandbox_is_reported_once_and_fails_the_session(pytester, li
 
 
 @pytest.mark.parametrize("scope", ["session", "function"])
-def test_test_suite_may_end_its_own_sandboxes_without_a_guard_failure(pytester, scope):
+def test_guard_reports_no_gap_if_the_test_suite_ends_its_own_sandboxes(pytester, scope):
     pytester.makepyfile(
         f"""
         import pytest

@@ -55,7 +55,7 @@ def progress_lines(lines: list[str]) -> list[str]:
     return [line for line in lines if "tlsandbox: test_it" in line]
 
 
-def test_progress_lines_are_printed_between_the_dots_and_not_captured(pytester):
+def test_progress_lines_appear_between_the_dots_but_not_in_captured_output(pytester):
     lines = run(pytester)
 
     start = lines.index(next(line for line in lines if line.startswith("test_a.py")))

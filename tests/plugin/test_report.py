@@ -207,7 +207,7 @@ def test_report_contains_the_last_output_lines_that_were_read(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_report_contains_outages_that_did_not_fail_a_call(pytester):
+def test_report_contains_outages_even_if_every_call_eventually_succeeds(pytester):
     pytester.makepyfile(
         """
         from tests.fault_proxy import FaultProxy, faults

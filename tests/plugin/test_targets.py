@@ -81,7 +81,7 @@ def test_each_parametrized_run_of_a_test_is_connected_to_its_own_sandbox(pyteste
 
 
 @pytest.mark.usefixtures("connected")
-def test_message_names_the_sandbox_after_a_session_has_used_several_sandboxes(pytester):
+def test_messages_name_the_sandbox_as_soon_as_the_session_uses_several_sandboxes(pytester):
     pytester.makepyfile(
         """
         def test_one(tlsandbox): tlsandbox.wait_for_process("no such", timeout=0)

@@ -95,7 +95,7 @@ def test_findings_are_worded_as_in_the_terminal_and_grouped_by_process():
     assert "A sandbox was not monitored for some time." in headline(document)
 
 
-def test_finding_about_a_process_that_is_not_drawn_is_listed():
+def test_finding_is_listed_even_if_its_process_is_not_drawn():
     old = process(1, -9, before_the_session=True, name="old")
     old["changes"] = [change("oom_killed", -5, signal=9)]
     found = [finding("oom", "OOM-killed", old, None, reported_in="session")]

@@ -48,7 +48,7 @@ class Recorded:
         ]
 
 
-def test_outage_lasts_until_the_next_response_and_is_attributed_to_its_first_test():
+def test_outage_lasts_until_the_sandbox_responds_and_belongs_to_the_test_where_it_began():
     seen = Recorded()
     seen.monitor.place = Place("test_a", 1, "call")
     seen.fail(1.0)

@@ -57,7 +57,7 @@ def test_wait_passes_if_the_condition_is_met_just_before_the_deadline():
     assert box.wait_for_exit("train.py", timeout=5).exit_code == 0
 
 
-def test_poll_is_limited_by_the_deadline_but_the_last_poll_may_take_half_a_second():
+def test_time_limit_of_a_poll_is_the_remaining_time_but_at_least_half_a_second():
     box = box_of({0: unreachable("no answer")}, latency=99)
 
     failure(lambda: box.wait_for_exit("train.py", timeout=2), errors.SandboxUnreachable)
@@ -121,7 +121,7 @@ def test_assertion_retries_transient_errors():
     assert elapsed(box) > 29
 
 
-def test_outage_of_30_s_ends_a_wait_with_a_longer_timeout():
+def test_wait_ends_after_an_outage_of_30_s_even_if_its_timeout_is_longer():
     box = box_of({0: [RUNNING], 5: unreachable()})
 
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)

@@ -117,7 +117,7 @@ def test_process_is_suggested_if_its_handle_is_given_instead_of_a_pid():
         (re.compile(r"^server"), None),
     ],
 )
-def test_suggestion_says_whether_a_regex_needs_escaping_or_differs_in_case(pattern, reason):
+def test_suggestion_for_a_regex_mentions_a_missing_escape_or_a_difference_in_case(pattern, reason):
     assert why(pattern, "./server", ("(v1)",)) == reason
 
 
@@ -203,6 +203,6 @@ def test_comparing_ten_thousand_processes_takes_at_most_two_seconds_of_cpu_time(
 
 
 @pytest.mark.parametrize("meant", ["train.py", "web", re.compile("train"), by(name="web")])
-def test_process_is_suggested_as_an_earlier_run_if_it_matches_but_was_not_selected(meant):
+def test_unselected_process_that_matches_the_selector_is_suggested_as_an_earlier_run(meant):
     reason = "an earlier run, replaced by another run or deployment"
     assert why(meant, args=("train.py",), managed=managed()) == reason

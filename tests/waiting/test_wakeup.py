@@ -142,7 +142,7 @@ def test_wait_ignores_streams_after_two_false_exit_notices():
     assert len(polls(box)) > 30
 
 
-def test_wait_for_a_managed_process_opens_a_stream_for_each_run():
+def test_new_stream_is_opened_for_each_run_during_a_wait_for_a_managed_process():
     def run(pid, supervisor="running", **fields):
         started_at = T0 + (3000 if pid == 42 else 0)
         return raw(pid, started_at=started_at, managed=managed("web", supervisor), **fields)
@@ -169,7 +169,7 @@ OTHER_WAITS = {
 
 
 @pytest.mark.parametrize("wait", OTHER_WAITS.values(), ids=OTHER_WAITS)
-def test_wait_for_anything_other_than_an_exit_opens_no_stream(wait):
+def test_wait_opens_no_stream_unless_it_waits_for_an_exit(wait):
     starting = managed("web", health_status="starting")
     box, streams = streaming([RUNNING, raw(50, managed=starting)], None)
 
@@ -239,7 +239,7 @@ def long_lived():
     return box, requested
 
 
-def test_wait_for_one_of_many_processes_lists_all_processes_only_every_ten_seconds(long_lived):
+def test_all_processes_are_listed_only_every_ten_seconds_during_a_wait_for_one_process(long_lived):
     box, requested = long_lived
     listed = box._client.listeners
     lists = []

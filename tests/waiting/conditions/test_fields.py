@@ -105,7 +105,7 @@ def test_error_of_a_wait_shows_the_class_of_a_callable_without_a_name():
 
 
 @pytest.mark.parametrize("verbosity", [0, 1])
-def test_failed_wait_shows_its_condition_and_the_living_and_new_processes(verbosity):
+def test_failed_wait_lists_only_processes_that_are_alive_or_started_in_the_test(verbosity):
     def two_passed(seen):
         passed = [row for row in seen if row.exit_code == 0]
         return len(passed) > 1 and "--token=abc"

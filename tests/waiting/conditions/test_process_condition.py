@@ -139,7 +139,7 @@ def test_wait_with_a_text_selector_waits_two_seconds_for_a_replacement_process()
     assert 2.0 <= polls(box)[-1] < 2.1
 
 
-def test_failed_replacement_process_restarts_the_grace_period():
+def test_grace_period_starts_again_if_the_replacement_process_also_fails():
     rows = [raw(pid, started_at=T0 + pid, **ended(code)) for pid, code in ((1, 3), (2, 3), (3, 0))]
     box = box_of({0: rows[:1], 1.5: rows[:2], 3: rows})
 
@@ -157,7 +157,7 @@ def test_exit_is_reported_even_if_the_deadline_interrupts_the_grace_period():
     assert "\n  the wait ended before this was settled\n" in str(error)
 
 
-def test_wait_for_a_managed_process_fails_when_its_supervisor_gives_up():
+def test_wait_fails_when_the_supervisor_of_the_selected_process_gives_up():
     web = {"command": "web", "args": ()}
     script = {
         0: [raw(7, **web, managed=managed())],

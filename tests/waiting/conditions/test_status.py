@@ -99,13 +99,13 @@ def test_error_about_an_unstable_process_omits_restarts_that_happened_before_the
     )
 
 
-def test_wait_for_a_healthy_process_waits_for_its_health_check():
+def test_wait_with_healthy_true_ends_when_the_health_check_passes():
     box = box_of({0: [health("starting")], 3: [health("healthy")]})
 
     assert box.wait_for_process("web", healthy=True).pid == 2
 
 
-def test_restart_resets_the_time_for_which_a_process_was_stable():
+def test_stability_period_starts_again_after_a_restart():
     second = raw(8, **WEB, managed=managed(restart_count=1))
     box = box_of({0: [raw(7, **WEB, managed=managed())], 0.6: [second]})
 
@@ -124,7 +124,7 @@ def test_wait_for_a_stable_process_fails_if_the_process_ends_too_early():
     [(2, 20, (22, 30)), (5, 1.2, (6, 7.5)), (20, 1.2, (20, 21)), (20, 4, (24, 26.5))],
     ids=["outage", "a second", "less than a tenth of it", "more than that"],
 )
-def test_long_outage_resets_the_time_for_which_a_process_was_stable(stable_for, back, took):
+def test_stability_period_starts_again_after_a_long_outage(stable_for, back, took):
     box = box_of({0: [RUNNING], 0.2: unreachable(), back: [RUNNING]})
 
     box.wait_for_process(41, stable_for=stable_for, timeout=60)
