@@ -154,7 +154,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
     """Start the plugins that a test report from an xdist worker requires.
 
-    pytest calls this hook on the xdist controller. A test report can require the guard, and the
+    pytest calls this hook on the xdist controller. Two plugins can be required: the guard, and the
     summary of causes that several failed tests share.
     """
     facts = data.get(setup.FACTS, ())

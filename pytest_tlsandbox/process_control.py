@@ -169,8 +169,8 @@ def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
         )
     if " " in body["command"] and not body["args"]:
         program, *args = mask_args(body["command"].split())
-        hint = f"the right name, and separate arguments: start_process({program!r}, args={args})"
-        return f"no program has that name ({refusal})\n\n  try  {hint}"
+        call = f"start_process({program!r}, args={args})"
+        return f"no program has that name ({refusal})\n\n  try  check the spelling of {program!r}, and separate the arguments:\n       {call}"
     if not failed_to_spawn:
         return str(refusal)
     folder = mask_text(body.get("working_dir", ""))
@@ -204,10 +204,10 @@ def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: Sandbox
     ignored = [f"{key}=" for key in ("name", "restart", "health_check") if key in body]
     if ignored and process.managed is None:
         raise RequestRefused(
-            f"{_program(body)} is not managed: {client.label} ignored {', '.join(ignored)}, because it does "
-            "not support managed processes\n"
-            f"the program runs unmanaged as pid {process.pid}; the plugin kills it together with "
-            "everything else that this fixture started",
+            f"{_program(body)} is not managed: {client.label} does not support managed processes and "
+            f"ignored {', '.join(ignored)}\n"
+            f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
+            "with everything else that this fixture started",
             label="not managed",
         )
 

@@ -386,8 +386,9 @@ class Sandbox(Assertions):
                 (otherwise 30 s).
             pick: which process to use if several match, "newest" or "oldest". With None, the call
                 raises ``AmbiguousProcess`` if several match.
-            since: the time from which restarts count: "test" is the start of the test, and a
-                snapshot is the time of that snapshot. With None, all known restarts count.
+            since: the point from which restarts are counted. Pass "test" for the start of the test,
+                or a snapshot for the time at which it was taken. With None, all known restarts are
+                counted.
 
         Returns:
             The process, as the last poll listed it.
@@ -427,7 +428,7 @@ class Sandbox(Assertions):
 
         Raises:
             WaitTimedOut: more or fewer processes ran until the deadline.
-            ProcessNotFound: no process matched until the deadline.
+            ProcessNotFound: no process matched before the deadline.
             UnexpectedExit: all matching processes have ended.
             ProcessOOMKilled: the same, and at least one was OOM-killed.
             InfrastructureError: the processes could not be listed.
@@ -696,8 +697,7 @@ class Sandbox(Assertions):
         """Send SIGTERM to a process, and SIGKILL if it has not ended after a grace period.
 
         For a managed process, the supervisor is stopped first, so that it does not start the
-        program again. A process that has already ended is only returned. For the guard, the end is
-        deliberate, unless the process crashes or is OOM-killed.
+        program again. A process that has already ended is only returned. The guard treats the end as deliberate unless the process crashes or is OOM-killed.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a

@@ -156,7 +156,7 @@ def test_signal_reaches_the_process_and_the_exit_code_is_reported(box):
     box.kill_process(process)  # succeeds, although it has ended
 
 
-def test_kill_started_method_kills_all_processes_that_the_test_left_running(box):
+def test_calling_kill_started_kills_all_processes_that_the_test_left_running(box):
     later = box.from_now()
     process = later.start_process("sleep", ["60"])
 
@@ -242,8 +242,8 @@ def test_start_fails_if_the_sandbox_ignores_the_requested_options(older_box, box
 
     process = box.list_processes()[-1]
     assert str(error) == (
-        f"'sleep' is not managed: older ignored {ignored}, because it does not support managed processes\n"
-        f"the program runs unmanaged as pid {process.pid}; the plugin kills it together "
+        f"'sleep' is not managed: older does not support managed processes and ignored {ignored}\n"
+        f"the program is still running, as pid {process.pid}; the plugin will kill it at teardown, "
         "with everything else that this fixture started"
     )
     box.assert_process(process, status="running", managed=None)

@@ -142,7 +142,7 @@ def test_exit_code_that_is_lost_after_a_stop_is_not_a_finding():
     box.assert_no_incidents()
 
 
-def test_sigkill_from_outside_that_came_before_the_stop_is_not_attributed_to_it():
+def test_external_sigkill_before_the_stop_is_not_attributed_to_the_stop():
     box = box_of({0: [SERVER], 0.01: [raw(41, **signaled(9))]}, latency=0.02)
     refuse = errors.RequestRefused(
         "my-sandbox answered 400: Process 41 is not running", label="400"
@@ -154,7 +154,7 @@ def test_sigkill_from_outside_that_came_before_the_stop_is_not_attributed_to_it(
 
 
 @pytest.mark.parametrize("number", [15, 9])
-def test_signal_that_the_sandbox_rejects_fails_the_stop(number):
+def test_stop_fails_if_the_sandbox_rejects_the_signal(number):
     box = box_of([SERVER])
     refuse = errors.RequestRefused("my-sandbox answered 400: not permitted", label="400")
 

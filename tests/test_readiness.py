@@ -95,7 +95,7 @@ def test_wait_for_a_port_that_never_opens_times_out(box, port):
     server = listen(box, port, after=60)
 
     error = failure(lambda: box.wait_for_port(server, port, timeout=0.5), errors.WaitTimedOut)
-    assert error.first_line == f"No connection on port {port} after 0.5 s: python -u"
+    assert error.first_line == f"No connection on port {port} after 0.5 s: python -u, still running"
 
 
 OVER = {
@@ -126,11 +126,13 @@ def test_port_of_another_process_is_reported(box, port):
 
     waits = listen(box, port, after=60)
     error = failure(lambda: box.wait_for_port(waits, port, timeout=0.3), errors.WaitTimedOut)
-    assert error.first_line == f"Another process has port {port} after 0.3 s: python -u"
+    assert (
+        error.first_line == f"Another process has port {port} after 0.3 s: python -u, still running"
+    )
 
     fails = listen(box, port, after=0.2)
     error = failure(lambda: box.wait_for_port(fails, port), errors.UnexpectedExit)
-    assert f"s; another process has port {port}: python -u" in error.first_line
+    assert f"s: python -u; another process has port {port}" in error.first_line
 
 
 # -------------------------------------------------------------- run to completion
@@ -279,7 +281,7 @@ def test_supervisor_restarts_a_process_that_the_test_killed(box):
     assert second.managed.restart_count == 2
 
 
-def test_restart_that_the_test_requests_does_not_count(box):
+def test_restart_requested_by_the_test_is_not_counted(box):
     server = box.start_process("sleep", ["60"], name="web", restart=SOON)
     box.restart_process(server)
 

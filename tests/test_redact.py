@@ -50,7 +50,7 @@ def test_secret_cannot_be_pickled_or_copied(write):
         )
 
 
-def test_secret_is_not_written_as_json():
+def test_secret_cannot_be_written_as_json():
     with pytest.raises(TypeError) as raised:
         json.dumps({"key": Secret(VALUE)})
 

@@ -57,6 +57,7 @@ def test_unhealthy(tlsandbox):
         "sleep",
         ["60"],
         name="web",
+        restart={"policy": "never"},
         health_check={"type": "tcp", "port": 9, "interval_ms": 50, "failure_threshold": 2},
     )
     tlsandbox.wait_until(

@@ -169,7 +169,9 @@ def check_pattern(pattern: object) -> str | re.Pattern[str]:
             must_be("pattern", "text without a line break or a compiled regex", pattern)
         )
     if not pattern:
-        raise InvalidArgument("pattern must not be empty, because every line contains empty text")
+        raise InvalidArgument(
+            "pattern must not be empty, because an empty pattern matches every line"
+        )
     if "\n" in pattern:
         hint = "; wait for one line at a time"
         raise InvalidArgument(must_be("pattern", "text without a line break", pattern, hint))

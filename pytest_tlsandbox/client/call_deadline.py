@@ -136,7 +136,7 @@ class WatchedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Create the manager of direct connections.
 
-        Each connection of the manager informs the watchdog when a call uses the connection.
+        Each connection of the manager tells the watchdog when a call uses it.
         """
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
@@ -144,7 +144,7 @@ class WatchedAdapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Return the manager of connections through a proxy.
 
-        Each connection of the manager informs the watchdog when a call uses the connection.
+        Each connection of the manager tells the watchdog when a call uses it.
         """
         manager = super().proxy_manager_for(*args, **kwargs)
         self._watch(manager)

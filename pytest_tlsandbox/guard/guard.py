@@ -119,7 +119,7 @@ class Guard(Observer):
     def examine(self, seen: Observation) -> None:
         """Report the incidents since the last observation. At the end of a test, also report leaks.
 
-        At the end of a phase, findings that are attributed to the running test fail the test.
+        At the end of a phase, fail the running test if any findings are attributed to it.
         """
         sandbox, snapshot, place = seen.sandbox, seen.snapshot, seen.place
         incidents = sandbox.client.history.incidents(seen.since)

@@ -251,7 +251,7 @@ class History:
     def is_assumed(self, run: Run) -> bool:
         """Return whether a run is only assumed to have existed.
 
-        A run counts as assumed until the history knows how this daemon counts restarts.
+        A run is marked as assumed until the history has learned how this daemon counts restarts.
         """
         return self._generations.is_assumed(run)
 

@@ -343,8 +343,7 @@ def count_later(rows: Sequence[ProcessInfo]) -> dict[Identity, int]:
     """Return, for each row, how many later runs are included in its restart count.
 
     If a sandbox also lists older runs, their rows may contain the restart count and the last exit
-    of the newest run. If the run of a row is being restarted, the row may already contain the
-    restart count of the next run. For such a row, the number of later runs is 1.
+    of the newest run. While a process is being restarted, its row may already contain the restart count of the next run. For such a row, the number of later runs is 1.
 
     Args:
         rows: rows sorted by start time.

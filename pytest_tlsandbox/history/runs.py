@@ -197,7 +197,7 @@ class Run:
     def gave_up(self) -> bool:
         """Whether the supervisor gave up because a failing process had used up all its restarts.
 
-        A supervisor that was stopped deliberately did not give up. A stop counts as deliberate if
+        A supervisor that was stopped deliberately does not count as having given up. A stop counts as deliberate if
         SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the supervisor does not
         report an error.
         """

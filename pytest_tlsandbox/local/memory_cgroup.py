@@ -124,7 +124,7 @@ class _Cgroup(MemoryLimit):
     def leave(self, handle: int) -> None:
         """Remove the leaf of an ended process, unless the leaf still contains children.
 
-        A later call for any process removes such a leaf once it is empty.
+        When such a leaf is empty, the next call removes it, whichever process that call is for.
         """
         self._left.add(handle)
         for left in list(self._left):

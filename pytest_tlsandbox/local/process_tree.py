@@ -34,8 +34,9 @@ def mark(token: str, handle: int) -> str:
 def handle_of(process: psutil.Process, token: str) -> int | None:
     """Return the handle under which the sandbox started a process or one of its ancestors.
 
-    The mark of the process or of its nearest marked ancestor shows the handle. Return None if the
-    process and all its living ancestors have cleared their environment.
+    The handle is read from the mark of the process or, if it has none, from the mark of its nearest
+    marked ancestor. Return None if the process and all its living ancestors have cleared their
+    environment.
     """
     candidate: psutil.Process | None = process
     while candidate is not None:

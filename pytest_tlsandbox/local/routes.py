@@ -247,7 +247,7 @@ class _Routes:
     def _find_for_output(self, request: Request) -> Process | int:
         """Return the process that the path of a request selects.
 
-        If no process has the pid in the path, return the pid. The routes for output then return an
+        If the pid in the path belongs to no process, return the pid. The routes for output then return an
         empty list of lines instead of 404.
 
         Raises:

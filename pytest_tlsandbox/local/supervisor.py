@@ -127,7 +127,7 @@ class Supervisor:
             killed.update(found)
 
     async def listens(self, process: Process, port: int) -> bool:
-        """Return whether a process, or one that belongs to it, listens on a TCP port."""
+        """Return whether a process or one of its descendants listens on a TCP port."""
         pid = process.pid if process.is_running else None
         if pid is not None and await asyncio.to_thread(process_tree.listens, pid, port):
             return True

@@ -1,4 +1,4 @@
-"""Test doubles for tests of your own helpers.
+"""Fakes for testing your own helpers.
 
 A ``ScriptedLister`` lists the processes of a script. The function ``row`` creates a row of the
 script. The lister uses a ``FakeClock``, on which waits take no time. The context manager

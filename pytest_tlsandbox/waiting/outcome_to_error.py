@@ -43,12 +43,12 @@ _LONGEST_LAST_LINE = 120
 _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
     errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
-    errors.ContractViolation: "give the URL of a sandbox, not of a console or a login page",
+    errors.ContractViolation: "set --tlsandbox to the id or URL of a sandbox, not to the URL of a console or a login page",
     errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
     errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
     errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
 }
-_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to use more"
+_MORE_LOCAL_MEMORY = "raise --tlsandbox-memory, if the process is meant to use more"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 _BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
@@ -253,7 +253,9 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         remarks.append(("last list", f"{count(len(timeline.last), 'process')}, at +{at}"))
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
-        hint = "resume the sandbox before the tests; if it is resuming, a longer timeout="
+        hint = (
+            "resume the sandbox before the tests; if it is already resuming, pass a longer timeout="
+        )
     if isinstance(fault, errors.SandboxUnreachable) and not fault.transient:
         # The request did not reach the sandbox, so the hint about the sandbox's memory does not
         # apply.

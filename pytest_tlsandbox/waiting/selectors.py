@@ -349,7 +349,7 @@ def label_of(process: Any) -> str:
     if isinstance(process, str):
         if not process.strip():
             raise InvalidArgument(
-                "process must not be empty text, because empty text matches every command line"
+                "process must not be an empty text, which would match every command line"
             )
         return f'"{_brief(process)}"'
     if isinstance(process, int) and not isinstance(process, bool):

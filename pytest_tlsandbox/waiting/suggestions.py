@@ -27,6 +27,7 @@ _MOST_WORDS = 100
 _EARLIER = "an earlier run, replaced by another run or deployment"
 _OTHER_CASE = "upper and lower case differ"
 _BLANKS_AND_QUOTES = re.compile(r"[\s\"']+")
+_ENDED_BEFORE = "ended before this test"
 _NUMBER = re.compile(r"\d+")
 _REGEX_SYNTAX = re.compile(
     r"\\[dDwWsSbB.()\[\]]|\.[*+]|[\])][*+{]|\[\^?(?:a-z|A-Z|0-9)|\(\?[:=!<Pa-z]|^\^|\w\$$|\w\|\w"
@@ -46,6 +47,7 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
     word = _suggestion(near)
     older = len(selection.older)
     listed = count(len(snapshot), "process")
+    only_older = bool(near) and all(miss.why == _ENDED_BEFORE for miss in near)
     if older:
         subject = f"{count(older, 'matching process')} ended before the test began"
     else:
@@ -55,9 +57,9 @@ def not_found(selector: Selector, snapshot: ProcessSnapshot, selection: Selectio
         f"No process {'of this test ' if older else ''}matches {selector.label}",
         subject,
         because="" if near else f"{listed} listed" if len(snapshot) else "nothing is listed",
-        listed=tuple(Listed(miss.row, miss.why) for miss in near)
+        listed=tuple(Listed(miss.row, "" if only_older else miss.why) for miss in near)
         or tuple(Listed(row) for row in living_first(snapshot)),
-        listed_as=f"most similar of {listed}" if near else "",
+        listed_as=_ENDED_BEFORE if only_older else f"most similar of {listed}" if near else "",
         remarks=tuple(("unreadable", str(row)) for row in snapshot.unreadable[:3]),
         hint="start it in this test, or pass since=None if you mean an earlier process"
         if older
@@ -127,7 +129,7 @@ def near_misses(
         older: matches that had ended before the baseline.
 
     """
-    ended = [NearMiss(row, "ended before this test") for row in older[-_MOST:]]
+    ended = [NearMiss(row, _ENDED_BEFORE) for row in older[-_MOST:]]
     known = {row.identity for row in older}
     rows = [row for row in reversed(snapshot.processes) if row.identity not in known]
     near = [miss for row in rows if (miss := _compare(process, row)) is not None]

@@ -124,7 +124,7 @@ CASES = [
     (start(["sleep"]), "command must be text, got a list; write command='sleep'"),
     (call.from_now("x"), "baseline must be a snapshot or None (list the processes now), got 'x'"),
     (call.wait_for_output(41, ""),
-     "pattern must not be empty, because every line contains empty text"),
+     "pattern must not be empty, because an empty pattern matches every line"),
     (call.wait_for_output(41, "ready\n"),
      "pattern must be text without a line break, got 'ready\\n'; wait for one line at a time"),
     (call.assert_process("x", exit_code="0"), "exit_code must be a number, got '0'; write 0"),

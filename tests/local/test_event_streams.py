@@ -213,7 +213,7 @@ def test_run_request_for_a_missing_program_returns_500(api: Api) -> None:
     assert (answer.status_code, answer.json()) == (500, {"error": "Failed to spawn process"})
 
 
-def test_run_request_streams_lines_while_the_program_is_still_running(api: Api) -> None:
+def test_request_to_run_a_program_streams_lines_while_it_is_running(api: Api) -> None:
     events = events_of(start_run(api, "sh", "-c", "echo up; exec sleep 600"))
     _, start = next(events)
     _, up = next(events)
@@ -222,7 +222,7 @@ def test_run_request_streams_lines_while_the_program_is_still_running(api: Api) 
     assert list(events) == [(None, {"signal": 9, "oom_killed": False, "reason": "signaled"})]
 
 
-def test_run_request_delivers_every_line_of_a_large_output(api: Api) -> None:
+def test_request_to_run_a_program_delivers_every_line_of_a_large_output(api: Api) -> None:
     _, lines, _ = run(api, "seq", "200000")
     assert [int(text) for _, text in lines] == list(range(1, 200_001))
 

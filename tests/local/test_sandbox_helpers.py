@@ -91,7 +91,7 @@ def test_oom_kills_are_reported_after_the_supervisor_gave_up(box: Sandbox) -> No
         box.assert_no_oom()
 
 
-def test_wait_for_output_fails_when_the_program_exits_without_the_text(box: Sandbox) -> None:
+def test_wait_for_output_fails_if_the_program_exits_without_printing_the_text(box: Sandbox) -> None:
     job = box.start_process("sh", ["-c", "echo no such module >&2; exit 1"])
     start = time.monotonic()
 

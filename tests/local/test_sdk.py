@@ -76,7 +76,7 @@ def test_sdk_can_start_and_list_and_get_processes(sdk: Sandbox) -> None:
     assert refused(lambda: sdk.get_process(999_999)) == (404, "NOT_FOUND")
 
 
-def test_sdk_kills_and_signals_processes(sdk: Sandbox) -> None:
+def test_sdk_can_kill_and_signal_processes(sdk: Sandbox) -> None:
     killed, signaled = (sdk.start_process("sleep", ["600"]).pid for _ in range(2))
     sdk.kill_process(killed)
     assert sdk.send_signal(signaled, signal.SIGTERM).success is True

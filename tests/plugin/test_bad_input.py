@@ -185,7 +185,7 @@ def test_error_for_a_plain_text_key_from_a_hook_suggests_the_secret_class(pytest
 
 
 CALLS = {
-    "wait_for_process('')": "process must not be empty text, because empty text matches every command line",
+    "wait_for_process('')": "process must not be an empty text, which would match every command line",
     "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
     "listed or started, by(...) or a function, got None",
     "start_process('echo', 'hello')": "args must be a list of strings, got one string",

@@ -33,7 +33,7 @@ def test_traceback_of_an_error_in_a_test_or_fixture_ends_in_user_code(pytester):
     assert places == ["test_a.py:8: InvalidArgument", "test_a.py:4: ProcessNotFound"]
     [error] = ET.parse(pytester.path / "junit.xml").iter("error")
     assert error.attrib["message"] == (
-        'failed on setup with "process must not be empty text, because empty text matches every command line"'
+        'failed on setup with "process must not be an empty text, which would match every command line"'
     )
 
 

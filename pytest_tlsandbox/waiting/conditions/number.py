@@ -61,10 +61,12 @@ class NumberRuns:
             return not_found(self._selector, snapshot, selection)
         rows = sorted(selection.matches, key=lambda row: not row.ended)
         states = Counter(describe_end(row) if row.ended else row.state for row in rows)
+        what = f"{states.pop('running', 0)} running"
+        others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
         return Explanation(
             error,
-            ", ".join(f"{number} {state}" for state, number in states.items()),
+            f"{what} ({', '.join(others)})" if others else what,
             self._selector.label,
-            self.wanted,
+            str(self._number),
             listed=tuple(Listed(row, output=row.ended) for row in rows),
         )

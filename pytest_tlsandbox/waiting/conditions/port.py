@@ -60,7 +60,9 @@ class AcceptsConnections(Stays):
         if state == "open":
             return Met(row)
         what = self._taken.capitalize() if state == "taken" else f"No connection on {self._port}"
-        explanation = replace(self._explain(WaitTimedOut, what, row, wanted=""), fields=())
+        explanation = self._explain(WaitTimedOut, what, row, wanted="")
+        subject = f"{explanation.subject}, still running"
+        explanation = replace(explanation, subject=subject, fields=())
         return Pending(lambda: explanation, until_end_of=row, probes=True)
 
     def alive(self, row: ProcessInfo) -> Result:
@@ -76,9 +78,9 @@ class AcceptsConnections(Stays):
         return replace(result, explanation=self._with_holder(result.explanation, row))
 
     def _with_holder(self, explanation: Explanation, row: ProcessInfo) -> Explanation:
-        """Add to the reason for an end that another process has the port, if it has."""
+        """If another process has the port, add this to the reason why the process ended."""
         with contextlib.suppress(InfrastructureError):  # the addition is optional
             if self._probe(row) != "closed":
-                what = f"{explanation.what}; {self._taken}"
-                return replace(explanation, what=what, wanted="", fields=())
+                subject = f"{explanation.subject}; {self._taken}"
+                return replace(explanation, subject=subject, wanted="", fields=())
         return explanation

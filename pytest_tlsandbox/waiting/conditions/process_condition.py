@@ -221,7 +221,8 @@ class ProcessCondition:
         if foreign:
             what += " (not sent by this test)"
         run = self._history.run_of(row)
-        if run is not None and run.gave_up and row.managed:
+        gave_up = run is not None and run.gave_up and row.managed
+        if gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
             what = f"Supervisor gave up after {restarts} (last run {what[:1].lower()}{what[1:]})"
         elif not self.wants_an_end and self._had_ended(row):
@@ -234,7 +235,7 @@ class ProcessCondition:
             row,
             self._hint_after(row),
             "",
-            self.wanted.removeprefix("exit code ") if row.state == "exited" else None,
+            None if gave_up or row.state != "exited" else self.wanted.removeprefix("exit code "),
         )
 
     def _hint_after(self, row: ProcessInfo) -> str:

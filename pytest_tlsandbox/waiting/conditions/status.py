@@ -43,7 +43,8 @@ class HasStatus(ProcessCondition):
         self._healthy = healthy
         self._stable_for = stable_for
         self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
-        self.wanted += f" for {seconds(stable_for)}" if stable_for else ""
+        if stable_for:
+            self.wanted = f"it to stay {self.wanted} for {seconds(stable_for)}"
         self.wants_an_end = statuses != ("running",)
         self._restarts: int | None = None
 
@@ -114,7 +115,7 @@ class Stays(ProcessCondition):
         self._restarts = 0
         self._last_poll: float | None = None
         self._label = selector.label
-        self.wanted = f"{' or '.join(statuses)} for {seconds(duration)}"
+        self.wanted = f"it to stay {' or '.join(statuses)} for {seconds(duration)}"
         self.wants_an_end = "running" not in statuses
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:

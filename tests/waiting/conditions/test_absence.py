@@ -180,7 +180,7 @@ def test_incident_during_the_200_ms_of_polling_fails_the_assertion(first, then, 
     failure(box.assert_no_incidents, error)
 
 
-def test_lost_exit_code_that_is_corrected_later_is_not_a_suspected_oom_kill():
+def test_exit_code_that_is_reported_late_is_not_a_suspected_oom_kill():
     box_of({0: [raw(1, **ended(-1))], 0.5: [raw(1, **ended(0))]}).assert_no_oom(suspected=True)
 
 

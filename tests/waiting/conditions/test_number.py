@@ -46,7 +46,7 @@ def test_count_of_0_passes_at_once_if_nothing_runs(rows):
     assert polls(box) == [0.0]
 
 
-def test_managed_process_between_two_runs_does_not_count():
+def test_managed_process_between_two_runs_is_not_counted_as_running():
     web = raw(41, command="web", args=(), managed=managed("web"))
     waits = raw(41, command="web", args=(), **ended(1), managed=managed("web", "backing_off"))
     box = box_of({0: [waits], 2: [web]})
@@ -61,7 +61,7 @@ def test_timeout_error_shows_how_many_run_and_how_the_others_ended():
     error = failure(lambda: box.wait_for_count("worker.py", 3, timeout=5), errors.WaitTimedOut)
 
     assert str(error) == dedented("""
-        1 exited 1, 1 OOM-killed, 1 running after 5 s, wanted 3 running: "worker.py"
+        1 running (exited 1, OOM-killed) after 5 s; wanted 3: "worker.py"
 
             pid 42  exited 1    9 s  python worker.py    last line: Traceback: no memory
             pid 43  oom_killed  9 s  python worker.py    last line: Traceback: no memory
@@ -73,14 +73,14 @@ def test_timeout_error_if_too_many_run():
     box = box_of([ONE, TWO])
 
     error = failure(lambda: box.wait_for_count("worker.py", 1, timeout=5), errors.WaitTimedOut)
-    assert error.first_line == '2 running after 5 s, wanted 1 running: "worker.py"'
+    assert error.first_line == '2 running after 5 s, wanted 1: "worker.py"'
 
 
 @pytest.mark.parametrize(
     ("end", "error", "line"),
     [
-        (EXITED, errors.UnexpectedExit, '1 exited 1, wanted 2 running: "worker.py"'),
-        (KILLED, errors.ProcessOOMKilled, '1 OOM-killed, wanted 2 running: "worker.py"'),
+        (EXITED, errors.UnexpectedExit, '0 running (exited 1), wanted 2: "worker.py"'),
+        (KILLED, errors.ProcessOOMKilled, '0 running (OOM-killed), wanted 2: "worker.py"'),
     ],
 )
 def test_wait_ends_2_s_after_all_matches_have_ended(end, error, line):
@@ -96,7 +96,7 @@ def test_successor_continues_the_wait():
     assert len(box.wait_for_count("worker.py", 2)) == 2
 
 
-def test_no_match_is_reported_at_the_deadline_with_near_misses():
+def test_failure_to_match_is_reported_at_the_deadline_with_near_misses():
     box = box_of([ONE])
 
     error = failure(lambda: box.wait_for_count("woker.py", 1, timeout=1), errors.ProcessNotFound)

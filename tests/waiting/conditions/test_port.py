@@ -87,8 +87,8 @@ ENDS = {
     "had exited": ([raw(77, args=("server.py",), **ended(3))], "UnexpectedExit", "Exited 3 before the wait began, wanted connections on port 8080: server.py"),
     "is OOM-killed": ({0: [SERVER], 2: [raw(77, args=("server.py",), **OOM)]}, "ProcessOOMKilled", "OOM-killed, wanted connections on port 8080: server.py"),
     "backs off": ({0: [FIRST], 2: [BACKING_OFF]}, "UnexpectedExit", "Exited 1 after 9 s, wanted connections on port 8080: web"),
-    "is restarted": ({0: [FIRST], 2: [SECOND]}, "AssertionFailed", "Exited 1, then restarted, wanted connections on port 8080: web"),
-    "is restarted after an OOM kill": ({0: [FIRST], 2: [SECOND_AFTER_AN_OOM_KILL]}, "ProcessOOMKilled", "OOM-killed, then restarted, wanted connections on port 8080: web"),
+    "is restarted": ({0: [FIRST], 2: [SECOND]}, "AssertionFailed", "Exited 1, then restarted; wanted connections on port 8080: web"),
+    "is restarted after an OOM kill": ({0: [FIRST], 2: [SECOND_AFTER_AN_OOM_KILL]}, "ProcessOOMKilled", "OOM-killed, then restarted; wanted connections on port 8080: web"),
     "vanishes": ({0: [SERVER], 2: []}, "ProcessNotFound", "Disappeared from the process list, wanted connections on port 8080: server.py"),
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def test_new_run_after_a_restart_before_the_wait_counts():
 def test_timeout_error_shows_the_last_output():
     box = box_of([SERVER], ports={0: "closed"}, written={0: (["migrating"], [])})
 
-    line = "No connection on port 8080 after 5 s: server.py; last output: migrating"
+    line = "No connection on port 8080 after 5 s: server.py, still running; last output: migrating"
     assert outcome(lambda: box.wait_for_port(77, 8080, timeout=5)) == ("WaitTimedOut", line)
 
 
@@ -117,19 +117,20 @@ def test_failure_after_an_exit_says_whether_another_process_has_the_port(state, 
     script = {0: [SERVER], 2: [raw(77, args=("server.py",), **ended(1))]}
     box = silent_box(script, ports={0: "taken", 2: state})
 
-    why = "; another process has port 8080" if taken else ", wanted connections on port 8080"
-    line = f"Exited 1 after 9 s{why}: server.py"
+    line = "Exited 1 after 9 s, wanted connections on port 8080: server.py"
+    if taken:
+        line = "Exited 1 after 9 s: server.py; another process has port 8080"
     assert outcome(lambda: box.wait_for_port(77, 8080)) == ("UnexpectedExit", line)
 
 
-def test_port_of_another_process_does_not_count():
+def test_wait_does_not_accept_the_port_of_another_process():
     box = silent_box([SERVER], ports={0: "taken"})
 
-    line = "Another process has port 8080 after 5 s: server.py"
+    line = "Another process has port 8080 after 5 s: server.py, still running"
     assert outcome(lambda: box.wait_for_port(77, 8080, timeout=5)) == ("WaitTimedOut", line)
 
 
-def test_sandbox_without_a_tunnel_ends_the_wait_and_the_error_names_a_health_check():
+def test_wait_fails_if_the_sandbox_has_no_tunnel_and_suggests_a_health_check():
     refusal = errors.RequestRefused("my-sandbox has no tunnel to its ports", label="no tunnel")
     box = silent_box([SERVER], ports={0: refusal})
 

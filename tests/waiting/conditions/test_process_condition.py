@@ -171,7 +171,8 @@ def test_wait_fails_when_the_supervisor_of_the_selected_process_gives_up():
 
     assert 9.0 <= polls(box)[-1] < 9.3
     assert (
-        error.first_line == "Supervisor gave up after 5 restarts (last run exited 1), wanted 0: web"
+        error.first_line
+        == "Supervisor gave up after 5 restarts (last run exited 1), wanted exit code 0: web"
     )
 
 
@@ -255,7 +256,7 @@ def test_wait_reports_after_one_second_why_the_exit_of_a_process_is_unknown(end,
         ),
         (
             lambda box: box.assert_stays(41, stable_for=2, status="exited"),
-            f"{_NO_CODE}; wanted exited for 2 s: train.py",
+            f"{_NO_CODE}; wanted it to stay exited for 2 s: train.py",
         ),
         (
             lambda box: box.assert_no_crash(41),
@@ -342,7 +343,7 @@ def test_unreadable_rows_are_shown_if_no_process_matches():
             lambda box: box.wait_for_process(41, status=["running", "exited"], healthy=True),
             "running or exited and healthy",
         ),
-        (lambda box: box.assert_stays(41, stable_for=2), "running for 2 s"),
+        (lambda box: box.assert_stays(41, stable_for=2), "it to stay running for 2 s"),
         (
             lambda box: box.assert_process(41, status="exited", exit_code=0),
             "status=exited and exit_code=0",

@@ -61,7 +61,7 @@ def test_wait_for_several_restarts_counts_each():
     assert polls(box)[-1] >= 3
 
 
-def test_hidden_restarts_between_two_polls_count():
+def test_restarts_hidden_between_two_polls_are_counted():
     assert begun({0: [FIRST], 1: [THIRD]}).wait_for_restart("web", count=2).pid == 42
 
 
@@ -82,7 +82,7 @@ def test_restart_that_this_plugin_requested_does_not_count():
     assert outcome(lambda: box.wait_for_restart("web", timeout=5)) == ("WaitTimedOut", line)
 
 
-def test_restart_after_a_signal_of_this_plugin_counts():
+def test_restart_after_a_signal_sent_by_this_plugin_is_counted():
     box = begun({0: [FIRST], 1: [SECOND]})
     box.send_signal("web", 9)
 
