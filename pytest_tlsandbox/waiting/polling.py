@@ -345,6 +345,13 @@ class _Watch:
     def _is_last(self, begun: float) -> bool:
         return self.limit.at is not None and begun >= self.limit.at - _INSTANT
 
+    def _is_nearly_over(self, now: float) -> bool:
+        """Return whether the deadline is so near that the polls must be as frequent as usual.
+
+        Otherwise, a wait with a stream could overlook a long outage before the deadline.
+        """
+        return self.limit.at is not None and now > self.limit.at - _NOTICED_PAUSE - LONG_OUTAGE
+
     def _time_for_a_poll(self, begun: float) -> float:
         at, hard = self.limit.at, self.limit.hard
         if at is None or begun + LONGEST_CALL < at:
@@ -368,7 +375,7 @@ class _Watch:
         else:
             share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
-            if self._wakeup.following:
+            if self._wakeup.following and not self._is_nearly_over(now):
                 pause = _NOTICED_PAUSE
             if self._probes:
                 pause = _SHORTEST_PAUSE
