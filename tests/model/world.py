@@ -6,6 +6,7 @@ All times are in seconds. At time 0 the test begins and takes its baseline.
 import math
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from tests.fake_streams import AlarmClock, FakeNotice
 from tests.support import T0, ended, managed, process, signaled
 
 READY_AFTER = 0.3
+SLOW = 4.0
+"""Seconds: the pause of a wait with a stream, the grace period for a successor, and some calls."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,17 @@ class World:
     latency: float = 0.0
     handles: bool = True
     _rows: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def is_slow(self):
+        """Whether every state can be polled and settled before the next one, without an outage."""
+        runs = [run for life in self.lives for run in life.runs]
+        times = {0.0, *(life.reaped for life in self.lives)}
+        times |= {t for run in runs for t in (run.start, run.end, run.end + run.how.lost_for)}
+        changes = sorted(t for t in times if 0 <= t < math.inf)
+        distances = [after - before for before, after in pairwise(changes)]
+        no_faults = not self.outages and self.refused == math.inf
+        return no_faults and min(distances, default=math.inf) > SLOW
 
     def listed(self, t):
         """Return the lives that are listed at time ``t``, each with its run."""
