@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -25,6 +26,8 @@ from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, make_certificate
+
+from .streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +54,8 @@ class Helper:
     kind: str = "poll"
     """How it reports a fault: "poll", "read" (within a wait), "once" (a call that is not repeated if
     it may have arrived), "again" (one that is), "teardown" (a warning), "guard" (a gap)."""
+    stream: str = ""
+    """What the stream does that the helper follows, from the begin of the fault on."""
 
 
 def _soft(box, world, _timeout):
@@ -62,6 +67,11 @@ def _soft(box, world, _timeout):
 def _stop(box, world, _timeout):
     box._timeout = 0.5
     box.stop_process(world.direct.start_process("sleep", ["600"]), grace=0.5)
+
+
+def _wait_for_end(box, world, timeout):
+    job = world.direct.start_process("sleep", ["0.8"])
+    box.wait_for_exit(job, timeout=timeout)
 
 
 def _kill(box, world, _timeout):
@@ -100,6 +110,7 @@ HELPERS = [
     Helper("list_processes", lambda box, _world, _t: box.list_processes()),
     Helper("wait_for_process", lambda box, world, t: box.wait_for_process(world.server, timeout=t)),
     Helper("wait_for_exit", lambda box, world, t: box.wait_for_exit(world.job, timeout=t)),
+    *(Helper(f"wait_for_exit, stream {name}", _wait_for_end, stream=name) for name in STREAMS),
     Helper("wait_for_output", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t)),
     Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output", kind="read"),
     Helper("wait_for_port", lambda box, world, t: box.wait_for_port(world.listener, world.port, timeout=t)),
@@ -191,7 +202,10 @@ def play(scene, here, helper, *, timeout):
             box.baseline = copy(here.direct.list_processes())
             box.baseline.position = None  # the history of this client has other positions
             box._client.history.fold(box.baseline)
-            scene.begin(proxy, helper, here)
+            if helper.stream:
+                proxy.follow = _follow(helper, partial(scene.begin, proxy, helper, here))
+            else:
+                scene.begin(proxy, helper, here)
             begun = time.monotonic()
             try:
                 returned = helper.call(box, here, timeout)
@@ -199,6 +213,18 @@ def play(scene, here, helper, *, timeout):
             except TLSandboxError as error:
                 text = f"{type(error).__name__}: {error.first_line}"
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)
+
+
+def _follow(helper, begin):
+    """Return a function that plays the stream of a helper, and begins the fault at the first one."""
+    first = [begin]
+
+    def follow(*request):
+        while first:
+            first.pop()()
+        return STREAMS[helper.stream](*request)
+
+    return follow
 
 
 def play_all(scene: Scene, here: SimpleNamespace, *, timeout: float) -> dict[str, Outcome]:
