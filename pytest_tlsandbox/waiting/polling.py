@@ -199,11 +199,13 @@ class _Watch:
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""
         heard = self._wakeup.heard
-        self._last_begun = begun = self._now() if heard is None else heard.begun
-        if heard is None and self._has_not_changed(begun):
+        asked = self._now()
+        left = self.lister.outage.left
+        if heard is None and self._has_not_changed(asked):
+            self._last_begun = asked
             self._go_on()
             return False
-        left = self.lister.outage.left
+        self._last_begun = begun = self._now() if heard is None else heard.begun
         try:
             # The last poll sends a request at the deadline; other polls may share an earlier
             # request.
@@ -218,10 +220,10 @@ class _Watch:
                 )
         except InfrastructureError as fault:
             if not self._faults_in_a_row:
-                self._outage_ends = begun + left
+                self._outage_ends = asked + left
             self._faults_in_a_row += 1
             self._last_fault = fault
-            self._timeline.add_fault(fault, begun, self._now())
+            self._timeline.add_fault(fault, asked, self._now())
             logger.debug("poll of %s failed: %s", self.lister.label, fault.label)
             self._report_progress()
             raise
@@ -255,7 +257,9 @@ class _Watch:
         needs the whole list.
         """
         row, last = self._awaited, self._timeline.last
-        if row is None or last is None or len(last) < _LONG_LIST or self._probes:
+        if row is None or last is None or len(last) < _LONG_LIST:
+            return False
+        if self._probes or self._faults_in_a_row:
             return False
         if self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
             return False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -70,8 +72,9 @@ def _stop(box, world, _timeout):
 
 
 def _wait_for_end(box, world, timeout):
-    job = world.direct.start_process("sleep", ["0.8"])
-    box.wait_for_exit(job, timeout=timeout)
+    job = world.direct.start_process("sh", ["-c", "trap 'exit 0' TERM; sleep 600 & wait"])
+    # The fault begins when the wait opens a stream, and must last long enough before the deadline.
+    box.wait_for_exit(job, timeout=timeout + 2)
 
 
 def _kill(box, world, _timeout):
@@ -216,13 +219,21 @@ def play(scene, here, helper, *, timeout):
 
 
 def _follow(helper, begin):
-    """Return a function that plays the stream of a helper, and begins the fault at the first one."""
+    """Return a function that plays the stream of a helper.
+
+    The first stream begins the fault, and ends the process a little later.
+    """
     first = [begin]
 
-    def follow(*request):
+    def end(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGTERM)
+
+    def follow(request, forwarded):
         while first:
             first.pop()()
-        return STREAMS[helper.stream](*request)
+            threading.Timer(0.5, end, [int(request.path.split("/")[4])]).start()
+        return STREAMS[helper.stream](request, forwarded)
 
     return follow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from unittest import mock
 
@@ -237,3 +238,24 @@ def test_wait_lists_all_processes_if_the_requested_process_is_missing(long_lived
 
     assert box.wait_for_exit(41, timeout=120).exit_code == 0
     assert len(lists) > 100
+
+
+@pytest.mark.parametrize(("timeout", "ends"), [(7, (7, 7.5)), (100, (33, 39))])
+def test_wait_for_one_of_many_processes_ends_on_time_if_the_sandbox_hangs(timeout, ends):
+    box, _ = streaming(long_list(RUNNING), None)
+    clock, wire = box._client.clock, box._client._transport
+    answer = wire._answer
+
+    def hang_after_three_seconds(method, path, limit, sent):
+        if clock.now >= 1003:
+            clock.now += limit
+            raise unreachable()
+        row = json.dumps(RUNNING).encode()
+        return row if path.endswith("/41") else answer(method, path, limit, sent)
+
+    wire._answer = hang_after_three_seconds
+
+    failure(lambda: box.wait_for_exit(41, timeout=timeout), errors.SandboxUnreachable)
+
+    # The outage budget is 30 s, and a call may take 5 s.
+    assert ends[0] <= clock.now - 1000 <= ends[1]
