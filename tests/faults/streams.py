@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-import random
-
 from tests.client.servers import HANG, RESET, chunk, reply
-
-HEAD = reply(
-    200, Content_Length=None, Content_Type="text/event-stream", Transfer_Encoding="chunked"
-)
-LINE = b'event: output\ndata: {"line": "shard 1", "timestamp": 0}\n\n'
-END = b"event: eof\ndata: {}\n\n"
-DONE = chunk(b"")
-GARBAGE = random.Random(1).randbytes(2**12).replace(b"\n", b"")
+from tests.client.streams import COMMENT, END, GARBAGE, LINE, STREAM
 
 
 class FakeOpenSourceDaemon:
@@ -41,16 +32,16 @@ class FakeOpenSourceDaemon:
         for data in forwarded:
             if END in data:
                 yield self.held_for
-            if not data.startswith(chunk(b":\n\n")):
+            if not data.startswith(chunk(COMMENT)):
                 yield data
 
 
 STREAMS = {
     "on": lambda _request, forwarded: forwarded,
     "off": lambda *_: [reply(404)],
-    "early eof": lambda *_: [HEAD, chunk(LINE), chunk(END), DONE],
+    "early eof": lambda *_: [STREAM, chunk(LINE), chunk(END), chunk(b"")],
     "late eof": FakeOpenSourceDaemon(2.0),
-    "garbage, no eof": lambda *_: [HEAD, chunk(GARBAGE), HANG],
-    "cut": lambda *_: [HEAD, chunk(LINE + END[:9]), RESET],
+    "garbage, no eof": lambda *_: [STREAM, chunk(GARBAGE), HANG],
+    "cut": lambda *_: [STREAM, chunk(LINE + END[:9]), RESET],
 }
 """By name: the script for a request for a stream, and the script that would forward it."""
