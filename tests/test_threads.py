@@ -16,7 +16,7 @@ import pytest
 
 from pytest_tlsandbox import errors
 from tests.client.servers import Server, connected, reply
-from tests.client.streams import ENDING, ENDLESS, REFUSED
+from tests.client.streams import ENDING, ENDLESS, USELESS
 from tests.fault_proxy import FaultProxy, faults
 from tests.support import ended, raw
 
@@ -103,7 +103,7 @@ def test_repeated_calls_do_not_leak_threads_or_file_descriptors_or_objects(box):
 
 @pytest.mark.parametrize("waits", [30, pytest.param(1000, marks=pytest.mark.slow)])
 def test_waits_in_a_row_leave_no_thread_and_no_descriptor_whatever_a_stream_sends(waits):
-    scripts = itertools.cycle([*ENDING.values(), *ENDLESS.values(), *REFUSED.values()])
+    scripts = itertools.cycle([*ENDING.values(), *ENDLESS.values(), *USELESS.values()])
     process = {}
 
     def answer(request):

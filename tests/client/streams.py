@@ -23,7 +23,6 @@ ENDING = {
     "reset": [STREAM, chunk(LINE), RESET],
     "502 in the middle": [STREAM, chunk(LINE), reply(502, b"<html>")],
     "HTML": [reply(200, b"<html>Sign in</html>")],
-    "more than 1 MiB without a line break": [STREAM, chunk(b"x" * (2**20 + 1)), HANG],
 }
 ENDLESS = {
     "output": [STREAM, chunk(LINE * 3), HANG],
@@ -34,7 +33,8 @@ ENDLESS = {
     "nothing": [STREAM, HANG],
     "no headers": [HANG],
 }
-REFUSED = {
+USELESS = {
+    "more than 1 MiB without a line break": [STREAM, chunk(b"x" * (2**20 + 1)), HANG],
     "401": [reply(401)],
     "404": [reply(404, b"{}")],
     "502": [reply(502, b"<html>")],
