@@ -6,13 +6,19 @@ the network, and its answer shows the state at half of this time. The lifetimes 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
 
 from benchmarks.measuring import Result, Target
+from benchmarks.network import delayed
+from benchmarks.serving import Rows
+from benchmarks.serving import answer as served_answer
 from pytest_tlsandbox import Sandbox, start_local_sandbox
 from pytest_tlsandbox.client.address import Address, locate
 from pytest_tlsandbox.client.api import SandboxClient
@@ -20,15 +26,19 @@ from pytest_tlsandbox.client.response_bodies import parse_list
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.clock import Clock
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
+from pytest_tlsandbox.waiting import polling
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from pytest_tlsandbox.local.sandbox import LocalSandbox
+    from pytest_tlsandbox.models import ProcessInfo
+
 LIVES = (0.2, 2.0, 10.0, 60.0)
 NETWORKS = (0.0, 0.02, 0.06)
 TRIALS = {0.2: 2000, 2.0: 1000, 10.0: 600, 60.0: 300}
-OURS = "this plugin"
+OURS, ALONE = "this plugin", "this plugin, by polling alone"
 # Seconds between the end of one call and the start of the next call.
 SCHEDULES: dict[str, Callable[[], Iterator[float]]] = {
     "loop, 1 s": lambda: itertools.repeat(1.0),
@@ -63,7 +73,9 @@ def measure(*, short: bool = False) -> list[Result]:
         Target("60 ms, 60 s: latency of a 1 s loop", latency / slow[0], 0.4),
         Target("60 ms, 60 s: calls of a 100 ms loop", calls / quick[1], 0.6),
     ]
-    return [simulated] if short else [simulated, _in_real_time()]
+    if short:
+        return [simulated, _bytes()]
+    return [simulated, _bytes(), _in_real_time(), _over_a_network()]
 
 
 def _mean(name: str, life: float, network: float, trials: int) -> tuple[float, float]:
@@ -140,7 +152,7 @@ class SimulatedLister(SandboxClient):
 
     def __init__(self, clock: SimulatedClock, life: float, network: float) -> None:
         super().__init__(cast("Transport", _Wire(clock)))
-        self.calls = 0
+        self.calls = self.rows = 0
         self._now = clock
         self._life = life
         self._network = network
@@ -148,6 +160,13 @@ class SimulatedLister(SandboxClient):
     def notice_end(self, _pid: int, _limit: float, wake: Callable[[], None]) -> Any:
         """Return a notice that comes 1 ms and half a call after the exit (api-notes, "Calls")."""
         return SimulatedNotice(self._now, self._life + 0.001 + self._network / 2, wake)
+
+    def get(self, _pid: int, *, limit: float) -> ProcessInfo:
+        """Return the row of the process."""
+        self.rows += 1
+        row = self._list(limit)[0]
+        self.calls -= 1
+        return row
 
     def _list(self, limit: float = 5.0) -> ProcessSnapshot:
         """Return the state at half of the time of the call."""
@@ -176,24 +195,108 @@ def _in_real_time() -> Result:
     result = Result(
         "Notice, in real time",
         "The same with real processes on the embedded sandbox: median and longest time from the end "
-        "that the sandbox reports to the return of `wait_for_exit`.",
-        ("lifetime", "processes", "median", "longest", "simulated mean"),
+        "that the sandbox reports to the return of `wait_for_exit`, one wait at a time.",
+        ("lifetime", "processes", "median", "longest"),
     )
     with start_local_sandbox() as local:
-        transport = Transport(locate(local), local.api_key, user_agent="pytest-tlsandbox")
-        sandbox = Sandbox(SandboxClient(transport))
-        for life, count in ((0.2, 40), (2.0, 10)):
-            late = sorted(_wait_in_real_time(sandbox, life) for _ in range(count))
-            simulated, _ = _mean(OURS, life, 0.0, 500)
-            median, longest = statistics.median(late), late[-1]
-            figures = (f"{seconds * 1000:.0f} ms" for seconds in (median, longest, simulated))
-            result.rows.append((f"{life:g} s", str(count), *figures))
-        transport.close()
+        for life, count in ((0.2, 200), (2.0, 50)):
+            late = _late(local, locate(local), [OURS] * count, life, at_a_time=1)[OURS]
+            median, longest = statistics.median(late) * 1000, max(late) * 1000
+            cells = (f"{life:g} s", str(count), f"{median:.1f} ms", f"{longest:.1f} ms")
+            result.rows.append(cells)
+            result.targets += [
+                Target(f"{life:g} s: median", median, 5, "ms"),
+                Target(f"{life:g} s: longest", longest, 30, "ms"),
+            ]
     return result
 
 
-def _wait_in_real_time(sandbox: Sandbox, life: float) -> float:
-    job = sandbox.start_process("sleep", [str(life * random.uniform(0.75, 1.25))])
-    ended = sandbox.wait_for_exit(job)
-    assert ended.ended_at is not None
-    return time.time() - ended.ended_at.timestamp()
+def _over_a_network() -> Result:
+    """Measure a lifetime of 60 s through a relay, with every schedule at the same time."""
+    names = [OURS, ALONE, *SCHEDULES]
+    result = Result(
+        "Notice, over a network, in real time",
+        "Real processes that live for about 60 s, on the embedded sandbox behind a relay that adds "
+        "30 ms each way. All schedules run at the same time.",
+        ("schedule", "processes", "mean", "longest"),
+    )
+    with start_local_sandbox() as local, delayed(local.url, 0.03) as url:
+        address = Address("local", url)
+        call = statistics.median(_seconds_of_a_call(local, address) for _ in range(20))
+        late = _late(local, address, names * 6, 60.0, at_a_time=6 * len(names))
+    for name in names:
+        figures = (statistics.fmean(late[name]), max(late[name]))
+        cells = (name, str(len(late[name])), *(f"{seconds * 1000:.0f} ms" for seconds in figures))
+        result.rows.append(cells)
+    most = call * 1500 + 5
+    about = f"mean, with a call of {call * 1000:.1f} ms"
+    result.targets.append(Target(about, statistics.fmean(late[OURS]) * 1000, most, "ms"))
+    return result
+
+
+def _late(
+    local: LocalSandbox, address: Address, names: list[str], life: float, *, at_a_time: int
+) -> dict[str, list[float]]:
+    """Wait for a process with each schedule; return how many seconds late the waits were."""
+    late: dict[str, list[float]] = {name: [] for name in names}
+
+    def wait(name: str) -> None:
+        sandbox = Sandbox(_client(local, address), timeout=600)
+        job = sandbox.start_process("sleep", [str(life * random.uniform(0.75, 1.25))])
+        if name == ALONE:
+            _without_a_stream(sandbox._client)  # noqa: SLF001
+        if name in SCHEDULES:
+            pauses = SCHEDULES[name]()
+            while (row := sandbox.list_processes().find(job.identity)) and not row.ended:
+                time.sleep(next(pauses))
+        else:
+            row = sandbox.wait_for_exit(job)
+        now = time.time()
+        assert row is not None
+        assert row.ended_at is not None
+        late[name].append(now - row.ended_at.timestamp())
+        sandbox._client.close()  # noqa: SLF001
+
+    with ThreadPoolExecutor(at_a_time) as pool:
+        list(pool.map(wait, names))
+    return late
+
+
+def _client(local: LocalSandbox, address: Address) -> SandboxClient:
+    return SandboxClient(Transport(address, local.api_key, user_agent="pytest-tlsandbox"))
+
+
+def _seconds_of_a_call(local: LocalSandbox, address: Address) -> float:
+    """Return the time of the second call of a client, which does not include the connection."""
+    with contextlib.closing(_client(local, address)) as client:
+        client.poll()
+        began = time.perf_counter()
+        client.poll()
+        return time.perf_counter() - began
+
+
+def _without_a_stream(client: SandboxClient) -> None:
+    """Let a client only poll the whole list."""
+    client.notice_end = lambda *_: None  # type: ignore[method-assign]
+
+
+def _bytes() -> Result:
+    """Count the calls of a wait of 120 s for one of 1,000 processes, in simulated time."""
+    sizes = [len(served_answer(Rows(count).body())) for count in (1000, 1)]
+    result = Result(
+        "Bytes",
+        f"The calls of a wait of 120 s in simulated time. A list of 1,000 processes has {sizes[0]:,} bytes, "
+        f"a row and a stream without output have {sizes[1]:,} bytes, with headers.",
+        ("wait", "lists", "rows", "bytes"),
+    )
+    total = {}
+    for name in (OURS, ALONE):
+        lister = SimulatedLister(SimulatedClock(), 119.0, 0.0)
+        if name == ALONE:
+            _without_a_stream(lister)
+        with mock.patch.object(polling, "_LONG_LIST", 1 if name == OURS else 1000):
+            Sandbox(lister, timeout=120).wait_for_exit(PID)
+        total[name] = lister.calls * sizes[0] + (lister.rows + 1) * sizes[1]
+        result.rows.append((name, str(lister.calls), str(lister.rows), f"{total[name]:,}"))
+    result.targets.append(Target("bytes of polling alone", total[OURS] / total[ALONE], 0.06))
+    return result

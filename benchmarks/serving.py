@@ -99,7 +99,7 @@ def serve(count: int) -> Iterator[Served]:
 
 def _run(pipe: Connection, count: int) -> None:
     rows = Rows(count)
-    answer = _answer(rows.body())
+    served = answer(rows.body())
 
     def converse(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -108,7 +108,7 @@ def _run(pipe: Connection, count: int) -> None:
             asked += received
             if asked.endswith(b"\r\n\r\n"):
                 asked = b""
-                sock.sendall(answer)
+                sock.sendall(served)
 
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -121,11 +121,12 @@ def _run(pipe: Connection, count: int) -> None:
     pipe.send(listener.getsockname()[1])
     while pipe.recv() == "change":
         rows.change()
-        answer = _answer(rows.body())
+        served = answer(rows.body())
         pipe.send("changed")
 
 
-def _answer(body: bytes) -> bytes:
+def answer(body: bytes) -> bytes:
+    """Return the response with this body."""
     head = (
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nvary: origin\r\n"
         f"access-control-allow-origin: *\r\ncontent-length: {len(body)}\r\n\r\n"

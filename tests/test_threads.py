@@ -1,10 +1,13 @@
 """Many threads share one sandbox: each gets its own answer, and no resource leaks."""
 
+import contextlib
 import gc
+import itertools
 import shlex
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
@@ -12,7 +15,8 @@ import psutil
 import pytest
 
 from pytest_tlsandbox import errors
-from tests.client.servers import connected
+from tests.client.servers import Server, connected, reply
+from tests.client.streams import ENDING, ENDLESS, USELESS
 from tests.fault_proxy import FaultProxy, faults
 from tests.support import ended, raw
 
@@ -95,6 +99,33 @@ def test_repeated_calls_do_not_leak_threads_or_file_descriptors_or_objects(box):
     assert all(
         now <= old + more for now, old, more in zip(used(), before, (10, 30, 3000), strict=True)
     )
+
+
+@pytest.mark.parametrize("waits", [30, pytest.param(1000, marks=pytest.mark.slow)])
+def test_waits_in_a_row_leave_no_thread_and_no_descriptor_whatever_a_stream_sends(waits):
+    scripts = itertools.cycle([*ENDING.values(), *ENDLESS.values(), *USELESS.values()])
+    process = {}
+
+    def answer(request):
+        if request.path.endswith("/follow"):
+            process.update(ended(0))
+            return next(scripts)
+        return reply(200, {"processes": [process]})
+
+    with contextlib.closing(Server(answer=answer)) as server, connected(server) as box:
+        before = used()
+        for pid in range(1, waits + 1):
+            process = raw(pid)
+            box.wait_for_exit(pid, timeout=20)
+        streams = [request for request in server.requests if request.path.endswith("/follow")]
+        assert len(streams) >= waits
+        # The client keeps one connection for lists and one for streams; the server has a thread and
+        # a socket for each, and ends them a moment after the client has hung up.
+        allowed = before[0] + 3, before[1] + 4
+        until = time.monotonic() + 20
+        while not all(now <= most for now, most in zip(used(), allowed, strict=False)):
+            assert time.monotonic() < until, f"{before}, after {waits} waits {used()}"
+            time.sleep(0.05)
 
 
 def test_python_development_mode_reports_no_unclosed_resource_and_no_warning(tmp_path):

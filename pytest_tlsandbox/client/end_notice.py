@@ -23,9 +23,10 @@ _MOST_BYTES = 2**20
 class EndNotice:
     """Notices when a process ends: the sandbox closes the stderr stream of an ended process.
 
-    The notice comes when the stream ends, for whatever reason. The notice may come early, late or
-    never (api-notes, "Calls"). The notice does not prove that the process has ended, but it is a
-    reason to list the processes again. The thread does not keep any data from the stream.
+    The notice comes when the stream ends, for whatever reason, unless the stream is too long. The
+    notice may come early, late or never (api-notes, "Calls"). The notice does not prove that the
+    process has ended, but it is a reason to list the processes again. The thread does not keep any
+    data from the stream.
 
     Args:
         open_stream: a function that yields the data of the stream; its argument is a function that
@@ -71,6 +72,6 @@ class EndNotice:
                 if _END.search(last) or size > _MOST_BYTES:
                     break
                 last = last[-_OVERLAP:]
-        self.live, self.came = False, self.live
+        self.live, self.came = False, self.live and size <= _MOST_BYTES
         if self.came:
             self._wake()

@@ -199,11 +199,13 @@ class _Watch:
     def _poll(self) -> bool:
         """Poll and evaluate once, and return whether the result is final."""
         heard = self._wakeup.heard
-        self._last_begun = begun = self._now() if heard is None else heard.begun
-        if heard is None and self._has_not_changed(begun):
+        asked = self._now()
+        left = self.lister.outage.left
+        if heard is None and self._has_not_changed(asked):
+            self._last_begun = asked
             self._go_on()
             return False
-        left = self.lister.outage.left
+        self._last_begun = begun = self._now() if heard is None else heard.begun
         try:
             # The last poll sends a request at the deadline; other polls may share an earlier
             # request.
@@ -218,10 +220,10 @@ class _Watch:
                 )
         except InfrastructureError as fault:
             if not self._faults_in_a_row:
-                self._outage_ends = begun + left
+                self._outage_ends = asked + left
             self._faults_in_a_row += 1
             self._last_fault = fault
-            self._timeline.add_fault(fault, begun, self._now())
+            self._timeline.add_fault(fault, asked, self._now())
             logger.debug("poll of %s failed: %s", self.lister.label, fault.label)
             self._report_progress()
             raise
@@ -255,7 +257,9 @@ class _Watch:
         needs the whole list.
         """
         row, last = self._awaited, self._timeline.last
-        if row is None or last is None or len(last) < _LONG_LIST or self._probes:
+        if row is None or last is None or len(last) < _LONG_LIST:
+            return False
+        if self._probes or self._faults_in_a_row:
             return False
         if self._is_last(begun) or begun - last.begun >= _LIST_INTERVAL:
             return False
@@ -345,6 +349,13 @@ class _Watch:
     def _is_last(self, begun: float) -> bool:
         return self.limit.at is not None and begun >= self.limit.at - _INSTANT
 
+    def _is_nearly_over(self, now: float) -> bool:
+        """Return whether the deadline is so near that the polls must be as frequent as usual.
+
+        Otherwise, a wait with a stream could overlook a long outage before the deadline.
+        """
+        return self.limit.at is not None and now > self.limit.at - _NOTICED_PAUSE - LONG_OUTAGE
+
     def _time_for_a_poll(self, begun: float) -> float:
         at, hard = self.limit.at, self.limit.hard
         if at is None or begun + LONGEST_CALL < at:
@@ -368,7 +379,7 @@ class _Watch:
         else:
             share = with_jitter((now - self.limit.start) * _PAUSE_SHARE)
             pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, share))
-            if self._wakeup.following:
+            if self._wakeup.following and not self._is_nearly_over(now):
                 pause = _NOTICED_PAUSE
             if self._probes:
                 pause = _SHORTEST_PAUSE

@@ -29,6 +29,30 @@ def test_sandbox_works_on_a_host_allowed_by_pytest_socket(run, target):
     result.assert_outcomes(passed=1)
 
 
+WAIT = """
+import logging
+import pytest_socket
+
+def test_it(tlsandbox, caplog):
+    job = tlsandbox.start_process("sh", ["-c", "sleep 1; exit 3"])
+    with caplog.at_level(logging.DEBUG, "pytest_tlsandbox"):
+        {}
+        assert tlsandbox.wait_for_exit(job, exit_code=3).exit_code == 3
+    pytest_socket.enable_socket()
+    polls = [text for text in caplog.messages if text.startswith("poll of")]
+    assert (len(polls) < 10) == {}  # without a stream, a wait of one second makes about 19 polls
+"""
+
+
+@pytest.mark.parametrize(
+    ("block", "has_stream"), [("", True), ("pytest_socket.disable_socket()", False)]
+)
+def test_stream_that_pytest_socket_blocks_does_not_affect_the_wait(run, block, has_stream):
+    """The list uses a connection that was open before."""
+    result = run(WAIT.format(block, has_stream), "pytest_socket", "--allow-hosts=127.0.0.1")
+    result.assert_outcomes(passed=1)
+
+
 FREEZE, TRAVEL = "freezegun.freeze_time('2020-01-01')", "time_machine.travel('2020-01-01', tick={})"
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pytest_tlsandbox.redact import Secret
-from tests.client.servers import Server, bind
+from tests.client.servers import Server, bind, chunk, reply
 from tests.fault_proxy.faults import Fault, Reply
 
-_UPSTREAM_SECONDS = 10.0
+_UPSTREAM_SECONDS = 20.0  # a silent stream sends a comment every 15 s
 
 
 @dataclass
@@ -33,7 +33,7 @@ class _Stage:
 class FaultProxy:
     """Serves the sandbox API at ``url``, and fails on request.
 
-    It forwards all requests to ``sandbox`` (an embedded one). Without a sandbox, it answers each
+    It forwards all requests to ``sandbox`` (an embedded one), and streams as they arrive. Without a sandbox, it answers each
     list call with ``processes`` (rows as the API sends them), and every other call with 404. Pass it
     to ``tlsandbox_connect`` like a sandbox. With ``tls`` it uses https.
 
@@ -42,6 +42,8 @@ class FaultProxy:
         api_key, identifier: the key and the name of the first sandbox behind it.
         sandbox: the sandbox behind it; set another one to replace it under the same name and key.
         processes: the rows of its answers if there is no sandbox.
+        follow: answers the requests for streams, also during a fault: a function that returns the
+            script for a request and the script that would forward it; None for none.
         requests: method and path of each request, in order.
 
     """
@@ -49,6 +51,7 @@ class FaultProxy:
     def __init__(self, sandbox=None, *, processes=(), tls=None):
         self.sandbox = sandbox
         self.processes = list(processes)
+        self.follow = None
         self.api_key = sandbox.api_key if sandbox else Secret(secrets.token_urlsafe())
         self.identifier = sandbox.identifier if sandbox else "fault-proxy"
         self.requests = []
@@ -149,9 +152,14 @@ class FaultProxy:
 
     def _answer(self, request):
         """Return the script of one request."""
-        fault = self._fault_of(f"{request.method} {request.path}")
+        line = f"{request.method} {request.path}"
+        is_stream = self.sandbox is not None and request.path.endswith("/follow")
+        if is_stream and self.follow is not None:
+            self.requests.append(line)
+            return self.follow(request, self._stream(request))
+        fault = self._fault_of(line)
         if fault is None:
-            return [self._ask(request).whole()]
+            return self._stream(request) if is_stream else [self._ask(request).whole()]
         return fault.script(lambda: self._ask(request))
 
     def _ask(self, request):
@@ -160,6 +168,19 @@ class FaultProxy:
                 return Reply(404, b"")
             body = json.dumps({"processes": self.processes}).encode()
             return Reply(200, body, {"Content-Type": "application/json"})
+        with self._forwarded(request) as answer:
+            return Reply(answer.status, answer.read(), _kept(answer))
+
+    def _stream(self, request):
+        with self._forwarded(request) as answer:
+            chunked = {"Content_Length": None, "Transfer_Encoding": "chunked"}
+            yield reply(answer.status, **_kept(answer), **chunked)
+            while data := answer.read1(2**16):
+                yield chunk(data)
+            yield chunk(b"")
+
+    @contextlib.contextmanager
+    def _forwarded(self, request):
         address = urlsplit(self.sandbox.url)
         upstream = http.client.HTTPConnection(
             address.hostname, address.port, timeout=_UPSTREAM_SECONDS
@@ -169,10 +190,10 @@ class FaultProxy:
             headers["authorization"] = f"Bearer {self.sandbox.api_key.reveal()}"
         with contextlib.closing(upstream):
             upstream.request(request.method, request.path, request.body, headers)
-            answer = upstream.getresponse()
-            kept = {
-                name: value
-                for name, value in answer.getheaders()
-                if name.lower() in ("content-type", "date", "retry-after")
-            }
-            return Reply(answer.status, answer.read(), kept)
+            yield upstream.getresponse()
+
+
+def _kept(answer):
+    """Return the headers that matter."""
+    names = "content-type", "date", "retry-after"
+    return {name: value for name, value in answer.getheaders() if name.lower() in names}

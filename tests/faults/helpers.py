@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -25,6 +28,8 @@ from pytest_tlsandbox.process_control import kill_and_wait
 from pytest_tlsandbox.sandbox import Sandbox
 from tests.client.servers import connected
 from tests.fault_proxy import FaultProxy, make_certificate
+
+from .streams import STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,6 +56,8 @@ class Helper:
     kind: str = "poll"
     """How it reports a fault: "poll", "read" (within a wait), "once" (a call that is not repeated if
     it may have arrived), "again" (one that is), "teardown" (a warning), "guard" (a gap)."""
+    stream: str = ""
+    """What the stream does that the helper follows, from the begin of the fault on."""
 
 
 def _soft(box, world, _timeout):
@@ -62,6 +69,12 @@ def _soft(box, world, _timeout):
 def _stop(box, world, _timeout):
     box._timeout = 0.5
     box.stop_process(world.direct.start_process("sleep", ["600"]), grace=0.5)
+
+
+def _wait_for_end(box, world, timeout):
+    job = world.direct.start_process("sh", ["-c", "trap 'exit 0' TERM; sleep 600 & wait"])
+    # The fault begins when the wait opens a stream, and must last long enough before the deadline.
+    box.wait_for_exit(job, timeout=timeout + 2)
 
 
 def _kill(box, world, _timeout):
@@ -100,6 +113,7 @@ HELPERS = [
     Helper("list_processes", lambda box, _world, _t: box.list_processes()),
     Helper("wait_for_process", lambda box, world, t: box.wait_for_process(world.server, timeout=t)),
     Helper("wait_for_exit", lambda box, world, t: box.wait_for_exit(world.job, timeout=t)),
+    *(Helper(f"wait_for_exit, stream {name}", _wait_for_end, stream=name) for name in STREAMS),
     Helper("wait_for_output", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t)),
     Helper("wait_for_output, reading", lambda box, world, t: box.wait_for_output(world.job, "ready", timeout=t), only="/output", kind="read"),
     Helper("wait_for_port", lambda box, world, t: box.wait_for_port(world.listener, world.port, timeout=t)),
@@ -191,7 +205,10 @@ def play(scene, here, helper, *, timeout):
             box.baseline = copy(here.direct.list_processes())
             box.baseline.position = None  # the history of this client has other positions
             box._client.history.fold(box.baseline)
-            scene.begin(proxy, helper, here)
+            if helper.stream:
+                proxy.follow = _follow(helper, partial(scene.begin, proxy, helper, here))
+            else:
+                scene.begin(proxy, helper, here)
             begun = time.monotonic()
             try:
                 returned = helper.call(box, here, timeout)
@@ -199,6 +216,26 @@ def play(scene, here, helper, *, timeout):
             except TLSandboxError as error:
                 text = f"{type(error).__name__}: {error.first_line}"
             return Outcome(without_numbers(str(text)), time.monotonic() - begun)
+
+
+def _follow(helper, begin):
+    """Return a function that plays the stream of a helper.
+
+    The first stream begins the fault, and ends the process a little later.
+    """
+    first = [begin]
+
+    def end(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGTERM)
+
+    def follow(request, forwarded):
+        while first:
+            first.pop()()
+            threading.Timer(0.5, end, [int(request.path.split("/")[4])]).start()
+        return STREAMS[helper.stream](request, forwarded)
+
+    return follow
 
 
 def play_all(scene: Scene, here: SimpleNamespace, *, timeout: float) -> dict[str, Outcome]:

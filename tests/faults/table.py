@@ -180,7 +180,7 @@ def tls(flaw, reason):
     return [Row(f"TLS, certificate {flaw}", scene, by_kind, 0.0, of_start)]
 
 
-def not_a_body(fault, kind, *, done=()):
+def not_a_body(fault, kind, *, done=(), status=200):
     """Return the row of a body that is complete but does not follow the API.
 
     ``done``: the calls for which this body is also a good answer.
@@ -200,7 +200,7 @@ def not_a_body(fault, kind, *, done=()):
     return final(
         fault,
         "ContractViolation",
-        f"local answered 200 with {kind}, not a process list",
+        f"local answered {status} with {kind}, not a process list",
         but=but,
     )
 
@@ -259,7 +259,7 @@ TABLE = [
     *not_a_body(faults.CUT_JSON, _CUT, done=_NO_BODY),
     *not_a_body(faults.LENGTH_TOO_SMALL, _CUT, done=_NO_BODY),
     *not_a_body(faults.HTML, _PAGE),
-    *not_a_body(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
+    *not_a_body(faults.NO_CONTENT, "an empty answer (N bytes)", done=("send_signal", "kill_process"), status=204),
     *not_a_body(faults.EMPTY, "an empty answer (N bytes)", done=("send_signal", "kill_process")),
     *final(faults.BROKEN_GZIP, "SandboxUnreachable", f"{_REACHED}the answer is compressed and cannot be read", arrives=True, but={"kill_process": PASS}),
 

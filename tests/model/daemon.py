@@ -645,6 +645,8 @@ class Daemon:
             return 200, {"pid": run.pid if run else 0, "lines": lines, "line_count": len(lines)}
         if run is None:
             return 404, {"error": f"Process {parts[1]} not found", "code": "NOT_FOUND"}
+        if method == "GET":
+            return 200, next(shown.row for shown in self.listed() if shown.run is run)
         return self._act(method, parts[2:], run, body)
 
     def _start(self, body):

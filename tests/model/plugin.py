@@ -13,19 +13,25 @@ from pytest_tlsandbox.errors import RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.guard.guard import Guard
 from pytest_tlsandbox.monitoring.monitor import Monitor
 from pytest_tlsandbox.sandbox import Sandbox
-from tests.support import FakeClock
+from tests.fake_streams import AlarmClock, FakeNotice
 
 KINDS = ("oom", "suspected_oom", "crash", "gave_up", "restart", "unseen_end", "lost_end")
 MOST_REQUESTS = 4000
+STREAMS = ("off", "on", "early", "missing")
 
 
 class Transport:
-    """Sends requests to the simulated daemon, and shows its answers to the oracle."""
+    """Sends requests to the simulated daemon, and shows its answers to the oracle.
+
+    ``follow``: whether the stream of a process ends with the process ("on"), earlier, because it is
+    forged or cut ("early"), never ("missing"), or is not available ("off").
+    """
 
     address = Address("my-sandbox", "model:")
 
-    def __init__(self, daemon, history):
-        self.clock = FakeClock(0.0)
+    def __init__(self, daemon, history, follow):
+        self.clock = AlarmClock(0.0)
+        self.follow = follow
         self.daemon, self.history = daemon, history
         self.failed_polls = []
         self.requests = 0
@@ -57,6 +63,22 @@ class Transport:
         body = b"" if document is None else encoder.dumps(document).encode()
         return Answer(200, body, announced=True)
 
+    def notice_end(self, pid, _limit, wake):
+        """Follow a process; the stream of an unknown pid ends immediately."""
+        run = self.daemon.find(str(pid))
+        early = self.clock.now + 0.3 if self.follow == "early" else None
+        notice = FakeNotice(self.clock, early, wake, live=self.follow != "off")
+
+        def check():
+            if self.daemon.advance(self.clock.now) and (run is None or run.ended is not None):
+                notice.come()
+            elif not notice.closed:
+                self.clock.alarms.append((self.clock.now + 0.005, check))
+
+        if self.follow == "on":
+            check()
+        return notice
+
 
 class Plugin:
     """One sandbox, its helpers, and the guard that monitors it."""
@@ -64,7 +86,7 @@ class Plugin:
     def __init__(self, transport):
         retry._jitter.seed(0)
         self.client = SandboxClient(transport)
-        self.client.notice_end = lambda *_: None  # a second thread would make the polls random
+        self.client.notice_end = transport.notice_end
         self.box = Sandbox(self.client)
         self._monitor = Monitor(self.client.clock)
         self._guard = Guard(self._monitor, ())

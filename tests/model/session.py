@@ -3,12 +3,14 @@
 import random
 import re
 from types import SimpleNamespace
+from unittest import mock
 
 from pytest_tlsandbox import by, errors
+from pytest_tlsandbox.waiting import polling
 
 from .daemon import ABRT, KILL, SEGV, SIGNALS, Daemon
 from .oracle import OPEN_ENDED, RULE_OF, History, Question, Target
-from .plugin import Transport
+from .plugin import STREAMS, Transport
 
 RULES = ("oom", "crash", "restart", "unhealthy", "leak")
 # Errors that start, signal, kill and restart may raise if the process does not exist.
@@ -34,8 +36,11 @@ STATUSES = (
 def disagreement(seed, factory, counts):
     """Play one history; return a report of the first disagreement, or an empty text."""
     session = Session(seed, factory, counts)
+    # Half of the sessions request only the row of a process, as if the list were long.
+    long_list = 1 if seed // 32 % 2 else 100
     try:
-        session.play()
+        with mock.patch.object(polling, "_LONG_LIST", long_list):
+            session.play()
     except Exception as error:
         return session.report(f"{type(error).__name__}: {error}")
     return ""
@@ -51,7 +56,8 @@ class Session:
         self.counts = counts
         self.daemon = Daemon(seed)
         self.history = History(self.daemon)
-        self.wire = Transport(self.daemon, self.history)
+        # The lowest bits of the seed select the layout of the daemon.
+        self.wire = Transport(self.daemon, self.history, STREAMS[seed // 8 % len(STREAMS)])
         self.clock = self.wire.clock
         self.plugin = factory(self.wire)
         self.objects = []
@@ -70,7 +76,7 @@ class Session:
         """Return a full report of a disagreement."""
         daemon, history = self.daemon, self.history
         parts = {
-            f"seed {self.seed}: {what}": [daemon.layout],
+            f"seed {self.seed}: {what}": [daemon.layout, f"stream {self.wire.follow}"],
             "question": [self.asked],
             "answer": [self.answered],
             "allowed": [self.permitted],
@@ -305,7 +311,7 @@ class Session:
                 options["stable_for"] = rng.choice((0.3, 1.0))
         elif helper == "wait_for_exit":
             options["exit_code"] = rng.choice((0, 0, "any", 1, [0, 3]))
-            options["timeout"] = rng.choice((0.1, 1.0, 3.5))
+            options["timeout"] = rng.choice((0.1, 1.0, 3.5, 8.0))
         if helper != "assert_not_running" and not target.exact and rng.random() < 0.15:
             options["pick"] = rng.choice(("newest", "oldest"))
         return helper, target, options

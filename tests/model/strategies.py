@@ -24,7 +24,10 @@ ends = st.one_of(
 
 
 class Call(NamedTuple):
-    """A call of a helper: the process, how to select it, the time, and the timeout."""
+    """A call of a helper: the process, how to select it, the time, and the timeout.
+
+    ``long_list``: whether the list is so long that a wait for one process requests only its row.
+    """
 
     life: int
     how: str
@@ -32,6 +35,7 @@ class Call(NamedTuple):
     timeout: float
     code: int | None
     seconds: float
+    long_list: bool
 
 
 @st.composite
@@ -96,4 +100,5 @@ calls = st.builds(
     timeout=st.sampled_from([0.0, 0.5, 2.0, 6.0, 12.0]),
     code=st.sampled_from([0, 0, 1, None]),
     seconds=st.sampled_from([0.5, 1.5, 4.0]),
+    long_list=st.booleans(),
 )

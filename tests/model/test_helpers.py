@@ -2,10 +2,12 @@
 
 A helper must not pass if a poll showed a failure, must not fail if the processes are as expected,
 and must not exceed its deadline. A wait must not fail while it could still succeed: for a process
-selected by text, that includes the grace period for a successor.
+selected by text, that includes the grace period for a successor. If the world does not change faster
+than a wait polls, a stream that is on, wrong or missing must not change the result.
 """
 
 import os
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, event, given, note, settings
@@ -14,6 +16,7 @@ from pytest_tlsandbox.client import retry
 from pytest_tlsandbox.errors import TLSandboxError
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
 from pytest_tlsandbox.sandbox import Sandbox
+from pytest_tlsandbox.waiting import polling
 
 from .checks import (
     Answer,
@@ -33,6 +36,7 @@ from .world import ModelLister
 # Each run uses the same 500 examples, or the number of random examples that `make nightly` sets.
 REQUESTED = int(os.environ.get("HISTORIES", "0"))
 SHARDS = 2 if REQUESTED else 1
+STREAMS = ("off", "on", "early", "missing")
 
 
 def select(world, call):
@@ -51,16 +55,17 @@ def select(world, call):
     return life.command, Target(world, "text", life, life.command)
 
 
-def answer_of(helper, world, call, process, target):
+def answer_of(helper, world, call, process, target, stream):
     """Call a helper at the requested time, and return its answer."""
     retry._jitter.seed(0)  # each run makes the same polls
-    lister = ModelLister(world, call.at)
+    lister = ModelLister(world, call.at, stream)
     now = lister.clock.now
     baseline = ProcessSnapshot(world.rows(0.0), sandbox=lister.label, begun=now, ended=now)
     box = Sandbox(lister, baseline=baseline)
     value, error = None, None
     try:
-        value = helper(box, process, call)
+        with mock.patch.object(polling, "_LONG_LIST", 1 if call.long_list else 100):
+            value = helper(box, process, call)
     except TLSandboxError as raised:
         error = raised
     if target.how == "pid":
@@ -136,10 +141,18 @@ HELPERS = {
 def test_every_helper_returns_an_answer_that_is_true_in_the_simulated_sandbox(shard, world, call):
     selected = select(world, call)
     for name, (helper, check) in HELPERS.items() if selected else ():
-        process, target = select(world, call)
-        if name == "wait_for_count" and target.how not in ("text", "name"):
-            continue  # it rejects what selects a single process
-        answer = answer_of(helper, world, call, process, target)
-        event(f"{name}: {answer.outcome}")
-        note(f"{name} by {target.how}: {answer}")
-        check(answer, call)
+        alone = None  # Only a wait for an exit opens a stream.
+        for stream in STREAMS if name == "wait_for_exit" else ("off",):
+            process, target = select(world, call)
+            if name == "wait_for_count" and target.how not in ("text", "name"):
+                continue  # it rejects what selects a single process
+            answer = answer_of(helper, world, call, process, target, stream)
+            event(f"{name}: {answer.outcome}")
+            note(f"{name} by {target.how}, stream {stream}: {answer}")
+            check(answer, call)
+            alone = alone or answer
+            if world.is_slow:
+                assert answer.outcome == alone.outcome, "another result than by polling alone"
+                assert answer.ended <= alone.ended + 1.0 + 2 * world.latency, (
+                    "more than a poll later"
+                )

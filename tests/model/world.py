@@ -6,15 +6,19 @@ All times are in seconds. At time 0 the test begins and takes its baseline.
 import math
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from pytest_tlsandbox.client.api import ProcessLister
-from pytest_tlsandbox.errors import AuthenticationFailed, SandboxUnreachable
+from pytest_tlsandbox.errors import AuthenticationFailed, RequestRefused, SandboxUnreachable
 from pytest_tlsandbox.history.snapshot import ProcessSnapshot
-from tests.support import T0, FakeClock, ended, managed, process, signaled
+from tests.fake_streams import AlarmClock, FakeNotice
+from tests.support import T0, ended, managed, process, signaled
 
 READY_AFTER = 0.3
+SLOW = 4.0
+"""Seconds: the pause of a wait with a stream, the grace period for a successor, and some calls."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,17 @@ class World:
     handles: bool = True
     _rows: dict[Any, Any] = field(default_factory=dict)
 
+    @property
+    def is_slow(self):
+        """Whether every state can be polled and settled before the next one, without an outage."""
+        runs = [run for life in self.lives for run in life.runs]
+        times = {0.0, *(life.reaped for life in self.lives)}
+        times |= {t for run in runs for t in (run.start, run.end, run.end + run.how.lost_for)}
+        changes = sorted(t for t in times if 0 <= t < math.inf)
+        distances = [after - before for before, after in pairwise(changes)]
+        no_faults = not self.outages and self.refused == math.inf
+        return no_faults and min(distances, default=math.inf) > SLOW
+
     def listed(self, t):
         """Return the lives that are listed at time ``t``, each with its run."""
         return [(life, run) for life in self.lives if (run := life.run_at(t)) is not None]
@@ -165,15 +180,18 @@ class Poll(NamedTuple):
 
 
 class ModelLister(ProcessLister):
-    """Lists the processes of a world, and records its polls."""
+    """Lists the processes of a world, and records its polls.
 
-    notice_end = staticmethod(lambda *_: None)
+    ``stream``: whether the stream of a process ends with the process ("on"), earlier, because it is
+    forged or cut ("early"), never ("missing"), or is not available ("off").
+    """
 
-    def __init__(self, world, now):
-        self.clock = FakeClock()
+    def __init__(self, world, now, stream="off"):
+        self.clock = AlarmClock()
         address = SimpleNamespace(label="my-sandbox")
         super().__init__(SimpleNamespace(clock=self.clock, address=address, request=self._request))
         self.world = world
+        self.stream = stream
         self.polls = []
         self._zero = self.clock.now - now
 
@@ -181,11 +199,12 @@ class ModelLister(ProcessLister):
     def now(self):
         return self.clock.now - self._zero
 
-    def _request(self, _method, _path, limit):
+    def _request(self, _method, path, limit):
         at = self.now
         refused = at >= self.world.refused
         fails = refused or any(start <= at < end for start, end in self.world.outages)
-        self.polls.append(Poll(at, not fails))
+        if path == "/processes":
+            self.polls.append(Poll(at, not fails))
         self.clock.now += min(self.world.latency, limit)
         if refused:
             raise AuthenticationFailed("my-sandbox rejected the API key (401)", label="401")
@@ -206,3 +225,17 @@ class ModelLister(ProcessLister):
         runs = [run for _, run in self.world.listed(at) if run.pid == pid]
         newest = max(runs, key=lambda run: run.start, default=None)
         return ["ready"] if newest and stream == "output" and newest.wrote(at) else []
+
+    def get(self, pid, *, limit):
+        """Return the newest row with that pid, as the API does."""
+        rows = [row for row in self._request("GET", f"/processes/{pid}", limit) if row.pid == pid]
+        if not rows:
+            raise RequestRefused("my-sandbox answered 404", label="404 NOT_FOUND")
+        return max(rows, key=lambda row: row.started_at)
+
+    def notice_end(self, pid, limit, wake):
+        """Follow the newest run with that pid; the stream of an unknown pid ends immediately."""
+        ends = [(run.start, run.end) for _, run in self.world.listed(self.now) if run.pid == pid]
+        _, end = max(ends, default=(0.0, self.now))
+        at = {"on": self._zero + end + 0.001, "early": self.clock.now + 0.3}.get(self.stream)
+        return FakeNotice(self.clock, at, wake, live=self.stream != "off")
