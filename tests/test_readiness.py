@@ -85,7 +85,7 @@ def test_every_wait_for_an_open_port_passes_and_other_requests_are_not_affected(
         box.assert_process(server, status="running")
 
 
-def test_port_of_a_child_counts(box, port):
+def test_wait_accepts_the_port_of_a_child_process(box, port):
     shell = box.start_process("sh", ["-c", f"python -c '{LISTENS}' {port} 0; true"])
 
     assert box.wait_for_port(shell, port).pid == shell.pid

@@ -101,7 +101,7 @@ def test_wait_ends_with_the_reason_when_the_run_is_over(script, error, line):
     assert polls(box)[-1] < 3.2
 
 
-def test_new_run_after_a_restart_before_the_wait_counts():
+def test_restart_between_the_start_of_the_test_and_the_wait_is_counted():
     assert box_of([SECOND]).wait_for_port("web", 8080).pid == 9
 
 

@@ -72,7 +72,7 @@ def test_timeout_error_says_how_many_restarts_happened():
     assert outcome(lambda: box.wait_for_restart("web", 2, timeout=5)) == ("WaitTimedOut", line)
 
 
-def test_restart_that_this_plugin_requested_does_not_count():
+def test_restart_requested_by_this_plugin_is_not_counted():
     box = begun({0: [FIRST], 1: [SECOND]})
     box._history.note_restart(
         box.list_processes().processes[0], box_of([SECOND]).list_processes().processes[0]
