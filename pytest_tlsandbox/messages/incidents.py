@@ -132,12 +132,12 @@ def headline_of(incident: Incident) -> str:
     if kind in (kinds.OOM, kinds.CRASH):
         return f"{ended}, then restarted" if run.successor is not None else ended
     if kind == kinds.SUSPECTED_OOM:
-        by = f"{ended} from outside this test" if end and end.signal is not None else ended
+        by = f"{ended} (not by this test)" if end and end.signal is not None else ended
         return f"{by}, possibly an OOM kill (not proven)"
     if kind == kinds.GAVE_UP:
         restarts = run.number if managed is None or run.successor else managed.restart_count
         how = f"{ended[:1].lower()}{ended[1:]}"
-        return f"Supervisor gave up after {count(restarts, 'restart')} (last run {how})"
+        return f"Gave up after {count(restarts, 'restart')} ({how})"
     if kind == kinds.RESTART:
         return f"{ended}, then restarted" if end is not None else "Restarted"
     if kind == kinds.UNHEALTHY:

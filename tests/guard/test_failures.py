@@ -119,7 +119,7 @@ def test_finding_about_a_stopped_supervisor_names_the_crash_that_caused_the_stop
         before=(raw(41, started_at=T5 + 1000, managed=before),),
     )
     assert error.first_line == (
-        "Supervisor gave up after 2 restarts (last run crashed with SIGSEGV): web"
+        "Gave up after 2 restarts (crashed with SIGSEGV): web; last output: shard 2/8 loaded"
     )
     assert "  try      run it with python -X faulthandler to see where it crashed\n" in str(error)
 

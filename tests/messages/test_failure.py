@@ -221,7 +221,7 @@ def test_long_command_line_is_shown_on_separate_lines_below_the_state():
     [
         (
             signaled(9),
-            "Killed by SIGKILL from outside this test, possibly an OOM kill (not proven): train.py",
+            "Killed by SIGKILL (not by this test), possibly an OOM kill (not proven): train.py",
         ),
         (ended(137), "Exited 137, possibly an OOM kill (not proven): train.py"),
         (ended(-1), "End not known, may be an OOM kill: train.py"),

@@ -139,8 +139,8 @@ def is_inconclusive(incident: Incident, *, answers_for: bool) -> bool:
 
 _SUSPECTED = (kinds.SUSPECTED_OOM, kinds.LOST_END)
 _KILL_IT_HERE = (
-    "kill_process() or send_signal(), if this test kills it, because their kills are not counted; "
-    "otherwise, a higher memory limit, to see whether the kill goes away"
+    "if this test kills the process, use kill_process() or send_signal(), which this check ignores; "
+    "if not, raise the memory limit, and see whether the kill goes away"
 )
 
 

@@ -65,8 +65,8 @@ class NumberRuns:
         others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
         return Explanation(
             error,
-            f"{what} ({', '.join(others)})" if others else what,
-            self._selector.label,
+            what,
+            self._selector.label + (f"; the others: {', '.join(others)}" if others else ""),
             str(self._number),
             listed=tuple(Listed(row, output=row.ended) for row in rows),
         )

@@ -219,12 +219,12 @@ class ProcessCondition:
             )
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         if foreign:
-            what += " (not sent by this test)"
+            what += " (not by this test)"
         run = self._history.run_of(row)
         gave_up = run is not None and run.gave_up and row.managed
         if gave_up and row.managed:
             restarts = count(row.managed.restart_count, "restart")
-            what = f"Supervisor gave up after {restarts} (last run {what[:1].lower()}{what[1:]})"
+            what = f"Gave up after {restarts} ({what[:1].lower()}{what[1:]})"
         elif not self.wants_an_end and self._had_ended(row):
             what += " before the wait began"
         elif not self.wants_an_end and row.lifetime is not None:

@@ -61,7 +61,7 @@ def test_timeout_error_shows_how_many_run_and_how_the_others_ended():
     error = failure(lambda: box.wait_for_count("worker.py", 3, timeout=5), errors.WaitTimedOut)
 
     assert str(error) == dedented("""
-        1 running (exited 1, OOM-killed) after 5 s; wanted 3: "worker.py"
+        1 running after 5 s, wanted 3: "worker.py"; the others: exited 1, OOM-killed
 
             pid 42  exited 1    9 s  python worker.py    last line: Traceback: no memory
             pid 43  oom_killed  9 s  python worker.py    last line: Traceback: no memory
@@ -79,8 +79,12 @@ def test_timeout_error_if_too_many_run():
 @pytest.mark.parametrize(
     ("end", "error", "line"),
     [
-        (EXITED, errors.UnexpectedExit, '0 running (exited 1), wanted 2: "worker.py"'),
-        (KILLED, errors.ProcessOOMKilled, '0 running (OOM-killed), wanted 2: "worker.py"'),
+        (EXITED, errors.UnexpectedExit, '0 running, wanted 2: "worker.py"; the others: exited 1'),
+        (
+            KILLED,
+            errors.ProcessOOMKilled,
+            '0 running, wanted 2: "worker.py"; the others: OOM-killed',
+        ),
     ],
 )
 def test_wait_ends_2_s_after_all_matches_have_ended(end, error, line):

@@ -92,7 +92,7 @@ def test_restart_after_a_signal_sent_by_this_plugin_is_counted():
 OVER = {
     "gives up": (
         {0: [web(40, 5)], 2: [web(40, 5, "stopped", end=ended(1), last_error="restart limit reached")]},
-        "UnexpectedExit", "Supervisor gave up after 5 restarts (last run exited 1), wanted 1 restart: web",
+        "UnexpectedExit", "Gave up after 5 restarts (exited 1), wanted 1 restart: web",
     ),
     "exits with 0": (
         {0: [FIRST], 2: [web(40, 0, "stopped", end=ended(0))]},

@@ -41,7 +41,7 @@ def test_status_of_a_process_with_a_lost_exit_code_is_accepted_only_after_a_dela
 
     assert outcome(lambda: box.wait_for_process(1, status="exited")) == (
         "UnexpectedExit",
-        "Killed by SIGKILL (not sent by this test), wanted exited: train.py",
+        "Killed by SIGKILL (not by this test), wanted exited: train.py",
     )
 
 
@@ -142,12 +142,12 @@ def test_stability_period_starts_again_after_a_long_outage(stable_for, back, too
         ({0: [raw(41, **ended(0))]}, "Exited 0 before the wait began"),
         (
             {0: [raw(41, **signaled(15))]},
-            "Killed by SIGTERM (not sent by this test) before the wait began",
+            "Killed by SIGTERM (not by this test) before the wait began",
         ),
         ({0: [], 1: [raw(41, **ended(0))]}, "Exited 0 after 9 s"),
         (
             {0: [raw(41, status="paused")], 1: [raw(41, **signaled(15))]},
-            "Killed by SIGTERM (not sent by this test) after 9 s",
+            "Killed by SIGTERM (not by this test) after 9 s",
         ),
     ],
 )
