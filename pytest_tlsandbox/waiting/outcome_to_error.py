@@ -43,7 +43,7 @@ _LONGEST_LAST_LINE = 120
 _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.AuthenticationFailed: "check that TENSORLAKE_API_KEY is valid and belongs to the project of the sandbox",
     errors.SandboxNotFound: "check the id or URL of the sandbox; it may have been terminated",
-    errors.ContractViolation: "set --tlsandbox to the id or URL of a sandbox, not to the URL of a console or a login page",
+    errors.ContractViolation: "give the id or URL of a sandbox, not the URL of a console or a login page",
     errors.SandboxNotRunning: "start a new sandbox; this one may have reached its time limit",
     errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
     errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",

@@ -94,7 +94,7 @@ def test_comparison_of_snapshots_shows_added_and_removed_and_changed_processes()
     right = snapshot(raw(41, **ended(1)), raw(42), raw(43, command="sleep", args=("60",)))
 
     assert told(left, right) == [
-        "left == right, snapshots of my-sandbox: 1 changed, 1 only left, 1 only right",
+        "left == right, snapshots of my-sandbox differ: 1 changed, 1 only left, 1 only right",
         "only left:",
         "  pid 40  running  bash -lc ./serve.sh",
         "only right:",
@@ -109,7 +109,7 @@ def test_comparison_of_snapshots_shows_added_and_removed_and_changed_processes()
 
 def test_comparison_of_snapshots_shows_differences_in_unreadable_rows():
     assert told(snapshot(raw(41), {"pid": 9}), snapshot(raw(41))) == [
-        "left == right, snapshots of my-sandbox: unreadable rows differ",
+        "left == right, snapshots of my-sandbox differ: unreadable rows differ",
         "unreadable rows differ:",
         "  row 1 (pid 9): status: missing, command: missing, started_at: missing",
     ]
@@ -127,7 +127,7 @@ def test_comparison_of_snapshots_lists_at_most_20_processes():
     left = snapshot(*(raw(pid) for pid in many))
 
     lines = told(left, snapshot())
-    assert lines[:2] == ["left == right, snapshots of my-sandbox: 200 only left", "only left:"]
+    assert lines[:2] == ["left == right, snapshots of my-sandbox differ: 200 only left", "only left:"]
     assert lines[22:] == ["  ... and 180 more"]
     assert len(told(left, snapshot(*(raw(pid, **signaled(9)) for pid in many)))) < 120
 
