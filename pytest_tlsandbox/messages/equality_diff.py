@@ -53,7 +53,9 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
         (row, other), *_ = changed
         change = f"from {describe_state(row)} to {describe_state(other)}"
         differ = f"{named(row)} changed {change}"
-    lines = [f"left == right, snapshots of {left.sandbox} differ: {differ or 'unreadable rows differ'}"]
+    lines = [
+        f"left == right, snapshots of {left.sandbox} differ: {differ or 'unreadable rows differ'}"
+    ]
     lines += _one_sided("left", only_left, columns)
     lines += _one_sided("right", only_right, columns)
     for row, other in changed[:_MOST_ROWS]:

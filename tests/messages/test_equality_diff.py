@@ -127,7 +127,10 @@ def test_comparison_of_snapshots_lists_at_most_20_processes():
     left = snapshot(*(raw(pid) for pid in many))
 
     lines = told(left, snapshot())
-    assert lines[:2] == ["left == right, snapshots of my-sandbox differ: 200 only left", "only left:"]
+    assert lines[:2] == [
+        "left == right, snapshots of my-sandbox differ: 200 only left",
+        "only left:",
+    ]
     assert lines[22:] == ["  ... and 180 more"]
     assert len(told(left, snapshot(*(raw(pid, **signaled(9)) for pid in many)))) < 120
 
