@@ -149,8 +149,8 @@ def main(wheel):
             ">       tlsandbox.wait_for_exit(job, exit_code=0, timeout=120)\n"
             "E       pytest_tlsandbox.ProcessOOMKilled: OOM-killed at a limit of 128 MiB, wanted exit code 0: train.py; last output: shard ",
             "E         | shard 1/8 loaded\n",
-            "UTC: python\nE                  train.py --shards 8 --token=***\n",
-            "E         try      raise --tlsandbox-memory, if the process needs more\n",
+            "E         process  python train.py --shards 8 --token=***\n",
+            "E         try      raise --tlsandbox-memory, if the process is meant to use\n",
             "FAILED second/test_training.py::test_training_ends_well - OOM-killed at a lim",
         )
         assert len(output.splitlines()) < 45, output

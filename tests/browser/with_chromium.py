@@ -131,7 +131,7 @@ def test_gaps_and_outages_are_marked_where_they_happened(show):
     notes = page.locator(".title .item").all()
     names = [note.get_attribute("aria-label") for note in notes]
     assert names == [
-        "Monitoring was interrupted for 2 s: local answered 502",
+        "Not monitored for 2 s: local answered 502",
         "No answer for 1 s: 503 x2",
     ]
     assert [places[name][0] for name in names] == pytest.approx([0.6, 0.2], abs=0.005)

@@ -59,7 +59,9 @@ def test_wait_raises_its_own_error_before_pytest_timeout_stops_the_test(run, met
     result = run(files, "pytest_timeout", "--timeout=4", f"--timeout-method={method}")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["E *WaitTimedOut: Still running after * (wait of 30 s cut short by pytest-timeout): sleep"]
+        [
+            "E *WaitTimedOut: Still running after * (wait of 30 s cut short by pytest-timeout), wanted exit code 0: sleep"
+        ]
     )
     result.stdout.no_fnmatch_line("*Timeout (>*")
 
