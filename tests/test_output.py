@@ -108,7 +108,7 @@ def test_wait_for_output_reports_an_oom_kill_of_the_process():
 
     assert (
         error.first_line
-        == 'OOM-killed, wanted a line with "ready": server.py; last output: starting'
+        == 'OOM-killed: server.py, which wrote no line with "ready"; last output: starting'
     )
     assert "the rest of its output" not in str(error)
 

@@ -158,7 +158,7 @@ def check_key(key: Secret, address: Address, source: str) -> Secret:
     text = key.reveal().strip()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise InvalidSetting(
-            f"{source}: the API key must be ASCII text without spaces and line breaks, got a key that is "
+            f"{source}: the API key must be ASCII text without spaces or line breaks, got a key that is "
             "empty or contains other characters; copy the key again"
         )
     if address.url.startswith("http://") and not address.loopback:

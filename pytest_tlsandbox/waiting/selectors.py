@@ -364,14 +364,14 @@ def label_of(process: Any) -> str:
         return f"pid {process.pid}"
     if inspect.iscoroutinefunction(process):
         raise InvalidArgument(
-            "process must be a plain function of the process, got a coroutine function, whose "
+            "process must be a plain function that takes a process; got a coroutine function, whose "
             "result is always truthy"
         )
     if callable(process) and not isinstance(process, type):
         check_takes_one("process", process, "the process")
         return f"where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(
-        "process must be text, a pid, a compiled regex, a process that was listed or started, by(...) "
+        "process must be text, a pid, a compiled regex, a process object, a by(...) selector "
         f"or a function, got {shown(process)}"
     )
 

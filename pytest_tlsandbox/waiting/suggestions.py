@@ -88,7 +88,7 @@ def _how_to_select(selector: Selector, word: str, snapshot: ProcessSnapshot) -> 
         return literally
     if not len(snapshot):
         return "start it first, or check that this is the right sandbox"
-    return "select by a part of the command line, which is the command and its arguments joined by spaces"
+    return "a part of the command line as the selector: the command and its arguments, joined by spaces"
 
 
 def regex_hint(text: str) -> str:

@@ -16,7 +16,7 @@ from tests.support import failure
 
 EMPTY = reply(200, {"processes": []})
 BAD_KEY = (
-    "the hook: the API key must be ASCII text without spaces and line breaks, got a key that is "
+    "the hook: the API key must be ASCII text without spaces or line breaks, got a key that is "
     "empty or contains other characters; copy the key again"
 )
 BAD_URL = (

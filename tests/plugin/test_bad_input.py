@@ -136,7 +136,7 @@ def test_test_that_needs_a_sandbox_fails_with_an_error_if_none_is_configured(pyt
             "my-sandbox",
             "two words",
             "environment variable TENSORLAKE_API_KEY: the API key must be ASCII text "
-            "without spaces and line breaks, got a key that is empty or contains other characters; copy "
+            "without spaces or line breaks, got a key that is empty or contains other characters; copy "
             "the key again",
         ),
         (
@@ -166,7 +166,7 @@ def test_error_for_an_invalid_api_key_names_the_hook_that_returned_the_key(pytes
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
         "test_it": "pytest_tlsandbox.InvalidSetting: hook pytest_tlsandbox_api_key: the API key "
-        "must be ASCII text without spaces and line breaks, got a key that is empty or contains other "
+        "must be ASCII text without spaces or line breaks, got a key that is empty or contains other "
         "characters; copy the key again"
     }
 
@@ -186,8 +186,8 @@ def test_error_for_a_plain_text_key_from_a_hook_suggests_the_secret_class(pytest
 
 CALLS = {
     "wait_for_process('')": "process must not be an empty text, which would match every command line",
-    "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process that was "
-    "listed or started, by(...) or a function, got None",
+    "wait_for_process(None)": "process must be text, a pid, a compiled regex, a process object, a "
+    "by(...) selector or a function, got None",
     "start_process('echo', 'hello')": "args must be a list of strings, got one string",
 }
 """Invalid calls, each with its message."""

@@ -101,8 +101,11 @@ class HasWritten(ProcessCondition):
             return found
         explanation = replace(
             self._explain_end(row),
+            wanted="",
             because=f"none of its {count(self._lines, 'line')} of output matches",
         )
+        subject = f"{explanation.subject}, which wrote no line with {self._label}"
+        explanation = replace(explanation, subject=subject)
         if explanation.error is UnexpectedExit:
             explanation = replace(explanation, hint=self._hint)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME

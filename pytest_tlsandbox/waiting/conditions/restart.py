@@ -41,8 +41,9 @@ class WasRestarted(ProcessCondition):
         restarts = self._restarts(row)
         if restarts >= self._needed:
             return Met(row)
-        what = count(restarts, "restart") if restarts else "No restart"
-        explanation = self._explain(WaitTimedOut, what, row, wanted=str(self._needed))
+        explanation = self._explain(
+            WaitTimedOut, count(restarts, "restart"), row, wanted=str(self._needed)
+        )
         return Pending(lambda: explanation, until_end_of=None if row.ended else row)
 
     def ended(self, row: ProcessInfo, selection: Selection) -> Result:

@@ -44,7 +44,7 @@ class HasStatus(ProcessCondition):
         self._stable_for = stable_for
         self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
         if stable_for:
-            self.wanted = f"it to stay {self.wanted} for {seconds(stable_for)}"
+            self.wanted = f"{seconds(stable_for)} of {self.wanted}"
         self.wants_an_end = statuses != ("running",)
         self._restarts: int | None = None
 
@@ -115,7 +115,7 @@ class Stays(ProcessCondition):
         self._restarts = 0
         self._last_poll: float | None = None
         self._label = selector.label
-        self.wanted = f"it to stay {' or '.join(statuses)} for {seconds(duration)}"
+        self.wanted = f"{seconds(duration)} of {' or '.join(statuses)}"
         self.wants_an_end = "running" not in statuses
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -125,9 +125,8 @@ class Stays(ProcessCondition):
             return Impossible(
                 Explanation(
                     Inconclusive,
-                    f"Monitoring was interrupted for {seconds(gap)}",
+                    f"Monitoring was interrupted for {seconds(gap)} (limit: {seconds(self._longest_gap)})",
                     self._label,
-                    f"at most {seconds(self._longest_gap)}",
                     hint="a longer stable_for: gaps between polls may last up to a tenth of stable_for",
                 )
             )

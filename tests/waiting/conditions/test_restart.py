@@ -49,7 +49,7 @@ def test_restart_before_the_test_does_not_count_unless_since_includes_it():
     box._client.clock.now += 5
     box = box.from_now()
 
-    line = "No restart after 1 s, wanted 1: web; last output: Traceback: no memory"
+    line = "0 restarts after 1 s, wanted 1: web; last output: Traceback: no memory"
     assert outcome(lambda: box.wait_for_restart("web", timeout=1)) == ("WaitTimedOut", line)
     assert box.wait_for_restart("web", since=before).pid == 41
 
@@ -78,7 +78,7 @@ def test_restart_requested_by_this_plugin_is_not_counted():
         box.list_processes().processes[0], box_of([SECOND]).list_processes().processes[0]
     )
 
-    line = "No restart after 5 s, wanted 1: web"
+    line = "0 restarts after 5 s, wanted 1: web"
     assert outcome(lambda: box.wait_for_restart("web", timeout=5)) == ("WaitTimedOut", line)
 
 
