@@ -42,9 +42,9 @@ class Assertions:
     """Asserts that no process is alive, or that no incident has happened.
 
     Each assertion checks the current state and does not wait for a change. If a checked process is
-    alive, the result counts only after it has stayed the same for 0.2 s. If it is uncertain how a
-    process ended, the result counts only after it has stayed the same for 1 s. Requests that fail
-    with a transient infrastructure error are retried for up to 30 s.
+    alive, the result must stay the same for 0.2 s before the result counts. If it is uncertain how
+    a process ended, the result must stay the same for 1 s before the result counts. Requests that
+    fail with a transient infrastructure error are retried for up to 30 s.
 
     Args:
         baseline: the snapshot at the start of the test; if it is None, assertions check all known

@@ -69,7 +69,8 @@ class AsyncSandbox:
 
     Cancelling a call ends its wait and its current poll. If a request to start, signal, kill or
     restart a process has already been sent, the request is still completed. Predicates and
-    conditions run in the thread of the call, and must be plain functions, not coroutine functions.
+    conditions must be plain functions, not coroutine functions, because they run in the thread of
+    the call.
 
     Args:
         sandbox: the sandbox to wrap.

@@ -171,7 +171,7 @@ class SandboxNotFound(InfrastructureError):
 
 
 class SandboxNotRunning(InfrastructureError):
-    """The sandbox was terminated, has failed, or was suspended for longer than the wait."""
+    """The sandbox was terminated, has failed, or was suspended and did not resume in time."""
 
 
 class SandboxReplaced(InfrastructureError):

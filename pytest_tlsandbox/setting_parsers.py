@@ -245,8 +245,8 @@ def _is_report(path: Path) -> bool:
 def _is_writable(folder: Path) -> bool:
     """Return whether a file can be created in a folder.
 
-    This function tries to create a file. It does not check the mode bits of the folder, because
-    they do not apply to root.
+    This function tries to create a file. The function does not check the mode bits of the folder,
+    because mode bits do not apply to root.
     """
     import tempfile
 

@@ -117,7 +117,7 @@ def check_seconds(name: str, value: object) -> float:
 
 
 def check_number(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """Return a whole number after checking that it is from ``least`` to ``most``."""
+    """Return a whole number after checking that it is not below ``least`` or above ``most``."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if not is_number or value < least or (most is not None and value > most):
         allowed = f"a number >= {least}" if most is None else f"a number from {least} to {most}"
@@ -144,7 +144,7 @@ def check_codes(exit_code: int | Iterable[int] | Literal["any"]) -> tuple[int, .
 
 
 def check_signal(signal: int) -> int:
-    """Return a signal number after checking that it is from 1 to 64."""
+    """Return a signal number after checking that it is a number from 1 to 64."""
     if isinstance(signal, bool) or not isinstance(signal, int) or not 1 <= signal <= 64:
         raise InvalidArgument(
             must_be("signal", "a number from 1 to 64, such as 15 or signal.SIGTERM", signal)

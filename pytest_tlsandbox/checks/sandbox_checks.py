@@ -89,7 +89,7 @@ unhealthy = partial(_found, absence.UNHEALTHY)
 
 
 def looping(listed: ProcessSnapshot) -> CheckResult:
-    """Return the managed processes that have ended again and are about to be restarted.
+    """Return the managed processes that ended after a restart and are about to be restarted again.
 
     A process that runs again after a restart does not count, because the list does not show when
     the restart happened.
@@ -105,8 +105,8 @@ def looping(listed: ProcessSnapshot) -> CheckResult:
 class Listings:
     """The process lists of all sandboxes under test.
 
-    The first call of the method ``of`` requests all lists in parallel. Later calls return the
-    stored lists.
+    When the method ``of`` is called for the first time, it requests all lists in parallel. Later
+    calls return the stored lists.
 
     This class is also a pytest plugin. If there are several sandboxes, the plugin prints a row for
     each sandbox at the end of the session.

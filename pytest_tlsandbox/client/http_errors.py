@@ -1,6 +1,6 @@
 """Convert a response with an error status to an error of this package.
 
-Error bodies have at least five formats (api-notes, "Errors"). The code in the body determines the
+Error bodies have different formats (api-notes, "Errors"). The code in the body determines the
 error. If the body contains no code, the status determines the error.
 """
 

@@ -118,7 +118,7 @@ def call_with_retries(
     until: float | None = None,
     only_undelivered: bool = False,
 ) -> T:
-    """Repeat a call until it succeeds or fails with a final error, or until retries take too long.
+    """Repeat a call until it succeeds, fails with a final error, or exceeds the time for retries.
 
     Args:
         call: a function that makes the call, and whose argument is the number of seconds that the

@@ -22,14 +22,14 @@ FirstFailure = dict[str, str]
 
 
 class _OneHook:
-    """A plugin with a single hook. A plugin for pytest 8.2 must be an object that can be hashed."""
+    """A plugin with a single hook. This is a class because pytest 8.2 needs hashable plugins."""
 
     def __init__(self, hook: Callable[..., object]) -> None:
         self.pytest_terminal_summary = hook
 
 
 class SameCauseSummary:
-    """Hides the failures whose cause another test already shows, and prints their number."""
+    """Hides repeated failures with the same cause, and prints how many tests share each cause."""
 
     def __init__(self) -> None:
         self._causes: dict[str, tuple[FirstFailure, set[str]]] = {}
@@ -66,7 +66,7 @@ class SameCauseSummary:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Print each cause that several tests share, with the number of tests."""
+        """Print each cause that several tests share, and the number of these tests."""
         terminalreporter.stats.update(self._stats)
         several = [(first, tests) for first, tests in self._causes.values() if len(tests) > 1]
         if several:

@@ -170,8 +170,8 @@ class History:
 
         Returns:
             The run, so that the caller can undo the record with ``forget`` if the sandbox rejects
-            the signal. If there is nothing to undo, the result is None: the run is not known, the
-            run had ended, or this plugin had already sent the signal.
+            the signal. The result is None if there is nothing to undo. In this case, the run is not
+            known, the run had ended, or this plugin had already sent the signal.
 
         """
         run = self.run_of(row)
@@ -380,9 +380,9 @@ class History:
         """Return whether the daemon was replaced.
 
         A new daemon does not list the rows of the old daemon. A kill may also remove the row of the
-        killed process (api-notes, "Rows"). For this reason, the result is True only after one
-        of two observations: a handle now belongs to another process, or the rows of ended and of
-        living processes vanished at the same time.
+        killed process (api-notes, "Rows"). For this reason, the result is True in only two cases.
+        In the first case, a handle now belongs to another process. In the second case, the rows of
+        ended processes vanished together with the rows of living processes.
         """
         if len(gone) < len(last) or snapshot.unreadable:
             return False

@@ -92,7 +92,7 @@ class Generations:
     def _begun_before(self, row: ProcessInfo) -> list[Generation]:
         """Return the generations with the same supervisor id as a row, oldest first.
 
-        Generations that began after the run of the row are left out.
+        The result does not include generations that are newer than the row's run.
         """
         same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
@@ -174,7 +174,14 @@ class Generations:
         return run
 
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
-        """Add a new run and any hidden runs before it to a generation; return the new run."""
+        """Add a new run to a generation.
+
+        If there are hidden runs directly before the new run, they are added too.
+
+        Returns:
+            The new run.
+
+        """
         newest = generation.newest
         if newest.began_after(row):
             return self._insert_older(generation, row)
@@ -239,7 +246,7 @@ class Generations:
         return waits and self._counts_early is None
 
     def _before(self, run: Run, last: LastExit) -> Run:
-        """Return the run to which the last exit of the supervisor belongs.
+        """Return the run whose exit the supervisor reported last.
 
         This run ended directly before ``run`` began. If the run is not known yet, a hidden run is
         added.
@@ -260,7 +267,7 @@ class Generations:
         return hidden
 
     def _count_of(self, row: ProcessInfo) -> int:
-        """Return the restart count of a row, minus a restart that is counted but has not happened."""
+        """Return the restart count of a row, but leave out a restart that has not happened yet."""
         managed = row.managed
         if managed is None:
             return 0

@@ -1,4 +1,4 @@
-"""In the report of pytest-html, extend the rows of tests with texts and links."""
+"""Add texts and links to the rows of tests in the report of pytest-html."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_extra(
     content: object,
     name: str,
 ) -> None:
-    """In the HTML report, extend the row of a test with a text or a link.
+    """Add a text or a link to the row of a test in the HTML report.
 
     ``content`` is converted to text only if pytest-html writes a report.
     """

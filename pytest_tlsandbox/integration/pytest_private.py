@@ -24,7 +24,7 @@ TARGET = "tlsandbox_target"
 def defining_module(item: pytest.Item, fixture: str) -> str | None:
     """Return the module that defines a fixture for a test, or None if the fixture does not exist.
 
-    This function uses private names, because the public functions do not show fixtures that no
+    This function uses private names, because the public functions find only the fixtures that the
     running test requests.
     """
     definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001

@@ -23,11 +23,11 @@ E = TypeVar("E", bound=BaseException)
 def without_our_frames(error: E) -> E:
     """Remove this package's frames from the tracebacks of an error and of all chained errors.
 
-    If a helper raised the error, the message is a sufficient explanation. Other errors pass through
-    a helper, but the helper does not raise them. Examples are an error in the user's condition and
-    a timeout from pytest-timeout. The user's own frames explain these errors. The frames of this
-    package contain arguments that must not be shown. A bug in this package may also raise an error.
-    The traceback of that error keeps all frames.
+    If a helper raised the error, the message is a sufficient explanation. Some errors pass through
+    a helper that did not raise them. Examples are an error in the user's condition and a timeout
+    from pytest-timeout. The user's own frames explain these errors. The frames of this package
+    contain arguments that must not be shown. A bug in this package may also raise an error. The
+    traceback of that error keeps all frames.
 
     Returns:
         The same error object.

@@ -48,7 +48,7 @@ def program_environment(requested: Mapping[str, str], mark: str) -> dict[str, st
     """Return the environment of a program, including the requested variables and the mark.
 
     The folder of the running interpreter comes first in PATH, so that ``python`` is the interpreter
-    that runs the tests. A requested PATH replaces the whole PATH.
+    that runs the tests. If ``requested`` contains a PATH, the program gets this PATH unchanged.
     """
     interpreter = os.path.dirname(sys.executable)
     path = os.pathsep.join([interpreter, os.environ.get("PATH", os.defpath)])

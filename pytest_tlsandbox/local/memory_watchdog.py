@@ -25,9 +25,9 @@ class Watchdog(MemoryLimit):
     """Limit memory with a thread that measures all processes every 50 ms.
 
     The thread adds up the resident memory of the processes. If the sum is above the limit, the
-    watchdog kills the largest process, as the kernel would. If the killed process is a descendant
-    of a process that the sandbox started, the kill is counted for this ancestor. Processes that
-    allocate memory quickly can exceed the limit until the next poll.
+    watchdog kills the largest process, as the kernel would. If the sandbox started an ancestor of
+    the killed process, the kill is counted for this ancestor. Processes that allocate memory
+    quickly can exceed the limit until the next poll.
 
     The sum may be too high, because memory that forked processes share is resident in each of them.
     During a ``vfork``, the memory of the parent also counts twice for a moment. For this reason,
@@ -64,7 +64,7 @@ class Watchdog(MemoryLimit):
             yield []
 
     def kills(self) -> Mapping[int, int]:
-        """Return the number of kills for each handle that had at least one kill."""
+        """Return the number of kills for each handle, but leave out handles without kills."""
         return self._kills.copy()
 
     def kills_of(self, handle: int) -> int:

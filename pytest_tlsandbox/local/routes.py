@@ -181,7 +181,10 @@ class _Routes:
         return empty_response(204)
 
     async def output(self, request: Request) -> Response:
-        """Return the lines of one stream or, for ``/output``, of stdout followed by stderr."""
+        """Return the lines of one stream, or the lines of both streams for ``/output``.
+
+        For ``/output``, the lines of stdout come before the lines of stderr.
+        """
         process = self._find_for_output(request)
         if isinstance(process, int):
             return json_response({"pid": process, "lines": [], "line_count": 0})
@@ -271,8 +274,8 @@ async def _no_lines() -> AsyncIterator[bytes]:
 def _addressees(headers: dict[bytes, bytes]) -> list[str]:
     """Return the sandbox ids from the routing header and the ``Host`` header of a request.
 
-    The value of a ``Host`` header with an id is ``<id>.local``. The SDK sends the id in only one of
-    the two headers. A request without an id is also allowed.
+    If a ``Host`` header contains an id, the value of the header is ``<id>.local``. The SDK sends
+    the id in only one of the two headers. A request without an id is also allowed.
     """
     named = []
     host = headers.get(b"host", b"").decode("latin-1").partition(":")[0]

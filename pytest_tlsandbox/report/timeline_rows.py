@@ -175,7 +175,7 @@ def _mark(at: int, kind: str, text: str, times: int = 1) -> dict[str, Any]:
 
 
 def _restart_mark(run: Data, bar: Data, before: Data | None) -> Iterator[dict[str, Any]]:
-    """Mark the start of a run that follows restarts, and count these restarts."""
+    """If restarts preceded a run, mark the start of the run with the number of these restarts."""
     supervisor = states_of(run)[0]["supervisor"]
     if supervisor is None or (run["before_the_session"] and before is None):
         return
@@ -207,7 +207,7 @@ def _incident_marks(run: Data, bar: Data, axis: Axis) -> Iterator[dict[str, Any]
 def _finding_marks(
     findings: Iterable[Data], shown: set[str], run: Data, bar: Data, axis: Axis
 ) -> Iterator[dict[str, Any]]:
-    """Mark each finding that has no mark yet, such as a leak or an incident of an unlisted run."""
+    """Mark each finding that has no mark yet. Examples are leaks and incidents of unlisted runs."""
     supervisor = states_of(run)[0]["supervisor"]
     for finding in findings:
         if finding["rule"] not in shown:

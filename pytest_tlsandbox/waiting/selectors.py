@@ -223,7 +223,7 @@ class Selector:
 
     @property
     def may_select_others(self) -> bool:
-        """Whether the selector selects every matching process, even one that starts later."""
+        """Whether the selector selects all matching processes, including later processes."""
         return not self._one_run and self._managed_id is None
 
     def select(self, snapshot: ProcessSnapshot) -> Selection:

@@ -1,4 +1,4 @@
-"""The pause between two polls, which ends early if a poll may show something new."""
+"""Sleep between two polls, and wake up early if the processes may have changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INSTANT = 1e-6
 
 
 class Wakeup:
-    """Sleeps until the next poll is due, or until an earlier poll may show something new.
+    """Sleeps until the next poll is due, unless there is a reason to wake up earlier.
 
     The sleep ends early if a process seems to have ended, or if another wait has polled.
 
@@ -47,11 +47,14 @@ class Wakeup:
 
     @property
     def following(self) -> bool:
-        """Whether an open stream will wake the wait when the process ends."""
+        """Whether a stream is open, so that the sleep will end early when the process ends."""
         return self._notice is not None and self._notice.live
 
     def follow(self, process: ProcessInfo | None, limit: float) -> None:
-        """Follow a process for up to ``limit`` seconds. If ``process`` is None, stop following."""
+        """Follow a process for up to ``limit`` seconds.
+
+        If ``process`` is None, stop following the previous process.
+        """
         if process is None or process.identity != self._followed:
             self._stop_following()
             self._followed, self._false_notices = None if process is None else process.identity, 0

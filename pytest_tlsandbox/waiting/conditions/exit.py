@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class HasEnded(ProcessCondition):
-    """Met if the process has ended in any way, or is no longer listed, and will not be restarted."""
+    """A condition that is met if the process has ended and will not be restarted.
+
+    The way in which the process ended does not matter. A process that is no longer listed also
+    meets the condition.
+    """
 
     wanted = "its end"
     wants_an_end = True

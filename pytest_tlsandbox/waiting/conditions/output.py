@@ -112,7 +112,7 @@ class HasWritten(ProcessCondition):
         return Impossible(explanation, settling_time, key=(row.identity, self._lines))
 
     def _search_output(self, row: ProcessInfo) -> Result | None:
-        """Return a result if a line matches or if the output cannot be read, or None otherwise."""
+        """Return a result if a line matches or the output is unreadable. Otherwise, return None."""
         lost = _lost_output(row, self._snapshot)
         if lost is not None:
             return lost
@@ -136,7 +136,7 @@ class HasWritten(ProcessCondition):
 def failed_call(
     fault: InfrastructureError, what: str, row: ProcessInfo, hint: str = ""
 ) -> Pending | Impossible:
-    """Return the result if a call of a condition failed; after a transient error, it is pending."""
+    """Return a pending result after a transient error, and an impossible result otherwise."""
     cause, _, because = str(fault).partition("\n")
     explanation = Explanation(type(fault), what, cause, because=because, process=row, hint=hint)
     return Pending(lambda: explanation) if fault.transient else Impossible(explanation)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 
 class AcceptsConnections(Stays):
-    """Met if a port accepts connections while the process runs; any change makes it impossible.
+    """A condition that is met if a port accepts connections while the process runs.
+
+    If the selected process ends or is restarted, the condition can no longer be met.
 
     Args:
         selector: selects the process.
@@ -78,7 +80,7 @@ class AcceptsConnections(Stays):
         return replace(result, explanation=self._with_holder(result.explanation, row))
 
     def _with_holder(self, explanation: Explanation, row: ProcessInfo) -> Explanation:
-        """If another process has the port, add this to the reason why the process ended."""
+        """If another process has the port, add this fact to the explanation."""
         with contextlib.suppress(InfrastructureError):  # the addition is optional
             if self._probe(row) != "closed":
                 subject = f"{explanation.subject}; {self._taken}"
