@@ -154,8 +154,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
     """Start the plugins that a test report from an xdist worker requires.
 
-    pytest calls this hook on the xdist controller. Two plugins can be required: the guard, and the
-    summary of causes that several failed tests share.
+    pytest calls this hook on the xdist controller. A report may require two plugins: the guard,
+    and the summary of causes that several failed tests share.
     """
     facts = data.get(setup.FACTS, ())
     if "guard" in facts:
@@ -181,7 +181,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test once on every given sandbox, unless the suite chooses the sandbox itself."""
+    """Run each test once on every given sandbox.
+
+    This hook has no effect on a test if the suite itself chooses the sandbox of the test.
+    """
     name = "tlsandbox_target"
     targets = metafunc.config.stash[_SETTINGS].targets
     if len(targets) < 2 or name not in metafunc.fixturenames:
@@ -434,7 +437,7 @@ def tlsandbox_target(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture(scope="session")
 def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -> ProcessLister:
-    """Provide an object that lists the processes of the sandbox under test and does not check them.
+    """Provide an object that lists, but does not check, the processes of the sandbox under test.
 
     ``tlsandbox_lister.list()`` returns a ``ProcessSnapshot``. If the processes could not be listed,
     ``list()`` raises ``InfrastructureError``.

@@ -39,7 +39,7 @@ def listings(
 ) -> Listings:
     """Provide the process lists of all sandboxes under test.
 
-    The first call of ``listings.of`` requests all lists in parallel.
+    All lists are requested in parallel when ``listings.of`` is called for the first time.
 
     Returns:
         The process lists.

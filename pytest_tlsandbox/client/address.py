@@ -1,4 +1,4 @@
-"""Find the address of a sandbox from its id, its URL or an object, and check its API key."""
+"""Find the address of a sandbox from an id, a URL or an object, and check the API key."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def locate(target: object, proxy_url: str | None = None) -> Address:
     """Return the address of a sandbox.
 
     Without a proxy, an id or a name becomes ``https://<id>.sandbox.tensorlake.ai``. With a proxy,
-    each request contains the id in a header, and the SDK uses the same header. The header is
+    each request contains the id in the same header as the requests of the SDK. The header is
     ``Host: <id>.local`` if the proxy is on loopback, and ``X-Tensorlake-Sandbox-Id`` otherwise. A
     URL is used unchanged.
 
@@ -105,7 +105,7 @@ def _locate_embedded(sandbox: Any) -> Address | None:
 
 
 def _locate_sdk_object(sandbox: object) -> Address:
-    """Return the address of a sandbox object of the SDK, even if a trace wraps the object.
+    """Return the address of a sandbox object of the SDK, even if a tracer has wrapped the object.
 
     The object is a ``tensorlake.sandbox`` Sandbox or AsyncSandbox. The SDK does not publish how it
     routes requests, so this function reads private attributes. A test with the real SDK covers the

@@ -52,7 +52,7 @@ _PROCESS, _TAKEN = "X-TLSandbox-Process", "PORT_OF_ANOTHER_PROCESS"
 
 
 def has_ended(refusal: RequestRefused) -> bool:
-    """Return whether a daemon rejects a call because the process has ended or is not listed."""
+    """Return whether a call was rejected because the process has ended or is not listed."""
     return "not running" in str(refusal) or refusal.label == "404 NOT_FOUND"
 
 
@@ -139,7 +139,7 @@ class ProcessLister:
         """List all processes without retries, or use the response to another thread's request.
 
         Args:
-            limit: maximum seconds for the call.
+            limit: the maximum duration of the call in seconds.
             after: a time in seconds on the clock; None for the current time; if another thread sent
                 a request after this time, this call returns the response to that request.
 
@@ -303,8 +303,8 @@ class SandboxClient(ProcessLister):
         Args:
             pid: the process id.
             stream: "stdout", "stderr", or "output" for both.
-            limit: maximum seconds for a call without retries. If ``limit`` is None, transient
-                errors are retried.
+            limit: the maximum duration in seconds of a call without retries. If ``limit`` is None,
+                transient errors are retried.
 
         Returns:
             The lines, oldest first, without line breaks.
@@ -333,7 +333,7 @@ class SandboxClient(ProcessLister):
 
         Args:
             pid: the process id.
-            limit: maximum seconds for the call.
+            limit: the maximum duration of the call in seconds.
 
         Returns:
             The process.
@@ -349,9 +349,9 @@ class SandboxClient(ProcessLister):
 
         Args:
             process: the process that should accept the connection. Only the embedded sandbox can
-                check this.
+                check which process accepts it.
             port: the port.
-            limit: maximum seconds for the call.
+            limit: the maximum duration of the call in seconds.
 
         Returns:
             "open" if something accepts the connection, "taken" if this is another process, or
@@ -379,12 +379,12 @@ class SandboxClient(ProcessLister):
         return "open"
 
     def notice_end(self, pid: int, limit: float, wake: Callable[[], None]) -> EndNotice | None:
-        """Follow a process in another thread, to notice when the process ends.
+        """Start a thread that notices when a process ends.
 
         Args:
             pid: the process id.
             limit: seconds after which the process is no longer followed.
-            wake: a function that the other thread calls when the notice comes.
+            wake: a function that the thread calls when the notice comes.
 
         Returns:
             The notice; None if no stream is available.

@@ -43,7 +43,15 @@ class Watchdog:
 
     @contextlib.contextmanager
     def call(self, deadline: float) -> Iterator[Call]:
-        """End the call of this ``with`` block at ``deadline``, or when the thread is cancelled."""
+        """Watch the call that the ``with`` block makes.
+
+        The call ends at ``deadline`` at the latest. If the calling thread is cancelled, the
+        call ends immediately.
+
+        Yields:
+            The call.
+
+        """
         call = Call(deadline)
         self._current.call = call
         with self._changed:
@@ -126,7 +134,7 @@ class Call:
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Sends requests to one server, and reports the connection of each request to the watchdog."""
+    """Sends requests to one server. The watchdog receives the connection of each request."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
@@ -136,7 +144,7 @@ class WatchedAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Create the manager of direct connections.
 
-        Each connection of the manager tells the watchdog when a call uses it.
+        When a call uses a connection of the manager, the watchdog records this connection.
         """
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
@@ -144,7 +152,7 @@ class WatchedAdapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Return the manager of connections through a proxy.
 
-        Each connection of the manager tells the watchdog when a call uses it.
+        When a call uses a connection of the manager, the watchdog records this connection.
         """
         manager = super().proxy_manager_for(*args, **kwargs)
         self._watch(manager)
@@ -168,7 +176,7 @@ class WatchedAdapter(HTTPAdapter):
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """A response that skips all interim responses, such as "103 Early Hints"."""
+    """Reads the final response, and skips interim responses such as "103 Early Hints"."""
 
     def begin(self) -> None:
         super().begin()

@@ -129,10 +129,11 @@ class Transport:
         Args:
             method: the HTTP method.
             path: the path below ``/api/v1``.
-            limit: maximum seconds for the call.
+            limit: the maximum duration of the call in seconds.
             json: the body of the request, if any.
-            upgrade: the headers that ask for another protocol, if any. If the sandbox agrees, the
-                status is 101, and the connection is closed.
+            upgrade: the headers that ask for another protocol, if any. If the sandbox accepts
+                the other protocol, the response has the status 101, and this method closes the
+                connection.
 
         Returns:
             The response.
@@ -197,7 +198,7 @@ class Transport:
 
     @cached_property
     def _environment(self) -> dict[str, Any]:
-        """The environment's proxies and certificates. They are read once, at first use."""
+        """The proxies and certificates from the environment, which is read only once."""
         verify = None
         if not self._session.trust_env:
             verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

@@ -85,8 +85,8 @@ def cut(text: str, columns: int, *, beyond: int = 0) -> str:
 def shorten(text: str, columns: int) -> str:
     """Escape a name and cut it to a width in columns.
 
-    Use this function for short names, because the number that ``cut`` shows may be longer than the
-    part that was cut.
+    Use this function instead of ``cut`` for short names. ``cut`` adds the number of cut characters,
+    and this number may take more columns than the characters themselves.
 
     Returns:
         The name on one line.

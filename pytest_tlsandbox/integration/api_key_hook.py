@@ -24,8 +24,8 @@ def pytest_tlsandbox_api_key() -> Generator[None, object, Secret | InvalidSettin
     """Return the key as a Secret, or None if there is no key.
 
     If the hook returned an invalid value, the result is an error. This function does not raise the
-    error, because its traceback would contain a frame of pluggy. In that frame, pytest would show
-    the invalid value if the options are ``--full-trace --showlocals``.
+    error, because the traceback would then contain a frame of pluggy. With the options
+    ``--full-trace --showlocals``, pytest would show the invalid value in this frame.
     """
     given = yield
     if callable(given):

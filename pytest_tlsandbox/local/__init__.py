@@ -1,4 +1,4 @@
-"""Run the embedded sandbox, which serves the sandbox API for real processes of this machine.
+"""Run the embedded sandbox, which serves the sandbox API for real processes on this machine.
 
 In the test process, the module ``sandbox`` starts and stops the server. In a terminal, the module
 ``__main__`` runs a sandbox until Ctrl-C. The server is a separate process, which uses these

@@ -40,7 +40,10 @@ class Health:
     async def watch(
         self, process: Process, replace: Callable[[Process], Coroutine[Any, Any, None]]
     ) -> None:
-        """Check the health at each interval until the process ends; replace it if unhealthy."""
+        """Check the health of a process at regular intervals until the process ends.
+
+        If the process is unhealthy, call ``replace``.
+        """
         check = self._check
         if check is None:
             return

@@ -61,7 +61,7 @@ class ManagedProcess:
         return self._next == "nothing" and not (self.run and self.run.is_running)
 
     def describe(self, run: Process) -> dict[str, Any]:
-        """Return the value of ``managed`` in the row of a run."""
+        """Return the value of the field ``managed`` for the row of a run."""
         return {
             "id": self._id,
             "name": self.name,
@@ -145,7 +145,10 @@ class ManagedProcess:
             self._follow_policy(run, failed=failed)
 
     async def _replace(self, run: Process) -> None:
-        """End an unhealthy run, which counts as a failure; with the policy "never", keep it."""
+        """End an unhealthy run, unless the policy is "never".
+
+        A run that is ended for this reason counts as failed.
+        """
         if self._next == "policy" and self._rules.policy != "never":
             self._last_error = f"the health check failed {self._health.failures} times in a row"
             await self._end(run)
@@ -162,7 +165,8 @@ class ManagedProcess:
     def _back_off(self, run: Process) -> None:
         """Schedule the next run. Each restart doubles the delay, up to ``max_backoff_ms``.
 
-        A run that lasted longer than ``max_backoff_ms`` resets the delay.
+        If the run lasted longer than ``max_backoff_ms``, the delay starts again at its initial
+        value.
         """
         longest = self._rules.max_backoff_ms
         if run.ended_at is not None and run.ended_at - run.started_at > longest:

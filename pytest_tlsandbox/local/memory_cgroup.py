@@ -124,7 +124,8 @@ class _Cgroup(MemoryLimit):
     def leave(self, handle: int) -> None:
         """Remove the leaf of an ended process, unless the leaf still contains children.
 
-        When such a leaf is empty, the next call removes it, whichever process that call is for.
+        If such a leaf becomes empty later, the next call of this method removes the leaf, even if
+        that call is for another process.
         """
         self._left.add(handle)
         for left in list(self._left):

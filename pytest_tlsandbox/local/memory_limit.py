@@ -38,8 +38,9 @@ class MemoryLimit:
     def kills(self) -> Mapping[int, int]:
         """Return the number of OOM kills for each handle, including kills of children.
 
-        The result may leave out processes without new kills. The kill of a process is counted
-        before the end of the process becomes visible.
+        The result may leave out a process if it has had no new OOM kill since the last call of
+        this method. When a killed process is first seen as ended, the kill has already been
+        counted.
         """
         return {}
 

@@ -79,7 +79,7 @@ class ProcessTable:
         self._rows[process.handle] = self._by_pid[process.pid] = process
 
     def note_end(self, process: Process) -> None:
-        """Count a row as ended. If there are too many ended rows, drop the oldest ended row."""
+        """Add a row to the ended rows. If there are too many ended rows, drop the oldest one."""
         self._ended[process.handle] = process
         if len(self._ended) > KEPT_ROWS:
             self.remove(next(iter(self._ended.values())))

@@ -1,4 +1,4 @@
-"""Find the processes of this machine that belong to the sandbox or to one process of the sandbox.
+"""Find processes on this machine that belong to the sandbox or to one process of the sandbox.
 
 A child of a process can be found in three ways. First, the child is a descendant of the server.
 Second, the server is a subreaper on Linux: if the parent of the child ends, the server becomes the
@@ -90,7 +90,10 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Return whether a process listens on a TCP port; True if its connections cannot be read."""
+    """Return whether a process listens on a TCP port.
+
+    If the connections of the process cannot be read, the result is True.
+    """
     try:
         process = psutil.Process(pid)
         # psutil renamed the method in version 6.
@@ -132,8 +135,8 @@ def _mark_in_time(process: psutil.Process) -> str:
     """Return the mark of a process; wait up to 0.5 s if the process has no environment.
 
     While a process starts to execute another program, the process has no environment. This state
-    usually lasts for a moment, but may last longer on a busy machine. In a test without the wait,
-    the kills missed 4 of 5,000 orphans.
+    usually lasts for a moment, but may last longer on a busy machine. In a test in which this
+    function did not wait, 4 of 5,000 orphans survived.
     """
     end = time.monotonic() + _LONGEST_EXEC
     with suppress(psutil.Error, OSError):

@@ -131,7 +131,10 @@ def _announce(message: dict[str, Any]) -> None:
 
 
 def _forget_inherited_signals() -> None:
-    """Reset blocked and ignored signals, which programs would inherit from the test process."""
+    """Unblock all signals, and restore the default actions of ignored signals.
+
+    Otherwise, programs would inherit the blocked and ignored signals of the test process.
+    """
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     # Python itself ignores these two, and Popen restores them for programs.
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
@@ -143,8 +146,8 @@ def _allow_many_files() -> None:
     """Raise the limit of open files.
 
     The server may have to run a thousand processes. For each process, the server needs up to three
-    open files. Programs inherit the limit. A higher limit would slow down some programs, because at
-    their start they close every file descriptor up to the limit.
+    open files. Programs inherit the limit. A higher limit would slow down the start of some
+    programs, because these programs first close every file descriptor up to the limit.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)

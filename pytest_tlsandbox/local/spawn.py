@@ -28,8 +28,8 @@ _STREAMS = {
 def spawn(request: StartRequest, handle: int, token: str, memory: MemoryLimit) -> Spawned:
     """Start a program in a new session.
 
-    This function takes about 1 ms. Do not call this function on the main thread, because the cgroup
-    v1 of the main thread must not change (see ``memory_cgroup``).
+    This function takes about 1 ms. Do not call this function on the main thread: with cgroup v1,
+    the main thread must stay in its group (see ``memory_cgroup``).
 
     Args:
         request: the start request.

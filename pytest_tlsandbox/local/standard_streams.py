@@ -23,7 +23,7 @@ _LEFT_BEHIND = 1024 * 1024
 
 
 class ChangeNotifier:
-    """Wakes tasks that wait for a change of a process, and reports changes in the output size.
+    """Wakes tasks when a process changes, and reports changes in the size of its output.
 
     The notifier is separate from the process. If a stream referred to its process, a process that
     was removed from the table would stay in memory until the next garbage collection.
@@ -94,7 +94,10 @@ class OutputStream:
             taken += size
 
     def lines(self) -> list[str]:
-        """Return the lines so far; an incomplete last line is left out until the stream ends."""
+        """Return the lines that are kept.
+
+        While the stream is open, an incomplete last line is left out.
+        """
         return self.lines_from(self.first, with_rest=self._pipe is None)[0]
 
     def lines_from(self, position: int, *, with_rest: bool) -> tuple[list[str], int]:

@@ -171,7 +171,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def _no_reaping(self) -> AsyncIterator[None]:
-        """Prevent the reaper from running until a forked process is in the table.
+        """Delay the reaper until a forked process has been added to the table.
 
         The reaper can then rely on the table: if a reaped child is not in the table, the child is
         an orphan that the sandbox did not start.

@@ -366,11 +366,11 @@ def changes(
 ) -> list[str]:
     """Return lines that show when the state of a process changed, and when outages happened.
 
-    The line of a state begins with a time: the seconds from the start of the wait to the first poll
-    that saw the state. Unless ``briefly`` is set, the line also shows two facts: the time at which
-    the state began, by the clock of the sandbox, and the number of polls that saw the state. Two
-    states without an outage between them share one line if they fit, as in "+0 s running, 3 polls |
-    +0.7 s exited 1, 1 poll".
+    The line for a state begins with the number of seconds from the start of the wait to the first
+    poll that saw the state. Unless ``briefly`` is set, the line also shows two facts: the time at
+    which the state began, by the clock of the sandbox, and the number of polls that saw the state.
+    Two states without an outage between them share one line if they fit, as in "+0 s running, 3
+    polls | +0.7 s exited 1, 1 poll".
 
     Args:
         timeline: the polls of the wait.

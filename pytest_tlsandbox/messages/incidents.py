@@ -27,7 +27,7 @@ def shown_row(run: Run) -> ProcessInfo:
     """Return a row that identifies the process of a run, even if the run itself was never listed.
 
     If the run was never listed, return the row of the next run that was listed. If no later run was
-    listed, return the row of the last earlier run that was listed.
+    listed, return the row of the newest run that was listed.
 
     Raises:
         LookupError: no run of the process was ever listed.
@@ -47,9 +47,9 @@ def shown_row(run: Run) -> ProcessInfo:
 def ended_row(run: Run) -> ProcessInfo | None:
     """Return the row of a run, and add all known facts about the end of the run.
 
-    If only the supervisor reported the exit of the run, the returned row contains that exit. If the
-    exit of the run is not known, but the process has a later run, the returned row has the status
-    "ended". The result is None if the run was never listed.
+    If the exit of the run is known only from the supervisor, the returned row contains the exit
+    that the supervisor reported. If the exit of the run is not known, but the process has a later
+    run, the returned row has the status "ended". The result is None if the run was never listed.
     """
     row, end = run.row, run.end
     if row is None or row.ended:

@@ -22,7 +22,7 @@ _SHORTEST_TRY = 0.05
 
 
 class MonitoredSandbox:
-    """A sandbox that is polled around each test.
+    """A sandbox that is polled before and after each test.
 
     Attributes:
         name: the name that identifies the sandbox within the session.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SessionData:
-    """The data of one session, in the process that reports the results."""
+    """The data of one session, which is collected in the process that reports the results."""
 
     def __init__(self) -> None:
         self.started_at = iso(datetime.now(timezone.utc))
@@ -63,7 +63,7 @@ class SessionData:
         test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
 
     def add_data(self, data: Mapping[str, Any]) -> None:
-        """Add data that ``take_data`` returned, in this process or in a worker."""
+        """Add the data that ``take_data`` returned. The data may come from a worker."""
         self.looks += data.get("looks", 0)
         for name, sandbox in data.get("sandboxes", {}).items():
             self.sandboxes.setdefault(name, {"name": name, **sandbox})

@@ -19,8 +19,9 @@ def finding_rows(
     """Yield a row for each finding.
 
     Yields:
-        The kind of finding (or ``ALLOWED``), the test or the sandbox, the process, and a text that
-        says what happened.
+        Four texts: the kind of finding, the place, the process, and what happened. If the finding
+        is allowed, the first text is ``ALLOWED``. The place is the test, or the sandbox if the
+        finding does not belong to a test.
 
     """
     for finding in findings:

@@ -3,7 +3,7 @@
 The page is one file and does not send requests. The content security policy identifies the style
 and the script of the page by their hashes, and blocks all other styles and scripts. Data of the
 session appears on the page in two forms: escaped text, and JSON whose values the script shows as
-text. The summary is also shown if the script does not run.
+text. The page shows the summary even if the script does not run.
 """
 
 from __future__ import annotations

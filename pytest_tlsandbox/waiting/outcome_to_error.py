@@ -324,7 +324,7 @@ def tail_of(
 def _with_last_lines(
     explanation: Explanation, client: SandboxClient, timeline: Timeline, limit: Limit
 ) -> Explanation:
-    """Add a remark with the last line of output to each of the first three listed processes."""
+    """Add a remark to each of the first three listed processes: its last line of output."""
     listed = []
     end = client.clock.monotonic() + _TAIL_TIME + _TAIL_MARGIN
     limit = replace(limit, hard=end if limit.hard is None else min(end, limit.hard))

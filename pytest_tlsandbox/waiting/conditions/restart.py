@@ -1,4 +1,4 @@
-"""The condition that a supervisor has restarted one process."""
+"""A condition that is met if a supervisor has restarted one process."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class WasRestarted(ProcessCondition):
-    """Met if a supervisor has restarted the process often enough since a position in the history.
+    """A condition that is met after a given number of restarts of one process.
 
-    Restarts that this plugin requested do not count.
+    Only restarts after a given position in the history count. Restarts that this plugin requested
+    do not count.
     """
 
     def __init__(
