@@ -30,8 +30,8 @@ class Cancelled(BaseException):
 class Cancellation:
     """Cancels a sleep or an API request of one thread. Any thread can call ``cancel``.
 
-    The thread enters the object as a context manager. A thread can enter only one cancellation
-    object at a time.
+    The thread to cancel uses the object in a ``with`` statement. A thread can use only one
+    cancellation object at a time.
     """
 
     def __init__(self) -> None:

@@ -22,11 +22,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def _read_number(value: object) -> object:
-    """Convert a time since 1970 to a datetime.
+    """Convert a Unix time to a datetime.
 
-    The time is a number of seconds, milliseconds, microseconds or nanoseconds. This function infers
-    the unit from the size of the number. The API documents integer milliseconds, but the SDK also
-    accepts other units and numeric text (api-notes, "Times").
+    The time is a number of seconds, milliseconds, microseconds or nanoseconds since 1970. This
+    function infers the unit from the size of the number. The API documents integer milliseconds,
+    but the SDK also accepts other units and numeric text (api-notes, "Times").
 
     Args:
         value: a number, numeric text, or anything else.
@@ -80,7 +80,7 @@ Word = Annotated[
 
 
 def _describe_check(value: object) -> str | None:
-    """Return a health check in words, or None for an unexpected value."""
+    """Describe a health check in words, or return None if the value has an unexpected form."""
     if not isinstance(value, dict) or not value.get("type"):
         return None
     path = f" GET {value['path']}" if value.get("path") else ""

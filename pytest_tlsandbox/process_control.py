@@ -220,7 +220,7 @@ def kill(row: ProcessInfo, client: SandboxClient) -> None:
 
 
 def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | None:
-    """Send a signal to a process, and record it.
+    """Send a signal to a process, and record the signal.
 
     Args:
         row: the process.
@@ -247,7 +247,8 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | N
 def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
     """Send SIGTERM or SIGKILL to a process that a test stops, unless the process has ended.
 
-    If the process is managed, its supervisor is stopped, and sends the SIGTERM.
+    To send SIGTERM to a managed process, this function stops the supervisor of the process. The
+    supervisor then sends the signal.
 
     Args:
         row: the process.
@@ -272,7 +273,7 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:
-    """Kill the processes that are still running, and wait up to 3 s until they are listed as ended.
+    """Kill the running processes, and wait up to 3 s for the sandbox to list them as ended.
 
     Args:
         started: the processes.

@@ -185,9 +185,10 @@ class Sandbox(Assertions):
                 ``--tlsandbox-timeout`` sets it.
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
-            since: which ended processes to ignore, unless the process is selected by pid, handle or
-                object: with "test", processes that ended before the test began; with a snapshot,
-                processes that ended before the snapshot was taken; with None, no processes.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -232,9 +233,10 @@ class Sandbox(Assertions):
                 ``--tlsandbox-timeout`` sets it.
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
-            since: which ended processes to ignore, unless the process is selected by pid, handle or
-                object: with "test", processes that ended before the test began; with a snapshot,
-                processes that ended before the snapshot was taken; with None, no processes.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -279,9 +281,10 @@ class Sandbox(Assertions):
                 ``--tlsandbox-timeout`` sets it.
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
-            since: which ended processes to ignore, unless the process is selected by pid, handle or
-                object: with "test", processes that ended before the test began; with a snapshot,
-                processes that ended before the snapshot was taken; with None, no processes.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
 
         Returns:
             The first line that matches.
@@ -320,10 +323,12 @@ class Sandbox(Assertions):
     ) -> ProcessInfo:
         """Wait until a process accepts TCP connections on a port inside the sandbox.
 
-        Each poll opens a connection through the tunnel of the sandbox and closes it, so that the
-        port need not be exposed. The wait fails if the process ends or is restarted. Only the
-        embedded sandbox reports that another process has the port; on other sandboxes, a
-        connection to another process counts as long as this process runs.
+        Each poll opens and closes a connection through the tunnel of the sandbox. For this reason,
+        the port need not be exposed. The wait fails if the process ends or is restarted.
+
+        The embedded sandbox reports whether another process has the port. Other sandboxes do not
+        report this. On these sandboxes, the wait also succeeds if another process accepts the
+        connection while the selected process runs.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
@@ -333,10 +338,10 @@ class Sandbox(Assertions):
                 (otherwise 30 s).
             pick: which process to use if several match, "newest" or "oldest". With None, the call
                 raises ``AmbiguousProcess`` if several match.
-            since: which ended processes to ignore: "test" ignores processes that had ended before
-                the test began, a snapshot ignores processes that had ended before the snapshot was
-                taken, and None ignores no process. The argument has no effect on a process that is
-                selected by pid, handle or object.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -349,7 +354,7 @@ class Sandbox(Assertions):
             ProcessOOMKilled: the process was OOM-killed.
             AssertionFailed: the process was restarted.
             RequestRefused: the sandbox has no tunnel to its ports.
-            InfrastructureError: the processes could not be listed, or the port not be probed.
+            InfrastructureError: the processes could not be listed, or the port could not be probed.
             InvalidArgument: an argument has a wrong type or value.
 
         """
@@ -373,7 +378,7 @@ class Sandbox(Assertions):
         pick: Pick | None = None,
         since: Since = "test",
     ) -> ProcessInfo:
-        """Wait until the supervisor of a process has restarted it since the test began.
+        """Wait until a supervisor has restarted its process at least ``count`` times.
 
         Restarts that this plugin requested do not count. The guard does not report the restarts for
         which a test waited.
@@ -386,9 +391,9 @@ class Sandbox(Assertions):
                 (otherwise 30 s).
             pick: which process to use if several match, "newest" or "oldest". With None, the call
                 raises ``AmbiguousProcess`` if several match.
-            since: the point from which restarts are counted. Pass "test" for the start of the test,
-                or a snapshot for the time at which it was taken. With None, all known restarts are
-                counted.
+            since: the point from which restarts are counted. Pass "test" to count from the start
+                of the test, or a snapshot to count from the time of the snapshot. With None, all
+                known restarts are counted.
 
         Returns:
             The process, as the last poll listed it.
@@ -398,7 +403,8 @@ class Sandbox(Assertions):
             ProcessNotFound: no process matches, or the process is no longer listed.
             AmbiguousProcess: several processes match.
             UnexpectedExit: the process has ended, and its supervisor does not restart it any more.
-            ProcessOOMKilled: the same, after an OOM kill.
+            ProcessOOMKilled: the process was OOM-killed, and its supervisor does not restart it any
+                more.
             AssertionFailed: the process has no supervisor.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
@@ -415,7 +421,7 @@ class Sandbox(Assertions):
     def wait_for_count(
         self, process: Process, count: int, *, timeout: float | None = None
     ) -> list[ProcessInfo]:
-        """Wait until exactly this number of matching processes run.
+        """Wait until exactly ``count`` matching processes run.
 
         Args:
             process: selects processes: text, a compiled regex, ``by(...)`` or a function.
@@ -430,7 +436,7 @@ class Sandbox(Assertions):
             WaitTimedOut: more or fewer processes ran until the deadline.
             ProcessNotFound: no process matched before the deadline.
             UnexpectedExit: all matching processes have ended.
-            ProcessOOMKilled: the same, and at least one was OOM-killed.
+            ProcessOOMKilled: all matching processes have ended, and at least one was OOM-killed.
             InfrastructureError: the processes could not be listed.
             InvalidArgument: an argument has a wrong type or value.
 
@@ -483,13 +489,14 @@ class Sandbox(Assertions):
                 or function.
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
-            since: which ended processes to ignore, unless the process is selected by pid, handle or
-                object: with "test", processes that ended before the test began; with a snapshot,
-                processes that ended before the snapshot was taken; with None, no processes.
-            expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
-                list, set or range lists the accepted values. The fields are args, command,
-                ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
-                status and stdin_writable.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
+            expected: at least one field with its expected value, such as ``exit_code=0``. To
+                accept several values, pass a tuple, list, set or range. The fields are args,
+                command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,
+                started_at, status and stdin_writable.
 
         Returns:
             The process, as the last poll listed it.
@@ -529,9 +536,10 @@ class Sandbox(Assertions):
             status: the expected status, or a collection of accepted statuses.
             pick: the process to use if several match, "newest" or "oldest"; with None, the call
                 raises ``AmbiguousProcess`` in this case.
-            since: which ended processes to ignore, unless the process is selected by pid, handle or
-                object: with "test", processes that ended before the test began; with a snapshot,
-                processes that ended before the snapshot was taken; with None, no processes.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
 
         Returns:
             The process, as the last poll listed it.
@@ -676,8 +684,8 @@ class Sandbox(Assertions):
             WaitTimedOut: the process did not exit in time.
             UnexpectedExit: the process exited with another code, or a signal ended it.
             ProcessOOMKilled: the process was OOM-killed.
-            Inconclusive: the sandbox lost the exit code (it reports -1 or none), or another process
-                has the pid now, so that the output can no longer be read.
+            Inconclusive: the sandbox lost the exit code (it reports -1 or no code), or another
+                process now uses the pid. In the second case, the output can no longer be read.
             RequestRefused: the sandbox cannot start the program.
             InfrastructureError: the sandbox did not send a valid response.
             InvalidArgument: an argument has a wrong type or value.
@@ -697,12 +705,14 @@ class Sandbox(Assertions):
         """Send SIGTERM to a process, and SIGKILL if it has not ended after a grace period.
 
         For a managed process, the supervisor is stopped first, so that it does not start the
-        program again. A process that has already ended is only returned. The guard treats the end as deliberate unless the process crashes or is OOM-killed.
+        program again. If the process is not managed and has already ended, the call sends no signal
+        and returns the process. The guard treats the end as deliberate unless the process crashes
+        or is OOM-killed.
 
         Args:
             process: selects one process: text, a pid, a compiled regex, a process, ``by(...)`` or a
-                function. If several processes match, the call uses the living one, or the newest
-                one if all have ended.
+                function. If several processes match, the call uses the living process. If all
+                matching processes have ended, the call uses the newest one.
             grace: the grace period in seconds; 0 sends SIGKILL right after SIGTERM.
 
         Returns:
@@ -866,7 +876,7 @@ class Sandbox(Assertions):
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
 
     def _time_for_a_call(self, timeout: float) -> Callable[[], float]:
-        """Return a function that returns the maximum seconds for a call during a wait."""
+        """Return a function that returns the time limit for an API call of a wait, in seconds."""
         end = self._client.clock.monotonic() + timeout
         return lambda: min(max(end - self._client.clock.monotonic(), 0.5), LONGEST_CALL)
 

@@ -100,7 +100,7 @@ class Soft(Assertions):
         ChecksFailed: at the end of the block, if at least one check failed. The attribute
             ``failures`` lists the errors that the failed checks would have raised outside a block.
         InfrastructureError: the processes could not be listed at the end of the block, or every
-            check that failed is inconclusive.
+            failed check is inconclusive.
         InvalidArgument: the block contains no check, or a check is called outside a block. For a
             wrong argument, a check raises this error at once.
 
@@ -154,13 +154,14 @@ class Soft(Assertions):
                 or function.
             pick: the process to use if several match, "newest" or "oldest"; with None, the check
                 fails in this case.
-            since: which ended processes to ignore, unless the process is selected by pid, handle or
-                object: with "test", processes that ended before the test began; with a snapshot,
-                processes that ended before the snapshot was taken; with None, no processes.
-            expected: at least one field with its expected value, such as ``exit_code=0``. A tuple,
-                list, set or range lists the accepted values. The fields are args, command,
-                ended_at, exit_code, handle, managed, name, oom_killed, pid, signal, started_at,
-                status and stdin_writable.
+            since: which ended processes to ignore. Pass "test" to ignore processes that ended
+                before the test began, a snapshot to ignore processes that ended before the snapshot
+                was taken, or None to ignore no process. The argument has no effect on a process
+                that is selected by pid, handle or object.
+            expected: at least one field with its expected value, such as ``exit_code=0``. To
+                accept several values, pass a tuple, list, set or range. The fields are args,
+                command, ended_at, exit_code, handle, managed, name, oom_killed, pid, signal,
+                started_at, status and stdin_writable.
 
         Raises:
             InvalidArgument: an argument has a wrong type or value, or the call is outside the

@@ -59,7 +59,7 @@ class HealthCheckOptions(_Required, total=False):
 
 
 class StartOptions(TypedDict, total=False):
-    """The options of ``start_process``, which describes them."""
+    """The options of the method ``start_process``; the method's docstring describes them."""
 
     env: Mapping[str, str] | None
     working_dir: str | None

@@ -210,7 +210,7 @@ class FailedTests:
 def _key_of(error: TLSandboxError) -> object:
     """Return an object that identifies the cause of an error, such as a run or an outage.
 
-    The result is None if the error does not refer to a run or an outage.
+    The result is None if the error refers neither to a run nor to an outage.
     """
     run = error.run
     if run is not None:

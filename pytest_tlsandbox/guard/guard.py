@@ -84,7 +84,8 @@ class Guard(Observer):
     def exempting(self) -> Iterator[None]:
         """Allow processes that start in this block to outlive the test.
 
-        The guard uses this method when a fixture of wider scope is set up during a call.
+        The guard uses this method when a test sets up a fixture in its call phase, and the scope of
+        the fixture is wider than "function".
         """
         monitor = self._monitor
         if LEAK not in self._rules or monitor.place.phase != "call":

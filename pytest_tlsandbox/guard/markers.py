@@ -39,7 +39,15 @@ def check_markers(session: pytest.Session, settings: Settings) -> bool:
 
 
 def rules_of(item: pytest.Item, of_session: Sequence[str]) -> tuple[str, ...]:
-    """Return the rules of the closest marker of a test, or else the rules of the session."""
+    """Return the rules that apply to a test.
+
+    The closest ``tlsandbox_guard`` marker of the test sets the rules. If the test has no such
+    marker, the rules of the session apply.
+
+    Raises:
+        InvalidSetting: the marker has an unknown rule or an unexpected argument.
+
+    """
     mark = item.get_closest_marker(GUARD_MARKER)
     if mark is None:
         return tuple(of_session)

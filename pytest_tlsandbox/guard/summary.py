@@ -61,7 +61,7 @@ class GuardSummary:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the findings and the gaps.
 
-        If there is nothing to report, print a single line with -v, and nothing without -v.
+        If there is nothing to report, print nothing, or a single line if pytest runs with -v.
         """
         findings = self._findings()
         lines = [self._count(findings)] if findings else []
@@ -99,7 +99,10 @@ class GuardSummary:
         return list_texts(parts) or None
 
     def _duration(self, times: Iterable[Mapping[str, Any]]) -> str:
-        """Return how long a sandbox was not monitored. Overlapping times count only once."""
+        """Return how long a sandbox was not monitored.
+
+        Overlapping intervals are not counted twice.
+        """
         total = until = 0
         spans = ((epoch(time["from_at"]), epoch(time["to_at"] or self._ended)) for time in times)
         for begun, ended in sorted(spans):

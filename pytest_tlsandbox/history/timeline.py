@@ -83,7 +83,14 @@ class Timeline:
         self._in_outage = False
 
     def add_fault(self, fault: InfrastructureError, begun: float, ended: float) -> None:
-        """Record a failed poll; ``begun`` and ``ended`` are in seconds of the monotonic clock."""
+        """Record a failed poll.
+
+        Args:
+            fault: the error of the poll.
+            begun: when the poll began, in seconds of the monotonic clock.
+            ended: when the poll ended, in seconds of the monotonic clock.
+
+        """
         if not self._in_outage:
             self.outages.append(Outage(begun - self.start, ended - self.start))
         self.outages[-1].add(fault, ended - self.start)

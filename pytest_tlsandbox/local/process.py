@@ -149,7 +149,7 @@ class Process:
 
         Args:
             wait_status: the status from ``os.waitpid``.
-            oom_kills: the number of OOM kills so far among the process and its children.
+            oom_kills: how many OOM kills of the process or its children have happened so far.
 
         """
         self.stdout.drain()
@@ -171,7 +171,7 @@ class Process:
         self.changes.notify(0)
 
     def note_oom_kills(self, count: int) -> None:
-        """Record the number of OOM kills among the process and its children."""
+        """Record how many OOM kills of the process or its children have happened."""
         if count > self._oom_kills:
             self._oom_kills = count
             self.oom_killed = True

@@ -1,7 +1,7 @@
 """Start and end the embedded sandbox, which is a child process of the tests.
 
-The child process imports the packages of the extra ``local``. This module imports a package of the
-extra only if the child process exits with an error.
+The child process imports the packages that the extra ``local`` installs. This module imports one of
+these packages only if the child process exits with an error.
 """
 
 from __future__ import annotations

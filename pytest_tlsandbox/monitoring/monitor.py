@@ -149,7 +149,10 @@ class Monitor:
         self._has_baselines = self.active
 
     def begin_call(self, *, fixtures: bool) -> None:
-        """Poll before the call if fixtures ran, because their processes may outlive the test."""
+        """Poll before the call phase if fixtures ran.
+
+        This poll is necessary because the processes of fixtures may outlive the test.
+        """
         self.place = self.place._replace(phase="call")
         if fixtures and self.active:
             for sandbox in [*self.sandboxes]:

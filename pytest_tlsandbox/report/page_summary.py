@@ -203,7 +203,7 @@ def _rows_with_anchors(timeline: Data) -> Iterator[tuple[str, Data, int]]:
     """Yield each row with its name and the number of its first bar.
 
     The first bar of the first row has the number 0, and the numbers continue from row to row. The
-    script of the page numbers the bars in the same way.
+    page contains a script, which numbers the bars in the same way.
     """
     first = 0
     for name, row in _rows(timeline):

@@ -88,7 +88,8 @@ class ReportPlugin:
     def _timeline_link(self) -> str | None:
         """Return the path of the timeline, relative to the report of pytest-html.
 
-        If this session does not write both files, the result is None.
+        The result is None unless this session writes both the timeline and the report of
+        pytest-html.
         """
         path = self._config.getoption("htmlpath", None)
         if not path or self._path is None or not is_page(self._path):

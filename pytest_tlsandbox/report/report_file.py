@@ -1,4 +1,4 @@
-"""Write a report to a file, and replace the file atomically."""
+"""Write a report to a file. If the file exists, it is replaced atomically."""
 
 from __future__ import annotations
 

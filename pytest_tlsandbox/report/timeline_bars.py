@@ -16,7 +16,9 @@ _LONGEST_LINE = 400
 
 
 class Axis:
-    """Converts clock times of the test machine or of a sandbox to milliseconds after ``start``.
+    """Converts times to positions on an axis, in milliseconds after ``start``.
+
+    A time comes from the clock of the test machine or from the clock of a sandbox.
 
     ``offset`` is the number of milliseconds by which the sandbox's clock is behind the clock of the
     test machine. If this number is not known, ``offset`` is None.

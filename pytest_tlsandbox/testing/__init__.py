@@ -1,7 +1,7 @@
 """Fakes for testing your own helpers.
 
-A ``ScriptedLister`` lists the processes of a script. The function ``row`` creates a row of the
-script. The lister uses a ``FakeClock``, on which waits take no time. The context manager
+A ``ScriptedLister`` returns the process lists that a script defines. The function ``row`` creates a
+row for the script. The lister uses a ``FakeClock``, so that waits take no time. The context manager
 ``no_sleep`` makes waits skip their pauses.
 """
 

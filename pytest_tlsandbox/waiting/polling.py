@@ -271,9 +271,9 @@ class _Watch:
 
     @property
     def _awaited(self) -> ProcessInfo | None:
-        """The process whose end is the only event that can change the result.
+        """The awaited process: the result cannot change until this process ends.
 
-        The value is None if other events can change the result too, or if the result is not
+        The value is None if other events can also change the result, or if the result is not
         pending.
         """
         return self._result.until_end_of if isinstance(self._result, Pending) else None
@@ -350,9 +350,10 @@ class _Watch:
         return self.limit.at is not None and begun >= self.limit.at - _INSTANT
 
     def _is_nearly_over(self, now: float) -> bool:
-        """Return whether the deadline is so near that the polls must be as frequent as usual.
+        """Return whether the deadline is so near that a wait with a stream must poll more often.
 
-        Otherwise, a wait with a stream could overlook a long outage before the deadline.
+        A wait with a stream usually pauses for longer between polls. Without this exception, it
+        could overlook a long outage before the deadline.
         """
         return self.limit.at is not None and now > self.limit.at - _NOTICED_PAUSE - LONG_OUTAGE
 

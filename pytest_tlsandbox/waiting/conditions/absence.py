@@ -78,7 +78,7 @@ class NotRunning:
 
 @dataclass(frozen=True)
 class Rule:
-    """A kind of check, with the incidents that it finds and the texts for its failures.
+    """Defines which incidents a kind of check finds, and how a failure is described.
 
     Attributes:
         kinds: the kinds of incident that fail the check.
@@ -146,7 +146,7 @@ _KILL_IT_HERE = (
 
 @dataclass(eq=False)
 class NoIncident:
-    """A condition that is met if no incident of the given kinds happened after a position.
+    """A condition that is met if no incident of the given kinds happened after ``since``.
 
     Attributes:
         rules: the kinds of checks to make.
@@ -231,7 +231,7 @@ class NoIncident:
     def _select(
         self, snapshot: ProcessSnapshot, own: set[Generation]
     ) -> tuple[Iterable[ProcessInfo], set[Generation | Run] | None, Impossible | None]:
-        """Return the rows to check, the generations or runs to check, and a failure or None.
+        """Return the rows to check, the generations or runs to check, and an optional failure.
 
         The second returned value is None if all processes are checked. If a selector matches no
         process, the third returned value explains this failure. If every selector matches, the

@@ -1,4 +1,4 @@
-"""The condition that a number of processes match and run."""
+"""The condition that exactly the given number of matching processes run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class NumberRuns:
-    """Met if exactly this number of matching processes run; the value is the list of them."""
+    """Met if exactly ``number`` matching processes run.
+
+    The value is the list of these processes.
+    """
 
     def __init__(self, selector: Selector, number: int) -> None:
         if not selector.may_select_others:
@@ -42,7 +45,10 @@ class NumberRuns:
         self.wanted = f"{number} running"
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
-        """Return the result, which is impossible if all matches have ended without a successor."""
+        """Return the result of the condition for a snapshot.
+
+        If all matching processes have ended and none will be restarted, the result is impossible.
+        """
         selection = self._selector.select(snapshot)
         running = [row for row in selection.matches if row.state == "running"]
         if len(running) == self._number:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HasStatus(ProcessCondition):
-    """A condition that is met if a process has an accepted status for ``stable_for`` seconds.
+    """A condition that is met if a process keeps an accepted status for ``stable_for`` seconds.
 
     If ``healthy`` is true, the health check of the process must also pass.
     """
@@ -92,7 +92,7 @@ class HasStatus(ProcessCondition):
 
 
 class Stays(ProcessCondition):
-    """A condition that is met if one run has an accepted status for ``duration`` seconds.
+    """A condition that is met if one run keeps an accepted status for ``duration`` seconds.
 
     If the run is restarted or its status is no longer accepted, the condition is impossible. If the
     time between two polls is too long, the result is inconclusive.
