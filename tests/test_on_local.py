@@ -156,7 +156,7 @@ def test_signal_reaches_the_process_and_the_exit_code_is_reported(box):
     box.kill_process(process)  # succeeds, although it has ended
 
 
-def test_calling_kill_started_kills_all_processes_that_the_test_left_running(box):
+def test_all_processes_that_the_test_left_running_are_killed_by_kill_started(box):
     later = box.from_now()
     process = later.start_process("sleep", ["60"])
 

@@ -167,7 +167,7 @@ def test_stop_fails_if_the_sandbox_rejects_the_signal(number):
     assert failure(lambda: box.stop_process(41), errors.RequestRefused) is refuse
 
 
-def test_process_that_survives_sigkill_fails_the_stop():
+def test_stop_fails_if_the_process_survives_sigkill():
     box = box_of([SERVER], timeout=10)
 
     line = "Still running after 10 s, wanted its end: train.py; last output: Traceback: no memory"

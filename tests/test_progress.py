@@ -78,7 +78,7 @@ STDERR = ["shard 1/8 loaded", "shard 2/8 loaded --token=abc123", "  "]
         (
             [RUNNING],
             lambda box: box.assert_stays(41, stable_for=20),
-            ["15 s: as expected so far, wanted 20 s of running"],
+            ["15 s: as expected so far, wanted a run time of 20 s"],
         ),
         (
             {0: unreachable(), 20: [RUNNING]},

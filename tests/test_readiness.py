@@ -165,7 +165,7 @@ def test_run_process_with_a_restart_policy_waits_until_the_job_succeeds(box, tmp
     assert (result.exit_code, result.managed.restart_count) == (0, 1)
 
 
-def test_run_process_fails_like_wait_for_exit(box):
+def test_run_process_raises_the_same_errors_as_wait_for_exit(box):
     error = failure(
         lambda: box.run_process("sh", ["-c", "echo no database >&2; exit 3"]), errors.UnexpectedExit
     )
@@ -302,7 +302,7 @@ def test_wait_for_count_returns_the_running_workers(box):
 # ----------------------------------------------------------------------- health
 
 
-def test_wait_until_healthy_lasts_over_the_restart_of_an_unhealthy_process(box, port, tmp_path):
+def test_wait_for_health_continues_when_an_unhealthy_process_is_restarted(box, port, tmp_path):
     serve = f"exec python -c '{LISTENS}' {port} 0"
     script = f"[ -e {tmp_path}/ran ] && {serve}; touch {tmp_path}/ran; exec sleep 600"
     check = {"type": "tcp", "port": port, "initial_delay_ms": 200, "interval_ms": 20}

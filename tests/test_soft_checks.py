@@ -119,7 +119,10 @@ def test_outage_at_the_end_of_a_soft_block_raises_an_infrastructure_error(monkey
         check.assert_no_oom()
         check.assert_process(41, status="running")
 
-    assert caught.value.first_line == "my-sandbox answered 502; no process list for 30.1 s"
+    assert (
+        caught.value.first_line
+        == "my-sandbox answered 502; could not list the processes for 30.1 s"
+    )
     assert caught.value.wanted == "no OOM kills and status=running"
     assert (caught.value.label, caught.value.transient) == ("502", True)
 

@@ -48,7 +48,7 @@ _HINTS: dict[type[errors.InfrastructureError], str] = {
     errors.SandboxReplaced: "check the time limit of the sandbox, and use a separate sandbox for each test run",
     errors.SandboxUnreachable: "check that the sandbox is running and not out of memory",
 }
-_MORE_LOCAL_MEMORY = "raise --tlsandbox-memory, if the process is meant to use more"
+_MORE_LOCAL_MEMORY = "a higher --tlsandbox-memory, if the process is meant to use more memory"
 _OOM_KILLED = re.compile(r"OOM-killed(?: twice| \d+ times)?")
 _BLOCKED_HINT = "pytest-socket blocks it: add the host of the sandbox to its allow_hosts"
 
@@ -250,7 +250,9 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
     remarks = []
     if timeline.last is not None:
         at = seconds(timeline.last.begun - timeline.start)
-        remarks.append(("last list", f"{count(len(timeline.last), 'process')}, at +{at}"))
+        remarks.append(
+            ("last poll", f"{count(len(timeline.last), 'process')}, {at} after the wait began")
+        )
     hint = _HINTS.get(type(fault), "")
     if isinstance(fault, errors.SandboxNotRunning) and fault.transient:
         hint = (
@@ -265,7 +267,7 @@ def _of_fault(fault: errors.InfrastructureError, timeline: Timeline, took: str) 
         return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
     outage = timeline.outages[-1]
     lasted = seconds(outage.end - outage.start) if timeline.looks else took
-    what = f"{what}; no process list for {lasted}"
+    what = f"{what}; could not list the processes for {lasted}"
     remarks.append(("attempts", str(outage)))
     return Explanation(type(fault), what, because=because, remarks=tuple(remarks), hint=hint)
 

@@ -131,7 +131,7 @@ def test_stream_uses_the_proxy_of_the_environment(serve, connect, monkeypatch):
 
 
 @pytest.mark.parametrize("is_local", [True, False])
-def test_stream_ignores_the_proxy_for_loopback_and_no_proxy(
+def test_stream_bypasses_the_proxy_for_loopback_addresses_and_hosts_in_no_proxy(
     serve, connect, monkeypatch, unused_url, is_local
 ):
     proxy = serve(reply(502))

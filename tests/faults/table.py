@@ -88,7 +88,7 @@ def _kinds(poll, **others):
 
 def _fails(error, words, *, waits=False):
     """Return the outcomes if every call fails with an error; ``waits``: not at once."""
-    after, listing = (" after N s", "; no process list for N s") if waits else ("", "")
+    after, listing = (" after N s", "; could not list the processes for N s") if waits else ("", "")
     read = f'{error}: Output of "echo ready" not read{after}: {words}'
     once, guard = f"{error}: {words}", f"not monitored: {words}"
     poll = f"{error}: {words}{listing}"

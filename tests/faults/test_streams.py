@@ -36,7 +36,7 @@ def test_wait_notices_an_end_by_polling_if_a_descendant_delays_the_eof(here):
 
 
 @pytest.mark.parametrize("options", [{}, {"name": "job", "restart": {"policy": "never"}}])
-def test_eof_of_the_open_source_daemon_wakes_a_wait(here, options):
+def test_wait_polls_at_once_after_an_eof_event_from_the_open_source_daemon(here, options):
     late, requests = wait_behind(here, FakeOpenSourceDaemon(), "sleep 1; exit 3", **options)
 
     assert late < 0.3

@@ -53,7 +53,7 @@ OOM-killed at a limit of 96 MiB: train.py; last output: shard 2/8 loaded
   process  python train.py
   run      pid 41, ran 9 s until 16:00:09.000 UTC
   found    by the guard, after the call
-  try      raise --tlsandbox-memory, if the process is meant to use more
+  try      a higher --tlsandbox-memory, if the process is meant to use more memory
   expected? mark the test with tlsandbox_allow("oom", reason=...)"""
     )
     assert error.wanted == "no oom"
@@ -72,7 +72,7 @@ def test_several_findings_are_listed_with_oom_kills_first():
     pid 41  oom_killed             9 s  python train.py    last line: shard 2/8 loaded
     pid 7   signaled 11 (SIGSEGV)  9 s  python train.py    last line: shard 2/8 loaded
   found  by the guard, after the teardown
-  try    raise --tlsandbox-memory, if the process is meant to use more; run it with python -X faulthandler to see where it crashed
+  try    a higher --tlsandbox-memory, if the process is meant to use more memory; run it with python -X faulthandler to see where it crashed
   expected? mark the test with tlsandbox_allow("oom", "crash", reason=...)"""
     )
 

@@ -105,7 +105,7 @@ def test_new_unhealthy_process_is_reported_even_if_it_reuses_a_name():
     ],
     ids=["the same run", "the next run"],
 )
-def test_process_that_a_list_call_saw_unhealthy_is_reported_although_it_is_healthy_now(now, found):
+def test_process_is_reported_if_it_was_listed_as_unhealthy_but_has_recovered(now, found):
     guarded = GuardedBox(web(7, health_status="healthy"))
     guarded.begin("a")
     guarded.begin_call()

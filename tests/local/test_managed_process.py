@@ -531,7 +531,9 @@ def test_restarts_of_an_unhealthy_process_are_limited(managed: Managed, port: in
     assert (row["restart_count"], row["last_error"]) == (1, "restart limit reached")
 
 
-def test_stop_of_an_unhealthy_process_does_not_restart_it(managed: Managed, port: int) -> None:
+def test_unhealthy_process_is_not_restarted_after_it_is_stopped(
+    managed: Managed, port: int
+) -> None:
     managed.start(
         "trap '' TERM; while :; do sleep 0.01; done",
         health_check=often(type="tcp", port=port), restart=QUICK, stop_grace_ms=300,

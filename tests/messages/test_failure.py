@@ -262,13 +262,15 @@ def test_message_of_an_oom_kill_shows_the_memory_limit_if_it_is_known(ask, end, 
     box = box_of([raw(41, **end)], written={0: (["bye"], [])})
     error = failure(lambda: ask(box))
     assert error.first_line == first_line.format("")
-    assert "raise memory_mb of the sandbox, if the process is meant to use more" in str(error)
+    assert "a higher memory_mb for the sandbox, if the process is meant to use more memory" in str(
+        error
+    )
 
     box._client.memory_limit = 128 * 2**20
     limited = failure(lambda: ask(box))
 
     assert limited.first_line == first_line.format(" at a limit of 128 MiB")
-    assert "raise --tlsandbox-memory, if the process is meant to use more" in str(limited)
+    assert "a higher --tlsandbox-memory, if the process is meant to use more memory" in str(limited)
 
 
 def test_message_of_a_crash_does_not_show_the_memory_limit():
@@ -300,7 +302,8 @@ def test_message_about_several_oom_kills_shows_the_last_output_of_each_process()
                 +9999891
             pid 131  running, restarted 1x       [web] web
                 first run: OOM-killed, restarted as pid 131
-          try  raise memory_mb of the sandbox, if the process is meant to use more
+          try  a higher memory_mb for the sandbox, if the process is meant to use more
+               memory
     """)
 
 

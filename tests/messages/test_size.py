@@ -92,7 +92,7 @@ def timed(make):
     ],
     ids=["many lines", "one line", "none matches", "all match", "command line of 100 KB"],
 )
-def test_message_about_200_processes_or_10_mb_of_output_is_short_and_created_quickly(
+def test_message_is_short_and_created_quickly_for_200_processes_or_10_mb_of_output(
     rows, lines, condition, first_line, verbosity
 ):
     client = client_of(rows, lines)

@@ -29,7 +29,7 @@ class Recorded:
         self.monitor.end_test()
 
 
-def test_monitoring_for_a_report_polls_after_each_test_phase_without_waiting():
+def test_monitor_polls_after_each_test_phase_without_waiting_if_only_a_report_is_requested():
     """It waits neither for the correction of an end nor for a process that still runs."""
     recorded = Recorded(raw(1), recording=True)
     recorded.test(oom(1), raw(2, **ended(-1)), raw(3))

@@ -174,7 +174,9 @@ def test_error_for_an_invalid_api_key_names_the_hook_that_returned_the_key(pytes
 @pytest.mark.parametrize(
     ("returned", "kind"), [("'tl_abc'", "str"), ("b'tl_abc'", "bytes"), ("lambda: 1", "int")]
 )
-def test_error_for_a_plain_text_key_from_a_hook_suggests_the_secret_class(pytester, returned, kind):
+def test_error_for_a_plain_text_key_from_a_hook_suggests_to_wrap_it_in_secret(
+    pytester, returned, kind
+):
     pytester.makeconftest(f"def pytest_tlsandbox_api_key(config, target): return {returned}")
     pytester.makepyfile("def test_it(tlsandbox): pass")
     assert errors_of_tests(pytester.inline_run("--tlsandbox=my-sandbox")) == {
@@ -226,7 +228,7 @@ def test_connecting_to_an_object_that_is_not_a_sandbox_raises_an_error(pytester)
     }
 
 
-def test_allow_fixture_checks_its_arguments_even_outside_a_with_block(pytester):
+def test_tlsandbox_allow_checks_its_arguments_even_outside_a_with_block(pytester):
     pytester.makepyfile(
         """
         def test_no_reason(tlsandbox_allow):

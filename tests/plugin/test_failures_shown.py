@@ -230,6 +230,6 @@ def test_unreachable_sandbox_is_reported_before_pytest_timeout_would_stop_the_te
     assert messages["test_baseline"].startswith("pytest_tlsandbox.SandboxUnreachable: ")
     assert re.match(
         rf"pytest_tlsandbox\.SandboxUnreachable: {url} cannot be reached: the connection was refused; "
-        r"no process list for [\d.]+ m?s\n\ntry  ",
+        r"could not list the processes for [\d.]+ m?s\n\ntry  ",
         messages["test_wait"],
     )

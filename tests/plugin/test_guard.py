@@ -273,7 +273,7 @@ def test_finding_is_attributed_to_the_test_and_the_phase_in_which_it_happened(py
     # Beside a failure of the test's own, in a section of one line.
     beside = re.findall(r"\n-+ tlsandbox guard -+\n(.*)\n[-_=]", result.stdout.str())
     assert beside == [killed] * 3
-    assert result.stdout.str().count("raise memory_mb of the sandbox") == 3
+    assert result.stdout.str().count("a higher memory_mb for the sandbox") == 3
 
 
 def test_junit_file_lists_each_finding_only_under_the_affected_test(pytester):

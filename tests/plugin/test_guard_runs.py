@@ -345,7 +345,7 @@ def test_guard_treats_a_test_with_subtests_as_one_test(pytester):
     assert ends == ["failed", "failed", "passed"]
 
 
-def test_finding_stops_the_test_run_if_the_option_x_is_given(pytester):
+def test_finding_stops_the_test_run_if_exitfirst_is_given(pytester):
     pytester.makepyfile(
         CRASHES
         + """

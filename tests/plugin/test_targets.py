@@ -135,7 +135,7 @@ def test_several_sandboxes_cause_an_error_for_a_test_that_cannot_be_parametrized
 
 
 @pytest.mark.usefixtures("connected")
-def test_test_that_cannot_be_parametrized_runs_if_one_sandbox_is_configured(pytester):
+def test_with_one_sandbox_a_test_that_cannot_be_parametrized_still_runs(pytester):
     pytester.makepyfile(
         """
         import unittest

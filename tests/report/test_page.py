@@ -184,7 +184,7 @@ def test_unwritable_page_file_causes_a_one_line_error(tmp_path, monkeypatch, cap
     assert capsys.readouterr() == ("", "out.html cannot be written: Is a directory\n")
 
 
-def test_file_name_of_a_page_must_end_in_html(capsys):
+def test_page_must_have_a_file_name_that_ends_in_html(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["in.json", "out.json"])
     assert stopped.value.code == 2

@@ -142,7 +142,7 @@ def test_timeline_marks_an_incident_of_an_unlisted_run_at_the_start_of_the_next_
     assert row == without_guard
 
 
-def test_health_check_is_marked_once_each_time_it_starts_to_fail():
+def test_each_series_of_failed_health_checks_is_marked_only_once():
     states = ("starting", "healthy", "unhealthy", "unhealthy", "healthy", "unhealthy")
     web = service(1, 1)
     web["changes"] = [

@@ -127,7 +127,7 @@ def test_wait_ends_after_an_outage_of_30_s_even_if_its_timeout_is_longer():
     error = failure(lambda: box.wait_for_exit(41, timeout=120), errors.SandboxUnreachable)
 
     assert 35 <= elapsed(box) < 35.5
-    assert error.first_line == "my-sandbox answered 502; no process list for 30 s"
+    assert error.first_line == "my-sandbox answered 502; could not list the processes for 30 s"
     assert error.snapshot is not None
     assert len(polls(box)) > 10
 

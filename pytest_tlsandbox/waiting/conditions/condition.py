@@ -25,7 +25,7 @@ SETTLING_TIME = 0.2
 """Settling time in seconds for a negative assertion while a checked process is alive."""
 _LONGEST_VALUE = 40
 """Maximum width, in columns, of a user's value in the first line of a message."""
-MORE_MEMORY = "raise memory_mb of the sandbox, if the process is meant to use more"
+MORE_MEMORY = "a higher memory_mb for the sandbox, if the process is meant to use more memory"
 RUN_AGAIN = "run the test again: sandboxes lose the exit code of a few processes in a thousand"
 
 

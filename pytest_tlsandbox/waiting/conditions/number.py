@@ -13,6 +13,7 @@ from pytest_tlsandbox.errors import (
     WaitTimedOut,
 )
 from pytest_tlsandbox.formatting.processes import describe_end
+from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation, Listed
 from pytest_tlsandbox.waiting.conditions.condition import (
     SUCCESSOR_TIME,
@@ -37,8 +38,8 @@ class NumberRuns:
     def __init__(self, selector: Selector, number: int) -> None:
         if not selector.may_select_others:
             raise InvalidArgument(
-                "process must be text, a regex, by(...) or a function, which can match several "
-                f"processes, got {selector.label}"
+                "process must be a selector that can match several processes (text, a regex, by(...) "
+                f"or a function); got {selector.label}"
             )
         self._selector = selector
         self._number = number
@@ -67,7 +68,7 @@ class NumberRuns:
             return not_found(self._selector, snapshot, selection)
         rows = sorted(selection.matches, key=lambda row: not row.ended)
         states = Counter(describe_end(row) if row.ended else row.state for row in rows)
-        what = f"{states.pop('running', 0)} running"
+        what = f"{count(states.pop('running', 0), 'process')} running"
         others = [f"{number}x {state}" if number > 1 else state for state, number in states.items()]
         return Explanation(
             error,

@@ -44,7 +44,7 @@ class HasStatus(ProcessCondition):
         self._stable_for = stable_for
         self.wanted = " or ".join(statuses) + (" and healthy" if healthy else "")
         if stable_for:
-            self.wanted = f"{seconds(stable_for)} of {self.wanted}"
+            self.wanted = _for_some_time(self.wanted, stable_for)
         self.wants_an_end = statuses != ("running",)
         self._restarts: int | None = None
 
@@ -115,7 +115,7 @@ class Stays(ProcessCondition):
         self._restarts = 0
         self._last_poll: float | None = None
         self._label = selector.label
-        self.wanted = f"{seconds(duration)} of {' or '.join(statuses)}"
+        self.wanted = _for_some_time(" or ".join(statuses), duration)
         self.wants_an_end = "running" not in statuses
 
     def evaluate(self, snapshot: ProcessSnapshot) -> Result:
@@ -125,7 +125,7 @@ class Stays(ProcessCondition):
             return Impossible(
                 Explanation(
                     Inconclusive,
-                    f"Monitoring was interrupted for {seconds(gap)} (limit: {seconds(self._longest_gap)})",
+                    f"Monitoring was interrupted for {seconds(gap)}, longer than {seconds(self._longest_gap)}",
                     self._label,
                     hint="a longer stable_for: gaps between polls may last up to a tenth of stable_for",
                 )
@@ -164,6 +164,12 @@ class Stays(ProcessCondition):
 
     def ended(self, row: ProcessInfo, _selection: Selection) -> Result:
         return Impossible(self._explain_end(row))
+
+
+def _for_some_time(status: str, duration: float) -> str:
+    if status == "running":
+        return f"a run time of {seconds(duration)}"
+    return f"{status} for {seconds(duration)}"
 
 
 def _status_field(row: ProcessInfo, statuses: tuple[str, ...]) -> Field:

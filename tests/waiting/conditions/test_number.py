@@ -39,7 +39,7 @@ def test_wait_for_fewer_processes_lasts_until_the_others_have_ended():
 
 
 @pytest.mark.parametrize("rows", [[], [OTHER], [EXITED]])
-def test_count_of_0_passes_at_once_if_nothing_runs(rows):
+def test_wait_for_count_0_succeeds_at_once_if_nothing_runs(rows):
     box = box_of(rows)
 
     assert box.wait_for_count("worker.py", 0) == []
@@ -61,7 +61,7 @@ def test_timeout_error_shows_how_many_run_and_how_the_others_ended():
     error = failure(lambda: box.wait_for_count("worker.py", 3, timeout=5), errors.WaitTimedOut)
 
     assert str(error) == dedented("""
-        1 running after 5 s, wanted 3: "worker.py"; the others: exited 1, OOM-killed
+        1 process running after 5 s, wanted 3: "worker.py"; the others: exited 1, OOM-killed
 
             pid 42  exited 1    9 s  python worker.py    last line: Traceback: no memory
             pid 43  oom_killed  9 s  python worker.py    last line: Traceback: no memory
@@ -69,21 +69,25 @@ def test_timeout_error_shows_how_many_run_and_how_the_others_ended():
     """)
 
 
-def test_timeout_error_if_too_many_run():
+def test_wait_times_out_if_too_many_processes_run():
     box = box_of([ONE, TWO])
 
     error = failure(lambda: box.wait_for_count("worker.py", 1, timeout=5), errors.WaitTimedOut)
-    assert error.first_line == '2 running after 5 s, wanted 1: "worker.py"'
+    assert error.first_line == '2 processes running after 5 s, wanted 1: "worker.py"'
 
 
 @pytest.mark.parametrize(
     ("end", "error", "line"),
     [
-        (EXITED, errors.UnexpectedExit, '0 running, wanted 2: "worker.py"; the others: exited 1'),
+        (
+            EXITED,
+            errors.UnexpectedExit,
+            '0 processes running, wanted 2: "worker.py"; the others: exited 1',
+        ),
         (
             KILLED,
             errors.ProcessOOMKilled,
-            '0 running, wanted 2: "worker.py"; the others: OOM-killed',
+            '0 processes running, wanted 2: "worker.py"; the others: OOM-killed',
         ),
     ],
 )
@@ -118,13 +122,13 @@ def test_invalid_count_is_rejected(count):
 
 
 @pytest.mark.parametrize("selector", [41, process(41), by(pid=41)])
-def test_selector_of_one_process_is_rejected(selector):
+def test_wait_for_count_rejects_a_selector_that_can_match_only_one_process(selector):
     box = box_of([ONE])
 
     error = failure(lambda: box.wait_for_count(selector, 1), errors.InvalidArgument)
 
     label = "by(pid=41)" if "by" in repr(selector) else "pid 41"
     assert str(error) == (
-        "process must be text, a regex, by(...) or a function, which can match several processes, "
-        f"got {label}"
+        "process must be a selector that can match several processes (text, a regex, by(...) or a "
+        f"function); got {label}"
     )

@@ -45,7 +45,7 @@ def test_wait_returns_the_process_within_100_ms_after_the_port_opens(opens_at):
     assert {port for _, port, _ in box._client.probes} == {8080}
 
 
-def test_wait_begins_before_the_process_is_listed():
+def test_wait_that_begins_before_the_process_is_listed_succeeds():
     box = box_of({0: [], 2: [SERVER]})
 
     assert box.wait_for_port("server.py", 8080).pid == 77
@@ -60,7 +60,7 @@ def test_each_poll_of_a_long_list_probes_the_port():
     assert 5 <= box._client.probes[-1][0] < 5.1
 
 
-def test_outage_of_the_list_does_not_end_the_wait():
+def test_wait_continues_while_the_process_list_is_unavailable():
     box = box_of({0: [SERVER], 1: unreachable(), 4: [SERVER]}, ports={0: "closed", 3: "open"})
 
     assert box.wait_for_port("server.py", 8080).pid == 77
@@ -72,7 +72,7 @@ def test_transient_error_of_a_probe_does_not_end_the_wait():
     assert box.wait_for_port("server.py", 8080).pid == 77
 
 
-def test_deadline_limits_each_probe_but_the_last_probe_may_take_half_a_second():
+def test_each_probe_ends_by_the_deadline_except_that_the_last_may_take_half_a_second():
     box = box_of([SERVER], ports={0: "closed"})
 
     failure(lambda: box.wait_for_port(77, 8080, timeout=6), errors.WaitTimedOut)
@@ -94,7 +94,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("script", "error", "line"), ENDS.values(), ids=ENDS)
-def test_wait_ends_with_the_reason_when_the_run_is_over(script, error, line):
+def test_wait_fails_and_says_why_when_the_run_is_over(script, error, line):
     box = silent_box(script, ports={0: "closed"})
 
     assert outcome(lambda: box.wait_for_port("web" if "web" in line else 77, 8080)) == (error, line)
@@ -113,7 +113,7 @@ def test_timeout_error_shows_the_last_output():
 
 
 @pytest.mark.parametrize(("state", "taken"), [("open", True), ("taken", True), ("closed", False)])
-def test_failure_after_an_exit_says_whether_another_process_has_the_port(state, taken):
+def test_message_about_an_ended_process_says_whether_another_process_has_its_port(state, taken):
     script = {0: [SERVER], 2: [raw(77, args=("server.py",), **ended(1))]}
     box = silent_box(script, ports={0: "taken", 2: state})
 

@@ -253,7 +253,7 @@ def test_wait_reports_after_one_second_why_the_exit_of_a_process_is_unknown(end,
         ),
         (
             lambda box: box.assert_stays(41, stable_for=2, status="exited"),
-            f"{_NO_CODE}; wanted 2 s of exited: train.py",
+            f"{_NO_CODE}; wanted exited for 2 s: train.py",
         ),
         (
             lambda box: box.assert_no_crash(41),
@@ -340,7 +340,7 @@ def test_unreadable_rows_are_shown_if_no_process_matches():
             lambda box: box.wait_for_process(41, status=["running", "exited"], healthy=True),
             "running or exited and healthy",
         ),
-        (lambda box: box.assert_stays(41, stable_for=2), "2 s of running"),
+        (lambda box: box.assert_stays(41, stable_for=2), "a run time of 2 s"),
         (
             lambda box: box.assert_process(41, status="exited", exit_code=0),
             "status=exited and exit_code=0",

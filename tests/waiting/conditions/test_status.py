@@ -79,7 +79,7 @@ def test_status_of_a_process_with_a_lost_exit_code_is_accepted_only_after_a_dela
         (
             RUNNING,
             {"stable_for": 5, "timeout": 1},
-            ("WaitTimedOut", "Running for only 1 s, wanted 5 s of running: train.py"),
+            ("WaitTimedOut", "Running for only 1 s, wanted a run time of 5 s: train.py"),
         ),
     ],
 )
@@ -95,7 +95,7 @@ def test_error_about_an_unstable_process_omits_restarts_that_happened_before_the
 
     assert outcome(lambda: box_of([row]).wait_for_process("web", stable_for=5, timeout=1)) == (
         "WaitTimedOut",
-        "Running for only 1 s, wanted 5 s of running: web",
+        "Running for only 1 s, wanted a run time of 5 s: web",
     )
 
 
@@ -173,7 +173,7 @@ def test_stability_assertion_fails_at_the_first_change_of_the_process():
 
     assert outcome(lambda: box.assert_stays("train.py", stable_for=10)) == (
         "UnexpectedExit",
-        "Exited 1 after 9 s, wanted 10 s of running: train.py",
+        "Exited 1 after 9 s, wanted a run time of 10 s: train.py",
     )
     assert polls(box)[-1] < 3.3
 
@@ -194,7 +194,7 @@ def test_stability_assertion_fails_if_the_process_was_restarted(pid, started_at)
 
     assert outcome(lambda: box.assert_stays("web", stable_for=5)) == (
         "AssertionFailed",
-        "Exited 1, then restarted; wanted 5 s of running: web",
+        "Exited 1, then restarted; wanted a run time of 5 s: web",
     )
 
 
@@ -204,7 +204,7 @@ def test_stability_assertion_reports_the_expected_and_the_actual_status():
     error = failure(lambda: box.assert_stays(41, stable_for=1, status=["running", "exited"]))
 
     assert str(error) == dedented("""
-        Paused, wanted 1 s of running or exited: train.py
+        Paused, wanted running or exited for 1 s: train.py
 
           process  python train.py
           run      pid 41, started 16:00:00.000 UTC
@@ -231,7 +231,7 @@ def test_stability_assertion_is_inconclusive_after_a_long_gap_between_polls(gap,
         return
     assert outcome(lambda: box.assert_stays("train.py", stable_for=stable_for)) == (
         "Inconclusive",
-        'Monitoring was interrupted for 1 s (limit: 1 s): "train.py"',
+        'Monitoring was interrupted for 1 s, longer than 1 s: "train.py"',
     )
 
 
