@@ -16,7 +16,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_tlsandbox.errors import InvalidArgument
-from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.formatting.text import separator_after, shorten
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.types import STATUSES
 
@@ -47,8 +47,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
 
 def must_be(name: str, expected: str, value: object, hint: str = "") -> str:
     """Return the message for an argument with a wrong value."""
-    separator = ";" if ", " in expected else ","
-    return f"{name} must be {expected}{separator} got {shown(value)}{hint}"
+    return f"{name} must be {expected}{separator_after(expected)} got {shown(value)}{hint}"
 
 
 def check_statuses(status: str | Iterable[str]) -> tuple[str, ...]:

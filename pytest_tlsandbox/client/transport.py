@@ -147,7 +147,7 @@ class Transport:
         try:
             # Do not cancel a call that changes the sandbox, so that a started process is not lost.
             with contextlib.nullcontext() if method == "GET" else shielded():
-                return self._call(method, path, limit, json, upgrade or {})
+                return self._call(method, path, limit, json, upgrade)
         except InfrastructureError as fault:
             raise fault.with_traceback(None) from None
         except Exception as error:
@@ -185,10 +185,14 @@ class Transport:
                     yield from response.iter_content(_CHUNK if chunked else 1)
 
     def _prepare(
-        self, method: str, path: str, json: Mapping[str, object] | None = None
+        self,
+        method: str,
+        path: str,
+        json: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.PreparedRequest:
         url = f"{self.address.url}/api/v1{path}"
-        return self._session.prepare_request(requests.Request(method, url, json=json))
+        return self._session.prepare_request(requests.Request(method, url, headers, json=json))
 
     @cached_property
     def _list_request(self) -> requests.PreparedRequest:
@@ -213,16 +217,17 @@ class Transport:
         path: str,
         limit: float,
         json: Mapping[str, object] | None,
-        upgrade: Mapping[str, str],
+        upgrade: Mapping[str, str] | None,
     ) -> Answer:
         deadline = self.clock.monotonic() + limit
         name = f"{method} {path}"
         with self._watchdog.call(deadline) as call:
             try:
                 prepared = (
-                    self._list_request if name == LIST_CALL else self._prepare(method, path, json)
+                    self._list_request
+                    if name == LIST_CALL
+                    else self._prepare(method, path, json, upgrade)
                 )
-                prepared.headers.update(upgrade)
                 adapter = self._stream_adapter if upgrade else self._adapter
                 # Bypass the session, because it looks for proxies, cookies and redirects at each
                 # call.

@@ -155,6 +155,11 @@ def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def separator_after(text: str) -> str:
+    """Return a semicolon if a text already contains a comma, otherwise a comma."""
+    return ";" if ", " in text else ","
+
+
 def count(number: int, noun: str) -> str:
     """Return a number and a noun in the singular or plural, such as "1 line" or "3 matches"."""
     plural = noun + ("es" if noun.endswith(("s", "ch")) else "s")

@@ -49,8 +49,8 @@ def _compare_snapshots(left: ProcessSnapshot, right: ProcessSnapshot, columns: i
     changed = [(row, other) for row, other in pairs if other is not None and other != row]
     numbers = {"changed": len(changed), "only left": len(only_left), "only right": len(only_right)}
     differ = ", ".join(f"{number} {how}" for how, number in numbers.items() if number)
-    if differ == "1 changed":
-        (row, other), *_ = changed
+    if len(changed) == 1 and not (only_left or only_right):
+        [(row, other)] = changed
         change = f"from {describe_state(row)} to {describe_state(other)}"
         differ = f"{named(row)} changed {change}"
     lines = [

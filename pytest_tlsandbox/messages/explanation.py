@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_tlsandbox.formatting.text import separator_after
+
 if TYPE_CHECKING:
     from pytest_tlsandbox.errors import TLSandboxError
     from pytest_tlsandbox.history.runs import Run
@@ -75,6 +77,6 @@ class Explanation:
     @property
     def headline(self) -> str:
         """The first line of the message, such as "Exited 1, wanted 0: train.py"."""
-        separator = ";" if ", " in self.what else ","
+        separator = separator_after(self.what)
         wanted = f"{separator} wanted {self.wanted}" if self.wanted else ""
         return f"{self.what}{wanted}" + (f": {self.subject}" if self.subject else "")

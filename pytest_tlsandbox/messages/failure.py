@@ -106,8 +106,7 @@ def render(
     lines += _evidence(explanation, size, columns, verbosity)
     facts = _facts(explanation, timeline, output, size, columns, verbosity)
     if verbosity > 0:
-        polled = "; ".join(part for part in (polls(timeline), stopped) if part)
-        facts.append(("polls", wrap(polled, columns - 12)))
+        facts.append(_polls_fact(timeline, stopped, columns))
     facts += [("sandbox", [sandbox])] if sandbox else []
     lines += _labelled(facts + _hint(explanation, facts, columns))
     if verbosity >= 2 and timeline.last:
@@ -177,8 +176,7 @@ def render_several(
         lines.append(f"{_INDENT}... and {shown - size.rows} more failed")
     facts = [("passed", wrap(", ".join(passed), columns - 11))] if passed else []
     if verbosity > 0:
-        seen = "; ".join(part for part in (polls(timeline), stopped) if part)
-        facts += [("polls", wrap(seen, columns - 12))]
+        facts.append(_polls_fact(timeline, stopped, columns))
     if timeline.outages:
         facts.append(("gaps", gaps(timeline, columns - 12, size.changes)))
     facts = facts if verbosity >= 0 else []
@@ -418,6 +416,11 @@ def gaps(timeline: Timeline, columns: int, most: int) -> list[str]:
         for outage in timeline.outages
     ]
     return _middle_out([cut(line, columns) for line in lines], most)
+
+
+def _polls_fact(timeline: Timeline, stopped: str, columns: int) -> _Fact:
+    text = "; ".join(part for part in (polls(timeline), stopped) if part)
+    return "polls", wrap(text, columns - 12)
 
 
 def polls(timeline: Timeline) -> str:

@@ -79,20 +79,20 @@ def error_of(
     cut = limit.hard is not None and not outcome.final
     of = f" of {seconds(timeout)}" if timeout else ""
     stopped = f"stopped after {took}{of}"
-    ended_by = f"pytest-timeout ended the wait after {took}{of}" if cut else ""
     if outcome.fault is not None:
         explanation = _of_fault(outcome.fault, outcome.timeline, took)
     elif isinstance(outcome.result, Pending):
         explanation = outcome.result.explain()
         # The text of a timeout is the same in each test run, so that failures can be grouped.
         time = took if timeout is None else seconds(timeout)
-        when = f"after {time}"
         if cut:
-            when = f"after {took} (wait{of} cut short by pytest-timeout)"
-        explanation = replace(explanation, what=f"{explanation.what} {when}")
+            time = f"{took} (wait{of} cut short by pytest-timeout)"
+        explanation = replace(explanation, what=f"{explanation.what} after {time}")
     else:
         explanation = _explain(outcome)
-        explanation = replace(explanation, because=ended_by or explanation.because)
+        if cut:
+            because = f"pytest-timeout ended the wait after {took}{of}"
+            explanation = replace(explanation, because=because)
     if cut and outcome.fault is None:
         hint = "raise the time limit of the test, for example with @pytest.mark.timeout(90)"
         explanation = replace(explanation, hint=hint)
@@ -206,10 +206,12 @@ def error_of_several(
 
 def _with_limit(explanation: Explanation, client: SandboxClient) -> Explanation:
     """Add the memory limit, if known, to the explanation of a confirmed or suspected OOM kill."""
-    limit = f"{(client.memory_limit or 0) / 2**20:.0f} MiB"
-    if client.memory_limit and explanation.error is errors.SuspectedOOMKill:
+    if not client.memory_limit:
+        return explanation
+    limit = f"{client.memory_limit / 2**20:.0f} MiB"
+    if explanation.error is errors.SuspectedOOMKill:
         return replace(explanation, remarks=(("memory limit", limit), *explanation.remarks))
-    if not issubclass(explanation.error, errors.ProcessOOMKilled) or not client.memory_limit:
+    if not issubclass(explanation.error, errors.ProcessOOMKilled):
         return explanation
     what = _OOM_KILLED.sub(rf"\g<0> at a limit of {limit}", explanation.what, count=1)
     hint = explanation.hint.replace(MORE_MEMORY, _MORE_LOCAL_MEMORY)

@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit, WaitTimedOut
-from pytest_tlsandbox.formatting.processes import living_state, short_name
+from pytest_tlsandbox.errors import Inconclusive, InfrastructureError, UnexpectedExit
+from pytest_tlsandbox.formatting.processes import short_name
 from pytest_tlsandbox.formatting.text import count
 from pytest_tlsandbox.messages.explanation import Explanation
 from pytest_tlsandbox.waiting.conditions.condition import (
@@ -99,13 +99,13 @@ class HasWritten(ProcessCondition):
         found = self._search_output(row)
         if found is not None:
             return found
+        explanation = self._explain_end(row)
         explanation = replace(
-            self._explain_end(row),
+            explanation,
+            subject=f"{explanation.subject}, which wrote no line with {self._label}",
             wanted="",
             because=f"none of its {count(self._lines, 'line')} of output matches",
         )
-        subject = f"{explanation.subject}, which wrote no line with {self._label}"
-        explanation = replace(explanation, subject=subject)
         if explanation.error is UnexpectedExit:
             explanation = replace(explanation, hint=self._hint)
         settling_time = SUCCESSOR_TIME if selection.successors else CORRECTION_TIME
@@ -129,8 +129,7 @@ class HasWritten(ProcessCondition):
         what, hint = f"No line with {self._label}", self._hint
         if not self._lines:
             hint = "python -u or PYTHONUNBUFFERED=1 if Python buffers its output"
-        explanation = self._explain(WaitTimedOut, what, row, hint, wanted="")
-        return replace(explanation, subject=f"{explanation.subject}, still {living_state(row)}")
+        return self._explain_delay(what, row, hint)
 
 
 def failed_call(

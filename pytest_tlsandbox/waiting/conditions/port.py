@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.errors import InfrastructureError, RequestRefused, WaitTimedOut
+from pytest_tlsandbox.errors import InfrastructureError, RequestRefused
 from pytest_tlsandbox.waiting.conditions.condition import Impossible, Met, Pending, Result
 from pytest_tlsandbox.waiting.conditions.output import failed_call
 from pytest_tlsandbox.waiting.conditions.process_condition import ProcessCondition
@@ -62,9 +62,7 @@ class AcceptsConnections(Stays):
         if state == "open":
             return Met(row)
         what = self._taken.capitalize() if state == "taken" else f"No connection on {self._port}"
-        explanation = self._explain(WaitTimedOut, what, row, wanted="")
-        subject = f"{explanation.subject}, still running"
-        explanation = replace(explanation, subject=subject, fields=())
+        explanation = replace(self._explain_delay(what, row), fields=())
         return Pending(lambda: explanation, until_end_of=row, probes=True)
 
     def alive(self, row: ProcessInfo) -> Result:

@@ -146,6 +146,11 @@ class ProcessCondition:
             output=True,
         )
 
+    def _explain_delay(self, what: str, row: ProcessInfo, hint: str = "") -> Explanation:
+        """Explain that a living process has not done something before the deadline."""
+        explanation = self._explain(errors.WaitTimedOut, what, row, hint, wanted="")
+        return replace(explanation, subject=f"{explanation.subject}, still {living_state(row)}")
+
     def _pending(self, what: str, row: ProcessInfo, hint: str = "", because: str = "") -> Pending:
         return Pending(lambda: self._explain(errors.WaitTimedOut, what, row, hint, because))
 
@@ -207,23 +212,17 @@ class ProcessCondition:
         if row.oom_killed or row.state == "oom_killed":
             return self._explain(errors.ProcessOOMKilled, what, row, MORE_MEMORY)
         if doubt:
-            return self._explain(
-                errors.Inconclusive,
-                f"Exited, but no exit code was reported within {CORRECTION_TIME:g} s"
-                if row.state == "exited"
-                else "Ended in an unknown way",
-                row,
-                RUN_AGAIN,
-                _why_unknown(row),
-                "" if row.state == "exited" and self.wanted == "an exit code" else None,
-            )
+            what, because = _unknown_end(row)
+            repeated = row.state == "exited" and self.wanted == "an exit code"
+            wanted = "" if repeated else None
+            return self._explain(errors.Inconclusive, what, row, RUN_AGAIN, because, wanted)
         foreign = row.signal not in (None, *CRASH_SIGNALS) and not self._was_sent_its_signal(row)
         if foreign:
             what += " (not by this test)"
         run = self._history.run_of(row)
-        gave_up = run is not None and run.gave_up and row.managed
-        if gave_up and row.managed:
-            restarts = count(row.managed.restart_count, "restart")
+        gave_up = row.managed if run is not None and run.gave_up else None
+        if gave_up is not None:
+            restarts = count(gave_up.restart_count, "restart")
             what = f"Gave up after {restarts} ({what[:1].lower()}{what[1:]})"
         elif not self.wants_an_end and self._had_ended(row):
             what += " before the wait began"
@@ -235,7 +234,9 @@ class ProcessCondition:
             row,
             self._hint_after(row),
             "",
-            None if gave_up or row.state != "exited" else self.wanted.removeprefix("exit code "),
+            self.wanted.removeprefix("exit code ")
+            if row.state == "exited" and gave_up is None
+            else None,
         )
 
     def _hint_after(self, row: ProcessInfo) -> str:
@@ -253,12 +254,15 @@ class ProcessCondition:
         return ""
 
 
-def _why_unknown(row: ProcessInfo) -> str:
+def _unknown_end(row: ProcessInfo) -> tuple[str, str]:
+    """Return what is known about an end that the sandbox did not correct, and why it is unknown."""
+    waited = f"within {CORRECTION_TIME:g} s"
     if row.state == "exited":
-        return ""
+        return f"Exited, but no exit code was reported {waited}", ""
     if row.signal is None:
-        return f"the sandbox did not name the signal within {CORRECTION_TIME:g} s"
-    return (
+        return "Ended in an unknown way", f"the sandbox did not name the signal {waited}"
+    because = (
         "sandboxes report SIGHUP for some processes that exited, and correct it later; this one was "
-        f"not corrected within {CORRECTION_TIME:g} s"
+        f"not corrected {waited}"
     )
+    return "Ended in an unknown way", because
