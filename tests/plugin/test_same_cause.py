@@ -54,7 +54,7 @@ def test_outage_of_a_dead_sandbox_is_shown_in_full_only_once(pytester, monkeypat
     one_line = [line for line in summary if re.search(r" - same cause as test_\w+\[\d+\]: ", line)]
     full = [line for line in summary if line not in one_line]
     assert len(full) == max(1, workers)
-    assert all(f" {url} cannot be reached: the connection was refused" in line for line in full)
+    assert all(f" - {url} cannot be reached: the connection was refused" in line for line in full)
     assert all(line.endswith(f": {same}") for line in one_line)
     assert sum(line.startswith("ERROR test_it.py::test_setup[") for line in summary) == tests // 2
     assert sum(line.startswith("FAILED test_it.py::test_call[") for line in summary) == tests // 2
