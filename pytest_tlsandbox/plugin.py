@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -19,13 +18,17 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
     from pytest_tlsandbox.failed_tests.plugin import FailedTests
+    from pytest_tlsandbox.guard.guard import Guard
     from pytest_tlsandbox.local.sandbox import LocalSandbox
+    from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
     from pytest_tlsandbox.redact import Secret
     from pytest_tlsandbox.sandbox import Sandbox
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
 _FAILED_TESTS: pytest.StashKey[FailedTests] = pytest.StashKey()
+_MONITOR: pytest.StashKey[MonitorPlugin] = pytest.StashKey()
+_GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
 
 
@@ -71,20 +74,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tlsandbox", about)
     for option in setup.OPTIONS:
         environment = f" [environment: {option.environment}]" if option.environment else ""
-        action: dict[str, Any] = {"action": "store_true"}
-        if option.metavar is not None:
-            action = {"action": "append" if option.repeatable else "store"}
-            action["metavar"] = option.metavar
-        # The default is None, so that the ini file applies if the option was not given.
-        group.addoption(
-            option.flag, dest=option.ini, default=None, help=option.help + environment, **action
-        )
+        keywords: dict[str, Any] = {"action": "store", "metavar": option.metavar}
+        in_file: Literal["string", "linelist", "bool"] = "string"
         if option.metavar is None:
-            parser.addini(option.ini, option.help, "bool")
+            keywords, in_file = {"action": "store_true"}, "bool"
         elif option.repeatable:
-            parser.addini(option.ini, option.help, "linelist")
-        else:
-            parser.addini(option.ini, option.help, "string")
+            keywords["action"], in_file = "append", "linelist"
+        # The default is None, so that the ini file applies if the option was not given.
+        keywords.update(dest=option.ini, default=None, help=option.help + environment)
+        group.addoption(option.flag, **keywords)
+        parser.addini(option.ini, option.help, in_file)
     parser.addini(setup.MASK_INI, setup.MASK_HELP, "linelist")
 
 
@@ -93,8 +92,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Start the report if the settings request a report. Start the guard if the settings request the
     guard.
+
+    Raises:
+        pytest.UsageError: a setting is invalid.
+
     """
-    settings = config.stash[_SETTINGS] = _settings(config)
+    settings = setup.Settings()
+    if given := setup.read(config):
+        from pytest_tlsandbox import setting_parsers
+        from pytest_tlsandbox.errors import InvalidSetting
+
+        try:
+            settings = setting_parsers.check(given, config)
+        except InvalidSetting as error:
+            raise pytest.UsageError(str(error)) from None
+    config.stash[_SETTINGS] = settings
     if settings.masks:
         from pytest_tlsandbox.redact import set_masks
 
@@ -103,30 +115,50 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in setup.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.report:
-        from pytest_tlsandbox.start_monitoring import register_report
-
-        register_report(config, settings, partial(_connections, config))
+        _start_report(config)
     if settings.guard:
         _start_guard(config)
 
 
-def _settings(config: pytest.Config) -> setup.Settings:
-    given = setup.read(config)
-    if not given:
-        return setup.Settings()
-    from pytest_tlsandbox import setting_parsers
-    from pytest_tlsandbox.errors import InvalidSetting
+def _start_report(config: pytest.Config) -> None:
+    """Register the recorder, and also the report writer if this process reports the results."""
+    from pytest_tlsandbox.report.plugin import ReportPlugin
+    from pytest_tlsandbox.report.recorder import Recorder
 
-    try:
-        return setting_parsers.check(given, config)
-    except InvalidSetting as error:
-        raise pytest.UsageError(str(error)) from None
+    shared = _start_monitor(config)
+    shared.monitor.observers.append(Recorder(shared.monitor))
+    if shared.session is not None:
+        report = ReportPlugin(config, config.stash[_SETTINGS], shared.session)
+        config.pluginmanager.register(report, "tlsandbox-report")
 
 
 def _start_guard(config: pytest.Config) -> None:
-    from pytest_tlsandbox.start_monitoring import register_guard
+    """Register the guard, and also its summary if this process reports the results."""
+    if _GUARD in config.stash:
+        return
+    from pytest_tlsandbox.guard.plugin import GuardPlugin
+    from pytest_tlsandbox.guard.summary import GuardSummary
 
-    register_guard(config, config.stash[_SETTINGS], partial(_connections, config))
+    settings, shared = config.stash[_SETTINGS], _start_monitor(config)
+    plugin = GuardPlugin(settings, shared.monitor, lambda: _connections(config).screen)
+    config.stash[_GUARD] = plugin.guard
+    config.pluginmanager.register(plugin, "tlsandbox-guard")
+    if shared.session is not None:
+        summary = GuardSummary(config, settings, shared.session)
+        config.pluginmanager.register(summary, "tlsandbox-guard-summary")
+
+
+def _start_monitor(config: pytest.Config) -> MonitorPlugin:
+    """Register the monitor that the guard and the report share, and return its plugin."""
+    if _MONITOR not in config.stash:
+        from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
+
+        plugin = MonitorPlugin(config, config.stash[_SETTINGS], lambda: _connections(config))
+        config.stash[_MONITOR] = plugin
+        config.pluginmanager.register(plugin, "tlsandbox-monitor")
+        if plugin.session is not None:
+            config.pluginmanager.register(plugin.session, "tlsandbox-session")
+    return config.stash[_MONITOR]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -469,9 +501,8 @@ def tlsandbox_allow(
     """
     from pytest_tlsandbox.errors import InvalidArgument, InvalidSetting
     from pytest_tlsandbox.guard.markers import check_allowance
-    from pytest_tlsandbox.start_monitoring import GUARD
 
-    guard = request.config.stash.get(GUARD, None)
+    guard = request.config.stash.get(_GUARD, None)
 
     def allow(*rules: str, reason: str = "") -> AbstractContextManager[None]:
         try:

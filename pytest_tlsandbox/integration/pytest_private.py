@@ -21,20 +21,15 @@ TARGET = "tlsandbox_target"
 """The fixture that a suite overrides to choose its sandbox."""
 
 
-def defining_module(item: pytest.Item, fixture: str) -> str | None:
-    """Return the module that defines a fixture for a test, or None if the fixture does not exist.
+def overrides_target(item: pytest.Item) -> bool:
+    """Return whether the suite overrides ``tlsandbox_target`` for this test.
 
     This function uses private names, because the public functions find only the fixtures that the
     running test requests.
     """
-    definitions = item.session._fixturemanager.getfixturedefs(fixture, item)  # noqa: SLF001
-    module: str | None = definitions[-1].func.__module__ if definitions else None
-    return module
-
-
-def overrides_target(item: pytest.Item) -> bool:
-    """Return whether the suite overrides ``tlsandbox_target`` for this test."""
-    return defining_module(item, TARGET) not in (None, PLUGIN)
+    definitions = item.session._fixturemanager.getfixturedefs(TARGET, item)  # noqa: SLF001
+    module = definitions[-1].func.__module__ if definitions else PLUGIN
+    return module != PLUGIN
 
 
 def unrequested_fixtures(item: pytest.Item) -> list[str]:

@@ -295,7 +295,7 @@ def test_report_contains_collection_errors(pytester):
 
 
 @pytest.mark.usefixtures("limited")
-def test_guard_appends_a_short_table_to_the_github_step_summary(pytester, monkeypatch, tmp_path):
+def test_guard_appends_its_summary_to_the_github_step_summary(pytester, monkeypatch, tmp_path):
     page = tmp_path / "summary.md"
     page.write_text("of another step\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(page))
@@ -305,19 +305,20 @@ def test_guard_appends_a_short_table_to_the_github_step_summary(pytester, monkey
     pytester.runpytest_inprocess("--tlsandbox-guard=oom")
     assert (
         page.read_text()
-        == r"""of another step
+        == """of another step
 ### tlsandbox guard
 
+```text
 2 findings: 1 fails a test, 1 allowed
-
-| test | finding |
-|---|---|
-| test\_it.py::test\_is\_killed | OOM-killed: python -c |
-| test\_it.py::test\_crashes | Crashed with SIGSEGV: "kill -SEGV $$", allowed: it is meant |
+test_it.py::test_is_killed - OOM-killed: python -c
+test_it.py::test_crashes - Crashed with SIGSEGV: "kill -SEGV $$", allowed: it is meant
+```
 
 ### tlsandbox guard
 
-No findings: oom; 1 test, 4 polls of small.
+```text
+no findings: oom; 1 test, 4 polls of small
+```
 
 """
     )
