@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.async_sandbox import AsyncSandbox
     from pytest_tlsandbox.client.api import ProcessLister
     from pytest_tlsandbox.connections import Connections
-    from pytest_tlsandbox.failed_tests.plugin import FailedTests
     from pytest_tlsandbox.guard.guard import Guard
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.monitoring.plugin import MonitorPlugin
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 _SETTINGS: pytest.StashKey[setup.Settings] = pytest.StashKey()
 _CONNECTIONS: pytest.StashKey[Connections] = pytest.StashKey()
-_FAILED_TESTS: pytest.StashKey[FailedTests] = pytest.StashKey()
 _MONITOR: pytest.StashKey[MonitorPlugin] = pytest.StashKey()
 _GUARD: pytest.StashKey[Guard] = pytest.StashKey()
 _TEST_DEADLINE: pytest.StashKey[float | None] = pytest.StashKey()
@@ -246,8 +244,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     names = getattr(item, "fixturenames", [])
     if not _CONNECTING.isdisjoint(names):
         _connections(item.config)
-    if _FAILED_TESTS in item.config.stash:
-        item.config.stash[_FAILED_TESTS].begin_test()
     if "tlsandbox" not in names:
         return
     from pytest_tlsandbox.integration.pytest_private import unrequested_fixtures
@@ -346,7 +342,6 @@ def _connections(config: pytest.Config) -> Connections:
         )
         config.stash[_CONNECTIONS] = connections
         failed_tests = FailedTests(config, settings, connections)
-        config.stash[_FAILED_TESTS] = failed_tests
         config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)
     return config.stash[_CONNECTIONS]

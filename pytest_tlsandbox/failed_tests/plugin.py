@@ -63,7 +63,8 @@ class FailedTests:
         self._property: tuple[str, str] | None = None
         connections.on_use = self._note_use
 
-    def begin_test(self) -> None:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
         """Forget the data of the previous test, before any fixture is set up."""
         self._property = None
         for sandbox in self._sandboxes.values():

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.types import Screen
 
 _LONGEST_FIRST_LINE = 100
-_FOUND = {
-    "setup": "by the guard, after the setup failed",
-    "call": "by the guard, after the call",
-    "teardown": "by the guard, after the teardown",
-}
 
 
 def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
@@ -45,6 +40,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     alone = len(shown) == 1
     was_killed = first.rule == "oom" and not first.inconclusive
     error: type[AssertionFailed] = ProcessOOMKilled if was_killed else GuardFailure
+    phase = "setup failed" if first.place.phase == "setup" else first.place.phase
     explanation = Explanation(
         error,
         first.happened if alone else _several(shown, rules),
@@ -53,7 +49,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
         process=(ended_row(first.incident.run) or first.row) if alone else None,
         run=_hidden_run(first) if alone else None,
         listed=() if alone else tuple(_listed(item, first) for item in shown),
-        remarks=(("found", _FOUND[first.place.phase or "call"]),),
+        remarks=(("found", f"by the guard, after the {phase}"),),
         hint="; ".join(filter(None, dict.fromkeys(item.hint for item in ordered))),
         output=rules != [LEAK],
     )

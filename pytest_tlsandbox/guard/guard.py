@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_tlsandbox.guard.rules import Finding, apply_rules, keys_of, leaks, started_since
+from pytest_tlsandbox.guard.rules import Finding, apply_rules, keys_of, leaks, started_between
 from pytest_tlsandbox.history.incidents import LOST_END
 from pytest_tlsandbox.messages.incidents import run_name, shown_row
 from pytest_tlsandbox.monitoring.incident_data import LEAK, RULES
@@ -52,8 +53,7 @@ class Guard(Observer):
         self._report_only = report_only
         self._failing: list[Finding] = []
         self._findings: list[Finding] = []
-        self._unknown_ends: list[dict[str, str]] = []
-        self._caused: list[str] = []
+        self._new: dict[str, list[Any]] = defaultdict(list)
         self.end_test()
         monitor.observers.append(self)
         monitor.undecided = self._undecided_for
@@ -85,10 +85,8 @@ class Guard(Observer):
         before = self._poll_all() if needed else []
         yield
         for sandbox, start in before:
-            end = self._monitor.poll(sandbox)
-            if end is not None:
-                runs = started_since(start, sandbox, end)
-                self._exempt.update(run.generation for run in runs)
+            runs = started_between(start, self._monitor.poll(sandbox), sandbox)
+            self._exempt.update(run.generation for run in runs)
 
     @contextlib.contextmanager
     def allowing(self, rules: Sequence[str], reason: str) -> Iterator[None]:
@@ -145,20 +143,18 @@ class Guard(Observer):
             if incident.caused_here:
                 # If workers share the sandbox, the others cannot know who caused the incident.
                 for rule in rules if sandbox.connection.shared else ():
-                    self._caused += [f"{sandbox.name} {key}" for key in keys_of(rule, incident)]
+                    keys = keys_of(rule, incident)
+                    self._new["caused"] += [f"{sandbox.name} {key}" for key in keys]
             elif incident.kind == LOST_END and run.generation not in started:
                 process = identity_text(shown_row(run))
                 end = {"sandbox": sandbox.name, "process": process, "name": run_name(run)}
-                self._unknown_ends.append(end)
+                self._new["unknown_ends"].append(end)
 
     def take_data(self) -> dict[str, Any]:
         """Return the plain data that was added since the last call of this method."""
-        data = {
-            "findings": [finding.as_data(self._monitor) for finding in self._findings],
-            "unknown_ends": self._unknown_ends,
-            "caused": self._caused,
-        }
-        self._findings, self._unknown_ends, self._caused = [], [], []
+        findings = [finding.as_data(self._monitor) for finding in self._findings]
+        data = {"findings": findings, **self._new}
+        self._findings, self._new = [], defaultdict(list)
         return data
 
     def _allowance(self, sandbox: MonitoredSandbox, rule: str, incident: Incident) -> str | None:
@@ -182,12 +178,10 @@ class Guard(Observer):
             return undecided
         if LEAK in self._rules and leaks(sandbox, now, self._exempt):
             return LONGEST_SETTLING
-        leftovers = started_since(sandbox.before_call, sandbox, now)
+        leftovers = started_between(sandbox.before_call, now, sandbox)
         return LEFTOVER_SETTLING if leftovers else 0.0
 
-    def _undecided_ends(
-        self, sandbox: MonitoredSandbox, since: int, _now: ProcessSnapshot
-    ) -> float:
+    def _undecided_ends(self, sandbox: MonitoredSandbox, since: int, _now: object) -> float:
         """Return how many more seconds the sandbox may take to correct its report of an exit."""
         undecided = any(
             incident.run.may_be_corrected and sandbox.belongs_to_the_test(incident.run)

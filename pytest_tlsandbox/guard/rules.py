@@ -166,14 +166,14 @@ def apply_rules(
     return found
 
 
-def started_since(
-    before: ProcessSnapshot | None, sandbox: MonitoredSandbox, now: ProcessSnapshot
+def started_between(
+    before: ProcessSnapshot | None, after: ProcessSnapshot | None, sandbox: MonitoredSandbox
 ) -> list[Run]:
-    """Return the runs that began after a snapshot and that are alive or will be restarted."""
-    if before is None:
+    """Return the runs that began between two snapshots, and that are alive or will be restarted."""
+    if before is None or after is None:
         return []
     history = sandbox.client.history
-    runs = [history.run_of(row) for row in now if not before.holds(row)]
+    runs = [history.run_of(row) for row in after if not before.holds(row)]
     return [
         generation.newest
         for generation in dict.fromkeys(run.generation for run in runs if run is not None)
@@ -190,11 +190,8 @@ def leaks(
 
     The processes in ``exempt`` may outlive the test.
     """
-    after = sandbox.after_call
-    if after is None:
-        return []
     return [
         Incident(LEAK, run, now.position or 0, now.begun)
-        for run in started_since(sandbox.before_call, sandbox, now)
-        if run.generation.first_seen <= (after.position or 0) and run.generation not in exempt
+        for run in started_between(sandbox.before_call, sandbox.after_call, sandbox)
+        if run.generation not in exempt
     ]

@@ -16,10 +16,13 @@ from pytest_tlsandbox.monitoring.summary_rows import describe_gap
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
+
+    Data = Mapping[str, Any]
+    """A finding, a gap, or an interval of a gap."""
 
 _MOST_ROWS = 30
 
@@ -90,9 +93,7 @@ class GuardSummary:
             found.setdefault(tuple(map(finding.get, of)), finding)
         return [*found.values()]
 
-    def _describe(
-        self, findings: Collection[Mapping[str, Any]], gaps: Iterable[Mapping[str, Any]], now: str
-    ) -> list[str]:
+    def _describe(self, findings: Sequence[Data], gaps: Iterable[Data], now: str) -> list[str]:
         """Return a line for each finding and gap, after a line that counts the findings."""
         rows = []
         for finding in findings:
@@ -114,7 +115,7 @@ class GuardSummary:
             lines.append(f"... and {len(rows) - _MOST_ROWS} more")
         return lines
 
-    def _count(self, findings: Collection[Mapping[str, Any]]) -> str:
+    def _count(self, findings: Sequence[Data]) -> str:
         """Return a count of the findings, such as "3 findings: 2 fail a test, 1 allowed"."""
         allowed = sum(finding["allowed"] is not None for finding in findings)
         loose = sum(map(_is_loose, findings))
@@ -140,16 +141,14 @@ class GuardSummary:
         return f"no findings: {rules}; {tests}, {count(self._session.looks, 'poll')} of {names}"
 
 
-def _why_session_fails(
-    findings: Iterable[Mapping[str, Any]], gaps: Iterable[Mapping[str, Any]], now: str
-) -> str | None:
+def _why_session_fails(findings: Iterable[Data], gaps: Iterable[Data], now: str) -> str | None:
     """Return why the guard fails the session, or None if the guard does not fail it.
 
     Findings that already fail a test do not count.
     """
     loose = sum(map(_is_loose, findings))
     parts = [f"{count(loose, 'finding')} outside all tests"] if loose else []
-    guarded: dict[str, list[Mapping[str, Any]]] = {}
+    guarded: dict[str, list[Data]] = {}
     for gap in gaps:
         if gap["guarded"]:
             guarded.setdefault(gap["label"], []).append(gap)
@@ -160,7 +159,7 @@ def _why_session_fails(
     return list_texts(parts) or None
 
 
-def _duration(times: Iterable[Mapping[str, Any]], now: str) -> str:
+def _duration(times: Iterable[Data], now: str) -> str:
     """Return how long a sandbox was not monitored.
 
     Overlapping intervals are not counted twice. Open intervals end ``now``.
@@ -174,5 +173,5 @@ def _duration(times: Iterable[Mapping[str, Any]], now: str) -> str:
     return seconds(total / 1000)
 
 
-def _is_loose(finding: Mapping[str, Any]) -> bool:
+def _is_loose(finding: Data) -> bool:
     return finding["reported_in"] == "session" and finding["allowed"] is None

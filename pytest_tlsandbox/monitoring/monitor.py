@@ -201,11 +201,20 @@ class Monitor:
         return {kind: new for kind, new in data.items() if new}
 
     def poll(self, sandbox: MonitoredSandbox, *, patient: bool = True) -> ProcessSnapshot | None:
-        """Return a snapshot of a sandbox; if an error occurs, begin a gap and return None."""
+        """Return a snapshot of a sandbox; if an error occurs, begin a gap and return None.
+
+        If the suite has terminated the sandbox, usually in a teardown, the monitor stops monitoring
+        the sandbox. There is a gap only if the test terminated the sandbox in its call phase. This
+        gap fails the session if the test is guarded and the sandbox existed before the test.
+        """
         begun = self._clock.monotonic()
         snapshot = sandbox.poll(patient=patient and self.guarding)
         if sandbox.ended is not None:
-            self._remove(sandbox, sandbox.ended)
+            self.sandboxes.remove(sandbox)
+            if self.place.phase == "call":  # the monitor may have missed incidents in the test
+                fails = not sandbox.is_new
+                gap = self._begin_gap(sandbox.name, _ENDED, sandbox.ended, fails=fails)
+                self._end_gap(gap, sandbox.ended)
         elif snapshot is None and not sandbox.in_gap:
             sandbox.gap = self._begin_gap(sandbox.name, sandbox.why, begun)
         return snapshot
@@ -265,26 +274,9 @@ class Monitor:
         self._end_gap(sandbox.gap, snapshot.begun)
         return snapshot
 
-    def _remove(self, sandbox: MonitoredSandbox, ended: float) -> None:
-        """Stop monitoring a sandbox that the suite has terminated, usually in a teardown.
-
-        The monitor polls after the call phase of each test. If the test terminates the sandbox
-        before this poll, the monitor records a gap, because the monitor may have missed incidents.
-        If the test is guarded and the sandbox existed before the test, the gap fails the session.
-        """
-        self.sandboxes.remove(sandbox)
-        if self.place.phase == "call":
-            gap = self._begin_gap(sandbox.name, _ENDED, ended, fails=not sandbox.is_new)
-            self._end_gap(gap, ended)
-
     def _begin_gap(self, sandbox: str, why: str, begun: float, *, fails: bool = True) -> Gap:
-        gap = Gap(
-            sandbox=sandbox,
-            why=why,
-            from_at=self.wall_clock.at(begun),
-            from_test=self.place.test,
-            guarded=self.guarding and fails,
-        )
+        guarded = self.guarding and fails
+        gap = Gap(sandbox, why, self.wall_clock.at(begun), self.place.test, guarded)
         self._gaps.append(gap)
         return gap
 

@@ -86,7 +86,9 @@ class SessionData:
         for name, sandbox in data.get("sandboxes", {}).items():
             self.sandboxes.setdefault(name, {"name": name, **sandbox})
         for process in data.get("processes", ()):
-            self._add_process(process)
+            known = self.processes.setdefault((process["sandbox"], process["id"]), process)
+            known["before_the_session"] &= process["before_the_session"]
+            known["test"] = known["test"] or process["test"]
         self.changes += data.get("changes", ())
         self._found += data.get("findings", ())
         self._caused.update(data.get("caused", ()))
@@ -161,13 +163,6 @@ class SessionData:
         self._running[worker, nodeid] = test
         self.tests.append(test)
         return test
-
-    def _add_process(self, process: dict[str, Any]) -> None:
-        """Add a process. If the process is already known, merge the new data with the known data."""
-        known = self.processes.setdefault((process["sandbox"], process["id"]), process)
-        known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
-        if known["test"] is None:
-            known["test"] = process["test"]
 
 
 def _worst(so_far: str, phase: str, outcome: str) -> str:

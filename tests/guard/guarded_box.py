@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from json import dumps
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_tlsandbox.client.address import Address
@@ -62,11 +62,7 @@ class _Wire:
         self._box = box
 
     def request(self, _method: str, path: str, *, limit: float = 5.0, json: Any = None) -> Answer:
-        return Answer(200, _json(self._box.answer(path, limit)), announced=True)
-
-
-def _json(body: dict[str, Any]) -> bytes:
-    return json.dumps(body).encode()
+        return Answer(200, dumps(self._box.answer(path, limit)).encode(), announced=True)
 
 
 class GuardedBox:
@@ -95,9 +91,6 @@ class GuardedBox:
         if not self.monitored:
             self.monitored = True
             self.monitor.add(self.connection)
-
-    def begin_call(self) -> None:
-        self.monitor.begin_call(fixtures=False)
 
     def call(self, *rows: dict[str, Any], fixtures: bool = False) -> list[str]:
         """Run a call phase that leaves these rows; return the findings that fail the test."""
@@ -137,6 +130,14 @@ class GuardedBox:
         """Return the only monitoring gap since the previous call of this method."""
         [gap] = self.monitor.take_data()["gaps"]
         return gap
+
+
+def in_call(*rows: dict[str, Any], **more: Any) -> GuardedBox:
+    """Return a guard that monitors one box, in the call phase of the first test."""
+    guarded = GuardedBox(*rows, **more)
+    guarded.begin("a")
+    guarded.monitor.begin_call(fixtures=False)
+    return guarded
 
 
 def oom(pid: int = 41, **fields: Any) -> dict[str, Any]:

@@ -26,34 +26,6 @@ def test_list_of_unrequested_fixtures_excludes_the_arguments_of_the_test(request
     assert pytestconfig is request.config
 
 
-def test_report_hook_can_read_the_errors_of_a_unittest_test_case(pytester):
-    pytester.makeconftest(
-        """
-        import pytest
-        from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
-
-        @pytest.hookimpl(wrapper=True, tryfirst=True)
-        def pytest_runtest_makereport(item, call):
-            if call.when == "call":
-                [error] = errors_of_test_case(item)
-                print("kept", error.value, "and not", call.excinfo)
-            return (yield)
-        """
-    )
-    pytester.makepyfile(
-        """
-        import unittest
-
-        class TestIt(unittest.TestCase):
-            def test_it(self):
-                raise RuntimeError("it")
-        """
-    )
-    result = pytester.runpytest_subprocess("-s", "-p", "no:tlsandbox")
-
-    result.stdout.fnmatch_lines(["*kept it and not None*"])
-
-
 def test_root_folder_and_ini_file_are_the_same_as_those_of_pytest(pytestconfig, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "pytest.ini").write_text("[pytest]\n")

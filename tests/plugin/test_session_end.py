@@ -137,30 +137,6 @@ def test_ended_session_returns_its_exit_status_and_leaves_no_process(pytester, s
     assert_gone(seconds)
 
 
-def test_forked_test_process_does_not_stop_the_sandbox(pytester):
-    """A fork ends with the finalizers of its parent; the sandbox is the parent's."""
-    pytester.makepyfile(
-        """
-        import os, sys
-
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"])
-            pid = os.fork()
-            if pid == 0:
-                try:
-                    sys.exit()
-                finally:
-                    import atexit
-                    atexit._run_exitfuncs()
-                    os._exit(0)
-            os.waitpid(pid, 0)
-            tlsandbox.assert_process(job, status="running")
-        """
-    )
-    result = pytester.runpytest_subprocess("--tlsandbox=local", "-W", "ignore::DeprecationWarning")
-    result.assert_outcomes(passed=1)
-
-
 def test_plugin_threads_do_not_keep_the_interpreter_alive(pytester, seconds):
     """A sandbox that is never closed, as in a script, or where pytest could not end in order."""
     program = """

@@ -99,51 +99,37 @@ def test_error_in_a_user_fixture_shows_only_the_line_of_the_fixture(pytester, sh
     assert text == shown(*UNWRAPPED)
 
 
-@pytest.mark.slow
+CONFTEST = """
+    import pytest
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(fixturedef, request):
+        value = yield
+        if fixturedef.argname == "tlsandbox": {wrapper}
+        return value
+
+    @pytest.fixture
+    def job(tlsandbox):
+        {fixture}
+"""
+OURS = "tlsandbox.wait_for_process('')"
+LINES = {
+    "a fixture, not ours": ("pass", "1 / 0", [">       value = yield", ">       1 / 0"]),
+    "a fixture, ours": ("pass", OURS, [f">       {OURS}"]),
+    "a wrapper, ours": (
+        "value.wait_for_process('')",
+        "pass",
+        [">       if fixturedef.argname == \"tlsandbox\": value.wait_for_process('')"],
+    ),
+}
+
+
 @pytest.mark.usefixtures("connected")
-def test_error_inside_a_hook_wrapper_shows_the_line_of_the_wrapper(pytester, shown):
-    pytester.makeconftest(
-        """
-        import pytest
-
-        @pytest.hookimpl(wrapper=True)
-        def pytest_fixture_setup(fixturedef, request):
-            value = yield
-            if fixturedef.argname == "tlsandbox":
-                value.assert_process("no such", status="running")
-            return value
-        """
-    )
-    pytester.makepyfile("def test_it(tlsandbox): pass")
-
-    assert re.findall(r"^>.*", shown(*WRAPPED), re.MULTILINE) == [
-        '>           value.assert_process("no such", status="running")'
-    ]
-
-
-@pytest.mark.usefixtures("connected")
-@pytest.mark.parametrize(
-    ("body", "lines"),
-    [
-        ("1 / 0", [">       return (yield)", ">       1 / 0"]),
-        ("tlsandbox.wait_for_process('')", [">       tlsandbox.wait_for_process('')"]),
-    ],
-    ids=["not ours", "ours"],
-)
-def test_frame_of_a_hook_wrapper_is_hidden_only_for_plugin_errors(pytester, shown, body, lines):
-    pytester.makeconftest(
-        f"""
-        import pytest
-
-        @pytest.hookimpl(wrapper=True)
-        def pytest_fixture_setup(fixturedef, request):
-            return (yield)
-
-        @pytest.fixture
-        def job(tlsandbox):
-            {body}
-        """
-    )
+@pytest.mark.parametrize(("wrapper", "fixture", "lines"), LINES.values(), ids=LINES)
+def test_frame_of_a_hook_wrapper_is_hidden_only_if_it_passes_on_an_error_of_the_plugin(
+    pytester, shown, wrapper, fixture, lines
+):
+    pytester.makeconftest(CONFTEST.format(wrapper=wrapper, fixture=fixture))
     pytester.makepyfile("def test_it(job): pass")
 
     assert re.findall(r"^>.*", shown(*UNWRAPPED), re.MULTILINE) == lines
