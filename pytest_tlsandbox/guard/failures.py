@@ -43,7 +43,7 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     phase = "setup failed" if first.place.phase == "setup" else first.place.phase
     explanation = Explanation(
         error,
-        first.happened if alone else _several(shown, rules),
+        first.happened if alone else _several(shown),
         short_name(first.row) if alone else "",
         because=first.what if alone and (first.inconclusive or first.rule == LEAK) else "",
         process=(ended_row(first.incident.run) or first.row) if alone else None,
@@ -68,13 +68,13 @@ def error_for(findings: Sequence[Finding], screen: Screen) -> AssertionFailed:
     return failure
 
 
-def _several(findings: Sequence[Finding], rules: Sequence[str]) -> str:
+def _several(findings: Sequence[Finding]) -> str:
     """Return the first line of the message about several findings."""
-    generations = {item.incident.run.generation for item in findings}
-    alike = len(generations) == len(rules) == 1
-    if alike and not any(item.inconclusive for item in findings):
-        name = RULES[rules[0]].name([item.incident for item in findings])
-        return f"{name}: {short_name(findings[0].row)}"
+    first = findings[0]
+    alike = {(item.rule, item.incident.run.generation) for item in findings}
+    if len(alike) == 1 and not any(item.inconclusive for item in findings):
+        name = RULES[first.rule].name([item.incident for item in findings])
+        return f"{name}: {short_name(first.row)}"
     names: dict[str, list[str]] = {}
     for item in findings:
         names.setdefault(item.happened, []).append(short_name(item.row))

@@ -45,12 +45,9 @@ class Guard(Observer):
     The argument ``rules`` contains the rules of the session, which apply outside of tests.
     """
 
-    def __init__(
-        self, monitor: Monitor, rules: Sequence[str], *, report_only: bool = False
-    ) -> None:
+    def __init__(self, monitor: Monitor, rules: Sequence[str]) -> None:
         self._monitor = monitor
         self._session_rules = tuple(rules)
-        self._report_only = report_only
         self._failing: list[Finding] = []
         self._findings: list[Finding] = []
         self._new: dict[str, list[Any]] = defaultdict(list)
@@ -136,7 +133,7 @@ class Guard(Observer):
                 allowed=self._allowance(sandbox, rule, incident) if attributed.test else None,
             )
             self._findings.append(finding)
-            if fails and finding.allowed is None and not self._report_only:
+            if fails and finding.allowed is None:
                 self._failing.append(finding)
         for incident in incidents:
             run = incident.run

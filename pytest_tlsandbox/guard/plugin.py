@@ -32,8 +32,8 @@ class GuardPlugin:
     """Fails a phase of a test if the guard has a finding in that phase."""
 
     def __init__(self, settings: Settings, monitor: Monitor, screen: Callable[[], Screen]) -> None:
-        self.guard = Guard(monitor, settings.guard, report_only=settings.guard_report_only)
-        self._session_rules = settings.guard
+        self.guard = Guard(monitor, settings.guard)
+        self._settings = settings
         self._monitor = monitor
         self._screen = screen
         self._properties: list[tuple[str, str]] = []
@@ -42,7 +42,7 @@ class GuardPlugin:
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Apply the rules of the test before the monitor takes the baseline."""
         self._properties.clear()
-        self.guard.begin_test(rules_of(item, self._session_rules), allowances_of(item))
+        self.guard.begin_test(rules_of(item, self._settings.guard), allowances_of(item))
         return (yield)
 
     @pytest.hookimpl(wrapper=True)
@@ -83,7 +83,7 @@ class GuardPlugin:
     def _failure(self, item: pytest.Item) -> AssertionFailed | None:
         """Return the error for the findings in the phase that has just ended, if there are any."""
         findings = self.guard.take_failing()
-        if not findings:
+        if not findings or self._settings.guard_report_only:
             return None
         plugins = item.config.pluginmanager
         if plugins.hasplugin("rerunfailures") or plugins.hasplugin("pytest_rerunfailures"):

@@ -117,22 +117,23 @@ class MonitoredSandbox:
         only if the last failed call was at least 30 s ago. If this method does not list the
         processes, it returns None immediately.
         """  # noqa: DOC501 - the error is caught below
-        client, clock, outage = self.client, self.client.clock, self.client.outage
-        begun = clock.monotonic()
+        client, outage = self.client, self.client.outage
+        begun = client.clock.monotonic()
         if (self.in_gap and self._tried_in_vain) or not outage.worth_a_try(begun):
             return None
         once = self.in_gap or not patient
+        limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
+        end = client.wait_deadline()  # earlier than pytest-timeout would kill the test
+        if end is not None:
+            limit = min(limit, max(_SHORTEST_TRY, end - begun))
+        self.why = _NO_ANSWER
         try:
             try:
-                limit = min(ONE_TRY if once else LONGEST_CALL, outage.left)
-                end = client.wait_deadline()  # earlier than pytest-timeout would kill the test
-                if end is not None:
-                    limit = min(limit, max(_SHORTEST_TRY, end - begun))
-                snapshot = client.poll(limit=limit)
+                return client.poll(limit=limit)
             except InfrastructureError as error:
                 if once or not error.transient or self._has_ended(error):
                     raise
-                snapshot = client.list(patience=max(0.0, FIRST_PATIENCE - outage.spent))
+                return client.list(patience=max(0.0, FIRST_PATIENCE - outage.spent))
         except InfrastructureError as error:
             self.why = error.first_line
             if self._has_ended(error):
@@ -140,8 +141,6 @@ class MonitoredSandbox:
             else:
                 self._tried_in_vain = True
             return None
-        self.why = _NO_ANSWER
-        return snapshot
 
     def _has_ended(self, error: InfrastructureError) -> bool:
         """Return whether an error means that the suite has terminated its own sandbox."""

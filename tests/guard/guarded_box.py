@@ -74,13 +74,12 @@ class GuardedBox:
         rules: tuple[str, ...] = ALL,
         shared: bool = False,
         of_suite: bool = False,
-        report_only: bool = False,
         **kwargs: Any,
     ) -> None:
         self.clock = FakeClock()
         self.box = Box(self.clock, *rows)
         self.monitor = Monitor(self.clock, **kwargs)
-        self.guard = Guard(self.monitor, rules, report_only=report_only)
+        self.guard = Guard(self.monitor, rules)
         self.connection = Connection(self.box, shared, of_suite, loopback=True)
         self.rules = rules
         self.monitored = False
@@ -92,9 +91,9 @@ class GuardedBox:
             self.monitored = True
             self.monitor.add(self.connection)
 
-    def call(self, *rows: dict[str, Any], fixtures: bool = False) -> list[str]:
+    def call(self, *rows: dict[str, Any]) -> list[str]:
         """Run a call phase that leaves these rows; return the findings that fail the test."""
-        self.monitor.begin_call(fixtures=fixtures)
+        self.monitor.begin_call(fixtures=False)
         return self.end("call", *rows)
 
     def end(self, phase: str, *rows: dict[str, Any]) -> list[str]:

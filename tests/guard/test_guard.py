@@ -181,24 +181,17 @@ def test_guard_without_rules_does_not_poll_and_reports_no_findings():
 
 
 def test_incident_fails_a_test_in_a_shared_sandbox_only_if_that_test_started_the_process():
-    guarded = in_call(raw(1), shared=True)
+    guarded = in_call(raw(1), shared=True, rules=("oom",))
     guarded.box.history.note_start(process(2))
-    assert guarded.end("call", oom(1), oom(2)) == ["oom 2"]
+    guarded.box.history.note_start(process(3))
+    assert guarded.end("call", oom(1), oom(2), raw(3)) == ["oom 2"]
+    guarded.end_test()
+    assert guarded.test("b", oom(1), oom(2), oom(3)) == []
     assert guarded.reported() == [
         "no test, None: oom of train.py (pid 1), reported in the session",
         "a, call: oom of train.py (pid 2), reported in the test",
+        "no test, None: oom of train.py (pid 3), reported in the session",
     ]
-
-
-def test_later_test_does_not_fail_because_of_an_older_process_in_a_shared_sandbox():
-    guarded = in_call(shared=True)
-    guarded.box.history.note_start(process(2))
-    guarded.end("call", raw(2))
-    guarded.end("teardown")
-    assert guarded.test("b", oom(2)) == []
-    assert (
-        guarded.reported()[-1] == "no test, None: oom of train.py (pid 2), reported in the session"
-    )
 
 
 def test_processes_of_other_tests_are_not_leaks_in_a_shared_sandbox():

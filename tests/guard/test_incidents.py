@@ -65,13 +65,6 @@ def test_restart_that_a_test_requested_is_not_reported_in_a_later_test():
     assert guarded.test("b", over) == []
 
 
-def test_process_left_running_is_a_leak_even_if_it_reuses_a_name():
-    before = web(7, "stopped", fields=ended(0), last_exit=last(0))
-    guarded = GuardedBox(before)
-
-    assert guarded.test("a", web(9, start=20_000)) == ["leak 9"]
-
-
 def test_fixture_process_is_not_a_leak_even_if_it_reuses_a_name():
     guarded = in_call(web(7, "stopped", fields=ended(0), last_exit=last(0)))
     with guarded.guard.exempting():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
@@ -394,21 +393,8 @@ MORE_POLLS = {
         "def test(tlsandbox): tlsandbox.start_process('true')",
         2,
     ),
-    "sets up a fixture of the suite": (
-        """
-        @pytest.fixture
-        def own(): yield
-        def test(own): pass
-        """,
-        2,
-    ),
-    "ends a class": (
-        """
-        class TestIt:
-            def test(self): pass
-        """,
-        1,
-    ),
+    "sets up a fixture of the suite": ("@pytest.fixture\ndef own(): yield\ndef test(own): pass", 2),
+    "ends a class": ("class TestIt:\n    def test(self): pass", 1),
 }
 
 
@@ -416,8 +402,8 @@ MORE_POLLS = {
 def test_guard_adds_polls_only_if_a_test_or_fixture_may_have_changed_processes(
     pytester, test, more
 ):
-    both = "import pytest\ndef test_first(): pass\n" + dedent(test) + "\ndef test_last(): pass\n"
-    pytester.makepyfile(both)
+    tests = "import pytest", "def test_first(): pass", test, "def test_last(): pass"
+    pytester.makepyfile("\n".join(tests))
 
     result = pytester.runpytest_inprocess("--tlsandbox-guard=oom", "-v")
 

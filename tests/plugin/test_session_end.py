@@ -72,12 +72,8 @@ class End(NamedTuple):
     junit: bool = True
 
 
-def kill(number: int) -> Callable[[int], object]:
-    return lambda pid: os.kill(pid, number)
-
-
-def kill_group(number: int) -> Callable[[int], object]:
-    return lambda pid: os.killpg(pid, number)
+def kill(number: int, send: Callable[[int, int], None] = os.kill) -> Callable[[int], object]:
+    return lambda pid: send(pid, number)
 
 
 def timeout(method: str) -> tuple[str, ...]:
@@ -105,9 +101,9 @@ ENDS = {
         1, "os.kill(os.getpid(), 9)", options=("-n1",), text="worker 'gw0' crashed while running"
     ),
     # As a terminal does at Ctrl-C. A worker that is left alone takes 5 s to see it (execnet).
-    "Ctrl-C with workers": End(2, how=kill_group(signal.SIGINT), options=("-n1",)),
+    "Ctrl-C with workers": End(2, how=kill(signal.SIGINT, os.killpg), options=("-n1",)),
     "SIGKILL with workers": End(
-        -signal.SIGKILL, how=kill_group(signal.SIGKILL), options=("-n1",), junit=False
+        -signal.SIGKILL, how=kill(signal.SIGKILL, os.killpg), options=("-n1",), junit=False
     ),
 }
 
