@@ -480,9 +480,7 @@ def tlsandbox_lister(request: pytest.FixtureRequest, tlsandbox_target: object) -
 
 
 @pytest.fixture(scope="session")
-def tlsandbox_allow(
-    request: pytest.FixtureRequest,
-) -> Callable[..., AbstractContextManager[None]]:
+def tlsandbox_allow(request: pytest.FixtureRequest) -> Callable[..., AbstractContextManager[None]]:
     """Provide a function that allows findings of the guard in a ``with`` block.
 
     In the block ``with tlsandbox_allow("oom", reason="the limit is under test"):``, findings of the
