@@ -91,7 +91,7 @@ class GuardPlugin:
             # wrong exception.
             item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
         try:
-            raise error_for(findings, self._screen())
+            raise error_for(findings, self._screen())  # pytest needs an error with a traceback
         except AssertionFailed as failure:
             return failure
 

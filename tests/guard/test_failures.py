@@ -144,7 +144,6 @@ UNHEALTHY = managed(health_status="unhealthy", consecutive_health_failures=4)
 @pytest.mark.parametrize(
     ("rule", "row", "first_line"),
     [
-        ("crash", raw(41, **signaled(6)), "Crashed with SIGABRT: web; last output: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_ONCE), "Exited 1, then restarted: web: shard 2/8 loaded"),
         ("restart", raw(42, started_at=T5 + 1, managed=RESTARTED_OFTEN), "Restarted 3 times (last run: exited 1): web"),
         ("unhealthy", raw(41, managed=UNHEALTHY), "Unhealthy, 4 health checks in a row failed: web; last output: shard 2/8 loaded"),

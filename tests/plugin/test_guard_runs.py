@@ -165,8 +165,7 @@ def test_each_worker_has_its_own_embedded_sandbox(pytester):
     assert result.ret == 1
     result.assert_outcomes(failed=8)
     report = read(pytester.path / "out.json")
-    names = {sandbox["name"] for sandbox in report["sandboxes"]}
-    assert names == {"local@gw0", "local@gw1"}
+    assert {box["name"] for box in report["sandboxes"]} == {"local@gw0", "local@gw1"}
     assert len(report["findings"]) == 8
     assert {found["worker"] for found in report["findings"]} == {"gw0", "gw1"}
     assert report["complete"]
