@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.settings import REPORT, RULES, Settings
+from pytest_tlsandbox.settings import RULES, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -172,16 +172,18 @@ def check_report(text: str, source: str, config: pytest.Config) -> Path:
         The absolute path.
 
     Raises:
-        InvalidSetting: the report cannot be written, or would overwrite another file.
+        InvalidSetting: the report cannot be written or would overwrite another file, or the option
+            and its path are separate arguments.
 
     """
-    start = config.invocation_params.dir if source == REPORT.flag else config.rootpath
+    start = config.invocation_params.dir if source.startswith("--") else config.rootpath
     path = Path(start, Path(text).expanduser())
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
-    if REPORT.flag in config.invocation_params.args:
-        reason = f"pytest may mistake it for the path of a test; write {REPORT.flag}={text}, with an equals sign"
+    options = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
+    if source in options:
+        reason = f"pytest may mistake it for the path of a test; write {source}={text}, with an equals sign"
     elif text.endswith(("/", os.sep)) or path.is_dir():
         reason = "it is a folder; give the path of a file"
     elif not _is_writable(folder):

@@ -96,9 +96,10 @@ def check_option(name: str, value: object) -> None:
 
 def _check(place: str, hint: Any, value: object) -> None:
     """Check a value by its type hint."""
-    kind, *others = (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
-    if value is None and NoneType in others:
+    optional = NoneType in get_args(hint)
+    if optional and value is None:
         return
+    kind = get_args(hint)[0] if optional else hint
     if get_origin(kind) is Literal:
         check_choice(place, value, get_args(kind))
     elif is_typeddict(kind):

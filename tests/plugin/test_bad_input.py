@@ -18,6 +18,10 @@ RULES = "oom, crash, restart, unhealthy, leak"
 NO_RULE = f"; expected one of {RULES}"
 
 
+NO_EQUALS_SIGN = (
+    "cannot be written: pytest may mistake it for the path of a test; write "
+    "--tlsandbox-report=out.json, with an equals sign"
+)
 FOLDER = "cannot be written: it is a folder; give the path of a file"
 INVALID_SETTINGS = {
     "--tlsandbox-guard=oom,crush": f"--tlsandbox-guard: unknown guard rule 'crush'{NO_RULE}; did you mean 'crash'?",
@@ -29,9 +33,9 @@ INVALID_SETTINGS = {
     "--tlsandbox-report=": f"--tlsandbox-report: '' {FOLDER}",
     "--tlsandbox-report=/proc/out.json":
         "--tlsandbox-report: '/proc/out.json' cannot be written: the folder /proc is not writable",
-    "--tlsandbox-report out.json":
-        "--tlsandbox-report: 'out.json' cannot be written: pytest may mistake it for the path of a test; "
-        "write --tlsandbox-report=out.json, with an equals sign",
+    "--tlsandbox-report out.json": f"--tlsandbox-report: 'out.json' {NO_EQUALS_SIGN}",
+    "PYTEST_ADDOPTS = --tlsandbox-report out.json":
+        f"--tlsandbox-report: 'out.json' {NO_EQUALS_SIGN}",
     "tlsandbox = no/box": f"tlsandbox in tox.ini: {NOT_A_SANDBOX}, got 'no/box'",
     "tlsandbox_guard_report_only = maybe":
         "tlsandbox_guard_report_only in tox.ini: invalid truth value 'maybe'",
@@ -44,9 +48,10 @@ INVALID_SETTINGS = {
 @pytest.mark.parametrize("setting", INVALID_SETTINGS)
 def test_invalid_setting_stops_the_run_before_the_first_test(pytester, monkeypatch, setting):
     options = setting.split() if setting.startswith("--") else []
-    pytester.makeini(f"[pytest]\n{setting if setting.startswith('tlsandbox') else ''}")
-    if setting.startswith("TLSANDBOX"):
-        monkeypatch.setenv("TLSANDBOX", "a ?")
+    name, _, value = setting.partition(" = ")
+    if name.isupper():
+        monkeypatch.setenv(name, value)
+    pytester.makeini(f"[pytest]\n{setting if name.islower() and not options else ''}")
     result = pytester.runpytest_inprocess(*options)
     assert usage_error_of(result) == INVALID_SETTINGS[setting].format(path=pytester.path)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
