@@ -7,7 +7,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from pytest_tlsandbox.arguments.checks import check_text, not_a_list
+from pytest_tlsandbox.arguments.checks import check_text, must_be
 from pytest_tlsandbox.arguments.start_options import check_option
 from pytest_tlsandbox.client.api import has_ended
 from pytest_tlsandbox.errors import (
@@ -65,15 +65,18 @@ def start_body(
     """
     _check_command(command)
     if isinstance(args, str) or not isinstance(args, Iterable):
-        raise InvalidArgument(not_a_list(args))
+        raise InvalidArgument(must_be("args", "a list of strings", args))
     body: dict[str, Any] = {"command": command, "args": list(args)}
     for position, arg in enumerate(body["args"]):
         check_text(f"args[{position}]", arg)
     if env is not None:
         _check_env(env)
         body["env"] = dict(env)
-    given = {name: value for name, value in options.items() if value is not None}
-    return body | {name: check_option(name, value) for name, value in given.items()}
+    for name, value in options.items():
+        check_option(name, value)
+        if value is not None:
+            body[name] = value
+    return body
 
 
 def _check_command(command: object) -> None:

@@ -145,7 +145,7 @@ def test_state_changes_are_logged_at_info_level_and_polls_at_debug_level(log):
         "my-sandbox: train.py (pid 42): running",
         "my-sandbox: train.py (pid 41): exited 0",
         "my-sandbox: train.py (pid 42): not listed",
-        "my-sandbox: exit code 0: yes, after 5 polls of 1 process",
+        "my-sandbox: exit code 0: yes, after 5 polls",
     ]
     assert logged(log, logging.DEBUG) == [
         "poll of my-sandbox: 1 process",
@@ -167,7 +167,7 @@ def test_states_in_the_first_snapshot_are_not_logged_as_changes(log):
     box = box_of({0: [RUNNING, raw(42, **ended(1))]})
     box.wait_for_process(41)
 
-    assert logged(log, logging.INFO) == ["my-sandbox: running: yes, after 1 poll of 2 processes"]
+    assert logged(log, logging.INFO) == ["my-sandbox: running: yes, after 1 poll"]
 
 
 def test_control_characters_in_a_state_are_escaped_in_the_log(log):

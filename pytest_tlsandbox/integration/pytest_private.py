@@ -10,9 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     import pytest
 
 
@@ -51,26 +48,3 @@ def errors_of_test_case(item: pytest.Item) -> list[pytest.ExceptionInfo[BaseExce
     reported the error.
     """
     return getattr(item, "_excinfo", None)
-
-
-def find_settings(paths: Sequence[str], config: pytest.Config) -> tuple[Path, Path | None]:
-    """Return the rootdir and the ini file that pytest would find for the given paths.
-
-    The public attributes of pytest contain only the rootdir and the ini file that pytest found for
-    the paths on the command line.
-    """
-    import inspect
-
-    from _pytest.config.findpaths import determine_setup
-
-    given = {
-        "inifile": config.option.inifilename,
-        "override_ini": None,
-        "args": paths,
-        "rootdir_cmd_arg": config.option.rootdir or None,
-        "invocation_dir": config.invocation_params.dir,
-    }
-    # The function has one more parameter in pytest 9 than in pytest 8.
-    known = inspect.signature(determine_setup).parameters
-    rootdir, inipath, *_ = determine_setup(**{name: given[name] for name in known})
-    return rootdir, inipath

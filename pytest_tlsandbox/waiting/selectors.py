@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-from pytest_tlsandbox.arguments.checks import check_takes_one, shown
-from pytest_tlsandbox.arguments.unknown_names import explained
+from pytest_tlsandbox.arguments.checks import check_function, shown
 from pytest_tlsandbox.errors import InvalidArgument
 from pytest_tlsandbox.formatting.text import shorten
 from pytest_tlsandbox.history.snapshot import check_fields, differences
@@ -40,7 +38,6 @@ class By:
         return f"by({', '.join(f'{name}={_brief(repr(value))}' for name, value in self.fields)})"
 
 
-@explained
 def by(
     *,
     name: str | None = None,
@@ -362,13 +359,8 @@ def label_of(process: Any) -> str:
         return repr(process)
     if _is_process_info(process):
         return f"pid {process.pid}"
-    if inspect.iscoroutinefunction(process):
-        raise InvalidArgument(
-            "process must be a plain function that takes a process; got a coroutine function, whose "
-            "result is always truthy"
-        )
     if callable(process) and not isinstance(process, type):
-        check_takes_one("process", process, "the process")
+        check_function("process", process, "the process")
         return f"where {getattr(process, '__name__', type(process).__name__)}"
     raise InvalidArgument(
         "process must be text, a pid, a compiled regex, a process object, a by(...) selector "

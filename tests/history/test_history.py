@@ -159,7 +159,7 @@ def test_lost_exit_code_is_logged_if_the_test_did_not_select_the_process(caplog)
     with caplog.at_level("INFO", "pytest_tlsandbox"):
         box.assert_no_crash()
 
-    assert "1 end unknown: train.py (pid 1)" in caplog.messages
+    assert "uncertain end: train.py (pid 1): the sandbox lost its exit code" in caplog.messages
 
 
 def test_snapshot_of_another_sandbox_is_rejected_as_a_baseline():

@@ -26,16 +26,6 @@ def test_list_of_unrequested_fixtures_excludes_the_arguments_of_the_test(request
     assert pytestconfig is request.config
 
 
-def test_root_folder_and_ini_file_are_the_same_as_those_of_pytest(pytestconfig, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "pytest.ini").write_text("[pytest]\n")
-
-    found = pytest_private.find_settings(pytestconfig.getoption("file_or_dir"), pytestconfig)
-    assert found == (pytestconfig.rootpath, pytestconfig.inipath)
-    other = pytest_private.find_settings([str(elsewhere)], pytestconfig)
-    assert other == (elsewhere, elsewhere / "pytest.ini")
-
-
 def test_pytest_does_not_rewrite_assertions_in_the_package(pytestconfig):
     names = pytestconfig.pluginmanager.rewrite_hook._must_rewrite  # type: ignore[attr-defined]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -322,43 +321,6 @@ no findings: oom; 1 test, 4 polls of small
 
 """
     )
-
-
-@pytest.mark.parametrize("place", ["out/r.json", "../r.json", "{tmp}/other/r.json"])
-@pytest.mark.usefixtures("connected")
-def test_report_option_with_a_space_before_the_path_does_not_turn_off_the_guard(
-    pytester, tmp_path, place
-):
-    """Without ``=``, pytest takes an existing file for the path of a test."""
-    suite = pytester.mkdir("suite")
-    (suite / "pytest.ini").write_text("[pytest]\ntlsandbox_guard = crash\n")
-    (suite / "test_it.py").write_text(
-        "def test_it(tlsandbox):\n"
-        "    job = tlsandbox.start_process('sh', ['-c', 'kill -SEGV $$'])\n"
-        "    tlsandbox.wait_until(lambda seen: seen.find(job.identity).ended)\n"
-    )
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "pytest.ini").write_text("[pytest]\n")
-    path = place.format(tmp=tmp_path)
-    pytester.chdir()
-    os.chdir(suite)
-
-    first = pytester.runpytest_inprocess("--tlsandbox-report", path)
-    second = pytester.runpytest_inprocess("--tlsandbox-report", path)
-
-    assert first.ret == pytest.ExitCode.TESTS_FAILED
-    if place == "out/r.json":
-        assert second.ret == pytest.ExitCode.TESTS_FAILED
-    else:
-        found = "{tmp}/other/pytest.ini" if "other" in place else "none"
-        assert second.ret == pytest.ExitCode.USAGE_ERROR
-        assert usage_error_of(second) == (
-            f"--tlsandbox-report: pytest mistook the value {path!r} for the path of a test, and "
-            f"looked for the ini file there (found: {found.format(tmp=tmp_path)}); write "
-            f"--tlsandbox-report={path}, with an equals sign"
-        )
-    third = pytester.runpytest_inprocess(f"--tlsandbox-report={path}")
-    assert third.ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_existing_file_that_is_not_a_report_is_not_overwritten(pytester):

@@ -47,7 +47,7 @@ def test_error_raised_by_a_plugin_fixture_shows_no_plugin_frames(pytester, shown
 def test_report_option_adds_no_frames_to_the_traceback_of_a_fixture_error(pytester, shown):
     pytester.makepyfile("def test_it(tlsandbox): pass")
 
-    watched = shown(*UNWRAPPED, "--tlsandbox-report", "report.json")
+    watched = shown(*UNWRAPPED, "--tlsandbox-report=report.json")
 
     assert re.sub("^tlsandbox report: .*\n", "", watched, flags=re.MULTILINE) == shown(*UNWRAPPED)
 
