@@ -118,19 +118,19 @@ def short_name(row: ProcessInfo) -> str:
         return shorten(mask_text(row.managed.name[:1000]), _LONGEST_NAME)
     command, args = mask_text(row.command[:1000]), mask_args([arg[:1000] for arg in row.args[:3]])
     program = command.rpartition("/")[2] or command
-    if program.rstrip("0123456789.") in _INTERPRETERS and args:
-        first, *rest = args
-        if first == "-m" and rest:
-            return shorten(rest[0], _LONGEST_NAME)
-        if not first.startswith("-"):
-            return shorten(first.rpartition("/")[2], _LONGEST_NAME)
-        if program in _SHELLS and first.endswith("c") and rest:
-            script, *zero = rest
-            if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
-                return shorten(zero[0], _LONGEST_NAME)
-            return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
+    if program.rstrip("0123456789.") not in _INTERPRETERS or not args:
+        return shorten(program, _LONGEST_NAME)
+    first, *rest = args
+    if first == "-m" and rest:
+        return shorten(rest[0], _LONGEST_NAME)
+    if not first.startswith("-"):
+        return shorten(first.rpartition("/")[2], _LONGEST_NAME)
+    if program not in _SHELLS or not first.endswith("c") or not rest:
         return shorten(f"{program} {first}", _LONGEST_NAME)
-    return shorten(program, _LONGEST_NAME)
+    script, *zero = rest
+    if zero and zero[0].isprintable() and not set(zero[0]) & {" ", "/"}:
+        return shorten(zero[0], _LONGEST_NAME)
+    return f'"{shorten(mask_text(script), _LONGEST_NAME)}"'
 
 
 def named(row: ProcessInfo) -> str:
