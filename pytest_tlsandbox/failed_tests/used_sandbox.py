@@ -1,14 +1,21 @@
-"""Find new events in a sandbox while a test runs, and find the sandbox's current outage."""
+"""Find out what happened in a sandbox while a test ran, and whether the sandbox is available."""
 
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import InfrastructureError
+from pytest_tlsandbox.formatting.processes import headline_of_end, short_name
 from pytest_tlsandbox.formatting.text import printable
+from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
+from pytest_tlsandbox.messages.incidents import run_label, shown_row
+from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from pytest_tlsandbox.connections import Connection
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.plain_data import WallClock
     from pytest_tlsandbox.types import Stream
 
-CLOCKS_DIFFER = 0.5
+_CLOCKS_DIFFER = 0.5
 """Tolerated difference, in seconds, between the clock of a sandbox and this machine's clock."""
 
 
@@ -37,6 +44,40 @@ class Outage(NamedTuple):
     what: str
 
 
+@dataclass(frozen=True)
+class Event:
+    """An event in a sandbox that may explain a failure.
+
+    Attributes:
+        at: when the event happened, in seconds of this machine's monotonic clock.
+        what: what happened, in words.
+        kind: the kind of cause: "sandbox", "oom", "crash", "exit", "restart" or "none".
+        sandbox: the sandbox in which the event happened.
+        run: the affected run; None if the event affected the whole sandbox.
+
+    """
+
+    at: float
+    what: str
+    kind: str
+    sandbox: UsedSandbox
+    run: Run | None = None
+
+
+@dataclass
+class Happened:
+    """The events in sandboxes during a test.
+
+    Attributes:
+        events: the events that may explain a failure.
+        others: the names of all other processes, grouped by what happened to them.
+
+    """
+
+    events: list[Event] = field(default_factory=list)
+    others: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
 class UsedSandbox:
     """A sandbox that this session's tests use. The object observes the calls to the sandbox.
 
@@ -46,10 +87,6 @@ class UsedSandbox:
         label: the name of the sandbox, for messages.
         shared: whether several xdist workers use the sandbox.
         outage: the outage that has not ended yet; None if the last call succeeded.
-        begun: when the running test began, in seconds of the monotonic clock.
-        position: the position in the history after which events are new, which is the start or the
-            last failure of the test.
-        since: the time of that position, in seconds of the monotonic clock.
 
     """
 
@@ -67,13 +104,12 @@ class UsedSandbox:
         self._polled = False
         self._started_before = len(self.history.started)
         self.forget_events()
-        self.begun = self.since
 
     def forget_events(self) -> None:
         """Forget all earlier events, so that only later events count as new."""
         last = self.history.last
-        self.position, self.since = self.history.position, self.client.clock.monotonic()
-        self._earliest = self.since if last is None else last.begun - CLOCKS_DIFFER
+        self._position, self._since = self.history.position, self.client.clock.monotonic()
+        self._earliest = self._since if last is None else last.begun - _CLOCKS_DIFFER
 
     def call_failed(self, fault: InfrastructureError, begun: float) -> None:
         """Begin an outage, or continue the current outage."""
@@ -92,8 +128,8 @@ class UsedSandbox:
     @property
     def was_called(self) -> bool:
         """Whether the running test has listed or started processes, or has tried to do so."""
-        tried = self.outage is not None and self.outage.since > self.since
-        return tried or self.history.position > self.position
+        tried = self.outage is not None and self.outage.since > self._since
+        return tried or self.history.position > self._position
 
     def poll_once(self, deadline: float) -> None:
         """List the processes, but at most once in each test."""
@@ -103,12 +139,64 @@ class UsedSandbox:
             with contextlib.suppress(InfrastructureError):  # call_failed gets it
                 self.client.poll(limit=left)
 
-    def belongs_to_the_test(self, run: Run) -> bool:
+    def add_events(self, happened: Happened, needed: Iterable[Run]) -> None:
+        """Add what happened since the running test began.
+
+        If the test has already failed, only events since its last failure are added.
+
+        Args:
+            happened: the object to which the events are added.
+            needed: the runs that fixtures of the test started; the end of such a run is always
+                added.
+
+        """
+        history = self.history
+        if history.first is not None and history.first.begun > self._since:
+            history.runs()  # converts the rows of the first list call, which may be new
+        ends: dict[Run, float] = {}
+        for run in history.changed_since(self._since):
+            if run.over_at is not None and run.over_at > self._since:
+                ends[run] = run.over_at
+            elif run.first_seen > self._position and run is run.generation.runs[0]:
+                began = self._time_of(shown_row(run).started_at, run.changes[0].at, run)
+                if began is not None and self._belongs_to_the_test(run):
+                    happened.others["started"].append(name_of(run))
+        for incident in history.incidents(max(self._position, history.position_of(history.first))):
+            run = incident.run
+            if incident.kind != UNHEALTHY:
+                ends.setdefault(run, incident.at)
+            elif self._belongs_to_the_test(run):
+                what = f"Unhealthy: {name_of(run)}"
+                happened.events.append(Event(incident.at, what, "none", self, run))
+        for run in {each.generation.newest for each in needed if not each.generation.alive}:
+            if run.over_at is not None and (kind_of(run) or run.ended_here):
+                ends.setdefault(run, run.over_at)
+        for run, seen in ends.items():
+            at = self._time_of(run.end and run.end.ended_at, seen, run)
+            if at is not None and not run.assumed:
+                self._add_end(happened, run, at)
+        if history.replaced_at > self._position and history.last is not None:
+            what = f"Another sandbox answers as {self.label}"
+            happened.events.append(Event(history.last.begun, what, "sandbox", self))
+        if self.outage is not None:
+            happened.events.append(Event(self.outage.since, self.outage.what, "sandbox", self))
+
+    def _add_end(self, happened: Happened, run: Run, at: float) -> None:
+        kind = kind_of(run)
+        if not self._belongs_to_the_test(run):
+            happened.others["ended in other tests"].append(name_of(run))
+        elif kind is not None:
+            happened.events.append(Event(at, _describe(run), kind, self, run))
+        else:
+            how = "killed by the tests" if run.ended_here else "ended normally"
+            happened.others[how].append(name_of(run))
+
+    def _belongs_to_the_test(self, run: Run) -> bool:
         """Return whether an event of a run is attributed to the running test."""
         started = self.history.started[self._started_before :]
         return not self.shared or any(run.generation is each.generation for each in started)
 
-    def time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
+    def _time_of(self, moment: datetime | None, seen: float, run: Run) -> float | None:
         """Return the time at which an event happened, in seconds of the monotonic clock.
 
         If possible, the result is calculated from ``moment``. This is not possible if ``moment`` is
@@ -123,9 +211,39 @@ class UsedSandbox:
 
         """
         at = None if moment is None else self._wall_clock.monotonic(moment)
-        if at is not None and self._earliest <= at <= seen + CLOCKS_DIFFER:
+        if at is not None and self._earliest <= at <= seen + _CLOCKS_DIFFER:
             return at
         # Events that the very first list call showed may be old.
         first = self.history.first
         is_old = first is not None and seen <= first.begun and run not in self.history.started
         return None if is_old else seen
+
+
+def kind_of(run: Run) -> str | None:
+    """Return the kind of cause if a run ended in an unexpected way, or None otherwise."""
+    end = run.end
+    if end is not None and end.oom_killed:
+        return None if OOM in run.declared else "oom"
+    if run.ended_here or not run.over:
+        return None
+    if run.gave_up or (end is not None and end.signal in CRASH_SIGNALS):
+        return None if CRASH in run.declared else "crash"
+    if end is not None and end.lost:
+        return "none"
+    if end is None or end.signal is not None or end.exit_code:
+        return "exit"
+    return "restart" if run.successor is not None and not run.restarted_here else None
+
+
+def name_of(run: Run) -> str:
+    """Return the name of a run without its pid, such as "train.py" or "web, restart 2"."""
+    return ", ".join(filter(None, (short_name(shown_row(run)), run_label(run))))
+
+
+def _describe(run: Run) -> str:
+    if run.end is None:
+        text = "No longer listed" if run.is_newest else "End not seen"
+    else:
+        text = "End not known" if run.end.lost else headline_of_end(run.end)
+    gave_up = "; its supervisor gave up" if run.gave_up else ""
+    return f"{text}{', then restarted' if run.successor else ''}{gave_up}: {name_of(run)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.failed_tests.events import Happened
+from pytest_tlsandbox.failed_tests.used_sandbox import Happened
 from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.monitoring.plain_data import WallClock
@@ -47,7 +47,7 @@ def happened(
     for run in history.runs() if declared else ():
         run.declared |= {declared}
     found = Happened()
-    found.add(sandbox, ())
+    sandbox.add_events(found, ())
     return [(event.at, event.what, event.kind) for event in found.events]
 
 

@@ -578,12 +578,12 @@ def test_error_of_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pyteste
     monkeypatch.setenv("COLUMNS", "200")
     pytester.makeconftest(
         """
-        from pytest_tlsandbox.failed_tests.events import Happened
+        from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 
         def broken(*_):
             raise RuntimeError("--token=tl_secret")
 
-        Happened.add = broken
+        UsedSandbox.add_events = broken
         """
     )
     pytester.makepyfile("def test_it(tlsandbox): assert False")
