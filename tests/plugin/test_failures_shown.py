@@ -130,11 +130,16 @@ def test_wait_ends_at_its_deadline_even_if_the_clock_is_frozen(pytester):
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
+CUT = re.compile(
+    r"pytest_tlsandbox\.WaitTimedOut: Still running after (.+) s "
+    r"\(wait of 20 s cut short by pytest-timeout\), wanted exit code 0: sleep\n"
+)
+
+
 @pytest.mark.usefixtures("connected")
 @pytest.mark.parametrize(
     ("mark", "ini", "options", "latest"),
     [
-        pytest.param("@pytest.mark.timeout(0.6)", "", [], 0.6, id="marker"),
         pytest.param("", "timeout = 0.6", [], 0.6, id="ini"),
         pytest.param("", "timeout = 9", ["--timeout=0.6"], 0.6, id="option"),
         pytest.param("@pytest.mark.timeout(0.6, func_only=True)", "", [], 0.6, id="function only"),
@@ -158,52 +163,39 @@ def test_wait_ends_before_pytest_timeout_would_stop_the_test(pytester, mark, ini
     run = pytester.runpytest_subprocess if by_thread else pytester.runpytest_inprocess
     result = run(*options)
     result.assert_outcomes(failed=1)
-    [took] = re.findall(
-        r"^pytest_tlsandbox\.WaitTimedOut: Still running after (.+) s "
-        r"\(wait of 20 s cut short by pytest-timeout\), wanted exit code 0: sleep\n",
-        error_of(result.stdout.str()),
-    )
+    [took] = CUT.findall(error_of(result.stdout.str()))
     assert 0 < float(took) <= latest  # or pytest-timeout would have ended the test
 
 
 @pytest.mark.usefixtures("connected")
-def test_polling_assertions_end_before_pytest_timeout_would_stop_the_test(pytester):
+def test_timeout_marker_ends_the_polling_of_its_own_test_only(pytester):
     pytester.makepyfile(
         """
-        def test_it(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.assert_stays(job, stable_for=20)
+        import pytest
+
+        @pytest.fixture
+        def job(tlsandbox):
+            return tlsandbox.start_process("sleep", ["60"])
+
+        @pytest.mark.timeout(0.6)
+        def test_wait(tlsandbox, job): tlsandbox.wait_for_exit(job, timeout=20)
+
+        @pytest.mark.timeout(0.5)
+        def test_assertion(tlsandbox, job): tlsandbox.assert_stays(job, stable_for=20)
+
+        def test_without_marker(tlsandbox, job): tlsandbox.wait_for_exit(job, timeout=0.6)
         """
     )
-    [message] = errors_of_tests(pytester.inline_run("--timeout=0.5")).values()
+    messages = errors_of_tests(pytester.inline_run())
+    assert 0 < float(CUT.findall(messages["test_wait"])[0]) <= 0.6
     assert re.match(
         r"pytest_tlsandbox\.Inconclusive: Cannot be checked: the result did not settle\n\n"
         r"pytest-timeout ended the wait after [\d.]+ m?s\ntry  raise the time limit of the test, for example with\s+@pytest\.mark\.timeout\(90\)$",
-        message,
+        messages["test_assertion"],
     )
-
-
-@pytest.mark.usefixtures("connected")
-def test_pytest_timeout_of_one_test_does_not_affect_the_next_test(pytester):
-    pytester.makepyfile(
-        """
-        import time
-        import pytest
-
-        @pytest.mark.timeout(0.3)
-        def test_short(tlsandbox):
-            pass
-
-        def test_long(tlsandbox):
-            job = tlsandbox.start_process("sleep", ["60"])
-            tlsandbox.wait_for_exit(job, timeout=0.4)
-        """
+    assert messages["test_without_marker"].startswith(
+        "pytest_tlsandbox.WaitTimedOut: Still running after 0.6 s, wanted exit code 0: sleep\n"
     )
-    [message] = errors_of_tests(pytester.inline_run()).values()
-    assert message.startswith(
-        "pytest_tlsandbox.WaitTimedOut: Still running after 0.4 s, wanted exit code 0: sleep\n"
-    )
-    assert "pytest-timeout" not in message
 
 
 def test_unreachable_sandbox_is_reported_before_pytest_timeout_would_stop_the_test(
