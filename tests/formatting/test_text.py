@@ -164,11 +164,3 @@ def test_noun_is_singular_or_plural_depending_on_the_count():
     assert [count(1, "match"), count(2, "match"), count(0, "process"), count(2, "line")] == [
         "1 match", "2 matches", "0 processes", "2 lines"
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("columns", range(6, 30))
-def test_cutting_never_separates_an_accent_from_its_letter(columns):
-    text = E_ACUTE * 30
-    for part in (*fold(text, columns, 9), cut(text, columns), shorten(text, columns)):
-        head = part.partition("…")[0]
-        assert head == E_ACUTE * (len(head) // 2)

@@ -36,12 +36,10 @@ def test_outage_of_a_dead_sandbox_is_shown_in_full_only_once(pytester, monkeypat
         import pytest
 
         @pytest.mark.parametrize("number", range({tests // 2}))
-        def test_setup(tlsandbox, number):
-            pass
+        def test_setup(tlsandbox, number): pass
 
         @pytest.mark.parametrize("number", range({tests // 2}))
-        def test_call(tlsandbox_session, number):
-            tlsandbox_session.wait_for_process("x")
+        def test_call(tlsandbox_session, number): tlsandbox_session.wait_for_process("x")
         """
     )
     result = pytester.runpytest_subprocess(f"--tlsandbox={url}", f"-n{workers}", "--junitxml=j.xml")
@@ -74,50 +72,38 @@ def test_errors_about_the_same_process_or_outage_refer_to_one_cause(pytester, bo
         from tests.fault_proxy import faults
 
         @pytest.fixture(scope="session")
-        def proxy(provided):
-            return provided
+        def proxy(provided): return provided
 
         @pytest.fixture(scope="session")
-        def sandbox(proxy, tlsandbox_connect):
-            return tlsandbox_connect(proxy)
+        def sandbox(proxy, tlsandbox_connect): return tlsandbox_connect(proxy)
 
         @pytest.fixture(scope="session")
-        def job(sandbox):
-            return sandbox.start_process("sh", ["-c", "exit 3"])
+        def job(sandbox): return sandbox.start_process("sh", ["-c", "exit 3"])
 
         @pytest.fixture(scope="session")
-        def server(sandbox):
-            return sandbox.start_process("sleep", ["60"])
+        def server(sandbox): return sandbox.start_process("sleep", ["60"])
 
         @pytest.fixture(scope="session")
-        def broken(sandbox):
-            sandbox.wait_for_process("no such", timeout=0)
+        def broken(sandbox): sandbox.wait_for_process("no such", timeout=0)
 
-        def test_exit(sandbox, job):
-            sandbox.wait_for_exit(job)
+        def test_exit(sandbox, job): sandbox.wait_for_exit(job)
 
-        def test_exit_again(sandbox, job):
-            sandbox.assert_process(job, exit_code=0)
+        def test_exit_again(sandbox, job): sandbox.assert_process(job, exit_code=0)
 
-        def test_server(sandbox, server):
-            sandbox.wait_for_output(server, "one", timeout=0)
+        def test_server(sandbox, server): sandbox.wait_for_output(server, "one", timeout=0)
 
-        def test_server_again(sandbox, server):
-            sandbox.wait_for_output(server, "two", timeout=0)
+        def test_server_again(sandbox, server): sandbox.wait_for_output(server, "two", timeout=0)
 
-        def test_fixture(broken):
-            pass
+        def test_fixture(broken): pass
 
         class TestIt:
-            def test_fixture(self, broken):
-                pass
+            def test_fixture(self, broken): pass
 
         def test_outage(sandbox, proxy):
             proxy.fail(faults.KEY_REFUSED)
             sandbox.list_processes()
 
-        def test_same_outage(sandbox):
-            sandbox.list_processes()
+        def test_same_outage(sandbox): sandbox.list_processes()
 
         def test_next_outage(sandbox, proxy):
             proxy.recover()
@@ -155,8 +141,7 @@ def test_later_failures_do_not_refer_to_a_failed_attempt_that_was_rerun(pytester
         RUNS = []
 
         @pytest.fixture(scope="session")
-        def job(tlsandbox_session):
-            return tlsandbox_session.start_process("sh", ["-c", "exit 3"])
+        def job(tlsandbox_session): return tlsandbox_session.start_process("sh", ["-c", "exit 3"])
 
         @pytest.mark.flaky(reruns=1)
         def test_flaky(tlsandbox_session, job):
@@ -164,12 +149,10 @@ def test_later_failures_do_not_refer_to_a_failed_attempt_that_was_rerun(pytester
             if len(RUNS) == 1:
                 tlsandbox_session.wait_for_exit(job)
 
-        def test_fails(tlsandbox_session, job):
-            tlsandbox_session.wait_for_exit(job)
+        def test_fails(tlsandbox_session, job): tlsandbox_session.wait_for_exit(job)
 
         @pytest.mark.flaky(reruns=1)
-        def test_fails_twice(tlsandbox_session, job):
-            tlsandbox_session.wait_for_exit(job)
+        def test_fails_twice(tlsandbox_session, job): tlsandbox_session.wait_for_exit(job)
         """
     )
     errors = errors_of_tests(pytester.inline_run("-p", "rerunfailures"))
