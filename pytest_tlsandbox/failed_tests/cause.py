@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
 
-badness = ("sandbox", "oom", "crash", "exit", "restart", "none").index
+badness = ("sandbox", "oom", "crash", "exit", "restart", "none", "").index
 """Returns the rank of a kind of cause; the worst kind has the lowest rank."""
 _KINDS: tuple[tuple[type[errors.TLSandboxError], str], ...] = (
     (errors.RequestRefused, "none"),
@@ -52,7 +52,7 @@ def cause_of_events(events: Iterable[Event]) -> dict[str, Any]:
     If several events are equally bad, the first of these events is the possible cause.
     """
     worst = min(events, key=lambda event: (badness(event.kind), event.at), default=None)
-    if worst is None or worst.kind == "none":
+    if worst is None or worst.kind in ("none", ""):
         return _cause("none", None, None, certain=False)
     return _cause(worst.kind, worst.sandbox.label, worst.run, certain=False)
 

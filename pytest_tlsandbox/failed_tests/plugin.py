@@ -19,7 +19,7 @@ from pytest_tlsandbox.errors import SandboxUnreachable, TLSandboxError
 from pytest_tlsandbox.failed_tests import cause as causes
 from pytest_tlsandbox.failed_tests.same_cause import SAME_CAUSE, FirstFailure, SameCauseSummary
 from pytest_tlsandbox.failed_tests.section import TITLE, section_of
-from pytest_tlsandbox.failed_tests.used_sandbox import Happened, UsedSandbox
+from pytest_tlsandbox.failed_tests.used_sandbox import UsedSandbox
 from pytest_tlsandbox.integration.pytest_private import errors_of_test_case
 from pytest_tlsandbox.messages.incidents import shown_row
 from pytest_tlsandbox.monitoring.plain_data import WallClock, identity_text
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from pytest_tlsandbox.connections import Connection, Connections
+    from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.settings import Settings
 
@@ -58,7 +59,6 @@ class FailedTests:
         self._clock = Clock()
         self._wall_clock = WallClock(self._clock)
         self._sandboxes: dict[int, UsedSandbox] = {}
-        self._being_set_up: list[str] = []
         self._of_fixture: dict[str, set[object]] = {}
         self._first_failures: dict[str, FirstFailure] = {}
         self._numbers = itertools.count()
@@ -75,23 +75,24 @@ class FailedTests:
         key = id(connection.client)
         if key not in self._sandboxes:
             self._sandboxes[key] = UsedSandbox(connection, self._wall_clock)
-        if self._being_set_up:
-            self._of_fixture[self._being_set_up[-1]].add(self._sandboxes[key])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any]
     ) -> Generator[None, object, object]:
-        """Record which sandboxes a fixture uses, and which processes the fixture starts."""
-        self._being_set_up.append(fixturedef.argname)
-        of_fixture = self._of_fixture[fixturedef.argname] = set()
-        started = {key: len(each.history.started) for key, each in self._sandboxes.items()}
+        """Record which sandboxes a fixture calls, and which processes the fixture starts."""
+        before = {
+            each: (each.history.position, len(each.history.started))
+            for each in self._sandboxes.values()
+        }
         try:
             return (yield)
         finally:
-            self._being_set_up.pop()
-            for key, each in self._sandboxes.items():
-                of_fixture.update(each.history.started[started.get(key, 0) :])
+            of_fixture = self._of_fixture[fixturedef.argname] = set()
+            for each in self._sandboxes.values():
+                position, started = before.get(each, (0, 0))
+                if each.history.position > position:
+                    of_fixture.update([each, *each.history.started[started:]])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Forget the failure of a test that will be rerun. pytest does not show such a failure."""
@@ -157,29 +158,28 @@ class FailedTests:
             self._clock.sleep(_SETTLING)
             for sandbox in up:
                 sandbox.poll_once(deadline)
-        happened = Happened()
+        events: list[Event] = []
         for sandbox in sandboxes:
-            needed = [run for run in sandbox.history.started if run in of_fixtures]
-            sandbox.add_events(happened, needed)
+            events += sandbox.events(run for run in sandbox.history.started if run in of_fixtures)
             sandbox.forget_events()
         facts: dict[str, Any] = {**getattr(report, FACTS, {})}
         explained: set[Run] = set()
         if error is None:
-            cause = causes.cause_of_events(happened.events)
+            cause = causes.cause_of_events(events)
         else:
             cause = causes.cause_of_error(error)
             facts[SAME_CAUSE] = self._first_failure(item, error)
             SameCauseSummary.register(self._config)
             explained = {each.run for each in [error, *getattr(error, "failures", ())] if each.run}
             found = {finding["process"] for finding in facts.get("findings", ())}  # of the guard
-            runs = {event.run for event in happened.events if event.run is not None}
+            runs = {event.run for event in events if event.run is not None}
             explained |= {run for run in runs if identity_text(shown_row(run)) in found}
             if cause["kind"] == "sandbox":
-                happened.events = [event for event in happened.events if event.kind != "sandbox"]
+                events = [event for event in events if event.kind != "sandbox"]
         self._property = self._property or ("tlsandbox_cause", causes.cause_text(cause))
         setattr(report, FACTS, {**facts, "cause": cause})
         if shows_section:
-            text = section_of(happened, failed_at, deadline, self._connections.screen, explained)
+            text = section_of(events, failed_at, deadline, self._connections.screen, explained)
             report.sections += [(TITLE, text)] if text else []
 
     def _first_failure(self, item: pytest.Item, error: TLSandboxError) -> FirstFailure:

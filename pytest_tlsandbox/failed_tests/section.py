@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.failed_tests.cause import badness
+from pytest_tlsandbox.failed_tests.used_sandbox import name_of
 from pytest_tlsandbox.formatting.processes import list_texts
 from pytest_tlsandbox.formatting.text import align, cut
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
@@ -15,7 +16,7 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from pytest_tlsandbox.failed_tests.used_sandbox import Event, Happened
+    from pytest_tlsandbox.failed_tests.used_sandbox import Event
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.types import Screen, Stream
 
@@ -26,7 +27,7 @@ _STREAMS: tuple[Stream, ...] = ("stderr", "stdout")
 
 
 def section_of(
-    happened: Happened,
+    events: Collection[Event],
     failed_at: float,
     deadline: float,
     screen: Screen,
@@ -35,20 +36,25 @@ def section_of(
     """Return the text of the section, or "" if there is nothing to show.
 
     Args:
-        happened: the events during the test.
+        events: the events during the test.
         failed_at: when the test failed, in seconds of the monotonic clock.
         deadline: the time at which reading output must end, on the same clock.
         screen: the terminal for which the section is written.
         explained: the runs that the message of the failure already explains.
 
     """
-    if explained and all(event.run in explained for event in happened.events):
+    worst = [event for event in events if event.kind]
+    if explained and all(event.run in explained for event in worst):
         return ""
+    others: dict[str, list[str]] = {}
+    for event in events:
+        if event.run is not None and not event.kind:
+            others.setdefault(event.what, []).append(name_of(event.run))
     most = _MOST_LINES[min(max(screen.verbosity, 0), 2)]
-    worst = sorted(happened.events, key=lambda event: (badness(event.kind), -event.at))
+    worst.sort(key=lambda event: (badness(event.kind), -event.at))
     shown = worst[: most // 2 - 1]
     rest = [f"{len(worst) - len(shown)} more events"] if len(shown) < len(worst) else []
-    rest += [f"{what}: {list_texts(names)}" for what, names in happened.others.items()]
+    rest += [f"{what}: {list_texts(names)}" for what, names in others.items()]
     room = (most - len(shown) - bool(rest)) // max(1, len(shown))
     # Read the output of the worst event first, because time may run out.
     outputs = {

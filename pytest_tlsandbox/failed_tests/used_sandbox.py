@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import InfrastructureError
@@ -44,14 +42,14 @@ class Outage(NamedTuple):
     what: str
 
 
-@dataclass(frozen=True)
-class Event:
-    """An event in a sandbox that may explain a failure.
+class Event(NamedTuple):
+    """An event in a sandbox.
 
     Attributes:
         at: when the event happened, in seconds of this machine's monotonic clock.
         what: what happened, in words.
-        kind: the kind of cause: "sandbox", "oom", "crash", "exit", "restart" or "none".
+        kind: the kind of cause: "sandbox", "oom", "crash", "exit", "restart" or "none"; empty if
+            the event cannot explain a failure.
         sandbox: the sandbox in which the event happened.
         run: the affected run; None if the event affected the whole sandbox.
 
@@ -62,20 +60,6 @@ class Event:
     kind: str
     sandbox: UsedSandbox
     run: Run | None = None
-
-
-@dataclass
-class Happened:
-    """The events in sandboxes during a test.
-
-    Attributes:
-        events: the events that may explain a failure.
-        others: the names of all other processes, grouped by what happened to them.
-
-    """
-
-    events: list[Event] = field(default_factory=list)
-    others: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 class UsedSandbox:
@@ -139,20 +123,20 @@ class UsedSandbox:
             with contextlib.suppress(InfrastructureError):  # call_failed gets it
                 self.client.poll(limit=left)
 
-    def add_events(self, happened: Happened, needed: Iterable[Run]) -> None:
-        """Add what happened since the running test began.
+    def events(self, needed: Iterable[Run]) -> list[Event]:
+        """Return what happened since the running test began.
 
-        If the test has already failed, only events since its last failure are added.
+        If the test has already failed, only events since its last failure are returned.
 
         Args:
-            happened: the object to which the events are added.
             needed: the runs that fixtures of the test started; the end of such a run is always
-                added.
+                returned.
 
         """
         history = self.history
         if history.first is not None and history.first.begun > self._since:
             history.runs()  # converts the rows of the first list call, which may be new
+        events: list[Event] = []
         ends: dict[Run, float] = {}
         for run in history.changed_since(self._since):
             if run.over_at is not None and run.over_at > self._since:
@@ -160,36 +144,34 @@ class UsedSandbox:
             elif run.first_seen > self._position and run is run.generation.runs[0]:
                 began = self._time_of(shown_row(run).started_at, run.changes[0].at, run)
                 if began is not None and self._belongs_to_the_test(run):
-                    happened.others["started"].append(name_of(run))
+                    events.append(Event(began, "started", "", self, run))
         for incident in history.incidents(max(self._position, history.position_of(history.first))):
             run = incident.run
             if incident.kind != UNHEALTHY:
                 ends.setdefault(run, incident.at)
             elif self._belongs_to_the_test(run):
-                what = f"Unhealthy: {name_of(run)}"
-                happened.events.append(Event(incident.at, what, "none", self, run))
+                events.append(Event(incident.at, f"Unhealthy: {name_of(run)}", "none", self, run))
         for run in {each.generation.newest for each in needed if not each.generation.alive}:
             if run.over_at is not None and (kind_of(run) or run.ended_here):
                 ends.setdefault(run, run.over_at)
         for run, seen in ends.items():
             at = self._time_of(run.end and run.end.ended_at, seen, run)
             if at is not None and not run.assumed:
-                self._add_end(happened, run, at)
+                events.append(self._end(run, at))
         if history.replaced_at > self._position and history.last is not None:
             what = f"Another sandbox answers as {self.label}"
-            happened.events.append(Event(history.last.begun, what, "sandbox", self))
+            events.append(Event(history.last.begun, what, "sandbox", self))
         if self.outage is not None:
-            happened.events.append(Event(self.outage.since, self.outage.what, "sandbox", self))
+            events.append(Event(self.outage.since, self.outage.what, "sandbox", self))
+        return events
 
-    def _add_end(self, happened: Happened, run: Run, at: float) -> None:
-        kind = kind_of(run)
+    def _end(self, run: Run, at: float) -> Event:
+        kind, what = kind_of(run), _describe(run)
         if not self._belongs_to_the_test(run):
-            happened.others["ended in other tests"].append(name_of(run))
-        elif kind is not None:
-            happened.events.append(Event(at, _describe(run), kind, self, run))
-        else:
-            how = "killed by the tests" if run.ended_here else "ended normally"
-            happened.others[how].append(name_of(run))
+            kind, what = "", "ended in other tests"
+        elif not kind:
+            what = "killed by the tests" if run.ended_here else "ended normally"
+        return Event(at, what, kind, self, run)
 
     def _belongs_to_the_test(self, run: Run) -> bool:
         """Return whether an event of a run is attributed to the running test."""
@@ -219,20 +201,20 @@ class UsedSandbox:
         return None if is_old else seen
 
 
-def kind_of(run: Run) -> str | None:
-    """Return the kind of cause if a run ended in an unexpected way, or None otherwise."""
+def kind_of(run: Run) -> str:
+    """Return the kind of cause if a run ended in an unexpected way, or "" otherwise."""
     end = run.end
     if end is not None and end.oom_killed:
-        return None if OOM in run.declared else "oom"
+        return "" if OOM in run.declared else "oom"
     if run.ended_here or not run.over:
-        return None
+        return ""
     if run.gave_up or (end is not None and end.signal in CRASH_SIGNALS):
-        return None if CRASH in run.declared else "crash"
+        return "" if CRASH in run.declared else "crash"
     if end is not None and end.lost:
         return "none"
     if end is None or end.signal is not None or end.exit_code:
         return "exit"
-    return "restart" if run.successor is not None and not run.restarted_here else None
+    return "restart" if run.successor is not None and not run.restarted_here else ""
 
 
 def name_of(run: Run) -> str:

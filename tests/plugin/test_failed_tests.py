@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_tlsandbox.client import retry
-
 from ..fault_proxy import FaultProxy
 from ..report.read_report import read
 from .inner import PROGRAMS, failures, providing
@@ -26,6 +24,7 @@ SUITE = (
         import time
         import pytest
         from pytest_tlsandbox import start_local_sandbox
+        from pytest_tlsandbox.client import retry
 
         def ended(sandbox, job):
             sandbox.wait_until(lambda seen: seen.find(job.identity).ended)
@@ -120,7 +119,9 @@ SUITE = (
 
         def test_wrong_call(tlsandbox): tlsandbox.wait_for_process("x", timeout=-1)
 
-        def test_sandbox(tlsandbox_connect): tlsandbox_connect("http://127.0.0.1:1").list_processes()
+        def test_sandbox(tlsandbox_connect, monkeypatch):
+            monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)
+            tlsandbox_connect("http://127.0.0.1:1").list_processes()
 """
 )
 EXPECTED = {
@@ -180,10 +181,7 @@ def causes_in_junit(path: Any) -> dict[str, list[str]]:
 
 @pytest.mark.usefixtures("limited")
 @pytest.mark.parametrize("options", [(), ("--tlsandbox-guard=leak", "--tlsandbox-report=out.json")])
-def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(
-    pytester, monkeypatch, options
-):
-    monkeypatch.setattr(retry, "OUTAGE_BUDGET", 0.01)  # the inner run is in this process
+def test_failed_test_shows_what_happened_in_the_sandbox_and_the_likely_cause(pytester, options):
     pytester.makepyfile(test_it=SUITE)
     record = pytester.inline_run("--junitxml=junit.xml", *options)
     assert sections_of(record) == {name: section for name, (section, _) in EXPECTED.items()}
@@ -460,7 +458,7 @@ def test_error_of_a_failed_test_is_shown_even_if_the_plugin_itself_fails(pyteste
         def broken(*_):
             raise RuntimeError("--token=tl_secret")
 
-        UsedSandbox.add_events = broken
+        UsedSandbox.events = broken
         """
     )
     pytester.makepyfile("def test_it(tlsandbox): assert False")
