@@ -8,7 +8,7 @@ from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
 from pytest_tlsandbox.messages.failure import changes, gaps, polls
-from tests.support import T0, ended, managed, process, raw, signaled, snapshot
+from tests.support import ended, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
 JOB = process(41)
@@ -28,11 +28,6 @@ def timeline(*events, took=0.0) -> Timeline:
             history.fold(look)
             seen.add(look)
     return seen
-
-
-def web(pid, **more):
-    supervised = {key: more.pop(key) for key in ("restart_count", "last_exit") if key in more}
-    return raw(pid, command="web", args=(), managed=managed("web", **supervised), **more)
 
 
 # --------------------------------------------------------------------- changes
@@ -87,21 +82,6 @@ def test_states_that_do_not_fit_on_one_line_are_shown_on_separate_lines():
     assert changes(seen, JOB, 55, MANY) == [
         "+0 s    16:00:00.000  running, 2 polls",
         "+1.2 s  16:00:09.000  signaled 9 (SIGKILL), 1 poll",
-    ]
-
-
-def test_timeline_of_a_managed_process_includes_restarts():
-    last_exit = {"exit_code": 1, "signal": None, "oom_killed": False, "ended_at": T0 + 9000}
-    second = {"started_at": T0 + 12_000, "restart_count": 1, "last_exit": last_exit}
-    newest = process(9, started_at=T0 + 12_000, managed=managed("web"))
-    seen = timeline(
-        (0, [web(7)]), (1, [web(7, **ended(1))]), (2, [web(9, **second)]), (3, [web(9, **second)])
-    )
-
-    assert changes(seen, newest, WIDE, MANY) == [
-        "+0 s  16:00:00.000  running, 1 poll",
-        "+1 s  16:00:09.000  exited 1, 1 poll",
-        "+2 s  16:00:12.000  running, restarted 1x, 2 polls",
     ]
 
 
