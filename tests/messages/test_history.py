@@ -7,7 +7,7 @@ import pytest
 from pytest_tlsandbox import errors
 from pytest_tlsandbox.history.history import History
 from pytest_tlsandbox.history.timeline import Timeline
-from pytest_tlsandbox.messages.failure import changes, gaps, polls
+from pytest_tlsandbox.messages.failure import changes, polls
 from tests.support import ended, process, raw, signaled, snapshot
 
 WIDE, MANY = 100, 100
@@ -34,8 +34,7 @@ def timeline(*events, took=0.0) -> Timeline:
 
 
 CHANGES = {
-    "never listed": ([], []),
-    "no change": ([(0, [raw(41)]), (1, [raw(41)]), (2, [raw(41)])], []),
+    "no change": ([(0, [raw(41)]), (1, [raw(41)])], []),
     "two states": (
         [(0, [raw(41)]), (0.5, [raw(41)]), (1.25, [raw(41, **ended(3))])],
         ["+0 s running, 2 polls | +1.2 s exited 3, 1 poll"],
@@ -98,19 +97,6 @@ def test_long_timeline_shows_only_the_first_and_last_changes():
     ]
     assert len(changes(seen, JOB, WIDE, 10)) == 10
     assert changes(seen, JOB, WIDE, 9)[4] == "... 2 more ..."
-
-
-# --------------------------------------------------------------------- outages
-
-
-def test_outage_lasts_from_its_first_failed_poll_to_the_next_successful_poll():
-    jobs, took = [raw(41)], 0.06
-    seen = timeline((0, "502"), (1.2, "502"), (2, jobs), (3, "no answer"), (8, jobs), took=took)
-
-    assert gaps(seen, WIDE, MANY) == [
-        "+0 s unavailable until +2 s (502 x2)",
-        "+3 s unavailable until +8 s (no answer)",
-    ]
 
 
 # ----------------------------------------------------------------------- polls

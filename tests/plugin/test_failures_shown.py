@@ -58,17 +58,14 @@ def test_traceback_never_shows_source_lines_of_the_plugin(pytester, monkeypatch,
         "connect('')",
         "by()",
     ]
-    pytester.makepyfile(
-        "import os, pytest\nfrom pytest_tlsandbox import AsyncSandbox, by\n"
-        f"CALLS = {calls}\n"
-        + "\n".join(
-            f"def test_{number}(tlsandbox_connect, tlsandbox_lister):\n"
-            "    connect, lister = tlsandbox_connect, tlsandbox_lister\n"
-            f"    {call}\n"
-            for number, call in enumerate(calls)
-        )
-        + "\ndef test_baseline(tlsandbox): pass\n"
-    )
+    tests = [
+        f"def test_{number}(tlsandbox_connect, tlsandbox_lister):\n"
+        f"    connect, lister = tlsandbox_connect, tlsandbox_lister\n    {call}"
+        for number, call in enumerate(calls)
+    ]
+    tests.append("def test_baseline(tlsandbox): pass")
+    imports = "import os\nfrom pytest_tlsandbox import AsyncSandbox, by\n"
+    pytester.makepyfile(imports + "\n".join(tests))
     monkeypatch.setenv("TENSORLAKE_API_KEY", box.api_key.reveal())
     monkeypatch.setenv("TENSORLAKE_SANDBOX_PROXY_URL", box.url)
     denial = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
