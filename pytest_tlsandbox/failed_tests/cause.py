@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox import errors
-from pytest_tlsandbox.failed_tests.used_sandbox import kind_of, name_of
-from pytest_tlsandbox.messages.incidents import shown_row
+from pytest_tlsandbox.failed_tests.used_sandbox import kind_of
+from pytest_tlsandbox.messages.incidents import name_of, shown_row
 from pytest_tlsandbox.monitoring.plain_data import identity_text
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_tlsandbox.errors import InfrastructureError
-from pytest_tlsandbox.formatting.processes import headline_of_end, short_name
+from pytest_tlsandbox.formatting.processes import headline_of_end
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.history.incidents import CRASH, OOM, UNHEALTHY
-from pytest_tlsandbox.messages.incidents import run_label, shown_row
+from pytest_tlsandbox.messages.incidents import name_of, shown_row
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
@@ -215,11 +215,6 @@ def kind_of(run: Run) -> str:
     if end is None or end.signal is not None or end.exit_code:
         return "exit"
     return "restart" if run.successor is not None and not run.restarted_here else ""
-
-
-def name_of(run: Run) -> str:
-    """Return the name of a run without its pid, such as "train.py" or "web, restart 2"."""
-    return ", ".join(filter(None, (short_name(shown_row(run)), run_label(run))))
 
 
 def _describe(run: Run) -> str:

@@ -71,15 +71,18 @@ def run_label(run: Run) -> str:
     return f"restart {run.number}" if run.number else "first run"
 
 
+def name_of(run: Run) -> str:
+    """Return the name of a run without its pid, such as "train.py" or "web, restart 2"."""
+    return ", ".join(filter(None, (short_name(shown_row(run)), run_label(run))))
+
+
 def run_name(run: Run) -> str:
     """Return the name of a run, such as "train.py (pid 41)" or, for an older run, "web, restart 2".
 
     If the newest run was never listed, the name contains the label of the run instead of a pid.
     """
-    row, label = shown_row(run), run_label(run)
-    if run.successor is None and not (label and run.row is None):
-        return named(row)
-    return f"{short_name(row)}, {label}" if label else named(row)
+    newest_is_listed = run.successor is None and run.row is not None
+    return named(shown_row(run)) if newest_is_listed or not run_label(run) else name_of(run)
 
 
 def describe_run(run: Run) -> str:
