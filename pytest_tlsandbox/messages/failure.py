@@ -160,9 +160,7 @@ class Renderer:
         facts = []
         if passed and self.screen.verbosity >= 0:
             facts.append(("passed", wrap(", ".join(passed), self._columns - 11)))
-        if self.timeline.outages and self.screen.verbosity >= 0:
-            facts.append(("gaps", gaps(self.timeline, self._columns - 12, self._size.changes)))
-        lines += self.labelled(facts + self._facts_of_wait())
+        lines += self.labelled(facts + self._facts_of_wait(with_gaps=True))
         return "\n".join(line.rstrip() for line in lines).rstrip()
 
     @property
@@ -250,12 +248,14 @@ class Renderer:
             facts.append(("output", [text]))
         return facts
 
-    def _facts_of_wait(self) -> list[_Fact]:
-        """Return facts about the polls and the sandbox, which not every message needs."""
+    def _facts_of_wait(self, *, with_gaps: bool = False) -> list[_Fact]:
+        """Return facts about the polls, the outages and the sandbox, if the message needs them."""
         facts: list[_Fact] = []
         if self.screen.verbosity > 0:
             text = "; ".join(filter(None, (polls(self.timeline), self.stopped)))
             facts.append(("polls", wrap(text, self._columns - 12)))
+        if with_gaps and self.timeline.outages and self.screen.verbosity >= 0:
+            facts.append(("gaps", gaps(self.timeline, self._columns - 12, self._size.changes)))
         if self.screen.verbosity > 0 or self.screen.several_sandboxes():
             facts.append(("sandbox", [self.sandbox]))
         return facts
