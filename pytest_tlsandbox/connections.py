@@ -14,7 +14,7 @@ from pytest_tlsandbox.client.address import check_key, locate, suggest_local
 from pytest_tlsandbox.client.api import SandboxClient
 from pytest_tlsandbox.client.transport import Transport
 from pytest_tlsandbox.errors import InvalidSetting
-from pytest_tlsandbox.formatting.processes import list_names
+from pytest_tlsandbox.formatting.processes import list_texts, named
 from pytest_tlsandbox.redact import Secret
 from pytest_tlsandbox.sandbox import Sandbox
 from pytest_tlsandbox.settings import API_KEY_VARIABLE, LOCAL, fill_worker
@@ -190,6 +190,8 @@ def kill_started(sandbox: Sandbox) -> None:
     left = sandbox.kill_started()
     if left:
         warnings.warn(
-            pytest.PytestWarning(f"{sandbox!r}: could not be killed: {list_names(left)}"),
+            pytest.PytestWarning(
+                f"{sandbox!r}: could not be killed: {list_texts([*map(named, left)])}"
+            ),
             stacklevel=2,
         )

@@ -13,8 +13,7 @@ from pytest_tlsandbox.messages.failure import (
     LONGEST_LINE,
     MOST_OUTPUT,
     OutputTail,
-    render,
-    render_several,
+    Renderer,
 )
 from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.waiting.conditions.condition import (
@@ -129,15 +128,8 @@ def text_of(
         output = tail_of(explanation, client, timeline, limit)
     elif any(item.output for item in explanation.listed):
         explanation = _with_last_lines(explanation, client, timeline, limit)
-    return render(
-        _with_limit(explanation, client),
-        stopped=stopped,
-        timeline=timeline,
-        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
-        output=output,
-        verbosity=screen.verbosity,
-        columns=screen.columns,
-    )
+    renderer = Renderer(timeline, screen, client.label, stopped)
+    return renderer.render(_with_limit(explanation, client), output)
 
 
 def error_of_several(
@@ -182,17 +174,9 @@ def error_of_several(
         for name, _, explanation in explanations
         if explanation is not None
     )
-    text = render_several(
-        explanations,
-        outputs,
-        stopped=""
-        if outcome.timeline.looks == 1
-        else f"the last one, after {took}, gave the result",
-        timeline=outcome.timeline,
-        sandbox=client.label if screen.verbosity > 0 or screen.several_sandboxes() else "",
-        verbosity=screen.verbosity,
-        columns=screen.columns,
-    )
+    stopped = "" if timeline.looks == 1 else f"the last one, after {took}, gave the result"
+    renderer = Renderer(timeline, screen, client.label, stopped)
+    text = renderer.render_several(explanations, outputs)
     evaluated = any(isinstance(failure, errors.AssertionFailed) for failure in failures)
     error = errors.ChecksFailed(text) if evaluated else type(failures[0])(text)
     if isinstance(error, errors.ChecksFailed):
