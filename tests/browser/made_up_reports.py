@@ -94,23 +94,20 @@ def outage(begun: float, ended: float, faults: str, test: str | None = None) -> 
 
 
 def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any) -> dict[str, Any]:
-    """Return a report of a session that lasted ``seconds``."""
+    """Return a report of a session of ``seconds``, in which OOM kills and crashes are incidents."""
     names = dict.fromkeys(["box", *(row["sandbox"] for row in processes)])
-    empty = (
-        "workers",
-        "collection_errors",
-        "incidents",
-        "findings",
-        "unknown_ends",
-        "gaps",
-        "outages",
-    )
+    ends = [(row, row["changes"][-1]) for row in processes]
+    kills = [finding("oom", "OOM-killed", row, None) for row, end in ends if end.get("oom_killed")]
+    crashes = [
+        finding("crash", "Crashed", row, None) for row, end in ends if end.get("signal") in (6, 11)
+    ]
     return {
         "version": 1, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
         "versions": {"python": "3.11.7", "pytest_tlsandbox": "0.1.0", "pytest": "9.0.0"},
-        "guard": {"rules": ["oom", "restart"], "report_only": False},
+        "guard": {"rules": ["oom", "restart"], "report_only": False}, "workers": [],
         "sandboxes": [{"name": name, "label": name, "shared": False} for name in names],
-        "tests": tests, "processes": processes, **{name: [] for name in empty}, **fields,
+        "collection_errors": [], "incidents": kills + crashes, "findings": [], "unknown_ends": [],
+        "gaps": [], "outages": [], "tests": tests, "processes": processes, **fields,
     }  # fmt: skip
 
 
