@@ -95,6 +95,7 @@ INI = {
     # From the root folder; a path on the command line starts where pytest was started.
     "tlsandbox_report": "tmp/out.json",
     "tlsandbox_no_section": True,
+    "tlsandbox_output": "tmp/out",
 }
 FROM_INI = Settings(
     timeout=120.0,
@@ -103,6 +104,7 @@ FROM_INI = Settings(
     guard_report_only=True,
     report=Path("/tmp/out.json"),
     no_section=True,
+    output=Path("/tmp/out"),
 )
 
 
@@ -116,6 +118,7 @@ FROM_INI = Settings(
         ("tlsandbox_guard_report_only", True, "guard_report_only", True),
         ("tlsandbox_report", "new/out.json", "report", Path("/tmp/new/out.json")),
         ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
+        ("tlsandbox_output", "new/", "output", Path("/tmp/new")),
         ("tlsandbox_no_section", True, "no_section", True),
     ],
 )

@@ -60,7 +60,9 @@ class SessionData:
         test["outcome"] = _worst(test["outcome"], str(report.when), outcome)
         test["ended_at"] = test["phases"][-1]["ended_at"]
         test["started_at"] = test["phases"][0]["started_at"]
-        test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
+        facts = getattr(report, FACTS, {})
+        test["cause"] = test["cause"] or facts.get("cause")
+        test["output_files"] += facts.get("output_files", ())
 
     def add_data(self, data: Mapping[str, Any]) -> None:
         """Add the data that ``take_data`` returned. The data may come from a worker."""
@@ -145,6 +147,7 @@ class SessionData:
             "started_at": None,
             "ended_at": None,
             "cause": None,
+            "output_files": [],
             "phases": [],
         }
         self._running[worker, nodeid] = test

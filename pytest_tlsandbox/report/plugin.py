@@ -6,20 +6,19 @@ The plugin runs in the process that reports the results.
 from __future__ import annotations
 
 import contextlib
-import os
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
-from pytest_tlsandbox.integration.pytest_html import add_extra
+from pytest_tlsandbox.integration.pytest_html import add_extra, link_to
 from pytest_tlsandbox.report.document import document_of
 from pytest_tlsandbox.report.report_file import is_page, write_report
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
@@ -85,8 +84,6 @@ class ReportPlugin:
         The result is None unless this session writes both the timeline and the report of
         pytest-html.
         """
-        path = self._config.getoption("htmlpath", None)
-        if not path or self._path is None or not is_page(self._path):
+        if self._path is None or not is_page(self._path):
             return None
-        folder = Path(os.path.expandvars(path)).expanduser().parent
-        return quote(Path(os.path.relpath(self._path, folder)).as_posix())
+        return link_to(self._config, self._path)

@@ -203,6 +203,11 @@ function addFact(list, name, text, className) {
   make("dd", className, text, list);
 }
 
+function addFile(list, path) {
+  make("dt", "", "output", list);
+  make("a", "", path, make("dd", "", undefined, list)).href = path.split("/").map(encodeURIComponent).join("/");
+}
+
 function clockOf(sandbox) {
   const {offset} = sandbox;
   if (Math.abs(offset) < 100) return "by the clock of the sandbox";
@@ -242,6 +247,7 @@ function tellTest({test}, list) {
   addFact(list, "took", duration(test.to - test.from));
   addFact(list, "began", moment(test.from));
   addFact(list, "worker", test.worker);
+  test.files.forEach((path) => addFile(list, path));
   for (const {layer, own} of layers) {
     if (own(test)) place(make("div", "band here", undefined, layer), test.from, test.to);
   }

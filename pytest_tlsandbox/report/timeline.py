@@ -286,6 +286,7 @@ def _tests(tests: Iterable[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
             "attempt": test["attempt"],
             "worker": test["worker"],
             "outcome": test["outcome"],
+            "files": test["output_files"],
             "from": begun,
             "to": max(begun, ended),
         }

@@ -61,7 +61,7 @@ def service(
 
 def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
     """Return an attempt at a test."""
-    times = {"started_at": at(begun), "ended_at": at(ended), "phases": []}
+    times = {"started_at": at(begun), "ended_at": at(ended), "phases": [], "output_files": []}
     return {"id": name, "attempt": 1, "worker": None, "outcome": outcome, **times, **fields}
 
 

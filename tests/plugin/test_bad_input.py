@@ -45,6 +45,22 @@ NO_RULE = "; expected one of oom, crash, restart, unhealthy, leak"
             "--tlsandbox-report=/proc/out.json",
             "--tlsandbox-report: '/proc/out.json' cannot be written: the folder /proc is not writable",
         ),
+        (
+            "--tlsandbox-output=tox.ini",
+            "--tlsandbox-output: 'tox.ini' cannot be written: {path}/tox.ini is not a folder",
+        ),
+        (
+            "--tlsandbox-output=tox.ini/out",
+            "--tlsandbox-output: 'tox.ini/out' cannot be written: {path}/tox.ini is not a folder",
+        ),
+        (
+            "--tlsandbox-output=",
+            "--tlsandbox-output: '' cannot be written: the path is empty; give the path of a folder",
+        ),
+        (
+            "--tlsandbox-output=/proc/out",
+            "--tlsandbox-output: '/proc/out' cannot be written: the folder /proc is not writable",
+        ),
     ],
 )
 def test_invalid_option_stops_the_run_before_the_first_test(pytester, option, sentence):
