@@ -72,14 +72,6 @@ def test_outage_ends_with_the_first_call_that_succeeds(call):
     assert seen.outages() == [("01.000", "02.000", "refused", None)]
 
 
-def test_secrets_in_names_of_managed_processes_are_masked():
-    seen = Recorded(raw(41, managed=managed("web --token=abc")))
-    seen.box.poll()
-    [process] = seen.take("processes")
-    masked = "web --token=***"
-    assert (process["name"], process["managed"]) == (masked, {"id": masked, "name": masked})
-
-
 def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():
     seen = Recorded(raw(41))
     seen.box.poll()
