@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from pytest_tlsandbox.report.timeline import timeline_of
+
 from ..report.read_report import read
 from .inner import PROGRAMS, summary, unused_url, usage_error_of
 
@@ -132,6 +134,9 @@ def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options
         report = read(path)
         assert report["guard"]["rules"] == (["oom", "leak"] if guarded else [])
         assert len(report["findings"]) == (1 if guarded else 0)
+        [section] = timeline_of(report)["sections"]
+        totals = [row["totals"] for row in section["rows"] if row["totals"]]
+        assert totals == [{"oom": 1}, {"crash": 1}]
         changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
         assert {end["test"]: end["state"] for end in changes}.items() >= ENDS.items()
 

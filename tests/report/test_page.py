@@ -12,6 +12,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pytest_tlsandbox.report.__main__ import main
@@ -19,6 +20,7 @@ from pytest_tlsandbox.report.page import page_of
 from pytest_tlsandbox.report.report_file import write_report
 
 from ..browser.made_up_reports import attempt, change, finding, gap, hog, outage, process, report
+from .read_report import schema
 
 
 def headline(document: Any) -> str:
@@ -135,8 +137,18 @@ def test_recorded_text_is_never_interpreted_as_html():
 
 @pytest.mark.parametrize("name", ["a.html", "b.HTM", "c.json", "d"])
 def test_report_is_written_as_html_if_the_file_name_ends_in_html_or_htm(tmp_path, name):
-    write_report(report(10, [], []), tmp_path / name)
-    assert (tmp_path / name).read_text().startswith("<!DOCTYPE") == name.startswith(("a", "b"))
+    write_report(report(10, hogs(1), [attempt("\udc80 \u00e4", 0, 1)]), tmp_path / name)
+    text = (tmp_path / name).read_text("utf-8")
+    assert text.startswith("<!DOCTYPE") == name.startswith(("a", "b"))
+    assert "udc80 \u00e4" in text
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_schema_is_valid_and_rejects_a_document_that_is_not_a_report():
+    jsonschema.Draft202012Validator.check_schema(schema())
+    assert schema()["description"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"version": 2}, schema())
 
 
 # -------------------------------------------------- python -m pytest_tlsandbox.report
