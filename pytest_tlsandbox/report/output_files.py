@@ -96,7 +96,7 @@ class OutputFiles:
             if run.row is not None
         ]
         self._known |= {run.generation for _, run, _ in runs}
-        if any(row.ended for _, _, row in runs):
+        if runs:
             Clock.sleep(_SETTLING)
         for client, run, row in runs:
             with self._create(mask_text(test), row) as file:

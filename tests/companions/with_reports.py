@@ -17,6 +17,25 @@ def test_it(tlsandbox):
 """
 
 
+CHECKS = """
+from pytest_check import check
+
+def test_it(tlsandbox):
+    for code in (3, 0, 4):
+        with check:
+            job = tlsandbox.start_process("sh", ["-c", f"exit {code}"])
+            tlsandbox.wait_for_exit(job, timeout=5)
+"""
+
+
+def test_test_continues_after_a_failure_in_a_pytest_check_block(run):
+    result = run(CHECKS, "pytest_check.plugin")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*FAILURE:*Exited 3, wanted 0: *", "*FAILURE:*Exited 4, wanted 0: *", "Failed Checks: 2"]
+    )
+
+
 @pytest.mark.parametrize("workers", [(), ("-p", "xdist.plugin", "-p", "xdist.looponfail", "-n1")])
 def test_pytest_html_shows_the_processes_and_the_timeline(run, pytester, box, workers):
     code = FAILS + "\ndef test_other(): pass\n"
