@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OUTPUT = "--tlsandbox-output=out"
 FIRST = "Output that pytest-tlsandbox kept for a failed test"
+LATE = "because the time limit after a failure had been reached"
 GONE = "is not available, because the sandbox no longer lists this process"
 
 
@@ -192,8 +193,21 @@ def test_slow_sandbox_delays_a_failed_test_only_until_a_deadline(pytester, monke
     texts = [path.read_text().partition(")\n")[2] for path in (pytester.path / "out").iterdir()]
     assert len(texts) == 3
     assert sum("--- stdout could not be read: " in text for text in texts) == 1
-    late = "was not read, because the time limit after a failure had been reached"
-    assert sum(f"--- stderr {late}\n" in text for text in texts) == 3
+    assert sum(f"--- stderr was not read, {LATE}\n" in text for text in texts) == 3
+
+
+@pytest.mark.usefixtures("connected")
+def test_output_that_takes_too_long_to_mask_is_cut_and_the_file_says_so(pytester, monkeypatch):
+    monkeypatch.setattr("pytest_tlsandbox.report.output_files._LONGEST", 2)
+    pytester.makepyfile(
+        "def test_it(tlsandbox): assert not tlsandbox.run_process('seq', ['1000000'])"
+    )
+    pytester.runpytest_inprocess(OUTPUT).assert_outcomes(failed=1)
+    [(_, lines)] = kept(pytester.path / "out")
+    left_out = int(re.findall(rf"^--- (\d+) more lines left out, {LATE}$", lines[-2])[0])
+    assert lines[3] == "--- stdout has 1000000 lines"
+    assert lines[4:-2] == [str(number) for number in range(1, 1_000_001 - left_out)]
+    assert lines[-1] == f"--- stderr was not read, {LATE}"
 
 
 def test_folder_that_cannot_be_written_is_reported_below_the_failure(pytester):
