@@ -26,14 +26,15 @@ def kept(folder: Path) -> list[tuple[str, list[str]]]:
     )
 
 
-@pytest.mark.usefixtures("connected")
-def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytester):
+def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytester, connected):
     pytester.makepyfile(
         test_it="""
+        import os
         import pytest
 
-        SECRET = "hun" + "ter2"
-        LARGE = f"seq 200000; echo API_KEY={SECRET}; echo {SECRET}-own; echo bad >&2; exit 3"
+        SECRET, KEY = "hun" + "ter2", os.environ["TENSORLAKE_API_KEY"]
+        SAYS = f"echo API_KEY={SECRET}; echo {SECRET}-own; echo the key is {KEY}; echo bad >&2"
+        LARGE = f"seq 200000; {SAYS}; exit 3"
         AGAIN = {"policy": "on_failure", "max_restarts": 1, "initial_backoff_ms": 1}
 
         @pytest.fixture(scope="module", autouse=True)
@@ -60,7 +61,8 @@ def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytest
     result = pytester.runpytest_inprocess(OUTPUT, report, "-o", mask)
     result.assert_outcomes(passed=1, failed=1, xfailed=1)
     files = [*(pytester.path / "out").iterdir()]
-    assert "hunter2" not in "".join(path.read_text() for path in files)
+    written = "".join(path.read_text() for path in files)
+    assert not any(secret in written for secret in ("hunter2", connected.api_key.reveal()))
     found = kept(pytester.path / "out")
     name, lines = found[0]
     assert name == "test_it.py-test_fails-job-PID.log"
@@ -69,8 +71,9 @@ def test_output_of_each_process_of_a_failed_test_is_kept_whole_and_masked(pytest
         r"process: sh -c seq .* API_KEY=\*\*\*; .* job \(pid \d+ in my-sandbox\)", lines[2]
     )
     numbers = [str(number) for number in range(1, 200_001)]
-    assert lines[3] == "--- stdout has 200002 lines"
-    assert lines[4:] == [*numbers, "API_KEY=***", "***", "--- stderr has 1 line", "bad"]
+    assert lines[3] == "--- stdout has 200003 lines"
+    assert lines[4:-2] == [*numbers, "API_KEY=***", "***", "the key is ***"]
+    assert lines[-2:] == ["--- stderr has 1 line", "bad"]
     assert sorted((name, lines[3:]) for name, lines in found[1:]) == [
         (
             "test_it.py-test_fails-token=-PID.log",
