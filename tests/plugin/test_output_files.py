@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_tlsandbox.clock import Clock
+from pytest_tlsandbox.report.output_files import _output
+from pytest_tlsandbox.testing import ScriptedLister, row
+from pytest_tlsandbox.testing.scripted_lister import STARTED_AT
+
 from ..report.read_report import read
 
 if TYPE_CHECKING:
@@ -249,3 +254,20 @@ def test_output_is_kept_if_the_guard_or_the_setup_fails_the_test(pytester):
         "test_it.py-test_guard-guard-PID.log",
         "test_it.py-test_setup-setup-PID.log",
     ]
+
+
+def test_output_of_another_process_with_the_same_pid_is_not_attributed_to_the_first():
+    job = row(41, status="exited", exit_code=0)
+    later = row(41, handle=9, started_at=STARTED_AT + 5000)
+    lister = ScriptedLister({0: [job], 1: [job, later]}, output={41: {"stdout": ["of later"]}})
+    started = lister.history.note_start(lister.start({"command": "python", "args": ["train.py"]}))
+
+    def kept_output() -> list[str]:
+        lister.poll()
+        assert started.row is not None
+        return [*_output(started, started.row, "stdout", lister, Clock.monotonic() + 9)]
+
+    assert kept_output() == ["--- stdout has 1 line\n", "of later\n"]
+    lister.clock.now += 1
+    assert kept_output() == [f"--- stdout {GONE}\n"]
+    assert not started.gone
