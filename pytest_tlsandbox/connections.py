@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tlsandbox.client.address import Address
+    from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.local.sandbox import LocalSandbox
     from pytest_tlsandbox.settings import Settings
@@ -145,6 +146,11 @@ class Connections:
         if self.on_use is not None:
             self.on_use(self._connections[address])
         return self._connections[address]
+
+    def started_runs(self) -> list[tuple[SandboxClient, Run]]:
+        """Return the runs that this session started, oldest first for each sandbox."""
+        clients = [connection.client for connection in self._connections.values()]
+        return [(client, run) for client in clients for run in client.history.started]
 
     def local(self) -> LocalSandbox:
         """Return the embedded sandbox of this process; the first call starts it."""

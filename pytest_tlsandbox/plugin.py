@@ -181,6 +181,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Remove the output that an earlier session kept, if this session will run tests."""
+    folder = session.config.stash[_SETTINGS].output
+    in_worker = hasattr(session.config, "workerinput")
+    if folder and not in_worker and not session.config.getoption("collectonly"):
+        from pytest_tlsandbox.report.output_files import remove_old_files
+
+        remove_old_files(folder)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_report_from_serializable(config: pytest.Config, data: dict[str, Any]) -> None:
     """Start the plugins that a test report from an xdist worker requires.
 
@@ -344,6 +355,10 @@ def _connections(config: pytest.Config) -> Connections:
         failed_tests = FailedTests(config, settings, connections)
         config.pluginmanager.register(failed_tests, "tlsandbox-failed-tests")
         config.add_cleanup(connections.close)
+        if settings.output:
+            from pytest_tlsandbox.report.output_files import OutputFiles
+
+            config.pluginmanager.register(OutputFiles(config, settings, connections))
     return config.stash[_CONNECTIONS]
 
 

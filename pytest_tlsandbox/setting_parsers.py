@@ -11,7 +11,7 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_tlsandbox.errors import InvalidSetting
 from pytest_tlsandbox.settings import RULES, Settings
@@ -44,7 +44,8 @@ def check(given: Mapping[str, tuple[Sequence[str], str]], config: pytest.Config)
         "guard": parse_rules,
         "guard_report_only": lambda _, __: True,
         "no_section": lambda _, __: True,
-        "report": lambda texts, source: check_report(texts[0], source, config),
+        "report": lambda texts, source: check_path(texts[0], source, config, "file"),
+        "output": lambda texts, source: check_path(texts[0], source, config, "folder"),
         "masks": lambda texts, source: tuple(parse_mask(text, source) for text in texts),
     }
     return Settings(**{field: readers[field](*found) for field, found in given.items()})
@@ -159,36 +160,43 @@ def parse_rules(texts: Iterable[object], source: str) -> tuple[str, ...]:
     return tuple(rule for rule in RULES if rule in given)
 
 
-def check_report(text: str, source: str, config: pytest.Config) -> Path:
-    """Check that a report can be written; missing folders are created later.
+def check_path(
+    text: str, source: str, config: pytest.Config, kind: Literal["file", "folder"]
+) -> Path:
+    """Check that a report or a folder can be written; missing folders are created later.
 
     Args:
         text: the path; a relative path from the option is relative to the current folder, and a
             relative path from the ini file is relative to the rootdir.
         source: the source of the path, for the error message.
         config: the configuration of pytest.
+        kind: whether the path is the file of a report or a folder.
 
     Returns:
         The absolute path.
 
     Raises:
-        InvalidSetting: the report cannot be written or would overwrite another file, or the option
-            and its path are separate arguments.
+        InvalidSetting: the path cannot be written, the report would overwrite another file, or the
+            option and its path are separate arguments.
 
     """
     start = config.invocation_params.dir if source.startswith("--") else config.rootpath
     path = Path(start, Path(text).expanduser())
-    folder = path.parent
+    folder = path.parent if kind == "file" else path
     while not folder.exists():
         folder = folder.parent
     options = [*config.invocation_params.args, *os.environ.get("PYTEST_ADDOPTS", "").split()]
     if source in options:
         reason = f"pytest may mistake it for the path of a test; write {source}={text}, with an equals sign"
-    elif text.endswith(("/", os.sep)) or path.is_dir():
+    elif not text.strip():
+        reason = f"the path is empty; give the path of a {kind}"
+    elif kind == "file" and (text.endswith(("/", os.sep)) or path.is_dir()):
         reason = "it is a folder; give the path of a file"
+    elif not folder.is_dir():
+        reason = f"{folder} is not a folder"
     elif not _is_writable(folder):
         reason = f"the folder {folder} is not writable"
-    elif path.exists() and not _is_report(path):
+    elif kind == "file" and path.exists() and not _is_report(path):
         reason = "the file exists but is not a report of this plugin; remove the file, or give another path"
     else:
         return path

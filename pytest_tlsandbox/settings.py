@@ -109,7 +109,13 @@ NO_SECTION = Option(
     "one list call and 1 s for each failed test.",
     None,
 )
-OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, NO_SECTION)
+OUTPUT = Option(
+    "output",
+    "When a test fails, write the complete output of each process that the test started to a file in "
+    "this folder (default: none).",
+    "DIR",
+)
+OPTIONS = (TARGET, PROXY_URL, TIMEOUT, MEMORY, GUARD, GUARD_REPORT_ONLY, REPORT, OUTPUT, NO_SECTION)
 
 
 GUARD_MARKER, ALLOW_MARKER = MARKER_NAMES = "tlsandbox_guard", "tlsandbox_allow"
@@ -141,6 +147,7 @@ class Settings(NamedTuple):
         report: the absolute path of the report; None for no report.
         no_section: whether failed tests do not show what happened in the sandbox.
         masks: the user's patterns for secrets.
+        output: the absolute path of the folder for the output of failed tests; None for no output.
 
     """
 
@@ -153,6 +160,7 @@ class Settings(NamedTuple):
     report: Path | None = None
     no_section: bool = False
     masks: tuple[re.Pattern[str], ...] = ()
+    output: Path | None = None
 
 
 def read(

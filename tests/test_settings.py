@@ -79,6 +79,7 @@ INI = {
     "tlsandbox_report": "tmp/out.json",
     "tlsandbox_no_section": True,
     "tlsandbox_mask": ["acme-[0-9]+", "x.y"],
+    "tlsandbox_output": "tmp/out",
 }
 FROM_INI = Settings(
     timeout=120.0,
@@ -88,6 +89,7 @@ FROM_INI = Settings(
     report=Path("/tmp/out.json"),
     no_section=True,
     masks=(re.compile("acme-[0-9]+"), re.compile("x.y")),
+    output=Path("/tmp/out"),
 )
 
 
@@ -106,6 +108,7 @@ def test_ini_keys_override_the_defaults():
         ("tlsandbox_guard_report_only", True, "guard_report_only", True),
         ("tlsandbox_report", "new/out.json", "report", Path("/tmp/new/out.json")),
         ("tlsandbox_report", "/tmp/a.json", "report", Path("/tmp/a.json")),
+        ("tlsandbox_output", "new/", "output", Path("/tmp/new")),
         ("tlsandbox_no_section", True, "no_section", True),
     ],
 )

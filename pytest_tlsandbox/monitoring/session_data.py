@@ -70,6 +70,7 @@ class SessionData:
         test["started_at"] = test["started_at"] or began
         test["ended_at"] = ended
         test["cause"] = test["cause"] or facts.get("cause")
+        test["output_files"] += facts.get("output_files", ())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object | None) -> None:
@@ -158,6 +159,7 @@ class SessionData:
             "started_at": None,
             "ended_at": None,
             "cause": None,
+            "output_files": [],
             "phases": [],
         }
         self._running[worker, nodeid] = test

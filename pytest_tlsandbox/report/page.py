@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.monitoring.summary_rows import finding_rows
 from pytest_tlsandbox.report.page_summary import describe_run, headline, list_of_items
-from pytest_tlsandbox.report.timeline_rows import timeline_of
+from pytest_tlsandbox.report.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

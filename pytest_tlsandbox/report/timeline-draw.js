@@ -99,21 +99,21 @@ function addChip(row, at, kind, text, letter, item, allowed) {
 }
 
 function stateOf(bar) {
-  const lived = bar.lived === null ? "" : ` after ${duration(bar.lived)}`;
+  const known = bar.begun === "sandbox" && bar.ended === "sandbox";
+  const lived = known ? ` after ${duration(bar.to - bar.from)}` : "";
   if (bar.kind === "oom") return `OOM-killed${lived}`;
   if (bar.kind === "gone") return "no longer listed, its end was not seen";
   return bar.state + (bar.kind === "running" ? "" : lived);
 }
 
 // What happened to a process, or else its command line, behind its name.
-function addRest(row, {name, bars: [{command}], marks, totals}) {
+function addRest(row, {bars: [{name, command}], wrong, totals}) {
   const happened = Object.entries(totals).map(([kind, times]) => {
     const [letter, text] = MARKS[kind];
     return (kind === "restart" ? letter : text) + (times > 1 ? ` ${times}x` : "");
   });
   if (happened.length) {
-    const allowed = marks.every((mark) => mark.allowed);
-    make("span", allowed ? "rest" : "totals", `  ${happened.join(", ")}`, row.head);
+    make("span", wrong ? "totals" : "rest", `  ${happened.join(", ")}`, row.head);
   } else if (command !== name) {
     const rest = command.startsWith(`${name} `) ? command.slice(name.length) : `  ${command}`;
     make("bdi", "rest", rest.slice(0, 200), row.head);
@@ -137,12 +137,11 @@ function addBar(row, bar, marks, wrong, sandbox) {
 }
 
 function addProcess(section, sandbox, data) {
-  const row = addRow(section, data.managed ? "process managed" : "process", data.name);
+  const row = addRow(section, data.managed ? "process managed" : "process", data.bars[0].name);
   addRest(row, data);
-  const wrong = data.marks.some((mark) => !mark.allowed);
   const items = data.bars.map((bar, index) => {
     const marks = data.marks.filter((mark) => mark.bar === index);
-    return addBar(row, bar, marks, wrong, sandbox);
+    return addBar(row, bar, marks, data.wrong, sandbox);
   });
   const {bar, marks} = items.at(-1);
   const tail = {failed: bar.state, signaled: bar.state, gone: "no longer listed"}[bar.kind];
@@ -204,6 +203,11 @@ function addFact(list, name, text, className) {
   make("dd", className, text, list);
 }
 
+function addFile(list, path) {
+  make("dt", "", "output", list);
+  make("a", "", path, make("dd", "", undefined, list)).href = path.split("/").map(encodeURIComponent).join("/");
+}
+
 function clockOf(sandbox) {
   const {offset} = sandbox;
   if (Math.abs(offset) < 100) return "by the clock of the sandbox";
@@ -226,7 +230,6 @@ function tellBar({bar, marks, sandbox}, facts, list) {
   addFact(facts, "began", begun);
   addFact(facts, "ended", ended);
   addFact(facts, "marked", marks.map((mark) => `${mark.text} at +${duration(mark.at)}`).join("; "));
-  addFact(facts, "managed", bar.supervisor);
   addFact(facts, "first seen in", bar.test);
   addFact(list, "command", bar.command, "code");
   bar.findings.forEach((number) => addFact(list, "found", picture.findings[number]));
@@ -244,6 +247,7 @@ function tellTest({test}, list) {
   addFact(list, "took", duration(test.to - test.from));
   addFact(list, "began", moment(test.from));
   addFact(list, "worker", test.worker);
+  test.files.forEach((path) => addFile(list, path));
   for (const {layer, own} of layers) {
     if (own(test)) place(make("div", "band here", undefined, layer), test.from, test.to);
   }

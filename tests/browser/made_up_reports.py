@@ -61,7 +61,7 @@ def service(
 
 def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
     """Return an attempt at a test."""
-    times = {"started_at": at(begun), "ended_at": at(ended), "phases": []}
+    times = {"started_at": at(begun), "ended_at": at(ended), "phases": [], "output_files": []}
     return {"id": name, "attempt": 1, "worker": None, "outcome": outcome, **times, **fields}
 
 
@@ -94,23 +94,20 @@ def outage(begun: float, ended: float, faults: str, test: str | None = None) -> 
 
 
 def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any) -> dict[str, Any]:
-    """Return a report of a session that lasted ``seconds``."""
+    """Return a report of a session of ``seconds``, in which OOM kills and crashes are incidents."""
     names = dict.fromkeys(["box", *(row["sandbox"] for row in processes)])
-    empty = (
-        "workers",
-        "collection_errors",
-        "incidents",
-        "findings",
-        "unknown_ends",
-        "gaps",
-        "outages",
-    )
+    ends = [(row, row["changes"][-1]) for row in processes]
+    kills = [finding("oom", "OOM-killed", row, None) for row, end in ends if end.get("oom_killed")]
+    crashes = [
+        finding("crash", "Crashed", row, None) for row, end in ends if end.get("signal") in (6, 11)
+    ]
     return {
         "version": 1, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
         "versions": {"python": "3.11.7", "pytest_tlsandbox": "0.1.0", "pytest": "9.0.0"},
-        "guard": {"rules": ["oom", "restart"], "report_only": False},
+        "guard": {"rules": ["oom", "restart"], "report_only": False}, "workers": [],
         "sandboxes": [{"name": name, "label": name, "shared": False} for name in names],
-        "tests": tests, "processes": processes, **{name: [] for name in empty}, **fields,
+        "collection_errors": [], "incidents": kills + crashes, "findings": [], "unknown_ends": [],
+        "gaps": [], "outages": [], "tests": tests, "processes": processes, **fields,
     }  # fmt: skip
 
 
@@ -118,21 +115,18 @@ def large() -> dict[str, Any]:
     """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart."""
     names = [f"tests/test_part_{n // 20}.py::test_number_{n}[several-parameters-{n}]" for n in range(2000)]  # fmt: skip
     processes = []
-    for number in range(900):
-        begun = number * 0.6
-        end = [
-            change("exited", begun + 0.5 + number % 7),
-            change("exited", begun + 3, exit_code=3),
-            change("oom_killed", begun + 2, signal=9),
-            change("signaled", begun + 9, signal=15, text="signaled 15 (SIGTERM)"),
-        ][0 if number % 10 else number // 10 % 4]
-        processes.append(process(number, begun, *[end][number % 97 == 96 :], test=names[number]))
-    for number in range(100):
-        killed = change("oom_killed", number * 6 + 50, signal=9)
-        name = f"service-{number % 10}"
-        processes.append(
-            service(1000 + number, number * 6, killed, restarts=number // 10, name=name)
-        )
+    for n in range(900):
+        ends = [
+            change("exited", n * 0.6 + 3, exit_code=3),
+            change("oom_killed", n * 0.6 + 2, signal=9),
+            change("signaled", n * 0.6 + 9, signal=15, text="signaled 15 (SIGTERM)"),
+        ]
+        end = ends[n // 10 % 3] if n % 10 == 0 else change("exited", n * 0.6 + 0.5 + n % 7)
+        processes.append(process(n, n * 0.6, *[end][n % 97 == 96 :], test=names[n]))
+    for n in range(100):
+        killed = change("oom_killed", n * 6 + 50, signal=9)
+        run = service(1000 + n, n * 6, killed, restarts=n // 10, name=f"service-{n % 10}")
+        processes.append(run)
     tests = [
         attempt(name, n * 0.3, n * 0.3 + 0.29, "failed" if n % 100 == 7 else "passed")
         for n, name in enumerate(names)

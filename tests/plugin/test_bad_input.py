@@ -29,8 +29,15 @@ INVALID_SETTINGS = {
     "--tlsandbox-guard=all": f"--tlsandbox-guard: unknown guard rule 'all'{NO_RULE}",
     "--tlsandbox-guard=": f"--tlsandbox-guard: expected at least one rule ({RULES}); got none",
     "--tlsandbox-report=tox.ini/out.json":
-        "--tlsandbox-report: 'tox.ini/out.json' cannot be written: the folder {path}/tox.ini is not writable",
-    "--tlsandbox-report=": f"--tlsandbox-report: '' {FOLDER}",
+        "--tlsandbox-report: 'tox.ini/out.json' cannot be written: {path}/tox.ini is not a folder",
+    "--tlsandbox-report=":
+        "--tlsandbox-report: '' cannot be written: the path is empty; give the path of a file",
+    "--tlsandbox-output=tox.ini":
+        "--tlsandbox-output: 'tox.ini' cannot be written: {path}/tox.ini is not a folder",
+    "--tlsandbox-output=":
+        "--tlsandbox-output: '' cannot be written: the path is empty; give the path of a folder",
+    "--tlsandbox-output=/proc/out":
+        "--tlsandbox-output: '/proc/out' cannot be written: the folder /proc is not writable",
     "--tlsandbox-report=/proc/out.json":
         "--tlsandbox-report: '/proc/out.json' cannot be written: the folder /proc is not writable",
     "--tlsandbox-report out.json": f"--tlsandbox-report: 'out.json' {NO_EQUALS_SIGN}",
