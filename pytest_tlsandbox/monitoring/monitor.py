@@ -115,7 +115,11 @@ class Monitor:
         else:
             sandbox = MonitoredSandbox(connection, f"{label}@{self.worker}")
         self.sandboxes.append(sandbox)
-        self._new[sandbox.name] = {"label": label, "shared": connection.shared}
+        self._new[sandbox.name] = {
+            "label": label,
+            "shared": connection.shared,
+            "memory_limit": connection.client.memory_limit,
+        }
 
         def count(_snapshot: ProcessSnapshot, _changed: list[Run]) -> None:
             self.snapshots += 1

@@ -6,12 +6,16 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.monitoring.plain_data import iso
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pytest
+
+_LONGEST_FAILURE, _LONGEST_LINE = 20_000, 500
+"""Maximum number of characters of a failure that are kept, and of its first line."""
 
 
 class SessionData:
@@ -61,6 +65,8 @@ class SessionData:
         test["ended_at"] = test["phases"][-1]["ended_at"]
         test["started_at"] = test["phases"][0]["started_at"]
         test["cause"] = test["cause"] or getattr(report, FACTS, {}).get("cause")
+        if report.failed and test["failure"] is None:
+            test["failure"] = _failure_of(report)
 
     def add_data(self, data: Mapping[str, Any]) -> None:
         """Add the data that ``take_data`` returned. The data may come from a worker."""
@@ -145,6 +151,7 @@ class SessionData:
             "started_at": None,
             "ended_at": None,
             "cause": None,
+            "failure": None,
             "phases": [],
         }
         self._running[worker, nodeid] = test
@@ -157,6 +164,7 @@ class SessionData:
         name = getattr(worker, "id", None)
         test = self._running.get((name, report.nodeid)) or self._begin(name, report.nodeid)
         test["outcome"] = "crashed"
+        test["failure"] = {**_failure_of(report), "phase": "call"}
 
     def _add_process(self, process: dict[str, Any]) -> None:
         """Add a process. If the process is already known, merge the new data with the known data."""
@@ -164,6 +172,19 @@ class SessionData:
         known["before_the_session"] = known["before_the_session"] and process["before_the_session"]
         if known["test"] is None:
             known["test"] = process["test"]
+
+
+def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
+    """Return the first line of an error, and its whole text with what happened in the sandbox."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = report.longreprtext
+    sections = [f"{title}:\n{content}" for title, content in report.sections if "sandbox" in title]
+    lines = (crash.message if crash else text).strip().splitlines() or [""]
+    line = lines[0] if crash else lines[-1]
+    whole = "\n\n".join([text, *sections])
+    beyond = len(whole) - _LONGEST_FAILURE
+    kept = f"... {beyond:,} characters were cut\n" * (beyond > 0) + whole[-_LONGEST_FAILURE:]
+    return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": mask_text(kept)}
 
 
 def _outcome_of(report: pytest.TestReport) -> str:

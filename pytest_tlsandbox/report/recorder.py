@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.client import api
+from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import describe_end, describe_state, short_name
 from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
-from pytest_tlsandbox.messages.incidents import describe, ended_row
+from pytest_tlsandbox.messages.incidents import describe, ended_row, shown_row
 from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data, rule_of
 from pytest_tlsandbox.monitoring.monitor import Observer
 from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
@@ -19,7 +21,6 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import LastExit, ProcessInfo
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_OUTPUT = 20
 """Maximum number of lines to keep from the end of the output."""
+_LONGEST_READ = 0.5
+"""Maximum seconds to read the output of a process."""
 
 
 class Recorder(Observer):
@@ -80,6 +83,7 @@ class _SandboxRecorder(api.Observer):
         for incident in self._client.history.incidents(seen.since):
             rule = rule_of(incident)
             if rule and not (incident.caused_here or incident.run.assumed):
+                self._read_output(incident.run)
                 self._add(
                     "incidents",
                     **incident_data(rule, incident),
@@ -88,6 +92,14 @@ class _SandboxRecorder(api.Observer):
                     at=self._clock.at(seen.snapshot.begun),
                     **seen.place._asdict(),
                 )
+
+    def _read_output(self, run: Run) -> None:
+        """Read the output of a run, because its row may disappear soon."""
+        row = run.row
+        if row is None or not row.ended or identity_text(row) in self._outputs:
+            return
+        with contextlib.suppress(InfrastructureError):
+            self._client.output(row.pid, limit=_LONGEST_READ)
 
     def listed(self, snapshot: ProcessSnapshot, changed: Iterable[Run]) -> None:
         """Record runs that changed. For the first snapshot, record all runs."""
@@ -112,7 +124,7 @@ class _SandboxRecorder(api.Observer):
     def output_read(self, pid: int, stream: Stream, lines: Sequence[str]) -> None:
         """Record the output of the newest process with the given pid."""
         rows = [row for row in self._client.history.last or () if row.pid == pid]
-        if rows and lines:
+        if rows and (lines or stream == "output"):
             process = identity_text(rows[-1])
             self._outputs[process] = {
                 "sandbox": self._sandbox,
@@ -151,7 +163,7 @@ class _SandboxRecorder(api.Observer):
             return
         process = identity_text(row)
         if process not in self._states:
-            self._add_process(row, before=before)
+            self._add_process(run, row, before=before)
         states = [(_state_of(row), _changed_at(row))]
         if run.gone:
             states.append(({"state": NOT_LISTED}, None))
@@ -163,7 +175,7 @@ class _SandboxRecorder(api.Observer):
                 place = self._monitor.place._asdict()
                 self._add("changes", process=process, **state, at=at, seen_at=seen_at, **place)
 
-    def _add_process(self, row: ProcessInfo, *, before: bool) -> None:
+    def _add_process(self, run: Run, row: ProcessInfo, *, before: bool) -> None:
         managed = row.managed
         self._add(
             "processes",
@@ -173,7 +185,11 @@ class _SandboxRecorder(api.Observer):
             started_at=iso(row.started_at),
             name=short_name(row),
             managed=managed
-            and {"id": mask_text(managed.id), "name": managed.name and mask_text(managed.name)},
+            and {
+                "id": mask_text(managed.id),
+                "name": managed.name and mask_text(managed.name),
+                "generation": identity_text(shown_row(run.generation.runs[0])),
+            },
             command_line=row.masked_command_line,
             before_the_session=before,
             test=None if before else self._monitor.place.test,

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 2000
 _LONGEST_LINE = 400
+_MOST_STATES = 20
+
+
+def page_text(text: str) -> str:
+    """Escape control characters, without the mark that a terminal needs after Hebrew or Arabic."""
+    return printable(text).removesuffix("\u200e")
 
 
 class Axis:
@@ -92,22 +98,34 @@ def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) ->
         lived = epoch(end["at"]) - epoch(run["started_at"])
     last = states_of(run)[-1]
     return {
+        "id": run["id"],
+        "sandbox": run["sandbox"],
         "from": begun,
         "to": max(ended, begun),
         "begun": begun_by,
         "ended": ended_by,
         "kind": kind,
-        "state": printable((end or last)["text"]),
+        "state": page_text((end or last)["text"]),
+        "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
         "signal": None if end is None else end["signal"],
-        "name": printable(run["name"]),
+        "name": page_text(run["name"]),
         "command": _text(run["command_line"], _LONGEST_TEXT),
         "pid": run["pid"],
         "handle": run["handle"],
         "lived": lived,
-        "test": None if run["test"] is None else printable(run["test"]),
+        "test": None if run["test"] is None else page_text(run["test"]),
         "supervisor": None if last["supervisor"] is None else _supervised(last["supervisor"]),
         "output": None if run["output"] is None else _output(run["output"]),
     }
+
+
+def _state(change: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
+    """Return when a change was seen, and the state that it began."""
+    text = page_text(change.get("text", change["state"]))
+    supervisor = change.get("supervisor")
+    if supervisor is not None:
+        text += f"; {_supervised(supervisor)}"
+    return axis.by_host_clock(change["seen_at"]), text
 
 
 def _begin(run: Mapping[str, Any], axis: Axis) -> tuple[int, str]:
@@ -134,7 +152,7 @@ def _supervised(supervisor: Mapping[str, Any]) -> str:
     text = f"supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
     if supervisor["health"] not in ("disabled", "unknown"):
         text += f", {supervisor['health']}"
-    return printable(text)
+    return page_text(text)
 
 
 def _output(output: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,5 +161,5 @@ def _output(output: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(text: str, most: int) -> str:
     beyond = len(text) - most
-    shown = printable(text[:most])
+    shown = page_text(text[:most])
     return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown

@@ -11,9 +11,15 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.formatting.processes import signal_name
-from pytest_tlsandbox.formatting.text import printable
 from pytest_tlsandbox.monitoring.plain_data import epoch
-from pytest_tlsandbox.report.timeline_bars import Axis, bar_of, end_of, had_ended, states_of
+from pytest_tlsandbox.report.timeline_bars import (
+    Axis,
+    bar_of,
+    end_of,
+    had_ended,
+    page_text,
+    states_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +35,10 @@ _VERDICTS = {
     "leak": "Left running",
 }
 """The text of a mark for each rule."""
+_LONGEST_FAILURE, _LEAST_FAILURE, _MOST_FAILURES = 8000, 1000, 200_000
+"""Limits for the text of a failure, and for all of them, in characters: the page stays small."""
+_UNEVENTFUL = ("exited", "signaled", "running")
+"""How the runs of an uneventful row ended. The page folds these rows."""
 
 
 def timeline_of(document: Data) -> dict[str, Any]:
@@ -42,7 +52,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
     workers.sort(key=lambda worker: (len(worker), worker))  # gw2 before gw10
     sections = [
         {
-            "name": printable(name),
+            "name": page_text(name),
             "worker": _worker_of(name, label, workers),
             **_section(name, document, start, span),
         }
@@ -71,20 +81,30 @@ def _section(sandbox: str, document: Data, start: int, span: int) -> dict[str, A
         if finding["sandbox"] == sandbox:
             findings[finding["process"]].append((number, finding))
     incidents: dict[str, list[Data]] = defaultdict(list)
-    for incident in document.get("incidents", ()):
+    for incident in document["incidents"]:
         if incident["sandbox"] == sandbox:
             incidents[incident["process"]].append(incident)
+    causes = {test["cause"]["process"] for test in document["tests"] if test["cause"]}
     rows = [_row(group, axis, findings, incidents) for group in _grouped(drawn)]
+    for row in rows:
+        row["cause"] = any(bar["id"] in causes for bar in row["bars"])
+        quiet = all(bar["kind"] in _UNEVENTFUL for bar in row["bars"])
+        row["quiet"] = quiet and not (row["cause"] or row["marks"])
     gaps = [*_gaps(document["gaps"], sandbox, axis)]
     return {
         "offset": offset,
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
-        # Sort rows with incidents first, then managed processes, then other processes, each by
-        # start time.
+        # The causes of failed tests come first, then other rows with incidents, then eventful rows.
         "rows": sorted(
-            rows, key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"])
+            rows,
+            key=lambda row: (
+                not row["cause"],
+                not row["wrong"],
+                row["quiet"],
+                row["bars"][0]["from"],
+            ),
         ),
     }
 
@@ -116,11 +136,12 @@ def _offset(runs: Iterable[Data]) -> int | None:
 
 
 def _grouped(runs: Iterable[Data]) -> Iterable[list[Data]]:
-    """Group the runs of each managed process; every other run forms its own group."""
+    """Group the runs of each supervisor; every other run forms its own group."""
     groups: dict[tuple[str, str], list[Data]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: epoch(run["started_at"])):
         managed = run["managed"]
-        groups[("managed", managed["id"]) if managed else ("run", run["id"])].append(run)
+        key = (managed["id"], managed["generation"]) if managed else ("", run["id"])
+        groups[key].append(run)
     return groups.values()
 
 
@@ -217,19 +238,33 @@ def _finding_marks(
             yield _mark(at, finding["rule"], finding["verdict"])
 
 
-def _tests(tests: Iterable[Data], axis: Axis) -> Iterator[dict[str, Any]]:
+def _tests(tests: Sequence[Data], axis: Axis) -> Iterator[dict[str, Any]]:
+    failures = sum(test["failure"] is not None for test in tests)
+    most = max(_LEAST_FAILURE, min(_LONGEST_FAILURE, _MOST_FAILURES // max(1, failures)))
     for test in tests:
         begun = axis.by_host_clock(test["started_at"]) if test["started_at"] else 0
         # If a worker died during a test, it is not known when the test ended.
         ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
         yield {
-            "id": printable(test["id"]),
+            "id": page_text(test["id"]),
             "attempt": test["attempt"],
             "worker": test["worker"],
             "outcome": test["outcome"],
             "from": begun,
             "to": max(begun, ended),
+            "cause": test["cause"] and test["cause"]["process"],
+            "failure": test["failure"] and _failure(test["failure"], most),
         }
+
+
+def _failure(failure: Data, most: int) -> dict[str, Any]:
+    """Return the first line and the text of a failure; its end matters most if it is too long."""
+    text = failure["text"]
+    beyond = len(text) - most
+    lines = [page_text(line) for line in text[-most:].splitlines()]
+    if beyond > 0:
+        lines.insert(0, f"... {beyond:,} characters before this are in the JSON report")
+    return {"phase": failure["phase"], "line": page_text(failure["line"]), "text": "\n".join(lines)}
 
 
 def _gaps(gaps: Iterable[Data], sandbox: str, axis: Axis) -> Iterator[dict[str, Any]]:
@@ -239,7 +274,7 @@ def _gaps(gaps: Iterable[Data], sandbox: str, axis: Axis) -> Iterator[dict[str, 
                 "from": axis.by_host_clock(time["from_at"]),
                 "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
                 "open": time["to_at"] is None,
-                "why": printable(gap["why"]),
+                "why": page_text(gap["why"]),
             }
 
 
@@ -254,8 +289,8 @@ def _outages(
             yield {
                 "from": begun,
                 "to": ended,
-                "faults": printable(outage["faults"]),
-                "test": None if outage["test"] is None else printable(outage["test"]),
+                "faults": page_text(outage["faults"]),
+                "test": None if outage["test"] is None else page_text(outage["test"]),
             }
 
 

@@ -50,10 +50,23 @@ def supervisor(restarts: int, **fields: Any) -> dict[str, Any]:
 
 
 def service(
-    number: int, begun: float, *changes: dict[str, Any], restarts: int = 0, name: str = "web"
+    number: int,
+    begun: float,
+    *changes: dict[str, Any],
+    restarts: int = 0,
+    name: str = "web",
+    generation: str = "",
+    **fields: Any,
 ) -> dict[str, Any]:
     """Return one run of a managed process, after this number of restarts."""
-    run = process(number, begun, *changes, name=name, managed={"id": name, "name": name})
+    run = process(
+        number,
+        begun,
+        *changes,
+        name=name,
+        managed={"id": name, "name": name, "generation": generation or name},
+        **fields,
+    )
     for one in run["changes"]:
         one["supervisor"] = one.get("supervisor") or supervisor(restarts)
     return run
@@ -62,7 +75,19 @@ def service(
 def attempt(name: str, begun: float, ended: float, outcome: str = "passed", **fields: Any) -> Any:
     """Return an attempt at a test."""
     times = {"started_at": at(begun), "ended_at": at(ended), "phases": []}
+    fields = {"cause": None, "failure": None, **fields}
     return {"id": name, "attempt": 1, "worker": None, "outcome": outcome, **times, **fields}
+
+
+def failure(line: str, *more: str) -> dict[str, Any]:
+    """Return the failure of a test with the given first line and the lines before it."""
+    return {"phase": "call", "line": line, "text": "\n".join([*more, f"E   {line}"])}
+
+
+def cause(kind: str, of: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the cause of a failed test: what happened, and to which process."""
+    name, process = (None, None) if of is None else (of["name"], of["id"])
+    return {"kind": kind, "name": name, "process": process, "run": None, "certain": True}
 
 
 def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fields: Any) -> Any:
@@ -106,10 +131,10 @@ def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any
         "outages",
     )
     return {
-        "version": 1, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
+        "version": 2, "started_at": at(0), "ended_at": at(seconds), "exit_status": 1, "complete": True,
         "versions": {"python": "3.11.7", "pytest_tlsandbox": "0.1.0", "pytest": "9.0.0"},
         "guard": {"rules": ["oom", "restart"], "report_only": False},
-        "sandboxes": [{"name": name, "label": name, "shared": False} for name in names],
+        "sandboxes": [{"name": name, "label": name, "shared": False, "memory_limit": None} for name in names],
         "tests": tests, "processes": processes, **{name: [] for name in empty}, **fields,
     }  # fmt: skip
 

@@ -88,7 +88,9 @@ def test_updates_of_a_continuing_outage_are_merged_into_one_outage():
 def report(when: str, outcome: str = "passed", worker: str | None = None, **more: Any) -> Any:
     passed, failed = outcome == "passed", outcome == "failed"
     fields = {"nodeid": "test_a", "when": when, "outcome": outcome, "worker_id": worker}
-    return SimpleNamespace(passed=passed, failed=failed, start=0.0, stop=1.0, **fields, **more)
+    error = {"longrepr": "", "longreprtext": "E  lost --token=abc", "sections": []}
+    times = {"start": 0.0, "stop": 1.0}
+    return SimpleNamespace(passed=passed, failed=failed, **{**fields, **error, **times, **more})
 
 
 def outcomes(*reports: Any) -> list[tuple[int, str]]:
@@ -128,6 +130,28 @@ def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
     node = SimpleNamespace(gateway=SimpleNamespace(id="gw1"))
     crash = report("???", "failed", node=node)
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]
+
+
+def test_failure_of_a_test_has_the_first_line_and_the_masked_text_of_its_first_error():
+    session = SessionData()
+    at = SimpleNamespace(reprcrash=SimpleNamespace(message="Error: lost --token=abc\nmore"))
+    long = ("sandbox during this test", "web exited 1")
+    session.add_report(report("setup"))
+    session.add_report(report("call", "failed", longrepr=at, sections=[long, ("stdout", "secret")]))
+    session.add_report(report("teardown", "failed"))
+    assert session.tests[0]["failure"] == {
+        "phase": "call",
+        "line": "Error: lost --token=***",
+        "text": "E  lost --token=***\n\nsandbox during this test:\nweb exited 1",
+    }
+
+
+def test_very_long_failure_is_cut_at_its_start():
+    session = SessionData()
+    session.add_report(report("call", "failed", longreprtext="x" * 30_000 + "end"))
+    text = session.tests[0]["failure"]["text"]
+    assert text.startswith("... 10,003 characters were cut\nxxx")
+    assert text.endswith("xend")
 
 
 def test_change_observed_by_two_workers_is_reported_once():

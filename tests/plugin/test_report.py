@@ -68,13 +68,16 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
         ("test_it.py::test_skipped", "skipped"),
         ("test_it.py::test_xfails", "xfailed"),
     ]
+    failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
+    assert [(one["phase"], one["line"]) for one in failures] == [("call", "OOM-killed: python -c")]
     begun = report["started_at"]
     for test in report["tests"]:
         assert begun <= test["started_at"] <= test["ended_at"] <= report["ended_at"]
         names = [phase["name"] for phase in test["phases"]]
         assert names in (["setup", "call", "teardown"], ["setup", "teardown"])
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
-    assert report["sandboxes"] == [{"name": "small", "label": "small", "shared": False}]
+    small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
+    assert report["sandboxes"] == [small]
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
     assert report["versions"]["pytest"] == pytest.__version__
 
@@ -82,7 +85,8 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
     assert rows[old.pid]["before_the_session"]
     assert rows[old.pid]["test"] is None
     [server] = [row for row in rows.values() if row["name"] == "server" and row["test"]]
-    assert server["managed"] == {"id": "server", "name": "server"}
+    generation = server["id"]
+    assert server["managed"] == {"id": "server", "name": "server", "generation": generation}
     assert server["test"] == "test_it.py::test_uses_a_server"
     # It ended in the tear-down of the last test, with its session.
     assert [change["state"] for change in server["changes"]] == ["running", "signaled"]

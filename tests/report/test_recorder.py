@@ -77,7 +77,10 @@ def test_secrets_in_names_of_managed_processes_are_masked():
     seen.box.poll()
     [process] = seen.take("processes")
     masked = "web --token=***"
-    assert (process["name"], process["managed"]) == (masked, {"id": masked, "name": masked})
+    assert (process["name"], process["managed"]) == (
+        masked,
+        {**process["managed"], "id": masked, "name": masked},
+    )
 
 
 def test_last_20_lines_of_output_are_masked_and_truncated_and_recorded_once():

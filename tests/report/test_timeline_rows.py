@@ -11,6 +11,7 @@ from pytest_tlsandbox.report.timeline_rows import timeline_of
 from ..browser.made_up_reports import at as time_at
 from ..browser.made_up_reports import (
     attempt,
+    cause,
     change,
     finding,
     gap,
@@ -23,9 +24,9 @@ from ..browser.made_up_reports import (
 )
 
 
-def section_of(*processes: Any, **fields: Any) -> dict[str, Any]:
+def section_of(*processes: Any, tests: Any = (), **fields: Any) -> dict[str, Any]:
     """Return the only section of the timeline of a session of 10 s."""
-    [section] = timeline_of(report(10, [*processes], [], **fields))["sections"]
+    [section] = timeline_of(report(10, [*processes], [*tests], **fields))["sections"]
     return dict(section)
 
 
@@ -179,14 +180,16 @@ def test_restart_is_marked_only_once_even_if_its_new_run_is_listed_later():
         assert marks_of(row) == [(4500, "Restarted")]
 
 
-def test_rows_with_problems_come_first_followed_by_managed_processes():
+def test_causes_of_failed_tests_come_first_and_uneventful_rows_come_last():
     jobs = [
         process(2, 2, change("exited", 3)),
         process(1, 1, change("exited", 3, exit_code=1)),
         service(3, 3),
         process(4, 4, change("signaled", 5, signal=6)),
     ]
-    assert pids(rows_of(*jobs)) == [1004, 1003, 1001, 1002]
+    rows = rows_of(*jobs, tests=[attempt("test_a", 1, 2, "failed", cause=cause("exit", jobs[1]))])
+    assert pids(rows) == [1001, 1004, 1002, 1003]
+    assert [row["quiet"] for row in rows] == [False, False, True, True]
 
 
 def test_outages_inside_a_monitoring_gap_are_not_shown_separately():

@@ -1,0 +1,311 @@
+"""Explain each failure of a session on one card: what happened, to which process, and to which test.
+
+A card collects everything with one cause: the findings of a process and of its restarts, and the
+failed tests that name this process as their cause. The worst card comes first.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_tlsandbox.formatting.text import capitalized, count, seconds
+from pytest_tlsandbox.monitoring.summary_rows import describe_gap
+from pytest_tlsandbox.report.timeline_bars import page_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    Data = Mapping[str, Any]
+    """A part of the report, or of its timeline."""
+
+BAD_OUTCOMES = ("failed", "error", "crashed")
+_MOST_CARDS = 8
+_MOST_TESTS = 6
+_MOST_LINES = 4
+_MOST_FACTS = 3
+_KINDS = {
+    "sandbox": ("an unreachable sandbox", "unreachable sandboxes"),
+    "oom": ("an OOM kill", "OOM kills"),
+    "crash": ("a crash", "crashes"),
+    "exit": ("an exit code", "exit codes"),
+    "unhealthy": ("a failed health check", "failed health checks"),
+    "restart": ("a restart", "restarts"),
+    "leak": ("a process left running", "processes left running"),
+    "none": ("a failure that no event in a sandbox explains",) * 2,
+}
+"""The kinds of causes, worst first, each with its name in the singular and in the plural."""
+_BADNESS = [*_KINDS].index
+
+
+@dataclass
+class Card:
+    """One cause, with everything that it explains.
+
+    Attributes:
+        kind: one of the kinds of causes.
+        what: what happened.
+        name: the name of the process or the sandbox, with the pid; "" if there is none.
+        anchor: the fragment of the link to the process; None if the timeline does not show it.
+        facts: sentences about what happened before and after.
+        tests: the numbers of the failed tests.
+        output: the last lines that the process wrote; None if its output was not read.
+        runs: the processes to which something happened, by id and number of the run.
+        faint: whether nothing failed because of this cause.
+
+    """
+
+    kind: str
+    what: str = ""
+    name: str = ""
+    anchor: str | None = None
+    facts: list[str] = field(default_factory=list)
+    tests: list[int] = field(default_factory=list)
+    output: list[str] | None = None
+    runs: dict[tuple[str, int | None], Data] = field(default_factory=dict)
+    verdicts: dict[str, int] = field(default_factory=dict)
+    faint: bool = False
+
+
+def cards_of(document: Data, timeline: Data) -> list[Card]:
+    """Return the cards of a report, the worst first."""
+    places = _places(timeline)
+    cards: dict[object, Card] = {}
+
+    def card(kind: str, process: str | None, otherwise: object) -> Card:
+        key = places[process][2] if process in places else (process or otherwise)
+        found = cards.setdefault(key, Card(kind))
+        found.kind = min(found.kind, kind, key=_BADNESS)
+        return found
+
+    for finding in document["findings"]:
+        if finding["allowed"] is None:
+            found = card(finding["rule"], finding["process"], None)
+            found.runs.setdefault((finding["process"], finding["run"]), finding)
+            verdict = finding["verdict"]
+            found.verdicts[verdict] = found.verdicts.get(verdict, 0) + 1
+            found.name = found.name or finding["name"]
+    for number, test in enumerate(document["tests"]):
+        if test["outcome"] in BAD_OUTCOMES:
+            cause = test["cause"] or {"kind": "none", "process": None, "name": None, "run": None}
+            found = card(cause["kind"], cause["process"], (cause["name"], _line_of(test)))
+            found.tests.append(number)
+            found.name = found.name or cause["name"] or ""
+            if cause["process"]:
+                found.runs.setdefault((cause["process"], cause["run"]), cause)
+    for found in cards.values():
+        _describe(found, document, places)
+    order = sorted(cards.values(), key=lambda card: (not card.tests, _BADNESS(card.kind)))
+    explained = {process for card in cards.values() for process, _ in card.runs}
+    others = _other_incidents(document, explained, places)
+    return [*order, *_unmonitored(document, timeline), *others]
+
+
+def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
+    """Return one or two sentences that name the causes of the failures."""
+    tests = document["tests"]
+    failed = sum(test["outcome"] in BAD_OUTCOMES for test in tests)
+    number = count(len(tests), "test")
+    causes = [card for card in cards if not card.faint and card.kind in _KINDS]
+    if failed:
+        named = _causes([card for card in causes if card.tests])
+        sentences = [f"{failed} of {number} failed: {named}."]
+    else:
+        sentences = [f"{number}, none failed." if tests else "No test ran."]
+    if others := [card for card in causes if not card.tests]:
+        also = "Not the cause of a failed test: " if failed else "Found: "
+        sentences.append(f"{also}{_causes(others)}.")
+    if not causes:
+        sentences.append(_uneventful(timeline))
+    if document["gaps"]:
+        sentences.append("A sandbox was not monitored for some time.")
+    lost = [worker["id"] for worker in document["workers"] if worker["lost"]]
+    if lost:
+        sentences.append(f"{_join(lost)} died.")
+    elif not document["complete"]:
+        sentences.append("The run was broken off.")
+    return " ".join(sentences)
+
+
+def list_of_cards(document: Data, cards: Sequence[Card]) -> str:
+    """Return the cards as an HTML list; cards after the eighth are folded."""
+    items = [_item(card, document) for card in cards]
+    shown, more = items[:_MOST_CARDS], items[_MOST_CARDS:]
+    text = f'<ol class="cards">{"".join(shown)}</ol>' if shown else ""
+    if more:
+        rest = f'<ol class="cards">{"".join(more)}</ol>'
+        text += f"<details><summary>and {len(more)} more</summary>{rest}</details>"
+    return text
+
+
+# ------------------------------------------------------------------- contents
+
+
+def _places(timeline: Data) -> dict[str | None, tuple[str, Data, int, Data | None]]:
+    """Return, for each process, its anchor, its bar, the number of its row, and the next bar.
+
+    The script of the page numbers the bars in the same way.
+    """
+    places: dict[str | None, tuple[str, Data, int, Data | None]] = {}
+    rows = [row for section in timeline["sections"] for row in section["rows"]]
+    for number, row in enumerate(rows):
+        for bar, after in zip(row["bars"], [*row["bars"][1:], None], strict=True):
+            places[bar["id"]] = (f"#p{len(places)}", bar, number, after)
+    return places
+
+
+def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
+    """Complete a card with the facts about its runs."""
+    bars = {id: places[id] for id, _ in card.runs if id in places}
+    pids = [str(bar["pid"]) for _, bar, _, _ in bars.values()]
+    card.name = page_text(card.name)
+    if bars:
+        card.anchor, bar, *_ = next(iter(bars.values()))
+        more = f" and {len(pids) - 3} more" if len(pids) > 3 else ""
+        card.name = f"{bar['name']} (pid{'s' * (len(pids) > 1)} {', '.join(pids[:3])}{more})"
+        read = [bar["output"]["lines"] for _, bar, _, _ in bars.values() if bar["output"]]
+        card.output = max(read, key=len, default=None)
+    if card.verdicts:
+        times = [what + (f" {n} times" if n > 1 else "") for what, n in card.verdicts.items()]
+        card.what = ", ".join([times[0], *(text[0].lower() + text[1:] for text in times[1:])])
+    elif card.kind == "none":
+        card.what = "Failed"
+        card.facts.append("No event in a sandbox explains this failure.")
+    elif card.kind == "sandbox":
+        card.what = "Sandbox unreachable"
+    elif bars:
+        card.what = capitalized(bar["state"])
+    if not bars:
+        card.facts += {page_text(run["what"]) for run in card.runs.values() if "what" in run}
+    for place in [*bars.values()][:_MOST_FACTS]:
+        card.facts.append(_life(*place, several=len(bars) > 1))
+    if bars and (limit := _memory_limit(document, bar)) and card.kind == "oom":
+        card.facts.append(f"memory limit of the sandbox: {limit / 2**20:.0f} MiB")
+
+
+def _life(_anchor: str, bar: Data, _row: int, after: Data | None, *, several: bool) -> str:
+    text = f"pid {bar['pid']} " if several else ""
+    text += "ran" if bar["ended"] != "open" else "still ran"
+    if bar["lived"] is not None:
+        text += f" {seconds(bar['lived'] / 1000)}"
+    if bar["test"]:
+        text += f", since {bar['test'].rpartition('::')[2]}"
+    if after is not None:
+        pause = seconds(max(0, after["from"] - bar["to"]) / 1000)
+        text += f"; restarted {pause} later as pid {after['pid']}"
+    return text
+
+
+def _memory_limit(document: Data, bar: Data) -> int | None:
+    boxes = {box["name"]: box.get("memory_limit") for box in document["sandboxes"]}
+    return boxes.get(bar["sandbox"])
+
+
+def _line_of(test: Data) -> str:
+    failure = test.get("failure")
+    return page_text(failure["line"]) if failure else ""
+
+
+def _unmonitored(document: Data, timeline: Data) -> Iterator[Card]:
+    """Yield cards for tests that were not collected, and for intervals without data."""
+    for name in document["collection_errors"]:
+        yield Card("collection", "Not collected", page_text(name))
+    labels = {box["name"]: box["label"] for box in document["sandboxes"]}
+    for gap in document["gaps"]:
+        label = labels.get(gap["sandbox"], gap["sandbox"])
+        text = describe_gap(gap, label).removeprefix(f"{label}, ")
+        yield Card("gap", "Not monitored", page_text(label), facts=[page_text(text)])
+    for section in timeline["sections"]:
+        for outage in section["outages"]:
+            where = f"from {outage['test'] or 'outside of every test'}: {outage['faults']}"
+            yield Card("outage", "No answer", section["name"], facts=[where], faint=True)
+
+
+def _other_incidents(
+    document: Data, explained: Collection[str], places: Mapping[Any, Any]
+) -> Iterator[Card]:
+    """Yield cards for allowed findings, and for incidents that no rule reports."""
+    allowed = [finding for finding in document["findings"] if finding["allowed"] is not None]
+    known = {(each["process"], each["rule"]) for each in allowed}
+    seen = [each for each in document["incidents"] if (each["process"], each["rule"]) not in known]
+    for each in [*(each for each in seen if each["process"] not in explained), *allowed]:
+        place = places.get(each["process"])
+        why = f"allowed: {each['allowed']}" if "allowed" in each else "no rule applies to it"
+        yield Card(
+            each["rule"], each["verdict"], page_text(each["name"]), place and place[0],
+            facts=[page_text(why)], faint=True,
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------ sentences
+
+
+def _causes(cards: Sequence[Card]) -> str:
+    """Name the causes of cards with their numbers, such as "an OOM kill and 2 crashes"."""
+    parts = []
+    for kind, (one, several) in _KINDS.items():
+        same = [card for card in cards if card.kind == kind]
+        if kind == "exit" and same:
+            codes = sorted(
+                {card.what.rpartition(" ")[2] for card in same}, key=lambda code: (len(code), code)
+            )
+            parts.append(f"{one if len(codes) == 1 else several} {_join(codes)}")
+        elif same:
+            number = sum(max(1, len(card.runs)) for card in same)
+            parts.append(one if number == 1 else f"{number} {several}")
+    return _join(parts)
+
+
+def _uneventful(timeline: Data) -> str:
+    kinds = [
+        bar["kind"]
+        for section in timeline["sections"]
+        for row in section["rows"]
+        for bar in row["bars"]
+    ]
+    if not kinds:
+        return "No process was seen."
+    names = {"exited": "exited with 0", "failed": "exited with another code", "signaled": "were ended by a signal",
+             "oom": "were OOM-killed", "crash": "crashed", "running": "still ran", "gone": "vanished"}  # fmt: skip
+    parts = [f"{kinds.count(kind)} {text}" for kind, text in names.items() if kind in kinds]
+    return f"{capitalized(count(len(kinds), 'process'))}: {_join(parts)}."
+
+
+def _join(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+# ----------------------------------------------------------------------- HTML
+
+
+def _item(card: Card, document: Data) -> str:
+    name = f"<bdi>{html.escape(card.name)}</bdi>"
+    if card.anchor:
+        name = f'<a href="{card.anchor}">{name}</a>'
+    parts = [f'<h2><span class="what">{html.escape(card.what)}</span> {name}</h2>']
+    links = [_test(number, document["tests"][number]) for number in card.tests]
+    more = links[_MOST_TESTS:]
+    if more:
+        folded = f"<details><summary>and {len(more)} more tests</summary><ul>{''.join(more)}</ul></details>"
+        links = [*links[:_MOST_TESTS], f"<li>{folded}</li>"]
+    parts += [f"<ul>{''.join(links)}</ul>"] if links else []
+    parts += [f"<p>{html.escape(fact)}</p>" for fact in card.facts]
+    if card.output:
+        text = "\n".join(card.output[-_MOST_LINES:])
+        parts.append(f'<pre dir="ltr">{html.escape(text)}</pre>')
+    elif card.output is not None:
+        parts.append("<p>It wrote nothing.</p>")
+    return f'<li class="{"faint " if card.faint else ""}{card.kind}">{"".join(parts)}</li>'
+
+
+def _test(number: int, test: Data) -> str:
+    line = html.escape(_line_of(test))
+    name = html.escape(page_text(test["id"]).rpartition("::")[2])
+    title = html.escape(page_text(test["id"]))
+    verb = {"failed": "failed", "error": "error in", "crashed": "its worker died:"}[test["outcome"]]
+    return (
+        f'<li>{verb} <a href="#t{number}" title="{title}"><bdi>{name}</bdi></a>'
+        + (f': <span class="line">{line}</span>' if line else "")
+        + "</li>"
+    )
