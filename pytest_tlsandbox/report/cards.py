@@ -143,9 +143,12 @@ def list_of_cards(document: Data, cards: Sequence[Card]) -> str:
 
 
 def _places(timeline: Data) -> dict[str | None, tuple[str, Data, int, Data | None]]:
-    """Return, for each process, its anchor, its bar, the number of its row, and the next bar.
+    """Find each process in the timeline.
 
-    The script of the page numbers the bars in the same way.
+    Returns:
+        For each process: the anchor of its bar, which the script of the page numbers in the same
+        way, the bar, the number of its row, and the next bar in this row.
+
     """
     places: dict[str | None, tuple[str, Data, int, Data | None]] = {}
     rows = [row for section in timeline["sections"] for row in section["rows"]]
@@ -157,7 +160,7 @@ def _places(timeline: Data) -> dict[str | None, tuple[str, Data, int, Data | Non
 
 def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
     """Complete a card with the facts about its runs."""
-    bars = {id: places[id] for id, _ in card.runs if id in places}
+    bars = {process: places[process] for process, _ in card.runs if process in places}
     pids = [str(bar["pid"]) for _, bar, _, _ in bars.values()]
     card.name = page_text(card.name)
     if bars:
@@ -180,7 +183,7 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
         card.facts += {page_text(run["what"]) for run in card.runs.values() if "what" in run}
     for place in [*bars.values()][:_MOST_FACTS]:
         card.facts.append(_life(*place, several=len(bars) > 1))
-    if bars and (limit := _memory_limit(document, bar)) and card.kind == "oom":
+    if card.kind == "oom" and bars and (limit := _memory_limit(document, bar["id"])):
         card.facts.append(f"memory limit of the sandbox: {limit / 2**20:.0f} MiB")
 
 
@@ -197,9 +200,10 @@ def _life(_anchor: str, bar: Data, _row: int, after: Data | None, *, several: bo
     return text
 
 
-def _memory_limit(document: Data, bar: Data) -> int | None:
-    boxes = {box["name"]: box.get("memory_limit") for box in document["sandboxes"]}
-    return boxes.get(bar["sandbox"])
+def _memory_limit(document: Data, process: str) -> int | None:
+    limits = {box["name"]: box["memory_limit"] for box in document["sandboxes"]}
+    sandboxes = (each["sandbox"] for each in document["processes"] if each["id"] == process)
+    return limits.get(next(sandboxes))
 
 
 def _line_of(test: Data) -> str:

@@ -102,7 +102,7 @@ function addTest(row, test, number) {
 }
 
 function stateOf(bar) {
-  const lived = bar.lived === null ? "" : ` after ${duration(bar.lived)}`;
+  const lived = bar.lived === undefined ? "" : ` after ${duration(bar.lived)}`;
   if (bar.kind === "oom") return `OOM-killed${lived}`;
   if (bar.kind === "gone") return "no longer listed, its end was not seen";
   return bar.state + (bar.kind === "running" ? "" : lived);
@@ -138,7 +138,7 @@ function itemsOf(data, sandbox) {
   return data.bars.map((bar, index) => {
     const marks = data.marks.filter((mark) => mark.bar === index);
     const wrong = data.cause || marks.some((mark) => !mark.allowed);
-    const handle = bar.handle === null ? "" : `, handle ${bar.handle}`;
+    const handle = bar.handle === undefined ? "" : `, handle ${bar.handle}`;
     const item = {
       id: `p${bars.length}`,
       from: bar.from,
@@ -178,7 +178,7 @@ function addFold(section, quiet) {
   const button = make("button", "", `\u25b8 ${text}`, row.head);
   button.type = "button";
   button.setAttribute("aria-expanded", "false");
-  const rest = make("div", "", undefined, section);
+  const rest = make("div", "folded", undefined, section);
   const fold = {
     open() {
       if (rest.childElementCount) return false;
@@ -196,12 +196,13 @@ function addFold(section, quiet) {
   button.addEventListener("click", () => fold.toggle(button.ariaExpanded !== "true"));
   folds.push(fold);
 }
+const isFolded = ({element}) => !element || Boolean(element.closest(".folded")?.hidden);
 const unfold = () => folds.forEach((fold) => fold.toggle(true));
 
 function addBands(section, sandbox) {
-  const alone = report.workers.length < 2 || sandbox.worker !== null;
+  const alone = report.workers.length < 2 || Boolean(sandbox.worker);
   const layer = make("div", "bands", undefined, section);
-  const own = (test) => sandbox.worker === null || test.worker === sandbox.worker;
+  const own = (test) => !sandbox.worker || test.worker === sandbox.worker;
   report.tests.filter(own).forEach((test, index) => {
     const passed = test.outcome === "passed";
     // If several workers run tests at once, bands of passed tests would cover each other.
@@ -232,9 +233,9 @@ const ruling = make("div", "rules", undefined, canvas);
 const head = withRole(make("div", "head", undefined, canvas), "rowgroup");
 const axis = addRow(head, "axis", "time since the start", []);
 const lanes = new Map();
-for (const worker of report.workers.length ? report.workers : [null]) {
+for (const worker of report.workers.length ? report.workers : [undefined]) {
   const parent = report.workers.length < 4 ? head : canvas;
-  lanes.set(worker, addRow(parent, "lane", worker === null ? "tests" : `tests of ${worker}`));
+  lanes.set(worker, addRow(parent, "lane", worker === undefined ? "tests" : `tests of ${worker}`));
 }
 report.tests.forEach((test, number) => {
   addTest(lanes.get(test.worker) ?? lanes.values().next().value, test, number);
@@ -280,7 +281,8 @@ function drawAxis() {
   ruling.replaceChildren();
   for (let time = first; time <= last; time += step) {
     const room = ((span - time) / span) * width;
-    const text = time === base ? "0" : `${base ? "+" : ""}${duration(time - base)}`;
+    const after = base ? `+${Math.round(time - base)} ms` : duration(time);
+    const text = time === base ? "0" : after;
     if (room > 40) place(make("span", "tick", text, axis.track), time);
     place(make("div", "rule", undefined, ruling), time);
   }

@@ -106,7 +106,7 @@ function applyFilter() {
   const text = filter.value.trim().toLowerCase();
   const active = Boolean(text || status.value || processes);
   const shown = new Set(bars.filter((item) => fits(item, text)));
-  if (active && [...shown].some((item) => !item.element)) unfold();
+  if (active && [...shown].some(isFolded)) unfold();
   for (const row of rows) {
     if (!row.items.some((item) => item.bar)) continue;
     for (const item of row.items) item.element.classList.toggle("dim", !shown.has(item));
@@ -156,7 +156,7 @@ function pin(item) {
 
 // Selects an item, and shows it: in the chart, in its details and in the address of the page.
 function go(item) {
-  if (!item.element) unfold();
+  if (isFolded(item)) unfold();
   if (item.test) {
     const own = processesOf(item);
     filter.value = status.value = "";

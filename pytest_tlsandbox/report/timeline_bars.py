@@ -99,7 +99,6 @@ def bar_of(run: Mapping[str, Any], end: Mapping[str, Any] | None, axis: Axis) ->
     last = states_of(run)[-1]
     return {
         "id": run["id"],
-        "sandbox": run["sandbox"],
         "from": begun,
         "to": max(ended, begun),
         "begun": begun_by,
