@@ -33,7 +33,7 @@ _KINDS = {
     "unhealthy": ("a failed health check", "failed health checks"),
     "restart": ("a restart", "restarts"),
     "leak": ("a process left running", "processes left running"),
-    "none": ("a failure that no event in a sandbox explains",) * 2,
+    "none": ("one without an event in a sandbox", "without an event in a sandbox"),
 }
 """The kinds of causes, worst first, each with its name in the singular and in the plural."""
 _BADNESS = [*_KINDS].index
@@ -51,7 +51,9 @@ class Card:
         facts: sentences about what happened before and after.
         tests: the numbers of the failed tests.
         output: the last lines that the process wrote; None if its output was not read.
-        runs: the processes to which something happened, by id and number of the run.
+        runs: for each process to which something happened, by id and number of the run: the kind,
+            and the finding or the cause.
+        verdicts: how often each rule found something, worst first.
         faint: whether nothing failed because of this cause.
 
     """
@@ -63,7 +65,7 @@ class Card:
     facts: list[str] = field(default_factory=list)
     tests: list[int] = field(default_factory=list)
     output: list[str] | None = None
-    runs: dict[tuple[str, int | None], Data] = field(default_factory=dict)
+    runs: dict[tuple[str, int | None], tuple[str, Data]] = field(default_factory=dict)
     verdicts: dict[str, int] = field(default_factory=dict)
     faint: bool = False
 
@@ -79,13 +81,14 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
         found.kind = min(found.kind, kind, key=_BADNESS)
         return found
 
-    for finding in document["findings"]:
-        if finding["allowed"] is None:
-            found = card(finding["rule"], finding["process"], None)
-            found.runs.setdefault((finding["process"], finding["run"]), finding)
-            verdict = finding["verdict"]
-            found.verdicts[verdict] = found.verdicts.get(verdict, 0) + 1
-            found.name = found.name or finding["name"]
+    findings = [finding for finding in document["findings"] if finding["allowed"] is None]
+    for finding in sorted(findings, key=lambda finding: _BADNESS(finding["rule"])):
+        found = card(finding["rule"], finding["process"], None)
+        run = (finding["process"], finding["run"])
+        found.runs.setdefault(run, (finding["rule"], finding))
+        verdict = finding["verdict"]
+        found.verdicts[verdict] = found.verdicts.get(verdict, 0) + 1
+        found.name = found.name or finding["name"]
     for number, test in enumerate(document["tests"]):
         if test["outcome"] in BAD_OUTCOMES:
             cause = test["cause"] or {"kind": "none", "process": None, "name": None, "run": None}
@@ -93,7 +96,7 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
             found.tests.append(number)
             found.name = found.name or cause["name"] or ""
             if cause["process"]:
-                found.runs.setdefault((cause["process"], cause["run"]), cause)
+                found.runs.setdefault((cause["process"], cause["run"]), (cause["kind"], cause))
     for found in cards.values():
         _describe(found, document, places)
     order = sorted(cards.values(), key=lambda card: (not card.tests, _BADNESS(card.kind)))
@@ -108,9 +111,12 @@ def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     failed = sum(test["outcome"] in BAD_OUTCOMES for test in tests)
     number = count(len(tests), "test")
     causes = [card for card in cards if not card.faint and card.kind in _KINDS]
-    if failed:
-        named = _causes([card for card in causes if card.tests])
-        sentences = [f"{failed} of {number} failed: {named}."]
+    named = [card for card in causes if card.tests]
+    if failed and all(card.kind == "none" for card in named):
+        which = "it" if failed == 1 else "them"
+        sentences = [f"{failed} of {number} failed; no event in a sandbox explains {which}."]
+    elif failed:
+        sentences = [f"{failed} of {number} failed: {_causes(named)}."]
     else:
         sentences = [f"{number}, none failed." if tests else "No test ran."]
     if others := [card for card in causes if not card.tests]:
@@ -170,8 +176,7 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
         read = [bar["output"]["lines"] for _, bar, _, _ in bars.values() if bar["output"]]
         card.output = max(read, key=len, default=None)
     if card.verdicts:
-        times = [what + (f" {n} times" if n > 1 else "") for what, n in card.verdicts.items()]
-        card.what = ", ".join([times[0], *(text[0].lower() + text[1:] for text in times[1:])])
+        card.what = _what(card)
     elif card.kind == "none":
         card.what = "Failed"
         card.facts.append("No event in a sandbox explains this failure.")
@@ -180,11 +185,20 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
     elif bars:
         card.what = capitalized(bar["state"])
     if not bars:
-        card.facts += {page_text(run["what"]) for run in card.runs.values() if "what" in run}
+        card.facts += {page_text(run["what"]) for _, run in card.runs.values() if "what" in run}
     for place in [*bars.values()][:_MOST_FACTS]:
         card.facts.append(_life(*place, several=len(bars) > 1))
     if card.kind == "oom" and bars and (limit := _memory_limit(document, bar["id"])):
         card.facts.append(f"memory limit of the sandbox: {limit / 2**20:.0f} MiB")
+
+
+def _what(card: Card) -> str:
+    """Describe what happened once as in the first line of its message, or else count it."""
+    worst = [run for kind, run in card.runs.values() if kind == card.kind and "headline" in run]
+    if len(worst) == 1:
+        return page_text(str(worst[0]["headline"]).rpartition(": ")[0])
+    times = [what + (f" {n} times" if n > 1 else "") for what, n in card.verdicts.items()]
+    return ", ".join([times[0], *(text[0].lower() + text[1:] for text in times[1:])])
 
 
 def _life(_anchor: str, bar: Data, _row: int, after: Data | None, *, several: bool) -> str:
@@ -256,7 +270,12 @@ def _causes(cards: Sequence[Card]) -> str:
             )
             parts.append(f"{one if len(codes) == 1 else several} {_join(codes)}")
         elif same:
-            number = sum(max(1, len(card.runs)) for card in same)
+            number = sum(
+                len(card.tests)
+                if kind == "none"
+                else max(1, sum(of == kind for of, _ in card.runs.values()))
+                for card in same
+            )
             parts.append(one if number == 1 else f"{number} {several}")
     return _join(parts)
 

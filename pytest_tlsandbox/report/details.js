@@ -64,7 +64,8 @@ function outputOf({bar}) {
   return [[stream, part].filter(Boolean).join(", "), ...lines].join("\n");
 }
 
-const failureText = ({test}) => `${test.id} (${test.failure.phase})\n\n${test.failure.text}`;
+// Its first line comes first, because a traceback may be long.
+const failureText = ({test}) => `${test.failure.line}\n(${test.failure.phase} of ${test.id})\n\n${test.failure.text}`;
 
 function tabsOf(item) {
   if (item.test) {

@@ -35,7 +35,7 @@ _VERDICTS = {
     "leak": "Left running",
 }
 """The text of a mark for each rule."""
-_LONGEST_FAILURE, _LEAST_FAILURE, _MOST_FAILURES = 8000, 1000, 200_000
+_LONGEST_FAILURE, _LEAST_FAILURE, _MOST_FAILURES = 8000, 1000, 100_000
 """Limits for the text of a failure, and for all of them, in characters: the page stays small."""
 _UNEVENTFUL = ("exited", "signaled", "running")
 """How the runs of an uneventful row ended. The page folds these rows."""

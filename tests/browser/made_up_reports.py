@@ -94,6 +94,7 @@ def finding(rule: str, verdict: str, of: dict[str, Any], test: str | None, **fie
     """Return a finding about a process, attributed to a test."""
     return {
         "rule": rule, "verdict": verdict, "what": "the sandbox says so", "observed": True,
+        "headline": f"{verdict}: {of['name']}",
         "sandbox": of["sandbox"], "process": of["id"], "name": f"{of['name']} (pid {of['pid']})",
         "run": None, "test": test, "attempt": 1, "phase": "call", "worker": None, "at": at(1),
         "reported_in": "test", "allowed": None, **fields,
@@ -140,7 +141,10 @@ def report(seconds: float, processes: list[Any], tests: list[Any], **fields: Any
 
 
 def large() -> dict[str, Any]:
-    """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart."""
+    """Return a session of 2,000 tests and 1,000 processes; 100 are runs of ten that restart.
+
+    Of the tests, 100 failed, each with a long traceback.
+    """
     names = [f"tests/test_part_{n // 20}.py::test_number_{n}[several-parameters-{n}]" for n in range(2000)]  # fmt: skip
     processes = []
     for number in range(900):
@@ -158,8 +162,14 @@ def large() -> dict[str, Any]:
         processes.append(
             service(1000 + number, number * 6, killed, restarts=number // 10, name=name)
         )
+    trace = [
+        f"tests/conftest.py:{n}: in helper_{n}\n    return call(argument_{n})" for n in range(200)
+    ]
+    lost = {"failure": failure("ConnectionError: the connection was refused", *trace)}
     tests = [
-        attempt(name, n * 0.3, n * 0.3 + 0.29, "failed" if n % 100 == 7 else "passed")
+        attempt(
+            name, n * 0.3, n * 0.3 + 0.29, *["failed"][n % 20 != 7 :], **lost if n % 20 == 7 else {}
+        )
         for n, name in enumerate(names)
     ]
     killed = [row for row in processes if row["changes"][-1]["state"] == "oom_killed"]

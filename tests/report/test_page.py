@@ -69,8 +69,8 @@ HEADLINES = [
     ([HOG, OTHER, CRASHED, EXITED],
      [failed("oom", HOG), failed("oom", OTHER), failed("crash", CRASHED), failed("exit", EXITED)], {},
      "4 of 4 tests failed: 2 OOM kills, a crash and an exit code 4."),
-    ([], [failed("none")], {},
-     "1 of 1 test failed: a failure that no event in a sandbox explains."),
+    ([], [PASSED, failed("none")], {}, "1 of 2 tests failed; no event in a sandbox explains it."),
+    ([], [failed("none")] * 2, {}, "2 of 2 tests failed; no event in a sandbox explains them."),
     ([], [failed("sandbox")], {}, "1 of 1 test failed: an unreachable sandbox."),
     ([HOG], [PASSED], {"findings": [finding("oom", "OOM-killed", HOG, None)]},
      "1 test, none failed. Found: an OOM kill."),
@@ -103,7 +103,7 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
     document = report(10, [killed, again, EXITED], tests, findings=found)
     document["sandboxes"][0]["memory_limit"] = 256 * 2**20
     assert cards(document) == [
-        "OOM-killed, restarted web (pid 1020)\n"
+        "OOM-killed web (pid 1020)\n"
         "failed test_b: RemoteDisconnected\n"
         "ran 1.5 s, since test_a; restarted 0.5 s later as pid 1021\n"
         "memory limit of the sandbox: 256 MiB\n"
