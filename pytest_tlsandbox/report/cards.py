@@ -25,6 +25,7 @@ _MOST_CARDS = 8
 _MOST_TESTS = 6
 _MOST_LINES = 4
 _MOST_FACTS = 3
+_MOST_NAMED = 2
 _KINDS = {
     "sandbox": ("an unreachable sandbox", "unreachable sandboxes"),
     "oom": ("an OOM kill", "OOM kills"),
@@ -46,7 +47,8 @@ class Card:
     Attributes:
         kind: one of the kinds of causes.
         what: what happened.
-        name: the name of the process or the sandbox, with the pid; "" if there is none.
+        process: the name of the process or the sandbox; "" if there is none.
+        pids: the ids of the processes, in the order in which they started.
         anchor: the fragment of the link to the process; None if the timeline does not show it.
         facts: sentences about what happened before and after.
         tests: the numbers of the failed tests.
@@ -60,7 +62,8 @@ class Card:
 
     kind: str
     what: str = ""
-    name: str = ""
+    process: str = ""
+    pids: list[int] = field(default_factory=list)
     anchor: str | None = None
     facts: list[str] = field(default_factory=list)
     tests: list[int] = field(default_factory=list)
@@ -81,20 +84,19 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
         found.kind = min(found.kind, kind, key=_BADNESS)
         return found
 
-    findings = [finding for finding in document["findings"] if finding["allowed"] is None]
-    for finding in sorted(findings, key=lambda finding: _BADNESS(finding["rule"])):
+    for finding in sorted(_found(document), key=lambda finding: _BADNESS(finding["rule"])):
         found = card(finding["rule"], finding["process"], None)
         run = (finding["process"], finding["run"])
         found.runs.setdefault(run, (finding["rule"], finding))
         verdict = finding["verdict"]
         found.verdicts[verdict] = found.verdicts.get(verdict, 0) + 1
-        found.name = found.name or finding["name"]
+        found.process = found.process or finding["name"]
     for number, test in enumerate(document["tests"]):
         if test["outcome"] in BAD_OUTCOMES:
             cause = test["cause"] or {"kind": "none", "process": None, "name": None, "run": None}
             found = card(cause["kind"], cause["process"], (cause["name"], _line_of(test)))
             found.tests.append(number)
-            found.name = found.name or cause["name"] or ""
+            found.process = found.process or cause["name"] or ""
             if cause["process"]:
                 found.runs.setdefault((cause["process"], cause["run"]), (cause["kind"], cause))
     for found in cards.values():
@@ -103,6 +105,19 @@ def cards_of(document: Data, timeline: Data) -> list[Card]:
     explained = {process for card in cards.values() for process, _ in card.runs}
     others = _other_incidents(document, explained, places)
     return [*order, *_unmonitored(document, timeline), *others]
+
+
+def _found(document: Data) -> Iterator[Data]:
+    """Yield the findings that are not allowed, and other incidents that made a test fail."""
+    known = {(each["process"], each["run"], each["rule"]) for each in document["findings"]}
+    causes = {test["cause"]["process"] for test in document["tests"] if test["cause"]}
+    for finding in document["findings"]:
+        if finding["allowed"] is None:
+            yield finding
+    for each in document["incidents"]:
+        key = (each["process"], each["run"], each["rule"])
+        if each["process"] in causes and key not in known:
+            yield each
 
 
 def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
@@ -115,6 +130,9 @@ def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     if failed and all(card.kind == "none" for card in named):
         which = "it" if failed == 1 else "them"
         sentences = [f"{failed} of {number} failed; no event in a sandbox explains {which}."]
+    elif failed and len(named) <= _MOST_NAMED:
+        texts = [f"{card.what}: {card.process}".removesuffix(": ") for card in named]
+        sentences = [f"{failed} of {number} failed.", *(f"{text}." for text in texts)]
     elif failed:
         sentences = [f"{failed} of {number} failed: {_causes(named)}."]
     else:
@@ -165,30 +183,29 @@ def _places(timeline: Data) -> dict[str | None, tuple[str, Data, int, Data | Non
 
 
 def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
-    """Complete a card with the facts about its runs."""
-    bars = {process: places[process] for process, _ in card.runs if process in places}
-    pids = [str(bar["pid"]) for _, bar, _, _ in bars.values()]
-    card.name = page_text(card.name)
-    if bars:
-        card.anchor, bar, *_ = next(iter(bars.values()))
-        more = f" and {len(pids) - 3} more" if len(pids) > 3 else ""
-        card.name = f"{bar['name']} (pid{'s' * (len(pids) > 1)} {', '.join(pids[:3])}{more})"
-        read = [bar["output"]["lines"] for _, bar, _, _ in bars.values() if bar["output"]]
-        card.output = max(read, key=len, default=None)
+    """Complete a card with the facts about the runs to which the worst happened."""
+    worst = [process for (process, _), (kind, _) in card.runs.items() if kind == card.kind]
+    known = [places[process] for process in dict.fromkeys(worst) if process in places]
+    known.sort(key=lambda place: float(place[1]["from"]))
+    card.process = page_text(card.process)
+    if known:
+        card.process, card.anchor = known[0][1]["name"], known[0][0]
+        card.pids = [bar["pid"] for _, bar, _, _ in known]
+        outputs = [bar["output"] and bar["output"]["lines"] for _, bar, _, _ in known]
+        # Nothing is said about output that was not read, or only partly.
+        card.output = next(filter(None, outputs), None if None in outputs else [])
     if card.verdicts:
         card.what = _what(card)
     elif card.kind == "none":
-        card.what = "Failed"
-        card.facts.append("No event in a sandbox explains this failure.")
+        card.what = "Failed without an event in a sandbox"
     elif card.kind == "sandbox":
         card.what = "Sandbox unreachable"
-    elif bars:
-        card.what = capitalized(bar["state"])
-    if not bars:
+    elif known:
+        card.what = capitalized(known[0][1]["state"])
+    if not known:
         card.facts += {page_text(run["what"]) for _, run in card.runs.values() if "what" in run}
-    for place in [*bars.values()][:_MOST_FACTS]:
-        card.facts.append(_life(*place, several=len(bars) > 1))
-    if card.kind == "oom" and bars and (limit := _memory_limit(document, bar["id"])):
+    card.facts += [_life(*place, several=len(known) > 1) for place in known[:_MOST_FACTS]]
+    if card.kind == "oom" and known and (limit := _memory_limit(document, known[0][1]["id"])):
         card.facts.append(f"memory limit of the sandbox: {limit / 2**20:.0f} MiB")
 
 
@@ -207,7 +224,7 @@ def _life(_anchor: str, bar: Data, _row: int, after: Data | None, *, several: bo
     if bar["lived"] is not None:
         text += f" {seconds(bar['lived'] / 1000)}"
     if bar["test"]:
-        text += f", since {bar['test'].rpartition('::')[2]}"
+        text += f", started in {bar['test'].rpartition('::')[2]}"
     if after is not None:
         pause = seconds(max(0, after["from"] - bar["to"]) / 1000)
         text += f"; restarted {pause} later as pid {after['pid']}"
@@ -251,7 +268,7 @@ def _other_incidents(
         place = places.get(each["process"])
         why = f"allowed: {each['allowed']}" if "allowed" in each else "no rule applies to it"
         yield Card(
-            each["rule"], each["verdict"], page_text(each["name"]), place and place[0],
+            each["rule"], each["verdict"], page_text(each["name"]), anchor=place and place[0],
             facts=[page_text(why)], faint=True,
         )  # fmt: skip
 
@@ -303,22 +320,24 @@ def _join(parts: Sequence[str]) -> str:
 
 
 def _item(card: Card, document: Data) -> str:
-    name = f"<bdi>{html.escape(card.name)}</bdi>"
+    name = f"<bdi>{html.escape(card.process)}</bdi>"
+    if card.pids:
+        more = f" and {len(card.pids) - _MOST_FACTS} more" if len(card.pids) > _MOST_FACTS else ""
+        pids = ", ".join(map(str, card.pids[:_MOST_FACTS]))
+        name += f" (pid{'s' * (len(card.pids) > 1)} {pids}{more})"
     if card.anchor:
         name = f'<a href="{card.anchor}">{name}</a>'
     parts = [f'<h2><span class="what">{html.escape(card.what)}</span> {name}</h2>']
-    links = [_test(number, document["tests"][number]) for number in card.tests]
-    more = links[_MOST_TESTS:]
-    if more:
-        folded = f"<details><summary>and {len(more)} more tests</summary><ul>{''.join(more)}</ul></details>"
-        links = [*links[:_MOST_TESTS], f"<li>{folded}</li>"]
-    parts += [f"<ul>{''.join(links)}</ul>"] if links else []
-    parts += [f"<p>{html.escape(fact)}</p>" for fact in card.facts]
     if card.output:
         text = "\n".join(card.output[-_MOST_LINES:])
         parts.append(f'<pre dir="ltr">{html.escape(text)}</pre>')
-    elif card.output is not None:
-        parts.append("<p>It wrote nothing.</p>")
+    links = [_test(number, document["tests"][number]) for number in card.tests]
+    if more_links := links[_MOST_TESTS:]:
+        rest = f"<summary>and {len(more_links)} more tests</summary><ul>{''.join(more_links)}</ul>"
+        links[_MOST_TESTS:] = [f"<li><details>{rest}</details></li>"]
+    parts += [f"<ul>{''.join(links)}</ul>"] if links else []
+    facts = [*card.facts, *(["It wrote nothing."] if card.output == [] else [])]
+    parts += [f"<p>{html.escape(fact)}</p>" for fact in facts]
     return f'<li class="{"faint " if card.faint else ""}{card.kind}">{"".join(parts)}</li>'
 
 

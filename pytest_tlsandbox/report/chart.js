@@ -117,7 +117,7 @@ function addMark(row, {at, kind, text, allowed}, item) {
     const shape = place(make("span", `mark ${className}`, undefined, row.track), at);
     itemOf.set(shape, item);
   }
-  row.marks.push({label, at, text, allowed});
+  row.marks.push({label, at, text, rank: kind === "restart" ? 1 : 0});
 }
 
 function addBar(row, item) {
@@ -125,10 +125,12 @@ function addBar(row, item) {
   const more = marks.filter((mark) => mark.kind !== bar.kind).map((mark) => mark.text);
   const name = `${bar.name}, pid ${bar.pid}: ${[stateOf(bar), ...more].join(", ")}`;
   const ends = (bar.ended === "open" ? " open" : "") + (bar.begun === "before" ? " before" : "");
-  addItem(row, `bar ${bar.kind}${ends}`, name, item);
+  const allowed = marks.length && marks.every((mark) => mark.allowed) ? " allowed" : "";
+  addItem(row, `bar ${bar.kind}${ends}${allowed}`, name, item);
   for (const mark of marks) addMark(row, mark, item);
   const last = bar === row.data.bars.at(-1);
-  if (last && !marks.length && ["failed", "signaled", "gone"].includes(bar.kind)) {
+  const telling = ["failed", "gone", row.data.cause ? "signaled" : ""].includes(bar.kind);
+  if (last && !marks.length && telling) {
     const text = bar.kind === "gone" ? "no longer listed" : bar.state;
     addMark(row, {at: bar.to, kind: "tail", text}, item);
   }
@@ -163,7 +165,7 @@ function addProcess(parent, data, items) {
   const code = make("bdi", "rest", command === data.name ? "" : rest.slice(0, 200), row.head);
   code.dir = "ltr";
   for (const item of items) addBar(row, item);
-  row.marks.sort((a, b) => a.at - b.at);
+  row.marks.sort((a, b) => a.rank - b.rank || a.at - b.at);
   return row;
 }
 
@@ -207,8 +209,8 @@ function addBands(section, sandbox) {
     const passed = test.outcome === "passed";
     // If several workers run tests at once, bands of passed tests would cover each other.
     if (passed && (index % 2 || !alone)) return;
-    const kind = passed ? "even" : test.outcome in BAD ? "bad" : "other";
-    place(make("div", `band ${kind}`, undefined, layer), test.from, test.to);
+    if (!passed && !(test.outcome in BAD)) return;
+    place(make("div", `band ${passed ? "even" : "bad"}`, undefined, layer), test.from, test.to);
   });
   const above = make("div", "bands above", undefined, section);
   for (const {from, to} of sandbox.gaps) place(make("div", "band gap", undefined, above), from, to);
@@ -288,15 +290,16 @@ function drawAxis() {
   }
 }
 
+// The text of a mark is hidden if it would cover the text of a mark that matters more.
 function fitMarks(row) {
-  let free = 0;
+  const taken = [];
   for (const {label, at, text} of row.marks) {
     const x = (at / span) * width;
     const size = widthOf(text);
     const left = x + size > width ? Math.max(0, x - size) : x;
-    label.hidden = left < free;
+    label.hidden = taken.some(([from, to]) => left < to && left + size > from);
     label.style.marginLeft = `${left - x}px`;
-    if (left >= free) free = left + size;
+    if (!label.hidden) taken.push([left, left + size]);
   }
 }
 

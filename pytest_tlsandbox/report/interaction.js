@@ -113,7 +113,7 @@ function applyFilter() {
     row.element.hidden = !row.items.some((item) => shown.has(item));
   }
   tests.forEach((item) => item.element.classList.toggle("dim", !processes && !item.text.includes(text)));
-  const runs = `${shown.size.toLocaleString("en")} of ${plural(bars.length, "process", "es")}`;
+  const runs = `${shown.size.toLocaleString("en")} of ${plural(bars.length, "run")}`;
   $("shown").textContent = shown.size || !active ? runs : `${runs}: none matches`;
   $("everything").hidden = !active;
 }

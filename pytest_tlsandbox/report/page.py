@@ -55,7 +55,7 @@ def _about(document: Mapping[str, Any], timeline: Mapping[str, Any]) -> str:
     names = [section["name"] for section in timeline["sections"]]
     more = " ..." if len(names) > _MOST_SANDBOXES else ""
     rules = ", ".join(document["guard"]["rules"])
-    guard = f"guard: {rules}" if rules else "no guard"
+    guard = f"guard rules: {rules}" if rules else "no guard"
     began = document["started_at"]
     parts = [
         ", ".join(names[:_MOST_SANDBOXES]) + more or "no sandbox",
@@ -64,7 +64,7 @@ def _about(document: Mapping[str, Any], timeline: Mapping[str, Any]) -> str:
         count(len(document["workers"]), "worker") if document["workers"] else "",
         count(len(document["processes"]), "process"),
         guard + (", report only" if document["guard"]["report_only"] else ""),
-        f"exit status {document['exit_status']}",
+        f"exit status of pytest: {document['exit_status']}",
     ]
     return " \u00b7 ".join(filter(None, parts))
 

@@ -235,7 +235,8 @@ def _finding_marks(
             # The run that was never listed came before this run.
             earlier = supervisor is not None and (finding["run"] or 0) < supervisor["restarts"]
             at = bar["from"] if earlier else axis.by_host_clock(finding["at"])
-            yield _mark(at, finding["rule"], finding["verdict"])
+            gave_up = finding["what"].lower().startswith("gave up")
+            yield _mark(at, finding["rule"], "Gave up" if gave_up else finding["verdict"])
 
 
 def _tests(tests: Sequence[Data], axis: Axis) -> Iterator[dict[str, Any]]:

@@ -109,7 +109,7 @@ def test_position_of_every_bar_matches_the_times_in_the_report(show, shop):
 def test_headline_and_first_card_and_first_row_show_the_worst_cause(show, shop):
     document, path = shop
     page = drawn(show(path))
-    headline = r"(\d) of 8 tests failed: (\d|an) OOM kills? and an exit code 4\."
+    headline = r"(\d) of 8 tests failed\. OOM-killed.*: web\. Exited 4: stock\.sh\."
     assert int(re.fullmatch(headline, page.inner_text("h1"))[1]) >= 2
     killed = [
         row["pid"]
@@ -217,17 +217,17 @@ def test_filter_by_text_or_status_shows_only_the_rows_that_match(show):
     killed = hog(2, 0, 2, test="test_memory.py::test_hog")
     jobs = [process(1, 0, change("exited", 1)), killed, process(3, 1)]
     page = show(report(5, jobs, [attempt("test_memory.py::test_hog", 0, 2, "failed")]))
-    assert page.inner_text("#shown") == "3 of 3 processes"
+    assert page.inner_text("#shown") == "3 of 3 runs"
     page.keyboard.press("/")
     page.keyboard.type("JOB-1")
-    assert (rows_shown(page), page.inner_text("#shown")) == (["job-1.py"], "1 of 3 processes")
+    assert (rows_shown(page), page.inner_text("#shown")) == (["job-1.py"], "1 of 3 runs")
     page.keyboard.type("x")
-    assert (rows_shown(page), page.inner_text("#shown")) == ([], "0 of 3 processes: none matches")
+    assert (rows_shown(page), page.inner_text("#shown")) == ([], "0 of 3 runs: none matches")
     page.keyboard.press("Escape")
     page.fill("#filter", "test_hog")
     assert rows_shown(page) == ["job-2.py"]
     page.click("#everything")
-    assert page.inner_text("#shown") == "3 of 3 processes"
+    assert page.inner_text("#shown") == "3 of 3 runs"
     assert page.locator("#status option").all_inner_texts() == [
         "all (3)", "what went wrong (1)", "OOM-killed (1)", "Exited with 0 (1)",
         "Its end was not seen (1)",
@@ -258,7 +258,7 @@ def test_selected_test_fills_the_chart_with_its_own_processes(show):
     page = show(report(100, [mine, killed, process(3, 2)], [failed]))
     page.click("#t0")
     assert rows_shown(page) == ["job-2.py", "job-1.py"]
-    assert page.inner_text("#shown") == "2 of 3 processes"
+    assert page.inner_text("#shown") == "2 of 3 runs"
     box, chart = page.locator("#t0").bounding_box(), page.locator("#chart").bounding_box()
     assert 0.3 < box["width"] / chart["width"] < 0.6
     assert "cause\njob-2.py (pid 1002, handle 2): OOM-killed after 49.5 s" in details(page)
@@ -415,7 +415,7 @@ def test_hostile_text_is_shown_as_plain_text(show):
     found = [finding("oom", "OOM-killed", job, job["test"]) for job in jobs]
     gaps = [gap((0, None), sandbox=text[:200], why=text, from_test=text) for text in HOSTILE[:-1]]
     page = show(report(9, jobs, tests, findings=found, gaps=gaps))
-    assert page.title().startswith("8 of 8 tests failed: ")
+    assert page.title().startswith("8 of 8 tests failed")
     assert page.evaluate("[document.scripts.length, document.images.length]") == [2, 0]
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     for number, text in enumerate(HOSTILE):
@@ -503,7 +503,7 @@ def test_page_with_a_thousand_processes_is_small_and_fast(show, tmp_path, capsys
     assert min(times) < 1000
     assert max(down[0], across[0]) < 34  # two frames of a screen, without a GPU
     page.fill("#filter", "job-77")
-    assert page.inner_text("#shown") == "11 of 1,000 processes"
+    assert page.inner_text("#shown") == "11 of 1,000 runs"
 
 
 # ----------------------------------------------------------------- appearance

@@ -65,13 +65,13 @@ EXITED = process(3, 1, change("exited", 2, exit_code=4))
 HEADLINES = [
     ([process(1, 1, change("exited", 2)), process(2, 1)], [PASSED], {},
      "1 test, none failed. 2 processes: 1 exited with 0 and 1 still ran."),
-    ([HOG], [PASSED, failed("oom", HOG)], {}, "1 of 2 tests failed: an OOM kill."),
+    ([EXITED], [PASSED, failed("exit", EXITED)], {}, "1 of 2 tests failed. Exited 4: job-3.py."),
     ([HOG, OTHER, CRASHED, EXITED],
      [failed("oom", HOG), failed("oom", OTHER), failed("crash", CRASHED), failed("exit", EXITED)], {},
      "4 of 4 tests failed: 2 OOM kills, a crash and an exit code 4."),
     ([], [PASSED, failed("none")], {}, "1 of 2 tests failed; no event in a sandbox explains it."),
     ([], [failed("none")] * 2, {}, "2 of 2 tests failed; no event in a sandbox explains them."),
-    ([], [failed("sandbox")], {}, "1 of 1 test failed: an unreachable sandbox."),
+    ([], [failed("sandbox")], {}, "1 of 1 test failed. Sandbox unreachable."),
     ([HOG], [PASSED], {"findings": [finding("oom", "OOM-killed", HOG, None)]},
      "1 test, none failed. Found: an OOM kill."),
     ([], [], {}, "No test ran. No process was seen."),
@@ -104,13 +104,13 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
     document["sandboxes"][0]["memory_limit"] = 256 * 2**20
     assert cards(document) == [
         "OOM-killed web (pid 1020)\n"
-        "failed test_b: RemoteDisconnected\n"
-        "ran 1.5 s, since test_a; restarted 0.5 s later as pid 1021\n"
-        "memory limit of the sandbox: 256 MiB\n"
         "loading\n"
-        "epoch 2",
+        "epoch 2\n"
+        "failed test_b: RemoteDisconnected\n"
+        "ran 1.5 s, started in test_a; restarted 0.5 s later as pid 1021\n"
+        "memory limit of the sandbox: 256 MiB",
         "Exited 4 job-3.py (pid 1003)\nfailed test_exit: Exited 4\nran 1 s",
-        "Failed \nfailed test_c: KeyError: 'x'\nNo event in a sandbox explains this failure.",
+        "Failed without an event in a sandbox \nfailed test_c: KeyError: 'x'",
     ]
 
 
