@@ -111,7 +111,11 @@ class Monitor:
             name = f"{label}@{self.worker}"
         sandbox = MonitoredSandbox(connection, name)
         self.sandboxes.append(sandbox)
-        self._new[name] = {"label": label, "shared": connection.shared}
+        self._new[name] = {
+            "label": label,
+            "shared": connection.shared,
+            "memory_limit": connection.client.memory_limit,
+        }
 
         def count(_snapshot: ProcessSnapshot, _changed: list[Run]) -> None:
             self.snapshots += 1

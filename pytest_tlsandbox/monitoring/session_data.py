@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tlsandbox.monitoring.plain_data import iso
+from pytest_tlsandbox.redact import mask_text
 from pytest_tlsandbox.settings import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_LONGEST_FAILURE, _LONGEST_LINE = 20_000, 500
+"""Maximum number of characters of a failure that are kept, and of its first line."""
 
 
 class SessionData:
@@ -59,6 +63,7 @@ class SessionData:
             test = self._begin(worker, report.nodeid)
         if report.when not in ("setup", "call", "teardown"):
             test["outcome"] = "crashed"  # xdist made this report, because the worker died
+            test["failure"] = {**_failure_of(report), "phase": "call"}
             return
         outcome = str(report.outcome)
         if hasattr(report, "wasxfail"):
@@ -70,6 +75,8 @@ class SessionData:
         test["started_at"] = test["started_at"] or began
         test["ended_at"] = ended
         test["cause"] = test["cause"] or facts.get("cause")
+        if report.failed and test["failure"] is None:
+            test["failure"] = _failure_of(report)
         test["output_files"] += facts.get("output_files", ())
 
     @pytest.hookimpl(optionalhook=True)
@@ -160,11 +167,27 @@ class SessionData:
             "ended_at": None,
             "cause": None,
             "output_files": [],
+            "failure": None,
             "phases": [],
         }
         self._running[worker, nodeid] = test
         self.tests.append(test)
         return test
+
+
+def _failure_of(report: pytest.TestReport) -> dict[str, Any]:
+    """Return the first line of an error, and its whole text with what happened in the sandbox."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = report.longreprtext
+    sections = [f"{title}:\n{content}" for title, content in report.sections if "sandbox" in title]
+    lines = (crash.message if crash else text).strip().splitlines() or [""]
+    line = lines[0] if crash else lines[-1]
+    whole = mask_text(
+        "\n\n".join([text, *sections])
+    )  # a mask needs the name, which a cut may remove
+    beyond = len(whole) - _LONGEST_FAILURE
+    kept = f"... {beyond:,} characters were cut\n" * (beyond > 0) + whole[-_LONGEST_FAILURE:]
+    return {"phase": report.when, "line": mask_text(line[:_LONGEST_LINE]), "text": kept}
 
 
 def _worst(so_far: str, phase: str, outcome: str) -> str:

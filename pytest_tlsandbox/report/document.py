@@ -1,4 +1,4 @@
-"""The report as a document, whose schema is ``report-1.schema.json`` in the same folder."""
+"""The report as a document, whose schema is ``report-2.schema.json`` in the same folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.monitoring.session_data import SessionData
     from pytest_tlsandbox.settings import Settings
 
-VERSION = 1
+VERSION = 2
 """The version of the schema, which changes if readers of the old schema would misread a report."""
 
 _PACKAGES = ("pytest-tlsandbox", "pytest", "pytest-xdist", "pytest-rerunfailures", "pytest-timeout")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.client import api
+from pytest_tlsandbox.errors import InfrastructureError
 from pytest_tlsandbox.formatting.processes import describe_state, short_name
 from pytest_tlsandbox.history.runs import NOT_LISTED
 from pytest_tlsandbox.history.timeline import Outage
 from pytest_tlsandbox.messages.failure import LONGEST_LINE
-from pytest_tlsandbox.messages.incidents import describe, ended_row
+from pytest_tlsandbox.messages.incidents import describe, ended_row, shown_row
 from pytest_tlsandbox.monitoring.incident_data import RULES, incident_data, rule_of
 from pytest_tlsandbox.monitoring.monitor import Observer
 from pytest_tlsandbox.monitoring.plain_data import identity_text, iso
@@ -19,7 +21,6 @@ from pytest_tlsandbox.redact import mask_text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_tlsandbox.errors import InfrastructureError
     from pytest_tlsandbox.history.runs import Run
     from pytest_tlsandbox.history.snapshot import ProcessSnapshot
     from pytest_tlsandbox.models import ProcessInfo
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_OUTPUT = 20
 """Maximum number of lines to keep from the end of the output."""
+_LONGEST_READ = 0.5
+"""Maximum seconds to read the output of a process."""
 
 
 class Recorder(Observer):
@@ -54,6 +57,7 @@ class Recorder(Observer):
         for incident in seen.sandbox.client.history.incidents(seen.since):
             rule = rule_of(incident)
             if rule and not (incident.caused_here or incident.run.assumed):
+                _read_output(seen.sandbox.client, incident.run)
                 self._new["incidents"].append(
                     {
                         "sandbox": seen.sandbox.name,
@@ -73,6 +77,13 @@ class Recorder(Observer):
         data = {**self._new}
         self._new.clear()
         return data
+
+
+def _read_output(client: api.SandboxClient, run: Run) -> None:
+    """Read the output of an ended run, because its row may disappear soon."""
+    if run.row is not None and run.row.ended:
+        with contextlib.suppress(InfrastructureError):
+            client.output(run.row.pid, limit=_LONGEST_READ)
 
 
 class _SandboxRecorder(api.Observer):
@@ -110,7 +121,7 @@ class _SandboxRecorder(api.Observer):
     def output_read(self, pid: int, stream: Stream, lines: Sequence[str]) -> None:
         """Record the output of the newest process with the given pid."""
         rows = [row for row in self._client.history.last or () if row.pid == pid]
-        if rows and lines:
+        if rows and (lines or stream == "output"):
             self._outputs[identity_text(rows[-1])] = stream, lines[-MOST_OUTPUT:], len(lines)
 
     def add_outputs_and_open_outage(self) -> None:
@@ -140,7 +151,7 @@ class _SandboxRecorder(api.Observer):
             return  # a run that was never listed has no bar
         process = identity_text(row)
         if process not in self._states:
-            self._add_process(row, before=before)
+            self._add_process(run, row, before=before)
         began = row.ended_at if row.ended else row.started_at
         states = [(_state_of(row), began and iso(began))]
         if run.gone:
@@ -153,7 +164,7 @@ class _SandboxRecorder(api.Observer):
                 place = self._monitor.place._asdict()
                 self._add("changes", process=process, **state, at=at, seen_at=seen_at, **place)
 
-    def _add_process(self, row: ProcessInfo, *, before: bool) -> None:
+    def _add_process(self, run: Run, row: ProcessInfo, *, before: bool) -> None:
         managed = row.managed
         self._add(
             "processes",
@@ -163,7 +174,11 @@ class _SandboxRecorder(api.Observer):
             started_at=iso(row.started_at),
             name=short_name(row),
             managed=managed
-            and {"id": mask_text(managed.id), "name": managed.name and mask_text(managed.name)},
+            and {
+                "id": mask_text(managed.id),
+                "name": managed.name and mask_text(managed.name),
+                "generation": identity_text(shown_row(run.generation.runs[0])),
+            },
             command_line=row.masked_command_line,
             before_the_session=before,
             test=None if before else self._monitor.place.test,

@@ -7,7 +7,7 @@ difference between this clock and the clock of the test machine.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pytest_tlsandbox.monitoring.plain_data import epoch
 from pytest_tlsandbox.types import CRASH_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     Data = Mapping[str, Any]
     """A part of the report, or of the timeline."""
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 2000
 _LONGEST_LINE = 400
+_MOST_STATES = 20
+_LONGEST_FAILURE, _LEAST_FAILURE, _MOST_FAILURES = 8000, 1000, 100_000
+"""Limits for the text of a failure, and for all of them, in characters: the page stays small."""
+_UNEVENTFUL = ("exited", "signaled", "running")
+"""How the runs of an uneventful row ended. The page folds these rows."""
+
+
+def page_text(text: str) -> str:
+    """Escape control characters, without the mark that a terminal needs after Hebrew or Arabic."""
+    return printable(text).removesuffix("\u200e")
 
 
 class _Axis:
@@ -64,7 +74,7 @@ def timeline_of(document: Data) -> dict[str, Any]:
     incidents = _incidents(document)
     sections = [
         {
-            "name": printable(name),
+            "name": page_text(name),
             "worker": _worker_of(name, label, workers),
             **_section(name, document, start, span, incidents),
         }
@@ -107,20 +117,28 @@ def _section(
     offset = _offset(runs)
     axis = _Axis(start, span, offset)
     drawn = [run for run in runs if not _had_ended(run, axis)]
-    groups: dict[str, list[Data]] = defaultdict(list)  # the runs of a managed process, or one run
+    groups: dict[tuple[str, str], list[Data]] = defaultdict(list)  # by supervisor, or one run
     for run in sorted(drawn, key=lambda run: epoch(run["started_at"])):
-        groups[run["managed"]["id"] if run["managed"] else run["id"]].append(run)
+        managed = run["managed"]
+        key = (managed["id"], managed["generation"]) if managed else ("", run["id"])
+        groups[key].append(run)
+    causes = {test["cause"]["process"] for test in document["tests"] if test["cause"]}
     gaps = [*_gaps(document["gaps"], sandbox, axis)]
     return {
         "offset": offset,
         "earlier": len(runs) - len(drawn),
         "gaps": gaps,
         "outages": [*_outages(document["outages"], gaps, sandbox, axis)],
-        # Sort rows with incidents first, then managed processes, then other processes, each by
-        # start time.
+        # The causes of failed tests come first, then other rows with incidents; uneventful rows come
+        # last.
         "rows": sorted(
-            (_row(group, axis, incidents) for group in groups.values()),
-            key=lambda row: (not row["wrong"], not row["managed"], row["bars"][0]["from"]),
+            (_row(group, axis, incidents, causes) for group in groups.values()),
+            key=lambda row: (
+                not row["cause"],
+                not row["wrong"],
+                row["quiet"],
+                row["bars"][0]["from"],
+            ),
         ),
     }
 
@@ -151,31 +169,35 @@ def _offset(runs: Iterable[Data]) -> int | None:
     )
 
 
-def _row(runs: Sequence[Data], axis: _Axis, incidents: Incidents) -> dict[str, Any]:
+def _row(
+    runs: Sequence[Data], axis: _Axis, incidents: Incidents, causes: Container[str]
+) -> dict[str, Any]:
     bars = [_bar_of(run, axis) for run in runs]
     for bar, successor in pairwise(bars):
         # The end of a run may have been observed only together with the next run.
         bar["to"] = max(bar["from"], min(bar["to"], successor["from"]))
     marks: dict[tuple[object, ...], dict[str, Any]] = {}
-    totals: Counter[str] = Counter()
     for number, run in enumerate(runs):
         own = incidents[run["sandbox"], run["id"]].values()
         bars[number]["findings"] = [place for incident in own for place in incident["findings"]]
         for incident in own:
             kind, verdict, times = incident["rule"], incident["verdict"], incident.get("times", 1)
+            if incident["what"].lower().startswith("gave up"):
+                verdict = "Gave up"
             place, at = _place_of(incident, run, number, bars, axis)
             new = {"bar": place, "at": at, "kind": kind, "times": 0, "allowed": True}
             mark = marks.setdefault((place, at, kind, verdict), new)
             mark["times"] += times
             mark["text"] = verdict if mark["times"] == 1 else f"{verdict} {mark['times']} times"
             mark["allowed"] &= incident["allowed"]
-            totals[kind] += times
+    is_cause = any(bar["id"] in causes for bar in bars)
+    uneventful = all(bar["kind"] in _UNEVENTFUL for bar in bars)
     return {
-        "managed": runs[0]["managed"] is not None,
         "bars": bars,
+        "cause": is_cause,
         "wrong": not all(mark["allowed"] for mark in marks.values()),
+        "quiet": uneventful and not (is_cause or marks),
         "marks": sorted(marks.values(), key=lambda mark: mark["at"]),
-        "totals": totals,
     }
 
 
@@ -234,20 +256,32 @@ def _bar_of(run: Data, axis: _Axis) -> dict[str, Any]:
         ended, ended_by, kind = axis.span, "open", "running"
     output = run["output"]
     return {
+        "id": run["id"],
         "from": begun,
         "to": max(ended, begun),
         "begun": begun_by,
         "ended": ended_by,
         "kind": kind,
-        "state": printable(last["text"]),
-        "name": printable(run["name"]),
+        "state": page_text(last["text"]),
+        "history": [_state(change, axis) for change in run["changes"][-_MOST_STATES:]],
+        "name": page_text(run["name"]),
         "command": _text(run["command_line"], _LONGEST_TEXT),
         "pid": run["pid"],
         "handle": run["handle"],
-        "test": None if run["test"] is None else printable(run["test"]),
+        "test": None if run["test"] is None else page_text(run["test"]),
         "output": output
         and {**output, "lines": [_text(line, _LONGEST_LINE) for line in output["lines"]]},
     }
+
+
+def _state(change: Data, axis: _Axis) -> tuple[int, str]:
+    """Return when a change was seen, and the state that it began."""
+    text = page_text(change.get("text", change["state"]))
+    if (supervisor := change.get("supervisor")) is not None:
+        text += f"; supervisor {supervisor['status']}, restarted {supervisor['restarts']}x"
+        if supervisor["health"] not in ("disabled", "unknown"):
+            text += f", {supervisor['health']}"
+    return axis.by_host_clock(change["seen_at"]), text
 
 
 def _begin(run: Data, axis: _Axis) -> tuple[int, str]:
@@ -272,24 +306,38 @@ def _kind(end: Data) -> str:
 
 def _text(text: str, most: int) -> str:
     beyond = len(text) - most
-    shown = printable(text[:most])
+    shown = page_text(text[:most])
     return f"{shown} ... and {beyond:,} characters more" if beyond > 0 else shown
 
 
-def _tests(tests: Iterable[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
+def _tests(tests: Sequence[Data], axis: _Axis) -> Iterator[dict[str, Any]]:
+    failures = sum(test["failure"] is not None for test in tests)
+    most = max(_LEAST_FAILURE, min(_LONGEST_FAILURE, _MOST_FAILURES // max(1, failures)))
     for test in tests:
         begun = axis.by_host_clock(test["started_at"]) if test["started_at"] else 0
         # If a worker died during a test, it is not known when the test ended.
         ended = axis.by_host_clock(test["ended_at"]) if test["ended_at"] else begun
         yield {
-            "id": printable(test["id"]),
+            "id": page_text(test["id"]),
             "attempt": test["attempt"],
             "worker": test["worker"],
             "outcome": test["outcome"],
-            "files": test["output_files"],
+            "files": test["output_files"] or None,
             "from": begun,
             "to": max(begun, ended),
+            "cause": test["cause"] and test["cause"]["process"],
+            "failure": test["failure"] and _failure(test["failure"], most),
         }
+
+
+def _failure(failure: Data, most: int) -> dict[str, Any]:
+    """Return the first line and the text of a failure; its end matters most if it is too long."""
+    text = failure["text"]
+    beyond = len(text) - most
+    lines = [page_text(line) for line in text[-most:].splitlines()]
+    if beyond > 0:
+        lines.insert(0, f"... {beyond:,} characters before this are in the JSON report")
+    return {"phase": failure["phase"], "line": page_text(failure["line"]), "text": "\n".join(lines)}
 
 
 def _gaps(gaps: Iterable[Data], sandbox: str, axis: _Axis) -> Iterator[dict[str, Any]]:
@@ -299,7 +347,7 @@ def _gaps(gaps: Iterable[Data], sandbox: str, axis: _Axis) -> Iterator[dict[str,
                 "from": axis.by_host_clock(time["from_at"]),
                 "to": axis.span if time["to_at"] is None else axis.by_host_clock(time["to_at"]),
                 "open": time["to_at"] is None,
-                "why": printable(gap["why"]),
+                "why": page_text(gap["why"]),
             }
 
 
@@ -314,8 +362,8 @@ def _outages(
             yield {
                 "from": begun,
                 "to": ended,
-                "faults": printable(outage["faults"]),
-                "test": None if outage["test"] is None else printable(outage["test"]),
+                "faults": page_text(outage["faults"]),
+                "test": None if outage["test"] is None else page_text(outage["test"]),
             }
 
 

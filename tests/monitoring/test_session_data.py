@@ -89,7 +89,9 @@ def report(when: str, outcome: str = "passed", worker: str | None = None, **more
     passed, failed = outcome == "passed", outcome == "failed"
     node = worker and SimpleNamespace(gateway=SimpleNamespace(id=worker))
     fields = {"nodeid": "test_a", "when": when, "outcome": outcome, "node": node}
-    return SimpleNamespace(passed=passed, failed=failed, start=0.0, stop=1.0, **fields, **more)
+    error = {"longrepr": "", "longreprtext": "E  lost --token=abc", "sections": []}
+    times = {"start": 0.0, "stop": 1.0}
+    return SimpleNamespace(passed=passed, failed=failed, **{**fields, **error, **times, **more})
 
 
 def outcomes(*reports: Any) -> list[tuple[int, str]]:
@@ -128,6 +130,30 @@ def test_each_attempt_of_a_rerun_test_has_a_separate_outcome():
 def test_death_of_a_worker_counts_as_a_crash_of_its_current_test():
     crash = report("???", "failed", worker="gw1")
     assert outcomes(report("setup", worker="gw1"), crash) == outcomes(crash) == [(1, "crashed")]
+
+
+def test_failure_of_a_test_has_the_first_line_and_the_masked_text_of_its_first_error():
+    session = SessionData()
+    at = SimpleNamespace(reprcrash=SimpleNamespace(message="Error: lost --token=abc\nmore"))
+    long = ("sandbox during this test", "web exited 1")
+    session.pytest_runtest_logreport(report("setup"))
+    session.pytest_runtest_logreport(
+        report("call", "failed", longrepr=at, sections=[long, ("stdout", "secret")])
+    )
+    session.pytest_runtest_logreport(report("teardown", "failed"))
+    assert session.tests[0]["failure"] == {
+        "phase": "call",
+        "line": "Error: lost --token=***",
+        "text": "E  lost --token=***\n\nsandbox during this test:\nweb exited 1",
+    }
+
+
+def test_very_long_failure_is_cut_at_its_start():
+    session = SessionData()
+    session.pytest_runtest_logreport(report("call", "failed", longreprtext="x" * 30_000 + "end"))
+    text = session.tests[0]["failure"]["text"]
+    assert text.startswith("... 10,003 characters were cut\nxxx")
+    assert text.endswith("xend")
 
 
 def test_change_observed_by_two_workers_is_reported_once():

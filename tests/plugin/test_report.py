@@ -74,14 +74,18 @@ def test_report_contains_every_process_with_its_changes_and_its_test(pytester, e
         names = [phase["name"] for phase in test["phases"]]
         assert names in (["setup", "call", "teardown"], ["setup", "teardown"])
     assert report["guard"] == {"rules": ["oom", "crash"], "report_only": False}
-    assert report["sandboxes"] == [{"name": "small", "label": "small", "shared": False}]
+    small = {"name": "small", "label": "small", "shared": False, "memory_limit": None}
+    assert report["sandboxes"] == [small]
+    failures = [test["failure"] for test in report["tests"] if test["failure"] is not None]
+    assert [(one["phase"], one["line"]) for one in failures] == [("call", "OOM-killed: python -c")]
     assert (report["workers"], report["gaps"], report["complete"]) == ([], [], True)
     assert report["versions"]["pytest"] == pytest.__version__
 
     rows = by(report["processes"], "pid")
     assert (rows[old.pid]["before_the_session"], rows[old.pid]["test"]) == (True, None)
     [server] = [row for row in rows.values() if row["name"] == "server" and row["test"]]
-    assert server["managed"] == {"id": "server", "name": "server"}
+    generation = server["id"]
+    assert server["managed"] == {"id": "server", "name": "server", "generation": generation}
     assert server["test"] == "test_it.py::test_uses_a_server"
     # It ended in the tear-down of the last test, with its session.
     assert [change["state"] for change in server["changes"]] == ["running", "signaled"]
@@ -134,8 +138,8 @@ def test_report_and_guard_work_without_each_other(pytester, monkeypatch, options
         assert report["guard"]["rules"] == (["oom", "leak"] if guarded else [])
         assert len(report["findings"]) == (1 if guarded else 0)
         [section] = timeline_of(report)["sections"]
-        totals = [row["totals"] for row in section["rows"] if row["totals"]]
-        assert totals == [{"oom": 1}, {"crash": 1}]
+        kinds = [[mark["kind"] for mark in row["marks"]] for row in section["rows"] if row["marks"]]
+        assert kinds == [["oom"], ["crash"]]
         changes = [row["changes"][-1] for row in report["processes"] if row["test"]]
         assert {end["test"]: end["state"] for end in changes}.items() >= ENDS.items()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pytest_tlsandbox.report.timeline import timeline_of
 from ..browser.made_up_reports import at as time_at
 from ..browser.made_up_reports import (
     attempt,
+    cause,
     change,
     finding,
     gap,
@@ -23,9 +25,9 @@ from ..browser.made_up_reports import (
 )
 
 
-def section_of(*processes: Any, **fields: Any) -> dict[str, Any]:
+def section_of(*processes: Any, tests: Any = (), **fields: Any) -> dict[str, Any]:
     """Return the only section of the timeline of a session of 10 s."""
-    [section] = timeline_of(report(10, [*processes], [], **fields))["sections"]
+    [section] = timeline_of(report(10, [*processes], [*tests], **fields))["sections"]
     return dict(section)
 
 
@@ -37,6 +39,10 @@ def bar_of(*args: Any, **fields: Any) -> dict[str, Any]:
     [row] = rows_of(process(*args, **fields))
     [bar] = row["bars"]
     return bar
+
+
+def totals_of(row: dict[str, Any]) -> Counter[str]:
+    return Counter(mark["kind"] for mark in row["marks"] for _ in range(mark["times"]))
 
 
 def marks_of(row: dict[str, Any]) -> list[tuple[int, str]]:
@@ -120,7 +126,7 @@ def test_runs_of_a_managed_process_share_one_row_with_marks_for_restarts_and_oom
         (6010, "Restarted"),
         (8010, "OOM-killed"),
     ]
-    assert row["totals"] == {"oom": 3, "restart": 2}
+    assert totals_of(row) == {"oom": 3, "restart": 2}
 
 
 def test_timeline_marks_incidents_of_unlisted_runs_at_the_start_of_the_next_run():
@@ -138,11 +144,11 @@ def test_timeline_marks_incidents_of_unlisted_runs_at_the_start_of_the_next_run(
         (5010, "Restarted 3 times"),
         (5010, "OOM-killed"),
     ]
-    assert row["totals"] == {"oom": 2, "restart": 3}
+    assert totals_of(row) == {"oom": 2, "restart": 3}
     assert row["bars"][1].pop("findings") == [0]
     [without_guard] = rows_of(first, second, incidents=kills + restarts)
     assert without_guard["bars"][1].pop("findings") == []
-    assert (marks_of(row), row["totals"]) == (marks_of(without_guard), without_guard["totals"])
+    assert marks_of(row) == marks_of(without_guard)
 
 
 def test_allowed_finding_is_marked_but_does_not_count_as_a_problem():
@@ -170,14 +176,16 @@ def test_incident_that_is_also_a_finding_is_marked_once(allowed):
     assert (marks_of(row), row["wrong"]) == ([(4500, "Restarted")], allowed is None)
 
 
-def test_rows_with_problems_come_first_followed_by_managed_processes():
+def test_causes_of_failed_tests_come_first_and_uneventful_rows_come_last():
     jobs = [
         process(2, 2, change("exited", 3)),
         process(1, 1, change("exited", 3, exit_code=1)),
         service(3, 3),
         process(4, 4, change("signaled", 5, signal=6)),
     ]
-    assert pids(rows_of(*jobs)) == [1004, 1003, 1001, 1002]
+    rows = rows_of(*jobs, tests=[attempt("test_a", 1, 2, "failed", cause=cause("exit", jobs[1]))])
+    assert pids(rows) == [1001, 1004, 1002, 1003]
+    assert [row["quiet"] for row in rows] == [False, False, True, True]
 
 
 def test_outages_inside_a_monitoring_gap_are_not_shown_separately():
