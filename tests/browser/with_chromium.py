@@ -126,7 +126,7 @@ def test_headline_and_first_card_and_first_row_show_the_worst_cause(show, shop):
     exited = page.locator(".cards > li").nth(1).inner_text()
     assert exited.startswith("Exited 4 stock.sh (pid ")
     assert "failed test_stock: Exited 4, wanted 0: stock.sh: stock.db: no such table" in exited
-    assert exited.endswith("stock.db: no such table")
+    assert "\nran 0." in exited
 
 
 def test_details_show_the_first_failure_until_an_item_is_selected(show, shop):
@@ -372,6 +372,7 @@ def test_each_of_52_links_marks_and_shows_its_item(show, viewport):
         link.click()
         wanted = link.get_attribute("href")
         item = page.locator(wanted)
+        page.locator(f"{wanted}.pinned").wait_for()
         assert page.evaluate(
             "[...document.querySelectorAll('.pinned')].map((e) => '#' + e.id)"
         ) == [wanted]
@@ -448,7 +449,7 @@ def test_names_that_are_written_from_right_to_left_keep_their_place(show):
 
 def test_page_shows_the_causes_even_without_javascript(show, shop):
     page = show(shop[1], java_script_enabled=False)
-    assert "OOM kill" in page.inner_text("h1")
+    assert "OOM-killed" in page.inner_text("h1")
     assert page.locator(".cards a").count() > 4
     assert page.locator("main").is_hidden()
 
@@ -624,7 +625,7 @@ def test_bars_and_marks_of_different_kinds_differ_by_more_than_color(show):
             return [bar.className, shape.join(" ")];
         }))"""
     )
-    kinds = "crash, exited, failed, gone, oom, running open, running open before, signaled"
+    kinds = "crash, crash allowed, exited, failed, gone, oom, running open, running open before, signaled"
     assert sorted(shapes) == [f"item bar {kind}" for kind in kinds.split(", ")]
     assert len(set(shapes.values())) == len(shapes)
     texts = set(drawn(page).locator(".text:visible").all_inner_texts())
@@ -653,7 +654,8 @@ def test_printed_page_uses_light_colors_and_contains_every_row(show):
     unfold(page)
     pages = [sheet.extract_text() for sheet in PdfReader(BytesIO(page.pdf())).pages]
     assert len(pages) > 10
-    assert all("time since the start" in text for text in pages[2:])
+    first = next(n for n, text in enumerate(pages) if "time since" in text)
+    assert all("time since" in text for text in pages[first:])
 
 
 @pytest.mark.parametrize("width", [400, 700, 1280])
