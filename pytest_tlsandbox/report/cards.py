@@ -25,7 +25,7 @@ _MOST_CARDS = 8
 _MOST_TESTS = 6
 _MOST_LINES = 4
 _MOST_FACTS = 3
-_MOST_NAMED = 2
+_MOST_NAMED = 3
 _KINDS = {
     "sandbox": ("an unreachable sandbox", "unreachable sandboxes"),
     "oom": ("an OOM kill", "OOM kills"),
@@ -34,7 +34,7 @@ _KINDS = {
     "unhealthy": ("a failed health check", "failed health checks"),
     "restart": ("a restart", "restarts"),
     "leak": ("a process left running", "processes left running"),
-    "none": ("one without an event in a sandbox", "without an event in a sandbox"),
+    "none": ("one although no process failed", "although no process failed"),
 }
 """The kinds of causes, worst first, each with its name in the singular and in the plural."""
 _BADNESS = [*_KINDS].index
@@ -127,10 +127,7 @@ def headline(document: Data, cards: Iterable[Card], timeline: Data) -> str:
     number = count(len(tests), "test")
     causes = [card for card in cards if not card.faint and card.kind in _KINDS]
     named = [card for card in causes if card.tests]
-    if failed and all(card.kind == "none" for card in named):
-        which = "it" if failed == 1 else "them"
-        sentences = [f"{failed} of {number} failed; no event in a sandbox explains {which}."]
-    elif failed and len(named) <= _MOST_NAMED:
+    if failed and len(named) <= _MOST_NAMED:
         texts = [f"{card.what}: {card.process}".removesuffix(": ") for card in named]
         sentences = [f"{failed} of {number} failed.", *(f"{text}." for text in texts)]
     elif failed:
@@ -197,7 +194,7 @@ def _describe(card: Card, document: Data, places: Mapping[Any, Any]) -> None:
     if card.verdicts:
         card.what = _what(card)
     elif card.kind == "none":
-        card.what = "Failed without an event in a sandbox"
+        card.what = "No process failed"
     elif card.kind == "sandbox":
         card.what = "Sandbox unreachable"
     elif known:
@@ -261,15 +258,16 @@ def _other_incidents(
     document: Data, explained: Collection[str], places: Mapping[Any, Any]
 ) -> Iterator[Card]:
     """Yield cards for allowed findings, and for incidents that no rule reports."""
-    allowed = [finding for finding in document["findings"] if finding["allowed"] is not None]
-    known = {(each["process"], each["rule"]) for each in allowed}
+    findings = [finding for finding in document["findings"] if finding["allowed"] is not None]
+    known = {(each["process"], each["rule"]) for each in findings}
     seen = [each for each in document["incidents"] if (each["process"], each["rule"]) not in known]
-    for each in [*(each for each in seen if each["process"] not in explained), *allowed]:
+    for each in [*(each for each in seen if each["process"] not in explained), *findings]:
         place = places.get(each["process"])
-        why = f"allowed: {each['allowed']}" if "allowed" in each else "no rule applies to it"
+        allowed = each.get("allowed")
+        what = each["verdict"] + (", reported by no rule" if allowed is None else ", allowed")
         yield Card(
-            each["rule"], each["verdict"], page_text(each["name"]), anchor=place and place[0],
-            facts=[page_text(why)], faint=True,
+            each["rule"], what, page_text(each["name"]), anchor=place and place[0],
+            facts=[page_text(allowed)] if allowed else [], faint=True,
         )  # fmt: skip
 
 
@@ -336,7 +334,9 @@ def _item(card: Card, document: Data) -> str:
         rest = f"<summary>and {len(more_links)} more tests</summary><ul>{''.join(more_links)}</ul>"
         links[_MOST_TESTS:] = [f"<li><details>{rest}</details></li>"]
     parts += [f"<ul>{''.join(links)}</ul>"] if links else []
-    facts = [*card.facts, *(["It wrote nothing."] if card.output == [] else [])]
+    facts = [*card.facts]
+    if card.anchor and not card.faint and not card.output:
+        facts.append("Its output was not read." if card.output is None else "It wrote nothing.")
     parts += [f"<p>{html.escape(fact)}</p>" for fact in facts]
     return f'<li class="{"faint " if card.faint else ""}{card.kind}">{"".join(parts)}</li>'
 

@@ -18,7 +18,7 @@ const MARKS = {
 };
 const KINDS = {
   exited: "Exited with 0",
-  failed: "Exited with another code",
+  failed: "Exited with a code other than 0",
   signaled: "Ended by a signal",
   oom: "OOM-killed",
   crash: "Crashed",
@@ -141,12 +141,11 @@ function itemsOf(data, sandbox) {
   return data.bars.map((bar, index) => {
     const marks = data.marks.filter((mark) => mark.bar === index);
     const wrong = data.cause || marks.some((mark) => !mark.allowed);
-    const handle = bar.handle === undefined ? "" : `, handle ${bar.handle}`;
     const item = {
       id: `p${bars.length}`,
       from: bar.from,
       to: bar.to,
-      title: `${bar.name} (pid ${bar.pid}${handle})`,
+      title: `${bar.name} (pid ${bar.pid})`,
       text: [bar.name, bar.pid, bar.command, bar.state, bar.test ?? ""].join(" ").toLowerCase(),
       kinds: new Set([bar.kind, ...marks.map((mark) => mark.kind), ...(wrong ? ["wrong"] : [])]),
       bar,

@@ -30,6 +30,7 @@ function factsOfBar(item) {
     ["began", begun],
     ["ended", ended],
     ["marked", marks.map((mark) => `${mark.text} at +${duration(mark.at)}`).join("; ")],
+    ["handle", bar.handle === undefined ? "" : String(bar.handle)],
     ["first seen in", bar.test, bar.test && testNamed(bar.test)],
     ...failuresOf(item).map((test) => ["failed", test.test.id, test]),
   ];

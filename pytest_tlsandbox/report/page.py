@@ -61,7 +61,7 @@ def _about(document: Mapping[str, Any], timeline: Mapping[str, Any]) -> str:
         f"{began[:10]} {began[11:19]} UTC",
         seconds(timeline["span"] / 1000),
         count(len(document["workers"]), "worker") if document["workers"] else "",
-        count(len(document["processes"]), "process"),
+        count(len(document["processes"]), "run") + " of processes",
         guard + (", report only" if document["guard"]["report_only"] else ""),
         f"exit status of pytest: {document['exit_status']}",
     ]

@@ -67,8 +67,8 @@ HEADLINES = [
     ([HOG, OTHER, CRASHED, EXITED],
      [failed("oom", HOG), failed("oom", OTHER), failed("crash", CRASHED), failed("exit", EXITED)], {},
      "4 of 4 tests failed: 2 OOM kills, a crash and an exit code 4."),
-    ([], [PASSED, failed("none")], {}, "1 of 2 tests failed; no event in a sandbox explains it."),
-    ([], [failed("none")] * 2, {}, "2 of 2 tests failed; no event in a sandbox explains them."),
+    ([], [PASSED, failed("none")], {}, "1 of 2 tests failed. No process failed."),
+    ([], [failed("none")] * 2, {}, "2 of 2 tests failed. No process failed."),
     ([], [failed("sandbox")], {}, "1 of 1 test failed. Sandbox unreachable."),
     ([HOG], [PASSED], {"findings": [finding("oom", "OOM-killed", HOG, None)]},
      "1 test, none failed. Found: an OOM kill."),
@@ -107,8 +107,8 @@ def test_findings_and_failed_tests_with_one_cause_share_a_card():
         "failed test_b: RemoteDisconnected\n"
         "ran 1.5 s, started in test_a; restarted 0.5 s later as pid 1021\n"
         "memory limit of the sandbox: 256 MiB",
-        "Exited 4 job-3.py (pid 1003)\nfailed test_exit: Exited 4\nran 1 s",
-        "Failed without an event in a sandbox \nfailed test_c: KeyError: 'x'",
+        "Exited 4 job-3.py (pid 1003)\nfailed test_exit: Exited 4\nran 1 s\nIts output was not read.",
+        "No process failed \nfailed test_c: KeyError: 'x'",
     ]
 
 
@@ -140,8 +140,8 @@ def test_cards_after_the_failures_show_what_was_not_monitored_and_what_is_allowe
         "Not collected test_c.py",
         "Not monitored box\nfrom test_a.py::test_a to the end, 3 tests: refused",
         "No answer box\nfrom outside of every test: 502 x2",
-        "Crashed job-7.py (pid 1007)\nno rule applies to it",
-        "OOM-killed job-0.py (pid 1000)\nallowed: on purpose",
+        "Crashed, reported by no rule job-7.py (pid 1007)",
+        "OOM-killed, allowed job-0.py (pid 1000)\non purpose",
     ]
     assert "A sandbox was not monitored for some time." in headline(document)
 
