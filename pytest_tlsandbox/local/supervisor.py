@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_tlsandbox.local import process_tree
-from pytest_tlsandbox.local.process import Manager, Process
+from pytest_tlsandbox.local.process import Manager, Process, is_set_within, now_ms
 from pytest_tlsandbox.local.process_table import ProcessTable
 from pytest_tlsandbox.local.spawn import spawn
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.memory_limit import MemoryLimit
     from pytest_tlsandbox.local.request_bodies import StartRequest
 
-# Reaping this many processes in a row delays a request by a few milliseconds.
-_ENDS_IN_A_ROW = 32
 _KILL_ROUNDS = 5
 _CLOSE_SECONDS = 3.0
 
@@ -44,6 +42,7 @@ class Supervisor:
     Attributes:
         memory: the memory limit of all processes.
         table: the rows of the processes.
+        living: the running processes by pid.
 
     """
 
@@ -51,23 +50,12 @@ class Supervisor:
         self.memory = memory
         self.table = ProcessTable()
         self._token = token
-        self._living: dict[int, Process] = {}
+        self.living: dict[int, Process] = {}
         self._forking = asyncio.Lock()
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def running(self) -> int:
-        """The number of running processes."""
-        return len(self._living)
-
-    def note_oom_kills(self) -> None:
-        """Update the rows of processes that were OOM-killed or whose children were OOM-killed."""
-        kills = self.memory.kills()
-        for process in self.table.rows() if kills else ():
-            process.note_oom_kills(kills.get(process.handle, 0))
 
     async def start(self, request: StartRequest, managed: Manager | None = None) -> Process:
         """Start a program.
@@ -85,15 +73,14 @@ class Supervisor:
         """
         async with self._no_reaping():
             self.table.check_name(managed)
-            handle = self.table.total + 1
-            spawned = await self._loop.run_in_executor(
+            handle, started_at = self.table.total + 1, now_ms()
+            child = await self._loop.run_in_executor(
                 self._spawner, spawn, request, handle, self._token, self.memory
             )
-            process = Process(handle, request, spawned, self.table.output_changed, managed)
+            process = Process(handle, request, child, started_at, managed)
             self.table.add(process)
-            self._living[process.pid] = process
-            process.stdout.watch()
-            process.stderr.watch()
+            self.living[process.pid] = process
+            process.row_at_start = process.row()
         return process
 
     async def send_signal(self, process: Process, number: int) -> None:
@@ -109,9 +96,7 @@ class Supervisor:
         If the process has ended, this method kills the descendants that are still alive.
         """
         async with self._no_reaping():
-            # Reap first, so that an earlier OOM kill does not count as ours.
-            while self._reap_next():
-                pass
+            pass  # the end of the block reaps, so that an earlier OOM kill does not count as ours
         killed: set[psutil.Process] = set()
         for kill_round in range(_KILL_ROUNDS):
             # Find its children before the kill, because afterwards they have another parent.
@@ -136,12 +121,12 @@ class Supervisor:
 
     async def _members(self, process: Process, pid: int | None) -> list[psutil.Process]:
         mark = process_tree.mark(self._token, process.handle)
-        strangers = self._living.keys() - {pid}
+        strangers = self.living.keys() - {pid}
         return await asyncio.to_thread(process_tree.members, pid, mark, strangers)
 
     async def limit_time(self, process: Process, seconds: float) -> None:
         """If a process does not end within ``seconds``, kill it and everything that belongs to it."""
-        if not await process.ends_within(seconds):
+        if not await is_set_within(process.ended, seconds):
             process.timed_out = True
             await self.kill(process)
 
@@ -185,27 +170,21 @@ class Supervisor:
     def _reap(self) -> None:
         if self._forking.locked():
             return
-        if all(self._reap_next() for _ in range(_ENDS_IN_A_ROW)):
-            self._loop.call_soon(self._reap)
-
-    def _reap_next(self) -> bool:
-        pid, wait_status = _wait_for_any()
-        process = self._living.pop(pid, None)
-        if process is not None:
-            process.end(wait_status, self.memory.kills_of(process.handle))
-            self.memory.leave(process.handle)
-            if process.managed is None:
-                self.table.note_end(process)
-            else:
-                process.managed.run_ended(process)
-        return pid != 0
+        while (ended := _wait_for_any())[0]:
+            process = self.living.pop(ended[0], None)
+            if process is not None:
+                process.end(ended[1], self.memory.kills_of(process.handle))
+                self.memory.leave(process.handle)
+                if process.managed is None:
+                    self.table.note_end(process)
+                else:
+                    process.managed.run_ended(process)
 
 
 def _wait_for_any() -> tuple[int, int]:
-    try:
+    with suppress(ChildProcessError):
         return os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return 0, 0
+    return 0, 0
 
 
 def _signal_group(process: Process, number: int) -> None:
