@@ -142,8 +142,12 @@ class PlainTextError(HttpError):
 
 def json_response(value: Any, status: int = 200) -> Response:
     """Return a response with a JSON body."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Response(text.encode(), status)
+    return Response(to_json(value), status)
+
+
+def to_json(value: Any) -> bytes:
+    """Return a value as JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def _call_route(routes: Mapping[str, Mapping[str, Handler]], request: Request) -> Answer:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from pytest_tlsandbox.local.asgi import to_json
 from pytest_tlsandbox.local.process import Process, is_set_within, now_ms
 
 if TYPE_CHECKING:
@@ -77,5 +77,4 @@ def _events(lines: list[dict[str, str]], timestamp: int, prefix: bytes = b"") ->
 
 
 def _data(fields: dict[str, Any]) -> bytes:
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return b"data: " + text.encode() + b"\n\n"
+    return b"data: " + to_json(fields) + b"\n\n"

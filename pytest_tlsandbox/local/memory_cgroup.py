@@ -96,11 +96,9 @@ class _Cgroup(MemoryLimit):
         _remove_with_leaves(self._group)
 
     def _leaf(self, handle: int) -> Path:
-        return self._group / str(handle)
-
-    def _new_leaf(self, handle: int) -> Path:
-        leaf = self._leaf(handle)
-        leaf.mkdir(exist_ok=True)  # a start that failed used the same handle
+        """Return the leaf of a process, and create it if necessary."""
+        leaf = self._group / str(handle)
+        leaf.mkdir(exist_ok=True)
         return leaf
 
     def _set_up(self, limit_bytes: int) -> None:
@@ -127,7 +125,7 @@ class CgroupV1(_Cgroup):
             An empty command, because no launcher is necessary.
 
         """
-        (self._new_leaf(handle) / "tasks").write_text("0")
+        (self._leaf(handle) / "tasks").write_text("0")
         try:
             yield []
         finally:
@@ -165,7 +163,7 @@ class CgroupV2(_Cgroup):
             A context that provides the command of the launcher.
 
         """
-        return nullcontext(_launcher(self._new_leaf(handle)))
+        return nullcontext(_launcher(self._leaf(handle)))
 
     def _set_up(self, limit_bytes: int) -> None:
         (self._group / "memory.max").write_text(str(limit_bytes))

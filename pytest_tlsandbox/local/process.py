@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from pytest_tlsandbox.local.asgi import to_json
 from pytest_tlsandbox.local.standard_streams import ChangeNotifier, InputStream, OutputStream
 
 if TYPE_CHECKING:
@@ -167,8 +167,7 @@ class Process:
                 "ended_at": self.ended_at,
                 **managed,
             }
-            row = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-            self._cached = state, row
+            self._cached = state, to_json(fields)
         return self._cached[1]
 
 

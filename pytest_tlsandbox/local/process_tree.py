@@ -46,21 +46,21 @@ def handle_of(process: psutil.Process, token: str) -> int | None:
     return None
 
 
-def members(pid: int | None, own_mark: str, strangers: Collection[int]) -> list[psutil.Process]:
+def members(pid: int | None, own_mark: str, known: Collection[int]) -> list[psutil.Process]:
     """Return the descendants of a process, and the orphans that have the mark of the process.
 
     Args:
         pid: the pid of the process; None if it has ended.
         own_mark: the mark of the process.
-        strangers: pids that belong to other processes and need no check; if a thousand processes
-            run, most children of the server are strangers.
+        known: pids of processes that the sandbox started itself. They are not orphans and need no
+            check; if a thousand processes run, most children of the server are known.
 
     """
-    orphans = [orphan for orphan in _orphans() if orphan.pid not in strangers]
-    return [
-        *([] if pid is None else _descendants(pid)),
-        *(orphan for orphan in orphans if orphan.pid != pid and _mark_in_time(orphan) == own_mark),
-    ]
+    found = [] if pid is None else _descendants(pid)
+    for orphan in _orphans():
+        if orphan.pid not in known and _mark_in_time(orphan) == own_mark:
+            found.append(orphan)
+    return found
 
 
 def everything(token: str) -> list[psutil.Process]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.local.request_bodies import Body
     from pytest_tlsandbox.local.supervisor import Supervisor
 
-_SIGNALS = range(1, 32)
 _EXPECTED = b"x-tlsandbox-process"
 """The header of a handshake with the pid of the process that must listen on the port."""
 
@@ -144,7 +143,7 @@ class _Routes:
         process = self._find(request)
         if not process.is_running:
             raise ApiError(400, f"Process {process.pid} is not running")
-        if number not in _SIGNALS:
+        if number not in range(1, 32):
             raise ApiError(400, "Invalid signal number")
         await self._supervisor.send_signal(process, number)
         return json_response({"success": True})

@@ -47,7 +47,9 @@ def main(settings: dict[str, Any]) -> None:
 
     """
     _forget_inherited_signals()
-    _become_subreaper()
+    if sys.platform == "linux":
+        # Become the parent of orphans, including orphans in another session.
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _allow_many_files()
     asyncio.run(_serve(settings))
     # A thread that still runs must not delay the exit.
@@ -80,7 +82,7 @@ async def _serve(settings: dict[str, Any]) -> None:
         supervisor.run_in_background(uvicorn.Server(config).serve([listening]))
         _announce({"port": listening.getsockname()[1]})
         await _wait_for_parent()
-        supervisor.close()
+        await supervisor.close()
 
 
 class _Protocol(H11Protocol):
@@ -169,12 +171,3 @@ def _allow_many_files() -> None:
     if soft != resource.RLIM_INFINITY and soft < _OPEN_FILES:
         with suppress(ValueError):  # the hard limit is lower
             resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
-
-
-def _become_subreaper() -> None:
-    """Become the parent of orphans, including orphans in another session.
-
-    This function has an effect only on Linux.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

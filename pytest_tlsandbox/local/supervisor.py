@@ -11,7 +11,6 @@ import asyncio
 import os
 import signal
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +51,6 @@ class Supervisor:
         self._token = token
         self.living: dict[int, Process] = {}
         self._forking = asyncio.Lock()
-        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
         self._loop = asyncio.get_running_loop()
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,9 +72,7 @@ class Supervisor:
         async with self._no_reaping():
             self.table.check_name(managed)
             handle, started_at = self.table.total + 1, now_ms()
-            child = await self._loop.run_in_executor(
-                self._spawner, spawn, request, handle, self._token, self.memory
-            )
+            child = await asyncio.to_thread(spawn, request, handle, self._token, self.memory)
             process = Process(handle, request, child, started_at, managed)
             self.table.add(process)
             self.living[process.pid] = process
@@ -121,8 +117,7 @@ class Supervisor:
 
     async def _members(self, process: Process, pid: int | None) -> list[psutil.Process]:
         mark = process_tree.mark(self._token, process.handle)
-        strangers = self.living.keys() - {pid}
-        return await asyncio.to_thread(process_tree.members, pid, mark, strangers)
+        return await asyncio.to_thread(process_tree.members, pid, mark, set(self.living))
 
     async def limit_time(self, process: Process, seconds: float) -> None:
         """If a process does not end within ``seconds``, kill it and everything that belongs to it."""
@@ -137,21 +132,18 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Kill all processes of the sandbox, and remove the memory limit.
 
         The call takes at most 3 s. This method cannot kill a process that hangs in the kernel.
         """
-        self._spawner.shutdown(cancel_futures=True)
+        await self._loop.shutdown_default_executor()  # no fork may be in progress
         deadline = time.monotonic() + _CLOSE_SECONDS
-        while time.monotonic() < deadline:
-            found = process_tree.everything(self._token)
+        while (found := process_tree.everything(self._token)) and time.monotonic() < deadline:
             process_tree.kill(found)
-            while _wait_for_any()[0]:
-                pass
-            if not found:
-                break
             time.sleep(0.005)
+            while _wait_for_any():
+                pass
         self.memory.close()
 
     @asynccontextmanager
@@ -170,10 +162,11 @@ class Supervisor:
     def _reap(self) -> None:
         if self._forking.locked():
             return
-        while (ended := _wait_for_any())[0]:
-            process = self.living.pop(ended[0], None)
+        while ended := _wait_for_any():
+            pid, wait_status = ended
+            process = self.living.pop(pid, None)
             if process is not None:
-                process.end(ended[1], self.memory.kills_of(process.handle))
+                process.end(wait_status, self.memory.kills_of(process.handle))
                 self.memory.leave(process.handle)
                 if process.managed is None:
                     self.table.note_end(process)
@@ -181,10 +174,12 @@ class Supervisor:
                     process.managed.run_ended(process)
 
 
-def _wait_for_any() -> tuple[int, int]:
+def _wait_for_any() -> tuple[int, int] | None:
+    """Return the pid and the wait status of a child that has ended, or None."""
     with suppress(ChildProcessError):
-        return os.waitpid(-1, os.WNOHANG)
-    return 0, 0
+        ended = os.waitpid(-1, os.WNOHANG)
+        return ended if ended[0] else None
+    return None
 
 
 def _signal_group(process: Process, number: int) -> None:

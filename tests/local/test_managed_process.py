@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -13,17 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
-from pytest_tlsandbox.local.managed_process import ManagedProcess
-from pytest_tlsandbox.local.process_table import ProcessTable
-from pytest_tlsandbox.local.request_bodies import Restart, StartRequest
-
-from .conftest import HOG, Api, is_gone, new_sandbox, refusal, unstarted, until
+from .conftest import HOG, Api, is_gone, new_sandbox, refusal, until
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from pytest_tlsandbox.local.process import Process
 
 KEEP = {"policy": "never"}
 """With this policy, an unhealthy process is not replaced."""
@@ -155,46 +148,10 @@ def test_row_of_the_next_run_replaces_the_row_of_the_previous_run(managed: Manag
     assert [row["pid"] for row in rows] == [row["pid"]] != [first["pid"]]
 
 
-class Starts:
-    """A fake supervisor whose starts take no time; the test ends each run."""
-
-    def __init__(self) -> None:
-        self.table = ProcessTable()
-
-    async def start(self, request: StartRequest, managed: ManagedProcess) -> Process:
-        managed.run = unstarted()
-        managed.starts += 1
-        return managed.run
-
-    async def kill(self, run: Process) -> None:
-        assert not run.is_running
-
-    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(work)
-
-
-def test_backoff_doubles_up_to_its_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    async def end_each_run() -> None:
-        restart = Restart(initial_backoff_ms=100, max_backoff_ms=300)
-        supervisor: Any = Starts()
-        managed = ManagedProcess(supervisor, StartRequest("false", restart=restart))
-        await managed.start()
-        for _ in range(4):
-            assert managed.run is not None
-            managed.run.end(wait_status=1 << 8, oom_kills=0)
-            managed.run_ended(managed.run)
-            assert managed._backing_off is not None
-            await managed._backing_off
-
-    with monkeypatch.context() as patched:
-        patched.setattr(asyncio, "sleep", sleep)
-        asyncio.run(end_each_run())
-    assert slept == [0.1, 0.2, 0.3, 0.3]
+def test_backoff_doubles_up_to_its_maximum(managed: Managed) -> None:
+    managed.start("exit 1", restart={"initial_backoff_ms": 200, "max_backoff_ms": 600})
+    rows = [managed.when(status="backing_off", restart_count=count) for count in range(4)]
+    assert [(row["next_restart_at"] - row["ended_at"]) // 200 for row in rows] == [1, 2, 3, 3]
 
 
 def test_supervisor_tries_to_start_a_missing_program_until_the_restart_limit(
