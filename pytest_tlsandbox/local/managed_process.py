@@ -54,13 +54,14 @@ class ManagedProcess:
             "health_check": request.health_check and asdict(request.health_check),
         }
         self._next: _Next = "policy"
+        # Automatic restarts since the last requested restart.
+        self._restarts = 0
         self._last_exit: dict[str, Any] | None = None
         self._last_error: str | None = None
         self._backing_off: asyncio.Task[None] | None = None
         self._next_restart_at: int | None = None
         # Serializes restarts and stops.
         self._changing = asyncio.Lock()
-        self._forget_restarts()
         self._forget_health()
 
     @property
@@ -115,7 +116,7 @@ class ManagedProcess:
             self._next = "restart"
             if self.run is not None:
                 await self._end(self.run)
-            self._forget_restarts()
+            self._restarts = 0
             self._last_error = None
             self._next = "policy"
             try:
@@ -179,25 +180,20 @@ class ManagedProcess:
         rules = self._rules
         if rules.policy == "never" or (rules.policy == "on_failure" and not failed):
             self._stop(self._last_error)
-        elif rules.max_restarts is not None and self._tries >= rules.max_restarts:
+        elif rules.max_restarts is not None and self._restarts >= rules.max_restarts:
             self._stop("restart limit reached")
         else:
             self._backing_off = self._supervisor.run_in_background(self._back_off(run))
 
-    def _forget_restarts(self) -> None:
-        """Reset the restart limit and the backoff."""
-        self._tries = 0
-        self._backoff_ms = self._rules.initial_backoff_ms
-
     async def _back_off(self, run: Process) -> None:
         """Start the next run after a delay. Each restart doubles it, up to ``max_backoff_ms``."""
-        delay = min(self._backoff_ms, self._rules.max_backoff_ms)
-        self._backoff_ms = delay * 2
+        doubled = self._rules.initial_backoff_ms * 2 ** min(self._restarts, 32)
+        delay = min(doubled, self._rules.max_backoff_ms)
         self._next_restart_at = now_ms() + delay
         await asyncio.sleep(delay / 1000)
         async with self._changing:
             self._backing_off = self._next_restart_at = None
-            self._tries += 1
+            self._restarts += 1
             # Children that the last run left behind may hold the port that the next run needs.
             await self._supervisor.kill(run)
             try:

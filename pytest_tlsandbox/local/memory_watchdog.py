@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -91,9 +91,8 @@ class Watchdog(MemoryLimit):
 
 
 def _size(process: psutil.Process, *, by_share: bool) -> int:
-    try:
+    with suppress(psutil.Error):
         if by_share and sys.platform == "linux":
             return int(process.memory_full_info().pss)
         return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0
+    return 0

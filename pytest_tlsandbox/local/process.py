@@ -116,9 +116,9 @@ class Process:
     def end(self, wait_status: int, oom_kills: int) -> None:
         """Record the end of the process.
 
-        The number of OOM kills does not show whether the process or a child was the victim. The
-        process counts as the victim if a SIGKILL ended it that this API did not send. If a child
-        was the victim, the process usually survives the kill.
+        The number of OOM kills does not show whether the process or a child was the victim. If
+        there was an OOM kill, and if the process ended by a SIGKILL that this API did not send, the
+        process counts as the victim. If a child was the victim, the process usually survives.
 
         Args:
             wait_status: the status from ``os.waitpid``.

@@ -118,9 +118,9 @@ def test_every_client_that_follows_the_output_receives_every_line(api: Api) -> N
 
 
 def test_stream_ends_with_its_process_even_if_a_grandchild_keeps_the_pipe_open(api: Api) -> None:
-    pid = api.start("sh", "-c", "sleep 600 & echo $!")
+    pid = api.start("sh", "-c", "sleep 600 & echo $!; exit 4")
     (_, data), end = follow(api, pid)
-    assert end == EOF
+    assert (end, api.get(pid)["exit_code"], is_gone(int(data["line"]))) == (EOF, 4, False)
     os.kill(int(data["line"]), signal.SIGKILL)
 
 

@@ -53,14 +53,6 @@ def test_kill_reaches_descendants_that_left_the_group(api: Api, sleeper: int, sc
     assert api.get(sleeper)["status"] == "running"
 
 
-def test_grandchild_that_holds_stdout_does_not_delay_the_reported_exit(api: Api) -> None:
-    pid = api.start("sh", "-c", "sleep 600 & echo $!; exit 4")
-    assert api.ended(pid)["exit_code"] == 4
-    grandchild = int(api.lines(pid)[0])
-    assert not is_gone(grandchild)
-    os.kill(grandchild, signal.SIGKILL)
-
-
 def test_output_is_complete_when_the_exit_is_reported() -> None:
     async def end_with_unread_output() -> list[str]:
         reading, writing = os.pipe()
