@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import field
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from pytest_tlsandbox.local.asgi import ApiError, PlainTextError
+
+if TYPE_CHECKING:
+    from pytest_tlsandbox.local.asgi import Request
 
 _UInt32 = Annotated[int, Field(ge=0, lt=2**32)]
 
@@ -122,25 +125,26 @@ class SignalRequest:
     signal: Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
-def parse_body(model: type[Body], body: bytes, content_type: str) -> Body:
-    """Parse a JSON body.
+async def parse_body(model: type[Body], request: Request) -> Body:
+    """Read and parse a JSON body.
 
     Args:
         model: the class of the result.
-        body: the body.
-        content_type: the value of the ``Content-Type`` header.
+        request: the request.
 
     Returns:
         The object.
 
     Raises:
-        PlainTextError: 415 if the content type is not JSON, 400 if the body is not JSON, 422 if a
-            field is missing or has a wrong value, or if ``restart`` or ``health_check`` contains
-            an unknown key.
+        PlainTextError: 413 if the body is too long, 415 if the content type is not JSON, 400 if the
+            body is not JSON, 422 if a field is missing or has a wrong value, or if ``restart`` or
+            ``health_check`` contains an unknown key.
         ApiError: 400 if the user or the name is invalid.
 
     """
-    if not re.match(r"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
+    body = await request.body()
+    content_type = request.headers.get(b"content-type", b"")
+    if not re.match(rb"\s*application/(.+\+)?json\s*(;|$)", content_type, re.IGNORECASE):
         raise PlainTextError(415, "Expected request with `Content-Type: application/json`")
     try:
         return TypeAdapter(model).validate_json(body)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from pytest_tlsandbox.local.asgi import Answer, Application, Handler, Request
     from pytest_tlsandbox.local.process import Process
-    from pytest_tlsandbox.local.request_bodies import Body
     from pytest_tlsandbox.local.supervisor import Supervisor
 
 _EXPECTED = b"x-tlsandbox-process"
@@ -104,9 +103,9 @@ class _Routes:
         return Response(b'{"processes":[' + rows + b"]}")
 
     async def start(self, request: Request) -> Response:
-        from pytest_tlsandbox.local.request_bodies import StartRequest
+        from pytest_tlsandbox.local.request_bodies import StartRequest, parse_body
 
-        wanted = await _parse_body(StartRequest, request)
+        wanted = await parse_body(StartRequest, request)
         if wanted.is_managed:
             process = await ManagedProcess(self._supervisor, wanted).start()
         else:
@@ -114,9 +113,9 @@ class _Routes:
         return Response(process.row_at_start, 201)
 
     async def run(self, request: Request) -> Response:
-        from pytest_tlsandbox.local.request_bodies import RunRequest
+        from pytest_tlsandbox.local.request_bodies import RunRequest, parse_body
 
-        wanted = await _parse_body(RunRequest, request)
+        wanted = await parse_body(RunRequest, request)
         process = await self._supervisor.start(wanted.as_start())
         if wanted.timeout is not None:
             # In the background, so that the timeout also applies if the client disconnects.
@@ -137,9 +136,9 @@ class _Routes:
         return Response(status=204)
 
     async def send_signal(self, request: Request) -> Response:
-        from pytest_tlsandbox.local.request_bodies import SignalRequest
+        from pytest_tlsandbox.local.request_bodies import SignalRequest, parse_body
 
-        number = (await _parse_body(SignalRequest, request)).signal
+        number = (await parse_body(SignalRequest, request)).signal
         process = self._find(request)
         if not process.is_running:
             raise ApiError(400, f"Process {process.pid} is not running")
@@ -232,13 +231,6 @@ def _parse_selector(segment: str) -> int | str:
     if len(text) < 20 and int(text) < 2**32:
         return int(text)
     raise PlainTextError(400, f'Invalid URL: Cannot parse `"{text}"` to a `u32`')
-
-
-async def _parse_body(model: type[Body], request: Request) -> Body:
-    from pytest_tlsandbox.local.request_bodies import parse_body
-
-    content_type = request.headers.get(b"content-type", b"").decode("latin-1")
-    return parse_body(model, await request.body(), content_type)
 
 
 def _events(events: bytes | AsyncIterator[bytes]) -> Response:
