@@ -90,6 +90,9 @@ class LocalSandbox:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<LocalSandbox {self.identifier!r} at {self.url}>"
+
 
 def start_local_sandbox(
     *,
