@@ -20,8 +20,9 @@ from pytest_tlsandbox.errors import (
     SandboxUnreachable,
 )
 from pytest_tlsandbox.formatting.text import shorten
+from pytest_tlsandbox.history.runs import STOPS
 from pytest_tlsandbox.redact import mask_args, mask_text
-from pytest_tlsandbox.types import SIGKILL, SIGTERM
+from pytest_tlsandbox.types import SIGTERM
 from pytest_tlsandbox.waiting.conditions.condition import CORRECTION_TIME, Until
 from pytest_tlsandbox.waiting.polling import Limit, watch
 from pytest_tlsandbox.waiting.selectors import Selector, living_of
@@ -219,7 +220,7 @@ def kill(row: ProcessInfo, client: SandboxClient) -> None:
     """Kill a process, or stop the supervisor of a managed process, and record the action."""
     run = client.history.note_kill(row)
     if not client.kill(row) and run is not None:
-        run.forget(SIGTERM, SIGKILL)
+        run.sent -= STOPS
 
 
 def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | None:
@@ -242,7 +243,7 @@ def send_signal(row: ProcessInfo, client: SandboxClient, number: int) -> Run | N
         client.signal(row, number)
     except RequestRefused:
         if run is not None:
-            run.forget(number)
+            run.sent -= {number}
         raise
     return run
 
@@ -272,7 +273,7 @@ def stop(row: ProcessInfo, client: SandboxClient, number: int) -> None:
             raise
     else:
         if run is not None:
-            run.stop()  # whatever the signal does, the end is deliberate
+            run.sent |= STOPS  # whatever the signal does, the end is deliberate
 
 
 def kill_and_wait(started: Sequence[ProcessInfo], client: SandboxClient) -> list[ProcessInfo]:

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import LastExit, ManagedProcess, ProcessInfo
 
 NOT_LISTED = "not listed"
-_STOPS = frozenset({SIGTERM, SIGKILL})
-_STOP_EXIT_CODES = {128 + number for number in _STOPS}
+STOPS = frozenset({SIGTERM, SIGKILL})
+"""The signals that a supervisor sends to a run when it is asked to stop the run."""
+_STOP_EXIT_CODES = {128 + number for number in STOPS}
 _MOST_CHANGES = 100
 """Maximum number of state changes to keep for one run: the first change and the newest changes."""
 _MOST_RUNS = 100
@@ -140,7 +141,7 @@ class Run:
     generation: Generation
     number: int
     count: int
-    first_seen: int
+    first_seen: int = 0
     times: int = 1
     row: ProcessInfo | None = None
     end: End | None = None
@@ -154,7 +155,7 @@ class Run:
     restarted_here: bool = False
     sent: frozenset[int] = frozenset()
     declared: frozenset[str] = frozenset()
-    seen: dict[str, int] | None = None
+    seen: dict[str, int] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     over_at: float | None = None
 
@@ -183,7 +184,7 @@ class Run:
         end = self.end
         if end is None or end.oom_killed:
             return False
-        return end.lost or (end.signal == SIGHUP and not self.was_sent(SIGHUP))
+        return end.lost or (end.signal == SIGHUP and SIGHUP not in self.sent)
 
     @property
     def suspected_oom(self) -> bool:
@@ -201,7 +202,7 @@ class Run:
         SIGTERM or SIGKILL ended the run, the run was not OOM-killed, and the supervisor does not
         report an error.
         """
-        if self.seen and "gave_up" in self.seen:
+        if "gave_up" in self.seen:
             return True  # even if the process was started again later
         end, managed = self.end, self._supervisor
         if end is None or managed is None or managed.status != "stopped":
@@ -215,7 +216,7 @@ class Run:
             return end.exit_code != 0
         if self.waited:
             return False  # another client stopped it
-        stopped = end.signal in _STOPS or end.exit_code in _STOP_EXIT_CODES
+        stopped = end.signal in STOPS or end.exit_code in _STOP_EXIT_CODES
         return (end.oom_killed or not stopped) and not end.lost and end.exit_code != 0
 
     @property
@@ -231,24 +232,6 @@ class Run:
         own = last is not None and self.end is not None and last.ended_at == self.end.ended_at
         return managed if own else None
 
-    def was_sent(self, number: int | None) -> bool:
-        """Return whether this plugin sent a signal to the run, directly or as part of a kill."""
-        return number in self.sent
-
-    def forget(self, *numbers: int) -> None:
-        """Forget the given signals, because the sandbox did not send them.
-
-        Usually, the run had already ended.
-        """
-        self.sent -= {*numbers}
-
-    def stop(self) -> None:
-        """Record that this plugin asks the supervisor to stop the run.
-
-        The supervisor sends SIGTERM and then SIGKILL, so both signals count as sent.
-        """
-        self.sent |= _STOPS
-
     @property
     def ended_here(self) -> bool:
         """Whether the run ended because of an action of this plugin."""
@@ -260,9 +243,8 @@ class Run:
         if end.oom_killed:
             return False  # the OOM kill happened before our signal
         if end.signal is not None:
-            return self.was_sent(end.signal)
-        code = end.exit_code or 0
-        return self.was_sent(SIGKILL) or (code > 128 and self.was_sent(code - 128))
+            return end.signal in self.sent
+        return SIGKILL in self.sent or (end.exit_code or 0) - 128 in self.sent
 
     def began_after(self, row: ProcessInfo) -> bool:
         """Return whether this run has a row and began after the run of the given row."""
@@ -356,6 +338,7 @@ class Generation:
             The run.
 
         """
+        run.number = max(0, run.number)
         place = len(self.runs) if before is None else self.runs.index(before)
         if place:
             self.runs[place - 1].successor = run
