@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import ProcessInfo
     from pytest_tlsandbox.types import Identity
 
-_MOST_PAST_RUNS = 5_000
-"""Maximum number of unlisted runs to keep, so that crash loops do not fill the memory."""
-_MOST_INCIDENTS = 20_000
 _position = attrgetter("position")
 
 
@@ -63,15 +60,12 @@ class History:
         self._lock = threading.RLock()
         self._generations = Generations(self._note)
         self._runs: dict[Identity, Run] = {}
-        self._gone: dict[Identity, Run] = {}
-        """The runs that vanished from the list, in the order in which they vanished."""
         self._unlisted: dict[Identity, float] = {}
         """When this plugin started or restarted each run that no snapshot has listed yet."""
         # A row of the first snapshot is converted to a run only if it changes or is requested. Most
         # rows are never converted, and converting ten thousand rows takes 0.1 s.
         self._unread: dict[str | Identity, list[ProcessInfo]] = {}
         self._incidents: list[Incident] = []
-        self._forgotten_at = 0
         self._touched: list[Run] = []
         self._evidence = 0, 0.0
         """The position and the time of the rows that are being recorded."""
@@ -201,13 +195,13 @@ class History:
             return run
 
     def vanished_with(self, pid: int) -> Run | None:
-        """Return the most recently vanished run with the given pid.
+        """Return the newest vanished run with the given pid.
 
         If no run with this pid has vanished, the result is None.
         """
         with self._lock:
-            gone = reversed(self._gone.items())
-            return next((run for identity, run in gone if identity.pid == pid), None)
+            runs = reversed(self._runs.items())
+            return next((run for key, run in runs if key.pid == pid and run.gone), None)
 
     def find(self, identity: Identity) -> Run | None:
         """Return the run with the given identity, or None if the run is not known.
@@ -250,10 +244,6 @@ class History:
         """
         return self._generations.is_assumed(run)
 
-    def forgot_since(self, position: int) -> bool:
-        """Return whether any incidents after the given position were dropped to save memory."""
-        return position < self._forgotten_at
-
     def _still_shows(self, incident: Incident) -> bool:
         if self._generations.never_existed(incident.run):
             return False
@@ -270,10 +260,6 @@ class History:
             if kind not in run.seen:
                 run.seen[kind] = position
                 insort(self._incidents, Incident(kind, run, position, at), key=_position)
-        if len(self._incidents) > _MOST_INCIDENTS:
-            half = len(self._incidents) // 2
-            self._forgotten_at = self._incidents[half - 1].position
-            del self._incidents[:half]
         self._touched.append(run)
 
     # ------------------------------------------------------------------- rows
@@ -297,7 +283,9 @@ class History:
         unreadable = {row.pid for row in snapshot.unreadable}
         for identity in gone:
             if unreadable.isdisjoint((None, identity.pid)):
-                self._note_gone(identity)
+                run = self._runs[identity]
+                run.gone, run.unhealthy = True, False
+                self._note(run)
         touched, self._touched = self._touched, []  # our own calls may have changed runs
         return [*dict.fromkeys(touched)]
 
@@ -327,7 +315,6 @@ class History:
 
     def _update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool = True) -> None:
         self._runs[row.identity] = run
-        self._gone.pop(row.identity, None)
         self._generations.update(run, row, with_supervisor=with_supervisor)
         self._note(run)
 
@@ -342,18 +329,6 @@ class History:
         touched, self._touched = self._touched, []
         self._record(sorted(unread, key=by_start), self.first)
         self._touched = touched
-
-    # --------------------------------------------------------- no longer listed
-
-    def _note_gone(self, identity: Identity) -> None:
-        run = self._runs[identity]
-        run.gone, run.unhealthy = True, False
-        self._note(run)
-        self._gone[identity] = run
-        if len(self._gone) > _MOST_PAST_RUNS:
-            oldest = next(iter(self._gone))
-            del self._gone[oldest]
-            self._generations.forget(self._runs.pop(oldest))
 
     def _is_replaced(
         self, last: ProcessSnapshot, snapshot: ProcessSnapshot, gone: Sequence[Identity]
@@ -380,7 +355,6 @@ class History:
         self.replaced_at = self.position
         self._runs.clear()
         self._generations.clear()
-        self._gone.clear()
         self._unlisted.clear()
 
 

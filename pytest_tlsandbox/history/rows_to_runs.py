@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from pytest_tlsandbox.models import LastExit, ProcessInfo
     from pytest_tlsandbox.types import Identity
 
-_MOST_OF_A_NAME = 10
-"""Maximum number of generations with the same name to keep."""
 _NO_SUPERVISOR = ManagedProcess(id="", status="none")
 """Stands for the supervisor of an unmanaged process, which never restarts the process."""
 _state = attrgetter("status", "restart_count", "last_exit", "last_error")
@@ -49,11 +47,6 @@ class Generations:
     def clear(self) -> None:
         """Forget all generations, because the daemon was replaced."""
         self._by_id.clear()
-
-    def forget(self, run: Run) -> None:
-        """Forget a run that is no longer listed, and the generations of which it is the newest."""
-        if run.is_newest:
-            self._by_id.pop(run.generation.id or "", None)
 
     def newest(self, generation: Generation) -> Generation:
         """Return the newest generation that has the same id as ``generation``."""
@@ -119,33 +112,27 @@ class Generations:
     def _belongs(self, row: ProcessInfo, generation: Generation) -> bool:
         """Return whether a row that is listed for the first time continues a generation."""
         newest = generation.newest
-        known, old = newest.row, generation.managed
+        known, old, new = newest.row, generation.managed, _supervisor(row)
         if newest.began_after(row):
             return True  # the row's run began between two runs of this generation
-        if known is None or old is None:
-            return False
-        new = _supervisor(row)
-        if new.last_exit is None or new.restart_count < old.restart_count:
+        if known is None or old is None or new.last_exit is None:
             return False
         if (row.command, row.args, new.restart) != (known.command, known.args, old.restart):
             return False
-        if newest.gone:
-            return False  # because the supervisor was removed together with the row
-        if _state(new) == _state(_supervisor(known)) or new.name is None:
-            return True
-        # If a list call saw the last run while its supervisor was backing off, its count may be one
-        # too high.
-        rise = self._count_of(new) - newest.count + self._may_count_early(_supervisor(known))
-        if _ended_with(newest, new):
+        if newest.gone or new.restart_count < old.restart_count:
+            return False  # the supervisor was removed together with the row, or began to count anew
+        shown = _supervisor(known)
+        if new.name is None or _state(new) == _state(shown) or _ended_with(newest, new):
             return True
         earlier_end = not _describes(new.last_exit, row)
         if new.restart_count == 0 and not row.ended and earlier_end:
             return True  # because this daemon does not count requested restarts
-        if old.status == "stopped":
-            return False  # a new process reused the name
-        if newest.end and newest.end.ended_at and rise < 2 and earlier_end:
-            return False
-        return rise > 0
+        # If a list call saw the last run while its supervisor was backing off, its count may be one
+        # too high.
+        rise = self._count_of(new) - newest.count + self._may_count_early(shown)
+        if newest.end and newest.end.ended_at and earlier_end:
+            rise -= 1  # another run must have ended since
+        return rise > 0 and old.status != "stopped"  # a new process reuses the name of a stopped one
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
         """Begin a generation for a new supervisor or an unmanaged process.
@@ -160,15 +147,10 @@ class Generations:
         before = self._begun_before(row)
         generation.replaced = len(before) < len(same_id)
         same_id.insert(len(before), generation)
-        count = max(0, self._count_of(managed) - later)
-        run = generation.add(Run(generation, count, count))
-        run.counted_late = self._may_count_early(managed)
-        if count:
-            self._hide(run, count, unsure=run.counted_late)
+        run = self.continue_with(generation, row, later)
         if before:
             before[-1].replaced = True
             self._note(before[-1].newest)
-            del same_id[: max(0, len(before) - _MOST_OF_A_NAME)]
         return run
 
     def continue_with(self, generation: Generation, row: ProcessInfo, later: int = 0) -> Run:
@@ -180,7 +162,7 @@ class Generations:
             The new run.
 
         """
-        newest = generation.newest
+        newest = generation.newest if generation.runs else Run(generation, -1, -1)
         if newest.began_after(row):
             later_run = next(run for run in generation.runs if run.began_after(row))
             return self._hidden_before(later_run)
@@ -196,7 +178,8 @@ class Generations:
         run = generation.add(Run(generation, newest.number + hidden + 1, count))
         run.counted_late = self._may_count_early(new)
         newest.unhealthy = False
-        self._note(newest)
+        if newest in generation.runs:
+            self._note(newest)
         if hidden:
             # If both counts may be one too high, their difference is still right.
             self._hide(run, hidden, unsure=run.counted_late and not newest.counted_late)

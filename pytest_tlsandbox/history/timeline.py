@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -133,19 +134,15 @@ class Timeline:
         run = self.run_of(process)
         if run is None or not self._looks:
             return []
+        first, last = self._looks[0], self._looks[-1]
         changes = sorted(
-            (change for member in run.generation.runs for change in member.changes),
+            (change for each in run.generation.runs for change in each.changes if change.at <= last),
             key=lambda change: change.at,
         )
-        first, last = self._looks[0], self._looks[-1]
-        changes = [change for change in changes if change.at <= last]
-        before = [change for change in changes if change.at <= first]
-        changes = before[-1:] + [change for change in changes if change.at > first]
-        seen = [bisect_right(self._looks, change.at - 1e-9) for change in changes]
-        if changes and changes[0].at <= first:
-            seen[0] = 0
-        seen.append(self.looks)
+        before = sum(change.at <= first for change in changes)
+        changes = changes[max(0, before - 1) :]
+        places = [*(bisect_left(self._looks, change.at) for change in changes), self.looks]
         return [
-            (change._replace(at=max(change.at, first) - self.start), after - begun)
-            for change, begun, after in zip(changes, seen[:-1], seen[1:], strict=True)
+            (change._replace(at=max(change.at, first) - self.start), until - since)
+            for change, (since, until) in zip(changes, pairwise(places), strict=True)
         ]

@@ -206,14 +206,6 @@ class NoIncident:
             return _unknown_end(unknown, self._check)
         if missing is not None:
             return missing
-        if self.history.forgot_since(self.since):
-            return Impossible(
-                Explanation(
-                    errors.Inconclusive,
-                    f"Cannot check {self._check}: more incidents happened than are kept",
-                    hint="check a shorter time: from_now(), or a newer snapshot as since=",
-                )
-            )
         pids = {selector.pid for selector in self.selectors}
         unreadable = unreadable_rows(
             snapshot, self.baseline, pids if pids and None not in pids else None, self._check
