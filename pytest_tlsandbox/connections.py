@@ -123,26 +123,31 @@ class Connections:
             InvalidArgument: the target is an object that is not a sandbox.
 
         """
-        address = self._address(target)
+        sandbox = target
+        if target == LOCAL:
+            sandbox = self.local()
+        elif isinstance(target, str):
+            sandbox = fill_worker(target)
+        address = locate(sandbox, self._settings.proxy_url)
         if address not in self._connections:
             transport = Transport(
                 address,
                 self._key(target, address),
                 user_agent=f"pytest-tlsandbox/{version('pytest-tlsandbox')}",
             )
-            embedded = isinstance(getattr(target, "api_key", None), Secret)
-            own = target == LOCAL or embedded or (isinstance(target, str) and "{worker}" in target)
-            self._connections[address] = Connection(
-                client=SandboxClient(transport, self._test_deadline),
+            client = SandboxClient(transport, self._test_deadline)
+            embedded = isinstance(getattr(sandbox, "api_key", None), Secret)
+            client.memory_limit = getattr(sandbox, "memory_limit", None) if embedded else None
+            own = embedded or (isinstance(target, str) and "{worker}" in target)
+            connection = Connection(
+                client,
                 shared=_UNDER_XDIST in os.environ and not own,
                 of_suite=not isinstance(target, str) or target not in self._settings.targets,
                 loopback=address.loopback,
             )
-            sandbox = self.local() if target == LOCAL else target
-            limit: int | None = getattr(sandbox, "memory_limit", None) if own else None
-            self._connections[address].client.memory_limit = limit
+            self._connections[address] = connection
             if self.on_connect is not None:
-                self.on_connect(self._connections[address])
+                self.on_connect(connection)
         if self.on_use is not None:
             self.on_use(self._connections[address])
         return self._connections[address]
@@ -166,13 +171,6 @@ class Connections:
             connection.client.close()
         if self._local is not None:
             self._local.close()
-
-    def _address(self, target: object) -> Address:
-        if target == LOCAL:
-            return locate(self.local())
-        if isinstance(target, str):
-            target = fill_worker(target)
-        return locate(target, self._settings.proxy_url)
 
     def _key(self, target: object, address: Address) -> Secret:
         if address.key is not None:

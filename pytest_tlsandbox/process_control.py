@@ -98,11 +98,6 @@ def _check_env(env: object) -> None:
         raise InvalidArgument(f"env must be a mapping such as {{'A': '1'}}, got a {kind}")
     for key, value in env.items():
         check_text("the name of a variable in env", key)
-        if "=" in key:
-            name = key.partition("=")[0]
-            raise InvalidArgument(
-                f"the name of a variable in env must not contain '=', got a name that begins with {name!r}"
-            )
         check_text(f"env[{key!r}]", value, secret=True)
 
 
@@ -124,10 +119,8 @@ def start(client: SandboxClient, body: Mapping[str, Any]) -> ProcessInfo:
     try:
         return client.start(body)
     except InfrastructureError as fault:
-        text = f"Cannot start {_program(body)}: {fault}"
-        if isinstance(fault, RequestRefused):
-            text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
-        elif fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
+        text = f"Cannot start {_program(body)}: {_explained(fault, body)}"
+        if fault.delivered and isinstance(fault, (SandboxUnreachable, ContractViolation)):
             text = (
                 f"Not known whether {_program(body)} was started: {fault}; if it was, "
                 "list_processes() shows it"
@@ -160,17 +153,20 @@ def _program(body: Mapping[str, Any]) -> str:
     return repr(shorten(mask_text(body["command"]), 60))
 
 
-def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
+def _explained(refusal: InfrastructureError, body: Mapping[str, Any]) -> str:
     """Return the probable cause of a refusal, followed by the answer of the sandbox.
 
     The answer alone does not name the cause.
     """
     failed_to_spawn = "Failed to spawn" in str(refusal)
-    if failed_to_spawn and (place := _too_long(body)):
+    texts = [*body["args"], *(f"{key}={value}" for key, value in body.get("env", {}).items())]
+    if failed_to_spawn and any(len(text.encode()) > _LONGEST_ARGUMENT for text in texts):
         return (
-            f"{place} is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux accepts in one "
-            f"argument or variable, so pass the text in a file ({refusal})"
+            f"an argument or variable is longer than the {_LONGEST_ARGUMENT:,} bytes that Linux "
+            f"accepts, so pass the text in a file ({refusal})"
         )
+    if not isinstance(refusal, RequestRefused):
+        return str(refusal)
     if " " in body["command"] and not body["args"]:
         program, *args = mask_args(body["command"].split())
         call = f"start_process({program!r}, args={args})"
@@ -180,15 +176,6 @@ def _explained(refusal: RequestRefused, body: Mapping[str, Any]) -> str:
     folder = mask_text(body.get("working_dir", ""))
     or_folder = f", or no folder {folder!r}" if folder else ""
     return f"no such program on PATH{or_folder} ({refusal})"
-
-
-def _too_long(body: Mapping[str, Any]) -> str | None:
-    """Return the name of the first argument or variable that is too long for Linux, or None."""
-    texts = {f"args[{position}]": arg for position, arg in enumerate(body["args"])}
-    texts |= {f"env[{key!r}]": f"{key}={value}" for key, value in body.get("env", {}).items()}
-    return next(
-        (place for place, text in texts.items() if len(text.encode()) > _LONGEST_ARGUMENT), None
-    )
 
 
 def check_managed(process: ProcessInfo, body: Mapping[str, Any], client: SandboxClient) -> None:
@@ -311,6 +298,4 @@ def is_terminated(fault: InfrastructureError) -> bool:
 
     A suspended sandbox does not count as terminated, because it keeps its processes.
     """
-    if isinstance(fault, SandboxNotRunning):
-        return not fault.transient
-    return isinstance(fault, SandboxNotFound)
+    return isinstance(fault, (SandboxNotFound, SandboxNotRunning)) and not fault.transient

@@ -143,7 +143,7 @@ class History:
             old = old or self._take_row(before, lambda: self._generations.place(before))
             # The request contained the name of the supervisor, so it reached the newest supervisor
             # with that name.
-            named = self._generations.newest(old.generation)
+            named = self._generations.by_id.get(old.generation.id or "", [old.generation])[-1]
             had_ended = [run for run in named.runs if run.end is not None]
             run = self._take_row(after, lambda: self._generations.continue_with(named, after))
             last = run.generation.before(run)
@@ -242,11 +242,11 @@ class History:
 
         A run is marked as assumed until the history has learned how this daemon counts restarts.
         """
-        return self._generations.is_assumed(run)
+        return run.assumed and self._generations.counts_early is None
 
     def _still_shows(self, incident: Incident) -> bool:
-        if self._generations.never_existed(incident.run):
-            return False
+        if incident.run.assumed and self._generations.counts_early is not None:
+            return False  # the run never existed
         return incident.kind == UNHEALTHY or incident.kind in kinds_of(incident.run)
 
     def _note(self, run: Run) -> None:
@@ -354,7 +354,7 @@ class History:
         self._read(self.first or ())  # so that its incidents stay in the history
         self.replaced_at = self.position
         self._runs.clear()
-        self._generations.clear()
+        self._generations.by_id.clear()
         self._unlisted.clear()
 
 

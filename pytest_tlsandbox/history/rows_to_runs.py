@@ -35,30 +35,17 @@ class Generations:
 
     Attributes:
         listed: the snapshot that is being recorded; None for a row of another call.
+        by_id: the generations with each id, oldest first.
+        counts_early: whether this daemon counts a restart when the supervisor begins to back off,
+            and not when the next run starts; None if this is not known yet.
 
     """
 
     def __init__(self, note: Callable[[Run], None]) -> None:
         self.listed: ProcessSnapshot | None = None
         self._note = note
-        self._by_id: dict[str, list[Generation]] = {}
-        self._counts_early: bool | None = None
-
-    def clear(self) -> None:
-        """Forget all generations, because the daemon was replaced."""
-        self._by_id.clear()
-
-    def newest(self, generation: Generation) -> Generation:
-        """Return the newest generation that has the same id as ``generation``."""
-        return self._by_id.get(generation.id or "", [generation])[-1]
-
-    def is_assumed(self, run: Run) -> bool:
-        """Return whether the existence of a run depends on how this daemon counts restarts."""
-        return run.assumed and self._counts_early is None
-
-    def never_existed(self, run: Run) -> bool:
-        """Return whether later evidence shows that an assumed run did not exist."""
-        return run.assumed and self._counts_early is not None and self._counts_early != run.if_early
+        self.by_id: dict[str, list[Generation]] = {}
+        self.counts_early: bool | None = None
 
     def in_order(self, rows: Sequence[ProcessInfo]) -> list[ProcessInfo]:
         """Return rows in the order in which they must be recorded.
@@ -87,7 +74,7 @@ class Generations:
 
         The result does not include generations that are newer than the row's run.
         """
-        same_id = [] if row.managed is None else self._by_id.get(row.managed.id, [])
+        same_id = [] if row.managed is None else self.by_id.get(row.managed.id, [])
         return [generation for generation in same_id if not generation.began_after(row)]
 
     def place(self, row: ProcessInfo, later: int = 0) -> Run:
@@ -132,7 +119,9 @@ class Generations:
         rise = self._count_of(new) - newest.count + self._may_count_early(shown)
         if newest.end and newest.end.ended_at and earlier_end:
             rise -= 1  # another run must have ended since
-        return rise > 0 and old.status != "stopped"  # a new process reuses the name of a stopped one
+        return (
+            rise > 0 and old.status != "stopped"
+        )  # a new process reuses the name of a stopped one
 
     def begin(self, row: ProcessInfo, later: int = 0) -> Run:
         """Begin a generation for a new supervisor or an unmanaged process.
@@ -143,7 +132,7 @@ class Generations:
         """
         managed = _supervisor(row)
         generation = Generation(managed.id or None)
-        same_id = self._by_id.setdefault(managed.id, []) if managed.id else []
+        same_id = self.by_id.setdefault(managed.id, []) if managed.id else []
         before = self._begun_before(row)
         generation.replaced = len(before) < len(same_id)
         same_id.insert(len(before), generation)
@@ -173,8 +162,10 @@ class Generations:
         follows = _ended_with(newest, new)
         if follows and old.status == "backing_off":
             self._learn_counting(early=new.restart_count == old.restart_count)
-        is_listed = self._lists(newest.row)
-        hidden = 0 if follows or is_listed else max(0, count - newest.count - 1)
+        listed = (
+            None if newest.row is None else self.listed and self.listed.find(newest.row.identity)
+        )
+        hidden = 0 if follows or listed else max(0, count - newest.count - 1)
         run = generation.add(Run(generation, newest.number + hidden + 1, count))
         run.counted_late = self._may_count_early(new)
         newest.unhealthy = False
@@ -183,18 +174,12 @@ class Generations:
         if hidden:
             # If both counts may be one too high, their difference is still right.
             self._hide(run, hidden, unsure=run.counted_late and not newest.counted_late)
-        may_be_wrong = self._counts_early is None and newest.counted_late and not run.counted_late
-        if may_be_wrong and not (follows or is_listed):
+        may_be_wrong = self.counts_early is None and newest.counted_late and not run.counted_late
+        if may_be_wrong and not (follows or listed):
             # If the count of the last run is one too high, there is another hidden run.
             more = self._hide_one(generation.runs[-1 - bool(hidden)], 1, 1)
             more.assumed = more.if_early = True
         return run
-
-    def _lists(self, row: ProcessInfo | None) -> bool:
-        """Return whether the snapshot that is being recorded contains the run of a row."""
-        if row is None or self.listed is None:
-            return False
-        return self.listed.holds(row) or self.listed.find(row.identity) is not None
 
     def _hide(self, run: Run, times: int, *, unsure: bool = False) -> None:
         """Add hidden runs before ``run``.
@@ -224,11 +209,11 @@ class Generations:
 
     def _may_count_early(self, managed: ManagedProcess) -> bool:
         """Return whether the restart count may include a restart that is still to come."""
-        return managed.status == "backing_off" and self._counts_early is None
+        return managed.status == "backing_off" and self.counts_early is None
 
     def _count_of(self, managed: ManagedProcess) -> int:
         """Return the restart count, but leave out a restart that has not happened yet."""
-        early = self._counts_early and managed.status == "backing_off"
+        early = self.counts_early and managed.status == "backing_off"
         return max(0, managed.restart_count - bool(early))
 
     def update(self, run: Run, row: ProcessInfo, *, with_supervisor: bool) -> None:
@@ -298,16 +283,19 @@ class Generations:
             early: whether the daemon counts a restart before the pause.
 
         """
-        if self._counts_early is not None:
+        if self.counts_early is not None:
             return
-        self._counts_early = early
-        for generation in itertools.chain(*self._by_id.values()):
+        self.counts_early = early
+        for generation in itertools.chain(*self.by_id.values()):
             removed = 0
             for run in [*generation.runs]:
                 run.number -= removed
                 run.count -= early and run.counted_late
-                if self.never_existed(run):
-                    generation.remove(run)
+                if run.assumed and run.if_early != early:
+                    before = generation.before(run)
+                    if before is not None:
+                        before.successor = run.successor
+                    generation.runs.remove(run)
                     removed += 1
                 else:
                     run.assumed = False

@@ -13,7 +13,6 @@ from pytest_tlsandbox.types import (
     CRASH_SIGNALS,
     SIGHUP,
     SIGKILL,
-    SIGKILL_EXIT_CODE,
     SIGTERM,
     UNKNOWN_EXIT_CODE,
 )
@@ -124,6 +123,7 @@ class Run:
         unhealthy: whether the health check of the run is failing.
         assumed: whether the existence of the run depends on whether this daemon counts restarts
             early (when the supervisor begins to back off) or late (when the next run starts).
+            If the daemon turns out to count in the other way, the run stays assumed.
         if_early: whether an assumed run exists only if this daemon counts restarts early; if False,
             the assumed run exists only if the daemon counts restarts late.
         counted_late: whether ``count`` is one too high if this daemon counts restarts early.
@@ -185,14 +185,6 @@ class Run:
         if end is None or end.oom_killed:
             return False
         return end.lost or (end.signal == SIGHUP and SIGHUP not in self.sent)
-
-    @property
-    def suspected_oom(self) -> bool:
-        """Whether SIGKILL or exit code 137 suggests that the run was OOM-killed."""
-        end = self.end
-        if end is None or end.oom_killed:
-            return False
-        return end.signal == SIGKILL or end.exit_code == SIGKILL_EXIT_CODE
 
     @property
     def gave_up(self) -> bool:
@@ -270,12 +262,12 @@ class Run:
             return
         if changes and changes[-1].at == at:
             changes.pop()
-        moment = None
-        if state != NOT_LISTED:
-            if self.end is not None:
-                moment = self.end.ended_at
-            elif self.row is not None and not self.over:
-                moment = self.row.started_at
+        if state == NOT_LISTED:
+            moment = None
+        elif self.end is not None:
+            moment = self.end.ended_at
+        else:
+            moment = None if self.over or self.row is None else self.row.started_at
         changes.append(Change(at, state, moment))
         if len(changes) > _MOST_CHANGES:
             del changes[1]
@@ -350,10 +342,3 @@ class Generation:
         if len(self.runs) > _MOST_RUNS:
             del self.runs[1]
         return run
-
-    def remove(self, run: Run) -> None:
-        """Remove an assumed run that turned out not to exist."""
-        before = self.before(run)
-        if before is not None:
-            before.successor = run.successor
-        self.runs.remove(run)
