@@ -7,18 +7,10 @@ from pytest_tlsandbox.history.runs import End
 from pytest_tlsandbox.history.timeline import Timeline
 from tests.support import OOM, T0, ended, process, raw, signaled, snapshot
 
-from .helpers import last, running, web
+from .helpers import history_of, last, running, web
 
 T9, T12 = (process(1, **ended(ended_at=T0 + at)).ended_at for at in (9000, 12_000))
 AT_12 = {"ended_at": T0 + 12_000}
-
-
-def history_of(*lists):
-    """Return a history with one list call per second."""
-    history = History(lambda: float(len(lists)))
-    for at, rows in enumerate(lists):
-        history.fold(snapshot(*rows, at=float(at)))
-    return history
 
 
 @pytest.mark.parametrize(
@@ -57,24 +49,18 @@ def test_oom_kill_is_attributed_to_a_child_if_the_process_itself_exited_normally
 
 
 @pytest.mark.parametrize(
-    ("row", "sent", "end", "explained"),
+    ("row", "actions", "end", "explained"),
     [
-        (web(7), [], signaled(15), True),
-        (raw(7), [], signaled(15), False),
-        (web(7), [11], signaled(11), True),
+        (web(7), [("kill", web(7))], signaled(15), True),
+        (raw(7), [("kill", raw(7))], signaled(15), False),
+        (web(7), [("signal", web(7), 11), ("kill", web(7))], signaled(11), True),
     ],
     ids=["managed: SIGTERM, then SIGKILL", "unmanaged: SIGKILL", "an earlier signal"],
 )
 def test_exit_counts_as_caused_by_the_plugin_only_if_the_plugin_sent_the_signal(
-    row, sent, end, explained
+    row, actions, end, explained
 ):
-    history = history_of([row])
-    for number in sent:
-        history.note_signal(snapshot(row)[0], number)
-    run = history.note_kill(snapshot(row)[0])
-    history.fold(snapshot(row | end, at=1.0))
-
-    assert (run or history.runs()[0]).ended_here is explained
+    assert history_of([row], *actions, [row | end]).runs()[0].ended_here is explained
 
 
 def test_signal_to_an_ended_or_unknown_process_is_not_recorded():
